@@ -1,0 +1,76 @@
+"""dvskit: event cameras in Python.
+
+Everything that sees brightness change becomes one stream of (x, y, t, polarity), and everything
+else is a function of that stream.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dvskit.errors import DvskitError
+from dvskit.events import Events, Filter, Sink, Size, Source, Triggers
+from dvskit.formats import load_events, open_events, register_format, save_events
+
+if TYPE_CHECKING:
+    from dvskit import (
+        datasets,
+        emulator,
+        encoders,
+        filters,
+        formats,
+        networks,
+        neurons,
+        render,
+        tensors,
+        training,
+        video,
+    )
+    from dvskit.emulator import Emulator, EmulatorParams, emulate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DvskitError",
+    "Emulator",
+    "EmulatorParams",
+    "Events",
+    "Filter",
+    "Sink",
+    "Size",
+    "Source",
+    "Triggers",
+    "__version__",
+    "datasets",
+    "emulate",
+    "emulator",
+    "encoders",
+    "filters",
+    "formats",
+    "load_events",
+    "networks",
+    "neurons",
+    "open_events",
+    "register_format",
+    "render",
+    "save_events",
+    "tensors",
+    "training",
+    "video",
+]
+
+_FROM_EMULATOR = ("Emulator", "EmulatorParams", "emulate")
+
+
+def __getattr__(name: str) -> Any:
+    # Kernels and torch are loaded when first used, so that importing dvskit stays light.
+    if name in _FROM_EMULATOR:
+        return getattr(import_module("dvskit.emulator"), name)
+    if name in __all__:
+        return import_module(f"dvskit.{name}")
+    raise AttributeError(f"module 'dvskit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,80 @@
+"""Outputs that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+
+from dvskit.errors import OutputError
+
+
+def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
+    """Return `path` as a Path after checking that it may be written.
+
+    Raises OutputError if it exists and `overwrite` is false, is a folder, or its folder is missing.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file")
+    if target.is_file() and not overwrite:
+        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
+    return target
+
+
+def _in_place(target: Path) -> bool:
+    # A device or a pipe (/dev/stdout) cannot be replaced by renaming, and must not be.
+    return target.exists() and not target.is_file()
+
+
+def partial_path(target: Path) -> Path:
+    """Return the path to write before renaming it to `target`: same folder, same suffix."""
+    if _in_place(target):
+        return target
+    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+
+
+def finish(partial: Path, target: Path) -> None:
+    """Put the finished `partial` in the place of `target`."""
+    if partial != target:
+        partial.replace(target)
+
+
+def discard(partial: Path, target: Path) -> None:
+    """Remove an unfinished `partial`."""
+    if partial != target:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a path to write; it takes the place of `path` on a clean exit and vanishes otherwise.
+
+    Raises OutputError as `check_output` does, and for any operating-system error while writing.
+    """
+    target = check_output(path, overwrite=overwrite)
+    partial = partial_path(target)
+    try:
+        yield partial
+        finish(partial, target)
+    except OSError as error:
+        # An error that names another file (an input that vanished) is not about the output.
+        if error.filename is None or os.fspath(error.filename) in (str(partial), str(target)):
+            raise OutputError(
+                f"{target}: {error.strerror or error}; choose another place"
+            ) from error
+        raise
+    finally:
+        discard(partial, target)
+
+
+def write_whole(path: str | PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:
+    """Write `data` (text as UTF-8) to `path`, whole or not at all."""
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)

@@ -1,0 +1,51 @@
+"""How many threads, and one way to use them.
+
+Kernels are compiled without the GIL and run on slices from ordinary Python threads. That leaves
+numba's own threading layers out: the default one must not be entered from two threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from dvskit.errors import ConfigError
+
+
+def thread_count() -> int:
+    """Return the number of threads to use: DVSKIT_THREADS, else the processors this process may use."""
+    asked = os.environ.get("DVSKIT_THREADS")
+    if asked is not None:
+        if not asked.isdecimal() or int(asked) < 1:
+            raise ConfigError(f"DVSKIT_THREADS={asked!r} is not a whole number of at least 1")
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="dvskit")
+
+
+def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
+    """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
+
+    `work` must not call `run_parts` itself. The first exception is raised.
+    """
+    threads = thread_count() if threads is None else threads
+    if parts == 1 or threads == 1:
+        for part in range(parts):
+            work(part)
+        return
+    futures = [_pool(threads).submit(work, part) for part in range(1, parts)]
+    try:
+        work(0)
+    finally:
+        errors = [future.exception() for future in futures]
+    for error in errors:
+        if error is not None:
+            raise error

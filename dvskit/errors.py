@@ -1,0 +1,86 @@
+"""Everything that dvskit raises on purpose.
+
+    DvskitError
+    +-- EventsError         columns that do not form a stream of events
+    +-- FormatError         a file is not what it should be
+    |   +-- UnknownFormatError   no format, or more than one, fits the file
+    |   +-- DamagedFileError     an impossible byte, with its offset
+    +-- GeometryError       the sensor size is missing or contradicts the events
+    +-- VideoError          frames that cannot be decoded, or whose times run back
+    +-- ShapeError          an array or a window of the wrong shape
+    +-- ConfigError         a parameter out of range, an unknown name
+    +-- ModelError          a model folder that cannot be used
+    +-- OutputError         an output that exists already or cannot be written
+
+A message is one line: what was wrong, where, and the mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from os import PathLike, fspath
+
+
+class DvskitError(Exception):
+    """The root: catch this to catch all that dvskit raises on purpose."""
+
+
+class EventsError(DvskitError, ValueError):
+    """Columns of unequal length, a lossy type, time that runs back."""
+
+
+class FormatError(DvskitError):
+    """A file is not what it should be."""
+
+
+class UnknownFormatError(FormatError):
+    """No format fits the file, or more than one does."""
+
+
+class DamagedFileError(FormatError):
+    """An impossible value at a byte offset of a file.
+
+    `path`, `offset` (bytes from the start of the file) and `problem` are kept for programs.
+    """
+
+    def __init__(self, path: str | PathLike[str], offset: int, problem: str) -> None:
+        self.path = fspath(path)
+        self.offset = offset
+        self.problem = problem
+        super().__init__(
+            f"{self.path}: {problem} at byte {offset}; "
+            "pass strict=False (--salvage) to keep what is undamaged and count the loss"
+        )
+
+
+class GeometryError(DvskitError, ValueError):
+    """The sensor size is missing or contradicts the events."""
+
+
+class VideoError(DvskitError):
+    """Frames that cannot be decoded, or whose time stamps are missing or run back."""
+
+
+class ShapeError(DvskitError, ValueError):
+    """An array or a window of the wrong shape."""
+
+
+class ConfigError(DvskitError, ValueError):
+    """A parameter out of its range, or an unknown name."""
+
+
+class ModelError(DvskitError):
+    """A model folder that is incomplete or does not fit its weights."""
+
+
+class OutputError(DvskitError):
+    """An output that exists already or cannot be written."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return the tail of a message about an unknown name: the nearest choice and all of them."""
+    known = sorted(choices)
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}choices: {', '.join(known)}"

@@ -1,0 +1,254 @@
+"""Files to and from Events: one table of formats, one module each, imported on first use.
+
+A format module defines what its row in the table says it can do:
+
+    open_recording(path: Path, options: ReadOptions) -> Recording
+    open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Literal, cast
+
+from dvskit.errors import FormatError, UnknownFormatError, did_you_mean
+from dvskit.events import Events, Size, Source, as_size, as_source, read_all
+from dvskit.formats.recording import Damage, FileSink, Loss, ReadOptions, Recording
+
+__all__ = [
+    "Damage",
+    "FileSink",
+    "Format",
+    "Loss",
+    "ReadOptions",
+    "Recording",
+    "find_format",
+    "format_for_writing",
+    "formats",
+    "load_events",
+    "open_events",
+    "open_sink",
+    "register_format",
+    "save_events",
+]
+
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row of the table.
+
+    name        what `format=` takes
+    suffixes    file name endings, with the dot; the first is the usual one
+    module      the module to import when the format is used
+    recognises  tells from the first 4096 bytes of a file whether it is of this format; None where
+                the format has no mark of its own and only the suffix can tell
+    can         "r", "w" or "rw"
+    summary     one line for people
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+    recognises: Callable[[bytes], bool] | None
+    can: Literal["r", "w", "rw"]
+    summary: str
+
+
+def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(magic)
+
+
+def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
+    def recognises(head: bytes) -> bool:
+        lines = []
+        for line in head.split(b"\n"):
+            if not line.startswith(b"%"):
+                break
+            lines.append(line[1:].strip().decode("latin-1"))
+        if any(line.partition(" ")[0] == "format" for line in lines):
+            return any(
+                line.partition(" ")[2].partition(";")[0].strip().upper() == name
+                for line in lines
+                if line.startswith("format ")
+            )
+        return any(line == f"evt {version}" for line in lines)
+
+    return recognises
+
+
+_TABLE: dict[str, Format] = {}
+
+
+def register_format(row: Format) -> None:
+    """Add a format to the table. Raises FormatError if the name is taken."""
+    if row.name in _TABLE:
+        raise FormatError(f"a format named {row.name!r} is registered already")
+    _TABLE[row.name] = row
+
+
+for _row in (
+    Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
+           "NumPy archive of the columns t, x, y, p and size"),
+    Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
+           "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
+    Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
+           "Prophesee RAW, EVT 3.0"),
+    Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
+           "iniVation AEDAT 4"),
+):  # fmt: skip
+    register_format(_row)
+
+
+def formats() -> tuple[Format, ...]:
+    """Return the table, in order of names."""
+    return tuple(_TABLE[name] for name in sorted(_TABLE))
+
+
+def _named(name: str) -> Format:
+    if name not in _TABLE:
+        raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, _TABLE)}")
+    return _TABLE[name]
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise FormatError(f"{path}: is a folder; name a file in it") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def find_format(path: str | PathLike[str]) -> Format:
+    """Return the format of a file: by its content first, by its suffix second.
+
+    Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
+    """
+    path = Path(path)
+    head = _read_head(path)
+    if not head:
+        raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
+    fitting = [row for row in _TABLE.values() if row.recognises and row.recognises(head)]
+    if not fitting:
+        suffix = path.suffix.lower()
+        fitting = [
+            row for row in _TABLE.values() if row.recognises is None and suffix in row.suffixes
+        ]
+        expected = [
+            row.name for row in _TABLE.values() if row.recognises and suffix in row.suffixes
+        ]
+        if not fitting and expected:
+            raise UnknownFormatError(
+                f"{path}: starts with {head[:16]!r}, which is no {' or '.join(expected)} header; "
+                "name the right format (format=, --from) if the suffix misleads"
+            )
+    if not fitting:
+        raise UnknownFormatError(
+            f"{path}: starts with {head[:16]!r}, which no format knows; "
+            f"name one (format=, --from): {', '.join(sorted(_TABLE))}"
+        )
+    if len(fitting) > 1:
+        names = ", ".join(row.name for row in fitting)
+        raise UnknownFormatError(f"{path}: could be {names}; name one (format=, --from)")
+    return fitting[0]
+
+
+def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Format:
+    """Return the format to write `path` in: by `name`, else by its suffix.
+
+    Raises UnknownFormatError for an unknown name or suffix and for a format that is only read.
+    """
+    suffix = Path(path).suffix.lower()
+    if name is not None:
+        row = _named(name)
+    else:
+        rows = [row for row in _TABLE.values() if "w" in row.can and suffix in row.suffixes]
+        if not rows:
+            rows = [row for row in _TABLE.values() if suffix in row.suffixes]
+        if not rows:
+            known = {ending for row in _TABLE.values() if "w" in row.can for ending in row.suffixes}
+            raise UnknownFormatError(
+                f"{path}: no format is written with suffix {suffix!r}; {did_you_mean(suffix, known)}"
+            )
+        row = rows[0]
+    if "w" not in row.can:
+        writable = ", ".join(sorted(row.name for row in _TABLE.values() if "w" in row.can))
+        raise UnknownFormatError(f"{path}: {row.name} is only read; write one of {writable}")
+    return row
+
+
+def open_events(
+    path: str | PathLike[str],
+    *,
+    format: str | None = None,
+    size: tuple[int, int] | None = None,
+    strict: bool = True,
+) -> Recording:
+    """Open an event file as a Source that starts anew at each iteration.
+
+    `format` names a row of the table; without it the content decides, then the suffix. `size`
+    (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
+    and listed in `.damage` instead of raised.
+
+    Raises FormatError and its children, GeometryError.
+    """
+    row = _named(format) if format is not None else find_format(path)
+    if "r" not in row.can:
+        raise UnknownFormatError(f"{path}: {row.name} is only written")
+    _read_head(Path(path))
+    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
+    module = import_module(row.module)
+    return cast(Recording, module.open_recording(Path(path), options))
+
+
+def load_events(
+    path: str | PathLike[str],
+    *,
+    format: str | None = None,
+    size: tuple[int, int] | None = None,
+    strict: bool = True,
+) -> Events:
+    """Return all events of a file. Arguments and errors are those of `open_events`."""
+    return read_all(open_events(path, format=format, size=size, strict=strict))
+
+
+def open_sink(
+    path: str | PathLike[str],
+    size: Size,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> FileSink:
+    """Return a Sink that writes `path`, in the format that `format` or the suffix names.
+
+    Raises UnknownFormatError, OutputError.
+    """
+    row = format_for_writing(path, format)
+    module = import_module(row.module)
+    return cast(FileSink, module.open_sink(Path(path), as_size(size), overwrite=overwrite))
+
+
+def save_events(
+    events_or_source: Events | Source,
+    path: str | PathLike[str],
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write all events to a file, whole or not at all.
+
+    Raises UnknownFormatError, OutputError, and whatever the source raises.
+    """
+    source = as_source(events_or_source)
+    with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
+        for block in source:
+            sink.write(block)

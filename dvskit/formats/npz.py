@@ -1,0 +1,254 @@
+"""NumPy archive: the columns t, x, y, p and size, as they stand in memory.
+
+Also read: archives of one structured array in any layout that Events.from_array takes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import EventsError, FormatError, GeometryError
+from dvskit.events import Events, Size, as_size, polarity_column
+from dvskit.formats.recording import (
+    BLOCK_EVENTS,
+    Damage,
+    FileSink,
+    ReadOptions,
+    Recording,
+    SizeOrigin,
+    keep_valid,
+)
+
+_COLUMNS: dict[str, np.dtype[Any]] = {
+    "t": np.dtype("<i8"),
+    "x": np.dtype("<i2"),
+    "y": np.dtype("<i2"),
+    "p": np.dtype("?"),
+}
+_NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
+
+
+class _Member:
+    """One array of the archive, read forward in parts."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
+        self.path = path
+        self.name = name
+        try:
+            self._file: IO[bytes] = archive.open(f"{name}.npy")
+            version = np.lib.format.read_magic(self._file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            self.shape, _, self.dtype = read(self._file)
+        except (
+            ValueError,
+            OSError,
+            zipfile.BadZipFile,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise FormatError(f"{path}: array {name!r} cannot be read: {error}") from error
+        if self.dtype.hasobject:
+            raise FormatError(f"{path}: array {name!r} holds Python objects, which are not loaded")
+        if len(self.shape) != 1:
+            raise FormatError(
+                f"{path}: array {name!r} has shape {self.shape}; one dimension is meant"
+            )
+
+    def read(self, count: int) -> NDArray[Any]:
+        wanted = count * self.dtype.itemsize
+        try:
+            data = self._file.read(wanted)
+        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise FormatError(f"{self.path}: array {self.name!r} is damaged: {error}") from error
+        if len(data) != wanted:
+            raise FormatError(
+                f"{self.path}: array {self.name!r} ends {wanted - len(data)} bytes early"
+            )
+        return np.frombuffer(data, self.dtype)
+
+
+class NpzRecording(Recording):
+    """Events of a NumPy archive, read in blocks."""
+
+    format = "npz"
+
+    def __init__(
+        self,
+        path: Path,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        names: dict[str, str],
+        count: int,
+    ) -> None:
+        super().__init__(path, options, size, origin)
+        self._names = names
+        self._count = count
+
+    def _blocks(self, damage: Damage) -> Iterator[Events]:
+        with zipfile.ZipFile(self.path) as archive:
+            members = {
+                column: _Member(archive, name, self.path) for column, name in self._names.items()
+            }
+            last: int | None = None
+            for start in range(0, self._count, BLOCK_EVENTS):
+                count = min(BLOCK_EVENTS, self._count - start)
+                columns = {column: members[column].read(count) for column in _COLUMNS}
+                try:
+                    polarity = polarity_column(columns["p"])
+                except EventsError as error:
+                    raise FormatError(f"{self.path}: {error}") from error
+                block = keep_valid(
+                    self.path,
+                    (
+                        self._integers("t", columns["t"], np.int64),
+                        self._integers("x", columns["x"], np.int16),
+                        self._integers("y", columns["y"], np.int16),
+                        polarity,
+                    ),
+                    self.size,
+                    last_t=last,
+                    offsets=np.arange(start, start + count) * columns["t"].dtype.itemsize,
+                    width=columns["t"].dtype.itemsize,
+                    strict=self.strict,
+                    damage=damage,
+                )
+                if len(block):
+                    last = int(block.t[-1])
+                yield block
+
+    def _integers(self, name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+        converted = values.astype(dtype, copy=False)
+        if values.dtype.kind not in "iu" or not np.array_equal(converted, values):
+            raise FormatError(
+                f"{self.path}: array {name!r} ({values.dtype}) does not fit {np.dtype(dtype).name}"
+            )
+        return converted
+
+
+def _find_columns(path: Path, stored: set[str]) -> dict[str, str]:
+    found = {}
+    for column, choices in _NAMES.items():
+        name = next((choice for choice in choices if choice in stored), None)
+        if name is None:
+            raise FormatError(
+                f"{path}: no array named {' or '.join(choices)} among "
+                f"{', '.join(sorted(stored)) or 'none'}"
+            )
+        found[column] = name
+    return found
+
+
+def _stored_size(path: Path, archive: zipfile.ZipFile, stored: set[str]) -> Size | None:
+    if "size" not in stored:
+        return None
+    values = _Member(archive, "size", path).read(2)
+    try:
+        return as_size((int(values[0]), int(values[1])))
+    except (GeometryError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: array 'size' holds {values.tolist()}: {error}") from error
+
+
+def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], count: int) -> Size:
+    extent = []
+    for column in ("x", "y"):
+        member = _Member(archive, names[column], path)
+        largest = 0
+        for start in range(0, count, BLOCK_EVENTS):
+            largest = max(largest, int(member.read(min(BLOCK_EVENTS, count - start)).max()))
+        extent.append(largest + 1)
+    return as_size((extent[0], extent[1]))
+
+
+def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
+    """Open a NumPy archive. Raises FormatError for missing, unequal or damaged arrays."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise FormatError(f"{path}: is not a complete NumPy archive: {error}") from error
+    with archive:
+        stored = {name.removesuffix(".npy") for name in archive.namelist()}
+        names = _find_columns(path, stored)
+        lengths = {name: _Member(archive, name, path).shape[0] for name in names.values()}
+        if len(set(lengths.values())) != 1:
+            raise FormatError(f"{path}: arrays differ in length: {lengths}")
+        count = next(iter(lengths.values()))
+        size: Size | None
+        origin: SizeOrigin
+        if options.size is not None:
+            size, origin = options.size, "argument"
+        else:
+            size, origin = _stored_size(path, archive, stored), "header"
+            if size is None:
+                if not count:
+                    raise GeometryError(f"{path}: no events and no size; pass size=(width, height)")
+                size, origin = _size_of_data(path, archive, names, count), "data"
+    return NpzRecording(path, options, size, origin, names, count)
+
+
+class NpzSink(FileSink):
+    """Writes columns to one temporary file each, then the archive: memory stays that of a block."""
+
+    format = "npz"
+
+    def _open(self, partial: Path) -> None:
+        partial.touch()
+        self._parts = {column: partial.with_name(f"{partial.name}.{column}") for column in _COLUMNS}
+        self._files = {column: part.open("wb") for column, part in self._parts.items()}
+        self._out = partial
+
+    def _write(self, events: Events) -> None:
+        for column, dtype in _COLUMNS.items():
+            data = np.ascontiguousarray(getattr(events, column), dtype=dtype)
+            self._files[column].write(data.data)
+
+    def _finish(self) -> None:
+        try:
+            for file in self._files.values():
+                file.close()
+            with zipfile.ZipFile(self._out, "w", zipfile.ZIP_STORED) as archive:
+                for column, dtype in _COLUMNS.items():
+                    with (
+                        self._parts[column].open("rb") as part,
+                        archive.open(_entry(column), "w", force_zip64=True) as member,
+                    ):
+                        _write_array_header(member, dtype, self.count)
+                        while data := part.read(1 << 20):
+                            member.write(data)
+                with archive.open(_entry("size"), "w", force_zip64=True) as member:
+                    _write_array_header(member, np.dtype("<i8"), 2)
+                    member.write(np.array(self.size, "<i8").tobytes())
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        for column, file in self._files.items():
+            file.close()
+            self._parts[column].unlink(missing_ok=True)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"{name}.npy", _ZIP_DATE)
+
+
+def _write_array_header(file: IO[bytes], dtype: np.dtype[Any], count: int) -> None:
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
+    )
+
+
+def open_sink(path: Path, size: Size, *, overwrite: bool) -> NpzSink:
+    """Return a Sink that writes a NumPy archive, which numpy.load opens too."""
+    return NpzSink(path, size, overwrite=overwrite)

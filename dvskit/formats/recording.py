@@ -1,0 +1,260 @@
+"""What a format module gives back: a Recording to read, a FileSink to write."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit import _files
+from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
+from dvskit.events import Events, Size, Triggers
+
+SizeOrigin = Literal["argument", "header", "camera", "format", "data"]
+
+BLOCK_EVENTS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How to read: a `size` that overrides the file's, `strict` or salvage."""
+
+    size: Size | None = None
+    strict: bool = True
+
+
+class Loss(NamedTuple):
+    """A stretch of a file that gave no events: where (bytes), how long, and why."""
+
+    offset: int
+    length: int
+    problem: str
+
+
+@dataclass(slots=True)
+class Damage:
+    """What one pass over a file lost. The first `kept` losses are listed, all are counted."""
+
+    kept: int = 1000
+    losses: list[Loss] = field(default_factory=list)
+    count: int = 0
+    lost_bytes: int = 0
+
+    def add(self, offset: int, length: int, problem: str) -> None:
+        """Count a loss of `length` bytes at byte `offset`."""
+        self.count += 1
+        self.lost_bytes += length
+        if len(self.losses) < self.kept:
+            self.losses.append(Loss(offset, length, problem))
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        if not self:
+            return "no damage"
+        first = self.losses[0]
+        return (
+            f"{self.lost_bytes:,} bytes lost in {self.count:,} places, "
+            f"the first at byte {first.offset}: {first.problem}"
+        )
+
+
+class Recording(ABC):
+    """A file of events: a Source that starts anew at each iteration.
+
+    size         the sensor's size, and `size_origin`, where it is known from
+    assumptions  what was taken for granted in reading (chip, y origin, inferred size), for people
+    damage       what the latest pass lost; always empty in strict mode, which raises instead
+    """
+
+    format: str
+
+    def __init__(
+        self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
+    ) -> None:
+        self.path = path
+        self.strict = options.strict
+        self.size = size
+        self.size_origin: SizeOrigin = size_origin
+        self.assumptions: list[str] = []
+        self.damage = Damage()
+        if size_origin == "data":
+            self.assumptions.append(
+                f"no sensor size in the file: {size} is the smallest that holds its events"
+            )
+
+    def __iter__(self) -> Iterator[Events]:
+        self.damage = Damage()
+        last: int | None = None
+        for block in self._blocks(self.damage):
+            if not len(block):
+                continue
+            if last is not None and block.t[0] < last:
+                raise FormatOrderError(self.path, last, int(block.t[0]))
+            last = int(block.t[-1])
+            yield block
+
+    @abstractmethod
+    def _blocks(self, damage: Damage) -> Iterator[Events]:
+        """Yield the events from the start of the file, in time order.
+
+        In strict mode the first impossible value raises DamagedFileError; in salvage mode it is
+        added to `damage` and reading goes on behind it.
+        """
+
+    def triggers(self) -> Triggers:
+        """Return all external triggers; none where the format or the file has none."""
+        return Triggers.empty()
+
+    def header(self) -> Mapping[str, str]:
+        """Return what the file says about itself, as text, for `info`."""
+        return {}
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return what else the file holds, beside events and triggers: a name and a count each."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"<{self.format} recording {self.path} {self.size} (from {self.size_origin})>"
+
+
+class FormatOrderError(DamagedFileError):
+    """Blocks of a recording that run back in time: a fault of the reader or of the file."""
+
+    def __init__(self, path: Path, last: int, start: int) -> None:
+        DvskitError.__init__(
+            self, f"{path}: time runs back from {last} to {start} us between blocks"
+        )
+        self.path, self.offset, self.problem = str(path), -1, "time runs back"
+
+
+def keep_valid(
+    path: Path,
+    columns: tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]],
+    size: Size,
+    *,
+    last_t: int | None,
+    offsets: NDArray[np.int64],
+    width: int,
+    strict: bool,
+    damage: Damage,
+) -> Events:
+    """Return decoded columns as a block, after checking each event against sensor and clock.
+
+    `last_t` is the time of the event ahead of the block (None at the start), `offsets` the byte
+    offset of each event, `width` its length in bytes. A bad event raises DamagedFileError in strict
+    mode and is dropped into `damage` otherwise.
+    """
+    t, x, y, p = columns
+    if not len(t):
+        return Events.empty(size)
+    off = (x < 0) | (x >= size.width) | (y < 0) | (y >= size.height)
+    clock = np.where(off, np.iinfo(np.int64).min, t)  # an event off the sensor sets no clock
+    if last_t is not None:
+        clock[0] = max(int(clock[0]), last_t)
+    newest = np.maximum.accumulate(clock)
+    back = ~off & (t < newest)
+    bad = np.flatnonzero(off | back)
+    if not bad.size:
+        return Events.from_checked(t, x, y, p, size)
+    for index in bad.tolist():
+        problem = (
+            f"event at ({x[index]}, {y[index]}) is off the {size} sensor"
+            if off[index]
+            else f"time runs back from {newest[index]} to {t[index]} us"
+        )
+        if strict:
+            raise DamagedFileError(path, int(offsets[index]), problem)
+        damage.add(int(offsets[index]), width, problem)
+    good = ~(off | back)
+    return Events.from_checked(t[good], x[good], y[good], p[good], size)
+
+
+class FileSink(ABC):
+    """A Sink that writes one file: whole on a clean exit, not at all otherwise.
+
+    notes  what a reader of the file should know about how the events were stored, for people
+    """
+
+    format: str
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        self.path = _files.check_output(path, overwrite=overwrite)
+        self.size = size
+        self.notes: list[str] = []
+        self.count = 0
+        self._last: int | None = None
+        self._partial = _files.partial_path(self.path)
+
+    def __enter__(self) -> Self:
+        try:
+            self._open(self._partial)
+        except OSError as error:
+            _files.discard(self._partial, self.path)
+            raise OutputError(
+                f"{self.path}: {error.strerror or error}; choose another place"
+            ) from error
+        return self
+
+    def write(self, events: Events) -> None:
+        """Append a block. Raises GeometryError for another size, EventsError for time order."""
+        if events.size != self.size:
+            raise GeometryError(
+                f"{self.path}: a block of {events.size} in a file of {self.size} events"
+            )
+        if not len(events):
+            return
+        if self._last is not None and events.t[0] < self._last:
+            raise EventsError(
+                f"{self.path}: a block starts at {events.t[0]} us, before {self._last} us, "
+                "where the one ahead of it ended"
+            )
+        self._guard(lambda: self._write(events))
+        self._last = int(events.t[-1])
+        self.count += len(events)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._guard(self._finish)
+                self._guard(lambda: _files.finish(self._partial, self.path))
+            else:
+                self._abandon()
+        finally:
+            _files.discard(self._partial, self.path)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: {error.strerror or error}; free some space or choose another place"
+            ) from error
+
+    @abstractmethod
+    def _open(self, partial: Path) -> None:
+        """Open `partial` for writing, and write what stands ahead of the events."""
+
+    @abstractmethod
+    def _write(self, events: Events) -> None:
+        """Append a block of at least one event; its size and its time order are checked."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Write what stands behind the events, and close the file."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Close the file; it is going to be removed. Must not raise."""

@@ -1,0 +1,29 @@
+"""Where the recordings are, and what a run without them may skip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).resolve().parent
+
+
+def find_data() -> Path | None:
+    named = os.environ.get("DVSKIT_DATA")
+    for folder in [Path(named)] if named else [_HERE.parent.parent / "shared" / "data"]:
+        if (folder / "recordings").is_dir():
+            return folder
+    return None
+
+
+DATA = find_data()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real recordings (DVSKIT_DATA); a test that needs it skips without."""
+    if DATA is None:
+        pytest.skip("no recordings: set DVSKIT_DATA to their folder")
+    return DATA
