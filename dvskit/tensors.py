@@ -1,0 +1,132 @@
+"""Events -> tensors of counts per time bin, polarity and pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvskit import _kernels
+from dvskit.errors import ShapeError, did_you_mean
+from dvskit.events import Events, Size, Source, as_source
+
+Outside = Literal["error", "ignore"]
+
+_LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Bins of equal length: bin k holds start_us <= t < stop_us with
+    (t - start_us) * numerator // denominator == k."""
+
+    start_us: int
+    stop_us: int
+    bins: int
+    numerator: int
+    denominator: int
+
+
+def bin_events(
+    events: Events | Source,
+    *,
+    bins: int | None = None,
+    bin_us: int | None = None,
+    start_us: int | None = None,
+    outside: Outside = "error",
+) -> Tensor:
+    """Count events per time bin, polarity and pixel: nothing lost, nothing merged.
+
+    bins             [start_us, t_last] is cut in `bins` parts, equal to a microsecond
+    bin_us           as many bins of `bin_us` microseconds as reach the last event
+    bins and bin_us  the window [start_us, start_us + bins * bin_us)
+
+    `start_us` is the time of the first event unless given. Returns (bins, 2, H, W) int32; channel 0
+    is OFF, channel 1 ON. The sum is the number of events; how a Source is cut does not matter. A
+    Source is read twice (once for its times) unless bins, bin_us and start_us are all given.
+
+    Raises ShapeError if neither bins nor bin_us is given, if one is below 1, and for events outside
+    the window, unless outside="ignore".
+    """
+    _check(bins, bin_us, outside)
+    source = as_source(events)
+    window = _find_window(source, bins, bin_us, start_us)
+    counts = _zeros(window.bins, source.size)
+    missed = 0
+    for block in source:
+        inside = block.between(window.start_us, window.stop_us)
+        missed += len(block) - len(inside)
+        _kernels.add_counts(
+            inside.t,
+            inside.x,
+            inside.y,
+            inside.p,
+            window.start_us,
+            window.numerator,
+            window.denominator,
+            counts,
+        )
+    if missed and outside == "error":
+        raise ShapeError(
+            f"{missed:,} events are outside the window [{window.start_us}, {window.stop_us}) us; "
+            'widen it, or pass outside="ignore"'
+        )
+    return torch.from_numpy(counts)
+
+
+def _check(bins: int | None, bin_us: int | None, outside: str) -> None:
+    if bins is None and bin_us is None:
+        raise ShapeError("neither bins nor bin_us is given; give one of them, or both")
+    for name, value in (("bins", bins), ("bin_us", bin_us)):
+        if value is not None and (value != int(value) or value < 1):
+            raise ShapeError(f"{name}={value} is not a whole number of at least 1")
+    if outside not in ("error", "ignore"):
+        raise ShapeError(
+            f"unknown outside={outside!r}; {did_you_mean(outside, ('error', 'ignore'))}"
+        )
+
+
+def _find_window(
+    source: Source, bins: int | None, bin_us: int | None, start_us: int | None
+) -> _Window:
+    first, last = start_us, None
+    if bins is None or bin_us is None or start_us is None:
+        first, last = _find_span(source)
+    start = start_us if start_us is not None else first if first is not None else 0
+    span = 0 if last is None else max(0, last - start + 1)  # [start, last], the last included
+    if bin_us is None:
+        assert bins is not None  # for the type checker: _check has seen to it
+        window = _Window(start, start + span, bins, bins, max(1, span))
+    else:
+        bins = -(-span // bin_us) if bins is None else bins
+        window = _Window(start, start + bins * bin_us, bins, 1, bin_us)
+    if (window.stop_us - start) * window.numerator + window.denominator >= _LARGEST:
+        raise ShapeError(
+            f"{window.bins} bins over {window.stop_us - start} us are too many to count exactly; "
+            "take fewer bins"
+        )
+    return window
+
+
+def _find_span(source: Source) -> tuple[int | None, int | None]:
+    first = last = None
+    for block in source:
+        if len(block):
+            first = int(block.t[0]) if first is None else first
+            last = int(block.t[-1])
+    return first, last
+
+
+def _zeros(bins: int, size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    shape = (bins, 2, size.height, size.width)
+    try:
+        return np.zeros(shape, np.int32)
+    except (MemoryError, ValueError) as error:
+        gib = 8 * bins * size.height * size.width / 2**30
+        raise ShapeError(
+            f"{bins} bins on {size} take {gib:,.1f} GiB, which cannot be had; "
+            "take fewer or longer bins"
+        ) from error
