@@ -15,7 +15,7 @@ from dvskit.errors import ConfigError
 
 
 def thread_count() -> int:
-    """Return the number of threads to use: DVSKIT_THREADS, else the processors this process may use."""
+    """Return how many threads to use: DVSKIT_THREADS, else the processors of this process."""
     asked = os.environ.get("DVSKIT_THREADS")
     if asked is not None:
         if not asked.isdecimal() or int(asked) < 1:

@@ -68,16 +68,15 @@ def _read_rows(
     with path.open("rb") as file:
         while data := file.read(BLOCK_EVENTS * _WIDTH):
             cut = len(data) % _WIDTH
+            whole = len(data) - cut
+            if whole:
+                yield start, np.frombuffer(data, np.uint8, whole).reshape(-1, _WIDTH)
+            start += whole
             if cut:
-                offset = start + len(data) - cut
                 problem = f"the last event has {cut} of {_WIDTH} bytes"
                 if strict:
-                    raise DamagedFileError(path, offset, problem)
-                damage.add(offset, cut, problem)
-                data = data[:-cut]
-            if data:
-                yield start, np.frombuffer(data, np.uint8).reshape(-1, _WIDTH)
-            start += len(data)
+                    raise DamagedFileError(path, start, problem)
+                damage.add(start, cut, problem)
 
 
 def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:

@@ -1,0 +1,12 @@
+"""Frames to events, by the brightness-threshold rule.
+
+Each pixel follows L, the logarithm of its intensity, with a reference level r: while L - r reaches
+the ON threshold an ON event is emitted and r rises by it; while r - L reaches the OFF threshold an
+OFF event is emitted and r falls by it. Between frames L is taken as linear in time, so that each
+event has the time at which L crossed the level.
+"""
+
+from dvskit.emulator.model import Emulator, EmulatorParams, EmulatorRun
+from dvskit.emulator.source import EmulatedSource, emulate
+
+__all__ = ["EmulatedSource", "Emulator", "EmulatorParams", "EmulatorRun", "emulate"]

@@ -1,0 +1,98 @@
+"""A clip, emulated: a Source of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.model import Emulator, EmulatorParams
+from dvskit.errors import ShapeError, VideoError
+from dvskit.events import Events, Size, as_size
+from dvskit.video import FrameSource, open_frames
+
+Frames = Iterable[tuple[int, NDArray[Any]]]
+
+_BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
+
+
+class EmulatedSource:
+    """Events of a clip: a Source.
+
+    Frames that can be iterated again (a video file, a list) give the same events at each pass;
+    an iterator can be used once. `frames_done` counts the frames of the present pass.
+    """
+
+    def __init__(self, frames: Frames, emulator: Emulator, size: Size) -> None:
+        self.size = size
+        self.emulator = emulator
+        self.frames_done = 0
+        self._frames = frames
+        self._used = False
+
+    def __iter__(self) -> Iterator[Events]:
+        once = isinstance(self._frames, Iterator)
+        if once and self._used:
+            raise VideoError("the frames came from an iterator, which is used up; pass a list")
+        self._used = True
+        self.frames_done = 0
+        run = self.emulator.start(self.size)
+        waiting: list[Events] = []
+        for t_us, frame in self._frames:
+            waiting.append(run.step(t_us, frame))
+            self.frames_done += 1
+            if sum(map(len, waiting)) >= _BLOCK_EVENTS:
+                yield Events.concatenate(waiting, self.size)
+                waiting = []
+        if self.frames_done < 2:
+            raise VideoError(
+                f"the clip has {self.frames_done} frames; events are changes between two at least"
+            )
+        yield Events.concatenate(waiting, self.size)
+
+
+def _peeked(frames: Frames) -> tuple[Frames, Size]:
+    """Return frames that still begin with the first one, and that one's size."""
+    again = iter(frames)
+    try:
+        first = next(again)
+    except StopIteration:
+        raise VideoError("the clip has no frames") from None
+    shape = np.shape(first[1])
+    if len(shape) != 2:
+        raise ShapeError(f"frame 0 has shape {shape}; (height, width) is meant")
+    size = as_size((shape[1], shape[0]))
+    if again is frames:
+        return _chain(first, again), size
+    return frames, size
+
+
+def _chain(
+    first: tuple[int, NDArray[Any]], rest: Iterator[tuple[int, NDArray[Any]]]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    yield first
+    yield from rest
+
+
+def emulate(
+    video_or_frames: str | PathLike[str] | FrameSource | Frames,
+    params: EmulatorParams | None = None,
+    seed: int = 0,
+) -> EmulatedSource:
+    """Return the events of a clip as a Source.
+
+    video_or_frames: the path of a video or of a folder of images, a FrameSource, or an iterable of
+    (t_us, frame), a frame being (height, width) in uint8, uint16 or float. Raises VideoError for a
+    clip that cannot be opened, has fewer than two frames, or whose times do not advance; ShapeError
+    for frames of another shape.
+    """
+    emulator = Emulator(EmulatorParams() if params is None else params, seed)
+    if isinstance(video_or_frames, str | PathLike):
+        video_or_frames = open_frames(video_or_frames)
+    if isinstance(video_or_frames, FrameSource):
+        return EmulatedSource(video_or_frames, emulator, video_or_frames.size)
+    frames, size = _peeked(video_or_frames)
+    return EmulatedSource(frames, emulator, size)

@@ -1,0 +1,154 @@
+"""Events: what they refuse, what they keep, how they are cut and joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dvskit import Events, Size
+from dvskit.errors import ConfigError, EventsError, GeometryError
+from dvskit.events import EventsSource, as_source, parse_size, polarity_column, read_all
+
+LAYOUTS = ["tonic", "faery", "expelliarmus", "metavision", "dv"]
+
+
+def make(n=100, seed=0, size=(20, 10)):
+    random = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(random.integers(0, 1000, n)),
+        x=random.integers(0, size[0], n),
+        y=random.integers(0, size[1], n),
+        p=random.integers(0, 2, n).astype(bool),
+        size=size,
+    )
+
+
+def test_columns_have_the_types_of_the_currency_and_are_read_only():
+    events = make()
+    types = [getattr(events, name).dtype for name in "txyp"]
+    assert types == [np.int64, np.int16, np.int16, np.bool_]
+    assert events.size == Size(20, 10)
+    with pytest.raises(ValueError, match="read-only"):
+        events.t[0] = 5
+    with pytest.raises(AttributeError):
+        events.t = events.t
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"t": [1, 2]}, EventsError, "differ in length"),
+        ({"t": [3, 2, 1]}, EventsError, "event 1"),
+        ({"t": [0.5, 1, 2]}, EventsError, "float64"),
+        ({"t": [[1, 2, 3]]}, EventsError, "one dimension"),
+        ({"x": [0, 1, 70_000]}, EventsError, "do not fit"),
+        ({"x": [0, 1, 4]}, GeometryError, "event 2"),
+        ({"y": [0, -1, 1]}, GeometryError, "event 1"),
+        ({"size": (0, 5)}, GeometryError, "outside"),
+        ({"size": (5,)}, GeometryError, "size"),
+    ],
+)
+def test_wrong_columns_are_refused_with_the_place(change, error, message):
+    columns = {"t": [1, 2, 3], "x": [0, 1, 2], "y": [0, 1, 2], "p": [0, 1, 1], "size": (4, 4)}
+    assert len(Events(**columns)) == 3
+    with pytest.raises(error, match=message):
+        Events(**(columns | change))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_goes_out_and_back(layout):
+    events = make()
+    array = events.to_array(layout)
+    assert Events.from_array(array, size=events.size) == events
+
+
+def test_layouts_have_the_fields_that_the_peers_take():
+    dtypes = {layout: make().to_array(layout).dtype for layout in LAYOUTS}
+    assert dtypes["tonic"] == [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]
+    assert dtypes["faery"] == [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")]
+    assert dtypes["expelliarmus"] == [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")]
+    assert dtypes["metavision"] == [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")]
+    assert dtypes["dv"] == [
+        ("timestamp", "<i8"),
+        ("x", "<i2"),
+        ("y", "<i2"),
+        ("polarity", "i1"),
+    ]
+
+
+def test_an_unknown_layout_and_unsigned_negative_times_are_refused():
+    with pytest.raises(ConfigError, match="did you mean 'tonic'"):
+        make().to_array("tonics")
+    early = Events(t=[-5], x=[0], y=[0], p=[True], size=(2, 2))
+    with pytest.raises(EventsError, match="unsigned"):
+        early.to_array("faery")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 1], [False, True]), ([-1, 1], [False, True]), ([1, 1], [True, True])],
+)
+def test_polarities_of_0_and_1_or_minus_1_and_1_are_taken(values, expected):
+    assert polarity_column(np.array(values)).tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[0, 2], [-1, 0, 1], [-2], [0.5, 1.0]])
+def test_other_polarities_are_refused(values):
+    with pytest.raises(EventsError, match="polarity"):
+        polarity_column(np.array(values))
+
+
+def test_between_is_half_open():
+    events = Events(t=[1, 2, 2, 5], x=[0] * 4, y=[0] * 4, p=[1] * 4, size=(1, 1))
+    assert events.between(2, 5).t.tolist() == [2, 2]
+    assert events.between(5, 2).t.tolist() == []
+    assert events.between(-9, 99) == events
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
+def test_cutting_and_joining_gives_the_same_events(cut):
+    events = make(500)
+    parts = [events[start : start + cut] for start in range(0, len(events), cut)]
+    assert Events.concatenate(parts) == events
+
+
+def test_joining_refuses_time_that_runs_back_and_other_sizes():
+    events = make(10)
+    with pytest.raises(EventsError, match="block 1 starts"):
+        Events.concatenate([events, events])
+    with pytest.raises(GeometryError, match="block 1"):
+        Events.concatenate([events, Events.empty((3, 3))])
+    with pytest.raises(GeometryError, match="no size"):
+        Events.concatenate([])
+
+
+def test_events_are_a_source_of_one_block():
+    events = make(10)
+    source = as_source(events)
+    assert isinstance(source, EventsSource)
+    assert read_all(source) == events
+    assert as_source(source) is source
+
+
+def test_select_takes_a_boolean_mask_only():
+    events = make(10)
+    assert len(events.select(events.p)) == np.count_nonzero(events.p)
+    with pytest.raises(EventsError, match="booleans"):
+        events.select(np.arange(10))
+    with pytest.raises(EventsError, match="forward"):
+        events[::-1]
+
+
+def test_equality_needs_all_columns_and_the_size():
+    events = make(10)
+    assert events == make(10)
+    assert events != make(10, seed=1)
+    assert events != Events(t=events.t, x=events.x, y=events.y, p=events.p, size=(99, 99))
+    assert (events == 5) is False
+
+
+@pytest.mark.parametrize("text", ["640", "x480", "640x", "axb", "0x5", "-3x5"])
+def test_a_text_that_is_no_size_is_refused(text):
+    assert parse_size("640x480") == (640, 480)
+    with pytest.raises(GeometryError):
+        parse_size(text)
