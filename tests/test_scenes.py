@@ -115,12 +115,15 @@ def test_a_sprite_moves_by_parts_of_a_pixel():
     canvas = _Canvas((-1, -1, 1, 1), head_px=10)
     canvas.add(canvas.bone((-0.4, 0), (0.4, 0), (0.3, 0.3)), 100.0, 0.1)
     sprite = canvas.sprite()
+    shifts = np.arange(0, 1, 0.125)
     centres = []
-    for shift in np.arange(0, 1, 0.125):
+    for shift in shifts:
         picture = np.zeros((40, 40), np.float32)
-        paste(picture, sprite, (20 + shift, 20), 0.0)
-        centres.append((picture * np.arange(40)).sum() / picture.sum())
-    np.testing.assert_allclose(centres, 20 + np.arange(0, 1, 0.125), atol=0.03)
+        paste(picture, sprite, (20 + shift, 15 - shift), 0.0)
+        y, x = (picture[..., None] * np.indices((40, 40)).transpose(1, 2, 0)).sum((0, 1)).T
+        centres.append((x / picture.sum(), y / picture.sum()))
+    expected = np.stack([20 + shifts, 15 - shifts], 1)
+    np.testing.assert_allclose(centres, expected, atol=0.03)
 
 
 @pytest.mark.parametrize("place", [(-500.0, 5.0), (5.0, 900.0), (0.0, 0.0), (39.0, 39.0)])
