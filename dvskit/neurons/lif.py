@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.neurons.fused import Constants, fused_lif, why_not_fused
 from dvskit.neurons.surrogates import ATan, Surrogate, spike
 
 Reset = Literal["soft", "hard"]
@@ -118,7 +119,12 @@ class LIF(nn.Module):
         the whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
         """
         self._check_input(x, state)
-        return self._run_torch(x, state)
+        if self.backend == "torch" or x.numel() == 0:
+            return self._run_torch(x, state)
+        why_not = why_not_fused(x, self.surrogate)
+        if why_not is not None and self.backend == "fused":
+            raise ConfigError(f"LIF: the fused kernel does not fit: {why_not}; use backend='auto'")
+        return self._run_torch(x, state) if why_not else self._run_fused(x, state)
 
     def extra_repr(self) -> str:
         """Return the parameters as they were given."""
@@ -141,6 +147,19 @@ class LIF(nn.Module):
             )
             spikes.append(fired)
         return (torch.stack(spikes) if spikes else x.clone()), state
+
+    def _run_fused(self, x: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
+        assert isinstance(self.surrogate, ATan)
+        constants = Constants(
+            beta=self.beta,
+            threshold=self.threshold,
+            threshold_off=None if math.isinf(self.threshold_off) else self.threshold_off,
+            alpha=self.surrogate.alpha,
+            soft=self.reset == "soft",
+            detach_reset=self.detach_reset,
+        )
+        spikes, v = fused_lif(x, None if state is None else state.v, constants)
+        return spikes, LIFState(v)
 
     def _check_input(self, x: Tensor, state: LIFState | None) -> None:
         if x.ndim == 0 or not x.is_floating_point():
