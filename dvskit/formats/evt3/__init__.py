@@ -1,0 +1,8 @@
+"""Prophesee RAW, EVT 3.0: 16-bit words that build on each other (Gen4, IMX636, GenX320 cameras).
+
+Layout: Prophesee, EVT 3.0 format, docs.prophesee.ai/stable/data/encoding_formats/evt3.html.
+"""
+
+from dvskit.formats.evt3.reading import Evt3Recording, open_recording
+
+__all__ = ["Evt3Recording", "open_recording"]

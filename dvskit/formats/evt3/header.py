@@ -1,0 +1,103 @@
+"""The text at the head of a Prophesee RAW file: `% key value` lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dvskit.errors import FormatError, GeometryError
+from dvskit.events import Size, as_size, parse_size
+
+TIME_OFFSET_KEY = "dvskit_time_offset_us"
+
+_MAX_HEADER = 1 << 16
+_HD, _VGA, _SMALL = Size(1280, 720), Size(640, 480), Size(320, 320)
+# What a header without geometry tells by the camera it names: parts of plugin names, system ids.
+_PLUGIN_SIZES = (
+    ("gen41", _HD),
+    ("imx636", _HD),
+    ("genx320", _SMALL),
+    ("gen31", _VGA),
+    ("gen3", _VGA),
+)
+_SYSTEM_SIZES = {"21": _VGA, "26": _VGA, "27": _VGA, "28": _VGA, "48": _HD, "49": _HD}
+_GENERATION_SIZES = {"3.0": _VGA, "3.1": _VGA, "4.0": _HD, "4.1": _HD, "4.2": _HD}
+
+
+class RawHeader(NamedTuple):
+    """The keys of a RAW header with their values, and the byte offset where the words begin."""
+
+    keys: Mapping[str, str]
+    end: int
+
+
+def read_header(path: Path) -> RawHeader:
+    """Read the header lines of a RAW file; `% end` closes them, as does the first other byte.
+
+    Raises FormatError where the header does not end within 64 KiB.
+    """
+    with path.open("rb") as file:
+        head = file.read(_MAX_HEADER)
+    keys: dict[str, str] = {}
+    at = 0
+    # A word may start with a '%' byte too: only '%' with a space or a line end opens a line.
+    while head[at : at + 2] in (b"% ", b"%\n", b"%\r"):
+        stop = head.find(b"\n", at)
+        if stop < 0:
+            if len(head) == _MAX_HEADER:
+                raise FormatError(f"{path}: the header line at byte {at} does not end")
+            stop = len(head)
+        line = head[at + 1 : stop].decode("latin-1").strip()
+        at = min(stop + 1, len(head))
+        if line == "end":
+            break
+        key, _, value = line.partition(" ")
+        if key:
+            keys[key] = value.strip()
+    return RawHeader(keys, at)
+
+
+def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
+    """Return the sensor size that `format` or `geometry` states, None where neither does.
+
+    Raises GeometryError for a size that is no size.
+    """
+    options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
+    try:
+        if "width" in options and "height" in options:
+            return as_size((int(options["width"]), int(options["height"])))
+        if "geometry" in keys:
+            return parse_size(keys["geometry"])
+    except (ValueError, GeometryError) as error:
+        raise GeometryError(
+            f"{path}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+        ) from None
+    return None
+
+
+def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
+    """Return the size of the camera that the header names, and the line that names it."""
+    plugin = keys.get("plugin_name", "").lower()
+    for part, size in _PLUGIN_SIZES:
+        if part in plugin:
+            return size, f"plugin_name {plugin}"
+    for key in ("generation", "sensor_generation"):
+        if keys.get(key) in _GENERATION_SIZES:
+            return _GENERATION_SIZES[keys[key]], f"{key} {keys[key]}"
+    system = keys.get("system_ID", "")
+    if system in _SYSTEM_SIZES:
+        return _SYSTEM_SIZES[system], f"system_ID {system}"
+    return None
+
+
+def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:
+    """Return what to add to the times of the file, 0 where it does not say. Raises FormatError."""
+    text = keys.get(TIME_OFFSET_KEY, "0")
+    try:
+        offset = int(text)
+    except ValueError:
+        raise FormatError(f"{path}: {TIME_OFFSET_KEY} {text!r} is no whole number") from None
+    if abs(offset) > 1 << 62:
+        raise FormatError(f"{path}: {TIME_OFFSET_KEY} {offset} is out of range")
+    return offset

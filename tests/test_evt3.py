@@ -1,0 +1,278 @@
+"""EVT 3.0: the real recordings exactly, a plain twin of the decoder, and what damage costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dvskit.errors import DamagedFileError, DvskitError, GeometryError
+from dvskit.events import Events, Size, read_all
+from dvskit.formats import load_events, open_events
+from dvskit.formats.evt3 import reading
+
+REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
+HEADER = b"% evt 3.0\n% format EVT3;height=240;width=320\n% geometry 320x240\n% end\n"
+
+
+def high(value: int) -> int:
+    return 0x8000 | value
+
+
+def low(value: int) -> int:
+    return 0x6000 | value
+
+
+def at(row: int, *columns: int) -> list[int]:
+    return [row, *(0x2000 | column for column in columns)]
+
+
+def raw(path: Path, words: list[int], header: bytes = HEADER, tail: bytes = b"") -> Path:
+    path.write_bytes(header + np.array(words, "<u2").tobytes() + tail)
+    return path
+
+
+def assert_is_truth(events: Events, truth: dict) -> None:
+    assert len(events) == truth["events"]
+    for name in ("t_int64", "x_uint16", "y_uint16", "p_uint8"):
+        column, dtype = name.split("_")
+        data = getattr(events, column).astype(dtype).tobytes()
+        assert hashlib.sha256(data).hexdigest()[:16] == truth[f"sha256_{name}"], name
+
+
+def plain_decode(words: list[int], size: Size) -> tuple[list[tuple[int, int, int, int]], bool]:
+    """Decode by OpenEB's rules, one word at a time; True if time runs back or leaves the sensor."""
+    events: list[tuple[int, int, int, int]] = []
+    time_high = time_low = loops = row = base = on = -1
+    for word in words:
+        kind, value = word >> 12, word & 0xFFF
+        found: list[tuple[int, int]] = []
+        if kind == 0x8:
+            if time_high < 0:
+                loops = time_low = 0
+            elif time_high >= value + 2048:
+                loops += 1
+            if value != time_high:
+                time_low = 0
+            time_high = value
+        elif kind == 0x6:
+            time_low = value
+        elif kind == 0x0:
+            row = value & 0x7FF
+        elif kind == 0x2:
+            found = [(value & 0x7FF, value >> 11)]
+        elif kind == 0x3:
+            base, on = value & 0x7FF, value >> 11
+        elif kind in (0x4, 0x5):
+            bits = 12 if kind == 0x4 else 8
+            if base >= 0:
+                found = [(base + bit, on) for bit in range(bits) if value >> bit & 1]
+                base += bits
+        if time_high < 0 or row < 0:
+            continue
+        now = loops * 2**24 + time_high * 2**12 + time_low
+        for column, polarity in found:
+            if column >= size.width or row >= size.height or (events and now < events[-1][0]):
+                return events, True
+            events.append((now, column, row, polarity))
+    return events, False
+
+
+def random_words(rng: np.random.Generator, count: int) -> list[int]:
+    """Random valid words on a clock that wraps, mostly runs on, and repeats TIME_HIGH."""
+    clock = int(rng.integers(0, 1 << 24))
+    words: list[int] = []
+    for _ in range(count):
+        kind = int(rng.choice([0x0, 0x2, 0x3, 0x45, 0x6, 0x8, 0xA, 0xE, 0x7, 0xF, 0x5]))
+        if kind == 0x6:
+            clock += int(rng.integers(0, 60))
+            words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
+        elif kind == 0x8:
+            clock += int(rng.choice([0, 1, 4096, 4096 * 3, 4096 * 1000]))
+            words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
+        elif kind == 0x45:
+            words += [0x3000 | int(rng.integers(0, 288)) | int(rng.integers(0, 2)) << 11]
+            words += [0x4000 | int(rng.integers(0, 4096)), 0x5000 | int(rng.integers(0, 4096))]
+        elif kind == 0x0:
+            words.append(int(rng.integers(0, 240)) | int(rng.integers(0, 2)) << 11)
+        elif kind == 0x2:
+            words.append(0x2000 | int(rng.integers(0, 320)) | int(rng.integers(0, 2)) << 11)
+        elif kind == 0x3:
+            words.append(0x3000 | int(rng.integers(0, 300)))
+        else:
+            words.append(kind << 12 | int(rng.integers(0, 4096)))
+    return words
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_recording_is_read_exactly(data: Path, name: str) -> None:
+    truth = json.loads((data / "recordings" / "truth.json").read_text())[name]
+    recording = open_events(data / "recordings" / name)
+    assert_is_truth(read_all(recording), truth)
+    assert recording.damage.count == 0
+    assert recording.format == "evt3"
+
+
+def test_geometry_comes_from_the_camera_the_header_and_the_argument(data: Path) -> None:
+    first, second = (open_events(data / "recordings" / name) for name in REAL)
+    assert (first.size, first.size_origin) == ((1280, 720), "camera")
+    assert "gen41" in first.assumptions[0]
+    assert (second.size, second.size_origin) == ((640, 480), "header")
+    third = open_events(data / "recordings" / REAL[1], size=(1000, 900))
+    assert (third.size, third.size_origin) == ((1000, 900), "argument")
+
+
+def test_geometry_comes_from_the_events_where_nothing_else_tells(tmp_path: Path) -> None:
+    path = raw(tmp_path / "a.raw", [high(1), low(2), *at(7, 3, 9)], b"% evt 3.0\n")
+    recording = open_events(path)
+    assert (recording.size, recording.size_origin) == ((10, 8), "data")
+    assert recording.assumptions
+    with pytest.raises(GeometryError, match="pass size"):
+        open_events(raw(tmp_path / "b.raw", [high(1)], b"% evt 3.0\n"))
+
+
+def test_triggers_are_kept_apart(data: Path) -> None:
+    recording = open_events(data / "recordings" / REAL[1])
+    triggers = recording.triggers()
+    assert len(triggers) == 4157
+    assert (np.diff(triggers.t) >= 0).all()
+    assert recording.other_streams() == {"other words": 519}
+
+
+def test_a_second_pass_gives_the_same_events(data: Path) -> None:
+    recording = open_events(data / "recordings" / REAL[1])
+    assert read_all(recording) == read_all(recording)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 5000])
+def test_events_do_not_depend_on_blocks_and_chunks(
+    data: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data / "recordings" / REAL[0]
+    whole = load_events(path)[:20000]
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(reading, "CHUNK_WORDS", 1 << 17)
+    count, parts = 0, []
+    for part in open_events(path):
+        parts.append(part)
+        count += len(part)
+        if count >= 20000:
+            break
+    assert Events.concatenate(parts)[:20000] == whole
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_decoder_agrees_with_a_plain_one(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = random_words(rng, 400)
+    expected, damaged = plain_decode(words, Size(320, 240))
+    path = raw(tmp_path / "a.raw", words)
+    if damaged:
+        with pytest.raises(DamagedFileError):
+            load_events(path)
+        return
+    events = load_events(path)
+    got = list(
+        zip(events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True)
+    )
+    assert got == expected
+
+
+def test_time_wraps_every_16_8_seconds(tmp_path: Path) -> None:
+    words = []
+    for step in range(0, 3 * 4096, 1024):
+        words += [high(step & 0xFFF), low(5), *at(1, 2)]
+    events = load_events(raw(tmp_path / "a.raw", words))
+    assert events.t.tolist() == [step * 4096 + 5 for step in range(0, 3 * 4096, 1024)]
+
+
+def test_events_ahead_of_the_clock_are_left_out_and_said(tmp_path: Path) -> None:
+    path = raw(tmp_path / "a.raw", [*at(1, 2, 3), high(1), low(0), *at(1, 4)])
+    recording = open_events(path)
+    assert read_all(recording).x.tolist() == [4]
+    assert any("2 event words" in line for line in recording.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("words", "tail", "byte", "problem"),
+    [
+        ([high(1), 0x1000], b"", 2, "unknown type 0x1"),
+        ([high(1), 0x9000], b"", 2, "unknown type 0x9"),
+        ([high(1), *at(240, 1)], b"", 2, "row 240"),
+        ([high(1), *at(1, 320)], b"", 4, "column 320"),
+        ([high(1), 1, 0x3000 | 315, 0x4FFF], b"", 6, "column 320"),
+        ([high(5), *at(1, 1), low(1), *at(1, 1), high(4), *at(1, 2)], b"", 16, "runs back"),
+        ([high(5), *at(1, 1), low(9), *at(1, 2), low(4), *at(1, 3)], b"", 10, "stand ahead"),
+        ([high(5), *at(1, 1), high(9), *at(1, 2), high(5), *at(1, 3)], b"", 6, "jumps"),
+        ([high(1), *at(1, 1)], b"\x01", 6, "half a word"),
+    ],
+)
+def test_an_impossible_word_is_an_error_with_its_offset_and_salvage_skips_it(
+    tmp_path: Path, words: list[int], tail: bytes, byte: int, problem: str
+) -> None:
+    path = raw(tmp_path / "a.raw", words, tail=tail)
+    with pytest.raises(DamagedFileError, match=problem) as caught:
+        load_events(path)
+    assert caught.value.offset == len(HEADER) + byte
+    recording = open_events(path, strict=False)
+    read_all(recording)
+    assert recording.damage.losses[0].offset == len(HEADER) + byte
+
+
+def kept_share(whole: Events, part: Events) -> float:
+    """The share of the events of `whole` that are in `part` too."""
+    names = [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]
+    rows = [np.empty(len(events), names) for events in (whole, part)]
+    for row, events in zip(rows, (whole, part), strict=True):
+        for name, _ in names:
+            row[name] = getattr(events, name)
+    return float(np.isin(rows[0].view("V13"), rows[1].view("V13")).mean())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_salvage_keeps_nearly_all_events_of_a_file_with_flipped_bits(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    clean = (data / "recordings" / name).read_bytes()
+    whole = load_events(data / "recordings" / name)
+    start = open_events(data / "recordings" / name)._header.end
+    path = tmp_path / "a.raw"
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        content = bytearray(clean)
+        for _ in range(3):
+            content[int(rng.integers(start + 4, len(content)))] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(content)
+        recording = open_events(path, strict=False)
+        assert kept_share(whole, read_all(recording)) > 0.99, seed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damage_raises_only_our_errors(data: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = bytearray((data / "recordings" / REAL[seed % 2]).read_bytes()[:60000])
+    if seed % 3 == 0:
+        content = content[: int(rng.integers(1, len(content)))]
+    elif seed % 3 == 1:
+        start = int(rng.integers(10, 50000))
+        content[start : start + 4000] = rng.bytes(4000)
+    else:
+        content[170:] = rng.bytes(len(content) - 170)
+    path = tmp_path / "a.raw"
+    path.write_bytes(content)
+    try:
+        events = load_events(path, format="evt3")
+    except DvskitError:
+        events = None
+    try:
+        recording = open_events(path, format="evt3", strict=False)
+        salvaged = read_all(recording)
+    except DvskitError:
+        return
+    assert (np.diff(salvaged.t) >= 0).all()
+    assert len(salvaged) == 0 or salvaged.x.max() < recording.size.width
+    assert (events is None) == bool(recording.damage)
+    assert events is None or events == salvaged
