@@ -25,5 +25,7 @@ DATA = find_data()
 def data() -> Path:
     """The folder of real recordings (DVSKIT_DATA); a test that needs it skips without."""
     if DATA is None:
+        if os.environ.get("DVSKIT_MUST_NOT_SKIP"):
+            pytest.fail("no recordings, and DVSKIT_MUST_NOT_SKIP is set: set DVSKIT_DATA")
         pytest.skip("no recordings: set DVSKIT_DATA to their folder")
     return DATA

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dvskit.errors import VideoError
-from dvskit.video import ArrayFrames, ImageFolder, VideoFrames, open_frames
+from dvskit.video import ArrayFrames, ImageFolder, VideoFrames, open_frames, write_video
 
 
-def write_video(path, frames, times_ms, *, full_range=False, codec="libx264"):
+def encode_luma(path, frames, times_ms, *, full_range=False, codec="libx264"):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=1000)
         stream.width, stream.height = frames[0].shape[1], frames[0].shape[0]
@@ -36,13 +36,13 @@ def write_video(path, frames, times_ms, *, full_range=False, codec="libx264"):
 
 def test_a_video_of_variable_rate_keeps_each_frame_s_time(tmp_path):
     times = [0, 40, 50, 130, 131, 700]
-    write_video(tmp_path / "a.mp4", [np.full((32, 48), 16 + i, np.uint8) for i in range(6)], times)
+    encode_luma(tmp_path / "a.mp4", [np.full((32, 48), 16 + i, np.uint8) for i in range(6)], times)
     got = [t for t, _ in VideoFrames(tmp_path / "a.mp4")]
     assert got == [t * 1000 for t in times]
 
 
 def test_fps_replaces_the_times(tmp_path):
-    write_video(tmp_path / "a.mp4", [np.full((32, 48), 99, np.uint8)] * 3, [0, 40, 500])
+    encode_luma(tmp_path / "a.mp4", [np.full((32, 48), 99, np.uint8)] * 3, [0, 40, 500])
     got = [t for t, _ in VideoFrames(tmp_path / "a.mp4", fps=30)]
     assert got == [0, 33333, 66667]
 
@@ -51,7 +51,7 @@ def test_fps_replaces_the_times(tmp_path):
 def test_limited_range_video_is_expanded_to_0_255(tmp_path, full_range):
     lumas = [16, 60, 126, 200, 235]
     frames = [np.full((32, 48), luma, np.uint8) for luma in lumas]
-    write_video(tmp_path / "a.mp4", frames, range(5), full_range=full_range)
+    encode_luma(tmp_path / "a.mp4", frames, range(5), full_range=full_range)
     got = [int(frame[5, 7]) for _, frame in VideoFrames(tmp_path / "a.mp4")]
     expected = lumas if full_range else [round((luma - 16) * 255 / 219) for luma in lumas]
     assert got == expected
@@ -127,3 +127,22 @@ def test_an_array_of_frames_needs_times():
         ArrayFrames(frames)
     with pytest.raises(VideoError, match="2 times for 3"):
         ArrayFrames(frames, t_us=[1, 2])
+
+
+def test_a_written_video_reads_back_with_its_times(tmp_path):
+    frames = [
+        (t, np.full((32, 48), 10 + t // 1000, np.uint8)) for t in (0, 40_000, 50_000, 200_000)
+    ]
+    write_video(frames, tmp_path / "a.mp4", fps=25)
+    got = list(VideoFrames(tmp_path / "a.mp4"))
+    assert [t for t, _ in got] == [t for t, _ in frames]
+    for (_, before), (_, after) in zip(frames, got, strict=True):
+        assert abs(int(before[3, 3]) - int(after[3, 3])) <= 3
+
+
+def test_frames_that_cannot_be_encoded_leave_no_file(tmp_path):
+    with pytest.raises(VideoError, match="even"):
+        write_video([(0, np.zeros((5, 6), np.uint8))], tmp_path / "a.mp4", fps=25)
+    with pytest.raises(VideoError, match="no frames"):
+        write_video([], tmp_path / "a.mp4", fps=25)
+    assert list(tmp_path.iterdir()) == []

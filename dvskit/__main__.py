@@ -1,0 +1,5 @@
+"""`python -m dvskit`: the command line."""
+
+from dvskit.cli import main
+
+main()

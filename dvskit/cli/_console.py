@@ -1,0 +1,108 @@
+"""What a person sees: data on stdout, all else on stderr, progress only on a terminal."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import typer
+
+from dvskit.errors import ConfigError, DvskitError
+
+quiet = False
+debug = False
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def on_terminal() -> bool:
+    """Tell whether a person is watching: stderr is a terminal, and -q was not given."""
+    return not quiet and sys.stderr.isatty()
+
+
+def say(text: str) -> None:
+    """Tell a watching person what was done."""
+    if on_terminal():
+        print(text, file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Tell anyone what they should know: never silent, for nothing is lost silently."""
+    print(f"dvskit: note: {text}", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def verb(function: Function) -> Function:
+    """Turn what a verb raises into one line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("dvskit: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough; python must not complain while it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (DvskitError, OSError, MemoryError) as error:
+            if debug:
+                raise
+            text = " ".join(str(error).split()) or type(error).__name__
+            print(f"dvskit: error: {text}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+    return guarded  # type: ignore[return-value]
+
+
+@contextmanager
+def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[float, str], None]]:
+    """Show progress on a terminal: call with how much is done in all, and a remark."""
+    if not on_terminal():
+        yield lambda done, remark: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}" + (f"/{total:,.0f}" if total else "") + f" {unit}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, remark="")
+        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+
+
+_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
+
+
+def parse_time_us(text: str) -> int:
+    """Return the microseconds that a text such as 1.5s, 200ms or 30us says. Raises ConfigError."""
+    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(us|ms|s|min)\s*", text)
+    if not found:
+        raise ConfigError(f"{text!r} is no time with its unit, such as 1.5s, 200ms or 30us")
+    return round(Fraction(found[1]) * _UNITS_US[found[2]])
+
+
+def describe_us(time_us: int) -> str:
+    """Return a duration for people."""
+    if abs(time_us) >= 1_000_000:
+        return f"{time_us / 1e6:,.3f} s"
+    if abs(time_us) >= 1_000:
+        return f"{time_us / 1e3:,.3f} ms"
+    return f"{time_us} us"

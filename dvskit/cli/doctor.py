@@ -1,0 +1,104 @@
+"""`dvskit doctor`: whether everything that dvskit needs is there and works."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from dvskit import __version__
+from dvskit.cli._options import Json
+from dvskit.errors import DvskitError
+
+_PACKAGES = (
+    "numpy", "numba", "av", "opencv-python-headless", "torch", "safetensors", "lz4", "zstandard",
+    "flatbuffers", "h5py", "hdf5plugin", "rosbags", "tonic", "matplotlib", "typer", "rich",
+)  # fmt: skip
+
+
+def doctor(json: Json = False) -> None:
+    """Check the installation: versions, threads, kernels, video, networks."""
+    findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
+    findings += [_package(name) for name in _PACKAGES]
+    for name, check in (
+        ("threads", _threads),
+        ("kernels", _kernels),
+        ("video", _video),
+        ("networks", _networks),
+        ("shipped models", _models),
+    ):
+        findings.append(_run(name, check))
+    sound = all(good for _, good, _ in findings)
+    if json:
+        from dvskit.cli._console import print_json
+
+        print_json({name: {"ok": good, "detail": text} for name, good, text in findings})
+    else:
+        for name, good, text in findings:
+            print(f"{'ok ' if good else 'BAD'} {name:24} {text}")
+    if not sound:
+        print("dvskit: error: something is missing; pip install dvskit again", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _package(name: str) -> tuple[str, bool, str]:
+    try:
+        return name, True, version(name)
+    except PackageNotFoundError:
+        return name, False, "not installed"
+
+
+def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
+    try:
+        return name, True, check()
+    except (DvskitError, ImportError, OSError, RuntimeError) as error:
+        return name, False, f"{type(error).__name__}: {error}"
+
+
+def _threads() -> str:
+    from dvskit._threads import thread_count
+
+    return f"{thread_count()} (DVSKIT_THREADS changes it)"
+
+
+def _kernels() -> str:
+    begun = time.perf_counter()
+    import numpy as np
+
+    from dvskit.emulator import Emulator
+
+    run = Emulator().start((8, 8))
+    run.step(0, np.full((8, 8), 50, np.uint8))
+    count = len(run.step(1000, np.full((8, 8), 200, np.uint8)))
+    if count != 6 * 64:
+        raise RuntimeError(f"the emulator gives {count} events where 384 are right")
+    return f"right, ready in {time.perf_counter() - begun:.1f} s (less the second time)"
+
+
+def _video() -> str:
+    import av
+
+    codecs = [
+        name for name in ("h264", "hevc", "vp9", "av1", "mjpeg") if name in av.codecs_available
+    ]
+    return "decodes " + ", ".join(codecs)
+
+
+def _networks() -> str:
+    import torch
+
+    from dvskit.training import pick_device, picks_bfloat16
+
+    device = pick_device()
+    kind = "bfloat16" if picks_bfloat16(device) else "float32"
+    return f"torch {torch.__version__} on {device}, {kind}"
+
+
+def _models() -> str:
+    from dvskit.training import shipped_models
+
+    return ", ".join(shipped_models()) or "none"

@@ -1,0 +1,102 @@
+"""`dvskit info`: what is in an event file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dvskit.cli import _console
+from dvskit.cli._options import FormatOption, InputFile, Json, Salvage, SizeOption, size_or_none
+from dvskit.formats import Recording, open_events
+
+
+def info(
+    file: InputFile,
+    json: Json = False,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
+) -> None:
+    """Show what is in an event file: events, times, sensor, triggers, damage."""
+    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    facts = describe(recording)
+    if json:
+        _console.print_json(facts)
+        return
+    for line in _lines(facts):
+        print(line)
+
+
+def describe(recording: Recording) -> dict[str, Any]:
+    """Read the recording through, and return what there is to say of it."""
+    events = on = 0
+    first: int | None = None
+    last: int | None = None
+    for block in recording:
+        first = int(block.t[0]) if first is None else first
+        last = int(block.t[-1])
+        events += len(block)
+        on += int(np.count_nonzero(block.p))
+    duration = 0 if first is None or last is None else last - first
+    damage = recording.damage
+    return {
+        "file": str(recording.path),
+        "format": recording.format,
+        "bytes": recording.path.stat().st_size,
+        "width": recording.size.width,
+        "height": recording.size.height,
+        "size_from": recording.size_origin,
+        "events": events,
+        "on": on,
+        "off": events - on,
+        "t_first_us": first,
+        "t_last_us": last,
+        "duration_us": duration,
+        "events_per_second": round(events / (duration * 1e-6)) if duration else None,
+        "triggers": len(recording.triggers()),
+        "other": dict(recording.other_streams()),
+        "header": dict(recording.header()),
+        "assumptions": list(recording.assumptions),
+        "damage": {
+            "lost_bytes": damage.lost_bytes,
+            "places": damage.count,
+            "first": [loss._asdict() for loss in damage.losses[:20]],
+        },
+    }
+
+
+_ORIGINS = {
+    "argument": "as given",
+    "header": "from the header",
+    "camera": "known from the camera's name",
+    "format": "usual for the format",
+    "data": "INFERRED from the events",
+}
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    rate = facts["events_per_second"]
+    lines = [
+        f"{facts['file']}: {facts['format']}, {facts['bytes']:,} bytes",
+        f"  sensor    {facts['width']}x{facts['height']} ({_ORIGINS[facts['size_from']]})",
+        f"  events    {facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
+        + (f", {rate:,} a second" if rate else ""),
+    ]
+    if facts["t_first_us"] is not None:
+        lines.append(
+            f"  time      {facts['t_first_us']} to {facts['t_last_us']} us "
+            f"({_console.describe_us(facts['duration_us'])})"
+        )
+    if facts["triggers"]:
+        lines.append(f"  triggers  {facts['triggers']:,}")
+    lines += [f"  also      {count:,} {name}" for name, count in facts["other"].items() if count]
+    lines += [f"  header    {key}: {value}" for key, value in facts["header"].items()]
+    lines += [f"  assumed   {text}" for text in facts["assumptions"]]
+    damage = facts["damage"]
+    if damage["places"]:
+        lines.append(f"  DAMAGE    {damage['lost_bytes']:,} bytes in {damage['places']:,} places")
+        lines += [
+            f"            byte {loss['offset']}: {loss['problem']}" for loss in damage["first"]
+        ]
+    return lines

@@ -1,0 +1,201 @@
+"""The architecture: imports run one way, the public names stand, importing stays light."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dvskit
+
+PACKAGE = Path(dvskit.__file__).parent
+
+# A part imports from parts above it only (DESIGN's list, foundations first).
+ORDER = [
+    "errors",
+    "_threads",
+    "_files",
+    "events",
+    "formats",
+    "video",
+    "scenes",
+    "emulator",
+    "filters",
+    "render",
+    "_kernels",
+    "tensors",
+    "encoders",
+    "neurons",
+    "networks",
+    "datasets",
+    "training",
+    "cli",
+    "__main__",
+]
+BEFORE_TORCH = ORDER[: ORDER.index("_kernels") + 1]
+
+
+def part_of(file: Path) -> str:
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_names(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts_imported(file: Path) -> set[str]:
+    found = set()
+    for name in imported_names(file):
+        words = name.split(".")
+        if words[0] == "dvskit" and len(words) > 1 and words[1] in ORDER:
+            found.add(words[1])
+    return found
+
+
+SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
+
+
+def test_every_file_stands_in_the_order():
+    assert len(SOURCES) > 30
+    assert {part_of(file) for file in SOURCES} <= set(ORDER)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_only_run_down(file):
+    here = ORDER.index(part_of(file))
+    above = {name for name in parts_imported(file) if ORDER.index(name) > here}
+    assert not above, f"{file.relative_to(PACKAGE)} imports {above}, which stand above it"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_torch_begins_at_tensors_and_tonic_has_one_door(file):
+    roots = {name.split(".")[0] for name in imported_names(file)}
+    if part_of(file) in BEFORE_TORCH:
+        assert "torch" not in roots
+    if part_of(file) != "datasets":
+        assert "tonic" not in roots
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout
+
+
+def test_importing_dvskit_loads_neither_torch_nor_numba():
+    heavy = "('torch', 'numba', 'av', 'cv2')"
+    code = f"import dvskit, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_numba():
+    code = "import dvskit.cli, sys; print([m for m in ('torch', 'numba') if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_the_public_names_stand():
+    assert sorted(dvskit.__all__) == [
+        "DvskitError",
+        "Emulator",
+        "EmulatorParams",
+        "Events",
+        "Filter",
+        "Sink",
+        "Size",
+        "Source",
+        "Triggers",
+        "__version__",
+        "datasets",
+        "emulate",
+        "emulator",
+        "encoders",
+        "filters",
+        "formats",
+        "load_events",
+        "networks",
+        "neurons",
+        "open_events",
+        "register_format",
+        "render",
+        "save_events",
+        "scenes",
+        "tensors",
+        "training",
+        "video",
+    ]
+    for name in dvskit.__all__:
+        assert getattr(dvskit, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "signature"),
+    [
+        ("open_events", "(path, *, format=None, size=None, strict=True)"),
+        ("load_events", "(path, *, format=None, size=None, strict=True)"),
+        ("save_events", "(events_or_source, path, *, format=None, overwrite=False)"),
+        ("Events", "(*, t, x, y, p, size)"),
+        ("emulate", "(video_or_frames, params=None, seed=0)"),
+        (
+            "tensors.bin_events",
+            "(events, *, bins=None, bin_us=None, start_us=None, outside='error')",
+        ),
+        ("render.page", None),
+        ("render.cloud", None),
+        ("neurons.LIF", None),
+        ("neurons.SignedLIF", None),
+        ("encoders.poisson", None),
+        ("encoders.latency", None),
+        ("training.train", None),
+        ("training.evaluate", None),
+        ("training.load_model", None),
+    ],
+)
+def test_the_public_signatures_stand(name, signature):
+    value = dvskit
+    for word in name.split("."):
+        value = getattr(value, word)
+    assert callable(value)
+    if signature is not None:
+        plain = [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in inspect.signature(value).parameters.values()
+        ]
+        assert str(inspect.Signature(plain)) == signature
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_here"):
+        dvskit.nothing_here  # noqa: B018
+
+
+def test_nothing_else_stands_at_the_top():
+    top = PACKAGE.parent
+    if not (top / "pyproject.toml").is_file():
+        pytest.skip("an installed package has no top")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=top, capture_output=True, text=True, check=True
+    ).stdout
+    names = {line.split("/")[0] for line in listed.splitlines()}
+    assert {name for name in names if not name.startswith(".")} <= {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "dvskit",
+        "models",
+        "samples",
+        "tests",
+    }
