@@ -1,0 +1,82 @@
+"""The box of a cloud and the camera before it; the page has the same in JavaScript.
+
+The box is centred on the origin. Its first axis is time (early at negative values), the second
+points up (row 0 is the top), the third is x, so that from the early side a cloud looks as the
+sensor saw it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.events import Size
+
+TIME_LENGTH = 1.7  # of the box, where the longer side of the sensor is 1
+FOCAL = 3.0  # cotangent of half the angle of view across the height: a mild perspective
+
+Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+def box_halves(size: Size) -> NDArray[np.float64]:
+    """Return half the box's extent along time, height and width: (3,) float64."""
+    longer = max(size.width, size.height)
+    return np.array([TIME_LENGTH / 2, size.height / longer / 2, size.width / longer / 2])
+
+
+def rotation(azimuth_deg: float, elevation_deg: float) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation of box coordinates to the camera's: right, up, towards it."""
+    az, el = math.radians(azimuth_deg), math.radians(elevation_deg)
+    ca, sa, ce, se = math.cos(az), math.sin(az), math.cos(el), math.sin(el)
+    return np.array([[ca, 0.0, sa], [se * sa, ce, -se * ca], [-ce * sa, se, ce * ca]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Camera:
+    """A pinhole before the box: where a point of the box falls in a picture, in pixels.
+
+    u = centre_u + scale * right / depth,  v = centre_v - scale * up / depth,
+    depth = distance - towards
+    """
+
+    turn: NDArray[np.float64]
+    distance: float
+    scale: float
+    centre_u: float
+    centre_v: float
+
+    def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n, 3) u, v (pixels) and depth of (n, 3) box coordinates."""
+        seen = points @ self.turn.T
+        depth = self.distance - seen[:, 2]
+        u = self.centre_u + self.scale * seen[:, 0] / depth
+        v = self.centre_v - self.scale * seen[:, 1] / depth
+        return np.stack([u, v, depth], axis=1)
+
+
+def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (8, 3) corners of the box."""
+    return np.array(list(product((-1.0, 1.0), repeat=3))) * halves
+
+
+def fit(halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect) -> Camera:
+    """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
+    left, top, right, bottom = rect
+    scale = FOCAL / 2 * max(bottom - top, 1.0)
+    near, far = float(np.linalg.norm(halves)) * 1.01, 200.0
+    box = corners(halves)
+    for _ in range(40):
+        middle = (near + far) / 2
+        seen = Camera(turn, middle, scale, 0.0, 0.0).project(box)
+        width, height = np.ptp(seen[:, 0]), np.ptp(seen[:, 1])
+        if width <= right - left and height <= bottom - top:
+            far = middle
+        else:
+            near = middle
+    seen = Camera(turn, far, scale, 0.0, 0.0).project(box)
+    centre = (seen.max(axis=0) + seen.min(axis=0)) / 2
+    return Camera(turn, far, scale, (left + right) / 2 - centre[0], (top + bottom) / 2 - centre[1])
