@@ -82,35 +82,72 @@ def _compile_put(row: Any, i: Any, value: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lif_forward(
-    x: Any,
-    s: Any,
-    v_all: Any,
-    start: int,
-    stop: int,
-    beta: Any,
-    on: Any,
-    off: Any,
-    soft: bool,
-    signed: bool,
+def _advance(xt: Any, st: Any, ht: Any, v: Any, beta: Any, on: Any, off: Any, flags: Any) -> None:
+    """One step of a block: v in place; the spikes to st and the potentials before reset to ht.
+
+    st or ht may be empty: then it is not written.
+    """
+    soft, signed, _ = flags
+    for i in range(v.size):
+        h = beta * v[i] + _get(xt, i)
+        up = _ONE if h >= on else _ZERO
+        down = _ONE if signed and -h >= off else _ZERO
+        if st.size:
+            _put(st, i, up - down)
+        if ht.size:
+            ht[i] = h
+        if soft:
+            drop = on if h >= on else _ZERO
+            lift = off if signed and -h >= off else _ZERO
+            v[i] = h - drop + lift
+        else:
+            v[i] = h * (_ONE - up - down)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _retreat(
+    ht: Any, gst: Any, gxt: Any, gv: Any, beta: Any, on: Any, off: Any, alpha: Any, flags: Any
 ) -> None:
-    """Fill s with the spikes of x; v_all holds the potentials before, and after it returns."""
+    """One step back of a block: gv from the gradient at v_t to that at v_{t-1}, and gx_t.
+
+    G_t = gs_t ds/dh + gv d;  gx_t = G_t;  gv = beta G_t;  ds/dh = g(h - on) + g(-h - off), and
+    d = dv/dh: 1 (soft) or 1 - |s| (hard), less the slope through the reset unless it is detached.
+    """
+    soft, signed, detach = flags
+    height = np.float32(0.5) * alpha
+    curve = np.float32(0.25 * np.pi * np.pi) * alpha * alpha
+    for i in range(gv.size):
+        h = ht[i]
+        above, below = h - on, -h - off
+        rise = height / (_ONE + curve * above * above)
+        fall = height / (_ONE + curve * below * below) if signed else _ZERO
+        if soft:
+            d = _ONE
+            if not detach:
+                d = _ONE - on * rise - (off * fall if signed else _ZERO)
+        else:
+            d = _ONE if above < _ZERO and not (signed and below >= _ZERO) else _ZERO
+            if not detach:
+                d -= h * (rise - fall)
+        g = _get(gst, i) * (rise + fall) + gv[i] * d
+        _put(gxt, i, g)
+        gv[i] = beta * g
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lif_forward(
+    x: Any, s: Any, v_all: Any, start: int, stop: int, beta: Any, on: Any, off: Any, flags: Any
+) -> None:
+    """Fill s with the spikes of x; v_all holds the potentials before, and after it returns.
+
+    `flags` is (soft, signed, detach).
+    """
+    nothing = np.empty(0, np.float32)
     for first in range(start, stop, _FORWARD_BLOCK):
         last = min(first + _FORWARD_BLOCK, stop)
         v = v_all[first:last]
         for t in range(x.shape[0]):
-            xt, st = x[t, first:last], s[t, first:last]
-            for i in range(last - first):
-                h = beta * v[i] + _get(xt, i)
-                up = _ONE if h >= on else _ZERO
-                down = _ONE if signed and -h >= off else _ZERO
-                _put(st, i, up - down)
-                if soft:
-                    drop = on if h >= on else _ZERO
-                    lift = off if signed and -h >= off else _ZERO
-                    v[i] = h - drop + lift
-                else:
-                    v[i] = h * (_ONE - up - down)
+            _advance(x[t, first:last], s[t, first:last], nothing, v, beta, on, off, flags)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -126,54 +163,21 @@ def lif_backward(
     on: Any,
     off: Any,
     alpha: Any,
-    soft: bool,
-    signed: bool,
-    detach: bool,
+    flags: Any,
 ) -> None:
-    """Fill gx; gv_all holds the gradient at the last potentials, and at the first on return.
-
-    G_t = gs_t ds/dh + V d;  gx_t = G_t;  V = beta G_t going back, where V is the gradient at v_t,
-    ds/dh = g(h - on) + g(-h - off) and d = dv/dh: 1 (soft) or 1 - |s| (hard), less the slope
-    through the reset unless it is detached. g is the arctan surrogate.
-    """
+    """Fill gx; gv_all holds the gradient at the last potentials, and at the first on return."""
     steps = x.shape[0]
     block = max(_BACKWARD_BLOCK[0], min(_BACKWARD_BLOCK[1], _BACKWARD_BYTES // (4 * steps)))
-    height = np.float32(0.5) * alpha
-    curve = np.float32(0.25 * np.pi * np.pi) * alpha * alpha
     potentials = np.empty((steps, block), np.float32)
     membrane = np.empty(block, np.float32)
+    no_spikes = x[0, :0]
     for first in range(start, stop, block):
         last = min(first + block, stop)
         v, gv = membrane[: last - first], gv_all[first:last]
         v[:] = v_start[first:last]
         for t in range(steps):
-            xt, ht = x[t, first:last], potentials[t, : last - first]
-            for i in range(last - first):
-                h = beta * v[i] + _get(xt, i)
-                ht[i] = h
-                up = _ONE if h >= on else _ZERO
-                down = _ONE if signed and -h >= off else _ZERO
-                if soft:
-                    drop = on if h >= on else _ZERO
-                    lift = off if signed and -h >= off else _ZERO
-                    v[i] = h - drop + lift
-                else:
-                    v[i] = h * (_ONE - up - down)
+            h = potentials[t, : last - first]
+            _advance(x[t, first:last], no_spikes, h, v, beta, on, off, flags)
         for t in range(steps - 1, -1, -1):
-            ht, gst, gxt = potentials[t, : last - first], gs[t, first:last], gx[t, first:last]
-            for i in range(last - first):
-                h = ht[i]
-                above, below = h - on, -h - off
-                rise = height / (_ONE + curve * above * above)
-                fall = height / (_ONE + curve * below * below) if signed else _ZERO
-                if soft:
-                    d = _ONE
-                    if not detach:
-                        d = _ONE - on * rise - (off * fall if signed else _ZERO)
-                else:
-                    d = _ONE if above < _ZERO and not (signed and below >= _ZERO) else _ZERO
-                    if not detach:
-                        d -= h * (rise - fall)
-                g = _get(gst, i) * (rise + fall) + gv[i] * d
-                _put(gxt, i, g)
-                gv[i] = beta * g
+            h, gst, gxt = potentials[t, : last - first], gs[t, first:last], gx[t, first:last]
+            _retreat(h, gst, gxt, gv, beta, on, off, alpha, flags)

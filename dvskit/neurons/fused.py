@@ -68,11 +68,11 @@ class _FusedLIF(Function):
         strides = _flat_strides(x)
         s = torch.empty_strided(x.shape, strides, dtype=x.dtype)
         v_end = _membrane(v, x.shape[1:], strides[1:])
-        beta, on, off, soft, signed = _scalars(constants)
+        beta, on, off, flags = _scalars(constants)
         flat_x, flat_s, flat_v = _flat(x), _flat(s), _flat(v_end[None])[0]
 
         def part(start: int, stop: int) -> None:
-            lif_forward(flat_x, flat_s, flat_v, start, stop, beta, on, off, soft, signed)
+            lif_forward(flat_x, flat_s, flat_v, start, stop, beta, on, off, flags)
 
         _over_neurons(part, flat_x.shape)
         ctx.save_for_backward(x, v)
@@ -89,21 +89,21 @@ class _FusedLIF(Function):
         flat_v = _flat(_membrane(v, x.shape[1:], strides[1:])[None])[0]
         flat_x, flat_gs, flat_gx = _flat(x), _flat(gs), _flat(gx)
         flat_gv = _flat(gv_start[None])[0]
-        beta, on, off, soft, signed = _scalars(ctx.constants)
-        alpha, detach = np.float32(ctx.constants.alpha), ctx.constants.detach_reset
+        beta, on, off, flags = _scalars(ctx.constants)
+        alpha = np.float32(ctx.constants.alpha)
 
         def part(start: int, stop: int) -> None:
             arrays = (flat_x, flat_gs, flat_v, flat_gx, flat_gv)
-            lif_backward(*arrays, start, stop, beta, on, off, alpha, soft, signed, detach)
+            lif_backward(*arrays, start, stop, beta, on, off, alpha, flags)
 
         _over_neurons(part, flat_x.shape)
         return gx, gv_start if ctx.needs_input_grad[1] else None, None
 
 
-def _scalars(c: Constants) -> tuple[np.float32, np.float32, np.float32, bool, bool]:
-    signed = c.threshold_off is not None
-    off = np.float32(c.threshold_off if c.threshold_off is not None else 0.0)
-    return np.float32(c.beta), np.float32(c.threshold), off, c.soft, signed
+def _scalars(c: Constants) -> tuple[np.float32, np.float32, np.float32, tuple[bool, bool, bool]]:
+    off = np.float32(0.0 if c.threshold_off is None else c.threshold_off)
+    flags = (c.soft, c.threshold_off is not None, c.detach_reset)
+    return np.float32(c.beta), np.float32(c.threshold), off, flags
 
 
 def _over_neurons(work: Any, shape: tuple[int, ...]) -> None:
