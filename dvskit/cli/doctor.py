@@ -91,10 +91,10 @@ def _video() -> str:
 def _networks() -> str:
     import torch
 
-    from dvskit.training import pick_device, picks_bfloat16
+    from dvskit.training._device import has_fast_bfloat16, pick_device
 
     device = pick_device()
-    kind = "bfloat16" if picks_bfloat16(device) else "float32"
+    kind = "bfloat16" if has_fast_bfloat16(device) else "float32"
     return f"torch {torch.__version__} on {device}, {kind}"
 
 

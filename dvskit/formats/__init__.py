@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _HEAD_BYTES = 4096
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,10 @@ def find_format(path: str | PathLike[str]) -> Format:
                 f"{path}: starts with {head[:16]!r}, which is no {' or '.join(expected)} header; "
                 "name the right format (format=, --from) if the suffix misleads"
             )
+    if not fitting and path.suffix.lower() in _VIDEO_SUFFIXES:
+        raise UnknownFormatError(
+            f"{path}: is a video, not events; dvskit emulate turns it into events"
+        )
     if not fitting:
         raise UnknownFormatError(
             f"{path}: starts with {head[:16]!r}, which no format knows; "

@@ -1,0 +1,47 @@
+"""`dvskit classify`: what a model sees in a recording."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._options import (
+    FormatOption,
+    InputFile,
+    Json,
+    Salvage,
+    SizeOption,
+    size_or_none,
+)
+from dvskit.events import read_all
+from dvskit.formats import open_events
+
+
+def classify(
+    file: InputFile,
+    model: Annotated[
+        str, typer.Option(help="A model folder, or a shipped model's name.", show_default=False)
+    ],
+    json: Json = False,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
+) -> None:
+    """Say which class a recording is, and how sure the model is."""
+    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    events = read_all(recording)
+    from dvskit.training import classify as judge
+    from dvskit.training import load_model
+
+    shares = judge(load_model(model), events)
+    best = max(shares, key=lambda name: shares[name])
+    if recording.damage:
+        _console.note(f"{file}: {recording.damage}")
+    if json:
+        _console.print_json({"class": best, "probabilities": shares})
+        return
+    print(f"{best} ({100 * shares[best]:.1f} %)")
+    for name in sorted(shares, key=lambda name: -shares[name])[1:4]:
+        print(f"  or {name} ({100 * shares[name]:.1f} %)")

@@ -1,0 +1,315 @@
+"""The command line as a person and a program meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import cli
+from dvskit.cli import _console
+from dvskit.errors import ConfigError
+from tests.test_events import make
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["dvskit", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr()
+        return ended.value.code or 0, out.out, out.err
+
+    return run
+
+
+def one_line_error(result) -> str:
+    """Check that a command ended with 1 and one line on stderr; return the line."""
+    code, out, err = result
+    assert code == 1
+    assert out == ""
+    assert err.startswith("dvskit: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def left_behind(folder) -> set[str]:
+    return {file.name for file in folder.rglob("*")}
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A folder of images: a bright bar that moves over a dark ground."""
+    import cv2
+
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in range(12):
+        image = np.full((40, 60), 40, np.uint8)
+        image[:, 4 * number : 4 * number + 6] = 200
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder
+
+
+def test_help_names_every_verb(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for verb in [
+        "info",
+        "convert",
+        "emulate",
+        "cloud",
+        "train",
+        "eval",
+        "classify",
+        "demo",
+        "doctor",
+    ]:
+        assert verb in out
+
+
+def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
+    assert run("infoo")[0] == 2
+    assert "info" in run("infoo")[2]
+    assert run("info")[0] == 2
+    assert run("info", "a.raw", "--nope")[0] == 2
+    assert run("emulate", "a.mp4", "b.npz", "--threshold", "much")[0] == 2
+
+
+def test_info_of_a_recording_as_text_and_as_json(run, tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    code, out, err = run("info", "a.npz")
+    assert (code, err) == (0, "")
+    assert "500" in out
+    assert "20x10" in out
+    code, out, _ = run("info", "a.npz", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["events"], facts["width"], facts["height"]) == (500, 20, 10)
+    assert facts["on"] + facts["off"] == 500
+    assert facts["t_first_us"] == int(make(500).t[0])
+
+
+@pytest.mark.parametrize("suffix", [".raw", ".aedat4", ".npz"])
+def test_emulate_info_convert_and_cloud_go_hand_in_hand(run, tmp_path, clip, suffix):
+    code, out, err = run("emulate", "clip", f"bar{suffix}", "--fps", "100")
+    assert (code, out, err) == (0, "", "")  # nothing to say where nobody watches
+    direct = dvskit.events.read_all(dvskit.emulate(dvskit.video.open_frames(clip, fps=100)))
+    assert dvskit.load_events(tmp_path / f"bar{suffix}") == direct
+    assert run("convert", f"bar{suffix}", "b.npz")[0] == 0
+    assert dvskit.load_events(tmp_path / "b.npz") == direct
+    assert run("cloud", f"bar{suffix}", "-o", "bar.png")[0] == 0
+    assert (tmp_path / "bar.png").read_bytes().startswith(b"\x89PNG")
+    assert run("cloud", f"bar{suffix}", "-o", "bar.html")[0] == 0
+    assert "WebGL2" in (tmp_path / "bar.html").read_text()
+
+
+def test_emulate_takes_a_threshold_and_a_preset(run, tmp_path, clip):
+    counts = []
+    for threshold in ("0.2", "0.6"):
+        name = f"{threshold}.npz"
+        assert run("emulate", "clip", name, "--fps", 100, "--threshold", threshold)[0] == 0
+        counts.append(len(dvskit.load_events(tmp_path / name)))
+    assert counts[0] > 2 * counts[1] > 0
+    error = one_line_error(run("emulate", "clip", "x.npz", "--fps", 100, "--preset", "claen"))
+    assert "did you mean 'clean'" in error
+
+
+def test_convert_cuts_in_time_and_space(run, tmp_path):
+    events = make(500)
+    dvskit.save_events(events, tmp_path / "a.npz")
+    words = ("--start", "100us", "--stop", "0.5ms", "--crop", "3,2,10,5")
+    assert run("convert", "a.npz", "b.npz", *words)[0] == 0
+    origin = int(events.t[0])
+    part = events.between(origin + 100, origin + 500)
+    kept = dvskit.filters.Crop(3, 2, 10, 5).start(events.size)(part)
+    assert dvskit.load_events(tmp_path / "b.npz") == kept
+    assert "is no time" in one_line_error(run("convert", "a.npz", "c.npz", "--start", "5"))
+    assert "not on" in one_line_error(run("convert", "a.npz", "c.npz", "--crop", "0,0,99,9"))
+    assert "X,Y" in one_line_error(run("convert", "a.npz", "c.npz", "--crop", "0,0"))
+    assert left_behind(tmp_path) == {"a.npz", "b.npz"}
+
+
+def test_triggers_are_carried_or_their_loss_is_told(run, data):
+    recording = data / "recordings" / "evt3_triggers_640x480.raw"
+    code, _, err = run("convert", recording, "a.npz")
+    assert code == 0
+    assert "4,157 triggers are left out" in err
+    code, _, err = run("convert", recording, "a.raw")
+    assert code == 0
+    assert "trigger" not in err
+    again, before = dvskit.open_events("a.raw").triggers(), dvskit.open_events(recording).triggers()
+    assert len(again) == 4157
+    assert np.array_equal(again.t, before.t)
+    assert dvskit.load_events("a.raw") == dvskit.load_events(recording)
+
+
+def test_an_existing_output_is_kept_unless_forced(run, tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_text("mine")
+    assert "--force" in one_line_error(run("convert", "a.npz", "b.npz"))
+    assert (tmp_path / "b.npz").read_text() == "mine"
+    assert run("convert", "a.npz", "b.npz", "--force")[0] == 0
+    assert dvskit.load_events(tmp_path / "b.npz") == make(500)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.raw", b"just some text\n", "header"),
+        ("empty.raw", b"", "empty"),
+        ("empty.aedat4", b"", "empty"),
+        ("text.npz", b"just some text\n", "header"),
+        ("text.xyz", b"just some text\n", "no format knows"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["info", "convert", "cloud", "classify"])
+def test_bad_recordings_give_one_line_and_leave_nothing(
+    run, tmp_path, name, content, message, verb
+):
+    (tmp_path / name).write_bytes(content)
+    rest = {"convert": ["out.npz"], "cloud": ["-o", "out.png"], "classify": ["--model", "x"]}
+    error = one_line_error(run(verb, name, *rest.get(verb, [])))
+    assert message in error
+    assert name in error
+    assert left_behind(tmp_path) == {name}
+
+
+def test_a_truncated_recording_is_refused_with_its_place_or_salvaged(run, tmp_path, data):
+    whole = (data / "recordings" / "evt3_gen41_1280x720.raw").read_bytes()
+    (tmp_path / "cut.raw").write_bytes(whole[:300_001])
+    for words in (("info", "cut.raw"), ("convert", "cut.raw", "out.npz")):
+        assert "at byte 300000" in one_line_error(run(*words))
+    assert left_behind(tmp_path) == {"cut.raw"}
+    code, _, err = run("convert", "cut.raw", "out.npz", "--salvage")
+    assert code == 0
+    assert "1 bytes lost" in err
+    assert len(dvskit.load_events(tmp_path / "out.npz")) > 90_000
+    assert "DAMAGE" in run("info", "cut.raw", "--salvage")[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video at all\n" * 99])
+def test_a_video_that_is_none_is_refused_and_leaves_nothing(run, tmp_path, content):
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert "not a video" in one_line_error(run("emulate", "a.mp4", "a.raw"))
+    assert left_behind(tmp_path) == {"a.mp4"}
+
+
+def test_a_truncated_video_leaves_nothing(run, tmp_path, data):
+    whole = (data / "video" / "carphone_pristine.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
+    one_line_error(run("emulate", "a.mp4", "a.raw"))
+    assert left_behind(tmp_path) == {"a.mp4"}
+
+
+def test_an_output_that_cannot_be_is_refused_in_one_line(run, tmp_path, clip):
+    assert "does not exist" in one_line_error(run("emulate", "clip", "no/a.raw", "--fps", 9))
+    assert "did you mean" in one_line_error(run("emulate", "clip", "a.rav", "--fps", 9))
+    assert "only read" in one_line_error(run("emulate", "clip", "a.bin", "--fps", 9))
+    assert ".html or .png" in one_line_error(run("cloud", "a.npz", "-o", "a.jpg"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write_is_refused(run, tmp_path, clip):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "denied" in one_line_error(run("emulate", "clip", "locked/a.raw", "--fps", 9))
+
+
+def test_a_read_only_file_system_is_refused_in_one_line(run, clip):
+    assert "/proc" in one_line_error(run("emulate", "clip", "/proc/a.raw", "--fps", 9))
+
+
+def test_a_pipe_is_written_in_place(run, tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    assert run("convert", "a.npz", "/dev/null", "--to", "evt3")[0] == 0
+    assert not Path("/dev/null").is_file()
+
+
+def command(*words, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvskit", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    process = command("info", tmp_path / "a.npz", "--json")
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert "Traceback" not in err
+    assert process.wait(60) in (0, 1)
+
+
+def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, data):
+    process = command("emulate", data / "video" / "bikes.mp4", tmp_path / "a.raw", cwd=tmp_path)
+    begun = time.monotonic()
+    while not left_behind(tmp_path) and time.monotonic() - begun < 60:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (out, err) == ("", "dvskit: interrupted\n")
+    assert left_behind(tmp_path) == set()
+
+
+def test_debug_shows_where_an_error_came_from(run):
+    from dvskit.errors import FormatError
+
+    with pytest.raises(FormatError, match="no such file"):
+        run("info", "none.raw", "--debug")
+    _console.debug = False
+
+
+def test_doctor_finds_everything(run):
+    code, out, _ = run("doctor")
+    assert code == 0, out
+    assert "BAD" not in out
+    checks = json.loads(run("doctor", "--json")[1])
+    assert checks["kernels"]["ok"] is True
+
+
+def test_demo_leaves_a_folder_with_a_cloud_and_says_what_it_did(run, tmp_path):
+    code, out, err = run("demo")
+    assert (code, err) == (0, "")
+    names = left_behind(tmp_path / "dvskit-demo")
+    assert names == {"arm.mp4", "arm.raw", "arm.html", "arm.png"}
+    events = dvskit.load_events(tmp_path / "dvskit-demo" / "arm.raw")
+    assert len(events) > 10_000
+    assert f"{len(events):,} events" in out
+    assert "hand wave" in out.split("says: ")[1].split(";")[0]  # the network is right
+    for word in ("none lost", "Next", "dvskit emulate"):
+        assert word in out
+    assert run("demo")[0] == 0  # a second time: beside the first
+    assert (tmp_path / "dvskit-demo-2" / "arm.html").is_file()
+    assert "exists already" in one_line_error(run("demo", "-o", "dvskit-demo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "time_us"),
+    [("1.5s", 1_500_000), ("200ms", 200_000), ("-30us", -30), ("2 min", 120_000_000)],
+)
+def test_times_have_their_unit(text, time_us):
+    assert _console.parse_time_us(text) == time_us
+
+
+@pytest.mark.parametrize("text", ["5", "s", "1,5s", "1.5 h", ""])
+def test_times_without_a_unit_are_refused(text):
+    with pytest.raises(ConfigError, match="no time"):
+        _console.parse_time_us(text)

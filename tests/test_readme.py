@@ -1,0 +1,86 @@
+"""Every command of the README runs as it is written there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+README = (TOP / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
+SETUP = [text.strip() for kind, text in BLOCKS if kind == "bash" and "venv" in text]
+COMMANDS = [text for kind, text in BLOCKS if kind == "bash" and "venv" not in text]
+PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
+    """A folder with what the README supposes: a video, labelled recordings, the samples."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copy(data / "video" / "carphone_pristine.mp4", folder / "video.mp4")
+    shutil.copytree(TOP / "samples", folder / "samples")
+    for digit in "0123456789":
+        (folder / "nmnist" / digit).mkdir(parents=True)
+        recordings = sorted((data / "nmnist-700" / digit).glob("*.bin"))
+        for number, recording in enumerate(recordings[:6]):
+            name = "00011.bin" if (digit, number) == ("3", 0) else recording.name
+            shutil.copy(recording, folder / "nmnist" / digit / name)
+    return folder
+
+
+def run(command: list[str] | str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=isinstance(command, str),
+        cwd=folder,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_set_up_commands_are_those_that_continuous_integration_runs():
+    assert len(SETUP) == 2
+    script = (TOP / ".ci" / "run").read_text(encoding="utf-8")
+    assert "README.md" in script
+    assert SETUP[0] == ("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dvskit demo")
+    assert SETUP[1].startswith("python3 -m venv .venv && .venv/bin/pip install")
+    assert SETUP[1].endswith("pytest")
+
+
+def test_the_commands_and_the_python_run_one_after_the_other(folder):
+    assert len(COMMANDS) == 2
+    ran = 0
+    for line in "".join(COMMANDS).strip().splitlines():
+        words = line.replace("dvskit ", f"{sys.executable} -m dvskit ", 1)
+        if line.startswith("dvskit train"):
+            # As written but short: learning for real takes many minutes.
+            words += " --set loop.epochs=1 --set loop.steps=2 --set data.images= "
+            words += "--set loop.images=0 --set data.emulated=0 --set loop.emulated=0"
+        out = run(words, folder)
+        ran += 1
+        if "info" in line:
+            assert "events" in out
+        if "eval" in line:
+            assert "accuracy" in out
+    assert ran == 9
+    for text in PYTHON:
+        run([sys.executable, "-c", text], folder)
+    for name in ("events.raw", "events.html", "events.png", "events.aedat4", "cloud.html"):
+        assert (folder / name).stat().st_size > 1000
+    assert (folder / "runs" / "digits" / "weights.safetensors").is_file()
+
+
+def test_pictures_and_files_that_the_readme_names_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (TOP / target).exists(), target
