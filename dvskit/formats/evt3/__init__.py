@@ -4,5 +4,6 @@ Layout: Prophesee, EVT 3.0 format, docs.prophesee.ai/stable/data/encoding_format
 """
 
 from dvskit.formats.evt3.reading import Evt3Recording, open_recording
+from dvskit.formats.evt3.writing import Evt3Sink, open_sink
 
-__all__ = ["Evt3Recording", "open_recording"]
+__all__ = ["Evt3Recording", "Evt3Sink", "open_recording", "open_sink"]
