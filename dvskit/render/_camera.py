@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dvskit.events import Size
 
 TIME_LENGTH = 1.7  # of the box, where the longer side of the sensor is 1
-FOCAL = 3.0  # cotangent of half the angle of view across the height: a mild perspective
+FOCAL = 3.0  # cotangent of half the angle of view: a mild perspective
 
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -66,7 +66,7 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
 def fit(halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect) -> Camera:
     """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
     left, top, right, bottom = rect
-    scale = FOCAL / 2 * max(bottom - top, 1.0)
+    scale = FOCAL / 2 * max(bottom - top, (right - left) / 1.6, 1.0)
     near, far = float(np.linalg.norm(halves)) * 1.01, 200.0
     box = corners(halves)
     for _ in range(40):

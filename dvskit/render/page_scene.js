@@ -70,7 +70,7 @@ function plotRect() {  // what words and controls leave free, less the room for 
   const w = innerWidth, h = innerHeight, small = w <= 760;
   const top = Math.max($('head').getBoundingClientRect().bottom, $('key').getBoundingClientRect().bottom);
   const bottom = $('bar').getBoundingClientRect().top || h;
-  const side = small ? 62 : 84;
+  const side = small ? 46 : 84;
   return [side, top + (small ? 18 : 22), w - (small ? 46 : 84), Math.max(top + 80, bottom - (small ? 50 : 62))];
 }
 let FIT = {dist: 4, scale: 1000, cu: 0, cv: 0};
@@ -176,7 +176,10 @@ function drawBox(ctx, cam) {
       stroke([[at, [at[0] + edge.out[0] * 5, at[1] + edge.out[1] * 5]]], colours.line);
       drawLabel(ctx, at, edge.out, 9, text, colours.faint, `${small ? 11 : 12}px ${family}`);
     }
-    if (edge.length > 60) drawLabel(ctx, edge.middle, edge.out, i === 1 ? (small ? 28 : 42) : (small ? 26 : 34), AXES[i].title, colours.text, `500 ${small ? 11 : 13}px ${family}`);
+    if (small && i === 1) {
+      const top = edge.fixed.slice(); top[1] = HALF[1];
+      drawLabel(ctx, project(cam, top), [-0.35, -1], 9, AXES[1].title, colours.text, `500 11px ${family}`);
+    } else if (edge.length > 60) drawLabel(ctx, edge.middle, edge.out, i === 1 ? 42 : small ? 26 : 34, AXES[i].title, colours.text, `500 ${small ? 11 : 13}px ${family}`);
   });
 }
 function drawNow(stroke, cam, colours) {  // the frame at the end of the time window

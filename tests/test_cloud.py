@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events, render
+from dvskit.errors import ConfigError, OutputError, ShapeError
+from dvskit.events import Size
+from dvskit.render import CloudView
+from dvskit.render._axes import nice_step, tick_text, time_unit
+from dvskit.render._camera import Camera, box_halves, corners, fit, rotation
+from dvskit.render._thin import thin
+from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
+
+cloud_module = import_module("dvskit.render.cloud")  # `render.cloud` is the function
+
+
+def some_events(count: int = 400, seed: int = 0, size: tuple[int, int] = (20, 14)) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(1_000, 9_000, count)),
+        x=rng.integers(0, size[0], count),
+        y=rng.integers(0, size[1], count),
+        p=rng.integers(0, 2, count) > 0,
+        size=size,
+    )
+
+
+class Cut:
+    """A stream cut into blocks, which can be read once or again and again."""
+
+    def __init__(self, events: Events, block: int) -> None:
+        self.size = events.size
+        self._blocks = [events[i : i + block] for i in range(0, len(events), block)]
+
+    def __iter__(self) -> Iterator[Events]:
+        return iter(self._blocks)
+
+
+# -- the splat
+
+
+def camera_for(size: Size, azimuth: float = 40.0) -> Camera:
+    return fit(box_halves(size), rotation(azimuth, 25.0), (5.0, 5.0, 95.0, 75.0))
+
+
+def box_points(events: Events, span: int) -> np.ndarray:
+    """Where events lie in the box, from the definition in _camera."""
+    width, height = events.size
+    longer = max(width, height)
+    halves = box_halves(events.size)
+    return np.stack(
+        [
+            (events.t - events.t[0]) / span * 2 * halves[0] - halves[0],
+            (height / 2 - (events.y + 0.5)) / longer,
+            ((events.x + 0.5) - width / 2) / longer,
+        ],
+        axis=1,
+    )
+
+
+def splat_by_hand(
+    events: Events, camera: Camera, size_px: tuple[int, int], point_px: float
+) -> tuple[dict[tuple[int, int], int], np.ndarray]:
+    """Which event is seen in which pixel of the doubled picture."""
+    seen = camera.project(box_points(events, events.duration_us))
+    side = max(1, round(2 * point_px))
+    nearest: dict[tuple[int, int], tuple[float, int]] = {}
+    for i, (u, v, depth) in enumerate(seen):
+        for dv in range(side):
+            for du in range(side):
+                a, b = dv - (side - 1) / 2, du - (side - 1) / 2
+                if a * a + b * b > (side / 2) ** 2 * 1.05:
+                    continue
+                at = (
+                    math.floor(2 * v) + dv - side // 2,
+                    math.floor(2 * u) + du - side // 2,
+                )
+                if not (0 <= at[0] < 2 * size_px[1] and 0 <= at[1] < 2 * size_px[0]):
+                    continue
+                if at not in nearest or np.float32(depth) < nearest[at][0]:
+                    nearest[at] = (np.float32(depth), i)
+    return {at: i for at, (_, i) in nearest.items()}, seen[:, 2]
+
+
+@pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5])
+def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px: float) -> None:
+    events = some_events()
+    camera = camera_for(events.size)
+    depth, owner = cloud_module.splat_events(
+        events, camera, (100, 80), start_us=int(events.t[0]), stop_us=int(events.t[-1]),
+        point_px=point_px,
+    )  # fmt: skip
+    by_hand, depths = splat_by_hand(events, camera, (100, 80), point_px)
+    drawn = {(int(v), int(u)): int(owner[v, u]) for v, u in np.argwhere(owner >= 0)}
+    assert drawn == by_hand
+    assert len(drawn) > 200
+    at = owner >= 0
+    np.testing.assert_allclose(depth[at], depths[owner[at]], rtol=1e-6)
+    assert np.all(np.isinf(depth[~at]))
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
+def test_the_picture_is_the_same_for_any_number_of_threads(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every event twice, so that ties in depth are everywhere.
+    base = some_events(3000, seed=1, size=(9, 7))
+    twice = Events(
+        t=base.t.repeat(2), x=base.x.repeat(2), y=base.y.repeat(2),
+        p=np.tile([True, False], 3000), size=base.size,
+    )  # fmt: skip
+    view = CloudView(colour=render.by_polarity)
+    monkeypatch.setattr(cloud_module, "_EVENTS_A_PART", 10**9)
+    whole = render.cloud_image(twice, view=view, width_px=200, height_px=150)
+    monkeypatch.setattr(cloud_module, "_EVENTS_A_PART", 100)
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    parted = render.cloud_image(twice, view=view, width_px=200, height_px=150)
+    np.testing.assert_array_equal(parted, whole)
+
+
+def test_of_events_at_one_depth_the_earlier_is_seen() -> None:
+    events = Events(t=[0, 5, 5, 10], x=[0, 3, 3, 6], y=[0, 3, 3, 6], p=[1, 1, 0, 1], size=(7, 7))
+    _, owner = cloud_module.splat_events(
+        events, camera_for(events.size), (100, 80), start_us=0, stop_us=10, point_px=1
+    )
+    assert {0, 1, 3} == set(owner[owner >= 0].tolist())
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 150, 400])
+def test_the_picture_is_the_same_however_the_stream_is_cut(chunk: int) -> None:
+    events = some_events()
+    view = CloudView(max_events=130)
+    np.testing.assert_array_equal(
+        render.cloud_image(Cut(events, chunk), view=view, width_px=160, height_px=120),
+        render.cloud_image(events, view=view, width_px=160, height_px=120),
+    )
+
+
+# -- what is where
+
+
+def near(picture: np.ndarray, at: np.ndarray, colour: str) -> bool:
+    u, v = int(at[0]), int(at[1])
+    patch = picture[v - 2 : v + 3, u - 2 : u + 3].reshape(-1, 3).astype(int)
+    return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them(
+    theme: render.Theme,
+) -> None:
+    events = Events(t=[0, 100, 200], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 1], size=(20, 12))
+    view = CloudView(dark=theme is DARK, point_px=6)
+    picture = render.cloud_image(events, view=view, width_px=800, height_px=600)
+    camera = cloud_module._camera(events.size, view, 800, 600)
+    seen = camera.project(box_points(events, 200))
+    assert near(picture, seen[0], theme.time_stops[0])
+    assert near(picture, seen[2], theme.time_stops[-1])
+    assert not near(picture, seen[0], theme.time_stops[-1])
+
+
+def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side() -> None:
+    corner = Events(t=[0, 1], x=[0, 19], y=[0, 11], p=[1, 1], size=(20, 12))
+    camera = fit(box_halves(corner.size), rotation(90, 0), (0, 0, 100, 80))
+    first, last = camera.project(box_points(corner, 1))
+    assert first[0] < last[0], "x to the right"
+    assert first[1] < last[1], "row 0 above"
+    assert first[2] < last[2], "the first event is the nearest"
+
+
+def test_on_is_orange_and_off_is_blue() -> None:
+    events = Events(t=[0, 1], x=[0, 1], y=[0, 0], p=[True, False], size=(2, 1))
+    colours = render.by_polarity(events, DARK)
+    np.testing.assert_array_equal(colours.palette[colours.index], [rgb(DARK.on), rgb(DARK.off)])
+    assert dict(colours.key) == {"ON": DARK.on, "OFF": DARK.off}
+
+
+def test_colours_of_time_span_the_palette_even_for_times_near_the_end_of_int64() -> None:
+    top = np.iinfo(np.int64).max
+    events = Events(t=[top - 2**61, top - 2**60, top], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
+    assert render.by_time(events, DARK).index.tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+def test_the_colours_of_time_go_from_light_to_dark_without_turning_back(
+    theme: render.Theme,
+) -> None:
+    table = gradient(theme.time_stops).astype(float) / 255
+    luminance = (table**2.2) @ [0.2126, 0.7152, 0.0722]
+    assert np.all(np.diff(luminance) < 2e-3)
+    assert luminance[0] > 3 * luminance[-1]
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(48, 24), (90, 0), (0, 90), (-130, -60)])
+@pytest.mark.parametrize("size", [(34, 34), (1280, 720), (1, 500)])
+def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
+    azimuth: float, elevation: float, size: tuple[int, int]
+) -> None:
+    halves = box_halves(Size(*size))
+    seen = fit(halves, rotation(azimuth, elevation), (30, 20, 430, 320)).project(corners(halves))
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    assert low[0] >= 30 - 1e-6
+    assert high[0] <= 430 + 1e-6
+    assert low[1] >= 20 - 1e-6
+    assert high[1] <= 320 + 1e-6
+    assert math.isclose(high[0] - low[0], 400, rel_tol=1e-3) or math.isclose(
+        high[1] - low[1], 300, rel_tol=1e-3
+    )
+
+
+# -- ticks
+
+
+def test_ticks_are_1_2_or_5_times_a_power_of_ten_and_whole_for_pixels() -> None:
+    steps = [nice_step(span, 8) for span in (0.003, 7, 34, 310.5, 1280)]
+    for step in steps:
+        mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+        assert min(abs(mantissa - m) for m in (1, 2, 5)) < 1e-6
+    assert nice_step(3, 8, whole=True) == 1
+    assert tick_text(0.15, 0.05) == "0.15"
+    assert tick_text(1200, 200) == "1,200"
+
+
+@pytest.mark.parametrize(
+    ("span", "unit"), [(0, "µs"), (1_999, "µs"), (2_000, "ms"), (1_999_999, "ms"), (2_000_000, "s")]
+)
+def test_time_is_told_in_the_unit_that_fits(span: int, unit: str) -> None:
+    assert time_unit(span)[0] == unit
+
+
+# -- thinning
+
+
+@pytest.mark.parametrize("block", [1, 3, 64, 5000])
+@pytest.mark.parametrize(("limit", "every"), [(1000, 1), (999, 2), (250, 4), (1, 1024)])
+def test_thinning_keeps_every_2_to_the_kth_event_however_the_stream_is_cut(
+    block: int, limit: int, every: int
+) -> None:
+    events = some_events(1000, seed=2)
+    kept = thin(Cut(events, block), limit)
+    assert kept.every == every
+    assert kept.total == 1000
+    assert kept.events == events[::every]
+    assert (kept.start_us, kept.stop_us) == (events.t[0], events.t[-1])
+    assert bool(kept.notice) == (every > 1)
+
+
+def test_thinning_serves_a_stream_that_can_be_read_once() -> None:
+    events = some_events(1000, seed=3)
+
+    class Once(Cut):
+        def __iter__(self) -> Iterator[Events]:
+            while self._blocks:
+                yield self._blocks.pop(0)
+
+    assert thin(Once(events, 50), 300).events == events[::4]
+
+
+def test_thinning_to_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_events=0 must be at least 1"):
+        thin(some_events(), 0)
+
+
+# -- files
+
+
+def test_the_file_holds_the_picture_and_the_report_counts(tmp_path: Path) -> None:
+    events = some_events()
+    report = render.cloud(events, tmp_path / "c.png", width_px=320, height_px=240)
+    assert (report.kept, report.total, report.every) == (400, 400, 1)
+    stored = cv2.imread(str(tmp_path / "c.png"))[:, :, ::-1]
+    expected = render.cloud_image(events, width_px=320, height_px=240)
+    np.testing.assert_array_equal(stored, expected)
+
+
+def test_a_thinned_picture_says_so(tmp_path: Path) -> None:
+    view = CloudView(max_events=100)
+    report = render.cloud(some_events(), tmp_path / "c.png", view=view, width_px=320, height_px=240)
+    assert (report.kept, report.total, report.every) == (100, 400, 4)
+    picture = cv2.imread(str(tmp_path / "c.png"))[:, :, ::-1].astype(int)
+    notice = picture[: 240 // 4, : 320 // 2]
+    assert (np.abs(notice - rgb(DARK.on)).max(axis=2) < 80).any(), "the notice in its colour"
+
+
+@pytest.mark.parametrize("name", ["c.jpg", "c.html", "c"])
+def test_another_suffix_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\.png.*\.html"):
+        render.cloud(some_events(), tmp_path / name)
+
+
+def test_a_picture_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "c.png"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already"):
+        render.cloud(some_events(), path, width_px=100, height_px=100)
+    assert path.read_bytes() == b"old"
+    render.cloud(some_events(), path, width_px=100, height_px=100, overwrite=True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("size", [(63, 480), (480, 20_000)])
+def test_a_picture_of_an_absurd_size_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ShapeError, match="pixels is outside"):
+        render.cloud_image(some_events(), width_px=size[0], height_px=size[1])
+
+
+@pytest.mark.parametrize("change", [{"elevation_deg": 91.0}, {"point_px": 0.0}])
+def test_a_view_from_nowhere_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="is outside"):
+        replace(CloudView(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_none_and_one_event_give_a_box(count: int) -> None:
+    events = some_events(count) if count else Events.empty((20, 14))
+    picture = render.cloud_image(events, width_px=400, height_px=300)
+    ground = np.array(rgb(DARK.ground))
+    assert (np.abs(picture.astype(int) - ground).max(axis=2) > 40).sum() > 500
+    assert picture.shape == (300, 400, 3)
+
+
+def test_a_title_is_drawn_as_it_stands() -> None:
+    plain = render.cloud_image(some_events(), width_px=400, height_px=300)
+    view = CloudView(title=r"$5 & $\frac{1}{2}$ _a_")
+    titled = render.cloud_image(some_events(), view=view, width_px=400, height_px=300)
+    assert (plain != titled).any()
+
+
+def test_a_real_recording_makes_a_cloud(data: Path) -> None:
+    source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
+    picture = render.cloud_image(source, width_px=640, height_px=480)
+    coloured = np.ptp(picture.astype(int), axis=2) > 80
+    assert coloured.sum() > 8_000
