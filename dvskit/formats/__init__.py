@@ -83,6 +83,21 @@ def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
     return recognises
 
 
+def _is_dat(head: bytes) -> bool:
+    at = 0
+    lines = []
+    while head.startswith(b"%", at):
+        stop = head.find(b"\n", at)
+        if stop < 0:
+            return False
+        lines.append(head[at + 1 : stop].strip())
+        at = stop + 1
+    if any(line.startswith((b"evt ", b"format ")) for line in lines):
+        return False
+    named = any(line.startswith(b"Data file containing") for line in lines)
+    return named or (bool(lines) and head[at : at + 2] in (b"\x00\x08", b"\x0c\x08", b"\x0e\x08"))
+
+
 _TABLE: dict[str, Format] = {}
 
 
@@ -100,6 +115,14 @@ for _row in (
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
            "Prophesee RAW, EVT 3.0"),
+    Format("evt2", (".raw",), "dvskit.formats.words.evt2", _raw_header_says("2.0", "EVT2"), "rw",
+           "Prophesee RAW, EVT 2.0"),
+    Format("evt21", (".raw",), "dvskit.formats.words.evt21", _raw_header_says("2.1", "EVT21"), "rw",
+           "Prophesee RAW, EVT 2.1"),
+    Format("evt4", (".raw",), "dvskit.formats.words.evt4", _raw_header_says("4.0", "EVT4"), "rw",
+           "Prophesee RAW, EVT 4.0"),
+    Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
+           "Prophesee DAT (8 bytes an event)"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4"),
 ):  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, GeometryError
 from dvskit.events import Events, Size, Triggers, as_size
 from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.header import (
+from dvskit.formats.raw_header import (
     RawHeader,
     camera_size,
     header_size,

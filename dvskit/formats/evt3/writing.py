@@ -12,7 +12,7 @@ from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size, Triggers
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.header import TIME_OFFSET_KEY
+from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
 
 BLOCK_EVENTS = 1 << 16

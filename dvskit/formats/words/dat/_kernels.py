@@ -1,0 +1,163 @@
+"""Loops over DAT events: a 32-bit time, then x, y and polarity in another 32 bits.
+
+The functions are those of `dvskit.formats.words._kernels`, with the whole time in place of the
+TIME_HIGH words: each event sets the clock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats.words import _kernels as k
+
+# Places in the table of a DAT layout: how many bits of x and y, how many may tell the polarity.
+D_X_BITS, D_Y_BITS, D_P_BITS = range(3)
+
+BITS = 32
+_TIME = 0xFFFFFFFF
+_HALF = 1 << 31
+_FAR, _NEAR = 1 << 20, 1 << 26  # us: 1 s, 67 s
+_HIGH_JUMP, _CLOCK_RESET, _OFF_SENSOR = k.HIGH_JUMP, k.CLOCK_RESET, k.OFF_SENSOR
+_NO_POLARITY, _FOLLOWING, _SPURIOUS, _RESET = k.NO_POLARITY, k.FOLLOWING, k.SPURIOUS, k.RESET
+_HIGH, _LOOPS, _LAST = k.S_HIGH, k.S_LOOPS, k.S_LAST
+_EVENTS, _LOSSES = k.S_EVENTS, k.S_LOSSES
+_R_EVENTS, _R_FIRST, _R_NEWEST, _R_LOOPS = k.R_EVENTS, k.R_FIRST, k.R_NEWEST, k.R_LOOPS
+_R_CLEAN, _R_END = k.R_CLEAN, k.R_END
+_C_CLEAN, _C_ANY, _C_FIRST_T, _C_LAST_T = k.C_CLEAN, k.C_ANY, k.C_FIRST_T, k.C_LAST_T
+judge, lose = k.judge, k.lose
+
+
+@njit(cache=True, nogil=True)
+def scan(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    row: NDArray[np.int64],
+) -> None:
+    """Count the events in words[start:stop] and follow their clock, into `row`."""
+    loops = 0
+    clean = True
+    newest = np.int64(words[start]) if start < stop else np.int64(-1)
+    row[_R_FIRST] = newest
+    for i in range(start, stop, 2):
+        now = np.int64(words[i])
+        clean = clean and ((now - newest) & _TIME) < _HALF
+        loops += now < newest
+        newest = now
+    row[_R_EVENTS], row[_R_NEWEST], row[_R_LOOPS] = (stop - start) >> 1, newest, loops
+    row[_R_CLEAN], row[_R_END] = clean, stop
+
+
+@njit(cache=True, nogil=True)
+def decode_clean(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    high: int,
+    loops: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    told: NDArray[np.int64],
+) -> None:
+    """Decode words[start:stop]; tell in `told` whether all events are possible."""
+    x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
+    x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
+    p_shift = x_bits + y_bits
+    clean = True
+    n = 0
+    for i in range(start, stop, 2):
+        now, word = np.int64(words[i]), np.int64(words[i + 1])
+        loops += now < high
+        high = now
+        column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
+        clean = clean and column < width and row < height and on <= 1
+        t[n], x[n], y[n], p[n] = (loops << BITS) | now, column, row, on != 0
+        n += 1
+    told[_C_CLEAN], told[_C_ANY] = clean, n > 0
+    if n > 0:
+        told[_C_FIRST_T], told[_C_LAST_T] = t[0], t[n - 1]
+
+
+@njit(cache=True, nogil=True)
+def goes_on(
+    words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
+) -> bool:
+    """Tell whether the events from `at` on give no reason to doubt the clean ones ahead of them."""
+    for i in range(at, min(at + 2 * _FOLLOWING, words.size - 1), 2):
+        now = np.int64(words[i])
+        if ((now - high) & _TIME) >= _HALF:
+            return False
+        high = now
+    return True
+
+
+@njit(cache=True, nogil=True)
+def decode_careful(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    first_unit: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    strict: bool,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    losses: NDArray[np.int64],
+) -> int:
+    """Decode words[start:stop], judging each event; return the first unit that was not decoded."""
+    x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
+    x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
+    p_shift = x_bits + y_bits
+    high, loops, last = state[_HIGH], state[_LOOPS], state[_LAST]
+    n, nl = state[_EVENTS], state[_LOSSES]
+    following = np.empty(_FOLLOWING, np.int64)
+    i = start
+    while i < stop:
+        if nl > losses.shape[0] - 4 or (strict and nl > 0):
+            break
+        now, word = np.int64(words[i]), np.int64(words[i + 1])
+        here = first_unit + i
+        i += 2
+        if now != high:
+            count = 0
+            for j in range(i, min(i + 2 * _FOLLOWING, words.size - 1), 2):
+                following[count] = words[j]
+                count += 1
+            verdict = judge(high, now, following, count, BITS, _FAR, _NEAR)
+            if verdict == _SPURIOUS:
+                nl = lose(losses, nl, here, 2, _HIGH_JUMP, high, now)
+                continue
+            if verdict == _RESET:
+                nl = lose(losses, nl, here, 2, _CLOCK_RESET, high, now)
+            loops += now < high
+            high = now
+        column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
+        if column >= width or row >= height:
+            nl = lose(losses, nl, here, 2, _OFF_SENSOR, column, row)
+        elif on > 1:
+            nl = lose(losses, nl, here, 2, _NO_POLARITY, word, on)
+        else:
+            last = (loops << BITS) | now
+            t[n], x[n], y[n], p[n] = last, column, row, on != 0
+            n += 1
+    state[_HIGH], state[_LOOPS], state[_LAST] = high, loops, last
+    state[_EVENTS], state[_LOSSES] = n, nl
+    return i

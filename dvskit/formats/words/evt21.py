@@ -1,0 +1,46 @@
+"""Prophesee RAW, EVT 2.1: 64-bit words, up to 32 events of one row, time and polarity each.
+
+The two 32-bit halves of a word stand in either order. The header's `endianness` tells: little has
+the half with the mask first; legacy, and no such key, the half with the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dvskit.events import Size
+from dvskit.formats.raw_header import read_header
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.words import _kernels as k
+from dvskit.formats.words.evt import layout, open_with
+from dvskit.formats.words.reading import WordRecording
+from dvskit.formats.words.writing import EvtSink, Types
+
+_MEANINGS = {
+    0x0: k.MANY_OFF,
+    0x1: k.MANY_ON,
+    0x8: k.HIGH,
+    0xA: k.TRIGGER,
+    0xE: k.OTHER,
+    0xF: k.SKIPPED,
+}
+LEGACY = layout("EVT2.1", _MEANINGS, units=2, head=0)
+LITTLE = layout("EVT2.1", _MEANINGS, units=2, head=1)
+TYPES = Types(one=0x0, many=0x0, high=0x8, trigger=0xA)
+
+
+def _says_little(keys: Mapping[str, str]) -> bool:
+    options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
+    return options.get("endianness", keys.get("endianness", "legacy")).lower() == "little"
+
+
+def open_recording(path: Path, options: ReadOptions) -> WordRecording:
+    """Open a RAW file in EVT 2.1. Raises FormatError, GeometryError."""
+    header = read_header(path)
+    return open_with(path, options, header, LITTLE if _says_little(header.keys) else LEGACY)
+
+
+def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:
+    """Return a Sink that writes a RAW file in EVT 2.1, in the legacy order of halves."""
+    return EvtSink(path, size, LEGACY, TYPES, "2.1", overwrite=overwrite)

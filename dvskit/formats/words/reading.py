@@ -1,0 +1,375 @@
+"""One pass over fixed-size words: clean stretches in parallel, damaged ones judged word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import DamagedFileError, GeometryError
+from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.formats.raw_header import RawHeader, time_offset_us
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.words import _kernels as k
+
+CHUNK_UNITS = 1 << 20  # 32-bit units that are decoded at once
+_SLICE_UNITS = 1 << 14  # fewer are not worth a thread
+_LOSSES = 4096
+_UNIT = 4  # bytes
+
+_Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
+_Hits = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
+
+PROBLEMS = {
+    k.NO_TYPE: "word {a:#010x} is of the unknown type {b:#x}",
+    k.OFF_SENSOR: "event at ({a}, {b}) is off the {size} sensor",
+    k.TIME_BACK: "time runs back from {a} to {b} us",
+    k.TIME_AHEAD: "event at {a} us stands ahead of events at {b} us",
+    k.HIGH_JUMP: "the clock jumps from {a} to {b} and back",
+    k.CLOCK_RESET: "the clock runs back from {a} to {b} (read as a wrap)",
+    k.NO_CLOCK: "word {a:#010x} at a time that is unknown since a damaged word",
+    k.HALF_VECTOR: "the mask of the vector word {a:#010x} is missing",
+    k.NO_POLARITY: "word {a:#010x} has polarity {b}, which is neither 0 nor 1",
+}
+
+
+class Layout(NamedTuple):
+    """How words are read: their length in 32-bit units, and the compiled loops with their table.
+
+    The loops are alike for all layouts; `dvskit.formats.words._kernels` says what they do.
+    """
+
+    name: str
+    units: int
+    table: NDArray[np.int64]
+    wraps: bool
+    safe_start: Callable[..., int]
+    scan: Callable[..., None]
+    decode_clean: Callable[..., None]
+    goes_on: Callable[..., bool]
+    decode_careful: Callable[..., int]
+
+
+class _Slice(NamedTuple):
+    """A part of a chunk: where it lies, what the scan found, and its state and places."""
+
+    start: int
+    stop: int
+    row: list[int]
+    high: int
+    loops: int
+    event: int
+    trigger: int
+
+
+def read_units(path: Path, start: int, units: int) -> Iterator[tuple[NDArray[np.uint32], bool]]:
+    """Yield (units of the file from byte `start` on, whether they are the last), `units` a time."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while True:
+            data = file.read(units * _UNIT)
+            ended = len(data) < units * _UNIT
+            yield np.frombuffer(data, "<u4", len(data) // _UNIT), ended
+            if ended:
+                return
+
+
+class WordPass:
+    """One pass over a file: decodes chunks into blocks, and collects triggers and losses."""
+
+    def __init__(
+        self,
+        path: Path,
+        start: int,
+        size: Size,
+        layout: Layout,
+        *,
+        strict: bool,
+        damage: Damage,
+        offset_us: int = 0,
+    ) -> None:
+        self.path, self.start, self.size, self.layout = path, start, size, layout
+        self.strict, self.damage, self.offset_us = strict, damage, offset_us
+        self.triggers: list[Triggers] = []
+        self.others = 0
+        self._state = np.zeros(k.STATE_FIELDS, np.int64)
+        self._state[k.S_HIGH] = -1
+        self._state[k.S_LAST] = k.NEVER
+        self._losses = np.empty((_LOSSES, 5), np.int64)
+
+    @property
+    def early(self) -> int:
+        """Events ahead of the first TIME_HIGH."""
+        return int(self._state[k.S_EARLY])
+
+    def chunks(self) -> Iterator[tuple[NDArray[np.uint32], int, int, Callable[[int], None]]]:
+        """Yield (words, how many to decode, number of the first, a call to say how many were)."""
+        number = 0
+        rest = np.empty(0, np.uint32)
+        units = self.layout.units
+        reached = 0
+
+        def done(at: int) -> None:
+            nonlocal reached
+            reached = at
+
+        for fresh, ended in read_units(self.path, self.start, CHUNK_UNITS):
+            words = np.concatenate([rest, fresh]) if len(rest) else fresh
+            stop = len(words) if ended else len(words) - k.LOOK_AHEAD
+            stop = max(0, stop) // units * units
+            yield words, stop, number, done
+            number += reached
+            rest = words[reached:]
+            reached = 0
+
+    def blocks(self) -> Iterator[Events]:
+        """Yield the events; raise DamagedFileError at the first loss in strict mode."""
+        for words, stop, number, done in self.chunks():
+            if not stop:
+                continue
+            slices, counts, clean = self._scan(words, stop)
+            self.others += counts[2]
+            columns, hits = _columns(counts[0]), _hits(counts[1])
+            end = slices[-1].row[k.R_END]
+            if not clean or not self._decode_clean(words, slices, columns, hits):
+                columns, hits, end = self._decode_careful(words, stop, number, counts)
+            self._keep(hits)
+            yield self._events(columns)
+            done(end)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        width = self.layout.units * _UNIT
+        size = self.path.stat().st_size
+        odd = max(0, size - self.start) % width
+        if odd:
+            self._lose(size - odd, odd, f"the last word has {odd} of {width} bytes")
+
+    def _scan(
+        self, words: NDArray[np.uint32], stop: int
+    ) -> tuple[list[_Slice], tuple[int, int, int], bool]:
+        """Return the slices of words[:stop], what they hold at most, and whether they look clean.
+
+        At most: (events, triggers, other words).
+        """
+        layout = self.layout
+        parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
+        bounds = [0]
+        for part in range(1, parts):
+            at = max(bounds[-1], stop * part // parts)
+            bounds.append(layout.safe_start(words, at, stop, layout.table))
+        bounds.append(stop)
+        rows = np.zeros((parts, k.ROW_FIELDS), np.int64)
+        run_parts(
+            lambda i: layout.scan(words, bounds[i], bounds[i + 1], layout.table, rows[i]), parts
+        )
+        found = rows.tolist()
+        most = (
+            sum(row[k.R_EVENTS] for row in found),
+            sum(row[k.R_TRIGGERS] for row in found),
+            sum(row[k.R_OTHERS] for row in found),
+        )
+        slices, clean = self._stitch(bounds, found)
+        return slices, most, clean and int(self._state[k.S_CLOCK]) == k.USABLE
+
+    def _stitch(self, bounds: list[int], rows: list[list[int]]) -> tuple[list[_Slice], bool]:
+        """Give each slice the clock that the ones ahead of it leave, and places for its events."""
+        high, loops = int(self._state[k.S_HIGH]), int(self._state[k.S_LOOPS])
+        half = 1 << 31 if self.layout.wraps else 1 << (k.HIGH_BITS - 1)
+        event = trigger = 0
+        slices, clean = [], True
+        for i, row in enumerate(rows):
+            slices.append(_Slice(bounds[i], bounds[i + 1], row, high, loops, event, trigger))
+            clean = clean and bool(row[k.R_CLEAN])
+            heard = high >= 0
+            event += row[k.R_EVENTS] - (0 if heard else row[k.R_EARLY])
+            trigger += row[k.R_TRIGGERS] - (0 if heard else row[k.R_EARLY_TRIGGERS])
+            if row[k.R_FIRST] >= 0:
+                if heard:
+                    clean = clean and (row[k.R_FIRST] - high) % (2 * half) < half
+                    loops += row[k.R_FIRST] < high
+                loops += row[k.R_LOOPS]
+                high = row[k.R_NEWEST]
+        slices.append(_Slice(bounds[-1], bounds[-1], rows[-1], high, loops, event, trigger))
+        return slices, clean
+
+    def _decode_clean(
+        self, words: NDArray[np.uint32], slices: list[_Slice], columns: _Columns, hits: _Hits
+    ) -> bool:
+        """Decode all slices at once; return False where one turns out to hold damage."""
+        layout, state = self.layout, self._state
+        told = np.zeros((len(slices) - 1, k.CLEAN_FIELDS), np.int64)
+
+        def decode(i: int) -> None:
+            here, behind = slices[i], slices[i + 1]
+            layout.decode_clean(
+                words, here.start, here.stop, layout.table, *self.size, here.high, here.loops,
+                *(column[here.event : behind.event] for column in columns),
+                *(hit[here.trigger : behind.trigger] for hit in hits), told[i],
+            )  # fmt: skip
+
+        run_parts(decode, len(slices) - 1)
+        last = int(state[k.S_LAST])
+        for clean, some, first_t, last_t in told.tolist():
+            if not clean or (some and first_t < last):
+                return False
+            last = last_t if some else last
+        end = slices[-1]
+        if not layout.goes_on(words, end.row[k.R_END], layout.table, end.high, last):
+            return False
+        state[k.S_HIGH], state[k.S_LOOPS], state[k.S_LAST] = end.high, end.loops, last
+        state[k.S_EARLY] += sum(part.row[k.R_EVENTS] for part in slices[:-1]) - end.event
+        state[k.S_EVENTS], state[k.S_TRIGGERS] = end.event, end.trigger
+        return True
+
+    def _decode_careful(
+        self,
+        words: NDArray[np.uint32],
+        stop: int,
+        number: int,
+        counts: tuple[int, int, int],
+    ) -> tuple[_Columns, _Hits, int]:
+        columns, hits = _columns(counts[0]), _hits(counts[1])
+        at = 0
+        while at < stop:
+            at = self.layout.decode_careful(
+                words, at, stop, number, self.layout.table, *self.size, self.strict, self._state,
+                *columns, *hits, self._losses,
+            )  # fmt: skip
+            self._take_losses()
+        return columns, hits, at
+
+    def _take_losses(self) -> None:
+        for unit, length, why, a, b in self._losses[: self._state[k.S_LOSSES]].tolist():
+            if why in (k.TIME_BACK, k.TIME_AHEAD):
+                a, b = a + self.offset_us, b + self.offset_us
+            problem = PROBLEMS[why].format(a=a, b=b, size=self.size)
+            self._lose(self.start + _UNIT * unit, _UNIT * length, problem)
+        self._state[k.S_LOSSES] = 0
+
+    def _lose(self, offset: int, length: int, problem: str) -> None:
+        problem = f"{self.layout.name} {problem}"
+        if self.strict:
+            raise DamagedFileError(self.path, offset, problem)
+        self.damage.add(offset, length, problem)
+
+    def _events(self, columns: _Columns) -> Events:
+        count = int(self._state[k.S_EVENTS])
+        self._state[k.S_EVENTS] = 0
+        t, x, y, p = columns
+        if self.offset_us:
+            t[:count] += self.offset_us
+        return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
+
+    def _keep(self, hits: _Hits) -> None:
+        count = int(self._state[k.S_TRIGGERS])
+        self._state[k.S_TRIGGERS] = 0
+        if count:
+            t, number, p = hits
+            self.triggers.append(Triggers(t[:count] + self.offset_us, number[:count], p[:count]))
+
+
+def _columns(count: int) -> _Columns:
+    return (
+        np.empty(count, np.int64),
+        np.empty(count, np.int16),
+        np.empty(count, np.int16),
+        np.empty(count, np.bool_),
+    )
+
+
+def _hits(count: int) -> _Hits:
+    return np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
+
+
+class WordRecording(Recording):
+    """Events and triggers of a file of fixed-size words."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        header: RawHeader,
+        layout: Layout,
+    ) -> None:
+        super().__init__(path, options, size, origin)
+        self.format = layout.name.lower().replace(".", "")
+        self._header, self._layout = header, layout
+        self._offset_us = time_offset_us(path, header.keys)
+        if self._offset_us:
+            self.assumptions.append(
+                f"the header says to add {self._offset_us} us to the times of the file"
+            )
+
+    def _pass(self, damage: Damage) -> WordPass:
+        return WordPass(
+            self.path,
+            self._header.end,
+            self.size,
+            self._layout,
+            strict=self.strict,
+            damage=damage,
+            offset_us=self._offset_us,
+        )
+
+    def _blocks(self, damage: Damage) -> Iterator[Events]:
+        reading = self._pass(damage)
+        yield from reading.blocks()
+        if reading.early:
+            note = (
+                f"{reading.early} events ahead of the first full time left out: "
+                "the recording starts in the middle of a stream"
+            )
+            if note not in self.assumptions:
+                self.assumptions.append(note)
+
+    def triggers(self) -> Triggers:
+        """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
+        reading = self._pass(Damage())
+        for _ in reading.blocks():
+            pass
+        return in_order(reading.triggers)
+
+    def header(self) -> Mapping[str, str]:
+        """Return the header's keys and values."""
+        return self._header.keys
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Count the words of type OTHERS: camera messages that are no events."""
+        reading = WordPass(
+            self.path, self._header.end, self.size, self._layout, strict=False, damage=Damage()
+        )
+        for _ in reading.blocks():
+            pass
+        return {"other words": reading.others} if reading.others else {}
+
+
+def in_order(parts: list[Triggers]) -> Triggers:
+    """Join triggers and sort them by time, stable."""
+    if not parts:
+        return Triggers.empty()
+    t = np.concatenate([part.t for part in parts])
+    order = np.argsort(t, kind="stable")
+    number = np.concatenate([part.id for part in parts])
+    return Triggers(t[order], number[order], np.concatenate([part.p for part in parts])[order])
+
+
+def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
+    """Return the smallest size that holds the events. Raises GeometryError if there are none."""
+    reading = WordPass(path, start, largest, layout, strict=False, damage=Damage())
+    width = height = 0
+    for block in reading.blocks():
+        if len(block):
+            width = max(width, int(block.x.max()) + 1)
+            height = max(height, int(block.y.max()) + 1)
+    if not width:
+        raise GeometryError(
+            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
+        )
+    return as_size((width, height))
