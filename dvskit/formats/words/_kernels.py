@@ -37,7 +37,9 @@ NEVER = -(1 << 62)
 LOOK_AHEAD = 1 << 16  # units that may be looked at to judge a time
 FOLLOWING = 8  # times that are heard to judge one
 HIGH_BITS = 28
-_HIGH_FAR, _HIGH_NEAR = 1 << 14, 1 << 20  # of 64 us: 1 s, 67 s
+# A step of the clock of less than this is not judged where all around it are such steps.
+HIGH_STEP = 1 << 24  # of 64 us: 18 minutes
+_HIGH_FAR, _HIGH_NEAR = 1 << 14, 1 << 25  # of 64 us: 1 s, 36 minutes
 ACCEPT, SPURIOUS, RESET = 0, 1, 2
 
 
@@ -53,36 +55,46 @@ def count_bits(value: int) -> int:
 
 @njit(cache=True, nogil=True)
 def judge(
-    old: int, new: int, following: NDArray[np.int64], count: int, bits: int, far: int, near: int
+    old: int,
+    new: int,
+    following: NDArray[np.int64],
+    count: int,
+    bits: int,
+    small: int,
+    far: int,
+    near: int,
 ) -> int:
     """Judge the clock value `new` behind `old` (-1: none) by the `count` values that follow.
 
-    Values have `bits` bits and wrap; forward is less than half the range. A value is spurious where
-    most of those that follow stand between the old one and it. A step back is spurious, unless
-    it is wider than `far` and most that follow go on from it within `near`: the clock was reset.
+    Values have `bits` bits and wrap: a smaller value is a step back unless it is smaller by more
+    than half the range. Steps below `small` are good if all around are. A value is spurious where
+    most of those that follow stand between the old one and it, or where it is more than `far` ahead
+    and too few follow within `near`. A step back is spurious, unless it is wider than `far` and
+    most that follow go on from there: the clock was reset.
     """
     mask = (1 << bits) - 1
     half = 1 << (bits - 1)
     step = (new - old) & mask
     ordered = True
-    between = behind = soon = 0
+    between = behind = soon = restarted = 0
     latest = new
     for i in range(count):
         value = following[i]
-        ordered = ordered and ((value - latest) & mask) < half
+        ordered = ordered and ((value - latest) & mask) < small
         latest = value
         between += ((value - old) & mask) < step
-        behind += ((value - new) & mask) >= half
+        behind += value < new and new - value < half
         soon += ((value - new) & mask) < near
+        restarted += ((value - new) & mask) < min(near, (value - old) & mask)
     if old < 0:
         return SPURIOUS if not ordered and 2 * behind > count else ACCEPT
-    if step < half:
-        if ordered:
+    if new >= old or old - new > half:
+        if ordered and step < small:
             return ACCEPT
-        if 2 * between > count or (step > far and 4 * soon < 3 * count):
+        if 2 * between > count or (not ordered and step > far and 4 * soon < 3 * count):
             return SPURIOUS
         return ACCEPT
-    if ((old - new) & mask) > far and count >= 2 and 4 * soon >= 3 * count:
+    if old - new > far and count >= 2 and 4 * restarted >= 3 * count:
         return RESET
     return SPURIOUS
 
@@ -153,7 +165,7 @@ def scan(
             if first < 0:
                 first, early, early_triggers = high, events, triggers
             else:
-                if ((high - newest) & 0xFFFFFFF) >= 1 << 27:
+                if ((high - newest) & 0xFFFFFFF) >= HIGH_STEP:
                     clean = False
                 loops += high < newest
             newest = high
@@ -297,7 +309,7 @@ def goes_on(
     """Tell whether the words from `at` on give no reason to doubt the clean ones ahead of them."""
     following = np.empty(FOLLOWING, np.int64)
     for i in range(_following_highs(words, at, layout, following)):
-        if ((following[i] - high) & 0xFFFFFFF) >= 1 << 27:
+        if ((following[i] - high) & 0xFFFFFFF) >= HIGH_STEP:
             return False
         high = following[i]
     low = _next_low(words, at, layout)
@@ -392,7 +404,9 @@ def decode_careful(
             verdict = ACCEPT
             if high < 0 or ((new - high) & 0xFFFFFFF) > 1:
                 count = _following_highs(words, i, layout, following)
-                verdict = judge(high, new, following, count, HIGH_BITS, _HIGH_FAR, _HIGH_NEAR)
+                verdict = judge(
+                    high, new, following, count, HIGH_BITS, HIGH_STEP, _HIGH_FAR, _HIGH_NEAR
+                )
             if verdict == SPURIOUS:
                 clock = SPOILT
                 nl = lose(losses, nl, here, stride, HIGH_JUMP, high, new)
@@ -417,9 +431,9 @@ def decode_careful(
     return i
 
 
-# Across a gap TIME_HIGH rises in steps of less than half its range, and at a wrap it takes both the
-# last value and 0: some readers count only that as one.
-_STEP = 1 << 26
+# Across a gap TIME_HIGH rises in steps that no reader doubts, and at a wrap it takes both the last
+# value and 0: some readers count only that as one.
+_STEP = HIGH_STEP >> 1
 _MOST_UNITS = 2  # that one event may take, beside TIME_HIGH
 
 

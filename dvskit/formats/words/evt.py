@@ -26,7 +26,7 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
         table[kind] = meaning
     table[k.L_STRIDE], table[k.L_HEAD] = units, head
     return Layout(
-        name, units, table, False,
+        name, units, table, k.HIGH_BITS, k.HIGH_STEP,
         k.safe_start, k.scan, k.decode_clean, k.goes_on, k.decode_careful,
     )  # fmt: skip
 

@@ -40,13 +40,15 @@ PROBLEMS = {
 class Layout(NamedTuple):
     """How words are read: their length in 32-bit units, and the compiled loops with their table.
 
+    The clock has `clock_bits` bits; steps of less than `small_step` need no judging.
     The loops are alike for all layouts; `dvskit.formats.words._kernels` says what they do.
     """
 
     name: str
     units: int
     table: NDArray[np.int64]
-    wraps: bool
+    clock_bits: int
+    small_step: int
     safe_start: Callable[..., int]
     scan: Callable[..., None]
     decode_clean: Callable[..., None]
@@ -179,7 +181,7 @@ class WordPass:
     def _stitch(self, bounds: list[int], rows: list[list[int]]) -> tuple[list[_Slice], bool]:
         """Give each slice the clock that the ones ahead of it leave, and places for its events."""
         high, loops = int(self._state[k.S_HIGH]), int(self._state[k.S_LOOPS])
-        half = 1 << 31 if self.layout.wraps else 1 << (k.HIGH_BITS - 1)
+        bits, small = self.layout.clock_bits, self.layout.small_step
         event = trigger = 0
         slices, clean = [], True
         for i, row in enumerate(rows):
@@ -190,7 +192,7 @@ class WordPass:
             trigger += row[k.R_TRIGGERS] - (0 if heard else row[k.R_EARLY_TRIGGERS])
             if row[k.R_FIRST] >= 0:
                 if heard:
-                    clean = clean and (row[k.R_FIRST] - high) % (2 * half) < half
+                    clean = clean and (row[k.R_FIRST] - high) % (1 << bits) < small
                     loops += row[k.R_FIRST] < high
                 loops += row[k.R_LOOPS]
                 high = row[k.R_NEWEST]

@@ -17,8 +17,9 @@ D_X_BITS, D_Y_BITS, D_P_BITS = range(3)
 
 BITS = 32
 _TIME = 0xFFFFFFFF
+_LOOK_EVENTS = 256  # that may be looked at to judge a time
 _HALF = 1 << 31
-_FAR, _NEAR = 1 << 20, 1 << 26  # us: 1 s, 67 s
+_FAR, _NEAR = 1 << 20, 1 << 32  # us: 1 s, any
 _HIGH_JUMP, _CLOCK_RESET, _OFF_SENSOR = k.HIGH_JUMP, k.CLOCK_RESET, k.OFF_SENSOR
 _NO_POLARITY, _FOLLOWING, _SPURIOUS, _RESET = k.NO_POLARITY, k.FOLLOWING, k.SPURIOUS, k.RESET
 _HIGH, _LOOPS, _LAST = k.S_HIGH, k.S_LOOPS, k.S_LAST
@@ -94,12 +95,24 @@ def goes_on(
     words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
 ) -> bool:
     """Tell whether the events from `at` on give no reason to doubt the clean ones ahead of them."""
-    for i in range(at, min(at + 2 * _FOLLOWING, words.size - 1), 2):
+    for i in range(at, min(at + 2 * _LOOK_EVENTS, words.size - 1), 2):
         now = np.int64(words[i])
         if ((now - high) & _TIME) >= _HALF:
             return False
         high = now
     return True
+
+
+@njit(cache=True, nogil=True)
+def _possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> bool:
+    """Tell whether an address is on the sensor and of a polarity that there is."""
+    x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
+    address = np.int64(word)
+    return (
+        address & ((1 << x_bits) - 1) < width
+        and address >> x_bits & ((1 << y_bits) - 1) < height
+        and address >> (x_bits + y_bits) & ((1 << layout[D_P_BITS]) - 1) <= 1
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -136,12 +149,20 @@ def decode_careful(
         now, word = np.int64(words[i]), np.int64(words[i + 1])
         here = first_unit + i
         i += 2
+        column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
+        if column >= width or row >= height:  # such an event sets no clock
+            nl = lose(losses, nl, here, 2, _OFF_SENSOR, column, row)
+            continue
+        if on > 1:
+            nl = lose(losses, nl, here, 2, _NO_POLARITY, word, on)
+            continue
         if now != high:
             count = 0
-            for j in range(i, min(i + 2 * _FOLLOWING, words.size - 1), 2):
-                following[count] = words[j]
-                count += 1
-            verdict = judge(high, now, following, count, BITS, _FAR, _NEAR)
+            for j in range(i, min(i + 2 * _LOOK_EVENTS, words.size - 1), 2):
+                if count < _FOLLOWING and _possible(words[j + 1], layout, width, height):
+                    following[count] = words[j]
+                    count += 1
+            verdict = judge(high, now, following, count, BITS, _HALF, _FAR, _NEAR)
             if verdict == _SPURIOUS:
                 nl = lose(losses, nl, here, 2, _HIGH_JUMP, high, now)
                 continue
@@ -149,15 +170,9 @@ def decode_careful(
                 nl = lose(losses, nl, here, 2, _CLOCK_RESET, high, now)
             loops += now < high
             high = now
-        column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
-        if column >= width or row >= height:
-            nl = lose(losses, nl, here, 2, _OFF_SENSOR, column, row)
-        elif on > 1:
-            nl = lose(losses, nl, here, 2, _NO_POLARITY, word, on)
-        else:
-            last = (loops << BITS) | now
-            t[n], x[n], y[n], p[n] = last, column, row, on != 0
-            n += 1
+        last = (loops << BITS) | now
+        t[n], x[n], y[n], p[n] = last, column, row, on != 0
+        n += 1
     state[_HIGH], state[_LOOPS], state[_LAST] = high, loops, last
     state[_EVENTS], state[_LOSSES] = n, nl
     return i

@@ -14,6 +14,7 @@ from dvskit.formats.recording import FileSink
 
 _X_BITS, _Y_BITS = 14, 14
 _WRAP_US = 1 << 32
+_LONGEST_GAP_US = 1 << 31
 _LARGEST_OFFSET_US = 1 << 62
 _CD = b"\x0c\x08"  # type, bytes an event
 _PART = 1 << 18
@@ -24,7 +25,7 @@ class DatSink(FileSink):
 
     Times below 0 and from 2^32 us on are stored less a multiple of 2^32 us, which the header names
     and `notes` says. Raises GeometryError for a sensor of more than 16384 pixels a side,
-    EventsError for a gap of more than 35 minutes over a wrap of the 32-bit clock.
+    EventsError for a gap of more than 35 minutes, half the range of the 32-bit clock.
     """
 
     format = "dat"
@@ -74,7 +75,7 @@ class DatSink(FileSink):
         if int(events.t[-1]) - self._offset_us >= 1 << 63:
             raise EventsError(f"{self.path}: times span too much for DAT; cut the stream")
         t = events.t - self._offset_us
-        self._check_wraps(t)
+        self._check_gaps(t)
         rows = np.empty((len(t), 2), "<u4")
         rows[:, 0] = t & (_WRAP_US - 1)
         rows[:, 1] = events.y
@@ -83,24 +84,23 @@ class DatSink(FileSink):
         rows[:, 1] |= events.p.astype(np.uint32) << (_X_BITS + _Y_BITS)
         self._file.write(rows.data)
 
-    def _check_wraps(self, t: NDArray[np.int64]) -> None:
-        """Refuse a gap that reads as another one, and note the first wrap."""
-        latest, self._latest_us = self._latest_us, int(t[-1])
-        if t[-1] // _WRAP_US == latest // _WRAP_US:
-            return
-        times = np.concatenate([[latest], t])
-        turns = times // _WRAP_US
-        for at in np.flatnonzero(turns[1:] != turns[:-1]).tolist():
-            start, stop = int(times[at]), int(times[at + 1])
-            if stop - start >= _WRAP_US // 2:
-                raise EventsError(
-                    f"{self.path}: a gap from {start + (self._offset_us or 0)} to "
-                    f"{stop + (self._offset_us or 0)} us over a wrap of the clock is too long for "
-                    "DAT; cut the stream there, or choose .npz or .aedat4"
-                )
-        if not self._wraps:
+    def _check_gaps(self, t: NDArray[np.int64]) -> None:
+        """Refuse a gap that may be read as another one, and note the first wrap."""
+        times = np.concatenate([[self._latest_us], t])
+        self._latest_us = int(t[-1])
+        long = np.flatnonzero(np.diff(times) >= _LONGEST_GAP_US)
+        if long.size:
+            start, stop = (int(times[long[0] + i]) + (self._offset_us or 0) for i in (0, 1))
+            raise EventsError(
+                f"{self.path}: a gap from {start} to {stop} us is too long for the 32-bit clock of "
+                "DAT; cut the stream there, or choose .npz or .aedat4"
+            )
+        if t[-1] >= _WRAP_US and not self._wraps:
             self._wraps = True
-            self.notes.append("times go on over 71.6 minutes, where the clock of DAT wraps")
+            self.notes.append(
+                "times go on over 71.6 minutes, where the clock of DAT wraps: some readers of DAT "
+                "do not count wraps"
+            )
 
     def _finish(self) -> None:
         try:
