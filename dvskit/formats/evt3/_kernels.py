@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from dvskit.formats._kernels import lowest_bit
 
 # Word types, bits 12-15.
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
@@ -33,20 +30,6 @@ MOST_BITS = 12  # events that one word may hold
 _WRAP = 2048  # a TIME_HIGH this much smaller than the one ahead of it has wrapped (OpenEB)
 _RESET_NEAR = 64
 _ACCEPT, _SPURIOUS, _RESET = 0, 1, 2
-
-
-@intrinsic
-def _lowest_bit(typing_context: Any, value: Any) -> Any:
-    """Return the number of the lowest set bit of a uint32 that is not 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
-        )
-        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
-
-    return types.uint32(types.uint32), generate
 
 
 @njit(cache=True, nogil=True)
@@ -172,7 +155,7 @@ def decode(
             if now > last:
                 before, last, segment, segment_word = last, now, n, here
             while mask != 0:
-                at = column + np.int64(_lowest_bit(mask))  # type: ignore[call-arg]
+                at = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                 mask &= mask - np.uint32(1)
                 if at >= width:
                     nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, at)

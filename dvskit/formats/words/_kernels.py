@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats._kernels import lowest_bit
+
 # What a type can mean; the lowest bit of the first four is the polarity.
 ONE_OFF, ONE_ON, MANY_OFF, MANY_ON, HIGH, TRIGGER, OTHER, SKIPPED, UNKNOWN = range(9)
 # Places in a layout, behind the meanings of the 16 types.
@@ -209,51 +211,56 @@ def decode_clean(
     sensor and in the order of time; where not, the columns are worth nothing.
     """
     stride, head = layout[L_STRIDE], layout[L_HEAD]
+    meanings = np.empty(
+        16, np.uint8
+    )  # a local table, and signs in place of branches: twice as fast
+    for kind in range(16):
+        meanings[kind] = layout[kind]
     base = ((loops << HIGH_BITS) | high) << 6
     last = np.int64(NEVER)
+    bad = np.int64(0)  # negative from the first event on that is off the sensor or back in time
     n = nt = 0
-    clean = True
     i = start
     while i < stop:
-        word = np.int64(words[i + head])
-        meaning = layout[word >> 28]
+        word = words[i + head]
+        meaning = meanings[word >> np.uint32(28)]
         i += stride
-        if meaning <= ONE_ON:
-            if high < 0:
+        if meaning <= MANY_ON:
+            now = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            column = np.int64(word >> np.uint32(11) & np.uint32(0x7FF))
+            row = np.int64(word & np.uint32(0x7FF))
+            if meaning <= ONE_ON:
+                if high < 0:
+                    continue
+                bad |= (now - last) | (width - 1 - column) | (height - 1 - row)
+                t[n], x[n], y[n], p[n] = now, column, row, meaning & 1
+                last = now
+                n += 1
                 continue
-            now = base | (word >> 22 & 0x3F)
-            column, row = word >> 11 & 0x7FF, word & 0x7FF
-            clean = clean and now >= last and column < width and row < height
-            t[n], x[n], y[n], p[n] = now, column, row, meaning & 1 != 0
-            last = now
-            n += 1
-        elif meaning <= MANY_ON:
-            at = i - 1 - head if stride == 2 else i
+            mask = words[i - 1 - head] if stride == 2 else words[i]
             if stride == 1:
                 i += 1
-            mask = np.uint32(words[at])
             if high < 0 or mask == 0:
                 continue
-            now = base | (word >> 22 & 0x3F)
-            column, row = word >> 11 & 0x7FF, word & 0x7FF
-            clean = clean and now >= last and row < height
+            bad |= (now - last) | (height - 1 - row)
             last = now
             while mask != 0:
-                bit = count_bits((mask & (np.uint32(0) - mask)) - np.uint32(1))
+                bit = np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                 mask &= mask - np.uint32(1)
-                t[n], x[n], y[n], p[n] = now, column + bit, row, meaning & 1 != 0
+                t[n], x[n], y[n], p[n] = now, column + bit, row, meaning & 1
                 n += 1
-            clean = clean and x[n - 1] < width
+            bad |= width - 1 - np.int64(x[n - 1])
         elif meaning == HIGH:
-            new = word & 0xFFFFFFF
+            new = np.int64(word & np.uint32(0xFFFFFFF))
             loops += new < high
             high = new
             base = ((loops << HIGH_BITS) | high) << 6
         elif meaning == TRIGGER and high >= 0:
-            trigger_t[nt] = base | (word >> 22 & 0x3F)
-            trigger_id[nt], trigger_p[nt] = word >> 8 & 0x1F, word & 1 != 0
+            trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
+            trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    told[C_CLEAN], told[C_ANY] = clean, n > 0
+    told[C_CLEAN], told[C_ANY] = bad >= 0, n > 0
     if n > 0:
         told[C_FIRST_T], told[C_LAST_T] = t[0], last
 
@@ -391,7 +398,7 @@ def decode_careful(
                     nl = lose(losses, nl, here, length, TIME_AHEAD, now, base | after)
                     continue
             while mask != 0:
-                at = column + count_bits((mask & (np.uint32(0) - mask)) - np.uint32(1))
+                at = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                 mask &= mask - np.uint32(1)
                 if at >= width:
                     nl = lose(losses, nl, here, length, OFF_SENSOR, at, row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,16 +69,12 @@ class _Slice(NamedTuple):
     trigger: int
 
 
-def read_units(path: Path, start: int, units: int) -> Iterator[tuple[NDArray[np.uint32], bool]]:
-    """Yield (units of the file from byte `start` on, whether they are the last), `units` a time."""
-    with path.open("rb") as file:
-        file.seek(start)
-        while True:
-            data = file.read(units * _UNIT)
-            ended = len(data) < units * _UNIT
-            yield np.frombuffer(data, "<u4", len(data) // _UNIT), ended
-            if ended:
-                return
+def _fill(file: FileIO, room: memoryview) -> int:
+    """Read as much as there is room for; less only at the end of the file."""
+    count = 0
+    while count < len(room) and (got := file.readinto(room[count:])):
+        count += got
+    return count
 
 
 class WordPass:
@@ -109,24 +106,33 @@ class WordPass:
         return int(self._state[k.S_EARLY])
 
     def chunks(self) -> Iterator[tuple[NDArray[np.uint32], int, int, Callable[[int], None]]]:
-        """Yield (words, how many to decode, number of the first, a call to say how many were)."""
-        number = 0
-        rest = np.empty(0, np.uint32)
+        """Yield (words, how many to decode, number of the first, a call to say how many were).
+
+        The words behind those to decode begin the next chunk, which takes the place of this one.
+        """
+        number = held = reached = 0
         units = self.layout.units
-        reached = 0
+        buffer = np.empty(CHUNK_UNITS + k.LOOK_AHEAD + 2 * units, "<u4")
 
         def done(at: int) -> None:
             nonlocal reached
             reached = at
 
-        for fresh, ended in read_units(self.path, self.start, CHUNK_UNITS):
-            words = np.concatenate([rest, fresh]) if len(rest) else fresh
-            stop = len(words) if ended else len(words) - k.LOOK_AHEAD
-            stop = max(0, stop) // units * units
-            yield words, stop, number, done
-            number += reached
-            rest = words[reached:]
-            reached = 0
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.start)
+            ended = False
+            while not ended:
+                room = buffer[held:].view(np.uint8).data
+                count = _fill(file, room)
+                ended = count < len(room)
+                length = held + count // _UNIT
+                words = buffer[:length]
+                stop = length if ended else length - k.LOOK_AHEAD
+                yield words, max(0, stop) // units * units, number, done
+                number += reached
+                held = length - reached
+                buffer[:held] = buffer[reached:length].copy()
+                reached = 0
 
     def blocks(self) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""

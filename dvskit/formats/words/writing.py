@@ -133,7 +133,7 @@ class EvtSink(FileSink):
             times = [int(column[0]) for column in (events.t, waiting) if len(column)]
             self._offset_us = self._begin(min(times, default=0))
         ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
-        self._check_gaps(np.sort(np.concatenate([events.t, ending])))
+        self._check_gaps(events.t, ending)
         t, trigger_t = events.t - self._offset_us, self._triggers.t - self._offset_us
         at = 0
         while True:
@@ -146,17 +146,16 @@ class EvtSink(FileSink):
                 break
             self._file.write(self._words[:count].astype("<u4", copy=False).data)
 
-    def _check_gaps(self, t: NDArray[np.int64]) -> None:
+    def _check_gaps(self, t: NDArray[np.int64], trigger_t: NDArray[np.int64]) -> None:
         """Refuse gaps that cannot be stored."""
-        if not len(t) or int(t[-1]) - self._latest_us <= _LONGEST_GAP_US:
-            self._latest_us = int(t[-1]) if len(t) else self._latest_us
-            return
         latest = self._latest_us
-        for now in t.tolist():  # Python numbers: a gap may exceed int64
+        self._latest_us = max(int(column[-1]) for column in (t, trigger_t, [latest]) if len(column))
+        if self._latest_us - latest <= _LONGEST_GAP_US:
+            return
+        for now in sorted([*t.tolist(), *trigger_t.tolist()]):  # a gap may exceed int64
             if now - latest > _LONGEST_GAP_US:
                 raise EventsError(
                     f"{self.path}: a gap from {latest} to {now} us is too long for "
                     f"{self._layout.name}; cut the stream there, or choose .npz or .aedat4"
                 )
             latest = now
-        self._latest_us = latest

@@ -75,17 +75,17 @@ def decode_clean(
     x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
     x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
     p_shift = x_bits + y_bits
-    clean = True
+    bad = np.int64(0)  # negative from the first impossible event on
     n = 0
     for i in range(start, stop, 2):
         now, word = np.int64(words[i]), np.int64(words[i + 1])
         loops += now < high
         high = now
         column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
-        clean = clean and column < width and row < height and on <= 1
+        bad |= (width - 1 - column) | (height - 1 - row) | (1 - on)
         t[n], x[n], y[n], p[n] = (loops << BITS) | now, column, row, on != 0
         n += 1
-    told[_C_CLEAN], told[_C_ANY] = clean, n > 0
+    told[_C_CLEAN], told[_C_ANY] = bad >= 0, n > 0
     if n > 0:
         told[_C_FIRST_T], told[_C_LAST_T] = t[0], t[n - 1]
 
