@@ -7,10 +7,10 @@ from pathlib import Path
 from dvskit.events import Size
 from dvskit.formats.raw_header import read_header
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words.evt import _kernels as k
 from dvskit.formats.words.evt import layout, open_with
+from dvskit.formats.words.evt.writing import EvtSink, Types
 from dvskit.formats.words.reading import WordRecording
-from dvskit.formats.words.writing import EvtSink, Types
 
 LAYOUT = layout(
     "EVT4",

@@ -42,7 +42,7 @@ class Layout(NamedTuple):
     """How words are read: their length in 32-bit units, and the compiled loops with their table.
 
     The clock has `clock_bits` bits; steps of less than `small_step` need no judging.
-    The loops are alike for all layouts; `dvskit.formats.words._kernels` says what they do.
+    The loops are alike for all layouts; `dvskit.formats.words.evt._kernels` says what they do.
     """
 
     name: str

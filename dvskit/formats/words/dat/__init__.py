@@ -16,7 +16,6 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, Triggers, as_size
 from dvskit.formats.raw_header import RawHeader, read_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
-from dvskit.formats.words import _kernels as k
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
 from dvskit.formats.words.reading import Layout, WordRecording, in_order, size_of_data
@@ -29,12 +28,11 @@ _HALF_US = 1 << 31
 
 
 def _layout(x_bits: int, y_bits: int, p_bits: int) -> Layout:
-    table = np.zeros(k.LAYOUT_FIELDS, np.int64)
+    table = np.zeros(loops.LAYOUT_FIELDS, np.int64)
     table[[loops.D_X_BITS, loops.D_Y_BITS, loops.D_P_BITS]] = x_bits, y_bits, p_bits
-    table[k.L_STRIDE] = 2
     return Layout(
         "DAT", 2, table, loops.BITS, _HALF_US,
-        k.safe_start, loops.scan, loops.decode_clean, loops.goes_on, loops.decode_careful,
+        loops.safe_start, loops.scan, loops.decode_clean, loops.goes_on, loops.decode_careful,
     )  # fmt: skip
 
 

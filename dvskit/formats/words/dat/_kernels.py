@@ -1,6 +1,6 @@
 """Loops over DAT events: a 32-bit time, then x, y and polarity in another 32 bits.
 
-The functions are those of `dvskit.formats.words._kernels`, with the whole time in place of the
+The functions are those of `dvskit.formats.words.evt._kernels`, with the whole time in place of the
 TIME_HIGH words: each event sets the clock.
 """
 
@@ -10,24 +10,47 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words._kernels import (
+    C_ANY,
+    C_CLEAN,
+    C_FIRST_T,
+    C_LAST_T,
+    CLOCK_RESET,
+    FOLLOWING,
+    HIGH_JUMP,
+    NO_POLARITY,
+    OFF_SENSOR,
+    R_CLEAN,
+    R_END,
+    R_EVENTS,
+    R_FIRST,
+    R_LOOPS,
+    R_NEWEST,
+    RESET,
+    S_EVENTS,
+    S_HIGH,
+    S_LAST,
+    S_LOOPS,
+    S_LOSSES,
+    SPURIOUS,
+    judge,
+    lose,
+)
 
 # Places in the table of a DAT layout: how many bits of x and y, how many may tell the polarity.
-D_X_BITS, D_Y_BITS, D_P_BITS = range(3)
+D_X_BITS, D_Y_BITS, D_P_BITS, LAYOUT_FIELDS = range(4)
 
 BITS = 32
 _TIME = 0xFFFFFFFF
 _LOOK_EVENTS = 256  # that may be looked at to judge a time
 _HALF = 1 << 31
 _FAR, _NEAR = 1 << 20, 1 << 32  # us: 1 s, any
-_HIGH_JUMP, _CLOCK_RESET, _OFF_SENSOR = k.HIGH_JUMP, k.CLOCK_RESET, k.OFF_SENSOR
-_NO_POLARITY, _FOLLOWING, _SPURIOUS, _RESET = k.NO_POLARITY, k.FOLLOWING, k.SPURIOUS, k.RESET
-_HIGH, _LOOPS, _LAST = k.S_HIGH, k.S_LOOPS, k.S_LAST
-_EVENTS, _LOSSES = k.S_EVENTS, k.S_LOSSES
-_R_EVENTS, _R_FIRST, _R_NEWEST, _R_LOOPS = k.R_EVENTS, k.R_FIRST, k.R_NEWEST, k.R_LOOPS
-_R_CLEAN, _R_END = k.R_CLEAN, k.R_END
-_C_CLEAN, _C_ANY, _C_FIRST_T, _C_LAST_T = k.C_CLEAN, k.C_ANY, k.C_FIRST_T, k.C_LAST_T
-judge, lose = k.judge, k.lose
+
+
+@njit(cache=True, nogil=True)
+def safe_start(words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64]) -> int:
+    """Return the first unit from `start` on that begins an event, `stop` if there is none."""
+    return min(start + (start & 1), stop)
 
 
 @njit(cache=True, nogil=True)
@@ -42,14 +65,14 @@ def scan(
     loops = 0
     clean = True
     newest = np.int64(words[start]) if start < stop else np.int64(-1)
-    row[_R_FIRST] = newest
+    row[R_FIRST] = newest
     for i in range(start, stop, 2):
         now = np.int64(words[i])
         clean = clean and ((now - newest) & _TIME) < _HALF
         loops += now < newest
         newest = now
-    row[_R_EVENTS], row[_R_NEWEST], row[_R_LOOPS] = (stop - start) >> 1, newest, loops
-    row[_R_CLEAN], row[_R_END] = clean, stop
+    row[R_EVENTS], row[R_NEWEST], row[R_LOOPS] = (stop - start) >> 1, newest, loops
+    row[R_CLEAN], row[R_END] = clean, stop
 
 
 @njit(cache=True, nogil=True)
@@ -85,9 +108,9 @@ def decode_clean(
         bad |= (width - 1 - column) | (height - 1 - row) | (1 - on)
         t[n], x[n], y[n], p[n] = (loops << BITS) | now, column, row, on != 0
         n += 1
-    told[_C_CLEAN], told[_C_ANY] = bad >= 0, n > 0
+    told[C_CLEAN], told[C_ANY] = bad >= 0, n > 0
     if n > 0:
-        told[_C_FIRST_T], told[_C_LAST_T] = t[0], t[n - 1]
+        told[C_FIRST_T], told[C_LAST_T] = t[0], t[n - 1]
 
 
 @njit(cache=True, nogil=True)
@@ -139,9 +162,9 @@ def decode_careful(
     x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
     x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
     p_shift = x_bits + y_bits
-    high, loops, last = state[_HIGH], state[_LOOPS], state[_LAST]
-    n, nl = state[_EVENTS], state[_LOSSES]
-    following = np.empty(_FOLLOWING, np.int64)
+    high, loops, last = state[S_HIGH], state[S_LOOPS], state[S_LAST]
+    n, nl = state[S_EVENTS], state[S_LOSSES]
+    following = np.empty(FOLLOWING, np.int64)
     i = start
     while i < stop:
         if nl > losses.shape[0] - 4 or (strict and nl > 0):
@@ -151,28 +174,28 @@ def decode_careful(
         i += 2
         column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
         if column >= width or row >= height:  # such an event sets no clock
-            nl = lose(losses, nl, here, 2, _OFF_SENSOR, column, row)
+            nl = lose(losses, nl, here, 2, OFF_SENSOR, column, row)
             continue
         if on > 1:
-            nl = lose(losses, nl, here, 2, _NO_POLARITY, word, on)
+            nl = lose(losses, nl, here, 2, NO_POLARITY, word, on)
             continue
         if now != high:
             count = 0
             for j in range(i, min(i + 2 * _LOOK_EVENTS, words.size - 1), 2):
-                if count < _FOLLOWING and _possible(words[j + 1], layout, width, height):
+                if count < FOLLOWING and _possible(words[j + 1], layout, width, height):
                     following[count] = words[j]
                     count += 1
             verdict = judge(high, now, following, count, BITS, _HALF, _FAR, _NEAR)
-            if verdict == _SPURIOUS:
-                nl = lose(losses, nl, here, 2, _HIGH_JUMP, high, now)
+            if verdict == SPURIOUS:
+                nl = lose(losses, nl, here, 2, HIGH_JUMP, high, now)
                 continue
-            if verdict == _RESET:
-                nl = lose(losses, nl, here, 2, _CLOCK_RESET, high, now)
+            if verdict == RESET:
+                nl = lose(losses, nl, here, 2, CLOCK_RESET, high, now)
             loops += now < high
             high = now
         last = (loops << BITS) | now
         t[n], x[n], y[n], p[n] = last, column, row, on != 0
         n += 1
-    state[_HIGH], state[_LOOPS], state[_LAST] = high, loops, last
-    state[_EVENTS], state[_LOSSES] = n, nl
+    state[S_HIGH], state[S_LOOPS], state[S_LAST] = high, loops, last
+    state[S_EVENTS], state[S_LOSSES] = n, nl
     return i

@@ -13,7 +13,7 @@ from dvskit.events import Events, Size, Triggers
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words.evt import _kernels as k
 from dvskit.formats.words.reading import Layout
 
 BLOCK_EVENTS = 1 << 16

@@ -1,0 +1,490 @@
+"""Loops over EVT 2.0, EVT 2.1 and EVT 4.0 words, as 32-bit units.
+
+All three share a head word: type 28-31, low part of time 22-27, x 11-21, y 0-10. A `layout` says
+what each type means, and where a head and its mask of 32 pixels stand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats._kernels import lowest_bit
+from dvskit.formats.words._kernels import (
+    ACCEPT,
+    C_ANY,
+    C_CLEAN,
+    C_FIRST_T,
+    C_LAST_T,
+    CLOCK_RESET,
+    FOLLOWING,
+    HALF_VECTOR,
+    HIGH_JUMP,
+    LOOK_AHEAD,
+    NEVER,
+    NO_CLOCK,
+    NO_TYPE,
+    OFF_SENSOR,
+    R_CLEAN,
+    R_EARLY,
+    R_EARLY_TRIGGERS,
+    R_END,
+    R_EVENTS,
+    R_FIRST,
+    R_LOOPS,
+    R_NEWEST,
+    R_OTHERS,
+    R_TRIGGERS,
+    RESET,
+    S_CLOCK,
+    S_EARLY,
+    S_EVENTS,
+    S_HIGH,
+    S_LAST,
+    S_LOOPS,
+    S_LOSSES,
+    S_TRIGGERS,
+    SPOILT,
+    SPURIOUS,
+    TIME_AHEAD,
+    TIME_BACK,
+    USABLE,
+    judge,
+    lose,
+)
+
+# What a type can mean; the lowest bit of the first four is the polarity.
+ONE_OFF, ONE_ON, MANY_OFF, MANY_ON, HIGH, TRIGGER, OTHER, SKIPPED, UNKNOWN = range(9)
+# Places in a layout, behind the meanings of the 16 types.
+L_STRIDE, L_HEAD, LAYOUT_FIELDS = 16, 17, 18
+
+HIGH_BITS = 28
+# A step of the clock of less than this is not judged where all around it are such steps.
+HIGH_STEP = 1 << 24  # of 64 us: 18 minutes
+_HIGH_FAR, _HIGH_NEAR = 1 << 14, 1 << 25  # of 64 us: 1 s, 36 minutes
+
+
+@njit(cache=True, nogil=True)
+def count_bits(value: int) -> int:
+    """Return how many bits of a uint32 are set."""
+    v = np.uint32(value)
+    v = v - ((v >> np.uint32(1)) & np.uint32(0x55555555))
+    v = (v & np.uint32(0x33333333)) + ((v >> np.uint32(2)) & np.uint32(0x33333333))
+    v = (v + (v >> np.uint32(4))) & np.uint32(0x0F0F0F0F)
+    return np.int64(np.uint32(v * np.uint32(0x01010101)) >> np.uint32(24))
+
+
+@njit(cache=True, nogil=True)
+def safe_start(words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64]) -> int:
+    """Return the first unit from `start` on that is certainly a head, `stop` if there is none."""
+    stride = layout[L_STRIDE]
+    if stride == 2:
+        return min(start + (start & 1), stop)
+    i = start
+    while i < stop:
+        before = layout[words[i - 1] >> np.uint32(28)]
+        if before != MANY_OFF and before != MANY_ON:
+            break
+        i += 1
+    return i
+
+
+@njit(cache=True, nogil=True)
+def scan(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    row: NDArray[np.int64],
+) -> None:
+    """Count what is in words[start:stop] and follow its TIME_HIGH words, into `row`."""
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    events = triggers = others = early = early_triggers = loops = 0
+    first = newest = np.int64(-1)
+    clean = True
+    i = start
+    while i < stop:
+        word = np.int64(words[i + head])
+        meaning = layout[word >> 28]
+        i += stride
+        if meaning <= ONE_ON:
+            events += 1
+        elif meaning <= MANY_ON:
+            at = i - 1 - head if stride == 2 else i
+            if stride == 1:
+                i += 1
+            if at < words.size:
+                events += count_bits(words[at])
+            else:
+                clean = False
+        elif meaning == HIGH:
+            high = word & 0xFFFFFFF
+            if first < 0:
+                first, early, early_triggers = high, events, triggers
+            else:
+                if ((high - newest) & 0xFFFFFFF) >= HIGH_STEP:
+                    clean = False
+                loops += high < newest
+            newest = high
+        elif meaning == TRIGGER:
+            triggers += 1
+        elif meaning == OTHER:
+            others += 1
+        elif meaning == UNKNOWN:
+            clean = False
+    if first < 0:
+        early, early_triggers = events, triggers
+    row[R_EVENTS], row[R_TRIGGERS], row[R_OTHERS] = events, triggers, others
+    row[R_EARLY], row[R_EARLY_TRIGGERS] = early, early_triggers
+    row[R_FIRST], row[R_NEWEST], row[R_LOOPS] = first, newest, loops
+    row[R_CLEAN] = clean
+    row[R_END] = i
+
+
+@njit(cache=True, nogil=True)
+def decode_clean(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    high: int,
+    loops: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    told: NDArray[np.int64],
+) -> None:
+    """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
+
+    `high` is -1 where no TIME_HIGH stands ahead. Tells in `told` whether all events are on the
+    sensor and in the order of time; where not, the columns are worth nothing.
+    """
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    meanings = np.empty(
+        16, np.uint8
+    )  # a local table, and signs in place of branches: twice as fast
+    for kind in range(16):
+        meanings[kind] = layout[kind]
+    base = ((loops << HIGH_BITS) | high) << 6
+    last = np.int64(NEVER)
+    bad = np.int64(0)  # negative from the first event on that is off the sensor or back in time
+    n = nt = 0
+    i = start
+    while i < stop:
+        word = words[i + head]
+        meaning = meanings[word >> np.uint32(28)]
+        i += stride
+        if meaning <= MANY_ON:
+            now = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            column = np.int64(word >> np.uint32(11) & np.uint32(0x7FF))
+            row = np.int64(word & np.uint32(0x7FF))
+            if meaning <= ONE_ON:
+                if high < 0:
+                    continue
+                bad |= (now - last) | (width - 1 - column) | (height - 1 - row)
+                t[n], x[n], y[n], p[n] = now, column, row, meaning & 1
+                last = now
+                n += 1
+                continue
+            mask = words[i - 1 - head] if stride == 2 else words[i]
+            if stride == 1:
+                i += 1
+            if high < 0 or mask == 0:
+                continue
+            bad |= (now - last) | (height - 1 - row)
+            last = now
+            while mask != 0:
+                bit = np.int64(lowest_bit(mask))  # type: ignore[call-arg]
+                mask &= mask - np.uint32(1)
+                t[n], x[n], y[n], p[n] = now, column + bit, row, meaning & 1
+                n += 1
+            bad |= width - 1 - np.int64(x[n - 1])
+        elif meaning == HIGH:
+            new = np.int64(word & np.uint32(0xFFFFFFF))
+            loops += new < high
+            high = new
+            base = ((loops << HIGH_BITS) | high) << 6
+        elif meaning == TRIGGER and high >= 0:
+            trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
+            trigger_p[nt] = word & np.uint32(1)
+            nt += 1
+    told[C_CLEAN], told[C_ANY] = bad >= 0, n > 0
+    if n > 0:
+        told[C_FIRST_T], told[C_LAST_T] = t[0], last
+
+
+@njit(cache=True, nogil=True)
+def _following_highs(
+    words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], found: NDArray[np.int64]
+) -> int:
+    """Put the next TIME_HIGH values from `at` on into `found`; return how many there are."""
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    count = 0
+    i = at
+    end = min(at + LOOK_AHEAD - 2, words.size - stride + 1)
+    while i < end and count < found.size:
+        word = np.int64(words[i + head])
+        meaning = layout[word >> 28]
+        i += stride
+        if meaning == HIGH:
+            found[count] = word & 0xFFFFFFF
+            count += 1
+        elif stride == 1 and (meaning == MANY_OFF or meaning == MANY_ON):
+            i += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _next_low(words: NDArray[np.uint32], at: int, layout: NDArray[np.int64]) -> int:
+    """Return the low part of time of the next event word ahead of a TIME_HIGH, -1 for none."""
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    i = at
+    end = min(at + LOOK_AHEAD - 2, words.size - stride + 1)
+    while i < end:
+        word = np.int64(words[i + head])
+        meaning = layout[word >> 28]
+        i += stride
+        if meaning == HIGH:
+            return -1
+        if meaning == MANY_OFF or meaning == MANY_ON:
+            at = i - 1 - head if stride == 2 else i
+            if stride == 1:
+                i += 1
+            if at >= words.size or words[at] == 0:
+                continue
+        if meaning <= MANY_ON:
+            return word >> 22 & 0x3F
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def goes_on(
+    words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
+) -> bool:
+    """Tell whether the words from `at` on give no reason to doubt the clean ones ahead of them."""
+    following = np.empty(FOLLOWING, np.int64)
+    for i in range(_following_highs(words, at, layout, following)):
+        if ((following[i] - high) & 0xFFFFFFF) >= HIGH_STEP:
+            return False
+        high = following[i]
+    low = _next_low(words, at, layout)
+    return low < 0 or low >= last & 0x3F
+
+
+@njit(cache=True, nogil=True)
+def decode_careful(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    first_unit: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    strict: bool,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    losses: NDArray[np.int64],
+) -> int:
+    """Decode words[start:stop], judging each; return the first unit that was not decoded.
+
+    Events go behind the state[S_EVENTS] ones in the columns, which have room for all; so do
+    triggers. Losses are rows of (unit, units, why, two values for the message). Stops early where
+    they are full, and in strict mode behind the first. Words behind `stop` are only looked at,
+    but for a mask. `first_unit` is the number of words[0] in the file.
+    """
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    high, loops, clock, last = state[S_HIGH], state[S_LOOPS], state[S_CLOCK], state[S_LAST]
+    n, nt, nl = state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES]
+    following = np.empty(FOLLOWING, np.int64)
+    base = ((loops << HIGH_BITS) | high) << 6
+    i = start
+    while i < stop:
+        if nl > losses.shape[0] - 3 or (strict and nl > 0):
+            break
+        word = np.int64(words[i + head])
+        meaning = layout[word >> 28]
+        here, length = first_unit + i, stride
+        i += stride
+        mask = np.uint32(1)
+        if meaning == MANY_OFF or meaning == MANY_ON:
+            if stride == 1:
+                if i >= words.size:
+                    nl = lose(losses, nl, here, 1, HALF_VECTOR, word, 0)
+                    break
+                mask = words[i]
+                i += 1
+                length = 2
+            else:
+                mask = words[i - 1 - head]
+            if mask == 0:
+                continue
+        if meaning <= MANY_ON:
+            if clock == SPOILT:
+                nl = lose(losses, nl, here, length, NO_CLOCK, word, 0)
+                continue
+            if high < 0:
+                state[S_EARLY] += count_bits(mask)
+                continue
+            column, row = word >> 11 & 0x7FF, word & 0x7FF
+            low = word >> 22 & 0x3F
+            now = base | low
+            if row >= height or column >= width:
+                nl = lose(losses, nl, here, length, OFF_SENSOR, column, row)
+                continue
+            if now < last:
+                nl = lose(losses, nl, here, length, TIME_BACK, last, now)
+                continue
+            if now > last:
+                after = _next_low(words, i, layout)
+                if after >= 0 and after < low and (base | after) >= last:
+                    nl = lose(losses, nl, here, length, TIME_AHEAD, now, base | after)
+                    continue
+            while mask != 0:
+                at = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
+                mask &= mask - np.uint32(1)
+                if at >= width:
+                    nl = lose(losses, nl, here, length, OFF_SENSOR, at, row)
+                    break
+                t[n], x[n], y[n], p[n] = now, at, row, meaning & 1 != 0
+                last = now
+                n += 1
+        elif meaning == HIGH:
+            new = word & 0xFFFFFFF
+            verdict = ACCEPT
+            if high < 0 or ((new - high) & 0xFFFFFFF) > 1:
+                count = _following_highs(words, i, layout, following)
+                verdict = judge(
+                    high, new, following, count, HIGH_BITS, HIGH_STEP, _HIGH_FAR, _HIGH_NEAR
+                )
+            if verdict == SPURIOUS:
+                clock = SPOILT
+                nl = lose(losses, nl, here, stride, HIGH_JUMP, high, new)
+                continue
+            if verdict == RESET:
+                nl = lose(losses, nl, here, stride, CLOCK_RESET, high, new)
+            loops += new < high
+            high = new
+            base = ((loops << HIGH_BITS) | high) << 6
+            clock = USABLE
+        elif meaning == TRIGGER:
+            if clock == SPOILT:
+                nl = lose(losses, nl, here, stride, NO_CLOCK, word, 0)
+            elif high >= 0:
+                trigger_t[nt] = base | (word >> 22 & 0x3F)
+                trigger_id[nt], trigger_p[nt] = word >> 8 & 0x1F, word & 1 != 0
+                nt += 1
+        elif meaning == UNKNOWN:
+            nl = lose(losses, nl, here, stride, NO_TYPE, word, word >> 28)
+    state[S_HIGH], state[S_LOOPS], state[S_CLOCK], state[S_LAST] = high, loops, clock, last
+    state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES] = n, nt, nl
+    return i
+
+
+# Across a gap TIME_HIGH rises in steps that no reader doubts, and at a wrap it takes both the last
+# value and 0: some readers count only that as one.
+_STEP = HIGH_STEP >> 1
+_MOST_UNITS = 2  # that one event may take, beside TIME_HIGH
+
+
+@njit(cache=True, nogil=True)
+def encode(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    start: int,
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    trigger_start: int,
+    all_triggers: bool,
+    layout: NDArray[np.int64],
+    types: NDArray[np.int64],
+    high: int,
+    words: NDArray[np.uint32],
+) -> tuple[int, int, int, int]:
+    """Encode events from `start` and triggers from `trigger_start` on, merged by time.
+
+    `types` holds the types of one event, many events (-1: no vectors), TIME_HIGH and trigger;
+    `high` is the latest TIME_HIGH, wraps counted, -1 at the start. Returns the next event, the next
+    trigger, the latest TIME_HIGH and the number of units; stops early where `words` is full.
+    Triggers behind the last event wait, unless `all_triggers`. Times are not negative.
+    """
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    room = words.size - _MOST_UNITS
+    i, j, n = start, trigger_start, 0
+    while n <= room:
+        trigger = False
+        if j < trigger_t.size and (trigger_t[j] <= t[i] if i < t.size else all_triggers):
+            trigger = True
+            now = trigger_t[j]
+        elif i < t.size:
+            now = t[i]
+        else:
+            break
+        new_high = now >> 6
+        if new_high > high:
+            if high < 0:
+                high = new_high & 0xFFFFFFF  # wraps are counted from the first one
+            else:
+                edge = high | 0xFFFFFFF
+                high = min(new_high, high + _STEP, edge if high < edge else high + 1)
+            words[n + head] = types[2] << 28 | (high & 0xFFFFFFF)
+            if stride == 2:
+                words[n + 1 - head] = 0
+            n += stride
+            continue
+        low = now & 0x3F
+        if trigger:
+            value = np.int64(trigger_id[j]) << 8 | np.int64(trigger_p[j])
+            words[n + head] = types[3] << 28 | low << 22 | value
+            if stride == 2:
+                words[n + 1 - head] = 0
+            n += stride
+            j += 1
+            continue
+        column, row, on = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        first = column & ~31 if stride == 2 else column
+        mask = np.int64(0)
+        k = i
+        if types[1] >= 0:
+            while (
+                k < t.size
+                and t[k] == now
+                and y[k] == y[i]
+                and p[k] == p[i]
+                and x[k] < first + 32
+                and (k == i or x[k] > x[k - 1])
+            ):
+                mask |= np.int64(1) << (np.int64(x[k]) - first)
+                k += 1
+        place = low << 22 | first << 11 | row
+        if stride == 2:
+            words[n + head] = (types[1] + on) << 28 | place
+            words[n + 1 - head] = mask
+            n += 2
+            i = k
+        elif k - i > 2:  # a vector takes two words
+            words[n] = (types[1] + on) << 28 | place
+            words[n + 1] = mask
+            n += 2
+            i = k
+        else:
+            words[n] = (types[0] + on) << 28 | place
+            n += 1
+            i += 1
+    return i, j, high, n
