@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import find_format, load_events, open_events, save_events
-from dvskit.formats.words import reading
+from dvskit.formats.words import decoding
 
 REAL = {
     "evt2": "evt2_gen3_640x480.raw",
@@ -165,7 +165,7 @@ def test_careful_and_clean_decoding_agree(
             clean = read_all(open_events(path))
             early = open_events(path)
             read_all(early)
-            patch.setattr(reading.WordPass, "_decode_clean", lambda *_: False)
+            patch.setattr(decoding.WordPass, "_decode_clean", lambda *_: False)
             careful = open_events(path)
             assert read_all(careful) == clean
             assert careful.assumptions == early.assumptions
@@ -194,8 +194,8 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
     assert bool(whole_recording.damage) == damaged
     assert len(whole) > 10_000
     for chunk, least, threads in [(1 << 14, 1 << 20, 1), (30_010, 100, 5), (1 << 20, 1000, 2)]:
-        monkeypatch.setattr(reading, "CHUNK_UNITS", chunk)
-        monkeypatch.setattr(reading, "_SLICE_UNITS", least)
+        monkeypatch.setattr(decoding, "CHUNK_UNITS", chunk)
+        monkeypatch.setattr(decoding, "_SLICE_UNITS", least)
         monkeypatch.setenv("DVSKIT_THREADS", str(threads))
         recording = open_events(path, strict=False)
         assert read_all(recording) == whole

@@ -18,7 +18,8 @@ from dvskit.formats.raw_header import RawHeader, read_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
-from dvskit.formats.words.reading import Layout, WordRecording, in_order, size_of_data
+from dvskit.formats.words.decoding import Layout
+from dvskit.formats.words.reading import WordRecording, in_order, size_of_data
 
 __all__ = ["DatRecording", "open_recording", "open_sink"]
 

@@ -13,8 +13,9 @@ import numpy as np
 from dvskit.events import Size
 from dvskit.formats.raw_header import RawHeader, camera_size, header_size
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
-from dvskit.formats.words.reading import Layout, WordRecording, size_of_data
+from dvskit.formats.words.reading import WordRecording, size_of_data
 
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
 

@@ -13,8 +13,8 @@ from dvskit.events import Events, Size, Triggers
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
-from dvskit.formats.words.evt import _kernels as k
-from dvskit.formats.words.reading import Layout
+from dvskit.formats.words.decoding import Layout
+from dvskit.formats.words.evt.writing import _kernels as k
 
 BLOCK_EVENTS = 1 << 16
 _UNITS = 1 << 17
