@@ -202,6 +202,24 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
         assert recording.damage.lost_bytes == whole_recording.damage.lost_bytes
 
 
+@pytest.mark.parametrize("fault", ["high", "low"])
+def test_a_fault_in_the_last_word_of_a_chunk_is_judged_by_the_next_chunk(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = []
+    for step in range(50_000):
+        units += [*high("evt2", 100 + step), *event("evt2", 7, 1, 1), *event("evt2", 8, 2, 2)]
+    at = 3 * 700 + (0 if fault == "high" else 1)
+    units[at] = high("evt2", 90_000)[0] if fault == "high" else event("evt2", 60, 1, 1)[0]
+    path = raw(tmp_path / "a.raw", "evt2", units)
+    lost = 2 if fault == "high" else 1
+    for ahead in range(3):
+        monkeypatch.setattr(decoding, "CHUNK_UNITS", at + ahead - 2)
+        recording = open_events(path, strict=False)
+        assert len(read_all(recording)) == 100_000 - lost
+        assert recording.damage.losses[0].offset == len(header("evt2")) + 4 * at
+
+
 def test_both_word_orders_of_evt21_are_read(tmp_path: Path) -> None:
     units = random_units(np.random.default_rng(3), "evt21", 500)
     legacy = load_events(raw(tmp_path / "a.raw", "evt21", units))
