@@ -451,7 +451,7 @@ def test_none_and_one_event_make_a_page_that_says_so(
     assert browser.js("return dvskit.drawn.count") == count
     message = browser.js("return $('message').hidden ? '' : $('message').innerText")
     assert ("No events" in message) == (count == 0)
-    words = "1 event" if count else "0 events"
+    words = "1\u00a0event" if count else "0\u00a0events"
     assert browser.js("return $('facts').textContent").startswith(words)
 
 
@@ -460,7 +460,7 @@ def test_a_thinned_page_says_so(browser: Browser, made: Callable[..., Path]) -> 
     assert browser.driver.find_element(By.ID, "notice").is_displayed()
     notice = browser.js("return $('notice').textContent")
     assert notice == "1 in 4 events shown: 1,250 of 5,000"
-    assert "5,000 events" in browser.js("return $('facts').textContent")
+    assert "5,000\u00a0events" in browser.js("return $('facts').textContent")
     assert browser.js("return dvskit.drawn.count") == 1250
 
 
@@ -505,5 +505,15 @@ def test_a_real_recording_is_shown(browser: Browser, tmp_path: Path, data: Path)
     report = render.page(source, tmp_path / "digit.html")
     browser.open(tmp_path / "digit.html")
     assert browser.js("return dvskit.drawn.count") == report.total == 4325
-    assert "310.5 ms" in browser.js("return $('facts').textContent")
+    assert "310.5\u00a0ms" in browser.js("return $('facts').textContent")
     assert browser.complaints() == []
+
+
+def test_the_view_stays_where_it_is_when_only_the_colours_change(
+    browser: Browser, made: Callable[..., Path]
+) -> None:
+    browser.open(made("five", EVENTS, title="Five thousand"), (390, 844))
+    before = browser.js("return dvskit.box()")
+    browser.press("p")
+    browser.frame()
+    assert browser.js("return dvskit.box()") == before
