@@ -120,7 +120,8 @@ class ConvLIFNet(nn.Module):
         expected = (2, self.network.height, self.network.width)
         if counts.ndim != 5 or counts.shape[2:] != expected or counts.shape[0] < 1:
             raise ShapeError(
-                f"counts are {tuple(counts.shape)}; (T, B, {', '.join(map(str, expected))}) is meant"
+                f"counts are {tuple(counts.shape)}; "
+                f"(T, B, {', '.join(map(str, expected))}) is meant"
             )
         steps = counts.shape[0]
         x = counts.to(self.conv1.weight.dtype)
