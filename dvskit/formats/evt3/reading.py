@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,10 +133,8 @@ class _Pass:
         else:
             state[k.S_SEGMENT] = 0
         fresh = _new_columns(len(columns[0]))
-        old: NDArray[Any]
-        new: NDArray[Any]
-        for old, new in zip(columns, fresh, strict=True):
-            new[: count - certain] = old[certain:count]
+        for place in range(len(fresh)):
+            fresh[place][: count - certain] = columns[place][certain:count]
         state[k.S_EVENTS] = count - certain
         return self._events(columns, certain), fresh
 
