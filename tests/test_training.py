@@ -94,7 +94,7 @@ def test_training_lowers_the_loss_and_leaves_everything_beside_the_model(
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in trained.history]
     resolved = training.load_config(trained.folder / "config.toml")
     assert resolved == config_for(bars, trained.folder)
-    assert trained.test["recordings"].samples == 6
+    assert trained.results["recordings"].samples == 6
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
@@ -121,11 +121,9 @@ def test_a_run_resumed_behind_an_interruption_gives_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         training.train(config, progress=interrupt)
     assert not (tmp_path / "run" / "model.toml").exists()
-    with pytest.raises(OutputError, match="holds a run already; resume it"):
-        training.train(config)
-    with pytest.raises(ModelError, match="is of another configuration"):
-        training.train(replace(config, seed=8), resume=True)
-    resumed = training.train(config, resume=True)
+    with pytest.raises(OutputError, match="holds a run of another configuration"):
+        training.train(replace(config, seed=8))
+    resumed = training.train(config)
     assert len(resumed.history) == 2
     assert same(weights(resumed.folder), weights(trained.folder))
 
@@ -133,7 +131,7 @@ def test_a_run_resumed_behind_an_interruption_gives_the_same_weights(
 def test_a_damaged_checkpoint_is_refused(bars: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelError, match="is no checkpoint of dvskit"):
-        training.train(config_for(bars, tmp_path), resume=True)
+        training.train(config_for(bars, tmp_path))
 
 
 def test_progress_is_told_at_the_end_of_each_epoch(bars: Path, tmp_path: Path) -> None:
@@ -142,6 +140,9 @@ def test_progress_is_told_at_the_end_of_each_epoch(bars: Path, tmp_path: Path) -
     ends = [at for at in told if at.scores]
     assert [at.epoch for at in ends] == [0, 1]
     assert all(0 <= at.scores["recordings_accuracy"] <= 1 for at in ends)
+    assert [at.step for at in ends] == [6, 12]
+    assert all(at.step <= at.steps == 12 for at in told)
+    assert ends[0].remark.startswith("epoch 1 of 2, loss ")
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dvskit import _files
-from dvskit.errors import ModelError
+from dvskit.errors import ModelError, OutputError
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
 def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
     """Return the checkpoint at `path`; None if there is none.
 
-    Raises ModelError if it is damaged or of another configuration.
+    Raises ModelError if it is damaged, OutputError if it is of another configuration.
     """
     if not path.exists():
         return None
@@ -105,7 +105,8 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
     if at.config != config:
-        raise ModelError(
-            f"{path}: is of another configuration; resume with the one in {path.parent}/config.toml"
+        raise OutputError(
+            f"{path.parent}: holds a run of another configuration (its config.toml); "
+            "name another output, or remove it"
         )
     return at

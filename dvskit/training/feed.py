@@ -19,6 +19,7 @@ from dvskit.datasets import (
     Images,
     Labelled,
     bin_labelled,
+    class_names,
     count_window,
     find_samples,
     load_labelled,
@@ -69,42 +70,39 @@ class Feed:
                 self._changed(self.emulated, next(emulated), rng),
                 self._encoded(next(images), rng),
             ]
-            counts = torch.cat([part[0] for part in parts if len(part[1])])
+            counts = torch.cat([part[0] for part in parts])
             labels = torch.cat([part[1] for part in parts])
             yield counts.transpose(0, 1), labels  # (B, T, ...) -> (T, B, ...)
 
     def _changed(
         self, data: Labelled, chosen: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        changed = tuple(augment(data.events[i], self.config.augment, rng) for i in chosen)
-        part = Labelled(changed, data.labels[chosen], data.classes)
-        if not len(part):
-            return torch.empty(0), torch.empty(0, dtype=torch.int64)
-        given = self.config.input
-        binned = [_from_start(e, given.bins, given.bin_us) for e in part.events]
-        return torch.stack(binned), torch.from_numpy(part.labels)
+        given, size = self.config.input, _size(self.config)
+        counts = torch.zeros(
+            (len(chosen), given.bins, 2, size.height, size.width), dtype=torch.uint8
+        )
+        for row, number in enumerate(chosen):
+            events = augment(data.events[number], self.config.augment, rng)
+            # Time 0 is where `augment` has put the first event, give or take its shift.
+            counts[row] = count_window(events, bins=given.bins, bin_us=given.bin_us, start_us=0)
+        return counts, torch.from_numpy(data.labels[chosen])
 
     def _encoded(
         self, chosen: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        counts = [torch.empty(0)]
-        for number, kind in enumerate(ENCODERS):  # every other image
-            pixels = self.images.pixels[chosen[number :: len(ENCODERS)]]
-            seed = int(rng.integers(1 << 62))
-            if len(pixels):
-                counts.append(
-                    encode(pixels, kind, self.config.input.bins, _size(self.config), seed)
-                )
-        order = np.concatenate([chosen[k :: len(ENCODERS)] for k in range(len(ENCODERS))])
-        filled = [part for part in counts if part.numel()] or counts
-        return torch.cat(filled), torch.from_numpy(self.images.labels[order])
-
-
-def _from_start(events: Events, bins: int, bin_us: int) -> Tensor:
-    """Bin from time 0, where `augment` has put the first event, give or take its shift."""
-    if not len(events):
-        return torch.zeros(bins, 2, events.size.height, events.size.width, dtype=torch.uint8)
-    return count_window(events, bins=bins, bin_us=bin_us, start_us=0)
+        shares = [chosen[k :: len(ENCODERS)] for k in range(len(ENCODERS))]
+        counts = [
+            encode(
+                self.images.pixels[share],
+                kind,
+                self.config.input.bins,
+                _size(self.config),
+                int(rng.integers(1 << 62)),
+            )
+            for kind, share in zip(ENCODERS, shares, strict=True)
+        ]
+        labels = self.images.labels[np.concatenate(shares)]
+        return torch.cat(counts), torch.from_numpy(labels)
 
 
 def _draws(total: int, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
@@ -142,7 +140,7 @@ def encode(pixels: NDArray[np.uint8], kind: str, bins: int, size: Size, seed: in
 
 def image_parts(images: Images, config: Config, kind: str) -> Iterator[Binned]:
     """Yield all images encoded one way, in parts that fit in memory."""
-    names = tuple(str(k) for k in range(int(images.labels.max(initial=0)) + 1))
+    names = _digits(images)
     for start in range(0, len(images.labels), _CHUNK):
         part = slice(start, start + _CHUNK)
         seed = _number(config.seed, _ENCODING, ENCODERS.index(kind), start)
@@ -163,51 +161,53 @@ def load_feed(config: Config) -> Feed:
 
     Raises ConfigError where there is nothing to train on or where classes do not fit the network.
     """
-    classes: tuple[str, ...] = ()
-    recordings, emulated = (
-        Labelled((), np.empty(0, np.int64), ()),
-        Labelled((), np.empty(0, np.int64), ()),
-    )
-    images = Images(np.empty((0, 1, 1), np.uint8), np.empty(0, np.int64))
+    recordings, held_recordings = _load_recordings(config)
+    images, held_images = _load_images(config)
+    classes = _agree(config, recordings, images)
     validation: dict[str, Binned] = {}
-    if config.data.recordings:
-        samples = find_samples(config.data.recordings)
-        parts = split_samples(
-            samples, validation=config.data.validation, test=config.data.test, seed=config.seed
+    if len(held_recordings):
+        given = config.input
+        validation["recordings"] = bin_labelled(
+            held_recordings, bins=given.bins, bin_us=given.bin_us
         )
-        classes = tuple(sorted({sample.label for sample in samples}))
-        recordings = load_labelled(parts.train, classes)
-        if parts.validation:
-            held = load_labelled(parts.validation, classes)
-            given = config.input
-            validation["recordings"] = bin_labelled(held, bins=given.bins, bin_us=given.bin_us)
-    if config.data.images:
-        images, held_images = _read_images(config)
-        names = tuple(str(k) for k in range(int(images.labels.max(initial=0)) + 1))
-        if classes and classes != names:
-            raise ConfigError(
-                f"recordings of {', '.join(classes)}, images of {', '.join(names)}; one set of "
-                "classes is meant"
-            )
-        classes = names
-        for kind in ENCODERS if config.loop.images else ():
-            for part in image_parts(held_images, config, kind):
-                validation[kind] = part
-        if config.data.emulated:
-            emulated = _emulate(images, config, classes)
-    if not classes:
-        raise ConfigError("nothing to train on; set data.recordings or data.images")
-    if len(classes) != config.network.classes:
-        raise ConfigError(
-            f"{len(classes)} classes in the data, network.classes = {config.network.classes}"
-        )
+    for kind in ENCODERS if config.loop.images else ():
+        for part in image_parts(held_images, config, kind):
+            validation[kind] = part
     if not validation:
         raise ConfigError("nothing to choose the best epoch by; set data.validation above 0")
+    emulated = _emulate(images, config, classes)
     return Feed(config, classes, recordings, emulated, images, validation)
 
 
-def _read_images(config: Config) -> tuple[Images, Images]:
+def _load_recordings(config: Config) -> tuple[Labelled, Labelled]:
+    """Return the recordings to train on and those held out to choose by; none without a folder.
+
+    Raises GeometryError for a recording of another size than the network's.
+    """
+    if not config.data.recordings:
+        none = Labelled((), np.empty(0, np.int64), ())
+        return none, none
+    samples = find_samples(config.data.recordings)
+    parts = split_samples(
+        samples, validation=config.data.validation, test=config.data.test, seed=config.seed
+    )
+    classes = class_names(samples)
+    loaded = load_labelled(parts.train, classes), load_labelled(parts.validation, classes)
+    size = _size(config)
+    for sample, events in zip(parts.train, loaded[0].events, strict=True):
+        if events.size != size:
+            raise GeometryError(
+                f"{sample.path}: {events.size}, and the network takes {size}; set network.width "
+                "and network.height, or crop the recordings"
+            )
+    return loaded
+
+
+def _load_images(config: Config) -> tuple[Images, Images]:
     """Return the images to train on and those held out, without the first `images_skipped`."""
+    if not config.data.images:
+        none = Images(np.empty((0, 1, 1), np.uint8), np.empty(0, np.int64))
+        return none, none
     every = read_images(config.data.images, "train")
     left = np.arange(config.data.images_skipped, len(every.labels))
     held = config.data.validation_images
@@ -221,6 +221,38 @@ def _read_images(config: Config) -> tuple[Images, Images]:
         Images(every.pixels[rest], every.labels[rest]),
         Images(every.pixels[first], every.labels[first]),
     )
+
+
+def _agree(config: Config, recordings: Labelled, images: Images) -> tuple[str, ...]:
+    """Return the names of the classes of all data. Raises ConfigError if they differ."""
+    loop = config.loop
+    for name, count, there in (
+        ("recordings", loop.recordings, len(recordings)),
+        ("emulated", loop.emulated, len(images.labels)),
+        ("images", loop.images, len(images.labels)),
+    ):
+        if count and not there:
+            source = "recordings" if name == "recordings" else "images"
+            raise ConfigError(
+                f"loop.{name} = {count} but there are none; set data.{source}, or loop.{name} = 0"
+            )
+    names = _digits(images)
+    if recordings.classes and names and recordings.classes != names:
+        raise ConfigError(
+            f"recordings of {', '.join(recordings.classes)}, images of {', '.join(names)}; "
+            "one set of classes is meant"
+        )
+    classes = recordings.classes or names
+    if len(classes) != config.network.classes:
+        raise ConfigError(
+            f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
+            "make them equal"
+        )
+    return classes
+
+
+def _digits(images: Images) -> tuple[str, ...]:
+    return tuple(str(k) for k in range(int(images.labels.max(initial=-1)) + 1))
 
 
 def _emulate(images: Images, config: Config, classes: tuple[str, ...]) -> Labelled:

@@ -37,7 +37,12 @@ _EVERY_SECONDS = 1.0  # how often progress is told within an epoch
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `scores` holds validation figures at the end of an epoch, else nothing."""
+    """How far a run is.
+
+    `epoch` of `epochs` is going on or, at its end, done; `step` of `steps` counts over the whole
+    run. `loss` is of the last batch, or the epoch's mean at its end, where `scores` holds the
+    validation figures too.
+    """
 
     epoch: int
     epochs: int
@@ -45,6 +50,14 @@ class Progress:
     steps: int
     loss: float
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def remark(self) -> str:
+        """One line for people, such as "epoch 3 of 20, loss 0.412, validation 93.8 %"."""
+        text = f"epoch {self.epoch + 1} of {self.epochs}, loss {self.loss:.3f}"
+        if self.scores:
+            text += f", validation {100 * self.scores['accuracy']:.1f} %"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +67,28 @@ class Trained:
     model: Model
     folder: Path
     history: tuple[Mapping[str, float], ...]
-    test: Mapping[str, Result]
+    results: Mapping[str, Result]
 
 
-def train(
-    config: Config,
-    *,
-    resume: bool = False,
-    progress: Callable[[Progress], None] | None = None,
-) -> Trained:
+def train(config: Config, *, progress: Callable[[Progress], None] | None = None) -> Trained:
     """Train a network; `config.output` holds the model, config.toml, log.csv and a checkpoint.
 
     The weights of the epoch with the best validation accuracy (the mean over recordings and
     encodings; of equals, the one with the least loss) are kept, and only they see the test parts.
-    The same configuration gives the same weights on the same machine, run through or resumed:
-    `resume` goes on behind the last whole epoch of an interrupted run.
+    An interrupted run goes on behind its last whole epoch; the same configuration gives the same
+    weights on the same machine, either way.
 
-    Raises OutputError if `output` holds a run and `resume` is false, ModelError if the run there
-    has another configuration, ConfigError and FormatError for the data.
+    Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
+    checkpoint, ConfigError and FormatError for the data.
     """
     folder = Path(config.output)
     state = folder / "checkpoint.safetensors"
-    if state.exists() and not resume:
-        raise OutputError(f"{folder}: holds a run already; resume it, or name another output")
+    at = load_checkpoint(state, to_toml(config_values(config)))
     _make(folder)
     feed = load_feed(config)
     write_config(config, folder / "config.toml")
     with torch.random.fork_rng():  # the caller's generator stays as it was
-        run = _Run(config, feed, load_checkpoint(state, to_toml(config_values(config))))
+        run = _Run(config, feed, at)
         while run.at.epoch < config.loop.epochs:
             run.epoch(progress)
             save_checkpoint(state, run.at)
@@ -117,7 +124,8 @@ class _Run:
             self.module.load_state_dict(at.weights)
             at.restore(self.optimiser)
         self.at = at
-        self.last = Progress(0, config.loop.epochs, 0, config.loop.steps, math.nan)
+        self.steps = config.loop.epochs * config.loop.steps
+        self.last = Progress(0, config.loop.epochs, 0, self.steps, math.nan)
 
     def epoch(self, progress: Callable[[Progress], None] | None) -> None:
         """Learn for an epoch, judge the weights, and keep them if they are the best so far."""
@@ -127,26 +135,26 @@ class _Run:
         total = 0.0
         self.module.train()
         for step, (counts, labels) in enumerate(self.feed.batches(number)):
-            done = (number * loop.steps + step) / (loop.epochs * loop.steps)
-            rate = loop.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            done = number * loop.steps + step
+            rate = loop.learning_rate * 0.5 * (1 + math.cos(math.pi * done / self.steps))
             loss = _learn(self, counts.to(self.device), labels.to(self.device), rate)
             total += loss
             if time.monotonic() - told > _EVERY_SECONDS:
                 told = time.monotonic()
-                _tell(progress, Progress(number, loop.epochs, step, loop.steps, loss))
+                _tell(progress, Progress(number, loop.epochs, done + 1, self.steps, loss))
         scores = _scores({name: judge(self.module, d) for name, d in self.feed.validation.items()})
         row = {"epoch": number, "loss": total / loop.steps, "rate": rate, **scores}
         row["seconds"] = round(time.monotonic() - began, 1)
         self.at.record(row, self.module.state_dict(), self.optimiser)
-        self.last = Progress(number, loop.epochs, loop.steps, loop.steps, row["loss"], scores)
+        done = self.at.epoch * loop.steps
+        self.last = Progress(number, loop.epochs, done, self.steps, row["loss"], scores)
 
 
 def _learn(run: _Run, counts: torch.Tensor, labels: torch.Tensor, rate: float) -> float:
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    with training_precision(run.device) as precision:
-        low = precision.fast_dtype if torch.is_autocast_enabled(run.device.type) else torch.float32
-        logits = run.module(counts.to(low))
+    with training_precision(run.device):
+        logits = run.module(counts.float())
     loss = functional.cross_entropy(
         logits.float(), labels, label_smoothing=run.config.loop.label_smoothing
     )
