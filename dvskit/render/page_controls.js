@@ -92,7 +92,7 @@ function drawRate() {
   RATE.forEach((v, i) => {
     const middle = (i + 0.5) / RATE.length, tall = v ? Math.max(2, v * (h - 8)) : 1;
     ctx.globalAlpha = middle >= from - 0.003 && middle <= S.pos + 0.003 ? 1 : 0.22;
-    ctx.fillRect(i * step, h - 2 - tall, Math.max(0.6, step - 0.8), tall);
+    ctx.fillRect(i * step, h - 2 - tall, step < 2.5 ? step : step - 0.8, tall);
   });
   ctx.globalAlpha = 1; ctx.fillStyle = colours.text;
   const at = Math.min(w - 1.5, Math.max(1.5, S.pos * w));
@@ -207,7 +207,8 @@ function buttons() {
 async function png() {
   S.moving = false; draw();  // the drawing buffer is only sure to be there within this task
   const out = document.createElement('canvas'), scale = density(), colours = theme();
-  out.width = $('axes').width; out.height = $('axes').height;
+  const below = Math.round(Math.max(200, $('bar').getBoundingClientRect().top) * scale);  // the controls stay out
+  out.width = $('axes').width; out.height = Math.min($('axes').height, below);
   const ctx = out.getContext('2d'), family = getComputedStyle(document.body).fontFamily;
   ctx.fillStyle = colours.ground; ctx.fillRect(0, 0, out.width, out.height);
   ctx.drawImage($('axes'), 0, 0); ctx.drawImage($('cloud'), 0, 0);

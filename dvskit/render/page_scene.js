@@ -66,12 +66,14 @@ function extent(turn, dist, scale) {
   const u = points.map(p => p[0]), v = points.map(p => p[1]);
   return [Math.min(...u), Math.min(...v), Math.max(...u), Math.max(...v)];
 }
+const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
 function plotRect() {  // what words and controls leave free, less the room for labels
-  const w = innerWidth, h = innerHeight, small = w <= 760;
-  const top = Math.max($('head').getBoundingClientRect().bottom, $('key').getBoundingClientRect().bottom);
+  const w = innerWidth, h = innerHeight, small = isSmall();
+  // On a phone held sideways height is dear: the box stands between the words.
+  const top = h <= 480 ? 12 : Math.max($('head').getBoundingClientRect().bottom, $('key').getBoundingClientRect().bottom);
   const bottom = $('bar').getBoundingClientRect().top || h;
-  const side = small ? 46 : 84;
-  return [side, top + (small ? 18 : 22), w - (small ? 46 : 84), Math.max(top + 80, bottom - (small ? 50 : 62))];
+  const side = h <= 480 && w > 600 ? 0.3 * w : small ? 46 : 84;
+  return [side, top + (small ? 18 : 22), w - (small ? 46 : 84), Math.max(top + 80, bottom - (small ? 46 : 62))];
 }
 let FIT = {dist: 4, scale: 1000, cu: 0, cv: 0};
 function fit() {
@@ -155,7 +157,7 @@ function farFaces(back, marks) {  // grid lines and rims as pairs of box points
   return {grid, rims};
 }
 function drawBox(ctx, cam) {
-  const colours = theme(), small = innerWidth <= 760;
+  const colours = theme(), small = isSmall();
   const back = cam.turn[2].map(v => v >= 0 ? -1 : 1);
   const edges = [0, 1, 2].map(axis => labelEdge(cam, back, axis));
   const marks = AXES.map((axis, i) => ticks(axis, Math.min(12, edges[i].length / (small ? 52 : 68))));
