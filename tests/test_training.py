@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from dvskit.training import (
     Result,
 )
 from dvskit.training.augment import augment
+from dvskit.training.feed import _draws, encode, load_feed
 from dvskit.training.saccades import emulate_saccades
 
 SIZE = (16, 16)
@@ -283,6 +285,89 @@ def test_emulated_saccades_follow_their_seed_and_look_like_a_recording() -> None
     assert 0.3 < events.p.mean() < 0.7
     speeds = np.histogram(events.t, bins=[0, 90_000, 200_000, 316_000])[0]
     assert speeds.min() > 100  # each of the three saccades is seen
+
+
+def test_batches_follow_the_epoch_and_each_recording_comes_before_any_comes_again(
+    bars: Path,
+) -> None:
+    feed = load_feed(config_for(bars, Path("unused")))
+    first, again, next_epoch = (list(feed.batches(epoch)) for epoch in (0, 0, 1))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, next_epoch, strict=True))
+    assert first[0][0].shape == (6, 8, 2, 16, 16)
+    drawn = _draws(10, 4, np.random.default_rng(0))
+    order = np.concatenate([next(drawn) for _ in range(5)])
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """60 images of two classes, 10x10, each of its own brightness, as IDX files."""
+    for part in ("train", "t10k"):
+        pixels = np.zeros((60, 10, 10), np.uint8)
+        labels = np.arange(60, dtype=np.uint8) % 2
+        for k in range(60):
+            lit = (slice(2, 8), slice(4, 6)) if k % 2 else (slice(4, 6), slice(2, 8))
+            pixels[k][lit] = 100 + k
+        for name, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (tmp_path / f"{part}-{name}-ubyte").write_bytes(head + array.tobytes())
+    return tmp_path
+
+
+def test_recordings_of_images_and_encoded_images_are_learned_without_those_left_out(
+    images: Path,
+) -> None:
+    config = Config(
+        output=str(images / "run"),
+        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
+        input=InputConfig(bins=6, bin_us=50_000),
+        data=DataConfig(
+            images=str(images), images_skipped=20, validation_images=10, test_images=6, emulated=5
+        ),
+        loop=LoopConfig(epochs=1, steps=2, recordings=0, emulated=2, images=3),
+    )
+    feed = load_feed(config)
+    used = feed.images.pixels.max(axis=(1, 2))
+    assert len(used) == 30
+    assert used.min() >= 120
+    counts, labels = next(feed.batches(0))
+    assert counts.shape == (6, 5, 2, 16, 16)
+    assert len(labels) == 5
+    trained = training.train(config)
+    assert set(trained.results) == {"poisson", "latency"}
+    assert [result.samples for result in trained.results.values()] == [6, 6]
+
+
+def test_latency_spikes_come_once_and_sooner_where_it_is_brighter() -> None:
+    pixels = np.array([[[255, 128, 40, 0]]], np.uint8)
+    spikes = encode(pixels, "latency", bins=9, size=Size(4, 1), seed=0)
+    assert spikes.shape == (1, 9, 2, 1, 4)
+    on = spikes[0, :, 1, 0]
+    assert on.sum(0).tolist() == [1, 1, 1, 0]
+    assert on.argmax(0)[:3].tolist() == [0, 4, 7]
+    with pytest.raises(GeometryError, match="images of 4x1 do not fit the input, 3x1"):
+        encode(pixels, "latency", bins=9, size=Size(3, 1), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "loop", "message"),
+    [
+        ({"recordings": ""}, {}, "set data.recordings, or loop.recordings = 0"),
+        ({"validation": 0.0}, {}, "set data.validation above 0"),
+        ({}, {"images": 2}, "set data.images, or loop.images = 0"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_is_refused(
+    bars: Path, data: dict[str, object], loop: dict[str, object], message: str
+) -> None:
+    config = config_for(bars, Path("unused"))
+    changed = replace(config, data=replace(config.data, **data), loop=replace(config.loop, **loop))
+    with pytest.raises(ConfigError, match=message):
+        load_feed(changed)
+    wide = replace(config, network=ConvLIF(width=20, height=16, classes=2))
+    with pytest.raises(GeometryError, match="16x16, and the network takes 20x16"):
+        load_feed(wide)
 
 
 def shipped_split(data: Path) -> tuple[Model, datasets.Split]:
