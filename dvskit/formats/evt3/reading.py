@@ -112,7 +112,7 @@ class _Pass:
                 )  # fmt: skip
                 self._take_losses()
                 self._take_triggers()
-                if state[k.S_EVENTS] >= block:
+                if state[k.S_EVENTS] > block:  # the columns are full
                     full, columns = self._cut(columns)
                     yield full
             if odd:
