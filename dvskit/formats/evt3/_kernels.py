@@ -119,8 +119,8 @@ def decode(
 
     Events go behind the state[S_EVENTS] ones that are in the columns already, so do triggers, and
     losses: rows of (word, words, why, two values for the message). Stops early where one of the
-    three is full, and in strict mode soon behind the first loss. `first_word` is the number of words[0]
-    in the file; words behind `stop` are only looked at.
+    three is full, and in strict mode soon behind the first loss. `first_word` is the number of
+    words[0] in the file; words behind `stop` are only looked at.
     """
     high, low, loops = state[S_HIGH], state[S_LOW], state[S_LOOPS]
     row, base, base_on = state[S_Y], state[S_BASE], state[S_ON]
@@ -243,6 +243,50 @@ def decode(
     state[S_SEGMENT], state[S_SEGMENT_WORD] = segment, segment_word
     state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES] = n, nt, nl
     return i
+
+
+@njit(cache=True, nogil=True)
+def guess_state(words: NDArray[np.uint16], stop: int, state: NDArray[np.int64]) -> None:
+    """Turn the `state` ahead of words[0] into the likely one ahead of words[stop].
+
+    Looks back from `stop` for the latest word of each kind; right for sound words with at most one
+    wrap of time. The caller compares it with the state that decoding ends in.
+    """
+    high, low, lowered = np.int64(-1), np.int64(-1), False
+    for i in range(stop - 1, -1, -1):
+        kind, value = words[i] >> 12, np.int64(words[i]) & 0xFFF
+        if kind == TIME_LOW and low < 0:
+            low = value
+        elif kind == TIME_HIGH:
+            if high >= 0 and value != high:
+                lowered = True
+                break
+            high = value
+        if low >= 0 and high >= 0:
+            break
+    if high < 0:
+        high = state[S_HIGH]
+    if low < 0:
+        low = np.int64(0) if lowered or high != state[S_HIGH] else state[S_LOW]
+    if state[S_HIGH] >= high + _WRAP:
+        state[S_LOOPS] += 1
+    state[S_HIGH], state[S_LOW] = high, low
+    for i in range(stop - 1, -1, -1):
+        if words[i] >> 12 == ADDR_Y:
+            state[S_Y], state[S_ROW] = np.int64(words[i]) & 0x7FF, USABLE
+            break
+    moved = 0
+    for i in range(stop - 1, -1, -1):
+        kind = words[i] >> 12
+        if kind == VECT_12:
+            moved += 12
+        elif kind == VECT_8:
+            moved += 8
+        elif kind == VECT_BASE_X:
+            state[S_BASE], state[S_ON] = np.int64(words[i]) & 0x7FF, (words[i] >> 11) & 1
+            state[S_VECTOR] = USABLE
+            break
+    state[S_BASE] += moved
 
 
 # Places in the encoder's state. E_HIGH counts on through wraps; -1 is nothing written yet.
