@@ -28,6 +28,7 @@ from dvskit.render._camera import box_halves, fit, rotation
 from dvskit.render._thin import thin
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.page import pack
+from tests.conftest import skip_or_fail
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --use-angle=swiftshader "
@@ -193,7 +194,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     chromium = next((found for name in names if (found := shutil.which(name))), None)
     driver_path = shutil.which("chromedriver")
     if chromium is None or driver_path is None:
-        pytest.skip("no Chromium with chromedriver on the PATH")
+        skip_or_fail("no Chromium with chromedriver on the PATH")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in FLAGS.split():
