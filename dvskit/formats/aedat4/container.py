@@ -117,6 +117,7 @@ class Packets:
         self._container, self._strict, self._damage = container, strict, damage
         self._bytes = container.path.stat().st_size
         self._accepted = False
+        self._rejected: str | None = None
 
     def lose(self, offset: int, length: int, problem: str) -> None:
         """Raise DamagedFileError in strict mode, count the loss otherwise."""
@@ -128,10 +129,16 @@ class Packets:
         """Say that the latest packet was sound: behind damage, none is looked for inside it."""
         self._accepted = True
 
+    def reject(self, offset: int, problem: str) -> None:
+        """Say that the latest packet, at `offset`, is damaged: its length may be wrong too."""
+        if self._strict:
+            raise DamagedFileError(self._container.path, offset, problem)
+        self._rejected = problem
+
     def __iter__(self) -> Iterator[Packet]:
         with self._container.path.open("rb") as file:
             at = searched = self._container.start
-            while at < self._bytes and at != self._container.table:
+            while not self._is_end(at):
                 problem = self._problem(file, at)
                 if problem is not None:
                     following = self._search(file, searched)
@@ -141,15 +148,21 @@ class Packets:
                     continue
                 file.seek(at)
                 stream, length = PACKET_HEADER.unpack(file.read(PACKET_HEADER.size))
-                self._accepted = False
+                self._accepted, self._rejected = False, None
                 yield Packet(at, stream, file.read(length))
-                searched = at + 1
-                at += PACKET_HEADER.size + length
-                if self._accepted:
-                    searched = at + 1
+                following = at + PACKET_HEADER.size + length
+                searched = following + 1 if self._accepted else at + 1
+                if self._rejected is not None:
+                    if not self._is_end(following) and self._problem(file, following) is not None:
+                        following = self._search(file, searched)
+                    self.lose(at, following - at, self._rejected)
+                at = following
         if self._container.table > self._bytes:
             table = self._container.table
             self.lose(self._bytes, 0, f"the file ends, ahead of its packet table at byte {table}")
+
+    def _is_end(self, at: int) -> bool:
+        return at >= self._bytes or at == self._container.table
 
     def _problem(self, file: BinaryIO, at: int) -> str | None:
         """Say what is wrong with the packet at `at`, None where nothing is."""

@@ -37,7 +37,7 @@ def _open_packet(container: Container, packets: Packets, packet: Packet, kind: s
     try:
         return root(decompress(packet.content, container.compression), kind.encode("latin-1"))
     except (CompressionError, FlatbufferError) as error:
-        packets.lose(packet.offset, 8 + len(packet.content), f"a {kind} packet is damaged: {error}")
+        packets.reject(packet.offset, f"{kind} packet is damaged: {error}")
         return None
 
 
@@ -74,9 +74,7 @@ class _EventReader:
             try:
                 start, events = _find_events(table)
             except FlatbufferError as error:
-                self._packets.lose(
-                    packet.offset, 8 + len(packet.content), f"an EVTS packet is damaged: {error}"
-                )
+                self._packets.reject(packet.offset, f"EVTS packet is damaged: {error}")
                 continue
             self._packets.accept()
             words = np.frombuffer(table.buffer, "<i8", 2 * events, start)
@@ -179,7 +177,7 @@ class Aedat4Recording(Recording):
                 for item in table.tables(0):
                     yield item.number(0, "<q", 0), item.number(1, "<b", 0)
             except FlatbufferError as error:
-                packets.lose(packet.offset, 8 + len(packet.content), f"a TRIG packet: {error}")
+                packets.reject(packet.offset, f"TRIG packet is damaged: {error}")
 
     def header(self) -> Mapping[str, str]:
         """Return the compression and the attributes of the event stream."""
