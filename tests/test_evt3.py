@@ -90,6 +90,9 @@ def random_words(rng: np.random.Generator, count: int) -> list[int]:
         if kind == 0x6:
             clock += int(rng.integers(0, 60))
             words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
+        elif kind == 0x8 and rng.random() < 0.3:
+            clock = ((clock >> 12) + 1) << 12
+            words.append(high(clock >> 12 & 0xFFF))
         elif kind == 0x8:
             clock += int(rng.choice([0, 1, 4096, 4096 * 3, 4096 * 1000]))
             words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
