@@ -12,7 +12,7 @@ from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size, Triggers
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.raw_header import TIME_OFFSET_KEY
+from dvskit.formats.raw_header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
 
 BLOCK_EVENTS = 1 << 16
@@ -94,14 +94,16 @@ class Evt3Sink(FileSink):
             if abs(offset) > _LARGEST_OFFSET_US:
                 raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
             self.notes.append(
-                f"times start at {first_us} us: the file holds them less {offset} us, which only "
-                f"dvskit adds again (header line {TIME_OFFSET_KEY})"
+                f"times start at {first_us} us: the file holds them less {offset} us, which "
+                f"dvskit{' and faery add' if offset > 0 else ' adds'} again (header line "
+                f"{TIME_OFFSET_KEY}) and other readers do not"
             )
         lines = [
             "evt 3.0",
             f"format EVT3;height={self.size.height};width={self.size.width}",
             f"geometry {self.size}",
             *([f"{TIME_OFFSET_KEY} {offset}"] if offset else []),
+            *([f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []),
             "end",
         ]
         self._file.write("".join(f"% {line}\n" for line in lines).encode())
@@ -115,7 +117,7 @@ class Evt3Sink(FileSink):
             times = [int(column[0]) for column in (events.t, waiting) if len(column)]
             self._offset_us = self._begin(min(times, default=0))
         ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
-        self._check_gaps(np.sort(np.concatenate([events.t, ending])))
+        self._check_gaps(events.t, ending)
         t, trigger_t = events.t - self._offset_us, self._triggers.t - self._offset_us
         at = 0
         while True:
@@ -128,13 +130,14 @@ class Evt3Sink(FileSink):
                 break
             self._file.write(self._words[:count].astype("<u2", copy=False).data)
 
-    def _check_gaps(self, t: NDArray[np.int64]) -> None:
+    def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
         """Refuse gaps that cannot be stored, and note the first that some readers get wrong."""
-        if not len(t):
+        latest = max((int(t[-1]) for t in (events_t, triggers_t) if len(t)), default=None)
+        if latest is None:
             return
-        if int(t[-1]) - self._latest_us > _LONG_GAP_US:
-            times = [self._latest_us, *t.tolist()]  # Python numbers: a gap may exceed int64
-            for start, stop in pairwise(times):
+        if latest - self._latest_us > _LONG_GAP_US:
+            times = np.sort(np.concatenate([events_t, triggers_t])).tolist()
+            for start, stop in pairwise([self._latest_us, *times]):  # a gap may exceed int64
                 if stop - start > _LONGEST_GAP_US:
                     raise EventsError(
                         f"{self.path}: a gap from {start} to {stop} us is too long for EVT3; "
@@ -146,7 +149,7 @@ class Evt3Sink(FileSink):
                         f"a gap from {start} to {stop} us is stored in large steps of time: "
                         "some readers of EVT3 count its length wrong"
                     )
-        self._latest_us = int(t[-1])
+        self._latest_us = latest
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> Evt3Sink:
