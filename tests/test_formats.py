@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -160,6 +161,23 @@ def test_cut_and_flipped_npz_files_raise_nothing_but_our_errors(tmp_path):
         except DvskitError:
             refused += 1
     assert refused > 100
+
+
+def test_npz_headers_damaged_in_any_byte_raise_nothing_but_our_errors(tmp_path):
+    dvskit.save_events(make(20), tmp_path / "a.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    start = whole.index(b"\x93NUMPY")
+    refused = 0
+    for place in range(start, start + 128):
+        for flip in (0x01, 0x08, 0x20, 0x80):
+            damaged = bytearray(whole)
+            damaged[place] ^= flip
+            with suppress(FormatError):
+                (tmp_path / "b.npz").write_bytes(damaged)
+                dvskit.load_events(tmp_path / "b.npz")
+                refused -= 1
+            refused += 1
+    assert refused > 400
 
 
 def test_content_decides_before_the_suffix(tmp_path):
