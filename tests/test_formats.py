@@ -17,6 +17,7 @@ from dvskit.errors import (
     EventsError,
     FormatError,
     GeometryError,
+    LeftOutWarning,
     OutputError,
     UnknownFormatError,
 )
@@ -215,6 +216,21 @@ def test_missing_files_folders_and_unknown_names_are_refused(tmp_path):
         format_for_writing("a.npzz")
     with pytest.raises(UnknownFormatError, match="only read"):
         format_for_writing("a.bin")
+
+
+def test_saving_a_recording_carries_its_triggers_or_warns_of_their_loss(tmp_path, data):
+    recording = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    with pytest.warns(LeftOutWarning) as told:
+        dvskit.save_events(recording, tmp_path / "a.npz")
+    assert [str(warning.message).split(": ", 1)[1] for warning in told] == [
+        "4,157 triggers are left out: npz has none",
+        "519 other words of the input are left out",
+    ]
+    with pytest.warns(LeftOutWarning, match="519 other words"):
+        dvskit.save_events(recording, tmp_path / "a.raw")
+    again = dvskit.open_events(tmp_path / "a.raw").triggers()
+    assert np.array_equal(again.t, recording.triggers().t)
+    assert np.array_equal(again.p, recording.triggers().p)
 
 
 def test_a_name_is_registered_once():
