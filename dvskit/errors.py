@@ -13,6 +13,8 @@
     +-- OutputError         an output that exists already or cannot be written
 
 A message is one line: what was wrong, where, and the mend.
+
+LeftOutWarning, a UserWarning, is given where an output cannot hold all that its input holds.
 """
 
 from __future__ import annotations
@@ -76,6 +78,10 @@ class ModelError(DvskitError):
 
 class OutputError(DvskitError):
     """An output that exists already or cannot be written."""
+
+
+class LeftOutWarning(UserWarning):
+    """An output cannot hold something of its input, such as triggers; the events are all there."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

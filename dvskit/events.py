@@ -344,6 +344,13 @@ class Triggers:
         """Return no triggers."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.bool_))
 
+    def between(self, start_us: int | None, stop_us: int | None) -> Triggers:
+        """Return the triggers with start_us <= t < stop_us; None leaves that side open."""
+        first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))
+        last = len(self) if stop_us is None else int(np.searchsorted(self.t, stop_us))
+        part = slice(first, max(first, last))
+        return Triggers(self.t[part], self.id[part], self.p[part])
+
     def __len__(self) -> int:
         return len(self.t)
 

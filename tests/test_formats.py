@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dvskit.errors import (
     EventsError,
     FormatError,
     GeometryError,
+    LeftOutWarning,
     OutputError,
     UnknownFormatError,
 )
@@ -162,6 +164,23 @@ def test_cut_and_flipped_npz_files_raise_nothing_but_our_errors(tmp_path):
     assert refused > 100
 
 
+def test_npz_headers_damaged_in_any_byte_raise_nothing_but_our_errors(tmp_path):
+    dvskit.save_events(make(5000), tmp_path / "a.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    start = whole.index(b"\x93NUMPY")
+    refused = 0
+    for place in range(start, start + 128):
+        for flip in (0x01, 0x08, 0x20, 0x80):
+            damaged = bytearray(whole)
+            damaged[place] ^= flip
+            with suppress(FormatError):
+                (tmp_path / "b.npz").write_bytes(damaged)
+                dvskit.load_events(tmp_path / "b.npz")
+                refused -= 1
+            refused += 1
+    assert refused > 400
+
+
 def test_content_decides_before_the_suffix(tmp_path):
     dvskit.save_events(make(), tmp_path / "a.npz")
     (tmp_path / "a.npz").rename(tmp_path / "a.raw")
@@ -197,6 +216,21 @@ def test_missing_files_folders_and_unknown_names_are_refused(tmp_path):
         format_for_writing("a.npzz")
     with pytest.raises(UnknownFormatError, match="only read"):
         format_for_writing("a.bin")
+
+
+def test_saving_a_recording_carries_its_triggers_or_warns_of_their_loss(tmp_path, data):
+    recording = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    with pytest.warns(LeftOutWarning) as told:
+        dvskit.save_events(recording, tmp_path / "a.npz")
+    assert [str(warning.message).split(": ", 1)[1] for warning in told] == [
+        "4,157 triggers are left out: npz has none",
+        "519 other words of the input are left out",
+    ]
+    with pytest.warns(LeftOutWarning, match="519 other words"):
+        dvskit.save_events(recording, tmp_path / "a.raw")
+    again = dvskit.open_events(tmp_path / "a.raw").triggers()
+    assert np.array_equal(again.t, recording.triggers().t)
+    assert np.array_equal(again.p, recording.triggers().p)
 
 
 def test_a_name_is_registered_once():

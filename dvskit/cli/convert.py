@@ -10,9 +10,9 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
 from dvskit.errors import ConfigError
-from dvskit.events import Source, Triggers
+from dvskit.events import Source
 from dvskit.filters import Crop, FilteredSource, TimeWindow
-from dvskit.formats import FileSink, Recording, open_events, open_sink
+from dvskit.formats import FileSink, Recording, hand_over, open_events, open_sink
 
 
 def convert(
@@ -38,10 +38,12 @@ def convert(
     if crop is not None:
         source = FilteredSource(source, _parse_crop(crop))
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
-        triggers = recording.triggers()
-        if window is not None:
-            triggers = _within(triggers, window)
-        left = _carry_triggers(triggers, sink)
+        left = hand_over(
+            recording,
+            sink,
+            start_us=None if window is None else window.start_us,
+            stop_us=None if window is None else window.stop_us,
+        )
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
                 sink.write(block)
@@ -67,35 +69,8 @@ def _parse_crop(text: str) -> Crop:
     return Crop(x, y, width, height)
 
 
-def _within(triggers: Triggers, window: TimeWindow) -> Triggers:
-    kept = triggers.t == triggers.t
-    if window.start_us is not None:
-        kept &= triggers.t >= window.start_us
-    if window.stop_us is not None:
-        kept &= triggers.t < window.stop_us
-    return Triggers(triggers.t[kept], triggers.id[kept], triggers.p[kept])
-
-
-def _carry_triggers(triggers: Triggers, sink: FileSink) -> int:
-    """Hand the triggers to the sink; return how many it cannot hold."""
-    if not len(triggers):
-        return 0
-    write = getattr(sink, "write_triggers", None)
-    if write is None:
-        return len(triggers)
-    write(triggers)
-    return 0
-
-
-def _report(recording: Recording, sink: FileSink, triggers_left: int) -> None:
-    if triggers_left:
-        _console.note(
-            f"{sink.path}: {triggers_left:,} triggers are left out: {sink.format} has none"
-        )
-    for name, count in recording.other_streams().items():
-        if count:
-            _console.note(f"{sink.path}: {count:,} {name} of the input are left out")
-    for text in (*recording.assumptions, *sink.notes):
+def _report(recording: Recording, sink: FileSink, left: list[str]) -> None:
+    for text in (*left, *recording.assumptions, *sink.notes):
         _console.note(f"{sink.path}: {text}")
     if recording.damage:
         _console.note(f"{recording.path}: {recording.damage}")

@@ -8,6 +8,7 @@ A format module defines what its row in the table says it can do:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, cast
 
-from dvskit.errors import FormatError, UnknownFormatError, did_you_mean
+from dvskit.errors import FormatError, LeftOutWarning, UnknownFormatError, did_you_mean
 from dvskit.events import Events, Size, Source, as_size, as_source, read_all
 from dvskit.formats.recording import Damage, FileSink, Loss, ReadOptions, Recording
 
@@ -29,6 +30,7 @@ __all__ = [
     "find_format",
     "format_for_writing",
     "formats",
+    "hand_over",
     "load_events",
     "open_events",
     "open_sink",
@@ -272,11 +274,40 @@ def save_events(
     format: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write all events to a file, whole or not at all.
+    """Write all events to a file, whole or not at all; triggers too, where the format has them.
 
-    Raises UnknownFormatError, OutputError, and whatever the source raises.
+    Gives a LeftOutWarning for what a recording holds beside and the format does not. Raises
+    UnknownFormatError, OutputError, and whatever the source raises.
     """
     source = as_source(events_or_source)
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
+        left = hand_over(source, sink) if isinstance(source, Recording) else []
         for block in source:
             sink.write(block)
+    for text in left:
+        warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
+
+
+def hand_over(
+    recording: Recording,
+    sink: FileSink,
+    *,
+    start_us: int | None = None,
+    stop_us: int | None = None,
+) -> list[str]:
+    """Hand a sink the triggers of start_us <= t < stop_us, ahead of the events.
+
+    Returns a line for each thing that the recording holds beside events and the sink cannot.
+    """
+    left = []
+    triggers = recording.triggers().between(start_us, stop_us)
+    if len(triggers):
+        write = getattr(sink, "write_triggers", None)
+        if write is None:
+            left.append(f"{len(triggers):,} triggers are left out: {sink.format} has none")
+        else:
+            write(triggers)
+    for name, count in recording.other_streams().items():
+        if count:
+            left.append(f"{count:,} {name} of the input are left out")
+    return left

@@ -5,6 +5,7 @@ Also read: archives of one structured array in any layout that Events.from_array
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -44,21 +45,19 @@ class _Member:
         self.name = name
         try:
             self._file: IO[bytes] = archive.open(f"{name}.npy")
-            version = np.lib.format.read_magic(self._file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            self.shape, _, self.dtype = read(self._file)
-        except (
-            ValueError,
-            OSError,
-            zipfile.BadZipFile,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            raise FormatError(f"{path}: array {name!r} cannot be read: {error}") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of headers by Python 2, said of damaged ones
+                version = np.lib.format.read_magic(self._file)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                self.shape, _, self.dtype = read(self._file)
+        except Exception as error:  # the header is parsed as Python: damage shows in any way
+            raise FormatError(
+                f"{path}: array {name!r} cannot be read: {' '.join(str(error).split())}"
+            ) from error
         if self.dtype.hasobject:
             raise FormatError(f"{path}: array {name!r} holds Python objects, which are not loaded")
         if len(self.shape) != 1:
