@@ -102,6 +102,8 @@ for _row in (
            "Prophesee RAW, EVT 3.0"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4"),
+    Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
+           "Event Stream 2, DVS events"),
 ):  # fmt: skip
     register_format(_row)
 
