@@ -104,6 +104,9 @@ for _row in (
            "iniVation AEDAT 4"),
     Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
            "Event Stream 2, DVS events"),
+    Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
+           _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "r",
+           "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)"),
 ):  # fmt: skip
     register_format(_row)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,13 +139,16 @@ class InOrder:
                 self.size,
             )
 
-    def _lose(self, columns: Columns, bad: NDArray[np.bool_], problem: Any) -> None:
+    def _lose(
+        self, columns: Columns, bad: NDArray[np.bool_], problem: Callable[[int], str]
+    ) -> None:
         places = np.flatnonzero(bad)
+        if self.strict:
+            first = int(places[0])
+            raise DamagedFileError(self.path, int(columns.offsets[first]), problem(first))
         listed = places[: max(0, self.damage.kept - len(self.damage.losses))]
-        for i in listed.tolist() if not self.strict else places[:1].tolist():
-            if self.strict:
-                raise DamagedFileError(self.path, int(columns.offsets[i]), problem(i))
+        for i in listed.tolist():
             self.damage.add(int(columns.offsets[i]), int(columns.widths[i]), problem(i))
-        beyond = places[len(listed) :]
+        beyond = places[len(listed) :]  # counted alone: there may be millions
         self.damage.count += len(beyond)
         self.damage.lost_bytes += int(columns.widths[beyond].sum())
