@@ -107,6 +107,8 @@ for _row in (
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
            _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "r",
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)"),
+    Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
+           "cAER AEDAT 3.1"),
 ):  # fmt: skip
     register_format(_row)
 

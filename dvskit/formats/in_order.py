@@ -58,12 +58,20 @@ class InOrder:
 
     In strict mode the first bad event raises DamagedFileError. In salvage mode as few events as
     possible are given up for time to run forward: one that is ahead of all that follow goes, not
-    they. All that go are added to `damage`.
+    they. All that go are added to `damage`. No time may be before `earliest_us`.
     """
 
-    def __init__(self, path: Path, size: Size, *, strict: bool, damage: Damage) -> None:
+    def __init__(
+        self,
+        path: Path,
+        size: Size,
+        *,
+        strict: bool,
+        damage: Damage,
+        earliest_us: int = np.iinfo(np.int64).min,
+    ) -> None:
         self.path, self.size, self.strict, self.damage = path, size, strict, damage
-        self._last: int | None = None
+        self._last = earliest_us
         self._held: Columns | None = None
 
     def push(self, columns: Columns) -> Iterator[Events]:
@@ -106,7 +114,7 @@ class InOrder:
         if not count:
             return
         t = columns.t
-        floor = np.iinfo(np.int64).min if self._last is None else self._last
+        floor = self._last
         if t[0] < floor or (t[1:] < t[:-1]).any():
             if self.strict:
                 newest = np.maximum.accumulate(np.concatenate([[floor], t]))[:-1]
