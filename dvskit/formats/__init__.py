@@ -109,6 +109,10 @@ for _row in (
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)"),
     Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
            "cAER AEDAT 3.1"),
+    Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
+           "text, an event a line: t,x,y,p in microseconds, or as a header names"),
+    Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
+           "text, an event a line: t x y p in seconds (event-camera dataset)"),
 ):  # fmt: skip
     register_format(_row)
 
