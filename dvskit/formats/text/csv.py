@@ -37,15 +37,15 @@ class CsvRecording(TextRecording):
 
 
 class CsvSink(TextSink):
-    """Writes a CSV file: a header line with the size, then t,x,y,p with whole microseconds."""
+    """Writes a CSV file: a header line, then t,x,y,p with whole microseconds.
+
+    The header is the plain one, which all readers know; faery's own, with the size, stops some.
+    """
 
     format = "csv"
+    head = b"t,x,y,p\n"
     separator = b","
     seconds = False
-
-    def head(self) -> str:
-        """Return the header line."""
-        return f"t,x@{self.size.width},y@{self.size.height},on\n"
 
 
 def _split(line: str) -> list[str]:

@@ -28,16 +28,9 @@ class RpgSink(TextSink):
     """Writes an `events.txt` file: seconds with six decimals, x, y and polarity."""
 
     format = "rpg"
+    head = b""
     separator = b" "
     seconds = True
-
-    def head(self) -> str:
-        """Return nothing, and note that the size is lost."""
-        self.notes.append(
-            f"a {self.format} file has no place for the sensor's size: "
-            f"pass size={tuple(self.size)} to read it back as it was"
-        )
-        return ""
 
 
 def _read_lines(path: Path) -> Lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +16,18 @@ _BUFFER_BYTES = 1 << 20
 class TextSink(FileSink):
     """Writes an event a line: t, x, y, p, ON = 1."""
 
+    head: bytes
     separator: bytes
     seconds: bool
-
-    @abstractmethod
-    def head(self) -> str:
-        """Return what stands ahead of the events."""
 
     def _open(self, partial: Path) -> None:
         self._file = partial.open("wb")
         self._data = np.empty(_BUFFER_BYTES, np.uint8)
-        self._file.write(self.head().encode())
+        self._file.write(self.head)
+        self.notes.append(
+            f"a {self.format} file has no place for the sensor's size: "
+            f"pass size={tuple(self.size)} to read it back as it was"
+        )
 
     def _write(self, events: Events) -> None:
         at = 0
