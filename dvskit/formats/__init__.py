@@ -96,6 +96,8 @@ def register_format(row: Format) -> None:
 for _row in (
     Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
            "NumPy archive of the columns t, x, y, p and size"),
+    Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
+           "NumPy array of events, structured or N x 4"),
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
