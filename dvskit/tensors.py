@@ -81,7 +81,7 @@ def _check(bins: int | None, bin_us: int | None, outside: str) -> None:
     if bins is None and bin_us is None:
         raise ShapeError("neither bins nor bin_us is given; give one of them, or both")
     for name, value in (("bins", bins), ("bin_us", bin_us)):
-        if value is not None and (value != int(value) or value < 1):
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
             raise ShapeError(f"{name}={value} is not a whole number of at least 1")
     if outside not in ("error", "ignore"):
         raise ShapeError(
@@ -95,14 +95,14 @@ def _find_window(
     first, last = start_us, None
     if bins is None or bin_us is None or start_us is None:
         first, last = _find_span(source)
-    start = start_us if start_us is not None else first if first is not None else 0
+    start = int(start_us) if start_us is not None else first if first is not None else 0
     span = 0 if last is None else max(0, last - start + 1)  # [start, last], the last included
-    if bin_us is None:
-        assert bins is not None  # for the type checker: _check has seen to it
-        window = _Window(start, start + span, bins, bins, max(1, span))
+    if bin_us is not None:
+        bins = -(-span // bin_us) if bins is None else int(bins)
+        window = _Window(start, start + bins * int(bin_us), bins, 1, int(bin_us))
     else:
-        bins = -(-span // bin_us) if bins is None else bins
-        window = _Window(start, start + bins * bin_us, bins, 1, bin_us)
+        bins = int(bins or 0)  # _check has seen that it is given
+        window = _Window(start, start + span, bins, bins, max(1, span))
     if (window.stop_us - start) * window.numerator + window.denominator >= _LARGEST:
         raise ShapeError(
             f"{window.bins} bins over {window.stop_us - start} us are too many to count exactly; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,11 +22,16 @@ def find_data() -> Path | None:
 DATA = find_data()
 
 
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip a test for want of something, or fail it where DVSKIT_MUST_NOT_SKIP is set."""
+    if os.environ.get("DVSKIT_MUST_NOT_SKIP"):
+        pytest.fail(f"{reason}, and DVSKIT_MUST_NOT_SKIP is set")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real recordings (DVSKIT_DATA); a test that needs it skips without."""
     if DATA is None:
-        if os.environ.get("DVSKIT_MUST_NOT_SKIP"):
-            pytest.fail("no recordings, and DVSKIT_MUST_NOT_SKIP is set: set DVSKIT_DATA")
-        pytest.skip("no recordings: set DVSKIT_DATA to their folder")
+        skip_or_fail("no recordings: set DVSKIT_DATA to their folder")
     return DATA

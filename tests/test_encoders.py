@@ -34,6 +34,11 @@ def test_black_never_spikes_and_white_always_does():
     assert spikes.sum(0).tolist() == [0, 10_000]
 
 
+def test_black_does_not_spike_even_when_the_draw_is_exactly_zero(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, generator: self.zero_())
+    assert poisson(torch.tensor([0.0, 1e-9]), 3, generator=2).sum(0).tolist() == [0, 3]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_poisson_keeps_the_dtype_and_puts_time_first(dtype):
     spikes = poisson(torch.full((2, 1, 4, 5), 0.5, dtype=dtype), 7, generator=3)

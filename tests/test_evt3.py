@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import reading
+from dvskit.formats.evt3 import _kernels, reading
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
 HEADER = b"% evt 3.0\n% format EVT3;height=240;width=320\n% geometry 320x240\n% end\n"
@@ -162,6 +162,49 @@ def test_events_do_not_depend_on_blocks_and_chunks(
         if count >= 20000:
             break
     assert Events.concatenate(parts)[:20000] == whole
+
+
+@pytest.mark.parametrize("threads", ["2", "3"])
+@pytest.mark.parametrize("flips", [0, 1, 4])
+@pytest.mark.parametrize("name", REAL)
+def test_events_and_losses_do_not_depend_on_threads(
+    data: Path, tmp_path: Path, name: str, flips: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray((data / "recordings" / name).read_bytes())
+    rng = np.random.default_rng(flips)
+    for _ in range(flips):
+        content[int(rng.integers(200, len(content)))] ^= 1 << int(rng.integers(0, 8))
+    path = tmp_path / "a.raw"
+    path.write_bytes(content)
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    alone = open_events(path, strict=False)
+    expected, triggers = read_all(alone), alone.triggers()
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    monkeypatch.setattr(reading, "CHUNK_WORDS", 1 << 17)
+    monkeypatch.setattr(reading, "LANE_WORDS", 1 << 10)
+    shared = open_events(path, strict=False)
+    assert read_all(shared) == expected
+    assert shared.damage == alone.damage
+    assert np.array_equal(shared.triggers().t, triggers.t)
+
+
+def test_several_threads_decode_what_one_would_across_wraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    words = [high(0), low(0), *at(0, 1)]
+    for _ in range(40):
+        words += random_words(rng, 200)
+    monkeypatch.setattr(reading, "CHUNK_WORDS", 3000)
+    monkeypatch.setattr(_kernels, "LOOK_AHEAD", 300)
+    monkeypatch.setattr(reading, "LANE_WORDS", 10)
+    found = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("DVSKIT_THREADS", threads)
+        recording = open_events(raw(tmp_path / "a.raw", words), strict=False, size=(2000, 240))
+        found.append((read_all(recording), recording.damage))
+    assert len(found[0][0]) > 3000
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -229,3 +229,19 @@ def test_other_libraries_read_the_same_events(tmp_path: Path, peer: str, name: s
     got = read_with(peer, tmp_path / "a.raw")
     for column in "txyp":
         assert np.array_equal(got[column], getattr(events, column)), column
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_faery_reads_a_time_offset_and_we_read_that_of_faery(tmp_path: Path) -> None:
+    faery = pytest.importorskip("faery")
+    events = streams()["unix epoch"]
+    save_events(events, tmp_path / "a.raw")
+    assert np.array_equal(read_with("faery", tmp_path / "a.raw")["t"], events.t)
+    for name in ("late start", "gaps over wraps"):
+        events = streams()[name]
+        rows = np.empty(len(events), faery.EVENTS_DTYPE)
+        for column in "txyp":
+            rows[column] = getattr(events, column)
+        stream_of = faery.events_stream_from_array(rows, dimensions=tuple(events.size))
+        stream_of.to_file(tmp_path / f"{name}.raw", version="evt3")
+        assert load_events(tmp_path / f"{name}.raw") == events

@@ -95,6 +95,7 @@ LAYOUTS = {
     "from the middle": lambda: currents(24, 3, 40)[5:17],
     "constant current": lambda: currents(1, 3, 40).expand(12, 3, 40),
     "more than a block": lambda: currents(9, 50_021),
+    "blocks and one neuron": lambda: currents(9, 2 * 2048 + 1),
 }
 
 
@@ -154,6 +155,13 @@ def test_not_a_number_and_infinity_pass_the_bfloat16_kernel_as_they_are():
     fused, plain = run_both(x, LIF(), gs=gs)
     torch.testing.assert_close(fused[2], plain[2], equal_nan=True)
     torch.testing.assert_close(fused[0], plain[0])
+
+
+def test_rounding_to_bfloat16_does_not_carry_a_not_a_number_into_zero():
+    leaf = torch.zeros(1, 3).bfloat16().requires_grad_()
+    full = torch.tensor([0x7FFFFFFF, 0x7F800001, -1], dtype=torch.int32).view(torch.float32)
+    LIF(backend="fused").run(leaf)[1].v.backward(full)
+    assert leaf.grad.isnan().all()
 
 
 def test_the_state_alone_may_be_differentiated():

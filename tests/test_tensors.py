@@ -143,6 +143,7 @@ def test_times_near_the_end_of_int64_are_binned_exactly() -> None:
         ({}, "neither bins nor bin_us"),
         ({"bins": 0}, "bins=0"),
         ({"bin_us": -5}, "bin_us=-5"),
+        ({"bins": 2.0}, "bins=2.0 is not a whole number"),
         ({"bins": 2, "outside": "ignor"}, "did you mean 'ignore'"),
         ({"bins": 1 << 50}, "take fewer"),
     ],

@@ -30,6 +30,7 @@ def cloud(
     recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
     from dvskit import render
 
+    report: render.PageReport | render.CloudReport
     if suffix == ".html":
         report = render.page(recording, out, title=file.name, overwrite=force)
     else:

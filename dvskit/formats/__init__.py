@@ -195,7 +195,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
         if not rows:
             known = {ending for row in _TABLE.values() if "w" in row.can for ending in row.suffixes}
             raise UnknownFormatError(
-                f"{path}: no format is written with suffix {suffix!r}; {did_you_mean(suffix, known)}"
+                f"{path}: no format is written as {suffix!r}; {did_you_mean(suffix, known)}"
             )
         row = rows[0]
     if "w" not in row.can:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -149,12 +149,11 @@ class LIF(nn.Module):
         return (torch.stack(spikes) if spikes else x.clone()), state
 
     def _run_fused(self, x: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
-        assert isinstance(self.surrogate, ATan)
         constants = Constants(
             beta=self.beta,
             threshold=self.threshold,
             threshold_off=None if math.isinf(self.threshold_off) else self.threshold_off,
-            alpha=self.surrogate.alpha,
+            alpha=cast(ATan, self.surrogate).alpha,  # why_not_fused has looked
             soft=self.reset == "soft",
             detach_reset=self.detach_reset,
         )

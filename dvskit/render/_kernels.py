@@ -71,7 +71,8 @@ def shade(
     index: NDArray[np.uint8],
     palette: NDArray[np.uint8],
     haze: NDArray[np.float64],  # (4,): nearest, farthest depth, the share of ground there, factor
-    picture: NDArray[np.uint8],  # (height / factor, width / factor, 3): the ground, drawn over
+    ground: NDArray[np.float64],  # (3,): the colour that far points fade into
+    picture: NDArray[np.uint8],  # (height / factor, width / factor, 3): drawn over
 ) -> None:
     """Average blocks of factor x factor pixels of the buffers over `picture`."""
     near, far, share = haze[0], haze[1], haze[2]
@@ -87,9 +88,9 @@ def shade(
                         continue
                     fog = share * min(1.0, max(0.0, (depth[a, b] - near) / (far - near)))
                     colour = palette[index[owner[a, b]]]
-                    red += colour[0] * (1.0 - fog) + picture[v, u, 0] * fog
-                    green += colour[1] * (1.0 - fog) + picture[v, u, 1] * fog
-                    blue += colour[2] * (1.0 - fog) + picture[v, u, 2] * fog
+                    red += colour[0] * (1.0 - fog) + ground[0] * fog
+                    green += colour[1] * (1.0 - fog) + ground[1] * fog
+                    blue += colour[2] * (1.0 - fog) + ground[2] * fog
                     hits += 1
             if hits:
                 rest = area - hits

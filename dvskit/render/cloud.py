@@ -21,7 +21,7 @@ from dvskit.render import _kernels
 from dvskit.render._axes import box_axes, draw_box, time_unit
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, fit, rotation
 from dvskit.render._thin import Thinned, thin
-from dvskit.render.colormap import DARK, LIGHT, Colouring, Colours, Theme, by_time
+from dvskit.render.colormap import DARK, LIGHT, Colouring, Colours, Theme, by_time, rgb
 
 _OVERSAMPLE = 2
 _HAZE = 0.3
@@ -126,7 +126,8 @@ def _draw(kept: Thinned, view: CloudView, width_px: int, height_px: int) -> NDAr
         )  # fmt: skip
         reach = float(np.linalg.norm(box_halves(kept.events.size)))
         haze = np.array([camera.distance - reach, camera.distance + reach, _HAZE, _OVERSAMPLE])
-        _shade(depth, owner, colours, haze, picture)
+        ground = np.array(rgb(theme.ground), np.float64)
+        _shade(depth, owner, colours, haze, ground, picture)
     return picture
 
 
@@ -210,6 +211,7 @@ def _shade(
     owner: NDArray[np.int32],
     colours: Colours,
     haze: NDArray[np.float64],
+    ground: NDArray[np.float64],
     picture: NDArray[np.uint8],
 ) -> None:
     parts = min(thread_count(), 8)
@@ -219,7 +221,7 @@ def _shade(
         rows = slice(cuts[part], cuts[part + 1])
         fine = slice(cuts[part] * _OVERSAMPLE, cuts[part + 1] * _OVERSAMPLE)
         _kernels.shade(
-            depth[fine], owner[fine], colours.index, colours.palette, haze, picture[rows]
+            depth[fine], owner[fine], colours.index, colours.palette, haze, ground, picture[rows]
         )
 
     run_parts(work, parts)

@@ -34,7 +34,7 @@ function duration(us, digits = 4) {
 const inUnit = us => (us / UNIT_US).toLocaleString('en', {minimumFractionDigits: PLACES, maximumFractionDigits: PLACES});
 const PLACES = META.span_us / UNIT_US < 20 ? 3 : META.span_us / UNIT_US < 200 ? 2 : 1;
 function tellFacts() {
-  $('facts').textContent = [`${number(META.total)} event${META.total === 1 ? '' : 's'}`, duration(META.span_us), `${META.width}×${META.height} px`, ...(META.kept ? [`times to ${duration(META.resolution_us, 2)}`] : [])].join('  ·  ');
+  $('facts').textContent = [`${number(META.total)} event${META.total === 1 ? '' : 's'}`, duration(META.span_us), `${META.width}×${META.height} px`, ...(META.kept ? [`times to ${duration(META.resolution_us, 2)}`] : [])].map(text => text.replace(/ /g, '\u00a0')).join(' · ');
   $('facts').title = META.kept ? `0 is t = ${META.start} µs in the recording` : '';
   $('notice').hidden = META.every === 1;
   $('notice').textContent = META.every === 1 ? '' : `1 in ${number(META.every)} events shown: ${number(META.kept)} of ${number(META.total)}`;
@@ -92,7 +92,7 @@ function drawRate() {
   RATE.forEach((v, i) => {
     const middle = (i + 0.5) / RATE.length, tall = v ? Math.max(2, v * (h - 8)) : 1;
     ctx.globalAlpha = middle >= from - 0.003 && middle <= S.pos + 0.003 ? 1 : 0.22;
-    ctx.fillRect(i * step, h - 2 - tall, Math.max(0.6, step - 0.8), tall);
+    ctx.fillRect(i * step, h - 2 - tall, step < 2.5 ? step : step - 0.8, tall);
   });
   ctx.globalAlpha = 1; ctx.fillStyle = colours.text;
   const at = Math.min(w - 1.5, Math.max(1.5, S.pos * w));
@@ -116,7 +116,7 @@ function fillSpeeds() {
     const speed = Number((m * 10 ** power).toPrecision(1)), option = document.createElement('option');
     if (speed > wanted * 60 || speed < wanted / 60) { if (speed !== 1) continue; }
     option.value = speed;
-    option.textContent = speed < 1 ? `1/${number(Math.round(1 / speed))}×` : `${number(speed)}×`;
+    option.textContent = speed < 1 ? `1/${Math.round(1 / speed)}×` : `${number(speed)}×`;
     $('speed').append(option);
     if (Math.abs(Math.log(speed / wanted)) < Math.abs(Math.log(best / wanted)) || best === 1) best = speed;
   }
@@ -207,7 +207,8 @@ function buttons() {
 async function png() {
   S.moving = false; draw();  // the drawing buffer is only sure to be there within this task
   const out = document.createElement('canvas'), scale = density(), colours = theme();
-  out.width = $('axes').width; out.height = $('axes').height;
+  const below = Math.round(Math.max(200, $('bar').getBoundingClientRect().top) * scale);  // the controls stay out
+  out.width = $('axes').width; out.height = Math.min($('axes').height, below);
   const ctx = out.getContext('2d'), family = getComputedStyle(document.body).fontFamily;
   ctx.fillStyle = colours.ground; ctx.fillRect(0, 0, out.width, out.height);
   ctx.drawImage($('axes'), 0, 0); ctx.drawImage($('cloud'), 0, 0);
@@ -244,6 +245,8 @@ async function save() {
 async function start() {
   tellFacts(); tellKey(); fillSpeeds(); pointers(); keyboard(); buttons();
   addEventListener('resize', layout);
+  const words = new ResizeObserver(layout);  // a longer line of words leaves less room
+  for (const name of ['head', 'bar']) words.observe($(name));
   if (!META.kept) say('No events', 'This recording holds no events: there is nothing to draw.');
   else if (typeof DecompressionStream === 'undefined') say('A newer browser is needed', 'This page unpacks its events with DecompressionStream, which browsers have had since 2023.');
   else {
@@ -252,8 +255,8 @@ async function start() {
     $('cloud').addEventListener('webglcontextlost', e => { e.preventDefault(); GL = null; });
     $('cloud').addEventListener('webglcontextrestored', () => { startGL(); request(); });
   }
-  setWindow(1); layout(); draw();
-  requestAnimationFrame(() => { layout(); draw(); document.documentElement.dataset.ready = 'yes'; });
+  tellClock(); setWindow(1); layout();  // asks for a first, quick draw; the full one follows when all is at rest
+  requestAnimationFrame(() => { document.documentElement.dataset.ready = 'yes'; });
 }
 const placeEvent = (x, y, us) => [(us / Math.max(1, META.span_us) * 2 - 1) * HALF[0], (META.height / 2 - 0.5 - y) * PIXEL, (x + 0.5 - META.width / 2) * PIXEL];
 window.dvskit = {state: S, meta: META, png, get drawn() { return DRAWN; }, get playing() { return playing; },

@@ -5,7 +5,7 @@ const $ = id => document.getElementById(id);
 const META = JSON.parse($('meta').textContent);
 const DEG = Math.PI / 180, SLANT = [48, 24], FRONT = [90, 0], SIDE = [0, 0], UPRIGHT = [64, 36];
 const S = {az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false, theme: 'dark',
-  byTime: true, pos: 1, win: 1, points: 0, moving: false, budget: 1.5e6};
+  byTime: true, pos: 1, win: 1, points: 0, moving: false, budget: 1e6};
 const theme = () => META.themes[S.theme];
 const UNITS = [['µs', 1, 2e3], ['ms', 1e3, 2e6], ['s', 1e6, Infinity]];
 const [UNIT, UNIT_US] = UNITS.find(u => META.span_us < u[2]);
@@ -66,12 +66,14 @@ function extent(turn, dist, scale) {
   const u = points.map(p => p[0]), v = points.map(p => p[1]);
   return [Math.min(...u), Math.min(...v), Math.max(...u), Math.max(...v)];
 }
+const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
 function plotRect() {  // what words and controls leave free, less the room for labels
-  const w = innerWidth, h = innerHeight, small = w <= 760;
-  const top = Math.max($('head').getBoundingClientRect().bottom, $('key').getBoundingClientRect().bottom);
+  const w = innerWidth, h = innerHeight, small = isSmall();
+  // On a phone held sideways height is dear: the box stands between the words.
+  const top = h <= 480 ? 12 : Math.max($('head').getBoundingClientRect().bottom, $('key').getBoundingClientRect().bottom);
   const bottom = $('bar').getBoundingClientRect().top || h;
-  const side = small ? 46 : 84;
-  return [side, top + (small ? 18 : 22), w - (small ? 46 : 84), Math.max(top + 80, bottom - (small ? 50 : 62))];
+  const side = h <= 480 && w > 600 ? 0.3 * w : small ? 46 : 84;
+  return [side, top + (small ? 18 : 22), w - (small ? 46 : 84), Math.max(top + 80, bottom - (small ? 46 : 62))];
 }
 let FIT = {dist: 4, scale: 1000, cu: 0, cv: 0};
 function fit() {
@@ -155,7 +157,7 @@ function farFaces(back, marks) {  // grid lines and rims as pairs of box points
   return {grid, rims};
 }
 function drawBox(ctx, cam) {
-  const colours = theme(), small = innerWidth <= 760;
+  const colours = theme(), small = isSmall();
   const back = cam.turn[2].map(v => v >= 0 ? -1 : 1);
   const edges = [0, 1, 2].map(axis => labelEdge(cam, back, axis));
   const marks = AXES.map((axis, i) => ticks(axis, Math.min(12, edges[i].length / (small ? 52 : 68))));
@@ -202,27 +204,30 @@ void main() {
   float fog = depths.w * clamp((d - n) / (f - n), 0., 1.);
   colour = mix(texelFetch(palette, ivec2(at, 0), 0).rgb, ground, fog);
 }`;
-const FRAGMENT = `#version 300 es
+// Two programs: what discards pixels cannot test depth early, and small points need no rounding.
+const fragment = round => `#version 300 es
 precision mediump float; in vec3 colour; flat in float side; out vec4 o;
-void main() { vec2 c = gl_PointCoord - .5; if (side > 2.5 && dot(c, c) > .26) discard; o = vec4(colour, 1.); }`;
+void main() { ${round ? 'vec2 c = gl_PointCoord - .5; if (side > 2.5 && dot(c, c) > .26) discard;' : ''} o = vec4(colour, 1.); }`;
 const bytes = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
-function startGL() {
-  const gl = $('cloud').getContext('webgl2', {antialias: false, alpha: true, powerPreference: 'high-performance'});
-  if (!gl) return null;
+function compile(gl, round) {
   const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, fragment(round)]]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, text); gl.compileShader(shader); gl.attachShader(program, shader);
   }
   gl.bindAttribLocation(program, 0, 'event'); gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error('the graphics driver refused the shaders: ' + gl.getProgramInfoLog(program));
-  gl.useProgram(program);
+  return {program, at: name => gl.getUniformLocation(program, name)};
+}
+function startGL() {
+  const gl = $('cloud').getContext('webgl2', {antialias: false, alpha: true, powerPreference: 'high-performance'});
+  if (!gl) return null;
   gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
   gl.bufferData(gl.ARRAY_BUFFER, EVENTS, gl.STATIC_DRAW);
   gl.enableVertexAttribArray(0); gl.enable(gl.DEPTH_TEST);
   gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-  GL = {gl, at: name => gl.getUniformLocation(program, name)};
+  GL = {gl, square: compile(gl, false), round: compile(gl, true)};
   paintPalette();
   return GL;
 }
@@ -236,22 +241,25 @@ function paintPalette() {  // 256 colours of time, then OFF and ON
   table.set(bytes(theme().off), 1024); table.set(bytes(theme().on), 1028);
   gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 258, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, table);
 }
-function pointSize(cam, count) {
+function pointSize(cam) {
   const pitch = cam.scale * PIXEL / cam.dist, crowd = Math.min(1, (2e5 / Math.max(1, META.kept)) ** 0.25);
-  return Math.min(6, Math.max(1.15, 0.55 * pitch * crowd)) * 4 ** S.points;
+  return Math.min(6, Math.max(1, 0.55 * pitch * crowd)) * 4 ** S.points;
 }
 function drawPoints(cam, scale) {
-  const {gl, at} = GL, w = innerWidth, h = innerHeight, [first, last] = shown(), count = last - first;
+  const {gl} = GL, w = innerWidth, h = innerHeight, [first, last] = shown(), count = last - first;
   gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
   gl.clearColor(0, 0, 0, 0); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
   // While moving every k-th event is drawn, by the stride alone (255 bytes at most).
   const every = S.moving ? Math.min(31, Math.max(1, Math.ceil(count / S.budget))) : 1;
+  const size = pointSize(cam) * scale, near = Math.max(0.01, cam.dist - REACH);
+  const {program, at} = size * cam.dist / near > 2.5 ? GL.round : GL.square;
+  gl.useProgram(program);
   gl.uniformMatrix3fv(at('turn'), true, cam.turn.flat());
   gl.uniform4f(at('lens'), 2 * cam.scale / w, 2 * cam.scale / h, 2 * cam.cu / w - 1, 1 - 2 * cam.cv / h);
-  gl.uniform4f(at('depths'), cam.dist, Math.max(0.01, cam.dist - REACH), cam.dist + REACH, 0.3);
+  gl.uniform4f(at('depths'), cam.dist, near, cam.dist + REACH, 0.3);
   gl.uniform3f(at('box'), META.width, META.height, PIXEL);
   gl.uniform3f(at('ground'), ...bytes(theme().ground).map(v => v / 255));
-  gl.uniform1f(at('size'), pointSize(cam, count) * scale);
+  gl.uniform1f(at('size'), size);
   gl.uniform1i(at('byTime'), S.byTime ? 1 : 0);
   gl.vertexAttribPointer(0, 4, gl.UNSIGNED_SHORT, false, 8 * every, 8 * first);
   const drawn = Math.ceil(count / every);

@@ -119,8 +119,8 @@ def decode(
 
     Events go behind the state[S_EVENTS] ones that are in the columns already, so do triggers, and
     losses: rows of (word, words, why, two values for the message). Stops early where one of the
-    three is full, and in strict mode behind the first loss. `first_word` is the number of words[0]
-    in the file; words behind `stop` are only looked at.
+    three is full, and in strict mode soon behind the first loss. `first_word` is the number of
+    words[0] in the file; words behind `stop` are only looked at.
     """
     high, low, loops = state[S_HIGH], state[S_LOW], state[S_LOOPS]
     row, base, base_on = state[S_Y], state[S_BASE], state[S_ON]
@@ -130,103 +130,112 @@ def decode(
     n, nt, nl = state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES]
     now = (loops << 24) | (high << 12) | low
     ready = clock == USABLE and row_state == USABLE
-    most_events, most_losses = t.size - MOST_BITS, losses.shape[0] - 2
     i = start
-    while i < stop:
-        if n > most_events or nt >= trigger_t.size or nl > most_losses or (strict and nl > 0):
+    while i < stop and not (strict and nl > 0):
+        # So many words overfill nothing: the loop over them need not look.
+        room = min((t.size - n) // MOST_BITS, (losses.shape[0] - nl) // 2, trigger_t.size - nt)
+        if room <= 0:
             break
-        word = np.int64(words[i])
-        kind, value = word >> 12, word & 0xFFF
-        here = first_word + i
-        i += 1
-        if kind == ADDR_X or kind == VECT_12 or kind == VECT_8:
-            if kind == ADDR_X:
-                mask, column, on = np.uint32(1), value & 0x7FF, value >> 11
-            else:
-                mask, column, on = np.uint32(value), base, base_on
-                if kind == VECT_12:
-                    base += 12
-                else:
-                    mask &= np.uint32(0xFF)
-                    base += 8
-                if mask == 0:
-                    continue
-            if not ready or (kind != ADDR_X and vector_state != USABLE):
-                if clock == SPOILT or clock == HALF:
-                    nl = _lose(losses, nl, here, 1, NO_CLOCK, word, 0)
-                elif row_state == SPOILT:
-                    nl = _lose(losses, nl, here, 1, NO_ROW, word, 0)
-                elif kind != ADDR_X and vector_state == SPOILT:
-                    nl = _lose(losses, nl, here, 1, NO_BASE, word, 0)
-                else:
-                    state[S_EARLY] += 1
-                continue
-            if now < last:
-                if segment == NO_SEGMENT or now < before:
-                    nl = _lose(losses, nl, here, 1, TIME_BACK, last, now)
-                    continue
-                # All events between the two agree on the time ahead of them: they were ahead.
-                nl = _lose(losses, nl, segment_word, here - segment_word, TIME_AHEAD, last, now)
-                n, last = segment, before
-                segment_word = here
-            if now > last:
-                before, last, segment, segment_word = last, now, n, here
-            while mask != 0:
-                at = column + np.int64(_lowest_bit(mask))  # type: ignore[call-arg]
-                mask &= mask - np.uint32(1)
-                if at >= width:
-                    nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, at)
-                    break
-                t[n], x[n], y[n], p[n] = now, at, row, on != 0
+        limit = min(stop, i + room)
+        while i < limit:
+            word = np.int64(words[np.uint64(i)])
+            kind, value = word >> 12, word & 0xFFF
+            here = first_word + i
+            i += 1
+            if kind == ADDR_X and ready and now == last and (word & 0x7FF) < width:
+                place = np.uint64(n)  # an index that cannot be negative needs no test
+                t[place], x[place], y[place], p[place] = now, word & 0x7FF, row, value > 0x7FF
                 n += 1
-        elif kind == ADDR_Y:
-            row = value & 0x7FF
-            row_state = USABLE
-            if row >= height:
-                row_state = SPOILT
-                nl = _lose(losses, nl, here, 1, ROW_OFF, word, row)
-            ready = clock == USABLE and row_state == USABLE
-        elif kind == TIME_LOW:
-            low = value
-            now = (loops << 24) | (high << 12) | low
-            if clock == HALF:
-                clock = USABLE
-                ready = row_state == USABLE
-        elif kind == TIME_HIGH:
-            verdict = _ACCEPT
-            if clock != UNHEARD and ((value - high) & 0xFFF) > 1:
-                verdict = _judge_high(words, i - 1, high, value)
-            if verdict == _SPURIOUS:
-                clock = SPOILT
-                ready = False
-                nl = _lose(losses, nl, here, 1, HIGH_JUMP, high, value)
                 continue
-            if verdict == _RESET:
-                nl = _lose(losses, nl, here, 1, CLOCK_RESET, high, value)
-                loops += 1
-            elif clock != UNHEARD and high >= value + _WRAP:
-                loops += 1
-            if value != high:
-                low = 0
-            high = value
-            now = (loops << 24) | (high << 12) | low
-            if clock == UNHEARD:
-                clock = USABLE
-            elif clock == SPOILT:
-                clock = HALF
-            ready = clock == USABLE and row_state == USABLE
-        elif kind == VECT_BASE_X:
-            base, base_on = value & 0x7FF, value >> 11
-            vector_state = USABLE
-            if base >= width:
-                vector_state = SPOILT
-                nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, base)
-        elif kind == TRIGGER:
-            if clock == USABLE:
-                trigger_t[nt], trigger_id[nt], trigger_p[nt] = now, value >> 8, value & 1 != 0
-                nt += 1
-        elif kind != OTHERS and kind != CONTINUED_4 and kind != CONTINUED_12:
-            nl = _lose(losses, nl, here, 1, UNKNOWN, word, kind)
+            if kind == ADDR_Y:
+                row = value & 0x7FF
+                row_state = USABLE
+                if row >= height:
+                    row_state = SPOILT
+                    nl = _lose(losses, nl, here, 1, ROW_OFF, word, row)
+                ready = clock == USABLE and row_state == USABLE
+            elif kind == ADDR_X or kind == VECT_12 or kind == VECT_8:
+                if kind == ADDR_X:
+                    mask, column, on = np.uint32(1), value & 0x7FF, value >> 11
+                else:
+                    mask, column, on = np.uint32(value), base, base_on
+                    if kind == VECT_12:
+                        base += 12
+                    else:
+                        mask &= np.uint32(0xFF)
+                        base += 8
+                    if mask == 0:
+                        continue
+                if not ready or (kind != ADDR_X and vector_state != USABLE):
+                    if clock == SPOILT or clock == HALF:
+                        nl = _lose(losses, nl, here, 1, NO_CLOCK, word, 0)
+                    elif row_state == SPOILT:
+                        nl = _lose(losses, nl, here, 1, NO_ROW, word, 0)
+                    elif kind != ADDR_X and vector_state == SPOILT:
+                        nl = _lose(losses, nl, here, 1, NO_BASE, word, 0)
+                    else:
+                        state[S_EARLY] += 1
+                    continue
+                if now < last:
+                    if segment == NO_SEGMENT or now < before:
+                        nl = _lose(losses, nl, here, 1, TIME_BACK, last, now)
+                        continue
+                    # All events between the two agree on the time ahead of them: they were ahead.
+                    nl = _lose(losses, nl, segment_word, here - segment_word, TIME_AHEAD, last, now)
+                    n, last = segment, before
+                    segment_word = here
+                if now > last:
+                    before, last, segment, segment_word = last, now, n, here
+                while mask != 0:
+                    at = column + np.int64(_lowest_bit(mask))  # type: ignore[call-arg]
+                    mask &= mask - np.uint32(1)
+                    if at >= width:
+                        nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, at)
+                        break
+                    place = np.uint64(n)
+                    t[place], x[place], y[place], p[place] = now, at, row, on != 0
+                    n += 1
+            elif kind == TIME_LOW:
+                low = value
+                now = (loops << 24) | (high << 12) | low
+                if clock == HALF:
+                    clock = USABLE
+                    ready = row_state == USABLE
+            elif kind == TIME_HIGH:
+                verdict = _ACCEPT
+                if clock != UNHEARD and ((value - high) & 0xFFF) > 1:
+                    verdict = _judge_high(words, i - 1, high, value)
+                if verdict == _SPURIOUS:
+                    clock = SPOILT
+                    ready = False
+                    nl = _lose(losses, nl, here, 1, HIGH_JUMP, high, value)
+                    continue
+                if verdict == _RESET:
+                    nl = _lose(losses, nl, here, 1, CLOCK_RESET, high, value)
+                    loops += 1
+                elif clock != UNHEARD and high >= value + _WRAP:
+                    loops += 1
+                if value != high:
+                    low = 0
+                high = value
+                now = (loops << 24) | (high << 12) | low
+                if clock == UNHEARD:
+                    clock = USABLE
+                elif clock == SPOILT:
+                    clock = HALF
+                ready = clock == USABLE and row_state == USABLE
+            elif kind == VECT_BASE_X:
+                base, base_on = value & 0x7FF, value >> 11
+                vector_state = USABLE
+                if base >= width:
+                    vector_state = SPOILT
+                    nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, base)
+            elif kind == TRIGGER:
+                if clock == USABLE:
+                    trigger_t[nt], trigger_id[nt], trigger_p[nt] = now, value >> 8, value & 1 != 0
+                    nt += 1
+            elif kind != OTHERS and kind != CONTINUED_4 and kind != CONTINUED_12:
+                nl = _lose(losses, nl, here, 1, UNKNOWN, word, kind)
     state[S_HIGH], state[S_LOW], state[S_LOOPS] = high, low, loops
     state[S_Y], state[S_BASE], state[S_ON] = row, base, base_on
     state[S_CLOCK], state[S_ROW], state[S_VECTOR] = clock, row_state, vector_state
@@ -234,6 +243,50 @@ def decode(
     state[S_SEGMENT], state[S_SEGMENT_WORD] = segment, segment_word
     state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES] = n, nt, nl
     return i
+
+
+@njit(cache=True, nogil=True)
+def guess_state(words: NDArray[np.uint16], stop: int, state: NDArray[np.int64]) -> None:
+    """Turn the `state` ahead of words[0] into the likely one ahead of words[stop].
+
+    Looks back from `stop` for the latest word of each kind; right for sound words with at most one
+    wrap of time. The caller compares it with the state that decoding ends in.
+    """
+    high, low, lowered = np.int64(-1), np.int64(-1), False
+    for i in range(stop - 1, -1, -1):
+        kind, value = words[i] >> 12, np.int64(words[i]) & 0xFFF
+        if kind == TIME_LOW and low < 0:
+            low = value
+        elif kind == TIME_HIGH:
+            if high >= 0 and value != high:
+                lowered = True
+                break
+            high = value
+        if low >= 0 and high >= 0:
+            break
+    if high < 0:
+        high = state[S_HIGH]
+    if low < 0:
+        low = np.int64(0) if lowered or high != state[S_HIGH] else state[S_LOW]
+    if state[S_HIGH] >= high + _WRAP:
+        state[S_LOOPS] += 1
+    state[S_HIGH], state[S_LOW] = high, low
+    for i in range(stop - 1, -1, -1):
+        if words[i] >> 12 == ADDR_Y:
+            state[S_Y], state[S_ROW] = np.int64(words[i]) & 0x7FF, USABLE
+            break
+    moved = 0
+    for i in range(stop - 1, -1, -1):
+        kind = words[i] >> 12
+        if kind == VECT_12:
+            moved += 12
+        elif kind == VECT_8:
+            moved += 8
+        elif kind == VECT_BASE_X:
+            state[S_BASE], state[S_ON] = np.int64(words[i]) & 0x7FF, (words[i] >> 11) & 1
+            state[S_VECTOR] = USABLE
+            break
+    state[S_BASE] += moved
 
 
 # Places in the encoder's state. E_HIGH counts on through wraps; -1 is nothing written yet.

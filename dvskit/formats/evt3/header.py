@@ -10,6 +10,7 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size, parse_size
 
 TIME_OFFSET_KEY = "dvskit_time_offset_us"
+FAERY_OFFSET_KEY = "t0"  # what faery writes and adds again; it knows no negative one
 
 _MAX_HEADER = 1 << 16
 _HD, _VGA, _SMALL = Size(1280, 720), Size(640, 480), Size(320, 320)
@@ -93,11 +94,12 @@ def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
 
 def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:
     """Return what to add to the times of the file, 0 where it does not say. Raises FormatError."""
-    text = keys.get(TIME_OFFSET_KEY, "0")
+    key = TIME_OFFSET_KEY if TIME_OFFSET_KEY in keys else FAERY_OFFSET_KEY
+    text = keys.get(key, "0")
     try:
         offset = int(text)
     except ValueError:
-        raise FormatError(f"{path}: {TIME_OFFSET_KEY} {text!r} is no whole number") from None
+        raise FormatError(f"{path}: the header's {key} {text!r} is no whole number") from None
     if abs(offset) > 1 << 62:
-        raise FormatError(f"{path}: {TIME_OFFSET_KEY} {offset} is out of range")
+        raise FormatError(f"{path}: the header's {key} {offset} is out of range")
     return offset

@@ -12,7 +12,7 @@ from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size, Triggers
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.header import TIME_OFFSET_KEY
+from dvskit.formats.evt3.header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
 
 BLOCK_EVENTS = 1 << 16
@@ -94,14 +94,16 @@ class Evt3Sink(FileSink):
             if abs(offset) > _LARGEST_OFFSET_US:
                 raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
             self.notes.append(
-                f"times start at {first_us} us: the file holds them less {offset} us, which only "
-                f"dvskit adds again (header line {TIME_OFFSET_KEY})"
+                f"times start at {first_us} us: the file holds them less {offset} us, which "
+                f"dvskit{' and faery add' if offset > 0 else ' adds'} again (header line "
+                f"{TIME_OFFSET_KEY}) and other readers do not"
             )
         lines = [
             "evt 3.0",
             f"format EVT3;height={self.size.height};width={self.size.width}",
             f"geometry {self.size}",
             *([f"{TIME_OFFSET_KEY} {offset}"] if offset else []),
+            *([f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []),
             "end",
         ]
         self._file.write("".join(f"% {line}\n" for line in lines).encode())

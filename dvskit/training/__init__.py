@@ -1,0 +1,42 @@
+"""Train, evaluate, save and load; the only place that picks a device.
+
+config = load_config("samples/nmnist.toml", {"data.recordings": "nmnist"})
+result = train(config)                                   # a model folder, a log, a checkpoint
+model = load_model("nmnist-signed-lif")                  # shipped, or a folder
+classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
+evaluate(model, find_samples("nmnist")).accuracy
+"""
+
+from dvskit.training.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    InputConfig,
+    LoopConfig,
+    load_config,
+    write_config,
+)
+from dvskit.training.evaluation import Result, classify, evaluate
+from dvskit.training.loop import Progress, Trained, train
+from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "InputConfig",
+    "LoopConfig",
+    "Model",
+    "Progress",
+    "Result",
+    "Trained",
+    "classify",
+    "evaluate",
+    "find_model",
+    "load_config",
+    "load_model",
+    "save_model",
+    "shipped_models",
+    "train",
+    "write_config",
+]

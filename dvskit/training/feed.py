@@ -1,0 +1,271 @@
+"""Where the batches of a run come from: recordings, emulated recordings, encoded images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dvskit import encoders
+from dvskit._threads import run_parts, thread_count
+from dvskit.datasets import (
+    Binned,
+    Images,
+    Labelled,
+    bin_labelled,
+    class_names,
+    count_window,
+    find_samples,
+    load_labelled,
+    read_images,
+    split_samples,
+)
+from dvskit.errors import ConfigError, GeometryError
+from dvskit.events import Events, Size
+from dvskit.training.augment import augment
+from dvskit.training.config import Config
+from dvskit.training.saccades import emulate_saccades
+
+ENCODERS = ("poisson", "latency")
+_DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_CHUNK = 1000  # images encoded at a time: 20 bins of 34x34 take 46 MB
+_SPLIT, _CHOICE, _EMULATION, _ENCODING = range(4)  # what a seed is for: no two draws are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """All the data of a run, in memory. Every draw follows from the seed.
+
+    recordings, emulated  events to train on, changed anew at each draw
+    images                gray images to train on, encoded anew at each draw
+    validation            what the best epoch is chosen by, by name
+    """
+
+    config: Config
+    classes: tuple[str, ...]
+    recordings: Labelled
+    emulated: Labelled
+    images: Images
+    validation: dict[str, Binned]
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's batches: counts (T, B, 2, H, W) uint8, labels (B,) int64.
+
+        They depend on the configuration and the epoch's number alone.
+        """
+        rng = np.random.default_rng((self.config.seed, _CHOICE, epoch))
+        loop = self.config.loop
+        recordings = _draws(len(self.recordings), loop.recordings, rng)
+        emulated = _draws(len(self.emulated), loop.emulated, rng)
+        images = _draws(len(self.images.labels), loop.images, rng)
+        for _ in range(loop.steps):
+            parts = [
+                self._changed(self.recordings, next(recordings), rng),
+                self._changed(self.emulated, next(emulated), rng),
+                self._encoded(next(images), rng),
+            ]
+            counts = torch.cat([part[0] for part in parts])
+            labels = torch.cat([part[1] for part in parts])
+            yield counts.transpose(0, 1), labels  # (B, T, ...) -> (T, B, ...)
+
+    def _changed(
+        self, data: Labelled, chosen: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        given, size = self.config.input, _size(self.config)
+        counts = torch.zeros(
+            (len(chosen), given.bins, 2, size.height, size.width), dtype=torch.uint8
+        )
+        for row, number in enumerate(chosen):
+            events = augment(data.events[number], self.config.augment, rng)
+            # Time 0 is where `augment` has put the first event, give or take its shift.
+            counts[row] = count_window(events, bins=given.bins, bin_us=given.bin_us, start_us=0)
+        return counts, torch.from_numpy(data.labels[chosen])
+
+    def _encoded(
+        self, chosen: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        shares = [chosen[k :: len(ENCODERS)] for k in range(len(ENCODERS))]
+        counts = [
+            encode(
+                self.images.pixels[share],
+                kind,
+                self.config.input.bins,
+                _size(self.config),
+                int(rng.integers(1 << 62)),
+            )
+            for kind, share in zip(ENCODERS, shares, strict=True)
+        ]
+        labels = self.images.labels[np.concatenate(shares)]
+        return torch.cat(counts), torch.from_numpy(labels)
+
+
+def _draws(total: int, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield `count` numbers below `total` at a time: each once before any comes again."""
+    pool = np.empty(0, np.int64)
+    count = min(count, total)
+    while True:
+        if len(pool) < count:
+            pool = np.concatenate([pool, rng.permutation(total)])
+        yield pool[:count]
+        pool = pool[count:]
+
+
+def encode(pixels: NDArray[np.uint8], kind: str, bins: int, size: Size, seed: int) -> Tensor:
+    """Return images (N, h, w) as spikes (N, bins, 2, H, W) uint8, centred on a sensor of `size`.
+
+    kind: "poisson" (a spike with the probability of the pixel's intensity) or "latency" (one
+    spike, the earlier the brighter). Raises GeometryError for images larger than the sensor.
+    """
+    right, down = size.width - pixels.shape[2], size.height - pixels.shape[1]
+    if right < 0 or down < 0:
+        raise GeometryError(
+            f"images of {pixels.shape[2]}x{pixels.shape[1]} do not fit the input, {size}"
+        )
+    borders = (right // 2, right - right // 2, down // 2, down - down // 2)
+    images = functional.pad(torch.from_numpy(pixels.astype(np.float32) / 255), borders)
+    if kind == "poisson":
+        spikes = encoders.poisson(images, bins, generator=torch.Generator().manual_seed(seed))
+    else:
+        law = partial(encoders.linear_latency, tau=float(bins - 1), threshold=_DARKEST)
+        spikes = encoders.latency(images, bins, law=law)
+    counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
+    return counts.transpose(0, 1)  # (T, N, 2, H, W) -> (N, T, 2, H, W)
+
+
+def image_parts(images: Images, config: Config, kind: str) -> Iterator[Binned]:
+    """Yield all images encoded one way, in parts that fit in memory."""
+    names = _digits(images)
+    for start in range(0, len(images.labels), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        seed = _number(config.seed, _ENCODING, ENCODERS.index(kind), start)
+        counts = encode(images.pixels[part], kind, config.input.bins, _size(config), seed)
+        yield Binned(counts, torch.from_numpy(images.labels[part]), names)
+
+
+def _number(*seed: int) -> int:
+    return int(np.random.default_rng(seed).integers(1 << 62))
+
+
+def _size(config: Config) -> Size:
+    return Size(config.network.width, config.network.height)
+
+
+def load_feed(config: Config) -> Feed:
+    """Read, split and emulate all that the configuration names.
+
+    Raises ConfigError where there is nothing to train on or where classes do not fit the network.
+    """
+    recordings, held_recordings = _load_recordings(config)
+    images, held_images = _load_images(config)
+    classes = _agree(config, recordings, images)
+    validation: dict[str, Binned] = {}
+    if len(held_recordings):
+        given = config.input
+        validation["recordings"] = bin_labelled(
+            held_recordings, bins=given.bins, bin_us=given.bin_us
+        )
+    for kind in ENCODERS if config.loop.images else ():
+        for part in image_parts(held_images, config, kind):
+            validation[kind] = part
+    if not validation:
+        raise ConfigError("nothing to choose the best epoch by; set data.validation above 0")
+    emulated = _emulate(images, config, classes)
+    return Feed(config, classes, recordings, emulated, images, validation)
+
+
+def _load_recordings(config: Config) -> tuple[Labelled, Labelled]:
+    """Return the recordings to train on and those held out to choose by; none without a folder.
+
+    Raises GeometryError for a recording of another size than the network's.
+    """
+    if not config.data.recordings:
+        none = Labelled((), np.empty(0, np.int64), ())
+        return none, none
+    samples = find_samples(config.data.recordings)
+    parts = split_samples(
+        samples, validation=config.data.validation, test=config.data.test, seed=config.seed
+    )
+    classes = class_names(samples)
+    loaded = load_labelled(parts.train, classes), load_labelled(parts.validation, classes)
+    size = _size(config)
+    for sample, events in zip(parts.train, loaded[0].events, strict=True):
+        if events.size != size:
+            raise GeometryError(
+                f"{sample.path}: {events.size}, and the network takes {size}; set network.width "
+                "and network.height, or crop the recordings"
+            )
+    return loaded
+
+
+def _load_images(config: Config) -> tuple[Images, Images]:
+    """Return the images to train on and those held out, without the first `images_skipped`."""
+    if not config.data.images:
+        none = Images(np.empty((0, 1, 1), np.uint8), np.empty(0, np.int64))
+        return none, none
+    every = read_images(config.data.images, "train")
+    left = np.arange(config.data.images_skipped, len(every.labels))
+    held = config.data.validation_images
+    if not 0 < held <= min(_CHUNK, len(left) - 1):
+        raise ConfigError(
+            f"data.validation_images = {held} of {len(left)} images; 1..{_CHUNK} are meant"
+        )
+    order = np.random.default_rng((config.seed, _SPLIT)).permutation(left)
+    first, rest = np.sort(order[:held]), np.sort(order[held:])
+    return (
+        Images(every.pixels[rest], every.labels[rest]),
+        Images(every.pixels[first], every.labels[first]),
+    )
+
+
+def _agree(config: Config, recordings: Labelled, images: Images) -> tuple[str, ...]:
+    """Return the names of the classes of all data. Raises ConfigError if they differ."""
+    loop = config.loop
+    for name, count, there in (
+        ("recordings", loop.recordings, len(recordings)),
+        ("emulated", loop.emulated, len(images.labels)),
+        ("images", loop.images, len(images.labels)),
+    ):
+        if count and not there:
+            source = "recordings" if name == "recordings" else "images"
+            raise ConfigError(
+                f"loop.{name} = {count} but there are none; set data.{source}, or loop.{name} = 0"
+            )
+    names = _digits(images)
+    if recordings.classes and names and recordings.classes != names:
+        raise ConfigError(
+            f"recordings of {', '.join(recordings.classes)}, images of {', '.join(names)}; "
+            "one set of classes is meant"
+        )
+    classes = recordings.classes or names
+    if len(classes) != config.network.classes:
+        raise ConfigError(
+            f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
+            "make them equal"
+        )
+    return classes
+
+
+def _digits(images: Images) -> tuple[str, ...]:
+    return tuple(str(k) for k in range(int(images.labels.max(initial=-1)) + 1))
+
+
+def _emulate(images: Images, config: Config, classes: tuple[str, ...]) -> Labelled:
+    """Emulate `data.emulated` recordings of images drawn by the seed, on all threads."""
+    rng = np.random.default_rng((config.seed, _EMULATION))
+    chosen = rng.permutation(len(images.labels))[: config.data.emulated]
+    made: list[Events | None] = [None] * len(chosen)
+    threads = thread_count()
+
+    def work(part: int) -> None:
+        for k in range(part, len(chosen), threads):
+            seed = (config.seed, _EMULATION, k)
+            made[k] = emulate_saccades(images.pixels[chosen[k]], _size(config), seed)
+
+    run_parts(work, threads)
+    return Labelled(tuple(e for e in made if e is not None), images.labels[chosen], classes)

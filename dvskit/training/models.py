@@ -1,0 +1,136 @@
+"""Models on disk: a folder of model.toml and weights.safetensors. Loading never runs code."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import dvskit
+from dvskit import _files
+from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
+from dvskit.events import Size
+from dvskit.networks import Network, network_from, network_values
+from dvskit.training._device import pick_device
+from dvskit.training.config import InputConfig, to_toml
+
+_TOML = "model.toml"
+_WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network with its weights, and what is needed to feed it and to read its answer.
+
+    module   counts (T, B, 2, H, W) -> logits (B, classes)
+    input    bins of bin_us microseconds
+    classes  the name of each logit
+    about    what the model says about its data and scores: tables of plain values
+    """
+
+    name: str
+    network: Network
+    module: nn.Module
+    input: InputConfig
+    classes: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> Size:
+        """The sensor's size that the network takes."""
+        return Size(self.network.width, self.network.height)
+
+
+def save_model(folder: str | PathLike[str], model: Model) -> Path:
+    """Write model.toml and weights.safetensors to `folder`, which is made if need be; return it.
+
+    Files of an earlier model there are replaced. Raises OutputError.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be made: {error.strerror or error}") from error
+    values = {
+        "name": model.name,
+        "classes": list(model.classes),
+        "network": network_values(model.network),
+        "input": {"bins": model.input.bins, "bin_us": model.input.bin_us},
+        **model.about,
+    }
+    weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}
+    with _files.whole_file(target / _WEIGHTS, overwrite=True) as partial:
+        save_file(weights, partial)
+    _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
+    return target
+
+
+def _state(model: Model) -> dict[str, Any]:
+    return model.module.state_dict()
+
+
+def load_model(name_or_path: str | PathLike[str]) -> Model:
+    """Return a shipped model by name, or the model in a folder, ready to evaluate.
+
+    Raises ModelError if there is none, if its files are missing or damaged, or do not fit together.
+    """
+    folder = find_model(name_or_path)
+    values = _read_toml(folder / _TOML)
+    try:
+        network = network_from(values.pop("network"))
+        given = InputConfig(**values.pop("input"))
+        classes = tuple(str(name) for name in values.pop("classes"))
+        name = str(values.pop("name"))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ModelError(f"{folder / _TOML}: {error} is missing or wrong") from error
+    if len(classes) != network.classes:
+        raise ModelError(
+            f"{folder / _TOML}: {len(classes)} class names for {network.classes} logits"
+        )
+    module = network.build()
+    try:
+        module.load_state_dict(load_file(folder / _WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise ModelError(f"{folder / _WEIGHTS}: does not fit {_TOML}: {why}") from error
+    return Model(name, network, module.eval().to(pick_device()), given, classes, values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: is not TOML: {error}") from error
+
+
+def find_model(name_or_path: str | PathLike[str]) -> Path:
+    """Return the folder of a model: a path, else a shipped model's name. Raises ModelError."""
+    path = Path(name_or_path)
+    if (path / _TOML).is_file():
+        return path
+    if path.is_dir():
+        raise ModelError(f"{path}: holds no {_TOML}; a folder that training wrote is meant")
+    shipped = shipped_models()
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    hint = did_you_mean(str(name_or_path), shipped) if shipped else "no model is shipped here"
+    raise ModelError(f"{name_or_path}: neither a model folder nor a shipped model; {hint}")
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the models that came with dvskit, name to folder: of a checkout or of a package."""
+    package = Path(dvskit.__file__).parent
+    found: dict[str, Path] = {}
+    for place in (package / "shipped_models", package.parent / "models"):
+        for toml in sorted(place.glob(f"*/{_TOML}")):
+            found.setdefault(toml.parent.name, toml.parent)
+    return found

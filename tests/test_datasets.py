@@ -1,0 +1,199 @@
+"""Samples on disk: found in order, split by a seed, refused where they are odd."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvskit.datasets import (
+    Sample,
+    bin_labelled,
+    count_window,
+    find_samples,
+    from_tonic,
+    load_labelled,
+    read_idx,
+    read_images,
+    split_samples,
+)
+from dvskit.errors import ConfigError, EventsError, FormatError, GeometryError, ShapeError
+from dvskit.events import Events
+from dvskit.formats import save_events
+from dvskit.tensors import bin_events
+
+
+def events(count: int, seed: int, size: tuple[int, int] = (8, 6)) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(100, 5_000, count)),
+        x=rng.integers(0, size[0], count),
+        y=rng.integers(0, size[1], count),
+        p=rng.integers(0, 2, count).astype(bool),
+        size=size,
+    )
+
+
+def folder_of(root: Path, counts: dict[str, int]) -> Path:
+    for label, count in counts.items():
+        (root / label).mkdir(parents=True)
+        for k in range(count):
+            save_events(events(50, seed=k), root / label / f"{k:03}.npz")
+    return root
+
+
+def test_samples_are_found_in_order_and_named_after_their_folders(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "set", {"wave": 2, "clap": 1})
+    (root / ".cache").mkdir()
+    found = find_samples(root)
+    assert [(s.path.relative_to(root).as_posix(), s.label) for s in found] == [
+        ("clap/000.npz", "clap"),
+        ("wave/000.npz", "wave"),
+        ("wave/001.npz", "wave"),
+    ]
+
+
+def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no such folder"):
+        find_samples(tmp_path / "none")
+    with pytest.raises(FormatError, match="holds no folder; make one a class"):
+        find_samples(tmp_path)
+    root = folder_of(tmp_path / "set", {"a": 1})
+    (root / "b").mkdir()
+    with pytest.raises(FormatError, match="is empty; put recordings in it"):
+        find_samples(root)
+    (root / "b" / "notes.txt").write_text("hello")
+    with pytest.raises(FormatError, match=r"notes.txt: suffix '.txt' among the recordings"):
+        find_samples(root)
+    save_events(events(5, seed=0), root / "stray.npz")
+    with pytest.raises(FormatError, match="a recording beside the classes"):
+        find_samples(root)
+
+
+def many(counts: dict[str, int], root: str = "set") -> list[Sample]:
+    return [Sample(Path(f"{root}/{c}/{k}.npz"), c) for c, n in counts.items() for k in range(n)]
+
+
+def test_a_split_is_complete_disjoint_stratified_and_exact_in_total() -> None:
+    samples = many({"a": 69, "b": 90, "c": 41, "d": 500})
+    parts = split_samples(samples, validation=0.1, test=0.2, seed=3)
+    assert sorted(parts.train + parts.validation + parts.test) == sorted(samples)
+    assert len(set(parts.train + parts.validation + parts.test)) == len(samples)
+    assert (len(parts.validation), len(parts.test)) == (70, 140)
+    for label, count in {"a": 69, "b": 90, "c": 41, "d": 500}.items():
+        held = sum(sample.label == label for sample in parts.test)
+        assert abs(held - 0.2 * count) <= 1
+
+
+def test_a_split_follows_the_seed_and_neither_order_nor_place() -> None:
+    samples = many({"a": 30, "b": 20})
+    first = split_samples(samples, validation=0.2, test=0.2, seed=1)
+    assert split_samples(samples[::-1], validation=0.2, test=0.2, seed=1) == first
+    assert split_samples(samples, validation=0.2, test=0.2, seed=2) != first
+    moved = split_samples(many({"a": 30, "b": 20}, "else"), validation=0.2, test=0.2, seed=1)
+    assert [s.path.name for s in moved.test] == [s.path.name for s in first.test]
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
+    with pytest.raises(ConfigError, match="below 1"):
+        split_samples(many({"a": 3}), validation=0.5, test=0.5, seed=0)
+
+
+def test_recordings_become_counts_with_the_labels_of_their_classes(tmp_path: Path) -> None:
+    samples = find_samples(folder_of(tmp_path / "set", {"a": 2, "b": 1}))
+    binned = bin_labelled(load_labelled(samples), bins=5, bin_us=1_000)
+    assert binned.counts.shape == (3, 5, 2, 6, 8)
+    assert binned.counts.dtype == torch.uint8
+    assert binned.labels.tolist() == [0, 0, 1]
+    expected = bin_events(events(50, seed=1), bins=5, bin_us=1_000)
+    assert torch.equal(binned.counts[1].int(), expected)
+    with pytest.raises(ConfigError, match="class 'b' is not among a, c"):
+        load_labelled(samples, ["a", "c"])
+
+
+def test_counts_that_do_not_fit_and_mixed_sizes_are_refused(tmp_path: Path) -> None:
+    many_at_once = Events(t=[0] * 300, x=[0] * 300, y=[0] * 300, p=[1] * 300, size=(2, 2))
+    with pytest.raises(ShapeError, match="300 events of one polarity"):
+        count_window(many_at_once, bins=1, bin_us=10)
+    folder_of(tmp_path / "set", {"a": 1})
+    save_events(events(9, seed=0, size=(4, 4)), tmp_path / "set" / "a" / "small.npz")
+    with pytest.raises(GeometryError, match="4x4 and 8x6"):
+        bin_labelled(load_labelled(find_samples(tmp_path / "set")), bins=5, bin_us=1_000)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_idx_files_are_read_whole(tmp_path: Path, pack: type[bytes]) -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    (tmp_path / "a").write_bytes(pack(idx(array)))
+    assert np.array_equal(read_idx(tmp_path / "a"), array)
+
+
+def test_damaged_idx_files_are_refused(tmp_path: Path) -> None:
+    whole = idx(np.zeros((2, 3), np.uint8))
+    for data, message in [
+        (b"PNG.", "no IDX header"),
+        (whole[:-1], r"17 bytes where shape \(2, 3\) needs 18"),
+        (gzip.compress(whole)[:-4], "cannot be read"),
+    ]:
+        (tmp_path / "a").write_bytes(data)
+        with pytest.raises(FormatError, match=message):
+            read_idx(tmp_path / "a")
+
+
+def test_images_need_labels_of_the_same_number(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((3, 2, 2), np.uint8)))
+    with pytest.raises(FormatError, match=r"neither train-labels-idx1-ubyte.gz nor"):
+        read_images(tmp_path, "train")
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(2, np.uint8)))
+    with pytest.raises(FormatError, match="do not fit labels"):
+        read_images(tmp_path, "train")
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.array([4, 0, 9], np.uint8)))
+    assert read_images(tmp_path, "train").labels.tolist() == [4, 0, 9]
+
+
+def test_mnist_is_read_as_published(data: Path) -> None:
+    images = read_images(data / "mnist", "train")
+    assert images.pixels.shape == (60_000, 28, 28)
+    assert images.labels[:5].tolist() == [5, 0, 4, 1, 9]
+
+
+def tonic_set(arrays: list[np.ndarray], size: tuple[int, ...] | None) -> object:
+    from tonic.dataset import Dataset
+
+    class Made(Dataset):
+        if size is not None:
+            sensor_size = size
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            return arrays[index], index + 10
+
+        def __len__(self) -> int:
+            return len(arrays)
+
+        def _check_exists(self) -> bool:
+            return True
+
+    return Made(save_to=".")
+
+
+def test_tonic_samples_come_through_as_the_same_events() -> None:
+    originals = [events(20, seed=k) for k in range(3)]
+    made = tonic_set([e.to_array("tonic") for e in originals], (8, 6, 2))
+    assert list(from_tonic(made)) == [(e, k + 10) for k, e in enumerate(originals)]
+
+
+def test_what_tonic_gives_wrongly_is_refused() -> None:
+    with pytest.raises(ConfigError, match="list is no tonic data set"):
+        list(from_tonic([1, 2]))
+    with pytest.raises(GeometryError, match="no sensor_size"):
+        list(from_tonic(tonic_set([events(2, 0).to_array()], None)))
+    with pytest.raises(EventsError, match="sample 0: an array of float64 has no fields"):
+        list(from_tonic(tonic_set([np.zeros((2, 2))], (8, 6, 2))))

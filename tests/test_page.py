@@ -1,0 +1,525 @@
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+import dvskit
+from dvskit import Events, render
+from dvskit.errors import ConfigError, OutputError
+from dvskit.events import Size
+from dvskit.render._camera import box_halves, fit, rotation
+from dvskit.render._thin import thin
+from dvskit.render.colormap import DARK, LIGHT, rgb
+from dvskit.render.page import pack
+from tests.conftest import skip_or_fail
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --use-angle=swiftshader "
+    "--enable-unsafe-swiftshader --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1440,900"
+)
+
+
+def some_events(count: int = 5000, seed: int = 0) -> Events:
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, 2**40, count))
+    return Events(
+        t=t,
+        x=(300 * t / 2**40).astype(int) + rng.integers(0, 46, count),
+        y=rng.integers(0, 260, count),
+        p=rng.integers(0, 2, count) > 0,
+        size=(346, 260),
+    )
+
+
+# -- the file, without a browser
+
+
+def stored(text: str) -> tuple[dict[str, Any], bytes]:
+    meta = re.search(r'<script id="meta" type="application/json">(.*?)</script>', text)
+    data = re.search(r'<script id="data" type="text/plain">(.*?)</script>', text)
+    assert meta
+    assert data
+    return json.loads(meta[1]), zlib.decompress(base64.b64decode(data[1]))
+
+
+def unpack_by_hand(raw: bytes) -> list[tuple[int, int, int, bool]]:
+    n = len(raw) // 6
+    events, time_now = [], 0
+    for i in range(n):
+        x_low, x_high, y_low, y_high, step_low, step_high = (raw[k * n + i] for k in range(6))
+        time_now += step_low + 256 * step_high
+        events.append((x_low + 256 * (x_high % 128), y_low + 256 * y_high, time_now, x_high > 127))
+    return events
+
+
+def test_the_page_stores_every_event_with_its_time_in_65535_steps(tmp_path: Path) -> None:
+    events = some_events(700)
+    report = render.page(events, tmp_path / "p.html")
+    meta, raw = stored((tmp_path / "p.html").read_text())
+    back = unpack_by_hand(raw)
+    assert [(x, y, p) for x, y, _, p in back] == list(
+        zip(events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True)
+    )
+    exact = [(t - int(events.t[0])) * 65535 / events.duration_us for t in events.t.tolist()]
+    assert all(0 <= e - b < 1.0001 for e, (_, _, b, _) in zip(exact, back, strict=True))
+    assert report.resolution_us == pytest.approx(events.duration_us / 65535)
+    assert (report.kept, report.total, report.every) == (700, 700, 1)
+    assert report.size_bytes == (tmp_path / "p.html").stat().st_size
+    assert meta["span_us"] == events.duration_us
+
+
+def test_the_largest_coordinates_survive() -> None:
+    events = Events(t=[5, 5], x=[32766, 0], y=[0, 32766], p=[False, True], size=(32767, 32767))
+    assert unpack_by_hand(pack(thin(events, 10))) == [(32766, 0, 0, False), (0, 32766, 0, True)]
+
+
+@pytest.mark.parametrize("chunk", [1, 33, 1000])
+def test_the_page_is_the_same_however_the_stream_is_cut(chunk: int, tmp_path: Path) -> None:
+    events = some_events(1000)
+
+    class Cut:
+        size = events.size
+
+        def __iter__(self) -> Iterator[Events]:
+            return (events[i : i + chunk] for i in range(0, len(events), chunk))
+
+    report = render.page(Cut(), tmp_path / "a.html", title="t", max_events=300)
+    render.page(events, tmp_path / "b.html", title="t", max_events=300)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert (report.kept, report.total, report.every) == (250, 1000, 4)
+
+
+def test_the_page_names_nothing_outside_itself(tmp_path: Path) -> None:
+    render.page(some_events(10), tmp_path / "p.html")
+    text = (tmp_path / "p.html").read_text()
+    assert not re.search(r"(https?:)?//[a-z]+\.[a-z]", text)
+    assert not re.search(r"<link[^>]+href=\"(?!data:)|<script[^>]+src|@import|url\(", text)
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("name", ["p.png", "p", "p.pdf"])
+def test_another_suffix_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\.html or \.htm.*\.png"):
+        render.page(some_events(10), tmp_path / name)
+
+
+def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "p.html"
+    path.write_text("old")
+    with pytest.raises(OutputError, match="exists already"):
+        render.page(some_events(10), path)
+    assert path.read_text() == "old"
+    render.page(some_events(10), path, overwrite=True)
+    assert path.read_text().startswith("<!doctype html>")
+
+
+# -- the page in a browser
+
+
+class Browser:
+    """A headless Chromium and what the tests ask it."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def js(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def wait(self, condition: str, seconds: float = 15) -> None:
+        end = time.monotonic() + seconds
+        while not self.js(f"return !!({condition})"):
+            assert time.monotonic() < end, f"never came true: {condition}"
+            time.sleep(0.02)
+
+    def resize(self, width: int, height: int) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
+
+    def open(self, path: Path, size: tuple[int, int] = (1440, 900)) -> None:
+        self.resize(*size)
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        self.driver.get(path.as_uri())
+        self.wait("document.documentElement.dataset.ready === 'yes'")
+
+    def complaints(self) -> list[str]:
+        # "rendering" is the driver's word on the speed of screenshots, not the page's.
+        logged = self.driver.get_log("browser")
+        return [entry["message"] for entry in logged if entry.get("source") != "rendering"]
+
+    def requests(self) -> list[str]:
+        messages = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
+        return [
+            m["params"]["request"]["url"]
+            for m in messages
+            if m["method"] == "Network.requestWillBeSent"
+        ]
+
+    def frame(self) -> None:
+        """Wait until what was asked for is on the screen, in full."""
+        self.wait("!pending && !S.moving")
+
+    def screen(self) -> np.ndarray:
+        self.frame()
+        data = np.frombuffer(self.driver.get_screenshot_as_png(), np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
+
+    def press(self, *keys: str) -> None:
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    chromium = next((found for name in names if (found := shutil.which(name))), None)
+    driver_path = shutil.which("chromedriver")
+    if chromium is None or driver_path is None:
+        skip_or_fail("no Chromium with chromedriver on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver_path))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    known: dict[str, Path] = {}
+
+    def make(name: str, events: Events, **options: Any) -> Path:
+        if name not in known:
+            known[name] = folder / f"{name}.html"
+            render.page(events, known[name], **options)
+        return known[name]
+
+    return make
+
+
+EVENTS = some_events()
+
+
+@pytest.fixture
+def five_thousand(browser: Browser, made: Callable[..., Path]) -> Browser:
+    browser.open(made("five", EVENTS, title="Five thousand"))
+    return browser
+
+
+def test_the_page_becomes_ready_without_a_word_and_without_a_request(
+    five_thousand: Browser, made: Callable[..., Path]
+) -> None:
+    five_thousand.press("p", "d", "d", "p")
+    five_thousand.frame()
+    assert five_thousand.complaints() == []
+    own = made("five", EVENTS).as_uri()
+    assert [url for url in five_thousand.requests() if not url.startswith("data:")] == [own]
+    assert five_thousand.js("return performance.getEntriesByType('resource').length") == 0
+    assert five_thousand.js("return dvskit.drawn.count") == 5000
+    assert five_thousand.js("return $('message').hidden")
+
+
+def near(picture: np.ndarray, at: list[float], colour: str) -> bool:
+    u, v = round(at[0]), round(at[1])
+    patch = picture[max(0, v - 3) : v + 4, max(0, u - 3) : u + 4].reshape(-1, 3)
+    return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_points_are_on_the_screen_where_they_belong(
+    browser: Browser, made: Callable[..., Path], size: tuple[int, int]
+) -> None:
+    events = Events(t=[10, 110, 210], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 0], size=(20, 12))
+    browser.open(made("three", events), size)
+    first, last = browser.js("return [dvskit.place(2, 1, 0), dvskit.place(18, 9, 200)]")
+    picture = browser.screen()
+    assert near(picture, first, DARK.time_stops[0])
+    assert near(picture, last, DARK.time_stops[-1])
+    browser.press("p")
+    picture = browser.screen()
+    assert near(picture, first, DARK.on)
+    assert near(picture, last, DARK.off)
+    browser.press("d")
+    picture = browser.screen()
+    assert near(picture, first, LIGHT.on)
+    assert tuple(picture[5, size[0] - 5]) == rgb(LIGHT.ground)
+
+
+def test_the_page_and_the_still_picture_share_one_camera(five_thousand: Browser) -> None:
+    rect = five_thousand.js("return plotRect()")
+    az, el = five_thousand.js("return [S.az, S.el]")
+    size = EVENTS.size
+    camera = fit(box_halves(Size(*size)), rotation(az, el), tuple(rect))
+    for x, y, share in ((0, 0, 0.0), (345, 0, 0.25), (100, 259, 1.0)):
+        longer = max(size)
+        halves = box_halves(size)
+        point = [
+            (2 * share - 1) * halves[0],
+            (size.height / 2 - y - 0.5) / longer,
+            (x + 0.5 - size.width / 2) / longer,
+        ]
+        expected = camera.project(np.array([point]))[0, :2]
+        found = five_thousand.js(f"return dvskit.place({x}, {y}, {share * EVENTS.duration_us})")
+        np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def slide(browser: Browser, name: str, value: float) -> None:
+    browser.js(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event('input', {bubbles: true}))", name, value,
+    )  # fmt: skip
+    browser.frame()
+
+
+def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
+    five_thousand: Browser,
+) -> None:
+    stored_time = (EVENTS.t - EVENTS.t[0]) * 65535 // EVENTS.duration_us
+    slide(five_thousand, "time", 0.5)
+    count = five_thousand.js("return dvskit.drawn.count")
+    assert count == np.count_nonzero(stored_time < 0.5 * 65535)
+    slide(five_thousand, "window", 0.7)
+    window = five_thousand.js("return S.win")
+    assert window == pytest.approx(10**-0.9)
+    inside = (stored_time < 0.5 * 65535) & (stored_time >= (0.5 - window) * 65535)
+    assert five_thousand.js("return dvskit.drawn.count") == np.count_nonzero(inside)
+    first = five_thousand.js("return [100, 4000].map(i => firstAt(EVENTS[4 * i + 2]))")
+    assert first == np.searchsorted(stored_time, stored_time[[100, 4000]]).tolist()
+    assert f"{np.count_nonzero(inside):,} events" in five_thousand.js("return $('clock').innerText")
+
+
+def test_keys_turn_zoom_narrow_and_reset(five_thousand: Browser) -> None:
+    state = "return [S.az, S.el, S.zoom, S.win, S.byTime]"
+    az, el, zoom, window, by_time = five_thousand.js(state)
+    five_thousand.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, "+", "[", "p")
+    now = five_thousand.js(state)
+    assert now[0] > az
+    assert now[1] > el
+    assert now[2] < zoom
+    assert now[3] < window
+    assert now[4] is not by_time
+    five_thousand.press("-", "]", "p", "r")
+    assert five_thousand.js(state) == [az, el, zoom, window, by_time]
+    five_thousand.press("2")
+    assert five_thousand.js("return [S.az, S.el]") == [90, 0]
+
+
+def test_space_plays_from_the_start_and_pauses(five_thousand: Browser) -> None:
+    five_thousand.press(Keys.SPACE)
+    five_thousand.wait("dvskit.playing && S.pos > 0.005 && S.pos < 0.9")
+    five_thousand.press(Keys.SPACE)
+    assert five_thousand.js("return dvskit.playing") is False
+    at = five_thousand.js("return S.pos")
+    five_thousand.frame()
+    assert five_thousand.js("return S.pos") == at
+    assert 0 < five_thousand.js("return dvskit.drawn.count") < 5000
+
+
+def test_the_mouse_turns_moves_and_zooms(five_thousand: Browser) -> None:
+    cloud = five_thousand.driver.find_element(By.ID, "cloud")
+    state = "return [S.az, S.panX, S.zoom]"
+    az, pan, zoom = five_thousand.js(state)
+    ActionChains(five_thousand.driver).drag_and_drop_by_offset(cloud, 60, 20).perform()
+    turned = five_thousand.js(state)
+    assert turned[0] == pytest.approx(az + 60 * 0.32, abs=0.5)
+    assert turned[1:] == [pan, zoom]
+    chain = ActionChains(five_thousand.driver).key_down(Keys.SHIFT)
+    chain.drag_and_drop_by_offset(cloud, 90, 0).key_up(Keys.SHIFT).perform()
+    assert five_thousand.js(state)[1] == pytest.approx(pan + 90 / 900, abs=1e-3)
+    ActionChains(five_thousand.driver).scroll_by_amount(0, -200).perform()
+    five_thousand.wait(f"S.zoom < {zoom}")
+
+
+def test_one_finger_turns_and_two_pinch(five_thousand: Browser) -> None:
+    def touch(kind: str, *points: tuple[int, int]) -> None:
+        five_thousand.driver.execute_cdp_cmd(
+            "Input.dispatchTouchEvent",
+            {
+                "type": kind,
+                "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)],
+            },
+        )
+
+    az, zoom = five_thousand.js("return [S.az, S.zoom]")
+    touch("touchStart", (600, 400))
+    touch("touchMove", (640, 400))
+    touch("touchEnd")
+    five_thousand.wait(f"S.az > {az} + 5")
+    az = five_thousand.js("return S.az")
+    touch("touchStart", (600, 400), (700, 400))
+    touch("touchMove", (560, 400), (740, 400))
+    touch("touchEnd")
+    five_thousand.wait(f"S.zoom < {zoom} * 0.8")
+    assert five_thousand.js("return S.az") == az
+    assert five_thousand.js("return hands.size") == 0
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1440, 900), (844, 390), (768, 1024), (320, 568)])
+def test_the_box_fits_between_words_and_controls_at_every_size(
+    five_thousand: Browser, size: tuple[int, int]
+) -> None:
+    five_thousand.resize(*size)
+    five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]}")
+    five_thousand.wait("$('axes').width === innerWidth && !pending")
+    box = np.array(five_thousand.js("return dvskit.box()"))
+    head = five_thousand.js("return $('head').getBoundingClientRect().bottom")
+    top = head if size[1] > 480 else 0  # on a phone held sideways it stands beside the words
+    bottom, left, right = five_thousand.js(
+        "const b = $('bar').getBoundingClientRect(); return [b.top, b.left, b.right]"
+    )
+    assert box[:, 0].min() >= 20
+    assert box[:, 0].max() <= size[0] - 20
+    assert box[:, 1].min() >= top
+    assert box[:, 1].max() <= bottom
+    assert left >= 0
+    assert right <= size[0]
+    overflow = five_thousand.js(
+        "const b = $('bar').getBoundingClientRect();"
+        "return [...document.querySelectorAll('#bar *')].filter(e => e.getClientRects().length"
+        " && (e.getBoundingClientRect().right > b.right + 1"
+        " || e.getBoundingClientRect().bottom > b.bottom + 1)).map(e => e.outerHTML)"
+    )
+    assert overflow == []
+
+
+def test_a_view_that_was_turned_outlives_a_new_size(five_thousand: Browser) -> None:
+    five_thousand.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    before = five_thousand.js("return [S.az, S.el]")
+    five_thousand.resize(700, 900)
+    five_thousand.wait("innerWidth === 700 && $('axes').width === 700")
+    assert five_thousand.js("return [S.az, S.el]") == before
+
+
+def test_the_picture_can_be_saved(five_thousand: Browser) -> None:
+    url = five_thousand.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "dvskit.png().then(b => { const r = new FileReader(); r.onload = () => done(r.result);"
+        " r.readAsDataURL(b); })"
+    )
+    data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
+    bar = five_thousand.js("return $('bar').getBoundingClientRect().top")
+    assert picture.shape == (round(bar), 1440, 3), "all but the controls"
+    assert (np.ptp(picture, axis=2) > 80).sum() > 5_000, "points"
+    assert (picture[:60, :200].min(axis=2) > 200).sum() > 100, "the title"
+    assert tuple(picture[-1, 0]) == rgb(DARK.ground)
+
+
+def test_the_help_opens_and_closes(five_thousand: Browser) -> None:
+    five_thousand.press("?")
+    assert five_thousand.driver.find_element(By.ID, "help").is_displayed()
+    five_thousand.press(Keys.ESCAPE)
+    assert not five_thousand.driver.find_element(By.ID, "help").is_displayed()
+
+
+def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand: Browser) -> None:
+    five_thousand.frame()  # in one script each: a timer ends the moving between two
+    moving = five_thousand.js("S.budget = 1000; S.moving = true; draw(); return dvskit.drawn")
+    assert moving == {"count": 5000, "drawn": 1000}
+    resting = five_thousand.js("S.moving = false; draw(); return dvskit.drawn")
+    assert resting == {"count": 5000, "drawn": 5000}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_none_and_one_event_make_a_page_that_says_so(
+    browser: Browser, made: Callable[..., Path], count: int
+) -> None:
+    events = Events(t=[7] * count, x=[3] * count, y=[3] * count, p=[1] * count, size=(8, 8))
+    browser.open(made(f"few{count}", events))
+    browser.press(Keys.SPACE, "[", "p", "r")
+    browser.frame()
+    assert browser.complaints() == []
+    assert browser.js("return dvskit.drawn.count") == count
+    message = browser.js("return $('message').hidden ? '' : $('message').innerText")
+    assert ("No events" in message) == (count == 0)
+    words = "1\u00a0event" if count else "0\u00a0events"
+    assert browser.js("return $('facts').textContent").startswith(words)
+
+
+def test_a_thinned_page_says_so(browser: Browser, made: Callable[..., Path]) -> None:
+    browser.open(made("thin", EVENTS, max_events=2000))
+    assert browser.driver.find_element(By.ID, "notice").is_displayed()
+    notice = browser.js("return $('notice').textContent")
+    assert notice == "1 in 4 events shown: 1,250 of 5,000"
+    assert "5,000\u00a0events" in browser.js("return $('facts').textContent")
+    assert browser.js("return dvskit.drawn.count") == 1250
+
+
+def test_a_title_stays_text(browser: Browser, made: Callable[..., Path]) -> None:
+    title = '</script><b id="evil">&amp; "{{data}}" <!-- \'ö\' \u2028 $& \\u003c'
+    browser.open(made("title", EVENTS, title=title))
+    assert browser.js("return $('head').querySelector('h1').textContent") == title
+    assert browser.js("return dvskit.meta.title") == title
+    assert browser.js("return document.getElementById('evil')") is None
+    assert html.unescape(browser.js("return document.title")) != ""
+    assert browser.complaints() == []
+
+
+def test_a_browser_without_webgl2_is_told_so(browser: Browser, made: Callable[..., Path]) -> None:
+    added = browser.driver.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument",
+        {
+            "source": "const get = HTMLCanvasElement.prototype.getContext;"
+            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+            " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); }"
+        },
+    )
+    try:
+        browser.open(made("five", EVENTS, title="Five thousand"))
+        assert "WebGL2 is not available" in browser.js("return $('message').innerText")
+        assert browser.complaints() == []
+    finally:
+        browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_a_lost_graphics_context_comes_back(five_thousand: Browser) -> None:
+    five_thousand.js("window.lost = GL.gl.getExtension('WEBGL_lose_context'); lost.loseContext();")
+    five_thousand.wait("GL === null")
+    five_thousand.js("lost.restoreContext()")
+    five_thousand.wait("GL !== null")
+    picture = five_thousand.screen()
+    assert (np.ptp(picture[100:700], axis=2) > 80).sum() > 5_000
+
+
+def test_a_real_recording_is_shown(browser: Browser, tmp_path: Path, data: Path) -> None:
+    source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
+    report = render.page(source, tmp_path / "digit.html")
+    browser.open(tmp_path / "digit.html")
+    assert browser.js("return dvskit.drawn.count") == report.total == 4325
+    assert "310.5\u00a0ms" in browser.js("return $('facts').textContent")
+    assert browser.complaints() == []
+
+
+def test_the_view_stays_where_it_is_when_only_the_colours_change(
+    browser: Browser, made: Callable[..., Path]
+) -> None:
+    browser.open(made("five", EVENTS, title="Five thousand"), (390, 844))
+    before = browser.js("return dvskit.box()")
+    browser.press("p")
+    browser.frame()
+    assert browser.js("return dvskit.box()") == before
