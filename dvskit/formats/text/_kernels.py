@@ -109,6 +109,53 @@ def _polarity(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int
 
 
 @njit(cache=True, nogil=True)
+def _plain_line(
+    data: NDArray[np.uint8],
+    at: int,
+    fields: NDArray[np.int64],
+    seconds: bool,
+    value: NDArray[np.int64],
+) -> int:
+    """Parse the line at data[at] if it is as most are: digits, one separator, no more.
+
+    Returns where the next line begins, or -1 for a line that needs a closer look.
+    """
+    last = fields.size - 1
+    for field in range(fields.size):
+        kind = fields[field]
+        negative = at < data.size and data[at] == 45
+        at += 1 if negative else 0
+        number, first = np.int64(0), at
+        while at < data.size and np.uint8(data[at] - np.uint8(48)) < 10:
+            number = number * 10 + (np.int64(data[at]) - 48)
+            at += 1
+        if at == first or at - first > 12 + 6 * (not seconds) or at >= data.size or kind == OTHER:
+            return -1
+        if kind == TIME and seconds:
+            if data[at] != 46 or at + 7 >= data.size:
+                return -1
+            for place in range(at + 1, at + 7):
+                digit = np.uint8(data[place] - np.uint8(48))
+                if digit > 9:
+                    return -1
+                number = number * 10 + np.int64(digit)
+            at += 7
+            while at < data.size and data[at] == 48:
+                at += 1
+            if at >= data.size:
+                return -1
+        value[kind] = -number if negative else number
+        byte = data[at]
+        if field < last:
+            if byte != 44 and byte != 32:
+                return -1
+        elif byte != 10:
+            return -1
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
 def parse(
     data: NDArray[np.uint8],
     start: int,
@@ -134,6 +181,18 @@ def parse(
     value = np.zeros(OTHER + 1, np.int64)
     at = start
     while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
+        stop = _plain_line(data, at, fields, seconds, value)
+        if (
+            stop >= 0
+            and abs(value[COLUMN]) <= _MOST_PIXEL
+            and abs(value[ROW]) <= _MOST_PIXEL
+            and (value[POLARITY] == 1 or (value[POLARITY] == 0 and state[S_OFF] == _OFF_IS_ZERO))
+        ):
+            t[n], x[n], y[n] = value[TIME], value[COLUMN], value[ROW]
+            p[n], offsets[n], widths[n] = value[POLARITY] == 1, at, stop - at
+            n += 1
+            at = stop
+            continue
         stop = at
         while stop < data.size and data[stop] != 10:
             stop += 1
