@@ -76,6 +76,7 @@ def test_the_bar_without_a_chip_is_a_bar_that_moves(data):
     recording = dvskit.open_events(data / "recordings" / "dvs128_translating_bar.aedat")
     assert recording.chip.name == "DAVIS240"
     assert "guessed" in recording.assumptions[0]
+    assert not any("smallest" in line for line in recording.assumptions)
     events = read_all(recording)
     steps = np.arange(100)
     assert events.t.tolist() == np.repeat((steps + 1) * 100_000, 100).tolist()
@@ -141,6 +142,17 @@ def test_time_counts_on_where_32_bits_wrap(tmp_path):
     t = [(1 << 31) - 5, (1 << 31) - 1, (1 << 31) + 3, *range(1 << 32, 7 << 31, 900_000_001)]
     words = [(dvs128(1, 2, 1), time) for time in t]
     assert dvskit.load_events(write(tmp_path / "a.aedat", DVS128, words)).t.tolist() == t
+
+
+def test_a_lone_time_that_looks_like_a_wrap_moves_no_other(tmp_path):
+    end = 1 << 31
+    t = [end - 100, end + 50, end - 90, end - 80, end + 3]
+    path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 2, 1), time) for time in t])
+    with pytest.raises(DamagedFileError, match="runs back"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert read_all(recording).t.tolist() == [end - 100, end - 90, end - 80, end + 3]
+    assert recording.damage.count == 1
 
 
 def test_other_words_are_counted_and_not_read(tmp_path):

@@ -208,8 +208,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:
     recording = Aedat2Recording(path, options, options.size or chip.size, origin, head, chip)
     if guessed:
         said = f"the header names {named}, which is unknown" if named else "the header names none"
-        recording.assumptions.insert(
-            0,
-            f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}",
-        )
+        note = f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}"
+        # It takes the place of the line on a size from the data: the size is the chip's.
+        recording.assumptions[: 1 if origin == "data" else 0] = [note]
     return recording

@@ -26,7 +26,10 @@ _KINDS = {
 
 
 class EsRecording(Recording):
-    """Events of an Event Stream of type DVS."""
+    """Events of an Event Stream of type DVS.
+
+    Times build on each other: in salvage mode, those behind a loss lack the time of the lost bytes.
+    """
 
     format = "es"
 
