@@ -53,7 +53,7 @@ class Layout:
             (address >> self.x[0] & self.x[1]).astype(np.int16),
             (address >> self.y[0] & self.y[1]).astype(np.int16),
             (address >> self.polarity_bit & 1) == self.on,
-            (kind == 0) & (address & self.spare != 0),
+            address & self.spare != 0,
         )
 
 
@@ -62,8 +62,8 @@ DVS128 = Layout(
     y=(8, 0x7F),
     polarity_bit=0,
     on=0,
-    others=(("sync events", 0x8000, 0x8000), ("special events", 1 << 31, 1 << 31)),
-    spare=0x7FFF_0000,
+    others=(("sync events", 0x8000, 0x8000),),
+    spare=0xFFFF_0000,
 )
 DAVIS = Layout(
     x=(12, 0x3FF),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
+from dvskit.formats.aedat2.alignment import aligned_words
 from dvskit.formats.aedat2.chips import Chip, chip_names, guess_chip, named_chip
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
@@ -19,8 +20,9 @@ _MAGIC = b"#!AER-DAT"
 _OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
 _LINE_BYTES = 1 << 16
 _GUESS_WORDS = 1 << 20
-# A step back of more than this is time that has wrapped, and so is a step on: back again.
-_WRAP_STEP = (1 << 32) - (1 << 30)
+_WRAP_US = 1 << 32
+# The longest step that may lie across a wrap; damaged times must not pass for wraps.
+_LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
 
 
 class _Head(NamedTuple):
@@ -107,9 +109,9 @@ class Aedat2Recording(Recording):
 
     def _blocks(self, damage: Damage) -> Iterator[Events]:
         order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
-        clock = _Clock()
+        clock = _Clock(_LONGEST_STEP_US if self.strict else _LONGEST_SALVAGED_STEP_US)
         width = self._head.words.itemsize
-        for start, words in _read_words(self.path, self._head):
+        for start, words in self._words(damage):
             decoded = self.chip.layout.decode(words["address"].astype(np.uint32))
             offsets = start + np.arange(len(words)) * width
             is_event = (decoded.kind == 0) & ~decoded.impossible
@@ -135,10 +137,31 @@ class Aedat2Recording(Recording):
                 )
             yield from order.push(columns)
         yield from order.rest()
+
+    def _words(self, damage: Damage) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (byte offset, words); in salvage mode lined up anew behind missing bytes."""
+        if not self.strict and self.path.stat().st_size > self._head.end:
+            yield from aligned_words(
+                np.memmap(self.path, np.uint8, "r"),
+                self._head.end,
+                self._head.words,
+                self._possible,
+                lambda *loss: self._lose(damage, *loss),
+            )
+            return
+        yield from _read_words(self.path, self._head)
+        width = self._head.words.itemsize
         cut = (self.path.stat().st_size - self._head.end) % width
         if cut:
             offset = self.path.stat().st_size - cut
             self._lose(damage, offset, cut, f"the last word has {cut} of {width} bytes")
+
+    def _possible(self, words: NDArray[Any]) -> NDArray[np.bool_]:
+        """Judge which words can be what the chip sends."""
+        decoded = self.chip.layout.decode(words["address"].astype(np.uint32))
+        size = self.chip.size
+        on_sensor = (decoded.x < size.width) & (decoded.y < size.height)
+        return ~decoded.impossible & (on_sensor | (decoded.kind > 0))
 
     def _lose(self, damage: Damage, offset: int, length: int, problem: str) -> None:
         if self.strict:
@@ -152,7 +175,8 @@ class _Clock:
     A lone wrong time that looks like a wrap is taken back by the next right one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_step_us: int) -> None:
+        self._longest = longest_step_us
         self._wraps = 0
         self._last: int | None = None
 
@@ -161,9 +185,9 @@ class _Clock:
             return t
         first = int(t[0]) if self._last is None else self._last
         steps = np.diff(t, prepend=first)
-        wraps = self._wraps + np.cumsum(
-            (steps < -_WRAP_STEP).astype(np.int64) - (steps > _WRAP_STEP)
-        )
+        on = (steps + _WRAP_US >= 0) & (steps + _WRAP_US <= self._longest)
+        back = (steps - _WRAP_US <= 0) & (steps - _WRAP_US >= -self._longest)
+        wraps = self._wraps + np.cumsum(on.astype(np.int64) - back)
         self._wraps, self._last = int(wraps[-1]), int(t[-1])
         return t + (wraps << 32)
 
