@@ -26,6 +26,41 @@ def _first_run(bad: NDArray[np.bool_]) -> tuple[int, int] | None:
     return None
 
 
+class _Reading:
+    """Words of a file at any byte, and which of them make sense."""
+
+    def __init__(
+        self,
+        data: NDArray[np.uint8],
+        words_type: np.dtype[Any],
+        possible: Callable[[NDArray[Any]], NDArray[np.bool_]],
+    ) -> None:
+        self.data, self.words_type, self.possible = data, words_type, possible
+
+    def words_at(self, place: int, most: int) -> NDArray[Any]:
+        """Return the words from byte `place` on, at most `most` of them."""
+        width = self.words_type.itemsize
+        count = max(0, min(most, (len(self.data) - place) // width))
+        return np.frombuffer(self.data[place : place + count * width].tobytes(), self.words_type)
+
+    def fits(self, words: NDArray[Any], last: int | None) -> NDArray[np.bool_]:
+        """Judge words by address and by time, which goes on from `last`."""
+        t = words["t"].astype(np.int64)
+        steps = k.steps_fit(t, last is not None, last or 0, _LONGEST_STEP_US)
+        return self.possible(words) & steps
+
+    def find_shift(self, first: int, last: int | None) -> int | None:
+        """Return by how many bytes from `first` words go on, in time nearest to `last`."""
+        found = []
+        for shift in range(self.words_type.itemsize):
+            there = self.words_at(first + shift, 4 * _RUN)
+            if len(there) >= _RUN and self.fits(there, None).mean() >= _SHARE:
+                far = abs(int(there["t"][0]) - (last or 0))
+                if shift == 0 or (last is not None and far <= _FARTHEST_US):
+                    found.append((far, shift))
+        return min(found)[1] if found else None
+
+
 def aligned_words(
     data: NDArray[np.uint8],
     start: int,
@@ -33,42 +68,27 @@ def aligned_words(
     possible: Callable[[NDArray[Any]], NDArray[np.bool_]],
     lose: Callable[[int, int, str], None],
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (byte offset, words) from byte `start` on, lined up anew where they are not
-    `possible` or time jumps.
+    """Yield (byte offset, words) from byte `start` on, all of them lined up.
 
+    Where many in a row are not `possible`, or time jumps, they are sought at the next bytes.
     Bytes that are left out between, and a cut word at the end, are told to `lose`.
     """
     width = words_type.itemsize
-
-    def words_at(place: int, most: int) -> NDArray[Any]:
-        count = max(0, min(most, (len(data) - place) // width))
-        return np.frombuffer(data[place : place + count * width].tobytes(), words_type)
-
-    def fits(words: NDArray[Any], last: int | None) -> NDArray[np.bool_]:
-        t = words["t"].astype(np.int64)
-        return possible(words) & k.steps_fit(t, last is not None, last or 0, _LONGEST_STEP_US)
-
+    reading = _Reading(data, words_type, possible)
     at, last = start, None
     while len(data) - at >= width:
-        words = words_at(at, _WINDOW)
-        good = fits(words, last)
+        words = reading.words_at(at, _WINDOW)
+        good = reading.fits(words, last)
         run = _first_run(~good)
-        if run is None or run[0] > 0:
-            stop = len(words) if run is None else run[0]
-            last = int(words["t"][:stop][good[:stop]][-1]) if good[:stop].any() else last
+        before = slice(0, len(words) if run is None else run[0])
+        if good[before].any():
+            last = int(words["t"][before][good[before]][-1])
         if run is None:
             yield at, words
             at += len(words) * width
             continue
         first = at + run[0] * width
-        found = []  # how far time is from where it was, for each shift that makes sense
-        for shift in range(width):
-            there = words_at(first + shift, 4 * _RUN)
-            if len(there) >= _RUN and fits(there, None).mean() >= _SHARE:
-                far = abs(int(there["t"][0]) - (last or 0))
-                if shift == 0 or (last is not None and far <= _FARTHEST_US):
-                    found.append((far, shift))
-        shift = min(found, default=(0, 0))[1]
+        shift = reading.find_shift(first, last)
         if shift:
             yield at, words[: run[0]]
             lose(first, shift, "the words do not line up: bytes are missing ahead")
@@ -76,7 +96,7 @@ def aligned_words(
             continue
         yield at, words[: run[1]]
         at += run[1] * width
-        if found:
+        if shift == 0:
             last = int(words["t"][run[1] - 1])  # a long pause, or time set anew
     if at < len(data):
         lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")
