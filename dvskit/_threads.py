@@ -31,6 +31,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="dvskit")
 
 
+# The threads of a pool do not live on in a forked child, which must make its own.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
     """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
 

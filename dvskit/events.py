@@ -14,9 +14,10 @@ from dvskit.errors import ConfigError, EventsError, GeometryError, did_you_mean
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
-_LAYOUTS: dict[str, list[tuple[str, str]]] = {
+# faery's field has a title and a name: it is read as "p" and as "on".
+_LAYOUTS: dict[str, list[tuple[str | tuple[str, str], str]]] = {
     "tonic": [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")],
-    "faery": [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")],
+    "faery": [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")],
     "expelliarmus": [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")],
     "metavision": [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")],
     "dv": [("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "i1")],
@@ -249,13 +250,12 @@ class Events:
         """
         if layout not in _LAYOUTS:
             raise ConfigError(f"unknown layout {layout!r}; {did_you_mean(layout, _LAYOUTS)}")
-        fields = _LAYOUTS[layout]
-        array = np.empty(len(self), dtype=fields)
-        for name, dtype in fields:
+        array = np.empty(len(self), dtype=_LAYOUTS[layout])
+        for name in array.dtype.names or ():
             if name in ("x", "y"):
                 array[name] = self.x if name == "x" else self.y
             elif name in _TIME_FIELDS:
-                if dtype == "<u8" and len(self) and self.t[0] < 0:
+                if array.dtype[name].kind == "u" and len(self) and self.t[0] < 0:
                     raise EventsError(
                         f"the {layout} layout has unsigned times and the events start at "
                         f"{self.t[0]} us; shift them first"

@@ -165,6 +165,7 @@ class MotionLIF:
     betas          membrane kept a step, of the three spiking layers
     threshold      of ON and OFF spikes
     gain           factor on torch's initial convolution weights: without it few neurons would spike
+    readout_gain   factor on those of the readout, whose inputs, mean spikes, are far below 1
     dropout        share of the readout's inputs left out in training
 
     Raises ConfigError for values out of range.
@@ -180,7 +181,8 @@ class MotionLIF:
     betas: tuple[float, float, float] = (0.7, 0.9, 0.95)
     threshold: float = 1.0
     gain: float = 3.0
-    dropout: float = 0.1
+    readout_gain: float = 5.0
+    dropout: float = 0.0
     name: str = "motion-lif"
 
     def __post_init__(self) -> None:
@@ -235,6 +237,7 @@ class MotionLIFNet(nn.Module):
         with torch.no_grad():
             self.conv1.weight *= network.gain
             self.conv2.weight *= network.gain
+            self.readout.weight *= network.readout_gain
 
     def forward(self, counts: Tensor) -> Tensor:
         """Return the logits (B, classes) of counts (T, B, 2, H, W). Raises ShapeError."""

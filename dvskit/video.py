@@ -29,6 +29,8 @@ _FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).ast
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _JPEG_RANGE = 2  # AVCOL_RANGE_JPEG
 _NO_COLOR = 128  # chroma of gray
+# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
+_GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
 
 
 class FrameSource(ABC):
@@ -70,7 +72,7 @@ class VideoFrames(FrameSource):
         with self._open() as container:
             stream = container.streams.video[0]
             if not stream.width or not stream.height:
-                raise VideoError(f"{self.path}: the video says no frame size")
+                raise VideoError(f"{self.path}: is not a video that can be opened (no frame size)")
             self.size = as_size((stream.width, stream.height))
             self.frame_count = stream.frames or None
 
@@ -83,6 +85,9 @@ class VideoFrames(FrameSource):
             raise VideoError(
                 f"{self.path}: is not a video that can be opened ({_reason(error)})"
             ) from error
+        if container.format.name in _GUESSES:
+            container.close()
+            raise VideoError(f"{self.path}: is not a video that can be opened (plain text or raw)")
         if not container.streams.video:
             container.close()
             raise VideoError(f"{self.path}: has no video stream")

@@ -65,7 +65,7 @@ def test_each_layout_goes_out_and_back(layout):
 def test_layouts_have_the_fields_that_the_peers_take():
     dtypes = {layout: make().to_array(layout).dtype for layout in LAYOUTS}
     assert dtypes["tonic"] == [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]
-    assert dtypes["faery"] == [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")]
+    assert dtypes["faery"] == [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")]
     assert dtypes["expelliarmus"] == [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")]
     assert dtypes["metavision"] == [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")]
     assert dtypes["dv"] == [
@@ -74,6 +74,14 @@ def test_layouts_have_the_fields_that_the_peers_take():
         ("y", "<i2"),
         ("polarity", "i1"),
     ]
+
+
+def test_faery_takes_its_layout_as_it_is():
+    faery = pytest.importorskip("faery")
+    array = make().to_array("faery")
+    assert array.dtype == faery.EVENTS_DTYPE
+    stream = faery.events_stream_from_array(array, dimensions=(20, 10))
+    assert np.array_equal(np.concatenate(list(stream)), array)
 
 
 def test_an_unknown_layout_and_unsigned_negative_times_are_refused():

@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import _kernels, reading
+from dvskit.formats.evt3 import _kernels, decoding
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
 HEADER = b"% evt 3.0\n% format EVT3;height=240;width=320\n% geometry 320x240\n% end\n"
@@ -90,6 +90,9 @@ def random_words(rng: np.random.Generator, count: int) -> list[int]:
         if kind == 0x6:
             clock += int(rng.integers(0, 60))
             words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
+        elif kind == 0x8 and rng.random() < 0.3:
+            clock = ((clock >> 12) + 1) << 12
+            words.append(high(clock >> 12 & 0xFFF))
         elif kind == 0x8:
             clock += int(rng.choice([0, 1, 4096, 4096 * 3, 4096 * 1000]))
             words += [high(clock >> 12 & 0xFFF), low(clock & 0xFFF)]
@@ -153,8 +156,8 @@ def test_events_do_not_depend_on_blocks_and_chunks(
 ) -> None:
     path = data / "recordings" / REAL[0]
     whole = load_events(path)[:20000]
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(reading, "CHUNK_WORDS", 1 << 17)
+    monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(decoding, "CHUNK_WORDS", 1 << 17)
     count, parts = 0, []
     for part in open_events(path):
         parts.append(part)
@@ -180,8 +183,8 @@ def test_events_and_losses_do_not_depend_on_threads(
     alone = open_events(path, strict=False)
     expected, triggers = read_all(alone), alone.triggers()
     monkeypatch.setenv("DVSKIT_THREADS", threads)
-    monkeypatch.setattr(reading, "CHUNK_WORDS", 1 << 17)
-    monkeypatch.setattr(reading, "LANE_WORDS", 1 << 10)
+    monkeypatch.setattr(decoding, "CHUNK_WORDS", 1 << 17)
+    monkeypatch.setattr(decoding, "LANE_WORDS", 1 << 10)
     shared = open_events(path, strict=False)
     assert read_all(shared) == expected
     assert shared.damage == alone.damage
@@ -195,9 +198,9 @@ def test_several_threads_decode_what_one_would_across_wraps(
     words = [high(0), low(0), *at(0, 1)]
     for _ in range(40):
         words += random_words(rng, 200)
-    monkeypatch.setattr(reading, "CHUNK_WORDS", 3000)
+    monkeypatch.setattr(decoding, "CHUNK_WORDS", 3000)
     monkeypatch.setattr(_kernels, "LOOK_AHEAD", 300)
-    monkeypatch.setattr(reading, "LANE_WORDS", 10)
+    monkeypatch.setattr(decoding, "LANE_WORDS", 10)
     found = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("DVSKIT_THREADS", threads)

@@ -105,7 +105,10 @@ def test_a_wrong_time_stamp_file_is_refused(tmp_path, lines, message):
 def test_what_is_no_video_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_text("this is not a video\n" * 50)
     (tmp_path / "empty.mp4").touch()
-    for name, message in (("a.mp4", "not a video"), ("empty.mp4", "not a video"), ("b", "no such")):
+    for name in ("a.raw", "a.txt", "a.yuv"):  # FFmpeg takes any bytes under these names
+        (tmp_path / name).write_text("this is not a video\n" * 50)
+    names = ("a.mp4", "a.raw", "a.txt", "a.yuv", "empty.mp4")
+    for name, message in [*((name, "not a video") for name in names), ("b", "no such")]:
         with pytest.raises(VideoError, match=message):
             open_frames(tmp_path / name)
     with pytest.raises(VideoError, match="no images"):

@@ -12,7 +12,7 @@ from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.events import Events, Size
 
 # Where a digit stands (px from the centre) before, between and after the three saccades, and when
-# each is fastest: least-squares fit of image gradients to the training part of N-MNIST recordings.
+# each is fastest: from a least-squares fit of image gradients to N-MNIST recordings.
 _STATIONS = np.array([(-3.0, -2.0), (-1.0, 3.5), (3.0, -2.0), (-2.5, -2.0)])
 _FASTEST_MS = (43.0, 145.0, 258.0)
 _WIDTH_MS = (12.0, 14.0, 14.0)

@@ -117,7 +117,7 @@ class Evt3Sink(FileSink):
             times = [int(column[0]) for column in (events.t, waiting) if len(column)]
             self._offset_us = self._begin(min(times, default=0))
         ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
-        self._check_gaps(np.sort(np.concatenate([events.t, ending])))
+        self._check_gaps(events.t, ending)
         t, trigger_t = events.t - self._offset_us, self._triggers.t - self._offset_us
         at = 0
         while True:
@@ -130,13 +130,14 @@ class Evt3Sink(FileSink):
                 break
             self._file.write(self._words[:count].astype("<u2", copy=False).data)
 
-    def _check_gaps(self, t: NDArray[np.int64]) -> None:
+    def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
         """Refuse gaps that cannot be stored, and note the first that some readers get wrong."""
-        if not len(t):
+        latest = max((int(t[-1]) for t in (events_t, triggers_t) if len(t)), default=None)
+        if latest is None:
             return
-        if int(t[-1]) - self._latest_us > _LONG_GAP_US:
-            times = [self._latest_us, *t.tolist()]  # Python numbers: a gap may exceed int64
-            for start, stop in pairwise(times):
+        if latest - self._latest_us > _LONG_GAP_US:
+            times = np.sort(np.concatenate([events_t, triggers_t])).tolist()
+            for start, stop in pairwise([self._latest_us, *times]):  # a gap may exceed int64
                 if stop - start > _LONGEST_GAP_US:
                     raise EventsError(
                         f"{self.path}: a gap from {start} to {stop} us is too long for EVT3; "
@@ -148,7 +149,7 @@ class Evt3Sink(FileSink):
                         f"a gap from {start} to {stop} us is stored in large steps of time: "
                         "some readers of EVT3 count its length wrong"
                     )
-        self._latest_us = int(t[-1])
+        self._latest_us = latest
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> Evt3Sink:

@@ -1,0 +1,60 @@
+"""Threads: all parts run, errors come out, a forked child has its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import ConfigError
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("parts", [1, 2, 9])
+def test_every_part_runs_once(threads, parts):
+    done = []
+    run_parts(done.append, parts, threads)
+    assert sorted(done) == list(range(parts))
+
+
+def test_the_error_of_a_part_comes_out_after_all_have_ended():
+    done = []
+
+    def work(part):
+        if part == 1:
+            raise KeyError("part 1")
+        done.append(part)
+
+    with pytest.raises(KeyError, match="part 1"):
+        run_parts(work, 4, 2)
+    assert sorted(done) == [0, 2, 3]
+
+
+def test_the_environment_sets_the_number(monkeypatch):
+    monkeypatch.setenv("DVSKIT_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.setenv("DVSKIT_THREADS", "0")
+    with pytest.raises(ConfigError, match="DVSKIT_THREADS"):
+        thread_count()
+    monkeypatch.delenv("DVSKIT_THREADS")
+    assert thread_count() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_can_go_on():
+    code = """
+import os, sys
+from dvskit._threads import run_parts
+done = []
+run_parts(done.append, 4, 2)
+child = os.fork()
+run_parts(done.append, 4, 2)
+if child == 0:
+    os._exit(0 if len(done) == 8 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, timeout=60).returncode == 0
