@@ -113,6 +113,8 @@ def register_format(row: Format) -> None:
 for _row in (
     Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
            "NumPy archive of the columns t, x, y, p and size"),
+    Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
+           "NumPy array of events, structured or N x 4"),
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
@@ -127,6 +129,17 @@ for _row in (
            "Prophesee DAT (8 bytes an event)"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4"),
+    Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
+           "Event Stream 2, DVS events"),
+    Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
+           _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "r",
+           "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)"),
+    Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
+           "cAER AEDAT 3.1"),
+    Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
+           "text, an event a line: t,x,y,p in microseconds, or as a header names"),
+    Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
+           "text, an event a line: t x y p in seconds (event-camera dataset)"),
 ):  # fmt: skip
     register_format(_row)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 
 @intrinsic
@@ -21,3 +24,52 @@ def lowest_bit(typing_context: Any, value: Any) -> Any:
         return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
 
     return types.uint32(types.uint32), generate
+
+
+@njit(cache=True, nogil=True)
+def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
+    """Mark a longest non-decreasing part of `t`, of values from `floor` on.
+
+    What is not marked is the least that has to go for time to run forward. Patience sorting with
+    links back (Fredman 1975, On computing the length of longest increasing subsequences).
+    """
+    ends = np.empty(t.size, np.int64)  # ends[k]: where the best run of k + 1 values ends
+    link = np.empty(t.size, np.int64)
+    count = 0
+    for i in range(t.size):
+        if t[i] < floor:
+            continue
+        if count == 0 or t[i] >= t[ends[count - 1]]:
+            low = count
+        else:
+            low, high = 0, count - 1
+            while low < high:
+                middle = (low + high) // 2
+                if t[ends[middle]] > t[i]:
+                    high = middle
+                else:
+                    low = middle + 1
+        link[i] = ends[low - 1] if low > 0 else -1
+        ends[low] = i
+        if low == count:
+            count += 1
+    marks = np.zeros(t.size, np.bool_)
+    i = ends[count - 1] if count > 0 else -1
+    while i >= 0:
+        marks[i] = True
+        i = link[i]
+    return marks
+
+
+@njit(cache=True, nogil=True)
+def steps_fit(t: NDArray[np.int64], known: bool, last: int, longest: int) -> NDArray[np.bool_]:
+    """Mark the times that are at most `longest` behind the latest marked one, and not ahead of it.
+
+    `last` is the one ahead of all where it is `known`; else the first is marked.
+    """
+    marks = np.zeros(t.size, np.bool_)
+    for i in range(t.size):
+        if not known or 0 <= t[i] - last <= longest:
+            marks[i] = known = True
+            last = t[i]
+    return marks

@@ -1,0 +1,162 @@
+"""Check decoded columns against the sensor and the clock, for formats whose events stand alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import DamagedFileError
+from dvskit.events import Events, Size
+from dvskit.formats import _kernels as k
+from dvskit.formats.recording import Damage
+
+LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
+
+
+class Columns(NamedTuple):
+    """Decoded events, unchecked: integers of any width, and where each stands in the file.
+
+    offsets and widths  byte offset and length of each event
+    """
+
+    t: NDArray[np.int64]
+    x: NDArray[Any]
+    y: NDArray[Any]
+    p: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+    widths: NDArray[np.int64]
+
+    def part(self, which: slice | NDArray[np.bool_]) -> Columns:
+        """Return some of the events."""
+        return Columns(
+            self.t[which],
+            self.x[which],
+            self.y[which],
+            self.p[which],
+            self.offsets[which],
+            self.widths[which],
+        )
+
+    def join(self, other: Columns) -> Columns:
+        """Return these events and then the others."""
+        return Columns(
+            np.concatenate([self.t, other.t]),
+            np.concatenate([self.x, other.x]),
+            np.concatenate([self.y, other.y]),
+            np.concatenate([self.p, other.p]),
+            np.concatenate([self.offsets, other.offsets]),
+            np.concatenate([self.widths, other.widths]),
+        )
+
+
+class InOrder:
+    """Makes blocks of decoded columns: all events on the sensor, and none back in time.
+
+    In strict mode the first bad event raises DamagedFileError. In salvage mode as few events as
+    possible are given up for time to run forward: one that is ahead of all that follow goes, not
+    they. All that go are added to `damage`. No time may be before `earliest_us`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: Size,
+        *,
+        strict: bool,
+        damage: Damage,
+        earliest_us: int = np.iinfo(np.int64).min,
+    ) -> None:
+        self.path, self.size, self.strict, self.damage = path, size, strict, damage
+        self._last = earliest_us
+        self._held: Columns | None = None
+
+    def push(self, columns: Columns) -> Iterator[Events]:
+        """Take decoded events; yield those that are certain."""
+        on_sensor = self._on_sensor(columns)
+        if self.strict:
+            yield from self._certain(on_sensor, len(on_sensor.t))
+            return
+        if self._held is not None:
+            on_sensor = self._held.join(on_sensor)
+        certain = max(0, len(on_sensor.t) - LOOK_AHEAD)
+        yield from self._certain(on_sensor, certain)
+        self._held = on_sensor.part(slice(certain, None))
+
+    def rest(self) -> Iterator[Events]:
+        """Yield what has been held back."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            yield from self._certain(held, len(held.t))
+
+    def _on_sensor(self, columns: Columns) -> Columns:
+        x, y = columns.x, columns.y
+        off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
+        if not off.any():
+            return columns
+        if self.strict:
+            # Time may run back ahead of it: the first bad event is the one to name.
+            first = int(np.argmax(off))
+            for _ in self._certain(columns.part(slice(0, first)), first):
+                pass
+        self._lose(
+            columns,
+            off,
+            lambda i: f"event at ({x[i]}, {y[i]}) is off the {self.size} sensor",
+        )
+        return columns.part(~off)
+
+    def _certain(self, columns: Columns, count: int) -> Iterator[Events]:
+        """Yield the first `count` events, less those that are out of order among all of them."""
+        if not count:
+            return
+        t = columns.t
+        floor = self._last
+        if t[0] < floor or (t[1:] < t[:-1]).any():
+            if self.strict:
+                newest = np.maximum.accumulate(np.concatenate([[floor], t]))[:-1]
+                bad = t < newest
+            else:
+                bad = ~k.longest_in_order(t, floor)
+                bad[count:] = False  # they are judged again, with what follows
+                newest = t
+            self._lose(
+                columns,
+                bad,
+                lambda i: (
+                    f"time runs back from {newest[i]} to {t[i]} us"
+                    if self.strict
+                    else f"an event at {t[i]} us stands among later or earlier ones"
+                ),
+            )
+            good = ~bad
+            good[count:] = False
+            columns = columns.part(good)
+        else:
+            columns = columns.part(slice(0, count))
+        if len(columns.t):
+            self._last = int(columns.t[-1])
+            yield Events.from_checked(
+                columns.t,
+                columns.x.astype(np.int16, copy=False),
+                columns.y.astype(np.int16, copy=False),
+                columns.p,
+                self.size,
+            )
+
+    def _lose(
+        self, columns: Columns, bad: NDArray[np.bool_], problem: Callable[[int], str]
+    ) -> None:
+        places = np.flatnonzero(bad)
+        if self.strict:
+            first = int(places[0])
+            raise DamagedFileError(self.path, int(columns.offsets[first]), problem(first))
+        listed = places[: max(0, self.damage.kept - len(self.damage.losses))]
+        for i in listed.tolist():
+            self.damage.add(int(columns.offsets[i]), int(columns.widths[i]), problem(i))
+        beyond = places[len(listed) :]  # counted alone: there may be millions
+        self.damage.count += len(beyond)
+        self.damage.lost_bytes += int(columns.widths[beyond].sum())

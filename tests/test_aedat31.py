@@ -1,0 +1,215 @@
+"""AEDAT 3.1: the recording exactly, a plain twin, triggers, and what damage costs."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.events import read_all
+from dvskit.formats.aedat31 import reading
+from tests.test_formats import assert_as_truth_says
+
+NAME = "aedat31_synthetic_dvs128.aedat"
+HEAD = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+
+
+def packet(kind, events, *, source=1, size=8, overflow=0, spare=0, number=None):
+    count = len(events) if number is None else number
+    head = struct.pack("<hhiiiiii", kind, source, size, 4, overflow, count + spare, count, count)
+    return head + b"".join(events) + bytes(size * spare)
+
+
+def polarity(t, x, y, on, valid=1):
+    return struct.pack("<Ii", x << 17 | y << 2 | on << 1 | valid, t)
+
+
+def special(t, kind, valid=1):
+    return struct.pack("<Ii", kind << 1 | valid, t)
+
+
+def write(path: Path, *packets: bytes, head: bytes = HEAD) -> Path:
+    path.write_bytes(head + b"".join(packets))
+    return path
+
+
+def plain_decode(data: bytes) -> list[tuple[int, int, int, bool]]:
+    rows, at = [], data.index(b"#!END-HEADER\r\n") + 14
+    while at < len(data):
+        kind, _, size, _, overflow, capacity, number, _ = struct.unpack_from("<hhiiiiii", data, at)
+        for place in range(number if kind == 1 else 0):
+            word, t = struct.unpack_from("<Ii", data, at + 28 + place * size)
+            if word & 1:
+                pixel = word >> 17, word >> 2 & 0x7FFF
+                rows.append((t + (overflow << 31), *pixel, bool(word & 2)))
+        at += 28 + size * capacity
+    return rows
+
+
+def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
+    return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
+
+
+def test_the_recording_is_read_exactly(data):
+    truth = json.loads((data / "recordings" / "truth.json").read_text())
+    recording = dvskit.open_events(data / "recordings" / NAME)
+    assert (recording.size, recording.size_origin) == ((128, 128), "camera")
+    events = read_all(recording)
+    assert_as_truth_says(events, truth[NAME])
+    assert read_all(recording) == events
+    assert rows_of(events) == plain_decode((data / "recordings" / NAME).read_bytes())
+    assert recording.other_streams() == {}
+    assert len(recording.triggers()) == 0
+    assert recording.header()["Source 1"] == "DVS128"
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_the_decoder_agrees_with_a_plain_one(tmp_path, monkeypatch, seed, block):
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    rng = np.random.default_rng(seed)
+    packets, t = [], 0
+    for overflow in range(3):
+        for _ in range(4):
+            rows = []
+            for _ in range(int(rng.integers(0, 30))):
+                t += int(rng.integers(0, 1000))
+                x, y, on = (int(n) for n in rng.integers(0, (128, 128, 2)))
+                rows.append(polarity(t, x, y, on, int(rng.random() < 0.9)))
+            kind = int(rng.choice([0, 1, 1, 1]))
+            packets.append(packet(kind, rows, overflow=overflow, spare=int(rng.integers(3))))
+        t = 0
+    path = write(tmp_path / "a.aedat", *packets)
+    assert rows_of(dvskit.load_events(path)) == plain_decode(path.read_bytes())
+
+
+def test_triggers_and_other_streams_are_kept_apart(tmp_path):
+    path = write(
+        tmp_path / "a.aedat",
+        packet(1, [polarity(5, 1, 2, 1), polarity(6, 1, 2, 1, valid=0)]),
+        packet(0, [special(9, 3), special(1, 1), special(7, 2), special(8, 2, valid=0)]),
+        packet(0, [special(8, 8), special(9, 10), special(9, 12)], overflow=1),
+        packet(3, [bytes(36)] * 2, size=36),
+        packet(2, [bytes(100)], size=100),
+        packet(1, [polarity(7, 500, 2, 1)], source=2),
+    )
+    recording = dvskit.open_events(path)
+    assert rows_of(read_all(recording)) == [(5, 1, 2, True)]
+    triggers = recording.triggers()
+    late = 1 << 31
+    assert triggers.t.tolist() == [7, 9, 8 + late, 9 + late]
+    assert triggers.id.tolist() == [0, 0, 1, 2]
+    assert triggers.p.tolist() == [True, False, True, False]
+    assert recording.other_streams() == {
+        "events marked invalid": 1,
+        "IMU samples": 2,
+        "frames": 1,
+        "events of source 2": 1,
+        "special events": 2,
+    }
+
+
+def test_geometry_comes_from_the_camera_the_argument_or_the_events(tmp_path):
+    events = packet(1, [polarity(5, 30, 20, 1)])
+    davis = HEAD.replace(b"DVS128", b"DAVIS346")
+    other = HEAD.replace(b"DVS128", b"Processor")
+    assert dvskit.open_events(write(tmp_path / "a.aedat", events, head=davis)).size == (346, 260)
+    recording = dvskit.open_events(write(tmp_path / "b.aedat", events, head=other))
+    assert (recording.size, recording.size_origin) == ((31, 21), "data")
+    assert dvskit.open_events(tmp_path / "b.aedat", size=(50, 60)).size_origin == "argument"
+    assert len(dvskit.load_events(write(tmp_path / "c.aedat"))) == 0
+    with pytest.raises(FormatError, match="no known camera"):
+        dvskit.open_events(write(tmp_path / "d.aedat", head=other))
+
+
+GOOD = packet(1, [polarity(t, t, t, t & 1) for t in range(10)])
+LATER = packet(1, [polarity(t, t, t, t & 1) for t in range(50, 60)])
+
+
+@pytest.mark.parametrize(
+    ("middle", "offset", "message", "kept"),
+    [
+        (packet(-3, []), 0, "type -3", 20),
+        (packet(1, [bytes(12)], size=12), 0, "events of 12 bytes", 20),
+        (packet(1, [], number=-1), 0, "-1 events", 20),
+        (packet(1, [], number=1 << 20), 0, "in the file", 20),
+        (packet(1, [polarity(20, 128, 0, 1)]), 28, "off the 128x128", 20),
+        (packet(1, [polarity(20, 1, 0, 1), polarity(19, 1, 0, 1)]), 36, "runs back", 21),
+        (packet(1, [polarity(-20, 1, 0, 1)]), 28, "runs back", 20),
+        (b"\x07" * 99, 0, "type 1799", 20),
+    ],
+)
+def test_what_is_impossible_is_an_error_with_its_offset_and_salvage_goes_on(
+    tmp_path, middle, offset, message, kept
+):
+    path = write(tmp_path / "a.aedat", GOOD, middle, LATER)
+    with pytest.raises(DamagedFileError, match=message) as caught:
+        dvskit.load_events(path)
+    assert caught.value.offset == len(HEAD + GOOD) + offset
+    recording = dvskit.open_events(path, strict=False)
+    events = read_all(recording)
+    assert len(events) == kept
+    assert events.t[-1] == 59
+    assert recording.damage.count == 1
+    assert message in str(recording.damage) or "stands among" in str(recording.damage)
+
+
+def test_a_cut_file_keeps_its_whole_events(tmp_path):
+    path = write(tmp_path / "a.aedat", GOOD, LATER[:-13])
+    with pytest.raises(DamagedFileError, match="80 bytes, 67 of them"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert read_all(recording).t.tolist() == [*range(10), *range(50, 58)]
+    assert recording.damage.lost_bytes == 3
+    short = write(tmp_path / "b.aedat", GOOD, LATER[:5])
+    with pytest.raises(DamagedFileError, match="header has 5 bytes"):
+        dvskit.load_events(short)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n", "does not end"),
+        (HEAD.replace(b"RAW", b"Serial-TS"), "Serial-TS"),
+    ],
+)
+def test_a_header_that_cannot_be_used_is_refused(tmp_path, head, message):
+    with pytest.raises(FormatError, match=message):
+        dvskit.open_events(write(tmp_path / "a.aedat", GOOD, head=head))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    packets = [packet(1, [polarity(i * 50 + j, j, i, 1) for j in range(50)]) for i in range(8)]
+    damaged = bytearray(HEAD + b"".join([*packets, packet(0, [special(9, 2)])]))
+    if seed % 3 == 0:
+        del damaged[int(rng.integers(1, len(damaged))) :]
+    for place in rng.integers(0, len(damaged), 1 + seed % 7).tolist():
+        damaged[place] = int(rng.integers(256))
+    (tmp_path / "b.aedat").write_bytes(damaged)
+    for strict in (True, False):
+        try:
+            recording = dvskit.open_events(tmp_path / "b.aedat", strict=strict)
+            events = read_all(recording)
+            recording.triggers(), recording.other_streams()
+        except DvskitError:
+            continue
+        Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size)
+        assert not (strict and recording.damage)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_evutils_reads_the_same_events(data):
+    io = pytest.importorskip("evutils.io")
+    path = data / "recordings" / NAME
+    rows = io.EventReader(str(path), max_time=2**62, max_events=2**40).read_all()
+    events = dvskit.load_events(path)
+    for name in "txyp":
+        assert np.array_equal(np.asarray(getattr(rows, name)).astype(int), getattr(events, name))

@@ -1,0 +1,159 @@
+"""NumPy arrays: every layout of a peer, plain columns told by what they hold, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.events import read_all
+from dvskit.formats import npy
+from tests.test_events import make
+
+ORDERS = ["txyp", "xytp", "xypt"]
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array)
+    return path
+
+
+def plain(events: Events, order: str, dtype: type = np.int64) -> np.ndarray:
+    return np.stack([getattr(events, name).astype(dtype) for name in order], axis=1)
+
+
+@pytest.mark.parametrize("layout", ["tonic", "faery", "expelliarmus", "metavision", "dv"])
+def test_structured_arrays_of_all_layouts_are_read(tmp_path, layout):
+    events = make(500)
+    recording = dvskit.open_events(save(tmp_path / "a.npy", events.to_array(layout)))
+    assert (recording.size, recording.size_origin) == ((20, 10), "data")
+    assert read_all(recording) == events
+    assert read_all(recording) == events
+    assert recording.header()["rows"] == "500"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint32, np.float64, ">i4"])
+@pytest.mark.parametrize("fortran", [False, True])
+def test_plain_columns_are_told_by_what_they_hold(tmp_path, order, dtype, fortran):
+    events = make(500)
+    array = plain(events, order, dtype)
+    path = save(tmp_path / "a.npy", np.asfortranarray(array) if fortran else array)
+    recording = dvskit.open_events(path, size=(30, 30))
+    assert any(",".join(order) in line for line in recording.assumptions)
+    assert recording.size_origin == "argument"
+    got = read_all(recording)
+    assert all(np.array_equal(getattr(got, name), getattr(events, name)) for name in "txyp")
+
+
+def test_signed_polarity_is_read(tmp_path):
+    events = make(300)
+    array = plain(events, "txyp")
+    array[:, 3] = array[:, 3] * 2 - 1
+    assert dvskit.load_events(save(tmp_path / "a.npy", array)) == events
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block):
+    array = make(400).to_array("dv")
+    array["polarity"][50], array["x"][100], array["timestamp"][200] = 7, -3, 10**9
+    path = save(tmp_path / "a.npy", array)
+    whole = dvskit.open_events(path, strict=False)
+    expected = read_all(whole)
+    assert len(expected) == 397
+    monkeypatch.setattr(npy, "BLOCK_EVENTS", block)
+    parts = dvskit.open_events(path, strict=False)
+    assert read_all(parts) == expected
+    assert sorted(parts.damage.losses) == sorted(whole.damage.losses)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 5)), "shape"),
+        (np.zeros(3), "shape"),
+        (np.zeros((3, 4), np.complex128), "complex"),
+        (np.array([None] * 4, object), "objects"),
+        (np.zeros(3, [("t", "i8"), ("x", "i2"), ("y", "i2")]), "no field p or on or polarity"),
+        (np.zeros(3, [("t", "U3"), ("x", "i2"), ("y", "i2"), ("p", "?")]), "field t is"),
+        (np.zeros((3, 4), int), "as well as each other"),
+        (np.full((30, 4), -7) - np.eye(30, 4, dtype=int), "as well as each other|neither"),
+        (np.array([[0.5, 1, 2, 1], [0.25, 4, 5, 0]] * 9), "neither"),
+        (np.zeros(0, [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]), "no row is an event"),
+    ],
+)
+def test_an_array_that_is_no_events_is_refused(tmp_path, array, message):
+    with pytest.raises(FormatError, match=message) as caught:
+        dvskit.open_events(save(tmp_path / "a.npy", array))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("t", 3.5, "whole number of microseconds"),
+        ("t", np.nan, "whole number of microseconds"),
+        ("t", -1.0, "runs back"),
+        ("x", 5.5, "pixel"),
+        ("x", 1e6, "pixel"),
+        ("y", 11, "off the 20x10"),
+        ("y", -1, "off the 20x10"),
+        ("p", 0.5, "polarity"),
+        ("p", 2, "polarity"),
+        ("p", -1, "polarity"),
+    ],
+)
+def test_an_impossible_row_is_an_error_with_its_offset_and_salvage_skips_it(
+    tmp_path, field, value, message
+):
+    array = np.zeros(30, [(name, "f8") for name in "txyp"])
+    array["t"] = np.arange(30)
+    array[field][10] = value
+    path = save(tmp_path / "a.npy", array)
+    start = path.stat().st_size - 30 * 32
+    with pytest.raises(DamagedFileError, match=message) as caught:
+        dvskit.load_events(path, size=(20, 10))
+    assert caught.value.offset == start + 10 * 32
+    recording = dvskit.open_events(path, size=(20, 10), strict=False)
+    assert read_all(recording).t.tolist() == [t for t in range(30) if t != 10]
+    assert recording.damage.losses[0][:2] == (start + 320, 32)
+
+
+def test_a_cut_file_keeps_its_whole_rows(tmp_path):
+    path = save(tmp_path / "a.npy", make(100).to_array("tonic"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DamagedFileError, match="2 of the rows are missing"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False, size=(20, 10))
+    assert read_all(recording) == make(100)[:98]
+    assert recording.damage.lost_bytes == 13 * 2 - 20
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    events = make(100)
+    arrays = [
+        events.to_array("dv"),
+        plain(events, "xytp"),
+        np.asfortranarray(plain(events, "txyp")),
+    ]
+    damaged = bytearray(save(tmp_path / "a.npy", arrays[seed % 3]).read_bytes())
+    if seed % 4 == 0:
+        del damaged[int(rng.integers(1, len(damaged))) :]
+    high = 128 if seed % 5 == 0 else len(damaged)
+    for place in rng.integers(0, min(high, len(damaged)), 1 + seed % 7).tolist():
+        damaged[place] = int(rng.integers(256))
+    (tmp_path / "b.npy").write_bytes(damaged)
+    for strict in (True, False):
+        try:
+            recording = dvskit.open_events(tmp_path / "b.npy", format="npy", strict=strict)
+            got = read_all(recording)
+        except DvskitError:
+            continue
+        Events(t=got.t, x=got.x, y=got.y, p=got.p, size=got.size)
+        assert not (strict and recording.damage)
