@@ -87,7 +87,9 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
     entries = _visible(root)
     classes = [entry for entry in entries if entry.is_dir()]
     suffixes = {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
-    strays = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in suffixes]
+    # Beside the classes, a text is more likely a read-me or a list of labels than a recording.
+    marked = suffixes - {".txt", ".csv"}
+    strays = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in marked]
     if strays:
         raise FormatError(
             f"{strays[0]}: a recording beside the classes; move it to {root}/<class>/"

@@ -66,8 +66,9 @@ def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
     (root / "b").mkdir()
     with pytest.raises(FormatError, match="is empty; put recordings in it"):
         find_samples(root)
-    (root / "b" / "notes.txt").write_text("hello")
-    with pytest.raises(FormatError, match=r"notes.txt: suffix '.txt' among the recordings"):
+    (root / "README.txt").write_text("about these recordings")
+    (root / "b" / "notes.md").write_text("hello")
+    with pytest.raises(FormatError, match=r"notes.md: suffix '.md' among the recordings"):
         find_samples(root)
     save_events(events(5, seed=0), root / "stray.npz")
     with pytest.raises(FormatError, match="a recording beside the classes"):
