@@ -344,6 +344,18 @@ class Triggers:
         """Return no triggers."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.bool_))
 
+    @classmethod
+    def in_order(cls, parts: Iterable[Triggers]) -> Triggers:
+        """Join triggers and sort them by time, stable."""
+        joined = [cls.empty(), *parts]
+        t = np.concatenate([part.t for part in joined])
+        order = np.argsort(t, kind="stable")
+        return cls(
+            t[order],
+            np.concatenate([part.id for part in joined])[order],
+            np.concatenate([part.p for part in joined])[order],
+        )
+
     def between(self, start_us: int | None, stop_us: int | None) -> Triggers:
         """Return the triggers with start_us <= t < stop_us; None leaves that side open."""
         first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))

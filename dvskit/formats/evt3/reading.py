@@ -65,15 +65,7 @@ class Evt3Recording(Recording):
         reading = self._pass(Damage())
         for _ in reading.blocks():
             pass
-        if not reading.triggers:
-            return Triggers.empty()
-        t = np.concatenate([part.t for part in reading.triggers])
-        order = np.argsort(t, kind="stable")
-        return Triggers(
-            t[order],
-            np.concatenate([part.id for part in reading.triggers])[order],
-            np.concatenate([part.p for part in reading.triggers])[order],
-        )
+        return Triggers.in_order(reading.triggers)
 
     def header(self) -> Mapping[str, str]:
         """Return the header's keys and values."""

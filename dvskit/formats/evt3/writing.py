@@ -8,23 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import EventsError, GeometryError
-from dvskit.events import Events, Size, Triggers
-from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.errors import EventsError
+from dvskit.events import Events, Size
 from dvskit.formats.evt3 import _kernels as k
 from dvskit.formats.raw_header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
-from dvskit.formats.recording import FileSink
+from dvskit.formats.raw_sink import LONGEST_GAP_US, RawSink
 
-BLOCK_EVENTS = 1 << 16
 _WORDS = 1 << 18
 _WRAP_US = 1 << 24
 _LATEST_START_US = 1 << 32
 _LONG_GAP_US = k.LONG_GAP << 12
-_LONGEST_GAP_US = 1 << 46
-_LARGEST_OFFSET_US = 1 << 62
 
 
-class Evt3Sink(FileSink):
+class Evt3Sink(RawSink):
     """Writes a RAW file in EVT 3.0: all events in their order, vectors where they are smaller.
 
     Times below 0 and from 2^32 us on are stored less a multiple of 2^24 us, which the header names
@@ -35,64 +31,17 @@ class Evt3Sink(FileSink):
     format = "evt3"
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
-        if max(size) > 2048:
-            raise GeometryError(
-                f"{path}: EVT3 addresses hold 2048 pixels a side, not {size}; "
-                "choose another format, such as .npz or .aedat4"
-            )
-        super().__init__(path, size, overwrite=overwrite)
-        self._even = EvenBlocks(BLOCK_EVENTS)
-        self._triggers = Triggers.empty()
-        self._trigger_at = 0
-        self._offset_us: int | None = None
-        self._latest_us = 0
+        super().__init__(path, size, "EVT3", 15, overwrite=overwrite)
         self._long_gap = False
         self._state = np.full(k.ENCODER_FIELDS, -1, np.int64)
         self._words = np.empty(_WORDS, np.uint16)
-
-    def write_triggers(self, triggers: Triggers) -> None:
-        """Take all triggers of the recording; they are merged with the events by time.
-
-        To be called once, ahead of the events. Raises EventsError for triggers behind events, an
-        id outside 0..15, time that runs back.
-        """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if len(triggers):
-            if triggers.id.min() < 0 or triggers.id.max() > 15:
-                raise EventsError(
-                    f"{self.path}: trigger ids {triggers.id.min()}..{triggers.id.max()}: "
-                    "EVT3 has 0..15"
-                )
-            if (triggers.t[1:] < triggers.t[:-1]).any():
-                raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
-        self._triggers = triggers
-
-    def _open(self, partial: Path) -> None:
-        self._file = partial.open("wb")
-
-    def _write(self, events: Events) -> None:
-        for block in self._even.push(events):
-            self._encode(block, last=False)
-
-    def _finish(self) -> None:
-        try:
-            for block in self._even.rest():
-                self._encode(block, last=False)
-            self._encode(Events.empty(self.size), last=True)
-        finally:
-            self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()
 
     def _begin(self, first_us: int) -> int:
         """Write the header; return what is taken off the times."""
         offset = 0
         if not 0 <= first_us < _LATEST_START_US:
             offset = first_us // _WRAP_US * _WRAP_US
-            if abs(offset) > _LARGEST_OFFSET_US:
-                raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+            self._check_offset(offset, first_us)
             self.notes.append(
                 f"times start at {first_us} us: the file holds them less {offset} us, which "
                 f"dvskit{' and faery add' if offset > 0 else ' adds'} again (header line "
@@ -106,19 +55,17 @@ class Evt3Sink(FileSink):
             *([f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []),
             "end",
         ]
-        self._file.write("".join(f"% {line}\n" for line in lines).encode())
-        self._latest_us = first_us
+        self._write_header(lines, first_us)
         return offset
 
-    def _encode(self, events: Events, *, last: bool) -> None:
-        """Write a block and the triggers up to its end; all that are left if it is the last."""
-        waiting = self._triggers.t[self._trigger_at :]
-        if self._offset_us is None:
-            times = [int(column[0]) for column in (events.t, waiting) if len(column)]
-            self._offset_us = self._begin(min(times, default=0))
-        ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
-        self._check_gaps(events.t, ending)
-        t, trigger_t = events.t - self._offset_us, self._triggers.t - self._offset_us
+    def _encode(
+        self,
+        events: Events,
+        t: NDArray[np.int64],
+        trigger_t: NDArray[np.int64],
+        *,
+        last: bool,
+    ) -> None:
         at = 0
         while True:
             at, self._trigger_at, count = k.encode(
@@ -138,7 +85,7 @@ class Evt3Sink(FileSink):
         if latest - self._latest_us > _LONG_GAP_US:
             times = np.sort(np.concatenate([events_t, triggers_t])).tolist()
             for start, stop in pairwise([self._latest_us, *times]):  # a gap may exceed int64
-                if stop - start > _LONGEST_GAP_US:
+                if stop - start > LONGEST_GAP_US:
                     raise EventsError(
                         f"{self.path}: a gap from {start} to {stop} us is too long for EVT3; "
                         "cut the stream there, or choose .npz or .aedat4"

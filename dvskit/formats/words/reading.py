@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from dvskit.errors import GeometryError
 from dvskit.events import Events, Size, Triggers, as_size
 from dvskit.formats.raw_header import RawHeader, time_offset_us
@@ -62,7 +60,7 @@ class WordRecording(Recording):
         reading = self._pass(Damage())
         for _ in reading.blocks():
             pass
-        return in_order(reading.triggers)
+        return Triggers.in_order(reading.triggers)
 
     def header(self) -> Mapping[str, str]:
         """Return the header's keys and values."""
@@ -76,16 +74,6 @@ class WordRecording(Recording):
         for _ in reading.blocks():
             pass
         return {"other words": reading.others} if reading.others else {}
-
-
-def in_order(parts: list[Triggers]) -> Triggers:
-    """Join triggers and sort them by time, stable."""
-    if not parts:
-        return Triggers.empty()
-    t = np.concatenate([part.t for part in parts])
-    order = np.argsort(t, kind="stable")
-    number = np.concatenate([part.id for part in parts])
-    return Triggers(t[order], number[order], np.concatenate([part.p for part in parts])[order])
 
 
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:

@@ -19,7 +19,7 @@ from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
 from dvskit.formats.words.decoding import Layout
-from dvskit.formats.words.reading import WordRecording, in_order, size_of_data
+from dvskit.formats.words.reading import WordRecording, size_of_data
 
 __all__ = ["DatRecording", "open_recording", "open_sink"]
 
@@ -89,7 +89,7 @@ class DatRecording(WordRecording):
         hits = Triggers(
             t + self._offset_us, (word >> 8 & 0x1F).astype(np.int16), (word & 1).astype(np.bool_)
         )
-        return in_order([hits])
+        return Triggers.in_order([hits])
 
     def other_streams(self) -> Mapping[str, int]:
         """Return nothing: a DAT file holds words of one kind."""

@@ -1,0 +1,119 @@
+"""What the Sinks of Prophesee RAW files share: the merge of events and triggers, block by block."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import EventsError, GeometryError
+from dvskit.events import Events, Size, Triggers
+from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.formats.recording import FileSink
+
+BLOCK_EVENTS = 1 << 16
+LONGEST_GAP_US = 1 << 46
+_LARGEST_OFFSET_US = 1 << 62
+_LARGEST_SIDE = 2048  # 11 bits of an address
+
+
+class RawSink(FileSink):
+    """Writes words of events and triggers, merged by time, however the events were cut.
+
+    `name` is the format's, for messages; trigger ids are 0..most_id. Raises GeometryError for a
+    sensor of more than 2048 pixels a side.
+    """
+
+    def __init__(
+        self, path: Path, size: Size, name: str, most_id: int, *, overwrite: bool = False
+    ) -> None:
+        if max(size) > _LARGEST_SIDE:
+            raise GeometryError(
+                f"{path}: {name} addresses hold {_LARGEST_SIDE} pixels a side, not {size}; "
+                "choose another format, such as .npz or .aedat4"
+            )
+        super().__init__(path, size, overwrite=overwrite)
+        self._name, self._most_id = name, most_id
+        self._even = EvenBlocks(BLOCK_EVENTS)
+        self._triggers = Triggers.empty()
+        self._trigger_at = 0
+        self._offset_us: int | None = None
+        self._latest_us = 0
+
+    def write_triggers(self, triggers: Triggers) -> None:
+        """Take all triggers of the recording; they are merged with the events by time.
+
+        To be called once, ahead of the events. Raises EventsError for triggers behind events, an
+        id that the format does not have, time that runs back.
+        """
+        if self.count or len(self._triggers):
+            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
+        if len(triggers):
+            if triggers.id.min() < 0 or triggers.id.max() > self._most_id:
+                raise EventsError(
+                    f"{self.path}: trigger ids {triggers.id.min()}..{triggers.id.max()}: "
+                    f"{self._name} has 0..{self._most_id}"
+                )
+            if (triggers.t[1:] < triggers.t[:-1]).any():
+                raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._triggers = triggers
+
+    def _open(self, partial: Path) -> None:
+        self._file = partial.open("wb")
+
+    def _write(self, events: Events) -> None:
+        for block in self._even.push(events):
+            self._merge(block, last=False)
+
+    def _finish(self) -> None:
+        try:
+            for block in self._even.rest():
+                self._merge(block, last=False)
+            self._merge(Events.empty(self.size), last=True)
+        finally:
+            self._file.close()
+
+    def _abandon(self) -> None:
+        self._file.close()
+
+    def _merge(self, events: Events, *, last: bool) -> None:
+        """Write a block and the triggers up to its end; all that are left if it is the last."""
+        waiting = self._triggers.t[self._trigger_at :]
+        if self._offset_us is None:
+            times = [int(column[0]) for column in (events.t, waiting) if len(column)]
+            self._offset_us = self._begin(min(times, default=0))
+        ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
+        self._check_gaps(events.t, ending)
+        self._encode(
+            events, events.t - self._offset_us, self._triggers.t - self._offset_us, last=last
+        )
+
+    def _check_offset(self, offset: int, first_us: int) -> None:
+        if abs(offset) > _LARGEST_OFFSET_US:
+            raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+
+    def _write_header(self, lines: list[str], first_us: int) -> None:
+        """Write the header's lines; the clock of the file begins at `first_us`."""
+        self._file.write("".join(f"% {line}\n" for line in lines).encode())
+        self._latest_us = first_us
+
+    @abstractmethod
+    def _begin(self, first_us: int) -> int:
+        """Write the header; return what is taken off the times."""
+
+    @abstractmethod
+    def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
+        """Refuse gaps that cannot be stored."""
+
+    @abstractmethod
+    def _encode(
+        self,
+        events: Events,
+        t: NDArray[np.int64],
+        trigger_t: NDArray[np.int64],
+        *,
+        last: bool,
+    ) -> None:
+        """Write the events, at `t`, and the triggers from the waiting one up to their end."""
