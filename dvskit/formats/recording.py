@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit import _files
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size, Triggers, as_size
 
 SizeOrigin = Literal["argument", "header", "camera", "format", "data"]
 
@@ -133,6 +133,20 @@ class FormatOrderError(DamagedFileError):
             self, f"{path}: time runs back from {last} to {start} us between blocks"
         )
         self.path, self.offset, self.problem = str(path), -1, "time runs back"
+
+
+def smallest_size(path: Path, blocks: Iterable[Events]) -> Size:
+    """Return the smallest size that holds the events. Raises GeometryError if there are none."""
+    width = height = 0
+    for block in blocks:
+        if len(block):
+            width = max(width, int(block.x.max()) + 1)
+            height = max(height, int(block.y.max()) + 1)
+    if not width:
+        raise GeometryError(
+            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
+        )
+    return as_size((width, height))
 
 
 def keep_valid(

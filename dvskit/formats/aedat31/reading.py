@@ -79,8 +79,7 @@ class Aedat31Recording(Recording):
         if not found:
             return Triggers.empty()
         t, number, rising = np.concatenate(found, axis=1)
-        order = np.argsort(t, kind="stable")
-        return Triggers(t[order], number[order].astype(np.int16), rising[order].astype(np.bool_))
+        return Triggers.in_order([Triggers(t, number.astype(np.int16), rising.astype(np.bool_))])
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples, special events that are no triggers, and invalid events."""

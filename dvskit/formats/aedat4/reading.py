@@ -15,7 +15,7 @@ from dvskit.formats.aedat4 import _kernels
 from dvskit.formats.aedat4.compression import CompressionError, decompress
 from dvskit.formats.aedat4.container import Container, Packet, Packets, read_container
 from dvskit.formats.aedat4.flatbuffer import FlatbufferError, Table, root
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin, smallest_size
 
 GROUP_EVENTS = 1 << 18
 _EVENT_BYTES = 16
@@ -158,9 +158,8 @@ class Aedat4Recording(Recording):
         if not rows:
             return Triggers.empty()
         t = np.array([time for time, _ in rows], np.int64)
-        order = np.argsort(t, kind="stable")
         p = np.array([rising for _, rising in rows], np.bool_)
-        return Triggers(t[order], np.zeros(len(t), np.int16), p[order])
+        return Triggers.in_order([Triggers(t, np.zeros(len(t), np.int16), p)])
 
     def _trigger_items(self) -> Iterator[tuple[int, int]]:
         stream = self._container.first("TRIG")
@@ -221,15 +220,8 @@ def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
 
 
 def _data_size(path: Path, container: Container, stream: int) -> Size:
-    width = height = 0
     reader = _EventReader(container, stream, _ANY_SIZE, strict=False, damage=Damage())
-    for block in reader.blocks():
-        if len(block):
-            width = max(width, int(block.x.max()) + 1)
-            height = max(height, int(block.y.max()) + 1)
-    if not width:
-        raise GeometryError(f"{path}: no sensor size and no events; pass size=(width, height)")
-    return as_size((width, height))
+    return smallest_size(path, reader.blocks())
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat4Recording:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import GeometryError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, Triggers
 from dvskit.formats.evt3 import _kernels as k
 from dvskit.formats.evt3.decoding import Decoding, read_chunks
 from dvskit.formats.raw_header import (
@@ -18,7 +17,13 @@ from dvskit.formats.raw_header import (
     read_header,
     time_offset_us,
 )
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import (
+    Damage,
+    ReadOptions,
+    Recording,
+    SizeOrigin,
+    smallest_size,
+)
 
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
@@ -81,16 +86,7 @@ class Evt3Recording(Recording):
 
 def _data_size(path: Path, start: int) -> Size:
     reading = Decoding(path, start, _ANY_SIZE, strict=False, damage=Damage(), offset_us=0)
-    width = height = 0
-    for block in reading.blocks():
-        if len(block):
-            width = max(width, int(block.x.max()) + 1)
-            height = max(height, int(block.y.max()) + 1)
-    if not width:
-        raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
-        )
-    return as_size((width, height))
+    return smallest_size(path, reading.blocks())
 
 
 def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:

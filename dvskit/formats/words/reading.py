@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dvskit.errors import GeometryError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, Triggers
 from dvskit.formats.raw_header import RawHeader, time_offset_us
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import (
+    Damage,
+    ReadOptions,
+    Recording,
+    SizeOrigin,
+    smallest_size,
+)
 from dvskit.formats.words.decoding import Layout, WordPass
 
 
@@ -79,13 +84,4 @@ class WordRecording(Recording):
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
     reading = WordPass(path, start, largest, layout, strict=False, damage=Damage())
-    width = height = 0
-    for block in reading.blocks():
-        if len(block):
-            width = max(width, int(block.x.max()) + 1)
-            height = max(height, int(block.y.max()) + 1)
-    if not width:
-        raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
-        )
-    return as_size((width, height))
+    return smallest_size(path, reading.blocks())
