@@ -3,27 +3,32 @@
 A format module defines what its row in the table says it can do:
 
     open_recording(path: Path, options: ReadOptions) -> Recording
+    open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
 """
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Literal, cast
 
 from dvskit.errors import FormatError, LeftOutWarning, UnknownFormatError, did_you_mean
-from dvskit.events import Events, Size, Source, as_size, as_source, read_all
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import Damage, FileSink, Loss, ReadOptions, Recording
 
 __all__ = [
     "Damage",
     "FileSink",
     "Format",
+    "InputStream",
     "Loss",
     "ReadOptions",
     "Recording",
@@ -34,9 +39,12 @@ __all__ = [
     "load_events",
     "open_events",
     "open_sink",
+    "open_stream",
     "register_format",
     "save_events",
 ]
+
+STANDARD_INPUT = "-"
 
 _HEAD_BYTES = 4096
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -53,6 +61,7 @@ class Format:
                 the format has no mark of its own and only the suffix can tell
     can         "r", "w" or "rw"
     summary     one line for people
+    variants    what may stand behind the name and a colon in `format=`, for people; empty if none
     """
 
     name: str
@@ -61,6 +70,7 @@ class Format:
     recognises: Callable[[bytes], bool] | None
     can: Literal["r", "w", "rw"]
     summary: str
+    variants: str = ""
 
 
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
@@ -149,10 +159,15 @@ def formats() -> tuple[Format, ...]:
     return tuple(_TABLE[name] for name in sorted(_TABLE))
 
 
-def _named(name: str) -> Format:
+def _named(name: str) -> tuple[Format, str | None]:
+    """Return the row that `name`, or `name:variant`, means, and the variant."""
+    name, colon, variant = name.partition(":")
     if name not in _TABLE:
         raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, _TABLE)}")
-    return _TABLE[name]
+    row = _TABLE[name]
+    if colon and not row.variants:
+        raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; say {name}")
+    return row, variant if colon else None
 
 
 def _read_head(path: Path) -> bytes:
@@ -173,7 +188,10 @@ def find_format(path: str | PathLike[str]) -> Format:
     Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
     """
     path = Path(path)
-    head = _read_head(path)
+    return _find_by(path, _read_head(path))
+
+
+def _find_by(path: Path, head: bytes) -> Format:
     if not head:
         raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
     fitting = [row for row in _TABLE.values() if row.recognises and row.recognises(head)]
@@ -212,7 +230,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     """
     suffix = Path(path).suffix.lower()
     if name is not None:
-        row = _named(name)
+        row, _ = _named(name)
     else:
         rows = [row for row in _TABLE.values() if "w" in row.can and suffix in row.suffixes]
         if not rows:
@@ -238,19 +256,53 @@ def open_events(
 ) -> Recording:
     """Open an event file as a Source that starts anew at each iteration.
 
-    `format` names a row of the table; without it the content decides, then the suffix. `size`
+    `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
+    content decides, then the suffix. A path of "-" is standard input, which is read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised.
 
     Raises FormatError and its children, GeometryError.
     """
-    row = _named(format) if format is not None else find_format(path)
+    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
+    row = variant = None
+    if format is not None:
+        row, variant = _named(format)
+        options = replace(options, variant=variant)
+    if str(path) == STANDARD_INPUT:
+        raw = io.FileIO(sys.stdin.fileno(), closefd=False)
+        return open_stream(InputStream(raw, "standard input"), row, options)
+    if row is None:
+        row = find_format(path)
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
     _read_head(Path(path))
-    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
     module = import_module(row.module)
     return cast(Recording, module.open_recording(Path(path), options))
+
+
+def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -> Recording:
+    """Open events that arrive on a stream, as a Source that can be read once.
+
+    Without a `row` of the table, the first bytes decide. Raises UnknownFormatError, FormatError.
+    """
+    if row is None:
+        row = _find_in(stream)
+    module = import_module(row.module)
+    if not hasattr(module, "open_stream"):
+        raise UnknownFormatError(
+            f"{stream.name}: {row.name} is not read from a pipe; save it to a file first"
+        )
+    return cast(Recording, module.open_stream(stream, options))
+
+
+def _find_in(stream: InputStream) -> Format:
+    head = b""
+    while len(more := stream.peek_more()) > len(head) and len(more) < _HEAD_BYTES:
+        head = more
+        fitting = [row for row in _TABLE.values() if row.recognises and row.recognises(head)]
+        if len(fitting) == 1:
+            return fitting[0]
+    return _find_by(Path(stream.name), more[:_HEAD_BYTES])
 
 
 def load_events(
@@ -261,7 +313,7 @@ def load_events(
     strict: bool = True,
 ) -> Events:
     """Return all events of a file. Arguments and errors are those of `open_events`."""
-    return read_all(open_events(path, format=format, size=size, strict=strict))
+    return open_events(path, format=format, size=size, strict=strict).load()
 
 
 def open_sink(
