@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.errors import ConfigError, DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import in_order
-from dvskit.formats.aedat2 import alignment, chips
+from dvskit.formats.aedat2 import alignment, decoding, words
 from tests.test_formats import assert_as_truth_says
 
 MAGIC = b"#!AER-DAT2.0\r\n"
@@ -55,7 +54,7 @@ def turn_back(events: Events) -> Events:
 @pytest.mark.parametrize(
     ("name", "size", "others"),
     [
-        ("davis240c_aps_imu.aedat", (240, 180), {"IMU words": 51688}),
+        ("davis240c_aps_imu.aedat", (240, 180), {"IMU samples": 7384}),
         ("dvs128_signed_time.aedat", (128, 128), {}),
     ],
 )
@@ -71,28 +70,77 @@ def test_a_real_recording_is_read_exactly(data, name, size, others):
     assert "HardwareInterface" in recording.header()
 
 
-def test_the_bar_without_a_chip_is_a_bar_that_moves(data):
-    # Its addresses are a DAVIS's: 100 pixels in a column, which moves on by 1 each 100 ms.
-    recording = dvskit.open_events(data / "recordings" / "dvs128_translating_bar.aedat")
+def test_a_chip_that_only_the_name_of_the_file_tells_is_taken_from_it(data):
+    truth = json.loads((data / "recordings" / "truth.json").read_text())
+    name = "dvs128_translating_bar.aedat"
+    recording = dvskit.open_events(data / "recordings" / name)
+    assert (recording.chip.name, recording.size) == ("DVS128", (128, 128))
+    assert_as_truth_says(turn_back(read_all(recording)), truth[name])
+    notes = recording.assumptions
+    assert "from the file's name" in notes[0]
+    assert "bits that a DVS128 has not" in notes[1]
+    assert "aedat2:DAVIS240" in notes[1]
+    assert not any("smallest" in line for line in notes)
+
+
+def moving_bar(events: Events) -> bool:
+    """Tell whether these are 100 pixels in a column that moves on by 1 each 100 ms."""
+    steps = np.arange(100)
+    return (
+        events.t.tolist() == np.repeat((steps + 1) * 100_000, 100).tolist()
+        and events.x.tolist() == np.repeat(51 + steps, 100).tolist()
+        and events.y.tolist() == np.tile(179 - np.arange(1, 101), 100).tolist()
+        and bool(events.p.all())
+    )
+
+
+def test_the_bar_is_one_that_moves_as_what_wrote_it(data, tmp_path):
+    # Its addresses are a DAVIS240's: chosen as the notes say, or guessed without the name.
+    path = data / "recordings" / "dvs128_translating_bar.aedat"
+    assert moving_bar(dvskit.load_events(path, format="aedat2:davis240"))
+    (tmp_path / "bar.aedat").write_bytes(path.read_bytes())
+    recording = dvskit.open_events(tmp_path / "bar.aedat")
     assert recording.chip.name == "DAVIS240"
     assert "guessed" in recording.assumptions[0]
-    assert not any("smallest" in line for line in recording.assumptions)
-    events = read_all(recording)
-    steps = np.arange(100)
-    assert events.t.tolist() == np.repeat((steps + 1) * 100_000, 100).tolist()
-    assert events.x.tolist() == np.repeat(51 + steps, 100).tolist()
-    assert events.y.tolist() == np.tile(179 - np.arange(1, 101), 100).tolist()
-    assert events.p.all()
+    assert "aedat2:CHIP" in recording.assumptions[0]
+    assert moving_bar(read_all(recording))
 
 
-def test_the_bar_taken_for_a_dvs128_gives_what_truth_says(data):
-    truth = json.loads((data / "recordings" / "truth.json").read_text())
-    path = data / "recordings" / "dvs128_translating_bar.aedat"
-    words = np.frombuffer(path.read_bytes()[185:], ">u4").reshape(-1, 2)
-    got = replace(chips.DVS128, others=(), spare=0).decode(words[:, 0].astype(np.uint32))
-    t = words[:, 1].astype(np.int64)
-    events = Events(t=t, x=127 - got.x, y=got.y, p=got.p, size=(128, 128))
-    assert_as_truth_says(events, truth["dvs128_translating_bar.aedat"])
+@pytest.mark.parametrize(
+    ("stem", "chip"),
+    [
+        ("DVS128-2011-04-26T18-02-12+0200-0067-0", "DVS128"),
+        ("Tmpdiff128-2006-02-14T07-53-37-0800-0 walking", "DVS128"),
+        ("DAVIS240C-2015-09-16T12-09-08+0200-84010032-0", "DAVIS240"),
+        ("Davis346blue-2019-05-14T11-00-00+0200-00000000-0", "DAVIS346"),
+    ],
+)
+def test_files_that_jaer_has_named_tell_their_chips(tmp_path, stem, chip):
+    make = dvs128 if chip == "DVS128" else davis
+    words = [(make(1, 2, 1), 3)] * 20
+    recording = dvskit.open_events(write(tmp_path / f"{stem}.aedat", MAGIC, words))
+    assert recording.chip.name == chip
+    assert "from the file's name" in recording.assumptions[0]
+    assert not any("bits" in line for line in recording.assumptions)
+
+
+def test_a_name_that_the_addresses_contradict_is_taken_with_a_warning(tmp_path):
+    rng = np.random.default_rng(2)
+    words = [(dvs128(*rng.integers(0, 128, 2).tolist(), 1), t) for t in range(50)]
+    path = write(tmp_path / "davis240c-1.aedat", MAGIC, words)
+    recording = dvskit.open_events(path)
+    assert recording.chip.name == "DAVIS240"
+    assert any("aedat2:DVS128" in line for line in recording.assumptions)
+    assert not dvskit.open_events(path, format="aedat2:dvs128").assumptions[1:]
+
+
+def test_a_chip_can_be_named_and_an_unknown_one_is_refused(tmp_path):
+    path = write(tmp_path / "a.aedat", DAVIS, [(davis(5, 6, 1, 346, 260), 10)])
+    recording = dvskit.open_events(path, format="aedat2:Davis346")
+    assert (recording.chip.name, recording.size_origin) == ("DAVIS346", "argument")
+    assert rows_of(read_all(recording)) == [(10, 5, 6, True)]
+    with pytest.raises(ConfigError, match="did you mean 'DAVIS346'"):
+        dvskit.open_events(path, format="aedat2:davis347")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +215,7 @@ def test_random_bytes_move_no_time_behind_them(data, tmp_path, seed):
     assert events[-300_000:] == whole[-300_000:]
 
 
-def test_other_words_are_counted_and_not_read(tmp_path):
+def test_other_words_are_no_events(tmp_path):
     words = [
         (davis(1, 1, 1), 1),
         (1 << 31 | 7, 0),
@@ -177,9 +225,10 @@ def test_other_words_are_counted_and_not_read(tmp_path):
     ]
     recording = dvskit.open_events(write(tmp_path / "a.aedat", DAVIS, words))
     assert read_all(recording).t.tolist() == [1, 3]
-    assert recording.other_streams() == {"IMU words": 1, "APS words": 1, "external events": 1}
+    assert recording.other_streams() == {"IMU words of no whole sample": 1}
     sync = write(tmp_path / "b.aedat", DVS128, [(dvs128(1, 1, 1), 1), (0x8000, 2)])
-    assert dvskit.open_events(sync).other_streams() == {"sync events": 1}
+    assert read_all(dvskit.open_events(sync)).t.tolist() == [1]
+    assert dvskit.open_events(sync).other_streams() == {}
 
 
 def test_data_that_begin_with_a_hash_byte_are_no_header(tmp_path):
@@ -311,3 +360,106 @@ def test_evutils_reads_the_same_davis_events(data):
     for name in "typ":
         assert np.array_equal(np.asarray(getattr(rows, name)).astype(int), getattr(events, name))
     assert np.array_equal(239 - np.asarray(rows.x).astype(int), events.x)
+
+
+def plain_events(path: Path, head: bytes, chip: str) -> list[tuple[int, int, int, bool]]:
+    """Decode by the definition, one word at a time; times that step back far have wrapped."""
+    rows, last, wraps = [], None, 0
+    for address, t in np.frombuffer(path.read_bytes()[len(head) :], [("a", ">u4"), ("t", ">i4")]):
+        a, stored = int(address), int(t)
+        if a & (0x8000 if chip == "DVS128" else 1 << 31 | 1 << 10):
+            continue
+        wraps += last is not None and stored < last - (1 << 31)
+        last = stored
+        if chip == "DVS128":
+            pixel = 127 - (a >> 1 & 127), 127 - (a >> 8 & 127), a & 1 == 0
+        else:
+            pixel = 239 - (a >> 12 & 1023), 179 - (a >> 22 & 511), a >> 11 & 1 == 1
+        rows.append((stored + (wraps << 32), *pixel))
+    return rows
+
+
+def mixed(path: Path, seed: int, chip: str, count: int = 3000) -> bytes:
+    """Write events and other words whose times wrap once; return the header."""
+    rng = np.random.default_rng(seed)
+    make, head = (dvs128, DVS128) if chip == "DVS128" else (davis, DAVIS)
+    others = [0x8000] if chip == "DVS128" else [1 << 31 | 7, 1 << 31 | 0xC00, 1 << 10]
+    t = (1 << 31) - 5_000_000 + np.cumsum(rng.integers(0, 6_000, count))
+    words = [
+        (int(rng.choice(others)), time)
+        if rng.random() < 0.2 * (seed % 2)
+        else (make(int(rng.integers(128)), int(rng.integers(128)), int(rng.integers(2))), time)
+        for time in t.tolist()
+    ]
+    write(path, head, words)
+    return head
+
+
+@pytest.mark.parametrize("chip", ["DVS128", "DAVIS240"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_kernel_agrees_with_a_plain_decoder(tmp_path, seed, chip):
+    head = mixed(tmp_path / "a.aedat", seed, chip)
+    rows = rows_of(dvskit.load_events(tmp_path / "a.aedat"))
+    assert rows == plain_events(tmp_path / "a.aedat", head, chip)
+    assert len(rows) > 2000
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_events_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, block, version):
+    path = tmp_path / "a.aedat"
+    mixed(path, 3, "DVS128")
+    if version == 1:
+        at = len(DVS128)
+        rows = np.frombuffer(path.read_bytes()[at:], np.uint8).reshape(-1, 8)
+        head = DVS128.replace(b"DAT2.0", b"DAT1.0")
+        path.write_bytes(head + rows[:, 2:].tobytes())
+    whole = dvskit.open_events(path)
+    events, triggers = read_all(whole), whole.triggers()
+    monkeypatch.setattr(words, "BLOCK_WORDS", block)
+    cut = dvskit.open_events(path)
+    assert read_all(cut) == events
+    assert cut.load() == events
+    assert np.array_equal(cut.triggers().t, triggers.t)
+    assert len(triggers) + len(events) == 3000
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_events_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, threads):
+    mixed(tmp_path / "a.aedat", 1, "DAVIS240")
+    expected = dvskit.load_events(tmp_path / "a.aedat")
+    monkeypatch.setattr(decoding, "_PART_WORDS", 100)
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    assert dvskit.load_events(tmp_path / "a.aedat") == expected
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_part_is_the_part_of_the_whole(tmp_path, monkeypatch, seed, strict):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(words, "BLOCK_WORDS", 200)
+    mixed(tmp_path / "a.aedat", seed, "DVS128" if seed < 2 else "DAVIS240")
+    recording = dvskit.open_events(tmp_path / "a.aedat", strict=strict)
+    whole = recording.load()
+    rng = np.random.default_rng(seed)
+    for start, stop in rng.integers(whole.t[0] - 1000, whole.t[-1] + 1000, (20, 2)).tolist():
+        assert recording.between(start, stop).load() == whole.between(start, stop)
+
+
+def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(words, "BLOCK_WORDS", 100)
+    path = tmp_path / "a.aedat"
+    write(path, DVS128, [(dvs128(1, 2, 1), t) for t in range(2000)])
+    assert len(dvskit.open_events(path).between(1500, 1600).load()) == 100
+    offsets = []
+    read = words.read_words
+
+    def watched(*args):
+        for block in read(*args):
+            offsets.append(block.offset)
+            yield block
+
+    monkeypatch.setattr("dvskit.formats.aedat2.reading.read_words", watched)
+    assert len(dvskit.open_events(path).between(1500, 1600).load()) == 100
+    assert min(offsets) >= len(DVS128) + 1300 * 8

@@ -6,5 +6,6 @@ Layout: iniVation, AEDAT file formats, docs.inivation.com.
 """
 
 from dvskit.formats.aedat2.reading import Aedat2Recording, open_recording
+from dvskit.formats.aedat2.writing import Aedat2Sink, open_sink
 
-__all__ = ["Aedat2Recording", "open_recording"]
+__all__ = ["Aedat2Recording", "Aedat2Sink", "open_recording", "open_sink"]

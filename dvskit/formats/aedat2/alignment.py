@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.formats import _kernels as k
+from dvskit.formats.aedat2.words import Block, Head, widen
 
 _WINDOW = 1 << 12  # words to look at at once
 _RUN = 16  # words in a row that fit nothing show that they do not line up
@@ -32,30 +33,30 @@ class _Reading:
     def __init__(
         self,
         data: NDArray[np.uint8],
-        words_type: np.dtype[Any],
+        head: Head,
         possible: Callable[[NDArray[Any]], NDArray[np.bool_]],
     ) -> None:
-        self.data, self.words_type, self.possible = data, words_type, possible
+        self.data, self.head, self.possible = data, head, possible
+        self.width = head.words.itemsize
 
-    def words_at(self, place: int, most: int) -> NDArray[Any]:
+    def words_at(self, place: int, most: int) -> Block:
         """Return the words from byte `place` on, at most `most` of them."""
-        width = self.words_type.itemsize
-        count = max(0, min(most, (len(self.data) - place) // width))
-        return np.frombuffer(self.data[place : place + count * width].tobytes(), self.words_type)
+        count = max(0, min(most, (len(self.data) - place) // self.width))
+        part = np.array(self.data[place : place + count * self.width])
+        return Block(widen(part, self.head), place, self.width)
 
-    def fits(self, words: NDArray[Any], last: int | None) -> NDArray[np.bool_]:
+    def fits(self, words: Block, last: int | None) -> NDArray[np.bool_]:
         """Judge words by address and by time, which goes on from `last`."""
-        t = words["t"].astype(np.int64)
-        steps = k.steps_fit(t, last is not None, last or 0, _LONGEST_STEP_US)
-        return self.possible(words) & steps
+        steps = k.steps_fit(words.t, last is not None, last or 0, _LONGEST_STEP_US)
+        return self.possible(words.address) & steps
 
     def find_shift(self, first: int, last: int | None) -> int | None:
         """Return by how many bytes from `first` words go on, in time nearest to `last`."""
         found = []
-        for shift in range(self.words_type.itemsize):
+        for shift in range(self.width):
             there = self.words_at(first + shift, 4 * _RUN)
-            if len(there) >= _RUN and self.fits(there, None).mean() >= _SHARE:
-                far = abs(int(there["t"][0]) - (last or 0))
+            if len(there.raw) >= _RUN and self.fits(there, None).mean() >= _SHARE:
+                far = abs(int(there.t[0]) - (last or 0))
                 if shift == 0 or (last is not None and far <= _FARTHEST_US):
                     found.append((far, shift))
         return min(found)[1] if found else None
@@ -63,40 +64,39 @@ class _Reading:
 
 def aligned_words(
     data: NDArray[np.uint8],
-    start: int,
-    words_type: np.dtype[Any],
+    head: Head,
     possible: Callable[[NDArray[Any]], NDArray[np.bool_]],
     lose: Callable[[int, int, str], None],
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (byte offset, words) from byte `start` on, all of them lined up.
+) -> Iterator[Block]:
+    """Yield the words behind a file's header, all of them lined up.
 
-    Where many in a row are not `possible`, or time jumps, they are sought at the next bytes.
-    Bytes that are left out between, and a cut word at the end, are told to `lose`.
+    Where many addresses in a row are not `possible`, or time jumps, words are sought at the next
+    bytes. Bytes that are left out between, and a cut word at the end, are told to `lose`.
     """
-    width = words_type.itemsize
-    reading = _Reading(data, words_type, possible)
-    at, last = start, None
+    reading = _Reading(data, head, possible)
+    width = reading.width
+    at, last = head.end, None
     while len(data) - at >= width:
         words = reading.words_at(at, _WINDOW)
         good = reading.fits(words, last)
         run = _first_run(~good)
-        before = slice(0, len(words) if run is None else run[0])
+        before = slice(0, len(good) if run is None else run[0])
         if good[before].any():
-            last = int(words["t"][before][good[before]][-1])
+            last = int(words.t[before][good[before]][-1])
         if run is None:
-            yield at, words
-            at += len(words) * width
+            yield words
+            at += len(good) * width
             continue
         first = at + run[0] * width
         shift = reading.find_shift(first, last)
         if shift:
-            yield at, words[: run[0]]
+            yield words._replace(raw=words.raw[: run[0]])
             lose(first, shift, "the words do not line up: bytes are missing ahead")
             at = first + shift
             continue
-        yield at, words[: run[1]]
+        yield words._replace(raw=words.raw[: run[1]])
         at += run[1] * width
         if shift == 0:
-            last = int(words["t"][run[1] - 1])  # a long pause, or time set anew
+            last = int(words.t[run[1] - 1])  # a long pause, or time set anew
     if at < len(data):
         lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")

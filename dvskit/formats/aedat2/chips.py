@@ -1,25 +1,26 @@
 """What an address of an AEDAT 1 or 2 file means: one layout a family of chips.
 
 jAER counts x from the right and y from the bottom as stored; both are turned here, so that (0, 0)
-is the top left pixel.
+is the top left pixel. Layouts: iniVation, AEDAT 1.0 and 2.0, docs.inivation.com.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Size
+
+# What a word is.
+EVENT, EXTERNAL, IMU, APS = range(4)
 
 
 class Words(NamedTuple):
-    """Decoded addresses: kind 0 is an event; others are 1 + their place in `Layout.others`.
-
-    x and y are as stored. `impossible` marks addresses that the chip cannot send.
-    """
+    """Decoded addresses: x and y as stored; `impossible` marks what the chip cannot send."""
 
     kind: NDArray[np.uint8]
     x: NDArray[np.int16]
@@ -32,7 +33,8 @@ class Words(NamedTuple):
 class Layout:
     """Where the parts of an address are: shifts and masks.
 
-    others  name, mask and value of the words that are no events; the first that fits counts
+    others  kind, mask and value of the words that are no events; the first that fits counts
+    other   the bits that are all clear in an event
     spare   bits that no word may have set
     """
 
@@ -40,13 +42,14 @@ class Layout:
     y: tuple[int, int]
     polarity_bit: int
     on: int
-    others: tuple[tuple[str, int, int], ...]
+    others: tuple[tuple[int, int, int], ...]
+    other: int
     spare: int
 
     def decode(self, address: NDArray[Any]) -> Words:
         """Return what unsigned addresses mean."""
         kind = np.zeros(len(address), np.uint8)
-        for number, (_, mask, value) in reversed(list(enumerate(self.others, 1))):
+        for number, mask, value in reversed(self.others):
             kind[address & mask == value] = number
         return Words(
             kind,
@@ -62,19 +65,24 @@ DVS128 = Layout(
     y=(8, 0x7F),
     polarity_bit=0,
     on=0,
-    others=(("sync events", 0x8000, 0x8000),),
+    others=((EXTERNAL, 0x8000, 0x8000),),
+    other=0x8000,
     spare=0xFFFF_0000,
 )
+# For files that are said to be of a DVS128 and set bits that it has not: those are passed over, and
+# with them bit 15, which the hardware sets for external events only in words of 16 bits.
+LOOSE_DVS128 = replace(DVS128, others=(), other=0, spare=0)
 DAVIS = Layout(
     x=(12, 0x3FF),
     y=(22, 0x1FF),
     polarity_bit=11,
     on=1,
     others=(
-        ("IMU words", 0x8000_0C00, 0x8000_0C00),
-        ("APS words", 1 << 31, 1 << 31),
-        ("external events", 1 << 10, 1 << 10),
+        (IMU, 0x8000_0C00, 0x8000_0C00),
+        (APS, 1 << 31, 1 << 31),
+        (EXTERNAL, 1 << 10, 1 << 10),
     ),
+    other=1 << 31 | 1 << 10,
     spare=0,
 )
 DVS640 = Layout(
@@ -82,7 +90,8 @@ DVS640 = Layout(
     y=(11, 0x3FF),
     polarity_bit=0,
     on=1,
-    others=(("special events", 1 << 31, 1 << 31),),
+    others=((EXTERNAL, 1 << 31, 1 << 31),),
+    other=1 << 31,
     spare=0x7FE0_0000,
 )
 
@@ -113,12 +122,49 @@ def chip_names() -> tuple[str, ...]:
     return tuple(chip.name for chip in _CHIPS)
 
 
-def named_chip(text: str) -> Chip | None:
-    """Return the chip that a header's AEChip value names, such as a Java class; None if unknown."""
-    name = text.rpartition(".")[2].upper()
+def chip_for(name: str) -> Chip:
+    """Return the chip of that name, in upper or lower case. Raises ConfigError."""
+    found = next((chip for chip in _CHIPS if chip.name == name.strip().upper()), None)
+    if found is None:
+        raise ConfigError(f"unknown chip {name!r}; {did_you_mean(name.upper(), chip_names())}")
+    return found
+
+
+def chip_of_size(size: Size) -> Chip | None:
+    """Return the first chip of that size, None where there is none."""
+    return next((chip for chip in _CHIPS if chip.size == size), None)
+
+
+def written_sizes() -> tuple[Size, ...]:
+    """Return the sizes of the chips that files are written for."""
+    return tuple(sorted({chip.size for chip in _CHIPS}))
+
+
+def _modern(text: str) -> str:
+    name = text.upper()
     for old, new in _OLD_NAMES.items():
         name = name.replace(old, new)
+    return name
+
+
+def named_chip(text: str) -> Chip | None:
+    """Return the chip that a header's AEChip value names, such as a Java class; None if unknown."""
+    name = _modern(text.rpartition(".")[2])
     return next((chip for chip in _CHIPS if chip.name in name), None)
+
+
+def file_chip(stem: str) -> Chip | None:
+    """Return the chip that a file's name begins with, as jAER names its recordings; None if none.
+
+    An example is `DVS128-2011-04-26T18-02-12+0200-0067-0.aedat`.
+    """
+    name = _modern(stem)
+    return next((chip for chip in _CHIPS if name.startswith(chip.name)), None)
+
+
+def fits(chip: Chip, address: NDArray[np.uint32]) -> bool:
+    """Tell whether nearly all of the addresses can be the chip's."""
+    return bool(np.mean(address & chip.layout.spare == 0) >= _MOST)
 
 
 def guess_chip(address: NDArray[np.uint32], size: Size | None) -> Chip:
@@ -138,7 +184,7 @@ def guess_chip(address: NDArray[np.uint32], size: Size | None) -> Chip:
         name = "DAVIS" if layout is DAVIS else chips[0].name
         return next((chip for chip in chips if chip.size == size), Chip(name, size, layout))
     words = layout.decode(address)
-    x, y = words.x[words.kind == 0], words.y[words.kind == 0]
+    x, y = words.x[words.kind == EVENT], words.y[words.kind == EVENT]
     for chip in chips:
         if not len(x) or np.mean((x < chip.size.width) & (y < chip.size.height)) >= _MOST:
             return chip

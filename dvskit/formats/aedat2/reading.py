@@ -4,69 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2.alignment import aligned_words
-from dvskit.formats.aedat2.chips import Chip, chip_names, guess_chip, named_chip
-from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip
+from dvskit.formats.aedat2.choice import choose_chip
+from dvskit.formats.aedat2.decoding import Decoder, scan_words
+from dvskit.formats.aedat2.samples import (
+    count_frames,
+    find_scales,
+    has_samples,
+    read_frames,
+    read_imu,
+    read_triggers,
+)
+from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
+from dvskit.formats.in_order import InOrder
+from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.labels import labels_beside
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
+from dvskit.streams import Frame, Imu, Labels, Triggers
 
-_MAGIC = b"#!AER-DAT"
-_OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
-_LINE_BYTES = 1 << 16
-_GUESS_WORDS = 1 << 20
-_WRAP_US = 1 << 32
 # The longest step that may lie across a wrap; damaged times must not pass for wraps.
 _LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
 
 
-class _Head(NamedTuple):
-    version: int
-    keys: Mapping[str, str]
-    end: int
-
-    @property
-    def words(self) -> np.dtype[Any]:
-        return np.dtype([("address", ">u2" if self.version == 1 else ">u4"), ("t", ">i4")])
-
-
-def _is_text(line: bytes) -> bool:
-    # An address may begin with the byte of a '#': a line of text has no control characters.
-    return line.endswith(b"\n") and all(byte >= 32 or byte in b"\t\r\n" for byte in line)
-
-
-def _read_head(path: Path) -> _Head:
-    with path.open("rb") as file:
-        first = file.readline(_LINE_BYTES)
-        if first.startswith(_OLDEST):
-            version = 1
-        elif first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() in (b"1.0", b"2.0"):
-            version = int(first[len(_MAGIC) : len(_MAGIC) + 1])
-        else:
-            raise FormatError(
-                f"{path}: starts with {first[:16]!r}, AEDAT 1 or 2 with {_MAGIC.decode()}1.0 or 2.0"
-            )
-        keys: dict[str, str] = {}
-        end = file.tell()
-        while (line := file.readline(_LINE_BYTES)).startswith(b"#") and _is_text(line):
-            end = file.tell()
-            text = line[1:].decode("latin-1").strip()
-            if text == "End Of ASCII Header":
-                break
-            key, colon, value = text.partition(":")
-            if colon and line.startswith(b"# ") and key[:1].isalpha():
-                keys[key] = value.strip()
-    return _Head(version, keys, end)
-
-
 class Aedat2Recording(Recording):
-    """Events of an AEDAT 1 or 2 file; frame, IMU and external words are counted, not read."""
+    """Events of an AEDAT 1 or 2 file; external events, samples of motion and frames beside."""
 
     format = "aedat2"
 
@@ -76,16 +46,30 @@ class Aedat2Recording(Recording):
         options: ReadOptions,
         size: Size,
         origin: SizeOrigin,
-        head: _Head,
+        head: Head,
         chip: Chip,
     ) -> None:
         super().__init__(path, options, size, origin)
         self.chip = chip
         self._head = head
+        self._scales = find_scales(head.preferences, head.keys.get("AEChip", "").rpartition(".")[2])
         self.assumptions.append(
             f"x is counted from the right and y from the bottom in the file, as jAER does with "
             f"{chip.name}: (0, 0) here is ({chip.size.width - 1}, {chip.size.height - 1}) there"
         )
+
+    def assume_scales(self) -> None:
+        """Say in `assumptions` how samples of motion are scaled, if there are any to scale."""
+        if not has_samples(self.chip):
+            return
+        scales = self._scales
+        first = next(read_words(self.path, self._head), None)
+        if first is not None and (self.chip.layout.decode(first.address).kind == IMU).any():
+            told = "as the header tells" if scales.told else "jAER's usual ranges: none are told"
+            self.assumptions.append(
+                f"IMU samples are scaled for +-{scales.g} g and +-{scales.deg_s} deg/s, {told}; "
+                "their signs are jAER's, seen from the camera"
+            )
 
     def header(self) -> Mapping[str, str]:
         """Return the version, the chip, and what the header's comments say."""
@@ -95,145 +79,145 @@ class Aedat2Recording(Recording):
             **self._head.keys,
         }
 
+    def triggers(self) -> Triggers:
+        """Return external events in time order; a file does not tell edges: all are rising."""
+        return read_triggers(self._words(Damage()), self.chip)
+
+    def imu(self) -> Imu:
+        """Return the samples of motion in time order, in the scales that the header tells."""
+        if not has_samples(self.chip):
+            return Imu.empty()
+        return read_imu(self._words(Damage()), self.chip, self._scales)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames whose pixels are all there, uint16 of 10 bits."""
+        if has_samples(self.chip):
+            yield from read_frames(self._words(Damage()), self.chip)
+
+    def labels(self) -> Labels:
+        """Return the labels in the file beside that is named after this one."""
+        return labels_beside(self.path)
+
     def other_streams(self) -> Mapping[str, int]:
-        """Count the words that are no events, by kind."""
-        others = self.chip.layout.others
-        counts = np.zeros(len(others) + 1, np.int64)
-        for _, words in _read_words(self.path, self._head):
-            kind = self.chip.layout.decode(words["address"].astype(np.uint32)).kind
+        """Count frames, samples of motion, and the words of neither."""
+        counts = np.zeros(4, np.int64)
+        for block in self._words(Damage()):
+            kind = self.chip.layout.decode(block.address).kind
             counts += np.bincount(kind, minlength=len(counts))
-        return {
-            other[0]: count
-            for other, count in zip(others, counts[1:].tolist(), strict=True)
-            if count
-        }
+        found: dict[str, int] = {}
+        if counts[APS]:
+            whole, incomplete = count_frames(self._words(Damage()), self.chip)
+            found |= {"frames": whole, "incomplete frames": incomplete}
+        if counts[IMU]:
+            samples = len(self.imu())
+            stray = int(counts[IMU]) - 7 * samples
+            found |= {"IMU samples": samples, "IMU words of no whole sample": stray}
+        return {name: count for name, count in found.items() if count}
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
-        clock = _Clock(_LONGEST_STEP_US if self.strict else _LONGEST_SALVAGED_STEP_US)
-        width = self._head.words.itemsize
-        for start, words in self._words(damage):
-            decoded = self.chip.layout.decode(words["address"].astype(np.uint32))
-            offsets = start + np.arange(len(words)) * width
-            is_event = (decoded.kind == 0) & ~decoded.impossible
-            columns = Columns(
-                t=clock.count_on(words["t"][is_event].astype(np.int64)),
-                x=self.chip.size.width - 1 - decoded.x[is_event],
-                y=self.chip.size.height - 1 - decoded.y[is_event],
-                p=decoded.p[is_event],
-                offsets=offsets[is_event],
-                widths=np.full(np.count_nonzero(is_event), width),
-            )
-            bad = np.flatnonzero(decoded.impossible)
-            if self.strict and bad.size:
-                ahead = columns.offsets < offsets[bad[0]]
-                yield from order.push(columns.part(ahead))
-            for place in bad.tolist():
-                address = int(words["address"][place])
-                self._lose(
-                    damage,
-                    int(offsets[place]),
-                    width,
-                    f"address {address:#010x} is none that a {self.chip.name} sends",
-                )
-            yield from order.push(columns)
+        if self.strict:
+            yield from self._strict_blocks(damage, storage, None)
+            return
+        order = InOrder(self.path, self.size, strict=False, damage=damage)
+        decoder = Decoder(self.chip, self.size, Clock(_LONGEST_SALVAGED_STEP_US))
+        for block in self._words(damage):
+            yield from decoder.judge(block, order, damage.add)
         yield from order.rest()
 
-    def _words(self, damage: Damage) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (byte offset, words); in salvage mode lined up anew behind missing bytes."""
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if not self.strict:
+            yield from self._blocks(damage, storage)
+            return
+        index = find_index(self.path, f"aedat2 {self.chip.name}", self._index)
+        at = index.at(start_us)
+        wraps, last, begun = (int(value) for value in index.state[at])
+        clock = Clock(_LONGEST_STEP_US, wraps, last if begun else None)
+        yield from self._strict_blocks(damage, storage, (int(index.offset[at]), clock))
+
+    def _strict_blocks(
+        self, damage: Damage, storage: Storage, start: tuple[int, Clock] | None
+    ) -> Iterator[Events]:
+        offset, clock = start or (None, Clock(_LONGEST_STEP_US))
+        decoder = Decoder(self.chip, self.size, clock)
+
+        def order_from(last_us: int) -> InOrder:
+            return InOrder(self.path, self.size, strict=True, damage=damage, earliest_us=last_us)
+
+        for block in self._words(damage, offset):
+            events = decoder.clean(block, storage)
+            if events is None:
+                events = decoder.strictly(block, order_from, self._losing(damage))
+            yield events
+
+    def _index(self) -> Index:
+        """Build checkpoints, one a block."""
+        clock = Clock(_LONGEST_STEP_US)
+        latest, rows = NEVER, []
+        for block in read_words(self.path, self._head):
+            rows.append(
+                (latest, block.offset, clock.wraps, clock.last or 0, int(clock.last is not None))
+            )
+            scanned = scan_words(block.raw, self.chip.layout.other)
+            if not scanned.events:
+                continue
+            base_us = clock.goes_on(scanned.first, scanned.last) if scanned.ordered else None
+            if base_us is not None:
+                latest = max(latest, scanned.last + base_us)
+                continue
+            decoded = self.chip.layout.decode(block.address)
+            times = clock.count_on(block.t[(decoded.kind == EVENT) & ~decoded.impossible])
+            if len(times):
+                latest = max(latest, int(times.max()))
+        if not rows:
+            rows.append((NEVER, self._head.end, 0, 0, 0))
+        table = np.array(rows, np.int64)
+        return Index(table[:, 0].copy(), table[:, 1].copy(), table[:, 2:].copy())
+
+    def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
+        """Yield the words; in salvage mode lined up anew behind missing bytes."""
+        lose = self._losing(damage)
         if not self.strict and self.path.stat().st_size > self._head.end:
             yield from aligned_words(
-                np.memmap(self.path, np.uint8, "r"),
-                self._head.end,
-                self._head.words,
-                self._possible,
-                lambda *loss: self._lose(damage, *loss),
+                np.memmap(self.path, np.uint8, "r"), self._head, self._possible, lose
             )
             return
-        yield from _read_words(self.path, self._head)
+        yield from read_words(self.path, self._head, start)
         width = self._head.words.itemsize
         cut = (self.path.stat().st_size - self._head.end) % width
         if cut:
             offset = self.path.stat().st_size - cut
-            self._lose(damage, offset, cut, f"the last word has {cut} of {width} bytes")
+            lose(offset, cut, f"the last word has {cut} of {width} bytes")
 
-    def _possible(self, words: NDArray[Any]) -> NDArray[np.bool_]:
-        """Judge which words can be what the chip sends."""
-        decoded = self.chip.layout.decode(words["address"].astype(np.uint32))
+    def _possible(self, address: NDArray[Any]) -> NDArray[np.bool_]:
+        """Judge which addresses can be what the chip sends."""
+        decoded = self.chip.layout.decode(address)
         size = self.chip.size
         on_sensor = (decoded.x < size.width) & (decoded.y < size.height)
-        return ~decoded.impossible & (on_sensor | (decoded.kind > 0))
+        return ~decoded.impossible & (on_sensor | (decoded.kind > EVENT))
 
-    def _lose(self, damage: Damage, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        damage.add(offset, length, problem)
+    def _losing(self, damage: Damage) -> Any:
+        def lose(offset: int, length: int, problem: str) -> None:
+            if self.strict:
+                raise DamagedFileError(self.path, offset, problem)
+            damage.add(offset, length, problem)
 
-
-class _Clock:
-    """Makes times that count on out of signed 32-bit ones, which wrap after 71.6 minutes.
-
-    A lone wrong time that looks like a wrap is taken back by the next right one.
-    """
-
-    def __init__(self, longest_step_us: int) -> None:
-        self._longest = longest_step_us
-        self._wraps = 0
-        self._last: int | None = None
-
-    def count_on(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not len(t):
-            return t
-        first = int(t[0]) if self._last is None else self._last
-        steps = np.diff(t, prepend=first)
-        on = (steps + _WRAP_US >= 0) & (steps + _WRAP_US <= self._longest)
-        back = (steps - _WRAP_US <= 0) & (steps - _WRAP_US >= -self._longest)
-        wraps = self._wraps + np.cumsum(on.astype(np.int64) - back)
-        self._wraps, self._last = int(wraps[-1]), int(t[-1])
-        return t + (wraps << 32)
-
-
-def _read_words(path: Path, head: _Head) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (byte offset, words), in blocks; a word that the end cuts is left out."""
-    width = head.words.itemsize
-    start = head.end
-    with path.open("rb") as file:
-        file.seek(start)
-        while data := file.read(BLOCK_EVENTS * width):
-            yield start, np.frombuffer(data, head.words, len(data) // width)
-            start += len(data)
-
-
-def _guess(path: Path, head: _Head, size: Size | None) -> Chip:
-    for _, words in _read_words(path, head):
-        if len(words):
-            return guess_chip(words["address"][:_GUESS_WORDS].astype(np.uint32), size)
-        break
-    raise FormatError(
-        f"{path}: holds no event, and no AEChip line says which chip wrote it "
-        f"({', '.join(chip_names())})"
-    )
+        return lose
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:
     """Open an AEDAT 1 or 2 file.
 
-    The chip, and with it the sensor's size, is the one that the header names, else that which the
-    addresses point to. Raises FormatError for other versions and where nothing tells the chip.
+    The chip, and with it the sensor's size, is the one that `options.variant` names, else the
+    header, else the file's name, else that which the addresses point to. Raises FormatError for
+    other versions and where nothing tells the chip, ConfigError for an unknown one.
     """
-    head = _read_head(path)
-    named = head.keys.get("AEChip", "")
-    chip = named_chip(named)
-    guessed = chip is None
-    if chip is None:
-        chip = _guess(path, head, options.size)
-    origin: SizeOrigin = "data" if guessed else "camera"
+    head = read_head(path)
+    choice = choose_chip(path, options, head)
+    chip, origin = choice.chip, choice.origin
     if options.size is not None:
         origin = "argument"
     recording = Aedat2Recording(path, options, options.size or chip.size, origin, head, chip)
-    if guessed:
-        said = f"the header names {named}, which is unknown" if named else "the header names none"
-        note = f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}"
-        # It takes the place of the line on a size from the data: the size is the chip's.
-        recording.assumptions[: 1 if origin == "data" else 0] = [note]
+    # Notes take the place of the line on a size from the data: the size is the chip's.
+    recording.assumptions[: 1 if origin == "data" else 0] = choice.notes
+    recording.assume_scales()
     return recording

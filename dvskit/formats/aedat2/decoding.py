@@ -1,0 +1,134 @@
+"""Words of AEDAT 1 and 2 to blocks of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.events import Events, Size
+from dvskit.formats.aedat2 import _kernels as k
+from dvskit.formats.aedat2.chips import EVENT, Chip
+from dvskit.formats.aedat2.words import Block, Clock
+from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.storage import Storage
+
+_PART_WORDS = 1 << 15  # fewer are not worth a thread
+_NEVER = np.iinfo(np.int64).min
+
+Lose = Callable[[int, int, str], None]
+
+
+class Scan(NamedTuple):
+    """What a block of words holds: events by part, and their times as stored, if they run on."""
+
+    bounds: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    first: int
+    last: int
+    ordered: bool
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return int(self.counts.sum())
+
+
+def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
+    """Look at words: count the events, find their first and last time and whether they run on."""
+    parts = max(1, min(thread_count(), len(raw) // _PART_WORDS))
+    bounds = np.linspace(0, len(raw), parts + 1).astype(np.int64)
+    rows = np.empty((parts, k.SCAN_FIELDS), np.int64)
+    run_parts(lambda i: k.scan(raw[bounds[i] : bounds[i + 1]], other, rows[i]), parts)
+    held = rows[rows[:, k.S_EVENTS] > 0]
+    ordered = bool(held[:, k.S_ORDERED].all())
+    ordered &= bool((held[1:, k.S_FIRST] >= held[:-1, k.S_LAST]).all())
+    first, last = (int(held[0, k.S_FIRST]), int(held[-1, k.S_LAST])) if len(held) else (0, 0)
+    return Scan(bounds, rows[:, k.S_EVENTS], first, last, ordered)
+
+
+class Decoder:
+    """One pass over words: what is clean goes through the kernel, the rest is judged word by word.
+
+    `clock` is moved on; `lose` is told what is damaged, and raises in strict mode.
+    """
+
+    def __init__(self, chip: Chip, size: Size, clock: Clock, last_us: int = _NEVER) -> None:
+        self._chip, self._size, self._clock = chip, size, clock
+        self._last_us = last_us
+        layout = chip.layout
+        self._layout = np.array(
+            [layout.other, layout.spare, *layout.x, *layout.y, layout.polarity_bit, layout.on,
+             chip.size.width - 1, chip.size.height - 1, *size],
+            np.int64,
+        )  # fmt: skip
+
+    def clean(self, block: Block, storage: Storage) -> Events | None:
+        """Return the events of a block; None, and nothing done, where one is not clean."""
+        raw = block.raw
+        scanned = scan_words(raw, self._chip.layout.other)
+        count = scanned.events
+        if not count:
+            return Events.empty(self._size) if self._no_spare(block) else None
+        if not scanned.ordered:
+            return None
+        before = self._clock.last
+        base_us = self._clock.goes_on(scanned.first, scanned.last)
+        if base_us is None:
+            return None
+        t, x, y, p = storage.columns(count)
+        t, x, y, p = t[:count], x[:count], y[:count], p[:count]
+        bounds = scanned.bounds
+        stops = np.cumsum(scanned.counts)
+        good = np.zeros(len(scanned.counts), np.bool_)
+
+        def work(i: int) -> None:
+            place = slice(stops[i] - scanned.counts[i], stops[i])
+            words = raw[bounds[i] : bounds[i + 1]]
+            good[i] = k.decode(words, self._layout, base_us, t[place], x[place], y[place], p[place])
+
+        run_parts(work, len(good))
+        if not good.all() or t[0] < self._last_us:
+            self._clock.last = before
+            return None
+        self._last_us = int(t[-1])
+        return Events.from_checked(t, x, y, p, self._size)
+
+    def judge(self, block: Block, order: InOrder, lose: Lose) -> Iterator[Events]:
+        """Yield the events of a block that may be damaged, as far as `order` is certain of them."""
+        decoded = self._chip.layout.decode(block.address)
+        offsets = block.offsets()
+        is_event = (decoded.kind == EVENT) & ~decoded.impossible
+        columns = Columns(
+            t=self._clock.count_on(block.t[is_event]),
+            x=self._chip.size.width - 1 - decoded.x[is_event],
+            y=self._chip.size.height - 1 - decoded.y[is_event],
+            p=decoded.p[is_event],
+            offsets=offsets[is_event],
+            widths=np.full(np.count_nonzero(is_event), block.width),
+        )
+        bad = np.flatnonzero(decoded.impossible)
+        if order.strict and bad.size:
+            yield from order.push(columns.part(columns.offsets < offsets[bad[0]]))
+        for place in bad.tolist():
+            lose(
+                int(offsets[place]),
+                block.width,
+                f"address {int(block.address[place]):#010x} is none that a {self._chip.name} sends",
+            )
+        yield from order.push(columns)
+
+    def strictly(self, block: Block, order_from: Callable[[int], InOrder], lose: Lose) -> Events:
+        """Return the events of a block that is not clean, if it is not damaged either."""
+        order = order_from(self._last_us)
+        events = Events.concatenate(self.judge(block, order, lose), size=self._size)
+        if len(events):
+            self._last_us = int(events.t[-1])
+        return events
+
+    def _no_spare(self, block: Block) -> bool:
+        spare = self._chip.layout.spare
+        return not spare or not bool((block.address & spare).any())

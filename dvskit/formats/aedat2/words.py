@@ -1,0 +1,168 @@
+"""The header lines and the words of AEDAT 1 and 2 files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError
+
+BLOCK_WORDS = 1 << 18
+_MAGIC = b"#!AER-DAT"
+_OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
+_LINE_BYTES = 1 << 16
+_WRAP_US = 1 << 32
+# A preference of jAER on the inertial measurement unit, such as "DAVIS240C.IMU.AccelScale".
+_PREFERENCE = re.compile(r'key="((?:[\w.]*\.)?(?:IMU\.|Imu)(?:Accel|Gyro)Scale)" value="(\w+)"')
+
+
+class Head(NamedTuple):
+    """What the lines of text say, and the byte offset where the words begin.
+
+    keys  `# key: value` lines; preferences  those of jAER's that tell scales, by their full names
+    """
+
+    version: int
+    keys: Mapping[str, str]
+    preferences: Mapping[str, str]
+    end: int
+
+    @property
+    def words(self) -> np.dtype[Any]:
+        """The type of a word."""
+        return np.dtype([("address", ">u2" if self.version == 1 else ">u4"), ("t", ">i4")])
+
+
+def _is_text(line: bytes) -> bool:
+    # An address may begin with the byte of a '#': a line of text has no control characters.
+    return line.endswith(b"\n") and all(byte >= 32 or byte in b"\t\r\n" for byte in line)
+
+
+def read_head(path: Path) -> Head:
+    """Read the lines of text. Raises FormatError for versions other than 1 and 2."""
+    with path.open("rb") as file:
+        first = file.readline(_LINE_BYTES)
+        if first.startswith(_OLDEST):
+            version = 1
+        elif first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() in (b"1.0", b"2.0"):
+            version = int(first[len(_MAGIC) : len(_MAGIC) + 1])
+        else:
+            raise FormatError(
+                f"{path}: starts with {first[:16]!r}, AEDAT 1 or 2 with {_MAGIC.decode()}1.0 or 2.0"
+            )
+        keys: dict[str, str] = {}
+        preferences: dict[str, str] = {}
+        end = file.tell()
+        while (line := file.readline(_LINE_BYTES)).startswith(b"#") and _is_text(line):
+            end = file.tell()
+            text = line[1:].decode("latin-1").strip()
+            if text.lower() == "end of ascii header":
+                break
+            if found := _PREFERENCE.search(text):
+                preferences[found[1]] = found[2]
+            key, colon, value = text.partition(":")
+            if colon and line.startswith(b"# ") and key[:1].isalpha():
+                keys[key] = value.strip()
+    return Head(version, keys, preferences, end)
+
+
+class Block(NamedTuple):
+    """Words (n, 2) uint32, an address and a time each, stored as in AEDAT 2; and their place.
+
+    offset  byte of the first word; width  bytes of a word in the file
+    """
+
+    raw: NDArray[np.uint32]
+    offset: int
+    width: int
+
+    @property
+    def address(self) -> NDArray[np.uint32]:
+        """Addresses as numbers."""
+        return self.raw[:, 0].byteswap() if _LITTLE else self.raw[:, 0]
+
+    @property
+    def t(self) -> NDArray[np.int64]:
+        """Times as they are stored: signed, of 32 bits."""
+        stored = self.raw[:, 1].byteswap() if _LITTLE else self.raw[:, 1]
+        return stored.view(np.int32).astype(np.int64)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Return the byte offset of each word."""
+        return self.offset + np.arange(len(self.raw)) * self.width
+
+
+_LITTLE = np.little_endian
+
+
+def widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
+    """Return whole words of a file as words of AEDAT 2."""
+    if head.version == 2:
+        return data.view(np.uint32).reshape(-1, 2)
+    wide = np.zeros((len(data) // 6, 8), np.uint8)
+    wide[:, 2:] = data.reshape(-1, 6)
+    return wide.view(np.uint32)
+
+
+def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Block]:
+    """Yield the words from byte `start` on, the header's end without it; a cut one is left out.
+
+    A block holds until the next one is asked for.
+    """
+    width = head.words.itemsize
+    at = head.end if start is None else start
+    buffer = np.empty(BLOCK_WORDS * width, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(at)
+        held = 0
+        while got := file.readinto(buffer[held:].data):
+            held += got
+            count = held // width
+            if held < len(buffer) and count * width < held:
+                continue  # a short read: wait for the rest of the word
+            yield Block(widen(buffer[: count * width], head), at, width)
+            at += count * width
+            held = 0
+        if held >= width:
+            count = held // width
+            yield Block(widen(buffer[: count * width], head), at, width)
+
+
+class Clock:
+    """Makes times that count on out of signed 32-bit ones, which wrap after 71.6 minutes.
+
+    A lone wrong time that looks like a wrap is taken back by the next right one.
+    """
+
+    def __init__(self, longest_step_us: int, wraps: int = 0, last: int | None = None) -> None:
+        self._longest = longest_step_us
+        self.wraps = wraps
+        self.last = last
+
+    def count_on(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the times that stored ones mean."""
+        if not len(t):
+            return t
+        first = int(t[0]) if self.last is None else self.last
+        steps = np.diff(t, prepend=first)
+        on = (steps + _WRAP_US >= 0) & (steps + _WRAP_US <= self._longest)
+        back = (steps - _WRAP_US <= 0) & (steps - _WRAP_US >= -self._longest)
+        wraps = self.wraps + np.cumsum(on.astype(np.int64) - back)
+        self.wraps, self.last = int(wraps[-1]), int(t[-1])
+        return t + (wraps << 32)
+
+    def goes_on(self, first: int, last: int) -> int | None:
+        """Move on to `last` over times in order from `first`; return what to add to them.
+
+        None, and nothing moved, where a wrap may be in them, or one that is to be taken back.
+        """
+        latest = first if self.last is None else self.last
+        if first < latest or last - latest >= _WRAP_US - self._longest:
+            return None
+        self.last = last
+        return self.wraps << 32

@@ -1,0 +1,92 @@
+"""Labels of time spans in a file beside a recording, as DVS128 Gesture has them.
+
+`user01_natural_labels.csv` stands beside `user01_natural.aedat`: a line
+`class,startTime_usec,endTime_usec`, then three whole numbers a line. `gesture_mapping.csv` in the
+same folder, lines of `name,class`, gives names to classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dvskit.errors import FormatError
+from dvskit.streams import Labels
+
+LABELS_ENDING = "_labels.csv"
+MAPPING_NAME = "gesture_mapping.csv"
+_COLUMNS = ("class", "starttime_usec", "endtime_usec")
+_LARGEST = 1 << 62
+
+
+def labels_path(recording: Path) -> Path:
+    """Return where the labels of a recording are, if it has any."""
+    return recording.with_name(recording.stem + LABELS_ENDING)
+
+
+def labels_beside(recording: Path) -> Labels:
+    """Return the labels in the file beside a recording; none without one. Raises FormatError."""
+    path = labels_path(recording)
+    return read_labels(path) if path.is_file() else Labels.empty()
+
+
+def read_labels(path: Path) -> Labels:
+    """Return the labels of a file, in order of their starts.
+
+    Raises FormatError, with the line, for other columns, what is no whole number, and spans that
+    end before they start.
+    """
+    lines = _lines(path)
+    found = tuple(name.strip().lower() for name in lines[0].split(",")) if lines else ()
+    if found != _COLUMNS:
+        raise FormatError(
+            f"{path}: starts with {lines[0][:60] if lines else ''!r}; a line "
+            "class,startTime_usec,endTime_usec is meant"
+        )
+    names = _class_names(path.with_name(MAPPING_NAME))
+    rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    rows.sort(key=lambda row: row[1:])
+    return Labels(
+        np.array([start for _, start, _ in rows], np.int64),
+        np.array([stop for _, _, stop in rows], np.int64),
+        tuple(names.get(kind, str(kind)) for kind, _, _ in rows),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read as text: {error}") from error
+
+
+def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
+    parts = [part.strip() for part in line.split(",")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise FormatError(
+            f"{path}: line {number} is {line[:60]!r}; three whole numbers "
+            "class,startTime_usec,endTime_usec are meant"
+        )
+    kind, start, stop = (int(part) if len(part) < 20 else _LARGEST for part in parts)
+    if max(kind, start, stop) >= _LARGEST:
+        raise FormatError(f"{path}: line {number} holds a number that is too large: {line[:60]!r}")
+    if stop < start:
+        raise FormatError(f"{path}: line {number} ends at {stop} us, before its start {start} us")
+    return kind, start, stop
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    """Return the names of classes; none without the file. Raises FormatError."""
+    if not path.is_file():
+        return {}
+    names = {}
+    for number, line in enumerate(_lines(path), 1):
+        name, _, kind = line.rpartition(",")
+        if number == 1 and not kind.strip().isdecimal():
+            continue  # the line that names the columns
+        if line.strip():
+            if not name.strip() or not (kind.strip().isascii() and kind.strip().isdecimal()):
+                raise FormatError(f"{path}: line {number} is {line[:60]!r}; name,class is meant")
+            names[int(kind)] = name.strip()
+    return names
