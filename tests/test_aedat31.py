@@ -13,7 +13,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
-from dvskit.formats.aedat31 import reading
+from dvskit.formats.aedat31 import reading, walking
 from tests.test_formats import assert_as_truth_says
 
 NAME = "aedat31_synthetic_dvs128.aedat"
@@ -52,6 +52,10 @@ def plain_decode(data: bytes) -> list[tuple[int, int, int, bool]]:
     return rows
 
 
+GOOD = packet(1, [polarity(t, t, t, t & 1) for t in range(10)])
+LATER = packet(1, [polarity(t, t, t, t & 1) for t in range(50, 60)])
+
+
 def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
     return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
 
@@ -73,6 +77,7 @@ def test_the_recording_is_read_exactly(data):
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_the_decoder_agrees_with_a_plain_one(tmp_path, monkeypatch, seed, block):
     monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(walking, "BLOCK_EVENTS", block)
     rng = np.random.default_rng(seed)
     packets, t = [], 0
     for overflow in range(3):
@@ -115,6 +120,141 @@ def test_triggers_and_other_streams_are_kept_apart(tmp_path):
     }
 
 
+def head_of(kind: int, size: int, count: int, *, source=1, overflow=0, at=4) -> bytes:
+    return struct.pack("<hhiiiiii", kind, source, size, at, overflow, count, count, count)
+
+
+def test_samples_of_motion_are_read_with_and_without_a_compass(tmp_path):
+    values = [0.5, -0.25, 1, 10, -20, 30, 36.5, 40, -50, 60]
+    six = [struct.pack("<Ii7f", 1, t, *values[:7]) for t in (5, 9)]
+    nine = struct.pack("<Ii10f", 1, 7, *values)
+    invalid = struct.pack("<Ii7f", 0, 6, *values[:7])
+    path = write(
+        tmp_path / "a.aedat",
+        head_of(3, 36, 3) + b"".join([six[0], invalid, six[1]]),
+        GOOD,
+        head_of(4, 48, 1) + nine,
+        head_of(3, 36, 1, overflow=1) + six[0],
+    )
+    samples = dvskit.open_events(path).imu()
+    assert samples.t.tolist() == [5, 7, 9, 5 + (1 << 31)]
+    assert samples.accelerometer[1].tolist() == values[:3]
+    assert samples.gyroscope[0].tolist() == values[3:6]
+    assert samples.temperature.tolist() == [36.5] * 4
+    assert samples.magnetometer[1].tolist() == values[7:]
+    assert np.isnan(samples.magnetometer[[0, 2, 3]]).all()
+    assert len(dvskit.load_events(path)) == 10
+
+
+def frame_bytes(pixels: np.ndarray, start: int, stop: int, *, valid=1, spare=0) -> bytes:
+    height, width, channels = pixels.shape
+    head = struct.pack(
+        "<Iiiiiiiii", channels << 1 | valid, start - 5, stop + 5, start, stop, width, height, 3, 4
+    )
+    return head + pixels.astype("<u2").tobytes() + bytes(spare)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_frames_are_read_in_gray_and_in_colour(tmp_path, channels):
+    rng = np.random.default_rng(channels)
+    pixels = rng.integers(0, 1 << 16, (3, 6, 5, channels))
+    size = 36 + 2 * 6 * 5 * channels + 10
+    rows = [
+        frame_bytes(pixels[0], 100, 150, spare=10),
+        frame_bytes(pixels[1], 200, 250, spare=10, valid=0),
+        frame_bytes(pixels[2], 300, 350, spare=10),
+    ]
+    path = write(tmp_path / "a.aedat", GOOD, head_of(2, size, 3, overflow=2) + b"".join(rows))
+    frames = list(dvskit.open_events(path).frames())
+    assert [(f.t_us - (2 << 31), f.stop_us - (2 << 31)) for f in frames] == [(100, 150), (300, 350)]
+    assert {(f.x, f.y) for f in frames} == {(3, 4)}
+    for frame, image in zip(frames, pixels[[0, 2]], strict=True):
+        assert frame.image.dtype == np.uint16
+        assert np.array_equal(frame.image, image[:, :, 0] if channels == 1 else image[:, :, :3])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (frame_bytes(np.zeros((6, 5, 1)), 100, 150)[:-2], "in 58 bytes"),
+        (frame_bytes(np.zeros((6, 5, 2)), 100, 150), "2 channels"),
+        (frame_bytes(np.zeros((0, 5, 1)), 100, 150), "5x0"),
+        (frame_bytes(np.zeros((6, 5, 1)), 160, 150), "from 160 to 150"),
+        (struct.pack("<Ii7f", 1, -5, *[0] * 7), "IMU sample at -5"),
+    ],
+)
+def test_an_impossible_sample_is_an_error_and_salvage_goes_on(tmp_path, content, message):
+    kind = 3 if "IMU" in message else 2
+    bad = head_of(kind, len(content), 1) + content
+    good = frame_bytes(np.ones((2, 2, 1)), 1, 2), struct.pack("<Ii7f", 1, 5, *[0] * 7)
+    behind = b"".join(head_of(2 + i, len(part), 1) + part for i, part in enumerate(good))
+    path = write(tmp_path / "a.aedat", GOOD, bad, behind)
+    recording = dvskit.open_events(path)
+    with pytest.raises(DamagedFileError, match=message) as caught:
+        list(recording.frames()) if kind == 2 else recording.imu()
+    assert caught.value.offset == len(HEAD + GOOD) + 28
+    salvaged = dvskit.open_events(path, strict=False)
+    assert [frame.t_us for frame in salvaged.frames()] == [1]
+    assert salvaged.imu().t.tolist() == [5]
+
+
+def many_packets(path: Path, seed: int, count: int = 60) -> Path:
+    """Write packets of several kinds, whose clock wraps once; some events are invalid."""
+    rng = np.random.default_rng(seed)
+    packets, t, wraps = [], (1 << 31) - 400_000, 0
+    for _ in range(count):
+        if t >= 1 << 31:
+            t, wraps = t - (1 << 31), wraps + 1
+        rows = []
+        for _ in range(int(rng.integers(0, 60))):
+            t = min(t + int(rng.integers(0, 500)), (1 << 31) - 1)
+            x, y, on = (int(n) for n in rng.integers(0, (128, 128, 2)))
+            rows.append(polarity(t, x, y, on, int(rng.random() < 0.97)))
+        t += 1000
+        kind = int(rng.choice([0, 1, 1, 1]))
+        packets.append(packet(kind, rows, overflow=wraps, spare=int(rng.integers(3))))
+        packets.append(packet(1, rows, source=2, overflow=wraps) if rng.random() < 0.2 else b"")
+    return write(path, *packets)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_events_depend_neither_on_threads_nor_on_how_they_are_read(
+    tmp_path, monkeypatch, seed, threads
+):
+    path = many_packets(tmp_path / "a.aedat", seed)
+    whole = dvskit.load_events(path)
+    assert len(whole) > 300
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    monkeypatch.setattr(walking, "_PART_EVENTS", 10)
+    assert dvskit.load_events(path) == whole
+    assert Events.concatenate(dvskit.open_events(path).blocks(count=7)) == whole
+    assert dvskit.load_events(path, strict=False) == whole
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_part_is_the_part_of_the_whole(tmp_path, monkeypatch, seed, strict):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(walking, "BLOCK_EVENTS", 37)
+    recording = dvskit.open_events(many_packets(tmp_path / "a.aedat", seed), strict=strict)
+    whole = recording.load()
+    rng = np.random.default_rng(seed)
+    for start, stop in rng.integers(whole.t[0] - 1000, whole.t[-1] + 1000, (20, 2)).tolist():
+        assert recording.between(start, stop).load() == whole.between(start, stop)
+
+
+def test_labels_stand_in_the_file_beside(tmp_path):
+    path = write(tmp_path / "user01_led.aedat", GOOD)
+    assert len(dvskit.open_events(path).labels()) == 0
+    text = "class,startTime_usec,endTime_usec\n2,3,6\n1,7,9\n"
+    (tmp_path / "user01_led_labels.csv").write_text(text)
+    labels = dvskit.open_events(path).labels()
+    assert labels.name == ("2", "1")
+    assert labels.start_us.tolist() == [3, 7]
+    assert labels.stop_us.tolist() == [6, 9]
+
+
 def test_geometry_comes_from_the_camera_the_argument_or_the_events(tmp_path):
     events = packet(1, [polarity(5, 30, 20, 1)])
     davis = HEAD.replace(b"DVS128", b"DAVIS346")
@@ -126,10 +266,6 @@ def test_geometry_comes_from_the_camera_the_argument_or_the_events(tmp_path):
     assert len(dvskit.load_events(write(tmp_path / "c.aedat"))) == 0
     with pytest.raises(FormatError, match="no known camera"):
         dvskit.open_events(write(tmp_path / "d.aedat", head=other))
-
-
-GOOD = packet(1, [polarity(t, t, t, t & 1) for t in range(10)])
-LATER = packet(1, [polarity(t, t, t, t & 1) for t in range(50, 60)])
 
 
 @pytest.mark.parametrize(

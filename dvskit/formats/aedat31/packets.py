@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
+from dvskit.formats.aedat31._kernels import size_fits
 
-SPECIAL, POLARITY = 0, 1
-_EVENT_BYTES = {SPECIAL: 8, POLARITY: 8}
+SPECIAL, POLARITY, FRAME, IMU6, IMU9 = range(5)
 _HEAD = np.dtype(
     [
         ("kind", "<i2"),
@@ -80,7 +80,7 @@ def _problem(head: np.void, left: int) -> str | None:
     kind, size = int(head["kind"]), int(head["size"])
     if not 0 <= kind < _MOST_KINDS:
         return f"packet of type {kind}"
-    if size < 1 or size != _EVENT_BYTES.get(kind, size):
+    if not size_fits(kind, size):
         return f"packet of type {kind} with events of {size} bytes"
     if not 0 <= head["ts_offset"] <= max(0, size - 4) or (kind < 2 and head["ts_offset"] != 4):
         return f"packet with times at byte {head['ts_offset']} of {size}"

@@ -12,6 +12,9 @@ from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat2.chips import named_chip
 from dvskit.formats.aedat31.packets import (
+    FRAME,
+    IMU6,
+    IMU9,
     POLARITY,
     SPECIAL,
     Head,
@@ -20,35 +23,27 @@ from dvskit.formats.aedat31.packets import (
     read_head,
     read_packets,
 )
+from dvskit.formats.aedat31.samples import (
+    INPUTS,
+    read_frames,
+    read_imu,
+    read_triggers,
+    special_words,
+)
+from dvskit.formats.aedat31.walking import Walk, build_index, clean_block, extent
 from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.index_cache import find_index
+from dvskit.formats.labels import labels_beside
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
-from dvskit.streams import Triggers
+from dvskit.streams import Frame, Imu, Labels, Triggers
 
-_BYTES = 8  # of a polarity or special event
-_KINDS = {2: "frames", 3: "IMU samples", 4: "IMU samples", 5: "ADC samples", 12: "spikes"}
-# Special events on external inputs: type -> input, rising (a pulse counts as its rising edge).
-_INPUTS = {
-    first + edge: (number, edge != 1) for number, first in enumerate((2, 6, 9)) for edge in range(3)
-}
-
-
-def _words(data: NDArray[np.uint8], packet: Packet) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield (byte offset, rows of data and time stamp) of a packet, in blocks."""
-    stop = packet.start + packet.number * _BYTES
-    for start in range(packet.start, stop, BLOCK_EVENTS * _BYTES):
-        part = data[start : min(stop, start + BLOCK_EVENTS * _BYTES)]
-        yield start, np.frombuffer(part.tobytes(), "<u4").reshape(-1, 2)
-
-
-def _times(words: NDArray[np.uint32], packet: Packet) -> NDArray[np.int64]:
-    stamps = words[:, 1].astype(np.int32).astype(np.int64)
-    # A negative stamp is impossible; it stays negative, whatever the wraps are.
-    return np.where(stamps < 0, stamps, stamps + (packet.overflow << 31))
+_BYTES = 8  # of a polarity event
+_KINDS = {FRAME: "frames", IMU6: "IMU samples", IMU9: "IMU samples", 5: "ADC samples", 12: "spikes"}
 
 
 class Aedat31Recording(Recording):
-    """Events and triggers of an AEDAT 3.1 file; frames and IMU samples are counted, not read."""
+    """Events of an AEDAT 3.1 file; edges on inputs, samples of motion and frames beside."""
 
     format = "aedat31"
 
@@ -71,61 +66,98 @@ class Aedat31Recording(Recording):
 
     def triggers(self) -> Triggers:
         """Return the edges on external inputs in time order; a pulse is given as a rising edge."""
-        found = []
-        for words, t in self._special(Damage()):
-            kind = words[:, 0] >> 1 & 0x7F
-            for number, rising in sorted(set(_INPUTS.values())):
-                kinds = [key for key, value in _INPUTS.items() if value == (number, rising)]
-                places = np.flatnonzero(np.isin(kind, kinds) & (t >= 0))
-                found.append(np.array([t[places], places * 0 + number, places * 0 + rising]))
-        if not found:
-            return Triggers.empty()
-        t, number, rising = np.concatenate(found, axis=1)
-        return Triggers.in_order([Triggers(t, number.astype(np.int16), rising.astype(np.bool_))])
+        return read_triggers(self._data(), self._packets(SPECIAL))
+
+    def imu(self) -> Imu:
+        """Return the samples of motion, with those of a compass if there is one, in time order."""
+        lose = self._losing(Damage())
+        kinds = [read_imu(self._data(), self._packets(kind), lose) for kind in (IMU6, IMU9)]
+        return Imu.in_order(kinds)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames, uint16 and gray or RGB, as they stand in the file."""
+        yield from read_frames(self._data(), self._packets(FRAME), self._losing(Damage()))
+
+    def labels(self) -> Labels:
+        """Return the labels in the file beside that is named after this one."""
+        return labels_beside(self.path)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples, special events that are no triggers, and invalid events."""
+        data = self._data()
         counts: dict[str, int] = {}
-        for packet in read_packets(self._data(), self._head.end, self._losing(Damage())):
+
+        def count(name: str, number: int) -> None:
+            counts[name] = counts.get(name, 0) + number
+
+        for packet in read_packets(data, self._head.end, self._losing(Damage())):
             if packet.kind == SPECIAL:
-                continue
-            if packet.kind != POLARITY:
-                name = _KINDS.get(packet.kind, f"events of type {packet.kind}")
-                counts[name] = counts.get(name, 0) + packet.number
+                kinds, _ = special_words(data, packet)
+                count("special events", int(np.count_nonzero(~np.isin(kinds, list(INPUTS)))))
+            elif packet.kind != POLARITY:
+                count(_KINDS.get(packet.kind, f"events of type {packet.kind}"), packet.number)
             elif packet.source != self._source:
-                name = f"events of source {packet.source}"
-                counts[name] = counts.get(name, 0) + packet.number
+                count(f"events of source {packet.source}", packet.number)
             else:
-                name = "events marked invalid"
-                for _, words in _words(self._data(), packet):
-                    invalid = int(np.count_nonzero(words[:, 0] & 1 == 0))
-                    counts[name] = counts.get(name, 0) + invalid
-        for words, _ in self._special(Damage()):
-            kinds = words[:, 0] >> 1 & 0x7F
-            other = int(np.count_nonzero(~np.isin(kinds, list(_INPUTS))))
-            counts["special events"] = counts.get("special events", 0) + other
-        return {name: count for name, count in counts.items() if count}
+                valid = data[packet.start : packet.start + packet.number * _BYTES : _BYTES] & 1
+                count("events marked invalid", packet.number - int(np.count_nonzero(valid)))
+        return {name: number for name, number in counts.items() if number}
 
     def _data(self) -> NDArray[np.uint8]:
         return np.memmap(self.path, np.uint8, "r")
 
-    def _special(self, damage: Damage) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
-        """Yield the valid special events, with their times."""
+    def _packets(self, kind: int) -> Iterator[Packet]:
+        """Yield the packets of a kind, from all sources."""
         data = self._data()
-        for packet in read_packets(data, self._head.end, self._losing(damage)):
-            if packet.kind == SPECIAL:
-                for _, words in _words(data, packet):
-                    valid = words[words[:, 0] & 1 == 1]
-                    yield valid, _times(valid, packet)
+        walk = Walk(data, self._head.end, kind)
+        yield from walk.packets()
+        if walk.at < len(data):
+            for packet in read_packets(data, walk.at, self._losing(Damage())):
+                if packet.kind == kind:
+                    yield packet
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         data = self._data()
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage, earliest_us=0)
+        if self.strict:
+            walk = Walk(data, self._head.end, POLARITY, self._source)
+            yield from self._strict_blocks(walk, damage, storage)
+            return
+        order = self._order(damage, 0)
         for packet in read_packets(data, self._head.end, self._losing(damage)):
             if packet.kind == POLARITY and packet.source == self._source:
-                for start, words in _words(data, packet):
-                    yield from order.push(_columns(start, words, packet))
+                yield from _judge(data, packet, order)
         yield from order.rest()
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if not self.strict:
+            yield from self._blocks(damage, storage)
+            return
+        walk = Walk(self._data(), self._head.end, POLARITY, self._source)
+        index = find_index(self.path, f"aedat31 {self._source}", lambda: build_index(walk))
+        walk.state[:] = index.state[index.at(start_us)]
+        yield from self._strict_blocks(walk, damage, storage)
+
+    def _strict_blocks(self, walk: Walk, damage: Damage, storage: Storage) -> Iterator[Events]:
+        last = 0
+        for table in walk.tables():
+            events = clean_block(walk, table, self.size, last, storage)
+            if events is None:
+                order = self._order(damage, last)
+                packets = [Packet(*row) for row in table.tolist()]
+                found = [part for packet in packets for part in _judge(walk.data, packet, order)]
+                events = Events.concatenate(found, size=self.size)
+            if len(events):
+                last = int(events.t[-1])
+            yield events
+        if walk.at < len(walk.data):
+            # The header there is impossible: the first is named, and ends the walk.
+            for _ in read_packets(walk.data, walk.at, self._losing(damage)):
+                pass
+
+    def _order(self, damage: Damage, earliest_us: int) -> InOrder:
+        return InOrder(
+            self.path, self.size, strict=self.strict, damage=damage, earliest_us=earliest_us
+        )
 
     def _losing(self, damage: Damage) -> Lose:
         def lose(offset: int, length: int, problem: str) -> None:
@@ -136,35 +168,51 @@ class Aedat31Recording(Recording):
         return lose
 
 
-def _columns(start: int, words: NDArray[np.uint32], packet: Packet) -> Columns:
-    offsets = start + np.arange(len(words)) * _BYTES
-    valid = words[:, 0] & 1 == 1
-    address = words[valid, 0]
-    return Columns(
-        t=_times(words[valid], packet),
-        x=(address >> 17).astype(np.int32),
-        y=(address >> 2 & 0x7FFF).astype(np.int32),
-        p=address >> 1 & 1 == 1,
-        offsets=offsets[valid],
-        widths=np.full(len(address), _BYTES),
-    )
+def _judge(data: NDArray[np.uint8], packet: Packet, order: InOrder) -> Iterator[Events]:
+    """Yield the events of a polarity packet, as far as `order` is certain of them."""
+    stop = packet.start + packet.number * _BYTES
+    for start in range(packet.start, stop, BLOCK_EVENTS * _BYTES):
+        part = data[start : min(stop, start + BLOCK_EVENTS * _BYTES)]
+        words = np.frombuffer(part.tobytes(), "<u4").reshape(-1, 2)
+        offsets = start + np.arange(len(words)) * _BYTES
+        valid = words[:, 0] & 1 == 1
+        address = words[valid, 0]
+        stamps = words[valid, 1].view("<i4").astype(np.int64)
+        yield from order.push(
+            Columns(
+                # A negative stamp is impossible; it stays negative, whatever the wraps are.
+                t=np.where(stamps < 0, stamps, stamps + (packet.overflow << 31)),
+                x=(address >> 17).astype(np.int32),
+                y=(address >> 2 & 0x7FFF).astype(np.int32),
+                p=address >> 1 & 1 == 1,
+                offsets=offsets[valid],
+                widths=np.full(len(address), _BYTES),
+            )
+        )
 
 
-def _survey(path: Path, head: Head) -> tuple[int, int, int]:
-    """Return the source of the first polarity packet, and the extent of its events."""
-    data = np.memmap(path, np.uint8, "r")
-    source, width, height = -1, 0, 0
-    for packet in read_packets(data, head.end, lambda *_: None):
-        if packet.kind == POLARITY and source in (-1, packet.source):
-            source = packet.source
-            if named_chip(head.keys.get(f"Source {source}", "")) is not None:
-                break
-            for start, words in _words(data, packet):
-                columns = _columns(start, words, packet)
-                if len(columns.t):
-                    width = max(width, int(columns.x.max()) + 1)
-                    height = max(height, int(columns.y.max()) + 1)
-    return source, width, height
+def _first_source(data: NDArray[np.uint8], head: Head) -> int:
+    """Return the source of the first polarity packet, -1 if there is none."""
+    walk = Walk(data, head.end, POLARITY)
+    for packet in walk.packets():
+        return packet.source
+    for packet in read_packets(data, walk.at, lambda *_: None):
+        if packet.kind == POLARITY:
+            return packet.source
+    return -1
+
+
+def _extent(data: NDArray[np.uint8], head: Head, source: int) -> tuple[int, int]:
+    """Return the width and height that hold the events of a source, in damaged files too."""
+    walk = Walk(data, head.end, POLARITY, source)
+    width, height = extent(walk)
+    for packet in read_packets(data, walk.at, lambda *_: None):
+        if packet.kind == POLARITY and packet.source == source:
+            rest = Walk(data[: packet.start + packet.number * _BYTES], len(data), POLARITY)
+            rest.state[: len(packet)] = packet
+            more = extent(rest)
+            width, height = max(width, more[0]), max(height, more[1])
+    return width, height
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
@@ -174,7 +222,8 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     camera which the header names, or the smallest that holds the events. Raises FormatError.
     """
     head = read_head(path)
-    source, width, height = _survey(path, head)
+    data = np.memmap(path, np.uint8, "r")
+    source = _first_source(data, head)
     chip = named_chip(head.keys.get(f"Source {source}", ""))
     if chip is None and source < 0:
         sources = [value for key, value in head.keys.items() if key.startswith("Source ")]
@@ -183,6 +232,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
         return Aedat31Recording(path, options, options.size, "argument", head, source)
     if chip is not None:
         return Aedat31Recording(path, options, chip.size, "camera", head, source)
+    width, height = _extent(data, head, source)
     if not width:
         raise FormatError(f"{path}: holds no event and names no known camera")
     size = as_size((min(width, 32767), min(height, 32767)))
