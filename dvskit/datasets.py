@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dvskit.errors import ConfigError, DvskitError, FormatError, GeometryError, ShapeError
 from dvskit.events import Events, as_size
-from dvskit.formats import formats, load_events
+from dvskit.formats import formats, load_events, open_events
+from dvskit.formats.labels import LABELS_ENDING, Part, find_labelled
 from dvskit.tensors import bin_events
 
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
@@ -27,10 +28,16 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {
 
 
 class Sample(NamedTuple):
-    """A recording on disk and the name of its class."""
+    """A recording on disk, or a span of one, and the name of its class.
+
+    span  start and stop in microseconds, half-open; None is the whole recording
+    part  what the data set itself keeps it for; None where it does not say
+    """
 
     path: Path
     label: str
+    span: tuple[int, int] | None = None
+    part: Part | None = None
 
 
 class Split(NamedTuple):
@@ -76,7 +83,8 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
     """Return the recordings `folder/<class>/<file>`, sorted by class and file name.
 
     A folder's name is its class; any format that dvskit reads will do; names that start with a dot
-    are passed over. Raises FormatError for a missing or an empty folder, for files beside the
+    are passed over. A folder of recordings with labels beside them gives a sample a label: see
+    `find_spans`. Raises FormatError for a missing or an empty folder, for files beside the
     classes, and for files that no format's suffix fits.
     """
     root = Path(folder)
@@ -86,9 +94,10 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
         )
     entries = _visible(root)
     classes = [entry for entry in entries if entry.is_dir()]
-    suffixes = {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
-    # Beside the classes, a text is more likely a read-me or a list of labels than a recording.
-    marked = suffixes - {".txt", ".csv"}
+    if not classes and any(entry.name.endswith(LABELS_ENDING) for entry in entries):
+        return find_spans(root)
+    suffixes = _suffixes()
+    marked = suffixes - _TEXTS
     strays = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in marked]
     if strays:
         raise FormatError(
@@ -112,6 +121,30 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
     return samples
 
 
+def find_spans(folder: str | PathLike[str]) -> list[Sample]:
+    """Return a sample for each label of the recordings in a folder, by file name and start.
+
+    Labels stand in `<recording>_labels.csv`, as in DVS128 Gesture, whose lists of what to train and
+    to test on count where they are: see `dvskit.formats.labels`. Raises FormatError as
+    `find_labelled` there does.
+    """
+    samples = []
+    for path, labels, part in find_labelled(Path(folder), _suffixes() - _TEXTS):
+        spans = zip(labels.start_us.tolist(), labels.stop_us.tolist(), strict=True)
+        samples += [
+            Sample(path, name, span, part) for name, span in zip(labels.name, spans, strict=True)
+        ]
+    return samples
+
+
+# Beside recordings, a text is more likely a read-me or a list of labels than one of them.
+_TEXTS = {".txt", ".csv"}
+
+
+def _suffixes() -> set[str]:
+    return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
+
+
 def _visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
@@ -126,7 +159,8 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
 
     `validation` and `test` are shares of all; each class gives its share, rounded so that the
     totals are right to one sample. The split depends on the seed and on class and file names, not
-    on the folder they lie in nor on the order of `samples`.
+    on the folder they lie in nor on the order of `samples`. Where samples say what they are kept
+    for, that decides what is tested, and `validation` is a share of the rest.
     Raises ConfigError for shares below 0 or that leave nothing to train on.
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
@@ -137,10 +171,13 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
     rng = np.random.default_rng(seed)
     parts = Split([], [], [])
     done = 0
+    if any(sample.part for sample in samples):
+        kept = [sample for sample in samples if sample.part == "test"]
+        parts.test.extend(sorted(kept, key=_place))
+        samples = [sample for sample in samples if sample.part != "test"]
+        test = 0.0
     for kind in class_names(samples):
-        members = sorted(
-            (sample for sample in samples if sample.label == kind), key=lambda s: s.path.name
-        )
+        members = sorted((sample for sample in samples if sample.label == kind), key=_place)
         order = [members[i] for i in rng.permutation(len(members))]
         # Rounding the running total keeps the error of the sum below one sample.
         held = round((done + len(order)) * test) - round(done * test)
@@ -152,21 +189,40 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
     return parts
 
 
+def _place(sample: Sample) -> tuple[str, tuple[int, int]]:
+    return sample.path.name, sample.span or (0, 0)
+
+
 def load_labelled(samples: Sequence[Sample], classes: Sequence[str] | None = None) -> Labelled:
     """Read the events of samples. `classes` gives the order of labels; sorted names without it.
 
-    Raises ConfigError for a label that is not among the classes, FormatError for a bad file.
+    Raises ConfigError for a label that is not among the classes, FormatError for a bad file and for
+    a span without events.
     """
     names = class_names(samples) if classes is None else tuple(classes)
     labels = _labels(samples, names)
-    return Labelled(tuple(load_events(sample.path) for sample in samples), labels, names)
+    return Labelled(tuple(_load(sample) for sample in samples), labels, names)
+
+
+def _load(sample: Sample) -> Events:
+    if sample.span is None:
+        return load_events(sample.path)
+    start, stop = sample.span
+    events = open_events(sample.path).between(start, stop).load()
+    if not len(events):
+        raise FormatError(
+            f"{sample.path}: no events from {start} to {stop} us, which are labelled {sample.label}"
+        )
+    return events
 
 
 def _labels(samples: Sequence[Sample], names: tuple[str, ...]) -> NDArray[np.int64]:
     number = {name: i for i, name in enumerate(names)}
-    for path, label in samples:
-        if label not in number:
-            raise ConfigError(f"{path}: class {label!r} is not among {', '.join(names)}")
+    for sample in samples:
+        if sample.label not in number:
+            raise ConfigError(
+                f"{sample.path}: class {sample.label!r} is not among {', '.join(names)}"
+            )
     return np.array([number[sample.label] for sample in samples], np.int64)
 
 

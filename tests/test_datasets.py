@@ -198,3 +198,92 @@ def test_what_tonic_gives_wrongly_is_refused() -> None:
         list(from_tonic(tonic_set([events(2, 0).to_array()], None)))
     with pytest.raises(EventsError, match="sample 0: an array of float64 has no fields"):
         list(from_tonic(tonic_set([np.zeros((2, 2))], (8, 6, 2))))
+
+
+LABELS_HEAD = "class,startTime_usec,endTime_usec\n"
+
+
+def pairs(root: Path, users: dict[str, str], suffix: str = ".npz") -> Path:
+    """Write a recording of 1000 events and its labels a user."""
+    root.mkdir(exist_ok=True)
+    for seed, (user, rows) in enumerate(users.items()):
+        save_events(events(1000, seed), root / f"{user}{suffix}")
+        (root / f"{user}_labels.csv").write_text(LABELS_HEAD + rows)
+    return root
+
+
+def test_each_label_of_a_recording_is_a_sample(tmp_path: Path) -> None:
+    root = pairs(
+        tmp_path / "set", {"user02_led": "1,200,900\n", "user01_lab": "2,1000,1500\n1,150,600\n"}
+    )
+    (root / "README.txt").write_text("what this is")
+    (root / "errata.txt").write_text("none")
+    found = find_samples(root)
+    assert [(s.path.name, s.label, s.span, s.part) for s in found] == [
+        ("user01_lab.npz", "1", (150, 600), None),
+        ("user01_lab.npz", "2", (1000, 1500), None),
+        ("user02_led.npz", "1", (200, 900), None),
+    ]
+    data = load_labelled(found)
+    assert data.classes == ("1", "2")
+    assert data.labels.tolist() == [0, 1, 0]
+    whole = events(1000, 1)
+    assert data.events[:2] == (whole.between(150, 600), whole.between(1000, 1500))
+    assert len(bin_labelled(data, bins=5, bin_us=100)) == 3
+
+
+def test_classes_are_named_where_the_folder_says(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "set", {"user01": "1,150,600\n2,700,800\n"})
+    (root / "gesture_mapping.csv").write_text("action,label\nhand_clapping,1\n")
+    assert [sample.label for sample in find_samples(root)] == ["hand_clapping", "2"]
+
+
+def test_a_data_set_says_itself_what_is_tested(tmp_path: Path) -> None:
+    rows = "".join(f"{k % 3},{100 + 100 * k},{200 + 100 * k}\n" for k in range(12))
+    root = pairs(tmp_path / "set", {f"user{k:02}": rows for k in range(6)})
+    (root / "trials_to_train.txt").write_text("\r\n".join(f"user{k:02}.npz" for k in range(4)))
+    (root / "trials_to_test.txt").write_text("user04.npz\nuser05.npz\n\n")
+    samples = find_samples(root)
+    split = split_samples(samples, validation=0.25, test=0.5, seed=3)
+    assert {s.path.name for s in split.test} == {"user04.npz", "user05.npz"}
+    assert len(split.test) == 24
+    assert len(split.validation) == 12
+    assert {s.part for s in split.train + split.validation} == {"train"}
+    assert sorted(split.train + split.validation + split.test) == sorted(samples)
+    assert split_samples(samples[::-1], validation=0.25, test=0.5, seed=3) == split
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("user02_labels.csv", LABELS_HEAD, "no recording user02"),
+        ("user01.npy", "", "has no labels of its own"),
+        ("user03.npz", "", "has no labels of its own"),
+        ("trials_to_test.txt", "user09.npz", "'user09.npz', which is not in"),
+        ("trials_to_test.txt", "\n", None),
+    ],
+)
+def test_odd_folders_of_labels_are_refused(tmp_path: Path, name, text, message) -> None:
+    root = pairs(tmp_path / "set", {"user01": "1,150,600\n"})
+    (root / name).write_text(text)
+    if message is None:
+        assert len(find_samples(root)) == 1
+        return
+    with pytest.raises(FormatError, match=message):
+        find_samples(root)
+
+
+def test_lists_that_contradict_each_other_or_leave_one_out_are_refused(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "set", {"user01": "1,150,600\n", "user02": "1,150,600\n"})
+    (root / "trials_to_train.txt").write_text("user01.npz")
+    with pytest.raises(FormatError, match=r"user02\.npz: is in neither"):
+        find_samples(root)
+    (root / "trials_to_test.txt").write_text("user01.npz\nuser02.npz")
+    with pytest.raises(FormatError, match="which the other list has too"):
+        find_samples(root)
+
+
+def test_a_span_without_events_is_refused(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "set", {"user01": "1,150,600\n2,6000,7000\n"})
+    with pytest.raises(FormatError, match="no events from 6000 to 7000 us, which are labelled 2"):
+        load_labelled(find_samples(root))

@@ -7,7 +7,9 @@ same folder, lines of `name,class`, gives names to classes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,8 +18,21 @@ from dvskit.streams import Labels
 
 LABELS_ENDING = "_labels.csv"
 MAPPING_NAME = "gesture_mapping.csv"
+Part = Literal["train", "test"]
+_LISTS: tuple[tuple[str, Part], ...] = (
+    ("trials_to_train.txt", "train"),
+    ("trials_to_test.txt", "test"),
+)
 _COLUMNS = ("class", "starttime_usec", "endtime_usec")
 _LARGEST = 1 << 62
+
+
+class LabelledRecording(NamedTuple):
+    """A recording, its labels, and what it is kept for; None where no list says."""
+
+    path: Path
+    labels: Labels
+    part: Part | None
 
 
 def labels_path(recording: Path) -> Path:
@@ -90,3 +105,43 @@ def _class_names(path: Path) -> dict[int, str]:
                 raise FormatError(f"{path}: line {number} is {line[:60]!r}; name,class is meant")
             names[int(kind)] = name.strip()
     return names
+
+
+def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecording]:
+    """Return the recordings (files of those suffixes) in a folder and their labels, by file name.
+
+    Where there are `trials_to_train.txt` and `trials_to_test.txt`, with a file name a line, they
+    say what each recording is kept for. Raises FormatError for labels without a recording, a
+    recording without labels of its own or in neither list, and for odd labels and lists.
+    """
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    recordings = [entry for entry in entries if entry.suffix.lower() in suffixes]
+    parts = _listed_parts(folder, {entry.name for entry in recordings})
+    by_stem: dict[str, Path] = {}
+    for path in recordings:
+        if by_stem.setdefault(path.stem, path) != path or not labels_path(path).is_file():
+            raise FormatError(f"{path}: has no labels of its own; {labels_path(path)} is meant")
+        if parts and path.name not in parts:
+            raise FormatError(f"{path}: is in neither {_LISTS[0][0]} nor {_LISTS[1][0]}")
+    for entry in entries:
+        if entry.name.endswith(LABELS_ENDING):
+            stem = entry.name.removesuffix(LABELS_ENDING)
+            if stem not in by_stem:
+                raise FormatError(f"{entry}: no recording {stem} stands beside it")
+    return [
+        LabelledRecording(path, read_labels(labels_path(path)), parts.get(path.name))
+        for path in recordings
+    ]
+
+
+def _listed_parts(folder: Path, names: set[str]) -> dict[str, Part]:
+    """Return what each recording is kept for; nothing where there are no lists."""
+    parts: dict[str, Part] = {}
+    for file_name, part in _LISTS:
+        path = folder / file_name
+        for name in map(str.strip, _lines(path) if path.is_file() else []):
+            if name and name not in names:
+                raise FormatError(f"{path}: names {name[:60]!r}, which is not in {folder}")
+            if name and parts.setdefault(name, part) != part:
+                raise FormatError(f"{path}: names {name!r}, which the other list has too")
+    return parts

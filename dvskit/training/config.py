@@ -27,8 +27,10 @@ class InputConfig:
 class DataConfig:
     """What to learn from.
 
-    recordings          folder of <class>/<recording>; "" for none
-    validation, test    shares of the recordings held out, stratified by class
+    recordings          folder of <class>/<recording>, or of recordings with labels beside; "" for
+                        none
+    validation, test    shares of the recordings held out, stratified by class; a data set's own
+                        test part counts instead of `test`
     images              folder of MNIST-style IDX files, also learned as encoded spikes; "" for none
     images_skipped      leading training images never used (recordings may have been made of them)
     validation_images   training images held out
