@@ -114,7 +114,6 @@ _CHIPS = (
     Chip("DAVIS208", Size(208, 192), DAVIS),
 )
 _OLD_NAMES = {"TMPDIFF128": "DVS128", "SBRET10": "DAVIS240", "SBRET20": "DAVIS240"}
-_MOST = 0.99  # of the words tell the layout; a few may be damaged
 
 
 def chip_names() -> tuple[str, ...]:
@@ -162,30 +161,24 @@ def file_chip(stem: str) -> Chip | None:
     return next((chip for chip in _CHIPS if name.startswith(chip.name)), None)
 
 
-def fits(chip: Chip, address: NDArray[np.uint32]) -> bool:
-    """Tell whether nearly all of the addresses can be the chip's."""
-    return bool(np.mean(address & chip.layout.spare == 0) >= _MOST)
+def likely_chips() -> tuple[Chip, ...]:
+    """Return the chips that are looked for where none is named: what fits earlier is likelier."""
+    order = ("DVS128", "DVS640", "DAVIS240", "DAVIS346", "DAVIS640")
+    return tuple(chip_for(name) for name in order)
 
 
-def guess_chip(address: NDArray[np.uint32], size: Size | None) -> Chip:
-    """Return the chip that can have sent the addresses, by the bits that they use.
+def of_size(chip: Chip, size: Size) -> Chip:
+    """Return the chip of that size and the same layout, known or not."""
+    known = (other for other in likely_chips() if other.layout is chip.layout)
+    name = "DAVIS" if chip.layout is DAVIS else chip.name
+    return next((other for other in known if other.size == size), Chip(name, size, chip.layout))
 
-    `size` (the caller's) chooses among chips of one layout. Needs at least one address.
-    """
-    plain = address & 0x7FFF_FFFF
-    if np.mean(plain < 1 << 16) >= _MOST:
-        layout = DVS128
-    elif np.mean(plain < 1 << 21) >= _MOST:
-        layout = DVS640
-    else:
-        layout = DAVIS
-    chips = [chip for chip in _CHIPS[:5] if chip.layout is layout]
-    if size is not None:
-        name = "DAVIS" if layout is DAVIS else chips[0].name
-        return next((chip for chip in chips if chip.size == size), Chip(name, size, layout))
-    words = layout.decode(address)
-    x, y = words.x[words.kind == EVENT], words.y[words.kind == EVENT]
-    for chip in chips:
-        if not len(x) or np.mean((x < chip.size.width) & (y < chip.size.height)) >= _MOST:
-            return chip
-    return chips[-1]
+
+def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
+    """Return a chip's layout as the loops take it; events must be on a sensor of `size`."""
+    layout = chip.layout
+    return np.array(
+        [layout.other, layout.spare, *layout.x, *layout.y, layout.polarity_bit, layout.on,
+         layout is DAVIS, chip.size.width - 1, chip.size.height - 1, *size],
+        np.int64,
+    )  # fmt: skip

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
+from dvskit.formats.aedat2.alignment import count_fitting
 from dvskit.formats.aedat2.chips import (
     DVS128,
     LOOSE_DVS128,
@@ -16,14 +16,15 @@ from dvskit.formats.aedat2.chips import (
     chip_for,
     chip_names,
     file_chip,
-    fits,
-    guess_chip,
+    likely_chips,
     named_chip,
+    of_size,
 )
-from dvskit.formats.aedat2.words import Head, read_words
+from dvskit.formats.aedat2.words import Head
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 _GUESS_WORDS = 1 << 20
+_MOST = 0.99  # of the words tell the chip; a few may be damaged
 
 
 class Choice(NamedTuple):
@@ -62,15 +63,12 @@ def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
 
 def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
     """Pass over bits that the chosen chip has not if nearly all addresses use them; say so."""
-    address = _first_addresses(path, head)
     chip = choice.chip
-    if not len(address):
-        return choice
-    likely = guess_chip(address, None)
-    if likely.layout is chip.layout:
+    likely = _likely(path, head)
+    if likely is None or likely.layout is chip.layout:
         return choice
     other = f"format='aedat2:{likely.name}' (--from aedat2:{likely.name}) reads them so"
-    if chip.layout is DVS128 and not fits(chip, address):
+    if chip.layout is DVS128:
         note = (
             f"addresses use bits that a DVS128 has not: they are left out here, bit 15 included; "
             f"they may be those of a {likely.name} ({likely.size}): {other}"
@@ -83,21 +81,32 @@ def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
     return Choice(chip, choice.origin, [*choice.notes, note])
 
 
-def _first_addresses(path: Path, head: Head) -> NDArray[np.uint32]:
-    found, count = [np.empty(0, np.uint32)], 0
-    for block in read_words(path, head):
-        found.append(block.address)
-        count += len(block.raw)
-        if count >= _GUESS_WORDS:
-            break
-    return np.concatenate(found)
+def _likely(path: Path, head: Head) -> Chip | None:
+    """Return the first of the likely chips that can have sent nearly all words; None without any.
+
+    Words are lined up anew for each, so that damage does not change the guess.
+    """
+    if path.stat().st_size < head.end + head.words.itemsize:
+        return None
+    data = np.memmap(path, np.uint8, "r")
+    words = min(_GUESS_WORDS, (len(data) - head.end) // head.words.itemsize)
+    fits = []
+    for chip in likely_chips():
+        fits.append(count_fitting(data, head, chip, words))
+        if fits[-1].links >= _MOST * words:
+            return chip
+    counts = [fit.links for fit in fits]
+    if 2 * max(counts) < words:  # so few events that none follows another soon
+        counts = [fit.possible for fit in fits]
+    enough = _MOST * max(counts)
+    return next(chip for chip, count in zip(likely_chips(), counts, strict=True) if count >= enough)
 
 
 def _guess(path: Path, head: Head, options: ReadOptions) -> Chip:
-    address = _first_addresses(path, head)
-    if not len(address):
+    chip = _likely(path, head)
+    if chip is None:
         raise FormatError(
             f"{path}: holds no event, and no AEChip line says which chip wrote it; "
             f"format='aedat2:CHIP' does ({', '.join(chip_names())})"
         )
-    return guess_chip(address, options.size)
+    return chip if options.size is None else of_size(chip, options.size)

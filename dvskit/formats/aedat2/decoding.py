@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2 import _kernels as k
-from dvskit.formats.aedat2.chips import EVENT, Chip
+from dvskit.formats.aedat2.chips import EVENT, Chip, layout_row
 from dvskit.formats.aedat2.words import Block, Clock
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.storage import Storage
@@ -59,12 +59,7 @@ class Decoder:
     def __init__(self, chip: Chip, size: Size, clock: Clock, last_us: int = _NEVER) -> None:
         self._chip, self._size, self._clock = chip, size, clock
         self._last_us = last_us
-        layout = chip.layout
-        self._layout = np.array(
-            [layout.other, layout.spare, *layout.x, *layout.y, layout.polarity_bit, layout.on,
-             chip.size.width - 1, chip.size.height - 1, *size],
-            np.int64,
-        )  # fmt: skip
+        self._layout = layout_row(chip, size)
 
     def clean(self, block: Block, storage: Storage) -> Events | None:
         """Return the events of a block; None, and nothing done, where one is not clean."""

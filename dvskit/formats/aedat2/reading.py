@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2.alignment import aligned_words
 from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip
 from dvskit.formats.aedat2.choice import choose_chip
-from dvskit.formats.aedat2.decoding import Decoder, scan_words
+from dvskit.formats.aedat2.decoding import Decoder, Lose, scan_words
 from dvskit.formats.aedat2.samples import (
     count_frames,
     find_scales,
@@ -178,7 +176,7 @@ class Aedat2Recording(Recording):
         lose = self._losing(damage)
         if not self.strict and self.path.stat().st_size > self._head.end:
             yield from aligned_words(
-                np.memmap(self.path, np.uint8, "r"), self._head, self._possible, lose
+                np.memmap(self.path, np.uint8, "r"), self._head, self.chip, lose
             )
             return
         yield from read_words(self.path, self._head, start)
@@ -188,14 +186,7 @@ class Aedat2Recording(Recording):
             offset = self.path.stat().st_size - cut
             lose(offset, cut, f"the last word has {cut} of {width} bytes")
 
-    def _possible(self, address: NDArray[Any]) -> NDArray[np.bool_]:
-        """Judge which addresses can be what the chip sends."""
-        decoded = self.chip.layout.decode(address)
-        size = self.chip.size
-        on_sensor = (decoded.x < size.width) & (decoded.y < size.height)
-        return ~decoded.impossible & (on_sensor | (decoded.kind > EVENT))
-
-    def _losing(self, damage: Damage) -> Any:
+    def _losing(self, damage: Damage) -> Lose:
         def lose(offset: int, length: int, problem: str) -> None:
             if self.strict:
                 raise DamagedFileError(self.path, offset, problem)
