@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from dvskit.formats.aedat2 import _kernels as k
 from dvskit.formats.aedat2.chips import Chip, layout_row
 from dvskit.formats.aedat2.words import Block, Head, widen
+from dvskit.formats.file_map import FileMap
 
 _WINDOW = 1 << 15  # words to line up at once
 
 
 def aligned_words(
-    data: NDArray[np.uint8], head: Head, chip: Chip, lose: Callable[[int, int, str], None]
+    file: FileMap, head: Head, chip: Chip, lose: Callable[[int, int, str], None]
 ) -> Iterator[Block]:
     """Yield the words behind a file's header, all of them lined up.
 
@@ -24,6 +25,7 @@ def aligned_words(
     other are sought at all bytes. Bytes that are left out, and a cut word at the end, are told to
     `lose`.
     """
+    data = file.data
     width = head.words.itemsize
     row = layout_row(chip, chip.size)
     at = head.end
@@ -35,6 +37,7 @@ def aligned_words(
         if following > stop:
             lose(stop, following - stop, "the words do not line up: bytes are missing ahead")
         at = following
+        file.forget(at - k.LONGEST_CHAIN * width)
     if at < len(data):
         lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")
 

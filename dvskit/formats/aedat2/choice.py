@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from dvskit.errors import FormatError
 from dvskit.formats.aedat2.alignment import count_fitting
 from dvskit.formats.aedat2.chips import (
@@ -21,6 +19,7 @@ from dvskit.formats.aedat2.chips import (
     of_size,
 )
 from dvskit.formats.aedat2.words import Head
+from dvskit.formats.file_map import FileMap
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 _GUESS_WORDS = 1 << 20
@@ -88,7 +87,7 @@ def _likely(path: Path, head: Head) -> Chip | None:
     """
     if path.stat().st_size < head.end + head.words.itemsize:
         return None
-    data = np.memmap(path, np.uint8, "r")
+    data = FileMap(path).data
     words = min(_GUESS_WORDS, (len(data) - head.end) // head.words.itemsize)
     fits = []
     for chip in likely_chips():

@@ -22,6 +22,7 @@ from dvskit.formats.aedat2.samples import (
     read_triggers,
 )
 from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
+from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.labels import labels_beside
@@ -175,9 +176,7 @@ class Aedat2Recording(Recording):
         """Yield the words; in salvage mode lined up anew behind missing bytes."""
         lose = self._losing(damage)
         if not self.strict and self.path.stat().st_size > self._head.end:
-            yield from aligned_words(
-                np.memmap(self.path, np.uint8, "r"), self._head, self.chip, lose
-            )
+            yield from aligned_words(FileMap(self.path), self._head, self.chip, lose)
             return
         yield from read_words(self.path, self._head, start)
         width = self._head.words.itemsize

@@ -18,6 +18,7 @@ W_AT, WALK_FIELDS = PACKET_FIELDS, PACKET_FIELDS + 1
 # Places in what `decode` tells of a part: events, first and last time, and whether all are good.
 D_EVENTS, D_FIRST, D_LAST, D_GOOD, DECODE_FIELDS = range(5)
 
+REACH = 1 << 25
 _HEAD_BYTES = 28
 _MOST_KINDS = 128
 
@@ -76,11 +77,13 @@ def walk(
     """Go on over packets and note those of `kind` and `source` (-1: any) in rows of `table`.
 
     Returns how many rows; they hold at most `room` events: a larger packet is noted in parts. Stops
-    where the table or the room is full, at the end, and ahead of a header that is impossible.
+    where the table or the room is full, after `REACH` bytes, at the end, and ahead of a header that
+    is impossible.
     """
     rows = 0
     held = 0
-    while rows < len(table) and held < room:
+    farthest = state[W_AT] + REACH
+    while rows < len(table) and held < room and state[W_AT] < farthest:
         if state[P_NUMBER]:
             taken = min(state[P_NUMBER], room - held)
             for i in range(PACKET_FIELDS):

@@ -31,6 +31,7 @@ from dvskit.formats.aedat31.samples import (
     special_words,
 )
 from dvskit.formats.aedat31.walking import Walk, build_index, clean_block, extent
+from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
 from dvskit.formats.labels import labels_beside
@@ -66,17 +67,22 @@ class Aedat31Recording(Recording):
 
     def triggers(self) -> Triggers:
         """Return the edges on external inputs in time order; a pulse is given as a rising edge."""
-        return read_triggers(self._data(), self._packets(SPECIAL))
+        file = FileMap(self.path)
+        return read_triggers(file.data, self._packets(file, SPECIAL))
 
     def imu(self) -> Imu:
         """Return the samples of motion, with those of a compass if there is one, in time order."""
         lose = self._losing(Damage())
-        kinds = [read_imu(self._data(), self._packets(kind), lose) for kind in (IMU6, IMU9)]
-        return Imu.in_order(kinds)
+        parts = []
+        for kind in (IMU6, IMU9):
+            file = FileMap(self.path)
+            parts.append(read_imu(file.data, self._packets(file, kind), lose))
+        return Imu.in_order(parts)
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames, uint16 and gray or RGB, as they stand in the file."""
-        yield from read_frames(self._data(), self._packets(FRAME), self._losing(Damage()))
+        file = FileMap(self.path)
+        yield from read_frames(file.data, self._packets(file, FRAME), self._losing(Damage()))
 
     def labels(self) -> Labels:
         """Return the labels in the file beside that is named after this one."""
@@ -84,13 +90,14 @@ class Aedat31Recording(Recording):
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples, special events that are no triggers, and invalid events."""
-        data = self._data()
+        file = FileMap(self.path)
+        data = file.data
         counts: dict[str, int] = {}
 
         def count(name: str, number: int) -> None:
             counts[name] = counts.get(name, 0) + number
 
-        for packet in read_packets(data, self._head.end, self._losing(Damage())):
+        for packet in _each_packet(file, self._head.end, self._losing(Damage())):
             if packet.kind == SPECIAL:
                 kinds, _ = special_words(data, packet)
                 count("special events", int(np.count_nonzero(~np.isin(kinds, list(INPUTS)))))
@@ -103,36 +110,33 @@ class Aedat31Recording(Recording):
                 count("events marked invalid", packet.number - int(np.count_nonzero(valid)))
         return {name: number for name, number in counts.items() if number}
 
-    def _data(self) -> NDArray[np.uint8]:
-        return np.memmap(self.path, np.uint8, "r")
-
-    def _packets(self, kind: int) -> Iterator[Packet]:
+    def _packets(self, file: FileMap, kind: int) -> Iterator[Packet]:
         """Yield the packets of a kind, from all sources."""
-        data = self._data()
-        walk = Walk(data, self._head.end, kind)
+        walk = Walk(file, self._head.end, kind)
         yield from walk.packets()
-        if walk.at < len(data):
-            for packet in read_packets(data, walk.at, self._losing(Damage())):
-                if packet.kind == kind:
-                    yield packet
+        yield from (
+            packet
+            for packet in _each_packet(file, walk.at, self._losing(Damage()))
+            if packet.kind == kind
+        )
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        data = self._data()
+        file = FileMap(self.path)
         if self.strict:
-            walk = Walk(data, self._head.end, POLARITY, self._source)
+            walk = Walk(file, self._head.end, POLARITY, self._source)
             yield from self._strict_blocks(walk, damage, storage)
             return
         order = self._order(damage, 0)
-        for packet in read_packets(data, self._head.end, self._losing(damage)):
+        for packet in _each_packet(file, self._head.end, self._losing(damage)):
             if packet.kind == POLARITY and packet.source == self._source:
-                yield from _judge(data, packet, order)
+                yield from _judge(file.data, packet, order)
         yield from order.rest()
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         if not self.strict:
             yield from self._blocks(damage, storage)
             return
-        walk = Walk(self._data(), self._head.end, POLARITY, self._source)
+        walk = Walk(FileMap(self.path), self._head.end, POLARITY, self._source)
         index = find_index(self.path, f"aedat31 {self._source}", lambda: build_index(walk))
         walk.state[:] = index.state[index.at(start_us)]
         yield from self._strict_blocks(walk, damage, storage)
@@ -168,6 +172,13 @@ class Aedat31Recording(Recording):
         return lose
 
 
+def _each_packet(file: FileMap, start: int, lose: Lose) -> Iterator[Packet]:
+    """Yield the packets from byte `start` on, also behind what is impossible."""
+    for packet in read_packets(file.data, start, lose):
+        yield packet
+        file.forget(packet.start)
+
+
 def _judge(data: NDArray[np.uint8], packet: Packet, order: InOrder) -> Iterator[Events]:
     """Yield the events of a polarity packet, as far as `order` is certain of them."""
     stop = packet.start + packet.number * _BYTES
@@ -191,24 +202,26 @@ def _judge(data: NDArray[np.uint8], packet: Packet, order: InOrder) -> Iterator[
         )
 
 
-def _first_source(data: NDArray[np.uint8], head: Head) -> int:
+def _first_source(path: Path, head: Head) -> int:
     """Return the source of the first polarity packet, -1 if there is none."""
-    walk = Walk(data, head.end, POLARITY)
+    file = FileMap(path)
+    walk = Walk(file, head.end, POLARITY)
     for packet in walk.packets():
         return packet.source
-    for packet in read_packets(data, walk.at, lambda *_: None):
+    for packet in _each_packet(file, walk.at, lambda *_: None):
         if packet.kind == POLARITY:
             return packet.source
     return -1
 
 
-def _extent(data: NDArray[np.uint8], head: Head, source: int) -> tuple[int, int]:
+def _extent(path: Path, head: Head, source: int) -> tuple[int, int]:
     """Return the width and height that hold the events of a source, in damaged files too."""
-    walk = Walk(data, head.end, POLARITY, source)
+    file = FileMap(path)
+    walk = Walk(file, head.end, POLARITY, source)
     width, height = extent(walk)
-    for packet in read_packets(data, walk.at, lambda *_: None):
+    for packet in _each_packet(file, walk.at, lambda *_: None):
         if packet.kind == POLARITY and packet.source == source:
-            rest = Walk(data[: packet.start + packet.number * _BYTES], len(data), POLARITY)
+            rest = Walk(file, len(file.data), POLARITY)
             rest.state[: len(packet)] = packet
             more = extent(rest)
             width, height = max(width, more[0]), max(height, more[1])
@@ -222,8 +235,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     camera which the header names, or the smallest that holds the events. Raises FormatError.
     """
     head = read_head(path)
-    data = np.memmap(path, np.uint8, "r")
-    source = _first_source(data, head)
+    source = _first_source(path, head)
     chip = named_chip(head.keys.get(f"Source {source}", ""))
     if chip is None and source < 0:
         sources = [value for key, value in head.keys.items() if key.startswith("Source ")]
@@ -232,7 +244,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
         return Aedat31Recording(path, options, options.size, "argument", head, source)
     if chip is not None:
         return Aedat31Recording(path, options, chip.size, "camera", head, source)
-    width, height = _extent(data, head, source)
+    width, height = _extent(path, head, source)
     if not width:
         raise FormatError(f"{path}: holds no event and names no known camera")
     size = as_size((min(width, 32767), min(height, 32767)))

@@ -11,6 +11,7 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.aedat31 import _kernels as k
 from dvskit.formats.aedat31.packets import Packet
+from dvskit.formats.file_map import FileMap
 from dvskit.formats.index_cache import NEVER, Index
 from dvskit.formats.storage import EventColumns, Storage
 
@@ -25,8 +26,8 @@ class Walk:
     It stops ahead of the first impossible header, at `at`; `state` is what it has to know to go on.
     """
 
-    def __init__(self, data: NDArray[np.uint8], at: int, kind: int, source: int = -1) -> None:
-        self.data, self.kind, self.source = data, kind, source
+    def __init__(self, file: FileMap, at: int, kind: int, source: int = -1) -> None:
+        self.file, self.data, self.kind, self.source = file, file.data, kind, source
         self.state = np.zeros(k.WALK_FIELDS, np.int64)
         self.state[k.W_AT] = at
         self._table = np.empty((_MOST_PACKETS, k.PACKET_FIELDS), np.int64)
@@ -38,10 +39,16 @@ class Walk:
 
     def tables(self) -> Iterator[NDArray[np.int64]]:
         """Yield rows of packets or parts, of at most BLOCK_EVENTS events; see `_kernels`."""
-        while rows := k.walk(
-            self.data, self.state, self.kind, self.source, BLOCK_EVENTS, self._table
-        ):
-            yield self._table[:rows]
+        while True:
+            at = self.at
+            rows = k.walk(self.data, self.state, self.kind, self.source, BLOCK_EVENTS, self._table)
+            if rows:
+                yield self._table[:rows]
+                self.file.forget(int(self._table[0, k.P_START]))
+            elif self.at == at:
+                return
+            else:
+                self.file.forget(self.at)
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets, or parts of them."""
