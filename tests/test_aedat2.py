@@ -463,3 +463,30 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr("dvskit.formats.aedat2.reading.read_words", watched)
     assert len(dvskit.open_events(path).between(1500, 1600).load()) == 100
     assert min(offsets) >= len(DVS128) + 1300 * 8
+
+
+def test_noise_on_both_sides_of_a_wrap_moves_no_time_behind_it(tmp_path):
+    end = 1 << 31
+    t = [*range(0, 1000, 10), end - 100, end + 3_000_000, *range(1000, 2000, 10)]
+    path = write(tmp_path / "a.aedat", DVS128, [(dvs128(k % 9, 2, 1), v) for k, v in enumerate(t)])
+    recording = dvskit.open_events(path, strict=False)
+    assert read_all(recording).t.tolist() == list(range(0, 2000, 10))
+    assert recording.damage.count == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_chip_is_guessed_from_what_lines_up_however_damaged(data, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    name = ["davis240c_aps_imu.aedat", "dvs128_signed_time.aedat"][seed % 2]
+    whole = dvskit.load_events(data / "recordings" / name)
+    at = words.read_head(data / "recordings" / name).end
+    words_ = (data / "recordings" / name).read_bytes()[at : at + 160_000]
+    place = int(rng.integers(1000, 100_000))
+    noise = rng.integers(0, 256, int(rng.integers(1, 9000)), np.uint8).tobytes()
+    damaged = MAGIC + words_[:place] + noise + words_[place + int(rng.integers(0, 3000)) :]
+    (tmp_path / "a.aedat").write_bytes(damaged)
+    recording = dvskit.open_events(tmp_path / "a.aedat", strict=False)
+    assert recording.chip.name == ("DVS128" if seed % 2 else "DAVIS240")
+    events = set(rows_of(read_all(recording)))
+    true = set(rows_of(whole[:21_000]))
+    assert len(events & true) > 0.96 * len(events)

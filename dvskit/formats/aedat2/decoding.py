@@ -97,8 +97,9 @@ class Decoder:
         decoded = self._chip.layout.decode(block.address)
         offsets = block.offsets()
         is_event = (decoded.kind == EVENT) & ~decoded.impossible
+        count_on = self._clock.count_on if order.strict else self._clock.count_on_sure
         columns = Columns(
-            t=self._clock.count_on(block.t[is_event]),
+            t=count_on(block.t[is_event]),
             x=self._chip.size.width - 1 - decoded.x[is_event],
             y=self._chip.size.height - 1 - decoded.y[is_event],
             p=decoded.p[is_event],
