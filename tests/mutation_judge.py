@@ -228,7 +228,8 @@ def judge(
     broken = hit(where.framed, mutation, bytes_too=False)
     undamaged = ~(hit(where.own, mutation, bytes_too=True).any(axis=1) | broken)
     certain = ~hit(where.wide, mutation, bytes_too=True) & ~broken
-    may_be_false = int((~certain).sum()) + int(mutation.foreign * where.most) + 1
+    places = len(mutation.ranges()) + len(mutation.shifted)  # each may spoil a sound neighbour too
+    may_be_false = int((~certain).sum()) + int((mutation.foreign + places) * where.most) + 1
     verdict.judged, verdict.undamaged = True, int(undamaged.sum())
     for name, reading in (("strict", strict), ("salvage", salvaged)):
         if reading.columns is None:

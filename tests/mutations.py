@@ -216,6 +216,7 @@ class Report:
     undamaged: int = 0
     kept: int = 0
     shares: list[tuple[float, int, str]] = field(default_factory=list)  # the worst
+    by_kind: dict[str, list[int]] = field(default_factory=dict)  # undamaged, kept
     slowest: float = 0.0
 
     def add(self, verdict: Verdict) -> None:
@@ -227,6 +228,9 @@ class Report:
             self.judged += 1
             self.undamaged += verdict.undamaged
             self.kept += verdict.kept
+            held = self.by_kind.setdefault(verdict.kind, [0, 0])
+            held[0] += verdict.undamaged
+            held[1] += verdict.kept
             if verdict.undamaged >= FEW and verdict.share < 0.99:
                 self.shares.append((verdict.share, verdict.number, verdict.kind))
 
@@ -249,6 +253,13 @@ class Report:
                 yield f"{kind}: {self.sample} --replay {number} ({how}): {symptom}"
             if len(found) > most:
                 yield f"{kind}: {self.sample}: {len(found) - most} more"
+        kinds = [
+            f"{kind} {kept / max(1, undamaged):.1%}"
+            for kind, (undamaged, kept) in self.by_kind.items()
+            if kept < 0.999 * undamaged
+        ]
+        if kinds:
+            yield f"kept by kind: {self.sample}: {', '.join(kinds)}"
         for share, number, how in sorted(self.shares)[:most]:
             yield f"kept {share:.1%}: {self.sample} --replay {number} ({how})"
 
