@@ -12,6 +12,7 @@ of a size or a version changes what all events mean, and none can know.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,20 +45,21 @@ class Reading:
     wrong: str = ""
 
 
-def _columns(recording: Any, stream: str) -> Columns:
-    if stream == "triggers":
-        hits = recording.triggers()
-        rows = np.stack([hits.t, hits.id.astype(np.int64), hits.id * 0, hits.p], axis=1)
-        return Columns(rows.astype(np.int64), (32768, 32768))
+def _columns(blocks: Iterable[Any], size: tuple[int, int]) -> Columns:
     parts = [np.empty((0, 4), np.int64)]
-    for block in recording:
-        if block.size != recording.size:
-            raise TypeError(f"a block of {block.size} from a recording of {recording.size}")
+    for block in blocks:
+        if block.size != size:
+            raise TypeError(f"a block of {block.size} from a recording of {size}")
         if (block.t.dtype, block.x.dtype, block.p.dtype) != (np.int64, np.int16, np.bool_):
             raise TypeError(f"columns of {block.t.dtype}, {block.x.dtype}, {block.p.dtype}")
         columns = [getattr(block, name).astype(np.int64) for name in "txyp"]
         parts.append(np.stack(columns, axis=1))
-    return Columns(np.concatenate(parts), recording.size)
+    return Columns(np.concatenate(parts), size)
+
+
+def _triggers(hits: Any) -> Columns:
+    rows = np.stack([hits.t, hits.id.astype(np.int64), hits.id * 0, hits.p], axis=1)
+    return Columns(rows.astype(np.int64), (32768, 32768))
 
 
 def _impossible(columns: Columns) -> str:
@@ -82,16 +84,26 @@ def _all_else(recording: Any) -> None:
             pass
 
 
-def _seek(recording: Any, columns: Columns) -> str:
-    """Read a part in the middle; say what is wrong with it."""
-    if not hasattr(recording, "between") or not len(columns.rows):
+def _contradicted(recording: Any, columns: Columns) -> str:
+    """Read all at once, and a part in the middle; say where that contradicts what came in blocks.
+
+    Where damage is told, a part that is sought may be judged otherwise: it must be in order.
+    """
+    whole = _columns([recording.load()], recording.size)
+    if not np.array_equal(whole.rows, columns.rows):
+        return "load() and the blocks give different events"
+    if not len(columns.rows):
         return ""
     t = columns.rows[:, 0]
     start, stop = int(t[len(t) // 3]), int(t[2 * len(t) // 3])
-    parts = [block.t for block in recording.between(start, stop)]
-    got = np.concatenate([np.empty(0, np.int64), *parts])
-    if (got[1:] < got[:-1]).any() or (len(got) and (got[0] < start or got[-1] >= stop)):
+    part = _columns(recording.between(start, stop), recording.size).rows
+    if problem := _impossible(Columns(part, recording.size)):
+        return f"between({start}, {stop}): {problem}"
+    if len(part) and (part[0, 0] < start or part[-1, 0] >= stop):
         return f"between({start}, {stop}) gives other times"
+    meant = columns.rows[(t >= start) & (t < stop)]
+    if not recording.damage and not np.array_equal(part, meant):
+        return f"between({start}, {stop}) gives {len(part)} events and the blocks {len(meant)}"
     return ""
 
 
@@ -100,11 +112,16 @@ def read(path: Path, sample: Sample, *, strict: bool) -> Reading:
     reading = Reading()
     try:
         recording = dvskit.open_events(path, format=sample.format, strict=strict)
-        reading.columns = _columns(recording, sample.stream)
-        reading.damage = str(recording.damage) if recording.damage else ""
-        if sample.stream != "events" and not strict:
-            reading.damage = "unknown: damage is told of events"
-        reading.wrong = _impossible(reading.columns) or _seek(recording, reading.columns)
+        if sample.stream == "triggers":
+            reading.columns = _triggers(recording.triggers())
+            reading.damage = "" if strict else "unknown: damage is told of events"
+            reading.wrong = _impossible(reading.columns)
+        else:
+            reading.columns = _columns(recording, recording.size)
+            reading.damage = str(recording.damage) if recording.damage else ""
+            reading.wrong = _impossible(reading.columns) or _contradicted(
+                recording, reading.columns
+            )
         if strict and recording.damage:
             reading.wrong = "damage is told in strict mode"
     except DvskitError as error:
