@@ -146,7 +146,7 @@ for _row in (
     Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
            "Prophesee DAT (8 bytes an event)"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
-           "iniVation AEDAT 4"),
+           "iniVation AEDAT 4", "the number of an event stream, where there are several"),
     Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
            "Event Stream 2, DVS events"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",

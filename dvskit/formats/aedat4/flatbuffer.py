@@ -9,6 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.formats.aedat4 import _kernels as k
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -90,3 +95,17 @@ def root(buffer: Buffer, identifier: bytes) -> Table:
     if found != identifier:
         raise FlatbufferError(f"it is {found!r}, not {identifier!r}")
     return Table(buffer, 4 + _unpack("<I", buffer, 4))
+
+
+def scalar_tables(buffer: bytes, identifier: bytes, widths: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the scalar fields of the tables in the only vector of a buffer: int64 (n, fields).
+
+    `widths` are the fields' bytes: 1 and 8 give numbers, 4 give bits; 0 for what is left out.
+    Raises FlatbufferError.
+    """
+    start, count = root(buffer, identifier).vector(0, 4)
+    values = np.empty((count, len(widths)), np.int64)
+    data = np.frombuffer(buffer, np.uint8)
+    if not k.read_tables(data, 0, len(buffer), start, np.array(widths, np.int64), values):
+        raise FlatbufferError("an offset in its tables points out of it")
+    return values

@@ -2,144 +2,29 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree import ElementTree
 
-import flatbuffers
 import numpy as np
 
-from dvskit.errors import EventsError
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import EventsError, ShapeError
 from dvskit.events import Events, Size
-from dvskit.formats.aedat4.compression import Compression, compress
+from dvskit.formats.aedat4 import encoding
+from dvskit.formats.aedat4.compression import Compression, Compressor
 from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.recording import FileSink
-from dvskit.streams import Triggers
+from dvskit.streams import Frame, Imu, Triggers
 
 PACKET_EVENTS = 1 << 14
-_EVENT = np.dtype(
-    {
-        "names": ["t", "x", "y", "p"],
-        "formats": ["<i8", "<i2", "<i2", "u1"],
-        "offsets": [0, 8, 10, 12],
-        "itemsize": 16,
-    }
-)
-_EVENTS, _TRIGGERS = 0, 1  # numbers of the streams
-_RISING, _FALLING = 1, 2
-# The head of an event packet: length, root at 16, EVTS, a table of one field (a vector), its count.
-_EVENTS_HEAD = struct.Struct("<II4sxxHHHiII")
-_DESCRIPTIONS = {
-    "EVTS": ("events", "Array of events (polarity ON/OFF)."),
-    "TRIG": ("triggers", "External triggers and special signals."),
-}
-
-
-class _Entry(NamedTuple):
-    """A row of the table of packets at the end of the file."""
-
-    offset: int
-    stream: int
-    length: int
-    items: int
-    first_us: int
-    last_us: int
-
-
-def _streams_xml(size: Size, compression: Compression, kinds: list[str]) -> str:
-    document = ElementTree.Element("dv", version="2.0")
-    group = ElementTree.SubElement(
-        document, "node", name="outInfo", path="/mainloop/dvskit/outInfo/"
-    )
-
-    def attribute(node: ElementTree.Element, key: str, kind: str, value: str) -> None:
-        ElementTree.SubElement(node, "attr", key=key, type=kind).text = value
-
-    for number, kind in enumerate(kinds):
-        path = f"/mainloop/dvskit/outInfo/{number}/"
-        node = ElementTree.SubElement(group, "node", name=str(number), path=path)
-        name, description = _DESCRIPTIONS[kind]
-        attribute(node, "compression", "string", compression.name)
-        attribute(node, "originalModuleName", "string", "dvskit")
-        attribute(node, "originalOutputName", "string", name)
-        attribute(node, "typeDescription", "string", description)
-        attribute(node, "typeIdentifier", "string", kind)
-        info = ElementTree.SubElement(node, "node", name="info", path=f"{path}info/")
-        attribute(info, "sizeX", "int", str(size.width))
-        attribute(info, "sizeY", "int", str(size.height))
-        attribute(info, "source", "string", "dvskit")
-        attribute(info, "tsOffset", "long", "0")
-    ElementTree.indent(document)
-    return ElementTree.tostring(document, encoding="unicode")
-
-
-def _header(compression: Compression, table: int, xml: str) -> bytes:
-    """Return the IOHeader; its length does not depend on `table` (which is never -1 here)."""
-    builder = flatbuffers.Builder(1024)
-    text = builder.CreateString(xml)
-    builder.StartObject(3)
-    builder.PrependInt32Slot(0, int(compression), -1)
-    builder.PrependInt64Slot(1, table, -1)
-    builder.PrependUOffsetTRelativeSlot(2, text, 0)
-    builder.FinishSizePrefixed(builder.EndObject(), file_identifier=b"IOHE")
-    return bytes(builder.Output())
-
-
-def _packet_table(entries: list[_Entry]) -> bytes:
-    builder = flatbuffers.Builder(64 * len(entries) + 64)
-    rows = []
-    for entry in entries:
-        builder.StartObject(5)
-        builder.PrependInt64Slot(4, entry.last_us, 0)
-        builder.PrependInt64Slot(3, entry.first_us, 0)
-        builder.PrependInt64Slot(2, entry.items, 0)
-        builder.Prep(4, 8)
-        builder.PrependInt32(entry.length)
-        builder.PrependInt32(entry.stream)
-        builder.PrependStructSlot(1, builder.Offset(), 0)
-        builder.PrependInt64Slot(0, entry.offset, 0)
-        rows.append(builder.EndObject())
-    builder.StartVector(4, len(rows), 4)
-    for row in reversed(rows):
-        builder.PrependUOffsetTRelative(row)
-    vector = builder.EndVector()
-    builder.StartObject(1)
-    builder.PrependUOffsetTRelativeSlot(0, vector, 0)
-    builder.FinishSizePrefixed(builder.EndObject(), file_identifier=b"FTAB")
-    return bytes(builder.Output())
-
-
-def _event_packet(events: Events) -> bytes:
-    rows = np.zeros(len(events), _EVENT)
-    for column in ("t", "x", "y", "p"):
-        rows[column] = getattr(events, column)
-    length = _EVENTS_HEAD.size - 4 + rows.nbytes
-    head = _EVENTS_HEAD.pack(length, 16, b"EVTS", 6, 8, 4, 6, 4, len(events))
-    return head + rows.tobytes()
-
-
-def _trigger_packet(triggers: Triggers) -> bytes:
-    builder = flatbuffers.Builder(32 * len(triggers) + 64)
-    rows = []
-    for t, rising in zip(triggers.t.tolist(), triggers.p.tolist(), strict=True):
-        builder.StartObject(2)
-        builder.PrependInt64Slot(0, t, 0)
-        builder.PrependInt8Slot(1, _RISING if rising else _FALLING, 0)
-        rows.append(builder.EndObject())
-    builder.StartVector(4, len(rows), 4)
-    for row in reversed(rows):
-        builder.PrependUOffsetTRelative(row)
-    vector = builder.EndVector()
-    builder.StartObject(1)
-    builder.PrependUOffsetTRelativeSlot(0, vector, 0)
-    builder.FinishSizePrefixed(builder.EndObject(), file_identifier=b"TRIG")
-    return bytes(builder.Output())
+_BLOCK_PACKETS = 16  # compressed at a time
+_MOST_ITEMS = 1 << 14  # IMU samples or triggers of a packet
 
 
 class Aedat4Sink(FileSink):
-    """Writes an AEDAT 4 file: one stream of events, one of triggers where there are any."""
+    """Writes an AEDAT 4 file: a stream of events; triggers, IMU samples, frames where given."""
 
     format = "aedat4"
 
@@ -153,24 +38,58 @@ class Aedat4Sink(FileSink):
     ) -> None:
         super().__init__(path, size, overwrite=overwrite)
         self.compression = compression
-        self._even = EvenBlocks(PACKET_EVENTS)
-        self._triggers = Triggers.empty()
-        self._entries: list[_Entry] = []
+        self._even = EvenBlocks(_BLOCK_PACKETS * PACKET_EVENTS)
+        self._compressors = [Compressor(compression) for _ in range(thread_count())]
+        self._triggers, self._imu = Triggers.empty(), Imu.empty()
+        self._frames: Iterator[Frame] | None = None
+        self._entries: list[encoding.Entry] = []
+        self._kinds = ["EVTS"]
         self._xml: str | None = None
 
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording; they are stored behind all events.
 
-        To be called once, ahead of the events. Raises EventsError for triggers behind events and
-        for time that runs back. The format has one input: other ids are lost, and `notes` says so.
+        Ids 0..4 are those that reading gives. To be called once, ahead of the events. Raises
+        EventsError for triggers behind events and for time that runs back.
         """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
-        if triggers.id.any():
-            self.notes.append("AEDAT 4 has one trigger input: the ids of the triggers are lost")
+        self._check_early("triggers", "TRIG", triggers.t)
+        lost = encoding.lost_ids(triggers)
+        if lost:
+            self.notes.append(
+                f"AEDAT 4 has no trigger ids {lost}: they are written as the external input, id 0"
+            )
         self._triggers = triggers
+
+    def write_imu(self, samples: Imu) -> None:
+        """Take all IMU samples of the recording; they are stored behind all events.
+
+        To be called once, ahead of the events. Raises EventsError for samples behind events and
+        for time that runs back.
+        """
+        self._check_early("IMU samples", "IMUS", samples.t)
+        self._imu = samples
+
+    def write_frames(self, frames: Iterable[Frame]) -> None:
+        """Take the frames of the recording, in time order; they are read, and stored, at the end.
+
+        To be called once, ahead of the events. Raises EventsError for frames behind events, and
+        at the end ShapeError for an image that is not (H, W) or (H, W, 3) of uint8 or uint16.
+        """
+        iterator = iter(frames)
+        first = next(iterator, None)
+        self._check_early("frames", "FRME", np.empty(int(first is not None), np.int64))
+        if first is not None:
+            self._frames = chain([first], iterator)
+
+    def _check_early(
+        self, name: str, kind: str, t: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> None:
+        if self.count or kind in self._kinds:
+            raise EventsError(f"{self.path}: {name} are written once, ahead of the events")
+        if (t[1:] < t[:-1]).any():
+            raise EventsError(f"{self.path}: the time of the {name} runs back; sort them first")
+        if len(t):
+            self._kinds.append(kind)
 
     def _open(self, partial: Path) -> None:
         self._file = partial.open("wb")
@@ -180,32 +99,51 @@ class Aedat4Sink(FileSink):
             self._write_block(block)
 
     def _begin(self) -> str:
-        kinds = ["EVTS", "TRIG"] if len(self._triggers) else ["EVTS"]
-        xml = _streams_xml(self.size, self.compression, kinds)
-        self._file.write(MAGIC + _header(self.compression, 0, xml))
+        xml = encoding.streams_xml(self.size, self.compression, self._kinds)
+        self._file.write(MAGIC + encoding.header(self.compression, 0, xml))
         return xml
 
     def _write_block(self, events: Events) -> None:
-        span = int(events.t[0]), int(events.t[-1])
-        self._write_packet(_EVENTS, _event_packet(events), len(events), span)
+        starts = range(0, len(events), PACKET_EVENTS)
+        packets = [events[start : start + PACKET_EVENTS] for start in starts]
+        packed = [b""] * len(packets)
+        threads = min(len(self._compressors), len(packets))
 
-    def _write_triggers(self) -> None:
+        def work(part: int) -> None:
+            for number in range(part, len(packets), threads):
+                content = encoding.event_packet(packets[number])
+                packed[number] = self._compressors[part].compress(content.data)
+
+        run_parts(work, threads)
+        for events_of_one, content in zip(packets, packed, strict=True):
+            t = events_of_one.t
+            self._put("EVTS", content, len(t), (int(t[0]), int(t[-1])))
+
+    def _write_others(self) -> None:
         # Behind all events: some readers take a packet of triggers for the end of the events.
-        for start in range(0, len(self._triggers), PACKET_EVENTS):
-            part = slice(start, start + PACKET_EVENTS)
-            edges = self._triggers
+        compress = self._compressors[0].compress
+        for frame in self._frames or ():
+            _check_image(self.path, frame)
+            span = frame.t_us, frame.stop_us
+            self._put("FRME", compress(encoding.frame_packet(frame)), 1, span)
+        for start in range(0, len(self._imu), _MOST_ITEMS):
+            samples = _part_of_imu(self._imu, slice(start, start + _MOST_ITEMS))
+            span = int(samples.t[0]), int(samples.t[-1])
+            self._put("IMUS", compress(encoding.imu_packet(samples)), len(samples), span)
+        edges = self._triggers
+        for start in range(0, len(edges), _MOST_ITEMS):
+            part = slice(start, start + _MOST_ITEMS)
             triggers = Triggers(edges.t[part], edges.id[part], edges.p[part])
             span = int(triggers.t[0]), int(triggers.t[-1])
-            self._write_packet(_TRIGGERS, _trigger_packet(triggers), len(triggers), span)
+            self._put("TRIG", compress(encoding.trigger_packet(triggers)), len(triggers), span)
 
-    def _write_packet(
-        self, stream: int, content: bytes, items: int, span_us: tuple[int, int]
-    ) -> None:
+    def _put(self, kind: str, packed: bytes, items: int, span_us: tuple[int, int]) -> None:
+        """Write a packet that is compressed already."""
         if self._xml is None:
             self._xml = self._begin()
-        packed = compress(content, self.compression)
+        stream = self._kinds.index(kind)
         self._file.write(PACKET_HEADER.pack(stream, len(packed)))
-        entry = _Entry(self._file.tell(), stream, len(packed), items, *span_us)
+        entry = encoding.Entry(self._file.tell(), stream, len(packed), items, *span_us)
         self._file.write(packed)
         self._entries.append(entry)
 
@@ -213,18 +151,39 @@ class Aedat4Sink(FileSink):
         try:
             for block in self._even.rest():
                 self._write_block(block)
-            self._write_triggers()
+            self._write_others()
             if self._xml is None:
                 self._xml = self._begin()
             table = self._file.tell()
-            self._file.write(compress(_packet_table(self._entries), self.compression))
+            entries = encoding.packet_table(self._entries)
+            self._file.write(self._compressors[0].compress(entries))
             self._file.seek(len(MAGIC))
-            self._file.write(_header(self.compression, table, self._xml))
+            self._file.write(encoding.header(self.compression, table, self._xml))
         finally:
             self._file.close()
 
     def _abandon(self) -> None:
         self._file.close()
+
+
+def _part_of_imu(samples: Imu, part: slice) -> Imu:
+    return Imu(
+        samples.t[part],
+        samples.accelerometer[part],
+        samples.gyroscope[part],
+        samples.temperature[part],
+        samples.magnetometer[part],
+    )
+
+
+def _check_image(path: Path, frame: Frame) -> None:
+    image = frame.image
+    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+    if not shaped or image.dtype not in (np.uint8, np.uint16) or max(image.shape) > 32767:
+        raise ShapeError(
+            f"{path}: a frame of {image.dtype} {image.shape}; give (height, width) or "
+            "(height, width, 3) of uint8 or uint16"
+        )
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> Aedat4Sink:

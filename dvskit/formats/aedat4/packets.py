@@ -1,0 +1,233 @@
+"""Walks over the packets of a file, and finds the next one behind damage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from io import FileIO
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import DamagedFileError
+from dvskit.formats.aedat4 import _kernels as k
+from dvskit.formats.aedat4.compression import MOST_BYTES
+from dvskit.formats.aedat4.container import PACKET_HEADER, Container
+from dvskit.formats.aedat4.lz4_frames._kernels import SPARE
+from dvskit.formats.recording import Damage
+
+MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less
+_LEAST_WINDOW, _FIRST_WINDOW, _WINDOW = 1 << 12, 1 << 20, 1 << 23
+_LONG_READ = 1 << 18
+_ROWS = 1 << 14
+
+
+class Window(NamedTuple):
+    """A part of a file and the packets of one stream in it.
+
+    data    uint8, the bytes of the file from byte `base` on, and some to spare behind them
+    rows    int64 (n, 2), byte offset of each packet's header and length of its content
+    """
+
+    data: NDArray[np.uint8]
+    base: int
+    rows: NDArray[np.int64]
+
+    def contents(self) -> NDArray[np.int64]:
+        """Return where in `data` the content of each packet begins, and its length, as rows."""
+        shift = np.array([self.base - PACKET_HEADER.size, 0], np.int64)
+        return np.subtract(self.rows, shift)
+
+    def content(self, row: int) -> memoryview:
+        """Return the compressed content of a packet; it holds until the next window."""
+        offset, length = self.rows[row].tolist()
+        begin = offset - self.base + PACKET_HEADER.size
+        return self.data.data[begin : begin + length]
+
+
+class Packets:
+    """One walk over the packets of a stream, from the byte `start` on (the first, unless said).
+
+    In strict mode the first thing that is no packet raises DamagedFileError, behind the packets
+    ahead of it; otherwise it is counted in `damage`, and the walk goes on with the next packet.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        stream: int,
+        *,
+        strict: bool,
+        damage: Damage,
+        start: int | None = None,
+    ) -> None:
+        self._container, self._stream, self._strict = container, stream, strict
+        self._damage = damage
+        self._start = container.start if start is None else start
+        self._bytes = container.path.stat().st_size
+        self._magic = int.from_bytes(container.compression.magic, "little")
+        self._data = np.empty(0, np.uint8)
+        self._base = self._filled = 0
+        self._reach = _FIRST_WINDOW
+        self._cut: int | None = None
+        self._state = np.zeros(k.WALK_FIELDS, np.int64)
+        self._streams = np.array(
+            [(each.number, _code(each.kind)) for each in container.streams.values()], np.int64
+        )
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        """Raise DamagedFileError in strict mode, count the loss otherwise."""
+        if self._strict:
+            raise DamagedFileError(self._container.path, offset, problem)
+        self._damage.add(offset, length, problem)
+
+    def __iter__(self) -> Iterator[Window]:
+        state = self._state
+        state[k.W_AT], state[k.W_PREVIOUS] = self._start, self._start - 1
+        state[k.W_LOSS] = state[k.W_BEHIND] = k.NOWHERE
+        state[k.W_SPENT], state[k.W_STATUS] = 0, k.MORE
+        rows, losses = np.empty((_ROWS, 2), np.int64), np.empty((_ROWS, 2), np.int64)
+        with self._container.path.open("rb", buffering=0) as file:
+            while state[k.W_STATUS] != k.ENDED:
+                if state[k.W_STATUS] == k.MORE:
+                    self._load(file)
+                self._walk(rows, losses)
+                if state[k.W_ROWS]:
+                    yield Window(self._data, self._base, rows[: state[k.W_ROWS]].copy())
+                self._count_losses(file, losses[: state[k.W_LOSSES]])
+                if state[k.W_STATUS] == k.PEEK:
+                    self._peek(file)
+                if state[k.W_STATUS] == k.PROBLEM:
+                    at = int(state[k.W_AT])
+                    self.lose(at, 0, self._problem(file, at))
+        table = self._container.table
+        if table > self._bytes:
+            self.lose(self._bytes, 0, f"the file ends, ahead of its packet table at byte {table}")
+
+    def _peek(self, file: FileIO) -> None:
+        """Look whether a packet follows where one ends that reaches out of the window."""
+        at = int(self._state[k.W_BEHIND])
+        data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
+        filled = _read_at(file, at, data.data[: k.SEEN_BYTES])
+        self._state[k.W_FOLLOWED] = k.sound_at(
+            data, at, filled, at, self._bytes, self._container.table, self._streams, self._magic
+        )
+
+    def _walk(self, rows: NDArray[np.int64], losses: NDArray[np.int64]) -> None:
+        k.walk(
+            self._data,
+            self._base,
+            self._filled,
+            self._bytes,
+            self._container.table,
+            self._streams,
+            self._magic,
+            self._stream,
+            MOST_PACKED,
+            self._strict,
+            4 * self._bytes + (1 << 24),  # packets in packets must not take for ever
+            self._state,
+            rows,
+            losses,
+        )
+
+    def _load(self, file: FileIO) -> None:
+        """Read the window that begins where the walk goes on."""
+        at = int(self._state[k.W_AT])
+        need = k.SEEN_BYTES
+        if self._base <= at <= self._base + self._filled - k.HEADER_BYTES:
+            length = int.from_bytes(self._data[at - self._base + 4 :][:4].tobytes(), "little")
+            need = k.HEADER_BYTES + min(length, MOST_PACKED)
+        if at < self._base:  # behind damage: much may have to be looked through again and again
+            self._reach = _LEAST_WINDOW
+        wanted = min(max(need, self._reach), max(0, self._bytes - at))
+        self._reach = min(4 * self._reach, _WINDOW)
+        if len(self._data) < wanted + SPARE:
+            self._data = np.empty(max(wanted, self._reach) + SPARE, np.uint8)
+        self._base = at
+        self._filled = _read_at(file, at, self._data.data[:wanted])
+        if self._filled < wanted:  # the file has become shorter
+            self._bytes = at + self._filled
+
+    def _count_losses(self, file: FileIO, losses: NDArray[np.int64]) -> None:
+        listed = max(0, self._damage.kept - len(self._damage.losses))
+        for at, following in losses[:listed].tolist():
+            self.lose(at, max(0, following - at), self._problem(file, at))
+        beyond = losses[listed:]  # counted alone: there may be very many
+        self._damage.count += len(beyond)
+        self._damage.lost_bytes += int(np.maximum(0, beyond[:, 1] - beyond[:, 0]).sum())
+        if len(losses) and losses[-1, 1] >= self._bytes:
+            self._cut = int(losses[-1, 0])
+
+    def cut_packet(self) -> tuple[int, bytes]:
+        """Return the offset and what there is of the content of a packet that the file's end cuts.
+
+        To be called behind the walk. There is none where the content is empty.
+        """
+        if self._cut is None:
+            return 0, b""
+        with self._container.path.open("rb") as file:
+            file.seek(self._cut)
+            header = file.read(PACKET_HEADER.size)
+            content = file.read(MOST_PACKED)
+        begun = len(header) == PACKET_HEADER.size and content.startswith(
+            self._container.compression.magic
+        )
+        if not begun or PACKET_HEADER.unpack(header)[0] != self._stream:
+            return 0, b""
+        length = PACKET_HEADER.unpack(header)[1]
+        return self._cut, content if len(content) < length <= MOST_PACKED else b""
+
+    def _problem(self, file: FileIO, at: int) -> str:
+        """Say what is wrong with the packet at `at`."""
+        magic = self._container.compression.magic
+        file.seek(at)
+        head = file.read(k.SEEN_BYTES)
+        if len(head) < k.SEEN_BYTES:
+            return f"{len(head)} bytes are left where a packet begins"
+        stream, length = PACKET_HEADER.unpack_from(head)
+        content = head[PACKET_HEADER.size :]
+        if stream not in self._container.streams:
+            return f"a packet names stream {stream}, which the header does not"
+        left = self._bytes - at - PACKET_HEADER.size
+        if length < 1 or length > left:
+            return f"a packet says to have {length} bytes where {left} are left"
+        if content[: len(magic)] != magic:
+            return f"a packet starts with {content[:4].hex()}, not as compressed data does"
+        if not magic and content[8:12] != self._container.streams[stream].kind.encode("latin-1"):
+            return f"a packet of stream {stream} is {content[8:12]!r}"
+        return f"a packet says to have {length} bytes; {MOST_PACKED} are the most that are read"
+
+
+def _read_at(file: FileIO, at: int, view: memoryview) -> int:
+    """Fill `view` with the bytes of a file from `at` on, on all threads; return how many came."""
+    parts = thread_count() if hasattr(os, "preadv") and len(view) >= _LONG_READ else 1
+    cuts = [len(view) * part // parts for part in range(parts + 1)]
+    counts = [0] * parts
+
+    def work(part: int) -> None:
+        own = view[cuts[part] : cuts[part + 1]]
+        while counts[part] < len(own):
+            rest, begin = own[counts[part] :], at + cuts[part] + counts[part]
+            if parts == 1:
+                file.seek(begin)
+                count = file.readinto(rest)
+            else:
+                count = os.preadv(file.fileno(), [rest], begin)
+            if not count:
+                return
+            counts[part] += count
+
+    run_parts(work, parts)
+    whole = [
+        count == stop - start for count, start, stop in zip(counts, cuts, cuts[1:], strict=False)
+    ]
+    first = whole.index(False) if False in whole else parts - 1
+    return cuts[first] + counts[first]
+
+
+def _code(kind: str) -> int:
+    letters = kind.encode("latin-1", "replace")
+    return int.from_bytes(letters, "little") if len(letters) == 4 else -1

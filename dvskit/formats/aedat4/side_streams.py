@@ -1,0 +1,179 @@
+"""What a file holds beside events: IMU samples, triggers and frames.
+
+Layout: the flatbuffer schemas imu.fbs, trigger.fbs and frame.fbs of dv-processing (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import DamagedFileError, FormatError
+from dvskit.formats.aedat4.compression import CompressionError, decompress
+from dvskit.formats.aedat4.container import Container, Stream
+from dvskit.formats.aedat4.flatbuffer import FlatbufferError, Table, root, scalar_tables
+from dvskit.formats.aedat4.packets import Packets
+from dvskit.formats.recording import Damage
+from dvskit.streams import Frame, Imu, Triggers
+
+# A trigger's type to (id, rising): the external input is 0, the external generator 1, a frame's
+# start and end 2, an exposure's 3, a reset of the clock 4. A pulse counts as a rising edge.
+TRIGGER_TYPES = {
+    0: (4, True),
+    1: (0, True),
+    2: (0, False),
+    3: (0, True),
+    4: (1, True),
+    5: (1, False),
+    6: (2, True),
+    7: (2, False),
+    8: (3, True),
+    9: (3, False),
+}
+IMU_WIDTHS = (8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4)  # t; temperature; x, y, z of three sensors
+TRIGGER_WIDTHS = (8, 1)
+# Fields of a frame.
+_TIME, _START, _END, _FORMAT, _WIDTH, _HEIGHT, _X, _Y = 0, 3, 4, 5, 6, 7, 8, 9
+_PIXELS, _EXPOSURE = 10, 11
+_DEPTHS: dict[int, np.dtype[Any]] = {0: np.dtype("u1"), 2: np.dtype("<u2")}  # CV_8U, CV_16U
+
+
+class SidePackets:
+    """The decompressed packets of one stream. Damage is raised in strict mode, else left out."""
+
+    def __init__(self, container: Container, stream: Stream, *, strict: bool) -> None:
+        self._container, self._stream, self._strict = container, stream, strict
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        packets = Packets(
+            self._container, self._stream.number, strict=self._strict, damage=Damage()
+        )
+        for window in packets:
+            for row, offset in enumerate(window.rows[:, 0].tolist()):
+                try:
+                    content = bytes(window.content(row))
+                    yield offset, decompress(content, self._container.compression)
+                except CompressionError as error:
+                    self.reject(offset, error)
+
+    def reject(self, offset: int, error: Exception) -> None:
+        """Raise DamagedFileError for the packet at a byte of the file, in strict mode."""
+        if self._strict:
+            problem = f"{self._stream.kind} packet is damaged: {error}"
+            raise DamagedFileError(self._container.path, offset, problem)
+
+    def tables(self, widths: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the scalar fields of all tables in the packets: int64 (n, fields)."""
+        parts = [np.empty((0, len(widths)), np.int64)]
+        identifier = self._stream.kind.encode("latin-1", "replace")
+        for offset, buffer in self:
+            try:
+                parts.append(scalar_tables(buffer, identifier, widths))
+            except FlatbufferError as error:
+                self.reject(offset, error)
+        return np.concatenate(parts)
+
+
+def read_imu(container: Container, stream: Stream, *, strict: bool) -> Imu:
+    """Return the samples of an IMU stream. What is 0 in all of them was not measured: NaN."""
+    values = SidePackets(container, stream, strict=strict).tables(IMU_WIDTHS)
+    measured = values[:, 1:].astype(np.uint32).view(np.float32).reshape(-1, len(IMU_WIDTHS) - 1)
+    for columns in (slice(0, 1), slice(1, 4), slice(4, 7), slice(7, 10)):
+        if not measured[:, columns].any():
+            measured[:, columns] = np.nan
+    parts = (measured[:, 1:4], measured[:, 4:7], measured[:, 0], measured[:, 7:10])
+    return Imu.in_order([Imu(values[:, 0], *(np.ascontiguousarray(part) for part in parts))])
+
+
+def read_triggers(container: Container, stream: Stream, *, strict: bool) -> Triggers:
+    """Return the triggers of a stream; ids and edges are those of TRIGGER_TYPES."""
+    packets = SidePackets(container, stream, strict=strict)
+    values = packets.tables(TRIGGER_WIDTHS)
+    known = np.isin(values[:, 1], list(TRIGGER_TYPES))
+    if not known.all() and strict:
+        raise FormatError(
+            f"{container.path}: a trigger is of type {values[~known][0, 1]}, which is not known; "
+            "pass strict=False to leave it out"
+        )
+    values = values[known]
+    edges = np.array([TRIGGER_TYPES[kind] for kind in range(len(TRIGGER_TYPES))])[values[:, 1]]
+    return Triggers.in_order(
+        [Triggers(values[:, 0], edges[:, 0].astype(np.int16), edges[:, 1].astype(np.bool_))]
+    )
+
+
+def read_frames(container: Container, stream: Stream, *, strict: bool) -> Iterator[Frame]:
+    """Yield the frames of a stream, one at a time.
+
+    In strict mode, a frame ahead of the time of the one before raises DamagedFileError, and one
+    whose pixels are no 8-bit or 16-bit unsigned integers FormatError; else they are left out.
+    """
+    packets = SidePackets(container, stream, strict=strict)
+    last: int | None = None
+    for offset, buffer in packets:
+        try:
+            frame = _frame(root(buffer, b"FRME"))
+        except FlatbufferError as error:
+            packets.reject(offset, error)
+            continue
+        except FormatError as error:
+            if strict:
+                raise FormatError(f"{container.path}: {error}") from None
+            continue
+        if last is not None and frame.t_us < last:
+            packets.reject(offset, ValueError(f"time runs back from {last} to {frame.t_us} us"))
+            continue
+        last = frame.t_us
+        yield frame
+
+
+def _frame(table: Table) -> Frame:
+    kind = table.number(_FORMAT, "<b", 0)
+    width, height = table.number(_WIDTH, "<h", 0), table.number(_HEIGHT, "<h", 0)
+    depth, channels = kind & 7, (kind >> 3) + 1  # as OpenCV numbers the types of pixels
+    if depth not in _DEPTHS or channels not in (1, 3, 4):
+        raise FormatError(
+            f"a frame has pixels of OpenCV's type {kind}; gray, BGR and BGRA of 8 and 16 bits, "
+            "unsigned, are read; pass strict=False to leave it out"
+        )
+    pixel = _DEPTHS[depth]
+    start, count = table.vector(_PIXELS, 1)
+    if width < 1 or height < 1 or count != width * height * channels * pixel.itemsize:
+        raise FlatbufferError(f"{count} bytes are no {width}x{height} pixels of type {kind}")
+    image = np.frombuffer(table.buffer, pixel, count // pixel.itemsize, start)
+    if channels == 1:
+        image = image.reshape(height, width).astype(pixel.newbyteorder("="))
+    else:  # (H, W, BGR or BGRA) -> (H, W, RGB)
+        image = image.reshape(height, width, channels)[:, :, 2::-1].astype(
+            pixel.newbyteorder("="), order="C"
+        )
+    t_us, stop_us = _exposure(table)
+    return Frame(t_us, stop_us, image, table.number(_X, "<h", 0), table.number(_Y, "<h", 0))
+
+
+def _exposure(table: Table) -> tuple[int, int]:
+    """Return the start and end of a frame's exposure.
+
+    Old files have both (and a time stamp between them); new ones the start and the length.
+    """
+    time = table.number(_TIME, "<q", 0)
+    start, end = table.number(_START, "<q", 0), table.number(_END, "<q", 0)
+    if 0 < start <= end:
+        return start, end
+    return time, time + max(0, table.number(_EXPOSURE, "<q", 0))
+
+
+def count_items(container: Container, stream: Stream) -> int:
+    """Return how many events, samples or triggers a stream has, or packets where it has others."""
+    item_bytes = {"EVTS": 16, "IMUS": 4, "TRIG": 4}.get(stream.kind)
+    identifier = stream.kind.encode("latin-1", "replace")
+    count = 0
+    for _, buffer in SidePackets(container, stream, strict=False):
+        try:
+            count += 1 if item_bytes is None else root(buffer, identifier).vector(0, item_bytes)[1]
+        except FlatbufferError:
+            continue
+    return count

@@ -1,0 +1,347 @@
+"""AEDAT 4 packets: our LZ4 beside the library's, the walk over damage, hostile files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import lz4.frame
+import numpy as np
+import pytest
+import zstandard
+
+from dvskit.errors import DamagedFileError
+from dvskit.events import Events, Size
+from dvskit.formats import open_events
+from dvskit.formats.aedat4 import Aedat4Sink, Compression, compression, encoding, packets
+from dvskit.formats.aedat4.compression import CompressionError, Compressor, decompress
+from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER, read_container
+from dvskit.formats.aedat4.lz4_frames import _kernels as lz4_frames
+from dvskit.formats.aedat4.unpacking import _kernels as unpacking_kernels
+
+SIZE = Size(320, 240)
+KINDS = [Compression.NONE, Compression.LZ4, Compression.ZSTD]
+
+
+def stream(seed: int, count: int, span_us: int = 500_000) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(0, span_us, count)),
+        x=rng.integers(0, SIZE.width, count),
+        y=rng.integers(0, SIZE.height, count),
+        p=rng.integers(0, 2, count).astype(bool),
+        size=SIZE,
+    )
+
+
+def packet(events: Events, kind: Compression, number: int = 0) -> bytes:
+    content = Compressor(kind).compress(encoding.event_packet(events).data)
+    return PACKET_HEADER.pack(number, len(content)) + content
+
+
+def file_of(
+    path: Path, kind: Compression, parts: list[bytes], kinds: tuple[str, ...] = ("EVTS",)
+) -> Path:
+    head = MAGIC + encoding.header(kind, 0, encoding.streams_xml(SIZE, kind, kinds))
+    path.write_bytes(head + b"".join(parts))
+    return path
+
+
+def cut(events: Events, count: int) -> list[Events]:
+    return [events[at : at + count] for at in range(0, len(events), count)]
+
+
+def our_lz4(frame: bytes, room: int) -> int | bytes:
+    source = np.frombuffer(frame + b"\xaa" * lz4_frames.SPARE, np.uint8)
+    target = np.full(room + 2 * lz4_frames.SPARE, 0x55, np.uint8)
+    size = lz4_frames.decompress(source, 0, len(frame), target, 0, room)
+    assert (target[room + lz4_frames.SPARE :] == 0x55).all()  # nothing is written farther
+    return target[:size].tobytes() if size >= 0 else size
+
+
+def contents() -> list[bytes]:
+    rng = np.random.default_rng(0)
+    repeated = [bytes(rng.integers(0, 256, n, dtype=np.uint8)) * 400 for n in range(1, 20)]
+    mixed = b"".join(bytes([n]) * n + rng.bytes(n % 7) for n in range(256))
+    return [b"", b"a", bytes(200_000), rng.bytes(70_000), mixed * 5,
+            encoding.event_packet(stream(1, 9000)).tobytes(), *repeated]  # fmt: skip
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("block_size", [4, 5, 7])
+@pytest.mark.parametrize("checks", [False, True])
+def test_lz4_frames_are_decompressed_as_by_the_library(
+    linked: bool, block_size: int, checks: bool
+) -> None:
+    for content in contents():
+        for level in (0, 9):
+            frame = lz4.frame.compress(
+                content, block_linked=linked, block_size=block_size, block_checksum=checks,
+                content_checksum=checks, store_size=checks, compression_level=level,
+            )  # fmt: skip
+            assert our_lz4(frame, len(content)) == content
+            assert decompress(frame, Compression.LZ4) == content
+            if content:
+                assert our_lz4(frame, len(content) - 1) == lz4_frames.NO_ROOM
+            assert our_lz4(frame + b"x", len(content)) == lz4_frames.BYTES_BEHIND
+            assert our_lz4(frame[:-1], len(content)) == lz4_frames.ENDS_EARLY
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_lz4_frame_is_refused_or_gives_what_the_library_gives(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = contents()[seed % 6 + 3] if seed % 6 != 1 else contents()[4]
+    frame = lz4.frame.compress(content, content_checksum=bool(seed % 2), store_size=False)
+    for _ in range(100):
+        spoilt = bytearray(frame)
+        for _ in range(int(rng.integers(1, 4))):
+            spoilt[int(rng.integers(0, len(spoilt)))] ^= 1 << int(rng.integers(0, 8))
+        got = our_lz4(bytes(spoilt), 2 * len(content) + 1000)
+        try:
+            expected = lz4.frame.decompress(bytes(spoilt))
+        except RuntimeError:
+            continue  # we may take what it does not; the packet's own length is checked then
+        if isinstance(got, bytes):
+            assert got == expected
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_lz4_matches_reach_back_to_the_start_and_no_farther(independent: bool) -> None:
+    many = bytes(200_000)  # less is always one independent block
+    head = lz4.frame.compress(many, block_linked=not independent, store_size=False)[:7]
+    first = b"\x80abcdefgh"  # eight literals, as a block of their own
+    bad = lz4_frames.MALFORMED
+    for offset, result in ((8, b"abcdefgh" * 2), (9, bad), (0, bad)):
+        match = b"\x04" + offset.to_bytes(2, "little") + b"\x00"
+        blocks = [first, match]
+        frame = head + b"".join(len(b).to_bytes(4, "little") + b for b in blocks) + bytes(4)
+        expected = lz4_frames.MALFORMED if independent else result
+        assert our_lz4(frame, 100) == expected
+        inside = b"\x84abcdefgh" + offset.to_bytes(2, "little") + b"\x00"
+        frame = head + len(inside).to_bytes(4, "little") + inside + bytes(4)
+        assert our_lz4(frame, 100) == result
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_time_that_runs_back_only_between_packets_is_seen(
+    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = stream(10, 20_000)
+    parts = [packet(each, kind) for each in cut(events, 10_000)]
+    path = file_of(tmp_path / "a.aedat4", kind, parts[::-1])
+    for threads in ("1", "2"):
+        monkeypatch.setenv("DVSKIT_THREADS", threads)
+        with pytest.raises(DamagedFileError, match="out of time order"):
+            open_events(path).load()
+        assert len(open_events(path, strict=False).load()) == 10_000
+
+
+def test_xxh32_gives_the_checksums_of_its_specification() -> None:
+    known = {b"": 0x02CC5D05, b"a": 0x550D7456, b"abc": 0x32D153FF,
+             b"Nobody inspects the spammish repetition": 0xE2293B2F}  # fmt: skip
+    for text, expected in known.items():
+        data = np.frombuffer(b"..." + text + bytes(8), np.uint8)
+        assert lz4_frames.xxh32(data, 3, 3 + len(text)) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_number_of_events_is_foretold_from_the_first_bytes(kind: Compression) -> None:
+    events = [stream(n, count) for n, count in enumerate((1, 2, 100, 5000))]
+    contents = [Compressor(kind).compress(encoding.event_packet(each).data) for each in events]
+    data = np.frombuffer(b"".join(contents) + bytes(64), np.uint8)
+    lengths = np.array([len(each) for each in contents])
+    rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
+    if kind is Compression.LZ4:
+        assert unpacking_kernels.foretell_lz4(data, rows).tolist() == [1, 2, 100, 5000]
+    if kind is Compression.ZSTD:
+        assert unpacking_kernels.foretell_zstd(data, rows).tolist() == [1, 2, 100, 5000]
+    located = np.empty_like(rows)
+    if kind is Compression.NONE:
+        unpacking_kernels.locate_all(data, rows, located)
+        assert located[:, 1].tolist() == [1, 2, 100, 5000]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_events_do_not_depend_on_threads_or_windows(
+    tmp_path: Path, kind: Compression, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = stream(2, 150_000)
+    sizes = [1, 5000, 17, 40_000, 20_000, 3]
+    parts, at = [], 0
+    while at < len(events):
+        count = sizes[len(parts) % len(sizes)]
+        parts.append(packet(events[at : at + count], kind))
+        at += count
+    path = file_of(tmp_path / "a.aedat4", kind, parts)
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    for window in (1 << 10, 1 << 16, 1 << 23):
+        monkeypatch.setattr(packets, "_FIRST_WINDOW", window)
+        monkeypatch.setattr(packets, "_WINDOW", window)
+        for strict in (True, False):
+            recording = open_events(path, strict=strict)
+            assert recording.load() == events
+            assert Events.concatenate(b for b in recording) == events
+            assert not recording.damage
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_without_a_size_and_packets_of_another_layout_are_read(
+    tmp_path: Path, kind: Compression
+) -> None:
+    events = stream(3, 3000)
+    parts = []
+    for each in cut(events, 500):
+        words = encoding.event_packet(each)
+        content = words[4:].tobytes()
+        # The list of fields behind the table, and a vector that is not aligned.
+        layout = b"".join(n.to_bytes(2, "little") for n in (6, 8, 4, 0))
+        body = (8).to_bytes(4, "little") + b"EVTS" + (2**32 - 8).to_bytes(4, "little")
+        body += (12).to_bytes(4, "little") + layout + len(each).to_bytes(4, "little") + content
+        buffer = len(body).to_bytes(4, "little") + body
+        if kind is Compression.ZSTD:
+            buffer = zstandard.ZstdCompressor(write_content_size=False).compress(buffer)
+        elif kind is Compression.LZ4:
+            buffer = lz4.frame.compress(buffer, block_linked=False, content_checksum=True)
+        parts.append(PACKET_HEADER.pack(0, len(buffer)) + buffer)
+    path = file_of(tmp_path / "a.aedat4", kind, parts)
+    for strict in (True, False):
+        assert open_events(path, strict=strict).load() == events
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window", [1 << 12, 1 << 23])
+def test_packets_from_the_future_cost_only_themselves(
+    tmp_path: Path, kind: Compression, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packets, "_FIRST_WINDOW", window)
+    monkeypatch.setattr(packets, "_WINDOW", window)
+    events = stream(4, 90_000)
+    parts = cut(events, 2000)
+    early = parts[3]
+    late = Events.from_checked(early.t + 10**9, early.x, early.y, early.p, SIZE)
+    wrong = [*parts[:9], late, *parts[9:]]
+    path = file_of(tmp_path / "a.aedat4", kind, [packet(each, kind) for each in wrong])
+    recording = open_events(path, strict=False)
+    assert recording.load() == events
+    assert recording.damage.lost_bytes == 16 * 2000
+    with pytest.raises(DamagedFileError, match="out of time order"):
+        open_events(path).load()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_lost_and_where_does_not_depend_on_windows(
+    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = stream(5, 60_000)
+    clean = file_of(tmp_path / "a", kind, [packet(each, kind) for each in cut(events, 300)])
+    start = read_container(clean).start
+    rng = np.random.default_rng(0)
+    content = bytearray(clean.read_bytes())
+    for place in rng.integers(start, len(content), 25).tolist():
+        content[place : place + 9] = rng.bytes(9)
+    path = tmp_path / "b"
+    path.write_bytes(content)
+    seen = set()
+    for window in (1 << 10, 1 << 14, 1 << 23):
+        monkeypatch.setattr(packets, "_FIRST_WINDOW", window)
+        monkeypatch.setattr(packets, "_WINDOW", window)
+        recording = open_events(path, strict=False)
+        kept = recording.load()
+        seen.add((kept.t.tobytes(), kept.x.tobytes(), recording.damage.lost_bytes))
+        assert len(kept) >= len(events) - 25 * 300 - 300
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_tiny_packets_take_little_time(
+    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvskit.formats.aedat4.writing.PACKET_EVENTS", 1)
+    events = stream(6, 30_000)
+    path = tmp_path / "a.aedat4"
+    with Aedat4Sink(path, SIZE, compression=kind) as sink:
+        sink.write(events)
+    open_events(path).load()
+    content = bytearray(path.read_bytes())
+    start = time.process_time()
+    assert open_events(path).load() == events
+    container = read_container(path)
+    for place in range(container.start + 1000, container.table, 997):
+        content[place] ^= 0x80
+    path.write_bytes(content)
+    kept = open_events(path, strict=False).load()
+    assert len(kept) > 0.8 * len(events)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("claim", [3000, 100_000, 600_000])
+def test_packets_in_packets_take_little_time(tmp_path: Path, kind: Compression, claim: int) -> None:
+    head = PACKET_HEADER.pack(0, claim)
+    mark = kind.magic + bytes(8) if kind.magic else bytes(8) + b"EVTS"
+    path = file_of(tmp_path / "a.aedat4", kind, [(head + mark) * 50_000])
+    start = time.process_time()
+    recording = open_events(path, strict=False)
+    assert len(recording.load()) == 0
+    assert recording.damage.lost_bytes >= 0.9 * 20 * 50_000
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("kind", [Compression.LZ4, Compression.ZSTD])
+def test_a_bomb_is_lost_and_what_is_behind_it_kept(
+    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (compression, "dvskit.formats.aedat4.unpacking"):
+        name = module if isinstance(module, str) else module.__name__
+        monkeypatch.setattr(f"{name}.MOST_BYTES", 1 << 23)
+        if isinstance(module, str):
+            monkeypatch.setattr(f"{name}._MOST_ROOM", 1 << 23)
+    bomb = Compressor(kind).compress(bytes(1 << 25))
+    events = stream(7, 1000)
+    parts = [packet(events[:500], kind), PACKET_HEADER.pack(0, len(bomb)) + bomb]
+    path = file_of(tmp_path / "a.aedat4", kind, [*parts, packet(events[500:], kind)])
+    with pytest.raises(DamagedFileError, match="decompresses to more than"):
+        open_events(path).load()
+    recording = open_events(path, strict=False)
+    assert recording.load() == events
+    assert recording.damage.lost_bytes == len(parts[1])
+    with pytest.raises(CompressionError, match="more than"):
+        decompress(bomb, kind)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = stream(8, 40_000)
+    parts = [packet(each, Compression.NONE) for each in cut(events, 1000)]
+    path = file_of(tmp_path / "a.aedat4", Compression.NONE, parts)
+    monkeypatch.setattr(packets, "_FIRST_WINDOW", 1 << 16)
+    monkeypatch.setattr(packets, "_WINDOW", 1 << 16)
+    blocks = iter(open_events(path))
+    next(blocks)
+    with path.open("r+b") as file:
+        file.truncate(300_000)
+    with pytest.raises(DamagedFileError):
+        list(blocks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_packet_that_the_end_of_the_file_cuts_the_whole_events_are_kept(
+    tmp_path: Path, kind: Compression
+) -> None:
+    events = stream(9, 60_000)
+    parts = [packet(each, kind) for each in cut(events, 20_000)]
+    path = file_of(tmp_path / "a.aedat4", kind, parts)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -len(parts[2]) // 4])
+    with pytest.raises(DamagedFileError, match="says to have"):
+        open_events(path).load()
+    recording = open_events(path, strict=False)
+    kept = recording.load()
+    assert kept == events[: len(kept)]
+    least = {Compression.NONE: 14_998, Compression.LZ4: 10_000, Compression.ZSTD: 5_000}[kind]
+    assert 40_000 + least <= len(kept) < 60_000
+    if kind is Compression.NONE:
+        lost = len(parts[2]) - len(parts[2]) // 4 - 16 * (len(kept) - 40_000)
+        assert recording.damage.lost_bytes in (lost, lost - 1)
