@@ -1,0 +1,197 @@
+"""Open HDF5 files with suspicion: no links are followed, damage is one error, ends may be missing.
+
+The HDF5 library reads only a file's structure here: which datasets there are, and where their
+pieces stand. It gets its bytes from this module, not from the system, so that nothing else can be
+opened on behalf of a file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+
+from dvskit.errors import DamagedFileError, FormatError
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_ATTRIBUTE_BYTES = 1 << 16
+_LISTED = 20  # names in a message
+
+
+class _Padded(io.RawIOBase):
+    """A file with zeros behind its end, up to the size that its header says it has."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._size - self._at))
+        self._file.seek(self._at)
+        data = self._file.read(count)
+        view[: len(data)] = data
+        view[len(data) : count] = bytes(count - len(data))
+        self._at += count
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _stated_size(head: bytes) -> int | None:
+    """Return the size that the superblock gives for the file; None where it makes no sense."""
+    version = head[8] if len(head) > 8 else 255
+    at = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
+    if at is None or len(head) < at + 8:
+        return None
+    size = int.from_bytes(head[at : at + 8], "little")
+    return size if size < 1 << 62 else None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def damaged(path: Path, error: BaseException) -> NoReturn:
+    """Raise what the HDF5 library could not read as a FormatError."""
+    raise FormatError(
+        f"{path}: its HDF5 structure cannot be read ({_reason(error)}); "
+        "copy the file anew, or try h5clear and h5repack on a copy"
+    ) from error
+
+
+@contextmanager
+def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
+    """Yield the file, open for reading.
+
+    Raises FormatError for a file whose structure cannot be read, and in strict mode
+    DamagedFileError for one that ends early. In salvage mode its end is taken as zeros.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(MAGIC):
+        raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
+    stated = _stated_size(head)
+    if strict and stated is not None and stated > size:
+        raise DamagedFileError(path, size, f"the file ends, though it says it has {stated} bytes,")
+    with _Padded(path, max(size, stated or 0)) as raw:
+        try:
+            opened = h5py.File(raw, "r")
+        except Exception as error:  # the library's errors come as many kinds
+            damaged(path, error)
+        try:
+            yield opened
+        finally:
+            with suppress(Exception):
+                opened.close()
+
+
+def find(file: h5py.File, name: str) -> Any:
+    """Return the group or dataset of a path such as "CD/events"; None if there is none.
+
+    Raises FormatError where a link to another place stands on the way.
+    """
+    node: Any = file
+    for part in name.split("/"):
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
+            return None
+        if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            raise FormatError(
+                f"{file_name(file)}: {name} is a link to another place, which is not followed; "
+                "open the file that it names, or repack this one with h5repack --merge"
+            )
+        node = node[part]
+    return node
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return the dataset of a path; None if there is none, or something else."""
+    node = find(file, name)
+    return node if isinstance(node, h5py.Dataset) else None
+
+
+def file_name(file: h5py.File) -> str:
+    """Return the path of an open file, for messages."""
+    raw = file.id.get_vfd_handle()
+    handle = getattr(raw, "_file", None)
+    return str(getattr(handle, "name", "HDF5 file"))
+
+
+def attributes(node: Any) -> dict[str, str]:
+    """Return the attributes of a file, group or dataset as text, those that can be read."""
+    found: dict[str, str] = {}
+    with suppress(Exception):
+        names = list(node.attrs)
+        for name in names[:1000]:
+            with suppress(Exception):
+                attribute = node.attrs.get_id(name)
+                if attribute.get_storage_size() > _MOST_ATTRIBUTE_BYTES:
+                    continue
+                found[name] = _text(node.attrs[name])
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "shape"):
+        if value.shape == ():
+            return _text(value.item())
+        return " ".join(_text(item) for item in value.ravel()[:64].tolist())
+    return str(value)
+
+
+def scalar(file: h5py.File, name: str) -> int | float | None:
+    """Return the number in a dataset of one element; None where there is none."""
+    found = dataset(file, name)
+    if found is None or found.size != 1 or found.dtype.kind not in "iuf":
+        return None
+    with suppress(Exception):
+        value: int | float = found[()].item() if found.shape == () else found[0].item()
+        return value
+    return None
+
+
+def contents(file: h5py.File) -> list[str]:
+    """Return the paths of datasets and links, the first few, with their shapes, for a message."""
+    found: list[str] = []
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    while waiting and len(found) < _LISTED:
+        prefix, group, depth = waiting.pop(0)
+        with suppress(Exception):
+            for name in list(group)[: 10 * _LISTED]:
+                path = f"{prefix}{name}"
+                if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+                    found.append(f"{path} (a link)")
+                    continue
+                node = group[name]
+                if isinstance(node, h5py.Dataset):
+                    found.append(f"{path} {node.dtype} {node.shape}")
+                elif isinstance(node, h5py.Group) and depth < 8:
+                    waiting.append((f"{path}/", node, depth + 1))
+    return found[:_LISTED]
