@@ -428,11 +428,34 @@ def first_bad(t: Times, x: Places, y: Places, width: int, height: int, last: int
 
 
 @njit(cache=True, nogil=True)
-def unshuffle(data: Bytes, width: int, out: Bytes) -> None:
-    """Undo HDF5's and Blosc's byte shuffle: byte k of every item stood together."""
-    items = len(data) // width
-    for k in range(width):
-        for i in range(items):
-            out[i * width + k] = data[k * items + i]
-    for i in range(items * width, len(data)):
-        out[i] = data[i]
+def unshuffle2(data: Bytes, out: NDArray[np.uint16]) -> None:
+    """Undo the byte shuffle of items of 2 bytes: byte k of all of them stands together."""
+    items = len(out)
+    for i in range(items):
+        out[i] = np.uint16(data[i]) | np.uint16(np.uint16(data[items + i]) << np.uint16(8))
+
+
+@njit(cache=True, nogil=True)
+def unshuffle4(data: Bytes, out: NDArray[np.uint32]) -> None:
+    """Undo the byte shuffle of items of 4 bytes."""
+    items = len(out)
+    for i in range(items):
+        low = np.uint32(data[i]) | np.uint32(data[items + i]) << np.uint32(8)
+        high = np.uint32(data[2 * items + i]) | np.uint32(data[3 * items + i]) << np.uint32(8)
+        out[i] = low | high << np.uint32(16)
+
+
+@njit(cache=True, nogil=True)
+def unshuffle8(data: Bytes, out: NDArray[np.uint64]) -> None:
+    """Undo the byte shuffle of items of 8 bytes."""
+    items = len(out)
+    for i in range(items):
+        value = np.uint64(data[i])
+        value |= np.uint64(data[items + i]) << np.uint64(8)
+        value |= np.uint64(data[2 * items + i]) << np.uint64(16)
+        value |= np.uint64(data[3 * items + i]) << np.uint64(24)
+        value |= np.uint64(data[4 * items + i]) << np.uint64(32)
+        value |= np.uint64(data[5 * items + i]) << np.uint64(40)
+        value |= np.uint64(data[6 * items + i]) << np.uint64(48)
+        value |= np.uint64(data[7 * items + i]) << np.uint64(56)
+        out[i] = value

@@ -15,8 +15,10 @@ import zlib
 
 import lz4.block
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
+
+from dvskit.formats.hdf5.shuffle import unshuffle
+from dvskit.formats.hdf5.zstd import unpack_zstd
 
 _HEADER = struct.Struct("<4B3I")
 _SHUFFLED, _STORED, _BITS, _WHOLE = 1, 2, 4, 16
@@ -36,8 +38,9 @@ def is_known_codec(options: tuple[int, ...]) -> bool:
     return shuffle < 2 and codec in (1, 2, 4, 5)
 
 
-def unpack_blosc(data: bytes, size: int) -> bytes:
+def unpack_blosc(packed_data: bytes | memoryview, size: int) -> memoryview:
     """Return what a container of at most `size` bytes holds. Raises BloscError."""
+    data = memoryview(packed_data)
     if len(data) < 16:
         raise BloscError(f"{len(data)} bytes are no Blosc container")
     _, _, flags, width, total, block, packed = _HEADER.unpack_from(data)
@@ -59,11 +62,11 @@ def unpack_blosc(data: bytes, size: int) -> bytes:
         place = out[first : min(first + block, total)]
         whole = len(place) == block
         _unpack_block(data, start, flags, width, place, split=whole and not flags & _WHOLE)
-    return out.tobytes()
+    return out.data
 
 
 def _unpack_block(
-    data: bytes, at: int, flags: int, width: int, out: NDArray[np.uint8], *, split: bool
+    data: memoryview, at: int, flags: int, width: int, out: NDArray[np.uint8], *, split: bool
 ) -> None:
     size = len(out)
     split = split and 1 < width <= _MOST_ITEM_BYTES and size // width >= _LEAST_ITEMS
@@ -81,19 +84,14 @@ def _unpack_block(
         at += 4 + length
     content = np.frombuffer(parts[0] if streams == 1 else b"".join(parts), np.uint8)
     if flags & _SHUFFLED and width > 1:
-        even = size // width * width
-        out[:even].reshape(-1, width)[:] = content[:even].reshape(width, -1).T
-        out[even:] = content[even:]
+        unshuffle(content, width, out)
     else:
-        out[: len(content)] = content
+        out[:] = content
 
 
-def _unpack(data: bytes, codec: int, size: int) -> bytes:
+def _unpack(data: memoryview, codec: int, size: int) -> bytes:
     if codec == _ZSTD:
-        stated = zstandard.frame_content_size(data)
-        if stated > size:
-            raise BloscError(f"a stream claims to be {stated} bytes where {size} stand")
-        unpacked = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        unpacked = unpack_zstd(data, size)
     elif codec == _LZ4:
         unpacked = lz4.block.decompress(data, uncompressed_size=size)
     elif codec == _ZLIB:

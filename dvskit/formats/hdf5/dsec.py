@@ -20,7 +20,7 @@ from dvskit.formats.hdf5.writing import Growing, Hdf5Sink
 
 __all__ = ["DsecSink", "open_recording", "open_sink"]
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 _COLUMNS = {"x": "<u2", "y": "<u2", "t": "<i8", "p": "u1"}
 _LATE_US = 60_000_000  # times that begin later are stored from 0 on
 _MOST_MS = 1 << 28
@@ -31,12 +31,13 @@ class DsecSink(Hdf5Sink):
     """Writes columns, with `ms_to_idx`. Files are read by h5py with hdf5plugin."""
 
     format = "dsec"
-    group_events = _CHUNK * 8
+    group_events = _CHUNK * 16
 
     def _begin(self, file: h5py.File) -> None:
         packed = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
         group = file.create_group("events")
         settings = {"chunks": (_CHUNK,), "maxshape": (None,), "track_times": False, **packed}
+        settings["fletcher32"] = True  # zstd alone does not notice damage
         self._columns = {
             name: Growing(group.create_dataset(name, (0,), dtype, **settings))
             for name, dtype in _COLUMNS.items()
@@ -74,6 +75,8 @@ class DsecSink(Hdf5Sink):
     def _end(self) -> None:
         # Readers look up the end of a window too: one entry stands behind the last event.
         self._index.append(np.array([self._columns["t"].count], "<u8"))
+        for each in (*self._columns.values(), self._index):
+            each.finish()
         self._t_offset[()] = self._offset_us or 0
 
 

@@ -23,7 +23,7 @@ class EcfError(ValueError):
     """Bytes that no encoder writes."""
 
 
-def claimed_count(data: bytes) -> int:
+def claimed_count(data: bytes | memoryview) -> int:
     """Return the number of events that a chunk says it holds. Raises EcfError."""
     if len(data) < 4:
         raise EcfError(f"{len(data)} bytes are no ECF chunk")
@@ -37,7 +37,7 @@ def copy_columns(columns: EventColumns, start: int, out: EventColumns) -> None:
     out[2][:], out[3][:] = columns[2][start:stop], columns[3][start:stop]
 
 
-def decode(data: bytes, rows: int, out: EventColumns) -> None:
+def decode(data: bytes | memoryview, rows: int, out: EventColumns) -> None:
     """Decode the first `rows` events of a chunk into the columns t, x, y, p of that length.
 
     Raises EcfError for a chunk of fewer, and for one whose codes do not end where it ends.

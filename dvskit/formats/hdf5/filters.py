@@ -16,9 +16,14 @@ import zstandard
 from dvskit.formats.hdf5 import _kernels as k
 from dvskit.formats.hdf5 import ecf
 from dvskit.formats.hdf5.blosc import BloscError, is_known_codec, unpack_blosc
+from dvskit.formats.hdf5.shuffle import unshuffle
+from dvskit.formats.hdf5.zstd import unpack_zstd
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
 BLOSC, LZ4, ZSTD = 32001, 32004, 32015
+
+
+Data = bytes | memoryview
 
 
 class ChunkError(ValueError):
@@ -40,7 +45,7 @@ def is_known(each: Filter) -> bool:
     return each.code in (DEFLATE, SHUFFLE, FLETCHER32, LZ4, ZSTD, ecf.FILTER)
 
 
-def undo(data: bytes, filters: tuple[Filter, ...], mask: int, size: int) -> bytes:
+def undo(data: Data, filters: tuple[Filter, ...], mask: int, size: int) -> Data:
     """Return a chunk of `size` bytes as it was before `filters`, less those that `mask` left out.
 
     Raises ChunkError.
@@ -56,7 +61,7 @@ def undo(data: bytes, filters: tuple[Filter, ...], mask: int, size: int) -> byte
     return data
 
 
-def undo_one(data: bytes, each: Filter, most: int) -> bytes:
+def undo_one(data: Data, each: Filter, most: int) -> Data:
     """Undo one filter, whose result has at most `most` bytes. Raises ChunkError."""
     try:
         return _undo(data, each, most)
@@ -64,7 +69,7 @@ def undo_one(data: bytes, each: Filter, most: int) -> bytes:
         raise ChunkError(f"it does not decompress ({error})") from None
 
 
-def _undo(data: bytes, each: Filter, size: int) -> bytes:
+def _undo(data: Data, each: Filter, size: int) -> Data:
     if each.code == DEFLATE:
         return _inflate(data, size)
     if each.code == SHUFFLE:
@@ -72,13 +77,13 @@ def _undo(data: bytes, each: Filter, size: int) -> bytes:
     if each.code == FLETCHER32:
         return _check(data)
     if each.code == ZSTD:
-        return _unpack_zstd(data, size)
+        return unpack_zstd(memoryview(data), size + 64)
     if each.code == LZ4:
         return _unpack_lz4(data, size)
     return unpack_blosc(data, size)
 
 
-def _inflate(data: bytes, size: int) -> bytes:
+def _inflate(data: Data, size: int) -> Data:
     # A checksum or a second filter may add to the bytes of the chunk: never more than a few.
     decompressor = zlib.decompressobj()
     unpacked = decompressor.decompress(data, size + 64)
@@ -91,14 +96,7 @@ def _inflate(data: bytes, size: int) -> bytes:
     return unpacked
 
 
-def _unpack_zstd(data: bytes, size: int) -> bytes:
-    stated = zstandard.frame_content_size(data)
-    if stated > size + 64:
-        raise ChunkError(f"it claims to be {stated} bytes where {size} stand")
-    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size + 64)
-
-
-def _unpack_lz4(data: bytes, size: int) -> bytes:
+def _unpack_lz4(data: Data, size: int) -> Data:
     """HDF5's LZ4: u64 bytes in all, u32 bytes of a block, then blocks behind a u32 length each."""
     if len(data) < 12:
         raise ChunkError(f"{len(data)} bytes are no LZ4 chunk")
@@ -121,18 +119,15 @@ def _unpack_lz4(data: bytes, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _unshuffle(data: bytes, width: int) -> bytes:
+def _unshuffle(data: Data, width: int) -> Data:
     if width < 2 or not data:
         return data
-    whole = len(data) // width * width
     out = np.empty(len(data), np.uint8)
-    source = np.frombuffer(data, np.uint8)
-    out[:whole].reshape(-1, width)[:] = source[:whole].reshape(width, -1).T
-    out[whole:] = source[whole:]
-    return out.tobytes()
+    unshuffle(np.frombuffer(data, np.uint8), width, out)
+    return out.data
 
 
-def _check(data: bytes) -> bytes:
+def _check(data: Data) -> Data:
     if len(data) < 4:
         raise ChunkError(f"{len(data)} bytes are too few for a checksum")
     content, stored = data[:-4], data[-4:]

@@ -19,15 +19,38 @@ from dvskit.errors import DamagedFileError, FormatError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
+_MOST_FILE_BYTES = 1 << 62
 _LISTED = 20  # names in a message
 
 
-class _Padded(io.RawIOBase):
-    """A file with zeros behind its end, up to the size that its header says it has."""
+def _refuse_endless_heap(data: bytes) -> None:
+    """Raise OSError for a global heap in which the HDF5 library would go round for ever.
 
-    def __init__(self, path: Path, size: int) -> None:
+    A heap is a row of objects: u16 number, 6 bytes, u64 size. Number 0 is free space, of a size
+    that counts its own head: the library (2.0.0) steps on by that size, even if it is 0.
+    """
+    at = 16
+    end = min(len(data), int.from_bytes(data[8:16], "little"))
+    while at + 16 <= end:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        if data[at : at + 2] != b"\0\0":
+            at += 16 + (size + 7 & ~7)
+        elif size:
+            at += size
+        else:
+            raise OSError("a global heap has an object of no size")
+
+
+class _Padded(io.RawIOBase):
+    """A file as the HDF5 library gets to see it: with zeros behind its end, up to `size`.
+
+    `patches` (offset, bytes) stand in the place of what is there.
+    """
+
+    def __init__(self, path: Path, size: int, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
         self._file = path.open("rb", buffering=0)
         self._size = size
+        self._patches = patches
         self._at = 0
 
     def readable(self) -> bool:
@@ -50,6 +73,12 @@ class _Padded(io.RawIOBase):
         data = self._file.read(count)
         view[: len(data)] = data
         view[len(data) : count] = bytes(count - len(data))
+        for offset, patch in self._patches:
+            for place, value in enumerate(patch, offset - self._at):
+                if 0 <= place < count:
+                    view[place] = value
+        if bytes(view[:4]) == b"GCOL":
+            _refuse_endless_heap(bytes(view[:count]))
         self._at += count
         return count
 
@@ -62,14 +91,13 @@ class _Padded(io.RawIOBase):
         super().close()
 
 
-def _stated_size(head: bytes) -> int | None:
-    """Return the size that the superblock gives for the file; None where it makes no sense."""
+def _stated_size(head: bytes) -> tuple[int, int] | None:
+    """Return the size that the superblock gives for the file, and where; None if it does not."""
     version = head[8] if len(head) > 8 else 255
     at = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
     if at is None or len(head) < at + 8:
         return None
-    size = int.from_bytes(head[at : at + 8], "little")
-    return size if size < 1 << 62 else None
+    return int.from_bytes(head[at : at + 8], "little"), at
 
 
 def _reason(error: BaseException) -> str:
@@ -96,10 +124,15 @@ def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
         head = file.read(64)
     if not head.startswith(MAGIC):
         raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
-    stated = _stated_size(head)
-    if strict and stated is not None and stated > size:
+    stated, at = _stated_size(head) or (size, 0)
+    if strict and stated > size:
         raise DamagedFileError(path, size, f"the file ends, though it says it has {stated} bytes,")
-    with _Padded(path, max(size, stated or 0)) as raw:
+    patches: tuple[tuple[int, bytes], ...] = ()
+    if at and not strict and head[8] < 2 and not size <= stated < _MOST_FILE_BYTES:
+        # The superblock has no checksum in these versions, so that what is there can be believed.
+        stated = size
+        patches = ((at, size.to_bytes(8, "little")),)
+    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patches) as raw:
         try:
             opened = h5py.File(raw, "r")
         except Exception as error:  # the library's errors come as many kinds

@@ -15,7 +15,7 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size
 from dvskit.formats.hdf5.layout import Layout, stated_size
 from dvskit.formats.hdf5.opening import attributes, dataset
-from dvskit.formats.hdf5.stored import survey
+from dvskit.formats.hdf5.stored import Stored, survey
 from dvskit.formats.hdf5.table import Field, Table
 
 EVENTS, TRIGGERS = "CD/events", "EXT_TRIGGER/events"
@@ -50,7 +50,17 @@ def find_layout(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
     )
     stated = stated_size(file, "")
     layout.size = stated[0] if stated else _format_size(header.get("format", ""))
-    triggers = dataset(file, TRIGGERS)
-    if triggers is not None and {"p", "t", "id"} <= set(triggers.dtype.names or ()):
-        layout.triggers = survey(triggers, TRIGGERS, path, strict=strict)
+    try:
+        layout.triggers = _triggers(file, path, strict=strict)
+    except Exception as error:  # of a structure that is damaged there alone
+        if strict:
+            raise
+        layout.assumptions.append(f"triggers are left out: {' '.join(str(error).split())}")
     return layout
+
+
+def _triggers(file: h5py.File, path: Path, *, strict: bool) -> Stored | None:
+    triggers = dataset(file, TRIGGERS)
+    if triggers is None or not {"p", "t", "id"} <= set(triggers.dtype.names or ()):
+        return None
+    return survey(triggers, TRIGGERS, path, strict=strict)

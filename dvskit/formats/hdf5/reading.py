@@ -147,28 +147,51 @@ class Hdf5Recording(Recording):
         raise DamagedFileError(self.path, offset, problem)
 
     def _salvaged_blocks(self, file: Open, damage: Damage) -> Iterator[Events]:
-        held = min(_MOST_HELD, 3 * self._table.t.stored.piece_rows)
-        order = InOrder(
-            self.path,
-            self.size,
-            strict=False,
-            damage=damage,
-            look_ahead=max(LOOK_AHEAD, held),
-        )
+        order: InOrder | None = None
+        held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
+        last = int(_NEVER)
         for first, stop, there in self._spans(0):
             if not there:
-                size = os.fstat(file.handle).st_size
-                damage.add(size, 0, self._missing(first, stop))
+                damage.add(os.fstat(file.handle).st_size, 0, self._missing(first, stop))
                 continue
             out: EventColumns = new_columns(stop - first)
             good = np.ones(stop - first, np.bool_)
             for lost in self._table.read(file, first, stop, out):
                 damage.add(lost.offset, lost.size, lost.problem)
                 good[lost.first - first : lost.stop - first] = False
-            offsets, widths = self._table.places(first, stop)
-            decoded = Columns(*out, offsets, widths)
+            events = Events.from_checked(*out, self.size)
+            if order is None:
+                before = int(held[0].t[-1]) if held else last
+                if good.all() and self._first_bad(events, before) < 0:
+                    if held:
+                        yield held[0]
+                    held, last = (events, first), before
+                    continue
+                # From here on each event is judged, those of the block ahead too.
+                order = self._judge(damage, last)
+                if held:
+                    yield from order.push(self._columns(*held))
+            decoded = self._columns(events, first)
             yield from order.push(decoded if good.all() else decoded.part(good))
-        yield from order.rest()
+        if order is not None:
+            yield from order.rest()
+        elif held:
+            yield held[0]
+
+    def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
+        chunks = min(_MOST_HELD, 3 * self._table.t.stored.piece_rows)
+        return InOrder(
+            self.path,
+            self.size,
+            strict=False,
+            damage=damage,
+            earliest_us=earliest_us,
+            look_ahead=max(LOOK_AHEAD, chunks),
+        )
+
+    def _columns(self, events: Events, first: int) -> Columns:
+        offsets, widths = self._table.places(first, first + len(events))
+        return Columns(events.t, events.x, events.y, events.p, offsets, widths)
 
     def _find(self, start_us: int) -> int:
         """Return a row at or ahead of the first event with t >= start_us, by bisection."""

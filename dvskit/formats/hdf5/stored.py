@@ -126,16 +126,13 @@ class Stored:
         rows = self.chunk[0]
         low = int(np.searchsorted(self.numbers, first // rows))
         high = int(np.searchsorted(self.numbers, (stop - 1) // rows, "right"))
+        here = slice(low, high)
+        columns = (self.numbers, self.offsets, self.sizes, self.masks, self.places)
         return [
-            Piece(
-                int(self.numbers[i]) * rows,
-                min((int(self.numbers[i]) + 1) * rows, self.count),
-                int(self.offsets[i]),
-                int(self.sizes[i]),
-                int(self.masks[i]),
-                tuple(self.places[i].tolist()),
+            Piece(n * rows, min(n * rows + rows, self.count), offset, size, mask, tuple(place))
+            for n, offset, size, mask, place in zip(
+                *(each[here].tolist() for each in columns), strict=True
             )
-            for i in range(low, high)
         ]
 
     def raw(self, handle: int, piece: Piece) -> bytes:
@@ -160,8 +157,8 @@ class Stored:
                 raise f.ChunkError(f"filter {self.filters} is not known")
             return fallback(self.name, piece.first, piece.stop)
         size = self.dtype.itemsize * int(np.prod(self.chunk, dtype=np.int64))
-        data = f.undo(self.raw(handle, piece), self.filters, piece.mask, size)
-        return np.frombuffer(data, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
+        content = f.undo(self.raw(handle, piece), self.filters, piece.mask, size)
+        return np.frombuffer(content, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
 
     def read(self, handle: int, first: int, stop: int, fallback: Fallback | None) -> NDArray[Any]:
         """Return rows first..stop, which must all be stored. Raises ChunkError."""

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from dvskit import _threads
 from dvskit.formats.hdf5 import ecf
-from dvskit.formats.hdf5.filters import ChunkError, undo_one
+from dvskit.formats.hdf5.filters import ChunkError, Data, undo_one
 from dvskit.formats.hdf5.opening import open_file
 from dvskit.formats.hdf5.stored import Fallback, Lost, Piece, Stored, by_library, common_spans
 from dvskit.formats.storage import EventColumns, new_columns
 
 _LATEST_US = 1 << 62
 _PARTS_A_THREAD = 4
+_LEAST_PIECE_BYTES = 1 << 15
 _MOST_ECF_BYTES = 32 + 24 * ecf.MOST_EVENTS
 
 
@@ -123,8 +124,10 @@ class Table:
                 stored, piece = jobs[number]
                 lost[number] = self._read_piece(file, stored, piece, first, stop, out)
 
-        if any(not stored.direct for stored in self.datasets):
-            threads = 1  # the HDF5 library works for one at a time
+        size = sum((piece.stop - piece.first) * stored.row_bytes for stored, piece in jobs)
+        if size < _LEAST_PIECE_BYTES * len(jobs) or not all(each.direct for each in self.datasets):
+            # Small pieces are mostly Python's work, and the HDF5 library works for one at a time.
+            threads = 1
         _threads.run_parts(work, parts, threads)
         return sorted(each for some in lost for each in some)
 
@@ -148,7 +151,7 @@ class Table:
 
     def _read_ecf(self, file: Open, piece: Piece, low: int, high: int, out: EventColumns) -> None:
         stored = self.t.stored
-        data = stored.raw(file.handle, piece)
+        data: Data = stored.raw(file.handle, piece)
         for number in range(len(stored.filters) - 1, 0, -1):
             if not piece.mask >> number & 1:
                 data = undo_one(data, stored.filters[number], _MOST_ECF_BYTES)

@@ -59,7 +59,9 @@ class Hdf5Sink(FileSink):
 
     def _open(self, partial: Path) -> None:
         partial.touch()  # the operating system's own error says more than the library's
-        self._file = h5py.File(partial, "w")
+        # Without a cache, chunks stand in the order of their events: a file that is cut, or whose
+        # writing was, holds all the events ahead of its end.
+        self._file = h5py.File(partial, "w", rdcc_nbytes=0)
         self._begin(self._file)
 
     def _write(self, events: Events) -> None:
@@ -101,18 +103,37 @@ class Hdf5Sink(FileSink):
 
 
 class Growing:
-    """A dataset of one dimension that grows."""
+    """A dataset of one dimension that grows by whole chunks: none is written twice.
+
+    count  rows taken, of which the last few wait for their chunk to be full
+    """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self.dataset = dataset
         self.count = 0
+        self._written = 0
+        self._waiting: list[NDArray[Any]] = []
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Write rows behind those that are there."""
+        """Take rows behind those that are there."""
         if len(rows):
-            self.dataset.resize((self.count + len(rows),))
-            self.dataset[self.count :] = rows
+            self._waiting.append(rows)
             self.count += len(rows)
+            chunk = self.dataset.chunks[0]
+            if self.count - self._written >= chunk:
+                self._write((self.count - self._written) // chunk * chunk)
+
+    def finish(self) -> None:
+        """Write what is waiting."""
+        if self.count > self._written:
+            self._write(self.count - self._written)
+
+    def _write(self, count: int) -> None:
+        rows = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self.dataset.resize((self._written + count,))
+        self.dataset[self._written :] = rows[:count]
+        self._written += count
+        self._waiting = [rows[count:].copy()] if len(rows) > count else []
 
 
 class _Indexes:
@@ -162,6 +183,7 @@ class _Indexes:
             last = np.empty(1, INDEX)
             last[0] = self._before
             self._rows.append(last)
+        self._rows.finish()
 
 
 class ProphSink(Hdf5Sink):
@@ -188,7 +210,7 @@ class ProphSink(Hdf5Sink):
     def _begin(self, file: h5py.File) -> None:
         cd = file.create_group("CD")
         if self.packs:
-            self._events = Growing(_ecf_dataset(cd))
+            self._packed = _ecf_dataset(cd)
         else:
             self._events = Growing(_dataset(cd, "events", EVENT, compression="gzip", shuffle=True))
         self._indexes = _Indexes(_dataset(cd, "indexes", INDEX), self.path)
@@ -216,13 +238,14 @@ class ProphSink(Hdf5Sink):
             packed[part] = ecf.encode(block.t, block.x, block.y, block.p)
 
         _threads.run_parts(work, len(cuts))
-        first = self._events.count
-        self._events.dataset.resize((first + len(events),))
+        first = self._packed.shape[0]
+        self._packed.resize((first + len(events),))
         for cut, data in zip(cuts, packed, strict=True):
-            self._events.dataset.id.write_direct_chunk((first + cut,), data)
-        self._events.count += len(events)
+            self._packed.id.write_direct_chunk((first + cut,), data)
 
     def _end(self) -> None:
+        if not self.packs:
+            self._events.finish()
         self._indexes.finish()
         rows = np.zeros(len(self._triggers), TRIGGER)
         rows["p"], rows["t"], rows["id"] = (
@@ -231,6 +254,7 @@ class ProphSink(Hdf5Sink):
             self._triggers.id,
         )
         self._edges.append(rows)
+        self._edges.finish()
         self._edge_indexes.append(self._triggers.t)
         self._edge_indexes.finish()
 
