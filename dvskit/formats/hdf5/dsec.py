@@ -31,7 +31,7 @@ class DsecSink(Hdf5Sink):
     """Writes columns, with `ms_to_idx`. Files are read by h5py with hdf5plugin."""
 
     format = "dsec"
-    group_events = _CHUNK * 16
+    group_events = _CHUNK  # the columns of a chunk stand together
 
     def _begin(self, file: h5py.File) -> None:
         packed = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))

@@ -49,9 +49,13 @@ class _Padded(io.RawIOBase):
 
     def __init__(self, path: Path, size: int, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
         self._file = path.open("rb", buffering=0)
+        self._path = path
         self._size = size
         self._patches = patches
         self._at = 0
+
+    def __repr__(self) -> str:
+        return str(self._path)  # h5py takes it for the name of the file
 
     def readable(self) -> bool:
         return True
@@ -151,11 +155,11 @@ def find(file: h5py.File, name: str) -> Any:
     """
     node: Any = file
     for part in name.split("/"):
-        if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
+        if not part or not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
             return None
         if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
             raise FormatError(
-                f"{file_name(file)}: {name} is a link to another place, which is not followed; "
+                f"{file.filename}: {name} is a link to another place, which is not followed; "
                 "open the file that it names, or repack this one with h5repack --merge"
             )
         node = node[part]
@@ -166,13 +170,6 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
     """Return the dataset of a path; None if there is none, or something else."""
     node = find(file, name)
     return node if isinstance(node, h5py.Dataset) else None
-
-
-def file_name(file: h5py.File) -> str:
-    """Return the path of an open file, for messages."""
-    raw = file.id.get_vfd_handle()
-    handle = getattr(raw, "_file", None)
-    return str(getattr(handle, "name", "HDF5 file"))
 
 
 def attributes(node: Any) -> dict[str, str]:

@@ -121,9 +121,10 @@ def _layout(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] |
 
 
 def _pictures(file: h5py.File, path: Path, group: str) -> Pictures | None:
+    prefix = f"{group}/" if group else ""
     for images, times in (
         ("frame", "frame_ts"),
-        (f"{group}/image_raw", f"{group}/image_raw_ts"),
+        (f"{prefix}image_raw", f"{prefix}image_raw_ts"),
     ):
         with suppress(FormatError, ChunkError):
             pixels, stamps = dataset(file, images), dataset(file, times)

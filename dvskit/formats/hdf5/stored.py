@@ -160,6 +160,22 @@ class Stored:
         content = f.undo(self.raw(handle, piece), self.filters, piece.mask, size)
         return np.frombuffer(content, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
 
+    def row_pieces(self, first: int, stop: int) -> list[Piece]:
+        """Return pieces of rows that are whole, for `whole_rows`."""
+        pieces = self.pieces(first, stop)
+        return list({piece.first: piece for piece in pieces}.values()) if self._cut else pieces
+
+    def whole_rows(self, handle: int, piece: Piece, fallback: Fallback | None) -> NDArray[Any]:
+        """Return the rows first..stop of a piece with all their items. Raises ChunkError."""
+        if self._cut and self.direct:
+            return self.read(handle, piece.first, piece.stop, fallback)
+        return self.rows(handle, piece, fallback)
+
+    @property
+    def _cut(self) -> bool:
+        """Whether chunks hold parts of rows."""
+        return bool(self.chunk) and self.chunk[1:] != self.row_shape
+
     def read(self, handle: int, first: int, stop: int, fallback: Fallback | None) -> NDArray[Any]:
         """Return rows first..stop, which must all be stored. Raises ChunkError."""
         out = np.empty((stop - first, *self.row_shape), self.dtype)

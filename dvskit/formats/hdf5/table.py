@@ -114,7 +114,9 @@ class Table:
 
         Returns the rows that have no valid values: what stands for them in `out` means nothing.
         """
-        jobs = [(stored, piece) for stored in self.datasets for piece in stored.pieces(first, stop)]
+        jobs = [
+            (stored, piece) for stored in self.datasets for piece in stored.row_pieces(first, stop)
+        ]
         lost: list[list[Lost]] = [[] for _ in jobs]
         threads = _threads.thread_count()
         parts = max(1, min(len(jobs), _PARTS_A_THREAD * threads))
@@ -141,7 +143,7 @@ class Table:
                 self._read_ecf(file, piece, low, high, columns)
                 bad: list[tuple[NDArray[np.bool_], str]] = []
             else:
-                rows = stored.rows(file.handle, piece, file.fallback)
+                rows = stored.whole_rows(file.handle, piece, file.fallback)
                 part = rows[low - piece.first : high - piece.first]
                 bad = self._convert(stored, part, columns)
         except (ChunkError, ecf.EcfError) as error:
@@ -186,7 +188,7 @@ class Table:
     def first_time(self, file: Open, row: int) -> int | None:
         """Return t of the first row of the piece that holds `row`; None if that is damaged."""
         stored = self.t.stored
-        piece = stored.pieces(row, row + 1)[0]
+        piece = stored.row_pieces(row, row + 1)[0]
         t = new_columns(1)
         if self.is_ecf and not piece.mask & 1 and len(stored.filters) == 1:
             head = os.pread(file.handle, 12, piece.offset)
@@ -198,7 +200,7 @@ class Table:
                 return int(whole[0][0])
             if not stored.chunk:
                 piece = piece._replace(stop=piece.first + 1, size=stored.row_bytes)
-            rows = stored.rows(file.handle, piece, file.fallback)
+            rows = stored.whole_rows(file.handle, piece, file.fallback)
         except (ChunkError, ecf.EcfError):
             return None
         if _times(self.t.of(rows[:1]), self.unit, self.offset_us, t[0]) is not None:

@@ -129,11 +129,20 @@ class Growing:
             self._write(self.count - self._written)
 
     def _write(self, count: int) -> None:
-        rows = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        rows = self._waiting[0] if len(self._waiting) == 1 else self._joined()
         self.dataset.resize((self._written + count,))
         self.dataset[self._written :] = rows[:count]
         self._written += count
-        self._waiting = [rows[count:].copy()] if len(rows) > count else []
+        self._waiting = [rows[count:]] if len(rows) > count else []
+
+    def _joined(self) -> NDArray[Any]:
+        # Not by concatenate: between the fields of a row it leaves what was in memory before.
+        out = np.zeros(self.count - self._written, self.dataset.dtype)
+        at = 0
+        for rows in self._waiting:
+            out[at : at + len(rows)] = rows
+            at += len(rows)
+        return out
 
 
 class _Indexes:
