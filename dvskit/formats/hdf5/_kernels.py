@@ -428,6 +428,44 @@ def first_bad(t: Times, x: Places, y: Places, width: int, height: int, last: int
 
 
 @njit(cache=True, nogil=True)
+def unpack_lzf(data: Bytes, out: Bytes) -> int:
+    """Undo LibLZF's compression (h5py's "lzf"); return the bytes made, -1 for impossible codes.
+
+    A byte below 32 is ahead of one more plain bytes than it says. Any other is (length - 2) << 5
+    and the upper 5 bits of a distance, 7 << 5 with a byte more of length; then the lower 8 bits.
+    """
+    at = made = 0
+    while at < len(data):
+        code = np.int64(data[at])
+        at += 1
+        if code < 32:
+            run = code + 1
+            if at + run > len(data) or made + run > len(out):
+                return -1
+            for k in range(run):
+                out[made + k] = data[at + k]
+            at += run
+        else:
+            run = code >> 5
+            if run == 7:
+                if at >= len(data):
+                    return -1
+                run += np.int64(data[at])
+                at += 1
+            run += 2
+            if at >= len(data):
+                return -1
+            source = made - ((code & 31) << 8 | np.int64(data[at])) - 1
+            at += 1
+            if source < 0 or made + run > len(out):
+                return -1
+            for k in range(run):  # it may reach into itself
+                out[made + k] = out[source + k]
+        made += run
+    return made
+
+
+@njit(cache=True, nogil=True)
 def unshuffle2(data: Bytes, out: NDArray[np.uint16]) -> None:
     """Undo the byte shuffle of items of 2 bytes: byte k of all of them stands together."""
     items = len(out)

@@ -22,7 +22,8 @@ import numpy as np
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5.layout import Layout, Pictures, is_seconds, stated_size
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
-from dvskit.formats.hdf5.stored import Stored, survey
+from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
 
 _GROUPS = ("events", "prophesee/left", "davis/left/events", "dvs/left", "dvs/events", "dvs", "")
@@ -69,6 +70,33 @@ def _layout(
     *,
     strict: bool,
 ) -> Layout:
+    columns = _survey(path, named, strict=strict)
+    seconds = is_seconds(path, columns["t"])
+    offset = scalar(file, "t_offset")
+    table = Table(
+        path,
+        Field(columns["t"]),
+        Field(columns["x"]),
+        Field(columns["y"]),
+        Field(columns["p"]),
+        unit="s" if seconds else "us",
+        offset_us=int(offset) if isinstance(offset, int) and abs(offset) < 1 << 60 else 0,
+    )
+    layout = Layout("columns", table, header=attributes(file))
+    _assume(layout, group, columns["t"], seconds=seconds)
+    stated = stated_size(file, group)
+    if stated is not None:
+        layout.size, where = stated
+        layout.assumptions.append(f"{layout.size} is the sensor size by {where}")
+    if offset is not None:
+        layout.header["t_offset"] = str(offset)
+    layout.pictures = _pictures(file)
+    return layout
+
+
+def _survey(
+    path: Path, named: dict[str, tuple[str, h5py.Dataset]], *, strict: bool
+) -> dict[str, Stored]:
     columns: dict[str, Stored] = {}
     for column, (name, node) in named.items():
         if node.ndim != 1 or node.dtype.kind not in "iufb":
@@ -83,27 +111,7 @@ def _layout(
             f"{path}: columns differ in length ({listed}); "
             "pass strict=False (--salvage) to keep the rows that all have"
         )
-    seconds = is_seconds(path, columns["t"])
-    offset = scalar(file, "t_offset")
-    table = Table(
-        path,
-        Field(columns["t"]),
-        Field(columns["x"]),
-        Field(columns["y"]),
-        Field(columns["p"]),
-        unit="s" if seconds else "us",
-        offset_us=int(offset) if isinstance(offset, int) and abs(offset) < 1 << 60 else 0,
-    )
-    layout = Layout("columns", table, header=attributes(file))
-    _assume(layout, group, columns["t"], seconds=seconds)
-    if offset is not None:
-        layout.header["t_offset"] = str(offset)
-    stated = stated_size(file, group)
-    if stated is not None:
-        layout.size, where = stated
-        layout.assumptions.append(f"{layout.size} is the sensor size by {where}")
-    layout.pictures = _pictures(file)
-    return layout
+    return columns
 
 
 def _assume(layout: Layout, group: str, t: Stored, *, seconds: bool) -> None:

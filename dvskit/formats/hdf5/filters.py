@@ -20,8 +20,10 @@ from dvskit.formats.hdf5.shuffle import unshuffle
 from dvskit.formats.hdf5.zstd import unpack_zstd
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
-BLOSC, LZ4, ZSTD = 32001, 32004, 32015
-
+LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
+# Left to the HDF5 library and hdf5plugin: szip, n-bit, scale-offset, bzip2, Blosc with the other
+# codecs, Bitshuffle, Blosc 2.
+_BY_LIBRARY = (4, 5, 6, 307, BLOSC, BITSHUFFLE, 32026)
 
 Data = bytes | memoryview
 
@@ -42,7 +44,27 @@ def is_known(each: Filter) -> bool:
     """Whether a filter can be undone here; what cannot is left to the HDF5 library."""
     if each.code == BLOSC:
         return is_known_codec(each.options)
-    return each.code in (DEFLATE, SHUFFLE, FLETCHER32, LZ4, ZSTD, ecf.FILTER)
+    return each.code in (DEFLATE, SHUFFLE, FLETCHER32, LZF, LZ4, ZSTD, ecf.FILTER)
+
+
+def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
+    """Return why a filter is not undone, if so: it is unknown, or has not its own options.
+
+    The HDF5 library, and Blosc's and Bitshuffle's plugins, crash on options of another's.
+    """
+    options = each.options
+    if not is_known(each) and each.code not in _BY_LIBRARY:
+        return "is not known"
+    sound = True
+    if each.code == SHUFFLE:
+        sound = options == (item_bytes,)
+    elif each.code == FLETCHER32:
+        sound = not options
+    elif each.code == BLOSC:
+        sound = len(options) >= 4 and 1 <= options[2] <= 255 and options[3] == chunk_bytes
+    elif each.code == BITSHUFFLE:
+        sound = len(options) >= 3 and options[2] == item_bytes
+    return None if sound else f"has the options {options}"
 
 
 def undo(data: Data, filters: tuple[Filter, ...], mask: int, size: int) -> Data:
@@ -78,6 +100,8 @@ def _undo(data: Data, each: Filter, size: int) -> Data:
         return _check(data)
     if each.code == ZSTD:
         return unpack_zstd(memoryview(data), size + 64)
+    if each.code == LZF:
+        return _unpack_lzf(data, size)
     if each.code == LZ4:
         return _unpack_lz4(data, size)
     return unpack_blosc(data, size)
@@ -94,6 +118,14 @@ def _inflate(data: Data, size: int) -> Data:
             else "its compressed data ends early"
         )
     return unpacked
+
+
+def _unpack_lzf(data: Data, size: int) -> Data:
+    out = np.empty(size + 64, np.uint8)
+    made = k.unpack_lzf(np.frombuffer(data, np.uint8), out)
+    if made < 0:
+        raise ChunkError("it does not decompress (LZF codes that no encoder makes)")
+    return out[:made].data
 
 
 def _unpack_lz4(data: Data, size: int) -> Data:

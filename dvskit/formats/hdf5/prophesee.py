@@ -15,7 +15,8 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size
 from dvskit.formats.hdf5.layout import Layout, stated_size
 from dvskit.formats.hdf5.opening import attributes, dataset
-from dvskit.formats.hdf5.stored import Stored, survey
+from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
 
 EVENTS, TRIGGERS = "CD/events", "EXT_TRIGGER/events"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from dvskit.events import Events, Size
 from dvskit.formats.hdf5 import _kernels as k
 from dvskit.formats.hdf5 import columns, prophesee, rows
 from dvskit.formats.hdf5.filters import ChunkError
+from dvskit.formats.hdf5.frames import read_frames
 from dvskit.formats.hdf5.layout import Layout, all_rows
-from dvskit.formats.hdf5.opening import contents, damaged, dataset, open_file
-from dvskit.formats.hdf5.stored import survey
+from dvskit.formats.hdf5.opening import contents, damaged, open_file
 from dvskit.formats.hdf5.table import Open, slice_columns
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
 from dvskit.formats.recording import (
@@ -35,7 +34,6 @@ from dvskit.streams import Frame, Triggers
 _ANY_SIZE = Size(32767, 32767)
 _NEVER = np.iinfo(np.int64).min
 _MOST_HELD = 1 << 20
-_MOST_FRAME_BYTES = 1 << 28
 
 
 class Hdf5Recording(Recording):
@@ -240,43 +238,9 @@ class Hdf5Recording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in time order, one at a time. Raises FormatError for damaged ones."""
         pictures = self._layout.pictures
-        if pictures is None:
-            return
-        with open_file(self.path, strict=self.strict) as file, self.path.open("rb") as raw:
-            for number in np.argsort(pictures.times_us, kind="stable").tolist():
-                stored = pictures.images
-                name = stored.name if stored is not None else pictures.names[number]
-                try:
-                    row = number
-                    if stored is None:
-                        node = dataset(file, name)
-                        image = _whole(survey(node, name, self.path, strict=True), raw.fileno())
-                    else:
-                        image = _frame(stored.read(raw.fileno(), row, row + 1, None)[0])
-                except ChunkError as error:
-                    if self.strict:
-                        raise FormatError(f"{self.path}: {name} is damaged: {error}") from None
-                    continue
-                t = int(pictures.times_us[number])
-                yield Frame(t, t, image)
-
-
-def _whole(stored: Any, handle: int) -> NDArray[Any]:
-    """Return a dataset that is one image."""
-    if stored.count * stored.row_bytes > _MOST_FRAME_BYTES:
-        raise ChunkError(f"it claims {stored.count} rows of {stored.row_bytes} bytes")
-    if stored.spans() != [(0, stored.count)]:
-        raise ChunkError("it is not all there")
-    return _frame(stored.read(handle, 0, stored.count, None))
-
-
-def _frame(image: NDArray[Any]) -> NDArray[Any]:
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    known = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-    if not known or image.dtype not in (np.uint8, np.uint16):
-        raise ChunkError(f"{image.dtype} of shape {image.shape} is no picture")
-    return image
+        return (
+            iter(()) if pictures is None else read_frames(self.path, pictures, strict=self.strict)
+        )
 
 
 def _find_layout(path: Path, *, strict: bool) -> Layout:

@@ -21,7 +21,8 @@ from dvskit.events import as_size
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.layout import Layout, Pictures, all_rows, is_seconds, stated_size
 from dvskit.formats.hdf5.opening import attributes, dataset
-from dvskit.formats.hdf5.stored import Stored, survey
+from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
 
 _DATASETS = ("events", "davis/left/events", "davis/right/events", "dvs/events", "data")

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit import _threads
+from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import ecf
 from dvskit.formats.hdf5.filters import ChunkError, Data, undo_one
 from dvskit.formats.hdf5.opening import open_file
-from dvskit.formats.hdf5.stored import Fallback, Lost, Piece, Stored, by_library, common_spans
+from dvskit.formats.hdf5.stored import Fallback, Lost, Piece, Stored, common_spans
+from dvskit.formats.hdf5.survey import by_library
 from dvskit.formats.storage import EventColumns, new_columns
 
 _LATEST_US = 1 << 62
@@ -66,6 +68,14 @@ class Table:
     p: Field
     unit: Literal["us", "s"] = "us"
     offset_us: int = 0
+
+    def __post_init__(self) -> None:
+        for each in self.fields:
+            kind = each.of(
+                np.zeros(0, each.stored.dtype).reshape((0, *each.stored.row_shape))
+            ).dtype
+            if kind.kind not in "iufb":
+                raise FormatError(f"{self.path}: {each.stored.name} holds {kind}, not numbers")
 
     @property
     def fields(self) -> tuple[Field, Field, Field, Field]:
