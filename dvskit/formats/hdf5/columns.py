@@ -25,6 +25,7 @@ from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored
 from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
+from dvskit.formats.recording import Loss
 
 _GROUPS = ("events", "prophesee/left", "davis/left/events", "dvs/left", "dvs/events", "dvs", "")
 _NAMES = {
@@ -88,6 +89,8 @@ def _layout(
     if stated is not None:
         layout.size, where = stated
         layout.assumptions.append(f"{layout.size} is the sensor size by {where}")
+    if differ := _differ(columns):
+        layout.losses.append(Loss(0, 0, differ))
     if offset is not None:
         layout.header["t_offset"] = str(offset)
     layout.pictures = _pictures(file)
@@ -104,14 +107,19 @@ def _survey(
                 f"{path}: {name} is {node.dtype} of shape {node.shape}; a column is meant"
             )
         columns[column] = survey(node, name, path, strict=strict)
-    counts = {stored.name: stored.count for stored in columns.values()}
-    if strict and len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    differ = _differ(columns)
+    if strict and differ:
         raise FormatError(
-            f"{path}: columns differ in length ({listed}); "
-            "pass strict=False (--salvage) to keep the rows that all have"
+            f"{path}: {differ}; pass strict=False (--salvage) to keep the rows that all have"
         )
     return columns
+
+
+def _differ(columns: dict[str, Stored]) -> str:
+    """Return how the columns differ in length; nothing if they do not."""
+    counts = {stored.name: stored.count for stored in columns.values()}
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"columns differ in length ({listed})" if len(set(counts.values())) > 1 else ""
 
 
 def _assume(layout: Layout, group: str, t: Stored, *, seconds: bool) -> None:

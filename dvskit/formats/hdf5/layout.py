@@ -16,6 +16,7 @@ from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored
 from dvskit.formats.hdf5.table import Table
+from dvskit.formats.recording import Loss
 
 _LONGEST_S = 1e5  # a recording that lasts longer, as it seems, has its times in microseconds
 
@@ -38,7 +39,11 @@ class Pictures:
 
 @dataclass(slots=True)
 class Layout:
-    """A file's events and what is beside them. `size` is None where the file does not say it."""
+    """A file's events and what is beside them.
+
+    size    None where the file does not say it
+    losses  what salvage has to tell of the file's structure
+    """
 
     producer: str
     table: Table
@@ -47,6 +52,7 @@ class Layout:
     header: dict[str, str] = field(default_factory=dict)
     triggers: Stored | None = None
     pictures: Pictures | None = None
+    losses: list[Loss] = field(default_factory=list)
 
 
 def all_rows(stored: Stored, handle: int, *, most_rows: int = 1 << 16) -> Iterator[NDArray[Any]]:

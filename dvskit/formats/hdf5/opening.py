@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import h5py
 
 from dvskit.errors import DamagedFileError, FormatError
+from dvskit.formats.recording import Loss
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
@@ -116,12 +117,30 @@ def damaged(path: Path, error: BaseException) -> NoReturn:
     ) from error
 
 
+def wrong_size(path: Path) -> Loss | None:
+    """Return what salvage has to tell of a file whose header gives another size; None if right."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+    stated, at = _stated_size(head) or (size, 0)
+    if stated > size:
+        return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
+    if stated < size and head[8] < 2:
+        return Loss(at, 8, f"the file says that it has {stated} bytes, and it has {size}")
+    return None
+
+
+def _ends_early(stated: int) -> str:
+    return f"the file ends, though it says that it has {stated} bytes,"
+
+
 @contextmanager
-def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
+def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
 
     Raises FormatError for a file whose structure cannot be read, and in strict mode
-    DamagedFileError for one that ends early. In salvage mode its end is taken as zeros.
+    DamagedFileError for one that ends early. In salvage mode its end is taken as zeros, and with
+    `mend` a size in its header that is too small is taken for its real size.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -130,9 +149,9 @@ def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
         raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
     stated, at = _stated_size(head) or (size, 0)
     if strict and stated > size:
-        raise DamagedFileError(path, size, f"the file ends, though it says it has {stated} bytes,")
+        raise DamagedFileError(path, size, _ends_early(stated))
     patches: tuple[tuple[int, bytes], ...] = ()
-    if at and not strict and head[8] < 2 and not size <= stated < _MOST_FILE_BYTES:
+    if at and mend and not strict and head[8] < 2 and not size <= stated < _MOST_FILE_BYTES:
         # The superblock has no checksum in these versions, so that what is there can be believed.
         stated = size
         patches = ((at, size.to_bytes(8, "little")),)

@@ -18,6 +18,7 @@ from dvskit.formats.hdf5.opening import attributes, dataset
 from dvskit.formats.hdf5.stored import Stored
 from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
+from dvskit.formats.recording import Loss
 
 EVENTS, TRIGGERS = "CD/events", "EXT_TRIGGER/events"
 
@@ -56,7 +57,8 @@ def find_layout(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
     except Exception as error:  # of a structure that is damaged there alone
         if strict:
             raise
-        layout.assumptions.append(f"triggers are left out: {' '.join(str(error).split())}")
+        reason = " ".join(str(error).split())
+        layout.losses.append(Loss(0, 0, f"{TRIGGERS} cannot be read ({reason})"))
     return layout
 
 

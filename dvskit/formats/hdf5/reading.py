@@ -17,7 +17,7 @@ from dvskit.formats.hdf5 import columns, prophesee, rows
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.frames import read_frames
 from dvskit.formats.hdf5.layout import Layout, all_rows
-from dvskit.formats.hdf5.opening import contents, damaged, open_file
+from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
 from dvskit.formats.hdf5.table import Open, slice_columns
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
 from dvskit.formats.recording import (
@@ -145,6 +145,8 @@ class Hdf5Recording(Recording):
         raise DamagedFileError(self.path, offset, problem)
 
     def _salvaged_blocks(self, file: Open, damage: Damage) -> Iterator[Events]:
+        for each in self._layout.losses:
+            damage.add(*each)
         order: InOrder | None = None
         held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
         last = int(_NEVER)
@@ -244,7 +246,25 @@ class Hdf5Recording(Recording):
 
 
 def _find_layout(path: Path, *, strict: bool) -> Layout:
-    with open_file(path, strict=strict) as file:
+    missing = None if strict else wrong_size(path)
+    if missing is None:
+        return _layout(path, strict=strict)
+    ends_early = missing.offset == path.stat().st_size
+    try:
+        layout = _layout(path, strict=False)
+    except FormatError:
+        if ends_early:
+            raise
+        layout = _layout(path, strict=False, mend=True)
+        layout.losses.append(missing)
+        return layout
+    if ends_early:
+        layout.losses.append(missing)
+    return layout
+
+
+def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
+    with open_file(path, strict=strict, mend=mend) as file:
         try:
             for find in (prophesee.find_layout, columns.find_layout, rows.find_layout):
                 layout = find(file, path, strict=strict)
