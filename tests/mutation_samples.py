@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,7 @@ from tests.mutation_places import (
     es_dvs,
     evt,
     evt3,
+    hdf5_chunks,
     nmnist_marked_rows,
     nmnist_rows,
     npy_columns,
@@ -212,6 +214,19 @@ def csv_seconds() -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def hdf5_columns() -> bytes:
+    """Columns in chunks of 100 events, each with a checksum."""
+    events, made = stream(), io.BytesIO()
+    with h5py.File(made, "w") as file:
+        for name in "xytp":
+            column = getattr(events, name)
+            file.create_dataset(
+                f"events/{name}", data=column, chunks=(100,), compression="gzip", fletcher32=True
+            )
+        file["events/width"], file["events/height"] = SIZE
+    return made.getvalue()
+
+
 def npz(compressed: bool) -> bytes:
     events = stream()
     if not compressed:
@@ -274,6 +289,10 @@ SAMPLES: tuple[Sample, ...] = (
     _real("es-real", "es", "dvs_320x240.es", 20_020, es_dvs),
     Sample("nmnist", "nmnist", nmnist, nmnist_marked_rows),
     _real("nmnist-real", "nmnist", "nmnist_34x34.bin", None, nmnist_rows),
+    Sample("hdf5", "hdf5", partial(written, "hdf5"), hdf5_chunks),
+    Sample("hdf5-gzip", "hdf5-gzip", partial(written, "hdf5-gzip"), hdf5_chunks),
+    Sample("hdf5-columns", "hdf5", hdf5_columns, hdf5_chunks),
+    Sample("dsec", "dsec", partial(written, "dsec"), hdf5_chunks),
     Sample("npy", "npy", npy_structured, partial(npy_rows, width=13)),
     Sample("npy-plain", "npy", npy_plain, partial(npy_rows, width=32)),
     Sample("npy-columns", "npy", npy_by_columns, npy_columns),

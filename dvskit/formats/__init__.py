@@ -85,6 +85,11 @@ def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(magic)
 
 
+def _never(head: bytes) -> bool:
+    """Tell nothing: another row recognises the content, and this one is chosen by its name."""
+    return False
+
+
 def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
     def recognises(head: bytes) -> bool:
         lines = []
@@ -154,6 +159,12 @@ for _row in (
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346"),
     Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
            "cAER AEDAT 3.1"),
+    Format("dsec", (".h5",), "dvskit.formats.hdf5.dsec", _never, "rw",
+           "HDF5 in the layout of DSEC, for h5py with hdf5plugin"),
+    Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", _starts_with(b"\x89HDF\r\n\x1a\n"),
+           "rw", "HDF5: Prophesee (ECF); DSEC, RVT, v2e, rpg_e2vid, M3ED and MVSEC are read too"),
+    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5.gzip", _never, "rw",
+           "HDF5 in the layout of Prophesee with gzip, for readers without its plugin"),
     Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
            "text, an event a line: t,x,y,p in microseconds, or as a header names"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",

@@ -58,7 +58,8 @@ class InOrder:
 
     In strict mode the first bad event raises DamagedFileError. In salvage mode as few events as
     possible are given up for time to run forward: one that is ahead of all that follow goes, not
-    they. All that go are added to `damage`. No time may be before `earliest_us`.
+    they. All that go are added to `damage`. No time may be before `earliest_us`. `look_ahead`
+    events that follow are what an event is judged by: more than may be wrong together.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class InOrder:
         strict: bool,
         damage: Damage,
         earliest_us: int = np.iinfo(np.int64).min,
+        look_ahead: int = LOOK_AHEAD,
     ) -> None:
         self.path, self.size, self.strict, self.damage = path, size, strict, damage
         self._last = earliest_us
+        self._look_ahead = look_ahead
         self._held: Columns | None = None
 
     def push(self, columns: Columns) -> Iterator[Events]:
@@ -82,7 +85,7 @@ class InOrder:
             return
         if self._held is not None:
             on_sensor = self._held.join(on_sensor)
-        certain = max(0, len(on_sensor.t) - LOOK_AHEAD)
+        certain = max(0, len(on_sensor.t) - self._look_ahead)
         yield from self._certain(on_sensor, certain)
         self._held = on_sensor.part(slice(certain, None))
 

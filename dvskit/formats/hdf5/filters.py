@@ -1,0 +1,171 @@
+"""Undo the filters of an HDF5 chunk, here and not in the HDF5 library.
+
+That is done on several threads, with a limit on what a chunk may become, and a chunk that fails
+costs itself alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import lz4.block
+import numpy as np
+import zstandard
+
+from dvskit.formats.hdf5 import _kernels as k
+from dvskit.formats.hdf5 import ecf
+from dvskit.formats.hdf5.blosc import BloscError, is_known_codec, unpack_blosc
+from dvskit.formats.hdf5.shuffle import unshuffle
+from dvskit.formats.hdf5.zstd import unpack_zstd
+
+DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
+LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
+# Left to the HDF5 library and hdf5plugin: szip, n-bit, scale-offset, bzip2, Blosc with the other
+# codecs, Bitshuffle, Blosc 2.
+_BY_LIBRARY = (4, 5, 6, 307, BLOSC, BITSHUFFLE, 32026)
+
+Data = bytes | memoryview
+
+
+class ChunkError(ValueError):
+    """A chunk that does not become what it should."""
+
+
+class Filter(NamedTuple):
+    """One filter of a dataset, as its creation properties name it."""
+
+    code: int
+    options: tuple[int, ...]
+    name: str
+
+
+def is_known(each: Filter) -> bool:
+    """Whether a filter can be undone here; what cannot is left to the HDF5 library."""
+    if each.code == BLOSC:
+        return is_known_codec(each.options)
+    return each.code in (DEFLATE, SHUFFLE, FLETCHER32, LZF, LZ4, ZSTD, ecf.FILTER)
+
+
+def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
+    """Return why a filter is not undone, if so: it is unknown, or has not its own options.
+
+    The HDF5 library, and Blosc's and Bitshuffle's plugins, crash on options of another's.
+    """
+    options = each.options
+    if not is_known(each) and each.code not in _BY_LIBRARY:
+        return "is not known"
+    sound = True
+    if each.code == SHUFFLE:
+        sound = options == (item_bytes,)
+    elif each.code == FLETCHER32:
+        sound = not options
+    elif each.code == BLOSC:
+        sound = len(options) >= 4 and 1 <= options[2] <= 255 and options[3] == chunk_bytes
+    elif each.code == BITSHUFFLE:
+        sound = len(options) >= 3 and options[2] == item_bytes
+    return None if sound else f"has the options {options}"
+
+
+def undo(data: Data, filters: tuple[Filter, ...], mask: int, size: int) -> Data:
+    """Return a chunk of `size` bytes as it was before `filters`, less those that `mask` left out.
+
+    Raises ChunkError.
+    """
+    try:
+        for number in range(len(filters) - 1, -1, -1):
+            if not mask >> number & 1:
+                data = _undo(data, filters[number], size)
+    except (zlib.error, zstandard.ZstdError, lz4.block.LZ4BlockError, BloscError) as error:
+        raise ChunkError(f"it does not decompress ({error})") from None
+    if len(data) != size:
+        raise ChunkError(f"it holds {len(data)} bytes where {size} stand")
+    return data
+
+
+def undo_one(data: Data, each: Filter, most: int) -> Data:
+    """Undo one filter, whose result has at most `most` bytes. Raises ChunkError."""
+    try:
+        return _undo(data, each, most)
+    except (zlib.error, zstandard.ZstdError, lz4.block.LZ4BlockError, BloscError) as error:
+        raise ChunkError(f"it does not decompress ({error})") from None
+
+
+def _undo(data: Data, each: Filter, size: int) -> Data:
+    if each.code == DEFLATE:
+        return _inflate(data, size)
+    if each.code == SHUFFLE:
+        return _unshuffle(data, each.options[0] if each.options else 1)
+    if each.code == FLETCHER32:
+        return _check(data)
+    if each.code == ZSTD:
+        return unpack_zstd(memoryview(data), size + 64)
+    if each.code == LZF:
+        return _unpack_lzf(data, size)
+    if each.code == LZ4:
+        return _unpack_lz4(data, size)
+    return unpack_blosc(data, size)
+
+
+def _inflate(data: Data, size: int) -> Data:
+    # A checksum or a second filter may add to the bytes of the chunk: never more than a few.
+    decompressor = zlib.decompressobj()
+    unpacked = decompressor.decompress(data, size + 64)
+    if not decompressor.eof:
+        raise ChunkError(
+            f"it decompresses to more than its {size} bytes"
+            if len(unpacked) > size
+            else "its compressed data ends early"
+        )
+    return unpacked
+
+
+def _unpack_lzf(data: Data, size: int) -> Data:
+    out = np.empty(size + 64, np.uint8)
+    made = k.unpack_lzf(np.frombuffer(data, np.uint8), out)
+    if made < 0:
+        raise ChunkError("it does not decompress (LZF codes that no encoder makes)")
+    return out[:made].data
+
+
+def _unpack_lz4(data: Data, size: int) -> Data:
+    """HDF5's LZ4: u64 bytes in all, u32 bytes of a block, then blocks behind a u32 length each."""
+    if len(data) < 12:
+        raise ChunkError(f"{len(data)} bytes are no LZ4 chunk")
+    total = int.from_bytes(data[:8], "big")
+    block = int.from_bytes(data[8:12], "big")
+    if total > size + 64 or (total and not block):
+        raise ChunkError(f"it claims to be {total} bytes where {size} stand")
+    parts = []
+    at, left = 12, total
+    while left:
+        want = min(block, left)
+        length = int.from_bytes(data[at : at + 4], "big")
+        part = data[at + 4 : at + 4 + length]
+        if len(part) != length or not length:
+            raise ChunkError("its compressed data ends early")
+        parts.append(part if length == want else lz4.block.decompress(part, want))
+        if len(parts[-1]) != want:
+            raise ChunkError("a block of it is too short")
+        at, left = at + 4 + length, left - want
+    return b"".join(parts)
+
+
+def _unshuffle(data: Data, width: int) -> Data:
+    if width < 2 or not data:
+        return data
+    out = np.empty(len(data), np.uint8)
+    unshuffle(np.frombuffer(data, np.uint8), width, out)
+    return out.data
+
+
+def _check(data: Data) -> Data:
+    if len(data) < 4:
+        raise ChunkError(f"{len(data)} bytes are too few for a checksum")
+    content, stored = data[:-4], data[-4:]
+    found = k.fletcher32(np.frombuffer(content, np.uint8))
+    # The library before 1.6.3 stored the checksum's halves with their bytes swapped.
+    swapped = (found & 0xFF00FF) << 8 | (found >> 8) & 0xFF00FF
+    if int.from_bytes(stored, "little") not in (found, swapped):
+        raise ChunkError("its checksum is wrong")
+    return content

@@ -1,0 +1,133 @@
+"""What a producer's module finds in an HDF5 file: where events, triggers and frames are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import GeometryError
+from dvskit.events import Size, as_size, parse_size
+from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
+from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.table import Table
+from dvskit.formats.recording import Loss
+
+_LONGEST_S = 1e5  # a recording that lasts longer, as it seems, has its times in microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Frames of a file.
+
+    images    one dataset of frames as rows; or None, and the paths of one dataset each
+    times_us  int64, in the order of the images
+    """
+
+    times_us: NDArray[np.int64]
+    images: Stored | None = None
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.times_us)
+
+
+@dataclass(slots=True)
+class Layout:
+    """A file's events and what is beside them.
+
+    size    None where the file does not say it
+    losses  what salvage has to tell of the file's structure
+    """
+
+    producer: str
+    table: Table
+    size: Size | None = None
+    assumptions: list[str] = field(default_factory=list)
+    header: dict[str, str] = field(default_factory=dict)
+    triggers: Stored | None = None
+    pictures: Pictures | None = None
+    losses: list[Loss] = field(default_factory=list)
+
+
+def all_rows(stored: Stored, handle: int, *, most_rows: int = 1 << 16) -> Iterator[NDArray[Any]]:
+    """Yield the rows of a small dataset in parts. Raises ChunkError."""
+    for first, stop in stored.spans():
+        for start in range(first, stop, most_rows):
+            yield stored.read(handle, start, min(stop, start + most_rows), None)
+
+
+def pair_size(values: list[int]) -> Size | None:
+    """Return the size that two numbers mean, in either order: sensors are not taller than wide."""
+    if len(values) < 2:
+        return None
+    try:
+        return as_size((max(values[:2]), min(values[:2])))
+    except GeometryError:
+        return None
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.replace(",", " ").strip("[]() ").split()
+    try:
+        return [int(float(word)) for word in words[:2]]
+    except (ValueError, OverflowError):
+        return []
+
+
+def stated_size(file: h5py.File, group: str) -> tuple[Size, str] | None:
+    """Return the size that a file states, and where: attributes, or datasets beside its events."""
+    for place in (group, ""):
+        prefix = f"{place}/" if place else ""
+        node = find(file, place) if place else file
+        found = attributes(node) if node is not None else {}
+        for name in ("geometry", "sensor_resolution", "resolution", "sensor_size"):
+            if name in found:
+                try:
+                    return parse_size(found[name]), f"attribute {name}"
+                except GeometryError:
+                    size = pair_size(_numbers(found[name]))
+                    if size is not None:
+                        return size, f"attribute {name} ({found[name]})"
+        for width, height in (("width", "height"), ("sensor_width", "sensor_height")):
+            pair = _numbers(f"{found.get(width, '')} {found.get(height, '')}")
+            where = f"attributes {width} and {height}"
+            if len(pair) < 2:
+                numbers = scalar(file, prefix + width), scalar(file, prefix + height)
+                pair = [int(n) for n in numbers if n is not None and abs(n) < 1 << 31]
+                where = f"datasets {prefix}{width} and {prefix}{height}"
+            if len(pair) == 2:
+                try:
+                    return as_size((pair[0], pair[1])), where
+                except GeometryError:
+                    continue
+        resolution = dataset(file, f"{prefix}calib/resolution")
+        if resolution is not None and resolution.shape == (2,) and resolution.dtype.kind in "iu":
+            size = pair_size(resolution[()].tolist())
+            if size is not None:
+                return size, f"dataset {prefix}calib/resolution"
+    return None
+
+
+def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
+    """Whether times are seconds: they are floating point, and do not last too long for that."""
+    if stored.dtype.kind != "f":
+        return False
+    spans = stored.spans()
+    if not spans:
+        return True
+    ends = []
+    with path.open("rb") as file:
+        for row in (spans[0][0], spans[-1][1] - 1):
+            try:
+                ends.append(
+                    float(stored.read(file.fileno(), row, row + 1, None).ravel()[column or 0])
+                )
+            except ValueError:
+                return True
+    return not abs(ends[1] - ends[0]) > _LONGEST_S

@@ -1,0 +1,246 @@
+"""Open HDF5 files with suspicion: no links are followed, damage is one error, ends may be missing.
+
+The HDF5 library reads only a file's structure here: which datasets there are, and where their
+pieces stand. It gets its bytes from this module, not from the system, so that nothing else can be
+opened on behalf of a file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+
+from dvskit.errors import DamagedFileError, FormatError
+from dvskit.formats.recording import Loss
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_ATTRIBUTE_BYTES = 1 << 16
+_MOST_FILE_BYTES = 1 << 62
+_LISTED = 20  # names in a message
+
+
+def _refuse_endless_heap(data: bytes) -> None:
+    """Raise OSError for a global heap in which the HDF5 library would go round for ever.
+
+    A heap is a row of objects: u16 number, 6 bytes, u64 size. Number 0 is free space, of a size
+    that counts its own head: the library (2.0.0) steps on by that size, even if it is 0.
+    """
+    at = 16
+    end = min(len(data), int.from_bytes(data[8:16], "little"))
+    while at + 16 <= end:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        if data[at : at + 2] != b"\0\0":
+            at += 16 + (size + 7 & ~7)
+        elif size:
+            at += size
+        else:
+            raise OSError("a global heap has an object of no size")
+
+
+class _Padded(io.RawIOBase):
+    """A file as the HDF5 library gets to see it: with zeros behind its end, up to `size`.
+
+    `patches` (offset, bytes) stand in the place of what is there.
+    """
+
+    def __init__(self, path: Path, size: int, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._path = path
+        self._size = size
+        self._patches = patches
+        self._at = 0
+
+    def __repr__(self) -> str:
+        return str(self._path)  # h5py takes it for the name of the file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._size - self._at))
+        self._file.seek(self._at)
+        data = self._file.read(count)
+        view[: len(data)] = data
+        view[len(data) : count] = bytes(count - len(data))
+        for offset, patch in self._patches:
+            for place, value in enumerate(patch, offset - self._at):
+                if 0 <= place < count:
+                    view[place] = value
+        if bytes(view[:4]) == b"GCOL":
+            _refuse_endless_heap(bytes(view[:count]))
+        self._at += count
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _stated_size(head: bytes) -> tuple[int, int] | None:
+    """Return the size that the superblock gives for the file, and where; None if it does not."""
+    version = head[8] if len(head) > 8 else 255
+    at = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
+    if at is None or len(head) < at + 8:
+        return None
+    return int.from_bytes(head[at : at + 8], "little"), at
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def damaged(path: Path, error: BaseException) -> NoReturn:
+    """Raise what the HDF5 library could not read as a FormatError."""
+    raise FormatError(
+        f"{path}: its HDF5 structure cannot be read ({_reason(error)}); "
+        "copy the file anew, or try h5clear and h5repack on a copy"
+    ) from error
+
+
+def wrong_size(path: Path) -> Loss | None:
+    """Return what salvage has to tell of a file whose header gives another size; None if right."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+    stated, at = _stated_size(head) or (size, 0)
+    if stated > size:
+        return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
+    if stated < size and head[8] < 2:
+        return Loss(at, 8, f"the file says that it has {stated} bytes, and it has {size}")
+    return None
+
+
+def _ends_early(stated: int) -> str:
+    return f"the file ends, though it says that it has {stated} bytes,"
+
+
+@contextmanager
+def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.File]:
+    """Yield the file, open for reading.
+
+    Raises FormatError for a file whose structure cannot be read, and in strict mode
+    DamagedFileError for one that ends early. In salvage mode its end is taken as zeros, and with
+    `mend` a size in its header that is too small is taken for its real size.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(MAGIC):
+        raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
+    stated, at = _stated_size(head) or (size, 0)
+    if strict and stated > size:
+        raise DamagedFileError(path, size, _ends_early(stated))
+    patches: tuple[tuple[int, bytes], ...] = ()
+    if at and mend and not strict and head[8] < 2 and not size <= stated < _MOST_FILE_BYTES:
+        # The superblock has no checksum in these versions, so that what is there can be believed.
+        stated = size
+        patches = ((at, size.to_bytes(8, "little")),)
+    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patches) as raw:
+        try:
+            opened = h5py.File(raw, "r")
+        except Exception as error:  # the library's errors come as many kinds
+            damaged(path, error)
+        try:
+            yield opened
+        finally:
+            with suppress(Exception):
+                opened.close()
+
+
+def find(file: h5py.File, name: str) -> Any:
+    """Return the group or dataset of a path such as "CD/events"; None if there is none.
+
+    Raises FormatError where a link to another place stands on the way.
+    """
+    node: Any = file
+    for part in name.split("/"):
+        if not part or not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
+            return None
+        if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            raise FormatError(
+                f"{file.filename}: {name} is a link to another place, which is not followed; "
+                "open the file that it names, or repack this one with h5repack --merge"
+            )
+        node = node[part]
+    return node
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return the dataset of a path; None if there is none, or something else."""
+    node = find(file, name)
+    return node if isinstance(node, h5py.Dataset) else None
+
+
+def attributes(node: Any) -> dict[str, str]:
+    """Return the attributes of a file, group or dataset as text, those that can be read."""
+    found: dict[str, str] = {}
+    with suppress(Exception):
+        names = list(node.attrs)
+        for name in names[:1000]:
+            with suppress(Exception):
+                attribute = node.attrs.get_id(name)
+                if attribute.get_storage_size() > _MOST_ATTRIBUTE_BYTES:
+                    continue
+                found[name] = _text(node.attrs[name])
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "shape"):
+        if value.shape == ():
+            return _text(value.item())
+        return " ".join(_text(item) for item in value.ravel()[:64].tolist())
+    return str(value)
+
+
+def scalar(file: h5py.File, name: str) -> int | float | None:
+    """Return the number in a dataset of one element; None where there is none."""
+    found = dataset(file, name)
+    if found is None or found.size != 1 or found.dtype.kind not in "iuf":
+        return None
+    with suppress(Exception):
+        value: int | float = found[()].item() if found.shape == () else found[0].item()
+        return value
+    return None
+
+
+def contents(file: h5py.File) -> list[str]:
+    """Return the paths of datasets and links, the first few, with their shapes, for a message."""
+    found: list[str] = []
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    while waiting and len(found) < _LISTED:
+        prefix, group, depth = waiting.pop(0)
+        with suppress(Exception):
+            for name in list(group)[: 10 * _LISTED]:
+                path = f"{prefix}{name}"
+                if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+                    found.append(f"{path} (a link)")
+                    continue
+                node = group[name]
+                if isinstance(node, h5py.Dataset):
+                    found.append(f"{path} {node.dtype} {node.shape}")
+                elif isinstance(node, h5py.Group) and depth < 8:
+                    waiting.append((f"{path}/", node, depth + 1))
+    return found[:_LISTED]

@@ -1,0 +1,298 @@
+"""HDF5 files as Recordings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit import _threads
+from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
+from dvskit.events import Events, Size
+from dvskit.formats.hdf5 import _kernels as k
+from dvskit.formats.hdf5 import columns, prophesee, rows
+from dvskit.formats.hdf5.filters import ChunkError
+from dvskit.formats.hdf5.frames import read_frames
+from dvskit.formats.hdf5.layout import Layout, all_rows
+from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
+from dvskit.formats.hdf5.table import Open, slice_columns
+from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
+from dvskit.formats.recording import (
+    BLOCK_EVENTS,
+    Damage,
+    ReadOptions,
+    Recording,
+    SizeOrigin,
+    smallest_size,
+)
+from dvskit.formats.storage import EventColumns, Storage, new_columns
+from dvskit.streams import Frame, Triggers
+
+_ANY_SIZE = Size(32767, 32767)
+_NEVER = np.iinfo(np.int64).min
+_MOST_HELD = 1 << 20
+
+
+class Hdf5Recording(Recording):
+    """Events of an HDF5 file of any known layout."""
+
+    format = "hdf5"
+
+    def __init__(
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: Layout
+    ) -> None:
+        super().__init__(path, options, size, origin)
+        self._layout = layout
+        self._table = layout.table
+        self.assumptions += layout.assumptions
+
+    def header(self) -> Mapping[str, str]:
+        """Return the file's attributes, and which datasets hold the events."""
+        names = ", ".join(sorted(each.name for each in self._table.datasets))
+        return {"datasets": names, **self._layout.header}
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return the number of frames, where there are any."""
+        return {"frames": len(self._layout.pictures)} if self._layout.pictures else {}
+
+    def _room(self) -> int:
+        return sum(stop - first for first, stop in self._table.spans())
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return self._rows_from(0, damage, storage)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        # What salvage keeps depends on what is ahead of it: it reads from the start.
+        first = self._find(start_us) if self.strict else 0
+        return self._rows_from(first, damage, storage)
+
+    def _rows_from(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        with self._table.opened(strict=self.strict) as file:
+            if self.strict:
+                yield from self._strict_blocks(file, row, storage)
+            else:
+                yield from self._salvaged_blocks(file, damage)
+
+    def _spans(self, row: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield spans of rows from `row` on: first, stop, and whether they are in the file."""
+        at = row
+        for first, stop in self._table.spans():
+            if stop <= row:
+                continue
+            if first > at:
+                yield at, first, False
+            step = self._table.block_rows(BLOCK_EVENTS)
+            at = max(first, row)
+            while at < stop:
+                end = min(stop, (at // step + 1) * step)
+                yield at, end, True
+                at = end
+        if at < self._table.count:
+            yield at, self._table.count, False
+
+    def _missing(self, first: int, stop: int) -> str:
+        unread = next((each.unread for each in self._table.datasets if each.unread), "")
+        reason = f" ({unread})" if unread else ""
+        return f"events {first} to {stop - 1} are not in the file{reason}: it ends"
+
+    def _strict_blocks(self, file: Open, row: int, storage: Storage) -> Iterator[Events]:
+        last = int(_NEVER)
+        for first, stop, there in self._spans(row):
+            if not there:
+                size = os.fstat(file.handle).st_size
+                raise DamagedFileError(self.path, size, self._missing(first, stop))
+            count = stop - first
+            t, x, y, p = slice_columns(storage.columns(count), 0, count)
+            lost = self._table.read(file, first, stop, (t, x, y, p))
+            good = lost[0].first - first if lost else count
+            events = Events.from_checked(t[:good], x[:good], y[:good], p[:good], self.size)
+            bad = self._first_bad(events, last)
+            if bad >= 0:
+                self._reject(events, bad, last, first)
+            if good:
+                last = int(t[good - 1])
+                yield events
+            if lost:
+                raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
+
+    def _first_bad(self, events: Events, last: int) -> int:
+        """Return the first event off the sensor or out of order; -1 if all are right."""
+        parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
+        found = [-1] * parts
+
+        def work(part: int) -> None:
+            first, stop = part * len(events) // parts, (part + 1) * len(events) // parts
+            before = int(events.t[first - 1]) if first else last
+            at = k.first_bad(
+                events.t[first:stop], events.x[first:stop], events.y[first:stop], *self.size, before
+            )
+            found[part] = first + at if at >= 0 else -1
+
+        _threads.run_parts(work, parts)
+        return next((at for at in found if at >= 0), -1)
+
+    def _reject(self, events: Events, bad: int, last: int, first: int) -> None:
+        offset = int(self._table.places(first + bad, first + bad + 1)[0][0])
+        x, y, t = int(events.x[bad]), int(events.y[bad]), int(events.t[bad])
+        before = int(events.t[bad - 1]) if bad else last
+        if not (0 <= x < self.size.width and 0 <= y < self.size.height):
+            problem = f"event {first + bad} at ({x}, {y}) is off the {self.size} sensor"
+        else:
+            problem = f"time runs back from {before} to {t} us at event {first + bad}"
+        raise DamagedFileError(self.path, offset, problem)
+
+    def _salvaged_blocks(self, file: Open, damage: Damage) -> Iterator[Events]:
+        for each in self._layout.losses:
+            damage.add(*each)
+        order: InOrder | None = None
+        held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
+        last = int(_NEVER)
+        for first, stop, there in self._spans(0):
+            if not there:
+                damage.add(os.fstat(file.handle).st_size, 0, self._missing(first, stop))
+                continue
+            out: EventColumns = new_columns(stop - first)
+            good = np.ones(stop - first, np.bool_)
+            for lost in self._table.read(file, first, stop, out):
+                damage.add(lost.offset, lost.size, lost.problem)
+                good[lost.first - first : lost.stop - first] = False
+            events = Events.from_checked(*out, self.size)
+            if order is None:
+                before = int(held[0].t[-1]) if held else last
+                if good.all() and self._first_bad(events, before) < 0:
+                    if held:
+                        yield held[0]
+                    held, last = (events, first), before
+                    continue
+                # From here on each event is judged, those of the block ahead too.
+                order = self._judge(damage, last)
+                if held:
+                    yield from order.push(self._columns(*held))
+            decoded = self._columns(events, first)
+            yield from order.push(decoded if good.all() else decoded.part(good))
+        if order is not None:
+            yield from order.rest()
+        elif held:
+            yield held[0]
+
+    def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
+        chunks = min(_MOST_HELD, 3 * self._table.t.stored.piece_rows)
+        return InOrder(
+            self.path,
+            self.size,
+            strict=False,
+            damage=damage,
+            earliest_us=earliest_us,
+            look_ahead=max(LOOK_AHEAD, chunks),
+        )
+
+    def _columns(self, events: Events, first: int) -> Columns:
+        offsets, widths = self._table.places(first, first + len(events))
+        return Columns(events.t, events.x, events.y, events.p, offsets, widths)
+
+    def _find(self, start_us: int) -> int:
+        """Return a row at or ahead of the first event with t >= start_us, by bisection."""
+        starts = self._starts()
+        low, high = 0, len(starts)
+        with self._table.opened(strict=True) as file:
+            while low < high:
+                middle = (low + high) // 2
+                t = self._table.first_time(file, int(starts[middle]))
+                if t is not None and t < start_us:
+                    low = middle + 1
+                else:
+                    high = middle
+        return int(starts[max(0, low - 1)]) if len(starts) else 0
+
+    def _starts(self) -> NDArray[np.int64]:
+        """Return the first rows of the pieces that hold times."""
+        stored = self._table.t.stored
+        step = stored.piece_rows
+        parts = [
+            np.arange(-(-first // step) * step, stop, step, dtype=np.int64)
+            for first, stop in self._table.spans()
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def triggers(self) -> Triggers:
+        """Return the external triggers of `EXT_TRIGGER/events`, sorted by time."""
+        stored = self._layout.triggers
+        if stored is None or not stored.direct:
+            return Triggers.empty()
+        parts = []
+        with self.path.open("rb") as file:
+            try:
+                for part in all_rows(stored, file.fileno()):
+                    t = part["t"].astype(np.int64)
+                    on = np.asarray(part["p"] > 0)
+                    parts.append(Triggers(t, part["id"].astype(np.int16), on))
+            except ChunkError as error:
+                if self.strict:
+                    raise FormatError(
+                        f"{self.path}: {stored.name} is damaged: {error}; pass strict=False "
+                        "(--salvage) to keep the triggers ahead of it"
+                    ) from None
+        return Triggers.in_order(parts)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in time order, one at a time. Raises FormatError for damaged ones."""
+        pictures = self._layout.pictures
+        return (
+            iter(()) if pictures is None else read_frames(self.path, pictures, strict=self.strict)
+        )
+
+
+def _find_layout(path: Path, *, strict: bool) -> Layout:
+    missing = None if strict else wrong_size(path)
+    if missing is None:
+        return _layout(path, strict=strict)
+    ends_early = missing.offset == path.stat().st_size
+    try:
+        layout = _layout(path, strict=False)
+    except FormatError:
+        if ends_early:
+            raise
+        layout = _layout(path, strict=False, mend=True)
+        layout.losses.append(missing)
+        return layout
+    if ends_early:
+        layout.losses.append(missing)
+    return layout
+
+
+def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
+    with open_file(path, strict=strict, mend=mend) as file:
+        try:
+            for find in (prophesee.find_layout, columns.find_layout, rows.find_layout):
+                layout = find(file, path, strict=strict)
+                if layout is not None:
+                    return layout
+            listed = ", ".join(contents(file)) or "nothing"
+        except DvskitError:
+            raise
+        except Exception as error:  # the library's errors come as many kinds
+            damaged(path, error)
+    raise UnknownFormatError(
+        f"{path}: no known layout of events among its datasets: {listed}; CD/events, "
+        "events/{x,y,t,p} or events with rows of t, x, y, p are read"
+    )
+
+
+def open_recording(path: Path, options: ReadOptions) -> Hdf5Recording:
+    """Open an HDF5 file of events: Prophesee, DSEC, RVT, v2e, rpg_e2vid, MVSEC and relatives.
+
+    The size is the argument, what the file states, or the smallest that holds the events. Raises
+    UnknownFormatError for other layouts, FormatError for a structure that cannot be read,
+    GeometryError.
+    """
+    layout = _find_layout(path, strict=options.strict)
+    if options.size is not None:
+        return Hdf5Recording(path, options, options.size, "argument", layout)
+    if layout.size is not None:
+        return Hdf5Recording(path, options, layout.size, "header", layout)
+    trial = Hdf5Recording(path, ReadOptions(strict=False), _ANY_SIZE, "argument", layout)
+    size = smallest_size(path, trial)
+    return Hdf5Recording(path, options, size, "data", layout)

@@ -1,0 +1,290 @@
+"""Write Prophesee's HDF5 layout: packed as ECF, as Metavision wants it, or with gzip for others.
+
+Metavision's reader takes every chunk of `CD/events` for ECF, whatever its filters say; plain HDF5
+readers (h5py, MATLAB, eventcv) cannot unpack ECF without its plugin.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit import _threads
+from dvskit.errors import DvskitError, EventsError, GeometryError, OutputError
+from dvskit.events import Events, Size
+from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.formats.hdf5 import ecf
+from dvskit.formats.recording import FileSink
+from dvskit.streams import Triggers
+
+CHUNK = 16384  # events of a chunk, as Metavision writes them: its reader needs no other
+INDEX_US = 2000
+_GROUP = 16  # chunks that are packed at a time, on several threads
+_MOST_INDEXES = 1 << 28
+_LARGEST_SIDE = 2048
+
+EVENT = np.dtype(
+    {
+        "names": ["x", "y", "p", "t"],
+        "formats": ["<u2", "<u2", "<i2", "<i8"],
+        "offsets": [0, 2, 4, 8],
+        "itemsize": 16,
+    }
+)
+TRIGGER = np.dtype(
+    {
+        "names": ["p", "t", "id"],
+        "formats": ["<i2", "<i8", "<i2"],
+        "offsets": [0, 8, 16],
+        "itemsize": 24,
+    }
+)
+INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
+_TEXT = h5py.string_dtype("ascii")  # Metavision's reader converts no other character set
+
+
+class Hdf5Sink(FileSink):
+    """What Sinks of HDF5 files share: the file, blocks of even size, and the library's errors."""
+
+    group_events = CHUNK * _GROUP
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        super().__init__(path, size, overwrite=overwrite)
+        self._even = EvenBlocks(self.group_events)
+        self._file: h5py.File | None = None
+
+    def _open(self, partial: Path) -> None:
+        partial.touch()  # the operating system's own error says more than the library's
+        # Without a cache, chunks stand in the order of their events: a file that is cut, or whose
+        # writing was, holds all the events ahead of its end.
+        self._file = h5py.File(partial, "w", rdcc_nbytes=0)
+        self._begin(self._file)
+
+    def _write(self, events: Events) -> None:
+        for block in self._even.push(events):
+            self._library(lambda block=block: self._append(block))
+
+    def _finish(self) -> None:
+        try:
+            for block in self._even.rest():
+                self._library(lambda block=block: self._append(block))
+            self._library(self._end)
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.close()
+            except Exception:  # a full disk, which the writing has named already
+                return
+
+    def _library(self, action: Any) -> None:
+        try:
+            action()
+        except (DvskitError, OSError):
+            raise
+        except Exception as error:  # the library's errors come as many kinds
+            reason = " ".join(str(error).split())
+            raise OutputError(f"{self.path}: the HDF5 library cannot write it: {reason}") from error
+
+    def _begin(self, file: h5py.File) -> None:
+        raise NotImplementedError
+
+    def _append(self, events: Events) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+
+class Growing:
+    """A dataset of one dimension that grows by whole chunks: none is written twice.
+
+    count  rows taken, of which the last few wait for their chunk to be full
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset = dataset
+        self.count = 0
+        self._written = 0
+        self._waiting: list[NDArray[Any]] = []
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Take rows behind those that are there."""
+        if len(rows):
+            self._waiting.append(rows)
+            self.count += len(rows)
+            chunk = self.dataset.chunks[0]
+            if self.count - self._written >= chunk:
+                self._write((self.count - self._written) // chunk * chunk)
+
+    def finish(self) -> None:
+        """Write what is waiting."""
+        if self.count > self._written:
+            self._write(self.count - self._written)
+
+    def _write(self, count: int) -> None:
+        rows = self._waiting[0] if len(self._waiting) == 1 else self._joined()
+        self.dataset.resize((self._written + count,))
+        self.dataset[self._written :] = rows[:count]
+        self._written += count
+        self._waiting = [rows[count:]] if len(rows) > count else []
+
+    def _joined(self) -> NDArray[Any]:
+        # Not by concatenate: between the fields of a row it leaves what was in memory before.
+        out = np.zeros(self.count - self._written, self.dataset.dtype)
+        at = 0
+        for rows in self._waiting:
+            out[at : at + len(rows)] = rows
+            at += len(rows)
+        return out
+
+
+class _Indexes:
+    """Metavision's index: for each 2 ms since the first event, where to begin to read for it.
+
+    Entry k is the first event of the last span of time below k that has any, and its time since
+    the first event; entry 0 is (0, -1).
+    """
+
+    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
+        self._rows = Growing(dataset)
+        self._path = path
+        self._first: int | None = None
+        self._before = (0, -1)
+        self._span = -1
+        self._count = 0
+
+    def append(self, t: NDArray[np.int64]) -> None:
+        """Take the next times."""
+        if not len(t):
+            return
+        if self._first is None:
+            self._first = int(t[0])
+            self._rows.dataset.attrs.create("offset", str(-self._first), dtype=_TEXT)
+        since = t - self._first
+        spans = since // INDEX_US
+        starts = np.flatnonzero(np.diff(spans, prepend=self._span))
+        if int(spans[-1]) > _MOST_INDEXES:
+            raise EventsError(
+                f"{self._path}: the events last {int(since[-1]) / 3.6e9:.1f} hours; an HDF5 file's "
+                f"index holds {_MOST_INDEXES * INDEX_US / 3.6e9:.0f}; cut them, or write .npz"
+            )
+        rows = np.empty(len(starts) + 1, INDEX)
+        rows[0] = self._before
+        rows["id"][1:], rows["ts"][1:] = self._count + starts, since[starts]
+        steps = np.diff(spans[starts], prepend=self._span)
+        for at in range(0, len(starts), CHUNK):  # long gaps repeat an entry many times
+            self._rows.append(np.repeat(rows[:-1][at : at + CHUNK], steps[at : at + CHUNK]))
+        if len(starts):
+            self._before = tuple(rows[-1].tolist())
+            self._span = int(spans[starts[-1]])
+        self._count += len(t)
+
+    def finish(self) -> None:
+        """Write the last entry."""
+        if self._first is not None:
+            last = np.empty(1, INDEX)
+            last[0] = self._before
+            self._rows.append(last)
+        self._rows.finish()
+
+
+class ProphSink(Hdf5Sink):
+    """Writes Prophesee's layout, with triggers."""
+
+    format = "hdf5"
+    packs = True  # as ECF
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        if self.packs and max(size) > _LARGEST_SIDE:
+            raise GeometryError(
+                f"{path}: ECF addresses hold {_LARGEST_SIDE} pixels a side, not {size}; "
+                "choose another format, such as hdf5-gzip or dsec (.h5)"
+            )
+        super().__init__(path, size, overwrite=overwrite)
+        self._triggers = Triggers.empty()
+
+    def write_triggers(self, triggers: Triggers) -> None:
+        """Take all triggers of the recording, sorted by time. Raises EventsError for others."""
+        if (triggers.t[1:] < triggers.t[:-1]).any():
+            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._triggers = triggers
+
+    def _begin(self, file: h5py.File) -> None:
+        cd = file.create_group("CD")
+        if self.packs:
+            self._packed = _ecf_dataset(cd)
+        else:
+            self._events = Growing(_dataset(cd, "events", EVENT, compression="gzip", shuffle=True))
+        self._indexes = _Indexes(_dataset(cd, "indexes", INDEX), self.path)
+        triggers = file.create_group("EXT_TRIGGER")
+        self._edges = Growing(_dataset(triggers, "events", TRIGGER))
+        self._edge_indexes = _Indexes(_dataset(triggers, "indexes", INDEX), self.path)
+        stated = {"version": "1.0", "geometry": str(self.size)}
+        for name, value in stated.items():
+            file.attrs.create(name, value, dtype=_TEXT)
+        if self.packs:
+            file.attrs.create("format", "ECF", dtype=_TEXT)
+
+    def _append(self, events: Events) -> None:
+        self._indexes.append(events.t)
+        if not self.packs:
+            rows = np.zeros(len(events), EVENT)
+            rows["x"], rows["y"], rows["p"], rows["t"] = events.x, events.y, events.p, events.t
+            self._events.append(rows)
+            return
+        cuts = range(0, len(events), CHUNK)
+        packed = [b""] * len(cuts)
+
+        def work(part: int) -> None:
+            block = events[cuts[part] : cuts[part] + CHUNK]
+            packed[part] = ecf.encode(block.t, block.x, block.y, block.p)
+
+        _threads.run_parts(work, len(cuts))
+        first = self._packed.shape[0]
+        self._packed.resize((first + len(events),))
+        for cut, data in zip(cuts, packed, strict=True):
+            self._packed.id.write_direct_chunk((first + cut,), data)
+
+    def _end(self) -> None:
+        if not self.packs:
+            self._events.finish()
+        self._indexes.finish()
+        rows = np.zeros(len(self._triggers), TRIGGER)
+        rows["p"], rows["t"], rows["id"] = (
+            self._triggers.p,
+            self._triggers.t,
+            self._triggers.id,
+        )
+        self._edges.append(rows)
+        self._edges.finish()
+        self._edge_indexes.append(self._triggers.t)
+        self._edge_indexes.finish()
+
+
+def _dataset(group: h5py.Group, name: str, dtype: np.dtype[Any], **filters: Any) -> h5py.Dataset:
+    return group.create_dataset(
+        name, (0,), dtype, chunks=(CHUNK,), maxshape=(None,), track_times=False, **filters
+    )
+
+
+def _ecf_dataset(group: h5py.Group) -> h5py.Dataset:
+    # h5py refuses a filter that the library does not have; the library does not, as it is optional.
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_chunk((CHUNK,))
+    settings.set_filter(ecf.FILTER, h5py.h5z.FLAG_OPTIONAL, ())
+    settings.set_obj_track_times(False)
+    space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
+    kind = h5py.h5t.py_create(EVENT, logical=True)
+    return h5py.Dataset(h5py.h5d.create(group.id, b"events", kind, space, settings))
+
+
+def open_sink(path: Path, size: Size, *, overwrite: bool) -> ProphSink:
+    """Return a Sink of Prophesee's layout with ECF. Raises GeometryError beyond 2048 pixels."""
+    return ProphSink(path, size, overwrite=overwrite)

@@ -1,0 +1,446 @@
+"""HDF5 files: every layout is read to the same events, what is written is read back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import (
+    EventsError,
+    FormatError,
+    GeometryError,
+    LeftOutWarning,
+    OutputError,
+    UnknownFormatError,
+)
+from dvskit.formats.hdf5 import ecf, reading, stored
+from dvskit.formats.hdf5.writing import EVENT, INDEX, TRIGGER
+from dvskit.streams import Triggers
+
+SIZE = (640, 480)
+ZSTD = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
+
+
+def make_events(count=50_000, seed=0, start=25):
+    rng = np.random.default_rng(seed)
+    t = start + np.cumsum(rng.integers(0, 30, count))
+    x, y = rng.integers(0, SIZE[0], count), np.repeat(rng.integers(0, SIZE[1], count), 3)[:count]
+    if count > 1:
+        x[1], y[1] = SIZE[0] - 1, SIZE[1] - 1
+    return dvskit.Events(t=t, x=x, y=y, p=rng.integers(0, 2, count), size=SIZE)
+
+
+EVENTS = make_events()
+TRIGGERS = Triggers(
+    np.array([40, 900, 500_000]), np.array([0, 6, 0], np.int16), np.array([True, False, True])
+)
+
+
+def as_rows(events):
+    rows = np.zeros(len(events), EVENT)
+    rows["x"], rows["y"], rows["p"], rows["t"] = events.x, events.y, events.p, events.t
+    return rows
+
+
+def write_prophesee(path, events=EVENTS, *, geometry="640x480", chunks=(16384,), **filters):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("CD/events", data=as_rows(events), chunks=chunks, **filters)
+        edges = np.zeros(len(TRIGGERS), TRIGGER)
+        edges["t"], edges["id"], edges["p"] = TRIGGERS.t, TRIGGERS.id, TRIGGERS.p
+        file.create_dataset("EXT_TRIGGER/events", data=edges, chunks=(2,))
+        if geometry:
+            file.attrs["geometry"] = geometry
+            file.attrs["generation"] = "4.2"
+
+
+def write_columns(path, events=EVENTS, *, group="events/", names="xytp", types=None, **settings):
+    types = types or {"x": "u2", "y": "u2", "t": "u4", "p": "u1"}
+    with h5py.File(path, "w", libver=settings.pop("libver", "earliest")) as file:
+        for column, name in zip("xytp", names, strict=True):
+            data = getattr(events, column).astype(types[column])
+            file.create_dataset(f"{group}{name}", data=data, **settings)
+
+
+def write_dsec(path):
+    shifted = EVENTS.t - 1000
+    write_columns(path, chunks=(4096,), **ZSTD, types={"x": "u2", "y": "u2", "t": "i8", "p": "u1"})
+    with h5py.File(path, "a") as file:
+        file["events/t"][:] = shifted
+        file["t_offset"] = np.int64(1000)
+        file["ms_to_idx"] = np.searchsorted(shifted, np.arange(0, 700) * 1000).astype("u8")
+
+
+def write_rvt(path):
+    write_columns(path, chunks=(5000,), **ZSTD)
+    with h5py.File(path, "a") as file:
+        file["events/height"], file["events/width"] = SIZE[1], SIZE[0]
+
+
+def write_v2e(path):
+    rows = np.stack([EVENTS.t, EVENTS.x, EVENTS.y, EVENTS.p], 1).astype("u4")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", data=rows, maxshape=(None, 4), compression="gzip")
+        frames = np.arange(3 * SIZE[0] * SIZE[1]).reshape(3, SIZE[1], SIZE[0]) % 251
+        file.create_dataset("frame", data=frames.astype("u1"), compression="gzip")
+        file["frame_ts"] = np.array([0, 40_000, 80_000], "u4")
+        file["frame_idx"] = np.array([0, 2000, 4000], "u8")
+
+
+def write_e2vid(path):
+    with h5py.File(path, "w") as file:
+        file["events/xs"], file["events/ys"] = EVENTS.x, EVENTS.y
+        file["events/ts"] = EVENTS.t / 1e6
+        file["events/ps"] = EVENTS.p
+        file.attrs["sensor_resolution"] = (SIZE[1], SIZE[0])
+        for number in range(3):
+            image = file.create_dataset(
+                f"images/image{number:09d}", data=np.full((SIZE[1], SIZE[0]), number, "u1")
+            )
+            image.attrs["timestamp"] = 0.1 * number
+
+
+def write_mvsec(path):
+    columns = [EVENTS.x, EVENTS.y, EVENTS.t / 1e6, np.where(EVENTS.p, 1, -1)]
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "davis/left/events", data=np.stack(columns, 1).astype("f8"), chunks=(10_000, 2)
+        )
+        file["davis/left/image_raw"] = np.zeros((2, SIZE[1], SIZE[0]), "u1")
+        file["davis/left/image_raw_ts"] = np.array([0.5, 0.25])
+
+
+def write_m3ed(path):
+    write_columns(path, group="prophesee/left/", chunks=(4096,), **ZSTD)
+    with h5py.File(path, "a") as file:
+        file["prophesee/left/calib/resolution"] = np.array(SIZE)
+
+
+def write_compound(path):
+    rows = np.zeros(len(EVENTS), [("timestamp", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
+    rows["timestamp"], rows["x"], rows["y"], rows["on"] = EVENTS.t, EVENTS.x, EVENTS.y, EVENTS.p
+    with h5py.File(path, "w") as file:
+        file["events"] = rows
+
+
+LAYOUTS = {
+    "prophesee ecf": lambda path: dvskit.save_events(EVENTS, path, format="hdf5"),
+    "prophesee plain": lambda path: write_prophesee(path),
+    "prophesee one stretch": lambda path: write_prophesee(path, chunks=None),
+    "prophesee gzip": lambda path: write_prophesee(path, compression="gzip", shuffle=True),
+    "prophesee blosc": lambda path: write_prophesee(path, **ZSTD),
+    "prophesee lzf": lambda path: write_prophesee(path, compression="lzf"),
+    "prophesee bitshuffle": lambda path: write_prophesee(path, **hdf5plugin.Bitshuffle()),
+    "dsec": write_dsec,
+    "dsec by dvskit": lambda path: dvskit.save_events(EVENTS, path, format="dsec"),
+    "rvt": write_rvt,
+    "v2e": write_v2e,
+    "e2vid": write_e2vid,
+    "mvsec": write_mvsec,
+    "m3ed": write_m3ed,
+    "compound": write_compound,
+    "top": lambda path: write_columns(path, group="", compression="gzip", libver="latest"),
+    "one stretch": lambda path: write_columns(path),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hdf5")
+    made = {}
+    for name, write in LAYOUTS.items():
+        made[name] = folder / f"{name}.h5"
+        write(made[name])
+    return made
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout_is_found_by_its_content_and_gives_the_events(files, name):
+    recording = dvskit.open_events(files[name])
+    assert recording.format == "hdf5"
+    assert recording.load() == EVENTS
+    salvaged = dvskit.open_events(files[name], strict=False)
+    assert salvaged.load() == EVENTS
+    assert not salvaged.damage
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_second_pass_and_small_blocks_give_the_same(files, name, monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", 6000)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 12_000)
+    recording = dvskit.open_events(files[name])
+    first = list(recording)
+    assert len(first) > 2
+    assert dvskit.Events.concatenate(first) == EVENTS
+    assert dvskit.Events.concatenate(recording) == EVENTS
+    pieces = [block[:] for block in dvskit.open_events(files[name], strict=False)]
+    assert dvskit.Events.concatenate(pieces) == EVENTS
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_number_of_threads_changes_nothing(files, name, monkeypatch):
+    for threads in ("1", "5"):
+        monkeypatch.setenv("DVSKIT_THREADS", threads)
+        assert dvskit.load_events(files[name]) == EVENTS
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_part_is_the_part_of_the_whole(files, name, strict):
+    recording = dvskit.open_events(files[name], strict=strict)
+    last = int(EVENTS.t[-1])
+    edges = [0, 25, 26, 300_001, int(EVENTS.t[16384]), int(EVENTS.t[16383]) + 1, last, last + 1]
+    for start in edges:
+        for stop in (start, start + 1, start + 1000, last + 10):
+            wanted = EVENTS.between(start, stop)
+            assert recording.between(start, stop).load() == wanted
+
+
+def test_a_part_is_read_without_what_stands_ahead_of_it(files, monkeypatch):
+    recording = dvskit.open_events(files["rvt"])
+    seen = []
+    read = reading.Hdf5Recording._rows_from
+    monkeypatch.setattr(
+        reading.Hdf5Recording,
+        "_rows_from",
+        lambda self, row, *rest: seen.append(row) or read(self, row, *rest),
+    )
+    at = int(EVENTS.t[40_123])
+    assert recording.between(at, at + 100).load() == EVENTS.between(at, at + 100)
+    assert seen == [40_000]
+
+
+def test_where_sizes_come_from_is_said(files):
+    stated = {name: dvskit.open_events(files[name]) for name in LAYOUTS}
+    for name in ("prophesee ecf", "rvt", "v2e", "e2vid", "mvsec", "m3ed", "dsec by dvskit"):
+        assert stated[name].size_origin == "header", name
+    for name in ("dsec", "compound", "one stretch"):
+        assert stated[name].size_origin == "data", name
+        assert "smallest" in stated[name].assumptions[0]
+    assert "frames" in " ".join(stated["v2e"].assumptions)
+    assert "seconds" in " ".join(stated["e2vid"].assumptions)
+    assert "sensor_resolution (480 640)" in " ".join(stated["e2vid"].assumptions)
+    assert "other cameras" in " ".join(stated["mvsec"].assumptions)
+    assert stated["prophesee plain"].header()["generation"] == "4.2"
+    assert stated["dsec"].header()["t_offset"] == "1000"
+
+
+def test_a_size_given_is_used_and_a_wrong_one_is_damage(files):
+    assert dvskit.open_events(files["dsec"], size=(1280, 720)).size == (1280, 720)
+    with pytest.raises(FormatError, match="is off the 600x480 sensor"):
+        dvskit.load_events(files["dsec"], size=(600, 480))
+    small = dvskit.open_events(files["dsec"], size=(600, 480), strict=False)
+    assert small.load().t.tolist() == EVENTS.t[EVENTS.x < 600].tolist()
+    assert small.damage.count == int((EVENTS.x >= 600).sum())
+
+
+def test_triggers_come_beside_the_events(files, tmp_path):
+    for name in LAYOUTS:
+        found = dvskit.open_events(files[name]).triggers()
+        assert len(found) == (3 if name.startswith("prophesee ") and "ecf" not in name else 0)
+    assert found.t.tolist() == []
+    found = dvskit.open_events(files["prophesee plain"]).triggers()
+    assert found.t.tolist() == TRIGGERS.t.tolist()
+    assert found.id.tolist() == [0, 6, 0]
+    assert found.p.tolist() == [True, False, True]
+    for name in ("hdf5", "hdf5-gzip"):
+        source = dvskit.open_events(files["prophesee plain"])
+        dvskit.save_events(source, tmp_path / f"{name}.hdf5", format=name)
+        again = dvskit.open_events(tmp_path / f"{name}.hdf5")
+        assert again.load() == EVENTS
+        assert again.triggers().t.tolist() == TRIGGERS.t.tolist()
+        assert again.triggers().id.tolist() == [0, 6, 0]
+    with pytest.warns(LeftOutWarning, match="3 triggers are left out: dsec has none"):
+        dvskit.save_events(source, tmp_path / "a.h5")
+
+
+def test_frames_come_in_order_of_time(files):
+    v2e = list(dvskit.open_events(files["v2e"]).frames())
+    assert [frame.t_us for frame in v2e] == [0, 40_000, 80_000]
+    wanted = np.arange(3 * SIZE[0] * SIZE[1]).reshape(3, SIZE[1], SIZE[0]) % 251
+    np.testing.assert_array_equal(np.stack([frame.image for frame in v2e]), wanted)
+    e2vid = list(dvskit.open_events(files["e2vid"]).frames())
+    assert [(frame.t_us, int(frame.image[0, 0])) for frame in e2vid] == [
+        (0, 0),
+        (100_000, 1),
+        (200_000, 2),
+    ]
+    mvsec = list(dvskit.open_events(files["mvsec"]).frames())
+    assert [frame.t_us for frame in mvsec] == [250_000, 500_000]
+    assert list(dvskit.open_events(files["dsec"]).frames()) == []
+    assert dvskit.open_events(files["v2e"]).other_streams() == {"frames": 3}
+
+
+def test_v2e_and_its_relatives_are_told_apart(tmp_path):
+    orders = {"txyp": None, "xytp": "taken as x, y, t, p"}
+    for order, said in orders.items():
+        rows = np.stack([getattr(EVENTS, name).astype("i8") for name in order], 1)
+        with h5py.File(tmp_path / f"{order}.h5", "w") as file:
+            file["events"] = rows if said else rows.astype("u4")
+        recording = dvskit.open_events(tmp_path / f"{order}.h5")
+        assert recording.load() == EVENTS
+        assert (said is None) or said in " ".join(recording.assumptions)
+
+
+def test_an_unknown_layout_names_what_is_there(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["voxels/grid"] = np.zeros((2, 5, 4), "f4")
+        file["label"] = 3
+    with pytest.raises(UnknownFormatError, match=r"label int64 \(\), voxels/grid float32"):
+        dvskit.open_events(tmp_path / "a.h5")
+    (tmp_path / "b.h5").write_bytes(b"no such file at all")
+    with pytest.raises(UnknownFormatError, match="which is no dsec or hdf5 header"):
+        dvskit.open_events(tmp_path / "b.h5")
+    with pytest.raises(FormatError, match="is no HDF5 file"):
+        dvskit.open_events(tmp_path / "b.h5", format="hdf5")
+
+
+@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
+@pytest.mark.parametrize("count", [0, 1, 16383, 16384, 16385, 70_000])
+def test_what_is_written_is_read_back(tmp_path, name, count):
+    path = tmp_path / "a.hdf5"
+    events = make_events(count, seed=count)
+    dvskit.save_events(events, path, format=name)
+    recording = dvskit.open_events(path)
+    assert recording.size_origin == "header"
+    assert recording.load() == events
+    assert dvskit.open_events(path, format=name).load() == events
+
+
+@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
+def test_the_bytes_written_do_not_depend_on_how_the_stream_is_cut(tmp_path, name):
+    class Cut:
+        size = EVENTS.size
+
+        def __init__(self, step):
+            self.step = step
+
+        def __iter__(self):
+            for start in range(0, len(EVENTS), self.step):
+                yield EVENTS[start : start + self.step]
+
+    for step in (1000, 20_011, 50_000):
+        dvskit.save_events(Cut(step), tmp_path / f"{step}.h5", format=name)
+    made = [(tmp_path / f"{step}.h5").read_bytes() for step in (1000, 20_011, 50_000)]
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("start", [-5_000_000, 0, 59_999_999, 1_700_000_000_000_000])
+@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
+def test_any_time_of_start_is_kept(tmp_path, name, start):
+    events = make_events(3000, start=start)
+    dvskit.save_events(events, tmp_path / "a.h5", format=name)
+    assert dvskit.load_events(tmp_path / "a.h5") == events
+
+
+def test_the_suffix_chooses_the_layout(tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "a.hdf5")
+    dvskit.save_events(EVENTS, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        settings = file["CD/events"].id.get_create_plist()
+        assert settings.get_filter(0)[0] == ecf.FILTER
+        assert file["CD/events"].dtype == EVENT
+        assert dict(file.attrs) == {"version": "1.0", "geometry": "640x480", "format": "ECF"}
+        assert file["EXT_TRIGGER/events"].shape == file["EXT_TRIGGER/indexes"].shape == (0,)
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["events/t"][:] + file["t_offset"][()], EVENTS.t)
+        np.testing.assert_array_equal(file["events/x"][:], EVENTS.x)
+        np.testing.assert_array_equal(file["events/p"][:], EVENTS.p)
+
+
+def test_dsecs_index_holds_what_its_readers_rely_on(tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        t, index = file["events/t"][:], file["ms_to_idx"][:].astype(np.int64)
+    assert len(index) == t[-1] // 1000 + 2
+    for ms, at in enumerate(index.tolist()):
+        assert at == len(t) or t[at] >= 1000 * ms
+        assert at == 0 or t[at - 1] < 1000 * ms
+
+
+def twin_indexes(t):
+    """Metavision's writer, event by event."""
+    found, index, before = [], (0, -1), (0, -1)
+    for number, time in enumerate((t - t[0]).tolist()):
+        while time // 2000 + 1 > len(found):
+            if number != index[0]:
+                before = index
+            found.append(before)
+            index = (number, time)
+    return np.array([*found, index], INDEX)
+
+
+@pytest.mark.parametrize("longest", [10, 3000, 100_000])
+def test_metavisions_index_is_that_of_its_own_writer(tmp_path, longest):
+    rng = np.random.default_rng(longest)
+    t = 77 + np.cumsum(rng.integers(0, longest, 40_000 if longest < 10_000 else 3000))
+    zeros = np.zeros(len(t), np.int64)
+    events = dvskit.Events(t=t, x=zeros, y=zeros, p=zeros, size=SIZE)
+    dvskit.save_events(events, tmp_path / "a.hdf5")
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        np.testing.assert_array_equal(file["CD/indexes"][:], twin_indexes(t))
+        assert file["CD/indexes"].attrs["offset"] == str(-t[0])
+
+
+def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path):
+    wide = dvskit.Events(t=[0], x=[2100], y=[0], p=[1], size=(2200, 100))
+    with pytest.raises(GeometryError, match="2048 pixels a side"):
+        dvskit.save_events(wide, tmp_path / "a.hdf5")
+    for name in ("hdf5-gzip", "dsec"):
+        dvskit.save_events(wide, tmp_path / f"{name}.h5", format=name)
+        assert dvskit.load_events(tmp_path / f"{name}.h5") == wide
+    long = dvskit.Events(t=[0, 1 << 50], x=[0, 0], y=[0, 0], p=[1, 1], size=SIZE)
+    for name in ("hdf5", "dsec"):
+        with pytest.raises(EventsError, match="hours"):
+            dvskit.save_events(long, tmp_path / "b.h5", format=name)
+    with pytest.raises(OutputError, match="exists already"):
+        dvskit.save_events(wide, tmp_path / "dsec.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dsec.h5", "hdf5-gzip.h5"]
+
+
+@pytest.mark.parametrize("name", ["dsec", "hdf5-gzip"])
+def test_eventcv_reads_what_is_written(tmp_path, name):
+    pytest.importorskip("eventcv")
+    dvskit.save_events(EVENTS, tmp_path / "a.h5", format=name)
+    code = (
+        "import sys, eventcv, numpy\n"
+        "stream = eventcv.load(sys.argv[1])\n"
+        "numpy.save(sys.argv[2], stream.numpy())\n"
+        "print(*stream.sensor_size)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.h5"), str(tmp_path / "a.npy")]
+    environment = {**os.environ, "HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    rows = np.load(tmp_path / "a.npy").astype(np.int64)
+    assert done.stdout.split() == ["640", "480"]
+    np.testing.assert_array_equal(rows[:, 2] // 1000, EVENTS.t)  # eventcv counts nanoseconds
+    np.testing.assert_array_equal(rows[:, 0], EVENTS.x)
+    np.testing.assert_array_equal(rows[:, 1], EVENTS.y)
+    np.testing.assert_array_equal(rows[:, 3], EVENTS.p)
+
+
+def test_a_real_recording_goes_through_each_layout(data, tmp_path):
+    source = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    wanted, edges = source.load(), source.triggers()
+    for name in ("hdf5", "hdf5-gzip", "dsec"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("warnings.warn", lambda *_, **__: None)  # dsec has no triggers
+            dvskit.save_events(source, tmp_path / f"{name}.h5", format=name)
+        again = dvskit.open_events(tmp_path / f"{name}.h5")
+        assert again.load() == wanted
+        assert name == "dsec" or again.triggers().t.tolist() == edges.t.tolist()
+
+
+def test_importing_the_format_loads_no_plugins():
+    code = (
+        "import sys, dvskit.formats.hdf5\n"
+        "print([m for m in ('hdf5plugin', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
