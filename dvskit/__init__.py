@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dvskit.errors import DvskitError
-from dvskit.events import Events, Filter, Sink, Size, Source, Triggers
+from dvskit.events import Events, Filter, Sink, Size, Source
 from dvskit.formats import load_events, open_events, register_format, save_events
+from dvskit.streams import Frame, Imu, Labels, Triggers
 
 if TYPE_CHECKING:
     from dvskit import (
@@ -38,6 +39,9 @@ __all__ = [
     "EmulatorParams",
     "Events",
     "Filter",
+    "Frame",
+    "Imu",
+    "Labels",
     "Sink",
     "Size",
     "Source",

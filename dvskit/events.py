@@ -284,10 +284,11 @@ class Events:
             self.t[mask], self.x[mask], self.y[mask], self.p[mask], self.size
         )
 
-    def between(self, start_us: int, stop_us: int) -> Events:
-        """Return the events with start_us <= t < stop_us, without copying."""
-        first, last = np.searchsorted(self.t, (start_us, stop_us))
-        return self[int(first) : max(int(first), int(last))]
+    def between(self, start_us: int | None, stop_us: int | None) -> Events:
+        """Return the events with start_us <= t < stop_us, without copying; None leaves open."""
+        first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))
+        last = len(self) if stop_us is None else int(np.searchsorted(self.t, stop_us))
+        return self[first : max(first, last)]
 
     @property
     def duration_us(self) -> int:
@@ -326,45 +327,6 @@ def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
                 f"polarity holds {low}..{high} ({values.dtype}); 0 and 1, or -1 and 1, are meant"
             )
     return np.asarray(values > 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Triggers:
-    """Edges on a camera's external inputs: columns of equal length.
-
-    t int64 microseconds, non-decreasing; id int16 input number; p bool, True for a rising edge.
-    """
-
-    t: NDArray[np.int64]
-    id: NDArray[np.int16]
-    p: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls) -> Triggers:
-        """Return no triggers."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.bool_))
-
-    @classmethod
-    def in_order(cls, parts: Iterable[Triggers]) -> Triggers:
-        """Join triggers and sort them by time, stable."""
-        joined = [cls.empty(), *parts]
-        t = np.concatenate([part.t for part in joined])
-        order = np.argsort(t, kind="stable")
-        return cls(
-            t[order],
-            np.concatenate([part.id for part in joined])[order],
-            np.concatenate([part.p for part in joined])[order],
-        )
-
-    def between(self, start_us: int | None, stop_us: int | None) -> Triggers:
-        """Return the triggers with start_us <= t < stop_us; None leaves that side open."""
-        first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))
-        last = len(self) if stop_us is None else int(np.searchsorted(self.t, stop_us))
-        part = slice(first, max(first, last))
-        return Triggers(self.t[part], self.id[part], self.p[part])
-
-    def __len__(self) -> int:
-        return len(self.t)
 
 
 @runtime_checkable

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, FormatError
-from dvskit.events import Events, Size, Triggers, read_all
+from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events, open_sink, save_events
 from dvskit.formats.aedat4 import Aedat4Sink, Compression, _kernels, compression, reading
 from dvskit.formats.aedat4.container import PACKET_HEADER, Packets, read_container
 from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
 from dvskit.formats.recording import Damage
+from dvskit.streams import Triggers
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
 

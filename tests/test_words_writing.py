@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dvskit.errors import EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, Triggers, read_all
+from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events, open_sink, save_events
+from dvskit.streams import Triggers
 
 EVT = ["evt2", "evt21", "evt4"]
 NAMES = [*EVT, "dat"]

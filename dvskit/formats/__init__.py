@@ -3,30 +3,43 @@
 A format module defines what its row in the table says it can do:
 
     open_recording(path: Path, options: ReadOptions) -> Recording
+    open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
 """
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Literal, cast
 
 from dvskit.errors import FormatError, LeftOutWarning, UnknownFormatError, did_you_mean
-from dvskit.events import Events, Size, Source, as_size, as_source, read_all
-from dvskit.formats.recording import Damage, FileSink, Loss, ReadOptions, Recording
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.recording import (
+    Damage,
+    FileSink,
+    Loss,
+    ReadOptions,
+    Recording,
+    RecordingPart,
+)
 
 __all__ = [
     "Damage",
     "FileSink",
     "Format",
+    "InputStream",
     "Loss",
     "ReadOptions",
     "Recording",
+    "RecordingPart",
     "find_format",
     "format_for_writing",
     "formats",
@@ -34,9 +47,12 @@ __all__ = [
     "load_events",
     "open_events",
     "open_sink",
+    "open_stream",
     "register_format",
     "save_events",
 ]
+
+STANDARD_INPUT = "-"
 
 _HEAD_BYTES = 4096
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -53,6 +69,7 @@ class Format:
                 the format has no mark of its own and only the suffix can tell
     can         "r", "w" or "rw"
     summary     one line for people
+    variants    what may stand behind the name and a colon in `format=`, for people; empty if none
     """
 
     name: str
@@ -61,6 +78,7 @@ class Format:
     recognises: Callable[[bytes], bool] | None
     can: Literal["r", "w", "rw"]
     summary: str
+    variants: str = ""
 
 
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
@@ -140,6 +158,9 @@ for _row in (
            "text, an event a line: t,x,y,p in microseconds, or as a header names"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
            "text, an event a line: t x y p in seconds (event-camera dataset)"),
+    Format("udp", (), "dvskit.formats.udp", None, "r",
+           "datagrams of faery or AEStream, at udp://HOST:PORT",
+           "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
 ):  # fmt: skip
     register_format(_row)
 
@@ -149,10 +170,15 @@ def formats() -> tuple[Format, ...]:
     return tuple(_TABLE[name] for name in sorted(_TABLE))
 
 
-def _named(name: str) -> Format:
+def _named(name: str) -> tuple[Format, str | None]:
+    """Return the row that `name`, or `name:variant`, means, and the variant."""
+    name, colon, variant = name.partition(":")
     if name not in _TABLE:
         raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, _TABLE)}")
-    return _TABLE[name]
+    row = _TABLE[name]
+    if colon and not row.variants:
+        raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; say {name}")
+    return row, variant if colon else None
 
 
 def _read_head(path: Path) -> bytes:
@@ -173,7 +199,10 @@ def find_format(path: str | PathLike[str]) -> Format:
     Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
     """
     path = Path(path)
-    head = _read_head(path)
+    return _find_by(path, _read_head(path))
+
+
+def _find_by(path: Path, head: bytes) -> Format:
     if not head:
         raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
     fitting = [row for row in _TABLE.values() if row.recognises and row.recognises(head)]
@@ -212,7 +241,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     """
     suffix = Path(path).suffix.lower()
     if name is not None:
-        row = _named(name)
+        row, _ = _named(name)
     else:
         rows = [row for row in _TABLE.values() if "w" in row.can and suffix in row.suffixes]
         if not rows:
@@ -238,19 +267,63 @@ def open_events(
 ) -> Recording:
     """Open an event file as a Source that starts anew at each iteration.
 
-    `format` names a row of the table; without it the content decides, then the suffix. `size`
+    `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
+    content decides, then the suffix. A path of "-" is standard input, and udp://HOST:PORT what
+    arrives there, in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised.
 
     Raises FormatError and its children, GeometryError.
     """
-    row = _named(format) if format is not None else find_format(path)
+    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
+    row = variant = None
+    if format is not None:
+        row, variant = _named(format)
+        options = replace(options, variant=variant)
+    if str(path) == STANDARD_INPUT:
+        raw = io.FileIO(sys.stdin.fileno(), closefd=False)
+        return open_stream(InputStream(raw, "standard input"), row, options)
+    if _is_address(path):
+        if row is not None and row.name != "udp":
+            raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
+        module = import_module(_TABLE["udp"].module)
+        return cast(Recording, module.open_recording(Path(path), options))
+    if row is None:
+        row = find_format(path)
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
     _read_head(Path(path))
-    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
     module = import_module(row.module)
     return cast(Recording, module.open_recording(Path(path), options))
+
+
+def _is_address(path: str | PathLike[str]) -> bool:
+    return str(path).startswith("udp:/")
+
+
+def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -> Recording:
+    """Open events that arrive on a stream, as a Source that can be read once.
+
+    Without a `row` of the table, the first bytes decide. Raises UnknownFormatError, FormatError.
+    """
+    if row is None:
+        row = _find_in(stream)
+    module = import_module(row.module)
+    if not hasattr(module, "open_stream"):
+        raise UnknownFormatError(
+            f"{stream.name}: {row.name} is not read from a pipe; save it to a file first"
+        )
+    return cast(Recording, module.open_stream(stream, options))
+
+
+def _find_in(stream: InputStream) -> Format:
+    head = b""
+    while len(more := stream.peek_more()) > len(head) and len(more) < _HEAD_BYTES:
+        head = more
+        fitting = [row for row in _TABLE.values() if row.recognises and row.recognises(head)]
+        if len(fitting) == 1:
+            return fitting[0]
+    return _find_by(Path(stream.name), more[:_HEAD_BYTES])
 
 
 def load_events(
@@ -261,7 +334,7 @@ def load_events(
     strict: bool = True,
 ) -> Events:
     """Return all events of a file. Arguments and errors are those of `open_events`."""
-    return read_all(open_events(path, format=format, size=size, strict=strict))
+    return open_events(path, format=format, size=size, strict=strict).load()
 
 
 def open_sink(
@@ -294,26 +367,20 @@ def save_events(
     """
     source = as_source(events_or_source)
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
-        left = hand_over(source, sink) if isinstance(source, Recording) else []
+        left = hand_over(source, sink) if isinstance(source, Recording | RecordingPart) else []
         for block in source:
             sink.write(block)
     for text in left:
         warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
 
 
-def hand_over(
-    recording: Recording,
-    sink: FileSink,
-    *,
-    start_us: int | None = None,
-    stop_us: int | None = None,
-) -> list[str]:
-    """Hand a sink the triggers of start_us <= t < stop_us, ahead of the events.
+def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]:
+    """Hand a sink the triggers of a recording, or of a part of it, ahead of the events.
 
     Returns a line for each thing that the recording holds beside events and the sink cannot.
     """
     left = []
-    triggers = recording.triggers().between(start_us, stop_us)
+    triggers = recording.triggers()
     if len(triggers):
         write = getattr(sink, "write_triggers", None)
         if write is None:

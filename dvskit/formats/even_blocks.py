@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from dvskit.errors import ConfigError
 from dvskit.events import Events
+
+_LATEST_US = (1 << 63) - 1
 
 
 class EvenBlocks:
@@ -31,6 +36,68 @@ class EvenBlocks:
         if self._waiting:
             yield Events.concatenate(self._waiting)
             self._waiting, self._held = [], 0
+
+
+class EvenTimes:
+    """Collects blocks and hands out what happened in spans of `duration_us` each, if anything.
+
+    The first span begins at the first event.
+    """
+
+    def __init__(self, duration_us: int) -> None:
+        self.duration_us = duration_us
+        self._waiting: list[Events] = []
+        self._stop_us: int | None = None
+
+    def push(self, events: Events) -> Iterator[Events]:
+        """Take a block; yield the spans that are over with it."""
+        at = 0
+        while at < len(events):
+            t = int(events.t[at])
+            if self._stop_us is None or t >= self._stop_us:
+                yield from self.rest()
+                begin = t if self._stop_us is None else self._stop_us
+                self._stop_us = begin + ((t - begin) // self.duration_us + 1) * self.duration_us
+            # A span may end beyond what 64 bits hold; no event does.
+            stop = at + int(np.searchsorted(events.t[at:], min(self._stop_us, _LATEST_US), "left"))
+            stop = len(events) if self._stop_us > _LATEST_US else stop
+            if stop < len(events):
+                yield Events.concatenate([*self._waiting, events[at:stop]])
+                self._waiting = []
+            else:
+                self._waiting.append(_copy(events[at:]))  # the caller's arrays may change
+            at = stop
+
+    def rest(self) -> Iterator[Events]:
+        """Yield what the latest span holds, if anything."""
+        if self._waiting:
+            yield Events.concatenate(self._waiting)
+            self._waiting = []
+
+
+def even_blocks(
+    blocks: Iterable[Events], *, count: int | None = None, duration_us: int | None = None
+) -> Iterator[Events]:
+    """Return the blocks cut anew: by `count`, by `duration_us`, or as they are with neither.
+
+    Raises ConfigError for both at once and for less than 1.
+    """
+    if count is not None and duration_us is not None:
+        raise ConfigError("blocks are cut by count or by duration_us, not by both")
+    for name, value in (("count", count), ("duration_us", duration_us)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} {value} is less than 1")
+    if count is not None:
+        return _cut(blocks, EvenBlocks(count))
+    if duration_us is not None:
+        return _cut(blocks, EvenTimes(duration_us))
+    return iter(blocks)
+
+
+def _cut(blocks: Iterable[Events], cutter: EvenBlocks | EvenTimes) -> Iterator[Events]:
+    for block in blocks:
+        yield from cutter.push(block)
+    yield from cutter.rest()
 
 
 def _copy(events: Events) -> Events:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, keep_valid
+from dvskit.formats.storage import Storage
 
 NMNIST_SIZE = Size(34, 34)
 _WIDTH = 5
@@ -28,7 +29,7 @@ class NmnistRecording(Recording):
 
     format = "nmnist"
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         overflows = 0
         last: int | None = None
         for start, rows in _read_rows(self.path, strict=self.strict, damage=damage):

@@ -20,6 +20,7 @@ from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import Storage
 
 _NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
 _ORDERS = ("txyp", "xytp", "xypt")
@@ -186,7 +187,7 @@ class NpyRecording(Recording):
         rows = self._table.rows
         return {"dtype": str(rows.dtype), "rows": str(len(rows) + self._table.missing)}
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
         for columns, bad in _Decoder(self.path, self._table, self._order).blocks():
             any_bad = np.logical_or.reduce(list(bad.values()))

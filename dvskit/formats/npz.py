@@ -26,6 +26,7 @@ from dvskit.formats.recording import (
     SizeOrigin,
     keep_valid,
 )
+from dvskit.formats.storage import Storage
 
 _COLUMNS: dict[str, np.dtype[Any]] = {
     "t": np.dtype("<i8"),
@@ -96,7 +97,7 @@ class NpzRecording(Recording):
         self._names = names
         self._count = count
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         with zipfile.ZipFile(self.path) as archive:
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()

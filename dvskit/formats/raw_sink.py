@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, GeometryError
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.recording import FileSink
+from dvskit.streams import Triggers
 
 BLOCK_EVENTS = 1 << 16
 LONGEST_GAP_US = 1 << 46

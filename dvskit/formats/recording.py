@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from dvskit import _files
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, as_size, read_all
+from dvskit.formats.even_blocks import even_blocks
+from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
+from dvskit.streams import Frame, Imu, Labels, Triggers
 
 SizeOrigin = Literal["argument", "header", "camera", "format", "data"]
 
@@ -23,10 +26,14 @@ BLOCK_EVENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read: a `size` that overrides the file's, `strict` or salvage."""
+    """How to read: a `size` that overrides the file's, `strict` or salvage.
+
+    `variant` is what stood behind the format's name and a colon, such as columns or a chip.
+    """
 
     size: Size | None = None
     strict: bool = True
+    variant: str | None = None
 
 
 class Loss(NamedTuple):
@@ -72,9 +79,12 @@ class Recording(ABC):
     size         the sensor's size, and `size_origin`, where it is known from
     assumptions  what was taken for granted in reading (chip, y origin, inferred size), for people
     damage       what the latest pass lost; always empty in strict mode, which raises instead
+    live         whether events arrive while they are read: then they are read once, and what stands
+                 beside them (triggers) is known behind them
     """
 
     format: str
+    live = False
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
@@ -91,9 +101,53 @@ class Recording(ABC):
             )
 
     def __iter__(self) -> Iterator[Events]:
+        return self._read(Storage())
+
+    def blocks(
+        self,
+        *,
+        count: int | None = None,
+        duration_us: int | None = None,
+        reuse: bool = False,
+    ) -> Iterator[Events]:
+        """Yield the events in blocks of `count` events or of `duration_us` microseconds each.
+
+        Without either, blocks are as large as decoding is fastest with. Spans of time begin at the
+        first event; those without events are left out. `reuse` decodes into the same arrays again
+        and again, which is faster: a block is then only valid until the next one is asked for.
+        Raises ConfigError for both at once and for less than 1.
+        """
+        blocks = self._read(ReusedStorage() if reuse else Storage())
+        return even_blocks(blocks, count=count, duration_us=duration_us)
+
+    def between(self, start_us: int | None, stop_us: int | None) -> RecordingPart:
+        """Return the part of the recording with start_us <= t < stop_us, a Source itself.
+
+        None leaves that side open.
+        It is found without reading what is ahead of it where the format allows; damage there is
+        then not seen.
+        """
+        return RecordingPart(self, start_us, stop_us)
+
+    def load(self) -> Events:
+        """Return all events, decoded into their final places."""
+        storage = WholeStorage(self._room())
+        for block in self._read(storage):
+            storage.keep(block)
+        return storage.events(self.size)
+
+    def _room(self) -> int:
+        # Where events take fewer than 2 bytes, and where the length is not known, columns grow.
+        return self.path.stat().st_size // 2 + 1024 if self.path.is_file() else BLOCK_EVENTS
+
+    def _read(self, storage: Storage) -> Iterator[Events]:
+        """Yield the blocks of one pass, after which `damage` is that of this pass."""
         self.damage = Damage()
+        yield from self._in_order(self._blocks(self.damage, storage))
+
+    def _in_order(self, blocks: Iterator[Events]) -> Iterator[Events]:
         last: int | None = None
-        for block in self._blocks(self.damage):
+        for block in blocks:
             if not len(block):
                 continue
             if last is not None and block.t[0] < last:
@@ -102,16 +156,36 @@ class Recording(ABC):
             yield block
 
     @abstractmethod
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         """Yield the events from the start of the file, in time order.
 
         In strict mode the first impossible value raises DamagedFileError; in salvage mode it is
-        added to `damage` and reading goes on behind it.
+        added to `damage` and reading goes on behind it. Blocks may be decoded into the columns
+        that `storage` gives.
         """
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        """Yield the events from anywhere ahead of the first with t >= start_us.
+
+        A format that can be searched overrides this.
+        """
+        return self._blocks(damage, storage)
 
     def triggers(self) -> Triggers:
         """Return all external triggers; none where the format or the file has none."""
         return Triggers.empty()
+
+    def imu(self) -> Imu:
+        """Return all samples of the inertial measurement unit; none where there are none."""
+        return Imu.empty()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in time order, one at a time; none where there are none."""
+        return iter(())
+
+    def labels(self) -> Labels:
+        """Return the labels of the recording; none where there are none."""
+        return Labels.empty()
 
     def header(self) -> Mapping[str, str]:
         """Return what the file says about itself, as text, for `info`."""
@@ -123,6 +197,62 @@ class Recording(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.format} recording {self.path} {self.size} (from {self.size_origin})>"
+
+
+class RecordingPart:
+    """The part of a recording with start_us <= t < stop_us: a Source that starts anew each time.
+
+    damage  what the latest pass lost, of the part that it read
+    """
+
+    def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
+        self.recording, self.start_us, self.stop_us = recording, start_us, stop_us
+        self.size = recording.size
+        self.damage = Damage()
+
+    def __iter__(self) -> Iterator[Events]:
+        self.damage = Damage()
+        start, stop, recording = self.start_us, self.stop_us, self.recording
+        if start is None:
+            blocks = recording._blocks(self.damage, Storage())
+        else:
+            if stop is not None and stop <= start:
+                return
+            blocks = recording._blocks_from(start, self.damage, Storage())
+        for block in recording._in_order(blocks):
+            part = block.between(start, stop)
+            if len(part):
+                yield part
+            if stop is not None and block.t[-1] >= stop:
+                return
+
+    def load(self) -> Events:
+        """Return all events of the part."""
+        return read_all(self)
+
+    def triggers(self) -> Triggers:
+        """Return the external triggers of the part."""
+        return self.recording.triggers().between(self.start_us, self.stop_us)
+
+    def imu(self) -> Imu:
+        """Return the samples of the inertial measurement unit in the part."""
+        return self.recording.imu().between(self.start_us, self.stop_us)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames that begin in the part, in time order."""
+        for frame in self.recording.frames():
+            if self.stop_us is not None and frame.t_us >= self.stop_us:
+                return
+            if self.start_us is None or frame.t_us >= self.start_us:
+                yield frame
+
+    def labels(self) -> Labels:
+        """Return the labels of spans that share time with the part."""
+        return self.recording.labels().between(self.start_us, self.stop_us)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return what else the whole recording holds: a name and a count each."""
+        return self.recording.other_streams()
 
 
 class FormatOrderError(DamagedFileError):

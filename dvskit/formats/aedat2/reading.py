@@ -15,6 +15,7 @@ from dvskit.formats.aedat2.alignment import aligned_words
 from dvskit.formats.aedat2.chips import Chip, chip_names, guess_chip, named_chip
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import Storage
 
 _MAGIC = b"#!AER-DAT"
 _OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
@@ -107,7 +108,7 @@ class Aedat2Recording(Recording):
             if count
         }
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
         clock = _Clock(_LONGEST_STEP_US if self.strict else _LONGEST_SALVAGED_STEP_US)
         width = self._head.words.itemsize

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat2.chips import named_chip
 from dvskit.formats.aedat31.packets import (
     POLARITY,
@@ -22,6 +22,8 @@ from dvskit.formats.aedat31.packets import (
 )
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import Storage
+from dvskit.streams import Triggers
 
 _BYTES = 8  # of a polarity or special event
 _KINDS = {2: "frames", 3: "IMU samples", 4: "IMU samples", 5: "ADC samples", 12: "spikes"}
@@ -116,7 +118,7 @@ class Aedat31Recording(Recording):
                     valid = words[words[:, 0] & 1 == 1]
                     yield valid, _times(valid, packet)
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         data = self._data()
         order = InOrder(self.path, self.size, strict=self.strict, damage=damage, earliest_us=0)
         for packet in read_packets(data, self._head.end, self._losing(damage)):

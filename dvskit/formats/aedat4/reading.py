@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, GeometryError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat4 import _kernels
 from dvskit.formats.aedat4.compression import CompressionError, decompress
 from dvskit.formats.aedat4.container import Container, Packet, Packets, read_container
 from dvskit.formats.aedat4.flatbuffer import FlatbufferError, Table, root
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin, smallest_size
+from dvskit.formats.storage import Storage
+from dvskit.streams import Triggers
 
 GROUP_EVENTS = 1 << 18
 _EVENT_BYTES = 16
@@ -142,7 +144,7 @@ class Aedat4Recording(Recording):
         self._container = container
         self._stream = stream
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reader = _EventReader(
             self._container, self._stream, self.size, strict=self.strict, damage=damage
         )

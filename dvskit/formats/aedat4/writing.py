@@ -11,11 +11,12 @@ import flatbuffers
 import numpy as np
 
 from dvskit.errors import EventsError
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.aedat4.compression import Compression, compress
 from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER
 from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.recording import FileSink
+from dvskit.streams import Triggers
 
 PACKET_EVENTS = 1 << 14
 _EVENT = np.dtype(

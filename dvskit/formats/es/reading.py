@@ -12,6 +12,7 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, as_size
 from dvskit.formats.es import _kernels as k
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import Storage
 
 MAGIC = b"Event Stream"
 HEADER_BYTES = 20
@@ -39,7 +40,7 @@ class EsRecording(Recording):
             head = file.read(HEADER_BYTES)
         return {"version": ".".join(str(part) for part in head[12:15]), "type": "dvs"}
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         data = np.memmap(self.path, np.uint8, "r")
         state = np.zeros(k.STATE_FIELDS, np.int64)
         losses = np.empty((_LOSSES, 4), np.int64)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import DamagedFileError
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.evt3 import _kernels as k
 from dvskit.formats.recording import BLOCK_EVENTS, Damage
+from dvskit.streams import Triggers
 
 _Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.evt3 import _kernels as k
 from dvskit.formats.evt3.decoding import Decoding, read_chunks
 from dvskit.formats.raw_header import (
@@ -24,6 +24,8 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
+from dvskit.formats.storage import Storage
+from dvskit.streams import Triggers
 
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
@@ -54,7 +56,7 @@ class Evt3Recording(Recording):
             offset_us=self._offset_us,
         )
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
         yield from reading.blocks()
         if reading.early:

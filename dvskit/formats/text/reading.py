@@ -13,6 +13,7 @@ from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import Storage
 from dvskit.formats.text import _kernels as k
 
 HEAD_BYTES = 1 << 16
@@ -55,7 +56,7 @@ class TextRecording(Recording):
         super().__init__(path, options, size, origin)
         self._lines = lines
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
         data = np.memmap(self.path, np.uint8, "r")
         for columns, losses in _parse(data, self._lines, strict=self.strict):

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import DamagedFileError
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.recording import Damage
 from dvskit.formats.words import _kernels as k
+from dvskit.streams import Triggers
 
 CHUNK_UNITS = 1 << 20  # 32-bit units that are decoded at once
 _SLICE_UNITS = 1 << 14  # fewer are not worth a thread

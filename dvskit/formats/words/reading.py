@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dvskit.events import Events, Size, Triggers
+from dvskit.events import Events, Size
 from dvskit.formats.raw_header import RawHeader, time_offset_us
 from dvskit.formats.recording import (
     Damage,
@@ -14,7 +14,9 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
+from dvskit.formats.storage import Storage
 from dvskit.formats.words.decoding import Layout, WordPass
+from dvskit.streams import Triggers
 
 
 class WordRecording(Recording):
@@ -49,7 +51,7 @@ class WordRecording(Recording):
             offset_us=self._offset_us,
         )
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
         yield from reading.blocks()
         if reading.early:

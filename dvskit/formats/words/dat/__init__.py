@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.events import Events, Size, Triggers, as_size
+from dvskit.events import Events, Size, as_size
 from dvskit.formats.raw_header import RawHeader, read_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
+from dvskit.formats.storage import Storage
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
 from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.reading import WordRecording, size_of_data
+from dvskit.streams import Triggers
 
 __all__ = ["DatRecording", "open_recording", "open_sink"]
 
@@ -59,9 +61,9 @@ class DatRecording(WordRecording):
         if not _version(path, header.keys):
             self.assumptions.append("no version in the header: read as version 2")
 
-    def _blocks(self, damage: Damage) -> Iterator[Events]:
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._kind != TRIGGERS:
-            yield from super()._blocks(damage)
+            yield from super()._blocks(damage, storage)
 
     def triggers(self) -> Triggers:
         """Return all triggers in time order; none from a file of events.

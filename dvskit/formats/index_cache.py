@@ -1,0 +1,99 @@
+"""Checkpoints in files that cannot be searched: built by one pass, kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._files import whole_file
+from dvskit.errors import OutputError
+
+_VERSION = 1
+NEVER = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Checkpoints from which decoding can begin: columns of equal length n, in order of the file.
+
+    before_us  int64 (n,)    the time of the latest event ahead of each, NEVER where there is none
+    offset     int64 (n,)    the byte to begin at
+    state      int64 (n, k)  what the decoder has to know there
+    """
+
+    before_us: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    state: NDArray[np.int64]
+
+    def at(self, start_us: int) -> int:
+        """Return the latest checkpoint with all events from `start_us` on behind it.
+
+        The first one where none is certain; needs at least one.
+        """
+        return max(0, int(np.searchsorted(self.before_us, start_us)) - 1)
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+
+def cache_folder() -> Path:
+    """Return where indexes are kept: DVSKIT_CACHE, else XDG_CACHE_HOME/dvskit or its default."""
+    asked = os.environ.get("DVSKIT_CACHE")
+    if asked:
+        return Path(asked)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path("~/.cache").expanduser()) / "dvskit"
+
+
+def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
+    """Return the index of a file, built if none is kept that fits the file as it is now.
+
+    `kind` names the format, and all of the options that the index depends on. An index that cannot
+    be kept (a folder without the right to write) is built anew the next time.
+    """
+    status = path.stat()
+    stamp = np.array([_VERSION, status.st_size, status.st_mtime_ns], np.int64)
+    name = hashlib.sha256(f"{kind}\n{path.resolve()}".encode()).hexdigest()[:32]
+    kept = cache_folder() / "indexes" / f"{name}.npz"
+    found = _read(kept, stamp)
+    if found is not None:
+        return found
+    index = build()
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept, overwrite=True) as partial:
+            np.savez(
+                partial,
+                stamp=stamp,
+                before_us=index.before_us,
+                offset=index.offset,
+                state=index.state,
+            )
+    except (OutputError, OSError):
+        pass  # only the next time is slower
+    return index
+
+
+def _read(kept: Path, stamp: NDArray[np.int64]) -> Index | None:
+    try:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in ("stamp", "before_us", "offset", "state")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    before_us, offset, state = columns["before_us"], columns["offset"], columns["state"]
+    shapes = before_us.ndim == offset.ndim == 1 and state.ndim == 2
+    if not (
+        np.array_equal(columns["stamp"], stamp)
+        and all(column.dtype == np.int64 for column in columns.values())
+        and shapes
+        and 1 <= len(before_us) == len(offset) == len(state)
+    ):
+        return None
+    return Index(before_us, offset, state)

@@ -1,0 +1,106 @@
+"""Where decoded columns go: new arrays, the same arrays again, or their final place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.events import Events, Size
+
+EventColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
+
+
+def new_columns(count: int) -> EventColumns:
+    """Return uninitialised columns t, x, y, p of `count` events."""
+    return (
+        np.empty(count, np.int64),
+        np.empty(count, np.int16),
+        np.empty(count, np.int16),
+        np.empty(count, np.bool_),
+    )
+
+
+class Storage:
+    """Hands out the columns that a block is decoded into; here, new ones for each block.
+
+    A decoder asks for columns, fills the first events of them and yields a block that is a view of
+    those. It asks anew for each block, behind the yield of the one ahead, whose columns it must not
+    touch again.
+    """
+
+    def columns(self, count: int) -> EventColumns:
+        """Return columns t, x, y, p with room for `count` events."""
+        return new_columns(count)
+
+
+class ReusedStorage(Storage):
+    """Hands out the same columns again: they stay in the processor's cache.
+
+    A block holds until the next one is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._columns = new_columns(0)
+
+    def columns(self, count: int) -> EventColumns:
+        """Return columns t, x, y, p with room for `count` events: those of the block before."""
+        if len(self._columns[0]) < count:
+            self._columns = new_columns(count)
+        t, x, y, p = self._columns
+        return t[:count], x[:count], y[:count], p[:count]
+
+
+class WholeStorage(Storage):
+    """Hands out places one behind the other in columns that hold all events in the end.
+
+    `room` is how many events are expected: what is not used is reserved, but costs no memory.
+    """
+
+    def __init__(self, room: int) -> None:
+        try:
+            self._columns = new_columns(max(1, room))
+        except MemoryError:
+            self._columns = new_columns(1 << 20)
+        self.count = 0
+
+    def columns(self, count: int) -> EventColumns:
+        """Return the columns' next `count` places."""
+        self._reserve(self.count + count)
+        t, x, y, p = self._columns
+        part = slice(self.count, self.count + count)
+        return t[part], x[part], y[part], p[part]
+
+    def keep(self, events: Events) -> None:
+        """Keep a block behind those that are kept; it is copied unless it is in its place."""
+        stop = self.count + len(events)
+        self._reserve(stop)
+        columns: tuple[NDArray[Any], ...] = (events.t, events.x, events.y, events.p)
+        whole: tuple[NDArray[Any], ...] = self._columns
+        for own, column in zip(whole, columns, strict=True):
+            place = own[self.count : stop]
+            if _address(place) != _address(column):
+                place[:] = column
+        self.count = stop
+
+    def events(self, size: Size) -> Events:
+        """Return all that was kept."""
+        t, x, y, p = self._columns
+        return Events.from_checked(
+            t[: self.count], x[: self.count], y[: self.count], p[: self.count], size
+        )
+
+    def _reserve(self, count: int) -> None:
+        if count <= len(self._columns[0]):
+            return
+        larger = new_columns(max(count, 3 * len(self._columns[0]) // 2))
+        whole: tuple[NDArray[Any], ...] = self._columns
+        for old, new in zip(whole, larger, strict=True):
+            new[: self.count] = old[: self.count]
+        self._columns = larger
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

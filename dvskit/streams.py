@@ -1,0 +1,158 @@
+"""What cameras record beside events: triggers, IMU samples, frames, and labels of time spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _span(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> slice:
+    """Return the part of sorted times with start_us <= t < stop_us; None leaves a side open."""
+    first = 0 if start_us is None else int(np.searchsorted(t, start_us))
+    last = len(t) if stop_us is None else int(np.searchsorted(t, stop_us))
+    return slice(first, max(first, last))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triggers:
+    """Edges on a camera's external inputs: columns of equal length.
+
+    t int64 microseconds, non-decreasing; id int16 input number; p bool, True for a rising edge.
+    """
+
+    t: NDArray[np.int64]
+    id: NDArray[np.int16]
+    p: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return no triggers."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.bool_))
+
+    @classmethod
+    def in_order(cls, parts: Iterable[Self]) -> Self:
+        """Join triggers and sort them by time, stable."""
+        joined = [cls.empty(), *parts]
+        t = np.concatenate([part.t for part in joined])
+        order = np.argsort(t, kind="stable")
+        return cls(
+            t[order],
+            np.concatenate([part.id for part in joined])[order],
+            np.concatenate([part.p for part in joined])[order],
+        )
+
+    def between(self, start_us: int | None, stop_us: int | None) -> Triggers:
+        """Return the triggers with start_us <= t < stop_us; None leaves that side open."""
+        part = _span(self.t, start_us, stop_us)
+        return Triggers(self.t[part], self.id[part], self.p[part])
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imu:
+    """Samples of an inertial measurement unit: columns of equal length n.
+
+    t              int64 (n,)      microseconds, non-decreasing
+    accelerometer  float32 (n, 3)  x, y, z in units of g
+    gyroscope      float32 (n, 3)  x, y, z in degrees a second
+    temperature    float32 (n,)    degrees Celsius
+    magnetometer   float32 (n, 3)  x, y, z in microtesla
+
+    What a camera does not measure is NaN. Axes are the camera's own.
+    """
+
+    t: NDArray[np.int64]
+    accelerometer: NDArray[np.float32]
+    gyroscope: NDArray[np.float32]
+    temperature: NDArray[np.float32]
+    magnetometer: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return no samples."""
+        three = np.empty((0, 3), np.float32)
+        return cls(np.empty(0, np.int64), three, three, np.empty(0, np.float32), three)
+
+    @classmethod
+    def in_order(cls, parts: Iterable[Self]) -> Self:
+        """Join samples and sort them by time, stable."""
+        joined = [cls.empty(), *parts]
+        t = np.concatenate([part.t for part in joined])
+        order = np.argsort(t, kind="stable")
+        return cls(
+            t[order],
+            np.concatenate([part.accelerometer for part in joined])[order],
+            np.concatenate([part.gyroscope for part in joined])[order],
+            np.concatenate([part.temperature for part in joined])[order],
+            np.concatenate([part.magnetometer for part in joined])[order],
+        )
+
+    def between(self, start_us: int | None, stop_us: int | None) -> Imu:
+        """Return the samples with start_us <= t < stop_us; None leaves that side open."""
+        part = _span(self.t, start_us, stop_us)
+        return Imu(
+            self.t[part],
+            self.accelerometer[part],
+            self.gyroscope[part],
+            self.temperature[part],
+            self.magnetometer[part],
+        )
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+class Frame(NamedTuple):
+    """A picture taken by the same sensor.
+
+    t_us   start of the exposure, or the picture's only time, in microseconds
+    stop_us  end of the exposure; t_us where it is not known
+    image  uint8 or uint16, (H, W) gray or (H, W, 3) RGB; row 0 is the top row
+    x, y   where its upper left pixel is on the sensor
+    """
+
+    t_us: int
+    stop_us: int
+    image: NDArray[Any]
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Names of time spans: columns of equal length.
+
+    start_us, stop_us  int64 microseconds, half-open, in order of their starts
+    name               what each span shows
+    """
+
+    start_us: NDArray[np.int64]
+    stop_us: NDArray[np.int64]
+    name: tuple[str, ...]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return no labels."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), ())
+
+    def between(self, start_us: int | None, stop_us: int | None) -> Labels:
+        """Return the labels of spans that share time with start_us..stop_us; None is open."""
+        chosen = np.ones(len(self), np.bool_)
+        if start_us is not None:
+            chosen &= self.stop_us > start_us
+        if stop_us is not None:
+            chosen &= self.start_us < stop_us
+        return Labels(
+            self.start_us[chosen],
+            self.stop_us[chosen],
+            tuple(name for name, keep in zip(self.name, chosen.tolist(), strict=True) if keep),
+        )
+
+    def __len__(self) -> int:
+        return len(self.name)
