@@ -12,7 +12,7 @@ from numpy.typing import NDArray
  R_END) = range(10)  # fmt: skip
 ROW_FIELDS = 10
 # Places in what `decode_clean` tells: whether all was clean, first and last time if there is any.
-C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, CLEAN_FIELDS = range(5)
+C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, C_LOOPS, CLEAN_FIELDS = range(6)
 
 # Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
 # a damaged TIME_HIGH to the next good one, SPOILT.
