@@ -18,6 +18,7 @@ from dvskit.formats.words._kernels import (
     C_ANY,
     C_CLEAN,
     C_FIRST_T,
+    C_HIGH,
     C_LAST_T,
     C_LOOPS,
     R_CLEAN,
@@ -125,13 +126,16 @@ def _scan_apart(
         for i in range(part.size):
             kind = part[i] >> np.uint32(28)
             events += ones >> kind & one
-            rare |= (triggers | others | unknown) >> kind & one
+            rare |= (triggers | others | unknown) >> kind
     else:
-        for i in range(part.size >> 1):
-            kind = part[2 * i + head] >> np.uint32(28)
-            mask = part[2 * i + 1 - head] * (many >> kind & one)
+        pairs = part.view(np.uint64)
+        head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
+        for i in range(pairs.size):
+            kind = np.uint32(pairs[i] >> head_at) >> np.uint32(28)
+            mask = np.uint32(pairs[i] >> mask_at) * (many >> kind & one)
             events += np.uint32(count_bits(mask))
-            rare |= (triggers | others | unknown) >> kind & one
+            rare |= (triggers | others | unknown) >> kind
+    rare &= one
     row[R_EVENTS] += events
     if rare != 0:
         hits, rest, odd = np.uint32(0), np.uint32(0), np.uint32(0)
@@ -246,9 +250,10 @@ def _decode_ones(
 
 @njit(cache=True, nogil=True, inline="always")
 def _decode_bits(
-    words: NDArray[np.uint32],
+    pairs: NDArray[np.uint64],
     at: Any,
-    head: Any,
+    head_at: Any,
+    mask_at: Any,
     many: Any,
     base: int,
     t: NDArray[np.int64],
@@ -259,10 +264,9 @@ def _decode_bits(
 ) -> Any:
     """Decode a group of pairs as if each mask had one bit; tell whether all are such events."""
     alike, rest = np.uint32(1), np.uint32(0)
-    behind = np.uint64(1) - head
     for i in range(_GROUP):
-        pair = at + np.uint64(2 * i)
-        word, mask = words[pair + head], words[pair + behind]
+        pair = pairs[at + np.uint64(i)]
+        word, mask = np.uint32(pair >> head_at), np.uint32(pair >> mask_at)
         kind = word >> np.uint32(28)
         alike &= many >> kind & np.uint32(mask != 0)
         rest |= mask & (mask - np.uint32(1))
@@ -305,10 +309,13 @@ def decode_clean(
     for kind in range(16):
         meanings[kind] = layout[kind]
     base = ((loops << HIGH_BITS) | high) << 6
+    pairs = words[: words.size >> 1 << 1].view(np.uint64)
+    head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
     clean = True
     n = nt = 0
     i = start
     single = _SINGLE  # words to go one by one before a group is tried
+    one, kind_at = np.uint32(1), np.uint32(28)
     while i < stop:
         if single == 0:
             if i + _GROUP * stride > stop or n + _GROUP > t.size or high < 0:
@@ -316,25 +323,47 @@ def decode_clean(
                 continue
             at, to = np.uint64(i), np.uint64(n)
             if stride == 2:
-                alike = _decode_bits(words, at, np.uint64(head), many, base, t, x, y, p, to)
+                at >>= np.uint64(1)
+                alike = _decode_bits(pairs, at, head_at, mask_at, many, base, t, x, y, p, to)
             else:
                 alike = _decode_ones(words, at, ones, base, t, x, y, p, to)
             if alike:
                 n, i = n + _GROUP, i + _GROUP * stride
                 continue
-            if stride == 1:  # those ahead of the first other word stand
-                while ones >> (words[i] >> np.uint32(28)) & np.uint32(1) != 0:
+            # Those ahead of the first other word stand.
+            before = n
+            if stride == 1:
+                while ones >> (words[np.uint64(i)] >> kind_at) & one != 0:
                     i += 1
                     n += 1
-                single = 1
             else:
-                single = _GROUP
-        word = words[i + head]
-        meaning = meanings[word >> np.uint32(28)]
+                while True:
+                    mask = words[np.uint64(i + 1 - head)]
+                    if (
+                        many >> (words[np.uint64(i + head)] >> kind_at) & one == 0
+                        or mask == 0
+                        or mask & (mask - one) != 0
+                    ):
+                        break
+                    i += 2
+                    n += 1
+            single = 1 if n - before >= _SINGLE else _SINGLE
+        word = words[np.uint64(i + head)]
+        kind = word >> kind_at
         i += stride
         single -= 1
+        if ones >> kind & one != 0:
+            if high >= 0:
+                place = np.uint64(n)
+                t[place] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+                x[place] = np.int16(word >> np.uint32(11) & np.uint32(0x7FF))
+                y[place] = np.int16(word & np.uint32(0x7FF))
+                p[place] = kind & one
+                n += 1
+            continue
+        meaning = meanings[kind]
         if meaning <= MANY_ON:
-            mask = np.uint32(1)
+            mask = one
             if meaning > ONE_ON:
                 mask = words[i - 1 - head] if stride == 2 else words[i]
                 if stride == 1:
@@ -344,11 +373,12 @@ def decode_clean(
             now = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
             column = np.int64(word >> np.uint32(11) & np.uint32(0x7FF))
             row = np.int64(word & np.uint32(0x7FF))
+            on = meaning & np.uint8(1) != 0
             while mask != 0:
                 bit = np.int64(lowest_bit(mask))  # type: ignore[call-arg]
-                mask &= mask - np.uint32(1)
+                mask &= mask - one
                 place = np.uint64(n)
-                t[place], x[place], y[place], p[place] = now, column + bit, row, meaning & 1
+                t[place], x[place], y[place], p[place] = now, column + bit, row, on
                 n += 1
         elif meaning == HIGH:
             new = np.int64(word & np.uint32(_HIGH_MASK))
@@ -364,6 +394,6 @@ def decode_clean(
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
     told[C_CLEAN] = clean and _possible(t, x, y, width, height)
-    told[C_ANY], told[C_LOOPS] = n > 0, loops
+    told[C_ANY], told[C_HIGH], told[C_LOOPS] = n > 0, high, loops
     if n > 0:
         told[C_FIRST_T], told[C_LAST_T] = t[0], t[n - 1]
