@@ -194,7 +194,7 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
     assert bool(whole_recording.damage) == damaged
     assert len(whole) > 10_000
     for chunk, least, threads in [(1 << 14, 1 << 20, 1), (30_010, 100, 5), (1 << 20, 1000, 2)]:
-        monkeypatch.setattr(decoding, "CHUNK_UNITS", chunk)
+        monkeypatch.setattr(decoding, "CHUNK_WORDS", chunk)
         monkeypatch.setattr(decoding, "_SLICE_UNITS", least)
         monkeypatch.setenv("DVSKIT_THREADS", str(threads))
         recording = open_events(path, strict=False)
@@ -214,7 +214,7 @@ def test_a_fault_in_the_last_word_of_a_chunk_is_judged_by_the_next_chunk(
     path = raw(tmp_path / "a.raw", "evt2", units)
     lost = 2 if fault == "high" else 1
     for ahead in range(3):
-        monkeypatch.setattr(decoding, "CHUNK_UNITS", at + ahead - 2)
+        monkeypatch.setattr(decoding, "CHUNK_WORDS", at + ahead - 2)
         recording = open_events(path, strict=False)
         assert len(read_all(recording)) == 100_000 - lost
         assert recording.damage.losses[0].offset == len(header("evt2")) + 4 * at

@@ -15,13 +15,15 @@ from dvskit.events import Events, Size
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage
 from dvskit.formats.words import _kernels as k
-from dvskit.formats.words.supply import UNIT, FileWords, Supply
+from dvskit.formats.words.supply import UNIT, Chunk, FileWords, Supply
 from dvskit.streams import Triggers
 
-CHUNK_UNITS = 1 << 19  # 32-bit units that are decoded at once
+CHUNK_WORDS = 1 << 19  # that are decoded at once
 _SLICE_UNITS = 1 << 14  # fewer are not worth a thread
 _LOSSES = 4096
 _BORDER_UNITS = 64  # that are looked at to find where a slice can begin
+
+_COUNTS = [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
 
@@ -70,6 +72,55 @@ class _Slice(NamedTuple):
     trigger: int
 
 
+class _Scan:
+    """What a chunk holds, found slice by slice.
+
+    rows  of `scan`, one a slice
+    """
+
+    def __init__(self, chunk: Chunk, layout: Layout) -> None:
+        self.chunk, self.layout = chunk, layout
+        self.bounds = _bounds(chunk, layout)
+        self.parts = len(self.bounds) - 1
+        self.rows = np.zeros((self.parts, k.ROW_FIELDS), np.int64)
+        if layout.scan is None:
+            self.rows[:, k.R_EVENTS] = np.diff(self.bounds) // layout.units
+            self.rows[:, k.R_FIRST], self.rows[:, k.R_CLEAN] = -1, 1
+            self.rows[:, k.R_END] = self.bounds[1:]
+
+    def run(self) -> None:
+        """Read and scan all slices, where there is something to scan."""
+        if self.layout.scan is not None:
+            run_parts(self.work, self.parts)
+
+    def work(self, part: int) -> None:
+        """Read and scan a slice."""
+        if self.layout.scan is not None:
+            begin, stop = self.bounds[part], self.bounds[part + 1]
+            self.chunk.fill(begin, stop)
+            words = self.chunk.words(far=False)
+            self.layout.scan(words, begin, stop, self.layout.table, self.rows[part])
+
+    @property
+    def end(self) -> int:
+        """The number of the unit behind the last word."""
+        return self.chunk.number + int(self.rows[-1, k.R_END])
+
+
+def _bounds(chunk: Chunk, layout: Layout) -> list[int]:
+    """Return where the slices of a chunk begin, and its end."""
+    stop = chunk.stop
+    parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
+    bounds = [0]
+    for part in range(1, parts):
+        at = max(bounds[-1] + 1, stop * part // parts)
+        units = chunk.peek(at - 1, min(_BORDER_UNITS, stop - at) + 1)
+        start = layout.safe_start(units, layout.table, at - 1)
+        if start < len(units):  # else there is no such place near: no slice begins here
+            bounds.append(at - 1 + start)
+    return [*bounds, stop]
+
+
 class WordPass:
     """One pass over words: decodes chunks into blocks, and collects triggers and losses.
 
@@ -105,20 +156,37 @@ class WordPass:
 
     def file_blocks(self, path: Path, start: int, storage: Storage) -> Iterator[Events]:
         """Yield the events of a file whose words begin at byte `start`."""
-        with FileWords(path, start, self.layout.units, CHUNK_UNITS) as words:
+        with FileWords(path, start, self.layout.units, CHUNK_WORDS * self.layout.units) as words:
             yield from self.blocks(words, storage)
 
     def blocks(self, supply: Supply, storage: Storage) -> Iterator[Events]:
-        """Yield the events; raise DamagedFileError at the first loss in strict mode."""
+        """Yield the events; raise DamagedFileError at the first loss in strict mode.
+
+        Each chunk is decoded, and the next one scanned, in one go of all threads.
+        """
         self.start = supply.start
-        while stop := supply.next(self.number, CHUNK_UNITS):
-            slices, counts, clean = self._scan(supply, stop)
-            columns, hits = storage.columns(counts[0]), _hits(counts[1])
-            end = self._decode_clean(supply, slices, columns, hits) if clean else None
+        most = CHUNK_WORDS * self.layout.units
+        ahead: _Scan | None = None
+        while True:
+            if ahead is None or ahead.chunk.number != self.number:
+                chunk = supply.next(self.number, most)
+                if chunk is None:
+                    break
+                ahead = _Scan(chunk, self.layout)
+                ahead.run()
+            here, ahead = ahead, None
+            slices, clean = self._stitch(here)
+            events, hits_count, others = here.rows[:, _COUNTS].sum(0).tolist()
+            columns, hits = storage.columns(events), _hits(hits_count)
+            end = None
+            if clean:
+                if self.layout.scan is not None and not supply.waits:
+                    chunk = supply.next(here.end, most)
+                    ahead = None if chunk is None else _Scan(chunk, self.layout)
+                end = self._decode_clean(here, slices, columns, hits, ahead)
             if end is None:
-                supply.fill(0, stop)
-                end = self._decode_careful(supply.words(far=True), stop, counts, columns, hits)
-            self.others += counts[2]
+                end = self._decode_careful(here.chunk, columns, hits)
+            self.others += others
             self._keep(hits)
             self.number += end
             yield self._events(columns)
@@ -127,48 +195,13 @@ class WordPass:
             width = self.layout.units * UNIT
             self._lose(whole, odd, f"the last word has {odd} of {width} bytes")
 
-    def _scan(self, supply: Supply, stop: int) -> tuple[list[_Slice], tuple[int, int, int], bool]:
-        """Return the slices of a chunk, what they hold at most, and whether they look clean.
-
-        At most: (events, triggers, other words).
-        """
-        layout, scan = self.layout, self.layout.scan
-        bounds = self._bounds(supply, stop)
-        parts = len(bounds) - 1
-        rows = np.zeros((parts, k.ROW_FIELDS), np.int64)
-        if scan is None:
-            rows[:, k.R_EVENTS] = np.diff(bounds) // layout.units
-            rows[:, k.R_FIRST], rows[:, k.R_CLEAN], rows[:, k.R_END] = -1, 1, bounds[1:]
-        else:
-
-            def work(i: int) -> None:
-                supply.fill(bounds[i], bounds[i + 1])
-                words = supply.words(far=False)
-                scan(words, bounds[i], bounds[i + 1], layout.table, rows[i])
-
-            run_parts(work, parts)
-        most = rows[:, [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]].sum(0).tolist()
-        slices, clean = self._stitch(bounds, rows.tolist())
-        return slices, (most[0], most[1], most[2]), clean and self.state[k.S_CLOCK] == k.USABLE
-
-    def _bounds(self, supply: Supply, stop: int) -> list[int]:
-        """Return where the slices of a chunk begin, and its end."""
-        parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
-        bounds = [0]
-        for part in range(1, parts):
-            at = max(bounds[-1] + 1, stop * part // parts)
-            units = supply.peek(at - 1, min(_BORDER_UNITS, stop - at) + 1)
-            start = self.layout.safe_start(units, self.layout.table, at - 1)
-            if start < len(units):  # else there is no such place near: no slice begins here
-                bounds.append(at - 1 + start)
-        return [*bounds, stop]
-
-    def _stitch(self, bounds: list[int], rows: list[list[int]]) -> tuple[list[_Slice], bool]:
+    def _stitch(self, scan: _Scan) -> tuple[list[_Slice], bool]:
         """Give each slice the clock that the ones ahead of it leave, and places for its events."""
         high, loops = int(self.state[k.S_HIGH]), int(self.state[k.S_LOOPS])
         bits, small = self.layout.clock_bits, self.layout.small_step
         event = trigger = 0
-        slices, clean = [], True
+        bounds, rows = scan.bounds, scan.rows.tolist()
+        slices, clean = [], bool(self.state[k.S_CLOCK] == k.USABLE)
         for i, row in enumerate(rows):
             slices.append(_Slice(bounds[i], bounds[i + 1], row, high, loops, event, trigger))
             clean = clean and bool(row[k.R_CLEAN])
@@ -185,24 +218,35 @@ class WordPass:
         return slices, clean
 
     def _decode_clean(
-        self, supply: Supply, slices: list[_Slice], columns: EventColumns, hits: _Hits
+        self,
+        scan: _Scan,
+        slices: list[_Slice],
+        columns: EventColumns,
+        hits: _Hits,
+        ahead: _Scan | None,
     ) -> int | None:
-        """Decode all slices at once; return where they end, None where one holds damage."""
-        layout, state = self.layout, self.state
-        told = np.zeros((len(slices) - 1, k.CLEAN_FIELDS), np.int64)
+        """Decode all slices at once; return where they end, None where one holds damage.
 
-        def decode(i: int) -> None:
-            here, behind = slices[i], slices[i + 1]
-            if layout.scan is None:
-                supply.fill(here.start, here.stop)
-            layout.decode_clean(
-                supply.words(far=False), here.start, here.stop, layout.table, *self.size,
-                here.high, here.loops,
-                *(column[here.event : behind.event] for column in columns),
-                *(hit[here.trigger : behind.trigger] for hit in hits), told[i],
-            )  # fmt: skip
+        The chunk `ahead` is scanned meanwhile.
+        """
+        layout, state, chunk = self.layout, self.state, scan.chunk
+        told = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
 
-        run_parts(decode, len(slices) - 1)
+        def work(i: int) -> None:
+            if i < scan.parts:
+                here, behind = slices[i], slices[i + 1]
+                if layout.scan is None:
+                    chunk.fill(here.start, here.stop)
+                layout.decode_clean(
+                    chunk.words(far=False), here.start, here.stop, layout.table, *self.size,
+                    here.high, here.loops,
+                    *(column[here.event : behind.event] for column in columns),
+                    *(hit[here.trigger : behind.trigger] for hit in hits), told[i],
+                )  # fmt: skip
+            if ahead is not None and i < ahead.parts:
+                ahead.work(i)
+
+        run_parts(work, max(scan.parts, 0 if ahead is None else ahead.parts))
         last, high = int(state[k.S_LAST]), int(state[k.S_HIGH])
         for i, row in enumerate(told.tolist()):
             if not row[k.C_CLEAN]:
@@ -219,34 +263,29 @@ class WordPass:
             high = row[k.C_HIGH]
         end = slices[-1]
         at = end.row[k.R_END]
-        if not self._goes_on(supply, at, high, last):
+        if not self._goes_on(chunk, at, high, last):
             return None
         state[k.S_HIGH], state[k.S_LOOPS], state[k.S_LAST] = high, end.loops, last
         state[k.S_EARLY] += sum(part.row[k.R_EVENTS] for part in slices[:-1]) - end.event
         state[k.S_EVENTS], state[k.S_TRIGGERS] = end.event, end.trigger
         return at
 
-    def _goes_on(self, supply: Supply, at: int, high: int, last: int) -> bool:
+    def _goes_on(self, chunk: Chunk, at: int, high: int, last: int) -> bool:
         verdict = k.TOO_FEW
         for far in (False, True):
             if verdict == k.TOO_FEW:
-                words = supply.words(far=far)
+                words = chunk.words(far=far)
                 verdict = self.layout.goes_on(words, at, self.layout.table, high, last)
         return verdict != k.DOUBT
 
-    def _decode_careful(
-        self,
-        words: NDArray[np.uint32],
-        stop: int,
-        counts: tuple[int, int, int],
-        columns: EventColumns,
-        hits: _Hits,
-    ) -> int:
+    def _decode_careful(self, chunk: Chunk, columns: EventColumns, hits: _Hits) -> int:
         """Decode a chunk, judging each word; return where it ends."""
+        chunk.fill(0, chunk.stop)
+        words = chunk.words(far=True)
         at = 0
-        while at < stop:
+        while at < chunk.stop:
             at = self.layout.decode_careful(
-                words, at, stop, self.number, self.layout.table, *self.size, self.strict,
+                words, at, chunk.stop, chunk.number, self.layout.table, *self.size, self.strict,
                 self.state, *columns, *hits, self._losses,
             )  # fmt: skip
             self._take_losses()

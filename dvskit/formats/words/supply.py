@@ -1,13 +1,15 @@
 """Where words come from: a file, read by several threads at once, or a stream that they arrive on.
 
-Both hand out chunks: words of which the first ones are to be decoded, and those behind them looked
-at. A unit is 32 bits, as in the layouts.
+Both give chunks: words of which the first ones are to be decoded, and those behind them looked at.
+A unit is 32 bits, as in the layouts.
 """
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -23,44 +25,122 @@ NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they 
 _ARRIVING_UNITS = 1 << 16
 
 
+class Chunk(ABC):
+    """Some units: `stop` of them are to be decoded; `number` is that of the first."""
+
+    number: int
+    stop: int
+
+    @abstractmethod
+    def fill(self, begin: int, stop: int) -> None:
+        """Put the units begin..stop in their places, and those near the end behind the last."""
+
+    @abstractmethod
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        """Return the units, and those behind them that may be looked at, near or far."""
+
+    @abstractmethod
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        """Return `count` units from place `at` on, filled or not; fewer where there are no more."""
+
+
 class Supply(Protocol):
     """Words of a recording, chunk by chunk.
 
-    start  byte offset of the first unit
+    start   byte offset of the first unit
+    waits   whether they may be yet to come: a chunk is then not asked for ahead of its time
     """
 
     start: int
+    waits: bool
 
-    def next(self, number: int, most: int) -> int:
-        """Begin a chunk at unit `number`; return how many units to decode, `most` at most.
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
 
-        0 is the end. Units behind the last chunk's end are the only ones that can be asked for.
+        The one given before stays as it is, those ahead of it do not.
         """
-
-    def fill(self, begin: int, stop: int) -> None:
-        """Put the units begin..stop of the chunk in their places."""
-
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        """Return the units of the chunk and those behind it, near or far."""
-
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        """Return `count` units from place `at` of the chunk on, whether or not they are filled."""
 
     def odd_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
 
 
+class _File:
+    """Reads at any place, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._lock = Lock()
+
+    def read(self, room: memoryview, offset: int) -> None:
+        """Fill `room` from byte `offset` on. Raises FormatError where the file ends."""
+        count = 0
+        while count < len(room):
+            got = self._read(room[count:], offset + count)
+            if not got:
+                raise FormatError(f"{self.path}: became shorter while it was read; read it anew")
+            count += got
+
+    def _read(self, room: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [room], offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(room)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _FileChunk(Chunk):
+    def __init__(
+        self,
+        file: _File,
+        offset: int,
+        buffer: NDArray[np.uint32],
+        number: int,
+        stop: int,
+        left: int,
+    ) -> None:
+        self.number, self.stop = number, stop
+        self._file, self._offset, self._buffer = file, offset, buffer
+        self._near, self._end = min(left, stop + NEAR), min(left, stop + LOOK_AHEAD)
+        self._left, self._far = left, False
+
+    def fill(self, begin: int, stop: int) -> None:
+        self._read(begin, self._near if stop == self.stop else stop)
+
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        if far and not self._far:
+            self._read(self._near, self._end)
+            self._far = True
+        return self._buffer[: self._end if self._far else self._near]
+
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        units = np.empty(max(0, min(count, self._left - at)), "<u4")
+        self._file.read(units.view(np.uint8).data, self._offset + UNIT * at)
+        return units
+
+    def _read(self, begin: int, stop: int) -> None:
+        room = self._buffer[begin:stop].view(np.uint8).data
+        self._file.read(room, self._offset + UNIT * begin)
+
+
 class FileWords:
     """The words of a file, of `width` units each, from byte `start` on."""
 
+    waits = False
+
     def __init__(self, path: Path, start: int, width: int, most: int) -> None:
-        self.path, self.start, self._width = path, start, width
-        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._bytes = max(0, os.fstat(self._handle).st_size - start)
+        self.start = start
+        self._width = width
+        self._file = _File(path)
+        self._bytes = max(0, self._file.size - start)
         self._total = self._bytes // (UNIT * width) * width
-        self._buffer = np.empty(min(most, self._total) + LOOK_AHEAD + 2 * width, "<u4")
-        self._number = self._stop = self._near = self._end = 0
-        self._far = False
+        room = min(most, self._total) + LOOK_AHEAD + 2 * width
+        self._buffers = [np.empty(room, "<u4"), np.empty(room if most < self._total else 0, "<u4")]
 
     def __enter__(self) -> Self:
         return self
@@ -71,97 +151,78 @@ class FileWords:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._handle)
+        self._file.close()
 
-    def next(self, number: int, most: int) -> int:
-        """Begin a chunk at unit `number`; return how many units to decode, 0 at the end."""
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end."""
         left = max(0, self._total - number)
-        self._number, self._far = number, False
-        self._stop = min(most // self._width * self._width, left)
-        self._near, self._end = min(left, self._stop + NEAR), min(left, self._stop + LOOK_AHEAD)
-        return self._stop
-
-    def fill(self, begin: int, stop: int) -> None:
-        """Read the units begin..stop; those to look at, too, where `stop` is the chunk's end.
-
-        Raises FormatError where the file has become shorter.
-        """
-        stop = self._near if stop == self._stop else stop
-        self._read(self._buffer[begin:stop], begin)
-
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        """Return the units of the chunk and those behind it, near or far."""
-        if far and not self._far:
-            self._read(self._buffer[self._near : self._end], self._near)
-            self._far = True
-        return self._buffer[: self._end if self._far else self._near]
-
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        """Return `count` units from place `at` of the chunk on, fewer at the end of the file."""
-        units = np.empty(max(0, min(count, self._total - self._number - at)), "<u4")
-        self._read(units, at)
-        return units
+        stop = min(most // self._width * self._width, left)
+        if not stop:
+            return None
+        buffer = self._buffers[0]
+        self._buffers.reverse()
+        return _FileChunk(self._file, self.start + UNIT * number, buffer, number, stop, left)
 
     def odd_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = self._total * UNIT
         return self.start + whole, self._bytes - whole
 
-    def _read(self, units: NDArray[np.uint32], at: int) -> None:
-        room = units.view(np.uint8).data
-        offset = self.start + UNIT * (self._number + at)
-        count = 0
-        while count < len(room):
-            got = os.preadv(self._handle, [room[count:]], offset + count)
-            if not got:
-                raise FormatError(f"{self.path}: became shorter while it was read; read it anew")
-            count += got
+
+class _ArrivedChunk(Chunk):
+    def __init__(self, units: NDArray[np.uint32], number: int, stop: int) -> None:
+        self.number, self.stop = number, stop
+        self._units = units
+
+    def fill(self, begin: int, stop: int) -> None:
+        pass  # what has arrived is in its place
+
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        return self._units
+
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        return self._units[at : at + count]
 
 
 class ArrivingWords:
     """The words of a stream whose header, of `start` bytes, has been taken.
 
-    A chunk is what is there; a last unit that `waits` marks by its type is not decoded before the
-    one behind it is there.
+    A chunk is what is there. A last unit of one of the types in `heads`, a bit each, is not decoded
+    before the unit behind it is there.
     """
 
-    def __init__(self, stream: InputStream, start: int, width: int, waits: int) -> None:
+    waits = True
+
+    def __init__(self, stream: InputStream, start: int, width: int, heads: int) -> None:
         self.start = start
-        self._stream, self._width, self._waits = stream, width, waits
+        self._stream, self._width, self._heads = stream, width, heads
         self._buffer = np.empty(_ARRIVING_UNITS, "<u4")
         self._first = 0  # number of the first unit in the buffer
         self._held = 0  # bytes in the buffer
         self._ended = False
 
-    def next(self, number: int, most: int) -> int:
-        """Wait for a whole word; return how many units to decode, 0 at the end."""
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Wait for a whole word and return what is there; None at the end."""
         used = UNIT * (number - self._first)
         content = self._buffer.view(np.uint8)
         content[: self._held - used] = content[used : self._held].copy()
         self._first, self._held = number, self._held - used
-        stop = 0
+        stop = self._ready()
         while not stop and not self._ended:
             got = self._stream.readinto(content[self._held :].data)
             self._held += got
-            self._ended = got == 0
-            stop = self._whole()
-            if stop and not self._ended and self._waits >> (int(self._buffer[stop - 1]) >> 28) & 1:
-                stop -= 1
-        return stop or self._whole()
+            self._ended = not got
+            stop = self._ready()
+        return _ArrivedChunk(self._buffer[: self._whole()], number, stop) if stop else None
 
     def _whole(self) -> int:
         return self._held // (UNIT * self._width) * self._width
 
-    def fill(self, begin: int, stop: int) -> None:
-        """Do nothing: what has arrived is in its place."""
-
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        """Return the units that are there."""
-        return self._buffer[: self._whole()]
-
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        """Return `count` units from place `at` of the chunk on, fewer where they are not there."""
-        return self._buffer[: self._whole()][at : at + count]
+    def _ready(self) -> int:
+        whole = self._whole()
+        if whole and not self._ended and self._heads >> (int(self._buffer[whole - 1]) >> 28) & 1:
+            return whole - 1
+        return whole
 
     def odd_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
