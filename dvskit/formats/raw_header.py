@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size, parse_size
+from dvskit.formats.input_stream import InputStream
 
 TIME_OFFSET_KEY = "dvskit_time_offset_us"
 FAERY_OFFSET_KEY = "t0"  # what faery writes and adds again; it knows no negative one
@@ -61,6 +62,27 @@ def parse_header(head: bytes, name: str) -> RawHeader:
         if key:
             keys[key] = value.strip()
     return RawHeader(keys, at)
+
+
+def take_header(stream: InputStream) -> RawHeader:
+    """Take the header lines off a stream, and nothing behind them.
+
+    Waits for no more than two bytes beyond. Raises FormatError as `parse_header` does.
+    """
+    lines = bytearray()
+    while len(lines) < _MAX_HEADER and _opens_line(stream.peek(2)):
+        line = _take_line(stream, _MAX_HEADER - len(lines))
+        lines += line
+        if line[1:].strip() == b"end":
+            break
+    return parse_header(bytes(lines), stream.name)
+
+
+def _take_line(stream: InputStream, most: int) -> bytearray:
+    line, byte = bytearray(), bytearray(1)
+    while len(line) < most and byte != b"\n" and stream.readinto(memoryview(byte)):
+        line += byte
+    return line
 
 
 def _opens_line(start: bytes) -> bool:

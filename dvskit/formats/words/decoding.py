@@ -45,11 +45,13 @@ class Layout(NamedTuple):
 
     The clock has `clock_bits` bits; steps of less than `small_step` need no judging. Without a
     `scan`, every word is an event, and its time is whole: nothing has to be known ahead of it.
+    `heads` has a bit for each type that the last unit of a whole word cannot have.
     The loops are alike for all layouts; `dvskit.formats.words.evt._kernels` says what they do.
     """
 
     name: str
     units: int
+    heads: int
     table: NDArray[np.int64]
     clock_bits: int
     small_step: int
