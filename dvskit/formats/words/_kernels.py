@@ -19,8 +19,9 @@ DOUBT, NO_DOUBT, TOO_FEW = range(3)
 
 # Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
 # a damaged TIME_HIGH to the next good one, SPOILT.
-(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES) = range(8)
-STATE_FIELDS = 8
+# S_BLIND: the unit up to which words out of step have been looked for, in vain.
+(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES, S_BLIND) = range(9)
+STATE_FIELDS = 9
 USABLE, SPOILT = 0, 1
 NEVER = -(1 << 62)
 
@@ -95,3 +96,151 @@ def lose(
     losses[count, 3] = a
     losses[count, 4] = b
     return count + 1
+
+
+# Places in what tells how words look: units of a word, its unit with the type, the types of events,
+# of events with a mask, of TIME_HIGH and of others, a bit each; of DAT, the bits of x, y, polarity.
+(W_UNITS, W_HEAD, W_ONES, W_MANY, W_HIGH, W_OTHERS, W_X_BITS, W_Y_BITS, W_P_BITS) = range(9)
+LOOK_FIELDS = 9
+_BAD, _GOOD, _NEUTRAL = 0, 1, 2
+IN_STEP, OUT_OF_STEP, UNDECIDED = 0, 1, 2
+_WINDOW, _MOST_BAD, _MOST_WORDS = 32, 4, 128  # words; with 4 bad ones of 32, words are in step
+_FEW = 8  # words that are enough at the end of a file
+_NEAR_HIGH, _NEAR_TIME = 1 << 14, 1 << 20  # about 1 s, in 64 us and in us
+_SEARCH_UNITS = 1 << 14
+
+
+@njit(cache=True, nogil=True)
+def _unit(content: NDArray[np.uint8], at: int) -> int:
+    return (
+        np.int64(content[at])
+        | np.int64(content[at + 1]) << 8
+        | np.int64(content[at + 2]) << 16
+        | np.int64(content[at + 3]) << 24
+    )
+
+
+@njit(cache=True, nogil=True)
+def _look_at(
+    content: NDArray[np.uint8],
+    at: int,
+    look: NDArray[np.int64],
+    width: int,
+    height: int,
+    memory: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Return whether the word at a byte can be one, and how long it is.
+
+    `memory` holds the clock and the low part of time of the words ahead of it, -1 for none.
+    """
+    if look[W_X_BITS] > 0:
+        time, address = _unit(content, at), _unit(content, at + 4)
+        x_bits, y_bits = look[W_X_BITS], look[W_Y_BITS]
+        column, row = address & ((1 << x_bits) - 1), address >> x_bits & ((1 << y_bits) - 1)
+        on = address >> (x_bits + y_bits) & ((1 << look[W_P_BITS]) - 1)
+        if column >= width or row >= height or on > 1:
+            return _BAD, 8
+        step = (time - memory[0]) & 0xFFFFFFFF
+        known = memory[0] >= 0
+        memory[0] = time
+        return _BAD if known and step >= _NEAR_TIME else _GOOD, 8
+    size = 4 * look[W_UNITS]
+    word = _unit(content, at + 4 * look[W_HEAD])
+    kind = word >> 28
+    mask = np.int64(1)
+    if look[W_MANY] >> kind & 1:
+        if size == 4:
+            size = 8
+            mask = _unit(content, at + 4) if at + 8 <= content.size else 1
+        else:
+            mask = _unit(content, at + 4 - 4 * look[W_HEAD])
+    if mask == 0 or look[W_OTHERS] >> kind & 1:
+        return _NEUTRAL, size
+    if (look[W_ONES] | look[W_MANY]) >> kind & 1:
+        low = word >> 22 & 0x3F
+        if (word >> 11 & 0x7FF) >= width or (word & 0x7FF) >= height:
+            return _BAD, size
+        back = low < memory[1]
+        memory[1] = low
+        return _BAD if back else _GOOD, size
+    if look[W_HIGH] >> kind & 1:
+        high = word & 0xFFFFFFF
+        far = memory[0] >= 0 and ((high - memory[0]) & 0xFFFFFFF) >= _NEAR_HIGH
+        memory[0], memory[1] = high, -1
+        return _BAD if far else _GOOD, size
+    return _BAD, size
+
+
+@njit(cache=True, nogil=True)
+def _in_step(
+    content: NDArray[np.uint8],
+    start: int,
+    look: NDArray[np.int64],
+    width: int,
+    height: int,
+    ended: bool,
+) -> int:
+    """Tell whether words can begin at byte `start`, by the words that follow."""
+    memory = np.full(2, -1, np.int64)
+    at, good, bad = start, 0, 0
+    for _ in range(_MOST_WORDS):
+        if at + 4 * look[W_UNITS] > content.size:
+            if ended:
+                return IN_STEP if good >= _FEW and 8 * bad <= good else OUT_OF_STEP
+            return UNDECIDED
+        verdict, size = _look_at(content, at, look, width, height, memory)
+        at += size
+        good += verdict == _GOOD
+        bad += verdict == _BAD
+        if bad > _MOST_BAD or (bad > 0 and good < 2):
+            return OUT_OF_STEP
+        if good + bad == _WINDOW:
+            return IN_STEP
+    return IN_STEP if good >= _FEW else OUT_OF_STEP
+
+
+@njit(cache=True, nogil=True)
+def find_shift(
+    content: NDArray[np.uint8],
+    stop: int,
+    look: NDArray[np.int64],
+    width: int,
+    height: int,
+    blind: int,
+    ended: bool,
+) -> tuple[int, int, int, int]:
+    """Find where the words of a chunk get out of step, because bytes are missing or too many.
+
+    Returns (verdict, at, found, blind): the byte of the first word that cannot be one and where
+    most of those behind it cannot either; the byte behind it where words go on, not in step with
+    it; and the byte up to which that has been looked for in vain. Nothing is looked for ahead of
+    byte `blind`. UNDECIDED: the content ends too soon behind `at`, though the file has not `ended`.
+    """
+    fresh = np.full(2, -1, np.int64)
+    width_bytes = 4 * look[W_UNITS]
+    at = 0
+    while at < stop:
+        fresh[:] = -1
+        verdict, size = _look_at(content, at, look, width, height, fresh)
+        if verdict != _BAD or at < blind:
+            at += size
+            continue
+        step = _in_step(content, at + size, look, width, height, ended)
+        if step == UNDECIDED:
+            return UNDECIDED, at, at, blind
+        blind = at + size
+        if step == IN_STEP:
+            at += size
+            continue
+        for place in range(at + 1, at + 4 * _SEARCH_UNITS):
+            step = _in_step(content, place, look, width, height, ended)
+            if step == UNDECIDED and place < at + 64 * width_bytes:
+                return UNDECIDED, at, at, at
+            blind = place
+            if step == UNDECIDED:
+                break
+            if step == IN_STEP:
+                if (place - at) % width_bytes != 0:
+                    return OUT_OF_STEP, at, place, place
+                break
+    return IN_STEP, stop, stop, blind

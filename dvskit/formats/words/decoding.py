@@ -45,13 +45,15 @@ class Layout(NamedTuple):
 
     The clock has `clock_bits` bits; steps of less than `small_step` need no judging. Without a
     `scan`, every word is an event, and its time is whole: nothing has to be known ahead of it.
-    `heads` has a bit for each type that the last unit of a whole word cannot have.
+    `heads` has a bit for each type that the last unit of a whole word cannot have; `look` tells
+    the search for words out of step what words look like.
     The loops are alike for all layouts; `dvskit.formats.words.evt._kernels` says what they do.
     """
 
     name: str
     units: int
     heads: int
+    look: NDArray[np.int64]
     table: NDArray[np.int64]
     clock_bits: int
     small_step: int
@@ -187,7 +189,7 @@ class WordPass:
                     ahead = None if chunk is None else _Scan(chunk, self.layout)
                 end = self._decode_clean(here, slices, columns, hits, ahead)
             if end is None:
-                end = self._decode_careful(here.chunk, columns, hits)
+                end = self._decode_careful(supply, here.chunk, columns, hits)
             self.others += others
             self._keep(hits)
             self.number += end
@@ -280,18 +282,51 @@ class WordPass:
                 verdict = self.layout.goes_on(words, at, self.layout.table, high, last)
         return verdict != k.DOUBT
 
-    def _decode_careful(self, chunk: Chunk, columns: EventColumns, hits: _Hits) -> int:
-        """Decode a chunk, judging each word; return where it ends."""
+    def _decode_careful(
+        self, supply: Supply, chunk: Chunk, columns: EventColumns, hits: _Hits
+    ) -> int:
+        """Decode a chunk, judging each word; return where it ends.
+
+        In salvage mode it ends where words get out of step; `supply` is moved to where they go on.
+        """
         chunk.fill(0, chunk.stop)
         words = chunk.words(far=True)
+        stop, end = chunk.stop, None
+        if not self.strict:
+            stop, end = self._step(supply, chunk, words)
         at = 0
-        while at < chunk.stop:
+        while at < stop:
             at = self.layout.decode_careful(
-                words, at, chunk.stop, chunk.number, self.layout.table, *self.size, self.strict,
+                words, at, stop, chunk.number, self.layout.table, *self.size, self.strict,
                 self.state, *columns, *hits, self._losses,
             )  # fmt: skip
             self._take_losses()
-        return at
+        if end is None:
+            return at
+        begin = self.start + UNIT * (chunk.number + stop)
+        self._lose(begin, end - begin, f"words are out of step and go on at byte {end}")
+        units, moved = divmod(end - self.start, UNIT * self.layout.units)
+        self.start += moved
+        supply.move(moved)
+        self.state[k.S_CLOCK] = k.SPOILT if self.layout.scan is not None else k.USABLE
+        return units * self.layout.units - chunk.number
+
+    def _step(
+        self, supply: Supply, chunk: Chunk, words: NDArray[np.uint32]
+    ) -> tuple[int, int | None]:
+        """Return where words get out of step, and the byte of the file where they go on."""
+        content = words.view(np.uint8)
+        verdict, at, found, blind = k.find_shift(
+            content, UNIT * chunk.stop, self.layout.look, *self.size,
+            UNIT * (int(self.state[k.S_BLIND]) - chunk.number), chunk.ended(),
+        )  # fmt: skip
+        self.state[k.S_BLIND] = chunk.number + blind // UNIT
+        if verdict == k.IN_STEP:
+            return chunk.stop, None
+        if verdict == k.UNDECIDED:
+            supply.wait()
+            return at // UNIT, None
+        return at // UNIT, self.start + UNIT * chunk.number + found
 
     def _take_losses(self) -> None:
         for unit, length, why, a, b in self._losses[: self.state[k.S_LOSSES]].tolist():

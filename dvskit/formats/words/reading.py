@@ -71,9 +71,8 @@ class WordRecording(Recording):
         index = find_index(self.path, f"{self.format} {self.size}", self._build_index)
         at = index.at(start_us)
         reading = self._pass(damage)
-        reading.number = (int(index.offset[at]) - self._header.end) // UNIT
         reading.state[:] = index.state[at]
-        yield from self._file_blocks(reading, storage)
+        yield from reading.file_blocks(self.path, int(index.offset[at]), storage)
         self._note_early(reading)
 
     def _build_index(self) -> Index:
@@ -82,15 +81,15 @@ class WordRecording(Recording):
         It is the same in both modes up to the first damage, and goes on behind it.
         """
         reading, storage = self._pass(Damage(), strict=False), ReusedStorage()
-        places, states = [reading.number], [reading.state.copy()]
+        places, states = [self._header.end], [reading.state.copy()]
         for _ in self._file_blocks(reading, storage):
-            places.append(reading.number)
+            places.append(reading.start + UNIT * reading.number)
             states.append(reading.state.copy())
+            states[-1][k.S_BLIND] -= reading.number  # a pass from there counts units anew
         state = np.stack(states)
         last = state[:, k.S_LAST]
         before_us = np.where(last == k.NEVER, k.NEVER, last + self._offset_us)
-        offset = self._header.end + UNIT * np.array(places, np.int64)
-        return Index(before_us, offset, state)
+        return Index(before_us, np.array(places, np.int64), state)
 
     def _file_blocks(self, reading: WordPass, storage: Storage) -> Iterator[Events]:
         return reading.file_blocks(self.path, self._header.end, storage)

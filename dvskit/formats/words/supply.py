@@ -43,6 +43,10 @@ class Chunk(ABC):
     def peek(self, at: int, count: int) -> NDArray[np.uint32]:
         """Return `count` units from place `at` on, filled or not; fewer where there are no more."""
 
+    @abstractmethod
+    def ended(self) -> bool:
+        """Tell whether nothing stands behind the units that may be looked at far."""
+
 
 class Supply(Protocol):
     """Words of a recording, chunk by chunk.
@@ -59,6 +63,12 @@ class Supply(Protocol):
 
         The one given before stays as it is, those ahead of it do not.
         """
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on: words have got out of step."""
+
+    def wait(self) -> None:
+        """Let the next chunk hold more than the rest of this one, where more can come."""
 
     def odd_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
@@ -123,6 +133,9 @@ class _FileChunk(Chunk):
         self._file.read(units.view(np.uint8).data, self._offset + UNIT * at)
         return units
 
+    def ended(self) -> bool:
+        return self._end == self._left
+
     def _read(self, begin: int, stop: int) -> None:
         room = self._buffer[begin:stop].view(np.uint8).data
         self._file.read(room, self._offset + UNIT * begin)
@@ -137,10 +150,9 @@ class FileWords:
         self.start = start
         self._width = width
         self._file = _File(path)
-        self._bytes = max(0, self._file.size - start)
-        self._total = self._bytes // (UNIT * width) * width
-        room = min(most, self._total) + LOOK_AHEAD + 2 * width
-        self._buffers = [np.empty(room, "<u4"), np.empty(room if most < self._total else 0, "<u4")]
+        self._measure()
+        self._room = min(most, self._total) + LOOK_AHEAD + 2 * width
+        self._buffers: list[NDArray[np.uint32]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -159,9 +171,22 @@ class FileWords:
         stop = min(most // self._width * self._width, left)
         if not stop:
             return None
-        buffer = self._buffers[0]
-        self._buffers.reverse()
+        # The chunk ahead keeps its buffer; that of the one before it is free.
+        buffer = self._buffers.pop(0) if len(self._buffers) == 2 else np.empty(self._room, "<u4")
+        self._buffers.append(buffer)
         return _FileChunk(self._file, self.start + UNIT * number, buffer, number, stop, left)
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on."""
+        self.start += count
+        self._measure()
+
+    def wait(self) -> None:
+        """Do nothing: a file is all there."""
+
+    def _measure(self) -> None:
+        self._bytes = max(0, self._file.size - self.start)
+        self._total = self._bytes // (UNIT * self._width) * self._width
 
     def odd_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
@@ -170,9 +195,12 @@ class FileWords:
 
 
 class _ArrivedChunk(Chunk):
-    def __init__(self, units: NDArray[np.uint32], number: int, stop: int) -> None:
+    def __init__(self, units: NDArray[np.uint32], number: int, stop: int, ended: bool) -> None:
         self.number, self.stop = number, stop
-        self._units = units
+        self._units, self._ended = units, ended
+
+    def ended(self) -> bool:
+        return self._ended
 
     def fill(self, begin: int, stop: int) -> None:
         pass  # what has arrived is in its place
@@ -200,20 +228,33 @@ class ArrivingWords:
         self._first = 0  # number of the first unit in the buffer
         self._held = 0  # bytes in the buffer
         self._ended = False
+        self._moved = 0  # bytes that are to be left out
+        self._more = False
 
     def next(self, number: int, most: int) -> Chunk | None:
         """Wait for a whole word and return what is there; None at the end."""
-        used = UNIT * (number - self._first)
+        used = UNIT * (number - self._first) + self._moved
+        self._moved = 0
         content = self._buffer.view(np.uint8)
         content[: self._held - used] = content[used : self._held].copy()
         self._first, self._held = number, self._held - used
         stop = self._ready()
-        while not stop and not self._ended:
+        while (self._more or not stop) and not self._ended:
             got = self._stream.readinto(content[self._held :].data)
             self._held += got
             self._ended = not got
-            stop = self._ready()
-        return _ArrivedChunk(self._buffer[: self._whole()], number, stop) if stop else None
+            self._more, stop = False, self._ready()
+        units = self._buffer[: self._whole()]
+        return _ArrivedChunk(units, number, stop, self._ended) if stop else None
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on."""
+        self.start += count
+        self._moved += count
+
+    def wait(self) -> None:
+        """Let the next chunk hold more than the rest of this one."""
+        self._more = True
 
     def _whole(self) -> int:
         return self._held // (UNIT * self._width) * self._width

@@ -18,6 +18,7 @@ from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.storage import Storage
+from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
 from dvskit.formats.words.decoding import Layout
@@ -40,8 +41,13 @@ _NO_VERSION = "no version in the header: read as version 2"
 def _layout(x_bits: int, y_bits: int, p_bits: int) -> Layout:
     table = np.zeros(loops.LAYOUT_FIELDS, np.int64)
     table[[loops.D_X_BITS, loops.D_Y_BITS, loops.D_P_BITS]] = x_bits, y_bits, p_bits
+    look = np.zeros(shared.LOOK_FIELDS, np.int64)
+    look[[shared.W_UNITS, shared.W_X_BITS, shared.W_Y_BITS, shared.W_P_BITS]] = (
+        *(2, x_bits, y_bits),
+        p_bits,
+    )
     return Layout(
-        "DAT", 2, 0, table, loops.BITS, _HALF_US,
+        "DAT", 2, 0, look, table, loops.BITS, _HALF_US,
         loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
     )  # fmt: skip
 

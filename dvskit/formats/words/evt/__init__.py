@@ -14,6 +14,7 @@ from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, camera_size, header_size
 from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
 from dvskit.formats.words.evt.clean import _kernels as clean
@@ -35,8 +36,18 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
     table[k.L_STRIDE], table[k.L_HEAD] = units, head
     many = [kind for kind in meanings if meanings[kind] in (k.MANY_OFF, k.MANY_ON)]
     heads = sum(1 << kind for kind in many) if units == 1 else 0
+    look = np.zeros(shared.LOOK_FIELDS, np.int64)
+    look[[shared.W_UNITS, shared.W_HEAD]] = units, head
+    places = {
+        **dict.fromkeys((k.ONE_OFF, k.ONE_ON), shared.W_ONES),
+        **dict.fromkeys((k.MANY_OFF, k.MANY_ON), shared.W_MANY),
+        k.HIGH: shared.W_HIGH,
+        **dict.fromkeys((k.TRIGGER, k.OTHER, k.SKIPPED), shared.W_OTHERS),
+    }
+    for kind, meaning in meanings.items():
+        look[places[meaning]] |= 1 << kind
     return Layout(
-        name, units, heads, table, k.HIGH_BITS, k.HIGH_STEP,
+        name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
         k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
     )  # fmt: skip
 
