@@ -104,7 +104,9 @@ def lose(
 LOOK_FIELDS = 9
 _BAD, _GOOD, _NEUTRAL = 0, 1, 2
 IN_STEP, OUT_OF_STEP, UNDECIDED = 0, 1, 2
-_WINDOW, _MOST_BAD, _MOST_WORDS = 32, 4, 128  # words; with 4 bad ones of 32, words are in step
+_WINDOW, _MOST_WORDS = 32, 128
+# Bad words of a window where words still are in step, and where they are believed to be anew.
+_STAY_BAD, _MOVE_BAD = 16, 4
 _FEW = 8  # words that are enough at the end of a file
 _NEAR_HIGH, _NEAR_TIME = 1 << 14, 1 << 20  # about 1 s, in 64 us and in us
 _SEARCH_UNITS = 1 << 14
@@ -131,7 +133,8 @@ def _look_at(
 ) -> tuple[int, int]:
     """Return whether the word at a byte can be one, and how long it is.
 
-    `memory` holds the clock and the low part of time of the words ahead of it, -1 for none.
+    `memory` holds the clock and the low part of time of the words ahead of it, -1 for none, and
+    the sum of the clock's steps.
     """
     if look[W_X_BITS] > 0:
         time, address = _unit(content, at), _unit(content, at + 4)
@@ -143,6 +146,7 @@ def _look_at(
         step = (time - memory[0]) & 0xFFFFFFFF
         known = memory[0] >= 0
         memory[0] = time
+        memory[2] += step if known else 0
         return _BAD if known and step >= _NEAR_TIME else _GOOD, 8
     size = 4 * look[W_UNITS]
     word = _unit(content, at + 4 * look[W_HEAD])
@@ -165,8 +169,10 @@ def _look_at(
         return _BAD if back else _GOOD, size
     if look[W_HIGH] >> kind & 1:
         high = word & 0xFFFFFFF
-        far = memory[0] >= 0 and ((high - memory[0]) & 0xFFFFFFF) >= _NEAR_HIGH
+        step = (high - memory[0]) & 0xFFFFFFF if memory[0] >= 0 else 0
+        far = step >= _NEAR_HIGH
         memory[0], memory[1] = high, -1
+        memory[2] += step
         return _BAD if far else _GOOD, size
     return _BAD, size
 
@@ -179,29 +185,59 @@ def _in_step(
     width: int,
     height: int,
     ended: bool,
-) -> int:
-    """Tell whether words can begin at byte `start`, by the words that follow."""
-    memory = np.full(2, -1, np.int64)
+    most_bad: int,
+) -> tuple[int, int]:
+    """Tell whether words can begin at byte `start`, by the words that follow; and how ill they fit.
+
+    At most `most_bad` of them may be bad. The fewer are, and the less the clock steps, the better.
+    """
+    memory = np.full(3, -1, np.int64)
+    memory[2] = 0
+    few = _FEW if most_bad == _MOVE_BAD else 0
     at, good, bad = start, 0, 0
     for _ in range(_MOST_WORDS):
         if at + 4 * look[W_UNITS] > content.size:
             if ended:
-                return IN_STEP if good >= _FEW and 8 * bad <= good else OUT_OF_STEP
-            return UNDECIDED
+                fits = good >= few and (
+                    _WINDOW * bad <= most_bad * (good + bad) or good + bad < _FEW - few
+                )
+                return IN_STEP if fits else OUT_OF_STEP, (bad << 40) + memory[2]
+            return UNDECIDED, 0
         verdict, size = _look_at(content, at, look, width, height, memory)
         at += size
         good += verdict == _GOOD
         bad += verdict == _BAD
-        if bad > _MOST_BAD or (bad > 0 and good < 2):
-            return OUT_OF_STEP
+        if bad > most_bad or (most_bad == _MOVE_BAD and bad > 0 and good < 2):
+            return OUT_OF_STEP, 0
         if good + bad == _WINDOW:
-            return IN_STEP
-    return IN_STEP if good >= _FEW else OUT_OF_STEP
+            break
+    return IN_STEP if good >= few else OUT_OF_STEP, (bad << 40) + memory[2]
+
+
+@njit(cache=True, nogil=True)
+def _first_bad(
+    content: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    look: NDArray[np.int64],
+    width: int,
+    height: int,
+) -> int:
+    """Return the first word from byte `start` on that cannot stand behind the others."""
+    memory = np.full(3, -1, np.int64)
+    at = start
+    while at + 4 * look[W_UNITS] <= stop:
+        verdict, size = _look_at(content, at, look, width, height, memory)
+        if verdict == _BAD:
+            return at
+        at += size
+    return start
 
 
 @njit(cache=True, nogil=True)
 def find_shift(
     content: NDArray[np.uint8],
+    start: int,
     stop: int,
     look: NDArray[np.int64],
     width: int,
@@ -209,38 +245,47 @@ def find_shift(
     blind: int,
     ended: bool,
 ) -> tuple[int, int, int, int]:
-    """Find where the words of a chunk get out of step, because bytes are missing or too many.
+    """Find where words in content[start:stop] get out of step: bytes are missing, or too many.
 
     Returns (verdict, at, found, blind): the byte of the first word that cannot be one and where
     most of those behind it cannot either; the byte behind it where words go on, not in step with
     it; and the byte up to which that has been looked for in vain. Nothing is looked for ahead of
     byte `blind`. UNDECIDED: the content ends too soon behind `at`, though the file has not `ended`.
     """
-    fresh = np.full(2, -1, np.int64)
+    fresh = np.full(3, -1, np.int64)
     width_bytes = 4 * look[W_UNITS]
-    at = 0
-    while at < stop:
+    at = start
+    while at + width_bytes <= stop:
         fresh[:] = -1
         verdict, size = _look_at(content, at, look, width, height, fresh)
-        if verdict != _BAD or at < blind:
+        clock = fresh[0] >= 0 and look[W_X_BITS] == 0  # any value could be one
+        if (verdict != _BAD and not clock) or at < blind:
             at += size
             continue
-        step = _in_step(content, at + size, look, width, height, ended)
+        behind = at if clock else at + size
+        step, _ = _in_step(content, behind, look, width, height, ended, _STAY_BAD)
         if step == UNDECIDED:
             return UNDECIDED, at, at, blind
         blind = at + size
         if step == IN_STEP:
             at += size
             continue
+        if clock:  # those that stand well behind it are not lost
+            at = _first_bad(content, at, stop, look, width, height)
         for place in range(at + 1, at + 4 * _SEARCH_UNITS):
-            step = _in_step(content, place, look, width, height, ended)
+            stays = (place - at) % width_bytes == 0
+            most = _STAY_BAD if stays else _MOVE_BAD
+            step, ill = _in_step(content, place, look, width, height, ended, most)
             if step == UNDECIDED and place < at + 64 * width_bytes:
                 return UNDECIDED, at, at, at
             blind = place
-            if step == UNDECIDED:
+            if step == UNDECIDED or (step == IN_STEP and stays):
                 break
             if step == IN_STEP:
-                if (place - at) % width_bytes != 0:
-                    return OUT_OF_STEP, at, place, place
-                break
+                best = place
+                for other in range(place + 1, place + width_bytes):
+                    step, worse = _in_step(content, other, look, width, height, ended, _MOVE_BAD)
+                    if step == IN_STEP and worse < ill and (other - at) % width_bytes != 0:
+                        best, ill = other, worse
+                return OUT_OF_STEP, at, best, best
     return IN_STEP, stop, stop, blind

@@ -293,7 +293,11 @@ class WordPass:
         words = chunk.words(far=True)
         stop, end = chunk.stop, None
         if not self.strict:
-            stop, end = self._step(supply, chunk, words)
+            words, stop, end = self._in_step(supply, chunk, words)
+            if stop < chunk.stop and self.layout.scan is not None:  # the rest is met again
+                row = np.zeros(k.ROW_FIELDS, np.int64)
+                self.layout.scan(chunk.words(far=True), stop, chunk.stop, self.layout.table, row)
+                self.others -= int(row[k.R_OTHERS])
         at = 0
         while at < stop:
             at = self.layout.decode_careful(
@@ -308,25 +312,44 @@ class WordPass:
         units, moved = divmod(end - self.start, UNIT * self.layout.units)
         self.start += moved
         supply.move(moved)
-        self.state[k.S_CLOCK] = k.SPOILT if self.layout.scan is not None else k.USABLE
+        if not self._clock_holds(words[stop:]):
+            self.state[k.S_CLOCK] = k.SPOILT
         return units * self.layout.units - chunk.number
 
-    def _step(
+    def _clock_holds(self, words: NDArray[np.uint32]) -> bool:
+        """Tell whether no TIME_HIGH seems to be missing ahead of words, by the first in them."""
+        units, head, highs = self.layout.look[[k.W_UNITS, k.W_HEAD, k.W_HIGH]].tolist()
+        heads = words[head::units]
+        places = np.flatnonzero(highs >> (heads >> 28) & 1)
+        value = int(heads[places[0]]) & 0xFFFFFFF if places.size else 0
+        return not places.size or value - int(self.state[k.S_HIGH]) in (0, 1)
+
+    def _in_step(
         self, supply: Supply, chunk: Chunk, words: NDArray[np.uint32]
-    ) -> tuple[int, int | None]:
-        """Return where words get out of step, and the byte of the file where they go on."""
-        content = words.view(np.uint8)
-        verdict, at, found, blind = k.find_shift(
-            content, UNIT * chunk.stop, self.layout.look, *self.size,
-            UNIT * (int(self.state[k.S_BLIND]) - chunk.number), chunk.ended(),
-        )  # fmt: skip
+    ) -> tuple[NDArray[np.uint32], int, int | None]:
+        """Return a chunk's words, how many to decode, and the byte of the file to go on at.
+
+        Where they get out of step, those that are in step again follow, to be looked at.
+        """
+        content, stop = words.view(np.uint8), UNIT * chunk.stop
+        looks = self.layout.look, *self.size
+        blind = UNIT * (int(self.state[k.S_BLIND]) - chunk.number)
+        verdict, at, found, blind = k.find_shift(content, 0, stop, *looks, blind, chunk.ended())
         self.state[k.S_BLIND] = chunk.number + blind // UNIT
-        if verdict == k.IN_STEP:
-            return chunk.stop, None
         if verdict == k.UNDECIDED:
             supply.wait()
-            return at // UNIT, None
-        return at // UNIT, self.start + UNIT * chunk.number + found
+            return words, at // UNIT, None
+        if verdict == k.OUT_OF_STEP:
+            stop, end = at // UNIT, self.start + UNIT * chunk.number + found
+        else:
+            verdict, at, found, _ = k.find_shift(
+                content, stop, len(content), *looks, blind, chunk.ended()
+            )
+            stop, end = chunk.stop, None
+        if verdict == k.OUT_OF_STEP:
+            behind = content[found : len(content) - (len(content) - found) % UNIT]
+            words = np.concatenate([words[: at // UNIT], behind.copy().view("<u4")])
+        return words, stop, end
 
     def _take_losses(self) -> None:
         for unit, length, why, a, b in self._losses[: self.state[k.S_LOSSES]].tolist():
