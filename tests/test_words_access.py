@@ -173,7 +173,7 @@ def test_words_that_missing_bytes_put_out_of_step_are_found_again(
     path.write_bytes(content[:at] + content[at + missing :])
     recording = open_events(path, format=name, strict=False)
     assert kept_share(whole, read_all(recording)) > 0.99
-    assert kept_share(read_all(recording), whole) > 0.999
+    assert kept_share(read_all(recording), whole) > 0.998
     assert recording.damage.count < 12
     assert at - 80 < recording.damage.losses[0].offset <= at + 8
     with pytest.raises(DamagedFileError):

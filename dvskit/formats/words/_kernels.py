@@ -106,7 +106,7 @@ _BAD, _GOOD, _NEUTRAL = 0, 1, 2
 IN_STEP, OUT_OF_STEP, UNDECIDED = 0, 1, 2
 _WINDOW, _MOST_WORDS = 32, 128
 # Bad words of a window where words still are in step, and where they are believed to be anew.
-_STAY_BAD, _MOVE_BAD = 16, 4
+_STAY_BAD, _MOVE_BAD = 8, 4
 _FEW = 8  # words that are enough at the end of a file
 _NEAR_HIGH, _NEAR_TIME = 1 << 14, 1 << 20  # about 1 s, in 64 us and in us
 _SEARCH_UNITS = 1 << 14

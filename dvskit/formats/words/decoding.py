@@ -293,6 +293,11 @@ class WordPass:
         words = chunk.words(far=True)
         stop, end = chunk.stop, None
         if not self.strict:
+            state = self.state.copy()
+            at = self._judge(chunk, words, 0, stop, columns, hits)
+            if at >= stop and not self.state[k.S_LOSSES]:
+                return at
+            self.state[:] = state  # something is lost: is it that words are out of step?
             words, stop, end = self._in_step(supply, chunk, words)
             if stop < chunk.stop and self.layout.scan is not None:  # the rest is met again
                 row = np.zeros(k.ROW_FIELDS, np.int64)
@@ -300,10 +305,7 @@ class WordPass:
                 self.others -= int(row[k.R_OTHERS])
         at = 0
         while at < stop:
-            at = self.layout.decode_careful(
-                words, at, stop, chunk.number, self.layout.table, *self.size, self.strict,
-                self.state, *columns, *hits, self._losses,
-            )  # fmt: skip
+            at = self._judge(chunk, words, at, stop, columns, hits)
             self._take_losses()
         if end is None:
             return at
@@ -315,6 +317,20 @@ class WordPass:
         if not self._clock_holds(words[stop:]):
             self.state[k.S_CLOCK] = k.SPOILT
         return units * self.layout.units - chunk.number
+
+    def _judge(
+        self,
+        chunk: Chunk,
+        words: NDArray[np.uint32],
+        at: int,
+        stop: int,
+        columns: EventColumns,
+        hits: _Hits,
+    ) -> int:
+        return self.layout.decode_careful(
+            words, at, stop, chunk.number, self.layout.table, *self.size, self.strict,
+            self.state, *columns, *hits, self._losses,
+        )  # fmt: skip
 
     def _clock_holds(self, words: NDArray[np.uint32]) -> bool:
         """Tell whether no TIME_HIGH seems to be missing ahead of words, by the first in them."""
