@@ -6,16 +6,17 @@ the half with the mask first; legacy, and no such key, the half with the type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from dvskit.events import Size
-from dvskit.formats.raw_header import read_header
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
-from dvskit.formats.words.evt import layout, open_with
+from dvskit.formats.words.evt import layout, open_arriving, open_with
 from dvskit.formats.words.evt.writing import EvtSink, Types
-from dvskit.formats.words.reading import WordRecording
+from dvskit.formats.words.reading import ArrivingRecording, WordRecording
 
 _MEANINGS = {
     0x0: k.MANY_OFF,
@@ -30,15 +31,23 @@ LITTLE = layout("EVT2.1", _MEANINGS, units=2, head=1)
 TYPES = Types(one=0x0, many=0x0, high=0x8, trigger=0xA)
 
 
-def _says_little(keys: Mapping[str, str]) -> bool:
+def _layout_of(header: RawHeader) -> Layout:
+    keys = header.keys
     options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
-    return options.get("endianness", keys.get("endianness", "legacy")).lower() == "little"
+    order = options.get("endianness", keys.get("endianness", "legacy"))
+    return LITTLE if order.lower() == "little" else LEGACY
 
 
 def open_recording(path: Path, options: ReadOptions) -> WordRecording:
     """Open a RAW file in EVT 2.1. Raises FormatError, GeometryError."""
     header = read_header(path)
-    return open_with(path, options, header, LITTLE if _says_little(header.keys) else LEGACY)
+    return open_with(path, options, header, _layout_of(header))
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
+    """Open a stream in EVT 2.1. Raises FormatError, GeometryError."""
+    header = take_header(stream)
+    return open_arriving(stream, options, header, _layout_of(header))
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from dvskit.events import Size
-from dvskit.formats.raw_header import read_header
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.raw_header import read_header, take_header
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.words.evt import _kernels as k
-from dvskit.formats.words.evt import layout, open_with
+from dvskit.formats.words.evt import layout, open_arriving, open_with
 from dvskit.formats.words.evt.writing import EvtSink, Types
-from dvskit.formats.words.reading import WordRecording
+from dvskit.formats.words.reading import ArrivingRecording, WordRecording
 
 LAYOUT = layout(
     "EVT4",
@@ -32,6 +33,11 @@ TYPES = Types(one=0xA, many=0xC, high=0xE, trigger=0x9)
 def open_recording(path: Path, options: ReadOptions) -> WordRecording:
     """Open a RAW file in EVT 4.0. Raises FormatError, GeometryError."""
     return open_with(path, options, read_header(path), LAYOUT)
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
+    """Open a stream in EVT 4.0. Raises FormatError, GeometryError."""
+    return open_arriving(stream, options, take_header(stream), LAYOUT)
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:

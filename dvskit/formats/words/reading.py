@@ -1,11 +1,16 @@
-"""Files of fixed-size words as Recordings."""
+"""Files and streams of fixed-size words as Recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from dvskit.errors import GeometryError
 from dvskit.events import Events, Size
+from dvskit.formats.index_cache import Index, find_index
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, time_offset_us
 from dvskit.formats.recording import (
     Damage,
@@ -14,8 +19,11 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
+from dvskit.formats.words import _kernels as k
+from dvskit.formats.words import decoding
 from dvskit.formats.words.decoding import Layout, WordPass
+from dvskit.formats.words.supply import UNIT, ArrivingWords
 from dvskit.streams import Triggers
 
 
@@ -40,20 +48,53 @@ class WordRecording(Recording):
                 f"the header says to add {self._offset_us} us to the times of the file"
             )
 
-    def _pass(self, damage: Damage) -> WordPass:
+    def _pass(self, damage: Damage, *, strict: bool | None = None) -> WordPass:
         return WordPass(
             self.path,
-            self._header.end,
             self.size,
             self._layout,
-            strict=self.strict,
+            strict=self.strict if strict is None else strict,
             damage=damage,
             offset_us=self._offset_us,
         )
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
-        yield from reading.blocks()
+        yield from self._file_blocks(reading, storage)
+        self._note_early(reading)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        words = (self.path.stat().st_size - self._header.end) // (UNIT * self._layout.units)
+        if words <= 2 * decoding.CHUNK_WORDS:
+            yield from self._blocks(damage, storage)
+            return
+        index = find_index(self.path, f"{self.format} {self.size}", self._build_index)
+        at = index.at(start_us)
+        reading = self._pass(damage)
+        reading.state[:] = index.state[at]
+        yield from reading.file_blocks(self.path, int(index.offset[at]), storage)
+        self._note_early(reading)
+
+    def _build_index(self) -> Index:
+        """Return the state of a pass at the beginning of each chunk.
+
+        It is the same in both modes up to the first damage, and goes on behind it.
+        """
+        reading, storage = self._pass(Damage(), strict=False), ReusedStorage()
+        places, states = [self._header.end], [reading.state.copy()]
+        for _ in self._file_blocks(reading, storage):
+            places.append(reading.start + UNIT * reading.number)
+            states.append(reading.state.copy())
+            states[-1][k.S_BLIND] -= reading.number  # a pass from there counts units anew
+        state = np.stack(states)
+        last = state[:, k.S_LAST]
+        before_us = np.where(last == k.NEVER, k.NEVER, last + self._offset_us)
+        return Index(before_us, np.array(places, np.int64), state)
+
+    def _file_blocks(self, reading: WordPass, storage: Storage) -> Iterator[Events]:
+        return reading.file_blocks(self.path, self._header.end, storage)
+
+    def _note_early(self, reading: WordPass) -> None:
         if reading.early:
             note = (
                 f"{reading.early} events ahead of the first full time left out: "
@@ -65,7 +106,7 @@ class WordRecording(Recording):
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
         reading = self._pass(Damage())
-        for _ in reading.blocks():
+        for _ in self._file_blocks(reading, ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
 
@@ -75,15 +116,64 @@ class WordRecording(Recording):
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
-        reading = WordPass(
-            self.path, self._header.end, self.size, self._layout, strict=False, damage=Damage()
-        )
-        for _ in reading.blocks():
+        reading = self._pass(Damage(), strict=False)
+        for _ in self._file_blocks(reading, ReusedStorage()):
             pass
-        return {"other words": reading.others} if reading.others else {}
+        return _others(reading)
+
+
+class ArrivingRecording(WordRecording):
+    """Events of words that arrive on a stream: read once, each as soon as it is there.
+
+    A second iteration goes on where the first one was left. What is beside the events is known as
+    far as they have been read. Damage is judged by what has arrived with it.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        stream: InputStream,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        header: RawHeader,
+        layout: Layout,
+    ) -> None:
+        super().__init__(Path(stream.name), options, size, origin, header, layout)
+        self._words = ArrivingWords(stream, header.end, layout.units, layout.heads)
+        self._reading = self._pass(self.damage)
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        self._reading.damage = damage
+        yield from self._reading.blocks(self._words, storage)
+        self._note_early(self._reading)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return self._blocks(damage, storage)
+
+    def triggers(self) -> Triggers:
+        """Return the external triggers that were met up to now."""
+        return Triggers.in_order(self._reading.triggers)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Count the words of type OTHERS that were met up to now."""
+        return _others(self._reading)
+
+
+def _others(reading: WordPass) -> Mapping[str, int]:
+    return {"other words": reading.others} if reading.others else {}
 
 
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
-    reading = WordPass(path, start, largest, layout, strict=False, damage=Damage())
-    return smallest_size(path, reading.blocks())
+    reading = WordPass(path, largest, layout, strict=False, damage=Damage())
+    return smallest_size(path, reading.file_blocks(path, start, ReusedStorage()))
+
+
+def no_size(stream: InputStream) -> GeometryError:
+    """Return the error for a stream that does not tell the sensor's size."""
+    return GeometryError(
+        f"{stream.name}: no sensor size in the header, and a stream cannot be read ahead for it; "
+        "pass size=(width, height)"
+    )

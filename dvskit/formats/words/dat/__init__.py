@@ -14,28 +14,41 @@ import numpy as np
 
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.raw_header import RawHeader, read_header
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.storage import Storage
+from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.dat import _kernels as loops
 from dvskit.formats.words.dat.writing import DatSink
 from dvskit.formats.words.decoding import Layout
-from dvskit.formats.words.reading import WordRecording, size_of_data
+from dvskit.formats.words.reading import (
+    ArrivingRecording,
+    WordRecording,
+    no_size,
+    size_of_data,
+)
 from dvskit.streams import Triggers
 
-__all__ = ["DatRecording", "open_recording", "open_sink"]
+__all__ = ["DatRecording", "open_recording", "open_sink", "open_stream"]
 
 CD, OLD_2D, TRIGGERS = 0x0C, 0x00, 0x0E
 _EVENT_BYTES = 8
 _HALF_US = 1 << 31
+_NO_VERSION = "no version in the header: read as version 2"
 
 
 def _layout(x_bits: int, y_bits: int, p_bits: int) -> Layout:
     table = np.zeros(loops.LAYOUT_FIELDS, np.int64)
     table[[loops.D_X_BITS, loops.D_Y_BITS, loops.D_P_BITS]] = x_bits, y_bits, p_bits
+    look = np.zeros(shared.LOOK_FIELDS, np.int64)
+    look[[shared.W_UNITS, shared.W_X_BITS, shared.W_Y_BITS, shared.W_P_BITS]] = (
+        *(2, x_bits, y_bits),
+        p_bits,
+    )
     return Layout(
-        "DAT", 2, table, loops.BITS, _HALF_US,
-        loops.safe_start, loops.scan, loops.decode_clean, loops.goes_on, loops.decode_careful,
+        "DAT", 2, 0, look, table, loops.BITS, _HALF_US,
+        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
     )  # fmt: skip
 
 
@@ -58,12 +71,16 @@ class DatRecording(WordRecording):
     ) -> None:
         super().__init__(path, options, size, origin, header, layout)
         self._kind = kind
-        if not _version(path, header.keys):
-            self.assumptions.append("no version in the header: read as version 2")
+        if not _version(str(path), header.keys):
+            self.assumptions.append(_NO_VERSION)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self._kind != TRIGGERS:
-            yield from super()._blocks(damage, storage)
+        return super()._blocks(damage, storage) if self._kind != TRIGGERS else iter(())
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._kind == TRIGGERS:
+            return iter(())
+        return super()._blocks_from(start_us, damage, storage)
 
     def triggers(self) -> Triggers:
         """Return all triggers in time order; none from a file of events.
@@ -98,7 +115,7 @@ class DatRecording(WordRecording):
         return {}
 
 
-def _version(path: Path, keys: Mapping[str, str]) -> int:
+def _version(name: str, keys: Mapping[str, str]) -> int:
     """Return the version that the header states, 0 where it does not. Raises FormatError."""
     text = keys.get("Version", keys.get("version", ""))
     if not text:
@@ -108,11 +125,11 @@ def _version(path: Path, keys: Mapping[str, str]) -> int:
     except (ValueError, OverflowError):
         version = -1
     if version not in _VERSIONS:
-        raise FormatError(f"{path}: DAT version {text!r} is not known; 1 and 2 are")
+        raise FormatError(f"{name}: DAT version {text!r} is not known; 1 and 2 are")
     return version
 
 
-def _header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
+def _header_size(name: str, keys: Mapping[str, str]) -> Size | None:
     lower = {key.lower(): value for key, value in keys.items()}
     if "width" not in lower or "height" not in lower:
         return None
@@ -120,7 +137,7 @@ def _header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
         return as_size((int(lower["width"]), int(lower["height"])))
     except (ValueError, GeometryError) as error:
         raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+            f"{name}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
         ) from None
 
 
@@ -133,35 +150,60 @@ def open_recording(path: Path, options: ReadOptions) -> DatRecording:
     header = read_header(path)
     with path.open("rb") as file:
         file.seek(header.end)
-        marks = file.read(2)
-    if len(marks) < 2:
-        raise FormatError(f"{path}: the file ends ahead of the event type, at byte {header.end}")
-    kind, length = marks
-    if kind not in (CD, OLD_2D, TRIGGERS) or length != _EVENT_BYTES:
-        raise FormatError(
-            f"{path}: DAT events of type {kind:#04x} and {length} bytes at byte {header.end}; "
-            "types 0x00, 0x0c and 0x0e of 8 bytes are known"
-        )
+        kind = _kind(str(path), header.end, file.read(2))
     header = RawHeader(header.keys, header.end + 2)
-    layout, largest = _VERSIONS[_version(path, header.keys) or 2]
-    size, origin = _size(path, options, header, layout, largest, kind)
+    layout, largest = _VERSIONS[_version(str(path), header.keys) or 2]
+    size, origin = _told_size(str(path), options, header)
+    if size is None:
+        size = Size(1, 1) if kind == TRIGGERS else size_of_data(path, header.end, layout, largest)
     recording = DatRecording(path, options, size, origin, header, layout, kind=kind)
     if kind == TRIGGERS and origin == "data":
         recording.assumptions[:1] = ["triggers only, no events: the sensor size means nothing"]
     return recording
 
 
-def _size(
-    path: Path, options: ReadOptions, header: RawHeader, layout: Layout, largest: Size, kind: int
-) -> tuple[Size, SizeOrigin]:
+def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
+    """Open a stream of DAT events.
+
+    Its size is the argument or the header's. Raises FormatError, GeometryError.
+    """
+    header = take_header(stream)
+    marks = stream.peek(2)
+    kind = _kind(stream.name, header.end, marks)
+    if kind == TRIGGERS:
+        raise FormatError(f"{stream.name}: DAT triggers are not read from a pipe; save them first")
+    stream.readinto(memoryview(bytearray(2)))
+    header = RawHeader(header.keys, header.end + 2)
+    version = _version(stream.name, header.keys)
+    size, origin = _told_size(stream.name, options, header)
+    if size is None:
+        raise no_size(stream)
+    recording = ArrivingRecording(stream, options, size, origin, header, _VERSIONS[version or 2][0])
+    if not version:
+        recording.assumptions.append(_NO_VERSION)
+    return recording
+
+
+def _kind(name: str, at: int, marks: bytes) -> int:
+    """Return the type of events that the two bytes behind the header tell. Raises FormatError."""
+    if len(marks) < 2:
+        raise FormatError(f"{name}: the file ends ahead of the event type, at byte {at}")
+    kind, length = marks
+    if kind not in (CD, OLD_2D, TRIGGERS) or length != _EVENT_BYTES:
+        raise FormatError(
+            f"{name}: DAT events of type {kind:#04x} and {length} bytes at byte {at}; "
+            "types 0x00, 0x0c and 0x0e of 8 bytes are known"
+        )
+    return kind
+
+
+def _told_size(
+    name: str, options: ReadOptions, header: RawHeader
+) -> tuple[Size | None, SizeOrigin]:
     if options.size is not None:
         return options.size, "argument"
-    size = _header_size(path, header.keys)
-    if size is not None:
-        return size, "header"
-    if kind == TRIGGERS:
-        return Size(1, 1), "data"
-    return size_of_data(path, header.end, layout, largest), "data"
+    size = _header_size(name, header.keys)
+    return (None, "data") if size is None else (size, "header")
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> DatSink:

@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Size
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, camera_size, header_size
-from dvskit.formats.recording import ReadOptions
+from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
-from dvskit.formats.words.reading import WordRecording, size_of_data
+from dvskit.formats.words.evt.clean import _kernels as clean
+from dvskit.formats.words.reading import (
+    ArrivingRecording,
+    WordRecording,
+    no_size,
+    size_of_data,
+)
 
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
 
@@ -26,9 +34,21 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
     for kind, meaning in meanings.items():
         table[kind] = meaning
     table[k.L_STRIDE], table[k.L_HEAD] = units, head
+    many = [kind for kind in meanings if meanings[kind] in (k.MANY_OFF, k.MANY_ON)]
+    heads = sum(1 << kind for kind in many) if units == 1 else 0
+    look = np.zeros(shared.LOOK_FIELDS, np.int64)
+    look[[shared.W_UNITS, shared.W_HEAD]] = units, head
+    places = {
+        **dict.fromkeys((k.ONE_OFF, k.ONE_ON), shared.W_ONES),
+        **dict.fromkeys((k.MANY_OFF, k.MANY_ON), shared.W_MANY),
+        k.HIGH: shared.W_HIGH,
+        **dict.fromkeys((k.TRIGGER, k.OTHER, k.SKIPPED), shared.W_OTHERS),
+    }
+    for kind, meaning in meanings.items():
+        look[places[meaning]] |= 1 << kind
     return Layout(
-        name, units, table, k.HIGH_BITS, k.HIGH_STEP,
-        k.safe_start, k.scan, k.decode_clean, k.goes_on, k.decode_careful,
+        name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
+        k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
     )  # fmt: skip
 
 
@@ -38,17 +58,41 @@ def open_with(path: Path, options: ReadOptions, header: RawHeader, words: Layout
     Its size is the argument, the header's, that of the camera which the header names, or the
     smallest that holds the events. Raises FormatError, GeometryError.
     """
+    size, origin, note = _told_size(str(path), options, header)
+    if size is None:
+        size, origin = size_of_data(path, header.end, words, LARGEST), "data"
+    recording = WordRecording(path, options, size, origin, header, words)
+    recording.assumptions += note
+    return recording
+
+
+def open_arriving(
+    stream: InputStream, options: ReadOptions, header: RawHeader, words: Layout
+) -> ArrivingRecording:
+    """Open a RAW stream whose header is taken already.
+
+    Its size is the argument, the header's, or that of the camera which the header names. Raises
+    FormatError, GeometryError.
+    """
+    size, origin, note = _told_size(stream.name, options, header)
+    if size is None:
+        raise no_size(stream)
+    recording = ArrivingRecording(stream, options, size, origin, header, words)
+    recording.assumptions += note
+    return recording
+
+
+def _told_size(
+    name: str, options: ReadOptions, header: RawHeader
+) -> tuple[Size | None, SizeOrigin, list[str]]:
+    """Return the size that is told, by whom, and what is to be noted about it."""
     if options.size is not None:
-        return WordRecording(path, options, options.size, "argument", header, words)
-    size = header_size(path, header.keys)
+        return options.size, "argument", []
+    size = header_size(Path(name), header.keys)
     if size is not None:
-        return WordRecording(path, options, size, "header", header, words)
+        return size, "header", []
     camera = camera_size(header.keys)
-    if camera is not None:
-        recording = WordRecording(path, options, camera[0], "camera", header, words)
-        recording.assumptions.append(
-            f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
-        )
-        return recording
-    size = size_of_data(path, header.end, words, LARGEST)
-    return WordRecording(path, options, size, "data", header, words)
+    if camera is None:
+        return None, "data", []
+    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
+    return camera[0], "camera", [note]

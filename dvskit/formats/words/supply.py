@@ -1,0 +1,271 @@
+"""Where words come from: a file, read by several threads at once, or a stream that they arrive on.
+
+Both give chunks: words of which the first ones are to be decoded, and those behind them looked at.
+A unit is 32 bits, as in the layouts.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.words._kernels import LOOK_AHEAD
+
+UNIT = 4  # bytes
+NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
+_ARRIVING_UNITS = 1 << 16
+
+
+class Chunk(ABC):
+    """Some units: `stop` of them are to be decoded; `number` is that of the first."""
+
+    number: int
+    stop: int
+
+    @abstractmethod
+    def fill(self, begin: int, stop: int) -> None:
+        """Put the units begin..stop in their places, and those near the end behind the last."""
+
+    @abstractmethod
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        """Return the units, and those behind them that may be looked at, near or far."""
+
+    @abstractmethod
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        """Return `count` units from place `at` on, filled or not; fewer where there are no more."""
+
+    @abstractmethod
+    def ended(self) -> bool:
+        """Tell whether nothing stands behind the units that may be looked at far."""
+
+
+class Supply(Protocol):
+    """Words of a recording, chunk by chunk.
+
+    start   byte offset of the first unit
+    waits   whether they may be yet to come: a chunk is then not asked for ahead of its time
+    """
+
+    start: int
+    waits: bool
+
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
+
+        The one given before stays as it is, those ahead of it do not.
+        """
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on: words have got out of step."""
+
+    def wait(self) -> None:
+        """Let the next chunk hold more than the rest of this one, where more can come."""
+
+    def odd_bytes(self) -> tuple[int, int]:
+        """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
+
+
+class _File:
+    """Reads at any place, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._lock = Lock()
+
+    def read(self, room: memoryview, offset: int) -> None:
+        """Fill `room` from byte `offset` on. Raises FormatError where the file ends."""
+        count = 0
+        while count < len(room):
+            got = self._read(room[count:], offset + count)
+            if not got:
+                raise FormatError(f"{self.path}: became shorter while it was read; read it anew")
+            count += got
+
+    def _read(self, room: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [room], offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(room)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _FileChunk(Chunk):
+    def __init__(
+        self,
+        file: _File,
+        offset: int,
+        buffer: NDArray[np.uint32],
+        number: int,
+        stop: int,
+        left: int,
+    ) -> None:
+        self.number, self.stop = number, stop
+        self._file, self._offset, self._buffer = file, offset, buffer
+        self._near, self._end = min(left, stop + NEAR), min(left, stop + LOOK_AHEAD)
+        self._left, self._far = left, False
+
+    def fill(self, begin: int, stop: int) -> None:
+        self._read(begin, self._near if stop == self.stop else stop)
+
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        if far and not self._far:
+            self._read(self._near, self._end)
+            self._far = True
+        return self._buffer[: self._end if self._far else self._near]
+
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        units = np.empty(max(0, min(count, self._left - at)), "<u4")
+        self._file.read(units.view(np.uint8).data, self._offset + UNIT * at)
+        return units
+
+    def ended(self) -> bool:
+        return self._end == self._left
+
+    def _read(self, begin: int, stop: int) -> None:
+        room = self._buffer[begin:stop].view(np.uint8).data
+        self._file.read(room, self._offset + UNIT * begin)
+
+
+class FileWords:
+    """The words of a file, of `width` units each, from byte `start` on."""
+
+    waits = False
+
+    def __init__(self, path: Path, start: int, width: int, most: int) -> None:
+        self.start = start
+        self._width = width
+        self._file = _File(path)
+        self._measure()
+        self._room = min(most, self._total) + LOOK_AHEAD + 2 * width
+        self._buffers: list[NDArray[np.uint32]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end."""
+        left = max(0, self._total - number)
+        stop = min(most // self._width * self._width, left)
+        if not stop:
+            return None
+        # The chunk ahead keeps its buffer; that of the one before it is free.
+        buffer = self._buffers.pop(0) if len(self._buffers) == 2 else np.empty(self._room, "<u4")
+        self._buffers.append(buffer)
+        return _FileChunk(self._file, self.start + UNIT * number, buffer, number, stop, left)
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on."""
+        self.start += count
+        self._measure()
+
+    def wait(self) -> None:
+        """Do nothing: a file is all there."""
+
+    def _measure(self) -> None:
+        self._bytes = max(0, self._file.size - self.start)
+        self._total = self._bytes // (UNIT * self._width) * self._width
+
+    def odd_bytes(self) -> tuple[int, int]:
+        """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
+        whole = self._total * UNIT
+        return self.start + whole, self._bytes - whole
+
+
+class _ArrivedChunk(Chunk):
+    def __init__(self, units: NDArray[np.uint32], number: int, stop: int, ended: bool) -> None:
+        self.number, self.stop = number, stop
+        self._units, self._ended = units, ended
+
+    def ended(self) -> bool:
+        return self._ended
+
+    def fill(self, begin: int, stop: int) -> None:
+        pass  # what has arrived is in its place
+
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        return self._units
+
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        return self._units[at : at + count]
+
+
+class ArrivingWords:
+    """The words of a stream whose header, of `start` bytes, has been taken.
+
+    A chunk is what is there. A last unit of one of the types in `heads`, a bit each, is not decoded
+    before the unit behind it is there.
+    """
+
+    waits = True
+
+    def __init__(self, stream: InputStream, start: int, width: int, heads: int) -> None:
+        self.start = start
+        self._stream, self._width, self._heads = stream, width, heads
+        self._buffer = np.empty(_ARRIVING_UNITS, "<u4")
+        self._first = 0  # number of the first unit in the buffer
+        self._held = 0  # bytes in the buffer
+        self._ended = False
+        self._moved = 0  # bytes that are to be left out
+        self._more = False
+
+    def next(self, number: int, most: int) -> Chunk | None:
+        """Wait for a whole word and return what is there; None at the end."""
+        used = UNIT * (number - self._first) + self._moved
+        self._moved = 0
+        content = self._buffer.view(np.uint8)
+        content[: self._held - used] = content[used : self._held].copy()
+        self._first, self._held = number, self._held - used
+        stop = self._ready()
+        while (self._more or not stop) and not self._ended:
+            got = self._stream.readinto(content[self._held :].data)
+            self._held += got
+            self._ended = not got
+            self._more, stop = False, self._ready()
+        units = self._buffer[: self._whole()]
+        return _ArrivedChunk(units, number, stop, self._ended) if stop else None
+
+    def move(self, count: int) -> None:
+        """Let all units begin `count` bytes further on."""
+        self.start += count
+        self._moved += count
+
+    def wait(self) -> None:
+        """Let the next chunk hold more than the rest of this one."""
+        self._more = True
+
+    def _whole(self) -> int:
+        return self._held // (UNIT * self._width) * self._width
+
+    def _ready(self) -> int:
+        whole = self._whole()
+        if whole and not self._ended and self._heads >> (int(self._buffer[whole - 1]) >> 28) & 1:
+            return whole - 1
+        return whole
+
+    def odd_bytes(self) -> tuple[int, int]:
+        """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
+        whole = UNIT * self._whole()
+        return self.start + UNIT * self._first + whole, self._held - whole
