@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.decoding import Decoding, read_chunks
+from dvskit.formats.evt3.chunks import FileChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.evt3.words import OTHERS
 from dvskit.formats.raw_header import (
     RawHeader,
     camera_size,
@@ -24,7 +25,7 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
@@ -46,19 +47,22 @@ class Evt3Recording(Recording):
                 f"the header says to add {self._offset_us} us to the times of the file"
             )
 
-    def _pass(self, damage: Damage) -> Decoding:
+    def _pass(self, damage: Damage, *, keep_triggers: bool = False) -> Decoding:
+        start = self._header.end
         return Decoding(
-            self.path,
-            self._header.end,
+            FileChunks(self.path, start, self.size),
             self.size,
+            name=self.path,
             strict=self.strict,
             damage=damage,
+            start=start,
             offset_us=self._offset_us,
+            keep_triggers=keep_triggers,
         )
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
-        yield from reading.blocks()
+        yield from reading.blocks(storage)
         if reading.early:
             note = (
                 f"{reading.early} event words ahead of the first full time and address left out: "
@@ -69,8 +73,8 @@ class Evt3Recording(Recording):
 
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
-        reading = self._pass(Damage())
-        for _ in reading.blocks():
+        reading = self._pass(Damage(), keep_triggers=True)
+        for _ in reading.blocks(ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
 
@@ -81,14 +85,24 @@ class Evt3Recording(Recording):
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
         count = 0
-        for _, words, stop, _ in read_chunks(self.path, self._header.end):
-            count += int(np.count_nonzero(words[:stop] >> 12 == k.OTHERS))
+        chunks, used = FileChunks(self.path, self._header.end, self.size), 0
+        while chunks.more(used):
+            used = len(chunks.words)
+            count += int(np.count_nonzero(chunks.words >> 12 == OTHERS))
+        chunks.close()
         return {"other words": count} if count else {}
 
 
 def _data_size(path: Path, start: int) -> Size:
-    reading = Decoding(path, start, _ANY_SIZE, strict=False, damage=Damage(), offset_us=0)
-    return smallest_size(path, reading.blocks())
+    reading = Decoding(
+        FileChunks(path, start, _ANY_SIZE),
+        _ANY_SIZE,
+        name=path,
+        strict=False,
+        damage=Damage(),
+        start=start,
+    )
+    return smallest_size(path, reading.blocks(ReusedStorage()))
 
 
 def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:
