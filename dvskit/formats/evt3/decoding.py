@@ -66,6 +66,7 @@ class Decoding:
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._lost: LostWords | None = None  # it may go on
         self._held = new_columns(0)
+        self._used = 0  # words of the latest chunk
 
     @property
     def early(self) -> int:
@@ -74,27 +75,26 @@ class Decoding:
 
     @property
     def offset(self) -> int:
-        """The byte of the first word of the latest chunk."""
-        return self.start + 2 * self._chunks.number
+        """The byte of the first word that is not decoded yet."""
+        return self.start + 2 * (self._chunks.number + self._used)
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
-        chunks, used = self._chunks, 0
+        chunks = self._chunks
         try:
-            while chunks.more(used):
-                used = 0
-                while used < len(chunks.words):
-                    stop = self._piece(used)
-                    columns, end = self._decode_piece(used, stop, storage)
-                    used = end
+            while chunks.more(self._used):
+                self._used = 0
+                while self._used < len(chunks.words):
+                    stop = self._piece(self._used)
+                    columns, self._used = self._decode_piece(self._used, stop, storage)
                     block = self._cut(columns)
                     if block is not None:
                         yield block
-                    if end < stop:  # what is left takes further words to judge
+                    if self._used < stop:  # what is left takes further words to judge
                         break
             self._lose(None)
             if chunks.odd_bytes:
-                self._report(self.offset + 2 * used, 1, "half a word stands at the end of the file")
+                self._report(self.offset, 1, "half a word stands at the end of the file")
         finally:
             chunks.close()
         held = len(self._held[0])

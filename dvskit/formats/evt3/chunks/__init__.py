@@ -26,18 +26,21 @@ class WordChunks(ABC):
     number  the number of words[0] in the stream
     ended   whether the stream ends with the chunk; `odd_bytes` of half a word are behind it then
     found   int64 (rows, k.SURVEY_FIELDS)  what each stretch of STRETCH_WORDS words may hold
+
+    A chunk grows to `most_words` new words, CHUNK_WORDS by default.
     """
 
-    def __init__(self, size: Size, threads: int | None = None) -> None:
+    def __init__(self, size: Size, most_words: int | None = None) -> None:
         self.words = np.empty(0, np.uint16)
         self.found = np.empty((0, k.SURVEY_FIELDS), np.int64)
         self.number = 0
         self.ended = False
-        self.threads = thread_count() if threads is None else threads
+        self.threads = thread_count()
         self._size = size
         self._bytes = np.empty(0, np.uint8)
         self._filled = 0
-        self._chunk = min(FIRST_WORDS, CHUNK_WORDS)
+        self._most = CHUNK_WORDS if most_words is None else most_words
+        self._chunk = min(FIRST_WORDS, self._most)
 
     def more(self, used: int) -> bool:
         """Go on by `used` words of this chunk, and read further. False if that was the last."""
@@ -60,7 +63,7 @@ class WordChunks(ABC):
         self._filled += got
         self.words = self._bytes[: self._filled // 2 * 2].view("<u2")
         if got == 2 * self._chunk:
-            self._chunk = min(2 * self._chunk, CHUNK_WORDS)
+            self._chunk = min(2 * self._chunk, self._most)
         return True
 
     @property
@@ -110,8 +113,8 @@ class WordChunks(ABC):
 class StreamChunks(WordChunks):
     """Words of a stream that is read once: chunks are as large as what is there."""
 
-    def __init__(self, stream: Readable, size: Size, threads: int | None = None) -> None:
-        super().__init__(size, threads)
+    def __init__(self, stream: Readable, size: Size, most_words: int | None = None) -> None:
+        super().__init__(size, most_words)
         self._stream = stream
 
     def _read(self, begin: int, end: int) -> int:
@@ -130,8 +133,8 @@ class StreamChunks(WordChunks):
 class FileChunks(WordChunks):
     """Words of a file from a byte on, read on several threads."""
 
-    def __init__(self, path: Path, start: int, size: Size, threads: int | None = None) -> None:
-        super().__init__(size, threads)
+    def __init__(self, path: Path, start: int, size: Size, most_words: int | None = None) -> None:
+        super().__init__(size, most_words)
         self._files = [path.open("rb", buffering=0)]
         self._at = start
         self._left = max(0, os.fstat(self._files[0].fileno()).st_size - start)
