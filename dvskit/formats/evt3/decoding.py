@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import sound
 from dvskit.formats.evt3.careful import LostWords
 from dvskit.formats.evt3.careful import _kernels as careful
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
 from dvskit.formats.evt3.chunks._kernels import N_EVENTS, N_TRIGGERS, N_UNSOUND
+from dvskit.formats.evt3.ledger import Ledger
+from dvskit.formats.evt3.order import GROUP, TimeOrder, lost_events
 from dvskit.formats.evt3.state import (
     NO_SEGMENT,
     S_EARLY,
@@ -32,6 +33,7 @@ from dvskit.streams import Triggers
 BLOCK_EVENTS = 1 << 20  # about: a block holds whole stretches of words
 CAREFUL_WORDS = 1 << 10  # decoded with care around what is unusual
 _LOSSES = 4096
+_NO_WORDS = np.empty(0, np.int64)
 
 
 class Decoding:
@@ -40,7 +42,8 @@ class Decoding:
     state     where it is: a row that `state.checkpoint` makes a beginning of
     triggers  the external triggers so far, where they are kept
 
-    `name` and `start` (bytes) are for messages: whose words, and where word 0 stands.
+    `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
+    the latest events wait for those that show which of them stand out of order; not if `prompt`.
     """
 
     def __init__(
@@ -53,20 +56,25 @@ class Decoding:
         damage: Damage,
         start: int = 0,
         offset_us: int = 0,
+        prompt: bool = False,
         keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
-        self.size, self.name, self.start = size, name, start
-        self.strict, self.damage, self.offset_us = strict, damage, offset_us
+        self.size, self.start, self.offset_us = size, start, offset_us
+        self.strict = strict
         self.state = new_state() if state is None else state.copy()
         self.triggers: list[Triggers] = []
         self._chunks = chunks
-        self._keep_triggers = keep_triggers
-        self._sound = sound.SoundDecoder(size.width, chunks.threads)
-        self._losses = np.empty((_LOSSES, 5), np.int64)
-        self._lost: LostWords | None = None  # it may go on
-        self._held = new_columns(0)
         self._used = 0  # words of the latest chunk
+        self._prompt, self._keep_triggers = prompt, keep_triggers
+        self._sound = sound.SoundDecoder(size, chunks.threads)
+        self._losses = np.empty((_LOSSES, 5), np.int64)
+        self._ledger = Ledger(
+            name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
+        )
+        self._order = TimeOrder()
+        self._held = new_columns(0)
+        self._held_words = np.empty(0, np.int64)  # the numbers of their words
 
     @property
     def early(self) -> int:
@@ -76,7 +84,7 @@ class Decoding:
     @property
     def offset(self) -> int:
         """The byte of the first word that is not decoded yet."""
-        return self.start + 2 * (self._chunks.number + self._used)
+        return self.start + self._chunks.offset(self._chunks.number + self._used)
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
@@ -86,22 +94,23 @@ class Decoding:
                 self._used = 0
                 while self._used < len(chunks.words):
                     stop = self._piece(self._used)
-                    columns, self._used = self._decode_piece(self._used, stop, storage)
-                    block = self._cut(columns)
+                    block = self._decode_piece(self._used, stop, storage)
                     if block is not None:
                         yield block
                     if self._used < stop:  # what is left takes further words to judge
                         break
-            self._lose(None)
-            if chunks.odd_bytes:
-                self._report(self.offset, 1, "half a word stands at the end of the file")
         finally:
             chunks.close()
         held = len(self._held[0])
         if held:
             columns = storage.columns(held)
             self._put_held(columns)
-            yield self._events(columns, held)
+            block = self._cut(columns, held, self._held_words, held, ended=True)
+            if block is not None:
+                yield block
+        self._ledger.write_all()
+        if chunks.odd_bytes:
+            self._ledger.report(self.offset, chunks.odd_bytes, "half a word stands at the end")
 
     def _piece(self, start: int) -> int:
         """Return where stretches of about a block's events end."""
@@ -111,29 +120,37 @@ class Decoding:
         rows = max(1, int(np.searchsorted(events, BLOCK_EVENTS, "right")))
         return chunks.at(first + rows)
 
-    def _decode_piece(self, start: int, stop: int, storage: Storage) -> tuple[EventColumns, int]:
-        """Decode words[start:stop] behind the events that are held; return where it stopped."""
+    def _decode_piece(self, start: int, stop: int, storage: Storage) -> Events | None:
+        """Decode words[start:stop] behind the events that are held; return what is certain."""
         rows = slice(start // STRETCH_WORDS, self._chunks.row(stop))
         found = self._chunks.found[rows].sum(axis=0)
         held = len(self._held[0])
         columns = storage.columns(held + int(found[N_EVENTS]))
         self._put_held(columns)
-        self.state[S_EVENTS] = held
+        state = self.state
+        state[S_EVENTS] = held
         hits = _room_for_triggers(int(found[N_TRIGGERS]))
-        end = self._decode(start, stop, columns, hits)
-        count = int(self.state[S_TRIGGERS])
-        if count and self._keep_triggers:
+        if self.strict:
+            self._used, words, unsure = self._decode(start, stop, columns, hits), _NO_WORDS, 0
+        else:
+            self._used, words, unsure = self._salvage(start, stop, columns, hits)
+        triggers, count = int(state[S_TRIGGERS]), int(state[S_EVENTS])
+        if triggers and self._keep_triggers:
             self.triggers.append(
-                Triggers(hits.t[:count] + self.offset_us, hits.id[:count], hits.p[:count])
+                Triggers(hits.t[:triggers] + self.offset_us, hits.id[:triggers], hits.p[:triggers])
             )
-        self.state[S_TRIGGERS] = 0
-        return columns, end
+        state[S_TRIGGERS] = 0
+        if not self.strict:
+            return self._cut(columns, count, words, unsure, ended=self._prompt)
+        if state[S_SEGMENT] != NO_SEGMENT:
+            state[S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
+        return self._events(columns, count)
 
     def _decode(self, start: int, stop: int, columns: EventColumns, hits: Triggers) -> int:
+        """Decode sound words fast, what is unusual with care; return where it stopped."""
         chunks, at = self._chunks, start
-        t, x, y, p = columns
         while at < stop:
-            until = self._sound_until(at, stop) if sound.may_start(self.state) else at
+            until = self._sound_until(at, stop)
             if until > at:
                 at = self._sound.decode(chunks, at, until, self.state, columns, hits)
                 if at == until:
@@ -141,41 +158,111 @@ class Decoding:
                 until = min(stop, at + CAREFUL_WORDS)
             else:
                 until = min(stop, chunks.at(at // STRETCH_WORDS + 1))
-            end = careful.decode(
-                chunks.words, at, until, chunks.ended, chunks.number, *self.size, self.strict,
-                self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses,
-            )  # fmt: skip
-            if end == at and not self.state[S_LOSSES]:
+            end = self._decode_with_care(at, until, columns, hits, _NO_WORDS)
+            if end == at:
                 return at
             at = end
-            self._take_losses()
         return at
 
+    def _salvage(
+        self, start: int, stop: int, columns: EventColumns, hits: Triggers
+    ) -> tuple[int, NDArray[np.int64], int]:
+        """Decode all words fast, or all with care.
+
+        Returns where it stopped, the numbers of the words of the events (of the latest ones, where
+        all are sound), and how many events there are whose order is not known.
+        """
+        chunks, state = self._chunks, self.state
+        held, kept = int(state[S_EVENTS]), state.copy()
+        if self._sound_until(start, stop) == stop:
+            end = self._sound.decode(chunks, start, stop, state, columns, hits)
+            if end == stop:
+                late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
+                sound.note_places(chunks.words, end, chunks.number, late)
+                return end, np.concatenate([self._held_words, late]), held
+            state[:] = kept
+        words = np.empty(len(columns[0]), np.int64)
+        words[:held] = self._held_words
+        at = start
+        while at < stop:
+            end = self._decode_with_care(at, stop, columns, hits, words)
+            if end == at:
+                break
+            at = end
+        count = int(state[S_EVENTS])
+        return at, words[:count], count
+
+    def _decode_with_care(
+        self,
+        start: int,
+        stop: int,
+        columns: EventColumns,
+        hits: Triggers,
+        words: NDArray[np.int64],
+    ) -> int:
+        """Decode until losses are full; return `start` where it takes further words to judge."""
+        chunks = self._chunks
+        t, x, y, p = columns
+        end: int = careful.decode(
+            chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.strict,
+            self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses, words,
+        )  # fmt: skip
+        for row in self._losses[: self.state[S_LOSSES]].tolist():
+            self._ledger.add(LostWords(*row))
+        self.state[S_LOSSES] = 0
+        return end
+
     def _sound_until(self, start: int, stop: int) -> int:
-        """Return where the sound stretches from `start` on end."""
+        """Return where the sound stretches from `start` on end, `start` if it cannot be told."""
+        if not sound.may_start(self.state):
+            return start
         first, last = start // STRETCH_WORDS, self._chunks.row(stop)
         unsound = self._chunks.found[first:last, N_UNSOUND]
         if not unsound.any():
             return stop
         return max(start, self._chunks.at(first + int(np.argmax(unsound != 0))))
 
-    def _cut(self, columns: EventColumns) -> Events | None:
-        """Return the events that are certain; hold the others back.
+    def _cut(
+        self,
+        columns: EventColumns,
+        count: int,
+        words: NDArray[np.int64],
+        unsure: int,
+        *,
+        ended: bool,
+    ) -> Events | None:
+        """Return the events to keep among those that are certain; hold back those that are not.
 
-        In salvage the latest time's events are not: the next event may show that they were ahead.
+        `words` are the numbers of the words of the latest events: of all, where any is given up.
         """
-        state = self.state
-        certain = count = int(state[S_EVENTS])
-        if state[S_SEGMENT] != NO_SEGMENT:
-            if not self.strict:
-                certain = int(state[S_SEGMENT])
-                if count - certain > BLOCK_EVENTS:  # of one single time: what has been read stays
-                    certain = count
-            state[S_SEGMENT] = NO_SEGMENT if certain == count and not self.strict else 0
         t, x, y, p = columns
+        certain, keep = self._order.choose(t[:count], unsure, ended=ended)
+        if keep is None:
+            kept = certain
+        else:
+            if len(words) < count:
+                words = self._words_of_all(count)
+            for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
+                self._ledger.add(lost)
         held = slice(certain, count)
         self._held = (t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
-        return self._events(columns, certain) if certain else None
+        self._held_words = words[len(words) - (count - certain) :].copy()
+        if keep is not None:
+            kept = int(np.count_nonzero(keep))
+            own: tuple[NDArray[Any], ...] = columns
+            for column in own:
+                column[:kept] = column[:certain][keep]
+        if count > certain:
+            self._ledger.write(int(self._held_words[0]))
+        else:
+            self._ledger.write(self._chunks.number)
+        return self._events(columns, kept)
+
+    def _words_of_all(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the words of all events, those behind the held ones being sound."""
+        rest = np.empty(count - len(self._held_words), np.int64)
+        sound.note_places(self._chunks.words, self._used, self._chunks.number, rest)
+        return np.concatenate([self._held_words, rest])
 
     def _put_held(self, columns: EventColumns) -> None:
         own: tuple[NDArray[Any], ...] = columns
@@ -183,36 +270,13 @@ class Decoding:
         for column, part in zip(own, held, strict=True):
             column[: len(part)] = part
 
-    def _events(self, columns: EventColumns, count: int) -> Events:
+    def _events(self, columns: EventColumns, count: int) -> Events | None:
+        if not count:
+            return None
         t, x, y, p = columns
         if self.offset_us:
             t[:count] += self.offset_us
         return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
-
-    def _take_losses(self) -> None:
-        for row in self._losses[: self.state[S_LOSSES]].tolist():
-            self._lose(LostWords(*row))
-        self.state[S_LOSSES] = 0
-
-    def _lose(self, lost: LostWords | None) -> None:
-        """Report losses when it is known how far they go."""
-        ahead = self._lost
-        if ahead is not None and lost is not None and ahead.goes_on_with(lost):
-            self._lost = ahead._replace(length=ahead.length + lost.length)
-        else:
-            if ahead is not None:
-                self._report_words(ahead)
-            self._lost = lost
-        if self.strict and self._lost is not None:
-            self._report_words(self._lost)
-
-    def _report_words(self, lost: LostWords) -> None:
-        self._report(self.start + 2 * lost.word, 2 * lost.length, lost.problem(self.offset_us))
-
-    def _report(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.name, offset, problem)
-        self.damage.add(offset, length, problem)
 
 
 def _room_for_triggers(count: int) -> Triggers:

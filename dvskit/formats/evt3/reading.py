@@ -63,7 +63,7 @@ class Evt3Recording(Recording):
         if found is None:
             yield from self._blocks(damage, storage)
             return
-        chunks = FileChunks(self.path, found.offset, self.size)
+        chunks = FileChunks(self.path, found.offset, self.size, mend=not self.strict)
         reading = self._pass(chunks, damage, start=found.offset, state=found.state)
         yield from reading.blocks(storage)
 
@@ -88,7 +88,7 @@ class Evt3Recording(Recording):
         return {"other words": count} if count else {}
 
     def _chunks(self) -> WordChunks:
-        return FileChunks(self.path, self._header.end, self.size)
+        return FileChunks(self.path, self._header.end, self.size, mend=not self.strict)
 
     def _pass(
         self,
@@ -97,6 +97,7 @@ class Evt3Recording(Recording):
         *,
         start: int,
         state: NDArray[np.int64] | None = None,
+        prompt: bool = False,
         keep_triggers: bool = False,
     ) -> Decoding:
         return Decoding(
@@ -107,6 +108,7 @@ class Evt3Recording(Recording):
             damage=damage,
             start=start,
             offset_us=self._offset_us,
+            prompt=prompt,
             keep_triggers=keep_triggers,
             state=state,
         )
@@ -124,8 +126,9 @@ class Evt3Recording(Recording):
 class Evt3Stream(Evt3Recording):
     """Events and triggers in EVT 3.0 that arrive on a stream: they are read once.
 
-    Each block holds what has come. An event waits only where what follows has to judge it: behind
-    a jump of the high part of time, and in salvage the events of the latest time.
+    Each block holds what has come. An event waits only behind a jump of the high part of time,
+    which the next one judges. So in salvage events that stand ahead of their time are found among
+    those of their block alone.
     """
 
     live = True
@@ -145,9 +148,11 @@ class Evt3Stream(Evt3Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
             raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
-        chunks = StreamChunks(self._stream, self.size)
+        chunks = StreamChunks(self._stream, self.size, mend=not self.strict)
         self._stream = None
-        reading = self._pass(chunks, damage, start=self._header.end, keep_triggers=True)
+        reading = self._pass(
+            chunks, damage, start=self._header.end, prompt=True, keep_triggers=True
+        )
         self._triggers = reading.triggers
         yield from reading.blocks(storage)
         self._note_early(reading)
@@ -182,7 +187,7 @@ def _stated_size(
 
 def _data_size(path: Path, start: int) -> Size:
     reading = Decoding(
-        FileChunks(path, start, _ANY_SIZE),
+        FileChunks(path, start, _ANY_SIZE, mend=True),
         _ANY_SIZE,
         name=path,
         strict=False,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats.evt3.chunks import FileChunks
 from dvskit.formats.evt3.decoding import Decoding
@@ -45,15 +46,13 @@ def find_checkpoint(path: Path, start: int, size: Size, start_us: int) -> Checkp
 
 def _build(path: Path, start: int, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
-    damage = Damage()
     chunks = FileChunks(path, start, size, most_words=CHECKPOINT_WORDS)
-    reading = Decoding(chunks, size, name=path, strict=False, damage=damage, start=start)
+    reading = Decoding(chunks, size, name=path, strict=True, damage=Damage(), start=start)
     rows = [(NEVER, start, new_state())]
-    for _ in reading.blocks(ReusedStorage()):
-        rows.append((int(reading.state[S_LAST]), reading.offset, checkpoint(reading.state)))
-        if damage:
-            break
-    if damage:
+    try:
+        for _ in reading.blocks(ReusedStorage()):
+            rows.append((int(reading.state[S_LAST]), reading.offset, checkpoint(reading.state)))
+    except DamagedFileError:
         rows = rows[:1]
     before_us, offsets, states = zip(*rows, strict=True)
     return Index(np.array(before_us, np.int64), np.array(offsets, np.int64), np.stack(states))

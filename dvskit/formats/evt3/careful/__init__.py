@@ -14,6 +14,8 @@ _PROBLEMS = {
     k.TIME_AHEAD: "events at {a} us stand ahead of events at {b} us",
     k.HIGH_JUMP: "the high part of time jumps from {a} to {b} and back",
     k.CLOCK_RESET: "the high part of time runs back from {a} to {b} (read as a wrap of 16.8 s)",
+    k.HIGH_BACK: "the high part of time steps back from {a} to {b}",
+    k.OUT_OF_ORDER: "events at {a} to {b} us stand among later or earlier ones",
     k.NO_ROW: "event in a row that is unknown since a damaged word",
     k.NO_BASE: "events in columns that are unknown since a damaged word",
     k.NO_CLOCK: "event at a time that is unknown since a damaged word",
@@ -32,10 +34,14 @@ class LostWords(NamedTuple):
     def problem(self, offset_us: int) -> str:
         """Say why, with times as the reader of the file gets them."""
         a, b = self.a, self.b
-        if self.why in (k.TIME_BACK, k.TIME_AHEAD):
+        if self.why in (k.TIME_BACK, k.TIME_AHEAD, k.OUT_OF_ORDER):
             a, b = a + offset_us, b + offset_us
         return _PROBLEMS[self.why].format(a=a, b=b)
 
-    def goes_on_with(self, later: LostWords) -> bool:
-        """Whether the other follows at once, for the same reason."""
-        return self.why == later.why and self.word + self.length == later.word
+    def joined(self, later: LostWords) -> LostWords | None:
+        """Return both as one, where the other follows at once or overlaps for the same reason."""
+        if self.why != later.why or not self.word <= later.word <= self.word + self.length:
+            return None
+        stop = max(self.word + self.length, later.word + later.length)
+        b = later.b if self.why == k.OUT_OF_ORDER else self.b
+        return self._replace(length=stop - self.word, b=b)

@@ -7,9 +7,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats._kernels import lowest_bit
+from dvskit.formats.evt3.chunks._kernels import impossible
 from dvskit.formats.evt3.state import (
     HALF,
     NO_SEGMENT,
+    S_BAD,
     S_BASE,
     S_BEFORE,
     S_CLOCK,
@@ -48,42 +50,71 @@ from dvskit.formats.evt3.words import (
 
 # Why a word is lost.
 (UNKNOWN, ROW_OFF, COLUMN_OFF, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_ROW, NO_BASE,
- NO_CLOCK) = range(10)  # fmt: skip
+ NO_CLOCK, HIGH_BACK, OUT_OF_ORDER) = range(12)  # fmt: skip
 
 LOOK_AHEAD = 1 << 16  # words that may be looked at to judge a TIME_HIGH
-_RESET_NEAR = 64
+_NEAR = 64  # steps of TIME_HIGH
+_SHORT_WAY = 256  # steps back that a clock which begins anew would hardly take
+NEIGHBOURS = 16  # words around an impossible one that are not trusted with a jump of time
 # What a TIME_HIGH may turn out to be; WAIT where that takes words that have not been read yet.
-ACCEPT, SPURIOUS, RESET, WAIT = 0, 1, 2, 3
+ACCEPT, SPURIOUS, IGNORED, BACK, RESET, WAIT = range(6)
 
 
 @njit(cache=True, nogil=True)
-def judge_high(words: NDArray[np.uint16], at: int, ended: bool, high: int, new: int) -> int:
-    """Judge the TIME_HIGH `new` in words[at], more than one step from `high`, by the next one.
+def _catches_up(words: NDArray[np.uint16], at: int, high: int) -> bool:
+    """Whether a TIME_HIGH behind words[at] reaches `high` again, within what may be looked at."""
+    for i in range(at + 1, min(at + 1 + LOOK_AHEAD, words.size)):
+        if words[i] >> 12 == TIME_HIGH and ((np.int64(words[i]) - high) & 0xFFF) < _NEAR:
+            return True
+    return False
 
-    It is spurious where the next one goes on as if it had not been there. `ended` says that no
-    words will follow `words`.
+
+@njit(cache=True, nogil=True)
+def judge_high(
+    words: NDArray[np.uint16],
+    at: int,
+    ended: bool,
+    width: int,
+    height: int,
+    high: int,
+    new: int,
+    behind_bad: bool,
+) -> int:
+    """Judge the TIME_HIGH `new` in words[at], more than one step from `high`, by what follows.
+
+    It is spurious where the next one goes on as if it had not been there, and among impossible
+    words: `behind_bad` says that there was one shortly ahead. A high part that goes back is that of
+    words which stand out of order if it comes to `high` again, else of a clock that began anew.
+    `ended` says that no words will follow `words`.
     """
-    busy = False
     following = -1
     for i in range(at + 1, min(at + 1 + LOOK_AHEAD, words.size)):
-        kind = words[i] >> 12
-        if kind == TIME_HIGH:
+        if words[i] >> 12 == TIME_HIGH:
             following = np.int64(words[i]) & 0xFFF
             break
-        busy = busy or kind == ADDR_X or kind == VECT_12 or kind == VECT_8
-    if following < 0 and not ended and at + LOOK_AHEAD >= words.size:
+    step, wraps = (new - high) & 0xFFF, high >= new + WRAP
+    back = new < high - 1 and not wraps
+    blind = not ended and at + LOOK_AHEAD >= words.size  # some that may be looked at are missing
+    if blind and (following < 0 or back or at + NEIGHBOURS >= words.size):
         return WAIT
-    wraps = high >= new + WRAP
-    back = new < high and not wraps
+    for i in range(at + 1, min(at + 1 + NEIGHBOURS, words.size)):
+        behind_bad = behind_bad or impossible(np.int64(words[i]), width, height)
+    if behind_bad:
+        return IGNORED
     if following < 0:
-        return SPURIOUS if back and high - new > 1 else ACCEPT
-    wraps_next = new >= following + WRAP
+        return SPURIOUS if back else ACCEPT
     onward = (following - high) & 0xFFF
-    if onward <= 1 and (busy or wraps or wraps_next):
+    if onward == 0:
+        return IGNORED
+    if onward == 1:
         return SPURIOUS
-    if back and high - new > 1:
-        return RESET if ((following - new) & 0xFFF) <= _RESET_NEAR else SPURIOUS
-    if busy and not wraps_next and onward < ((new - high) & 0xFFF):
+    if back:
+        if ((following - new) & 0xFFF) > _NEAR:
+            return SPURIOUS
+        if _catches_up(words, at, high) or (ended and high - new <= _SHORT_WAY):
+            return BACK
+        return RESET
+    if new < following + WRAP and onward < step:
         return SPURIOUS
     return ACCEPT
 
@@ -125,6 +156,7 @@ def decode(
     trigger_id: NDArray[np.int16],
     trigger_p: NDArray[np.bool_],
     losses: NDArray[np.int64],
+    places: NDArray[np.int64],
 ) -> int:
     """Decode words[start:stop] and return the index of the first word that was not decoded.
 
@@ -132,7 +164,9 @@ def decode(
     losses: rows of (word, words, why, two values for the message). The columns have room for all;
     stops early where there is no room for losses, in strict mode soon behind the first loss, and
     ahead of a TIME_HIGH that cannot be judged yet. `first_word` is the number of words[0] in the
-    file; words behind `stop` are only looked at, and `ended` says that none follow them.
+    file; words behind `stop` are only looked at, and `ended` says that none follow them. In strict
+    mode events whose time runs back are a loss; else they go into the columns as they are, and
+    `places`, a column too, tells the number of each event's word.
     """
     high, low, loops = state[S_HIGH], state[S_LOW], state[S_LOOPS]
     row, base, base_on = state[S_Y], state[S_BASE], state[S_ON]
@@ -142,6 +176,7 @@ def decode(
     n, nt, nl = state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES]
     now = (loops << 24) | (high << 12) | low
     ready = clock == USABLE and row_state == USABLE
+    bad_word = state[S_BAD]
     i = start
     waiting = False
     while i < stop and not waiting and not (strict and nl > 0):
@@ -158,6 +193,8 @@ def decode(
             if kind == ADDR_X and ready and now == last and (word & 0x7FF) < width:
                 place = np.uint64(n)  # an index that cannot be negative needs no test
                 t[place], x[place], y[place], p[place] = now, word & 0x7FF, row, value > 0x7FF
+                if not strict:
+                    places[place] = here
                 n += 1
                 continue
             if kind == ADDR_Y:
@@ -165,6 +202,7 @@ def decode(
                 row_state = USABLE
                 if row >= height:
                     row_state = SPOILT
+                    bad_word = here
                     nl = _lose(losses, nl, here, 1, ROW_OFF, word, row)
                 ready = clock == USABLE and row_state == USABLE
             elif kind == ADDR_X or kind == VECT_12 or kind == VECT_8:
@@ -182,6 +220,9 @@ def decode(
                 if not ready or (kind != ADDR_X and vector_state != USABLE):
                     if clock == SPOILT or clock == HALF:
                         nl = _lose(losses, nl, here, 1, NO_CLOCK, word, 0)
+                    elif kind == ADDR_X and column >= width:
+                        bad_word = here
+                        nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, column)
                     elif row_state == SPOILT:
                         nl = _lose(losses, nl, here, 1, NO_ROW, word, 0)
                     elif kind != ADDR_X and vector_state == SPOILT:
@@ -189,7 +230,7 @@ def decode(
                     else:
                         state[S_EARLY] += 1
                     continue
-                if now < last:
+                if strict and now < last:
                     if segment == NO_SEGMENT or now < before:
                         nl = _lose(losses, nl, here, 1, TIME_BACK, last, now)
                         continue
@@ -197,16 +238,19 @@ def decode(
                     nl = _lose(losses, nl, segment_word, here - segment_word, TIME_AHEAD, last, now)
                     n, last = segment, before
                     segment_word = here
-                if now > last:
+                if now != last:
                     before, last, segment, segment_word = last, now, n, here
                 while mask != 0:
                     at = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                     mask &= mask - np.uint32(1)
                     if at >= width:
+                        bad_word = here
                         nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, at)
                         break
                     place = np.uint64(n)
                     t[place], x[place], y[place], p[place] = now, at, row, on != 0
+                    if not strict:
+                        places[place] = here
                     n += 1
             elif kind == TIME_LOW:
                 low = value
@@ -217,19 +261,25 @@ def decode(
             elif kind == TIME_HIGH:
                 verdict = ACCEPT
                 if clock != UNHEARD and ((value - high) & 0xFFF) > 1:
-                    verdict = judge_high(words, i - 1, ended, high, value)
+                    verdict = judge_high(
+                        words, i - 1, ended, width, height, high, value,
+                        here - bad_word <= NEIGHBOURS,
+                    )  # fmt: skip
                 if verdict == WAIT:
                     i -= 1
                     waiting = True
                     break
-                if verdict == SPURIOUS:
-                    clock = SPOILT
-                    ready = False
+                if verdict == SPURIOUS or verdict == IGNORED:
+                    if verdict == SPURIOUS:
+                        clock = SPOILT
+                        ready = False
                     nl = _lose(losses, nl, here, 1, HIGH_JUMP, high, value)
                     continue
                 if verdict == RESET:
                     nl = _lose(losses, nl, here, 1, CLOCK_RESET, high, value)
                     loops += 1
+                elif verdict == BACK:
+                    nl = _lose(losses, nl, here, 1, HIGH_BACK, high, value)
                 elif clock != UNHEARD and high >= value + WRAP:
                     loops += 1
                 if value != high:
@@ -246,12 +296,14 @@ def decode(
                 vector_state = USABLE
                 if base >= width:
                     vector_state = SPOILT
+                    bad_word = here
                     nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, base)
             elif kind == TRIGGER:
                 if clock == USABLE:
                     trigger_t[nt], trigger_id[nt], trigger_p[nt] = now, value >> 8, value & 1 != 0
                     nt += 1
             elif kind != OTHERS and kind != CONTINUED_4 and kind != CONTINUED_12:
+                bad_word = here
                 nl = _lose(losses, nl, here, 1, UNKNOWN, word, kind)
     state[S_HIGH], state[S_LOW], state[S_LOOPS] = high, low, loops
     state[S_Y], state[S_BASE], state[S_ON] = row, base, base_on
@@ -259,4 +311,5 @@ def decode(
     state[S_LAST], state[S_BEFORE] = last, before
     state[S_SEGMENT], state[S_SEGMENT_WORD] = segment, segment_word
     state[S_EVENTS], state[S_TRIGGERS], state[S_LOSSES] = n, nt, nl
+    state[S_BAD] = bad_word
     return i

@@ -27,16 +27,20 @@ class WordChunks(ABC):
     ended   whether the stream ends with the chunk; `odd_bytes` of half a word are behind it then
     found   int64 (rows, k.SURVEY_FIELDS)  what each stretch of STRETCH_WORDS words may hold
 
-    A chunk grows to `most_words` new words, CHUNK_WORDS by default.
+    A chunk grows to `most_words` new words, CHUNK_WORDS by default. `mend` is for salvage: words
+    are lined up anew where bytes came or went.
     """
 
-    def __init__(self, size: Size, most_words: int | None = None) -> None:
+    def __init__(self, size: Size, *, mend: bool = False, most_words: int | None = None) -> None:
         self.words = np.empty(0, np.uint16)
         self.found = np.empty((0, k.SURVEY_FIELDS), np.int64)
         self.number = 0
         self.ended = False
         self.threads = thread_count()
         self._size = size
+        self._mend = mend
+        self._mended = 0  # bytes at the start of the buffer that need not be looked at again
+        self._extra = np.empty(0, np.int64)  # words behind which a byte was left out
         self._bytes = np.empty(0, np.uint8)
         self._filled = 0
         self._most = CHUNK_WORDS if most_words is None else most_words
@@ -56,20 +60,44 @@ class WordChunks(ABC):
             self._bytes[: len(rest)] = rest
         self.number += used
         self._filled = len(rest)
+        self._mended = max(0, self._mended - 2 * used)
         rows = self._row(room // 2)
         if len(self.found) < rows:
             self.found = np.empty((rows, k.SURVEY_FIELDS), np.int64)
         got = self._read(len(rest), room)
         self._filled += got
-        self.words = self._bytes[: self._filled // 2 * 2].view("<u2")
+        whole = self._filled // 2 * 2
+        if self._mend and self.found[: self._row(whole // 2), k.N_UNSOUND].any():
+            whole = self._line_up()
+        elif self._mend:
+            self._mended = whole
+        self.words = self._bytes[:whole].view("<u2")
         if got == 2 * self._chunk:
             self._chunk = min(2 * self._chunk, self._most)
         return True
 
+    def offset(self, word: int) -> int:
+        """Return how many bytes stand ahead of a word, by its number in the stream."""
+        return 2 * word + int(np.searchsorted(self._extra, word))
+
+    def _line_up(self) -> int:
+        """Mend the words; return where those end that are certain."""
+        extra = np.empty(self._filled // 3 + 1, np.int64)
+        end, rest, count = k.mend(
+            self._bytes, self._mended, self._filled, self.ended, *self._size, extra
+        )
+        left = self._bytes[rest : self._filled]
+        self._bytes[end : end + len(left)] = left
+        self._filled = end + len(left)
+        self._extra = np.concatenate([self._extra, self.number + extra[:count]])
+        self._survey(self._mended // 2 // STRETCH_WORDS * STRETCH_WORDS, end // 2)
+        self._mended = end
+        return end
+
     @property
     def odd_bytes(self) -> int:
-        """How many bytes stand behind the last whole word."""
-        return self._filled % 2
+        """How many bytes stand behind the last word."""
+        return self._filled - 2 * len(self.words)
 
     def row(self, at: int) -> int:
         """Return the row of `found` for the stretch that begins at word `at` or next behind it."""
@@ -113,8 +141,10 @@ class WordChunks(ABC):
 class StreamChunks(WordChunks):
     """Words of a stream that is read once: chunks are as large as what is there."""
 
-    def __init__(self, stream: Readable, size: Size, most_words: int | None = None) -> None:
-        super().__init__(size, most_words)
+    def __init__(
+        self, stream: Readable, size: Size, *, mend: bool = False, most_words: int | None = None
+    ) -> None:
+        super().__init__(size, mend=mend, most_words=most_words)
         self._stream = stream
 
     def _read(self, begin: int, end: int) -> int:
@@ -133,8 +163,16 @@ class StreamChunks(WordChunks):
 class FileChunks(WordChunks):
     """Words of a file from a byte on, read on several threads."""
 
-    def __init__(self, path: Path, start: int, size: Size, most_words: int | None = None) -> None:
-        super().__init__(size, most_words)
+    def __init__(
+        self,
+        path: Path,
+        start: int,
+        size: Size,
+        *,
+        mend: bool = False,
+        most_words: int | None = None,
+    ) -> None:
+        super().__init__(size, mend=mend, most_words=most_words)
         self._files = [path.open("rb", buffering=0)]
         self._at = start
         self._left = max(0, os.fstat(self._files[0].fileno()).st_size - start)

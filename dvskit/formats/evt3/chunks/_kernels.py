@@ -10,6 +10,8 @@ from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dvskit.formats.evt3.words import ADDR_X, ADDR_Y, VECT_BASE_X
+
 # What a survey counts in a stretch of words.
 N_EVENTS, N_TRIGGERS, N_VECTORS, N_UNSOUND = range(4)
 SURVEY_FIELDS = 4
@@ -75,3 +77,69 @@ def survey(
             found[number, N_TRIGGERS] += np.int64(triggers)
             found[number, N_VECTORS] += np.int64(vectors)
             found[number, N_UNSOUND] |= np.int64(bad)
+
+
+_WINDOW = 64  # words that show on which byte words begin
+_FEW = _WINDOW // 8
+MEND_BYTES = 2 * _WINDOW + 3  # that mending looks at
+
+
+@njit(cache=True, nogil=True)
+def impossible(word: int, width: int, height: int) -> bool:
+    """Whether no camera sends the word: its type, row or column does not exist."""
+    kind, place = word >> 12, word & 0x7FF
+    if kind == ADDR_Y:
+        return bool(place >= height)
+    if kind == ADDR_X or kind == VECT_BASE_X:
+        return bool(place >= width)
+    return bool(kind == 0x1 or kind == 0x9 or 0xB <= kind <= 0xD)
+
+
+@njit(cache=True, nogil=True)
+def _count_impossible(
+    data: NDArray[np.uint8], start: int, count: int, width: int, height: int
+) -> int:
+    found = 0
+    for at in range(start, start + 2 * count, 2):
+        word = np.int64(data[at]) | np.int64(data[at + 1]) << 8
+        found += impossible(word, width, height)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def mend(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    ended: bool,
+    width: int,
+    height: int,
+    extra: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Line the words of data[start:stop] up anew where bytes came or went, in place.
+
+    Behind an impossible word that is followed by many others, a byte is left out if far fewer
+    follow then. `extra` gets the number of each such word, as counted from data[0]. Returns where
+    the words end that are certain, where the bytes begin that are to be looked at again when more
+    have come, and how many were left out.
+    """
+    source, target, count = start, start, 0
+    while source + 1 < stop:
+        word = np.int64(data[source]) | np.int64(data[source + 1]) << 8
+        step = 2
+        if impossible(word, width, height):
+            if not ended and source + MEND_BYTES > stop:
+                break
+            window = min(_WINDOW, (stop - source - 3) // 2)
+            if window > _FEW:
+                here = _count_impossible(data, source + 2, window, width, height)
+                if here > _FEW:
+                    beside = _count_impossible(data, source + 3, window, width, height)
+                    if beside <= here // 4:
+                        extra[count] = target // 2
+                        count += 1
+                        step = 3
+        data[target], data[target + 1] = data[source], data[source + 1]
+        target += 2
+        source += step
+    return target, min(source, stop), count

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
+from dvskit.events import Size
 from dvskit.formats.evt3.chunks import WordChunks
 from dvskit.formats.evt3.chunks._kernels import N_EVENTS, N_TRIGGERS, N_VECTORS
 from dvskit.formats.evt3.sound import _kernels as k
+from dvskit.formats.evt3.sound._kernels import note_places
 from dvskit.formats.evt3.state import (
     NEVER,
     S_CLOCK,
@@ -26,6 +28,9 @@ from dvskit.streams import Triggers
 LEAST_WORDS = 1 << 15  # that are worth a thread
 
 
+__all__ = ["SoundDecoder", "may_start", "note_places"]
+
+
 def may_start(state: NDArray[np.int64]) -> bool:
     """Whether sound words alone follow from this state: its clock and row are known."""
     return bool(state[S_CLOCK] == USABLE and state[S_ROW] == USABLE)
@@ -34,8 +39,8 @@ def may_start(state: NDArray[np.int64]) -> bool:
 class SoundDecoder:
     """Decodes sound words; `state` is that of the whole decoding, which it moves on."""
 
-    def __init__(self, width: int, threads: int) -> None:
-        self._width, self._threads = width, threads
+    def __init__(self, size: Size, threads: int) -> None:
+        self._size, self._threads = size, threads
         self._records: list[NDArray[np.uint64]] = []
 
     def decode(
@@ -71,8 +76,8 @@ class SoundDecoder:
 
         def work(lane: int) -> None:
             ends[lane] = k.decode(
-                chunk.words, bounds[lane], bounds[lane + 1], chunk.ended, self._width,
-                states[lane], self._records[lane], t, x, y, p, hits.t, hits.id, hits.p,
+                chunk.words, bounds[lane], bounds[lane + 1], chunk.ended, chunk.number,
+                *self._size, states[lane], self._records[lane], t, x, y, p, hits.t, hits.id, hits.p,
             )  # fmt: skip
 
         run_parts(work, lanes, self._threads)

@@ -11,9 +11,10 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.careful._kernels import ACCEPT, judge_high
+from dvskit.formats.evt3.careful._kernels import ACCEPT, NEIGHBOURS, judge_high
 from dvskit.formats.evt3.chunks._kernels import bit_count
 from dvskit.formats.evt3.state import (
+    S_BAD,
     S_BASE,
     S_BEFORE,
     S_EVENTS,
@@ -112,7 +113,9 @@ def decode(
     start: int,
     stop: int,
     ended: bool,
+    first_word: int,
     width: int,
+    height: int,
     state: NDArray[np.int64],
     records: NDArray[np.uint64],
     t: NDArray[np.int64],
@@ -224,7 +227,8 @@ def decode(
             if word >> _U64(12) != _U64(TIME_HIGH):
                 break
             value = np.int64(word & _U64(0xFFF))
-            if judge_high(words, i, ended, high & 0xFFF, value) != ACCEPT:
+            near_bad = first_word + i - state[S_BAD] <= NEIGHBOURS
+            if judge_high(words, i, ended, width, height, high & 0xFFF, value, near_bad) != ACCEPT:
                 break
             loops = (now >> 24) + (1 if (high & 0xFFF) >= value + WRAP else 0)
             now = loops << 24 | value << 12
@@ -324,3 +328,23 @@ def guess_state(
             state[S_VECTOR] = USABLE
             break
     state[S_BASE] += moved
+
+
+@njit(cache=True, nogil=True)
+def note_places(
+    words: NDArray[np.uint16], stop: int, first_word: int, places: NDArray[np.int64]
+) -> None:
+    """Fill `places` with the numbers of the words of the latest events ahead of words[stop]."""
+    left, i = places.size, stop
+    while left > 0:
+        i -= 1
+        kind, value = words[i] >> 12, np.uint32(words[i])
+        count = np.int64(kind == ADDR_X)
+        if kind == VECT_12:
+            count = np.int64(bit_count(value & np.uint32(0xFFF)))  # type: ignore[call-arg]
+        elif kind == VECT_8:
+            count = np.int64(bit_count(value & np.uint32(0xFF)))  # type: ignore[call-arg]
+        while count > 0 and left > 0:
+            count -= np.int64(1)
+            left -= 1
+            places[left] = first_word + i
