@@ -228,7 +228,12 @@ def decode(
                 break
             value = np.int64(word & _U64(0xFFF))
             near_bad = first_word + i - state[S_BAD] <= NEIGHBOURS
-            if judge_high(words, i, ended, width, height, high & 0xFFF, value, near_bad) != ACCEPT:
+            if (
+                judge_high(
+                    words, i, ended, width, height, high & 0xFFF, now & 0xFFF, value, near_bad
+                )
+                != ACCEPT
+            ):
                 break
             loops = (now >> 24) + (1 if (high & 0xFFF) >= value + WRAP else 0)
             now = loops << 24 | value << 12
