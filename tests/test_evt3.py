@@ -235,8 +235,12 @@ def test_several_threads_decode_what_one_would_across_wraps(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("careful_words", [1, 1024])
 @pytest.mark.parametrize("seed", range(30))
-def test_the_decoder_agrees_with_a_plain_one(tmp_path: Path, seed: int) -> None:
+def test_the_decoder_agrees_with_a_plain_one(
+    tmp_path: Path, seed: int, careful_words: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CAREFUL_WORDS", careful_words)
     rng = np.random.default_rng(seed)
     words = random_words(rng, 400)
     expected, damaged = plain_decode(words, Size(320, 240))

@@ -156,9 +156,7 @@ class Decoding:
                 at = self._sound.decode(chunks, at, until, self.state, columns, hits)
                 if at == until:
                     continue
-                until = min(stop, at + CAREFUL_WORDS)
-            else:
-                until = min(stop, chunks.at(at // STRETCH_WORDS + 1))
+            until = min(stop, at + CAREFUL_WORDS)
             end = self._decode_with_care(at, until, columns, hits, _NO_WORDS)
             if end == at:
                 return at
