@@ -1,0 +1,228 @@
+"""The container of ROS 2's sqlite3 storage: a database with the tables topics and messages.
+
+Layout: github.com/ros2/rosbag2, rosbag2_storage_sqlite3 (schema versions 1 to 4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+from pathlib import Path
+from typing import BinaryIO
+
+from dvskit.errors import FormatError
+from dvskit.formats.recording import Damage
+from dvskit.formats.ros.container import Channel, Container, Losses, Message, plain_type
+from dvskit.formats.ros.sqlite import (
+    Database,
+    Row,
+    RowError,
+    Value,
+    kind_bytes,
+    silent,
+    teller,
+)
+
+_TABLES = ("topics", "messages", "message_definitions")
+_MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
+_TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
+_TYPE = re.compile(r"[A-Za-z]\w*/(msg/)?[A-Za-z]\w*")
+
+
+class Db3File(Container):
+    """A database of messages. Raises FormatError where it holds no such tables."""
+
+    def __init__(self, path: Path, *, strict: bool) -> None:
+        super().__init__(path)
+        self._database = Database(path)
+        self._roots: dict[str, int] = {}
+        self._columns: dict[str, list[str]] = {}
+        with self._database.open() as file:
+            self._read_schema(file)
+            if strict and not {"topics", "messages"} <= self._roots.keys():
+                named = ", ".join(self._roots) or "none"
+                raise FormatError(
+                    f"{path}: a database without the tables topics and messages (of those: "
+                    f"{named}): no ROS 2 recording, or a damaged one (strict=False, --salvage)"
+                )
+            self._read_channels(file)
+        if not self.channels:
+            raise FormatError(f"{path}: a database that names no topics: no ROS 2 recording")
+
+    @property
+    def log(self) -> Path | None:
+        """The write-ahead log beside the database, where it holds anything."""
+        log = self.path.with_name(self.path.name + "-wal")
+        return log if log.is_file() and log.stat().st_size else None
+
+    def _read_schema(self, file: BinaryIO) -> None:
+        for row in self._table_rows(file, 1):
+            values = self._database.values(row, self._database.payload(file, row)[0])
+            if len(values) < 5 or values[0] != "table" or values[1] not in _TABLES:
+                continue
+            root, text = values[3], values[4]
+            if isinstance(root, int) and isinstance(text, str):
+                self._roots[str(values[1])] = root
+                self._columns[str(values[1])] = _column_names(text)
+
+    def _table_rows(self, file: BinaryIO, root: int) -> Iterator[Row]:
+        for leaf in self._database.leaves(file, root, silent):
+            yield from self._database.rows(file, leaf, silent)
+
+    def _table(self, file: BinaryIO, name: str) -> Iterator[dict[str, Value]]:
+        if name in self._roots:
+            for row in self._table_rows(file, self._roots[name]):
+                values = self._database.values(row, self._database.payload(file, row)[0])
+                named = dict(zip(self._columns[name], values, strict=False))
+                named["id"] = row.number
+                yield named
+
+    def _read_channels(self, file: BinaryIO) -> None:
+        texts: dict[Value, Value] = {}
+        for definition in self._table(file, "message_definitions"):
+            if definition.get("encoding") == "ros2msg":
+                texts[definition.get("topic_type")] = definition.get("encoded_message_definition")
+        for topic in self._table(file, "topics"):
+            self._take_topic(topic, texts)
+        if not self.channels:  # the table is lost: its rows may stand where they stood
+            for leaf in self._database.likely_leaves(file):
+                for row in self._database.rows(file, leaf, silent):
+                    if 4 <= len(row.kinds) <= 6 and all(kind % 2 for kind in row.kinds[1:]):
+                        values = self._database.values(row, self._database.payload(file, row)[0])
+                        topic = dict(zip(_TOPIC_COLUMNS, values, strict=False))
+                        self._take_topic({**topic, "id": row.number}, texts)
+
+    def _take_topic(self, topic: dict[str, Value], texts: dict[Value, Value]) -> None:
+        number, name, kind = topic.get("id"), topic.get("name"), topic.get("type")
+        if not (isinstance(number, int) and isinstance(name, str) and isinstance(kind, str)):
+            return
+        if _TYPE.fullmatch(kind):
+            text = texts.get(kind)
+            self.channels[number] = Channel(
+                number, name, plain_type(kind), text if isinstance(text, str) else "", False
+            )
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of messages of each topic; their bytes are not read."""
+        found = dict.fromkeys(self.channels, 0)
+        order = self._order("messages", _MESSAGE_COLUMNS)
+        with self._database.open() as file:
+            quiet = Losses(self.path, strict=False, damage=Damage())
+            for row in self._message_rows(file, quiet):
+                topic = self._head(row, order)[0]
+                if topic in found:
+                    found[topic] += 1
+        return found
+
+    def _order(self, table: str, columns: tuple[str, ...]) -> tuple[int, ...]:
+        """Return where the columns stand in a table: as it says, else as they always do."""
+        own = self._columns.get(table, [])
+        return tuple(
+            own.index(name) if name in own else place for place, name in enumerate(columns)
+        )
+
+    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+        """Yield the messages of the topics `wanted`, in order of their numbers."""
+        database = self._database
+        order = self._order("messages", _MESSAGE_COLUMNS)
+        if database.bytes % database.page_bytes or database.said_pages > database.pages:
+            problem = (
+                f"the file ends: it has {database.bytes} bytes, not "
+                f"{max(database.said_pages, database.pages)} pages of {database.page_bytes}"
+            )
+            losses.lose(database.bytes, 0, problem)
+        with database.open() as file:
+            for row in self._message_rows(file, losses):
+                topic, log_ns, first = self._head(row, order)
+                if topic not in self.channels:
+                    told = f"a message is of topic {topic}, which is not declared"
+                    losses.lose(row.offset, row.length, told)
+                elif topic in wanted:
+                    payload, problem = database.payload(file, row)
+                    data = memoryview(payload)[first:]
+                    if problem is not None:
+                        losses.lose(row.offset, row.length - len(payload), problem)
+                    exact = not row.overflow
+                    yield Message(topic, log_ns, data, row.offset + first * exact, exact)
+
+    def _head(self, row: Row, order: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return a message's topic, its time, and where its data begin in the payload."""
+        values = self._database.values(row, row.local)
+        topic, log_ns = values[order[1]], values[order[2]]
+        first = row.header + sum(map(kind_bytes, row.kinds[: order[3]]))
+        return (
+            topic if isinstance(topic, int) else -1,
+            log_ns if isinstance(log_ns, int) else 0,
+            first,
+        )
+
+    def _is_message(self, row: Row) -> bool:
+        kinds = row.kinds
+        return (
+            len(kinds) == 4
+            and kinds[3] >= 12
+            and kinds[3] % 2 == 0
+            and 1 <= kinds[1] <= 9
+            and 1 <= kinds[2] <= 9
+        )
+
+    def _message_rows(self, file: BinaryIO, losses: Losses) -> Iterator[Row]:
+        """Yield the rows of messages: by the tree of pages, or by their places if it is broken."""
+        database = self._database
+
+        def tell(offset: int, problem: str) -> None:
+            losses.lose(offset, 0, problem)
+
+        pages: Iterator[int] | list[int]
+        if losses.strict:
+            pages = database.leaves(file, self._roots["messages"], teller(database, losses))
+        else:
+            pages = self._sound_leaves(file, losses)
+        latest = None
+        for number in pages:
+            for row in database.rows(file, number, tell):
+                if not self._is_message(row):
+                    if losses.strict:
+                        losses.lose(row.offset, row.length, "a row is no message")
+                    continue
+                if latest is not None and row.number <= latest and losses.strict:
+                    problem = f"row {row.number} stands behind row {latest}"
+                    losses.lose(row.offset, row.length, problem)
+                latest = row.number
+                yield row
+
+    def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
+        """Return the leaf pages of messages; where the tree is broken, by their places."""
+        database = self._database
+        broken: list[tuple[int, str]] = []
+        root = self._roots.get("messages", 0)
+        listed = list(
+            database.leaves(file, root, lambda number, problem: broken.append((number, problem)))
+        )
+        if not broken:
+            return listed
+        tell = teller(database, losses)
+        for number, problem in broken:
+            tell(number, problem)
+        others = {
+            leaf
+            for name in self._roots
+            if name != "messages"
+            for leaf in database.leaves(file, self._roots[name], silent)
+        }
+        found = set(listed)
+        bad = {number for number, _ in broken if 1 <= number <= database.pages}
+        for number in {*database.likely_leaves(file), *bad} - found - others - {1}:
+            try:
+                if any(self._is_message(row) for row in database.rows(file, number, silent)):
+                    found.add(number)
+            except (RowError, IndexError, ValueError):
+                continue
+        # A recording only ever appends: pages stand in the order of their messages.
+        return sorted(found)
+
+
+def _column_names(sql: str) -> list[str]:
+    """Return the names of the columns that a CREATE TABLE statement declares."""
+    inner = sql[sql.find("(") + 1 : sql.rfind(")")]
+    return [part.split()[0].strip('"`[]') for part in inner.split(",") if part.split()]

@@ -1,0 +1,267 @@
+"""SQLite databases read page by page, so that the sound rows of a damaged one are had.
+
+Layout: sqlite.org/fileformat2.html: tables are trees of pages, a leaf page holds rows, and what of
+a row does not fit goes on in a chain of overflow pages.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from dvskit.errors import FormatError
+from dvskit.formats.ros.container import MOST_BYTES, Losses
+
+MAGIC = b"SQLite format 3\0"
+INTERIOR, LEAF = 0x05, 0x0D
+
+_DEEPEST = 20
+_ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
+_NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
+
+Value = int | float | bytes | str | None
+
+
+class RowError(ValueError):
+    """A row that cannot be what it says."""
+
+
+class Row(NamedTuple):
+    """A row of a table, as yet without what stands on overflow pages.
+
+    number    its rowid
+    kinds     the serial type of each column; `header` bytes say so at the start of the payload
+    local     the bytes of the payload that stand on the leaf page, `offset` in the file
+    length    of the whole payload
+    overflow  the page that goes on, 0 if none does
+    """
+
+    number: int
+    kinds: tuple[int, ...]
+    header: int
+    local: bytes
+    length: int
+    overflow: int
+    offset: int
+
+
+def kind_bytes(kind: int) -> int:
+    """Return how many bytes a value of a serial type takes."""
+    if kind >= 12:
+        return (kind - 12) // 2
+    return _NUMBER_BYTES[kind] if kind < 7 else 8 if kind == 7 else 0
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of 1 to 9 bytes and where it ends. Raises RowError."""
+    value = 0
+    for index in range(9):
+        if at + index >= len(data):
+            break
+        byte = data[at + index]
+        if index == 8:
+            return value << 8 | byte, at + 9
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, at + index + 1
+    raise RowError("a number runs off its page")
+
+
+class Database:
+    """The pages of a database. Raises FormatError where its first page is not that of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(100)
+        page = int.from_bytes(head[16:18], "big")
+        self.page_bytes = 65536 if page == 1 else page
+        if not head.startswith(MAGIC) or len(head) < 100:
+            raise FormatError(f"{path}: does not start as a SQLite database does")
+        if self.page_bytes < 512 or self.page_bytes & (self.page_bytes - 1):
+            raise FormatError(f"{path}: pages of {self.page_bytes} bytes, which cannot be")
+        self.usable = self.page_bytes - head[20]
+        if self.usable < 480:
+            raise FormatError(f"{path}: {head[20]} bytes of each page are reserved; cannot be")
+        self.encoding = _ENCODINGS.get(int.from_bytes(head[56:60], "big"), "utf-8")
+        self.pages = -(-size // self.page_bytes)
+        self.said_pages = int.from_bytes(head[28:32], "big")
+        self.bytes = size
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading."""
+        return self.path.open("rb", buffering=1 << 16)
+
+    def read(self, file: BinaryIO, number: int, count: int = 1) -> bytes:
+        """Return `count` pages from page `number` on (from 1 on); fewer bytes at the end."""
+        file.seek((number - 1) * self.page_bytes)
+        return file.read(count * self.page_bytes)
+
+    def start(self, number: int) -> int:
+        """Return where a page begins in the file."""
+        return (number - 1) * self.page_bytes
+
+    def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
+        """Yield the leaf pages of a table in order. `tell(page, problem)` hears of bad ones."""
+        seen = {root}
+        waiting = [(root, 0)]
+        while waiting:
+            number, depth = waiting.pop()
+            page = self.read(file, number) if 1 <= number <= self.pages else b""
+            head = 100 if number == 1 else 0
+            if len(page) < self.page_bytes:
+                tell(number, f"page {number} is missing from the file")
+                continue
+            if page[head] == LEAF:
+                yield number
+                continue
+            if page[head] != INTERIOR or depth >= _DEEPEST:
+                tell(number, f"page {number} is of the kind {page[head]:#x}, no page of a table")
+                continue
+            cells = int.from_bytes(page[head + 3 : head + 5], "big")
+            if head + 12 + 2 * cells > self.usable:
+                tell(number, f"page {number} says to have {cells} cells")
+                continue
+            places = struct.unpack_from(f">{cells}H", page, head + 12)
+            below = [int.from_bytes(page[place : place + 4], "big") for place in places]
+            below.append(int.from_bytes(page[head + 8 : head + 12], "big"))
+            for child in reversed(below):
+                if child in seen:
+                    tell(number, f"page {number} leads to page {child} again")
+                else:
+                    seen.add(child)
+                    waiting.append((child, depth + 1))
+
+    def likely_leaves(self, file: BinaryIO) -> list[int]:
+        """Return all pages that say to be a leaf of a table, by their place in the file."""
+        found: list[int] = []
+        step = max(1, (1 << 20) // self.page_bytes)
+        for first in range(1, self.pages + 1, step):
+            data = self.read(file, first, step)
+            kinds = np.frombuffer(data, np.uint8)[:: self.page_bytes]
+            found += (np.flatnonzero(kinds == LEAF) + first).tolist()
+        return found
+
+    def rows(self, file: BinaryIO, number: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
+        """Yield the rows of a leaf page; `tell(offset, problem)` hears of bad ones."""
+        page = self.read(file, number)
+        base = self.start(number)
+        head = 100 if number == 1 else 0
+        cells = int.from_bytes(page[head + 3 : head + 5], "big")
+        if head + 8 + 2 * cells > len(page):
+            tell(base, f"page {number} says to have {cells} rows")
+            return
+        for place in struct.unpack_from(f">{cells}H", page, head + 8):
+            try:
+                yield self._row(page, place, base)
+            except RowError as error:
+                tell(base + place, f"a row of page {number} is damaged: {error}")
+
+    def _row(self, page: bytes, at: int, base: int) -> Row:
+        if at < 8:
+            raise RowError(f"it stands at byte {at} of its page")
+        length, at = _varint(page, at)
+        number, at = _varint(page, at)
+        if length > MOST_BYTES or length > self.bytes:
+            raise RowError(f"it says to have {length} bytes, more than can be")
+        held = self._held(length)
+        local = page[at : at + held]
+        if len(local) < held or at + held > self.usable:
+            raise RowError(f"it says to have {held} bytes on its page, which has no room for them")
+        overflow = 0
+        if held < length:
+            overflow = int.from_bytes(page[at + held : at + held + 4], "big")
+            if not 1 <= overflow <= self.pages:
+                raise RowError(f"it goes on at page {overflow}, which is not in the file")
+        header, first = _varint(local, 0)
+        if not first <= header <= len(local):
+            raise RowError(f"its header says to have {header} bytes")
+        kinds = []
+        while first < header:
+            kind, first = _varint(local, first)
+            if kind in (10, 11):
+                raise RowError(f"a column is of the unknown kind {kind}")
+            kinds.append(kind)
+        if first != header or header + sum(map(kind_bytes, kinds)) != length:
+            raise RowError("its columns do not fill it")
+        return Row(number, tuple(kinds), header, local, length, overflow, base + at)
+
+    def _held(self, length: int) -> int:
+        """Return how much of a row of `length` bytes stands on its leaf page."""
+        if length <= self.usable - 35:
+            return length
+        least = (self.usable - 12) * 32 // 255 - 23
+        held = least + (length - least) % (self.usable - 4)
+        return held if held <= self.usable - 35 else least
+
+    def payload(self, file: BinaryIO, row: Row) -> tuple[bytes, str | None]:
+        """Return all bytes of a row and None; where its chain of pages breaks, what is ahead of
+        the break, and what is wrong.
+        """
+        if not row.overflow:
+            return row.local, None
+        each = self.usable - 4
+        left = row.length - len(row.local)
+        parts: list[bytes | memoryview] = [row.local]
+        number = row.overflow
+        while left > 0:
+            # Mostly a chain is a run of pages: so many are read at once, and used while it is.
+            count = -(-left // each)
+            data = self.read(file, number, min(count, 1 << 12)) if number <= self.pages else b""
+            full = len(data) // self.page_bytes
+            if number < 1 or not full:
+                return b"".join(parts), f"a row goes on at page {number}, which is not in the file"
+            pages = np.frombuffer(data, np.uint8)[: full * self.page_bytes]
+            pages = pages.reshape(full, self.page_bytes)
+            following = pages[:, :4].copy().view(">u4")[:, 0].astype(np.int64)
+            run = following == np.arange(number + 1, number + 1 + full)
+            used = full if run.all() else int(np.argmin(run)) + 1
+            content = pages[:used, 4 : self.usable].tobytes()[:left]
+            parts.append(content)
+            left -= len(content)
+            number = int(following[used - 1])
+            if (left <= 0) != (number == 0):
+                told = "ends early" if number == 0 else f"goes on to page {number} behind its end"
+                return b"".join(parts), f"a row's chain of pages {told}"
+        return b"".join(parts), None
+
+    def values(self, row: Row, payload: bytes) -> list[Value]:
+        """Return the columns of a row, of which `payload` is all that is left."""
+        found: list[Value] = []
+        at = row.header
+        for kind in row.kinds:
+            size = kind_bytes(kind)
+            data = payload[at : at + size]
+            at += size
+            if kind == 0:
+                found.append(None)
+            elif kind in (8, 9):
+                found.append(kind - 8)
+            elif kind == 7:
+                found.append(struct.unpack(">d", data)[0] if len(data) == 8 else None)
+            elif kind < 7:
+                found.append(int.from_bytes(data, "big", signed=True))
+            elif kind % 2:
+                found.append(data.decode(self.encoding, "replace"))
+            else:
+                found.append(data)
+        return found
+
+
+def silent(_: int, __: str) -> None:
+    """Hear of damage and say nothing."""
+
+
+def teller(database: Database, losses: Losses) -> Callable[[int, str], None]:
+    """Return what tells `losses` of a bad page."""
+
+    def tell(number: int, problem: str) -> None:
+        start = database.start(number) if 1 <= number <= database.pages else database.bytes
+        losses.lose(start, database.page_bytes if start < database.bytes else 0, problem)
+
+    return tell
