@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dvskit.events import Size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.db3_file import Db3File
 from dvskit.formats.ros.reading import RosRecording, open_container
+from dvskit.formats.ros.writing.db3_box import Db3Box
+from dvskit.formats.ros.writing.sink import RosSink
 
-__all__ = ["open_recording"]
+__all__ = ["open_recording", "open_sink"]
 
 
 def open_recording(path: Path, options: ReadOptions) -> RosRecording:
@@ -24,3 +27,8 @@ def open_recording(path: Path, options: ReadOptions) -> RosRecording:
             "sqlite3 FILE 'pragma wal_checkpoint' moves them into the file"
         )
     return recording
+
+
+def open_sink(path: Path, size: Size, *, overwrite: bool) -> RosSink:
+    """Return a Sink that writes a database of ROS 2 messages, without a metadata.yaml beside."""
+    return RosSink(path, size, "db3", Db3Box, overwrite=overwrite)

@@ -138,10 +138,10 @@ class Db3File(Container):
                     told = f"a message is of topic {topic}, which is not declared"
                     losses.lose(row.offset, row.length, told)
                 elif topic in wanted:
-                    payload, problem = database.payload(file, row)
+                    payload, broken = database.payload(file, row)
                     data = memoryview(payload)[first:]
-                    if problem is not None:
-                        losses.lose(row.offset, row.length - len(payload), problem)
+                    if broken is not None:
+                        losses.lose(row.offset, row.length - len(payload), broken)
                     exact = not row.overflow
                     yield Message(topic, log_ns, data, row.offset + first * exact, exact)
 
