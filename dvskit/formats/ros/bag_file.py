@@ -15,6 +15,7 @@ from dvskit.errors import FormatError
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.compression import KINDS, decompress
 from dvskit.formats.ros.container import (
+    LEAST_RECORD,
     MOST_BYTES,
     Channel,
     Container,
@@ -128,16 +129,23 @@ class BagFile(Container):
     def _walk(self, region: Region, at: int, wanted: Set[int], losses: Losses) -> Iterator[Message]:
         while at < region.size:
             record = self._record(region, at)
-            if isinstance(record, str):
-                following = self._search(region, at + 1)
-                losses.lose(region.place(at), following - at, record)
-                at = following
-                continue
-            at = record.start + record.length
+            following = region.size
+            if not isinstance(record, str):
+                following = record.start + record.length
+                if record.op == CHUNK and region.whole and record.fields[b"compression"] == b"none":
+                    following = record.start  # its records stand in the file itself
+            problem = record if isinstance(record, str) else self._problem(region, following)
+            if problem is not None or isinstance(record, str):
+                found = self._search(region, at + 1)
+                if found - following < LEAST_RECORD or isinstance(record, str):
+                    # Its length is damaged, or there are bytes too many or too few in it.
+                    losses.lose(region.place(at), found - at, str(problem))
+                    at = found
+                    continue
+            at = following
             if record.op == CHUNK:
                 kind = record.fields[b"compression"].decode("latin-1")
-                if kind == "none" and region.whole:
-                    at = record.start  # its records stand in the file itself
+                if following == record.start:
                     continue
                 yield from self._open_chunk(region, record, kind, wanted, losses)
             elif record.op == CONNECTION:
@@ -211,6 +219,11 @@ class BagFile(Container):
             left = region.size - start
             return f"a record says to hold {length_of_data} bytes where {left} are left"
         return _Record(op, fields, start, length_of_data)
+
+    def _problem(self, region: Region, at: int) -> str | None:
+        """Say what is wrong with the record at `at`; None where nothing is, or at the end."""
+        record = self._record(region, at) if at < region.size else None
+        return record if isinstance(record, str) else None
 
     def _search(self, region: Region, start: int) -> int:
         """Return where the next sound record begins from `start` on; the end if none does."""

@@ -11,6 +11,9 @@ from dvskit.errors import DamagedFileError
 from dvskit.formats.recording import Damage
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
+# Where this much or more lies between the end of a record and the next sound one, it is the record
+# between that is damaged; where it is less, there are bytes too many in the first.
+LEAST_RECORD = 64
 
 
 class Channel(NamedTuple):

@@ -182,12 +182,10 @@ class Db3File(Container):
         for number in pages:
             for row in database.rows(file, number, tell):
                 if not self._is_message(row):
-                    if losses.strict:
-                        losses.lose(row.offset, row.length, "a row is no message")
+                    losses.lose(row.offset, row.length, "a row is no message")
                     continue
-                if latest is not None and row.number <= latest and losses.strict:
-                    problem = f"row {row.number} stands behind row {latest}"
-                    losses.lose(row.offset, row.length, problem)
+                if latest is not None and row.number <= latest:
+                    losses.lose(row.offset, 0, f"row {row.number} stands behind row {latest}")
                 latest = row.number
                 yield row
 

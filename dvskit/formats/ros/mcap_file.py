@@ -18,6 +18,7 @@ from dvskit.errors import FormatError
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.compression import KINDS, decompress
 from dvskit.formats.ros.container import (
+    LEAST_RECORD,
     MOST_BYTES,
     Channel,
     Container,
@@ -122,24 +123,29 @@ class McapFile(Container):
         stop = region.size - (len(MAGIC) if region.whole else 0)
         while at < stop and not ended:
             kind, length, problem = self._head(region, at)
+            start, following = at + RECORD.size, at + RECORD.size + length
+            chunk = self._chunk(region, start, length) if kind == CHUNK and not problem else None
+            problem = chunk if isinstance(chunk, str) else problem
+            broken = problem is not None
+            flat = isinstance(chunk, _Chunk) and region.whole and not chunk.kind
+            if isinstance(chunk, _Chunk) and flat and not chunk.checksum:
+                following = chunk.start  # its records stand in the file itself
+            if not broken and following < stop:
+                problem = self._head(region, following)[2]
             if problem is not None:
-                following = self._search(region, at + 1)
-                losses.lose(region.place(at), following - at, problem)
-                at = following
-                continue
-            start, at = at + RECORD.size, at + RECORD.size + length
+                found = self._search(region, at + 1)
+                if broken or found - following < LEAST_RECORD:
+                    # Its length is damaged, or there are bytes too many or too few in it.
+                    losses.lose(region.place(at), found - at, problem)
+                    at = found
+                    continue
+            at = following
             if kind == MESSAGE:
                 message = self._message(region, start, length, wanted, losses)
                 if message is not None:
                     yield message
-            elif kind == CHUNK:
-                chunk = self._chunk(region, start, length)
-                if isinstance(chunk, str):
-                    losses.lose(region.place(start), length, chunk)
-                elif chunk.kind == "" and not chunk.checksum and region.whole:
-                    at = chunk.start  # its records stand in the file itself
-                else:
-                    yield from self._open_chunk(region, chunk, wanted, losses)
+            elif isinstance(chunk, _Chunk) and following != chunk.start:
+                yield from self._open_chunk(region, chunk, wanted, losses)
             elif kind in (SCHEMA, CHANNEL) and not self._learn(
                 kind, bytes(region.read(start, length))
             ):
@@ -188,7 +194,11 @@ class McapFile(Container):
             losses.lose(place, chunk.length, told)
             return
         packed = bytes(region.read(chunk.start, chunk.length))
-        data, problem = decompress(packed, chunk.kind, chunk.size)
+        data, problem = packed, None
+        if chunk.kind:
+            data, problem = decompress(packed, chunk.kind, chunk.size)
+        elif chunk.size != chunk.length:
+            losses.lose(place, 0, f"a chunk holds {chunk.length} bytes, not {chunk.size}")
         if problem is None and chunk.checksum and zlib.crc32(data) != chunk.checksum:
             # What is damaged in it is not known: each message is looked at for itself.
             losses.lose(place, 0, "a chunk does not have the checksum that it names")
@@ -232,6 +242,8 @@ class McapFile(Container):
             problem = f"a record says to hold {length} bytes where {left} are left"
         elif length < _LEAST.get(kind, 0):
             problem = f"a record of kind {kind} has only {length} bytes"
+        elif kind == FOOTER and (not region.whole or at != region.size - FOOTER_BYTES):
+            problem = "a footer stands ahead of the end"
         elif kind == MESSAGE and length > MOST_BYTES:
             problem = f"a message says to have {length} bytes, more than can be"
         return kind, length, problem

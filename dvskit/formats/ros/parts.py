@@ -53,6 +53,7 @@ class Topic:
 
     encoding       of packets; empty in arrays
     width, height  0 where no message was read, or where they say so
+    doubt          what is wrong with the definition of its messages; empty if nothing is
     """
 
     channel: Channel
@@ -60,11 +61,14 @@ class Topic:
     encoding: str
     width: int
     height: int
+    doubt: str = ""
 
     def parts(self, container: Container, losses: Losses) -> Iterator[Part]:
         """Yield the events of the topic's messages; what cannot be is told to `losses`."""
         number = -1
         lost = 0
+        if self.doubt:
+            losses.lose(0, 0, self.doubt)
         for message in container.messages({self.channel.number}, losses):
             number += 1
             try:

@@ -66,19 +66,25 @@ def _no_events(container: Container) -> str:
     return f"no topic of events (EventPacket, EventArray) but {shown or 'no topics at all'}"
 
 
-def _kind(channel: Channel, *, strict: bool) -> str | None:
-    """Return what kind of events a channel carries; in salvage mode its name alone may say so."""
+def _kind(channel: Channel, *, strict: bool) -> tuple[str | None, str]:
+    """Return what kind of events a channel carries, and what is wrong with its definition.
+
+    In salvage mode the name alone may say it.
+    """
     kind = event_kind(channel.type, channel.definition)
-    return kind if kind is not None or strict else event_kind(channel.type, "")
+    if kind is not None or strict:
+        return kind, ""
+    doubt = f"the messages of {channel.topic} are not defined as an {PACKET} or EventArray is"
+    return event_kind(channel.type, ""), doubt
 
 
 def _look(container: Container, *, strict: bool) -> list[Topic]:
     """Return the topics of events by name, after a look at their first messages."""
-    kinds = {}
+    kinds, doubts = {}, {}
     for channel in container.channels.values():
-        kind = _kind(channel, strict=strict)
+        kind, doubt = _kind(channel, strict=strict)
         if kind is not None:
-            kinds[channel.number] = kind
+            kinds[channel.number], doubts[channel.number] = kind, doubt
     heads: dict[int, list[tuple[str, int, int]]] = {number: [] for number in kinds}
     wanted = 1 if strict else _LOOKS
     waiting = set(kinds)
@@ -106,11 +112,10 @@ def _look(container: Container, *, strict: bool) -> list[Topic]:
         (encoding, width, height), _ = Counter(seen).most_common(1)[0] if seen else (("", 0, 0), 0)
         if not (1 <= width <= _MOST_SIDE and 1 <= height <= _MOST_SIDE):
             width = height = 0
-        topics.append(
-            Topic(container.channels[number], kinds[number], encoding or "evt3", width, height)
-            if kinds[number] == PACKET
-            else Topic(container.channels[number], kinds[number], "", width, height)
-        )
+        if kinds[number] == PACKET:
+            encoding = encoding or "evt3"
+        channel, doubt = container.channels[number], doubts[number]
+        topics.append(Topic(channel, kinds[number], encoding, width, height, doubt))
     return sorted(topics, key=lambda topic: topic.channel.topic)
 
 

@@ -38,6 +38,11 @@ class Evt3Packing:
     def pack(self, events: Events, triggers: Triggers, *, last: bool) -> bytes:
         """Return the words of events and triggers, merged by time."""
         parts: list[bytes] = []
+        if self._state[evt3.E_HIGH] >= 0:
+            # Each packet says the full time and the row anew: it can be read without those before.
+            word = evt3.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
+            parts.append(word.to_bytes(2, "little"))
+            self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
         at = trigger_at = 0
         while True:
             at, trigger_at, count = evt3.encode(
