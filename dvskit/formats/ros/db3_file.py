@@ -38,6 +38,7 @@ class Db3File(Container):
         self._roots: dict[str, int] = {}
         self._columns: dict[str, list[str]] = {}
         with self._database.open() as file:
+            self._moved = None if strict else self._database.find_moved(file)
             self._read_schema(file)
             if strict and not {"topics", "messages"} <= self._roots.keys():
                 named = ", ".join(self._roots) or "none"
@@ -125,12 +126,12 @@ class Db3File(Container):
         """Yield the messages of the topics `wanted`, in order of their numbers."""
         database = self._database
         order = self._order("messages", _MESSAGE_COLUMNS)
-        if database.bytes % database.page_bytes or database.said_pages > database.pages:
+        said = database.said_pages or database.pages
+        if database.bytes != said * database.page_bytes:
             problem = (
-                f"the file ends: it has {database.bytes} bytes, not "
-                f"{max(database.said_pages, database.pages)} pages of {database.page_bytes}"
+                f"the file has {database.bytes} bytes, not {said} pages of {database.page_bytes}"
             )
-            losses.lose(database.bytes, 0, problem)
+            losses.lose(database.bytes, 0, self._moved or problem)
         with database.open() as file:
             for row in self._message_rows(file, losses):
                 topic, log_ns, first = self._head(row, order)

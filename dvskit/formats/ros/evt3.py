@@ -12,42 +12,19 @@ from dvskit.formats.evt3 import _kernels as k
 from dvskit.formats.evt3.decoding import _PROBLEMS, _Lane
 from dvskit.formats.recording import BLOCK_EVENTS
 from dvskit.formats.ros.container import Losses
+from dvskit.formats.ros.evt3_repair import Clock, cut, impossible_stretches, unfounded
 from dvskit.formats.ros.parts import Part
 from dvskit.streams import Triggers
 
 _CHUNK = 1 << 20
-_TIME_LOW, _TIME_HIGH, _ADDR_Y, _BASE = 0x6, 0x8, 0x0, 0x3
-_EVENTS = (0x2, 0x4, 0x5, 0xA)
-
-
-def from_a_known_state(data: bytes) -> tuple[bytes, int]:
-    """Return a payload less the words that build on what was ahead of it, and their number.
-
-    Events count from the first full time on, behind the first row, and vectors behind the first
-    base; triggers need the time alone.
-    """
-    words = np.frombuffer(data, "<u2", len(data) // 2)
-    kinds = words >> 12
-    far = len(words)
-    high = np.flatnonzero(kinds == _TIME_HIGH)
-    after = np.flatnonzero(kinds[high[0] :] == _TIME_LOW) + high[0] if len(high) else high
-    clock = int(after[0]) if len(after) else far
-    rows, bases = np.flatnonzero(kinds == _ADDR_Y), np.flatnonzero(kinds == _BASE)
-    row = max(clock, int(rows[0]) if len(rows) else far)
-    base = max(row, int(bases[0]) if len(bases) else far)
-    place = np.arange(len(words))
-    unknown = (kinds == _EVENTS[0]) & (place < row)
-    unknown |= ((kinds == _EVENTS[1]) | (kinds == _EVENTS[2])) & (place < base)
-    unknown |= (kinds == _EVENTS[3]) & (place < clock)
-    kept = words[~unknown].tobytes() + data[len(words) * 2 :]
-    return kept, int(np.count_nonzero(unknown))
 
 
 class Payloads:
     """The joined payloads of packets as a raw stream, and where they stand in the file."""
 
-    def __init__(self, parts: Iterator[Part], losses: Losses) -> None:
-        self._parts, self._losses = parts, losses
+    def __init__(self, parts: Iterator[Part], size: Size, losses: Losses) -> None:
+        self._parts, self._size, self._losses = parts, size, losses
+        self._clock = Clock()
         self._left: memoryview = memoryview(b"")
         self._starts: list[int] = []
         self._places: list[Callable[[int], int]] = []
@@ -68,22 +45,46 @@ class Payloads:
         return count
 
     def _take(self, part: Part) -> None:
-        data = bytes(part.data)
-        if part.fresh:
-            data, dropped = from_a_known_state(data)
-            if dropped:
-                problem = f"{dropped} words build on lost ones"
-                self._losses.lose(part.place(0), 2 * dropped, problem)
-        if len(data) % 2:
-            self._losses.lose(part.place(len(data) - 1), 1, "half a word stands at a packet's end")
-            data = data[:-1]
+        if len(part.data) % 2:
+            place = part.place(len(part.data) - 1)
+            self._losses.lose(place, 1, "half a word stands at the end of a packet")
+        words = np.frombuffer(part.data, "<u2", len(part.data) // 2)
+        if not self._losses.strict:
+            words = self._sound(part, words)
         if 0 <= self._sequence < part.sequence - 1 and not part.fresh:
             self.missing += part.sequence - 1 - self._sequence
         self._sequence = part.sequence
         self._starts.append(self._end)
         self._places.append(part.place)
-        self._end += len(data)
-        self._left = memoryview(data)
+        self._end += 2 * len(words)
+        self._left = memoryview(words.tobytes())
+
+    def _sound(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return the words less those that cannot be, and those that build on lost ones."""
+        stretches = impossible_stretches(words, self._size)
+        stretches = stretches or self._clock.stretches(words)
+        for stretch in stretches:
+            length = 2 * (stretch.stop - stretch.start)
+            self._losses.lose(part.place(2 * stretch.start), length, stretch.problem)
+        dropped = 0
+        if part.fresh:
+            marks = unfounded(words)
+            marks[min((each.start for each in stretches), default=len(words)) :] = False
+            dropped = int(np.count_nonzero(marks))
+            words, stretches = (
+                words[~marks],
+                [
+                    each._replace(start=each.start - dropped, stop=each.stop - dropped)
+                    for each in stretches
+                ],
+            )
+        if stretches:
+            words, more = cut(words, stretches)
+            dropped += more
+        if dropped:
+            problem = f"{dropped} words of a packet build on lost ones"
+            self._losses.lose(part.place(0), 2 * dropped, problem)
+        return words
 
     def place(self, offset: int) -> int:
         """Return where byte `offset` of the joined payloads stands in the file."""

@@ -88,7 +88,7 @@ class RosRecording(Recording):
         found = []
         events = self.topics.events
         if events.encoding == "evt3":
-            payloads = Payloads(events.parts(self.container, losses), losses)
+            payloads = Payloads(events.parts(self.container, losses), self.size, losses)
             reading = Evt3Decoding(payloads, self.size, losses)
             for _ in reading.blocks():
                 pass
@@ -182,7 +182,7 @@ def _blocks(
 ) -> Iterator[Events]:
     parts = topic.parts(container, losses)
     if topic.encoding == "evt3":
-        payloads = Payloads(parts, losses)
+        payloads = Payloads(parts, size, losses)
         reading = Evt3Decoding(payloads, size, losses)
         yield from reading.blocks()
         if listener is not None:

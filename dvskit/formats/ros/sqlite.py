@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.ros.container import MOST_BYTES, Losses
@@ -92,6 +93,7 @@ class Database:
         self.pages = -(-size // self.page_bytes)
         self.said_pages = int.from_bytes(head[28:32], "big")
         self.bytes = size
+        self._moved_from, self._moved = self.pages + 1, 0
 
     def open(self) -> BinaryIO:
         """Open the file for reading."""
@@ -99,12 +101,64 @@ class Database:
 
     def read(self, file: BinaryIO, number: int, count: int = 1) -> bytes:
         """Return `count` pages from page `number` on (from 1 on); fewer bytes at the end."""
-        file.seek((number - 1) * self.page_bytes)
+        if number < self._moved_from < number + count:
+            count = self._moved_from - number
+        start = self.start(number)
+        if start < 0:
+            return b""
+        file.seek(start)
         return file.read(count * self.page_bytes)
 
     def start(self, number: int) -> int:
         """Return where a page begins in the file."""
-        return (number - 1) * self.page_bytes
+        moved = self._moved if number >= self._moved_from else 0
+        return (number - 1) * self.page_bytes + moved
+
+    def find_moved(self, file: BinaryIO) -> str | None:
+        """Find out from which page on all stand elsewhere, as bytes are missing or too many.
+
+        The header says how many pages there are: that tells by how much. Returns what is wrong.
+        """
+        said = self.said_pages
+        moved = self.bytes - said * self.page_bytes
+        if not moved or not 1 < said <= 2 * self.pages:
+            return None
+        here = self._likeness(file, 0, said)
+        there = self._likeness(file, moved, said)
+        # The best border: pages in their places ahead of it, in the moved ones from it on.
+        scores = np.concatenate([[0], np.cumsum(here)]) + np.concatenate(
+            [np.cumsum(there[::-1])[::-1], [0]]
+        )
+        border = int(np.argmax(scores[1:])) + 1  # page 1 is where it is
+        self.pages = said
+        if border < said and scores[border] > scores[said]:
+            self._moved_from, self._moved = border + 1, moved
+            what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
+            return f"{what} ahead of page {border + 1}"
+        return None
+
+    def _likeness(self, file: BinaryIO, moved: int, count: int) -> NDArray[np.int64]:
+        """Return for pages 1..count, were they moved, how much each is like a page: 0, 1 or 3."""
+        found = np.zeros(count, np.int64)
+        step = max(1, (1 << 20) // self.page_bytes)
+        for first in range(0, count, step):
+            start = first * self.page_bytes + moved
+            skip = -(min(0, start) // self.page_bytes)  # pages ahead of the file
+            if start + skip * self.page_bytes < 0:
+                skip += 1
+            file.seek(start + skip * self.page_bytes)
+            data = file.read((min(step, count - first) - skip) * self.page_bytes)
+            heads = np.frombuffer(data, np.uint8)[: len(data) // self.page_bytes * self.page_bytes]
+            heads = heads.reshape(-1, self.page_bytes)[:, :8].astype(np.int64)
+            kind, cells, content = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8
+            content |= heads[:, 6]
+            tree = np.isin(kind, (0x02, INTERIOR, 0x0A, LEAF)) & (cells > 0) & (heads[:, 7] < 64)
+            tree &= (content >= 8 + 2 * cells) & (content < self.page_bytes)
+            following = heads[:, 0] << 24 | heads[:, 1] << 16 | heads[:, 2] << 8 | heads[:, 3]
+            own = np.arange(first + skip + 1, first + skip + 1 + len(heads))
+            chain = following == own + 1
+            found[first + skip : first + skip + len(heads)] = np.where(tree | chain, 3, 0)
+        return found
 
     def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
         """Yield the leaf pages of a table in order. `tell(page, problem)` hears of bad ones."""
@@ -141,11 +195,12 @@ class Database:
         """Return all pages that say to be a leaf of a table, by their place in the file."""
         found: list[int] = []
         step = max(1, (1 << 20) // self.page_bytes)
-        for first in range(1, self.pages + 1, step):
+        starts = [*range(1, self.pages + 1, step), min(self._moved_from, self.pages)]
+        for first in starts:
             data = self.read(file, first, step)
             kinds = np.frombuffer(data, np.uint8)[:: self.page_bytes]
             found += (np.flatnonzero(kinds == LEAF) + first).tolist()
-        return found
+        return sorted(set(found))
 
     def rows(self, file: BinaryIO, number: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
         """Yield the rows of a leaf page; `tell(offset, problem)` hears of bad ones."""
