@@ -13,6 +13,8 @@ from typing import BinaryIO
 from dvskit.errors import FormatError
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.container import Channel, Container, Losses, Message, plain_type
+from dvskit.formats.ros.definitions import PACKET_TYPE
+from dvskit.formats.ros.parts import ENCODINGS
 from dvskit.formats.ros.sqlite import (
     Database,
     Row,
@@ -22,6 +24,7 @@ from dvskit.formats.ros.sqlite import (
     silent,
     teller,
 )
+from dvskit.formats.ros.wire import MessageError, read_packet
 
 _TABLES = ("topics", "messages", "message_definitions")
 _MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
@@ -34,12 +37,14 @@ class Db3File(Container):
 
     def __init__(self, path: Path, *, strict: bool) -> None:
         super().__init__(path)
+        self._doubt = ""
         self._database = Database(path)
         self._roots: dict[str, int] = {}
         self._columns: dict[str, list[str]] = {}
         with self._database.open() as file:
-            self._moved = None if strict else self._database.find_moved(file)
             self._read_schema(file)
+            root = self._roots.get("messages", 0)
+            self._moved = None if strict else self._database.find_moved(file, root)
             if strict and not {"topics", "messages"} <= self._roots.keys():
                 named = ", ".join(self._roots) or "none"
                 raise FormatError(
@@ -47,6 +52,9 @@ class Db3File(Container):
                     f"{named}): no ROS 2 recording, or a damaged one (strict=False, --salvage)"
                 )
             self._read_channels(file)
+            if not self.channels and not strict:
+                self._guess_topics(file)
+                self._doubt = "the topics are lost: those of packets are told by their messages"
         if not self.channels:
             raise FormatError(f"{path}: a database that names no topics: no ROS 2 recording")
 
@@ -86,12 +94,31 @@ class Db3File(Container):
         for topic in self._table(file, "topics"):
             self._take_topic(topic, texts)
         if not self.channels:  # the table is lost: its rows may stand where they stood
+            self._doubt = "the table of topics is damaged"
             for leaf in self._database.likely_leaves(file):
                 for row in self._database.rows(file, leaf, silent):
                     if 4 <= len(row.kinds) <= 6 and all(kind % 2 for kind in row.kinds[1:]):
                         values = self._database.values(row, self._database.payload(file, row)[0])
                         topic = dict(zip(_TOPIC_COLUMNS, values, strict=False))
                         self._take_topic({**topic, "id": row.number}, texts)
+
+    def _guess_topics(self, file: BinaryIO) -> None:
+        """Take as topics of packets those whose messages are packets, by all that they say."""
+        database = self._database
+        for leaf in database.likely_leaves(file):
+            for row in database.rows(file, leaf, silent):
+                if not self._is_message(row):
+                    continue
+                number, _, first = self._head(row, (0, 1, 2, 3))
+                if number in self.channels:
+                    continue
+                try:
+                    head = read_packet(row.local[first:], ros1=False)
+                except MessageError:
+                    continue
+                if head.encoding in ENCODINGS and 0 < head.width < 1 << 15 > head.height > 0:
+                    name = f"unnamed topic {number}"
+                    self.channels[number] = Channel(number, name, PACKET_TYPE, "", False)
 
     def _take_topic(self, topic: dict[str, Value], texts: dict[Value, Value]) -> None:
         number, name, kind = topic.get("id"), topic.get("name"), topic.get("type")
@@ -132,6 +159,8 @@ class Db3File(Container):
                 f"the file has {database.bytes} bytes, not {said} pages of {database.page_bytes}"
             )
             losses.lose(database.bytes, 0, self._moved or problem)
+        if self._doubt:
+            losses.lose(0, 0, self._doubt)
         with database.open() as file:
             for row in self._message_rows(file, losses):
                 topic, log_ns, first = self._head(row, order)
@@ -180,6 +209,7 @@ class Db3File(Container):
         else:
             pages = self._sound_leaves(file, losses)
         latest = None
+        seen: set[int] = set()
         for number in pages:
             for row in database.rows(file, number, tell):
                 if not self._is_message(row):
@@ -187,6 +217,10 @@ class Db3File(Container):
                     continue
                 if latest is not None and row.number <= latest:
                     losses.lose(row.offset, 0, f"row {row.number} stands behind row {latest}")
+                    if row.number in seen:
+                        continue
+                if not losses.strict:
+                    seen.add(row.number)
                 latest = row.number
                 yield row
 

@@ -21,6 +21,7 @@ MAGIC = b"SQLite format 3\0"
 INTERIOR, LEAF = 0x05, 0x0D
 
 _DEEPEST = 20
+_BORDERS = 8  # that are tried
 _ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
 _NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 
@@ -114,10 +115,11 @@ class Database:
         moved = self._moved if number >= self._moved_from else 0
         return (number - 1) * self.page_bytes + moved
 
-    def find_moved(self, file: BinaryIO) -> str | None:
+    def find_moved(self, file: BinaryIO, root: int) -> str | None:
         """Find out from which page on all stand elsewhere, as bytes are missing or too many.
 
-        The header says how many pages there are: that tells by how much. Returns what is wrong.
+        The header says how many pages there are: that tells by how much. Where the pages do not
+        tell from which on, the table at page `root` does. Returns what is wrong.
         """
         said = self.said_pages
         moved = self.bytes - said * self.page_bytes
@@ -129,13 +131,31 @@ class Database:
         scores = np.concatenate([[0], np.cumsum(here)]) + np.concatenate(
             [np.cumsum(there[::-1])[::-1], [0]]
         )
-        border = int(np.argmax(scores[1:])) + 1  # page 1 is where it is
-        self.pages = said
-        if border < said and scores[border] > scores[said]:
-            self._moved_from, self._moved = border + 1, moved
-            what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
-            return f"{what} ahead of page {border + 1}"
-        return None
+        best = int(scores[1:].max())
+        borders = (np.flatnonzero(scores[1:] == best) + 1).tolist()  # page 1 is where it is
+        if best <= scores[said]:
+            self.pages = said
+            return None
+        border = min(borders[:: -(-len(borders) // _BORDERS)], key=self._breaks(file, root, moved))
+        self._move(border, moved)
+        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
+        return f"{what} ahead of page {border + 1}"
+
+    def _move(self, border: int, moved: int) -> None:
+        self.pages, self._moved_from, self._moved = self.said_pages, border + 1, moved
+
+    def _breaks(self, file: BinaryIO, root: int, moved: int) -> Callable[[int], int]:
+        """Return what counts the faults of the table at `root`, were pages moved from a border."""
+
+        def count(border: int) -> int:
+            self._move(border, moved)
+            faults: list[int] = []
+            for leaf in self.leaves(file, root, lambda number, _: faults.append(number)):
+                for _ in self.rows(file, leaf, lambda offset, _: faults.append(offset)):
+                    pass
+            return len(faults)
+
+        return count
 
     def _likeness(self, file: BinaryIO, moved: int, count: int) -> NDArray[np.int64]:
         """Return for pages 1..count, were they moved, how much each is like a page: 0, 1 or 3."""
@@ -170,6 +190,8 @@ class Database:
             head = 100 if number == 1 else 0
             if len(page) < self.page_bytes:
                 tell(number, f"page {number} is missing from the file")
+                if page[head : head + 1] == bytes((LEAF,)):
+                    yield number  # what is left of it
                 continue
             if page[head] == LEAF:
                 yield number
