@@ -132,7 +132,7 @@ def decode_compressed(
         base = bases[part] // 1000
         rounded |= base * 1000 != bases[part]
         high = low = column = first_row = np.int64(0)
-        on = lifted = False
+        on = base_on = lifted = False
         for at in range(starts[part], stops[part] - 1, 2):
             word = _u16(data, at)
             kind, value = word >> 12, word & 0xFFF
@@ -151,9 +151,9 @@ def decode_compressed(
             elif kind == ADDR_Y:
                 on, mask = value > 0x7FF, np.int64(1)
             elif kind == VECT_BASE_Y:
-                first_row, on = row, value > 0x7FF
+                first_row, base_on = row, value > 0x7FF
             elif kind == VECT_8:
-                row, mask = first_row, value & 0xFF
+                row, on, mask = first_row, base_on, value & 0xFF
                 first_row += 8
             us = base + (high << 12 | low)
             while mask != 0:

@@ -140,6 +140,9 @@ class BagFile(Container):
                 if found - following < LEAST_RECORD or isinstance(record, str):
                     # Its length is damaged, or there are bytes too many or too few in it.
                     losses.lose(region.place(at), found - at, str(problem))
+                    part = self._cut_message(region, at) if found == region.size else None
+                    if part is not None and part.channel in wanted:
+                        yield part
                     at = found
                     continue
             at = following
@@ -183,15 +186,15 @@ class BagFile(Container):
         fields = _parse_fields(data)
         if fields is None or b"type" not in fields:
             return
-        known = self.channels.get(number)
-        if known is None or not known.type:
-            self.channels[number] = Channel(
+        self.declare(
+            Channel(
                 number,
                 record.fields[b"topic"].decode("utf-8", "replace"),
                 plain_type(fields[b"type"].decode("utf-8", "replace")),
                 fields.get(b"message_definition", b"").decode("utf-8", "replace"),
                 True,
             )
+        )
 
     def _record(self, region: Region, at: int) -> _Record | str:
         """Return the record at `at`, or what is wrong with it."""
@@ -219,6 +222,17 @@ class BagFile(Container):
             left = region.size - start
             return f"a record says to hold {length_of_data} bytes where {left} are left"
         return _Record(op, fields, start, length_of_data)
+
+    def _cut_message(self, region: Region, at: int) -> Message | None:
+        """Return what is there of a message at `at` that the file ends in; None if it is none."""
+        head = bytes(region.read(at, _LONGEST_HEADER + 8))
+        length = int.from_bytes(head[:4], "little")
+        fields = _parse_fields(head[4 : 4 + length]) if 8 <= length < len(head) - 8 else None
+        if not fields or fields.get(b"op") != bytes((MESSAGE,)) or _fields_problem(MESSAGE, fields):
+            return None
+        start = at + 8 + length
+        data = region.read(start, MOST_BYTES)
+        return Message(_number(fields[b"conn"]), 0, data, region.place(start), region.exact)
 
     def _problem(self, region: Region, at: int) -> str | None:
         """Say what is wrong with the record at `at`; None where nothing is, or at the end."""

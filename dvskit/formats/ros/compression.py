@@ -37,7 +37,7 @@ def decompress(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
                 break
     except (RuntimeError, EOFError, MemoryError, OSError, ValueError, zstandard.ZstdError) as error:
         problem = f"a chunk does not decompress ({error})"
-    if problem is None and total != size:
+    if problem is None and total != size and size < MOST_BYTES:
         problem = f"a chunk decompresses to {'more' if total > size else total} than {size} bytes"
         if total < size:
             problem = f"a chunk decompresses to {total} bytes, not {size}"
@@ -65,3 +65,12 @@ def _pieces(data: bytes, kind: str, limit: int) -> Iterator[bytes]:
             if not part:
                 break
             yield part
+
+
+def zstd_size(data: bytes | memoryview) -> int:
+    """Return how many bytes zstd data say to become; MOST_BYTES where they do not say."""
+    try:
+        size: int = zstandard.frame_content_size(bytes(data[:32]))
+    except zstandard.ZstdError:
+        return MOST_BYTES
+    return size if size >= 0 else MOST_BYTES

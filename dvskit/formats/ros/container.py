@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dvskit.errors import DamagedFileError
 from dvskit.formats.recording import Damage
+from dvskit.formats.ros.definitions import event_kind
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
 # Where this much or more lies between the end of a record and the next sound one, it is the record
@@ -67,6 +68,21 @@ class Container(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.channels: dict[int, Channel] = {}
+
+    def declare(self, channel: Channel) -> None:
+        """Take a declaration: the first of its number, or a later one that carries events."""
+        known = self.channels.get(channel.number)
+        if known is None or (
+            event_kind(known.type, known.definition) is None
+            and event_kind(channel.type, channel.definition) is not None
+        ):
+            self.channels[channel.number] = channel
+
+    def survey(self) -> None:
+        """Read the whole file for declarations that its index has not, or not undamaged."""
+        losses = Losses(self.path, strict=False, damage=Damage())
+        for _ in self.messages(frozenset(), losses):
+            pass
 
     @abstractmethod
     def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:

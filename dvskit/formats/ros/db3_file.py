@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from dvskit.errors import FormatError
 from dvskit.formats.recording import Damage
+from dvskit.formats.ros.compression import decompress, zstd_size
 from dvskit.formats.ros.container import Channel, Container, Losses, Message, plain_type
 from dvskit.formats.ros.definitions import PACKET_TYPE
 from dvskit.formats.ros.parts import ENCODINGS
@@ -26,6 +27,7 @@ from dvskit.formats.ros.sqlite import (
 )
 from dvskit.formats.ros.wire import MessageError, read_packet
 
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _TABLES = ("topics", "messages", "message_definitions")
 _MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
 _TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
@@ -169,10 +171,14 @@ class Db3File(Container):
                     losses.lose(row.offset, row.length, told)
                 elif topic in wanted:
                     payload, broken = database.payload(file, row)
-                    data = memoryview(payload)[first:]
+                    data: bytes | memoryview = memoryview(payload)[first:]
+                    if data[:4] == _ZSTD:  # rosbag2's compression of messages
+                        size = zstd_size(data)
+                        data, trouble = decompress(bytes(data), "zstd", size)
+                        broken = broken or trouble
                     if broken is not None:
                         losses.lose(row.offset, row.length - len(payload), broken)
-                    exact = not row.overflow
+                    exact = not row.overflow and len(data) == len(payload) - first
                     yield Message(topic, log_ns, data, row.offset + first * exact, exact)
 
     def _head(self, row: Row, order: tuple[int, ...]) -> tuple[int, int, int]:

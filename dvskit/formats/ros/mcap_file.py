@@ -137,6 +137,9 @@ class McapFile(Container):
                 if broken or found - following < LEAST_RECORD:
                     # Its length is damaged, or there are bytes too many or too few in it.
                     losses.lose(region.place(at), found - at, problem)
+                    part = self._cut_message(region, at) if found == region.size else None
+                    if part is not None and part.channel in wanted:
+                        yield part
                     at = found
                     continue
             at = following
@@ -165,6 +168,16 @@ class McapFile(Container):
             data = region.read(at, length - MESSAGE_HEAD.size)
             return Message(number, log_ns, data, region.place(at), region.exact)
         return None
+
+    def _cut_message(self, region: Region, at: int) -> Message | None:
+        """Return what is there of a message at `at` that the file ends in; None if it is none."""
+        head = bytes(region.read(at, RECORD.size + MESSAGE_HEAD.size))
+        if len(head) < RECORD.size + MESSAGE_HEAD.size or head[0] != MESSAGE:
+            return None
+        number, _, log_ns, _ = MESSAGE_HEAD.unpack_from(head, RECORD.size)
+        start = at + len(head)
+        data = region.read(start, MOST_BYTES)
+        return Message(number, log_ns, data, region.place(start), region.exact)
 
     def _chunk(self, region: Region, start: int, length: int) -> _Chunk | str:
         head = bytes(region.read(start, CHUNK_HEAD.size + 4))
@@ -214,19 +227,14 @@ class McapFile(Container):
             if kind == SCHEMA:
                 (name, encoding, text), _ = _texts(content, 2, 3)
                 self._schemas[number] = (name, text if "msg" in encoding else "")
-            elif kind == CHANNEL and not self._is_known(number):
+            elif kind == CHANNEL:
                 schema = int.from_bytes(content[2:4], "little")
                 (topic, encoding), _ = _texts(content, 4, 2)
                 name, text = self._schemas.get(schema, ("", ""))
-                self.channels[number] = Channel(
-                    number, topic, plain_type(name), text, encoding == "ros1"
-                )
+                self.declare(Channel(number, topic, plain_type(name), text, encoding == "ros1"))
         except ValueError:
             return False
         return True
-
-    def _is_known(self, number: int) -> bool:
-        return number in self.channels and bool(self.channels[number].type)
 
     def _head(self, region: Region, at: int) -> tuple[int, int, str | None]:
         """Return kind and length of the record at `at`, and what is wrong with it."""

@@ -116,6 +116,33 @@ class _Judge(InOrder):
         yield from self._certain(columns.part(~off), count - int(np.count_nonzero(off[:count])))
 
 
+def first_us(part: Part, encoding: str, *, ros1: bool) -> int:
+    """Return the time of a part's first event, or one ahead of it."""
+    single = part._replace(data=part.data[: 13 if not encoding else 8], events=1)
+    if encoding == "libcaer_cmp":
+        return part.base_ns // 1000
+    t, x, y = np.empty(1, np.int64), np.empty(1, np.int32), np.empty(1, np.int32)
+    group = _Group([single], encoding, ros1=ros1)
+    group.decode(Size(1, 1), (t, x, y, np.empty(1, np.bool_)))
+    return int(t[0])
+
+
+def from_time(parts: Iterator[Part], start_us: int, encoding: str, *, ros1: bool) -> Iterator[Part]:
+    """Yield the parts less those that end ahead of `start_us`, as the one behind them says."""
+    waiting: Part | None = None
+    for part in parts:
+        if not len(part.data):
+            continue
+        if waiting is not None and first_us(part, encoding, ros1=ros1) >= start_us:
+            yield waiting
+            yield part
+            yield from parts
+            return
+        waiting = part
+    if waiting is not None:
+        yield waiting
+
+
 class PackedDecoding:
     """One pass over parts of one encoding (empty: of EventArrays), in blocks of whole parts.
 

@@ -12,7 +12,7 @@ from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin,
 from dvskit.formats.ros.container import Channel, Container, Losses
 from dvskit.formats.ros.definitions import PACKET
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
-from dvskit.formats.ros.packed import PackedDecoding
+from dvskit.formats.ros.packed import PackedDecoding, from_time
 from dvskit.formats.ros.parts import Topic
 from dvskit.formats.ros.pictures import imu_of, read_frame
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
@@ -69,6 +69,23 @@ class RosRecording(Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         yield from _blocks(self.container, self.topics.events, self.size, self._losses(damage),
                            storage, self)  # fmt: skip
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        """Yield the events; packets that end ahead of `start_us` are not decoded.
+
+        Words in evt3 build on those ahead; and where there may be damage, no time is believed.
+        """
+        events = self.topics.events
+        if events.encoding == "evt3" or not self.strict:
+            yield from self._blocks(damage, storage)
+            return
+        losses = self._losses(damage)
+        ros1 = events.channel.ros1
+        parts = from_time(
+            events.parts(self.container, losses), start_us, events.encoding, ros1=ros1
+        )
+        packed = PackedDecoding(parts, events.encoding, self.size, losses, ros1=ros1)
+        yield from packed.blocks(storage)
 
     def told_of(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
         """Note what a pass has found that is no damage."""

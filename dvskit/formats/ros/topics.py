@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dvskit.errors import FormatError, did_you_mean
 from dvskit.formats.recording import Damage
@@ -14,6 +14,7 @@ from dvskit.formats.ros.wire import ArrayHead, MessageError, PacketHead, read_ar
 
 IMAGE, COMPRESSED, IMU = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/Imu"
 _LOOKS = 9  # messages whose majority is believed, in salvage mode
+_GUESSES = 1000  # messages that are looked at where no declaration helps
 _MOST_SIDE = 32767
 
 
@@ -32,6 +33,11 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
     Raises FormatError where there is none, or none named so.
     """
     found = _look(container, strict=strict)
+    if not found and not strict:
+        container.survey()
+        doubt = "the declaration of the topic of events is damaged"
+        found = [replace(topic, doubt=doubt) for topic in _look(container, strict=strict)]
+        found = found or _guess(container)
     events = [topic for topic in found if topic.encoding != "trigger"]
     triggers = tuple(topic for topic in found if topic.encoding == "trigger")
     if not events:
@@ -117,6 +123,27 @@ def _look(container: Container, *, strict: bool) -> list[Topic]:
         channel, doubt = container.channels[number], doubts[number]
         topics.append(Topic(channel, kinds[number], encoding, width, height, doubt))
     return sorted(topics, key=lambda topic: topic.channel.topic)
+
+
+def _guess(container: Container) -> list[Topic]:
+    """Return the topics whose first messages are packets by all that they say."""
+    heads: dict[int, Counter[tuple[str, int, int]]] = {}
+    losses = Losses(container.path, strict=False, damage=Damage())
+    for count, message in enumerate(container.messages(container.channels.keys(), losses)):
+        if count > _GUESSES:
+            break
+        try:
+            head = read_packet(message.data, ros1=container.channels[message.channel].ros1)
+        except MessageError:
+            continue
+        if head.encoding in ENCODINGS and 0 < head.width <= _MOST_SIDE >= head.height > 0:
+            seen = heads.setdefault(message.channel, Counter())
+            seen[(head.encoding, head.width, head.height)] += 1
+    doubt = "the declaration of a topic is lost: it is one of packets by its messages"
+    return [
+        Topic(container.channels[number], PACKET, *seen.most_common(1)[0][0], doubt)
+        for number, seen in heads.items()
+    ]
 
 
 def beside(container: Container, events: Topic, *types: str) -> list[Channel]:
