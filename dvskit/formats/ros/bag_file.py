@@ -134,15 +134,16 @@ class BagFile(Container):
                 following = record.start + record.length
                 if record.op == CHUNK and region.whole and record.fields[b"compression"] == b"none":
                     following = record.start  # its records stand in the file itself
-            problem = record if isinstance(record, str) else self._problem(region, following)
+            problem = record if isinstance(record, str) else None
+            if not isinstance(record, str) and record.op in (MESSAGE, CHUNK):
+                problem = self._problem(region, following)
             if problem is not None or isinstance(record, str):
                 found = self._search(region, at + 1)
                 if found - following < LEAST_RECORD or isinstance(record, str):
                     # Its length is damaged, or there are bytes too many or too few in it.
+                    if found == region.size and not losses.strict:
+                        yield from self._cut_end(region, at, wanted, losses)
                     losses.lose(region.place(at), found - at, str(problem))
-                    part = self._cut_message(region, at) if found == region.size else None
-                    if part is not None and part.channel in wanted:
-                        yield part
                     at = found
                     continue
             at = following
@@ -223,16 +224,27 @@ class BagFile(Container):
             return f"a record says to hold {length_of_data} bytes where {left} are left"
         return _Record(op, fields, start, length_of_data)
 
-    def _cut_message(self, region: Region, at: int) -> Message | None:
-        """Return what is there of a message at `at` that the file ends in; None if it is none."""
+    def _cut_end(
+        self, region: Region, at: int, wanted: Set[int], losses: Losses
+    ) -> Iterator[Message]:
+        """Yield what is there of a message or a chunk at `at` that the region ends in."""
         head = bytes(region.read(at, _LONGEST_HEADER + 8))
         length = int.from_bytes(head[:4], "little")
         fields = _parse_fields(head[4 : 4 + length]) if 8 <= length < len(head) - 8 else None
-        if not fields or fields.get(b"op") != bytes((MESSAGE,)) or _fields_problem(MESSAGE, fields):
-            return None
+        op = _number(fields.get(b"op", b"")) if fields else 0
+        if not fields or op not in (MESSAGE, CHUNK) or _fields_problem(op, fields) is not None:
+            return
         start = at + 8 + length
         data = region.read(start, MOST_BYTES)
-        return Message(_number(fields[b"conn"]), 0, data, region.place(start), region.exact)
+        if op == MESSAGE:
+            number = _number(fields[b"conn"])
+            if number in wanted:
+                yield Message(number, 0, data, region.place(start), region.exact)
+        elif region.whole:
+            kind = fields[b"compression"].decode("latin-1")
+            inner, _ = decompress(bytes(data), kind, _number(fields[b"size"]))
+            place = region.place(start)
+            yield from self._walk(BufferRegion(inner, place, exact=False), 0, wanted, losses)
 
     def _problem(self, region: Region, at: int) -> str | None:
         """Say what is wrong with the record at `at`; None where nothing is, or at the end."""

@@ -130,16 +130,15 @@ class McapFile(Container):
             flat = isinstance(chunk, _Chunk) and region.whole and not chunk.kind
             if isinstance(chunk, _Chunk) and flat and not chunk.checksum:
                 following = chunk.start  # its records stand in the file itself
-            if not broken and following < stop:
+            if not broken and following < stop and kind in (MESSAGE, CHUNK):
                 problem = self._head(region, following)[2]
             if problem is not None:
                 found = self._search(region, at + 1)
                 if broken or found - following < LEAST_RECORD:
                     # Its length is damaged, or there are bytes too many or too few in it.
+                    if found == region.size and not losses.strict:
+                        yield from self._cut_end(region, at, wanted, losses)
                     losses.lose(region.place(at), found - at, problem)
-                    part = self._cut_message(region, at) if found == region.size else None
-                    if part is not None and part.channel in wanted:
-                        yield part
                     at = found
                     continue
             at = following
@@ -169,17 +168,29 @@ class McapFile(Container):
             return Message(number, log_ns, data, region.place(at), region.exact)
         return None
 
-    def _cut_message(self, region: Region, at: int) -> Message | None:
-        """Return what is there of a message at `at` that the file ends in; None if it is none."""
+    def _cut_end(
+        self, region: Region, at: int, wanted: Set[int], losses: Losses
+    ) -> Iterator[Message]:
+        """Yield what is there of a message or a chunk at `at` that the region ends in."""
+        start = at + RECORD.size
         head = bytes(region.read(at, RECORD.size + MESSAGE_HEAD.size))
-        if len(head) < RECORD.size + MESSAGE_HEAD.size or head[0] != MESSAGE:
-            return None
-        number, _, log_ns, _ = MESSAGE_HEAD.unpack_from(head, RECORD.size)
-        start = at + len(head)
-        data = region.read(start, MOST_BYTES)
-        return Message(number, log_ns, data, region.place(start), region.exact)
+        if len(head) < RECORD.size + MESSAGE_HEAD.size:
+            return
+        if head[0] == MESSAGE:
+            number, _, log_ns, _ = MESSAGE_HEAD.unpack_from(head, RECORD.size)
+            at += len(head)
+            if number in wanted:
+                data = region.read(at, MOST_BYTES)
+                yield Message(number, log_ns, data, region.place(at), region.exact)
+        elif head[0] == CHUNK and region.whole and region.size - start > CHUNK_HEAD.size + 16:
+            chunk = self._chunk(region, start, None)
+            if isinstance(chunk, _Chunk) and chunk.kind:
+                packed = bytes(region.read(chunk.start, MOST_BYTES))
+                data, _ = decompress(packed, chunk.kind, chunk.size)
+                inner = BufferRegion(data, region.place(chunk.start), exact=False)
+                yield from self._walk(inner, 0, wanted, losses)
 
-    def _chunk(self, region: Region, start: int, length: int) -> _Chunk | str:
+    def _chunk(self, region: Region, start: int, length: int | None) -> _Chunk | str:
         head = bytes(region.read(start, CHUNK_HEAD.size + 4))
         _, _, size, checksum = CHUNK_HEAD.unpack_from(head)
         letters = int.from_bytes(head[-4:], "little")
@@ -191,7 +202,7 @@ class McapFile(Container):
             return f"a chunk is compressed as {kind!r}, which is not known"
         first = start + CHUNK_HEAD.size + 4 + letters + 8
         held = int.from_bytes(tail[letters:], "little")
-        if first + held != start + length:
+        if length is not None and first + held != start + length:
             return f"a chunk says to hold {held} bytes where {start + length - first} are"
         return _Chunk(size, checksum, kind, first, held)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dvskit.formats.ros.container import Channel, Container, Losses, Message
+from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Losses, Message
 from dvskit.formats.ros.definitions import PACKET
 from dvskit.formats.ros.wire import (
     ArrayHead,
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     base_ns   what their times count from
     sequence  the number of an EventPacket; -1 in an EventArray
     big       whether numbers stand with their high byte first
-    fresh     whether something was lost ahead of it
+    fresh     whether a message may have been lost ahead of it
     """
 
     data: Data
@@ -77,8 +77,8 @@ class Topic:
                 problem = f"message {number} of {self.channel.topic} is damaged: {error}"
                 losses.lose(message.place(0), len(message.data), problem)
                 continue
-            yield part._replace(fresh=losses.damage.count != lost)
-            lost = losses.damage.count
+            yield part._replace(fresh=losses.damage.lost_bytes - lost >= LEAST_RECORD)
+            lost = losses.damage.lost_bytes
 
     def _part(self, message: Message, number: int, losses: Losses) -> Part:
         if self.kind == PACKET:
