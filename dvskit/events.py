@@ -284,10 +284,11 @@ class Events:
             self.t[mask], self.x[mask], self.y[mask], self.p[mask], self.size
         )
 
-    def between(self, start_us: int, stop_us: int) -> Events:
-        """Return the events with start_us <= t < stop_us, without copying."""
-        first, last = np.searchsorted(self.t, (start_us, stop_us))
-        return self[int(first) : max(int(first), int(last))]
+    def between(self, start_us: int | None, stop_us: int | None) -> Events:
+        """Return the events with start_us <= t < stop_us, without copying; None leaves open."""
+        first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))
+        last = len(self) if stop_us is None else int(np.searchsorted(self.t, stop_us))
+        return self[first : max(first, last)]
 
     @property
     def duration_us(self) -> int:

@@ -26,13 +26,7 @@ class TimeWindow:
         """Return the step of one pass."""
 
         def step(events: Events) -> Events:
-            first = 0 if self.start_us is None else int(np.searchsorted(events.t, self.start_us))
-            last = (
-                len(events)
-                if self.stop_us is None
-                else int(np.searchsorted(events.t, self.stop_us))
-            )
-            return events[first : max(first, last)]
+            return events.between(self.start_us, self.stop_us)
 
         return step
 

@@ -9,7 +9,12 @@ import typer
 
 from dvskit.events import Size, parse_size
 
-InputFile = Annotated[Path, typer.Argument(help="An event file.", show_default=False)]
+InputFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An event file, - for standard input, or udp://HOST:PORT.", show_default=False
+    ),
+]
 FormatOption = Annotated[
     str | None,
     typer.Option("--from", help="The input's format; else its content, then its suffix decides."),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -10,9 +13,17 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
 from dvskit.errors import ConfigError
-from dvskit.events import Source
-from dvskit.filters import Crop, FilteredSource, TimeWindow
-from dvskit.formats import FileSink, Recording, hand_over, open_events, open_sink
+from dvskit.events import Events, Source
+from dvskit.filters import Crop, FilteredSource
+from dvskit.formats import (
+    Damage,
+    FileSink,
+    Recording,
+    RecordingPart,
+    hand_over,
+    open_events,
+    open_sink,
+)
 
 
 def convert(
@@ -29,36 +40,100 @@ def convert(
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
-    """Write an event file in another format, or a part of it."""
+    """Write an event file, or events as they arrive, in another format, or a part of it."""
     recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    window = _window(recording, start, stop)
-    source: Source = recording
-    if window is not None:
-        source = FilteredSource(source, window)
-    if crop is not None:
-        source = FilteredSource(source, _parse_crop(crop))
+    after_us, until_us = _times(start, stop)
+    part: _Arriving | RecordingPart
+    if recording.live:
+        part = _Arriving(recording, after_us, until_us)
+    else:
+        part = _part(recording, after_us, until_us)
+    source: Source = part if crop is None else FilteredSource(part, _parse_crop(crop))
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
-        left = hand_over(
-            recording,
-            sink,
-            start_us=None if window is None else window.start_us,
-            stop_us=None if window is None else window.stop_us,
-        )
+        left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
                 sink.write(block)
                 show(sink.count, "")
-    _report(recording, sink, left)
+    if isinstance(part, _Arriving):
+        left += _left_of(recording)
+    _report(recording, part.damage, sink, left)
 
 
-def _window(recording: Recording, start: str | None, stop: str | None) -> TimeWindow | None:
-    if start is None and stop is None:
+class _Arriving:
+    """Live events from `after_us` to `until_us` behind the first; Ctrl-C ends them early."""
+
+    def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
+        self._recording = recording
+        self._after_us, self._until_us = after_us, until_us
+        self._waiting = self._stopped = False
+        self.size = recording.size
+
+    @property
+    def damage(self) -> Damage:
+        """What has been lost so far."""
+        return self._recording.damage
+
+    def __iter__(self) -> Iterator[Events]:
+        origin: int | None = None
+        blocks = iter(self._recording)
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            while (block := self._next(blocks)) is not None:
+                origin = int(block.t[0]) if origin is None else origin
+                yield block.between(*_window(origin, self._after_us, self._until_us))
+                if self._until_us is not None and block.t[-1] >= origin + self._until_us:
+                    return
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _next(self, blocks: Iterator[Events]) -> Events | None:
+        """Wait for the next block; None at the end, and when Ctrl-C has been pressed."""
+        if not self._stopped:
+            self._waiting = True
+            try:
+                return next(blocks, None)
+            except KeyboardInterrupt:
+                self._stopped = True
+            finally:
+                self._waiting = False
+        _console.note("stopped; what has arrived is written")
         return None
-    origin = next((int(block.t[0]) for block in recording), 0)
-    return TimeWindow(
-        None if start is None else origin + _console.parse_time_us(start),
-        None if stop is None else origin + _console.parse_time_us(stop),
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        # Only waiting is broken off: a block that is being written is written to its end.
+        self._stopped = True
+        if self._waiting:
+            raise KeyboardInterrupt
+
+
+def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
+    after = None if start is None else _console.parse_time_us(start)
+    until = None if stop is None else _console.parse_time_us(stop)
+    if after is not None and until is not None and until <= after:
+        raise ConfigError(f"nothing lies between --start {start} and --stop {stop}")
+    return after, until
+
+
+def _window(
+    origin_us: int, after_us: int | None, until_us: int | None
+) -> tuple[int | None, int | None]:
+    return (
+        None if after_us is None else origin_us + after_us,
+        None if until_us is None else origin_us + until_us,
     )
+
+
+def _part(recording: Recording, after_us: int | None, until_us: int | None) -> RecordingPart:
+    if after_us is None and until_us is None:
+        return recording.between(None, None)
+    origin_us = next((int(block.t[0]) for block in recording), 0)
+    return recording.between(*_window(origin_us, after_us, until_us))
+
+
+def _left_of(recording: Recording) -> list[str]:
+    count = len(recording.triggers())
+    return [f"{count:,} triggers are left out: they came beside live events"] if count else []
 
 
 def _parse_crop(text: str) -> Crop:
@@ -69,9 +144,9 @@ def _parse_crop(text: str) -> Crop:
     return Crop(x, y, width, height)
 
 
-def _report(recording: Recording, sink: FileSink, left: list[str]) -> None:
+def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
     for text in (*left, *recording.assumptions, *sink.notes):
         _console.note(f"{sink.path}: {text}")
-    if recording.damage:
-        _console.note(f"{recording.path}: {recording.damage}")
+    if damage:
+        _console.note(f"{recording.path}: {damage}")
     _console.say(f"{sink.path}: {sink.count:,} events on {sink.size}, {sink.format}")

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
 from dvskit import __version__
+from dvskit.cli import _console
 from dvskit.cli._options import Json
 from dvskit.errors import DvskitError
 
@@ -20,8 +22,15 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Compile all kernels now: later runs start at once.")
+    ] = False,
+) -> None:
     """Check the installation: versions, threads, kernels, video, networks."""
+    if warm:
+        _warm()
     findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
     findings += [_package(name) for name in _PACKAGES]
     for name, check in (
@@ -34,15 +43,26 @@ def doctor(json: Json = False) -> None:
         findings.append(_run(name, check))
     sound = all(good for _, good, _ in findings)
     if json:
-        from dvskit.cli._console import print_json
-
-        print_json({name: {"ok": good, "detail": text} for name, good, text in findings})
+        _console.print_json({name: {"ok": good, "detail": text} for name, good, text in findings})
     else:
         for name, good, text in findings:
             print(f"{'ok ' if good else 'BAD'} {name:24} {text}")
     if not sound:
         print("dvskit: error: something is missing; pip install dvskit again", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _warm() -> None:
+    from dvskit.cli._warm import warm_all
+
+    begun = time.perf_counter()
+    with _console.progress("compiling", None, "parts") as show:
+        names = []
+        for name in warm_all():
+            names.append(name)
+            show(len(names), name)
+    took = time.perf_counter() - begun
+    _console.note(f"compiled for {', '.join(names)} in {took:.1f} s; kept on disk by numba")
 
 
 def _package(name: str) -> tuple[str, bool, str]:

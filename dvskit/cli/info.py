@@ -43,7 +43,7 @@ def describe(recording: Recording) -> dict[str, Any]:
     return {
         "file": str(recording.path),
         "format": recording.format,
-        "bytes": recording.path.stat().st_size,
+        "bytes": recording.path.stat().st_size if recording.path.is_file() else None,
         "width": recording.size.width,
         "height": recording.size.height,
         "size_from": recording.size_origin,
@@ -55,6 +55,9 @@ def describe(recording: Recording) -> dict[str, Any]:
         "duration_us": duration,
         "events_per_second": round(events / (duration * 1e-6)) if duration else None,
         "triggers": len(recording.triggers()),
+        "imu_samples": len(recording.imu()),
+        "frames": sum(1 for _ in recording.frames()),
+        "labels": len(recording.labels()),
         "other": dict(recording.other_streams()),
         "header": dict(recording.header()),
         "assumptions": list(recording.assumptions),
@@ -75,10 +78,19 @@ _ORIGINS = {
 }
 
 
+_BESIDE = {
+    "triggers": "triggers",
+    "imu_samples": "IMU",
+    "frames": "frames",
+    "labels": "labels",
+}
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     rate = facts["events_per_second"]
     lines = [
-        f"{facts['file']}: {facts['format']}, {facts['bytes']:,} bytes",
+        f"{facts['file']}: {facts['format']}"
+        + (f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""),
         f"  sensor    {facts['width']}x{facts['height']} ({_ORIGINS[facts['size_from']]})",
         f"  events    {facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
         + (f", {rate:,} a second" if rate else ""),
@@ -88,8 +100,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             f"  time      {facts['t_first_us']} to {facts['t_last_us']} us "
             f"({_console.describe_us(facts['duration_us'])})"
         )
-    if facts["triggers"]:
-        lines.append(f"  triggers  {facts['triggers']:,}")
+    for key, title in _BESIDE.items():
+        if facts[key]:
+            lines.append(f"  {title:9} {facts[key]:,}")
     lines += [f"  also      {count:,} {name}" for name, count in facts["other"].items() if count]
     lines += [f"  header    {key}: {value}" for key, value in facts["header"].items()]
     lines += [f"  assumed   {text}" for text in facts["assumptions"]]

@@ -22,7 +22,14 @@ from typing import Literal, cast
 from dvskit.errors import FormatError, LeftOutWarning, UnknownFormatError, did_you_mean
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.recording import Damage, FileSink, Loss, ReadOptions, Recording
+from dvskit.formats.recording import (
+    Damage,
+    FileSink,
+    Loss,
+    ReadOptions,
+    Recording,
+    RecordingPart,
+)
 
 __all__ = [
     "Damage",
@@ -32,6 +39,7 @@ __all__ = [
     "Loss",
     "ReadOptions",
     "Recording",
+    "RecordingPart",
     "find_format",
     "format_for_writing",
     "formats",
@@ -156,6 +164,9 @@ for _row in (
            "text, an event a line: t,x,y,p in microseconds, or as a header names"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
            "text, an event a line: t x y p in seconds (event-camera dataset)"),
+    Format("udp", (), "dvskit.formats.udp", None, "r",
+           "datagrams of faery or AEStream, at udp://HOST:PORT",
+           "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
 ):  # fmt: skip
     register_format(_row)
 
@@ -263,7 +274,8 @@ def open_events(
     """Open an event file as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
-    content decides, then the suffix. A path of "-" is standard input, which is read once. `size`
+    content decides, then the suffix. A path of "-" is standard input, and udp://HOST:PORT what
+    arrives there, in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised.
 
@@ -277,6 +289,11 @@ def open_events(
     if str(path) == STANDARD_INPUT:
         raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         return open_stream(InputStream(raw, "standard input"), row, options)
+    if _is_address(path):
+        if row is not None and row.name != "udp":
+            raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
+        module = import_module(_TABLE["udp"].module)
+        return cast(Recording, module.open_recording(Path(path), options))
     if row is None:
         row = find_format(path)
     if "r" not in row.can:
@@ -284,6 +301,10 @@ def open_events(
     _read_head(Path(path))
     module = import_module(row.module)
     return cast(Recording, module.open_recording(Path(path), options))
+
+
+def _is_address(path: str | PathLike[str]) -> bool:
+    return str(path).startswith("udp:/")
 
 
 def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -> Recording:
@@ -352,26 +373,20 @@ def save_events(
     """
     source = as_source(events_or_source)
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
-        left = hand_over(source, sink) if isinstance(source, Recording) else []
+        left = hand_over(source, sink) if isinstance(source, Recording | RecordingPart) else []
         for block in source:
             sink.write(block)
     for text in left:
         warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
 
 
-def hand_over(
-    recording: Recording,
-    sink: FileSink,
-    *,
-    start_us: int | None = None,
-    stop_us: int | None = None,
-) -> list[str]:
-    """Hand a sink the triggers of start_us <= t < stop_us, ahead of the events.
+def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]:
+    """Hand a sink the triggers of a recording, or of a part of it, ahead of the events.
 
     Returns a line for each thing that the recording holds beside events and the sink cannot.
     """
     left = []
-    triggers = recording.triggers().between(start_us, stop_us)
+    triggers = recording.triggers()
     if len(triggers):
         write = getattr(sink, "write_triggers", None)
         if write is None:

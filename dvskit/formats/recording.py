@@ -79,9 +79,12 @@ class Recording(ABC):
     size         the sensor's size, and `size_origin`, where it is known from
     assumptions  what was taken for granted in reading (chip, y origin, inferred size), for people
     damage       what the latest pass lost; always empty in strict mode, which raises instead
+    live         whether events arrive while they are read: then they are read once, and what stands
+                 beside them (triggers) is known behind them
     """
 
     format: str
+    live = False
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
@@ -117,9 +120,10 @@ class Recording(ABC):
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
 
-    def between(self, start_us: int, stop_us: int) -> RecordingPart:
+    def between(self, start_us: int | None, stop_us: int | None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
+        None leaves that side open.
         It is found without reading what is ahead of it where the format allows; damage there is
         then not seen.
         """
@@ -201,22 +205,25 @@ class RecordingPart:
     damage  what the latest pass lost, of the part that it read
     """
 
-    def __init__(self, recording: Recording, start_us: int, stop_us: int) -> None:
+    def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
         self.recording, self.start_us, self.stop_us = recording, start_us, stop_us
         self.size = recording.size
         self.damage = Damage()
 
     def __iter__(self) -> Iterator[Events]:
         self.damage = Damage()
-        if self.stop_us <= self.start_us:
-            return
-        recording = self.recording
-        blocks = recording._blocks_from(self.start_us, self.damage, Storage())
+        start, stop, recording = self.start_us, self.stop_us, self.recording
+        if start is None:
+            blocks = recording._blocks(self.damage, Storage())
+        else:
+            if stop is not None and stop <= start:
+                return
+            blocks = recording._blocks_from(start, self.damage, Storage())
         for block in recording._in_order(blocks):
-            part = block.between(self.start_us, self.stop_us)
+            part = block.between(start, stop)
             if len(part):
                 yield part
-            if block.t[-1] >= self.stop_us:
+            if stop is not None and block.t[-1] >= stop:
                 return
 
     def load(self) -> Events:
@@ -234,14 +241,18 @@ class RecordingPart:
     def frames(self) -> Iterator[Frame]:
         """Yield the frames that begin in the part, in time order."""
         for frame in self.recording.frames():
-            if frame.t_us >= self.stop_us:
+            if self.stop_us is not None and frame.t_us >= self.stop_us:
                 return
-            if frame.t_us >= self.start_us:
+            if self.start_us is None or frame.t_us >= self.start_us:
                 yield frame
 
     def labels(self) -> Labels:
         """Return the labels of spans that share time with the part."""
         return self.recording.labels().between(self.start_us, self.stop_us)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return what else the whole recording holds: a name and a count each."""
+        return self.recording.other_streams()
 
 
 class FormatOrderError(DamagedFileError):

@@ -1,0 +1,248 @@
+"""Events that arrive over UDP, in the layouts that faery and AEStream send.
+
+    t64_x16_y16_on8   faery: 13 bytes an event, time in 64 bits (the usual one)
+    t32_x16_y15_on1   faery: 8 bytes an event, time in 32 bits, y and polarity in 16
+    spif              AEStream, SpiNNaker's spif: 4 bytes an event, or 8 with a time behind it
+
+All are little-endian. Layouts: faery's udp_encoder; spif, github.com/SpiNNakerManchester/spif,
+spiffer/README.md.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
+from dvskit.events import Events
+from dvskit.formats.recording import Damage, ReadOptions, Recording
+from dvskit.formats.storage import Storage
+
+LAYOUTS = ("t64_x16_y16_on8", "t32_x16_y15_on1", "spif")
+_T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
+_T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("y_on", "<u2")])
+_WRAP_US = 1 << 32
+_NEVER = -(1 << 62)
+
+_Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]
+
+_LONGEST_DATAGRAM = 1 << 16
+_RECEIVE_BUFFER = 1 << 23  # bytes that the system may keep while a block is worked on
+_DELAY_S = 0.01  # that an event may wait for others of its block
+_SO_RXQ_OVFL = 40  # Linux: tells with each datagram how many were lost ahead of it
+
+
+def parse_address(path: Path | str) -> tuple[str, int] | None:
+    """Return the host and the port of udp://HOST:PORT; None where it is no such address.
+
+    Raises FormatError for a port that cannot be.
+    """
+    # A Path joins slashes that follow each other.
+    found = re.fullmatch(r"udp:/{1,2}(.*):(\d+)", str(path))
+    if found is None:
+        return None
+    if not 0 <= int(found[2]) < 1 << 16:
+        raise FormatError(f"{path}: port {found[2]} is outside 0..65535")
+    return found[1].strip("[]") or "0.0.0.0", int(found[2])
+
+
+class UdpRecording(Recording):
+    """Events that arrive at a port: a Source that is read once, as they come.
+
+    Late events (datagrams may overtake each other), events off the sensor, odd bytes and datagrams
+    that the system dropped are left out and counted in `damage`. `strict` makes no difference: what
+    arrives cannot be sent again. Reading ends after `idle_s` seconds without a datagram, where set.
+    """
+
+    format = "udp"
+    live = True
+    idle_s: float | None = None
+
+    def __init__(self, path: Path, options: ReadOptions, address: tuple[str, int]) -> None:
+        layout = options.variant or LAYOUTS[0]
+        if layout not in LAYOUTS:
+            raise ConfigError(f"udp layout {layout!r} is unknown; {did_you_mean(layout, LAYOUTS)}")
+        if options.size is None:
+            raise GeometryError(f"{path}: datagrams do not tell the sensor's size; pass size=")
+        super().__init__(path, replace(options, strict=False), options.size, "argument")
+        self.layout = layout
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            self._socket.bind(address)
+        except OSError as error:
+            self._socket.close()
+            raise FormatError(f"{path}: {error.strerror or error}; choose another port") from error
+        if sys.platform == "linux":
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        self.port: int = self._socket.getsockname()[1]
+        self._dropped = 0
+
+    def close(self) -> None:
+        """Stop listening. Reading ends."""
+        self._socket.close()
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._socket.fileno() < 0:
+            raise FormatError(f"{self.path}: is closed; open it again")
+        reader = _Datagrams(self.layout, self.assumptions)
+        last = _NEVER
+        with self._socket:
+            for datagrams in self._arrivals(damage):
+                t, x, y, p = _joined([reader.decode(data, damage) for data in datagrams])
+                off = (x >= self.size.width) | (y >= self.size.height)
+                clock = np.where(off, _NEVER, t)  # an event off the sensor sets no clock
+                newest = np.maximum.accumulate(np.concatenate([[last], clock]))[:-1]
+                late = t < newest
+                for bad, why in ((late, "came late"), (off & ~late, "are off the sensor")):
+                    count = int(np.count_nonzero(bad))
+                    if count:
+                        damage.add(0, count * reader.width, f"{count} events {why}")
+                good = ~late & ~off
+                if good.any():
+                    block = Events.from_checked(
+                        t[good],
+                        x[good].astype(np.int16),
+                        y[good].astype(np.int16),
+                        p[good],
+                        self.size,
+                    )
+                    last = int(block.t[-1])
+                    yield block
+
+    def _arrivals(self, damage: Damage) -> Iterator[list[bytes]]:
+        """Yield datagrams as they come, those of a short while together."""
+        waited = time.monotonic()
+        while True:
+            first = self._receive(0.1, damage)
+            if first is None:
+                if self._socket.fileno() < 0:
+                    return
+                if self.idle_s is not None and time.monotonic() - waited > self.idle_s:
+                    return
+                continue
+            datagrams, until = [first], time.monotonic() + _DELAY_S
+            while (left := until - time.monotonic()) > 0:
+                more = self._receive(left, damage)
+                if more is None:
+                    break
+                datagrams.append(more)
+            yield datagrams
+            waited = time.monotonic()
+
+    def _receive(self, timeout_s: float, damage: Damage) -> bytes | None:
+        """Return the next datagram, None where none comes in time or the socket is closed."""
+        try:
+            self._socket.settimeout(timeout_s)
+            data, notes, _, _ = self._socket.recvmsg(_LONGEST_DATAGRAM, 64)
+        except OSError:  # a timeout, or closed meanwhile
+            return None
+        for level, kind, content in notes:
+            if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
+                dropped = struct.unpack("I", content[:4])[0]
+                if dropped != self._dropped:
+                    count = (dropped - self._dropped) % _WRAP_US
+                    damage.add(0, 0, f"{count} datagrams came faster than they were read")
+                    self._dropped = dropped
+        return data
+
+
+class _Datagrams:
+    """Decodes datagrams; holds the wraps of 32-bit times, and the clock for those without time."""
+
+    def __init__(self, layout: str, assumptions: list[str]) -> None:
+        self._layout, self._assumptions = layout, assumptions
+        self._wraps, self._last = 0, -1
+        self._started = time.monotonic_ns()
+        self.width = {"t64_x16_y16_on8": 13, "t32_x16_y15_on1": 8, "spif": 4}[layout]
+
+    def decode(self, data: bytes, damage: Damage) -> _Columns:
+        """Return the columns of one datagram, x and y as int32."""
+        odd = len(data) % self.width
+        if odd:
+            damage.add(0, odd, f"a datagram ends with {odd} of {self.width} bytes")
+            data = data[: len(data) - odd]
+        if self._layout == "spif":
+            return self._spif(np.frombuffer(data, "<u4"), damage)
+        if self._layout == "t32_x16_y15_on1":
+            rows = np.frombuffer(data, _T32)
+            y_on = rows["y_on"].astype(np.int32)
+            return self._columns(self._count_on(rows["t"]), rows["x"], y_on >> 1, y_on & 1)
+        rows = np.frombuffer(data, _T64)
+        sane = rows["t"] < 1 << 62
+        if not sane.all():
+            damage.add(0, self.width, "events at times that cannot be")
+            rows = rows[sane]
+        return self._columns(rows["t"].astype(np.int64), rows["x"], rows["y"], rows["on"])
+
+    def _spif(self, words: NDArray[Any], damage: Damage) -> _Columns:
+        if (words >> 31).all():
+            note = "events without a time: it is when they arrived, from the start of listening"
+            if note not in self._assumptions:
+                self._assumptions.append(note)
+            now = (time.monotonic_ns() - self._started) // 1000
+            return self._columns(np.full(len(words), now, np.int64), *_spif_fields(words))
+        addresses, times = [], []
+        at, count = 0, len(words)
+        listed = words.tolist()
+        while at < count:
+            if listed[at] >> 31 or at + 1 == count:
+                damage.add(0, 4, "an event without its time among events with one")
+                at += 1
+                continue
+            addresses.append(listed[at])
+            times.append(listed[at + 1])
+            at += 2
+        t = self._count_on(np.array(times, np.uint32))
+        return self._columns(t, *_spif_fields(np.array(addresses, np.uint32)))
+
+    def _count_on(self, t: NDArray[Any]) -> NDArray[np.int64]:
+        """Return times that count on through the wraps of 32-bit ones."""
+        wide = t.astype(np.int64)
+        if not len(wide):
+            return wide
+        first = wide[0] if self._last < 0 else self._last
+        steps = np.diff(wide, prepend=first)
+        # A late event from ahead of a wrap goes back over it.
+        wraps = np.cumsum((steps < -(_WRAP_US // 2)).astype(np.int64) - (steps > _WRAP_US // 2))
+        wide += (self._wraps + wraps) * _WRAP_US
+        self._wraps += int(wraps[-1])
+        self._last = int(t[-1])
+        return wide
+
+    @staticmethod
+    def _columns(
+        t: NDArray[np.int64], x: NDArray[Any], y: NDArray[Any], p: NDArray[Any]
+    ) -> _Columns:
+        return t, x.astype(np.int32), y.astype(np.int32), np.asarray(p != 0)
+
+
+def _spif_fields(words: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return words >> 16 & 0x7FFF, words & 0x7FFF, words >> 15 & 1
+
+
+def _joined(parts: list[_Columns]) -> _Columns:
+    t, x, y, p = zip(*parts, strict=True)
+    return np.concatenate(t), np.concatenate(x), np.concatenate(y), np.concatenate(p)
+
+
+def open_recording(path: Path, options: ReadOptions) -> UdpRecording:
+    """Listen at udp://HOST:PORT; port 0 takes a free one, which `port` then says.
+
+    Raises FormatError where that cannot be, GeometryError without a size.
+    """
+    address = parse_address(path)
+    if address is None:
+        raise FormatError(f"{path}: is no udp://HOST:PORT")
+    return UdpRecording(path, options, address)

@@ -1,0 +1,238 @@
+"""Events over UDP: what faery and AEStream send is what arrives."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import ConfigError, FormatError, GeometryError, UnknownFormatError
+from dvskit.formats.udp import LAYOUTS, parse_address
+
+SIZE = (320, 240)
+
+
+def make(count: int = 2000, start_us: int = 10, step_us: int = 9, seed: int = 3) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=start_us + np.cumsum(rng.integers(0, step_us, count)),
+        x=rng.integers(0, SIZE[0], count),
+        y=rng.integers(0, SIZE[1], count),
+        p=rng.integers(0, 2, count).astype(bool),
+        size=SIZE,
+    )
+
+
+def listen(layout: str | None = None, idle_s: float = 0.5):
+    name = "udp" if layout is None else f"udp:{layout}"
+    recording = dvskit.open_events("udp://127.0.0.1:0", format=name, size=SIZE)
+    recording.idle_s = idle_s
+    return recording
+
+
+def send(port: int, datagrams: list[bytes]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        for data in datagrams:
+            out.sendto(data, ("127.0.0.1", port))
+
+
+def rows(events: Events, layout: str) -> list[bytes]:
+    """One event after the other, written from the layouts' definitions."""
+    made = []
+    columns = (events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.tolist())
+    for t, x, y, p in zip(*columns, strict=True):
+        if layout == "t64_x16_y16_on8":
+            made.append(struct.pack("<QHHB", t, x, y, p))
+        elif layout == "t32_x16_y15_on1":
+            made.append(struct.pack("<IHH", t % 2**32, x, y << 1 | p))
+        else:
+            made.append(struct.pack("<II", x << 16 | p << 15 | y, t % 2**32))
+    return made
+
+
+def datagrams(events: Events, layout: str, count: int = 50) -> list[bytes]:
+    made = rows(events, layout)
+    return [b"".join(made[at : at + count]) for at in range(0, len(made), count)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("count", [1, 50, 63])
+def test_what_is_sent_arrives(layout, count):
+    events = make(500)
+    recording = listen(layout)
+    send(recording.port, datagrams(events, layout, count))
+    assert recording.load() == events
+    assert not recording.damage
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+def test_a_wrap_of_32_bits_is_counted_on_and_a_late_datagram_does_not_undo_it(layout):
+    events = make(300, start_us=2**32 - 600)
+    sent = datagrams(events, layout, 30)
+    late = sent[4]
+    recording = listen(layout)
+    send(recording.port, [*sent[:4], *sent[5:7], late, *sent[7:]])
+    kept = np.ones(300, bool)
+    kept[120:150] = False
+    arrived = recording.load()
+    assert arrived == events.select(kept)
+    assert recording.damage.losses[0].problem == "30 events came late"
+    assert events.t[0] < 2**32 < events.t[-1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # it leaves its socket open
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_faery_is_understood(layout):
+    faery = pytest.importorskip("faery")
+    events = make(1000)
+    array = np.empty(len(events), faery.EVENTS_DTYPE)
+    for name in "txyp":
+        array[name] = getattr(events, name)
+    recording = listen(layout)
+    stream = faery.events_stream_from_array(array, dimensions=SIZE)
+    stream.to_udp(address=("127.0.0.1", recording.port), format=layout)
+    assert recording.load() == events
+
+
+def test_events_without_a_time_get_that_of_their_arrival():
+    recording = listen("spif")
+    word = struct.pack("<I", 1 << 31 | 7 << 16 | 1 << 15 | 5)
+
+    def trickle():
+        for _ in range(3):
+            send(recording.port, [word * 2])
+            time.sleep(0.05)
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    events = recording.load()
+    sender.join()
+    assert events.x.tolist() == [7] * 6
+    assert events.y.tolist() == [5] * 6
+    assert events.p.all()
+    assert 60_000 < events.t[-1] - events.t[0] < 2_000_000
+    assert "it is when they arrived" in recording.assumptions[-1]
+
+
+def test_events_come_while_others_are_still_to_be_sent():
+    recording = listen(idle_s=5)
+    first, second = make(50), make(50, start_us=10_000)
+    blocks = iter(recording)
+    send(recording.port, datagrams(first, LAYOUTS[0]))
+    assert next(blocks) == first
+    send(recording.port, datagrams(second, LAYOUTS[0]))
+    assert next(blocks) == second
+    recording.close()
+    assert list(blocks) == []
+
+
+def test_what_cannot_be_is_left_out_and_counted():
+    events = make(40)
+    sent = rows(events, LAYOUTS[0])
+    off = struct.pack("<QHHB", 2**50, 320, 0, 1)
+    never = struct.pack("<QHHB", 2**64 - 1, 3, 0, 1)
+    recording = listen()
+    send(recording.port, [b"".join([*sent[:20], off, never, *sent[20:]]), b"", b"12345"])
+    assert recording.load() == events
+    assert sorted(loss.problem for loss in recording.damage.losses) == [
+        "1 events are off the sensor",
+        "a datagram ends with 5 of 13 bytes",
+        "events at times that cannot be",
+    ]
+
+
+def test_words_of_spif_that_do_not_belong_together_are_left_out_and_counted():
+    events = make(10)
+    sent = rows(events, "spif")
+    lone = struct.pack("<I", 1 << 31 | 3 << 16)
+    recording = listen("spif")
+    send(recording.port, [b"".join([*sent[:4], lone, *sent[4:]]) + sent[0][:4]])
+    assert recording.load() == events
+    assert recording.damage.count == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_gives_events_in_order_on_the_sensor_or_none(seed):
+    rng = np.random.default_rng(seed)
+    recording = listen(LAYOUTS[seed])
+    noise = [rng.bytes(int(n)) for n in rng.integers(0, 400, 200)]
+    send(recording.port, noise)
+    events = recording.load()
+    checked = Events(t=events.t, x=events.x, y=events.y, p=events.p, size=SIZE)
+    assert checked == events
+    assert recording.damage
+
+
+def test_wrong_addresses_layouts_and_sizes_are_refused():
+    with pytest.raises(GeometryError, match="size"):
+        dvskit.open_events("udp://127.0.0.1:0")
+    with pytest.raises(ConfigError, match="did you mean 'spif'"):
+        dvskit.open_events("udp://127.0.0.1:0", format="udp:spf", size=SIZE)
+    with pytest.raises(FormatError, match="no udp://HOST:PORT"):
+        dvskit.open_events("udp://127.0.0.1", size=SIZE)
+    with pytest.raises(FormatError, match="port 70000"):
+        dvskit.open_events("udp://127.0.0.1:70000", size=SIZE)
+    with pytest.raises(UnknownFormatError, match="evt3 does not come in datagrams"):
+        dvskit.open_events("udp://127.0.0.1:0", format="evt3", size=SIZE)
+    recording = listen()
+    with pytest.raises(FormatError, match="choose another port"):
+        dvskit.open_events(f"udp://127.0.0.1:{recording.port}", size=SIZE)
+    recording.close()
+    with pytest.raises(FormatError, match="is closed"):
+        recording.load()
+
+
+def test_addresses_are_read_with_one_slash_or_two():
+    assert parse_address("udp://:3333") == ("0.0.0.0", 3333)
+    assert parse_address("udp:/localhost:1") == ("localhost", 1)
+    assert parse_address("udp://[::1]:1") == ("::1", 1)
+    assert parse_address("a/udp.raw") is None
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_what_has_arrived_is_written_when_a_person_stops_it(tmp_path, free_port):
+    events, out = make(5000), tmp_path / "a.npz"
+    command = [sys.executable, "-m", "dvskit", "convert", f"udp://127.0.0.1:{free_port}", str(out)]
+    with subprocess.Popen([*command, "--size", "320x240"], stderr=subprocess.PIPE) as running:
+        for _ in range(200):  # until it listens
+            time.sleep(0.05)
+            if any(str(path).endswith("partial.npz") for path in tmp_path.iterdir()):
+                break
+        send(free_port, datagrams(events, LAYOUTS[0]))
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert b"stopped; what has arrived is written" in told
+    assert dvskit.load_events(out) == events
+
+
+def test_live_events_are_cut_by_time_behind_the_first(tmp_path, free_port):
+    events, out = make(5000), tmp_path / "a.npz"
+    command = [sys.executable, "-m", "dvskit", "convert", f"udp://127.0.0.1:{free_port}", str(out)]
+    window = ["--size", "320x240", "--start", "1ms", "--stop", "9ms"]
+    with subprocess.Popen([*command, *window]) as running:
+        for _ in range(200):
+            time.sleep(0.05)
+            if any(str(path).endswith("partial.npz") for path in tmp_path.iterdir()):
+                break
+        send(free_port, datagrams(events, LAYOUTS[0]))
+        assert running.wait(timeout=30) == 0
+    first = int(events.t[0])
+    assert dvskit.load_events(out) == events.between(first + 1000, first + 9000)

@@ -1,0 +1,62 @@
+"""After `dvskit doctor --warm`, reading a recording compiles nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dvskit
+
+PACKAGE = Path(dvskit.__file__).parent
+RECORDINGS = [
+    "evt2_gen3_640x480.raw",
+    "evt3_gen41_1280x720.raw",
+    "evt3_triggers_640x480.raw",
+    "evt21_synthetic_1280x720.raw",
+    "evt4_synthetic_1280x720.raw",
+    "ncars_type0.dat",
+    "dvs_320x240.es",
+    "dvxplorer_320x240_lz4.aedat4",
+]
+
+
+def compiled() -> set[str]:
+    return {str(path) for path in PACKAGE.rglob("__pycache__/*.nbc")}
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=280
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def warm():
+    done = subprocess.run(
+        [sys.executable, "-m", "dvskit", "doctor", "--warm"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "compiled for" in done.stderr
+    return compiled()
+
+
+def test_reading_real_recordings_compiles_nothing_more(warm, data):
+    assert len(warm) > 10
+    paths = [str(data / "recordings" / name) for name in RECORDINGS]
+    code = (
+        "import dvskit\n"
+        f"for path in {paths!r}:\n"
+        "    recording = dvskit.open_events(path)\n"
+        "    print(len(recording.load()), sum(len(b) for b in recording.blocks(reuse=True)))\n"
+    )
+    counts = [line.split() for line in python(code).splitlines()]
+    assert len(counts) == len(RECORDINGS)
+    assert all(int(loaded) == int(streamed) > 0 for loaded, streamed in counts)
+    assert compiled() == warm
