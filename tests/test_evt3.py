@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import _kernels, decoding
+from dvskit.formats.evt3 import chunks, decoding, sound
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
 HEADER = b"% evt 3.0\n% format EVT3;height=240;width=320\n% geometry 320x240\n% end\n"
@@ -150,27 +150,33 @@ def test_a_second_pass_gives_the_same_events(data: Path) -> None:
     assert read_all(recording) == read_all(recording)
 
 
-@pytest.mark.parametrize("block", [1, 7, 64, 5000])
-def test_events_do_not_depend_on_blocks_and_chunks(
-    data: Path, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = data / "recordings" / REAL[0]
-    whole = load_events(path)[:20000]
+def cut_small(monkeypatch: pytest.MonkeyPatch, words: int, block: int) -> None:
+    """Read chunks of `words` words, in stretches and blocks that are small too."""
+    monkeypatch.setattr(chunks, "CHUNK_WORDS", words)
     monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(decoding, "CHUNK_WORDS", 1 << 17)
-    count, parts = 0, []
-    for part in open_events(path):
-        parts.append(part)
-        count += len(part)
-        if count >= 20000:
-            break
-    assert Events.concatenate(parts)[:20000] == whole
+    for module in (chunks, decoding):
+        monkeypatch.setattr(module, "STRETCH_WORDS", max(1, words // 4))
+    monkeypatch.setattr(sound, "LEAST_WORDS", 1)
+
+
+@pytest.mark.parametrize("words", [1, 7, 64, 5000])
+@pytest.mark.parametrize("strict", [True, False])
+def test_events_do_not_depend_on_blocks_and_chunks(
+    data: Path, tmp_path: Path, words: int, strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = min(200 * words, 20000)
+    path = tmp_path / "a.raw"
+    path.write_bytes((data / "recordings" / REAL[0]).read_bytes()[: 166 + 2 * count])
+    whole = load_events(path)
+    cut_small(monkeypatch, words, 3 * words)
+    assert load_events(path, strict=strict) == whole
+    assert read_all(open_events(path, strict=strict)) == whole
 
 
 @pytest.mark.parametrize("threads", ["2", "3"])
-@pytest.mark.parametrize("flips", [0, 1, 4])
+@pytest.mark.parametrize("flips", [0, 1, 4, 400])
 @pytest.mark.parametrize("name", REAL)
-def test_events_and_losses_do_not_depend_on_threads(
+def test_events_and_losses_do_not_depend_on_threads_and_chunks(
     data: Path, tmp_path: Path, name: str, flips: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytearray((data / "recordings" / name).read_bytes())
@@ -183,12 +189,33 @@ def test_events_and_losses_do_not_depend_on_threads(
     alone = open_events(path, strict=False)
     expected, triggers = read_all(alone), alone.triggers()
     monkeypatch.setenv("DVSKIT_THREADS", threads)
-    monkeypatch.setattr(decoding, "CHUNK_WORDS", 1 << 17)
-    monkeypatch.setattr(decoding, "LANE_WORDS", 1 << 10)
+    cut_small(monkeypatch, 5000, 3000)
     shared = open_events(path, strict=False)
     assert read_all(shared) == expected
     assert shared.damage == alone.damage
-    assert np.array_equal(shared.triggers().t, triggers.t)
+    assert bool(shared.damage) or flips < 400  # some flips make another sound file
+    for column in ("t", "id", "p"):
+        assert np.array_equal(getattr(shared.triggers(), column), getattr(triggers, column))
+
+
+@pytest.mark.parametrize("flips", [0, 3])
+@pytest.mark.parametrize("name", REAL)
+def test_sound_words_give_the_same_fast_and_with_care(
+    data: Path, tmp_path: Path, name: str, flips: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray((data / "recordings" / name).read_bytes())
+    rng = np.random.default_rng(flips)
+    for _ in range(flips):
+        content[int(rng.integers(200, len(content)))] ^= 1 << int(rng.integers(0, 8))
+    path = tmp_path / "a.raw"
+    path.write_bytes(content)
+    fast = open_events(path, strict=False)
+    expected, triggers = fast.load(), fast.triggers()
+    monkeypatch.setattr(sound, "may_start", lambda state: False)
+    with_care = open_events(path, strict=False)
+    assert with_care.load() == expected
+    assert with_care.damage == fast.damage
+    assert np.array_equal(with_care.triggers().t, triggers.t)
 
 
 def test_several_threads_decode_what_one_would_across_wraps(
@@ -198,9 +225,7 @@ def test_several_threads_decode_what_one_would_across_wraps(
     words = [high(0), low(0), *at(0, 1)]
     for _ in range(40):
         words += random_words(rng, 200)
-    monkeypatch.setattr(decoding, "CHUNK_WORDS", 3000)
-    monkeypatch.setattr(_kernels, "LOOK_AHEAD", 300)
-    monkeypatch.setattr(decoding, "LANE_WORDS", 10)
+    cut_small(monkeypatch, 3000, 1 << 20)
     found = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("DVSKIT_THREADS", threads)

@@ -34,20 +34,24 @@ class RawHeader(NamedTuple):
 
 
 def read_header(path: Path) -> RawHeader:
-    """Read the header lines of a RAW file; `% end` closes them, as does the first other byte.
-
-    Raises FormatError where the header does not end within 64 KiB.
-    """
+    """Read the header lines of a RAW file. Raises FormatError as `parse_header` does."""
     with path.open("rb") as file:
-        head = file.read(_MAX_HEADER)
+        return parse_header(file.read(_MAX_HEADER), str(path))
+
+
+def parse_header(head: bytes, name: str) -> RawHeader:
+    """Return what the header lines in the first 64 KiB of a file say, and where they end.
+
+    `% end` closes them, as does the first other byte. `name` is the file's, for messages. Raises
+    FormatError where the header does not end within 64 KiB.
+    """
     keys: dict[str, str] = {}
     at = 0
-    # A word may start with a '%' byte too: only '%' with a space or a line end opens a line.
-    while head[at : at + 2] in (b"% ", b"%\n", b"%\r"):
+    while _opens_line(head[at : at + 2]):
         stop = head.find(b"\n", at)
         if stop < 0:
-            if len(head) == _MAX_HEADER:
-                raise FormatError(f"{path}: the header line at byte {at} does not end")
+            if len(head) >= _MAX_HEADER:
+                raise FormatError(f"{name}: the header line at byte {at} does not end")
             stop = len(head)
         line = head[at + 1 : stop].decode("latin-1").strip()
         at = min(stop + 1, len(head))
@@ -57,6 +61,11 @@ def read_header(path: Path) -> RawHeader:
         if key:
             keys[key] = value.strip()
     return RawHeader(keys, at)
+
+
+def _opens_line(start: bytes) -> bool:
+    # A word may start with a '%' byte too: only '%' with a space or a line end opens a line.
+    return start in (b"% ", b"%\n", b"%\r")
 
 
 def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:

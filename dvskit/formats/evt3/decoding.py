@@ -1,242 +1,283 @@
-"""From the words of a RAW file to blocks of events: in chunks, on several threads."""
+"""From the words of a RAW stream to blocks of events: sound words fast, all others with care."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.recording import BLOCK_EVENTS, Damage
+from dvskit.formats.evt3 import sound
+from dvskit.formats.evt3.careful import LostWords
+from dvskit.formats.evt3.careful import _kernels as careful
+from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
+from dvskit.formats.evt3.chunks._kernels import N_EVENTS, N_TRIGGERS, N_UNSOUND
+from dvskit.formats.evt3.ledger import Ledger
+from dvskit.formats.evt3.order import GROUP, TimeOrder, lost_events
+from dvskit.formats.evt3.state import (
+    NO_SEGMENT,
+    S_EARLY,
+    S_EVENTS,
+    S_LOSSES,
+    S_SEGMENT,
+    S_TRIGGERS,
+    new_state,
+)
+from dvskit.formats.recording import Damage
+from dvskit.formats.storage import EventColumns, Storage, new_columns
 from dvskit.streams import Triggers
 
-_Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
-
-CHUNK_WORDS = 1 << 19
-LANE_WORDS = 1 << 16  # the least that is worth a thread
-_WRONG_GUESSES = 16  # after so many, a file is read on one thread
+BLOCK_EVENTS = 1 << 20  # about: a block holds whole stretches of words
+CAREFUL_WORDS = 1 << 10  # decoded with care around what is unusual
 _LOSSES = 4096
-_TRIGGERS = 1 << 16
-_NEVER = -(1 << 62)
-_PROBLEMS = {
-    k.UNKNOWN: "EVT3 word {a:#06x} is of the unknown type {b:#x}",
-    k.ROW_OFF: "EVT3 word {a:#06x} names row {b}, which the sensor does not have",
-    k.COLUMN_OFF: "EVT3 word {a:#06x} names column {b}, which the sensor does not have",
-    k.TIME_BACK: "time runs back from {a} to {b} us",
-    k.TIME_AHEAD: "events at {a} us stand ahead of events at {b} us",
-    k.HIGH_JUMP: "the high part of time jumps from {a} to {b} and back",
-    k.CLOCK_RESET: "the high part of time runs back from {a} to {b} (read as a wrap of 16.8 s)",
-    k.NO_ROW: "event in a row that is unknown since a damaged word",
-    k.NO_BASE: "events in columns that are unknown since a damaged word",
-    k.NO_CLOCK: "event at a time that is unknown since a damaged word",
-}
-
-
-def read_chunks(path: Path, start: int) -> Iterator[tuple[int, NDArray[np.uint16], int, int]]:
-    """Yield (number of the first word, words, how many to decode, odd bytes left at the end).
-
-    The words behind those to decode are the beginning of the next chunk.
-    """
-    number = 0
-    rest = b""
-    with path.open("rb") as file:
-        file.seek(start)
-        while True:
-            data = file.read(CHUNK_WORDS * 2)
-            ended = len(data) < CHUNK_WORDS * 2
-            data = rest + data
-            words = np.frombuffer(data, "<u2", len(data) // 2)
-            stop = len(words) if ended else max(0, len(words) - k.LOOK_AHEAD)
-            yield number, words, stop, len(data) % 2 if ended else 0
-            if ended:
-                return
-            number += stop
-            rest = data[stop * 2 :]
-
-
-def _new_columns(count: int) -> _Columns:
-    return (
-        np.empty(count, np.int64),
-        np.empty(count, np.int16),
-        np.empty(count, np.int16),
-        np.empty(count, np.bool_),
-    )
-
-
-class _Lane:
-    """A decoder's state and the columns that it fills."""
-
-    def __init__(self, room: int, state: NDArray[np.int64]) -> None:
-        self.state = state
-        self.columns = _new_columns(room + k.MOST_BITS)
-        self.losses = np.empty((_LOSSES, 5), np.int64)
-        self.hits = Triggers(
-            np.empty(_TRIGGERS, np.int64),
-            np.empty(_TRIGGERS, np.int16),
-            np.empty(_TRIGGERS, np.bool_),
-        )
-
-    @property
-    def full(self) -> bool:
-        """Whether the next word may not fit."""
-        return int(self.state[k.S_EVENTS]) > len(self.columns[0]) - k.MOST_BITS
-
-    def decode(
-        self, words: NDArray[np.uint16], at: int, stop: int, number: int, size: Size, strict: bool
-    ) -> int:
-        """Decode words[at:stop]; return where it stopped."""
-        t, x, y, p = self.columns
-        end: int = k.decode(
-            words, at, stop, number, *size, strict, self.state,
-            t, x, y, p, self.hits.t, self.hits.id, self.hits.p, self.losses,
-        )  # fmt: skip
-        return end
-
-    def follows(self, ahead: _Lane, guessed: NDArray[np.int64]) -> bool:
-        """Whether this lane has decoded what a single one would have behind `ahead`.
-
-        It began in the state that `ahead` ended in, nothing is lost, and time runs on from lane to
-        lane, with more than one time in this one: what is still uncertain lies in it alone.
-        """
-        return (
-            bool((guessed[: k.S_LAST] == ahead.state[: k.S_LAST]).all())
-            and not self.state[k.S_LOSSES]
-            and self.state[k.S_EARLY] == ahead.state[k.S_EARLY]
-            and self.state[k.S_BEFORE] != _NEVER
-            and bool(self.columns[0][0] >= ahead.state[k.S_LAST])
-        )
+_NO_WORDS = np.empty(0, np.int64)
 
 
 class Decoding:
-    """One pass over a file: decodes chunks into blocks, and collects triggers and losses."""
+    """One pass over words: decodes them into blocks, and collects triggers and losses.
+
+    state     where it is: a row that `state.checkpoint` makes a beginning of
+    triggers  the external triggers so far, where they are kept
+
+    `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
+    the latest events wait for those that show which of them stand out of order; not if `prompt`.
+    """
 
     def __init__(
-        self, path: Path, start: int, size: Size, *, strict: bool, damage: Damage, offset_us: int
+        self,
+        chunks: WordChunks,
+        size: Size,
+        *,
+        name: str | PathLike[str],
+        strict: bool,
+        damage: Damage,
+        start: int = 0,
+        offset_us: int = 0,
+        prompt: bool = False,
+        keep_triggers: bool = False,
+        state: NDArray[np.int64] | None = None,
     ) -> None:
-        self.path, self.start, self.size = path, start, size
-        self.strict, self.damage, self.offset_us = strict, damage, offset_us
+        self.size, self.start, self.offset_us = size, start, offset_us
+        self.strict = strict
+        self.state = new_state() if state is None else state.copy()
         self.triggers: list[Triggers] = []
-        self.early = 0  # event words ahead of the first time, row or column that they build on
-        self._room = min(BLOCK_EVENTS, k.MOST_BITS * (path.stat().st_size // 2 + 1))
-        self._lanes = thread_count()
-        self._lanes_left = _WRONG_GUESSES
+        self._chunks = chunks
+        self._used = 0  # words of the latest chunk
+        self._prompt, self._keep_triggers = prompt, keep_triggers
+        self._sound = sound.SoundDecoder(size, chunks.threads)
+        self._losses = np.empty((_LOSSES, 5), np.int64)
+        self._ledger = Ledger(
+            name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
+        )
+        self._order = TimeOrder()
+        self._held = new_columns(0)
+        self._held_words = np.empty(0, np.int64)  # the numbers of their words
 
-    def blocks(self) -> Iterator[Events]:
+    @property
+    def early(self) -> int:
+        """How many event words stand ahead of the first time, row or column that they build on."""
+        return int(self.state[S_EARLY])
+
+    @property
+    def offset(self) -> int:
+        """The byte of the first word that is not decoded yet."""
+        return self.start + self._chunks.offset(self._chunks.number + self._used)
+
+    def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
-        state = np.zeros(k.STATE_FIELDS, np.int64)
-        state[[k.S_LAST, k.S_BEFORE]] = _NEVER
-        state[k.S_SEGMENT] = k.NO_SEGMENT
-        lane = _Lane(self._room, state)
-        for number, words, stop, odd in read_chunks(self.path, self.start):
-            at = 0
-            if self._lanes > 1 and stop >= LANE_WORDS * self._lanes and self._lanes_left:
-                lanes = self._decode_lanes(lane, words, stop, number)
-                for done in lanes[:-1]:
-                    self._take_triggers(done)
-                    yield self._events(done.columns, int(done.state[k.S_EVENTS]))
-                if lanes:
-                    lane, at = lanes[-1], stop
-                    self._take_triggers(lane)
-                    yield self._cut(lane)
-            while at < stop:
-                at = lane.decode(words, at, stop, number, self.size, self.strict)
-                self._take_losses(lane)
-                self._take_triggers(lane)
-                if lane.full:
-                    yield self._cut(lane)
-            self.early = int(lane.state[k.S_EARLY])
-            if odd:
-                self._lose(
-                    self.start + 2 * (number + stop), 1, "half a word stands at the end of the file"
-                )
-        yield self._events(lane.columns, int(lane.state[k.S_EVENTS]))
+        chunks = self._chunks
+        try:
+            while chunks.more(self._used):
+                self._used = 0
+                while self._used < len(chunks.words):
+                    stop = self._piece(self._used)
+                    block = self._decode_piece(self._used, stop, storage)
+                    if block is not None:
+                        yield block
+                    if self._used < stop:  # what is left takes further words to judge
+                        break
+        finally:
+            chunks.close()
+        held = len(self._held[0])
+        if held:
+            columns = storage.columns(held)
+            self._put_held(columns)
+            block = self._cut(columns, held, self._held_words, held, ended=True)
+            if block is not None:
+                yield block
+        self._ledger.write_all()
+        if chunks.odd_bytes:
+            self._ledger.report(self.offset, chunks.odd_bytes, "half a word stands at the end")
 
-    def _decode_lanes(
-        self, first: _Lane, words: NDArray[np.uint16], stop: int, number: int
-    ) -> list[_Lane]:
-        """Decode words[:stop] on several threads, each from the state it is likely to begin in.
+    def _piece(self, start: int) -> int:
+        """Return where stretches of about a block's events end."""
+        chunks = self._chunks
+        first, last = start // STRETCH_WORDS, chunks.row(len(chunks.words))
+        events = np.cumsum(chunks.found[first:last, N_EVENTS])
+        rows = max(1, int(np.searchsorted(events, BLOCK_EVENTS, "right")))
+        return chunks.at(first + rows)
 
-        Returns the lanes in order; none, with `first` as it was, where a guess was wrong or
-        anything was lost: then one thread has to do it.
-        """
-        bounds = [stop * part // self._lanes for part in range(self._lanes + 1)]
-        kept = first.state.copy()
-        lanes, guesses = [first], [kept]
-        for bound in bounds[1:-1]:
-            state = kept.copy()
-            k.guess_state(words, bound, state)
-            guesses.append(state.copy())
-            state[[k.S_LAST, k.S_BEFORE]] = _NEVER
-            state[k.S_SEGMENT] = k.NO_SEGMENT
-            state[k.S_EVENTS] = 0
-            lanes.append(_Lane(min(self._room, 3 * (stop // self._lanes + 1)), state))
-        ends = [0] * len(lanes)
-
-        def work(part: int) -> None:
-            ends[part] = lanes[part].decode(
-                words, bounds[part], bounds[part + 1], number, self.size, self.strict
-            )
-
-        run_parts(work, len(lanes), self._lanes)
-        if (
-            kept[k.S_CLOCK] == k.USABLE
-            and ends == bounds[1:]
-            and not first.state[k.S_LOSSES]
-            and first.state[k.S_EARLY] == kept[k.S_EARLY]
-            and all(lanes[i].follows(lanes[i - 1], guesses[i]) for i in range(1, len(lanes)))
-        ):
-            return lanes
-        first.state[:] = kept
-        self._lanes_left -= 1
-        return []
-
-    def _cut(self, lane: _Lane) -> Events:
-        """Return the events of a lane that are certain; it keeps the others, in new columns.
-
-        The latest time's events are not certain: the next event may show that they were ahead.
-        """
-        state, columns = lane.state, lane.columns
-        count, certain = int(state[k.S_EVENTS]), int(state[k.S_SEGMENT])
-        if certain <= 0:  # a block of one single time: what has been read of it stays
-            certain, state[k.S_SEGMENT] = count, k.NO_SEGMENT
+    def _decode_piece(self, start: int, stop: int, storage: Storage) -> Events | None:
+        """Decode words[start:stop] behind the events that are held; return what is certain."""
+        rows = slice(start // STRETCH_WORDS, self._chunks.row(stop))
+        found = self._chunks.found[rows].sum(axis=0)
+        held = len(self._held[0])
+        columns = storage.columns(held + int(found[N_EVENTS]))
+        self._put_held(columns)
+        state = self.state
+        state[S_EVENTS] = held
+        hits = _room_for_triggers(int(found[N_TRIGGERS]))
+        if self.strict:
+            self._used, words, unsure = self._decode(start, stop, columns, hits), _NO_WORDS, 0
         else:
-            state[k.S_SEGMENT] = 0
-        lane.columns = _new_columns(self._room + k.MOST_BITS)
-        for place in range(len(columns)):
-            lane.columns[place][: count - certain] = columns[place][certain:count]
-        state[k.S_EVENTS] = count - certain
-        return self._events(columns, certain)
+            self._used, words, unsure = self._salvage(start, stop, columns, hits)
+        triggers, count = int(state[S_TRIGGERS]), int(state[S_EVENTS])
+        if triggers and self._keep_triggers:
+            self.triggers.append(
+                Triggers(hits.t[:triggers] + self.offset_us, hits.id[:triggers], hits.p[:triggers])
+            )
+        state[S_TRIGGERS] = 0
+        if not self.strict:
+            return self._cut(columns, count, words, unsure, ended=self._prompt)
+        if state[S_SEGMENT] != NO_SEGMENT:
+            state[S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
+        return self._events(columns, count)
 
-    def _events(self, columns: _Columns, count: int) -> Events:
+    def _decode(self, start: int, stop: int, columns: EventColumns, hits: Triggers) -> int:
+        """Decode sound words fast, what is unusual with care; return where it stopped."""
+        chunks, at = self._chunks, start
+        while at < stop:
+            until = self._sound_until(at, stop)
+            if until > at:
+                at = self._sound.decode(chunks, at, until, self.state, columns, hits)
+                if at == until:
+                    continue
+                until = min(stop, at + CAREFUL_WORDS)
+            else:
+                until = min(stop, chunks.at(at // STRETCH_WORDS + 1))
+            end = self._decode_with_care(at, until, columns, hits, _NO_WORDS)
+            if end == at:
+                return at
+            at = end
+        return at
+
+    def _salvage(
+        self, start: int, stop: int, columns: EventColumns, hits: Triggers
+    ) -> tuple[int, NDArray[np.int64], int]:
+        """Decode all words fast, or all with care.
+
+        Returns where it stopped, the numbers of the words of the events (of the latest ones, where
+        all are sound), and how many events there are whose order is not known.
+        """
+        chunks, state = self._chunks, self.state
+        held, kept = int(state[S_EVENTS]), state.copy()
+        if self._sound_until(start, stop) == stop:
+            end = self._sound.decode(chunks, start, stop, state, columns, hits)
+            if end == stop:
+                late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
+                sound.note_places(chunks.words, end, chunks.number, late)
+                return end, np.concatenate([self._held_words, late]), held
+            state[:] = kept
+        words = np.empty(len(columns[0]), np.int64)
+        words[:held] = self._held_words
+        at = start
+        while at < stop:
+            end = self._decode_with_care(at, stop, columns, hits, words)
+            if end == at:
+                break
+            at = end
+        count = int(state[S_EVENTS])
+        return at, words[:count], count
+
+    def _decode_with_care(
+        self,
+        start: int,
+        stop: int,
+        columns: EventColumns,
+        hits: Triggers,
+        words: NDArray[np.int64],
+    ) -> int:
+        """Decode until losses are full; return `start` where it takes further words to judge."""
+        chunks = self._chunks
+        t, x, y, p = columns
+        end: int = careful.decode(
+            chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.strict,
+            self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses, words,
+        )  # fmt: skip
+        for row in self._losses[: self.state[S_LOSSES]].tolist():
+            self._ledger.add(LostWords(*row))
+        self.state[S_LOSSES] = 0
+        return end
+
+    def _sound_until(self, start: int, stop: int) -> int:
+        """Return where the sound stretches from `start` on end, `start` if it cannot be told."""
+        if not sound.may_start(self.state):
+            return start
+        first, last = start // STRETCH_WORDS, self._chunks.row(stop)
+        unsound = self._chunks.found[first:last, N_UNSOUND]
+        if not unsound.any():
+            return stop
+        return max(start, self._chunks.at(first + int(np.argmax(unsound != 0))))
+
+    def _cut(
+        self,
+        columns: EventColumns,
+        count: int,
+        words: NDArray[np.int64],
+        unsure: int,
+        *,
+        ended: bool,
+    ) -> Events | None:
+        """Return the events to keep among those that are certain; hold back those that are not.
+
+        `words` are the numbers of the words of the latest events: of all, where any is given up.
+        """
+        t, x, y, p = columns
+        certain, keep = self._order.choose(t[:count], unsure, ended=ended)
+        if keep is None:
+            kept = certain
+        else:
+            if len(words) < count:
+                words = self._words_of_all(count)
+            for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
+                self._ledger.add(lost)
+        held = slice(certain, count)
+        self._held = (t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
+        self._held_words = words[len(words) - (count - certain) :].copy()
+        if keep is not None:
+            kept = int(np.count_nonzero(keep))
+            own: tuple[NDArray[Any], ...] = columns
+            for column in own:
+                column[:kept] = column[:certain][keep]
+        if count > certain:
+            self._ledger.write(int(self._held_words[0]))
+        else:
+            self._ledger.write(self._chunks.number)
+        return self._events(columns, kept)
+
+    def _words_of_all(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the words of all events, those behind the held ones being sound."""
+        rest = np.empty(count - len(self._held_words), np.int64)
+        sound.note_places(self._chunks.words, self._used, self._chunks.number, rest)
+        return np.concatenate([self._held_words, rest])
+
+    def _put_held(self, columns: EventColumns) -> None:
+        own: tuple[NDArray[Any], ...] = columns
+        held: tuple[NDArray[Any], ...] = self._held
+        for column, part in zip(own, held, strict=True):
+            column[: len(part)] = part
+
+    def _events(self, columns: EventColumns, count: int) -> Events | None:
+        if not count:
+            return None
         t, x, y, p = columns
         if self.offset_us:
             t[:count] += self.offset_us
         return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
 
-    def _take_losses(self, lane: _Lane) -> None:
-        for word, length, why, a, b in lane.losses[: lane.state[k.S_LOSSES]].tolist():
-            if why in (k.TIME_BACK, k.TIME_AHEAD):
-                a, b = a + self.offset_us, b + self.offset_us
-            self._lose(self.start + 2 * word, 2 * length, _PROBLEMS[why].format(a=a, b=b))
-        lane.state[k.S_LOSSES] = 0
 
-    def _lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
-
-    def _take_triggers(self, lane: _Lane) -> None:
-        count = int(lane.state[k.S_TRIGGERS])
-        if count:
-            hits = lane.hits
-            self.triggers.append(
-                Triggers(
-                    hits.t[:count] + self.offset_us, hits.id[:count].copy(), hits.p[:count].copy()
-                )
-            )
-            lane.state[k.S_TRIGGERS] = 0
+def _room_for_triggers(count: int) -> Triggers:
+    return Triggers(np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_))

@@ -6,14 +6,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.decoding import Decoding, read_chunks
+from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.evt3.seeking import find_checkpoint
+from dvskit.formats.evt3.words import OTHERS
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import (
     RawHeader,
     camera_size,
     header_size,
+    parse_header,
     read_header,
     time_offset_us,
 )
@@ -24,9 +30,10 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
+_LONGEST_HEADER = 1 << 16
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
 
@@ -46,31 +53,24 @@ class Evt3Recording(Recording):
                 f"the header says to add {self._offset_us} us to the times of the file"
             )
 
-    def _pass(self, damage: Damage) -> Decoding:
-        return Decoding(
-            self.path,
-            self._header.end,
-            self.size,
-            strict=self.strict,
-            damage=damage,
-            offset_us=self._offset_us,
-        )
-
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = self._pass(damage)
-        yield from reading.blocks()
-        if reading.early:
-            note = (
-                f"{reading.early} event words ahead of the first full time and address left out: "
-                "the recording starts in the middle of a stream"
-            )
-            if note not in self.assumptions:
-                self.assumptions.append(note)
+        reading = self._pass(self._chunks(), damage, start=self._header.end)
+        yield from reading.blocks(storage)
+        self._note_early(reading)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        found = find_checkpoint(self.path, self._header.end, self.size, start_us - self._offset_us)
+        if found is None:
+            yield from self._blocks(damage, storage)
+            return
+        chunks = FileChunks(self.path, found.offset, self.size, mend=not self.strict)
+        reading = self._pass(chunks, damage, start=found.offset, state=found.state)
+        yield from reading.blocks(storage)
 
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
-        reading = self._pass(Damage())
-        for _ in reading.blocks():
+        reading = self._pass(self._chunks(), Damage(), start=self._header.end, keep_triggers=True)
+        for _ in reading.blocks(ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
 
@@ -80,15 +80,121 @@ class Evt3Recording(Recording):
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
-        count = 0
-        for _, words, stop, _ in read_chunks(self.path, self._header.end):
-            count += int(np.count_nonzero(words[:stop] >> 12 == k.OTHERS))
+        count, used, chunks = 0, 0, self._chunks()
+        while chunks.more(used):
+            used = len(chunks.words)
+            count += int(np.count_nonzero(chunks.words >> 12 == OTHERS))
+        chunks.close()
         return {"other words": count} if count else {}
+
+    def _chunks(self) -> WordChunks:
+        return FileChunks(self.path, self._header.end, self.size, mend=not self.strict)
+
+    def _pass(
+        self,
+        chunks: WordChunks,
+        damage: Damage,
+        *,
+        start: int,
+        state: NDArray[np.int64] | None = None,
+        prompt: bool = False,
+        keep_triggers: bool = False,
+    ) -> Decoding:
+        return Decoding(
+            chunks,
+            self.size,
+            name=self.path,
+            strict=self.strict,
+            damage=damage,
+            start=start,
+            offset_us=self._offset_us,
+            prompt=prompt,
+            keep_triggers=keep_triggers,
+            state=state,
+        )
+
+    def _note_early(self, reading: Decoding) -> None:
+        if reading.early:
+            note = (
+                f"{reading.early} event words ahead of the first full time and address left out: "
+                "the recording starts in the middle of a stream"
+            )
+            if note not in self.assumptions:
+                self.assumptions.append(note)
+
+
+class Evt3Stream(Evt3Recording):
+    """Events and triggers in EVT 3.0 that arrive on a stream: they are read once.
+
+    Each block holds what has come. An event waits only behind a jump of the high part of time,
+    which the next one judges. So in salvage events that stand ahead of their time are found among
+    those of their block alone.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        stream: InputStream,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        header: RawHeader,
+    ) -> None:
+        super().__init__(Path(stream.name), options, size, origin, header)
+        self._stream: InputStream | None = stream
+        self._triggers: list[Triggers] = []
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._stream is None:
+            raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
+        chunks = StreamChunks(self._stream, self.size, mend=not self.strict)
+        self._stream = None
+        reading = self._pass(
+            chunks, damage, start=self._header.end, prompt=True, keep_triggers=True
+        )
+        self._triggers = reading.triggers
+        yield from reading.blocks(storage)
+        self._note_early(reading)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return self._blocks(damage, storage)
+
+    def triggers(self) -> Triggers:
+        """Return the external triggers that have come, in time order."""
+        return Triggers.in_order(self._triggers)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return nothing: other words are not counted as they pass."""
+        return {}
+
+
+def _stated_size(
+    path: Path, options: ReadOptions, keys: Mapping[str, str]
+) -> tuple[Size, SizeOrigin, list[str]] | None:
+    """Return the size that is told, by whom, and what to say of it."""
+    if options.size is not None:
+        return options.size, "argument", []
+    size = header_size(path, keys)
+    if size is not None:
+        return size, "header", []
+    camera = camera_size(keys)
+    if camera is None:
+        return None
+    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
+    return camera[0], "camera", [note]
 
 
 def _data_size(path: Path, start: int) -> Size:
-    reading = Decoding(path, start, _ANY_SIZE, strict=False, damage=Damage(), offset_us=0)
-    return smallest_size(path, reading.blocks())
+    reading = Decoding(
+        FileChunks(path, start, _ANY_SIZE, mend=True),
+        _ANY_SIZE,
+        name=path,
+        strict=False,
+        damage=Damage(),
+        start=start,
+    )
+    return smallest_size(path, reading.blocks(ReusedStorage()))
 
 
 def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:
@@ -98,16 +204,52 @@ def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:
     smallest that holds the events. Raises FormatError, GeometryError.
     """
     header = read_header(path)
-    if options.size is not None:
-        return Evt3Recording(path, options, options.size, "argument", header)
-    size = header_size(path, header.keys)
-    if size is not None:
-        return Evt3Recording(path, options, size, "header", header)
-    camera = camera_size(header.keys)
-    if camera is not None:
-        recording = Evt3Recording(path, options, camera[0], "camera", header)
-        recording.assumptions.append(
-            f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
+    stated = _stated_size(path, options, header.keys)
+    if stated is None:
+        return Evt3Recording(path, options, _data_size(path, header.end), "data", header)
+    size, origin, notes = stated
+    recording = Evt3Recording(path, options, size, origin, header)
+    recording.assumptions += notes
+    return recording
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
+    """Open EVT 3.0 that arrives on a stream, header first.
+
+    Its size is the argument, the header's or that of the camera which the header names. Raises
+    GeometryError where there is none, FormatError.
+    """
+    header = take_header(stream)
+    stated = _stated_size(Path(stream.name), options, header.keys)
+    if stated is None:
+        raise GeometryError(
+            f"{stream.name}: no sensor size in the header; pass size=(width, height)"
         )
-        return recording
-    return Evt3Recording(path, options, _data_size(path, header.end), "data", header)
+    size, origin, notes = stated
+    recording = Evt3Stream(stream, options, size, origin, header)
+    recording.assumptions += notes
+    return recording
+
+
+def take_header(stream: InputStream) -> RawHeader:
+    """Take the header lines off a stream, as soon as they are there. Raises FormatError."""
+    head = stream.peek(2)
+    header = parse_header(head, stream.name)
+    while not _is_whole(head, header):
+        more = stream.peek_more()[:_LONGEST_HEADER]
+        if len(more) == len(head):
+            break
+        head, header = more, parse_header(more, stream.name)
+    left = header.end
+    while left:
+        left -= stream.readinto(memoryview(bytearray(left)))
+    return header
+
+
+def _is_whole(head: bytes, header: RawHeader) -> bool:
+    """Whether the header ends within `head`: with its last line, or ahead of two other bytes."""
+    lines = head[: header.end]
+    if header.end and not lines.endswith(b"\n"):
+        return False
+    last = lines.rsplit(b"\n", 2)[-2:-1]
+    return len(head) >= header.end + 2 or last == [b"% end"] or last == [b"% end\r"]

@@ -14,7 +14,7 @@ from dvskit.formats.recording import (
     SizeOrigin,
     smallest_size,
 )
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words.decoding import Layout, WordPass
 from dvskit.streams import Triggers
 
@@ -43,7 +43,6 @@ class WordRecording(Recording):
     def _pass(self, damage: Damage) -> WordPass:
         return WordPass(
             self.path,
-            self._header.end,
             self.size,
             self._layout,
             strict=self.strict,
@@ -53,7 +52,7 @@ class WordRecording(Recording):
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
-        yield from reading.blocks()
+        yield from reading.file_blocks(self.path, self._header.end, storage)
         if reading.early:
             note = (
                 f"{reading.early} events ahead of the first full time left out: "
@@ -65,7 +64,7 @@ class WordRecording(Recording):
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
         reading = self._pass(Damage())
-        for _ in reading.blocks():
+        for _ in reading.file_blocks(self.path, self._header.end, ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
 
@@ -75,15 +74,13 @@ class WordRecording(Recording):
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
-        reading = WordPass(
-            self.path, self._header.end, self.size, self._layout, strict=False, damage=Damage()
-        )
-        for _ in reading.blocks():
+        reading = WordPass(self.path, self.size, self._layout, strict=False, damage=Damage())
+        for _ in reading.file_blocks(self.path, self._header.end, ReusedStorage()):
             pass
         return {"other words": reading.others} if reading.others else {}
 
 
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
-    reading = WordPass(path, start, largest, layout, strict=False, damage=Damage())
-    return smallest_size(path, reading.blocks())
+    reading = WordPass(path, largest, layout, strict=False, damage=Damage())
+    return smallest_size(path, reading.file_blocks(path, start, ReusedStorage()))

@@ -35,7 +35,7 @@ def _layout(x_bits: int, y_bits: int, p_bits: int) -> Layout:
     table[[loops.D_X_BITS, loops.D_Y_BITS, loops.D_P_BITS]] = x_bits, y_bits, p_bits
     return Layout(
         "DAT", 2, table, loops.BITS, _HALF_US,
-        loops.safe_start, loops.scan, loops.decode_clean, loops.goes_on, loops.decode_careful,
+        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dvskit.formats.raw_header import RawHeader, camera_size, header_size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
+from dvskit.formats.words.evt.clean import _kernels as clean
 from dvskit.formats.words.reading import WordRecording, size_of_data
 
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
@@ -28,7 +29,7 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
     table[k.L_STRIDE], table[k.L_HEAD] = units, head
     return Layout(
         name, units, table, k.HIGH_BITS, k.HIGH_STEP,
-        k.safe_start, k.scan, k.decode_clean, k.goes_on, k.decode_careful,
+        k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
     )  # fmt: skip
 
 

@@ -13,29 +13,16 @@ from numpy.typing import NDArray
 from dvskit.formats._kernels import lowest_bit
 from dvskit.formats.words._kernels import (
     ACCEPT,
-    C_ANY,
-    C_CLEAN,
-    C_FIRST_T,
-    C_LAST_T,
     CLOCK_RESET,
+    DOUBT,
     FOLLOWING,
     HALF_VECTOR,
     HIGH_JUMP,
     LOOK_AHEAD,
-    NEVER,
     NO_CLOCK,
+    NO_DOUBT,
     NO_TYPE,
     OFF_SENSOR,
-    R_CLEAN,
-    R_EARLY,
-    R_EARLY_TRIGGERS,
-    R_END,
-    R_EVENTS,
-    R_FIRST,
-    R_LOOPS,
-    R_NEWEST,
-    R_OTHERS,
-    R_TRIGGERS,
     RESET,
     S_CLOCK,
     S_EARLY,
@@ -49,6 +36,7 @@ from dvskit.formats.words._kernels import (
     SPURIOUS,
     TIME_AHEAD,
     TIME_BACK,
+    TOO_FEW,
     USABLE,
     judge,
     lose,
@@ -76,149 +64,20 @@ def count_bits(value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def safe_start(words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64]) -> int:
-    """Return the first unit from `start` on that is certainly a head, `stop` if there is none."""
-    stride = layout[L_STRIDE]
-    if stride == 2:
-        return min(start + (start & 1), stop)
-    i = start
-    while i < stop:
+def safe_start(words: NDArray[np.uint32], layout: NDArray[np.int64], number: int) -> int:
+    """Return the first place behind words[0] that is certainly a head, len(words) for none.
+
+    words[0] is the unit `number` of a chunk.
+    """
+    if layout[L_STRIDE] == 2:
+        return 1 + (number + 1) % 2
+    i = 1
+    while i < words.size:
         before = layout[words[i - 1] >> np.uint32(28)]
         if before != MANY_OFF and before != MANY_ON:
             break
         i += 1
     return i
-
-
-@njit(cache=True, nogil=True)
-def scan(
-    words: NDArray[np.uint32],
-    start: int,
-    stop: int,
-    layout: NDArray[np.int64],
-    row: NDArray[np.int64],
-) -> None:
-    """Count what is in words[start:stop] and follow its TIME_HIGH words, into `row`."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
-    events = triggers = others = early = early_triggers = loops = 0
-    first = newest = np.int64(-1)
-    clean = True
-    i = start
-    while i < stop:
-        word = np.int64(words[i + head])
-        meaning = layout[word >> 28]
-        i += stride
-        if meaning <= ONE_ON:
-            events += 1
-        elif meaning <= MANY_ON:
-            at = i - 1 - head if stride == 2 else i
-            if stride == 1:
-                i += 1
-            if at < words.size:
-                events += count_bits(words[at])
-            else:
-                clean = False
-        elif meaning == HIGH:
-            high = word & 0xFFFFFFF
-            if first < 0:
-                first, early, early_triggers = high, events, triggers
-            else:
-                if ((high - newest) & 0xFFFFFFF) >= HIGH_STEP:
-                    clean = False
-                loops += high < newest
-            newest = high
-        elif meaning == TRIGGER:
-            triggers += 1
-        elif meaning == OTHER:
-            others += 1
-        elif meaning == UNKNOWN:
-            clean = False
-    if first < 0:
-        early, early_triggers = events, triggers
-    row[R_EVENTS], row[R_TRIGGERS], row[R_OTHERS] = events, triggers, others
-    row[R_EARLY], row[R_EARLY_TRIGGERS] = early, early_triggers
-    row[R_FIRST], row[R_NEWEST], row[R_LOOPS] = first, newest, loops
-    row[R_CLEAN] = clean
-    row[R_END] = i
-
-
-@njit(cache=True, nogil=True)
-def decode_clean(
-    words: NDArray[np.uint32],
-    start: int,
-    stop: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
-    high: int,
-    loops: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
-    told: NDArray[np.int64],
-) -> None:
-    """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
-
-    `high` is -1 where no TIME_HIGH stands ahead. Tells in `told` whether all events are on the
-    sensor and in the order of time; where not, the columns are worth nothing.
-    """
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
-    meanings = np.empty(
-        16, np.uint8
-    )  # a local table, and signs in place of branches: twice as fast
-    for kind in range(16):
-        meanings[kind] = layout[kind]
-    base = ((loops << HIGH_BITS) | high) << 6
-    last = np.int64(NEVER)
-    bad = np.int64(0)  # negative from the first event on that is off the sensor or back in time
-    n = nt = 0
-    i = start
-    while i < stop:
-        word = words[i + head]
-        meaning = meanings[word >> np.uint32(28)]
-        i += stride
-        if meaning <= MANY_ON:
-            now = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
-            column = np.int64(word >> np.uint32(11) & np.uint32(0x7FF))
-            row = np.int64(word & np.uint32(0x7FF))
-            if meaning <= ONE_ON:
-                if high < 0:
-                    continue
-                bad |= (now - last) | (width - 1 - column) | (height - 1 - row)
-                t[n], x[n], y[n], p[n] = now, column, row, meaning & 1
-                last = now
-                n += 1
-                continue
-            mask = words[i - 1 - head] if stride == 2 else words[i]
-            if stride == 1:
-                i += 1
-            if high < 0 or mask == 0:
-                continue
-            bad |= (now - last) | (height - 1 - row)
-            last = now
-            while mask != 0:
-                bit = np.int64(lowest_bit(mask))  # type: ignore[call-arg]
-                mask &= mask - np.uint32(1)
-                t[n], x[n], y[n], p[n] = now, column + bit, row, meaning & 1
-                n += 1
-            bad |= width - 1 - np.int64(x[n - 1])
-        elif meaning == HIGH:
-            new = np.int64(word & np.uint32(0xFFFFFFF))
-            loops += new < high
-            high = new
-            base = ((loops << HIGH_BITS) | high) << 6
-        elif meaning == TRIGGER and high >= 0:
-            trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
-            trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
-            trigger_p[nt] = word & np.uint32(1)
-            nt += 1
-    told[C_CLEAN], told[C_ANY] = bad >= 0, n > 0
-    if n > 0:
-        told[C_FIRST_T], told[C_LAST_T] = t[0], last
 
 
 @njit(cache=True, nogil=True)
@@ -268,15 +127,19 @@ def _next_low(words: NDArray[np.uint32], at: int, layout: NDArray[np.int64]) -> 
 @njit(cache=True, nogil=True)
 def goes_on(
     words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
-) -> bool:
-    """Tell whether the words from `at` on give no reason to doubt the clean ones ahead of them."""
+) -> int:
+    """Tell whether the words from `at` on give reason to doubt the clean ones ahead of them."""
     following = np.empty(FOLLOWING, np.int64)
-    for i in range(_following_highs(words, at, layout, following)):
+    count = _following_highs(words, at, layout, following)
+    for i in range(count):
         if ((following[i] - high) & 0xFFFFFFF) >= HIGH_STEP:
-            return False
+            return DOUBT
         high = following[i]
     low = _next_low(words, at, layout)
-    return low < 0 or low >= last & 0x3F
+    if 0 <= low < last & 0x3F:
+        return DOUBT
+    # Where a low part was not found, a TIME_HIGH stands ahead of it.
+    return NO_DOUBT if count == FOLLOWING else TOO_FEW
 
 
 @njit(cache=True, nogil=True)

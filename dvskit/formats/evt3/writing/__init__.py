@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as k
+from dvskit.formats.evt3.writing import _kernels as k
 from dvskit.formats.raw_header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
 from dvskit.formats.raw_sink import LONGEST_GAP_US, RawSink
 

@@ -1,0 +1,39 @@
+"""What a decoder of EVT 3.0 words knows between two words: a row of int64."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Places in the state. The first ones, up to S_LAST, are what words say.
+(S_HIGH, S_LOW, S_LOOPS, S_Y, S_BASE, S_ON, S_CLOCK, S_ROW, S_VECTOR, S_LAST) = range(10)
+(S_BEFORE, S_SEGMENT, S_SEGMENT_WORD, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES, S_BAD) = range(
+    10, 18
+)
+STATE_FIELDS = 18
+# S_LAST is the time of the latest event, S_BEFORE the latest other time. The events at S_LAST begin
+# at place S_SEGMENT of the columns, with word S_SEGMENT_WORD. S_BAD is the number of the latest
+# word that is impossible.
+
+# S_CLOCK, S_ROW and S_VECTOR: nothing heard yet, usable, or spoilt until the next good word; a
+# spoilt clock needs a TIME_HIGH (SPOILT) and then a TIME_LOW (HALF).
+UNHEARD, USABLE, SPOILT, HALF = 0, 1, 2, 3
+NO_SEGMENT = -1
+NEVER = -(1 << 62)
+
+
+def new_state() -> NDArray[np.int64]:
+    """Return the state ahead of the first word."""
+    state = np.zeros(STATE_FIELDS, np.int64)
+    state[[S_LAST, S_BEFORE, S_BAD]] = NEVER
+    state[S_SEGMENT] = NO_SEGMENT
+    return state
+
+
+def checkpoint(state: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what it takes to go on from `state` with empty columns, where nothing is lost."""
+    kept = state.copy()
+    kept[[S_EVENTS, S_TRIGGERS, S_LOSSES]] = 0
+    kept[S_SEGMENT] = NO_SEGMENT
+    kept[S_BAD] = NEVER
+    return kept

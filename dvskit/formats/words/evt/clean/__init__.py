@@ -1,0 +1,1 @@
+"""The fast way through EVT words that turn out to be sound."""
