@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as k
-from dvskit.formats.evt3.decoding import _PROBLEMS, _Lane
-from dvskit.formats.recording import BLOCK_EVENTS
+from dvskit.formats.evt3.chunks import StreamChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.recording import Damage
 from dvskit.formats.ros.container import Losses
 from dvskit.formats.ros.evt3_repair import Clock, cut, impossible_stretches, unfounded
 from dvskit.formats.ros.parts import Part
+from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
 
-_CHUNK = 1 << 20
+_MOST_LOSSES = 1 << 20  # of one block
 
 
 class Payloads:
@@ -30,19 +32,30 @@ class Payloads:
         self._places: list[Callable[[int], int]] = []
         self._end = 0
         self.missing = 0
+        self.raised: DamagedFileError | None = None
         self._sequence = -1
 
     def readinto(self, buffer: memoryview) -> int:
-        """Put the next bytes into `buffer`; return how many, 0 at the end."""
-        while not len(self._left):
-            part = next(self._parts, None)
-            if part is None:
-                return 0
-            self._take(part)
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
+        """Put the next bytes into `buffer`; return how many: fewer than it holds only at the end.
+
+        `raised` is the error that reading the packets has ended with, if it has.
+        """
+        at = 0
+        while at < len(buffer):
+            if not len(self._left):
+                try:
+                    part = next(self._parts, None)
+                    if part is None:
+                        break
+                    self._take(part)
+                except DamagedFileError as error:
+                    self.raised = error
+                    raise
+            count = min(len(buffer) - at, len(self._left))
+            buffer[at : at + count] = self._left[:count]
+            self._left = self._left[count:]
+            at += count
+        return at
 
     def _take(self, part: Part) -> None:
         if len(part.data) % 2:
@@ -95,67 +108,50 @@ class Payloads:
 
 
 class Evt3Decoding:
-    """One pass over joined payloads."""
+    """One pass over joined payloads: losses are told with their places in the file."""
 
-    def __init__(self, payloads: Payloads, size: Size, losses: Losses) -> None:
-        self._payloads, self._size, self._losses = payloads, size, losses
-        self.triggers: list[Triggers] = []
-        self.early = 0
+    def __init__(
+        self, payloads: Payloads, size: Size, losses: Losses, *, keep_triggers: bool = False
+    ) -> None:
+        self._payloads, self._losses = payloads, losses
+        self._found = Damage(kept=_MOST_LOSSES)
+        self._reading = Decoding(
+            StreamChunks(payloads, size, mend=not losses.strict),
+            size,
+            name=losses.path,
+            strict=losses.strict,
+            damage=self._found,
+            keep_triggers=keep_triggers,
+        )
 
-    def blocks(self) -> Iterator[Events]:
-        """Yield the events."""
-        state = np.zeros(k.STATE_FIELDS, np.int64)
-        state[[k.S_LAST, k.S_BEFORE]] = -(1 << 62)
-        state[k.S_SEGMENT] = k.NO_SEGMENT
-        lane = _Lane(BLOCK_EVENTS, state)
-        number, rest = 0, b""
+    @property
+    def triggers(self) -> list[Triggers]:
+        """The external triggers so far, where they are kept."""
+        return self._reading.triggers
+
+    @property
+    def early(self) -> int:
+        """How many event words stand ahead of the first time, row or column that they build on."""
+        return self._reading.early
+
+    def blocks(self, storage: Storage) -> Iterator[Events]:
+        """Yield the events. Raises DamagedFileError at the first loss in strict mode."""
+        blocks = self._reading.blocks(storage)
         while True:
-            data = bytearray(_CHUNK)
-            got = 0
-            while got < _CHUNK and (count := self._payloads.readinto(memoryview(data)[got:])):
-                got += count
-            ended = got < _CHUNK
-            whole = rest + bytes(data[:got])
-            words: NDArray[np.uint16] = np.frombuffer(whole, "<u2")
-            stop = len(words) if ended else max(0, len(words) - k.LOOK_AHEAD)
-            at = 0
-            while at < stop:
-                at = lane.decode(words, at, stop, number, self._size, self._losses.strict)
-                for word, length, why, a, b in lane.losses[: state[k.S_LOSSES]].tolist():
-                    self._losses.lose(
-                        self._payloads.place(2 * word), 2 * length, _PROBLEMS[why].format(a=a, b=b)
-                    )
-                state[k.S_LOSSES] = 0
-                hits, count = lane.hits, int(state[k.S_TRIGGERS])
-                if count:
-                    self.triggers.append(
-                        Triggers(
-                            hits.t[:count].copy(), hits.id[:count].copy(), hits.p[:count].copy()
-                        )
-                    )
-                    state[k.S_TRIGGERS] = 0
-                if lane.full:
-                    yield self._cut(lane)
-            number += stop
-            rest = whole[stop * 2 :]
-            if ended:
-                break
-        self.early = int(state[k.S_EARLY])
-        count = int(state[k.S_EVENTS])
-        t, x, y, p = lane.columns
-        yield Events.from_checked(t[:count], x[:count], y[:count], p[:count], self._size)
+            try:
+                block = next(blocks, None)
+            except DamagedFileError as error:
+                if error is self._payloads.raised:
+                    raise
+                place = self._payloads.place(error.offset)
+                raise DamagedFileError(self._losses.path, place, error.problem) from None
+            self._tell()
+            if block is None:
+                return
+            yield block
 
-    def _cut(self, lane: _Lane) -> Events:
-        state, columns = lane.state, lane.columns
-        count, certain = int(state[k.S_EVENTS]), int(state[k.S_SEGMENT])
-        if certain <= 0:
-            certain, state[k.S_SEGMENT] = count, k.NO_SEGMENT
-        else:
-            state[k.S_SEGMENT] = 0
-        fresh = _Lane(BLOCK_EVENTS, state)
-        for place in range(4):
-            fresh.columns[place][: count - certain] = columns[place][certain:count]
-        lane.columns = fresh.columns
-        state[k.S_EVENTS] = count - certain
-        t, x, y, p = columns
-        return Events.from_checked(t[:certain], x[:certain], y[:certain], p[:certain], self._size)
+    def _tell(self) -> None:
+        for loss in self._found.losses:
+            place = self._payloads.place(loss.offset)
+            self._losses.lose(place, loss.length, loss.problem)
+        self._found.losses.clear()

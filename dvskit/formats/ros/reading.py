@@ -17,7 +17,7 @@ from dvskit.formats.ros.parts import Topic
 from dvskit.formats.ros.pictures import imu_of, read_frame
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
 from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
 
 _CLOCKS = {
@@ -106,8 +106,8 @@ class RosRecording(Recording):
         events = self.topics.events
         if events.encoding == "evt3":
             payloads = Payloads(events.parts(self.container, losses), self.size, losses)
-            reading = Evt3Decoding(payloads, self.size, losses)
-            for _ in reading.blocks():
+            reading = Evt3Decoding(payloads, self.size, losses, keep_triggers=True)
+            for _ in reading.blocks(ReusedStorage()):
                 pass
             found += reading.triggers
         for topic in self.topics.triggers:
@@ -201,7 +201,7 @@ def _blocks(
     if topic.encoding == "evt3":
         payloads = Payloads(parts, size, losses)
         reading = Evt3Decoding(payloads, size, losses)
-        yield from reading.blocks()
+        yield from reading.blocks(storage)
         if listener is not None:
             listener.told_of(reading, payloads.missing)
         return

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import _kernels as evt3
+from dvskit.formats.evt3.words import TIME_HIGH
+from dvskit.formats.evt3.writing import _kernels as evt3
 from dvskit.streams import Triggers
 
 _WORDS = 1 << 16
@@ -40,7 +41,7 @@ class Evt3Packing:
         parts: list[bytes] = []
         if self._state[evt3.E_HIGH] >= 0:
             # Each packet says the full time and the row anew: it can be read without those before.
-            word = evt3.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
+            word = TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
             parts.append(word.to_bytes(2, "little"))
             self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
         at = trigger_at = 0

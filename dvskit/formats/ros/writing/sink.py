@@ -11,7 +11,7 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.formats.even_blocks import EvenBlocks
-from dvskit.formats.evt3 import _kernels as evt3
+from dvskit.formats.evt3.writing import _kernels as evt3
 from dvskit.formats.recording import FileSink
 from dvskit.formats.ros.writing.boxes import Box
 from dvskit.formats.ros.writing.messages import Packet, cdr_bytes, ros1_bytes
