@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Payloads:
         self._clock = Clock()
         self._left: memoryview = memoryview(b"")
         self._starts: list[int] = []
-        self._places: list[Callable[[int], int]] = []
+        self._places: list[tuple[int, bool]] = []  # in the file, and whether bytes follow there
         self._end = 0
         self.missing = 0
         self.raised: DamagedFileError | None = None
@@ -68,7 +68,7 @@ class Payloads:
             self.missing += part.sequence - 1 - self._sequence
         self._sequence = part.sequence
         self._starts.append(self._end)
-        self._places.append(part.place)
+        self._places.append((part.place(0), part.message.exact))
         self._end += 2 * len(words)
         self._left = memoryview(words.tobytes())
 
@@ -104,7 +104,8 @@ class Payloads:
         if not self._starts:
             return 0
         index = max(0, int(np.searchsorted(self._starts, offset, "right")) - 1)
-        return self._places[index](offset - self._starts[index])
+        place, exact = self._places[index]
+        return place + (offset - self._starts[index]) * exact
 
 
 class Evt3Decoding:
