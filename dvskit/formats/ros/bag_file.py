@@ -155,19 +155,27 @@ class BagFile(Container):
             elif record.op == CONNECTION:
                 self._take_connection(record, region.read(record.start, record.length))
             elif record.op == MESSAGE:
-                number = _number(record.fields[b"conn"])
-                if number not in self.channels:
-                    problem = f"a message is of connection {number}, which is not declared"
-                    losses.lose(region.place(record.start), record.length, problem)
-                elif number in wanted:
-                    seconds, nanoseconds = struct.unpack("<II", record.fields[b"time"])
-                    yield Message(
-                        number,
-                        seconds * 1_000_000_000 + nanoseconds,
-                        region.read(record.start, record.length),
-                        region.place(record.start),
-                        region.exact,
-                    )
+                message = self._message(region, record, wanted, losses)
+                if message is not None:
+                    yield message
+
+    def _message(
+        self, region: Region, record: _Record, wanted: Set[int], losses: Losses
+    ) -> Message | None:
+        number = _number(record.fields[b"conn"])
+        if number not in self.channels:
+            problem = f"a message is of connection {number}, which is not declared"
+            losses.lose(region.place(record.start), record.length, problem)
+        elif number in wanted:
+            seconds, nanoseconds = struct.unpack("<II", record.fields[b"time"])
+            return Message(
+                number,
+                seconds * 1_000_000_000 + nanoseconds,
+                region.read(record.start, record.length),
+                region.place(record.start),
+                region.exact,
+            )
+        return None
 
     def _open_chunk(
         self, region: Region, record: _Record, kind: str, wanted: Set[int], losses: Losses
