@@ -282,7 +282,7 @@ def test_a_database_is_read_as_sqlite_does(tmp_path):
     found = []
     with database.open() as file:
         for leaf in database.leaves(file, root, sqlite.silent):
-            for row in database.rows(file, leaf, sqlite.silent):
+            for row in database.rows(file, database.start(leaf), sqlite.silent):
                 payload, problem = database.payload(file, row)
                 assert problem is None
                 found.append(tuple(database.values(row, payload)))

@@ -19,7 +19,6 @@ from dvskit.formats.ros.parts import ENCODINGS
 from dvskit.formats.ros.sqlite import (
     Database,
     Row,
-    RowError,
     Value,
     kind_bytes,
     silent,
@@ -78,7 +77,7 @@ class Db3File(Container):
 
     def _table_rows(self, file: BinaryIO, root: int) -> Iterator[Row]:
         for leaf in self._database.leaves(file, root, silent):
-            yield from self._database.rows(file, leaf, silent)
+            yield from self._database.rows(file, self._database.start(leaf), silent)
 
     def _table(self, file: BinaryIO, name: str) -> Iterator[dict[str, Value]]:
         if name in self._roots:
@@ -211,7 +210,8 @@ class Db3File(Container):
 
         pages: Iterator[int] | list[int]
         if losses.strict:
-            pages = database.leaves(file, self._roots["messages"], teller(database, losses))
+            leaves = database.leaves(file, self._roots["messages"], teller(database, losses))
+            pages = map(database.start, leaves)
         else:
             pages = self._sound_leaves(file, losses)
         latest = None
@@ -231,32 +231,23 @@ class Db3File(Container):
                 yield row
 
     def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
-        """Return the leaf pages of messages; where the tree is broken, by their places."""
+        """Return where the leaf pages of messages begin; by their places if the tree is broken."""
         database = self._database
         broken: list[tuple[int, str]] = []
         root = self._roots.get("messages", 0)
         listed = list(
             database.leaves(file, root, lambda number, problem: broken.append((number, problem)))
         )
-        if not broken:
-            return listed
+        if not broken and self._moved is None:
+            return list(map(database.start, listed))
         tell = teller(database, losses)
         for number, problem in broken:
             tell(number, problem)
-        others = {
-            leaf
-            for name in self._roots
-            if name != "messages"
-            for leaf in database.leaves(file, self._roots[name], silent)
-        }
-        found = set(listed)
-        bad = {number for number, _ in broken if 1 <= number <= database.pages}
-        for number in {*database.likely_leaves(file), *bad} - found - others - {1}:
-            try:
-                if any(self._is_message(row) for row in database.rows(file, number, silent)):
-                    found.add(number)
-            except (RowError, IndexError, ValueError):
-                continue
+        bad = {database.start(number) for number, _ in broken if 1 <= number <= database.pages}
+        found = set(map(database.start, listed))
+        for start in {*database.likely_leaves(file), *bad} - found - {0}:
+            if any(self._is_message(row) for row in database.rows(file, start, silent)):
+                found.add(start)
         # A recording only ever appends: pages stand in the order of their messages.
         return sorted(found)
 

@@ -22,6 +22,7 @@ INTERIOR, LEAF = 0x05, 0x0D
 
 _DEEPEST = 20
 _BORDERS = 8  # that are tried
+_MOST_SPARE = 60  # bytes of a page between its rows
 _ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
 _NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 
@@ -151,7 +152,7 @@ class Database:
             self._move(border, moved)
             faults: list[int] = []
             for leaf in self.leaves(file, root, lambda number, _: faults.append(number)):
-                for _ in self.rows(file, leaf, lambda offset, _: faults.append(offset)):
+                for _ in self.rows(file, self.start(leaf), lambda offset, _: faults.append(offset)):
                     pass
             return len(faults)
 
@@ -214,30 +215,41 @@ class Database:
                     waiting.append((child, depth + 1))
 
     def likely_leaves(self, file: BinaryIO) -> list[int]:
-        """Return all pages that say to be a leaf of a table, by their place in the file."""
-        found: list[int] = []
-        step = max(1, (1 << 20) // self.page_bytes)
-        starts = [*range(1, self.pages + 1, step), min(self._moved_from, self.pages)]
-        for first in starts:
-            data = self.read(file, first, step)
-            kinds = np.frombuffer(data, np.uint8)[:: self.page_bytes]
-            found += (np.flatnonzero(kinds == LEAF) + first).tolist()
-        return sorted(set(found))
+        """Return where pages begin that are like leaves of a table, by their place in the file.
 
-    def rows(self, file: BinaryIO, number: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
-        """Yield the rows of a leaf page; `tell(offset, problem)` hears of bad ones."""
-        page = self.read(file, number)
-        base = self.start(number)
-        head = 100 if number == 1 else 0
+        Where the file does not have the pages that it says, they may begin at any byte.
+        """
+        found: list[int] = []
+        width = 1 << 20
+        even = self.bytes == self.said_pages * self.page_bytes
+        for first in range(0, self.bytes, width):
+            file.seek(first)
+            window = np.frombuffer(file.read(width + 8), np.uint8)
+            heads = window[: max(0, len(window) - 7)]
+            places = np.flatnonzero(heads[:width] == LEAF)
+            if even:
+                places = places[(places + first) % self.page_bytes == 0]
+            head = [window[places + byte].astype(np.int64) for byte in range(8)]
+            cells, content = head[3] << 8 | head[4], head[5] << 8 | head[6]
+            likely = (cells > 0) & (content >= 8 + 2 * cells) & (content < self.usable)
+            likely &= (head[7] <= _MOST_SPARE) & (cells < self.usable // 4)
+            found += (places[likely] + first).tolist()
+        return found
+
+    def rows(self, file: BinaryIO, start: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
+        """Yield the rows of the leaf page at byte `start`; `tell` hears of bad ones."""
+        file.seek(start)
+        page = file.read(self.page_bytes)
+        head = 0 if start else 100
         cells = int.from_bytes(page[head + 3 : head + 5], "big")
         if head + 8 + 2 * cells > len(page):
-            tell(base, f"page {number} says to have {cells} rows")
+            tell(start, f"a page says to have {cells} rows")
             return
         for place in struct.unpack_from(f">{cells}H", page, head + 8):
             try:
-                yield self._row(page, place, base)
+                yield self._row(page, place, start)
             except RowError as error:
-                tell(base + place, f"a row of page {number} is damaged: {error}")
+                tell(start + place, f"a row is damaged: {error}")
 
     def _row(self, page: bytes, at: int, base: int) -> Row:
         if at < 8:
