@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import sound
+from dvskit.formats.evt3.bounds._kernels import note_places
 from dvskit.formats.evt3.careful import LostWords
 from dvskit.formats.evt3.careful import _kernels as careful
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
@@ -178,7 +179,7 @@ class Decoding:
             end = self._sound.decode(chunks, start, stop, state, columns, hits)
             if end == stop:
                 late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
-                sound.note_places(chunks.words, end, chunks.number, late)
+                note_places(chunks.words, end, chunks.number, late)
                 return end, np.concatenate([self._held_words, late]), held
             state[:] = kept
         words = np.empty(len(columns[0]), np.int64)
@@ -261,7 +262,7 @@ class Decoding:
     def _words_of_all(self, count: int) -> NDArray[np.int64]:
         """Return the numbers of the words of all events, those behind the held ones being sound."""
         rest = np.empty(count - len(self._held_words), np.int64)
-        sound.note_places(self._chunks.words, self._used, self._chunks.number, rest)
+        note_places(self._chunks.words, self._used, self._chunks.number, rest)
         return np.concatenate([self._held_words, rest])
 
     def _put_held(self, columns: EventColumns) -> None:

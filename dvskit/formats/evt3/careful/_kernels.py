@@ -7,7 +7,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats._kernels import lowest_bit
-from dvskit.formats.evt3.chunks._kernels import impossible
+from dvskit.formats.evt3.clock._kernels import (
+    ACCEPT,
+    BACK,
+    IGNORED,
+    NEIGHBOURS,
+    RESET,
+    SPURIOUS,
+    WAIT,
+    judge_high,
+)
 from dvskit.formats.evt3.state import (
     HALF,
     NO_SEGMENT,
@@ -51,72 +60,6 @@ from dvskit.formats.evt3.words import (
 # Why a word is lost.
 (UNKNOWN, ROW_OFF, COLUMN_OFF, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_ROW, NO_BASE,
  NO_CLOCK, HIGH_BACK, OUT_OF_ORDER) = range(12)  # fmt: skip
-
-LOOK_AHEAD = 1 << 16  # words that may be looked at to judge a TIME_HIGH
-_NEAR = 64  # steps of TIME_HIGH
-_SHORT_WAY = 256  # steps back that a clock which begins anew would hardly take
-NEIGHBOURS = 16  # words around an impossible one that are not trusted with a jump of time
-# What a TIME_HIGH may turn out to be; WAIT where that takes words that have not been read yet.
-ACCEPT, SPURIOUS, IGNORED, BACK, RESET, WAIT = range(6)
-
-
-@njit(cache=True, nogil=True)
-def _catches_up(words: NDArray[np.uint16], at: int, high: int) -> bool:
-    """Whether a TIME_HIGH behind words[at] reaches `high` again, within what may be looked at."""
-    for i in range(at + 1, min(at + 1 + LOOK_AHEAD, words.size)):
-        if words[i] >> 12 == TIME_HIGH and ((np.int64(words[i]) - high) & 0xFFF) < _NEAR:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def judge_high(
-    words: NDArray[np.uint16],
-    at: int,
-    ended: bool,
-    width: int,
-    height: int,
-    high: int,
-    new: int,
-    behind_bad: bool,
-) -> int:
-    """Judge the TIME_HIGH `new` in words[at], more than one step from `high`, by what follows.
-
-    It is spurious where the next one goes on as if it had not been there, and among impossible
-    words: `behind_bad` says that there was one shortly ahead. A high part that goes back is that of
-    words which stand out of order if it comes to `high` again, else of a clock that began anew.
-    `ended` says that no words will follow `words`.
-    """
-    following = -1
-    for i in range(at + 1, min(at + 1 + LOOK_AHEAD, words.size)):
-        if words[i] >> 12 == TIME_HIGH:
-            following = np.int64(words[i]) & 0xFFF
-            break
-    step, wraps = (new - high) & 0xFFF, high >= new + WRAP
-    back = new < high - 1 and not wraps
-    blind = not ended and at + LOOK_AHEAD >= words.size  # some that may be looked at are missing
-    if blind and (following < 0 or back or at + NEIGHBOURS >= words.size):
-        return WAIT
-    for i in range(at + 1, min(at + 1 + NEIGHBOURS, words.size)):
-        behind_bad = behind_bad or impossible(np.int64(words[i]), width, height)
-    if behind_bad:
-        return IGNORED
-    if following < 0:
-        return SPURIOUS if back else ACCEPT
-    onward = (following - high) & 0xFFF
-    if onward == 0:
-        return IGNORED
-    if onward == 1:
-        return SPURIOUS
-    if back:
-        if ((following - new) & 0xFFF) > _NEAR:
-            return SPURIOUS
-        if _catches_up(words, at, high) or (ended and high - new <= _SHORT_WAY):
-            return BACK
-        return RESET
-    if new < following + WRAP and onward < step:
-        return SPURIOUS
-    return ACCEPT
 
 
 @njit(cache=True, nogil=True)
@@ -262,7 +205,7 @@ def decode(
                 verdict = ACCEPT
                 if clock != UNHEARD and ((value - high) & 0xFFF) > 1:
                     verdict = judge_high(
-                        words, i - 1, ended, width, height, high, value,
+                        words, i - 1, ended, width, height, high, low, value,
                         here - bad_word <= NEIGHBOURS,
                     )  # fmt: skip
                 if verdict == WAIT:

@@ -10,8 +10,8 @@ import numpy as np
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Size
-from dvskit.formats.evt3.careful._kernels import LOOK_AHEAD
 from dvskit.formats.evt3.chunks import _kernels as k
+from dvskit.formats.evt3.clock._kernels import LOOK_AHEAD
 from dvskit.formats.input_stream import Readable
 
 CHUNK_WORDS = 1 << 20

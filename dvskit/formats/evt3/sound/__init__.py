@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.events import Size
+from dvskit.formats.evt3.bounds import _kernels as bounds
 from dvskit.formats.evt3.chunks import WordChunks
 from dvskit.formats.evt3.chunks._kernels import N_EVENTS, N_TRIGGERS, N_VECTORS
 from dvskit.formats.evt3.sound import _kernels as k
-from dvskit.formats.evt3.sound._kernels import note_places
 from dvskit.formats.evt3.state import (
     NEVER,
     S_CLOCK,
@@ -26,9 +26,6 @@ from dvskit.formats.storage import EventColumns
 from dvskit.streams import Triggers
 
 LEAST_WORDS = 1 << 15  # that are worth a thread
-
-
-__all__ = ["SoundDecoder", "may_start", "note_places"]
 
 
 def may_start(state: NDArray[np.int64]) -> bool:
@@ -56,14 +53,14 @@ class SoundDecoder:
 
         Returns the first word that was not decoded: one that takes care to judge, or `stop`.
         """
-        bounds = self._bounds(chunk, start, stop)
-        lanes = len(bounds) - 1
+        cuts = self._bounds(chunk, start, stop)
+        lanes = len(cuts) - 1
         states = [state.copy()]
         guesses = [states[0]]
-        for at, to in pairwise(bounds[:-1]):
+        for at, to in pairwise(cuts[:-1]):
             guess = guesses[-1].copy()
             found = chunk.found[chunk.row(at) : chunk.row(to)].sum(axis=0)
-            k.guess_state(chunk.words, at, to, bool(found[N_VECTORS]), guess)
+            bounds.guess_state(chunk.words, at, to, bool(found[N_VECTORS]), guess)
             guess[S_LAST] = NEVER
             guess[S_EVENTS] += found[N_EVENTS]
             guess[S_TRIGGERS] += found[N_TRIGGERS]
@@ -76,14 +73,14 @@ class SoundDecoder:
 
         def work(lane: int) -> None:
             ends[lane] = k.decode(
-                chunk.words, bounds[lane], bounds[lane + 1], chunk.ended, chunk.number,
+                chunk.words, cuts[lane], cuts[lane + 1], chunk.ended, chunk.number,
                 *self._size, states[lane], self._records[lane], t, x, y, p, hits.t, hits.id, hits.p,
             )  # fmt: skip
 
         run_parts(work, lanes, self._threads)
         end = 0
         last = int(states[0][S_LAST])
-        while end + 1 < lanes and ends[end] == bounds[end + 1]:
+        while end + 1 < lanes and ends[end] == cuts[end + 1]:
             # The next lane counts where it began in the state that this one ended in.
             if not _follows(states[end], guesses[end + 1], states[end + 1], last, t):
                 break
@@ -92,7 +89,9 @@ class SoundDecoder:
         first_event, last_before = int(state[S_EVENTS]), int(state[S_LAST])
         state[:] = states[end]
         state[S_LAST] = last
-        k.note_segment(chunk.words, ends[end], chunk.number, first_event, last_before, t, state)
+        bounds.note_segment(
+            chunk.words, ends[end], chunk.number, first_event, last_before, t, state
+        )
         return ends[end]
 
     def _bounds(self, chunk: WordChunks, start: int, stop: int) -> list[int]:
