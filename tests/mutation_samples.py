@@ -44,6 +44,7 @@ from tests.mutation_places import (
     raw_head,
     text_lines,
 )
+from tests.mutation_ros import container_of, ros_rows, ros_words
 
 SIZE = (320, 240)
 
@@ -255,6 +256,19 @@ def _aedat2(name: str, file: str, chip: str, words: int, where: Where) -> Sample
     return Sample(name, "aedat2", partial(real_aedat2, file, chip, words), where, file)
 
 
+def _ros(kind: str, start_us: int) -> bytes:
+    return container_of(kind, stream(start_us=start_us))
+
+
+def _ros_rows(kind: str) -> Sample:
+    make, where = partial(_ros, kind, 1_700_000_000_000_000), partial(ros_rows, kind=kind)
+    return Sample(f"{kind}-libcaer", kind, make, where)
+
+
+def _ros_words(kind: str) -> Sample:
+    return Sample(f"{kind}-evt3", kind, partial(_ros, kind, 1000), partial(ros_words, kind=kind))
+
+
 SAMPLES: tuple[Sample, ...] = (
     Sample("evt2", "evt2", partial(written, "evt2"), _EVT2),
     _raw("evt2-real", "evt2", "evt2_gen3_640x480.raw", 20_000, _EVT2),
@@ -298,6 +312,12 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("npy-columns", "npy", npy_by_columns, npy_columns),
     Sample("npz", "npz", partial(npz, False), npz_members),
     Sample("npz-deflated", "npz", partial(npz, True), npz_members),
+    _ros_rows("bag"),
+    _ros_words("bag"),
+    _ros_rows("db3"),
+    _ros_words("db3"),
+    _ros_rows("mcap"),
+    _ros_words("mcap"),
     Sample("csv", "csv", partial(written, "csv"), partial(text_lines, head=1)),
     Sample("csv-seconds", "csv", csv_seconds, partial(text_lines, head=2)),
     Sample("rpg", "rpg", partial(written, "rpg"), partial(text_lines, head=0)),

@@ -1,0 +1,102 @@
+"""What the three containers have in common: channels, messages, and how losses are told."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Set
+from pathlib import Path
+from typing import NamedTuple
+
+from dvskit.errors import DamagedFileError
+from dvskit.formats.recording import Damage
+from dvskit.formats.ros.definitions import event_kind
+
+MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
+# Where this much or more lies between the end of a record and the next sound one, it is the record
+# between that is damaged; where it is less, there are bytes too many in the first.
+LEAST_RECORD = 64
+
+
+class Channel(NamedTuple):
+    """A topic as a container declares it.
+
+    type        package/Name, without the "msg" that ROS 2 puts between
+    definition  the message definition, empty where the container has none
+    ros1        whether messages are serialised as in ROS 1; else as CDR
+    """
+
+    number: int
+    topic: str
+    type: str
+    definition: str
+    ros1: bool
+
+
+class Message(NamedTuple):
+    """A message: its channel's number, the nanoseconds when it was recorded, its bytes.
+
+    offset  where the bytes begin in the file; the start of the chunk where `exact` is false
+    """
+
+    channel: int
+    log_ns: int
+    data: bytes | memoryview
+    offset: int
+    exact: bool
+
+    def place(self, at: int) -> int:
+        """Return the offset in the file of byte `at` of the message."""
+        return self.offset + at if self.exact else self.offset
+
+
+class Losses:
+    """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode."""
+
+    def __init__(self, path: Path, *, strict: bool, damage: Damage) -> None:
+        self.path, self.strict, self.damage = path, strict, damage
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        """Tell of `length` bytes lost at byte `offset`; 0 where what is there is used after all."""
+        if self.strict:
+            raise DamagedFileError(self.path, offset, problem)
+        self.damage.add(offset, length, problem)
+
+
+class Container(ABC):
+    """A file of messages. `channels` are known once it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.channels: dict[int, Channel] = {}
+
+    def declare(self, channel: Channel) -> None:
+        """Take a declaration: the first of its number, or a later one that carries events."""
+        known = self.channels.get(channel.number)
+        if known is None or (
+            event_kind(known.type, known.definition) is None
+            and event_kind(channel.type, channel.definition) is not None
+        ):
+            self.channels[channel.number] = channel
+
+    def survey(self) -> None:
+        """Read the whole file for declarations that its index has not, or not undamaged."""
+        losses = Losses(self.path, strict=False, damage=Damage())
+        for _ in self.messages(frozenset(), losses):
+            pass
+
+    @abstractmethod
+    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+        """Yield the messages of the channels `wanted`, in the order of the file."""
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of messages of each channel, by reading the whole file if need be."""
+        found = dict.fromkeys(self.channels, 0)
+        losses = Losses(self.path, strict=False, damage=Damage())
+        for message in self.messages(self.channels.keys(), losses):
+            found[message.channel] += 1
+        return found
+
+
+def plain_type(name: str) -> str:
+    """Return a type as package/Name: ROS 2 writes package/msg/Name."""
+    return name.replace("/msg/", "/")

@@ -1,0 +1,158 @@
+"""Packets in encoding evt3: joined, they are the words of a RAW file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import DamagedFileError
+from dvskit.events import Events, Size
+from dvskit.formats.evt3.chunks import StreamChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.recording import Damage
+from dvskit.formats.ros.container import Losses
+from dvskit.formats.ros.evt3_repair import Clock, cut, impossible_stretches, unfounded
+from dvskit.formats.ros.parts import Part
+from dvskit.formats.storage import Storage
+from dvskit.streams import Triggers
+
+_MOST_LOSSES = 1 << 20  # of one block
+
+
+class Payloads:
+    """The joined payloads of packets as a raw stream, and where they stand in the file."""
+
+    def __init__(self, parts: Iterator[Part], size: Size, losses: Losses) -> None:
+        self._parts, self._size, self._losses = parts, size, losses
+        self._clock = Clock()
+        self._left: memoryview = memoryview(b"")
+        self._starts: list[int] = []
+        self._places: list[tuple[int, bool]] = []  # in the file, and whether bytes follow there
+        self._end = 0
+        self.missing = 0
+        self.raised: DamagedFileError | None = None
+        self._sequence = -1
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Put the next bytes into `buffer`; return how many: fewer than it holds only at the end.
+
+        `raised` is the error that reading the packets has ended with, if it has.
+        """
+        at = 0
+        while at < len(buffer):
+            if not len(self._left):
+                try:
+                    part = next(self._parts, None)
+                    if part is None:
+                        break
+                    self._take(part)
+                except DamagedFileError as error:
+                    self.raised = error
+                    raise
+            count = min(len(buffer) - at, len(self._left))
+            buffer[at : at + count] = self._left[:count]
+            self._left = self._left[count:]
+            at += count
+        return at
+
+    def _take(self, part: Part) -> None:
+        if len(part.data) % 2:
+            place = part.place(len(part.data) - 1)
+            self._losses.lose(place, 1, "half a word stands at the end of a packet")
+        words = np.frombuffer(part.data, "<u2", len(part.data) // 2)
+        if not self._losses.strict:
+            words = self._sound(part, words)
+        if 0 <= self._sequence < part.sequence - 1 and not part.fresh:
+            self.missing += part.sequence - 1 - self._sequence
+        self._sequence = part.sequence
+        self._starts.append(self._end)
+        self._places.append((part.place(0), part.message.exact))
+        self._end += 2 * len(words)
+        self._left = memoryview(words.tobytes())
+
+    def _sound(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return the words less those that cannot be, and those that build on lost ones."""
+        stretches = impossible_stretches(words, self._size)
+        stretches = stretches or self._clock.stretches(words)
+        for stretch in stretches:
+            length = 2 * (stretch.stop - stretch.start)
+            self._losses.lose(part.place(2 * stretch.start), length, stretch.problem)
+        dropped = 0
+        if part.fresh:
+            marks = unfounded(words)
+            marks[min((each.start for each in stretches), default=len(words)) :] = False
+            dropped = int(np.count_nonzero(marks))
+            words, stretches = (
+                words[~marks],
+                [
+                    each._replace(start=each.start - dropped, stop=each.stop - dropped)
+                    for each in stretches
+                ],
+            )
+        if stretches:
+            words, more = cut(words, stretches)
+            dropped += more
+        if dropped:
+            problem = f"{dropped} words of a packet build on lost ones"
+            self._losses.lose(part.place(0), 2 * dropped, problem)
+        return words
+
+    def place(self, offset: int) -> int:
+        """Return where byte `offset` of the joined payloads stands in the file."""
+        if not self._starts:
+            return 0
+        index = max(0, int(np.searchsorted(self._starts, offset, "right")) - 1)
+        place, exact = self._places[index]
+        return place + (offset - self._starts[index]) * exact
+
+
+class Evt3Decoding:
+    """One pass over joined payloads: losses are told with their places in the file."""
+
+    def __init__(
+        self, payloads: Payloads, size: Size, losses: Losses, *, keep_triggers: bool = False
+    ) -> None:
+        self._payloads, self._losses = payloads, losses
+        self._found = Damage(kept=_MOST_LOSSES)
+        self._reading = Decoding(
+            StreamChunks(payloads, size, mend=not losses.strict),
+            size,
+            name=losses.path,
+            strict=losses.strict,
+            damage=self._found,
+            keep_triggers=keep_triggers,
+        )
+
+    @property
+    def triggers(self) -> list[Triggers]:
+        """The external triggers so far, where they are kept."""
+        return self._reading.triggers
+
+    @property
+    def early(self) -> int:
+        """How many event words stand ahead of the first time, row or column that they build on."""
+        return self._reading.early
+
+    def blocks(self, storage: Storage) -> Iterator[Events]:
+        """Yield the events. Raises DamagedFileError at the first loss in strict mode."""
+        blocks = self._reading.blocks(storage)
+        while True:
+            try:
+                block = next(blocks, None)
+            except DamagedFileError as error:
+                if error is self._payloads.raised:
+                    raise
+                place = self._payloads.place(error.offset)
+                raise DamagedFileError(self._losses.path, place, error.problem) from None
+            self._tell()
+            if block is None:
+                return
+            yield block
+
+    def _tell(self) -> None:
+        for loss in self._found.losses:
+            place = self._payloads.place(loss.offset)
+            self._losses.lose(place, loss.length, loss.problem)
+        self._found.losses.clear()

@@ -1,0 +1,230 @@
+"""Events that count from the time base of their message, or name their time: parts to blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.events import Events, Size
+from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.ros import _kernels as k
+from dvskit.formats.ros.container import Losses
+from dvskit.formats.ros.parts import Part
+from dvskit.formats.storage import Storage
+
+GROUP_EVENTS = 1 << 19
+HELD_PARTS, HELD_EVENTS = 3, 1 << 12  # that judge the ones ahead of them, in salvage mode
+_LANE_EVENTS = 1 << 16  # the least that is worth a thread
+_NEVER = int(np.iinfo(np.int64).min)
+_Columns = tuple[NDArray[np.int64], NDArray[Any], NDArray[Any], NDArray[np.bool_]]
+_DECODERS: dict[str, Callable[..., tuple[int, bool]]] = {
+    "mono": k.decode_mono,
+    "libcaer": k.decode_libcaer,
+    "libcaer_cmp": k.decode_compressed,
+}
+
+
+class _Group:
+    """Parts that are decoded together: their bytes in one array, and where each stands in it."""
+
+    def __init__(self, parts: list[Part], encoding: str, *, ros1: bool) -> None:
+        self.parts, self.encoding, self.ros1 = parts, encoding, ros1
+        lengths = np.array([len(part.data) for part in parts], np.int64)
+        self.data = np.frombuffer(b"".join(part.data for part in parts), np.uint8)
+        self.stops = np.cumsum(lengths)
+        self.starts = self.stops - lengths
+        self.bases = np.array([part.base_ns for part in parts], np.int64)
+        counts = np.array([part.events for part in parts], np.int64)
+        self.ends = np.cumsum(counts)
+        self.places = self.ends - counts
+        self.count = int(self.ends[-1]) if len(parts) else 0
+
+    def decode(self, size: Size, columns: _Columns) -> tuple[int, bool]:
+        """Decode all into `columns`; return the first bad event or -1, and if times were rounded.
+
+        Bad are events off the sensor, and ahead of the event before them.
+        """
+        t = columns[0]
+        lanes = max(1, min(thread_count(), self.count // _LANE_EVENTS))
+        wanted = [self.count * lane // lanes for lane in range(lanes)]
+        bounds = [*np.searchsorted(self.places, wanted).tolist(), len(self.parts)]
+        found: list[tuple[int, bool]] = [(-1, False)] * lanes
+
+        def work(lane: int) -> None:
+            found[lane] = self._decode_parts(bounds[lane], bounds[lane + 1], size, columns)
+
+        run_parts(work, lanes)
+        bad = [event for event, _ in found if event >= 0]
+        for before, after in pairwise(bounds[1:]):
+            edge = int(self.places[before]) if before < after else 0
+            if 0 < edge < self.count and t[edge] < t[edge - 1]:
+                bad.append(edge)
+        return min(bad, default=-1), any(rounded for _, rounded in found)
+
+    def _decode_parts(
+        self, first: int, last: int, size: Size, columns: _Columns
+    ) -> tuple[int, bool]:
+        if not self.encoding:
+            big = bool(self.parts) and self.parts[0].big
+            found: tuple[int, bool] = k.decode_array(
+                self.data, self.starts, self.stops, self.ros1, big, self.places, first, last,
+                *size, *columns,
+            )  # fmt: skip
+            return found
+        return _DECODERS[self.encoding](
+            self.data, self.starts, self.stops, self.bases, self.places, first, last,
+            *size, *columns,
+        )  # fmt: skip
+
+    def offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where each event stands in the file (its message, if packed), and its length."""
+        offsets = np.empty(self.count, np.int64)
+        widths = np.full(self.count, 13 if not self.encoding else 8, np.int64)
+        if self.encoding == "libcaer_cmp":
+            widths[:] = 2
+        for part, first, stop in zip(
+            self.parts, self.places.tolist(), self.ends.tolist(), strict=True
+        ):
+            step = 0
+            if part.message.exact and part.events > 0 and self.encoding != "libcaer_cmp":
+                step = 8 if self.encoding else 13 if self.ros1 else 16
+            offsets[first:stop] = part.place(0) + step * np.arange(stop - first)
+        return offsets, widths
+
+
+class _Judge(InOrder):
+    """Judges events by those behind them that are at hand, which are judged again later."""
+
+    def sound(self, columns: Columns, count: int) -> Iterator[Events]:
+        """Yield the sound ones of the first `count` events."""
+        if self.strict:
+            yield from self.push(columns)
+            return
+        x, y = columns.x, columns.y
+        off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
+        if off[:count].any():
+            self._lose(
+                columns.part(slice(0, count)),
+                off[:count],
+                lambda i: f"event at ({x[i]}, {y[i]}) is off the {self.size} sensor",
+            )
+        yield from self._certain(columns.part(~off), count - int(np.count_nonzero(off[:count])))
+
+
+def first_us(part: Part, encoding: str, *, ros1: bool) -> int:
+    """Return the time of a part's first event, or one ahead of it."""
+    single = part._replace(data=part.data[: 13 if not encoding else 8], events=1)
+    if encoding == "libcaer_cmp":
+        return part.base_ns // 1000
+    t, x, y = np.empty(1, np.int64), np.empty(1, np.int32), np.empty(1, np.int32)
+    group = _Group([single], encoding, ros1=ros1)
+    group.decode(Size(1, 1), (t, x, y, np.empty(1, np.bool_)))
+    return int(t[0])
+
+
+def from_time(parts: Iterator[Part], start_us: int, encoding: str, *, ros1: bool) -> Iterator[Part]:
+    """Yield the parts less those that end ahead of `start_us`, as the one behind them says."""
+    waiting: Part | None = None
+    for part in parts:
+        if not len(part.data):
+            continue
+        if waiting is not None and first_us(part, encoding, ros1=ros1) >= start_us:
+            yield waiting
+            yield part
+            yield from parts
+            return
+        waiting = part
+    if waiting is not None:
+        yield waiting
+
+
+class PackedDecoding:
+    """One pass over parts of one encoding (empty: of EventArrays), in blocks of whole parts.
+
+    rounded  whether a time was rounded down to whole microseconds
+    """
+
+    def __init__(
+        self, parts: Iterator[Part], encoding: str, size: Size, losses: Losses, *, ros1: bool
+    ) -> None:
+        self._parts, self._encoding, self._ros1 = parts, encoding, ros1
+        self._size, self._losses = size, losses
+        self._last = _NEVER
+        self.rounded = False
+
+    def blocks(self, storage: Storage) -> Iterator[Events]:
+        """Yield the events; what is off the sensor or out of time order is lost."""
+        group: list[Part] = []
+        count = 0
+        for part in self._parts:
+            part = self._counted(part)
+            if not part.events:
+                continue
+            group.append(part)
+            count += part.events
+            if count >= GROUP_EVENTS and (self._losses.strict or len(group) > 2 * HELD_PARTS):
+                kept = self._held(group)
+                yield from self._decode(group, len(group) - kept, storage)
+                group = group[len(group) - kept :]
+                count = sum(each.events for each in group)
+        yield from self._decode(group, len(group), storage)
+
+    def _counted(self, part: Part) -> Part:
+        if part.events >= 0:
+            return part
+        data = np.frombuffer(part.data, np.uint8)
+        count, unknown = k.count_compressed(data, 0, len(data))
+        if unknown:
+            problem = f"{unknown} words of a packet are of unknown types"
+            self._losses.lose(part.place(0), 2 * unknown, problem)
+        return part._replace(events=count)
+
+    def _held(self, group: list[Part]) -> int:
+        """Return how many parts at the end of a group wait for those that follow."""
+        if self._losses.strict:
+            return 0
+        kept, events = 0, 0
+        for part in reversed(group):
+            if kept >= HELD_PARTS and events >= HELD_EVENTS:
+                break
+            kept += 1
+            events += part.events
+        return min(kept, len(group) - 1)
+
+    def _decode(self, parts: list[Part], certain: int, storage: Storage) -> Iterator[Events]:
+        """Yield the events of the first `certain` parts, judged by all."""
+        if not certain:
+            return
+        group = _Group(parts, self._encoding, ros1=self._ros1)
+        columns = storage.columns(group.count)
+        bad, rounded = group.decode(self._size, columns)
+        self.rounded |= rounded
+        count = int(group.ends[certain - 1])
+        if bad < 0 and columns[0][0] >= self._last:
+            t, x, y, p = columns
+            self._last = int(t[count - 1])
+            yield Events.from_checked(t[:count], x[:count], y[:count], p[:count], self._size)
+            return
+        yield from self._sound(group, count)
+
+    def _sound(self, group: _Group, count: int) -> Iterator[Events]:
+        """Yield the events on the sensor and in order among the first `count` of a group."""
+        t = np.empty(group.count, np.int64)
+        x, y = np.empty(group.count, np.int32), np.empty(group.count, np.int32)
+        p = np.empty(group.count, np.bool_)
+        group.decode(self._size, (t, x, y, p))
+        judge = _Judge(
+            self._losses.path,
+            self._size,
+            strict=self._losses.strict,
+            damage=self._losses.damage,
+            earliest_us=self._last,
+        )
+        for block in judge.sound(Columns(t, x, y, p, *group.offsets()), count):
+            self._last = int(block.t[-1])
+            yield block

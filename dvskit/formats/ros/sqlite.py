@@ -1,0 +1,356 @@
+"""SQLite databases read page by page, so that the sound rows of a damaged one are had.
+
+Layout: sqlite.org/fileformat2.html: tables are trees of pages, a leaf page holds rows, and what of
+a row does not fit goes on in a chain of overflow pages.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError
+from dvskit.formats.ros.container import MOST_BYTES, Losses
+
+MAGIC = b"SQLite format 3\0"
+INTERIOR, LEAF = 0x05, 0x0D
+
+_DEEPEST = 20
+_BORDERS = 8  # that are tried
+_MOST_SPARE = 60  # bytes of a page between its rows
+_ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
+_NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
+
+Value = int | float | bytes | str | None
+
+
+class RowError(ValueError):
+    """A row that cannot be what it says."""
+
+
+class Row(NamedTuple):
+    """A row of a table, as yet without what stands on overflow pages.
+
+    number    its rowid
+    kinds     the serial type of each column; `header` bytes say so at the start of the payload
+    local     the bytes of the payload that stand on the leaf page, `offset` in the file
+    length    of the whole payload
+    overflow  the page that goes on, 0 if none does
+    """
+
+    number: int
+    kinds: tuple[int, ...]
+    header: int
+    local: bytes
+    length: int
+    overflow: int
+    offset: int
+
+
+def kind_bytes(kind: int) -> int:
+    """Return how many bytes a value of a serial type takes."""
+    if kind >= 12:
+        return (kind - 12) // 2
+    return _NUMBER_BYTES[kind] if kind < 7 else 8 if kind == 7 else 0
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of 1 to 9 bytes and where it ends. Raises RowError."""
+    value = 0
+    for index in range(9):
+        if at + index >= len(data):
+            break
+        byte = data[at + index]
+        if index == 8:
+            return value << 8 | byte, at + 9
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, at + index + 1
+    raise RowError("a number runs off its page")
+
+
+class Database:
+    """The pages of a database. Raises FormatError where its first page is not that of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(100)
+        page = int.from_bytes(head[16:18], "big")
+        self.page_bytes = 65536 if page == 1 else page
+        if not head.startswith(MAGIC) or len(head) < 100:
+            raise FormatError(f"{path}: does not start as a SQLite database does")
+        if self.page_bytes < 512 or self.page_bytes & (self.page_bytes - 1):
+            raise FormatError(f"{path}: pages of {self.page_bytes} bytes, which cannot be")
+        self.usable = self.page_bytes - head[20]
+        if self.usable < 480:
+            raise FormatError(f"{path}: {head[20]} bytes of each page are reserved; cannot be")
+        self.encoding = _ENCODINGS.get(int.from_bytes(head[56:60], "big"), "utf-8")
+        self.pages = -(-size // self.page_bytes)
+        self.said_pages = int.from_bytes(head[28:32], "big")
+        self.bytes = size
+        self._moved_from, self._moved = self.pages + 1, 0
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading."""
+        return self.path.open("rb", buffering=1 << 16)
+
+    def read(self, file: BinaryIO, number: int, count: int = 1) -> bytes:
+        """Return `count` pages from page `number` on (from 1 on); fewer bytes at the end."""
+        if number < self._moved_from < number + count:
+            count = self._moved_from - number
+        start = self.start(number)
+        if start < 0:
+            return b""
+        file.seek(start)
+        return file.read(count * self.page_bytes)
+
+    def start(self, number: int) -> int:
+        """Return where a page begins in the file."""
+        moved = self._moved if number >= self._moved_from else 0
+        return (number - 1) * self.page_bytes + moved
+
+    def find_moved(self, file: BinaryIO, root: int) -> str | None:
+        """Find out from which page on all stand elsewhere, as bytes are missing or too many.
+
+        The header says how many pages there are: that tells by how much. Where the pages do not
+        tell from which on, the table at page `root` does. Returns what is wrong.
+        """
+        said = self.said_pages
+        moved = self.bytes - said * self.page_bytes
+        if not moved or not 1 < said <= 2 * self.pages:
+            return None
+        here = self._likeness(file, 0, said)
+        there = self._likeness(file, moved, said)
+        # The best border: pages in their places ahead of it, in the moved ones from it on.
+        scores = np.concatenate([[0], np.cumsum(here)]) + np.concatenate(
+            [np.cumsum(there[::-1])[::-1], [0]]
+        )
+        best = int(scores[1:].max())
+        borders = (np.flatnonzero(scores[1:] == best) + 1).tolist()  # page 1 is where it is
+        if best <= scores[said]:
+            self.pages = said
+            return None
+        border = min(borders[:: -(-len(borders) // _BORDERS)], key=self._breaks(file, root, moved))
+        self._move(border, moved)
+        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
+        return f"{what} ahead of page {border + 1}"
+
+    def _move(self, border: int, moved: int) -> None:
+        self.pages, self._moved_from, self._moved = self.said_pages, border + 1, moved
+
+    def _breaks(self, file: BinaryIO, root: int, moved: int) -> Callable[[int], int]:
+        """Return what counts the faults of the table at `root`, were pages moved from a border."""
+
+        def count(border: int) -> int:
+            self._move(border, moved)
+            faults: list[int] = []
+            for leaf in self.leaves(file, root, lambda number, _: faults.append(number)):
+                for _ in self.rows(file, self.start(leaf), lambda offset, _: faults.append(offset)):
+                    pass
+            return len(faults)
+
+        return count
+
+    def _likeness(self, file: BinaryIO, moved: int, count: int) -> NDArray[np.int64]:
+        """Return for pages 1..count, were they moved, how much each is like a page: 0, 1 or 3."""
+        found = np.zeros(count, np.int64)
+        step = max(1, (1 << 20) // self.page_bytes)
+        for first in range(0, count, step):
+            start = first * self.page_bytes + moved
+            skip = -(min(0, start) // self.page_bytes)  # pages ahead of the file
+            if start + skip * self.page_bytes < 0:
+                skip += 1
+            file.seek(start + skip * self.page_bytes)
+            data = file.read((min(step, count - first) - skip) * self.page_bytes)
+            heads = np.frombuffer(data, np.uint8)[: len(data) // self.page_bytes * self.page_bytes]
+            heads = heads.reshape(-1, self.page_bytes)[:, :8].astype(np.int64)
+            kind, cells, content = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8
+            content |= heads[:, 6]
+            tree = np.isin(kind, (0x02, INTERIOR, 0x0A, LEAF)) & (cells > 0) & (heads[:, 7] < 64)
+            tree &= (content >= 8 + 2 * cells) & (content < self.page_bytes)
+            following = heads[:, 0] << 24 | heads[:, 1] << 16 | heads[:, 2] << 8 | heads[:, 3]
+            own = np.arange(first + skip + 1, first + skip + 1 + len(heads))
+            chain = following == own + 1
+            found[first + skip : first + skip + len(heads)] = np.where(tree | chain, 3, 0)
+        return found
+
+    def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
+        """Yield the leaf pages of a table in order. `tell(page, problem)` hears of bad ones."""
+        seen = {root}
+        waiting = [(root, 0)]
+        while waiting:
+            number, depth = waiting.pop()
+            page = self.read(file, number) if 1 <= number <= self.pages else b""
+            head = 100 if number == 1 else 0
+            if len(page) < self.page_bytes:
+                tell(number, f"page {number} is missing from the file")
+                if page[head : head + 1] == bytes((LEAF,)):
+                    yield number  # what is left of it
+                continue
+            if page[head] == LEAF:
+                yield number
+                continue
+            if page[head] != INTERIOR or depth >= _DEEPEST:
+                tell(number, f"page {number} is of the kind {page[head]:#x}, no page of a table")
+                continue
+            cells = int.from_bytes(page[head + 3 : head + 5], "big")
+            if head + 12 + 2 * cells > self.usable:
+                tell(number, f"page {number} says to have {cells} cells")
+                continue
+            places = struct.unpack_from(f">{cells}H", page, head + 12)
+            below = [int.from_bytes(page[place : place + 4], "big") for place in places]
+            below.append(int.from_bytes(page[head + 8 : head + 12], "big"))
+            for child in reversed(below):
+                if child in seen:
+                    tell(number, f"page {number} leads to page {child} again")
+                else:
+                    seen.add(child)
+                    waiting.append((child, depth + 1))
+
+    def likely_leaves(self, file: BinaryIO) -> list[int]:
+        """Return where pages begin that are like leaves of a table, by their place in the file.
+
+        Where the file does not have the pages that it says, they may begin at any byte.
+        """
+        found: list[int] = []
+        width = 1 << 20
+        even = self.bytes == self.said_pages * self.page_bytes
+        for first in range(0, self.bytes, width):
+            file.seek(first)
+            window = np.frombuffer(file.read(width + 8), np.uint8)
+            heads = window[: max(0, len(window) - 7)]
+            places = np.flatnonzero(heads[:width] == LEAF)
+            if even:
+                places = places[(places + first) % self.page_bytes == 0]
+            head = [window[places + byte].astype(np.int64) for byte in range(8)]
+            cells, content = head[3] << 8 | head[4], head[5] << 8 | head[6]
+            likely = (cells > 0) & (content >= 8 + 2 * cells) & (content < self.usable)
+            likely &= (head[7] <= _MOST_SPARE) & (cells < self.usable // 4)
+            found += (places[likely] + first).tolist()
+        return found
+
+    def rows(self, file: BinaryIO, start: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
+        """Yield the rows of the leaf page at byte `start`; `tell` hears of bad ones."""
+        file.seek(start)
+        page = file.read(self.page_bytes)
+        head = 0 if start else 100
+        cells = int.from_bytes(page[head + 3 : head + 5], "big")
+        if head + 8 + 2 * cells > len(page):
+            tell(start, f"a page says to have {cells} rows")
+            return
+        for place in struct.unpack_from(f">{cells}H", page, head + 8):
+            try:
+                yield self._row(page, place, start)
+            except RowError as error:
+                tell(start + place, f"a row is damaged: {error}")
+
+    def _row(self, page: bytes, at: int, base: int) -> Row:
+        if at < 8:
+            raise RowError(f"it stands at byte {at} of its page")
+        length, at = _varint(page, at)
+        number, at = _varint(page, at)
+        if length > MOST_BYTES or length > self.bytes:
+            raise RowError(f"it says to have {length} bytes, more than can be")
+        held = self._held(length)
+        local = page[at : at + held]
+        if len(local) < held or at + held > self.usable:
+            raise RowError(f"it says to have {held} bytes on its page, which has no room for them")
+        overflow = 0
+        if held < length:
+            overflow = int.from_bytes(page[at + held : at + held + 4], "big")
+            if not 1 <= overflow <= self.pages:
+                raise RowError(f"it goes on at page {overflow}, which is not in the file")
+        header, first = _varint(local, 0)
+        if not first <= header <= len(local):
+            raise RowError(f"its header says to have {header} bytes")
+        kinds = []
+        while first < header:
+            kind, first = _varint(local, first)
+            if kind in (10, 11):
+                raise RowError(f"a column is of the unknown kind {kind}")
+            kinds.append(kind)
+        if first != header or header + sum(map(kind_bytes, kinds)) != length:
+            raise RowError("its columns do not fill it")
+        return Row(number, tuple(kinds), header, local, length, overflow, base + at)
+
+    def _held(self, length: int) -> int:
+        """Return how much of a row of `length` bytes stands on its leaf page."""
+        if length <= self.usable - 35:
+            return length
+        least = (self.usable - 12) * 32 // 255 - 23
+        held = least + (length - least) % (self.usable - 4)
+        return held if held <= self.usable - 35 else least
+
+    def payload(self, file: BinaryIO, row: Row) -> tuple[bytes, str | None]:
+        """Return all bytes of a row and None; where its chain of pages breaks, what is ahead of
+        the break, and what is wrong.
+        """
+        if not row.overflow:
+            return row.local, None
+        each = self.usable - 4
+        left = row.length - len(row.local)
+        parts: list[bytes | memoryview] = [row.local]
+        number = row.overflow
+        while left > 0:
+            # Mostly a chain is a run of pages: so many are read at once, and used while it is.
+            count = -(-left // each)
+            data = self.read(file, number, min(count, 1 << 12)) if number <= self.pages else b""
+            full = len(data) // self.page_bytes
+            if number < 1 or not full:
+                return b"".join(parts), f"a row goes on at page {number}, which is not in the file"
+            pages = np.frombuffer(data, np.uint8)[: full * self.page_bytes]
+            pages = pages.reshape(full, self.page_bytes)
+            following = pages[:, :4].copy().view(">u4")[:, 0].astype(np.int64)
+            run = following == np.arange(number + 1, number + 1 + full)
+            used = full if run.all() else int(np.argmin(run)) + 1
+            content = pages[:used, 4 : self.usable].tobytes()[:left]
+            parts.append(content)
+            left -= len(content)
+            number = int(following[used - 1])
+            if (left <= 0) != (number == 0):
+                told = "ends early" if number == 0 else f"goes on to page {number} behind its end"
+                return b"".join(parts), f"a row's chain of pages {told}"
+        return b"".join(parts), None
+
+    def values(self, row: Row, payload: bytes) -> list[Value]:
+        """Return the columns of a row, of which `payload` is all that is left."""
+        found: list[Value] = []
+        at = row.header
+        for kind in row.kinds:
+            size = kind_bytes(kind)
+            data = payload[at : at + size]
+            at += size
+            if kind == 0:
+                found.append(None)
+            elif kind in (8, 9):
+                found.append(kind - 8)
+            elif kind == 7:
+                found.append(struct.unpack(">d", data)[0] if len(data) == 8 else None)
+            elif kind < 7:
+                found.append(int.from_bytes(data, "big", signed=True))
+            elif kind % 2:
+                found.append(data.decode(self.encoding, "replace"))
+            else:
+                found.append(data)
+        return found
+
+
+def silent(_: int, __: str) -> None:
+    """Hear of damage and say nothing."""
+
+
+def teller(database: Database, losses: Losses) -> Callable[[int, str], None]:
+    """Return what tells `losses` of a bad page."""
+
+    def tell(number: int, problem: str) -> None:
+        start = database.start(number) if 1 <= number <= database.pages else database.bytes
+        losses.lose(start, database.page_bytes if start < database.bytes else 0, problem)
+
+    return tell

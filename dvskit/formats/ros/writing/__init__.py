@@ -1,0 +1,1 @@
+"""Events as packets of ROS messages, in any of the three containers."""

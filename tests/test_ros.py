@@ -1,0 +1,396 @@
+"""ROS 1 bags, ROS 2 databases and MCAP: what is read of them."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.formats.ros import packed
+from tests import ros_bags as bags
+from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events
+
+
+def load(path, **options):
+    return dvskit.open_events(path, **options).load()
+
+
+def assert_same_triggers(got, wanted):
+    for name in ("t", "id", "p"):
+        assert np.array_equal(getattr(got, name), getattr(wanted, name)), name
+
+
+# --- real recordings ---
+
+
+@pytest.mark.parametrize("name", ["ros1_evt3_640x480.bag", "ros2_evt3_640x480.db3"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_evt3_packets_hold_the_events_and_triggers_of_their_raw_file(data, name, strict):
+    raw = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    recording = dvskit.open_events(data / "recordings" / name, strict=strict)
+    assert recording.load() == raw.load()
+    assert not recording.damage
+    assert len(recording.triggers()) == 4157
+    assert_same_triggers(recording.triggers(), raw.triggers())
+    assert recording.size_origin == "header"
+    assert any("clock" in line for line in recording.assumptions)
+
+
+def test_libcaer_time_runs_on_where_its_31_bits_wrap(data):
+    truth = json.loads((data / "recordings" / "truth.json").read_text())
+    truth = truth["ros2_libcaer_rollover_640x480.db3"]
+    events = load(data / "recordings" / "ros2_libcaer_rollover_640x480.db3")
+    assert len(events) == truth["events"]
+    assert int(events.p.sum()) == truth["on"]
+    assert int(events.x.astype(int).sum()) == truth["sum_x"]
+    assert int(events.y.astype(int).sum()) == truth["sum_y"]
+    assert events.duration_us == 2_000_000 - 14
+    # The checksum of event_camera_codecs: nanoseconds, 18 of which each time ends in, modulo 2^64.
+    assert (sum(events.t.tolist()) * 1000 + 18 * len(events)) % 2**64 == 15762826572202229126
+
+
+def test_the_nanoseconds_of_a_mono_packet_are_microseconds(data):
+    recording = dvskit.open_events(data / "recordings" / "ros2_mono_cd.db3")
+    events = recording.load()
+    assert events.t.tolist() == list(range(100))
+    assert int(events.x.astype(int).sum()) == 34450
+    assert int(events.p.sum()) == 50
+    assert not any("rounded" in line for line in recording.assumptions)
+
+
+# --- encodings against plain Python ---
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("encoding", ["mono", "libcaer", "libcaer_cmp"])
+def test_a_packet_is_decoded_as_plain_python_does(tmp_path, encoding, seed):
+    count = 3000
+    start = 1_700_000_000_000_000
+    events = some_events(count, seed=seed, start_us=start)
+    if encoding == "libcaer_cmp":  # groups of one time and column, so that there are vectors
+        group = np.arange(count) // 3
+        y = np.sort((events.y[group * 3 % count] // 8 * 8)[:, None] + [[0]], axis=1).ravel()
+        y = y + np.arange(count) % 3
+        events = dvskit.Events(
+            t=events.t[group * 3], x=events.x[group * 3], y=y, p=events.p[group * 3], size=SIZE
+        )
+    said = []
+    for number, at in enumerate(range(0, count, 500)):
+        part = events[at : at + 500]
+        base = int(part.t[0])
+        if encoding == "mono":
+            data, base_ns = bags.encode_mono(part, base * 1000), base * 1000
+        elif encoding == "libcaer":
+            base -= 2**31 - 5000  # it wraps within the packet
+            data, base_ns = bags.encode_libcaer(part, base), base * 1000 + 18
+        else:
+            data, base_ns = bags.encode_compressed(part, base, seed), base * 1000
+        assert bags.decode_packet(data, encoding, base_ns) == bags.lists(part)
+        said.append(packet(data, encoding, base_ns, seq=number))
+    for container in CONTAINERS:
+        recording = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said))
+        assert recording.load() == events
+        assert recording.header()["encoding"] == encoding
+
+
+def test_words_by_chance_are_decoded_as_plain_python_does():
+    dice = np.random.default_rng(3)
+    for _ in range(50):
+        words = dice.integers(0, 1 << 16, 400).astype("<u2")
+        words[words >> 12 > 5] = 0x3000
+        data = np.frombuffer(words.tobytes(), np.uint8)
+        wanted = bags.decode_packet(words.tobytes(), "libcaer_cmp", 5_000_000)
+        count, unknown = packed.k.count_compressed(data, 0, len(data))
+        assert (count, unknown) == (len(wanted), 0)
+        t, x, y = np.empty(count, np.int64), np.empty(count, np.int32), np.empty(count, np.int32)
+        p = np.empty(count, np.bool_)
+        ends = [np.array([value], np.int64) for value in (0, len(data), 5_000_000, 0)]
+        packed.k.decode_compressed(data, *ends, 0, 1, 2048, 2048, t, x, y, p)
+        got = zip(t.tolist(), x.tolist(), y.tolist(), p.astype(int).tolist(), strict=True)
+        assert list(got) == wanted
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("parts", [[1000], [1, 2, 3, 994], [0, 500, 0, 500]])
+def test_event_arrays_are_read_from_all_containers(tmp_path, container, parts):
+    events = some_events(1000, seed=1, start_us=1_600_000_000_000_000)
+    said, at = [], 0
+    for number, count in enumerate(parts):
+        said.append(array(rows_of(events[at : at + count]), number=number))
+        at += count
+    path = bags.write(tmp_path / f"a.{container}", said)
+    recording = dvskit.open_events(path)
+    assert recording.size == SIZE
+    assert recording.size_origin == "header"
+    assert recording.load() == events
+    assert recording.load() == events, "second pass"
+    assert load(path, strict=False) == events
+    assert recording.assumptions == ["times are the ROS times of the events"]
+
+
+def test_big_endian_cdr_is_read(tmp_path):
+    from dvskit.formats.ros.wire import read_array
+
+    body = struct.pack(">iI", 7, 8) + struct.pack(">I", 2) + b"c\0" + b"\0\0"
+    body += struct.pack(">III", 48, 64, 3)
+    for index in range(3):
+        body += b"\0" * (-len(body) % 2) + struct.pack(">HH", 10 + index, 20 + index)
+        body += b"\0" * (-len(body) % 4) + struct.pack(">iIB", 5, 1000 * index, index % 2)
+    head = read_array(b"\0\0\0\0" + body, ros1=False)
+    assert (head.width, head.height, head.events, head.held) == (64, 48, 3, 3)
+    data = np.frombuffer(body[head.start - 4 :], np.uint8)
+    t, x, y = np.empty(3, np.int64), np.empty(3, np.int16), np.empty(3, np.int16)
+    p = np.empty(3, np.bool_)
+    place = [np.array([value], np.int64) for value in (0, len(data))]
+    packed.k.decode_array(
+        data, *place, False, True, np.zeros(1, np.int64), 0, 1, 64, 48, t, x, y, p
+    )
+    assert t.tolist() == [5_000_000, 5_000_001, 5_000_002]
+    assert (x.tolist(), y.tolist(), p.tolist()) == ([10, 11, 12], [20, 21, 22], [0, 1, 0])
+
+
+def test_nanoseconds_are_rounded_down_and_said_once(tmp_path):
+    path = bags.write(tmp_path / "a.bag", [array([(1_999, 1, 2, 1), (2_000, 1, 2, 0)])])
+    recording = dvskit.open_events(path)
+    for _ in range(2):
+        assert recording.load().t.tolist() == [1, 2]
+    assert sum("rounded down" in line for line in recording.assumptions) == 1
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_threads_do_not_change_the_events(tmp_path, monkeypatch, threads):
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    monkeypatch.setattr(packed, "_LANE_EVENTS", 100)
+    monkeypatch.setattr(packed, "GROUP_EVENTS", 1500)
+    events = some_events(4000, seed=5, start_us=10**12)
+    said = [
+        packet(bags.encode_libcaer(events[at : at + 70], 10**12), "libcaer", 10**15, seq=at)
+        for at in range(0, 4000, 70)
+    ]
+    path = bags.write(tmp_path / "a.mcap", said)
+    assert load(path) == events
+    assert load(path, strict=False) == events
+
+
+@pytest.mark.parametrize("kind", ["array", "mono", "libcaer", "libcaer_cmp"])
+def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
+    events = some_events(2000, seed=6, start_us=10**12)
+    said = []
+    for number, at in enumerate(range(0, 2000, 100)):
+        part, base = events[at : at + 100], int(events.t[at])
+        if kind == "array":
+            said.append(array(rows_of(part), number=number))
+        else:
+            if kind == "mono":
+                data = bags.encode_mono(part, base * 1000)
+            elif kind == "libcaer":
+                data = bags.encode_libcaer(part, base)
+            else:
+                data = bags.encode_compressed(part, base, 0)
+            said.append(packet(data, kind, base * 1000, seq=number))
+    recording = dvskit.open_events(bags.write(tmp_path / "a.db3", said))
+    for start, stop in [(100, 900), (0, 1999), (950, 951), (1999, 1999), (500, 1500)]:
+        a, b = int(events.t[start]), int(events.t[stop])
+        assert recording.between(a, b).load() == events.between(a, b)
+    assert recording.between(0, 5).load() == events[:0]
+
+
+# --- topics ---
+
+
+def two_cameras(container, tmp_path):
+    left, right = some_events(100, seed=1), some_events(50, seed=2)
+    said = [
+        array(rows_of(right), topic="/right/events"),
+        array(rows_of(left), topic="/left/events", number=1),
+    ]
+    return bags.write(tmp_path / f"two.{container}", said), left, right
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_first_topic_by_name_is_read_and_the_others_are_named(tmp_path, container):
+    path, left, right = two_cameras(container, tmp_path)
+    recording = dvskit.open_events(path)
+    assert recording.load() == left
+    assert any("/right/events left out" in line for line in recording.assumptions)
+    assert recording.other_streams() == {"messages of /right/events (dvs_msgs/EventArray)": 1}
+    other = dvskit.open_events(path, format=f"{container}:/right/events")
+    assert other.load() == right
+
+
+def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(tmp_path):
+    path, _, _ = two_cameras("bag", tmp_path)
+    with pytest.raises(FormatError, match="no events on a topic '/rigt/events'; did you mean"):
+        dvskit.open_events(path, format="bag:/rigt/events")
+
+
+def imu_fields(gyro, acceleration, gyro_known=True):
+    covariance = np.zeros(9)
+    return {
+        "orientation": bags.STORES[True].types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
+        "orientation_covariance": np.full(9, -1.0),
+        "angular_velocity": bags.STORES[True].types["geometry_msgs/msg/Vector3"](*gyro),
+        "angular_velocity_covariance": covariance if gyro_known else np.full(9, -1.0),
+        "linear_acceleration": bags.STORES[True].types["geometry_msgs/msg/Vector3"](*acceleration),
+        "linear_acceleration_covariance": covariance,
+    }
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_imu_samples_are_in_g_and_degrees_a_second(tmp_path, container):
+    said = [
+        array([(1000, 1, 1, 1)]),
+        bags.Said("/dvs/imu", "sensor_msgs/msg/Imu", 3_000_500,
+                  imu_fields((0.0, np.pi, -np.pi / 2), (0.0, 9.80665, 19.6133))),
+        bags.Said("/dvs/imu", "sensor_msgs/msg/Imu", 4_000_000,
+                  imu_fields((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gyro_known=False)),
+    ]  # fmt: skip
+    recording = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said))
+    imu = recording.imu()
+    assert imu.t.tolist() == [3000, 4000]
+    assert np.allclose(imu.gyroscope[0], [0, 180, -90])
+    assert np.allclose(imu.accelerometer[0], [0, 1, 2])
+    assert np.isnan(imu.gyroscope[1]).all()
+    assert (imu.accelerometer[1] == 0).all()
+    assert np.isnan(imu.temperature).all()
+    assert np.isnan(imu.magnetometer).all()
+
+
+def image(encoding, pixels, t_ns=5_000_000, step=None, big=0):
+    height, width = pixels.shape[:2]
+    data = pixels.reshape(height, -1).view(np.uint8)
+    if step is not None:
+        data = np.pad(data, ((0, 0), (0, step - data.shape[1])), constant_values=77)
+    fields = {
+        "height": height, "width": width, "encoding": encoding, "is_bigendian": big,
+        "step": data.shape[1], "data": np.ascontiguousarray(data).ravel(),
+    }  # fmt: skip
+    return bags.Said("/dvs/image_raw", "sensor_msgs/msg/Image", t_ns, fields)
+
+
+GRAY = np.arange(30, dtype=np.uint8).reshape(5, 6)
+COLOUR = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+DEEP = np.arange(0, 30_000, 1000, dtype=np.uint16).reshape(5, 6)
+
+
+@pytest.mark.parametrize("container", ["bag", "mcap"])
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (image("mono8", GRAY), GRAY),
+        (image("mono8", GRAY, step=9), GRAY),
+        (image("bayer_rggb8", GRAY), GRAY),
+        (image("mono16", DEEP), DEEP),
+        (image("mono16", DEEP.byteswap(), big=1), DEEP),
+        (image("rgb8", COLOUR), COLOUR),
+        (image("bgr8", COLOUR), COLOUR[:, :, ::-1]),
+    ],
+    ids=lambda value: getattr(value, "topic", ""),
+)
+def test_frames_are_gray_or_rgb(tmp_path, container, said, wanted):
+    path = bags.write(tmp_path / f"a.{container}", [array([(1000, 1, 1, 1)]), said])
+    recording = dvskit.open_events(path)
+    (frame,) = recording.frames()
+    assert (frame.t_us, frame.stop_us) == (5000, 5000)
+    assert frame.image.dtype == wanted.dtype
+    assert np.array_equal(frame.image, wanted)
+
+
+def test_compressed_frames_are_unpacked(tmp_path):
+    import cv2
+
+    done, png = cv2.imencode(".png", COLOUR[:, :, ::-1])  # OpenCV takes blue, green, red
+    assert done
+    fields = {"format": "rgb8; png compressed", "data": png.ravel()}
+    said = bags.Said("/dvs/image/compressed", "sensor_msgs/msg/CompressedImage", 9_000_000, fields)
+    path = bags.write(tmp_path / "a.db3", [array([(1000, 1, 1, 1)]), said])
+    (frame,) = dvskit.open_events(path).frames()
+    assert frame.t_us == 9000
+    assert np.array_equal(frame.image, COLOUR)
+    broken = said._replace(fields={**fields, "data": png.ravel()[:20]})
+    path = bags.write(tmp_path / "b.db3", [array([(1000, 1, 1, 1)]), broken])
+    assert list(dvskit.open_events(path, strict=False).frames()) == []
+    with pytest.raises(DamagedFileError, match="cannot be decoded"):
+        list(dvskit.open_events(path).frames())
+
+
+def test_an_unknown_encoding_of_pixels_is_named(tmp_path):
+    path = bags.write(tmp_path / "a.bag", [array([(1000, 1, 1, 1)]), image("yuv422", GRAY)])
+    with pytest.raises(DamagedFileError, match="encoded as 'yuv422'"):
+        list(dvskit.open_events(path).frames())
+
+
+def test_triggers_of_a_topic_of_their_own_are_read(tmp_path):
+    rows = [(2000, 0, 1), (2500, 3, 0), (9000, 0, 0)]
+    said = [
+        packet(bags.encode_mono(some_events(10, seed=1), 0), "mono", 0),
+        packet(bags.encode_triggers(rows, 1000), "trigger", 1000, topic="/camera/a_trigger"),
+    ]
+    recording = dvskit.open_events(bags.write(tmp_path / "a.mcap", said))
+    triggers = recording.triggers()
+    assert list(zip(*(column.tolist() for column in (triggers.t, triggers.id, triggers.p)),
+                    strict=True)) == rows  # fmt: skip
+    assert len(recording.load()) == 10
+    assert recording.other_streams() == {}
+
+
+def test_what_a_bag_does_not_hold_is_empty(tmp_path):
+    recording = dvskit.open_events(bags.write(tmp_path / "a.bag", [array([(1000, 1, 1, 1)])]))
+    assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0
+    assert list(recording.frames()) == []
+    assert recording.other_streams() == {}
+
+
+def test_a_size_of_zero_is_told_by_the_data(tmp_path):
+    said = array([(1000, 5, 7, 1)])
+    said = said._replace(fields={**said.fields, "width": 0, "height": 0})
+    path = bags.write(tmp_path / "a.bag", [said])
+    recording = dvskit.open_events(path)
+    assert recording.size == (6, 8)
+    assert recording.size_origin == "data"
+    assert dvskit.open_events(path, size=(20, 30)).size_origin == "argument"
+    assert load(path, size=(20, 30)).size == (20, 30)
+
+
+def test_a_bag_without_events_names_its_topics(tmp_path):
+    path = bags.write(tmp_path / "a.mcap", [image("mono8", GRAY)])
+    with pytest.raises(FormatError, match=r"no topic of events .* /dvs/image_raw"):
+        dvskit.open_events(path)
+
+
+def test_an_unknown_encoding_is_named(tmp_path):
+    path = bags.write(tmp_path / "a.db3", [packet(b"12345678", "evt9", 0)])
+    with pytest.raises(FormatError, match="encoded as 'evt9'; evt3, libcaer"):
+        dvskit.open_events(path)
+
+
+def test_a_topic_without_messages_needs_a_size(tmp_path):
+    path = bags.write(tmp_path / "a.bag", [array([])._replace(fields={
+        "height": 0, "width": 0, "rows": []})])  # fmt: skip
+    with pytest.raises(GeometryError):
+        dvskit.open_events(path)
+    assert len(load(path, size=(4, 4))) == 0
+
+
+def test_packets_that_were_never_recorded_are_counted(tmp_path):
+    words = struct.pack("<4H", 0x8001, 0x6002, 0x0003, 0x2804)
+    said = [packet(words, "evt3", 0, seq=number) for number in (3, 4, 7)]
+    recording = dvskit.open_events(bags.write(tmp_path / "a.bag", said))
+    assert recording.load().t.tolist() == [0x1002] * 3
+    assert any(line.startswith("2 packets were never recorded") for line in recording.assumptions)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "a.db3"
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE people(name TEXT)")
+    base.close()
+    for strict in (True, False):
+        with pytest.raises(FormatError, match="no ROS 2 recording"):
+            dvskit.open_events(path, strict=strict)

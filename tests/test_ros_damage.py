@@ -1,0 +1,298 @@
+"""Damaged bags, databases and MCAP files: strict mode says where, salvage keeps the rest."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.formats import open_sink
+from dvskit.formats.ros import compression, evt3_repair, sqlite
+from dvskit.formats.ros.writing import sink as ros_sink
+from tests import ros_bags as bags
+from tests.ros_bags import CONTAINERS, array, packet, rows_of, some_events
+
+EPOCH_US = 1_700_000_000_000_000
+
+
+@pytest.fixture(params=[(container, start) for container in CONTAINERS for start in (0, EPOCH_US)],
+                ids=lambda value: f"{value[0]}-{'libcaer' if value[1] else 'evt3'}")  # fmt: skip
+def sample(request, tmp_path, monkeypatch):
+    """A file of some hundred packets, and its events."""
+    container, start = request.param
+    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 100)
+    events = some_events(20_000, seed=1, start_us=start, size=(320, 240))
+    path = tmp_path / f"a.{container}"
+    with open_sink(path, events.size) as sink:
+        sink.write(events)
+    return path, events
+
+
+def shared(got, events):
+    """How many events of `got` are among `events`."""
+    known = set(bags.lists(events))
+    return sum(row in known for row in bags.lists(got))
+
+
+def assert_sound(events):
+    assert (np.diff(events.t) >= 0).all()
+    if len(events):
+        assert 0 <= events.x.min() <= events.x.max() < events.size.width
+        assert 0 <= events.y.min() <= events.y.max() < events.size.height
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75, 0.999])
+def test_a_cut_file_keeps_what_is_ahead_of_the_cut(sample, share):
+    path, events = sample
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DamagedFileError, match="at byte"):
+        dvskit.open_events(path).load()
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    assert recording.damage
+    assert_sound(got)
+    # What stands ahead of the messages (definitions, an index) takes the place of 2200 events.
+    assert shared(got, events) == len(got) > 0.94 * share * len(events) - 2200
+
+
+def test_a_few_flipped_bits_cost_a_few_events(sample):
+    path, events = sample
+    dice = random.Random(2)
+    data = bytearray(path.read_bytes())
+    for _ in range(5):
+        data[dice.randrange(len(data) // 4, 3 * len(data) // 4)] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    assert_sound(got)
+    assert shared(got, events) > 0.96 * len(events)
+
+
+def test_missing_bytes_in_the_middle_cost_a_few_packets(sample):
+    path, events = sample
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + data[middle + 1001 :])
+    with pytest.raises(DvskitError):
+        dvskit.open_events(path).load()
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    assert recording.damage
+    assert_sound(got)
+    assert shared(got, events) > 0.95 * len(events)
+
+
+def test_noise_in_the_middle_costs_a_few_packets(sample):
+    path, events = sample
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1500] = random.Random(3).randbytes(1500)
+    path.write_bytes(data)
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    assert recording.damage
+    assert_sound(got)
+    assert shared(got, events) > 0.94 * len(events)
+    with pytest.raises(DamagedFileError) as caught:
+        dvskit.open_events(path).load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_damage_ends_in_events_or_our_own_error(sample, seed):
+    path, _ = sample
+    data = path.read_bytes()[:90_000]
+    dice = random.Random(seed)
+    for _ in range(12):
+        mutated = bytearray(data)
+        for _ in range(dice.choice([1, 3, 20])):
+            place, length = dice.randrange(len(mutated)), dice.choice([1, 4, 8, 300])
+            kind = dice.randrange(4)
+            if kind == 0:
+                mutated[place : place + length] = dice.randbytes(length)
+            elif kind == 1:
+                mutated[place : place + length] = b"\xff" * length
+            elif kind == 2:
+                del mutated[place : place + length]
+            else:
+                mutated[place:place] = mutated[place // 2 : place // 2 + length]
+        path.write_bytes(mutated)
+        for strict in (True, False):
+            try:
+                recording = dvskit.open_events(path, strict=strict)
+                assert_sound(recording.load())
+                recording.triggers()
+                recording.imu()
+                list(recording.frames())
+                recording.other_streams()
+            except DvskitError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("container", "kind"), [("bag", "lz4"), ("bag", "bz2"), ("mcap", "storage"), ("db3", "message")]
+)
+def test_compressed_recordings_are_read_and_salvaged(tmp_path, container, kind):
+    events = some_events(30_000, seed=4, start_us=EPOCH_US)
+    said = [array(rows_of(events[at : at + 100]), number=at // 100) for at in range(0, 30_000, 100)]
+    path = bags.write(tmp_path / f"a.{container}", said, compression=kind)
+    assert dvskit.load_events(path) == events
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[: len(data) // 2])
+    if kind == "bz2":  # the whole bag is one block of it
+        with pytest.raises(DvskitError):
+            dvskit.open_events(path, strict=False)
+        return
+    recording = dvskit.open_events(path, strict=False)
+    assert len(recording.load()) > 0.2 * len(events)
+    assert recording.damage
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+    got = dvskit.open_events(path, strict=False).load()
+    assert_sound(got)
+    assert len(got) > 0.2 * len(events)
+
+
+def test_a_chunk_that_says_to_become_huge_is_refused():
+    import lz4.frame
+    import zstandard
+
+    zeros = bytes(1 << 24)
+    for kind, packed in (("lz4", lz4.frame.compress(zeros)), ("zstd", zstandard.compress(zeros))):
+        data, problem = compression.decompress(packed, kind, 1 << 40)
+        assert (data, problem is not None) == (b"", True)
+        data, problem = compression.decompress(packed, kind, 1000)
+        assert data == bytes(1000)
+        assert "than 1000 bytes" in problem
+
+
+def test_a_message_that_claims_more_events_than_it_has_is_told(tmp_path):
+    events = some_events(50, seed=5)
+    path = bags.write(tmp_path / "a.bag", [array(rows_of(events))])
+    data = path.read_bytes()
+    count = struct.pack("<III", 48, 64, 50)
+    assert data.count(count) == 1
+    path.write_bytes(data.replace(count, struct.pack("<III", 48, 64, 4_000_000_000)))
+    with pytest.raises(DamagedFileError, match="4000000000 events where 50 are"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert recording.load() == events
+    assert "4000000000 events" in str(recording.damage)
+
+
+def test_a_packet_at_a_wrong_time_does_not_take_the_others_with_it(tmp_path):
+    events = some_events(3000, seed=6, start_us=EPOCH_US)
+    said = []
+    for number, at in enumerate(range(0, 3000, 100)):
+        part = events[at : at + 100]
+        base = int(part.t[0]) * 1000
+        said.append(packet(bags.encode_mono(part, base), "mono", base, seq=number))
+    said[10] = packet(said[10].fields["events"].tobytes(), "mono", base * 2, seq=10)
+    path = bags.write(tmp_path / "a.mcap", said)
+    with pytest.raises(DamagedFileError, match="time runs back"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert bags.lists(recording.load()) == bags.lists(events[:1000]) + bags.lists(events[1100:])
+    assert recording.damage.count == 100
+
+
+def test_events_off_the_sensor_are_told_with_their_place(tmp_path):
+    rows = [(1000, 1, 1, 1), (2000, 64, 1, 1), (3000, 1, 48, 0), (4000, 2, 2, 0)]
+    path = bags.write(tmp_path / "a.bag", [array(rows)])
+    with pytest.raises(DamagedFileError, match=r"event at \(64, 1\) is off the 64x48") as caught:
+        dvskit.load_events(path)
+    word = struct.pack("<HH", 64, 1)
+    assert path.read_bytes()[caught.value.offset :].startswith(word)
+    recording = dvskit.open_events(path, strict=False)
+    assert recording.load().t.tolist() == [1, 4]
+    assert recording.damage.count == 2
+
+
+def test_words_that_build_on_lost_ones_are_marked():
+    words = np.array(
+        [0x2001, 0x0005, 0x2002, 0x8001, 0x2003, 0x6001, 0x2004, 0x4001, 0x3001, 0x4001], "<u2"
+    )
+    marks = evt3_repair.unfounded(words)
+    assert words[marks].tolist() == [0x2001, 0x2002, 0x2003, 0x4001]
+    assert evt3_repair.unfounded(words[:3]).tolist() == [True, False, True]
+
+
+def test_sound_words_have_no_impossible_stretches():
+    size = dvskit.Events.empty((320, 240)).size
+    sound = np.tile(np.array([0x8001, 0x6002, 0x0003, 0x2804, 0xA001, 0xE000], "<u2"), 50)
+    assert evt3_repair.impossible_stretches(sound, size) == []
+    noise = np.random.default_rng(1).integers(0, 1 << 16, 200).astype("<u2")
+    (stretch,) = evt3_repair.impossible_stretches(np.concatenate([sound, noise, sound]), size)
+    assert 290 < stretch.start < 320
+    assert 480 < stretch.stop <= 502
+
+
+def test_a_clock_that_steps_back_once_is_found_and_one_that_stays_back_is_believed():
+    clock = evt3_repair.Clock()
+
+    def words(*highs):
+        return np.array([0x8000 | high for high in highs], "<u2")
+
+    assert clock.stretches(words(10, 10, 11, 75)) == []
+    assert clock.stretches(words(74, 76)) == []
+    assert [each[:2] for each in clock.stretches(words(77, 20, 78))] == [(1, 2)]
+    assert clock.stretches(words(1500)) == []  # far ahead, once
+    assert clock.stretches(words(79)) == []
+    assert clock.stretches(words(2000, 2001, 4000, 4001, 4095)) == []
+    assert clock.stretches(words(0, 1)) == []  # a wrap
+    back = [len(clock.stretches(words(3000))) for _ in range(70)]
+    assert back[0] == 1
+    assert back[-1] == 0
+
+
+def test_a_truncated_real_bag_keeps_its_start(data, tmp_path):
+    for name in ("ros1_evt3_640x480.bag", "ros2_libcaer_rollover_640x480.db3"):
+        whole = dvskit.load_events(data / "recordings" / name)
+        content = (data / "recordings" / name).read_bytes()
+        path = tmp_path / name
+        path.write_bytes(content[: len(content) * 2 // 3])
+        recording = dvskit.open_events(path, strict=False)
+        got = recording.load()
+        assert len(got) > 0.6 * len(whole)
+        assert got == whole[: len(got)]
+        assert recording.damage
+
+
+def test_a_database_is_read_as_sqlite_does(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "a.db3"
+    dice = random.Random(7)
+    rows = [
+        (dice.choice([0, 1, 5, 300, -70_000, 1 << 40]), dice.choice([None, "text", "Ã¤" * 30]),
+         dice.randbytes(dice.choice([0, 10, 900, 4061, 4062, 5000, 30_000])))
+        for _ in range(300)
+    ]  # fmt: skip
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE things(a INTEGER, b TEXT, c BLOB)")
+        base.executemany("INSERT INTO things VALUES (?, ?, ?)", rows)
+        root = base.execute("SELECT rootpage FROM sqlite_master").fetchone()[0]
+    base.close()
+    database = sqlite.Database(path)
+    found = []
+    with database.open() as file:
+        for leaf in database.leaves(file, root, sqlite.silent):
+            for row in database.rows(file, database.start(leaf), sqlite.silent):
+                payload, problem = database.payload(file, row)
+                assert problem is None
+                found.append(tuple(database.values(row, payload)))
+    assert found == rows
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    for container, magic in (("bag", b"#ROSBAG V1.2\n"), ("mcap", b"\x89MCAP1\r\n"),
+                             ("db3", b"SQLite format 2\0")):  # fmt: skip
+        path = tmp_path / f"a.{container}"
+        path.write_bytes(magic + bytes(200))
+        with pytest.raises(FormatError):
+            dvskit.open_events(path, format=container)

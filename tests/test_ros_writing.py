@@ -1,0 +1,202 @@
+"""ROS 1 bags, ROS 2 databases and MCAP: what is written, and what others read of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+
+import dvskit
+from dvskit.errors import EventsError, OutputError
+from dvskit.formats import open_sink
+from dvskit.streams import Triggers
+from tests import ros_bags as bags
+from tests.ros_bags import CONTAINERS, some_events
+
+EPOCH_US = 1_700_000_000_000_000
+
+
+def some_triggers(count, *, seed, start_us=0):
+    dice = np.random.default_rng(seed)
+    return Triggers(
+        start_us + np.cumsum(dice.integers(0, 3000, count)),
+        dice.integers(0, 4, count).astype(np.int16),
+        dice.integers(0, 2, count).astype(bool),
+    )
+
+
+def save(path, events, triggers=None, *, chunk=None):
+    with open_sink(path, events.size) as sink:
+        if triggers is not None:
+            sink.write_triggers(triggers)
+        for at in range(0, len(events), chunk or max(1, len(events))):
+            sink.write(events[at : at + (chunk or len(events))])
+    return sink
+
+
+def assert_same_triggers(got, wanted):
+    for name in ("t", "id", "p"):
+        assert np.array_equal(getattr(got, name), getattr(wanted, name)), name
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(("start_us", "encoding"), [(1000, "evt3"), (EPOCH_US, "libcaer")])
+def test_what_is_written_is_read_again(tmp_path, container, start_us, encoding):
+    events = some_events(40_000, seed=1, start_us=start_us, size=(640, 480))
+    triggers = some_triggers(900, seed=2, start_us=start_us + 5)
+    path = tmp_path / f"a.{container}"
+    sink = save(path, events, triggers)
+    for strict in (True, False):
+        recording = dvskit.open_events(path, strict=strict)
+        assert recording.format == container
+        assert recording.header()["encoding"] == encoding
+        assert recording.load() == events
+        assert_same_triggers(recording.triggers(), triggers)
+        assert not recording.damage
+        assert recording.other_streams() == {}
+    assert [note for note in sink.notes if "libcaer" in note] == sink.notes
+    assert bool(sink.notes) == (encoding == "libcaer")
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("start_us", [0, EPOCH_US])
+def test_rosbags_and_plain_python_read_the_same_events(tmp_path, container, start_us):
+    events = some_events(5000, seed=3, start_us=start_us, size=(200, 100))
+    triggers = some_triggers(50, seed=4, start_us=start_us)
+    path = tmp_path / f"a.{container}"
+    save(path, events, triggers)
+    payload, rows, edges = b"", [], []
+    with AnyReader([path]) as reader:
+        for link, log_ns, data in reader.messages():
+            message = reader.deserialize(data, link.msgtype)
+            assert (message.width, message.height) == (200, 100)
+            stamp = message.header.stamp
+            assert stamp.sec * 10**9 + stamp.nanosec == log_ns
+            words = message.events.tobytes()
+            if message.encoding == "evt3":
+                payload += words
+            elif message.encoding == "trigger":
+                for word in np.frombuffer(words, "<u8").tolist():
+                    t = (message.time_base + (word & 0xFFFFFFFF)) // 1000
+                    edges.append((t, word >> 48 & 0x7FFF, word >> 63))
+            else:
+                rows += bags.decode_packet(words, message.encoding, message.time_base)
+    if start_us:
+        assert rows == bags.lists(events)
+        columns = (triggers.t, triggers.id, triggers.p.astype(int))
+        assert edges == list(zip(*(column.tolist() for column in columns), strict=True))
+    else:  # joined, the packets are a RAW file without its head
+        raw = tmp_path / "a.raw"
+        raw.write_bytes(b"% evt 3.0\n% format EVT3;height=100;width=200\n% end\n" + payload)
+        recording = dvskit.open_events(raw)
+        assert recording.load() == events
+        assert_same_triggers(recording.triggers(), triggers)
+
+
+@pytest.mark.parametrize("start_us", [0, EPOCH_US])
+def test_the_file_does_not_depend_on_how_events_are_cut(tmp_path, start_us):
+    events = some_events(70_000, seed=5, start_us=start_us)
+    triggers = some_triggers(100, seed=6, start_us=start_us)
+    for container in ("bag", "mcap"):
+        files = []
+        for chunk in (None, 999, 65_536):
+            path = tmp_path / f"{chunk}.{container}"
+            save(path, events, triggers, chunk=chunk)
+            files.append(path.read_bytes())
+        assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_no_events_are_a_file_that_says_the_size(tmp_path, container):
+    path = tmp_path / f"a.{container}"
+    dvskit.save_events(dvskit.Events.empty((30, 20)), path)
+    recording = dvskit.open_events(path)
+    assert recording.size == (30, 20)
+    assert len(recording.load()) == 0
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_triggers_alone_are_kept(tmp_path, container):
+    for start_us in (7, EPOCH_US):
+        path = tmp_path / f"{start_us}.{container}"
+        triggers = some_triggers(40, seed=7, start_us=start_us)
+        save(path, dvskit.Events.empty((30, 20)), triggers)
+        recording = dvskit.open_events(path, size=(30, 20))
+        assert len(recording.load()) == 0
+        assert_same_triggers(recording.triggers(), triggers)
+
+
+def test_a_large_sensor_and_a_large_trigger_id_are_written_as_libcaer(tmp_path):
+    events = some_events(100, seed=8, size=(4000, 30))
+    dvskit.save_events(events, tmp_path / "a.mcap")
+    assert dvskit.load_events(tmp_path / "a.mcap") == events
+    triggers = Triggers(np.array([5]), np.array([20], np.int16), np.array([True]))
+    small = some_events(100, seed=9)
+    save(tmp_path / "b.mcap", small, triggers)
+    recording = dvskit.open_events(tmp_path / "b.mcap")
+    assert recording.load() == small
+    assert_same_triggers(recording.triggers(), triggers)
+
+
+@pytest.mark.parametrize("gap_us", [4096, 1 << 24, 1 << 33])
+def test_gaps_keep_their_length(tmp_path, gap_us):
+    t = np.array([10, 10 + gap_us, 11 + gap_us, 12 + 2 * gap_us])
+    one = np.ones(4, np.int16)
+    events = dvskit.Events(t=t, x=one, y=one, p=one.astype(bool), size=(4, 4))
+    for container in CONTAINERS:
+        path = tmp_path / f"a.{container}"
+        sink = save(path, events)
+        assert dvskit.load_events(path) == events
+        assert bool(sink.notes) == (gap_us > 1 << 32)
+
+
+@pytest.mark.parametrize("t_us", [-1, (1 << 31) * 10**6])
+def test_times_that_ros_does_not_have_are_refused(tmp_path, t_us):
+    one = np.ones(1, np.int16)
+    events = dvskit.Events(t=[t_us], x=one, y=one, p=[True], size=(4, 4))
+    for container in CONTAINERS:
+        path = tmp_path / f"a.{container}"
+        with pytest.raises(EventsError, match="is no time of ROS"):
+            dvskit.save_events(events, path)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    events = some_events(100, seed=1)
+    for container in CONTAINERS:
+        path = tmp_path / f"a.{container}"
+        dvskit.save_events(events, path)
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match="exists already"):
+            dvskit.save_events(events, path)
+        sink = open_sink(path, events.size, overwrite=True)
+        sink.__enter__()
+        sink.write(events)
+        sink.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        assert path.read_bytes() == before
+        path.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_triggers_are_checked(tmp_path):
+    events = some_events(10, seed=1)
+    wrong = Triggers(np.array([5, 4]), np.zeros(2, np.int16), np.zeros(2, bool))
+    with (
+        pytest.raises(EventsError, match="time runs back"),
+        open_sink(tmp_path / "a.bag", events.size) as sink,
+    ):
+        sink.write_triggers(wrong)
+    with open_sink(tmp_path / "a.bag", events.size) as sink:
+        sink.write(events)
+        with pytest.raises(EventsError, match="ahead of the events"):
+            sink.write_triggers(Triggers.empty())
+
+
+def test_a_real_recording_survives_the_way_through_each_container(data, tmp_path):
+    raw = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    for container in CONTAINERS:
+        path = tmp_path / f"a.{container}"
+        save(path, raw.load(), raw.triggers())
+        recording = dvskit.open_events(path)
+        assert recording.load() == raw.load()
+        assert_same_triggers(recording.triggers(), raw.triggers())
