@@ -13,8 +13,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import open_sink
-from dvskit.formats.text import _kernels as k
-from dvskit.formats.text import reading, writing
+from dvskit.formats.text import decoding, writing
 from tests.test_events import make
 
 EXTREMES = Events(
@@ -48,7 +47,7 @@ def test_what_is_written_is_plain_text_however_the_stream_is_cut(
     tmp_path, monkeypatch, suffix, cut
 ):
     events = make(2000)
-    monkeypatch.setattr(writing, "_BUFFER_BYTES", k.MOST_BYTES + cut)
+    monkeypatch.setattr(writing, "_BUFFER_BYTES", writing._kernels.MOST_BYTES + cut)
     with open_sink(tmp_path / f"a{suffix}", events.size) as sink:
         for start in range(0, len(events), cut):
             sink.write(events[start : start + cut])
@@ -87,8 +86,8 @@ def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block)
     whole = dvskit.open_events(path, strict=False)
     expected = read_all(whole)
     assert len(expected) == 497
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(reading, "_LOSSES", 1)
+    monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(decoding, "_LOSSES", 1)
     parts = dvskit.open_events(path, strict=False)
     assert read_all(parts) == expected
     assert parts.damage.losses == whole.damage.losses
