@@ -189,6 +189,26 @@ def test_what_cannot_be_told_is_refused_with_the_mend(tmp_path, name, content, m
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "t,x,\0,p\n1,2,3,1\n5,4,1,0\n"),
+        ("a.csv", "\0\0\0\0\0\n1,2,3,1\n5,4,1,0\n"),
+        ("a.csv", "t,q,y,p\n1,2,3,1\n\0\0\n5,4,1,0\n"),
+        ("a.csv", "t_q,x,y,p\n0.000001,2,3,1\n0.000005,4,1,0\n"),
+        ("a.txt", "3 1\n0.000001 2 3 1\n0.000005 4 1 0\n"),
+        ("a.txt", "0.0\0 2 3 1\n0.000001 2 3 1\n0.000005 4 1 0\n"),
+    ],
+)
+def test_damage_in_the_first_lines_costs_those_lines_alone(tmp_path, name, content):
+    path = text(tmp_path / name, content)
+    with pytest.raises(FormatError):
+        dvskit.load_events(path, size=(9, 9))
+    recording = dvskit.open_events(path, size=(9, 9), strict=False)
+    assert rows_of(read_all(recording)) == [(1, 2, 3, True), (5, 4, 1, False)]
+    assert recording.damage.count >= 1
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("x1,2,3,1", "field 1 is no number"),

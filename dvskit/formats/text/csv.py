@@ -95,6 +95,17 @@ def _header_size(names: list[str], size: Size | None) -> Size | None:
     return as_size((int(sides["x"]), int(sides["y"]))) if len(sides) == 2 else size
 
 
+def _salvaged_layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
+    """Do as `_layout` does; where a header makes no sense, go by the lines behind it."""
+    try:
+        return _layout(name, head, variant)
+    except FormatError:
+        for _, line in head.lines:
+            if re.match(r"-?\d+(\.\d*)?[,; \t]\d+[,; \t]\d+[,; \t](0|1|-1)$", line):
+                return Lines(0, _ORDER, "." in line, None), False
+        raise
+
+
 def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
     """Return how the lines are laid out, and whether the file or `variant` says so."""
     size = None
@@ -129,7 +140,8 @@ def _say_order(recording: TextRecording, told: bool) -> None:
 
 def open_recording(path: Path, options: ReadOptions) -> CsvRecording:
     """Open a CSV file. Raises FormatError where its columns cannot be told."""
-    lines, told = _layout(str(path), read_head(path), options.variant)
+    layout = _layout if options.strict else _salvaged_layout
+    lines, told = layout(str(path), read_head(path, strict=options.strict), options.variant)
     size, origin = known_size(path, options, lines)
     recording = CsvRecording(path, options, size, origin, lines)
     _say_order(recording, told)
@@ -141,7 +153,8 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
 
     Raises FormatError where their columns cannot be told, GeometryError for no size.
     """
-    lines, told = _layout(stream.name, peek_head(stream), options.variant)
+    layout = _layout if options.strict else _salvaged_layout
+    lines, told = layout(stream.name, peek_head(stream, strict=options.strict), options.variant)
     size, origin = stream_size(stream, options, lines)
     recording = TextStream(stream, options, size, origin, lines, "csv")
     _say_order(recording, told)

@@ -121,9 +121,12 @@ class Head(NamedTuple):
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
 
 
-def _split(name: str | Path, head: bytes) -> Head:
-    if b"\0" in head:
-        raise FormatError(f"{name}: is no text: byte {head.index(0)} is 0")
+def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
+    if strict and b"\0" in head:
+        raise FormatError(
+            f"{name}: is no text: byte {head.index(0)} is 0; pass strict=False (--salvage) to keep "
+            "the lines that are"
+        )
     lines, at = [], 0
     for line in head.splitlines(keepends=True):
         lines.append((at, line.decode("latin-1").strip()))
@@ -131,13 +134,13 @@ def _split(name: str | Path, head: bytes) -> Head:
     return Head(lines, at)
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path, *, strict: bool) -> Head:
     """Return the first lines of a text file. Raises FormatError for bytes that are no text."""
     with path.open("rb") as file:
-        return _split(path, file.read(HEAD_BYTES))
+        return _split(path, file.read(HEAD_BYTES), strict=strict)
 
 
-def peek_head(stream: InputStream) -> Head:
+def peek_head(stream: InputStream, *, strict: bool) -> Head:
     """Return the first lines that arrive on a pipe, up to one that is no comment.
 
     Waits for it to be whole. Raises FormatError for bytes that are no text.
@@ -145,10 +148,10 @@ def peek_head(stream: InputStream) -> Head:
     head = b""
     while len(more := stream.peek_more()) > len(head):
         head = more
-        whole = _split(stream.name, head[: head.rfind(b"\n") + 1])
+        whole = _split(stream.name, head[: head.rfind(b"\n") + 1], strict=strict)
         if any(line and line[0] not in "#%" for _, line in whole.lines) or len(head) > HEAD_BYTES:
             return whole
-    return _split(stream.name, head)
+    return _split(stream.name, head, strict=strict)
 
 
 def known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:

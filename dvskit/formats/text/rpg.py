@@ -53,7 +53,7 @@ def _layout(name: str, head: Head) -> Lines:
         raise FormatError(f"{name}: holds no line of events")
     size, start = None, lines[0][0]
     first = lines[0][1].split()
-    if len(first) == 2 and all(part.isdecimal() for part in first):
+    if len(first) == 2 and all(part.isdecimal() and int(part) > 1 for part in first):
         size = as_size((int(first[0]), int(first[1])))
         start = lines[0][2]
         lines = lines[1:]
@@ -67,7 +67,7 @@ def _layout(name: str, head: Head) -> Lines:
 
 def open_recording(path: Path, options: ReadOptions) -> RpgRecording:
     """Open an `events.txt` file. Raises FormatError for times that are no decimal seconds."""
-    lines = _layout(str(path), read_head(path))
+    lines = _layout(str(path), read_head(path, strict=options.strict))
     size, origin = known_size(path, options, lines)
     return RpgRecording(path, options, size, origin, lines)
 
@@ -77,7 +77,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
 
     Raises FormatError for times that are no decimal seconds, GeometryError for no size.
     """
-    lines = _layout(stream.name, peek_head(stream))
+    lines = _layout(stream.name, peek_head(stream, strict=options.strict))
     return TextStream(stream, options, *stream_size(stream, options, lines), lines, "rpg")
 
 
