@@ -13,8 +13,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import open_sink
-from dvskit.formats.text import _kernels as k
-from dvskit.formats.text import reading, writing
+from dvskit.formats.text import decoding, writing
 from tests.test_events import make
 
 EXTREMES = Events(
@@ -48,7 +47,7 @@ def test_what_is_written_is_plain_text_however_the_stream_is_cut(
     tmp_path, monkeypatch, suffix, cut
 ):
     events = make(2000)
-    monkeypatch.setattr(writing, "_BUFFER_BYTES", k.MOST_BYTES + cut)
+    monkeypatch.setattr(writing, "_BUFFER_BYTES", writing._kernels.MOST_BYTES + cut)
     with open_sink(tmp_path / f"a{suffix}", events.size) as sink:
         for start in range(0, len(events), cut):
             sink.write(events[start : start + cut])
@@ -87,8 +86,8 @@ def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block)
     whole = dvskit.open_events(path, strict=False)
     expected = read_all(whole)
     assert len(expected) == 497
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(reading, "_LOSSES", 1)
+    monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(decoding, "_LOSSES", 1)
     parts = dvskit.open_events(path, strict=False)
     assert read_all(parts) == expected
     assert parts.damage.losses == whole.damage.losses
@@ -187,6 +186,26 @@ def test_what_cannot_be_told_is_refused_with_the_mend(tmp_path, name, content, m
     with pytest.raises(FormatError, match=message) as caught:
         dvskit.open_events(text(tmp_path / name, content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "t,x,\0,p\n1,2,3,1\n5,4,1,0\n"),
+        ("a.csv", "\0\0\0\0\0\n1,2,3,1\n5,4,1,0\n"),
+        ("a.csv", "t,q,y,p\n1,2,3,1\n\0\0\n5,4,1,0\n"),
+        ("a.csv", "t_q,x,y,p\n0.000001,2,3,1\n0.000005,4,1,0\n"),
+        ("a.txt", "3 1\n0.000001 2 3 1\n0.000005 4 1 0\n"),
+        ("a.txt", "0.0\0 2 3 1\n0.000001 2 3 1\n0.000005 4 1 0\n"),
+    ],
+)
+def test_damage_in_the_first_lines_costs_those_lines_alone(tmp_path, name, content):
+    path = text(tmp_path / name, content)
+    with pytest.raises(FormatError):
+        dvskit.load_events(path, size=(9, 9))
+    recording = dvskit.open_events(path, size=(9, 9), strict=False)
+    assert rows_of(read_all(recording)) == [(1, 2, 3, True), (5, 4, 1, False)]
+    assert recording.damage.count >= 1
 
 
 @pytest.mark.parametrize(

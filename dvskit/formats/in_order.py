@@ -95,6 +95,18 @@ class InOrder:
             held, self._held = self._held, None
             yield from self._certain(held, len(held.t))
 
+    def latest_us(self) -> int:
+        """Return the time from which on others may follow without a look at what is held back."""
+        if self._held is None or not len(self._held.t):
+            return self._last
+        t = self._held.t
+        in_order = bool((t[1:] >= t[:-1]).all()) and t[0] >= self._last
+        return int(t[-1]) if in_order else int(np.iinfo(np.int64).max)
+
+    def pass_on(self, last_us: int) -> None:
+        """Take note that events up to `last_us`, known to be in order, went by beside."""
+        self._last = last_us
+
     def _on_sensor(self, columns: Columns) -> Columns:
         x, y = columns.x, columns.y
         off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)

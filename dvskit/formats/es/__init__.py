@@ -1,11 +1,22 @@
-"""Event Stream 2 (`.es`): one byte of time and polarity, then the pixel.
+"""Event Stream (`.es`), versions 0.1 to 2: DVS, ATIS, colour and generic events.
 
-Layout: github.com/neuromorphic-paris/event_stream, version 2.0, DVS events. A byte holds the
-microseconds since the event ahead of it (7 bits) and the polarity (bit 0, ON = 1); 127 us is no
-event, only time. Then x and y, 16 bits each, little-endian; y = 0 is the bottom row.
+Layout: github.com/neuromorphic-paris/event_stream; `layouts` names the parts, `_kernels` reads
+them. In version 2, a byte of a DVS event holds the microseconds since the event ahead of it (7
+bits) and the polarity (bit 0, ON = 1); 0xFF there is no event but 127 us, and 0xFE a reset, which
+means nothing. Then x and y, 16 bits each, little-endian; y = 0 is the bottom row. Written are DVS
+events of version 2.
 """
 
-from dvskit.formats.es.reading import EsRecording, open_recording
+from dvskit.formats.es.generic import GenericEvent, GenericRecording
+from dvskit.formats.es.opening import open_recording
+from dvskit.formats.es.reading import EsRecording
 from dvskit.formats.es.writing import EsSink, open_sink
 
-__all__ = ["EsRecording", "EsSink", "open_recording", "open_sink"]
+__all__ = [
+    "EsRecording",
+    "EsSink",
+    "GenericEvent",
+    "GenericRecording",
+    "open_recording",
+    "open_sink",
+]

@@ -11,10 +11,10 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.formats.es import _kernels as k
-from dvskit.formats.es.reading import DVS, MAGIC
+from dvskit.formats.es.reading import MAGIC
 from dvskit.formats.recording import FileSink
 
-_VERSION = bytes((2, 0, 0))
+_VERSION_AND_TYPE = bytes((2, 0, 0, 1))
 _BUFFER_BYTES = 1 << 20
 _LONGEST_GAP_US = 1 << 35  # 9.5 hours: time alone takes 270 MB, a byte for each 127 us
 
@@ -32,7 +32,7 @@ class EsSink(FileSink):
         self._file = partial.open("wb")
         self._clock = np.zeros(1, np.int64)
         self._data = np.empty(_BUFFER_BYTES, np.uint8)
-        self._file.write(MAGIC + _VERSION + bytes((DVS,)) + struct.pack("<HH", *self.size))
+        self._file.write(MAGIC + _VERSION_AND_TYPE + struct.pack("<HH", *self.size))
         self.notes.append("y is counted from the bottom in the file, as Event Stream says")
 
     def _write(self, events: Events) -> None:

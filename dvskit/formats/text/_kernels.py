@@ -6,21 +6,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.text._bytes import WINDOW, byte_at
+from dvskit.formats.text._plain_lines import USUAL, plain_line, run_s, run_us
+
 # What a field of a line is.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
 
 # Why a line is lost.
 NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY = range(1, 7)
-_FINE = 0
+_FINE, _BLANK = 0, -1
 
-# Places in the parser's state: the events, the losses, and how OFF is written.
+# Places in the parser's state: the events, the losses, and how OFF is written (its bits).
 S_EVENTS, S_LOSSES, S_OFF = range(3)
 STATE_FIELDS = 3
-_OFF_IS_ZERO, _OFF_IS_MINUS = 1, 2
+OFF_IS_ZERO, OFF_IS_MINUS = 1, 2
 
-MOST_BYTES = 48  # that one written event may take
+PADDING = WINDOW + 8  # bytes behind the lines that may be looked at, whatever they are
 _MOST = 1 << 62  # that a number may be
 _MOST_PIXEL = 1 << 30
+_EARLIEST = -(1 << 62)
 _MORE_DIGITS = 900_000_000_000_000_000  # a number below it takes a digit more
 
 
@@ -54,38 +58,36 @@ def _scaled(value: int, power: int, whole: bool, lost: bool) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _number(
-    data: NDArray[np.uint8], at: int, end: int, power: int, whole: bool
-) -> tuple[int, int, int]:
-    """Parse the decimal number in data[at:end]; return (number * 10^power, its end, why not)."""
+def _number(at: int, end: int, power: int, whole: bool) -> tuple[int, int, int]:
+    """Parse the decimal number in byte_at(at:end); return (number * 10^power, its end, why not)."""
     negative = False
-    if at < end and (data[at] == 43 or data[at] == 45):
-        negative = data[at] == 45
+    if at < end and (byte_at(at) == 43 or byte_at(at) == 45):
+        negative = byte_at(at) == 45
         at += 1
     value, digits, point, lost = 0, 0, False, False
-    while at < end and (48 <= data[at] <= 57 or (data[at] == 46 and not point)):
-        if data[at] == 46:
+    while at < end and (48 <= byte_at(at) <= 57 or (byte_at(at) == 46 and not point)):
+        if byte_at(at) == 46:
             point = True
         else:
             digits += 1
             if value < _MORE_DIGITS:
-                value = value * 10 + (np.int64(data[at]) - 48)
+                value = value * 10 + (np.int64(byte_at(at)) - 48)
                 power -= 1 if point else 0
             else:
-                lost = lost or data[at] != 48
+                lost = lost or byte_at(at) != 48
                 power += 0 if point else 1
         at += 1
     if digits == 0:
         return 0, at, NOT_A_NUMBER
-    if at < end and (data[at] == 101 or data[at] == 69):  # e, E
+    if at < end and (byte_at(at) == 101 or byte_at(at) == 69):  # e, E
         at += 1
         down = False
-        if at < end and (data[at] == 43 or data[at] == 45):
-            down = data[at] == 45
+        if at < end and (byte_at(at) == 43 or byte_at(at) == 45):
+            down = byte_at(at) == 45
             at += 1
         exponent, digits = 0, 0
-        while at < end and 48 <= data[at] <= 57:
-            exponent = min(10_000, exponent * 10 + (np.int64(data[at]) - 48))
+        while at < end and 48 <= byte_at(at) <= 57:
+            exponent = min(10_000, exponent * 10 + (np.int64(byte_at(at)) - 48))
             digits += 1
             at += 1
         if digits == 0:
@@ -96,69 +98,98 @@ def _number(
 
 
 @njit(cache=True, nogil=True)
-def _polarity(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int]:
+def _polarity(at: int, end: int) -> tuple[int, int, int]:
     """Parse a polarity: a number, or a word such as True; return (number, its end, why not)."""
-    first = data[at] | 32 if at < end else 0
+    first = byte_at(at) | 32 if at < end else 0
     if first != 116 and first != 102:  # t, f
-        return _number(data, at, end, 0, True)
+        return _number(at, end, 0, True)
     start = at
-    while at < end and 97 <= (data[at] | 32) <= 122:
+    while at < end and 97 <= (byte_at(at) | 32) <= 122:
         at += 1
     word = 4 if first == 116 else 5
     return (1 if first == 116 else 0), at, (_FINE if at - start == word else NOT_A_NUMBER)
 
 
 @njit(cache=True, nogil=True)
-def _plain_line(
-    data: NDArray[np.uint8],
-    at: int,
-    fields: NDArray[np.int64],
-    seconds: bool,
-    value: NDArray[np.int64],
-) -> int:
-    """Parse the line at data[at] if it is as most are: digits, one separator, no more.
+def _ends_field(byte: int) -> bool:
+    return byte == 44 or byte == 59 or _is_blank(byte)  # , ;
 
-    Returns where the next line begins, or -1 for a line that needs a closer look.
+
+@njit(cache=True, nogil=True)
+def _field(at: int, stop: int, kind: int, seconds: bool) -> tuple[int, int, int]:
+    """Parse the field at byte_at(at); return (its value, its end, why not)."""
+    if kind == OTHER:
+        while at < stop and not _ends_field(byte_at(at)):
+            at += 1
+        return 0, at, _FINE
+    if at >= stop:
+        return 0, at, TOO_FEW
+    if kind == POLARITY:
+        value, at, why = _polarity(at, stop)
+    elif kind == TIME and seconds:
+        value, at, why = _number(at, stop, 6, False)
+    else:
+        value, at, why = _number(at, stop, 0, True)
+    if why == _FINE and (kind == COLUMN or kind == ROW) and abs(value) > _MOST_PIXEL:
+        why = TOO_LARGE
+    if why == _FINE and at < stop and not _ends_field(byte_at(at)):
+        why = NOT_A_NUMBER
+    return value, at, why
+
+
+@njit(cache=True, nogil=True)
+def _line(
+    start: int, end: int, fields: NDArray[np.int64], seconds: bool, off: int
+) -> tuple[int, int, int, int, int, int, int, int]:
+    """Parse the line at the address `start`, of any kind; `end` is that of the last line's end.
+
+    `off` is how OFF has been written so far. Returns where the next line begins; why this one is
+    no event (_BLANK for an empty line or a comment), and in which field; how OFF is written; and
+    time, column, row and polarity.
     """
-    last = fields.size - 1
+    stop = start
+    while stop < end and byte_at(stop) != 10:
+        stop += 1
+    following, at = min(stop + 1, end), start
+    while stop > at and (byte_at(stop - 1) == 13 or _is_blank(byte_at(stop - 1))):
+        stop -= 1
+    while at < stop and _is_blank(byte_at(at)):
+        at += 1
+    time, column, row, polarity = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    if at == stop or byte_at(at) == 35 or byte_at(at) == 37:  # nothing, or a # or % comment
+        return following, _BLANK, 0, off, time, column, row, polarity
     for field in range(fields.size):
         kind = fields[field]
-        negative = at < data.size and data[at] == 45
-        at += 1 if negative else 0
-        number, first = np.int64(0), at
-        while at < data.size and np.uint8(data[at] - np.uint8(48)) < 10:
-            number = number * 10 + (np.int64(data[at]) - 48)
+        value, at, why = _field(at, stop, kind, seconds)
+        if why != _FINE:
+            return following, why, field, off, time, column, row, polarity
+        time = value if kind == TIME else time
+        column = value if kind == COLUMN else column
+        row = value if kind == ROW else row
+        polarity = value if kind == POLARITY else polarity
+        while at < stop and _is_blank(byte_at(at)):
             at += 1
-        if at == first or at - first > 12 + 6 * (not seconds) or at >= data.size or kind == OTHER:
-            return -1
-        if kind == TIME and seconds:
-            if data[at] != 46 or at + 7 >= data.size:
-                return -1
-            for place in range(at + 1, at + 7):
-                digit = np.uint8(data[place] - np.uint8(48))
-                if digit > 9:
-                    return -1
-                number = number * 10 + np.int64(digit)
-            at += 7
-            while at < data.size and data[at] == 48:
+        if at < stop and (byte_at(at) == 44 or byte_at(at) == 59):
+            at += 1
+            while at < stop and _is_blank(byte_at(at)):
                 at += 1
-            if at >= data.size:
-                return -1
-        value[kind] = -number if negative else number
-        byte = data[at]
-        if field < last:
-            if byte != 44 and byte != 32:
-                return -1
-        elif byte != 10:
-            return -1
-        at += 1
-    return at
+    why = _FINE
+    if at < stop:
+        why = TOO_MANY
+    elif polarity != 1:
+        written = OFF_IS_ZERO if polarity == 0 else OFF_IS_MINUS
+        if abs(polarity) > 1 or (off != 0 and off != written):
+            why = BAD_POLARITY
+        else:
+            off = written
+    return following, why, fields.size, off, time, column, row, polarity
 
 
 @njit(cache=True, nogil=True)
 def parse(
     data: NDArray[np.uint8],
     start: int,
+    end: int,
     fields: NDArray[np.int64],
     seconds: bool,
     strict: bool,
@@ -171,83 +202,24 @@ def parse(
     widths: NDArray[np.int64],
     losses: NDArray[np.int64],
 ) -> int:
-    """Parse the lines from data[start] on; return where the next one begins.
+    """Parse the lines of data[start:end], unchecked; return where the next one begins.
 
     `fields` says what each field of a line is. Events go behind the state[S_EVENTS] ones that are
     in the columns already, and so do losses: rows of (place, bytes, why, field). Stops early where
     either is full, and in strict mode behind the first loss.
     """
-    n, lost = state[S_EVENTS], state[S_LOSSES]
-    value = np.zeros(OTHER + 1, np.int64)
-    at = start
-    while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
-        stop = _plain_line(data, at, fields, seconds, value)
-        if (
-            stop >= 0
-            and abs(value[COLUMN]) <= _MOST_PIXEL
-            and abs(value[ROW]) <= _MOST_PIXEL
-            and (value[POLARITY] == 1 or (value[POLARITY] == 0 and state[S_OFF] == _OFF_IS_ZERO))
-        ):
-            t[n], x[n], y[n] = value[TIME], value[COLUMN], value[ROW]
-            p[n], offsets[n], widths[n] = value[POLARITY] == 1, at, stop - at
-            n += 1
-            at = stop
-            continue
-        stop = at
-        while stop < data.size and data[stop] != 10:
-            stop += 1
-        line, following = at, min(stop + 1, data.size)
-        while stop > at and (data[stop - 1] == 13 or _is_blank(data[stop - 1])):
-            stop -= 1
-        while at < stop and _is_blank(data[at]):
-            at += 1
-        if at == stop or data[at] == 35 or data[at] == 37:  # nothing, or a # or % comment
-            at = following
-            continue
-        why, field = _FINE, 0
-        while field < fields.size and why == _FINE:
-            kind = fields[field]
-            if at >= stop and kind != OTHER:
-                why = TOO_FEW
-            elif kind == OTHER:
-                while at < stop and data[at] != 44 and data[at] != 59 and not _is_blank(data[at]):
-                    at += 1
-            elif kind == POLARITY:
-                value[kind], at, why = _polarity(data, at, stop)
-            elif kind == TIME and seconds:
-                value[kind], at, why = _number(data, at, stop, 6, False)
-            else:
-                value[kind], at, why = _number(data, at, stop, 0, True)
-            if why == _FINE and (kind == COLUMN or kind == ROW) and abs(value[kind]) > _MOST_PIXEL:
-                why = TOO_LARGE
-            if why != _FINE:
-                break
-            if at < stop and data[at] != 44 and data[at] != 59 and not _is_blank(data[at]):
-                why = NOT_A_NUMBER
-                break
-            while at < stop and _is_blank(data[at]):
-                at += 1
-            if at < stop and (data[at] == 44 or data[at] == 59):
-                at += 1
-                while at < stop and _is_blank(data[at]):
-                    at += 1
-            field += 1
+    n, lost, at, base = state[S_EVENTS], state[S_LOSSES], start, data.ctypes.data
+    while at < end and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
+        following, why, field, state[S_OFF], time, column, row, polarity = _line(
+            base + at, base + end, fields, seconds, state[S_OFF]
+        )
+        following -= base
         if why == _FINE:
-            off = _OFF_IS_ZERO if value[POLARITY] == 0 else _OFF_IS_MINUS
-            if at < stop:
-                why = TOO_MANY
-            elif abs(value[POLARITY]) > 1:
-                why = BAD_POLARITY
-            elif value[POLARITY] != 1:
-                if state[S_OFF] != 0 and state[S_OFF] != off:
-                    why = BAD_POLARITY
-                state[S_OFF] = state[S_OFF] if state[S_OFF] != 0 else off
-        if why == _FINE:
-            t[n], x[n], y[n] = value[TIME], value[COLUMN], value[ROW]
-            p[n], offsets[n], widths[n] = value[POLARITY] == 1, line, following - line
+            t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
+            offsets[n], widths[n] = at, following - at
             n += 1
-        else:
-            losses[lost, 0], losses[lost, 1] = line, following - line
+        elif why != _BLANK:
+            losses[lost, 0], losses[lost, 1] = at, following - at
             losses[lost, 2], losses[lost, 3] = why, field
             lost += 1
         at = following
@@ -256,57 +228,74 @@ def parse(
 
 
 @njit(cache=True, nogil=True)
-def _put(data: NDArray[np.uint8], n: int, value: np.uint64, least: int) -> int:
-    """Write the digits of `value`, at least `least` of them, at data[n]; return their end."""
-    ten = np.uint64(10)
-    digits = 1
-    rest = value // ten
-    while rest > np.uint64(0):
-        rest //= ten
-        digits += 1
-    digits = max(digits, least)
-    for place in range(n + digits - 1, n - 1, -1):
-        data[place] = np.uint8(48) + np.uint8(value % ten)
-        value //= ten
-    return n + digits
-
-
-@njit(cache=True, nogil=True)
-def write(
+def decode(
+    data: NDArray[np.uint8],
+    start: int,
+    end: int,
+    fields: NDArray[np.int64],
+    shifts: int,
+    separator: int,
+    returns: int,
+    seconds: bool,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
     t: NDArray[np.int64],
     x: NDArray[np.int16],
     y: NDArray[np.int16],
     p: NDArray[np.bool_],
-    start: int,
-    seconds: bool,
-    separator: int,
-    data: NDArray[np.uint8],
-) -> tuple[int, int]:
-    """Write events from `start` on as lines; return the next event and the number of bytes.
+) -> int:
+    """Parse the lines of data[start:end] into events; return where the first one is that is none.
 
-    Stops early where `data` may not hold another line.
+    That is `end` where all are well: on the sensor, and in the order of time. `shifts` says where
+    fields are in plain lines (see `plain_line`), -1 that no line is plain. PADDING bytes behind
+    `end` are looked at. Columns need room for an event a line.
     """
-    million = np.uint64(1_000_000)
-    i, n = start, 0
-    while i < t.size and n + MOST_BYTES <= data.size:
-        time = np.uint64(t[i])
-        if t[i] < 0:
-            data[n] = 45
-            n += 1
-            time = np.uint64(-(t[i] + 1)) + np.uint64(1)  # -t itself may not fit
-        if seconds:
-            n = _put(data, n, time // million, 1)
-            data[n] = 46
-            n = _put(data, n + 1, time % million, 6)
-        else:
-            n = _put(data, n, time, 1)
-        data[n] = separator
-        n = _put(data, n + 1, np.uint64(x[i]), 1)
-        data[n] = separator
-        n = _put(data, n + 1, np.uint64(y[i]), 1)
-        data[n] = separator
-        data[n + 1] = 49 if p[i] else 48
-        data[n + 2] = 10
-        n += 3
-        i += 1
-    return i, n
+    base = data.ctypes.data
+    at, stop, n, last, off = base + start, base + end, 0, np.int64(_EARLIEST), state[S_OFF]
+    usual = shifts == USUAL and returns == 0
+    while at < stop:
+        before = n
+        if usual and not seconds:
+            at, n, on = run_us(at, stop, separator, width, height, last, n, t, x, y, p)
+        elif usual:
+            at, n, on = run_s(at, stop, separator, width, height, last, n, t, x, y, p)
+        if n > before:
+            last = t[n - 1]
+            off |= OFF_IS_ZERO if on < n - before else 0
+        if at >= stop:
+            break
+        plain = False
+        if shifts >= 0:
+            plain, following, time, column, row, polarity = plain_line(
+                at, stop, shifts, separator, returns, seconds
+            )
+            if plain:
+                off |= (polarity == 0) * OFF_IS_ZERO | (polarity < 0) * OFF_IS_MINUS
+        if not plain:
+            following, why, _, off, time, column, row, polarity = _line(
+                at, stop, fields, seconds, off
+            )
+            if why == _BLANK:
+                at = following
+                continue
+            if why != _FINE:
+                break
+        on_sensor = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        if not on_sensor or time < last:
+            break
+        last = time
+        t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
+        n += 1
+        at = following
+    state[S_EVENTS], state[S_OFF] = n, off
+    return at - base
+
+
+@njit(cache=True, nogil=True)
+def count_lines(data: NDArray[np.uint8]) -> int:
+    """Return how many lines end in the bytes."""
+    count = 0
+    for byte in data:
+        count += byte == 10
+    return count

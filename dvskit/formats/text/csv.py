@@ -1,8 +1,10 @@
 """CSV: an event a line, whole microseconds, polarity 0 or 1 or -1 or 1.
 
-A header line may name the columns, in any order; without one they are t, x, y, p. Separators are
-commas, semicolons, tabs or spaces. Lines that begin with # or % are comments. The sensor's size is
-told by faery's header, `t,x@1280,y@720,on`, or Metavision's line, `%geometry:1280,720`.
+A header line may name the columns, in any order, or the name of the format does: `csv:x,y,t_s,p`
+(`t_s` for seconds, `-` for a column that is left out), which then holds whatever a header says.
+Without either they are t, x, y, p. Separators are commas, semicolons, tabs or spaces. Lines that
+begin with # or % are comments. The sensor's size is told by faery's header, `t,x@1280,y@720,on`, or
+Metavision's line, `%geometry:1280,720`.
 """
 
 from __future__ import annotations
@@ -12,9 +14,19 @@ from pathlib import Path
 
 from dvskit.errors import FormatError
 from dvskit.events import Size, as_size
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import _kernels as k
-from dvskit.formats.text.reading import Lines, TextRecording, known_size, read_head
+from dvskit.formats.text.decoding import Lines
+from dvskit.formats.text.reading import (
+    Head,
+    TextRecording,
+    TextStream,
+    known_size,
+    peek_head,
+    read_head,
+    stream_size,
+)
 from dvskit.formats.text.writing import TextSink
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
@@ -27,7 +39,10 @@ _NAMES = {
     "on": k.POLARITY,
     "polarity": k.POLARITY,
 }
-_MEND = "start the file with a line that names the columns, such as t,x,y,p (t_s for seconds)"
+_MEND = (
+    "name the columns in a first line or in the format (format=, --from), such as csv:x,y,t,p "
+    "(t_s for seconds, - for what is left out)"
+)
 
 
 class CsvRecording(TextRecording):
@@ -63,25 +78,39 @@ def _kind(name: str) -> tuple[int, bool]:
     return _NAMES.get(name, k.OTHER), False
 
 
-def _named(path: Path, start: int, names: list[str], size: Size | None) -> Lines:
-    sides = dict(name.split("@", 1) for name in names if re.fullmatch(r"[xy]@\d+", name))
-    if len(sides) == 2:
-        size = as_size((int(sides["x"]), int(sides["y"])))
-    kinds = [_kind(re.sub(r"^([xy])@\d+$", r"\1", name)) for name in names]
+def _fields(name: str, names: list[str], told: str) -> tuple[tuple[int, ...], bool]:
+    """Return what the fields of a line are by their names, and whether times are in seconds."""
+    kinds = [_kind(re.sub(r"^([xy])@\d+$", r"\1", column)) for column in names]
     fields = tuple(kind for kind, _ in kinds)
     if any(fields.count(kind) != 1 for kind in _ORDER):
         raise FormatError(
-            f"{path}: the header names {', '.join(names)}: t, x, y and p, once each, are needed; "
+            f"{name}: {told} names {', '.join(names)}: t, x, y and p, once each, are needed; "
             f"{_MEND}"
         )
-    return Lines(start, fields, any(seconds for _, seconds in kinds), size)
+    return fields, any(seconds for _, seconds in kinds)
 
 
-def _read_lines(path: Path) -> tuple[Lines, bool]:
-    """Return how the lines are laid out, and whether the file says so."""
+def _header_size(names: list[str], size: Size | None) -> Size | None:
+    sides = dict(name.split("@", 1) for name in names if re.fullmatch(r"[xy]@\d+", name))
+    return as_size((int(sides["x"]), int(sides["y"]))) if len(sides) == 2 else size
+
+
+def _salvaged_layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
+    """Do as `_layout` does; where a header makes no sense, go by the lines behind it."""
+    try:
+        return _layout(name, head, variant)
+    except FormatError:
+        for _, line in head.lines:
+            if re.match(r"-?\d+(\.\d*)?[,; \t]\d+[,; \t]\d+[,; \t](0|1|-1)$", line):
+                return Lines(0, _ORDER, "." in line, None), False
+        raise
+
+
+def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
+    """Return how the lines are laid out, and whether the file or `variant` says so."""
     size = None
-    lines = read_head(path)
-    for place, (start, line) in enumerate(lines):
+    asked = None if variant is None else _fields(name, _split(variant), f"csv:{variant}")
+    for place, (start, line) in enumerate(head.lines):
         geometry = re.match(r"[%#]\s*geometry\s*:?\s*(\d+)\s*[,x]\s*(\d+)", line, re.IGNORECASE)
         if geometry:
             size = as_size((int(geometry[1]), int(geometry[2])))
@@ -89,23 +118,46 @@ def _read_lines(path: Path) -> tuple[Lines, bool]:
             continue
         names = _split(line)
         if re.match(r"[+-]?[.\d]", names[0]) is None:
-            following = lines[place + 1][0] if place + 1 < len(lines) else path.stat().st_size
-            return _named(path, following, names, size), True
+            fields, seconds = asked or _fields(name, names, "the header")
+            size = _header_size(names, size)
+            return Lines(head.following(place), fields, seconds, size), True
+        if asked is not None:
+            return Lines(start, *asked, size), True
         if len(names) != len(_ORDER):
             raise FormatError(
-                f"{path}: no header line, and {len(names)} columns instead of t, x, y, p; {_MEND}"
+                f"{name}: no header line, and {len(names)} columns instead of t, x, y, p; {_MEND}"
             )
         return Lines(start, _ORDER, False, size), False
-    raise FormatError(f"{path}: holds no line of events")
+    raise FormatError(f"{name}: holds no line of events")
+
+
+def _say_order(recording: TextRecording, told: bool) -> None:
+    if not told:
+        recording.assumptions.append(
+            "no header line: the columns are t, x, y, p (others: format='csv:x,y,t,p')"
+        )
 
 
 def open_recording(path: Path, options: ReadOptions) -> CsvRecording:
     """Open a CSV file. Raises FormatError where its columns cannot be told."""
-    lines, told = _read_lines(path)
+    layout = _layout if options.strict else _salvaged_layout
+    lines, told = layout(str(path), read_head(path, strict=options.strict), options.variant)
     size, origin = known_size(path, options, lines)
     recording = CsvRecording(path, options, size, origin, lines)
-    if not told:
-        recording.assumptions.append("no header line: the columns are t, x, y, p")
+    _say_order(recording, told)
+    return recording
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
+    """Open lines that arrive on a pipe.
+
+    Raises FormatError where their columns cannot be told, GeometryError for no size.
+    """
+    layout = _layout if options.strict else _salvaged_layout
+    lines, told = layout(stream.name, peek_head(stream, strict=options.strict), options.variant)
+    size, origin = stream_size(stream, options, lines)
+    recording = TextStream(stream, options, size, origin, lines, "csv")
+    _say_order(recording, told)
     return recording
 
 

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size
-from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.storage import Storage
-from dvskit.formats.text import _kernels as k
+from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.storage import ReusedStorage, Storage
+from dvskit.formats.text.chunks import LONGEST_LINE, Chunk, chunks, file_chunks
+from dvskit.formats.text.decoding import LineDecoder, Lines
 
 HEAD_BYTES = 1 << 16
-_LOSSES = 4096
-_LEAST_LINE = 8  # bytes of an event: 0,0,0,0 and a line end
-_PROBLEMS = {
-    k.NOT_A_NUMBER: "field {field} is no number",
-    k.NOT_WHOLE: "field {field} is not whole (times in seconds: name the column t_s, or read as "
-    "rpg)",
-    k.TOO_LARGE: "field {field} is too large a number",
-    k.TOO_FEW: "{fields} fields are meant, not {found}",
-    k.TOO_MANY: "{fields} fields are meant, and there are more",
-    k.BAD_POLARITY: "polarity is neither 0 or 1 nor -1 or 1 throughout (other columns than {names} "
-    "need a header line that names them)",
-}
-_FIELD_NAMES = ("t", "x", "y", "p", "-")
-
-
-class Lines(NamedTuple):
-    """How the lines of a file are laid out.
-
-    start    byte offset of the first line that may be an event
-    fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
-    seconds  whether times are seconds, not microseconds
-    size     the sensor's size where the file says it
-    """
-
-    start: int
-    fields: tuple[int, ...]
-    seconds: bool
-    size: Size | None
+_ANY_SIZE = Size(32767, 32767)
+_KEPT_BYTES = 1 << 24  # a file of which the size that was found is kept
+_PROBE_BYTES = 1 << 12
+_PROBED_EVENTS = 15
 
 
 class TextRecording(Recording):
@@ -56,66 +33,125 @@ class TextRecording(Recording):
         super().__init__(path, options, size, origin)
         self._lines = lines
 
+    def _chunks(self, start: int) -> Iterable[Chunk]:
+        return file_chunks(self.path, start)
+
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
-        data = np.memmap(self.path, np.uint8, "r")
-        for columns, losses in _parse(data, self._lines, strict=self.strict):
-            yield from order.push(columns)
-            for place, length, why, field in losses.tolist():
-                problem = self._problem(bytes(data[place : place + length]), why, field)
-                if self.strict:
-                    raise DamagedFileError(self.path, place, problem)
-                damage.add(place, length, problem)
-        yield from order.rest()
+        return self._decode(self._lines.start, damage, storage)
 
-    def _problem(self, line: bytes, why: int, field: int) -> str:
-        text = line[:40].decode("latin-1").strip()
-        fields = self._lines.fields
-        problem = _PROBLEMS[why].format(
-            field=field + 1,
-            fields=len(fields),
-            found=field,
-            names=",".join(_FIELD_NAMES[kind] for kind in fields),
-        )
-        return f"line {text!r}: {problem}"
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return self._decode(find_time(self.path, self._lines, start_us), damage, storage)
+
+    def _decode(self, start: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        decoder = LineDecoder(self.path, self._lines, self.size, strict=self.strict, damage=damage)
+        for chunk in self._chunks(start):
+            yield from decoder.push(chunk, storage)
+        yield from decoder.rest()
 
 
-def _parse(
-    data: NDArray[np.uint8], lines: Lines, *, strict: bool
-) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
-    """Yield events, unchecked, and the lines that are none: (place, bytes, why, field)."""
-    fields = np.array(lines.fields, np.int64)
-    state = np.zeros(k.STATE_FIELDS, np.int64)
-    losses = np.empty((_LOSSES, 4), np.int64)
-    count = min(BLOCK_EVENTS, len(data) // _LEAST_LINE + 1)
-    at = lines.start
-    while at < len(data):
-        t, p = np.empty(count, np.int64), np.empty(count, np.bool_)
-        x, y = np.empty(count, np.int32), np.empty(count, np.int32)
-        offsets, widths = np.empty(count, np.int64), np.empty(count, np.int64)
-        state[k.S_EVENTS] = state[k.S_LOSSES] = 0
-        at = k.parse(
-            data, at, fields, lines.seconds, strict, state,
-            t, x, y, p, offsets, widths, losses,
-        )  # fmt: skip
-        columns = Columns(t, x, y, p, offsets, widths).part(slice(0, int(state[k.S_EVENTS])))
-        yield columns, losses[: state[k.S_LOSSES]]
+class TextStream(TextRecording):
+    """Events of text that arrives on a pipe: it can be read once.
 
-
-def read_head(path: Path) -> list[tuple[int, str]]:
-    """Return the first lines of a text file, with the byte offset of each.
-
-    Raises FormatError for bytes that are no text.
+    In strict mode lines are handed on as they arrive; in salvage mode a line waits for those that
+    arrive next, which may show that it stands ahead of its time.
     """
+
+    def __init__(
+        self,
+        stream: InputStream,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        lines: Lines,
+        format: str,
+    ) -> None:
+        super().__init__(Path(stream.name), options, size, origin, lines)
+        self.format = format
+        self._stream, self._read_once = stream, False
+
+    def _chunks(self, start: int) -> Iterable[Chunk]:
+        if self._read_once:
+            raise FormatError(f"{self.path}: was read already, and a pipe can be read once")
+        self._read_once = True
+        self._stream.readinto(memoryview(bytearray(start)))
+        return chunks(lambda view, _: self._stream.readinto(view), start)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return self._blocks(damage, storage)
+
+
+def find_time(path: Path, lines: Lines, start_us: int) -> int:
+    """Return where a line begins that is ahead of all events from `start_us` on.
+
+    Found by bisection: a place is ahead if most of some lines there have earlier times, so that a
+    damaged one leads nowhere.
+    """
+    low, high = lines.start, path.stat().st_size
+    decoder = LineDecoder(path, lines, _ANY_SIZE, strict=False, damage=Damage())
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if b"\0" in head:
-        raise FormatError(f"{path}: is no text: byte {head.index(0)} is 0")
+        while high - low > LONGEST_LINE:
+            middle = (low + high) // 2
+            file.seek(middle)
+            head, _, text = file.read(_PROBE_BYTES).partition(b"\n")
+            text = text[: text.rfind(b"\n") + 1]
+            chunk = Chunk(np.frombuffer(text, np.uint8), len(text), middle + len(head) + 1)
+            times = np.concatenate(
+                [np.empty(0, np.int64), *(part.t for part, _ in decoder.parsed(chunk))]
+            )[:_PROBED_EVENTS]
+            if not len(times):
+                break  # nothing to go by here: read on from where it is known
+            if np.sort(times)[len(times) // 2] < start_us:
+                low = chunk.offset
+            else:
+                high = middle
+    return low
+
+
+class Head(NamedTuple):
+    """The lines that a text begins with, without white space at their ends, and their offsets.
+
+    `end` is the byte offset of what follows them.
+    """
+
+    lines: list[tuple[int, str]]
+    end: int
+
+    def following(self, place: int) -> int:
+        """Return the byte offset of the line behind one of the lines."""
+        return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
+
+
+def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
+    if strict and b"\0" in head:
+        raise FormatError(
+            f"{name}: is no text: byte {head.index(0)} is 0; pass strict=False (--salvage) to keep "
+            "the lines that are"
+        )
     lines, at = [], 0
     for line in head.splitlines(keepends=True):
         lines.append((at, line.decode("latin-1").strip()))
         at += len(line)
-    return lines
+    return Head(lines, at)
+
+
+def read_head(path: Path, *, strict: bool) -> Head:
+    """Return the first lines of a text file. Raises FormatError for bytes that are no text."""
+    with path.open("rb") as file:
+        return _split(path, file.read(HEAD_BYTES), strict=strict)
+
+
+def peek_head(stream: InputStream, *, strict: bool) -> Head:
+    """Return the first lines that arrive on a pipe, up to one that is no comment.
+
+    Waits for it to be whole. Raises FormatError for bytes that are no text.
+    """
+    head = b""
+    while len(more := stream.peek_more()) > len(head):
+        head = more
+        whole = _split(stream.name, head[: head.rfind(b"\n") + 1], strict=strict)
+        if any(line and line[0] not in "#%" for _, line in whole.lines) or len(head) > HEAD_BYTES:
+            return whole
+    return _split(stream.name, head, strict=strict)
 
 
 def known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
@@ -127,13 +163,42 @@ def known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, Si
         return options.size, "argument"
     if lines.size is not None:
         return lines.size, "header"
-    width = height = 0
-    for columns, _ in _parse(np.memmap(path, np.uint8, "r"), lines, strict=False):
-        x, y = columns.x, columns.y
-        good = (x >= 0) & (x < 32767) & (y >= 0) & (y < 32767)
-        if good.any():
-            width = max(width, int(x[good].max()) + 1)
-            height = max(height, int(y[good].max()) + 1)
+    if path.stat().st_size < _KEPT_BYTES:
+        width, height = _extent(path, lines)
+    else:
+        kept = find_index(path, f"text size {lines}", lambda: _extent_index(path, lines))
+        width, height = kept.state[0].tolist()
     if not width:
         raise FormatError(f"{path}: no line is an event, and nothing tells the sensor's size")
     return Size(width, height), "data"
+
+
+def stream_size(stream: InputStream, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
+    """Return the sensor's size: the argument, or what the first lines say.
+
+    Raises GeometryError where nothing tells.
+    """
+    if options.size is not None:
+        return options.size, "argument"
+    if lines.size is not None:
+        return lines.size, "header"
+    raise GeometryError(
+        f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be looked at "
+        "ahead; pass size=(width, height) (--size)"
+    )
+
+
+def _extent(path: Path, lines: Lines) -> tuple[int, int]:
+    decoder = LineDecoder(path, lines, _ANY_SIZE, strict=False, damage=Damage())
+    storage = ReusedStorage()
+    width = height = 0
+    for chunk in file_chunks(path, lines.start):
+        if not chunk.too_long:
+            wide, high = decoder.extent(chunk, storage)
+            width, height = max(width, wide), max(height, high)
+    return width, height
+
+
+def _extent_index(path: Path, lines: Lines) -> Index:
+    size = np.array([_extent(path, lines)], np.int64)
+    return Index(np.array([NEVER]), np.array([lines.start]), size)

@@ -10,9 +10,19 @@ from pathlib import Path
 
 from dvskit.errors import FormatError
 from dvskit.events import Size, as_size
+from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import _kernels as k
-from dvskit.formats.text.reading import Lines, TextRecording, known_size, read_head
+from dvskit.formats.text.decoding import Lines
+from dvskit.formats.text.reading import (
+    Head,
+    TextRecording,
+    TextStream,
+    known_size,
+    peek_head,
+    read_head,
+    stream_size,
+)
 from dvskit.formats.text.writing import TextSink
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
@@ -33,19 +43,23 @@ class RpgSink(TextSink):
     seconds = True
 
 
-def _read_lines(path: Path) -> Lines:
-    lines = [(start, line) for start, line in read_head(path) if line and line[0] not in "#%"]
+def _layout(name: str, head: Head) -> Lines:
+    lines = [
+        (start, line, head.following(place))
+        for place, (start, line) in enumerate(head.lines)
+        if line and line[0] not in "#%"
+    ]
     if not lines:
-        raise FormatError(f"{path}: holds no line of events")
+        raise FormatError(f"{name}: holds no line of events")
     size, start = None, lines[0][0]
     first = lines[0][1].split()
-    if len(first) == 2 and all(part.isdecimal() for part in first):
+    if len(first) == 2 and all(part.isdecimal() and int(part) > 1 for part in first):
         size = as_size((int(first[0]), int(first[1])))
-        start = lines[1][0] if len(lines) > 1 else path.stat().st_size
+        start = lines[0][2]
         lines = lines[1:]
-    if lines and not any(set(line.split()[0]) & set(".eE") for _, line in lines):
+    if lines and not any(set(line.split()[0]) & set(".eE") for _, line, _ in lines):
         raise FormatError(
-            f"{path}: times such as {lines[0][1].split()[0]} have no decimals and rpg means "
+            f"{name}: times such as {lines[0][1].split()[0]} have no decimals and rpg means "
             "seconds; name the format csv (format=, --from) to read them as microseconds"
         )
     return Lines(start, _ORDER, True, size)
@@ -53,9 +67,18 @@ def _read_lines(path: Path) -> Lines:
 
 def open_recording(path: Path, options: ReadOptions) -> RpgRecording:
     """Open an `events.txt` file. Raises FormatError for times that are no decimal seconds."""
-    lines = _read_lines(path)
+    lines = _layout(str(path), read_head(path, strict=options.strict))
     size, origin = known_size(path, options, lines)
     return RpgRecording(path, options, size, origin, lines)
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
+    """Open lines that arrive on a pipe.
+
+    Raises FormatError for times that are no decimal seconds, GeometryError for no size.
+    """
+    lines = _layout(stream.name, peek_head(stream, strict=options.strict))
+    return TextStream(stream, options, *stream_size(stream, options, lines), lines, "rpg")
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> RpgSink:

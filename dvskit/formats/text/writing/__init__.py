@@ -8,7 +8,7 @@ import numpy as np
 
 from dvskit.events import Events
 from dvskit.formats.recording import FileSink
-from dvskit.formats.text import _kernels as k
+from dvskit.formats.text.writing import _kernels as k
 
 _BUFFER_BYTES = 1 << 20
 

@@ -1,0 +1,199 @@
+"""Many bytes at once: which are digits, and what number eight of them are.
+
+Bytes are named by their addresses: an array handed from function to function would be counted each
+time, and places in it looked at for being negative. Whoever calls keeps the bytes alive, and
+answers for their length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+
+WINDOW = 32  # bytes that `marks` looks at
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.load(builder.inttoptr(address, ir.PointerType(kind)), align=1, typ=kind)
+
+
+@intrinsic
+def _load64(typing_context: Any, address: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(builder, arguments[0], ir.IntType(64))
+
+    return types.uint64(types.int64), generate
+
+
+@intrinsic
+def _load32(typing_context: Any, address: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(builder, arguments[0], ir.IntType(32))
+
+    return types.uint32(types.int64), generate
+
+
+@intrinsic
+def _byte_at(typing_context: Any, address: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = _load(builder, arguments[0], ir.IntType(8))
+        return builder.zext(byte, ir.IntType(64))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _first_bit(typing_context: Any, value: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        function = builder.module.declare_intrinsic(
+            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
+        )
+        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def _marks(typing_context: Any, address: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(8), WINDOW)
+
+        def every(byte: int) -> Any:
+            return ir.Constant(kind, [byte] * WINDOW)
+
+        def bits(test: str, byte: int) -> Any:
+            mask = builder.icmp_unsigned(test, from_minus, every(byte))
+            return builder.zext(builder.bitcast(mask, ir.IntType(WINDOW)), ir.IntType(64))
+
+        loaded = _load(builder, arguments[0], kind)
+        from_minus = builder.sub(loaded, every(45))
+        high = builder.shl(bits("<", 3), ir.Constant(ir.IntType(64), 32))
+        return builder.or_(bits(">", 12), high)
+
+    return types.uint64(types.int64), generate
+
+
+@intrinsic
+def _stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, count = ir.IntType(8), ir.VectorType(ir.IntType(32), WINDOW)
+        kind = ir.VectorType(byte, WINDOW)
+
+        def bits(mask: Any) -> Any:
+            return builder.zext(builder.bitcast(mask, ir.IntType(WINDOW)), ir.IntType(64))
+
+        loaded = _load(builder, arguments[0], kind)
+        from_zero = builder.sub(loaded, ir.Constant(kind, [48] * WINDOW))
+        no_digit = builder.icmp_unsigned(">", from_zero, ir.Constant(kind, [9] * WINDOW))
+        nothing = ir.Constant(kind, ir.Undefined)
+        one = builder.insert_element(
+            nothing, builder.trunc(arguments[1], byte), ir.Constant(ir.IntType(32), 0)
+        )
+        every = builder.shuffle_vector(one, nothing, ir.Constant(count, [0] * WINDOW))
+        same = builder.icmp_unsigned("==", loaded, every)
+        high = builder.shl(bits(same), ir.Constant(ir.IntType(64), 32))
+        return builder.or_(bits(no_digit), high)
+
+    return types.uint64(types.int64, types.int64), generate
+
+
+@njit(cache=True, nogil=True)
+def load64(address: Any) -> Any:
+    """Return the 8 bytes at an address as one number, the first byte lowest."""
+    return _load64(address)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def load32(address: Any) -> Any:
+    """Return the 4 bytes at an address as one number, the first byte lowest."""
+    return _load32(address)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def byte_at(address: Any) -> Any:
+    """Return the byte at an address as an int64."""
+    return _byte_at(address)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def first_bit(value: Any) -> Any:
+    """Return the number of the lowest set bit of a uint64 that is not 0."""
+    return _first_bit(value)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def marks(address: Any) -> Any:
+    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+
+    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, which stand
+    ahead of 0).
+    """
+    return _marks(address)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def stops_and(address: Any, separator: Any) -> Any:
+    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+
+    Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
+    """
+    return _stops_and(address, separator)  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def _eight(digits: Any) -> Any:
+    """Return the number that eight digits are, a byte each, the first one lowest.
+
+    Neighbours are joined three times: ones to tens, those to thousands, those to all (the trick is
+    Johnny Lee's; described by D. Lemire, Quickly parsing eight digits, 2018).
+    """
+    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
+    low = np.uint64(0x000000FF000000FF)
+    first = (pairs & low) * np.uint64(0x000F424000000064)
+    second = ((pairs >> np.uint64(16)) & low) * np.uint64(0x0000271000000001)
+    return np.int64((first + second) >> np.uint64(32)) & 0xFFFFFFFF
+
+
+@njit(cache=True, nogil=True)
+def number8(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 8 digits at an address."""
+    digits = load64(address) ^ np.uint64(0x3030303030303030)
+    return _eight(digits << np.uint64(64 - 8 * length))
+
+
+@njit(cache=True, nogil=True)
+def number16(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 16 digits at an address."""
+    if length <= 8:
+        return number8(address, length)
+    last = number8(address + length - 8, 8)
+    return number8(address, length - 8) * 100_000_000 + last
+
+
+@njit(cache=True, nogil=True)
+def number4(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 4 digits at an address."""
+    digits = np.uint32(load32(address) ^ np.uint32(0x30303030)) << np.uint32(32 - 8 * length)
+    pairs = np.uint32(np.uint32(digits) * np.uint32(10) + (np.uint32(digits) >> np.uint32(8)))
+    return np.int64(pairs & np.uint32(0xFF)) * 100 + np.int64((pairs >> np.uint32(16)) & 0xFF)
+
+
+@njit(cache=True, nogil=True)
+def fraction_us(address: Any, length: Any) -> Any:
+    """Return the decimals at an address of a second in microseconds, to the nearest."""
+    digits = load64(address) ^ np.uint64(0x3030303030303030)
+    if length < 8:
+        digits &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
+    return (_eight(digits) + 50) // 100  # the seventh decimal decides

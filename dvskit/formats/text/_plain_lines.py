@@ -1,0 +1,211 @@
+"""Loops over lines as most are: digits, one separator, no more. Several bytes are read at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats.text._bytes import (
+    byte_at,
+    first_bit,
+    fraction_us,
+    marks,
+    number4,
+    number16,
+    stops_and,
+)
+
+USUAL = 24 << 24 | 16 << 16 | 8 << 8  # time, column, row, polarity: see plain_line
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _time_us(at: Any, end: Any, point: Any) -> Any:
+    """Return the time between two addresses in microseconds, or -1 where it needs a closer look.
+
+    `point` is where its decimal point is if it is in seconds, else -1.
+    """
+    if point < 0:
+        return number16(at, end - at) if 1 <= end - at <= 16 else -1
+    if point <= at or point - at > 12 or point >= end:
+        return -1
+    return number16(at, point - at) * 1_000_000 + fraction_us(point + 1, min(8, end - point - 1))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def plain_line(
+    at: Any,
+    end: Any,
+    shifts: int,
+    separator: Any,
+    returns: int,
+    seconds: bool,
+) -> tuple[bool, Any, Any, Any, Any, Any]:
+    """Parse the line at an address if it is as most are: digits, one separator, no more.
+
+    `shifts` says where in a line time, column, row and polarity are: 8 times their places, a byte
+    each; `returns` how many carriage returns end it, 0 or 1. Returns whether the line is plain, if
+    not it needs a closer look; where the next one begins; and time, column, row and polarity.
+    """
+    one, byte = np.uint64(1), np.uint64(0xFF)
+    seen = marks(at)
+    stops = seen & np.uint64(0xFFFFFFFF)
+    end0 = first_bit(stops)
+    stops &= stops - one
+    end1 = first_bit(stops)
+    stops &= stops - one
+    end2 = first_bit(stops)
+    stops &= stops - one
+    end3 = first_bit(stops)
+    stop = at + end3 + returns
+    following = stop + 1
+    if stops == 0:
+        return False, 0, 0, 0, 0, 0  # fewer than four fields, or a long line
+    # No value may reach `following` but the place of the line's end: the next line waits for it.
+    wrong = (
+        (byte_at(at + end0) ^ separator)
+        | (byte_at(at + end1) ^ separator)
+        | (byte_at(at + end2) ^ separator)
+        | (byte_at(stop) ^ 10)
+        | (byte_at(at + end3) ^ (13 if returns else 10))
+    )
+    # The ends of the fields, and the bytes that they begin at, a byte each.
+    ends = np.uint64(end0 | end1 << 8 | end2 << 16 | end3 << 24)
+    starts = (ends << np.uint64(8)) + np.uint64(0x01010100)
+    time_at = np.uint64(shifts) & byte
+    column_at = np.uint64(shifts) >> np.uint64(8) & byte
+    row_at = np.uint64(shifts) >> np.uint64(16) & byte
+    polarity_at = np.uint64(shifts) >> np.uint64(24)
+
+    sign = np.int64(starts >> polarity_at & byte)
+    negative = np.int64(byte_at(at + sign) == 45)
+    odd = (seen >> np.uint64(32)) & ((one << np.uint64(end3)) - one)
+    odd ^= np.uint64(negative) << np.uint64(sign)
+    point = np.int64(-1)
+    if seconds:
+        if odd == 0 or odd & (odd - one) != 0:
+            return False, 0, 0, 0, 0, 0
+        point = at + first_bit(odd)
+        wrong |= byte_at(point) ^ 46
+    elif odd != 0:
+        return False, 0, 0, 0, 0, 0
+    column, row = np.int64(starts >> column_at & byte), np.int64(starts >> row_at & byte)
+    wide = np.int64(ends >> column_at & byte) - column
+    high = np.int64(ends >> row_at & byte) - row
+    on = np.int64(byte_at(at + sign + negative)) - 48
+    single = np.int64(ends >> polarity_at & byte) - sign - negative == 1
+    fine = (wrong == 0) & (following <= end) & single & (on <= 1) & (on >= negative)
+    if not (fine and 1 <= wide <= 4 and 1 <= high <= 4):
+        return False, 0, 0, 0, 0, 0
+    first, last = np.int64(starts >> time_at & byte), np.int64(ends >> time_at & byte)
+    time = _time_us(at + first, at + last, point)
+    return (
+        time >= 0,
+        following,
+        time,
+        number4(at + column, wide),
+        number4(at + row, high),
+        on - 2 * negative,
+    )
+
+
+@njit(cache=True, nogil=True)
+def run_us(
+    at: Any,
+    stop: int,
+    separator: Any,
+    width: int,
+    height: int,
+    last: int,
+    n: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> tuple[Any, Any, Any]:
+    """Parse lines of whole microseconds, column, row, and 0 or 1, up to one that is another.
+
+    Returns its address, the number of events, and how many of the new ones are ON.
+    """
+    one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
+    on = 0
+    while at < stop:
+        seen = stops_and(at, separator)
+        stops = seen & low
+        stops1 = stops & (stops - one)
+        stops2 = stops1 & (stops1 - one)
+        stops3 = stops2 & (stops2 - one)
+        if stops3 == 0:
+            break
+        end0, end1, end2 = first_bit(stops), first_bit(stops1), first_bit(stops2)
+        end3 = first_bit(stops3)
+        # Among the stops up to the line's end, that alone is no separator.
+        line = (stops ^ seen >> np.uint64(32)) & (stops3 ^ (stops3 - one))
+        wide, high = end1 - end0 - 1, end2 - end1 - 1
+        polarity = byte_at(at + end2 + 1) - 48
+        wrong = (end0 - 1) >> 4 | (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2)
+        wrong |= polarity >> 1 | (byte_at(at + end3) ^ 10)
+        if line != one << np.uint64(end3) or wrong != 0 or at + end3 >= stop:
+            break
+        time = number16(at, end0)
+        column, row = number4(at + end0 + 1, wide), number4(at + end1 + 1, high)
+        if (width - 1 - column) | (height - 1 - row) | (time - last) < 0:
+            break
+        t[n], x[n], y[n], p[n] = time, column, row, polarity != 0
+        last = time
+        on += polarity
+        n += 1
+        at += end3 + 1
+    return at, n, on
+
+
+@njit(cache=True, nogil=True)
+def run_s(
+    at: Any,
+    stop: int,
+    separator: Any,
+    width: int,
+    height: int,
+    last: int,
+    n: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> tuple[Any, Any, Any]:
+    """Do as `run_us` does for lines of seconds with decimals, column, row, and 0 or 1."""
+    one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
+    on = 0
+    while at < stop:
+        seen = stops_and(at, separator)
+        stops = seen & low
+        stops1 = stops & (stops - one)
+        stops2 = stops1 & (stops1 - one)
+        stops3 = stops2 & (stops2 - one)
+        stops4 = stops3 & (stops3 - one)
+        if stops4 == 0:
+            break
+        point, end0, end1 = first_bit(stops), first_bit(stops1), first_bit(stops2)
+        end2, end3 = first_bit(stops3), first_bit(stops4)
+        # Among the stops up to the line's end, that and the point are no separators.
+        line = (stops ^ seen >> np.uint64(32)) & (stops4 ^ (stops4 - one))
+        decimals, wide, high = end0 - point - 1, end1 - end0 - 1, end2 - end1 - 1
+        polarity = byte_at(at + end2 + 1) - 48
+        wrong = (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2) | polarity >> 1
+        wrong |= (byte_at(at + end3) ^ 10) | (byte_at(at + point) ^ 46)
+        if line != (one << np.uint64(end3) | one << np.uint64(point)) or wrong != 0:
+            break
+        if point < 1 or point > 12 or decimals < 1 or at + end3 >= stop:
+            break
+        time = number16(at, point) * 1_000_000 + fraction_us(at + point + 1, min(8, decimals))
+        column, row = number4(at + end0 + 1, wide), number4(at + end1 + 1, high)
+        if (width - 1 - column) | (height - 1 - row) | (time - last) < 0:
+            break
+        t[n], x[n], y[n], p[n] = time, column, row, polarity != 0
+        last = time
+        on += polarity
+        n += 1
+        at += end3 + 1
+    return at, n, on

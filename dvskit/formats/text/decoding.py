@@ -1,0 +1,224 @@
+"""Lines of text to events: the plain ones by the quick way on all threads, the others by the long.
+
+Which way a chunk of lines goes does not change what comes of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import DamagedFileError
+from dvskit.events import Events, Size
+from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.recording import BLOCK_EVENTS, Damage
+from dvskit.formats.storage import EventColumns, Storage
+from dvskit.formats.text import _kernels as k
+from dvskit.formats.text.chunks import LONGEST_LINE, Chunk
+
+_LOSSES = 4096
+_LEAST_LINE = 8  # bytes of an event: 0,0,0,0 and a line end
+_SLICE_BYTES = 1 << 18  # that are worth a thread
+_EARLIEST = int(np.iinfo(np.int64).min)
+_PROBLEMS = {
+    k.NOT_A_NUMBER: "field {field} is no number",
+    k.NOT_WHOLE: "field {field} is not whole (times in seconds: name the column t_s, or read as "
+    "rpg)",
+    k.TOO_LARGE: "field {field} is too large a number",
+    k.TOO_FEW: "{fields} fields are meant, not {found}",
+    k.TOO_MANY: "{fields} fields are meant, and there are more",
+    k.BAD_POLARITY: "polarity is neither 0 or 1 nor -1 or 1 throughout (other columns than {names} "
+    "need a header line that names them, or format='csv:...')",
+}
+_FIELD_NAMES = ("t", "x", "y", "p", "-")
+_PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
+
+
+class Lines(NamedTuple):
+    """How the lines of a file are laid out.
+
+    start    byte offset of the first line that may be an event
+    fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
+    seconds  whether times are seconds, not microseconds
+    size     the sensor's size where the file says it
+    """
+
+    start: int
+    fields: tuple[int, ...]
+    seconds: bool
+    size: Size | None
+
+    def plain(self, chunk: Chunk) -> tuple[int, int, int]:
+        """Return how plain lines of a chunk are written, told by its first: see k.decode.
+
+        Where fields are (-1 if no line is plain), the separator, and the carriage returns.
+        """
+        found = _PLAIN.match(chunk.data[: min(chunk.end, 128)].tobytes())
+        if found is None or sorted(self.fields) != [k.TIME, k.COLUMN, k.ROW, k.POLARITY]:
+            return -1, 0, 0
+        shifts = sum(8 * place << 8 * kind for place, kind in enumerate(self.fields))
+        return shifts, found[1][0], len(found[2])
+
+
+class LineDecoder:
+    """One pass over the lines of a file or a pipe.
+
+    In strict mode the first line that is no event, is off the sensor or runs back in time raises
+    DamagedFileError. In salvage mode such lines are added to `damage`, and the lines of a chunk
+    wait for those of the next one, which may show that some stand ahead of their time.
+    """
+
+    def __init__(
+        self, path: Path, lines: Lines, size: Size, *, strict: bool, damage: Damage
+    ) -> None:
+        self.path, self.lines, self.size = path, lines, size
+        self.strict, self.damage = strict, damage
+        self._fields = np.array(lines.fields, np.int64)
+        self._off = 0  # how OFF has been written so far
+        self._last = _EARLIEST
+        self._waiting: tuple[Chunk, Events, int] | None = None
+        self._order = InOrder(path, size, strict=strict, damage=damage)
+
+    def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
+        """Take lines; yield the events that are certain."""
+        if chunk.too_long:
+            self._lose(chunk.offset, chunk.too_long, f"a line has more than {LONGEST_LINE} bytes")
+            return
+        off = self._off
+        events = self.quick(chunk, storage if self.strict else Storage())
+        if events is None:
+            if self._waiting is not None:
+                (waiting, _, self._off), self._waiting = self._waiting, None
+                yield from self._careful(waiting)
+            yield from self._careful(chunk)
+        elif self.strict:
+            self._order.pass_on(self._last)
+            yield events
+        elif len(events):
+            yield from self.rest()
+            self._waiting = chunk, events, off
+
+    def rest(self) -> Iterator[Events]:
+        """Yield what has waited."""
+        yield from self._order.rest()
+        if self._waiting is not None:
+            events, self._waiting = self._waiting[1], None
+            self._order.pass_on(int(events.t[-1]))
+            yield events
+
+    def extent(self, chunk: Chunk, storage: Storage) -> tuple[int, int]:
+        """Return how many columns and rows the events of a chunk need, in order or not."""
+        self._last = _EARLIEST
+        events = self.quick(chunk, storage)
+        if events is not None:
+            return _extent(events.x, events.y)
+        return _extent(*(np.concatenate(part) for part in self._on_any_sensor(chunk)))
+
+    def _on_any_sensor(self, chunk: Chunk) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        columns, rows = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        for part, _ in self.parsed(chunk):
+            good = (part.x >= 0) & (part.x < 32767) & (part.y >= 0) & (part.y < 32767)
+            columns.append(part.x[good])
+            rows.append(part.y[good])
+        return columns, rows
+
+    def quick(self, chunk: Chunk, storage: Storage) -> Events | None:
+        """Return the events of a chunk if all of its lines are well, and follow those ahead."""
+        parts = max(1, min(thread_count(), chunk.end // _SLICE_BYTES))
+        bounds = [chunk.find(chunk.end * part // parts) for part in range(parts)] + [chunk.end]
+        counts, ends = [0] * parts, [0] * parts
+        states = np.zeros((parts, k.STATE_FIELDS), np.int64)
+        states[:, k.S_OFF] = self._off
+        plain = self.lines.plain(chunk)
+
+        def count(part: int) -> None:
+            counts[part] = 1 + k.count_lines(chunk.data[bounds[part] : bounds[part + 1]])
+
+        run_parts(count, parts)
+        columns = storage.columns(sum(counts))
+        t, x, y, p = columns
+
+        def work(part: int) -> None:
+            place = sum(counts[:part])
+            ends[part] = k.decode(
+                chunk.data, bounds[part], bounds[part + 1], self._fields, *plain,
+                self.lines.seconds, *self.size, states[part],
+                t[place:], x[place:], y[place:], p[place:],
+            )  # fmt: skip
+
+        run_parts(work, parts)
+        off = int(np.bitwise_or.reduce(states[:, k.S_OFF]))
+        if ends != bounds[1:] or off == k.OFF_IS_ZERO | k.OFF_IS_MINUS:
+            return None
+        events = self._joined(columns, counts, states[:, k.S_EVENTS].tolist())
+        if events is not None and len(events):
+            self._last, self._off = int(events.t[-1]), off
+        return events
+
+    def _joined(self, columns: EventColumns, room: list[int], counts: list[int]) -> Events | None:
+        """Return the parts' events as one block if they follow each other, and those ahead."""
+        last, n, place = self._last, 0, 0
+        for length, count in zip(room, counts, strict=True):
+            if count and columns[0][place] < last:
+                return None
+            if count:
+                last = columns[0][place + count - 1]
+            for column in columns:
+                if place != n:
+                    column[n : n + count] = column[place : place + count].copy()
+            place, n = place + length, n + count
+        t, x, y, p = columns
+        return Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
+
+    def _careful(self, chunk: Chunk) -> Iterator[Events]:
+        for columns, losses in self.parsed(chunk):
+            yield from self._order.push(columns)
+            for place, length, why, field in losses.tolist():
+                line = chunk.data[place : place + length].tobytes()
+                self._lose(chunk.offset + place, length, self._problem(line, why, field))
+        self._last = self._order.latest_us()
+
+    def parsed(self, chunk: Chunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
+        """Yield events, unchecked, and the lines that are none: (place, bytes, why, field)."""
+        state = np.zeros(k.STATE_FIELDS, np.int64)
+        state[k.S_OFF] = self._off
+        losses = np.empty((_LOSSES, 4), np.int64)
+        count = min(BLOCK_EVENTS, chunk.end // _LEAST_LINE + 1)
+        at = 0
+        while at < chunk.end:
+            t, p = np.empty(count, np.int64), np.empty(count, np.bool_)
+            x, y = np.empty(count, np.int32), np.empty(count, np.int32)
+            offsets, widths = np.empty(count, np.int64), np.empty(count, np.int64)
+            state[k.S_EVENTS] = state[k.S_LOSSES] = 0
+            at = k.parse(
+                chunk.data, at, chunk.end, self._fields, self.lines.seconds, self.strict, state,
+                t, x, y, p, offsets, widths, losses,
+            )  # fmt: skip
+            self._off = int(state[k.S_OFF])
+            columns = Columns(t, x, y, p, offsets + chunk.offset, widths)
+            yield columns.part(slice(0, int(state[k.S_EVENTS]))), losses[: state[k.S_LOSSES]]
+
+    def _lose(self, offset: int, length: int, problem: str) -> None:
+        if self.strict:
+            raise DamagedFileError(self.path, offset, problem)
+        self.damage.add(offset, length, problem)
+
+    def _problem(self, line: bytes, why: int, field: int) -> str:
+        text = line[:40].decode("latin-1").strip()
+        problem = _PROBLEMS[why].format(
+            field=field + 1,
+            fields=len(self.lines.fields),
+            found=field,
+            names=",".join(_FIELD_NAMES[kind] for kind in self.lines.fields),
+        )
+        return f"line {text!r}: {problem}"
+
+
+def _extent(x: NDArray[Any], y: NDArray[Any]) -> tuple[int, int]:
+    return (int(x.max()) + 1, int(y.max()) + 1) if len(x) else (0, 0)

@@ -1,0 +1,290 @@
+"""Event Streams of all types and versions: plain encoders as twins, event_stream as a peer."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import DamagedFileError, DvskitError, GeometryError
+from dvskit.events import read_all
+from dvskit.formats.es import generic, reading
+from tests.test_es import event, header
+
+OLD = b"Event Stream\x01\x00"
+WIDTH, HEIGHT = 300, 200
+SIZE = (WIDTH, HEIGHT)
+
+# An event to encode: microseconds since the one ahead, x, y from the bottom, polarity, crossing,
+# and red, green and blue.
+Row = tuple[int, int, int, int, int, tuple[int, int, int]]
+
+
+def dvs_2(row: Row) -> bytes:
+    step, x, y, p, _, _ = row
+    return b"\xff" * (step // 127) + bytes([step % 127 << 1 | p]) + struct.pack("<HH", x, y)
+
+
+def atis_2(row: Row) -> bytes:
+    step, x, y, p, crossing, _ = row
+    times = step // 63
+    ahead = b"\xff" * (times // 3) + (bytes([0xFC | times % 3]) if times % 3 else b"")
+    return ahead + bytes([step % 63 << 2 | p << 1 | crossing]) + struct.pack("<HH", x, y)
+
+
+def colour_2(row: Row) -> bytes:
+    step, x, y, _, _, rgb = row
+    return b"\xff" * (step // 254) + bytes([step % 254]) + struct.pack("<HH", x, y) + bytes(rgb)
+
+
+def _bits(*parts: tuple[int, int]) -> bytes:
+    value, at = 0, 0
+    for number, length in parts:
+        value |= number << at
+        at += length
+    return value.to_bytes(at // 8, "little")
+
+
+def _overflows(times: int, most: int, low: int, shift: int) -> bytes:
+    full = bytes([low | most << shift]) * (times // most)
+    return full + (bytes([low | times % most << shift]) if times % most else b"")
+
+
+def dvs_1(row: Row) -> bytes:
+    step, x, y, p, _, _ = row
+    return _overflows(step // 15, 15, 15, 4) + _bits((step % 15, 4), (x, 10), (y, 9), (p, 1))
+
+
+def atis_1(row: Row) -> bytes:
+    step, x, y, p, crossing, _ = row
+    ahead = _overflows(step // 31, 7, 31, 5)
+    return ahead + _bits((step % 31, 5), (x, 9), (y, 8), (crossing, 1), (p, 1))
+
+
+def colour_1(row: Row) -> bytes:
+    step, x, y, _, _, rgb = row
+    return b"\xff" * (step // 127) + _bits((step % 127, 7), (x, 9), (y, 8)) + bytes(rgb)
+
+
+LAYOUTS: dict[str, tuple[bytes, Callable[[Row], bytes], bytes]] = {
+    "dvs 2": (header(*SIZE, kind=1), dvs_2, b"\xfe"),
+    "atis 2": (header(*SIZE, kind=2), atis_2, b"\xfc"),
+    "colour 2": (header(*SIZE, kind=4), colour_2, b"\xfe"),
+    "dvs 1": (OLD + b"\x00", dvs_1, b"\x0f"),
+    "atis 1": (OLD + b"\x01", atis_1, b"\x1f"),
+    "colour 1": (OLD + b"\x03", colour_1, b"\x7f"),
+    "atis 0": (b"Event Stream\x00\x01\x00", atis_1, b"\x1f"),
+}
+
+
+def rows_of_any_kind(rng: np.random.Generator, count: int) -> list[Row]:
+    most = int(rng.choice([1, 30, 200, 5000]))
+    return [
+        (
+            int(rng.integers(0, most)),
+            int(rng.integers(0, WIDTH)),
+            int(rng.integers(0, HEIGHT)),
+            int(rng.integers(2)),
+            int(rng.integers(2)),
+            tuple(rng.integers(0, 256, 3).tolist()),
+        )
+        for _ in range(count)
+    ]
+
+
+def content_of(name: str, rows: list[Row], rng: np.random.Generator) -> bytes:
+    head, encode, reset = LAYOUTS[name]
+    resets = [reset * 5 if rng.random() < 0.1 else b"" for _ in rows]
+    return head + b"".join(pair for row in zip(resets, map(encode, rows), strict=True)
+                           for pair in row)  # fmt: skip
+
+
+def expected(name: str, rows: list[Row]) -> tuple[Events, Events, list[tuple[int, int, int]]]:
+    """Return the changes, the threshold crossings and the colours that rows mean."""
+    t = np.cumsum([row[0] for row in rows])
+    latest: dict[tuple[int, int], float] = {}
+    columns: tuple[list[tuple[int, int, int, int]], ...] = ([], [])
+    for time, (_, x, y, p, crossing, rgb) in zip(t.tolist(), rows, strict=True):
+        if name.startswith("colour"):
+            luma = 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2]
+            p, latest[x, y] = int(luma >= latest.get((x, y), -1)), luma
+        columns[crossing if name.startswith("atis") else 0].append((time, x, HEIGHT - 1 - y, p))
+    changes, crossings = (
+        Events(**dict(zip("txyp", np.array(part).reshape(-1, 4).T, strict=True)), size=SIZE)
+        for part in columns
+    )
+    return changes, crossings, [row[5] for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_read_as_its_plain_encoder_wrote_it(tmp_path, monkeypatch, name, seed):
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", int(rng.choice([1, 7, 64, 5000])))
+    rows = rows_of_any_kind(rng, 300)
+    (tmp_path / "a.es").write_bytes(content_of(name, rows, rng))
+    changes, crossings, colours = expected(name, rows)
+    recording = dvskit.open_events(tmp_path / "a.es", size=SIZE)
+    assert recording.load() == changes
+    assert read_all(recording) == changes
+    assert recording.header()["type"] == name.split()[0]
+    atis, colour = name.startswith("atis"), name.startswith("colour")
+    assert recording.crossings() == (crossings if atis else Events.empty(SIZE))
+    assert recording.colours().tolist() == ([list(rgb) for rgb in colours] if colour else [])
+    others = {"threshold crossings": len(crossings)} if atis else {}
+    assert recording.other_streams() == ({"colours": len(rows)} if colour else others)
+
+
+@pytest.mark.parametrize("name", ["dvs 1", "atis 1", "colour 1"])
+def test_a_stream_that_does_not_say_its_size_gets_that_of_its_events(tmp_path, name):
+    rows = [(1, 200, 20, 1, 0, (1, 2, 3)), (2, 7, 99, 0, 0, (1, 2, 3))]
+    (tmp_path / "a.es").write_bytes(content_of(name, rows, np.random.default_rng(0)))
+    recording = dvskit.open_events(tmp_path / "a.es")
+    assert (recording.size, recording.size_origin) == ((201, 100), "data")
+    assert recording.load().y.tolist() == [79, 0]
+    (tmp_path / "b.es").write_bytes(LAYOUTS[name][0])
+    with pytest.raises(GeometryError, match="pass size"):
+        dvskit.open_events(tmp_path / "b.es")
+
+
+def test_the_real_colours_are_those_of_the_real_changes(data):
+    changes = dvskit.load_events(data / "recordings" / "dvs_320x240.es")
+    recording = dvskit.open_events(data / "recordings" / "color_320x240.es")
+    events = recording.load()
+    assert len(events) == 473_225
+    assert any("no polarity" in line for line in recording.assumptions)
+    for column in "txy":
+        assert np.array_equal(getattr(events, column), getattr(changes, column))
+    assert np.mean(events.p == changes.p) > 0.97  # brightness that rose or fell, as it says
+    assert recording.colours().shape == (473_225, 3)
+
+
+def test_the_real_generic_events_are_labels_and_no_events(data):
+    recording = dvskit.open_events(data / "recordings" / "generic.es")
+    assert len(recording.load()) == 0
+    assert recording.other_streams() == {"generic events": 70}
+    labels = recording.labels()
+    assert labels.name[:3] == ("Lorem", "ipsum", "dolor")
+    assert (labels.start_us[0], labels.start_us[-1]) == (0, 1_207_922)
+    assert (labels.stop_us == labels.start_us + 1).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1 << 16])
+def test_generic_events_of_both_versions(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(generic, "_ROWS", rows)
+    long = bytes(range(200)) * 2
+    size = bytes([(len(long) & 127) << 1 | 1, len(long) >> 7 << 1])
+    content = b"\x05\x06abc" + b"\xfe\xff" + b"\x07\x07\x01\x00\xfe\xff\x00" + b"\x01" + size + long
+    (tmp_path / "a.es").write_bytes(header(kind=0)[:16] + content)
+    events = list(dvskit.open_events(tmp_path / "a.es").generic_events())
+    assert events == [(5, b"abc"), (266, b"\xfe\xff\x00"), (267, long)]
+    (tmp_path / "b.es").write_bytes(
+        OLD + b"\x04" + b"\x85" + b"12345678" + b"\x7f\xff\x02" + b"abcdefgh"
+    )
+    events = list(dvskit.open_events(tmp_path / "b.es").generic_events())
+    assert events == [(5, b"12345678"), (134, b"abcdefgh")]
+
+
+@pytest.mark.parametrize(
+    "end", [b"\x05", b"\x05\x08ab", b"\x05" + b"\xff" * 40, b"\x05\xff\xff\xff\x06"]
+)
+def test_a_generic_event_that_is_cut_or_claims_too_much_is_damage(tmp_path, end):
+    (tmp_path / "a.es").write_bytes(header(kind=0)[:16] + b"\x05\x06abc" + end)
+    with pytest.raises(DamagedFileError, match="is cut") as caught:
+        dvskit.load_events(tmp_path / "a.es")
+    assert caught.value.offset == 21
+    recording = dvskit.open_events(tmp_path / "a.es", strict=False)
+    recording.load()
+    assert recording.damage.lost_bytes == len(end)
+    assert len(recording.labels()) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["dvs 2", "atis 2", "colour 2"])
+def test_event_stream_reads_the_same(tmp_path, name):
+    peer = pytest.importorskip("event_stream")
+    rng = np.random.default_rng(5)
+    (tmp_path / "a.es").write_bytes(content_of(name, rows_of_any_kind(rng, 2000), rng))
+    with peer.Decoder(str(tmp_path / "a.es")) as decoder:
+        rows = np.concatenate(list(decoder))
+    recording = dvskit.open_events(tmp_path / "a.es")
+    events = recording.load()
+    if name == "colour 2":
+        colours = np.stack([rows["r"], rows["g"], rows["b"]], axis=1)
+        assert np.array_equal(recording.colours(), colours)
+    elif name == "atis 2":
+        both = [rows[rows["exposure"] == kind] for kind in (False, True)]
+        assert np.array_equal(events.p, both[0]["polarity"])
+        assert np.array_equal(recording.crossings().t, both[1]["t"].astype(np.int64))
+        rows = both[0]
+    else:
+        assert np.array_equal(events.p, rows["on"])
+    assert np.array_equal(events.t, rows["t"].astype(np.int64))
+    assert np.array_equal(events.x, rows["x"])
+    assert np.array_equal(events.y, HEIGHT - 1 - rows["y"].astype(int))
+
+
+@pytest.mark.parametrize("name", ["dvs 2", "atis 2", "dvs 1", "colour 2"])
+def test_a_part_is_what_lies_between_its_ends(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(reading, "_INDEXED_BYTES", 0)
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", 64)
+    rng = np.random.default_rng(3)
+    rows = rows_of_any_kind(rng, 2000)
+    (tmp_path / "a.es").write_bytes(content_of(name, rows, rng))
+    recording = dvskit.open_events(tmp_path / "a.es", size=SIZE)
+    events = recording.load()
+    for start, stop in [
+        (0, 1 << 40),
+        (-5, 3),
+        *rng.integers(0, events.t[-1] + 2, (40, 2)).tolist(),
+    ]:
+        assert recording.between(start, stop).load() == events.between(start, stop)
+    for t in rng.choice(events.t, 20).tolist():
+        assert recording.between(t, t + 1).load() == events.between(t, t + 1)
+
+
+def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(reading, "_INDEXED_BYTES", 0)
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", 64)
+    (tmp_path / "a.es").write_bytes(header() + event(1, 2, 3, 1) * 5000)
+    recording = dvskit.open_events(tmp_path / "a.es")
+    assert recording.between(10, 20).load().t.tolist() == list(range(10, 20))
+    begun = []
+    decode = reading.k.decode
+    monkeypatch.setattr(
+        reading.k, "decode", lambda data, at, *rest: (begun.append(at), decode(data, at, *rest))[1]
+    )
+    assert recording.between(4000, 4001).load().t.tolist() == [4000]
+    assert min(begun) > 20 + 5 * 3900
+
+
+@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("name", [*LAYOUTS, "generic"])
+def test_damage_raises_only_our_errors(tmp_path, name, seed):
+    rng = np.random.default_rng(seed)
+    if name == "generic":
+        content = header(kind=0)[:16] + b"\x05\x06abc\xff\x07\x0adefgh" * 30
+    else:
+        content = content_of(name, rows_of_any_kind(rng, 60), rng)
+    damaged = bytearray(content)
+    if seed % 3 == 0:
+        del damaged[int(rng.integers(1, len(damaged))) :]
+    for place in rng.integers(0, len(damaged), 1 + seed % 5).tolist():
+        damaged[place] = int(rng.integers(256))
+    (tmp_path / "a.es").write_bytes(damaged)
+    for strict in (True, False):
+        try:
+            recording = dvskit.open_events(tmp_path / "a.es", strict=strict)
+            events = recording.load()
+            recording.labels()
+            recording.other_streams()
+        except DvskitError:
+            continue
+        Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size)
+        assert not (strict and recording.damage)
