@@ -294,7 +294,9 @@ def npy_columns(data: bytes) -> Places:
     head = npy_head(data)
     count = (len(data) - head) // 32
     rows = np.arange(count)
-    return places(head, [rows_of(head + 8 * (count * i + rows), 8) for i in range(4)], 1 / 8)
+    own = [rows_of(head + 8 * (count * i + rows), 8) for i in range(4)]
+    framed = np.stack([np.full(count, head), own[3][:, 1]], axis=1)
+    return places(head, own, 1 / 8, framed=framed)
 
 
 def npz_members(data: bytes) -> Places:

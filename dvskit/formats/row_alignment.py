@@ -12,9 +12,11 @@ Judge = Callable[[NDArray[np.uint8]], tuple[NDArray[np.int64], NDArray[np.bool_]
 Lose = Callable[[int, int, str], None]
 
 WINDOW = 1 << 14  # rows to look at at once
+_WHOLE_RUN = 64
 _RUN = 8  # rows in a row that may be events, in order of time, show that they line up
 _NEAR = 16  # rows behind a bad one within which such a run begins where nothing is out of line
 _MANY, _AMONG = 3, 128  # so many bad rows among so many look out of line too
+_FOLLOWING = 1024  # rows behind a jump of time, one of which is bad where they are out of line
 _BEHIND = 4  # rows that may pass for events although they are out of line
 _LONGEST_STEP_US = 1 << 20
 _UNSOUND = 1 << 60
@@ -91,9 +93,12 @@ class RowAlignment:
             sound = np.append(self._sound(t, possible, short=True)[0], np.iinfo(np.int64).max)
             far = sound[np.searchsorted(sound, bad)] - bad > _NEAR
             far[: -_MANY + 1] |= bad[_MANY - 1 :] - bad[: -_MANY + 1] < _AMONG
-            lost = bad[far]
-            if lost.size:
-                return int(lost[0]), None
+            jumps = np.flatnonzero((t - before > _LONGEST_STEP_US)[:rows])
+            jumps = jumps[sound[np.searchsorted(sound, jumps)] - jumps > _NEAR]
+            following = np.append(bad, np.iinfo(np.int64).max)[np.searchsorted(bad, jumps)]
+            lost = [*bad[far][:1].tolist(), *jumps[following - jumps < _FOLLOWING][:1].tolist()]
+            if lost:
+                return min(lost), None
         return None, int(t[rows - 1])
 
     def _next_sound(self, start: int, line: int) -> int:
@@ -109,19 +114,19 @@ class RowAlignment:
         self._sought = start
         self._found = line + (len(self._data) - line) // width * width
         while at < len(self._data):
-            runs = []
+            runs = {}
             for shift in range(width):
-                place = at + shift
-                t, possible = self._judge(self._rows(place, span + _RUN))
-                first, spans = self._sound(t, possible, short=self._in_line(place, line))
-                runs += [
-                    (int(taken), not self._in_line(place, line), place + int(i) * width)
-                    for i, taken in zip(first[:_RUN], spans[:_RUN], strict=True)
-                ]
+                t, possible = self._judge(self._rows(at + shift, span + _RUN))
+                first, _ = self._sound(t, possible, short=self._in_line(at + shift, line))
+                if first.size:
+                    runs[shift] = at + shift + int(first[0]) * width
             if runs:
-                earliest = min(place for _, _, place in runs)
-                near = [run for run in runs if run[2] <= earliest + _BEHIND * width]
-                self._found = min(near)[2]
+                near = min(runs.values()) + _BEHIND * width
+                self._found = min(
+                    (self._unrest(place), not self._in_line(place, line), place)
+                    for place in runs.values()
+                    if place <= near
+                )[2]
                 break
             at += span * width
             span = min(4 * span, _MOST_SEARCH)
@@ -142,6 +147,12 @@ class RowAlignment:
             first, taken = self._sound(*self._judge(self._rows(start, _RUN)), short=False)
             spans.append(int(taken[0]) if first.size else _UNSOUND)
         return place if spans[0] < _UNSOUND and 4 * spans[0] < spans[1] else None
+
+    def _unrest(self, place: int) -> int:
+        """Return how much the time moves on the rows from a place on, either way."""
+        t, possible = self._judge(self._rows(place, _WHOLE_RUN))
+        steps = np.where(possible[1:], np.abs(t[1:] - t[:-1]), _LONGEST_STEP_US)
+        return int(np.minimum(steps, _LONGEST_STEP_US).sum())
 
     def _back_to(self, found: int, line: int) -> int:
         """Return the first place, in line with `found`, from which on its rows are the right ones.
