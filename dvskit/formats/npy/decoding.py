@@ -21,6 +21,7 @@ _NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "o
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
+_LEADING = 5  # first rows in order of time tell the order of columns, if no other has half as many
 _GLANCE, _FIT = 64, 0.9  # rows of a window, and the share that fits the right order
 
 
@@ -162,12 +163,16 @@ def likely_order(path: Path, table: Table, data: NDArray[np.uint8]) -> str | Non
     for first in range(0, count - 1, _GLANCE):
         rows = min(_GLANCE, count - first)
         content = data[table.start + first * width :][: rows * width].reshape(rows, width)
-        fitting = []
+        fitting, leading = [], []
         for order in ORDERS:
             t, possible = Decoder(path, table, order).judge(content)
             good = possible[1:] & possible[:-1] & (t[1:] >= t[:-1])
             if good.mean() >= _FIT:
                 fitting.append(order)
+            leading.append((int(np.append(good, False).argmin()), order))
+        (second, _), (longest, order) = sorted(leading)[-2:]
+        if first == 0 and longest >= _LEADING and longest > 2 * second:
+            return order  # damage may stand close behind
         if fitting:
             return fitting[0] if len(fitting) == 1 else None
     return None
