@@ -242,7 +242,7 @@ def judge(
         or (mutation.shifted < where.head).any()
     ):
         return verdict
-    broken = hit(where.framed, mutation, bytes_too=False)
+    broken = hit(where.framed, mutation, bytes_too=False).any(axis=1)
     undamaged = ~(hit(where.own, mutation, bytes_too=True).any(axis=1) | broken)
     certain = ~hit(where.wide, mutation, bytes_too=True) & ~broken
     places = len(mutation.ranges()) + len(mutation.shifted)  # each may spoil a sound neighbour too

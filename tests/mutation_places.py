@@ -25,7 +25,7 @@ class Places(NamedTuple):
              row or column from, and all between where any damaged word could be such a word
     wide     (n, 2) own, and back to the oldest word that it takes anything from: a damaged word
              that happens to turn into a clock word may change all of these and none can know
-    framed   (n, 2) what must not become longer or shorter: behind a missing byte in a packet,
+    framed   (n, j, 2) what must not become longer or shorter: behind a missing byte in a packet,
              nothing but the next packet header tells where events begin again
     most     events that one damaged byte may make of itself and of the sound ones around it
     relative times are steps from event to event: those behind a loss lack the lost steps
@@ -55,7 +55,7 @@ def places(
         head,
         ranges,
         hull if wide is None else wide,
-        ranges[:, 0] if framed is None else framed,
+        ranges[:, :1] if framed is None else framed.reshape(len(ranges), -1, 2),
         most,
         relative,
     )
@@ -295,15 +295,18 @@ def npy_columns(data: bytes) -> Places:
     head = npy_head(data)
     count = (len(data) - head) // 32
     rows = np.arange(count)
-    return places(head, [rows_of(head + 8 * (count * i + rows), 8) for i in range(4)], 1 / 8)
+    own = [rows_of(head + 8 * (count * i + rows), 8) for i in range(4)]
+    framed = np.stack([np.full(count, head), own[3][:, 1]], axis=1)
+    return places(head, own, 1 / 8, framed=framed)
 
 
 def npz_members(data: bytes) -> Places:
     """The elements of four members, and what stands ahead of each of them.
 
+    Bytes that come or go in a column move all elements behind them, and nothing tells where.
     Compressed members stand or fall as one.
     """
-    own, most = [], 1.0
+    own, framed, most = [], [], 1.0
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
             name, extra = struct.unpack_from("<HH", data, info.header_offset + 26)
@@ -316,12 +319,15 @@ def npz_members(data: bytes) -> Places:
             if info.filename == "size.npy":
                 continue
             own.append(rows_of(rows + info.header_offset, top - info.header_offset))
+            stops = top + (1 + np.arange(len(array))) * array.dtype.itemsize
+            stops = np.minimum(stops, start + info.compress_size)
+            framed.append(np.stack([rows + info.header_offset, stops], axis=1))
             if info.compress_type == zipfile.ZIP_STORED:
                 width = array.dtype.itemsize
                 own.append(rows_of(top + width * np.arange(len(array)), width))
             else:
                 most = 64.0
-    return places(0, own, most)
+    return places(0, own, most, framed=np.stack(framed, axis=1))
 
 
 def hdf5_chunks(data: bytes) -> Places:

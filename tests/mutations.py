@@ -105,7 +105,7 @@ def _watched() -> Callable[[], int]:
 def _serve(link: Connection, folder: str) -> None:
     """Answer samples and numbers with verdicts until the parent hangs up."""
     faulthandler.enable((Path(folder) / "stderr").open("w"))
-    os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+    os.environ["DVSKIT_CACHE"] = str(Path(folder) / "cache")
     warnings.simplefilter("error")
     loose: list[str] = []
     sys.unraisablehook = lambda each: loose.append(repr(each.exc_value))

@@ -27,7 +27,8 @@ from tests.mutation_samples import SAMPLES, Sample
 from tests.mutations import Reader, Report
 
 # Formats whose salvage keeps 99 % of what is undamaged.
-KEEPS = ("aedat4", "aedat31", "es")
+KEEPS = ("aedat4", "aedat31", "es", "nmnist", "npy")
+LESS = ("npy-plain",)  # where the first rows are damaged, the order of its columns cannot be told
 # What is known to be wrong: samples and a fault each. They must fail, or go from here.
 KNOWN = {"dat-triggers": "garbage"}
 
@@ -252,5 +253,5 @@ def test_mutated_files_are_read_safely(reader, sample, request):
     faults = {kind: found for kind, found in report.faults.items() if kind != "false"}
     assert not faults
     assert report.judged > len(KINDS)
-    if sample.format in KEEPS:
+    if sample.format in KEEPS and sample.name not in LESS:
         assert report.share >= 0.99

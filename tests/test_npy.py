@@ -65,7 +65,7 @@ def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block)
     whole = dvskit.open_events(path, strict=False)
     expected = read_all(whole)
     assert len(expected) == 397
-    monkeypatch.setattr(npy, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(npy.decoding, "BLOCK_EVENTS", block)
     parts = dvskit.open_events(path, strict=False)
     assert read_all(parts) == expected
     assert sorted(parts.damage.losses) == sorted(whole.damage.losses)
@@ -157,3 +157,55 @@ def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed
             continue
         Events(t=got.t, x=got.x, y=got.y, p=got.p, size=got.size)
         assert not (strict and recording.damage)
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_part_is_that_of_the_whole(tmp_path, fortran, strict):
+    events = make(400)
+    array = plain(events, "xytp")
+    path = save(tmp_path / "a.npy", np.asfortranarray(array) if fortran else array)
+    recording = dvskit.open_events(path, strict=strict)
+    whole = recording.load()
+    rng = np.random.default_rng(2)
+    for _ in range(30):
+        start, stop = sorted(rng.integers(int(whole.t[0]) - 3, int(whole.t[-1]) + 4, 2).tolist())
+        assert recording.between(start, stop).load() == whole.between(start, stop)
+    assert recording.between(int(whole.t[-1]) + 1, None).load() == whole[len(whole) :]
+
+
+@pytest.mark.parametrize("lost", [1, 5, 12, 14, 100])
+def test_behind_missing_bytes_rows_line_up_again(tmp_path, lost):
+    events = make(900)
+    for array in (events.to_array("tonic"), plain(events, "txyp")):
+        path = save(tmp_path / "a.npy", array)
+        data = path.read_bytes()
+        place = len(data) // 2
+        path.write_bytes(data[:place] + data[place + lost :])
+        with pytest.raises(FormatError):
+            dvskit.load_events(path, size=events.size)
+        recording = dvskit.open_events(path, size=events.size, strict=False)
+        kept = recording.load()
+        assert kept[:440] == events[:440]
+        assert len(kept) >= 900 - 12 - lost // array[:1].nbytes
+        assert kept[-440:] == events[-440:]
+
+
+def test_columns_that_the_end_cuts_keep_the_rows_that_have_all_of_them(tmp_path):
+    events = make(300)
+    path = save(tmp_path / "a.npy", np.asfortranarray(plain(events, "txyp")))
+    path.write_bytes(path.read_bytes()[: -100 * 8 - 3])
+    with pytest.raises(FormatError, match="ends before its 300 rows"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, size=events.size, strict=False)
+    assert recording.load() == events[:199]
+    assert recording.damage
+
+
+def test_what_stands_behind_the_rows_is_none_of_them(tmp_path):
+    path = save(tmp_path / "a.npy", make(100).to_array("tonic"))
+    path.write_bytes(path.read_bytes() * 2)
+    for strict in (True, False):
+        recording = dvskit.open_events(path, size=(20, 10), strict=strict)
+        assert recording.load() == make(100)
+        assert not recording.damage

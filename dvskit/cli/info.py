@@ -8,7 +8,7 @@ import numpy as np
 
 from dvskit.cli import _console
 from dvskit.cli._options import FormatOption, InputFile, Json, Salvage, SizeOption, size_or_none
-from dvskit.formats import Recording, open_events
+from dvskit.formats import COUNTED_BESIDE, Recording, open_events
 
 
 def info(
@@ -58,7 +58,11 @@ def describe(recording: Recording) -> dict[str, Any]:
         "imu_samples": len(recording.imu()),
         "frames": sum(1 for _ in recording.frames()),
         "labels": len(recording.labels()),
-        "other": dict(recording.other_streams()),
+        "other": {
+            name: count
+            for name, count in recording.other_streams().items()
+            if name not in COUNTED_BESIDE
+        },
         "header": dict(recording.header()),
         "assumptions": list(recording.assumptions),
         "damage": {

@@ -32,6 +32,7 @@ from dvskit.formats.recording import (
 )
 
 __all__ = [
+    "COUNTED_BESIDE",
     "Damage",
     "FileSink",
     "Format",
@@ -392,8 +393,12 @@ def save_events(
         warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
 
 
+# What `other_streams` counts although a recording is asked for it otherwise.
+COUNTED_BESIDE = ("IMU samples", "frames")
+
+
 def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]:
-    """Hand a sink the triggers of a recording, or of a part of it, ahead of the events.
+    """Hand a sink what stands beside the events of a recording, or of a part, ahead of them.
 
     Returns a line for each thing that the recording holds beside events and the sink cannot.
     """
@@ -405,7 +410,21 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
             left.append(f"{len(triggers):,} triggers are left out: {sink.format} has none")
         else:
             write(triggers)
-    for name, count in recording.other_streams().items():
-        if count:
+    others = dict(recording.other_streams())
+    samples = recording.imu()
+    if len(samples) and hasattr(sink, "write_imu"):
+        sink.write_imu(samples)
+    elif len(samples):
+        left.append(f"{len(samples):,} IMU samples are left out: {sink.format} has none")
+    if hasattr(sink, "write_frames"):
+        sink.write_frames(recording.frames())
+    else:
+        frames = sum(1 for _ in recording.frames())
+        if frames:
+            left.append(f"{frames:,} frames are left out: {sink.format} has none")
+    if len(recording.labels()):
+        left.append(f"{len(recording.labels()):,} labels are left out: they stand beside the file")
+    for name, count in others.items():
+        if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")
     return left

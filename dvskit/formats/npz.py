@@ -10,13 +10,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import EventsError, FormatError, GeometryError
+from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
+from dvskit.formats.in_order import InOrder
+from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     Damage,
@@ -35,6 +37,8 @@ _COLUMNS: dict[str, np.dtype[Any]] = {
     "p": np.dtype("?"),
 }
 _NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
+_LONGEST_STEP_US = 1 << 20
+_NEAR, _CROWD = 16, 5  # rows, and faults among them
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
 
 
@@ -92,12 +96,57 @@ class NpzRecording(Recording):
         origin: SizeOrigin,
         names: dict[str, str],
         count: int,
+        broken: str | None = None,
     ) -> None:
         super().__init__(path, options, size, origin)
         self._names = names
         self._count = count
+        self._broken = broken
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self.strict:
+            yield from self._sound()
+            return
+        problem = self._broken
+        if problem is None:
+            try:
+                for _ in self._sound():
+                    pass
+            except FormatError as error:
+                problem = _reason(self.path, error)
+        if problem is None:
+            yield from self._sound()
+        else:
+            damage.add(0, 0, problem)
+            yield from self._salvaged(damage)
+
+    def _salvaged(self, damage: Damage) -> Iterator[Events]:
+        """Yield the events of all rows that every column still has."""
+        order = InOrder(self.path, self.size, strict=False, damage=damage)
+        last: int | None = None
+        for columns, wrong, shifted in salvaged(self.path, self._names):
+            bad = wrong.copy()
+            ahead = columns.t[:1] if last is None else np.array([last])
+            steps = np.diff(columns.t, prepend=ahead)
+            faults = {
+                "t": (steps < 0) | (steps > _LONGEST_STEP_US),
+                "x": (columns.x < 0) | (columns.x >= self.size.width),
+                "y": (columns.y < 0) | (columns.y >= self.size.height),
+                "p": wrong,
+            }
+            last = int(columns.t[-1])
+            ended = np.zeros(len(bad), np.bool_)
+            for key in shifted:  # where its faults begin, values of different events meet
+                ended |= np.maximum.accumulate(_crowded(faults[key]))
+            bad |= ended
+            yield from order.push(columns.part(~bad))
+            if ended.any():
+                damage.add(0, 0, "bytes are missing or too many: rows behind are left out")
+                break
+        yield from order.rest()
+
+    def _sound(self) -> Iterator[Events]:
+        """Yield the events of a sound archive; raise FormatError where it turns out damaged."""
         with zipfile.ZipFile(self.path) as archive:
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()
@@ -122,8 +171,8 @@ class NpzRecording(Recording):
                     last_t=last,
                     offsets=np.arange(start, start + count) * columns["t"].dtype.itemsize,
                     width=columns["t"].dtype.itemsize,
-                    strict=self.strict,
-                    damage=damage,
+                    strict=True,
+                    damage=Damage(),
                 )
                 if len(block):
                     last = int(block.t[-1])
@@ -136,6 +185,14 @@ class NpzRecording(Recording):
                 f"{self.path}: array {name!r} ({values.dtype}) does not fit {np.dtype(dtype).name}"
             )
         return converted
+
+
+def _crowded(faults: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark the faults with as many again close behind as no single damage makes."""
+    passed = np.concatenate([[0], np.cumsum(faults)])
+    stops = np.minimum(np.arange(len(faults)) + _NEAR, len(faults))
+    crowded: NDArray[np.bool_] = faults & (passed[stops] - passed[:-1] >= _CROWD)
+    return crowded
 
 
 def _find_columns(path: Path, stored: set[str]) -> dict[str, str]:
@@ -172,8 +229,54 @@ def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], c
     return as_size((extent[0], extent[1]))
 
 
+def _reason(path: Path, error: FormatError) -> str:
+    return error.problem if isinstance(error, DamagedFileError) else str(error)[len(f"{path}: ") :]
+
+
 def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
-    """Open a NumPy archive. Raises FormatError for missing, unequal or damaged arrays."""
+    """Open a NumPy archive. Raises FormatError for missing, unequal or damaged arrays.
+
+    In salvage mode what is left of a damaged one is sought by the headers of its arrays.
+    """
+    try:
+        return _open_sound(path, options)
+    except FormatError as error:
+        if options.strict:
+            raise
+        return _open_broken(path, options, error)
+
+
+def _open_broken(path: Path, options: ReadOptions, error: FormatError) -> NpzRecording:
+    members = find_members(path)
+    names = _find_columns(path, set(members))
+    size, origin = options.size, "argument"
+    if size is None and "size" in members:
+        size, origin = _size_in(path, members["size"]), "header"
+    if size is None:
+        origin, width, height = "data", 0, 0
+        for columns, wrong, _ in salvaged(path, names):
+            good = ~wrong & (columns.x >= 0) & (columns.x < 32767)
+            good &= (columns.y >= 0) & (columns.y < 32767)
+            if good.any():
+                width = max(width, int(columns.x[good].max()) + 1)
+                height = max(height, int(columns.y[good].max()) + 1)
+        if not width:
+            raise error
+        size = Size(width, height)
+    return NpzRecording(
+        path, options, size, cast(SizeOrigin, origin), names, 0, _reason(path, error)
+    )
+
+
+def _size_in(path: Path, member: Member) -> Size | None:
+    try:
+        values = Column(path, member).read(2).tolist()
+        return as_size((values[0], values[1]))
+    except (FormatError, GeometryError, IndexError):
+        return None
+
+
+def _open_sound(path: Path, options: ReadOptions) -> NpzRecording:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:

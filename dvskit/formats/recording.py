@@ -16,6 +16,7 @@ from dvskit import _files
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
 from dvskit.events import Events, Size, as_size, read_all
 from dvskit.formats.even_blocks import even_blocks
+from dvskit.formats.labels import labels_beside
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Labels, Triggers
 
@@ -184,8 +185,11 @@ class Recording(ABC):
         return iter(())
 
     def labels(self) -> Labels:
-        """Return the labels of the recording; none where there are none."""
-        return Labels.empty()
+        """Return the labels of the recording, of a file `<name>_labels.csv` beside it; else none.
+
+        Raises FormatError where that file is no table of labels.
+        """
+        return labels_beside(self.path)
 
     def header(self) -> Mapping[str, str]:
         """Return what the file says about itself, as text, for `info`."""

@@ -21,7 +21,7 @@ from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 
 _ANY_SIZE = Size(32767, 32767)
-_NAMES = {"EVTS": "events", "IMUS": "imu", "FRME": "frames", "TRIG": "triggers"}
+_NAMES = {"EVTS": "events", "IMUS": "IMU samples", "FRME": "frames", "TRIG": "triggers"}
 
 
 class Aedat4Recording(Recording):
@@ -110,7 +110,7 @@ class Aedat4Recording(Recording):
         """Count IMU samples, frames, and the items of streams that are not read."""
         read = {self._stream}
         counts: dict[str, int] = {}
-        for kind, name in (("IMUS", "imu"), ("FRME", "frames"), ("TRIG", "")):
+        for kind, name in (("IMUS", "IMU samples"), ("FRME", "frames"), ("TRIG", "")):
             stream = self._beside(kind)
             if stream is not None:
                 read.add(stream.number)

@@ -1,0 +1,119 @@
+"""Loops over ATIS rows of 5 bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+EVENT_BYTES = 5
+OVERFLOW_ROW = 240
+OVERFLOW_US = 1 << 13
+
+# Places in the state of a pass. S_FIELD is the latest time field, -1 ahead of the first event;
+# S_MARKED whether the file has overflows, S_LAST the latest time.
+S_CLOCK, S_FIELD, S_MARKED, S_LAST, S_EVENTS, S_LOSSES = range(6)
+STATE_FIELDS = 6
+
+# Why decoding stops, or what a row is lost for.
+NOTHING, OFF_SENSOR, TIME_BACK, NO_OVERFLOW, LOST_OVERFLOW = range(5)
+
+
+@njit(cache=True, nogil=True)
+def _field(data: NDArray[np.uint8], at: int) -> int:
+    return (
+        (np.int64(data[at + 2]) & 0x7F) << 16 | np.int64(data[at + 3]) << 8 | np.int64(data[at + 4])
+    )
+
+
+@njit(cache=True, nogil=True)
+def decode_clean(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> tuple[int, int]:
+    """Decode the rows of data[start:stop] up to the first bad one.
+
+    Returns where it stopped and why: NOTHING where all is well. state[S_EVENTS] tells how many
+    events are in the columns.
+    """
+    clock, ahead, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
+    n = 0
+    at = start
+    why = NOTHING
+    while at + EVENT_BYTES <= stop:
+        column, row = np.int64(data[at]), np.int64(data[at + 1])
+        if row == OVERFLOW_ROW:
+            if state[S_MARKED] == 0:
+                why = NO_OVERFLOW
+                break
+            clock += OVERFLOW_US
+        else:
+            field = _field(data, at)
+            if column >= width or row >= height:
+                why = OFF_SENSOR
+                break
+            if clock + field < last:
+                why = TIME_BACK
+                break
+            ahead = field
+            last = clock + field
+            t[n], x[n], y[n], p[n] = last, column, row, data[at + 2] > 0x7F
+            n += 1
+        at += EVENT_BYTES
+    state[S_CLOCK], state[S_FIELD], state[S_LAST], state[S_EVENTS] = clock, ahead, last, n
+    return at, why
+
+
+@njit(cache=True, nogil=True)
+def decode_all(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    p: NDArray[np.bool_],
+    offsets: NDArray[np.int64],
+    losses: NDArray[np.int64],
+) -> None:
+    """Decode the rows of data[start:stop], with events off the sensor and out of order.
+
+    `losses` gets rows of (offset, bytes, why), at most one for each row; state[S_EVENTS] and
+    state[S_LOSSES] tell how many there are.
+    """
+    clock, ahead = state[S_CLOCK], state[S_FIELD]
+    n = lost = 0
+    for at in range(start, stop - EVENT_BYTES + 1, EVENT_BYTES):
+        row = np.int64(data[at + 1])
+        if row == OVERFLOW_ROW:
+            if state[S_MARKED] != 0:
+                clock += OVERFLOW_US
+                ahead = -1
+            else:
+                losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, EVENT_BYTES, NO_OVERFLOW
+                lost += 1
+            continue
+        field = _field(data, at)
+        if (
+            state[S_MARKED] != 0
+            and field < OVERFLOW_US
+            and ahead < OVERFLOW_US
+            and ahead - field > OVERFLOW_US // 2
+        ):
+            clock += OVERFLOW_US
+            losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, 0, LOST_OVERFLOW
+            lost += 1
+        ahead = field
+        t[n], x[n], y[n], p[n] = clock + field, data[at], row, data[at + 2] > 0x7F
+        offsets[n] = at
+        n += 1
+    state[S_CLOCK], state[S_FIELD], state[S_EVENTS], state[S_LOSSES] = clock, ahead, n, lost

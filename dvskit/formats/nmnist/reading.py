@@ -1,0 +1,253 @@
+"""ATIS `.bin` files as Recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.events import Events, Size, as_size
+from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.nmnist import _kernels as k
+from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.row_alignment import Lose, RowAlignment
+from dvskit.formats.storage import Storage, new_columns
+
+NMNIST_SIZE = Size(34, 34)
+_SURE = 200  # events, from which on a few that do not fit 34x34 are damage
+_FIT = 0.98
+_GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
+_FILLING = 32  # times the same event
+_NEVER = -(1 << 62)
+_PROBLEMS = {
+    k.NO_OVERFLOW: "a row of overflow (y = 240) in a file with times of more than 13 bits",
+    k.LOST_OVERFLOW: "time runs back by 2^13 us: a row of overflow is missing",
+}
+
+
+class NmnistRecording(Recording):
+    """Events of an ATIS `.bin` file."""
+
+    format = "nmnist"
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if not self.path.stat().st_size:
+            return
+        if self.strict:
+            yield from self._clean(_rows(self.path), 0, 0, storage)
+        else:
+            yield from self._salvaged(damage)
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if not self.strict or not self.path.stat().st_size:
+            yield from self._blocks(damage, storage)  # damaged times cannot be searched
+            return
+        data = _rows(self.path)
+        row, clock = _search(data, start_us)
+        yield from self._clean(data, row * k.EVENT_BYTES, clock, storage)
+
+    def _clean(
+        self, data: NDArray[np.uint8], start: int, clock: int, storage: Storage
+    ) -> Iterator[Events]:
+        state = np.zeros(k.STATE_FIELDS, np.int64)
+        state[k.S_CLOCK], state[k.S_FIELD], state[k.S_LAST] = clock, -1, _NEVER
+        state[k.S_MARKED] = has_overflows(data)
+        whole = len(data) // k.EVENT_BYTES * k.EVENT_BYTES
+        for first in range(start, whole, BLOCK_EVENTS * k.EVENT_BYTES):
+            stop = min(whole, first + BLOCK_EVENTS * k.EVENT_BYTES)
+            t, x, y, p = storage.columns((stop - first) // k.EVENT_BYTES)
+            last = int(state[k.S_LAST])
+            at, why = k.decode_clean(data, first, stop, *self.size, state, t, x, y, p)
+            n = int(state[k.S_EVENTS])
+            if why != k.NOTHING:
+                last = int(t[n - 1]) if n else last
+                raise DamagedFileError(self.path, at, self._problem(data, at, why, state, last))
+            yield Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
+        if whole < len(data):
+            cut = len(data) - whole
+            problem = f"the last event has {cut} of {k.EVENT_BYTES} bytes"
+            raise DamagedFileError(self.path, whole, problem)
+
+    def _problem(
+        self, data: NDArray[np.uint8], at: int, why: int, state: NDArray[np.int64], last: int
+    ) -> str:
+        if why == k.OFF_SENSOR:
+            return f"event at ({data[at]}, {data[at + 1]}) is off the {self.size} sensor"
+        if why == k.TIME_BACK:
+            field = int.from_bytes(bytes(data[at + 2 : at + 5]), "big") & 0x7FFFFF
+            return f"time runs back from {last} to {int(state[k.S_CLOCK]) + field} us"
+        return _PROBLEMS[why]
+
+    def _salvaged(self, damage: Damage) -> Iterator[Events]:
+        data = _rows(self.path)
+        order = InOrder(self.path, self.size, strict=False, damage=damage)
+        for columns in _decoded(data, self.size, damage.add):
+            yield from order.push(columns)
+        yield from order.rest()
+
+
+def _rows(path: Path) -> NDArray[np.uint8]:
+    return np.memmap(path, np.uint8, "r")
+
+
+def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
+    """Return a row with no event of t >= start_us ahead of it, and the clock there.
+
+    The overflows ahead of each row are counted first; then times are in order, and bisected.
+    """
+    count = len(data) // k.EVENT_BYTES
+    rows = data[: count * k.EVENT_BYTES].reshape(-1, k.EVENT_BYTES)
+    marks = np.concatenate(
+        [
+            first + np.flatnonzero(rows[first : first + BLOCK_EVENTS, 1] == k.OVERFLOW_ROW)
+            for first in range(0, count, BLOCK_EVENTS)
+        ]
+        or [np.empty(0, np.int64)]
+    )
+    low, high = 0, count  # all rows ahead of `low` are earlier
+    while low < high:
+        middle = (low + high) // 2
+        while middle > low and rows[middle, 1] == k.OVERFLOW_ROW:
+            middle -= 1
+        field = int.from_bytes(bytes(rows[middle, 2:5]), "big") & 0x7FFFFF
+        ahead = int(np.searchsorted(marks, middle)) * k.OVERFLOW_US
+        if rows[middle, 1] == k.OVERFLOW_ROW or ahead + field < start_us:
+            low = middle + 1
+        else:
+            high = middle
+    while low > 0 and rows[low - 1, 1] == k.OVERFLOW_ROW:
+        low -= 1
+    return low, int(np.searchsorted(marks, low)) * k.OVERFLOW_US
+
+
+def _decoded(data: NDArray[np.uint8], size: Size | None, lose: Lose) -> Iterator[Columns]:
+    """Yield the events of a damaged file, unchecked, with rows lined up anew behind damage."""
+
+    def judge(rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        wide = rows.astype(np.int64)
+        marks = rows[:, 1] == k.OVERFLOW_ROW
+        t = (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
+        t = np.where(marks, 0, t) + np.cumsum(marks) * k.OVERFLOW_US
+        if size is None:
+            return t, rows[:, 1] <= k.OVERFLOW_ROW
+        return t, ((rows[:, 0] < size.width) & (rows[:, 1] < size.height)) | marks
+
+    state = np.zeros(k.STATE_FIELDS, np.int64)
+    state[k.S_FIELD] = -1
+    state[k.S_MARKED] = has_overflows(data)
+    for start, count in RowAlignment(data, 0, k.EVENT_BYTES, judge).parts(lose):
+        t, _, _, p = new_columns(count)
+        x, y, offsets = (np.empty(count, np.int64) for _ in range(3))
+        losses = np.empty((count, 3), np.int64)
+        stop = start + count * k.EVENT_BYTES
+        k.decode_all(data, start, stop, state, t, x, y, p, offsets, losses)
+        for place, length, why in losses[: state[k.S_LOSSES]].tolist():
+            lose(place, length, _PROBLEMS[why])
+        widths = np.full(count, k.EVENT_BYTES)
+        columns = Columns(t, x, y, p, offsets, widths).part(slice(0, int(state[k.S_EVENTS])))
+        yield _without_filling(columns, lose)
+
+
+def _without_filling(columns: Columns, lose: Lose) -> Columns:
+    """Return the columns without long runs of one event: bytes that fill a gap, not a camera's."""
+    count = len(columns.t)
+    change = np.ones(count + 1, np.bool_)
+    change[1:count] = np.logical_or.reduce(
+        [column[1:] != column[:-1] for column in (columns.t, columns.x, columns.y, columns.p)]
+    )
+    edges = np.flatnonzero(change)
+    filling = np.diff(edges) >= _FILLING
+    if not filling.any():
+        return columns
+    kept = np.ones(count, np.bool_)
+    for start, stop in zip(edges[:-1][filling], edges[1:][filling], strict=True):
+        kept[start:stop] = False
+        length = int(stop - start) * k.EVENT_BYTES
+        lose(int(columns.offsets[start]), length, f"{stop - start} times the same event")
+    return columns.part(kept)
+
+
+def has_overflows(data: NDArray[np.uint8]) -> bool:
+    """Whether rows of overflow count the time on, whose field has 13 bits then.
+
+    Told by windows of rows: nearly all fields are that short where the rows line up, in more than
+    half of the windows, and some rows are overflows.
+    """
+    count = len(data) // k.EVENT_BYTES
+    short = long_windows = marks = 0
+    starts = range(0, count, max(_GLANCE, -(-count // _GLANCES)))
+    for first in starts:
+        found = []
+        for shift in range(k.EVENT_BYTES):
+            start = first * k.EVENT_BYTES + shift
+            rows = min(_GLANCE, (len(data) - start) // k.EVENT_BYTES)
+            part = data[start : start + rows * k.EVENT_BYTES].reshape(rows, k.EVENT_BYTES)
+            part = part[np.any(part != np.roll(part, 1, axis=0), axis=1) | (rows == 1)]
+            if 2 * len(part) > rows:  # the others fill a gap
+                mark = part[:, 1] == k.OVERFLOW_ROW
+                long = (part[:, 2] & 0x7F != 0) | (part[:, 3] >= k.OVERFLOW_US >> 8)
+                found.append((float((long & ~mark).mean()), -int(mark.sum())))
+        if found:
+            share, found_marks = min(found)
+            is_short = share <= 1 - _FIT
+            short += is_short
+            long_windows += not is_short
+            marks -= found_marks if is_short else 0
+    return short > long_windows and marks > 0
+
+
+def _survey(path: Path, *, strict: bool) -> tuple[int, int, int, int]:
+    """Return the width and height that hold all events, their number, and how many fit 34x34."""
+    data = _rows(path)
+    width = height = count = fit = 0
+    if strict:
+        whole = data[: len(data) // k.EVENT_BYTES * k.EVENT_BYTES].reshape(-1, k.EVENT_BYTES)
+        parts: Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]] = (
+            (part[:, 0], part[:, 1])
+            for part in (
+                block[block[:, 1] != k.OVERFLOW_ROW]
+                for block in (
+                    whole[first : first + BLOCK_EVENTS]
+                    for first in range(0, len(whole), BLOCK_EVENTS)
+                )
+            )
+        )
+    else:
+        parts = ((part.x, part.y) for part in _decoded(data, None, lambda *_: None))
+    for x, y in parts:
+        if len(x):
+            width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
+            count += len(x)
+            fit += int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
+    return width, height, count, fit
+
+
+def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
+    """Open an ATIS `.bin` file.
+
+    Its size is an argument, else 34x34 where all events fit it, or all but a few of many; else the
+    smallest that holds the events. Raises FormatError.
+    """
+    if options.size is not None:
+        return NmnistRecording(path, options, options.size, "argument")
+    if path.stat().st_size < k.EVENT_BYTES:
+        raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
+    width, height, count, fit = _survey(path, strict=options.strict)
+    if not count:
+        raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
+    origin: SizeOrigin = "data"
+    if fit == count or (count >= _SURE and fit >= _FIT * count):
+        origin = "format"
+        recording = NmnistRecording(path, options, NMNIST_SIZE, origin)
+        fitting = "all" if fit == count else f"{fit} of {count}"
+        recording.assumptions.append(
+            f"no sensor size in the file: {fitting} events fit N-MNIST's 34x34"
+        )
+        return recording
+    try:
+        return NmnistRecording(path, options, as_size((width, height)), origin)
+    except GeometryError as error:
+        raise FormatError(f"{path}: {error}") from error

@@ -1,0 +1,89 @@
+"""The array of a `.npy` file as a table of rows, read without copying."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError
+
+MEND = "save a structured array with fields t, x, y, p (whole microseconds)"
+
+
+class Table(NamedTuple):
+    """The rows of a file, where they begin, and how many are missing at the end.
+
+    by_columns  whether the values of a column follow each other in the file, not those of a row
+    """
+
+    rows: NDArray[Any]
+    start: int
+    missing: int
+    by_columns: bool
+
+    @property
+    def width(self) -> int:
+        """The bytes of a row."""
+        return self.rows.dtype.itemsize * (4 if self.rows.ndim == 2 else 1)
+
+    def typed(self, content: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return (n, width) bytes as rows."""
+        rows = np.frombuffer(content.tobytes(), self.rows.dtype)
+        return rows.reshape(-1, 4) if self.rows.ndim == 2 else rows
+
+
+def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers of Python 2, when a damaged one fails
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read(file)
+            return shape, fortran, dtype, file.tell()
+    except Exception as error:  # the header is parsed as Python: damage shows in any way
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"{path}: is not a NumPy array that can be read: {problem}") from error
+
+
+def open_table(path: Path, *, strict: bool) -> Table:
+    """Open an array of events. Raises FormatError for any other."""
+    shape, fortran, dtype, start = _read_header(path)
+    if dtype.hasobject:
+        raise FormatError(f"{path}: holds Python objects, which are not loaded")
+    structured = dtype.names is not None and len(shape) == 1
+    plain = dtype.names is None and len(shape) == 2 and shape[1] == 4 and dtype.kind in "iuf"
+    if not structured and not plain:
+        raise FormatError(f"{path}: is an array of {dtype} of shape {shape}; {MEND}")
+    width = dtype.itemsize * (1 if structured else 4)
+    if not width:
+        raise FormatError(f"{path}: holds rows of 0 bytes")
+    size = path.stat().st_size - start
+    if fortran and plain:
+        return _by_columns(path, dtype, start, shape[0], size, strict=strict)
+    held = max(0, min(shape[0], size // width))
+    count = (held,) if structured else (held, 4)
+    rows = np.memmap(path, dtype, "r", start, count) if held else np.empty(count, dtype)
+    return Table(rows, start, shape[0] - held, False)
+
+
+def _by_columns(
+    path: Path, dtype: np.dtype[Any], start: int, count: int, size: int, *, strict: bool
+) -> Table:
+    """Open an array that stands by columns: where the end is missing, rows lack the last one."""
+    held = min(count, size // dtype.itemsize - 3 * count)
+    if held < count and (strict or held < 1):
+        raise FormatError(f"{path}: ends before its {count} rows do, which stand by columns")
+    if not held:
+        return Table(np.empty((0, 4), dtype), start, 0, True)
+    values = np.memmap(path, dtype, "r", start, (3 * count + held,))
+    strides = (dtype.itemsize, count * dtype.itemsize)
+    return Table(as_strided(values, (held, 4), strides, writeable=False), start, count - held, True)

@@ -1,0 +1,140 @@
+"""N-MNIST `.bin`: a plain twin of the decoder, parts by time, and what damage costs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import DamagedFileError
+from dvskit.events import read_all
+from dvskit.formats.nmnist import reading
+from tests.mutation_samples import nmnist as marked_bytes
+
+
+def plain_decode(data: bytes) -> list[tuple[int, int, int, bool]]:
+    rows, clock = [], 0
+    for at in range(0, len(data), 5):
+        x, y, high, middle, low = data[at : at + 5]
+        if y == 240:
+            clock += 8192
+        else:
+            rows.append((clock + ((high & 127) << 16 | middle << 8 | low), x, y, high > 127))
+    return rows
+
+
+def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
+    return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
+
+
+def bin_file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def unmarked_bytes(count: int = 2000) -> bytes:
+    rng = np.random.default_rng(5)
+    t = np.cumsum(rng.integers(0, 150, count))
+    x, y, p = rng.integers(0, 34, count), rng.integers(0, 34, count), rng.integers(0, 2, count)
+    rows = np.stack([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255], axis=1)
+    return rows.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("block", [1, 7, 500, 1 << 20])
+def test_events_are_those_of_a_plain_decoder_however_they_are_cut(
+    tmp_path, monkeypatch, make, strict, block
+):
+    path = bin_file(tmp_path / "a.bin", make())
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    recording = dvskit.open_events(path, strict=strict)
+    assert rows_of(read_all(recording)) == plain_decode(path.read_bytes())
+    assert rows_of(recording.load()) == plain_decode(path.read_bytes())
+    assert not recording.damage
+
+
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_part_is_that_of_the_whole(tmp_path, make, strict):
+    recording = dvskit.open_events(bin_file(tmp_path / "a.bin", make()), strict=strict)
+    whole = recording.load()
+    first, last = int(whole.t[0]), int(whole.t[-1])
+    rng = np.random.default_rng(1)
+    for start, stop in [(first, last), (last, last + 1), (-5, 5), (last + 9, last + 99)] + [
+        tuple(sorted(rng.integers(first, last + 2, 2).tolist())) for _ in range(40)
+    ]:
+        assert recording.between(start, stop).load() == whole.between(start, stop)
+    assert recording.between(first + 1000, None).load() == whole.between(first + 1000, None)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 4, 7, 501])
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+def test_behind_missing_bytes_rows_line_up_again(tmp_path, make, lost):
+    data = make()
+    path = bin_file(tmp_path / "a.bin", data[:4003] + data[4003 + lost :])
+    with pytest.raises(DamagedFileError):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    whole, kept = plain_decode(data), rows_of(recording.load())
+    ahead = len(plain_decode(data[:4000]))
+    assert kept[:ahead] == whole[:ahead]
+    steps = [(b[0] - a[0], *b[1:]) for a, b in pairwise(kept)]
+    meant = [(b[0] - a[0], *b[1:]) for a, b in pairwise(whole)]
+    behind = len(plain_decode(data[-(len(data) - 4003 - lost) // 5 * 5 :])) - 12
+    assert steps[-behind:] == meant[-behind:]
+    assert recording.damage.count < 8
+    assert (recording.size, recording.size_origin) == (
+        dvskit.open_events(bin_file(tmp_path / "b.bin", data)).size,
+        "data" if make is marked_bytes else "format",
+    )
+
+
+def test_a_row_of_overflow_among_long_times_is_damage(tmp_path):
+    data = bytearray(unmarked_bytes())
+    data[5 * 1000 + 1] = 240
+    path = bin_file(tmp_path / "a.bin", bytes(data))
+    with pytest.raises(DamagedFileError, match="row of overflow") as caught:
+        dvskit.load_events(path)
+    assert caught.value.offset == 5000
+    recording = dvskit.open_events(path, strict=False)
+    whole = plain_decode(unmarked_bytes())
+    assert rows_of(recording.load()) == whole[:1000] + whole[1001:]
+    assert recording.damage.lost_bytes == 5
+
+
+def test_a_missing_row_of_overflow_is_told_and_counted(tmp_path):
+    data = marked_bytes()
+    mark = next(at for at in range(5000, len(data), 5) if data[at + 1] == 240)
+    path = bin_file(tmp_path / "a.bin", data[:mark] + data[mark + 5 :])
+    with pytest.raises(DamagedFileError, match="runs back"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert rows_of(recording.load()) == plain_decode(data)
+    assert "overflow is missing" in recording.damage.losses[0].problem
+
+
+def test_few_events_off_an_nmnist_sensor_are_damage_and_many_are_another_sensor(tmp_path):
+    data = bytearray(unmarked_bytes())
+    data[5 * 700] = 130
+    path = bin_file(tmp_path / "a.bin", bytes(data))
+    with pytest.raises(DamagedFileError, match=r"\(130, \d+\) is off the 34x34 sensor"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    assert len(recording.load()) == 1999
+    assert "1999 of 2000 events fit" in recording.assumptions[0]
+    data[0:1000:5] = bytes([130]) * 200
+    path.write_bytes(data)
+    assert dvskit.open_events(path).size == (131, 34)
+
+
+def test_bytes_that_fill_a_gap_are_no_events(tmp_path):
+    data = unmarked_bytes()
+    path = bin_file(tmp_path / "a.bin", data[:5000] + bytes(5000) + data[5000:])
+    recording = dvskit.open_events(path, strict=False)
+    assert rows_of(recording.load()) == plain_decode(data)
+    assert recording.damage.lost_bytes == 5000
