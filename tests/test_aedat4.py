@@ -79,7 +79,7 @@ def test_a_real_recording_is_read_exactly(data: Path) -> None:
         content = getattr(events, column).astype(dtype).tobytes()
         assert hashlib.sha256(content).hexdigest()[:16] == truth[f"sha256_{name}"]
     assert (recording.size, recording.size_origin) == ((320, 240), "header")
-    assert recording.other_streams() == {"imu": 475}
+    assert recording.other_streams() == {"IMU samples": 475}
     assert recording.header()["compression"] == "LZ4"
     assert len(recording.triggers()) == 0
 

@@ -121,14 +121,14 @@ def test_all_streams_are_written_and_read_back(
     assert same_frames(list(recording.frames()), pictures())
     for name in ("t", "id", "p"):
         assert getattr(recording.triggers(), name).tolist() == getattr(edges(), name).tolist()
-    assert recording.other_streams() == {"imu": 40, "frames": 4}
+    assert recording.other_streams() == {"IMU samples": 40, "frames": 4}
 
 
 def test_the_imu_samples_of_a_real_recording_are_plausible(data: Path) -> None:
     recording = open_events(data / "recordings" / REAL)
     imu = recording.imu()
     events = recording.load()
-    assert len(imu) == recording.other_streams()["imu"] == 475
+    assert len(imu) == recording.other_streams()["IMU samples"] == 475
     assert abs(int(imu.t[0]) - int(events.t[0])) < 20_000
     assert (np.diff(imu.t) > 0).all()
     gravity = np.linalg.norm(imu.accelerometer, axis=1)

@@ -25,10 +25,9 @@ from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_word
 from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index
-from dvskit.formats.labels import labels_beside
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
-from dvskit.streams import Frame, Imu, Labels, Triggers
+from dvskit.streams import Frame, Imu, Triggers
 
 # The longest step that may lie across a wrap; damaged times must not pass for wraps.
 _LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
@@ -92,10 +91,6 @@ class Aedat2Recording(Recording):
         """Yield the frames whose pixels are all there, uint16 of 10 bits."""
         if has_samples(self.chip):
             yield from read_frames(self._words(Damage()), self.chip)
-
-    def labels(self) -> Labels:
-        """Return the labels in the file beside that is named after this one."""
-        return labels_beside(self.path)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples of motion, and the words of neither."""

@@ -34,10 +34,9 @@ from dvskit.formats.aedat31.walking import Walk, build_index, clean_block, exten
 from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
-from dvskit.formats.labels import labels_beside
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
-from dvskit.streams import Frame, Imu, Labels, Triggers
+from dvskit.streams import Frame, Imu, Triggers
 
 _BYTES = 8  # of a polarity event
 _KINDS = {FRAME: "frames", IMU6: "IMU samples", IMU9: "IMU samples", 5: "ADC samples", 12: "spikes"}
@@ -83,10 +82,6 @@ class Aedat31Recording(Recording):
         """Yield the frames, uint16 and gray or RGB, as they stand in the file."""
         file = FileMap(self.path)
         yield from read_frames(file.data, self._packets(file, FRAME), self._losing(Damage()))
-
-    def labels(self) -> Labels:
-        """Return the labels in the file beside that is named after this one."""
-        return labels_beside(self.path)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples, special events that are no triggers, and invalid events."""
