@@ -31,6 +31,7 @@ K_NOW, K_FLOOR, K_LATER, K_NEXT, KNOWN = range(5)
 GROUP = 1 << 13  # rows that are judged together, by themselves and as many that follow
 SURE = 1 << 24  # a step of less, either way, needs no judging
 _FLOOR_UNITS = 1 << 13
+_FEW = 6  # values that can show that the first one of all is wrong
 
 
 @njit(cache=True, nogil=True)
@@ -104,7 +105,8 @@ def set_clock(
     """
     now = clock[K_NOW]
     if now < 0:
-        if not _goes_on(value, following, count, bits):
+        agreed = count >= _FEW and _goes_on(following[0], following[1:], count - 1, bits)
+        if agreed and not _goes_on(value, following, count, bits):
             return SPURIOUS
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
         return ACCEPT

@@ -61,6 +61,7 @@ from dvskit.formats.words.salvage._kernels import (
 )
 
 _CATCH_UP = 1 << 14  # units in which a clock that has only stepped back comes up again
+_CLEARLY = 8  # us by which the low part of time is less where a TIME_HIGH is missing
 
 
 @njit(cache=True, nogil=True)
@@ -233,7 +234,9 @@ def read_rows(
         if at[_JOINT] < joints.size and joints[at[_JOINT]] <= here:
             at[_JOINT] += 1
             value = onward[at[_BEFORE]]
-            if value >= 0 and not 0 <= value - clock[K_NOW] <= 1:
+            low = next_low(words, here, layout)
+            lower = value < 0 and 0 <= low < at[_LOW] - _CLEARLY
+            if lower or (value >= 0 and not 0 <= value - clock[K_NOW] <= 1):
                 at[_USABLE] = False
             at[_LOW] = -1
         word = np.int64(words[here + head])

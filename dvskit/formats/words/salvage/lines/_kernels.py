@@ -133,8 +133,8 @@ def _weigh(
         step = (value - high) & 0xFFFFFFF
         if high < 0:
             return 0, size, value, -1, before
-        if step <= 1:
-            return _NEXT, size, value, low if step == 0 else -1, before
+        if step <= 1:  # bytes that are always the same, read out of step, are a clock that stands
+            return _NEXT * step, size, value, low if step == 0 else -1, before
         bits = _SOON if step < _SECOND else _LATER if step < _LONG else _BAD
         return bits, size, value, -1, before
     return _BAD, size, high, low, before
@@ -176,18 +176,25 @@ def line_up(
                 opened[n], end, best = gap_at, n, gap
             continue
         clock, low, before = known[place, 0], known[place, 1], known[place, 2]
-        if gap > here:
-            # With the clock ahead of the gap, a word behind a step of it could never get ahead.
-            here, clock, low, before = gap, -1, -1, -1
+        begins = gap > here
+        if begins:
+            # With the clock ahead of the gap, a word behind a step of it could never get ahead;
+            # without any, none of an event's time could, where words out of step do well too.
+            here, low, before = gap, np.int64(-1), np.int64(-1)
+            clock = _unit(content, at - 8) if look[W_X_BITS] > 0 and at >= 8 else np.int64(-1)
             opened[at] = gap_at
         score[place] = _NONE
-        bits, size, clock, low, before = _weigh(
+        bits, size, after, low, before = _weigh(
             content, at, look, width, height, good, clock, low, before
         )
+        if begins and bits < 0:
+            bits, size, after, low, before = _weigh(
+                content, at, look, width, height, good, -1, -1, -1
+            )
         to = (at + size) % _RING
         if at + size <= n and here + bits > score[to]:
             score[to] = here + bits
-            known[to, 0], known[to, 1], known[to, 2] = clock, low, before
+            known[to, 0], known[to, 1], known[to, 2] = after, low, before
             sizes[at + size] = size
     count, at = 0, end
     while at > 0:
@@ -199,5 +206,5 @@ def line_up(
             at = opened[at]
             if at == 0:
                 break
-        at -= sizes[at]
+        at -= np.int64(sizes[at])
     return count, end
