@@ -13,7 +13,7 @@ from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.container import Losses
-from dvskit.formats.ros.evt3_repair import Clock, cut, impossible_stretches, unfounded
+from dvskit.formats.ros.evt3_repair import cut, impossible_stretches, unfounded
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
@@ -26,7 +26,6 @@ class Payloads:
 
     def __init__(self, parts: Iterator[Part], size: Size, losses: Losses) -> None:
         self._parts, self._size, self._losses = parts, size, losses
-        self._clock = Clock()
         self._left: memoryview = memoryview(b"")
         self._starts: list[int] = []
         self._places: list[tuple[int, bool]] = []  # in the file, and whether bytes follow there
@@ -75,7 +74,6 @@ class Payloads:
     def _sound(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Return the words less those that cannot be, and those that build on lost ones."""
         stretches = impossible_stretches(words, self._size)
-        stretches = stretches or self._clock.stretches(words)
         for stretch in stretches:
             length = 2 * (stretch.stop - stretch.start)
             self._losses.lose(part.place(2 * stretch.start), length, stretch.problem)

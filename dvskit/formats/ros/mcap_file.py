@@ -130,7 +130,7 @@ class McapFile(Container):
             flat = isinstance(chunk, _Chunk) and region.whole and not chunk.kind
             if isinstance(chunk, _Chunk) and flat and not chunk.checksum:
                 following = chunk.start  # its records stand in the file itself
-            if not broken and following < stop and kind in (MESSAGE, CHUNK):
+            if not broken and following < stop:
                 problem = self._head(region, following)[2]
             if problem is not None:
                 found = self._search(region, at + 1)

@@ -6,6 +6,7 @@ a row does not fit goes on in a chain of overflow pages.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,12 +135,12 @@ class Database:
         )
         best = int(scores[1:].max())
         borders = (np.flatnonzero(scores[1:] == best) + 1).tolist()  # page 1 is where it is
+        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
         if best <= scores[said]:
-            self.pages = said
-            return None
+            self._move(said, moved)
+            return f"{what} in page {said} or behind it"
         border = min(borders[:: -(-len(borders) // _BORDERS)], key=self._breaks(file, root, moved))
         self._move(border, moved)
-        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
         return f"{what} ahead of page {border + 1}"
 
     def _move(self, border: int, moved: int) -> None:
@@ -245,11 +246,37 @@ class Database:
         if head + 8 + 2 * cells > len(page):
             tell(start, f"a page says to have {cells} rows")
             return
-        for place in struct.unpack_from(f">{cells}H", page, head + 8):
+        places = struct.unpack_from(f">{cells}H", page, head + 8)
+        moved_from = self.page_bytes
+        if self._moved and start == self.start(self._moved_from - 1):
+            page, moved_from = self._mended(file, page, places, start)
+        for place in places:
+            base = start + (self._moved if place >= moved_from else 0)
             try:
-                yield self._row(page, place, start)
+                yield self._row(page, place, base)
             except RowError as error:
-                tell(start + place, f"a row is damaged: {error}")
+                tell(base + place, f"a row is damaged: {error}")
+
+    def _mended(
+        self, file: BinaryIO, page: bytes, places: tuple[int, ...], start: int
+    ) -> tuple[bytes, int]:
+        """Return the page in which bytes are missing or too many as it was, and from which row on
+        they stand elsewhere: such that as many rows as can be are sound.
+        """
+        file.seek(max(0, start + self._moved))
+        other = bytes(max(0, -start - self._moved)) + file.read(self.page_bytes)
+
+        def sound(cut: int) -> int:
+            mended = page[:cut] + other[cut : self.page_bytes]
+            count = 0
+            for place in places:
+                with contextlib.suppress(RowError):
+                    self._row(mended, place, start)
+                    count += 1
+            return count
+
+        cut = max([*sorted(set(places)), self.page_bytes], key=sound)
+        return page[:cut] + other[cut : self.page_bytes], cut
 
     def _row(self, page: bytes, at: int, base: int) -> Row:
         if at < 8:
@@ -260,7 +287,7 @@ class Database:
             raise RowError(f"it says to have {length} bytes, more than can be")
         held = self._held(length)
         local = page[at : at + held]
-        if len(local) < held or at + held > self.usable:
+        if at + held > self.usable:  # less may be there: at the end of a file that was cut
             raise RowError(f"it says to have {held} bytes on its page, which has no room for them")
         overflow = 0
         if held < length:
@@ -293,7 +320,8 @@ class Database:
         the break, and what is wrong.
         """
         if not row.overflow:
-            return row.local, None
+            cut = len(row.local) < row.length
+            return row.local, "a row is cut by the end of the file" if cut else None
         each = self.usable - 4
         left = row.length - len(row.local)
         parts: list[bytes | memoryview] = [row.local]
