@@ -6,7 +6,7 @@ Layout: github.com/ros2/rosbag2, rosbag2_storage_sqlite3 (schema versions 1 to 4
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _TABLES = ("topics", "messages", "message_definitions")
 _MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
 _TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
+_MOST_NUMBER = 1 << 40  # of messages
 _TYPE = re.compile(r"[A-Za-z]\w*/(msg/)?[A-Za-z]\w*")
 
 
@@ -216,8 +217,8 @@ class Db3File(Container):
             pages = self._sound_leaves(file, losses)
         latest = None
         seen: set[int] = set()
-        for number in pages:
-            for row in database.rows(file, number, tell):
+        for start in pages:
+            for row in self._rows_of(file, start, latest, tell, strict=losses.strict):
                 if not self._is_message(row):
                     losses.lose(row.offset, row.length, "a row is no message")
                     continue
@@ -229,6 +230,36 @@ class Db3File(Container):
                     seen.add(row.number)
                 latest = row.number
                 yield row
+
+    def _rows_of(
+        self,
+        file: BinaryIO,
+        start: int,
+        latest: int | None,
+        tell: Callable[[int, str], None],
+        *,
+        strict: bool,
+    ) -> Iterable[Row]:
+        """Return the rows of a page; in salvage mode also those that stand elsewhere on it."""
+        if strict:
+            return self._database.rows(file, start, tell)
+        lost: list[int] = []
+
+        def count(offset: int, problem: str) -> None:
+            lost.append(offset)
+            tell(offset, problem)
+
+        rows = list(self._database.rows(file, start, count))
+        if lost:  # messages are numbered one by one
+            sound = {row.number for row in rows}
+            known = sound or ({latest} if latest is not None else {0, _MOST_NUMBER})
+            least = max(latest or 0, min(known) - len(lost) - 1)
+            near = range(least + 1, max(known) + len(lost) + 1)
+            strays = [row for row in self._database.strays(file, start, near)
+                      if row.number not in sound]  # fmt: skip
+            if strays:
+                return sorted([*rows, *strays], key=lambda row: row.number)
+        return rows
 
     def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
         """Return where the leaf pages of messages begin; by their places if the tree is broken."""

@@ -85,7 +85,7 @@ class Topic:
             return self._packet_part(message, number, losses)
         head = read_array(message.data, ros1=self.channel.ros1)
         self._check(head, message, number, losses)
-        if head.held < head.events:
+        if head.held != head.events:
             self._missing(head.events, "events", head.held, message, number, losses)
         stop = head.start
         if head.held:
@@ -97,7 +97,7 @@ class Topic:
     def _packet_part(self, message: Message, number: int, losses: Losses) -> Part:
         head = read_packet(message.data, ros1=self.channel.ros1)
         self._check(head, message, number, losses)
-        if head.held < head.length:
+        if head.held != head.length:
             self._missing(head.length, "bytes of events", head.held, message, number, losses)
         length = head.held
         if head.encoding != self.encoding:

@@ -7,6 +7,7 @@ a row does not fit goes on in a chain of overflow pages.
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ INTERIOR, LEAF = 0x05, 0x0D
 _DEEPEST = 20
 _BORDERS = 8  # that are tried
 _MOST_SPARE = 60  # bytes of a page between its rows
+# The size of a message's header, and the serial types of its id (NULL), topic and time.
+_MESSAGE_HEAD = re.compile(rb"(?=[\x05-\x0a]\x00[\x01-\x06\x08\x09][\x01-\x06\x08\x09])")
+_LONGEST_HEAD = 18  # bytes of a row's length and number
 _ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
 _NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 
@@ -246,37 +250,29 @@ class Database:
         if head + 8 + 2 * cells > len(page):
             tell(start, f"a page says to have {cells} rows")
             return
-        places = struct.unpack_from(f">{cells}H", page, head + 8)
-        moved_from = self.page_bytes
-        if self._moved and start == self.start(self._moved_from - 1):
-            page, moved_from = self._mended(file, page, places, start)
-        for place in places:
-            base = start + (self._moved if place >= moved_from else 0)
+        for place in struct.unpack_from(f">{cells}H", page, head + 8):
             try:
-                yield self._row(page, place, base)
+                yield self._row(page, place, start)
             except RowError as error:
-                tell(base + place, f"a row is damaged: {error}")
+                tell(start + place, f"a row is damaged: {error}")
 
-    def _mended(
-        self, file: BinaryIO, page: bytes, places: tuple[int, ...], start: int
-    ) -> tuple[bytes, int]:
-        """Return the page in which bytes are missing or too many as it was, and from which row on
-        they stand elsewhere: such that as many rows as can be are sound.
+    def strays(self, file: BinaryIO, start: int, numbers: range) -> Iterator[Row]:
+        """Yield the rows of some `numbers` that stand at any byte of the page at byte `start`, or
+        of the one behind it: where bytes are missing or too many, none stands where the page says.
+
+        They are found by what the rows of rosbag2's messages begin with.
         """
-        file.seek(max(0, start + self._moved))
-        other = bytes(max(0, -start - self._moved)) + file.read(self.page_bytes)
-
-        def sound(cut: int) -> int:
-            mended = page[:cut] + other[cut : self.page_bytes]
-            count = 0
-            for place in places:
+        file.seek(start)
+        window = file.read(2 * self.page_bytes)
+        for found in _MESSAGE_HEAD.finditer(window):
+            for ahead in range(2, min(_LONGEST_HEAD, found.start()) + 1):
+                at = max(0, found.start() - ahead - 8)  # a row stands behind the page's own head
+                page = window[at : at + self.page_bytes]
                 with contextlib.suppress(RowError):
-                    self._row(mended, place, start)
-                    count += 1
-            return count
-
-        cut = max([*sorted(set(places)), self.page_bytes], key=sound)
-        return page[:cut] + other[cut : self.page_bytes], cut
+                    row = self._row(page, found.start() - ahead - at, start + at)
+                    if row.offset == start + found.start() and row.number in numbers:
+                        yield row
+                        break
 
     def _row(self, page: bytes, at: int, base: int) -> Row:
         if at < 8:

@@ -14,6 +14,7 @@ Data = bytes | memoryview
 _SIZES = {"B": 1, "?": 1, "H": 2, "i": 4, "I": 4, "q": 8, "Q": 8, "d": 8}
 _PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
 _LONGEST_TEXT = 1 << 16
+_MOST_PADDING = 8  # bytes behind the last field
 
 
 class MessageError(ValueError):
@@ -94,7 +95,7 @@ class PacketHead(NamedTuple):
     """An event_camera_msgs/EventPacket, up to its bytes of events.
 
     start   where the events begin in the message
-    length  the number of their bytes, as the message says; `held` are there
+    length  the number of their bytes, as the message says; `held` are there, up to its end
     """
 
     stamp_ns: int
@@ -120,7 +121,7 @@ def read_packet(data: Data, *, ros1: bool) -> PacketHead:
     length = fields.number("I")
     return PacketHead(
         stamp, width, height, sequence, base, encoding, big, fields.at, length,
-        min(length, fields.left),
+        fields.left if fields.left > length + _MOST_PADDING else min(length, fields.left),
     )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def read_array(data: Data, *, ros1: bool) -> ArrayHead:
         room = fields.left // ROS1_EVENT_BYTES
     else:  # an event's last byte stands 12 bytes behind a multiple of 16
         room = max(0, fields.left - CDR_FIRST_BYTES + CDR_EVENT_BYTES) // CDR_EVENT_BYTES
-    return ArrayHead(stamp, width, height, fields.at, count, min(count, room), fields.big_endian)
+    return ArrayHead(stamp, width, height, fields.at, count, room, fields.big_endian)
 
 
 class ImageHead(NamedTuple):
