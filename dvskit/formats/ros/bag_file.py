@@ -7,7 +7,7 @@ behind its length), then data (behind their length). Chunks hold records, compre
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,13 +40,26 @@ _NEEDED = {
 _LONGEST_HEADER = 1 << 12
 _MARK = b"\x04\x00\x00\x00op="
 _WINDOW = 1 << 16
+_RUN = 1 << 18  # bytes of a file that are looked at together
+_MOST_HEADS = 64
 
 
 class _Record(NamedTuple):
     op: int
     fields: dict[bytes, bytes]
+    at: int
     start: int  # of the data
     length: int
+
+
+class _Head(NamedTuple):
+    """What the records of one connection's messages begin with, up to their time and behind it."""
+
+    number: int
+    before: bytes
+    behind: bytes
+    layout: struct.Struct  # seconds, nanoseconds, length
+    data: int  # the data's place in the record
 
 
 def _parse_fields(data: bytes | memoryview) -> dict[bytes, bytes] | None:
@@ -76,6 +89,7 @@ class BagFile(Container):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._counts: dict[int, int] | None = None
+        self._heads: dict[bytes, _Head] = {}
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{path}: does not start with {MAGIC!r}, as bags of 2.0 do")
@@ -158,6 +172,61 @@ class BagFile(Container):
                 message = self._message(region, record, wanted, losses)
                 if message is not None:
                     yield message
+                if _number(record.fields[b"conn"]) in self.channels:
+                    self._learn_head(bytes(region.read(record.at, record.start - record.at)))
+                    at = yield from self._run(region, following, wanted)
+
+    def _learn_head(self, record: bytes) -> None:
+        """Take the head of a message's record, up to its data, as what others begin with."""
+        fields = _parse_fields(record[4:-4]) or {}
+        time = record.find(b"time=")
+        if time < 0 or record.count(b"time=") > 1 or len(self._heads) > _MOST_HEADS:
+            return
+        before, behind = record[: time + 5], record[time + 13 : -4]
+        layout = struct.Struct(f"<{len(before)}xII{len(behind)}xI")
+        self._heads[before] = _Head(_number(fields[b"conn"]), before, behind, layout, len(record))
+
+    def _run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
+        """Yield messages from the record at `at` on as long as all is sound; return where not."""
+        while True:
+            # Of a file, windows of one size: messages larger than that are not worth it.
+            window = memoryview(region.read(at, _RUN if region.whole else region.size))
+            first = at
+            for message, following in self._run_in(window, wanted):
+                at = first + following
+                if message is not None:
+                    number, log_ns, start, stop = message
+                    yield Message(number, log_ns, window[start:stop], region.place(first + start),
+                                  region.exact)  # fmt: skip
+            if not region.whole or at - first < _RUN // 2:
+                return at
+
+    def _run_in(
+        self, window: memoryview, wanted: Set[int]
+    ) -> Iterator[tuple[tuple[int, int, int, int] | None, int]]:
+        """Yield messages (channel, time, start, stop) that others follow, and where those begin."""
+        size, at = len(window), 0
+        sound: tuple[int, int, int, int] | None = None
+        heads = list(self._heads.values())
+        while True:
+            for head in heads:
+                start = at + head.data
+                if (
+                    window[at : at + len(head.before)] == head.before
+                    and window[start - 4 - len(head.behind) : start - 4] == head.behind
+                ):
+                    break
+            else:
+                return
+            if start > size:
+                return
+            seconds, nanoseconds, length = head.layout.unpack_from(window, at)
+            if start + length > size:
+                return
+            if sound is not None:
+                yield (sound if sound[0] in wanted else None), at
+            at = start + length
+            sound = (head.number, seconds * 1_000_000_000 + nanoseconds, start, at)
 
     def _message(
         self, region: Region, record: _Record, wanted: Set[int], losses: Losses
@@ -230,7 +299,7 @@ class BagFile(Container):
         if start + length_of_data > region.size:
             left = region.size - start
             return f"a record says to hold {length_of_data} bytes where {left} are left"
-        return _Record(op, fields, start, length_of_data)
+        return _Record(op, fields, at, start, length_of_data)
 
     def _cut_end(
         self, region: Region, at: int, wanted: Set[int], losses: Losses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ CHUNK_HEAD = struct.Struct("<QQQI")
 FOOTER_BYTES = RECORD.size + 20 + len(MAGIC)
 
 _WINDOW = 1 << 16
+_RUN = 1 << 18  # bytes of a file that are looked at together
 _LEAST = {FOOTER: 20, MESSAGE: MESSAGE_HEAD.size, CHUNK: CHUNK_HEAD.size + 12, MESSAGE_INDEX: 6,
           CHUNK_INDEX: 64, DATA_END: 4, SUMMARY_OFFSET: 17, STATISTICS: 46}  # fmt: skip
 
@@ -141,18 +142,58 @@ class McapFile(Container):
                     losses.lose(region.place(at), found - at, problem)
                     at = found
                     continue
-            at = following
             if kind == MESSAGE:
                 message = self._message(region, start, length, wanted, losses)
                 if message is not None:
                     yield message
-            elif isinstance(chunk, _Chunk) and following != chunk.start:
+                at = yield from self._run(region, following, wanted)
+                continue
+            at = following
+            if isinstance(chunk, _Chunk) and following != chunk.start:
                 yield from self._open_chunk(region, chunk, wanted, losses)
             elif kind in (SCHEMA, CHANNEL) and not self._learn(
                 kind, bytes(region.read(start, length))
             ):
                 losses.lose(region.place(start), length, "a declaration is damaged")
             ended = kind == FOOTER
+
+    def _run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
+        """Yield messages from the record at `at` on as long as all is sound; return where not."""
+        while True:
+            # Of a file, windows of one size: messages larger than that are not worth it.
+            window = memoryview(region.read(at, _RUN if region.whole else region.size))
+            first = at
+            for message, following in self._run_in(window, wanted):
+                at = first + following
+                if message is not None:
+                    number, log_ns, start, stop = message
+                    yield Message(number, log_ns, window[start:stop], region.place(first + start),
+                                  region.exact)  # fmt: skip
+            if not region.whole or at - first < _RUN // 2:
+                return at
+
+    def _run_in(
+        self, window: memoryview, wanted: Set[int]
+    ) -> Iterator[tuple[tuple[int, int, int, int] | None, int]]:
+        """Yield messages (channel, time, start, stop) that others follow, and where those begin."""
+        head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
+        unpack = struct.Struct("<BQHIQ").unpack_from
+        at = 0
+        sound: tuple[int, int, int, int] | None = None
+        while at + head <= size:
+            kind, length, number, _, log_ns = unpack(window, at)
+            following = at + RECORD.size + length
+            if (
+                kind != MESSAGE
+                or length < MESSAGE_HEAD.size
+                or following > size
+                or number not in self.channels
+            ):
+                return
+            if sound is not None:
+                yield (sound if sound[0] in wanted else None), at
+            sound = (number, log_ns, at + head, following)
+            at = following
 
     def _message(
         self, region: Region, start: int, length: int, wanted: Set[int], losses: Losses
