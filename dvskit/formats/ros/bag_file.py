@@ -89,6 +89,8 @@ class BagFile(Container):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._counts: dict[int, int] | None = None
+        self._cuts: list[int] = []
+        self._checked = False
         self._heads: dict[bytes, _Head] = {}
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -118,24 +120,38 @@ class BagFile(Container):
                 self._take_connection(record, data)
                 left -= 1
             else:
+                self._cuts.append(_number(record.fields[b"chunk_pos"]))
                 for number, count in struct.iter_unpack("<II", data[: len(data) // 8 * 8]):
                     counts[number] = counts.get(number, 0) + count
             at = record.start + record.length
         self._counts = {number: counts.get(number, 0) for number in self.channels}
+        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < region.size)
         return left == 0
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, as the index says if there is one."""
         return self._counts if self._counts is not None else super().counts()
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where chunks begin, as the index says, if there are such."""
+        if not self._checked:
+            self._checked = True
+            with self.path.open("rb") as file:
+                region = FileRegion(file, self.path.stat().st_size)
+                records = (self._record(region, cut) for cut in self._cuts)
+                sound = all(not isinstance(each, str) and each.op == CHUNK for each in records)
+            if not sound or self._counts is None:
+                self._cuts = []
+        return self._cuts
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""
         with self.path.open("rb", buffering=1 << 18) as file:
             region = FileRegion(file, self.path.stat().st_size)
             head = self._record(region, len(MAGIC))
             if self._counts is None and (isinstance(head, str) or not self._has_index(head)):
                 losses.lose(len(MAGIC), 0, "the bag has no whole index: it was not closed, or cut")
-            yield from self._walk(region, len(MAGIC), wanted, losses)
+            yield from self._walk(region, start or len(MAGIC), wanted, losses)
 
     def _has_index(self, head: _Record) -> bool:
         return _number(head.fields.get(b"index_pos", b"")) > 0

@@ -85,8 +85,18 @@ class Container(ABC):
             pass
 
     @abstractmethod
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
-        """Yield the messages of the channels `wanted`, in the order of the file."""
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
+        """Yield the messages of the channels `wanted`, in the order of the file.
+
+        `start` is 0 or one of the `cuts`.
+        """
+
+    def cuts(self) -> list[int]:
+        """Return the bytes that reading may begin at, in order of the messages behind them.
+
+        Empty where the file does not say, and where one of them is wrong.
+        """
+        return []
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, by reading the whole file if need be."""

@@ -42,6 +42,7 @@ class Db3File(Container):
         self._doubt = ""
         self._database = Database(path)
         self._roots: dict[str, int] = {}
+        self._leaves: list[int] | None = None
         self._columns: dict[str, list[str]] = {}
         with self._database.open() as file:
             self._read_schema(file)
@@ -151,7 +152,15 @@ class Db3File(Container):
             own.index(name) if name in own else place for place, name in enumerate(columns)
         )
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where the pages of messages begin, as the tree of pages says."""
+        if self._leaves is None:
+            with self._database.open() as file:
+                leaves = self._database.leaves(file, self._roots.get("messages", 0), silent)
+                self._leaves = [self._database.start(leaf) for leaf in leaves]
+        return self._leaves
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the topics `wanted`, in order of their numbers."""
         database = self._database
         order = self._order("messages", _MESSAGE_COLUMNS)
@@ -164,7 +173,7 @@ class Db3File(Container):
         if self._doubt:
             losses.lose(0, 0, self._doubt)
         with database.open() as file:
-            for row in self._message_rows(file, losses):
+            for row in self._message_rows(file, losses, start):
                 topic, log_ns, first = self._head(row, order)
                 if topic not in self.channels:
                     told = f"a message is of topic {topic}, which is not declared"
@@ -202,7 +211,7 @@ class Db3File(Container):
             and 1 <= kinds[2] <= 9
         )
 
-    def _message_rows(self, file: BinaryIO, losses: Losses) -> Iterator[Row]:
+    def _message_rows(self, file: BinaryIO, losses: Losses, start: int = 0) -> Iterator[Row]:
         """Yield the rows of messages: by the tree of pages, or by their places if it is broken."""
         database = self._database
 
@@ -210,15 +219,17 @@ class Db3File(Container):
             losses.lose(offset, 0, problem)
 
         pages: Iterator[int] | list[int]
-        if losses.strict:
+        if start:
+            pages = self.cuts()[self.cuts().index(start) :]
+        elif losses.strict:
             leaves = database.leaves(file, self._roots["messages"], teller(database, losses))
             pages = map(database.start, leaves)
         else:
             pages = self._sound_leaves(file, losses)
         latest = None
         seen: set[int] = set()
-        for start in pages:
-            for row in self._rows_of(file, start, latest, tell, strict=losses.strict):
+        for page in pages:
+            for row in self._rows_of(file, page, latest, tell, strict=losses.strict):
                 if not self._is_message(row):
                     losses.lose(row.offset, row.length, "a row is no message")
                     continue

@@ -70,6 +70,8 @@ class McapFile(Container):
         super().__init__(path)
         self._schemas: dict[int, tuple[str, str]] = {}
         self._counts: dict[int, int] | None = None
+        self._cuts: list[int] = []
+        self._checked = False
         self._times = (0, 1 << 64)  # of all messages, once the summary says so
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -98,6 +100,8 @@ class McapFile(Container):
             content = bytes(region.read(at + RECORD.size, length))
             if not self._learn(kind, content):
                 return False
+            if kind == CHUNK_INDEX:
+                self._cuts.append(int.from_bytes(content[16:24], "little"))
             if kind == STATISTICS:
                 pairs = struct.iter_unpack("<HQ", content[46 : 46 + (length - 46) // 10 * 10])
                 counts = dict(pairs)
@@ -105,17 +109,29 @@ class McapFile(Container):
             at += RECORD.size + length
         if counts is not None:
             self._counts = {number: counts.get(number, 0) for number in self.channels}
+        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < summary)
         return bool(self.channels)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, as the summary says if there is one."""
         return self._counts if self._counts is not None else super().counts()
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where chunks begin, as the summary says, if there are such."""
+        if not self._checked:
+            self._checked = True
+            with self.path.open("rb") as file:
+                region = FileRegion(file, self.path.stat().st_size)
+                heads = (self._head(region, cut) for cut in self._cuts)
+                if any(kind != CHUNK or problem for kind, _, problem in heads):
+                    self._cuts = []
+        return self._cuts
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""
         with self.path.open("rb", buffering=1 << 18) as file:
             region = FileRegion(file, self.path.stat().st_size)
-            yield from self._walk(region, len(MAGIC), wanted, losses)
+            yield from self._walk(region, start or len(MAGIC), wanted, losses)
             if region.read(max(0, region.size - len(MAGIC)), len(MAGIC)) != MAGIC:
                 losses.lose(region.size, 0, "the file ends, ahead of the mark at its end")
 

@@ -65,14 +65,17 @@ class Topic:
     height: int
     doubt: str = ""
 
-    def parts(self, container: Container, losses: Losses) -> Iterator[Part]:
-        """Yield the events of the topic's messages; what cannot be is told to `losses`."""
+    def parts(self, container: Container, losses: Losses, start: int = 0) -> Iterator[Part]:
+        """Yield the events of the topic's messages; what cannot be is told to `losses`.
+
+        `start` is one of the container's cuts; messages are counted from there.
+        """
         number = -1
         lost = 0
         if self.doubt:
             losses.lose(0, 0, self.doubt)
         heads = PacketHeads(ros1=self.channel.ros1)
-        for message in container.messages({self.channel.number}, losses):
+        for message in container.messages({self.channel.number}, losses, start):
             number += 1
             found = heads.read(message.data)
             part = self._like(message, heads.start, found) if found is not None else None
