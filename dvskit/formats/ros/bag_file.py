@@ -7,7 +7,7 @@ behind its length), then data (behind their length). Chunks hold records, compre
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from dvskit.formats.ros.container import (
     plain_type,
 )
 from dvskit.formats.ros.region import BufferRegion, FileRegion, Region
+from dvskit.formats.ros.runs import Found, read_run
 
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 2, 3, 4, 5, 6, 7
@@ -40,7 +41,6 @@ _NEEDED = {
 _LONGEST_HEADER = 1 << 12
 _MARK = b"\x04\x00\x00\x00op="
 _WINDOW = 1 << 16
-_RUN = 1 << 18  # bytes of a file that are looked at together
 _MOST_HEADS = 64
 
 
@@ -190,7 +190,9 @@ class BagFile(Container):
                     yield message
                 if _number(record.fields[b"conn"]) in self.channels:
                     self._learn_head(bytes(region.read(record.at, record.start - record.at)))
-                    at = yield from self._run(region, following, wanted)
+                    at = yield from read_run(
+                        region, following, lambda window: self._run(window, wanted)
+                    )
 
     def _learn_head(self, record: bytes) -> None:
         """Take the head of a message's record, up to its data, as what others begin with."""
@@ -202,27 +204,10 @@ class BagFile(Container):
         layout = struct.Struct(f"<{len(before)}xII{len(behind)}xI")
         self._heads[before] = _Head(_number(fields[b"conn"]), before, behind, layout, len(record))
 
-    def _run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
-        """Yield messages from the record at `at` on as long as all is sound; return where not."""
-        while True:
-            # Of a file, windows of one size: messages larger than that are not worth it.
-            window = memoryview(region.read(at, _RUN if region.whole else region.size))
-            first = at
-            for message, following in self._run_in(window, wanted):
-                at = first + following
-                if message is not None:
-                    number, log_ns, start, stop = message
-                    yield Message(number, log_ns, window[start:stop], region.place(first + start),
-                                  region.exact)  # fmt: skip
-            if not region.whole or at - first < _RUN // 2:
-                return at
-
-    def _run_in(
-        self, window: memoryview, wanted: Set[int]
-    ) -> Iterator[tuple[tuple[int, int, int, int] | None, int]]:
-        """Yield messages (channel, time, start, stop) that others follow, and where those begin."""
+    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+        """Yield the messages from the start of a window on that are followed by others."""
         size, at = len(window), 0
-        sound: tuple[int, int, int, int] | None = None
+        sound: Found | None = None
         heads = list(self._heads.values())
         while True:
             for head in heads:
@@ -240,9 +225,10 @@ class BagFile(Container):
             if start + length > size:
                 return
             if sound is not None:
-                yield (sound if sound[0] in wanted else None), at
+                yield sound
             at = start + length
-            sound = (head.number, seconds * 1_000_000_000 + nanoseconds, start, at)
+            log_ns = seconds * 1_000_000_000 + nanoseconds
+            sound = Found(head.number, log_ns, start, at, head.number in wanted)
 
     def _message(
         self, region: Region, record: _Record, wanted: Set[int], losses: Losses

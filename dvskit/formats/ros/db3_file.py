@@ -24,6 +24,7 @@ from dvskit.formats.ros.sqlite import (
     silent,
     teller,
 )
+from dvskit.formats.ros.sqlite_moved import find_moved
 from dvskit.formats.ros.wire import MessageError, read_packet
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -47,7 +48,7 @@ class Db3File(Container):
         with self._database.open() as file:
             self._read_schema(file)
             root = self._roots.get("messages", 0)
-            self._moved = None if strict else self._database.find_moved(file, root)
+            self._moved = None if strict else find_moved(self._database, file, root)
             if strict and not {"topics", "messages"} <= self._roots.keys():
                 named = ", ".join(self._roots) or "none"
                 raise FormatError(

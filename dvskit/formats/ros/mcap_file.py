@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from dvskit.formats.ros.container import (
     plain_type,
 )
 from dvskit.formats.ros.region import BufferRegion, FileRegion, Region
+from dvskit.formats.ros.runs import Found, read_run
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
@@ -38,7 +39,6 @@ CHUNK_HEAD = struct.Struct("<QQQI")
 FOOTER_BYTES = RECORD.size + 20 + len(MAGIC)
 
 _WINDOW = 1 << 16
-_RUN = 1 << 18  # bytes of a file that are looked at together
 _LEAST = {FOOTER: 20, MESSAGE: MESSAGE_HEAD.size, CHUNK: CHUNK_HEAD.size + 12, MESSAGE_INDEX: 6,
           CHUNK_INDEX: 64, DATA_END: 4, SUMMARY_OFFSET: 17, STATISTICS: 46}  # fmt: skip
 
@@ -162,7 +162,9 @@ class McapFile(Container):
                 message = self._message(region, start, length, wanted, losses)
                 if message is not None:
                     yield message
-                at = yield from self._run(region, following, wanted)
+                at = yield from read_run(
+                    region, following, lambda window: self._run(window, wanted)
+                )
                 continue
             at = following
             if isinstance(chunk, _Chunk) and following != chunk.start:
@@ -173,29 +175,12 @@ class McapFile(Container):
                 losses.lose(region.place(start), length, "a declaration is damaged")
             ended = kind == FOOTER
 
-    def _run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
-        """Yield messages from the record at `at` on as long as all is sound; return where not."""
-        while True:
-            # Of a file, windows of one size: messages larger than that are not worth it.
-            window = memoryview(region.read(at, _RUN if region.whole else region.size))
-            first = at
-            for message, following in self._run_in(window, wanted):
-                at = first + following
-                if message is not None:
-                    number, log_ns, start, stop = message
-                    yield Message(number, log_ns, window[start:stop], region.place(first + start),
-                                  region.exact)  # fmt: skip
-            if not region.whole or at - first < _RUN // 2:
-                return at
-
-    def _run_in(
-        self, window: memoryview, wanted: Set[int]
-    ) -> Iterator[tuple[tuple[int, int, int, int] | None, int]]:
-        """Yield messages (channel, time, start, stop) that others follow, and where those begin."""
+    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+        """Yield the messages from the start of a window on that are followed by others."""
         head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
         unpack = struct.Struct("<BQHIQ").unpack_from
         at = 0
-        sound: tuple[int, int, int, int] | None = None
+        sound: Found | None = None
         while at + head <= size:
             kind, length, number, _, log_ns = unpack(window, at)
             following = at + RECORD.size + length
@@ -207,8 +192,8 @@ class McapFile(Container):
             ):
                 return
             if sound is not None:
-                yield (sound if sound[0] in wanted else None), at
-            sound = (number, log_ns, at + head, following)
+                yield sound
+            sound = Found(number, log_ns, at + head, following, number in wanted)
             at = following
 
     def _message(
