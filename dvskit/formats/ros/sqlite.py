@@ -266,15 +266,15 @@ class Database:
             full = len(data) // self.page_bytes
             if number < 1 or not full:
                 return b"".join(parts), f"a row goes on at page {number}, which is not in the file"
-            pages = np.frombuffer(data, np.uint8)[: full * self.page_bytes]
-            pages = pages.reshape(full, self.page_bytes)
-            following = pages[:, :4].copy().view(">u4")[:, 0].astype(np.int64)
-            run = following == np.arange(number + 1, number + 1 + full)
-            used = full if run.all() else int(np.argmin(run)) + 1
-            content = pages[:used, 4 : self.usable].tobytes()[:left]
-            parts.append(content)
-            left -= len(content)
-            number = int(following[used - 1])
+            for at in range(0, full * self.page_bytes, self.page_bytes):
+                following = int.from_bytes(data[at : at + 4], "big")
+                content = data[at + 4 : at + 4 + min(left, each)]
+                parts.append(content)
+                left -= len(content)
+                number += 1
+                if following != number:
+                    number = following
+                    break
             if (left <= 0) != (number == 0):
                 told = "ends early" if number == 0 else f"goes on to page {number} behind its end"
                 return b"".join(parts), f"a row's chain of pages {told}"
