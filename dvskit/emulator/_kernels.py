@@ -21,6 +21,7 @@ def float_levels(
     frame: Array,
     knee: float,
     slope: float,
+    offset: float,
     white: float,
     unit: float,
     brightest: float,
@@ -32,7 +33,10 @@ def float_levels(
         if not (value >= 0.0 and value <= brightest):
             return k
         number = value * white
-        level = number * slope if number <= knee else math.log(number)
+        if offset >= 0.0:
+            level = math.log(number + offset)
+        else:
+            level = number * slope if number <= knee else math.log(number)
         levels[k] = np.int32(math.floor(level * unit + 0.5))
     return -1
 

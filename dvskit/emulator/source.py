@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.model import Emulator, EmulatorParams
+from dvskit.emulator.model import Emulator
+from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.video import FrameSource, open_frames
@@ -51,7 +52,7 @@ class EmulatedSource:
             raise VideoError(
                 f"the clip has {self.frames_done} frames; events are changes between two at least"
             )
-        yield Events.concatenate(waiting, self.size)
+        yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
 def _peeked(frames: Frames) -> tuple[Frames, Size]:
