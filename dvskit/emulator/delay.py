@@ -29,6 +29,8 @@ class Delay:
         """Take the events up to t_us; return those that have left the sensor by then."""
         if not self._latency_us and not self._jitter_us:
             return events, noise
+        if len(noise) != len(events):  # nobody asked for labels
+            noise = np.zeros(len(events), np.bool_)
         t = events.t + self._delays(len(events))
         held, held_noise = self._held
         joined = np.concatenate([held.t, t])

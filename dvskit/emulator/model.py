@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.delay import Delay
 from dvskit.emulator.frames import FrameLevels
 from dvskit.emulator.ideal import IdealPixels
@@ -25,10 +26,8 @@ class Pixels(Protocol):
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame."""
 
-    def advance(
-        self, codes: NDArray[Any], start_us: int, interval_us: int
-    ) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events up to the next frame in order of (t, pixel), and which are noise."""
+    def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
+        """Return what happens up to the next frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +76,50 @@ class EmulatorRun:
 
         Raises ShapeError for another shape or type, VideoError for a time that does not advance.
         """
-        return self.step_labelled(t_us, frame)[0]
+        return self._step(t_us, frame, labelled=False)[0]
 
     def step_labelled(self, t_us: int, frame: NDArray[Any]) -> tuple[Events, NDArray[np.bool_]]:
         """As `step`, with a label of each event: True where noise made it.
 
         Noise is shot noise, hot pixels, and ON events more than half of whose threshold leaked.
         """
+        return self._step(t_us, frame, labelled=True)
+
+    def count(
+        self, t_us: int, frame: NDArray[Any], counts: NDArray[np.int32], start_us: int, bin_us: int
+    ) -> int:
+        """Add the events that `step` would give to counts; return how many lie outside.
+
+        counts (bins, 2, H, W): channel 0 is OFF, 1 ON; bin k holds
+        start_us + k bin_us <= t < start_us + (k + 1) bin_us. Raises what `step` does, and
+        ConfigError with latency, which delays events beyond the frame.
+        """
+        if self.params.latency_us or self.params.jitter_us:
+            raise ConfigError("latency_us and jitter_us are for events, not for counts")
+        crossings = self._cross(t_us, frame)
+        return 0 if crossings is None else crossings.count(counts, start_us, bin_us)
+
+    def _step(
+        self, t_us: int, frame: NDArray[Any], *, labelled: bool
+    ) -> tuple[Events, NDArray[np.bool_]]:
+        crossings = self._cross(t_us, frame)
+        if crossings is None:
+            return Events.empty(self.size), np.empty(0, np.bool_)
+        events, noise = crossings.events(labelled=labelled)
+        return self._delay.push(events, noise, self._t_us)
+
+    def _cross(self, t_us: int, frame: NDArray[Any]) -> Crossings | None:
+        """Take a frame; return what happened since the last one, None for the first."""
         t_us = self._checked_time(t_us)
         codes = self._levels.codes(frame, self._frames)
+        crossings = None
         if self._frames == 0:
             self._pixels.begin(codes, self._levels.table)
-            events, noise = Events.empty(self.size), np.empty(0, np.bool_)
         else:
-            events, noise = self._pixels.advance(codes, self._t_us, t_us - self._t_us)
+            crossings = self._pixels.advance(codes, self._t_us, t_us - self._t_us)
         self._t_us = t_us
         self._frames += 1
-        return self._delay.push(events, noise, t_us)
+        return crossings
 
     def finish(self) -> Events:
         """Return the events that latency holds back behind the last frame."""

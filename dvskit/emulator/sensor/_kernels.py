@@ -683,31 +683,6 @@ def advance_tiles(
 
 
 @njit(cache=True, nogil=True)
-def count_times(times: Array, histogram: Array) -> None:
-    """Add to `histogram` how many of `times` fall on each microsecond."""
-    for i in range(times.size):
-        histogram[times[i]] += 1
-
-
-@njit(cache=True, nogil=True)
-def scatter(
-    times: Array, marks: Array, place: Array, start_us: int, width: int,
-    t: Array, x: Array, y: Array, p: Array, noise: Array,
-) -> None:  # fmt: skip
-    """Put a part's events in their places; `place` (one an interval's microsecond) is used up."""
-    for o in range(times.size):
-        d = place[times[o]]
-        place[times[o]] = d + 1
-        mark = marks[o]
-        row = (mark >> 2) // width
-        t[d] = start_us + times[o]
-        y[d] = row
-        x[d] = (mark >> 2) - row * width
-        p[d] = (mark & 1) != 0
-        noise[d] = (mark & 2) != 0
-
-
-@njit(cache=True, nogil=True)
 def weigh_noise(
     on: Array, off: Array, model: Array, weights: Array, share: Array, alias: Array
 ) -> None:

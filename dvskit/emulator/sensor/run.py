@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.emulator import _kernels as clean
+from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random._kernels import uniforms
 from dvskit.emulator.sensor import _kernels as k
-from dvskit.events import Events, Size
+from dvskit.events import Size
 
 _NOTHING = np.empty(0, np.float64)
 _ROOM = 1 << 14  # events that a thread has room for at first
@@ -122,12 +122,9 @@ class SensorPixels:
         uniforms(self.seed, stream, 0, drawn)
         return np.flatnonzero(drawn < fraction)
 
-    def advance(
-        self, codes: NDArray[Any], start_us: int, interval_us: int
-    ) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events up to the next frame in order of (t, pixel), and which are noise."""
+    def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
+        """Return what happens up to the next frame."""
         start, stop = self._now, self._now + interval_us
-        self._interval = interval_us
         if self._table.size and self.params.cutoff_hz:
             k.fill_poles(
                 self._lights,
@@ -141,7 +138,13 @@ class SensorPixels:
         np.copyto(self._before, codes)
         self._now = stop
         self._frame += 1
-        return self._events(start_us)
+        return Crossings(
+            self.size,
+            start_us,
+            interval_us,
+            [part.times[: part.count] for part in self._parts],
+            [part.marks[: part.count] for part in self._parts],
+        )
 
     def _advance(self, part: _Part, codes: NDArray[Any], start: float, stop: float) -> None:
         pixels = part.pixels
@@ -171,49 +174,6 @@ class SensorPixels:
             if resume[0] < tiles.stop - tiles.start:
                 part.times = np.concatenate([part.times, np.empty_like(part.times)])
                 part.marks = np.concatenate([part.marks, np.empty_like(part.marks)])
-
-    def _events(self, start_us: int) -> tuple[Events, NDArray[np.bool_]]:
-        total = sum(part.count for part in self._parts)
-        interval = self._interval
-        if not total:
-            return Events.empty(self.size), np.empty(0, np.bool_)
-        if interval + 1 > 4 * total + (1 << 16):
-            return self._sorted(start_us)
-        histograms = np.zeros((len(self._parts), interval + 1), np.int32)
-
-        def count(number: int) -> None:
-            part = self._parts[number]
-            k.count_times(part.times[: part.count], histograms[number])
-
-        run_parts(count, len(self._parts))
-        clean.places(histograms)
-        t, x = np.empty(total, np.int64), np.empty(total, np.int16)
-        y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
-        noise = np.empty(total, np.bool_)
-
-        def scatter(number: int) -> None:
-            part = self._parts[number]
-            k.scatter(
-                part.times[: part.count], part.marks[: part.count], histograms[number], start_us,
-                self.size.width, t, x, y, p, noise,
-            )  # fmt: skip
-
-        run_parts(scatter, len(self._parts))
-        return Events.from_checked(t, x, y, p, self.size), noise
-
-    def _sorted(self, start_us: int) -> tuple[Events, NDArray[np.bool_]]:
-        times = np.concatenate([part.times[: part.count] for part in self._parts])
-        marks = np.concatenate([part.marks[: part.count] for part in self._parts])
-        order = np.argsort(times, kind="stable")
-        rows, columns = np.divmod(marks[order] >> 2, self.size.width)
-        events = Events.from_checked(
-            times[order] + np.int64(start_us),
-            columns.astype(np.int16),
-            rows.astype(np.int16),
-            (marks[order] & 1).astype(np.bool_),
-            self.size,
-        )
-        return events, (marks[order] & 2).astype(np.bool_)
 
 
 def _model(params: EmulatorParams) -> NDArray[np.float64]:
