@@ -26,7 +26,7 @@ def run(frames, params, seed=0, prepare=None, t0=0):
     height, width = frames[0][1].shape
     emulation = Emulator(params, seed).start((width, height))
     if prepare == "sensor":
-        emulation._pixels = SensorPixels(params, emulation.size, seed)
+        emulation._pixels = SensorPixels(params, emulation.size, seed, 2)
     events, noise = [], []
     for t, frame in frames:
         if prepare == "wake" and emulation._frames:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_parts
 from dvskit.emulator import _kernels
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import to_units
@@ -21,8 +21,8 @@ _NO_CODES = np.empty(0, np.uint8)
 class IdealPixels:
     """The pixels' reference levels, in whole numbers: sums and ties are exact."""
 
-    def __init__(self, params: EmulatorParams, size: Size) -> None:
-        self.size = size
+    def __init__(self, params: EmulatorParams, size: Size, threads: int) -> None:
+        self.size, self._threads = size, threads
         self._on = to_units(params.threshold_on)
         self._off = to_units(params.threshold_off)
 
@@ -44,7 +44,7 @@ class IdealPixels:
             )
         # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
         # threads share no cache line.
-        parts = max(1, min(thread_count(), n // _PART_PIXELS))
+        parts = max(1, min(self._threads, n // _PART_PIXELS))
         length = -(-n // (parts * 64)) * 64
         self._parts = [slice(start, min(start + length, n)) for start in range(0, n, length)]
         self._counts = np.zeros(n, np.int32)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.delay import Delay
 from dvskit.emulator.frames import FrameLevels
@@ -44,9 +45,12 @@ class Emulator:
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
 
-    def start(self, size: tuple[int, int]) -> EmulatorRun:
-        """Return a run over frames of `size` (width, height)."""
-        return EmulatorRun(self.params, as_size(size), self.seed)
+    def start(self, size: tuple[int, int], *, threads: int | None = None) -> EmulatorRun:
+        """Return a run over frames of `size` (width, height), on so many threads, or on all.
+
+        A run on more than one thread must not be stepped from a thread of `run_parts`.
+        """
+        return EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
 
 
 class EmulatorRun:
@@ -56,11 +60,13 @@ class EmulatorRun:
     for their times, on the time at which the clip begins.
     """
 
-    def __init__(self, params: EmulatorParams, size: Size, seed: int = 0) -> None:
+    def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
         self.size, self.params = size, params
         self._levels = FrameLevels(params, size)
         self._pixels: Pixels = (
-            IdealPixels(params, size) if params.is_ideal else SensorPixels(params, size, seed)
+            IdealPixels(params, size, threads)
+            if params.is_ideal
+            else SensorPixels(params, size, seed, threads)
         )
         self._delay = Delay(params, size, seed)
         self._frames = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
@@ -47,8 +47,8 @@ class SensorPixels:
     threads, nor on the time at which the clip begins.
     """
 
-    def __init__(self, params: EmulatorParams, size: Size, seed: int) -> None:
-        self.params, self.size, self.seed = params, size, seed
+    def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
+        self.params, self.size, self.seed, self._threads = params, size, seed, threads
         self._model = _model(params)
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
@@ -77,9 +77,8 @@ class SensorPixels:
         self._quiet = np.zeros(-(-size // k.BLOCK))
         self._weights = np.zeros(-(-size // k.TILE))
         levels = (table[codes] if table.size else codes).astype(np.float64)
-        threads = thread_count()
         tiles = -(-size // k.TILE)
-        length = -(-tiles // max(1, min(threads, tiles))) * k.TILE
+        length = -(-tiles // max(1, min(self._threads, tiles))) * k.TILE
         self._parts = [
             _Part(slice(start, min(start + length, size))) for start in range(0, size, length)
         ]
