@@ -398,6 +398,7 @@ def test_every_preset_says_where_it_is_from():
         assert isinstance(params, EmulatorParams)
         assert len(preset_table()[name]["source"]) > 10
         assert len(preset_table()[name]["summary"]) > 10
+    assert {"DVS128", "DAVIS240", "DAVIS346", "Gen3", "Gen4"} < set(presets())
     assert EmulatorParams.preset("clean") == EmulatorParams()
     assert EmulatorParams.preset("noisy").cutoff_hz == 30.0
 
