@@ -95,7 +95,7 @@ def emulate(
 def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
     from dvskit.emulator import EmulatorParams
 
-    values: dict[str, float | int] = {}
+    values: dict[str, float | int | str] = {}
     if threshold is not None:
         values = {"threshold_on": threshold, "threshold_off": threshold}
     known = {each.name: each.default for each in dataclasses.fields(EmulatorParams)}
@@ -104,7 +104,8 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
         if name not in known:
             raise ConfigError(f"--set {text}: unknown parameter; {did_you_mean(name, known)}")
         try:
-            values[name] = int(number) if isinstance(known[name], int) else float(number)
+            kind = type(known[name])
+            values[name] = kind(number) if kind in (int, str) else float(number)
         except ValueError:
             raise ConfigError(f"--set {text}: {number!r} is no number for {name}") from None
     return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]

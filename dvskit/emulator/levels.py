@@ -43,6 +43,17 @@ def lin_log(digital_number: float, linear_below: float) -> float:
     return math.log(digital_number)
 
 
+def light_of(level: NDArray[np.float64], params: EmulatorParams) -> NDArray[np.float64]:
+    """Return v2e's intensity, (I + 20) / 275 of digital numbers, of log intensities in e-folds."""
+    if params.log_offset is not None:
+        number = np.exp(level) - params.log_offset
+    else:
+        knee = math.log(params.linear_below)
+        slope = knee / params.linear_below
+        number = np.where(level <= knee, level / slope, np.exp(level))
+    return np.asarray((number + 20.0) / 275.0)
+
+
 def level_table(dtype: np.dtype[np.generic], params: EmulatorParams) -> NDArray[np.int32]:
     """Return the level of each code of uint8 (256) or uint16 (65536, 65535 as bright as 255)."""
     codes = 256 if dtype == np.uint8 else 65536

@@ -15,6 +15,7 @@ from dvskit.emulator.frames import FrameLevels
 from dvskit.emulator.ideal import IdealPixels
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.sensor import SensorPixels
+from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
 
@@ -29,6 +30,14 @@ class Pixels(Protocol):
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return what happens up to the next frame."""
+
+
+def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixels:
+    if params.model == "v2e":
+        return V2ePixels(params, size, seed, threads)
+    if params.is_ideal:
+        return IdealPixels(params, size, threads)
+    return SensorPixels(params, size, seed, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,7 @@ class EmulatorRun:
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
         self.size, self.params = size, params
         self._levels = FrameLevels(params, size)
-        self._pixels: Pixels = (
-            IdealPixels(params, size, threads)
-            if params.is_ideal
-            else SensorPixels(params, size, seed, threads)
-        )
+        self._pixels = _pixels(params, size, seed, threads)
         self._delay = Delay(params, size, seed)
         self._frames = 0
         self._t_us = 0

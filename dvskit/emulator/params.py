@@ -15,6 +15,8 @@ from dvskit.errors import ConfigError, did_you_mean
 
 _PRESETS = Path(__file__).with_name("presets.toml")
 
+MODELS = ("exact", "v2e")
+
 # name, least and most that a parameter may be
 _RANGES = (
     ("threshold_on", 0.01, 10.0),
@@ -61,6 +63,7 @@ class EmulatorParams:
     jitter_us        standard deviation of the delay from event to event; none is below 0
     surround_px      radius of the surround that is taken off each pixel's log intensity; 0 for none
     surround_gain    part of the surround that is taken off
+    model            "exact", or "v2e": one step a frame, as v2e does it
 
     Raises ConfigError for values out of range.
     """
@@ -84,12 +87,15 @@ class EmulatorParams:
     jitter_us: float = 0.0
     surround_px: float = 0.0
     surround_gain: float = 0.0
+    model: str = "exact"
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} = {value} is outside {low}..{high}")
+        if self.model not in MODELS:
+            raise ConfigError(f"unknown model {self.model!r}; {did_you_mean(self.model, MODELS)}")
         offset = self.log_offset
         if offset is not None and not 1e-6 <= offset <= 255.0:
             raise ConfigError(f"log_offset = {offset} is outside 1e-06..255.0")
@@ -128,7 +134,7 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown parameter {key!r}; {did_you_mean(key, known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if key != "model" and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigError(f"{where}: {key} = {value!r} is no number")
     try:
         return EmulatorParams(**values)
