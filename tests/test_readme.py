@@ -76,7 +76,14 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
     assert ran == 12
     for text in PYTHON:
         run([sys.executable, "-c", text], folder)
-    for name in ("events.raw", "events.html", "events.png", "events.aedat4", "cloud.html", "davis.aedat4"):
+    for name in (
+        "events.raw",
+        "events.html",
+        "events.png",
+        "events.aedat4",
+        "cloud.html",
+        "davis.aedat4",
+    ):
         assert (folder / name).stat().st_size > 1000
     assert (folder / "runs" / "digits" / "weights.safetensors").is_file()
 
