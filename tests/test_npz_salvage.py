@@ -85,6 +85,8 @@ def test_an_archive_that_asks_for_a_later_unzip_is_damaged_like_any_other(tmp_pa
     data = bytearray(path.read_bytes())
     data[data.rindex(b"PK\x01\x02") + 6] = 99  # "version needed to extract" of the directory
     path.write_bytes(data)
-    with pytest.raises(FormatError, match=r"is not a complete NumPy archive: zip file version 9\.9"):
+    with pytest.raises(
+        FormatError, match=r"is not a complete NumPy archive: zip file version 9\.9"
+    ):
         dvskit.load_events(path)
     assert len(dvskit.load_events(path, strict=False)) == 500
