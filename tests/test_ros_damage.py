@@ -342,3 +342,21 @@ def test_files_of_another_kind_are_refused(tmp_path):
         path.write_bytes(magic + bytes(200))
         with pytest.raises(FormatError):
             dvskit.open_events(path, format=container)
+
+
+@pytest.mark.parametrize("was", [b"topic=", b"conn="])
+def test_packets_of_a_topic_that_nothing_declares_any_more_are_found(tmp_path, was):
+    events = some_events(2000, seed=9, start_us=1000)
+    path = tmp_path / "a.bag"
+    dvskit.save_events(events, path)
+    content = path.read_bytes()
+    if was == b"topic=":  # which each declaration must have
+        content = content.replace(was, bytes(len(was)))
+    else:  # the declaration is of another number than the messages
+        for at in [at for at in range(len(content)) if content.startswith(b"op=\x07", at)]:
+            begin = content.index(b"conn=", at - 60, at + 60) + 5
+            content = content[:begin] + b"\x09" + content[begin + 1 :]
+    path.write_bytes(content)
+    recording = dvskit.open_events(path, strict=False)
+    assert recording.load() == events
+    assert recording.damage

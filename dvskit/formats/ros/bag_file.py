@@ -86,6 +86,8 @@ def _number(value: bytes) -> int:
 class BagFile(Container):
     """A bag. Raises FormatError where its first line is not that of version 2.0."""
 
+    ros1 = True
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._counts: dict[int, int] | None = None
@@ -235,6 +237,7 @@ class BagFile(Container):
     ) -> Message | None:
         number = _number(record.fields[b"conn"])
         if number not in self.channels:
+            self.undeclared.add(number)
             problem = f"a message is of connection {number}, which is not declared"
             losses.lose(region.place(record.start), record.length, problem)
         elif number in wanted:

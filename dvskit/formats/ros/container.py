@@ -63,11 +63,17 @@ class Losses:
 
 
 class Container(ABC):
-    """A file of messages. `channels` are known once it is open."""
+    """A file of messages. `channels` are known once it is open.
+
+    undeclared  numbers of channels that messages were of, but that nothing declares
+    """
+
+    ros1 = False  # whether messages are serialised as in ROS 1, where no channel says
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.channels: dict[int, Channel] = {}
+        self.undeclared: set[int] = set()
 
     def declare(self, channel: Channel) -> None:
         """Take a declaration: the first of its number, or a later one that carries events."""

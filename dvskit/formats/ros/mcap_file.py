@@ -202,6 +202,7 @@ class McapFile(Container):
         head = region.read(start, MESSAGE_HEAD.size)
         number, _, log_ns, _ = MESSAGE_HEAD.unpack(head)
         if number not in self.channels:
+            self.undeclared.add(number)
             told = f"a message is of channel {number}, which is not declared"
             losses.lose(region.place(start), length, told)
         elif number in wanted:
