@@ -33,14 +33,14 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
     Raises FormatError where there is none, or none named so.
     """
     found = _look(container, strict=strict)
-    if not found and not strict:
+    if not strict and not any(topic.width for topic in found):
         container.survey()
         doubt = "the declaration of the topic of events is damaged"
-        found = [replace(topic, doubt=doubt) for topic in _look(container, strict=strict)]
-        found = found or _guess(container)
-    if found and not strict and not any(topic.width for topic in found):
-        container.survey()  # no messages: they may be of a channel that is declared no more
-        found = _guess(container) if container.undeclared else found
+        declared = [replace(each, doubt=doubt) for each in _look(container, strict=strict)]
+        if any(topic.width for topic in declared):
+            found = declared
+        else:  # no messages, if a topic at all: they may be of one that nothing declares
+            found = _guess(container) or found or declared
     events = [topic for topic in found if topic.encoding != "trigger"]
     triggers = tuple(topic for topic in found if topic.encoding == "trigger")
     if not events:
