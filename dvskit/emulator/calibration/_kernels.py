@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
+RESET, STEADY, MOVED = 0, 1, 2  # what begins it: an event, or a span, behind rest or motion
 
 
 @njit(cache=True, nogil=True)
@@ -198,12 +199,13 @@ def fit_rows(
 def still_spans(
     frame_t: Array, numbers: Array, offset: float, knee: float, tolerance: float, settle: float,
     pole: float, shortest: float, span_pixel: Array, span_start: Array, span_stop: Array,
-    span_light: Array,
+    span_light: Array, span_moved: Array,
 ) -> int:  # fmt: skip
     """Write the spans in which a pixel's level stays within `tolerance`.
 
     Ahead of each, `settle` and six time constants are left out; spans that are `shortest` or more
-    are kept, with their mean light, (I + 20) / 275. Returns their number.
+    are kept, with their mean light, (I + 20) / 275, and whether the pixel saw a change ahead of it.
+    Returns their number.
     """
     n = 0
     frames = frame_t.size
@@ -220,7 +222,7 @@ def still_spans(
             light = (total / (f - first) + 20.0) / 275.0
             start = frame_t[first] + settle + 6.0 * pole / light
             if frame_t[f - 1] - start >= shortest:
-                span_pixel[n], span_light[n] = k, light
+                span_pixel[n], span_light[n], span_moved[n] = k, light, first > 0
                 span_start[n], span_stop[n] = start, frame_t[f - 1]
                 n += 1
             if f < frames:
@@ -231,7 +233,8 @@ def still_spans(
 @njit(cache=True, nogil=True)
 def gaps_in_spans(
     t: Array, p: Array, starts: Array, span_pixel: Array, span_start: Array, span_stop: Array,
-    held: float, gap_span: Array, gap_length: Array, gap_end: Array, gap_first: Array,
+    span_moved: Array, held: float, gap_span: Array, gap_length: Array, gap_end: Array,
+    gap_begin: Array,
 ) -> int:  # fmt: skip
     """Write the gaps from event to event in each span, less the refractory period, and their ends.
 
@@ -243,31 +246,32 @@ def gaps_in_spans(
         low, high = starts[span_pixel[s]], starts[span_pixel[s] + 1]
         i = low + np.searchsorted(t[low:high], span_start[s])
         begun = span_start[s]
-        first = True
+        begin = MOVED if span_moved[s] else STEADY
         while True:
             inside = i < high and t[i] < span_stop[s]
             end = np.float64(t[i]) if inside else span_stop[s]
-            gap_span[n], gap_length[n], gap_first[n] = s, max(0.0, end - begun), first
+            gap_span[n], gap_length[n], gap_begin[n] = s, max(0.0, end - begun), begin
             gap_end[n] = (ON if p[i] else OFF) if inside else CUT
             n += 1
             if not inside:
                 break
             begun = end + held
-            first = False
+            begin = RESET
             i += 1
     return n
 
 
 @njit(cache=True, nogil=True)
 def leak_likelihood(
-    starts: Array, length: Array, end: Array, first: Array, shot: Array, periods: Array,
+    starts: Array, length: Array, end: Array, begin: Array, shot: Array, periods: Array,
     jitter: float, table: Array,
 ) -> None:  # fmt: skip
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
 
     A gap ends at the period, which a jitter spreads evenly by a factor of 1 -+ sqrt(3) jitter, or
-    at a shot event (`shot` a microsecond, of either polarity) ahead of it. The first gap of a span
-    begins anywhere between two events.
+    at a shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
+    span begins anywhere between two events; behind motion, anywhere between the two thresholds, so
+    that the leak has up to two periods to go.
     """
     half = math.sqrt(3.0) * jitter
     for k in range(table.shape[0]):
@@ -277,7 +281,10 @@ def leak_likelihood(
             total = 0.0
             for i in range(starts[k], starts[k + 1]):
                 g, rate = length[i], max(shot[i], 1e-12)
-                if first[i]:
+                if begin[i] == MOVED:
+                    stays = max(0.0, 1.0 - 0.5 * g / period)
+                    density = 0.5 / period if g < 2.0 * period else 0.0
+                elif begin[i] == STEADY:
                     whole = 1.0 - math.exp(-rate * period)
                     left = 1.0 - math.exp(-rate * max(0.0, period - g))
                     stays = left / whole

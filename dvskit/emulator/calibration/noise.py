@@ -128,7 +128,7 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
     likelihoods = []
     for jitter in _JITTERS:
         k.leak_likelihood(
-            starts, still.gap_length[take], still.gap_end[take], still.gap_first[take],
+            starts, still.gap_length[take], still.gap_end[take], still.gap_begin[take],
             rate[take], guess_us * 10.0**decades, jitter, table,
         )  # fmt: skip
         peak, moments = _posterior(table, decades)
@@ -160,7 +160,7 @@ def _posterior(
     middle, spread, half, half_spread = 0.0, 0.2, 0.4, 0.2
     peak, moments = -math.inf, (0.0, 0.0, 0.0, 0.0)
     for _ in range(6):
-        middles = np.linspace(middle - half, middle + half, 13)
+        middles = np.clip(np.linspace(middle - half, middle + half, 13), *decades[[0, -1]])
         spreads = np.linspace(max(0.006, spread - half_spread), spread + half_spread, 13)
         m, s = (each.reshape(-1) for each in np.meshgrid(middles, spreads, indexing="ij"))
         prior = np.exp(-0.5 * ((decades[:, None] - m) / s) ** 2)

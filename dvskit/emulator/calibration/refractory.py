@@ -14,7 +14,7 @@ from dvskit.emulator.calibration.table import Estimate, unknown
 NAME = "refractory_us"
 _LEAST_US = 5.0
 _OUTLIERS = 200_000  # one interval in so many may lie below the edge
-_LEAST_NEAR = 30  # intervals up to twice the edge
+_LEAST_NEAR = 30  # intervals up to twice the edge, without which it is not confirmed
 _ALIKE = 1.15
 
 
@@ -56,11 +56,10 @@ def find_edge(events: PixelEvents) -> Edge | None:
     if not _LEAST_US <= at < np.inf:
         return None
     near = int(np.count_nonzero(gaps <= 2 * at))
-    # Were short intervals only ever rarer, there would be few so near the least one.
-    if near < _LEAST_NEAR * (1 + n // _OUTLIERS):
-        return None
     same, mixed = (_least(gaps[np.isin(kinds, those)]) for those in ((0, 3), (1, 2)))
-    confirmed = max(same, mixed) < _ALIKE * min(same, mixed)
+    # Were short intervals only ever rarer, there would be few so near the least one.
+    steep = near >= _LEAST_NEAR * (1 + n // _OUTLIERS)
+    confirmed = steep and max(same, mixed) < _ALIKE * min(same, mixed)
     return Edge(at, max(1.0, at / near**0.5), near, confirmed)
 
 

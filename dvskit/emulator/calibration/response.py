@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
-from dvskit.emulator.calibration.rows import Fit, Pixel, fit, make_rows
+from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
 from dvskit.emulator.calibration.table import Estimate, unknown
 
-_SEARCHED_EVENTS = 60_000
+NAMES = ("log_offset", "cutoff_hz")
+_SEARCHED_EVENTS = 30_000
 _GROUPS = 12  # of pixels; each has a least scatter of its own, which tells the uncertainty
 _OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
-_MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
+MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+_KEPT = 0.7  # of the rows
 _FINE = 0.03  # scatter, as a part of the threshold, up to which frames tell the signal between them
 
 
@@ -34,30 +36,40 @@ class Search:
     events: PixelEvents
     seen: Seen
     group: NDArray[np.int64]
-    tried: dict[Pixel, tuple[Fit | None, NDArray[np.float64]]] = field(default_factory=dict)
+    tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
 
     def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
-        """Return the scatter as a part of the threshold: of all pixels, then of each group."""
+        """Return the scatter as a part of the threshold: of all pixels, then of each group.
+
+        Infinite for a candidate that leaves out many of the rows that a plain one has: it must not
+        win by the easy ones alone.
+        """
         if pixel not in self.tried:
             rows = make_rows(pixel, self.events, self.seen)
             found = fit(rows, pixel.between_events)
-            if found is None:
-                values = np.full(1 + _GROUPS, math.inf)
+            plain = Pixel(between_events=pixel.between_events)
+            usual = rows.change.size if pixel == plain else _KEPT * self.rows(plain)
+            if found is None or rows.change.size < usual:
+                scatter = np.full(1 + _GROUPS, math.inf)
             else:
                 rest = np.abs(found.rest) / (0.5 * sum(found.pooled))
                 group = np.repeat(self.group, np.diff(rows.starts))
-                # A candidate must not win by having rows for the easy pixels alone.
                 parts = [rest[group == g] for g in range(_GROUPS)]
-                values = np.array(
+                scatter = np.array(
                     [np.median(rest)]
                     + [np.median(part) if part.size > 20 else math.inf for part in parts]
                 )
-            self.tried[pixel] = (found, values)
+            self.tried[pixel] = (scatter, rows.change.size)
+        return self.tried[pixel][0]
+
+    def rows(self, pixel: Pixel) -> int:
+        """Return the number of rows of a candidate."""
+        self.scatter(pixel)
         return self.tried[pixel][1]
 
 
 def search_in(observed: Observed, events: PixelEvents, seen: Seen) -> Search:
-    """Return a search over as many pixels, drawn at random, as have some 60,000 events."""
+    """Return a search over as many pixels, drawn at random, as have some 30,000 events."""
     order = np.random.default_rng(1).permutation(seen.pixels.size)
     counts = np.diff(events.starts)[order]
     some = np.sort(order[: 1 + int(np.searchsorted(np.cumsum(counts), _SEARCHED_EVENTS))])
@@ -100,10 +112,18 @@ def find_again(search: Search, pixel: Pixel) -> Pixel:
 
 
 def sharpen_refractory(search: Search, pixel: Pixel) -> Pixel:
-    """Return the candidate with the refractory period, a little less than it has, that is best."""
-    middle = 0.93 * pixel.refractory_us
-    better = _held(pixel, _golden(search, pixel, _held, middle, 1 / 0.93))
-    return better if search.scatter(better)[0] < search.scatter(pixel)[0] else pixel
+    """Return the candidate with the refractory period, less than it has, that is best."""
+    most = pixel.refractory_us
+    for _ in range(2):
+        value = _golden(search, pixel, _held, 0.8 * most, 1 / 0.8)
+        pixel = min(pixel, _held(pixel, value), key=lambda each: float(search.scatter(each)[0]))
+        pixel = _refined(search, pixel)
+    return pixel
+
+
+def refractory_error(search: Search, pixel: Pixel) -> float:
+    """Return the standard error of the refractory period of a candidate."""
+    return _uncertainty(search, pixel, _held, pixel.refractory_us)
 
 
 def _held(pixel: Pixel, value: float | None) -> Pixel:
@@ -142,7 +162,7 @@ def _surely_less(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
     if less.size < 3:
         return bool(a[0] < 0.9 * b[0])
     error = float(np.std(less, ddof=1)) / math.sqrt(less.size)
-    return bool(a[0] < _MATERIAL * b[0] and np.mean(less) > 3 * error)
+    return bool(a[0] < MATERIAL * b[0] and np.mean(less) > 3 * error)
 
 
 def _refined(search: Search, pixel: Pixel) -> Pixel:
@@ -165,7 +185,7 @@ def _golden(search: Search, pixel: Pixel, vary: _Vary, middle: float, factor: fl
         return float(search.scatter(vary(pixel, math.exp(value)))[0])
 
     at_a, at_b = scatter(a), scatter(b)
-    for _ in range(8):
+    for _ in range(5 if factor > 1.5 else 7):
         if at_a < at_b:
             high, b, at_b = b, a, at_a
             a = high - share * (high - low)
@@ -200,14 +220,14 @@ def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
     # Pixels leak at rates of their own, of which the scatter tells but one.
     by_chance = _uncertainty(search, pixel, _leak, pixel.leak_hz)
     error = math.hypot(by_chance, 0.15 * pixel.leak_hz)
-    rows = len(search.tried[pixel][0].rest)  # type: ignore[union-attr]
+    rows = search.rows(pixel)
     how = "drift of the signal between events; shot noise hides the leak's own"
     return Estimate("leak_hz", pixel.leak_hz, error, rows, how)
 
 
 def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate]:
     """Return the estimates of log_offset and cutoff_hz of the candidate that was found."""
-    rows = len(search.tried[pixel][0].rest)  # type: ignore[union-attr]
+    rows = search.rows(pixel)
     scatter = f"least scatter of changes an event, {search.scatter(pixel)[0]:.1%} of the threshold"
     if pixel.log_offset is None:
         offset = unknown("log_offset", "lin-log fits as well as any offset: kept", rows)

@@ -86,8 +86,7 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
 class Fit:
     """Thresholds of each pixel, with their sampling errors, and what the rows leave.
 
-    scale   robust standard deviation of the rest, in e-folds
-    halves  (2, P, 2): ON and OFF thresholds of the first and the second half of each pixel's rows
+    scale  robust standard deviation of the rest, in e-folds
     """
 
     on: NDArray[np.float64]
@@ -97,7 +96,6 @@ class Fit:
     pooled: tuple[float, float]
     scale: float
     rest: NDArray[np.float64]
-    halves: NDArray[np.float64]
 
 
 def _mode(values: NDArray[np.float64]) -> float:
@@ -157,19 +155,29 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
         scale = _scale(rest, pooled)
     with np.errstate(divide="ignore"):
         error_on, error_off = scale / np.sqrt(w_on), scale / np.sqrt(w_off)
-    halves = _halves(rows, pooled, scale)
-    return Fit(on, off, error_on, error_off, pooled, scale, rest, halves)
+    return Fit(on, off, error_on, error_off, pooled, scale, rest)
 
 
-def _halves(rows: Rows, pooled: tuple[float, float], scale: float) -> NDArray[np.float64]:
-    starts = rows.starts
+def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
+    """Return ON and OFF thresholds of the first and second half of each pixel's rows: (2, P, 2)."""
+    starts, pooled = rows.starts, whole.pooled
     bounds = np.empty(2 * starts.size - 1, np.int64)
     bounds[::2], bounds[1::2] = starts, (starts[:-1] + starts[1:]) // 2
     on, off = np.full(bounds.size - 1, pooled[0]), np.full(bounds.size - 1, pooled[1])
     room = np.empty(rows.change.size)
     weights = np.zeros((2, on.size))
     k.fit_rows(
-        bounds, rows.on, rows.off, rows.change, scale, 6, on, off, weights[0], weights[1], room
+        bounds,
+        rows.on,
+        rows.off,
+        rows.change,
+        whole.scale,
+        6,
+        on,
+        off,
+        weights[0],
+        weights[1],
+        room,
     )
     return np.stack([on.reshape(-1, 2), off.reshape(-1, 2)])
 

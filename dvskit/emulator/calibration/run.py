@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.rows import Pixel
@@ -51,7 +52,7 @@ def _from_events(observed: Observed) -> Calibration:
     edge = refractory.find_edge(observed.events)
     if edge is not None and not edge.confirmed:
         edge = None
-    table = [unknown(name, _NO_FRAMES) for name in (*thresholds.NAMES, "log_offset", "cutoff_hz")]
+    table = [unknown(name, _NO_FRAMES) for name in (*thresholds.NAMES, *response.NAMES)]
     tiles = observed.tiles(np.arange(observed.events.starts.size - 1))
     marked = np.zeros(tiles.size, np.bool_)
     for _ in range(2):  # hot pixels must not decide which time is quiet
@@ -73,19 +74,13 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     edge = refractory.find_edge(observed.events)
     search = response.search_in(observed, events, seen)
     pixel, edge = _pixel(search, edge)
+    tables = _unknown_tables()
     if pixel is None:
         edge = edge if edge is not None and edge.confirmed else None
         pixel = Pixel(refractory_us=edge.at_us if edge else 0.0)
-        response_table: tuple[Estimate, ...] = tuple(
-            unknown(name, thresholds.NO_MOTION) for name in ("log_offset", "cutoff_hz")
-        )
-        threshold_table: tuple[Estimate, ...] = tuple(
-            unknown(name, thresholds.NO_MOTION) for name in thresholds.NAMES
-        )
     else:
-        response_table = response.response_estimates(search, pixel)
-        threshold_table = thresholds.threshold_estimates(observed, events, seen, pixel)
-    known = [each.value for each in threshold_table[:2] if each.value]
+        tables = thresholds.threshold_estimates(observed, events, seen, pixel), tables[1]
+    known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(events, seen, pixel, least)
     marked = np.zeros(seen.pixels.size, np.bool_)
@@ -93,12 +88,14 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
-    noise_table = _noise(observed, still, (threshold_table[2].value or 0.0) / least)
+    noise_table = _noise(observed, still, (tables[0][2].value or 0.0) / least)
     if known:
-        pixel, noise_table = _with_leak(search, pixel, noise_table)
-        response_table = response.response_estimates(search, pixel)
-        threshold_table = thresholds.threshold_estimates(observed, events, seen, pixel)
-    table = [*threshold_table, *response_table, *noise_table]
+        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
+        tables = (
+            thresholds.threshold_estimates(observed, events, seen, pixel),
+            response.response_estimates(search, pixel),
+        )
+    table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
     notes = [seen.note] if seen.note else []
@@ -107,40 +104,53 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     return _made(observed, table, notes, seen.pixels[marked])
 
 
+def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
+    names = (thresholds.NAMES, response.NAMES)
+    first, second = (tuple(unknown(each, thresholds.NO_MOTION) for each in n) for n in names)
+    return first, second
+
+
 def _pixel(
     search: response.Search, edge: refractory.Edge | None
 ) -> tuple[Pixel | None, refractory.Edge | None]:
     """Return the best candidate, and the edge if it is a refractory period: if it scatters less."""
     pixel = response.find_pixel(search, edge.at_us if edge else 0.0)
-    if pixel is None or edge is None:
+    if edge is None or edge.confirmed:
         return pixel, edge
-    without = None if edge.confirmed else response.find_pixel(search, 0.0)
-    if without is not None and search.scatter(without)[0] <= search.scatter(pixel)[0]:
+    without = response.find_pixel(search, 0.0)
+    if pixel is None or without is None:
         return without, None
-    if pixel.between_events:
-        pixel = response.sharpen_refractory(search, pixel)
-        scatter = float(search.scatter(pixel)[0])
-        edge = edge.moved(pixel.refractory_us, scatter * pixel.refractory_us)
-    return pixel, edge
+    if search.scatter(pixel)[0] < response.MATERIAL * search.scatter(without)[0]:
+        return pixel, edge
+    return without, None
 
 
-def _with_leak(
-    search: response.Search, pixel: Pixel, table: tuple[Estimate, ...]
-) -> tuple[Pixel, tuple[Estimate, ...]]:
-    """Return the candidate with its leak: what still pixels tell, or else the signal's drift."""
-    leak = table[1]
-    if leak.value:
-        return response.find_again(search, dataclasses.replace(pixel, leak_hz=leak.value)), table
-    if leak.value is None:
+def _settled(
+    search: response.Search,
+    pixel: Pixel,
+    edge: refractory.Edge | None,
+    table: tuple[Estimate, ...],
+) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
+    """Return the candidate with its leak, by which all else is known better.
+
+    The leak is what still pixels tell, or else the signal's drift.
+    """
+    drifts = table[1].value is None
+    if table[1].value:
+        pixel = dataclasses.replace(pixel, leak_hz=table[1].value)
+        pixel = response.find_again(search, pixel)
+    elif drifts:
         pixel = response.find_drift(search, pixel)
-        if pixel.leak_hz:
-            table = (table[0], response.drift_estimate(search, pixel), *table[2:])
-    return pixel, table
+    if edge is not None and pixel.between_events:
+        pixel = response.sharpen_refractory(search, pixel)
+        pixel = response.find_drift(search, pixel) if drifts else pixel
+        edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
+    if drifts and pixel.leak_hz:
+        table = (table[0], response.drift_estimate(search, pixel), *table[2:])
+    return pixel, edge, table
 
 
 def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Estimate, ...]]:
-    from dvskit.emulator.calibration import _kernels as k
-
     on = still.per_pixel(still.gap_end == k.ON)
     seconds = still.per_pixel(still.gap_length * 1e-6)
     tiles = observed.tiles(still.pixels)

@@ -24,7 +24,7 @@ class Still:
 
     pixel, start, stop, light  of each span: place of the pixel in `pixels`, us, us, (I + 20) / 275
     pixels                     y * width + x
-    gap_span, gap_length, gap_end, gap_first  of each gap, see the kernel
+    gap_span, gap_length, gap_end, gap_begin  of each gap, see the kernel
     """
 
     pixels: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Still:
     gap_span: NDArray[np.int64]
     gap_length: NDArray[np.float64]
     gap_end: NDArray[np.int8]
-    gap_first: NDArray[np.bool_]
+    gap_begin: NDArray[np.int8]
 
     @property
     def seconds(self) -> float:
@@ -50,7 +50,7 @@ class Still:
             self.gap_span[keep],
             self.gap_length[keep],
             self.gap_end[keep],
-            self.gap_first[keep],
+            self.gap_begin[keep],
         )
 
     def per_pixel(self, weight: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -58,18 +58,19 @@ class Still:
         return np.bincount(self.pixel[self.gap_span], weight, self.pixels.size).astype(np.float64)
 
 
-_Spans = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_Floats = NDArray[np.float64]
+_Spans = tuple[NDArray[np.int64], _Floats, _Floats, _Floats, NDArray[np.bool_]]
 
 
 def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, held: float) -> Still:
-    pixel, start, stop, light = spans
+    pixel, start, stop, light, moved = spans
     room = pixel.size + len(events.t)
     span, length = np.empty(room, np.int64), np.empty(room)
-    end, first = np.empty(room, np.int8), np.empty(room, np.bool_)
+    end, begin = np.empty(room, np.int8), np.empty(room, np.int8)
     n = k.gaps_in_spans(
-        events.t, events.p, events.starts, pixel, start, stop, held, span, length, end, first
+        events.t, events.p, events.starts, pixel, start, stop, moved, held, span, length, end, begin
     )
-    return Still(pixels, pixel, light, span[:n], length[:n], end[:n], first[:n])
+    return Still(pixels, pixel, light, span[:n], length[:n], end[:n], begin[:n])
 
 
 def still_in_frames(
@@ -80,7 +81,13 @@ def still_in_frames(
     `threshold` is the least of the sensor's. None where there is no such place.
     """
     room = seen.numbers.size // 2 + 1
-    spans: _Spans = (np.empty(room, np.int64), np.empty(room), np.empty(room), np.empty(room))
+    spans: _Spans = (
+        np.empty(room, np.int64),
+        np.empty(room),
+        np.empty(room),
+        np.empty(room),
+        np.empty(room, np.bool_),
+    )
     shortest = max(_SHORTEST_US, 2.5 * seen.interval_us)
     for tolerance in (1e-9, 0.1 * threshold, 0.3 * threshold):
         n = k.still_spans(
@@ -170,7 +177,7 @@ def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> 
     stop = np.asarray(observed.start_us + last[which] * window_us, np.float64)
     if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, pixel, start, stop):
         return None
-    spans = (pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY))
+    spans = (pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
     return _with_gaps(pixels, observed.events, spans, held)
 
 

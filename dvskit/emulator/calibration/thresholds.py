@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
-from dvskit.emulator.calibration.rows import Fit, Pixel, fit, make_rows
+from dvskit.emulator.calibration.rows import Fit, Pixel, fit, fit_halves, make_rows
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 _LEAST_PIXELS = 20
@@ -57,7 +57,7 @@ def threshold_estimates(
     estimates, spreads = [], []
     sides = ((found.on, found.error_on, rows.on), (found.off, found.error_off, rows.off))
     for name, (value, error, column), half, typical in zip(
-        NAMES, sides, found.halves, found.pooled, strict=False
+        NAMES, sides, fit_halves(rows, found), found.pooled, strict=False
     ):
         good = error < 0.1 * typical
         count = int(np.count_nonzero(column))
