@@ -480,6 +480,19 @@ def test_the_preset_goes_through_emulate(run, tmp_path, frames):
     }  # fmt: skip
 
 
+def test_frames_come_from_a_video_but_not_from_a_recording_without_any(run, tmp_path, frames):
+    small = [(t, frame[:32, :32]) for t, frame in frames[:200]]
+    dvskit.save_events(recorded(small, EmulatorParams()), tmp_path / "a.npz")
+    dvskit.video.write_video(small, tmp_path / "a.mp4", fps=500)
+    code, out, err = run("calibrate", "a.npz", "a.mp4", "--fps", 500, "-o", "a.toml")
+    assert code == 0, err
+    # Video of 8 bits is compressed: near enough.
+    assert EmulatorParams.preset("a.toml").threshold_on == pytest.approx(0.2, rel=0.15)
+    code, out, err = run("calibrate", "a.npz", "a.npz")
+    assert (code, out) == (1, "")
+    assert "without frames" in err
+
+
 def test_bad_input_is_one_line_of_error(run, tmp_path, frames):
     dvskit.save_events(recorded(frames[:50], EmulatorParams()), tmp_path / "a.npz")
     dvskit.save_events(Events.empty((8, 8)), tmp_path / "none.npz")

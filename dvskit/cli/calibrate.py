@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from dvskit.cli._options import (
     SizeOption,
     size_or_none,
 )
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ def calibrate(
         _console.say(f"{out}: use it: dvskit emulate VIDEO OUT --preset {out}")
 
 
+def _own_frames(recording: Recording) -> list[Any]:
+    found = list(recording.frames())
+    if not found:
+        raise VideoError(f"{recording.path}: a recording without frames; name a video")
+    return found
+
+
 def _frames(
     source: Recording, frames: Path | None, fps: float | None, offset_us: int, light: str
 ) -> Iterable[Any]:
@@ -82,11 +90,7 @@ def _frames(
     from dvskit.video import open_frames
 
     if not frames.is_dir() and frames.exists():
-        from dvskit.errors import FormatError
-
-        try:
-            return open_events(frames).frames()
-        except FormatError:
-            pass  # no recording: a video
+        with suppress(UnknownFormatError):  # no recording: a video
+            return _own_frames(open_events(frames))
     clip = open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]
     return ((t + offset_us, frame) for t, frame in clip)

@@ -23,7 +23,7 @@ _SLOPE = 0.75  # of shot noise with light, see the sensor's kernels
 _MOST_PIXELS = 6000
 _NODES = 161
 _DECADES = 0.8  # on each side of the first guess, that leak periods are looked for in
-_JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2)
+_JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
 
 
 def noise_estimates(observed: Observed, still: Still, spread: float) -> tuple[Estimate, ...]:
@@ -80,6 +80,8 @@ def _leak(still: Still, shot_hz: float) -> tuple[Estimate, ...]:
     guess = _period((on - off) / time, mean_rate)
     found = _most_likely(still, rate, guess)
     how = "gaps ahead of ON events without change, begun anew by shot noise"
+    if guess > still.per_pixel(still.gap_length).max():
+        how += "; no pixel was seen for as long as it usually takes"
     jitter = unknown(names[2], "the gaps do not tell it", on)
     if found.jitter is not None:
         jitter = Estimate(
@@ -141,7 +143,7 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
     weight = np.exp(np.array(likelihoods) - best[0])
     mean = float(np.average(_JITTERS, weights=weight))
     scatter = math.sqrt(float(np.average((np.array(_JITTERS) - mean) ** 2, weights=weight)))
-    known = scatter < 0.04
+    known = scatter < 0.04 and best[1] < _JITTERS[-1]
     return _Found(
         leak, leak * math.log(10) * error, spread, spread_error, mean if known else None,
         max(scatter, 0.012), starts.size - 1,
@@ -159,9 +161,9 @@ def _posterior(
     likely = np.exp(table - top)
     middle, spread, half, half_spread = 0.0, 0.2, 0.4, 0.2
     peak, moments = -math.inf, (0.0, 0.0, 0.0, 0.0)
-    for _ in range(6):
-        middles = np.clip(np.linspace(middle - half, middle + half, 13), *decades[[0, -1]])
-        spreads = np.linspace(max(0.006, spread - half_spread), spread + half_spread, 13)
+    for _ in range(5):
+        middles = np.clip(np.linspace(middle - half, middle + half, 11), *decades[[0, -1]])
+        spreads = np.linspace(max(0.006, spread - half_spread), spread + half_spread, 11)
         m, s = (each.reshape(-1) for each in np.meshgrid(middles, spreads, indexing="ij"))
         prior = np.exp(-0.5 * ((decades[:, None] - m) / s) ** 2)
         prior /= prior.sum(0)

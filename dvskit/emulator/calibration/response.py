@@ -24,6 +24,7 @@ _GROUPS = 12  # of pixels; each has a least scatter of its own, which tells the 
 _OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
+LEAST = 0.001  # of the threshold: the same
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 _KEPT = 0.7  # of the rows
 _FINE = 0.03  # scatter, as a part of the threshold, up to which frames tell the signal between them
@@ -212,7 +213,7 @@ def _uncertainty(search: Search, pixel: Pixel, vary: _Vary, value: float) -> flo
         return 0.3 * value
     by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))
     # What frames do not tell of the signal between them shifts all groups alike.
-    return float(max(by_chance, value * (0.005 + search.scatter(pixel)[0])))
+    return float(max(by_chance, value * (0.005 + 2 * search.scatter(pixel)[0])))
 
 
 def drift_estimate(search: Search, pixel: Pixel) -> Estimate:

@@ -120,7 +120,8 @@ def _pixel(
     without = response.find_pixel(search, 0.0)
     if pixel is None or without is None:
         return without, None
-    if search.scatter(pixel)[0] < response.MATERIAL * search.scatter(without)[0]:
+    less, more = float(search.scatter(pixel)[0]), float(search.scatter(without)[0])
+    if less < min(response.MATERIAL * more, more - response.LEAST):
         return pixel, edge
     return without, None
 

@@ -53,7 +53,8 @@ def threshold_estimates(
     tiles = observed.tiles(seen.pixels)
     way = "event to event" if pixel.between_events else "frame to frame"
     # What frames do not tell of the signal between them shifts all pixels alike.
-    doubt = 0.002 + 0.1 * found.scale / min(found.pooled)
+    share = 0.15 if pixel.between_events else 0.25
+    doubt = 0.002 + share * found.scale / min(found.pooled)
     estimates, spreads = [], []
     sides = ((found.on, found.error_on, rows.on), (found.off, found.error_off, rows.off))
     for name, (value, error, column), half, typical in zip(
@@ -73,17 +74,17 @@ def threshold_estimates(
         sharp = good & (error <= max(0.5 * total, float(np.median(error[good]))))
         pairs = np.stack([value, half[:, 1] - half[:, 0]], 1)[sharp]
         spreads.append((_spread(pairs), resampled_error(pairs, tiles[sharp], _spread)))
-    return (*estimates, _sigma(spreads, found))
+    return (*estimates, _sigma(spreads, found, 2 * share))
 
 
 NO_MOTION = "too few changes at the pixels that give events: show it a moving, textured scene"
 
 
-def _sigma(spreads: list[tuple[float, float]], found: Fit) -> Estimate:
+def _sigma(spreads: list[tuple[float, float]], found: Fit, share: float) -> Estimate:
     if not spreads:
         return unknown(NAMES[2], NO_MOTION)
     value = float(np.mean([s for s, _ in spreads]))
     error = math.hypot(*(e for _, e in spreads)) / len(spreads)
     how = "scatter of pixels' thresholds, less their errors"
     pixels = int(np.count_nonzero(found.error_on < np.inf))
-    return Estimate(NAMES[2], value, math.hypot(error, 0.25 * found.scale), pixels, how)
+    return Estimate(NAMES[2], value, math.hypot(error, share * found.scale), pixels, how)
