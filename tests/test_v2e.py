@@ -60,7 +60,7 @@ def plain(frames, c, cutoff_hz=0.0):
         low = (1 - share) * low + share * new if cutoff_hz else new
         difference = low - base
         steps = np.where(difference > 0, difference // c, -(-difference // c)).astype(real)
-        base = base + steps * c
+        base = base + steps.astype(np.float32) * np.float32(c)
         on += int(steps[steps > 0].sum())
         off -= int(steps[steps < 0].sum())
     return on, off

@@ -95,8 +95,11 @@ def emit(
             marks[n] = (np.int64(first + i) << 2) | (1 if rise else 0)
             n += 1
             kept += 1
-        whole = on.dtype.type(kept)
-        base[i] += whole * on[i] if rise else -whole * off[i]
+        # Whole numbers of thresholds are float32 in v2e, whatever the reference is.
+        if rise:
+            base[i] += np.float32(kept) * np.float32(on[i])
+        else:
+            base[i] -= np.float32(kept) * np.float32(off[i])
         if shot > 0.0:
             # One number decides for both: v2e's noise is ON or OFF in a frame, hardly ever both.
             drawn = uniform(seed, R_SHOT, first + i, frame)

@@ -56,8 +56,10 @@ class V2ePixels:
 
     def _levels(self, codes: NDArray[Any]) -> NDArray[Any]:
         if self._table.size:
-            return self._table[codes].astype(self._real)
-        return np.asarray(codes / UNIT, self._real)
+            known: NDArray[Any] = self._table[codes].astype(self._real)
+            return known
+        levels: NDArray[Any] = (codes / UNIT).astype(self._real)
+        return levels
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return what happens up to the next frame."""
