@@ -135,7 +135,7 @@ def test_an_ideal_sensor_is_found_ideal(frames):
 
 @pytest.mark.parametrize("params", [WORN, EmulatorParams(threshold_sigma=0.03)])
 def test_frames_at_40_a_second_still_give_the_thresholds(params):
-    fine = scene(fps=1000)
+    fine = scene(fps=1000, side=48)
     found = calibrate(recorded(fine, params), fine[:1000:25] + fine[1000:])
     near(found, "threshold_on", params.threshold_on, 0.05)
     near(found, "threshold_off", params.threshold_off, 0.05)

@@ -20,9 +20,12 @@ from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("shot_hz", "leak_hz", "leak_spread", "leak_jitter")
 _SLOPE = 0.75  # of shot noise with light, see the sensor's kernels
+_OVER_PIXELS = "scatter over pixels"
 _MOST_PIXELS = 6000
 _NODES = 161
 _DECADES = 0.8  # on each side of the first guess, that leak periods are looked for in
+_USUAL_SPREAD = 0.1  # of sensors, taken where the gaps do not tell it
+_VAGUE = 0.08  # standard error of the spread, from which on they do not
 _JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
 
 
@@ -79,17 +82,23 @@ def _leak(still: Still, shot_hz: float) -> tuple[Estimate, ...]:
         return _no_leak(_period(4 * doubt / time, mean_rate), mean_rate, on)
     guess = _period((on - off) / time, mean_rate)
     found = _most_likely(still, rate, guess)
+    error = found.leak_error
     how = "gaps ahead of ON events without change, begun anew by shot noise"
     if guess > still.per_pixel(still.gap_length).max():
+        # Then it is known from where pixels begin, which is a guess: within a factor of two.
         how += "; no pixel was seen for as long as it usually takes"
+        error = math.hypot(error, 0.5 * found.leak_hz)
     jitter = unknown(names[2], "the gaps do not tell it", on)
+    spread = Estimate(names[1], found.spread, found.spread_error, found.pixels, _OVER_PIXELS)
+    if found.spread_error > _VAGUE:
+        spread = unknown(names[1], f"too few gaps; {_USUAL_SPREAD} taken for leak_hz", found.pixels)
     if found.jitter is not None:
         jitter = Estimate(
             names[2], found.jitter, found.jitter_error, on, "scatter of a pixel's gaps"
         )
     return (
-        Estimate(names[0], found.leak_hz, found.leak_error, on, how),
-        Estimate(names[1], found.spread, found.spread_error, found.pixels, "scatter over pixels"),
+        Estimate(names[0], found.leak_hz, error, on, how),
+        spread,
         jitter,
     )
 
@@ -139,6 +148,9 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
             best = (peak, jitter, moments)
     assert best is not None
     middle, error, spread, spread_error = best[2]
+    if spread_error > _VAGUE:
+        usual = _USUAL_SPREAD * np.array([0.99, 1.01])
+        _, (middle, error, *_) = _posterior(table, decades, *usual)
     leak = 1e6 / (guess_us * 10.0**middle)
     weight = np.exp(np.array(likelihoods) - best[0])
     mean = float(np.average(_JITTERS, weights=weight))
@@ -151,11 +163,14 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
 
 
 def _posterior(
-    table: NDArray[np.float64], decades: NDArray[np.float64]
+    table: NDArray[np.float64],
+    decades: NDArray[np.float64],
+    narrow: float = 0.006,
+    wide: float = _DECADES,
 ) -> tuple[float, tuple[float, ...]]:
     """Return the greatest log likelihood, and mean and deviation of the log period and its spread.
 
-    Over a grid that closes in on where the likelihood is.
+    Over a grid that closes in on where the likelihood is; the spread is from narrow to wide.
     """
     top = table.max(1, keepdims=True)
     likely = np.exp(table - top)
@@ -163,7 +178,7 @@ def _posterior(
     peak, moments = -math.inf, (0.0, 0.0, 0.0, 0.0)
     for _ in range(5):
         middles = np.clip(np.linspace(middle - half, middle + half, 11), *decades[[0, -1]])
-        spreads = np.linspace(max(0.006, spread - half_spread), spread + half_spread, 11)
+        spreads = np.clip(np.linspace(spread - half_spread, spread + half_spread, 11), narrow, wide)
         m, s = (each.reshape(-1) for each in np.meshgrid(middles, spreads, indexing="ij"))
         prior = np.exp(-0.5 * ((decades[:, None] - m) / s) ** 2)
         prior /= prior.sum(0)

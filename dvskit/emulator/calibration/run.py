@@ -27,6 +27,7 @@ from dvskit.events import Events, Source, as_source
 _NO_FRAMES = "no frames: cannot be known from events alone"
 _NO_STILL = "no still part: all that was recorded moves"
 _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black to white
+_BADLY = 0.15  # scatter, as a part of the threshold
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
@@ -99,6 +100,11 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
     notes = [seen.note] if seen.note else []
+    if known and search.scatter(pixel)[0] > _BADLY:
+        notes.append(
+            f"the frames explain the events badly (scatter {search.scatter(pixel)[0]:.0%} of the "
+            "threshold): thresholds are rough; are both on one clock, and frames frequent enough?"
+        )
     if seen.pixels.size < observed.events.starts.size - 1:
         notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
     return _made(observed, table, notes, seen.pixels[marked])
@@ -115,8 +121,12 @@ def _pixel(
 ) -> tuple[Pixel | None, refractory.Edge | None]:
     """Return the best candidate, and the edge if it is a refractory period: if it scatters less."""
     pixel = response.find_pixel(search, edge.at_us if edge else 0.0)
-    if edge is None or edge.confirmed:
+    if edge is None:
         return pixel, edge
+    if edge.confirmed and pixel is not None:
+        same = dataclasses.replace(pixel, refractory_us=0.0)
+        if search.scatter(pixel)[0] <= search.scatter(same)[0]:
+            return pixel, edge
     without = response.find_pixel(search, 0.0)
     if pixel is None or without is None:
         return without, None
