@@ -1,0 +1,232 @@
+"""The table of formats, and which of them a file is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+from dvskit.errors import FormatError, UnknownFormatError, did_you_mean
+
+HEAD_BYTES = 4096
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row of the table.
+
+    name        what `format=` takes
+    suffixes    file name endings, with the dot; the first is the usual one
+    module      the module to import when the format is used
+    recognises  tells from the first 4096 bytes of a file whether it is of this format; None where
+                the format has no mark of its own and only the suffix can tell
+    can         "r", "w" or "rw"
+    summary     one line for people
+    variants    what may stand behind the name and a colon in `format=`, for people; empty if none
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+    recognises: Callable[[bytes], bool] | None
+    can: Literal["r", "w", "rw"]
+    summary: str
+    variants: str = ""
+
+
+def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(magic)
+
+
+def _never(head: bytes) -> bool:
+    """Tell nothing: another row recognises the content, and this one is chosen by its name."""
+    return False
+
+
+def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
+    def recognises(head: bytes) -> bool:
+        lines = []
+        for line in head.split(b"\n"):
+            if not line.startswith(b"%"):
+                break
+            lines.append(line[1:].strip().decode("latin-1"))
+        if any(line.partition(" ")[0] == "format" for line in lines):
+            return any(
+                line.partition(" ")[2].partition(";")[0].strip().upper() == name
+                for line in lines
+                if line.startswith("format ")
+            )
+        return any(line == f"evt {version}" for line in lines)
+
+    return recognises
+
+
+def _is_dat(head: bytes) -> bool:
+    at = 0
+    lines = []
+    while head.startswith(b"%", at):
+        stop = head.find(b"\n", at)
+        if stop < 0:
+            return False
+        lines.append(head[at + 1 : stop].strip())
+        at = stop + 1
+    if any(line.startswith((b"evt ", b"format ")) for line in lines):
+        return False
+    named = any(line.startswith(b"Data file containing") for line in lines)
+    return named or (bool(lines) and head[at : at + 2] in (b"\x00\x08", b"\x0c\x08", b"\x0e\x08"))
+
+
+TABLE: dict[str, Format] = {}
+
+
+def register_format(row: Format) -> None:
+    """Add a format to the table. Raises FormatError if the name is taken."""
+    if row.name in TABLE:
+        raise FormatError(f"a format named {row.name!r} is registered already")
+    TABLE[row.name] = row
+
+
+for _row in (
+    Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
+           "NumPy archive of the columns t, x, y, p and size"),
+    Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
+           "NumPy array of events, structured or N x 4"),
+    Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
+           "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
+    Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
+           "Prophesee RAW, EVT 3.0"),
+    Format("evt2", (".raw",), "dvskit.formats.words.evt2", _raw_header_says("2.0", "EVT2"), "rw",
+           "Prophesee RAW, EVT 2.0"),
+    Format("evt21", (".raw",), "dvskit.formats.words.evt21", _raw_header_says("2.1", "EVT21"), "rw",
+           "Prophesee RAW, EVT 2.1"),
+    Format("evt4", (".raw",), "dvskit.formats.words.evt4", _raw_header_says("4.0", "EVT4"), "rw",
+           "Prophesee RAW, EVT 4.0"),
+    Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
+           "Prophesee DAT (8 bytes an event)"),
+    Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
+           "iniVation AEDAT 4", "the number of an event stream, where there are several"),
+    Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
+           "Event Stream: DVS, ATIS, colour and generic events"),
+    Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
+           _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
+           "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346"),
+    Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
+           "cAER AEDAT 3.1"),
+    Format("dsec", (".h5",), "dvskit.formats.hdf5.dsec", _never, "rw",
+           "HDF5 in the layout of DSEC, for h5py with hdf5plugin"),
+    Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", _starts_with(b"\x89HDF\r\n\x1a\n"),
+           "rw", "HDF5: Prophesee (ECF); DSEC, RVT, v2e, rpg_e2vid, M3ED and MVSEC are read too"),
+    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5.gzip", _never, "rw",
+           "HDF5 in the layout of Prophesee with gzip, for readers without its plugin"),
+    Format("bag", (".bag",), "dvskit.formats.ros.bag", _starts_with(b"#ROSBAG V2.0"), "rw",
+           "ROS 1 bag of EventPacket or EventArray messages", "a topic, such as bag:/dvs/events"),
+    Format("db3", (".db3",), "dvskit.formats.ros.db3", _starts_with(b"SQLite format 3\0"), "rw",
+           "ROS 2 recording in a database", "a topic, such as db3:/event_camera/events"),
+    Format("mcap", (".mcap",), "dvskit.formats.ros.mcap", _starts_with(b"\x89MCAP0\r\n"), "rw",
+           "ROS 2 (or 1) recording in MCAP", "a topic, such as mcap:/event_camera/events"),
+    Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
+           "text, an event a line: t,x,y,p in microseconds, or as a header names",
+           "columns, such as x,y,t_s,p (t_s: seconds, -: left out)"),
+    Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
+           "text, an event a line: t x y p in seconds (event-camera dataset)"),
+    Format("udp", (), "dvskit.formats.udp", None, "r",
+           "datagrams of faery or AEStream, at udp://HOST:PORT",
+           "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
+):  # fmt: skip
+    register_format(_row)
+
+
+def formats() -> tuple[Format, ...]:
+    """Return the table, in order of names."""
+    return tuple(TABLE[name] for name in sorted(TABLE))
+
+
+def named_format(name: str) -> tuple[Format, str | None]:
+    """Return the row that `name`, or `name:variant`, means, and the variant."""
+    name, colon, variant = name.partition(":")
+    if name not in TABLE:
+        raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, TABLE)}")
+    row = TABLE[name]
+    if colon and not row.variants:
+        raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; say {name}")
+    return row, variant if colon else None
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file. Raises FormatError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise FormatError(f"{path}: is a folder; name a file in it") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def find_format(path: str | PathLike[str]) -> Format:
+    """Return the format of a file: by its content first, by its suffix second.
+
+    Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
+    """
+    path = Path(path)
+    return find_by_head(path, read_head(path))
+
+
+def find_by_head(path: Path, head: bytes) -> Format:
+    """Return the format of a file that begins with `head`. Raises as `find_format` does."""
+    if not head:
+        raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
+    fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
+    if not fitting:
+        suffix = path.suffix.lower()
+        fitting = [
+            row for row in TABLE.values() if row.recognises is None and suffix in row.suffixes
+        ]
+        expected = [row.name for row in TABLE.values() if row.recognises and suffix in row.suffixes]
+        if not fitting and expected:
+            raise UnknownFormatError(
+                f"{path}: starts with {head[:16]!r}, which is no {' or '.join(expected)} header; "
+                "name the right format (format=, --from) if the suffix misleads"
+            )
+    if not fitting and path.suffix.lower() in _VIDEO_SUFFIXES:
+        raise UnknownFormatError(
+            f"{path}: is a video, not events; dvskit emulate turns it into events"
+        )
+    if not fitting:
+        raise UnknownFormatError(
+            f"{path}: starts with {head[:16]!r}, which no format knows; "
+            f"name one (format=, --from): {', '.join(sorted(TABLE))}"
+        )
+    if len(fitting) > 1:
+        names = ", ".join(row.name for row in fitting)
+        raise UnknownFormatError(f"{path}: could be {names}; name one (format=, --from)")
+    return fitting[0]
+
+
+def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Format:
+    """Return the format to write `path` in: by `name`, else by its suffix.
+
+    Raises UnknownFormatError for an unknown name or suffix and for a format that is only read.
+    """
+    suffix = Path(path).suffix.lower()
+    if name is not None:
+        row, _ = named_format(name)
+    else:
+        rows = [row for row in TABLE.values() if "w" in row.can and suffix in row.suffixes]
+        if not rows:
+            rows = [row for row in TABLE.values() if suffix in row.suffixes]
+        if not rows:
+            known = {ending for row in TABLE.values() if "w" in row.can for ending in row.suffixes}
+            raise UnknownFormatError(
+                f"{path}: no format is written as {suffix!r}; {did_you_mean(suffix, known)}"
+            )
+        row = rows[0]
+    if "w" not in row.can:
+        writable = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.can))
+        raise UnknownFormatError(f"{path}: {row.name} is only read; write one of {writable}")
+    return row
