@@ -45,7 +45,8 @@ class VideoView:
     slow              how many seconds of video one second of events takes: 1000 shows 1 ms in 1 s
     dark              light on dark, or dark on light
     scale             each pixel of the sensor as scale x scale; None enlarges small sensors
-    footer            time code, speed, and the rates of ON and OFF events, below the picture
+    footer            time code, speed, and the rates of ON and OFF events, below the picture (not
+                      below one narrower than 200 pixels)
     start_us, stop_us the part to show; None leaves that side open
     crf, preset       quality (0 lossless .. 51) and effort of x264
     """

@@ -30,6 +30,7 @@ _ON, _OFF, _LINE = _FAINT + 16, _FAINT + 17, _FAINT + 18
 _GRAY = _LINE + 1
 _GRAYS = 256 - _GRAY
 _GRAY_OF = (_GRAY + np.round(np.arange(256) * ((_GRAYS - 1) / 255))).astype(np.uint8)
+_LEAST_FOOTER_PX = 200  # what is narrower has no room for text
 _ALPHABET = " 0123456789.,:/-+()eskMGvpx×µm"
 
 Images = Iterable[tuple[int, NDArray[Any]]]
@@ -106,8 +107,8 @@ def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: boo
         shown = Size(max(2, round(beside.width * factor)), picture.height)
     gap_px = max(2, _even(picture.width / 160)) if shown else 0
     width = picture.width + gap_px + (shown.width if shown else 0)
-    text_px = min(48, max(10, round(width / 56)))
-    footer_px = _even(text_px * 3.2) if footer else 0
+    text_px = min(48, round(8 + width / 80))
+    footer_px = _even(text_px * 3.2) if footer and width >= _LEAST_FOOTER_PX else 0
     width, height = width + width % 2, picture.height + footer_px
     height += height % 2
     if max(width, height) > 16384:
@@ -189,7 +190,9 @@ class Canvas:
         time = f"{(moment.t_us - (self._start_us or 0)) / 1e6:.{digits}f} s".rjust(digits + 5)
         left = _write(footer, time, pad, pad // 2, at.text_px, _TEXT)
         second = pad // 2 + round(at.text_px * 1.3)
-        _write(footer, speed_text(self._slow).rjust(7), pad, second, small, _FAINT)
+        speed = speed_text(self._slow)
+        beneath = max(pad, left - _text_width(speed, small))
+        _write(footer, speed, beneath, second, small, _FAINT)
         rate = (moment.on + moment.off) * 1e6 / self._period_us
         text = rate_text(rate)
         right = at.width - pad - _text_width(text, small)
@@ -201,15 +204,19 @@ class Canvas:
 
     def _strip(self, place: NDArray[np.uint8], moment: Moment) -> None:
         """Draw the rates of ON (up) and OFF (down), the latest at the right end."""
-        bar = max(1, self.layout.width // 640)
+        bar = max(1, self.layout.width // 320)
         bars = place.shape[1] // bar
+        if bars < 16:
+            return
         self._rates.append((moment.on, moment.off))
         while len(self._rates) > bars:
             self._rates.popleft()
         rates = np.array(self._rates, np.float64)
         middle = place.shape[0] // 2
         reach = middle - 3
-        heights = np.ceil(rates * (reach / max(rates.max(), 1.0))).repeat(bar, axis=0)
+        # A lone spike, such as a sensor's first frame, is cut: it would flatten all the rest.
+        top = max(1.0, min(rates.max(), 3 * float(np.quantile(rates.max(axis=1), 0.9))))
+        heights = np.ceil(np.minimum(rates / top, 1) * reach).repeat(bar, axis=0)
         place[:] = _TEXT
         place[middle] = _LINE
         shown = place[:, place.shape[1] - len(heights) :]

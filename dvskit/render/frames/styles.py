@@ -225,8 +225,8 @@ class _SurfaceRun:
 class Count:
     """How many events a pixel had in the last `window_us` (None: since the last frame).
 
-    The colour goes with log(1 + count); `full` and more has full colour. A window longer than a
-    frame keeps its events in memory.
+    One event has 0.35 of the colours, so that it is seen, and from there they go with the logarithm
+    of the count; `full` and more has full colour. A given window keeps its events in memory.
     """
 
     window_us: int | None = None
@@ -234,7 +234,8 @@ class Count:
 
     def __post_init__(self) -> None:
         _check("window_us", self.window_us, 1e15)
-        _check("full", self.full, 1_000_000)
+        if not 2 <= self.full <= 1_000_000:
+            raise ConfigError(f"full={self.full} is outside 2..1000000")
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
@@ -251,8 +252,7 @@ class _CountRun:
         self._window_us = window_us
         self._kept: deque[Events] = deque()
         self._state = np.zeros((size.height, size.width), np.int32)
-        shares = np.log1p(np.arange(full + 1)) / math.log1p(full)
-        self._table = np.rint(shares * 2 * LEVELS).astype(np.uint8)
+        self._table = count_table(full)
 
     def add(self, events: Events, frame_us: int) -> None:
         _kernels.add_counts(events.x, events.y, 1, self._state)
@@ -279,6 +279,12 @@ class _CountRun:
                 self._kept[0] = events[len(old) :]
                 return
             self._kept.popleft()
+
+
+def count_table(full: int) -> NDArray[np.uint8]:
+    """Return the palette row of each count from 0 to `full`: (full + 1,) uint8."""
+    shares = 0.35 + 0.65 * np.log(np.arange(1, full + 1)) / math.log(full)
+    return np.concatenate([[0], np.rint(shares * 2 * LEVELS)]).astype(np.uint8)
 
 
 styles: dict[str, type[Polarity] | type[Count] | type[Decay] | type[Linear] | type[Surface]] = {
