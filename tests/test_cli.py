@@ -257,16 +257,39 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     assert process.wait(60) in (0, 1)
 
 
-def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, data):
-    process = command("emulate", data / "video" / "bikes.mp4", tmp_path / "a.raw", cwd=tmp_path)
+def interrupt(tmp_path, *words):
+    process = command(*words, cwd=tmp_path)
     begun = time.monotonic()
-    while not left_behind(tmp_path) and time.monotonic() - begun < 60:
+    while time.monotonic() - begun < 60:
+        if any(file.is_file() and file.stat().st_size > 0 for file in tmp_path.iterdir()):
+            break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    return process, process.communicate(timeout=60)
+
+
+def test_an_interrupted_emulation_leaves_a_valid_file_of_what_was_done(tmp_path, data):
+    video = data / "video" / "bikes.mp4"
+    process, (out, err) = interrupt(tmp_path, "emulate", video, tmp_path / "a.raw")
+    assert process.returncode == 130
+    assert out == ""
+    assert "stopped behind frame" in err
+    assert left_behind(tmp_path) == {"a.raw"}
+    frames = int(err.split("stopped behind frame ")[1].split(";")[0]) + 1
+    whole = dvskit.events.read_all(dvskit.emulate(video))
+    part = dvskit.load_events(tmp_path / "a.raw")
+    assert 1 < frames < 250
+    assert part == whole[: len(part)]
+
+
+def test_an_interrupted_conversion_ends_with_130_and_leaves_nothing(tmp_path, data):
+    dvskit.save_events(dvskit.emulate(data / "video" / "bikes.mp4"), tmp_path / "a.npz")
+    (tmp_path / "out").mkdir()
+    words = ("convert", tmp_path / "a.npz", tmp_path / "out" / "a.csv")
+    process, (out, err) = interrupt(tmp_path / "out", *words)
     assert process.returncode == 130
     assert (out, err) == ("", "dvskit: interrupted\n")
-    assert left_behind(tmp_path) == set()
+    assert left_behind(tmp_path / "out") == set()
 
 
 def test_debug_shows_where_an_error_came_from(run):

@@ -125,8 +125,8 @@ def test_conservation_the_events_sum_to_the_change_within_one_threshold(dtype):
 
     def level(frame):
         if dtype == np.float32:
-            return levels.float_levels(frame, 20.0).reshape(frame.shape)
-        return levels.level_table(frame.dtype, 20.0)[frame]
+            return levels.float_levels(frame, LOG).reshape(frame.shape)
+        return levels.level_table(frame.dtype, LOG)[frame]
 
     change = level(frames[-1][1]).astype(np.int64) - level(frames[0][1])
     left = np.abs(change - summed * levels.to_units(0.2)) / levels.to_units(0.2)
@@ -134,7 +134,7 @@ def test_conservation_the_events_sum_to_the_change_within_one_threshold(dtype):
 
 
 def test_a_change_of_exactly_one_threshold_is_an_event_at_the_frame_s_own_time():
-    table = levels.level_table(np.dtype(np.uint8), 20.0)
+    table = levels.level_table(np.dtype(np.uint8), LOG)
     threshold = (int(table[140]) - int(table[100])) / levels.UNIT
     params = EmulatorParams(threshold_on=threshold, threshold_off=threshold)
     up = run([(0, np.full((1, 1), 100, np.uint8)), (777, np.full((1, 1), 140, np.uint8))], params)

@@ -77,3 +77,16 @@ def test_an_archive_without_a_column_is_refused(tmp_path):
     path.write_bytes(data[: data.index(b"y.npy") - 30])
     with pytest.raises(FormatError, match="no array named y"):
         dvskit.open_events(path, strict=False)
+
+
+def test_an_archive_that_asks_for_a_later_unzip_is_damaged_like_any_other(tmp_path):
+    path = tmp_path / "a.npz"
+    dvskit.save_events(make(500), path)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 6] = 99  # "version needed to extract" of the directory
+    path.write_bytes(data)
+    with pytest.raises(
+        FormatError, match=r"is not a complete NumPy archive: zip file version 9\.9"
+    ):
+        dvskit.load_events(path)
+    assert len(dvskit.load_events(path, strict=False)) == 500

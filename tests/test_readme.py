@@ -59,7 +59,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 
 def test_the_commands_and_the_python_run_one_after_the_other(folder):
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
     ran = 0
     for line in "".join(COMMANDS).strip().splitlines():
         words = line.replace("dvskit ", f"{sys.executable} -m dvskit ", 1)
@@ -73,10 +73,17 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 9
+    assert ran == 12
     for text in PYTHON:
         run([sys.executable, "-c", text], folder)
-    for name in ("events.raw", "events.html", "events.png", "events.aedat4", "cloud.html"):
+    for name in (
+        "events.raw",
+        "events.html",
+        "events.png",
+        "events.aedat4",
+        "cloud.html",
+        "davis.aedat4",
+    ):
         assert (folder / name).stat().st_size > 1000
     assert (folder / "runs" / "digits" / "weights.safetensors").is_file()
 

@@ -6,10 +6,12 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from types import FrameType
 from typing import Any, TypeVar
 
 import typer
@@ -67,6 +69,31 @@ def verb(function: Function) -> Function:
     return guarded  # type: ignore[return-value]
 
 
+class Stop:
+    """Whether a person has asked to stop (Ctrl-C): `asked`. Asking twice does not wait."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.waiting = False  # whether to be broken off at once
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if self.waiting or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Let Ctrl-C ask to stop, in place of stopping in the middle of something."""
+    stop = Stop()
+    before = signal.signal(signal.SIGINT, stop.handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[float, str], None]]:
     """Show progress on a terminal: call with how much is done in all, and a remark."""
@@ -74,12 +101,24 @@ def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[f
         yield lambda done, remark: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    class _Rate(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return f"{task.speed:,.0f}/s" if task.speed else ""
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}" + (f"/{total:,.0f}" if total else "") + f" {unit}"),
+        _Rate(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}"),
     )

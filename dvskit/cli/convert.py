@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -66,7 +64,6 @@ class _Arriving:
     def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
         self._recording = recording
         self._after_us, self._until_us = after_us, until_us
-        self._waiting = self._stopped = False
         self.size = recording.size
 
     @property
@@ -77,34 +74,29 @@ class _Arriving:
     def __iter__(self) -> Iterator[Events]:
         origin: int | None = None
         blocks = iter(self._recording)
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            while (block := self._next(blocks)) is not None:
+        with _console.stoppable() as stop:
+            while (block := _next(blocks, stop)) is not None:
                 origin = int(block.t[0]) if origin is None else origin
                 yield block.between(*_window(origin, self._after_us, self._until_us))
                 if self._until_us is not None and block.t[-1] >= origin + self._until_us:
                     return
+
+
+def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
+    """Wait for the next block; None at the end, and when Ctrl-C has been pressed.
+
+    Only waiting is broken off: a block that is being written is written to its end.
+    """
+    if not stop.asked:
+        stop.waiting = True
+        try:
+            return next(blocks, None)
+        except KeyboardInterrupt:
+            stop.asked = True
         finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _next(self, blocks: Iterator[Events]) -> Events | None:
-        """Wait for the next block; None at the end, and when Ctrl-C has been pressed."""
-        if not self._stopped:
-            self._waiting = True
-            try:
-                return next(blocks, None)
-            except KeyboardInterrupt:
-                self._stopped = True
-            finally:
-                self._waiting = False
-        _console.note("stopped; what has arrived is written")
-        return None
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        # Only waiting is broken off: a block that is being written is written to its end.
-        self._stopped = True
-        if self._waiting:
-            raise KeyboardInterrupt
+            stop.waiting = False
+    _console.note("stopped; what has arrived is written")
+    return None
 
 
 def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:

@@ -1,58 +1,144 @@
-"""`dvskit emulate`: a video becomes an event file."""
+"""`dvskit emulate`: a video, or what a camera sees, becomes an event file."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import Force
+from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import format_for_writing, open_sink
+
+if TYPE_CHECKING:
+    from dvskit.emulator import EmulatedSource, EmulatorParams
+    from dvskit.video import FrameSource
 
 
 def emulate(
     video: Annotated[
-        Path, typer.Argument(help="A video file, or a folder of images.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A video file, or a folder of images (left out with --camera).",
+            show_default=False,
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="The event file to write.", show_default=False)],
-    preset: Annotated[str, typer.Option(help="Named parameters.")] = "clean",
+    out: Annotated[
+        Path | None, typer.Argument(help="The event file to write.", show_default=False)
+    ] = None,
+    camera: Annotated[
+        int | None, typer.Option(help="Emulate what a camera sees: its number, from 0.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="A named sensor, or a preset file (.toml).")
+    ] = "clean",
     threshold: Annotated[
         float | None,
         typer.Option(help="Contrast threshold, ON and OFF: change of log intensity an event."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another parameter: NAME=VALUE, such as shot_hz=5."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes all randomness.")] = 0,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
     ] = None,
+    light: Annotated[
+        str, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+    ] = "luma",
+    upsample: Annotated[
+        bool, typer.Option("--upsample", help="Add frames, so that nothing moves over a pixel.")
+    ] = False,
     to: Annotated[str | None, typer.Option(help="The output's format; else its suffix.")] = None,
     force: Force = False,
 ) -> None:
-    """Turn a video into events, by the brightness-threshold rule."""
+    """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done."""
+    if camera is not None:
+        if out is not None:
+            raise ConfigError(f"{video}: name the output alone with --camera")
+        out = video
+    if out is None:
+        raise typer.BadParameter("name the event file to write behind the video")
     # What is wrong with the output is told before the kernels are loaded.
     format_for_writing(out, to)
-    from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
-    from dvskit.video import open_frames
+    from dvskit.emulator import EmulatedSource, Emulator
 
-    params = EmulatorParams.preset(preset)
-    if threshold is not None:
-        params = dataclasses.replace(params, threshold_on=threshold, threshold_off=threshold)
-    frames = open_frames(video, fps=fps)
-    source = EmulatedSource(frames, Emulator(params, seed), frames.size)
+    params = _params(preset, threshold, set_ or [])
+    emulator = Emulator(params, seed)
+    frames = _frames(video, camera, fps, light, upsample)
+    source = EmulatedSource(frames, emulator, frames.size)
+    name = video.name if camera is None else f"camera {camera}"
     with (
+        _console.stoppable() as stop,
         open_sink(out, source.size, format=to, overwrite=force) as sink,
-        _console.progress(video.name, frames.frame_count, "frames") as show,
+        _console.progress(name, frames.frame_count, "frames") as show,
     ):
         for block in source:
             sink.write(block)
             show(source.frames_done, f"{sink.count:,} events")
-    for text in sink.notes:
+            if stop.asked:
+                source.stop()
+    for text in (*sink.notes, *_notes(source, frames, sink.count, stop.asked)):
         _console.note(f"{out}: {text}")
-    if not sink.count:
-        _console.note(f"{out}: no events; the clip never changes by {params.threshold_on} e-folds")
     _console.say(
         f"{out}: {sink.count:,} events on {sink.size} from {source.frames_done} frames; "
         f"look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
     )
+    if stop.asked and camera is None:
+        raise typer.Exit(130)
+
+
+def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
+    from dvskit.emulator import EmulatorParams
+
+    values: dict[str, float | int | str] = {}
+    if threshold is not None:
+        values = {"threshold_on": threshold, "threshold_off": threshold}
+    known = {each.name: each.default for each in dataclasses.fields(EmulatorParams)}
+    for text in settings:
+        name, _, number = text.partition("=")
+        if name not in known:
+            raise ConfigError(f"--set {text}: unknown parameter; {did_you_mean(name, known)}")
+        try:
+            kind = type(known[name])
+            values[name] = kind(number) if kind in (int, str) else float(number)
+        except ValueError:
+            raise ConfigError(f"--set {text}: {number!r} is no number for {name}") from None
+    return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]
+
+
+def _frames(
+    video: Path, camera: int | None, fps: float | None, light: str, upsample: bool
+) -> FrameSource:
+    from dvskit.video import CameraFrames, open_frames
+
+    frames: FrameSource
+    if camera is not None:
+        if fps is not None or light != "luma" or upsample:
+            raise ConfigError("--fps, --light and --upsample are not for cameras")
+        frames = CameraFrames(camera)
+    else:
+        frames = open_frames(video, fps=fps, light=light)  # type: ignore[arg-type]
+    if upsample:
+        from dvskit.emulator.upsample import Upsampled
+
+        frames = Upsampled(frames, frames.size)
+    return frames
+
+
+def _notes(source: EmulatedSource, frames: FrameSource, count: int, stopped: bool) -> list[str]:
+    from dvskit.video import CameraFrames
+
+    notes = []
+    if stopped:
+        notes.append(f"stopped behind frame {source.frames_done - 1}; what was done is written")
+    if isinstance(frames, CameraFrames) and frames.dropped:
+        notes.append(f"{frames.dropped} frames came faster than they were emulated: left out")
+    if not count:
+        threshold = source.emulator.params.threshold_on
+        notes.append(f"no events; the clip never changes by {threshold} e-folds")
+    return notes

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest codes
+
 
 @njit(cache=True, nogil=True)
 def float_levels(
     frame: Array,
     knee: float,
     slope: float,
+    offset: float,
     white: float,
     unit: float,
     brightest: float,
@@ -32,44 +35,63 @@ def float_levels(
         if not (value >= 0.0 and value <= brightest):
             return k
         number = value * white
-        level = number * slope if number <= knee else math.log(number)
+        if offset >= 0.0:
+            level = math.log(number + offset)
+        else:
+            level = number * slope if number <= knee else math.log(number)
         levels[k] = np.int32(math.floor(level * unit + 0.5))
     return -1
 
 
 @njit(cache=True, nogil=True)
-def _next_codes(ref: int, on: int, off: int, table: Array) -> tuple[int, int]:
-    """Return the least code that is bright enough for ON and the greatest dark enough for OFF.
-
-    255 and 0 stand in where no code is: a pixel there is looked at again, and gives no event.
-    """
-    low, high = 0, 255
-    while low < high:
-        middle = (low + high) >> 1
-        if table[middle] - ref >= on:
-            high = middle
-        else:
-            low = middle + 1
-    up = low
-    low, high = 0, 255
-    while low < high:
-        middle = (low + high + 1) >> 1
-        if ref - table[middle] >= off:
-            low = middle
-        else:
-            high = middle - 1
-    return up, low
+def index_codes(table: Array, nearest: Array) -> None:
+    """Fill `nearest`: the least code whose level is at least i << NEAR_SHIFT, 256 for none."""
+    code = 0
+    for i in range(nearest.size):
+        while code < 256 and table[code] < i << NEAR_SHIFT:
+            code += 1
+        nearest[i] = code
 
 
 @njit(cache=True, nogil=True)
-def start_codes(codes: Array, table: Array, on: int, off: int, up: Array, down: Array) -> None:
-    """Fill `up` and `down` (uint8) for pixels whose reference is their first code."""
+def _least_code(level: int, table: Array, nearest: Array) -> int:
+    """Return the least of 256 codes that is at least as bright as `level`, 256 where none is."""
+    at = level >> NEAR_SHIFT
+    if at < 0:
+        return 0
+    if at >= nearest.size:
+        return 256
+    code = np.int64(nearest[at])
+    while code < 256 and table[code] < level:
+        code += 1
+    return code
+
+
+@njit(cache=True, nogil=True)
+def _quotient(number: int, divisor: int) -> int:
+    """Return number // divisor, both positive and below 2^62: a float division is faster."""
+    quotient = np.int64(np.float64(number) / np.float64(divisor))
+    rest = number - quotient * divisor
+    if rest < 0:
+        return quotient - 1
+    return quotient + 1 if rest >= divisor else quotient
+
+
+@njit(cache=True, nogil=True)
+def start_codes(
+    codes: Array, table: Array, nearest: Array, on: int, off: int, up: Array, down: Array
+) -> None:
+    """Fill `up` and `down` (uint8) for pixels whose reference is their first code.
+
+    `up` is the least code bright enough for ON, `down` the greatest dark enough for OFF; 255 and 0
+    stand in where there is none: a pixel there is looked at again, and gives no event.
+    """
     ups = np.empty(256, np.uint8)
     downs = np.empty(256, np.uint8)
     for code in range(256):
-        above, below = _next_codes(np.int64(table[code]), on, off, table)
-        ups[code] = above
-        downs[code] = below
+        level = np.int64(table[code])
+        ups[code] = min(255, _least_code(level + on, table, nearest))
+        downs[code] = max(0, _least_code(level - off + 1, table, nearest) - 1)
     for k in range(codes.size):
         up[k] = ups[codes[k]]
         down[k] = downs[codes[k]]
@@ -145,22 +167,20 @@ def emit(
     off: int,
     loud: Array,
     counts: Array,
+    nearest: Array,
     interval: int,
     times: Array,
     marks: Array,
-    histogram: Array,
 ) -> None:
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 
-    times      int32  microseconds since the frame before, 0..interval, rounded to the nearest
-    marks      int64  pixel index (`first` + place in the slice) * 2 + polarity
-    histogram  int32  interval + 1 counts of `times`; of length 0 where it is not wanted
-    up, down   of length 0 where the codes are not 8 bits wide
+    times     int32  microseconds since the frame before, 0..interval, rounded to the nearest
+    marks     int64  pixel index (`first` + place in the slice) * 4 + polarity
+    up, down  of length 0 where the codes are not 8 bits wide; `nearest` is then not used
     """
     n = after.size
     words = loud.view(np.uint64)
     tabled = table.size > 0
-    counted = histogram.size > 0
     coded = up.size > 0
     o = 0
     for w in range(words.size):
@@ -177,19 +197,17 @@ def emit(
             threshold = on if rise else off
             span = (stop - start) * sign
             way = (np.int64(ref[k]) - start) * sign
-            mark = ((first + k) << 1) | np.int64(rise)
+            mark = ((first + k) << 2) | np.int64(rise)
             for _ in range(c * sign):
                 way += threshold
-                t = (2 * way * interval + span) // (2 * span)
-                times[o] = t
+                times[o] = _quotient(2 * way * interval + span, 2 * span)
                 marks[o] = mark
-                if counted:
-                    histogram[t] += 1
                 o += 1
             moved = np.int64(ref[k]) + c * threshold
             ref[k] = moved
             if coded:
-                up[k], down[k] = _next_codes(moved, on, off, table)
+                up[k] = min(255, _least_code(moved + on, table, nearest))
+                down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -204,24 +222,45 @@ def places(histograms: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
+def count_times(times: Array, histogram: Array) -> None:
+    """Add to `histogram` how many of `times` fall on each microsecond."""
+    for i in range(times.size):
+        histogram[times[i]] += 1
+
+
+@njit(cache=True, nogil=True)
 def scatter(
-    times: Array,
-    marks: Array,
-    place: Array,
-    start_us: int,
-    width: int,
-    t: Array,
-    x: Array,
-    y: Array,
-    p: Array,
-) -> None:
-    """Put a part's events in their places; `place` (one an interval's microsecond) is used up."""
+    times: Array, marks: Array, place: Array, start_us: int, width: int, t: Array, x: Array,
+    y: Array, p: Array, noise: Array,
+) -> None:  # fmt: skip
+    """Put a part's events in their places; `place` (one an interval's microsecond) is used up.
+
+    noise  of length 0 where it is not wanted
+    """
+    labelled = noise.size > 0
     for o in range(times.size):
-        d = place[times[o]]
-        place[times[o]] = d + 1
+        d = np.uint64(place[times[o]])  # an index that cannot be negative needs no test
+        place[times[o]] += 1
         mark = marks[o]
-        row = (mark >> 1) // width
+        pixel = np.uint32(mark >> 2)
+        row = pixel // np.uint32(width)
         t[d] = start_us + times[o]
         y[d] = row
-        x[d] = (mark >> 1) - row * width
+        x[d] = pixel - row * np.uint32(width)
         p[d] = (mark & 1) != 0
+        if labelled:
+            noise[d] = (mark & 2) != 0
+
+
+@njit(cache=True, nogil=True)
+def add_crossings(times: Array, marks: Array, offset: int, bin_us: int, counts: Array) -> int:
+    """Add events to counts (bins, 2, pixels), `offset` their zero in bins; return the outside."""
+    missed = 0
+    for o in range(times.size):
+        t = offset + times[o]
+        k = t // bin_us
+        if k < 0 or k >= counts.shape[0]:
+            missed += 1
+        else:
+            counts[k, marks[o] & 1, marks[o] >> 2] += 1
+    return missed

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator import _kernels
+from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 
 UNIT = 1 << 24  # steps an e-fold
@@ -25,6 +26,13 @@ def to_units(log_intensity: float) -> int:
     return round(log_intensity * UNIT)
 
 
+def log_intensity(digital_number: float, params: EmulatorParams) -> float:
+    """Return L of an intensity in digital numbers (0..255), by the map that the parameters say."""
+    if params.log_offset is not None:
+        return math.log(digital_number + params.log_offset)
+    return lin_log(digital_number, params.linear_below)
+
+
 def lin_log(digital_number: float, linear_below: float) -> float:
     """Return L of an intensity in digital numbers (0..255): linear below a knee, ln above it.
 
@@ -35,16 +43,27 @@ def lin_log(digital_number: float, linear_below: float) -> float:
     return math.log(digital_number)
 
 
-def level_table(dtype: np.dtype[np.generic], linear_below: float) -> NDArray[np.int32]:
+def light_of(level: NDArray[np.float64], params: EmulatorParams) -> NDArray[np.float64]:
+    """Return v2e's intensity, (I + 20) / 275 of digital numbers, of log intensities in e-folds."""
+    if params.log_offset is not None:
+        number = np.exp(level) - params.log_offset
+    else:
+        knee = math.log(params.linear_below)
+        slope = knee / params.linear_below
+        number = np.where(level <= knee, level / slope, np.exp(level))
+    return np.asarray((number + 20.0) / 275.0)
+
+
+def level_table(dtype: np.dtype[np.generic], params: EmulatorParams) -> NDArray[np.int32]:
     """Return the level of each code of uint8 (256) or uint16 (65536, 65535 as bright as 255)."""
     codes = 256 if dtype == np.uint8 else 65536
     scale = WHITE / (codes - 1)
     return np.array(
-        [to_units(lin_log(code * scale, linear_below)) for code in range(codes)], dtype=np.int32
+        [to_units(log_intensity(code * scale, params)) for code in range(codes)], dtype=np.int32
     )
 
 
-def float_levels(frame: NDArray[np.floating], linear_below: float) -> NDArray[np.int32]:
+def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray[np.int32]:
     """Return the levels of a float frame, in which 1.0 is as bright as 255; more is brighter.
 
     Raises ShapeError for NaN, infinite or negative pixels and for pixels above 1e30.
@@ -52,8 +71,9 @@ def float_levels(frame: NDArray[np.floating], linear_below: float) -> NDArray[np
     levels = np.empty(frame.size, np.int32)
     bad = _kernels.float_levels(
         np.ascontiguousarray(frame, dtype=np.float64).reshape(-1),
-        linear_below,
-        math.log(linear_below) / linear_below,
+        params.linear_below,
+        math.log(params.linear_below) / params.linear_below,
+        -1.0 if params.log_offset is None else params.log_offset,
         WHITE,
         float(UNIT),
         BRIGHTEST,

@@ -1,90 +1,81 @@
-"""The emulator: parameters, and one pass over the frames of a clip."""
+"""The emulator: one pass over the frames of a clip."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
-from dvskit.emulator import _kernels
-from dvskit.emulator.levels import float_levels, level_table, to_units
-from dvskit.errors import ConfigError, ShapeError, VideoError, did_you_mean
+from dvskit._threads import thread_count
+from dvskit.emulator.crossings import Crossings
+from dvskit.emulator.delay import Delay
+from dvskit.emulator.frames import FrameLevels
+from dvskit.emulator.ideal import IdealPixels
+from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.sensor import SensorPixels
+from dvskit.emulator.v2e import V2ePixels
+from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
 
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
-_PART_PIXELS = 1 << 17  # fewer are not worth a thread
-_NO_TABLE = np.empty(0, np.int32)
-_NO_CODES = np.empty(0, np.uint8)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmulatorParams:
-    """What the emulated sensor is like.
+class Pixels(Protocol):
+    """All pixels of a sensor, from frame to frame."""
 
-    threshold_on, threshold_off  change of log intensity (e-folds) that makes an event; 0.01..10
-    linear_below                 digital number (of 255) below which the response is linear, not
-                                 logarithmic; 1.5..255
-    Raises ConfigError for values out of range.
-    """
+    def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
+        """Take the first frame."""
 
-    threshold_on: float = 0.2
-    threshold_off: float = 0.2
-    linear_below: float = 20.0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("threshold_on", 0.01, 10.0),
-            ("threshold_off", 0.01, 10.0),
-            ("linear_below", 1.5, 255.0),
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} = {value} is outside {low}..{high}")
-
-    @classmethod
-    def preset(cls, name: str) -> EmulatorParams:
-        """Return named parameters. Raises ConfigError for an unknown name."""
-        if name not in PRESETS:
-            raise ConfigError(f"unknown preset {name!r}; {did_you_mean(name, PRESETS)}")
-        return PRESETS[name]
+    def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
+        """Return what happens up to the next frame."""
 
 
-PRESETS = {"clean": EmulatorParams()}
+def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixels:
+    if params.model == "v2e":
+        return V2ePixels(params, size, seed, threads)
+    if params.is_ideal:
+        return IdealPixels(params, size, threads)
+    return SensorPixels(params, size, seed, threads)
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
 
-    `seed` fixes all randomness. The rule without noise has none, so that it changes nothing yet.
+    `seed`, a whole number from 0 to 2^63 - 1, fixes all randomness.
     """
 
     params: EmulatorParams = field(default_factory=EmulatorParams)
     seed: int = 0
 
-    def start(self, size: tuple[int, int]) -> EmulatorRun:
-        """Return a run over frames of `size` (width, height)."""
-        return EmulatorRun(self.params, as_size(size))
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
+
+    def start(self, size: tuple[int, int], *, threads: int | None = None) -> EmulatorRun:
+        """Return a run over frames of `size` (width, height), on so many threads, or on all.
+
+        A run on more than one thread must not be stepped from a thread of `run_parts`.
+        """
+        return EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
 
 
 class EmulatorRun:
-    """One pass over a clip: it holds each pixel's reference level.
+    """One pass over a clip: it holds the state of each pixel.
 
-    The events of a run do not depend on the number of threads, nor on what follows later.
+    The events of a run do not depend on the number of threads, nor on what follows later, nor, but
+    for their times, on the time at which the clip begins.
     """
 
-    def __init__(self, params: EmulatorParams, size: Size) -> None:
-        self.size = size
-        self._linear_below = params.linear_below
-        self._on = to_units(params.threshold_on)
-        self._off = to_units(params.threshold_off)
+    def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
+        self.size, self.params = size, params
+        self._levels = FrameLevels(params, size)
+        self._pixels = _pixels(params, size, seed, threads)
+        self._delay = Delay(params, size, seed)
         self._frames = 0
         self._t_us = 0
-        self._dtype: np.dtype[Any] | None = None
 
     def step(self, t_us: int, frame: NDArray[Any]) -> Events:
         """Return the events between the last frame and this one, ordered by (t, y, x).
@@ -92,21 +83,62 @@ class EmulatorRun:
         frame: (height, width); uint8, uint16 (65535 is white), or float (1.0 is white, more is
         brighter). t_us: int microseconds, later than the last frame's. The first frame sets the
         reference levels and gives no events. Event times are rounded to the nearest microsecond.
+        Events that latency delays beyond t_us come with a later step, the last ones with `finish`.
 
         Raises ShapeError for another shape or type, VideoError for a time that does not advance.
         """
+        return self._step(t_us, frame, labelled=False)[0]
+
+    def step_labelled(self, t_us: int, frame: NDArray[Any]) -> tuple[Events, NDArray[np.bool_]]:
+        """As `step`, with a label of each event: True where noise made it.
+
+        Noise is shot noise, hot pixels, and ON events more than half of whose threshold leaked.
+        """
+        return self._step(t_us, frame, labelled=True)
+
+    def count(
+        self, t_us: int, frame: NDArray[Any], counts: NDArray[np.int32], start_us: int, bin_us: int
+    ) -> int:
+        """Add the events that `step` would give to counts; return how many lie outside.
+
+        counts (bins, 2, H, W): channel 0 is OFF, 1 ON; bin k holds
+        start_us + k bin_us <= t < start_us + (k + 1) bin_us. Raises what `step` does, and
+        ConfigError with latency, which delays events beyond the frame.
+        """
+        if self.params.latency_us or self.params.jitter_us:
+            raise ConfigError("latency_us and jitter_us are for events, not for counts")
+        crossings = self._cross(t_us, frame)
+        return 0 if crossings is None else crossings.count(counts, start_us, bin_us)
+
+    def _step(
+        self, t_us: int, frame: NDArray[Any], *, labelled: bool
+    ) -> tuple[Events, NDArray[np.bool_]]:
+        crossings = self._cross(t_us, frame)
+        if crossings is None:
+            return Events.empty(self.size), np.empty(0, np.bool_)
+        events, noise = crossings.events(labelled=labelled)
+        return self._delay.push(events, noise, self._t_us)
+
+    def _cross(self, t_us: int, frame: NDArray[Any]) -> Crossings | None:
+        """Take a frame; return what happened since the last one, None for the first."""
         t_us = self._checked_time(t_us)
-        codes = self._codes(frame)
+        codes = self._levels.codes(frame, self._frames)
+        crossings = None
         if self._frames == 0:
-            self._begin(codes)
-            events = Events.empty(self.size)
+            self._pixels.begin(codes, self._levels.table)
         else:
-            events = self._advance(codes, t_us - self._t_us)
-        # The caller may fill the same buffer with the next frame, so that a copy is kept.
-        np.copyto(self._before, codes)
+            crossings = self._pixels.advance(codes, self._t_us, t_us - self._t_us)
         self._t_us = t_us
         self._frames += 1
-        return events
+        return crossings
+
+    def finish(self) -> Events:
+        """Return the events that latency holds back behind the last frame."""
+        return self._delay.rest()[0]
+
+    def finish_labelled(self) -> tuple[Events, NDArray[np.bool_]]:
+        """As `finish`, with the labels."""
+        return self._delay.rest()
 
     def _checked_time(self, t_us: int) -> int:
         time = int(t_us)
@@ -124,112 +156,3 @@ class EmulatorRun:
                 f"at most {LONGEST_INTERVAL_US} us (18 minutes) are emulated"
             )
         return time
-
-    def _codes(self, frame: NDArray[Any]) -> NDArray[Any]:
-        shape = (self.size.height, self.size.width)
-        if frame.shape != shape:
-            raise ShapeError(
-                f"frame {self._frames} has shape {frame.shape}; (height, width) = {shape} is meant"
-            )
-        if self._dtype is None:
-            if frame.dtype not in (np.uint8, np.uint16) and frame.dtype.kind != "f":
-                raise ShapeError(f"frames are {frame.dtype}; uint8, uint16 or float are meant")
-            self._dtype = frame.dtype
-        if frame.dtype != self._dtype:
-            raise ShapeError(f"frame {self._frames} is {frame.dtype}, the first was {self._dtype}")
-        if frame.dtype.kind == "f":
-            return float_levels(frame, self._linear_below)
-        return np.ascontiguousarray(frame).reshape(-1)
-
-    def _begin(self, codes: NDArray[Any]) -> None:
-        n = codes.size
-        self._before = codes.copy()
-        if codes.dtype.kind == "u":
-            self._table = level_table(codes.dtype, self._linear_below)
-            self._ref = self._table[codes]
-        else:
-            self._table = _NO_TABLE
-            self._ref = codes.copy()
-        self._up, self._down = _NO_CODES, _NO_CODES
-        if codes.dtype == np.uint8:
-            self._up, self._down = np.empty(n, np.uint8), np.empty(n, np.uint8)
-            _kernels.start_codes(codes, self._table, self._on, self._off, self._up, self._down)
-        # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
-        # threads share no cache line.
-        parts = max(1, min(thread_count(), n // _PART_PIXELS))
-        length = -(-n // (parts * 64)) * 64
-        self._parts = [slice(start, min(start + length, n)) for start in range(0, n, length)]
-        self._counts = np.zeros(n, np.int32)
-        self._loud = np.zeros(-(-n // 8) * 8, np.uint8)
-
-    def _loud_part(self, part: slice) -> NDArray[np.uint8]:
-        return self._loud[part.start : -(-part.stop // 8) * 8]
-
-    def _advance(self, codes: NDArray[Any], interval: int) -> Events:
-        sums = [0] * len(self._parts)
-
-        def count(number: int) -> None:
-            part = self._parts[number]
-            loud = self._loud_part(part)
-            if self._up.size:
-                sums[number] = _kernels.count_codes(
-                    codes[part], self._up[part], self._down[part], self._ref[part], self._table,
-                    self._on, self._off, loud, self._counts[part],
-                )  # fmt: skip
-            else:
-                sums[number] = _kernels.count_levels(
-                    codes[part], self._ref[part], self._table, self._on, self._off, loud,
-                    self._counts[part],
-                )  # fmt: skip
-
-        run_parts(count, len(self._parts))
-        total = sum(sums)
-        if not total:
-            return Events.empty(self.size)
-        return self._emit(codes, interval, sums)
-
-    def _emit(self, codes: NDArray[Any], interval: int, sums: list[int]) -> Events:
-        total = sum(sums)
-        times, marks = np.empty(total, np.int32), np.empty(total, np.int64)
-        ends = np.cumsum(sums)
-        spans = [slice(int(end) - n, int(end)) for end, n in zip(ends, sums, strict=True)]
-        # Counting needs a place for each microsecond: a long interval with few events is sorted.
-        counting = interval + 1 <= 4 * total + (1 << 16)
-        histograms = np.zeros((len(sums), interval + 1 if counting else 0), np.int32)
-
-        def emit(number: int) -> None:
-            part, span = self._parts[number], spans[number]
-            coded = part if self._up.size else slice(0, 0)
-            _kernels.emit(
-                self._before[part], codes[part], part.start, self._up[coded], self._down[coded],
-                self._ref[part], self._table, self._on, self._off, self._loud_part(part),
-                self._counts[part], interval, times[span], marks[span], histograms[number],
-            )  # fmt: skip
-
-        run_parts(emit, len(sums))
-        if not counting:
-            return self._sorted(times, marks)
-        _kernels.places(histograms)
-        t, x = np.empty(total, np.int64), np.empty(total, np.int16)
-        y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
-
-        def scatter(number: int) -> None:
-            span = spans[number]
-            _kernels.scatter(
-                times[span], marks[span], histograms[number], self._t_us, self.size.width,
-                t, x, y, p,
-            )  # fmt: skip
-
-        run_parts(scatter, len(sums))
-        return Events.from_checked(t, x, y, p, self.size)
-
-    def _sorted(self, times: NDArray[np.int32], marks: NDArray[np.int64]) -> Events:
-        order = np.argsort(times, kind="stable")
-        rows, columns = np.divmod(marks[order] >> 1, self.size.width)
-        return Events.from_checked(
-            times[order] + np.int64(self._t_us),
-            columns.astype(np.int16),
-            rows.astype(np.int16),
-            (marks[order] & 1).astype(np.bool_),
-            self.size,
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.model import Emulator, EmulatorParams
+from dvskit.emulator.model import Emulator
+from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.video import FrameSource, open_frames
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
+_LONGEST_WAIT_S = 0.1
 _BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
 
 
@@ -23,7 +26,8 @@ class EmulatedSource:
     """Events of a clip: a Source.
 
     Frames that can be iterated again (a video file, a list) give the same events at each pass;
-    an iterator can be used once. `frames_done` counts the frames of the present pass.
+    an iterator can be used once. `frames_done` counts the frames of the present pass, which `stop`
+    ends behind the frame that is being worked on.
     """
 
     def __init__(self, frames: Frames, emulator: Emulator, size: Size) -> None:
@@ -31,27 +35,44 @@ class EmulatedSource:
         self.emulator = emulator
         self.frames_done = 0
         self._frames = frames
-        self._used = False
+        self._used = self._stopped = False
+
+    def stop(self) -> None:
+        """End the present pass early."""
+        self._stopped = True
+
+    def labelled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
+        """Yield the events of each frame with a label for each: True where noise made it."""
+        run = self.emulator.start(self.size)
+        for t_us, frame in self._frames:
+            yield run.step_labelled(t_us, frame)
+        yield run.finish_labelled()
 
     def __iter__(self) -> Iterator[Events]:
         once = isinstance(self._frames, Iterator)
         if once and self._used:
             raise VideoError("the frames came from an iterator, which is used up; pass a list")
         self._used = True
+        self._stopped = False
         self.frames_done = 0
         run = self.emulator.start(self.size)
         waiting: list[Events] = []
+        handed = time.monotonic()
         for t_us, frame in self._frames:
             waiting.append(run.step(t_us, frame))
             self.frames_done += 1
-            if sum(map(len, waiting)) >= _BLOCK_EVENTS:
+            held = sum(map(len, waiting))
+            # A slow or sparse clip is handed on all the same, so that people see it go on.
+            if held >= _BLOCK_EVENTS or time.monotonic() - handed > _LONGEST_WAIT_S:
                 yield Events.concatenate(waiting, self.size)
-                waiting = []
-        if self.frames_done < 2:
+                waiting, handed = [], time.monotonic()
+            if self._stopped:
+                break
+        if self.frames_done < 2 and not self._stopped:
             raise VideoError(
                 f"the clip has {self.frames_done} frames; events are changes between two at least"
             )
-        yield Events.concatenate(waiting, self.size)
+        yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
 def _peeked(frames: Frames) -> tuple[Frames, Size]:

@@ -279,7 +279,7 @@ def _size_in(path: Path, member: Member) -> Size | None:
 def _open_sound(path: Path, options: ReadOptions) -> NpzRecording:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FormatError(f"{path}: is not a complete NumPy archive: {error}") from error
     with archive:
         stored = {name.removesuffix(".npy") for name in archive.namelist()}

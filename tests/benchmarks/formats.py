@@ -256,7 +256,8 @@ CASES = (
     Case("aedat4-zstd.aedat4", DVX, aedat4("ZSTD"), AEDAT4_PEERS),
     Case("csv.csv", EVT2, written(), (*FAERY, *EVUTILS, "eventcv", "polars")),
     Case("aedat2.aedat", "dvs128_signed_time.aedat", written(), (*EVUTILS, "eventcv")),
-    Case("hdf5.hdf5", EVT3, written(), ("eventcv", "evlib")),
+    Case("hdf5.hdf5", EVT3, written(format="hdf5"), ()),
+    Case("dsec.h5", EVT3, written(format="dsec"), ("eventcv", "evlib")),
     Case("mcap.mcap", SPARSE, written(), ()),
     Case("npz.npz", EVT3, written(), ()),
 )

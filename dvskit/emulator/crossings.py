@@ -1,0 +1,88 @@
+"""What happened between two frames, before it is put in order: events, or counts straight away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts
+from dvskit.emulator import _kernels
+from dvskit.events import Events, Size
+
+_NO_LABELS = np.empty(0, np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossings:
+    """Events of one interval, in parts; those of a part are in a fixed order that is not of time.
+
+    start_us, interval_us  of the interval
+    times  int32, microseconds behind start_us, 0..interval_us
+    marks  int64, pixel * 4 + noise * 2 + polarity
+    """
+
+    size: Size
+    start_us: int
+    interval_us: int
+    times: list[NDArray[np.int32]]
+    marks: list[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.times))
+
+    def events(self, *, labelled: bool = False) -> tuple[Events, NDArray[np.bool_]]:
+        """Return the events in order of time, and which are noise if that is asked for."""
+        total = len(self)
+        if not total:
+            return Events.empty(self.size), _NO_LABELS
+        # Counting needs a place for each microsecond: a long interval with few events is sorted.
+        if self.interval_us + 1 > 4 * total + (1 << 16):
+            return self._sorted()
+        histograms = np.zeros((len(self.times), self.interval_us + 1), np.int32)
+        run_parts(lambda i: _kernels.count_times(self.times[i], histograms[i]), len(self.times))
+        _kernels.places(histograms)
+        t, x = np.empty(total, np.int64), np.empty(total, np.int16)
+        y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
+        noise = np.empty(total if labelled else 0, np.bool_)
+
+        def scatter(number: int) -> None:
+            _kernels.scatter(
+                self.times[number], self.marks[number], histograms[number], self.start_us,
+                self.size.width, t, x, y, p, noise,
+            )  # fmt: skip
+
+        run_parts(scatter, len(self.times))
+        return Events.from_checked(t, x, y, p, self.size), noise
+
+    def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
+        times, marks = np.concatenate(self.times), np.concatenate(self.marks)
+        order = np.argsort(times, kind="stable")
+        marks = marks[order]
+        rows, columns = np.divmod(marks >> 2, self.size.width)
+        events = Events.from_checked(
+            times[order] + np.int64(self.start_us),
+            columns.astype(np.int16),
+            rows.astype(np.int16),
+            (marks & 1).astype(np.bool_),
+            self.size,
+        )
+        return events, (marks & 2).astype(np.bool_)
+
+    def count(self, counts: NDArray[np.int32], start_us: int, bin_us: int) -> int:
+        """Add the events to counts (bins, 2, H, W), OFF then ON; return how many are outside.
+
+        Bin k holds start_us + k bin_us <= t < start_us + (k + 1) bin_us.
+        """
+        flat = counts.reshape(counts.shape[0], 2, -1)
+        missed = [0] * len(self.times)
+
+        def add(number: int) -> None:
+            # Parts are of different pixels: no two threads add to the same count.
+            missed[number] = _kernels.add_crossings(
+                self.times[number], self.marks[number], self.start_us - start_us, bin_us, flat
+            )
+
+        run_parts(add, len(self.times))
+        return sum(missed)

@@ -1,0 +1,178 @@
+"""What an emulated sensor is like, and named sensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from dvskit.errors import ConfigError, did_you_mean
+
+_PRESETS = Path(__file__).with_name("presets.toml")
+
+MODELS = ("exact", "v2e")
+
+# name, least and most that a parameter may be
+_RANGES = (
+    ("threshold_on", 0.01, 10.0),
+    ("threshold_off", 0.01, 10.0),
+    ("threshold_sigma", 0.0, 1.0),
+    ("linear_below", 1.5, 255.0),
+    ("cutoff_hz", 0.0, 1e6),
+    ("follower_hz", 0.0, 1e6),
+    ("leak_hz", 0.0, 1e4),
+    ("leak_spread", 0.0, 1.0),
+    ("leak_jitter", 0.0, 0.3),
+    ("shot_hz", 0.0, 1e4),
+    ("refractory_us", 0, 1_000_000_000),
+    ("hot_fraction", 0.0, 1.0),
+    ("hot_hz", 0.0, 1e6),
+    ("dead_fraction", 0.0, 1.0),
+    ("latency_us", 0, 1_000_000),
+    ("jitter_us", 0.0, 100_000.0),
+    ("surround_px", 0.0, 1000.0),
+    ("surround_gain", 0.0, 1.0),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorParams:
+    """What the emulated sensor is like; without arguments, ideal.
+
+    threshold_on, threshold_off  change of log intensity (e-folds) that makes an event; 0.01..10
+    threshold_sigma  standard deviation of both from pixel to pixel, in e-folds; none below 0.01
+    linear_below     digital number (of 255) below which the response is linear, not logarithmic
+    log_offset       instead of that: L = ln(I + log_offset), in digital numbers; None for lin-log
+    cutoff_hz        photoreceptor's low-pass at white; it falls with the light, as
+                     (I + 20) / 275 (v2e); 0 for none
+    follower_hz      source follower's low-pass, the same for all light; 0 for none
+    leak_hz          ON events a second of a pixel that sees no change
+    leak_spread      standard deviation of its logarithm to base 10 from pixel to pixel
+    leak_jitter      standard deviation of each leak's rate, as a part of it
+    shot_hz          noise events a second, of both polarities, of a dark pixel; a quarter at white
+    refractory_us    a pixel is held in reset so long behind an event
+    hot_fraction     part of the pixels that fire ON at random, at hot_hz events a second
+    hot_hz           see hot_fraction
+    dead_fraction    part of the pixels that never fire
+    latency_us       delay of all events
+    jitter_us        standard deviation of the delay from event to event; none is below 0
+    surround_px      radius of the surround that is taken off each pixel's log intensity; 0 for none
+    surround_gain    part of the surround that is taken off
+    model            "exact", or "v2e": one step a frame, as v2e does it
+
+    Raises ConfigError for values out of range.
+    """
+
+    threshold_on: float = 0.2
+    threshold_off: float = 0.2
+    threshold_sigma: float = 0.0
+    linear_below: float = 20.0
+    log_offset: float | None = None
+    cutoff_hz: float = 0.0
+    follower_hz: float = 0.0
+    leak_hz: float = 0.0
+    leak_spread: float = 0.0
+    leak_jitter: float = 0.0
+    shot_hz: float = 0.0
+    refractory_us: int = 0
+    hot_fraction: float = 0.0
+    hot_hz: float = 0.0
+    dead_fraction: float = 0.0
+    latency_us: int = 0
+    jitter_us: float = 0.0
+    surround_px: float = 0.0
+    surround_gain: float = 0.0
+    model: str = "exact"
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f"{name} = {value} is outside {low}..{high}")
+        if self.model not in MODELS:
+            raise ConfigError(f"unknown model {self.model!r}; {did_you_mean(self.model, MODELS)}")
+        offset = self.log_offset
+        if offset is not None and not 1e-6 <= offset <= 255.0:
+            raise ConfigError(f"log_offset = {offset} is outside 1e-06..255.0")
+        for name in ("refractory_us", "latency_us"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise ConfigError(f"{name} = {getattr(self, name)} is no whole number")
+
+    @property
+    def is_ideal(self) -> bool:
+        """Whether the pixels do nothing but compare log intensity with two thresholds."""
+        ideal = ("threshold_on", "threshold_off", "linear_below", "log_offset")
+        after = ("latency_us", "jitter_us", "surround_px", "surround_gain", "hot_hz")
+        return all(
+            getattr(self, each.name) == each.default
+            for each in dataclasses.fields(self)
+            if each.name not in ideal + after
+        )
+
+    @classmethod
+    def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
+        """Return the parameters of a named sensor, or of a preset file (.toml).
+
+        Raises ConfigError for an unknown name, a missing file and unknown or impossible values.
+        """
+        if str(name).endswith(".toml"):
+            return read_preset(Path(name))
+        table = presets()
+        if name not in table:
+            raise ConfigError(f"unknown preset {str(name)!r}; {did_you_mean(str(name), table)}")
+        return table[str(name)]
+
+
+def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
+    known = {each.name for each in dataclasses.fields(EmulatorParams)}
+    values = {key: value for key, value in values.items() if key not in ("source", "summary")}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown parameter {key!r}; {did_you_mean(key, known)}")
+        if key != "model" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigError(f"{where}: {key} = {value!r} is no number")
+    try:
+        return EmulatorParams(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def read_preset(path: Path) -> EmulatorParams:
+    """Read a preset file: a line `parameter = value` for each that is not as by default.
+
+    Raises ConfigError.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such preset file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: is no preset file ({error})") from None
+    return _made(str(path), values)
+
+
+def write_preset(params: EmulatorParams, comment: str) -> str:
+    """Return the text of a preset file, each line of `comment` ahead of it behind a #."""
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for each in dataclasses.fields(params):
+        value = getattr(params, each.name)
+        if value is not None and value != each.default:
+            lines.append(f"{each.name} = {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def presets() -> dict[str, EmulatorParams]:
+    """Return the named sensors."""
+    return {name: _made(f"preset {name}", values) for name, values in preset_table().items()}
+
+
+@cache
+def preset_table() -> dict[str, dict[str, Any]]:
+    """Return what the file of named sensors says: values, `summary` and `source` of each."""
+    return tomllib.loads(_PRESETS.read_text(encoding="utf-8"))

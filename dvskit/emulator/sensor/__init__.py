@@ -1,0 +1,5 @@
+"""The whole pixel: low-pass, mismatch, leak, noise, refractory period, latency."""
+
+from dvskit.emulator.sensor.run import SensorPixels
+
+__all__ = ["SensorPixels"]

@@ -1,0 +1,127 @@
+"""Frames between frames, so that nothing moves more than about a pixel from one to the next.
+
+Motion is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's DISOpticalFlow), both
+ways. The frame at share s of an interval takes each of its pixels from where the motion says that
+it was in the one ahead and will be in the one behind, weighted by the distance in time (Jiang et
+al. 2018, Super SloMo, eq. 4). Where the two motions contradict each other, as where something is
+covered, the two frames are blended in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.events import Size
+from dvskit.video import FrameSource
+
+MOST_STEPS = 64
+_LEAST_SIDE = 12  # pixels that the search needs
+_CONTRADICTION_PX = 1.0
+_FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
+
+
+class Upsampled(FrameSource):
+    """A clip with frames added where it moves, as float frames (1.0 is white).
+
+    Each interval is cut in as many equal steps as pixels that its motion covers, at most 64; times
+    are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by their
+    number of steps.
+    """
+
+    def __init__(
+        self, frames: FrameSource | Iterable[tuple[int, NDArray[Any]]], size: Size, *,
+        most_px: float = 1.0,
+    ) -> None:  # fmt: skip
+        if not 0.05 <= most_px <= 1000:
+            raise ConfigError(f"most_px = {most_px} is outside 0.05..1000")
+        if min(size) < _LEAST_SIDE:
+            raise ShapeError(f"frames of {size} are too small to find motion in; {_LEAST_SIDE} px")
+        self._frames, self._most_px = frames, most_px
+        self.size = size
+        self.steps: dict[int, int] = {}
+        # One for all intervals: it keeps nothing from one to the next.
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        self.steps = {}
+        before: tuple[int, NDArray[np.float32]] | None = None
+        for t_us, frame in self._frames:
+            image = _as_float(frame)
+            if before is not None:
+                yield from self._between(*before, t_us, image)
+            yield t_us, image
+            before = t_us, image
+
+    def _between(
+        self, t0: int, first: NDArray[np.float32], t1: int, last: NDArray[np.float32]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        if np.array_equal(first, last):
+            self.steps[1] = self.steps.get(1, 0) + 1
+            return
+        gray = [_for_search(image) for image in (first, last)]
+        room = np.zeros((*first.shape, 2), np.float32)
+        onward = np.array(self._search.calc(gray[0], gray[1], room.copy()), np.float32)
+        back = np.array(self._search.calc(gray[1], gray[0], room), np.float32)
+        steps = min(self._steps(onward, back), t1 - t0, MOST_STEPS)
+        self.steps[steps] = self.steps.get(steps, 0) + 1
+        blend: NDArray[np.float32] = _contradictions(onward, back)
+        for number in range(1, steps):
+            share = np.float32(number / steps)
+            made = _frame_at(share, first, last, onward, back)
+            plain = first + share * (last - first)
+            made = np.asarray(made + blend * (plain - made), np.float32)
+            yield t0 + round(number / steps * (t1 - t0)), made
+
+    def _steps(self, onward: NDArray[np.float32], back: NDArray[np.float32]) -> int:
+        furthest = 0.0
+        for flow in (onward, back):
+            lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
+            allowed = max(1, int(_FRACTION_MOVING * lengths.size))
+            furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
+        return max(1, math.ceil(furthest / self._most_px))
+
+
+def _as_float(frame: NDArray[Any]) -> NDArray[np.float32]:
+    if frame.dtype == np.uint8:
+        return frame.astype(np.float32) / np.float32(255)
+    if frame.dtype == np.uint16:
+        return frame.astype(np.float32) / np.float32(65535)
+    return frame.astype(np.float32)
+
+
+def _for_search(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
+
+
+def _sample(image: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return image at each pixel's place moved by `flow`; beyond the border, the border."""
+    height, width = image.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE))
+
+
+def _contradictions(onward: NDArray[np.float32], back: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 0 where going on and back leads to the same pixel, 1 where it does not."""
+    missed = onward + _sample(back, onward)
+    return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.float32)
+
+
+def _frame_at(
+    share: np.float32,
+    first: NDArray[np.float32],
+    last: NDArray[np.float32],
+    onward: NDArray[np.float32],
+    back: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    to_first = -(1 - share) * share * onward + share * share * back
+    to_last = (1 - share) * (1 - share) * onward - share * (1 - share) * back
+    ahead, behind = _sample(first, to_first), _sample(last, to_last)
+    return np.asarray((1 - share) * ahead + share * behind, np.float32)

@@ -1,0 +1,100 @@
+"""All pixels of a sensor, as v2e steps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts
+from dvskit.emulator.crossings import Crossings
+from dvskit.emulator.levels import UNIT, WHITE, light_of, log_intensity
+from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.v2e import _kernels as k
+from dvskit.events import Size
+
+_PART_PIXELS = 1 << 14
+
+
+class V2ePixels:
+    """The pixels' state: low-pass and reference, from frame to frame.
+
+    Leaves aside what v2e has not: follower_hz, hot and dead pixels.
+    """
+
+    def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
+        self.params, self.size, self.seed, self._threads = params, size, seed, threads
+
+    def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
+        """Take the first frame, which sets the low-pass and the references."""
+        count = codes.size
+        real = np.float64 if self.params.cutoff_hz else np.float32
+        self._real = real
+        exact = [
+            log_intensity(code * WHITE / (table.size - 1), self.params)
+            for code in range(table.size)
+        ]
+        self._table = np.round(np.array(exact, np.float64), 8).astype(np.float32)
+        self._lp = self._levels(codes)
+        self._base = self._lp.copy()
+        self._on, self._off = np.empty(count, real), np.empty(count, real)
+        self._factor = np.empty(count)
+        self._latest = np.full(count, -1e30)
+        self._counts = np.zeros(count, np.int32)
+        self._frame, self._now = 0, 0
+        parts = max(1, min(self._threads, count // _PART_PIXELS))
+        bounds = [count * part // parts for part in range(parts + 1)]
+        self._parts = [slice(*bounds[i : i + 2]) for i in range(parts)]
+        params = self.params
+        for part in self._parts:
+            k.start(
+                part.start, params.threshold_on, params.threshold_off, params.threshold_sigma,
+                params.leak_spread, self.seed, self._on[part], self._off[part],
+                self._factor[part],
+            )  # fmt: skip
+
+    def _levels(self, codes: NDArray[Any]) -> NDArray[Any]:
+        if self._table.size:
+            known: NDArray[Any] = self._table[codes].astype(self._real)
+            return known
+        levels: NDArray[Any] = (codes / UNIT).astype(self._real)
+        return levels
+
+    def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
+        """Return what happens up to the next frame."""
+        params = self.params
+        level = self._levels(codes)
+        light = light_of(level.astype(np.float64), params)
+        most = [0] * len(self._parts)
+        self._frame += 1
+
+        def step(number: int) -> None:
+            part = self._parts[number]
+            most[number] = k.step(
+                level[part], light[part], part.start, self._frame, interval_us * 1e-6,
+                params.cutoff_hz, params.leak_hz, params.leak_jitter, self.seed, self._lp[part],
+                self._base[part], self._on[part], self._off[part], self._factor[part],
+                self._counts[part],
+            )  # fmt: skip
+
+        run_parts(step, len(self._parts))
+        times: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(self._parts)
+        marks: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(self._parts)
+
+        def emit(number: int) -> None:
+            part = self._parts[number]
+            shots = 2 * (part.stop - part.start) if params.shot_hz else 0
+            room = int(np.abs(self._counts[part]).sum(dtype=np.int64)) + shots
+            t, mark = np.empty(room, np.int32), np.empty(room, np.int64)
+            count = k.emit(
+                part.start, self._frame, max(most), interval_us, self._now, params.refractory_us,
+                0.5e-6 * params.shot_hz * interval_us, light[part], params.threshold_on,
+                params.threshold_off, self.seed, self._lp[part], self._base[part], self._on[part],
+                self._off[part], self._latest[part], self._counts[part], t, mark,
+            )  # fmt: skip
+            times[number], marks[number] = t[:count], mark[:count]
+
+        run_parts(emit, len(self._parts))
+        self._now += interval_us
+        return Crossings(self.size, start_us, interval_us, times, marks)

@@ -1,0 +1,109 @@
+"""Cameras, through OpenCV: frames as they come, the latest ones where they come too fast."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from queue import Empty, Full, Queue
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import VideoError
+from dvskit.events import as_size
+from dvskit.video.source import FrameSource
+
+_WAITING = 2  # frames that may wait: the delay is bounded by them
+_PATIENCE_S = 5.0
+
+
+class Capture(Protocol):
+    """What is needed of cv2.VideoCapture."""
+
+    def read(self) -> tuple[bool, Any]:
+        """Wait for a frame; return whether there was one, and it."""
+
+    def release(self) -> None:
+        """Close the camera."""
+
+
+class CameraFrames(FrameSource):
+    """Gray frames (uint8) of a camera, at the times at which they came; read once.
+
+    A frame that comes while two others wait takes the place of the older one, so that the delay
+    stays bounded; `dropped` counts those. Times are microseconds since the first frame. `stop` ends
+    the clip. Raises VideoError for a camera that cannot be opened or falls silent.
+    """
+
+    def __init__(self, device: int = 0, *, capture: Capture | None = None) -> None:
+        self.device = device
+        self._capture = cv2.VideoCapture(device) if capture is None else capture
+        self.dropped = 0
+        self._stopped = threading.Event()
+        self._error: VideoError | None = None
+        self._waiting: Queue[tuple[int, NDArray[Any]] | None] = Queue(_WAITING)
+        good, first = self._capture.read()
+        if not good:
+            self._capture.release()
+            raise VideoError(f"camera {device}: cannot be opened; is it there, and free?")
+        self._began = time.monotonic_ns()
+        self._first = _gray(first)
+        self.size = as_size((self._first.shape[1], self._first.shape[0]))
+
+    def stop(self) -> None:
+        """End the clip: iteration ends with the frames that wait."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        if self._stopped.is_set():
+            raise VideoError(f"camera {self.device}: is closed; open it again")
+        yield 0, self._first
+        thread = threading.Thread(target=self._grab, daemon=True)
+        thread.start()
+        try:
+            while True:
+                try:
+                    item = self._waiting.get(timeout=_PATIENCE_S)
+                except Empty:
+                    raise VideoError(
+                        f"camera {self.device}: sent no frame for {_PATIENCE_S:.0f} s"
+                    ) from None
+                if item is None:
+                    return
+                yield item[0], _gray(item[1])
+        finally:
+            self._stopped.set()
+            thread.join(_PATIENCE_S)
+            self._capture.release()
+
+    def _grab(self) -> None:
+        while not self._stopped.is_set():
+            good, image = self._capture.read()
+            if not good:
+                break
+            self._put(((time.monotonic_ns() - self._began) // 1000, image))
+        self._put(None, final=True)
+
+    def _put(self, item: tuple[int, NDArray[Any]] | None, *, final: bool = False) -> None:
+        while True:
+            try:
+                self._waiting.put_nowait(item)
+                return
+            except Full:
+                if final:
+                    self._waiting.put(item)
+                    return
+                try:
+                    self._waiting.get_nowait()
+                    self.dropped += 1
+                except Empty:
+                    pass
+
+
+def _gray(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,42 @@
+"""A clip: frames with their times."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dvskit.errors import VideoError
+from dvskit.events import Size
+
+
+class FrameSource(ABC):
+    """Frames in time order: starts anew at each iteration.
+
+    size         of each frame
+    frame_count  how many there are, where it is known without decoding
+    """
+
+    size: Size
+    frame_count: int | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (t_us, frame): int microseconds, and (height, width) gray."""
+
+
+def checked_fps(fps: float | None) -> Fraction | None:
+    """Return a rate as a fraction, None for None. Raises VideoError for one that cannot be."""
+    if fps is None:
+        return None
+    if not 1e-3 <= fps <= 1e6:
+        raise VideoError(f"fps = {fps} is outside 0.001..1000000")
+    return Fraction(fps).limit_denominator(1_000_000)
+
+
+def nth_time_us(number: int, fps: Fraction) -> int:
+    """Return the time of frame `number` at a steady rate."""
+    return round(number * 1_000_000 / fps)

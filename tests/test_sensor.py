@@ -1,0 +1,438 @@
+"""The pixel that is not ideal: oracles, laws, and a twin that integrates it step by step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Emulator, EmulatorParams, Events
+from dvskit.emulator import levels
+from dvskit.emulator.params import preset_table, presets, read_preset, write_preset
+from dvskit.emulator.sensor import SensorPixels
+from dvskit.errors import ConfigError
+
+UNIT = levels.UNIT
+NOISY = EmulatorParams(
+    threshold_sigma=0.03, cutoff_hz=300.0, leak_hz=2.0, leak_spread=0.1, leak_jitter=0.1,
+    shot_hz=20.0, refractory_us=500,
+)  # fmt: skip
+
+
+def run(frames, params, seed=0, prepare=None, t0=0):
+    """Emulate (t_us, frame) pairs; returns the events and which are noise."""
+    height, width = frames[0][1].shape
+    emulation = Emulator(params, seed).start((width, height))
+    if prepare == "sensor":
+        emulation._pixels = SensorPixels(params, emulation.size, seed, 2)
+    events, noise = [], []
+    for t, frame in frames:
+        if prepare == "wake" and emulation._frames:
+            emulation._pixels._quiet[:] = -1.0  # every block is looked at in every frame
+        got, labels = emulation.step_labelled(t + t0, frame)
+        events.append(got)
+        noise.append(labels)
+    got, labels = emulation.finish_labelled()
+    return Events.concatenate([*events, got]), np.concatenate([*noise, labels])
+
+
+def still(value, seconds, fps=30, shape=(50, 80), dtype=np.uint8):
+    frame = np.full(shape, value, dtype)
+    return [(round(i * 1e6 / fps), frame) for i in range(round(seconds * fps) + 1)]
+
+
+def clip(seed=0, frames=20, shape=(24, 40), step_us=3000, dtype=np.uint8):
+    """Frames that change here and there, with stretches that do not."""
+    rng = np.random.default_rng(seed)
+    frame = rng.integers(0, 256, shape)
+    made = []
+    for number in range(frames):
+        frame = frame.copy()
+        if number % 3:
+            y, x = rng.integers(0, shape[0] - 6), rng.integers(0, shape[1] - 6)
+            frame[y : y + 6, x : x + 6] = rng.integers(0, 256, (6, 6))
+        if dtype == np.uint8:
+            made.append((number * step_us, frame.astype(np.uint8)))
+        elif dtype == np.uint16:
+            made.append((number * step_us, (frame * 257).astype(np.uint16)))
+        else:
+            made.append((number * step_us, (frame / 255).astype(dtype)))
+    return made
+
+
+def same(a: Events, b: Events) -> bool:
+    return a == b
+
+
+# ---- laws
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+def test_a_sensor_without_faults_gives_the_ideal_events(dtype):
+    frames = clip(dtype=dtype)
+    ideal, _ = run(frames, EmulatorParams())
+    sensor, noise = run(frames, EmulatorParams(), prepare="sensor")
+    assert len(ideal) > 1000
+    assert not noise.any()
+    assert len(ideal) == len(sensor)
+    assert np.abs(ideal.t - sensor.t).max() <= 1
+    keys = [np.sort(e.x.astype(int) * 4 + e.y * 4000 + e.p) for e in (ideal, sensor)]
+    assert np.array_equal(*keys)
+
+
+@pytest.mark.parametrize("params", [NOISY, EmulatorParams(cutoff_hz=50.0, follower_hz=80.0)])
+def test_pixels_that_are_left_alone_would_have_done_nothing(params):
+    frames = clip(frames=40)
+    lazy, lazy_noise = run(frames, params)
+    awake, awake_noise = run(frames, params, prepare="wake")
+    assert len(lazy) > 500
+    assert len(lazy) == len(awake)
+    order = [np.lexsort((e.t, e.y, e.x)) for e in (lazy, awake)]
+    for column in "xyp":
+        a, b = getattr(lazy, column)[order[0]], getattr(awake, column)[order[1]]
+        assert np.array_equal(a, b)
+    assert np.abs(lazy.t[order[0]] - awake.t[order[1]]).max() <= 1
+    assert np.array_equal(lazy_noise[order[0]], awake_noise[order[1]])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_the_events_do_not_depend_on_the_number_of_threads(monkeypatch, threads):
+    frames = clip(shape=(128, 300), frames=10)
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    one, _ = run(frames, NOISY)
+    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
+    many, _ = run(frames, NOISY)
+    assert len(one) > 5000
+    assert one == many
+
+
+@pytest.mark.parametrize("t0", [-5_000_000, 10**12])
+def test_the_events_do_not_depend_on_when_the_clip_begins(t0):
+    frames = clip()
+    here, _ = run(frames, NOISY)
+    there, _ = run(frames, NOISY, t0=t0)
+    assert np.array_equal(there.t - t0, here.t)
+    assert np.array_equal(there.x, here.x)
+    assert np.array_equal(there.p, here.p)
+
+
+def test_a_seed_fixes_the_events_and_another_one_changes_them():
+    frames = clip()
+    assert run(frames, NOISY, seed=3)[0] == run(frames, NOISY, seed=3)[0]
+    assert run(frames, NOISY, seed=3)[0] != run(frames, NOISY, seed=4)[0]
+
+
+def test_room_for_events_grows_without_losing_or_repeating_any(monkeypatch):
+    from dvskit.emulator.sensor import run as module
+
+    frames = clip(frames=8)
+    params = EmulatorParams(shot_hz=5000.0, threshold_sigma=0.03, leak_hz=100.0)
+    whole, _ = run(frames, params)
+    monkeypatch.setattr(module, "_ROOM", 64)
+    assert len(whole) > 5000
+    assert run(frames, params)[0] == whole
+
+
+# ---- the twin
+
+
+def twin(frames, params, ref, steps_us=1.0):
+    """One pixel, integrated in steps of a microsecond: crossings to the step, in order."""
+    c_on, c_off = params.threshold_on, params.threshold_off
+    log = [levels.log_intensity(float(f[0, 0]), params) for _, f in frames]
+    v = u = log[0]
+    out, free = [], -math.inf
+    for number in range(1, len(frames)):
+        (t0, _), (t1, frame) = frames[number - 1], frames[number]
+        tau1 = 1e6 / (2 * math.pi * params.cutoff_hz * (float(frame[0, 0]) + 20) / 275)
+        tau2 = 1e6 / (2 * math.pi * params.follower_hz) if params.follower_hz else 0.0
+        slope = (log[number] - log[number - 1]) / (t1 - t0)
+        for i in range(round((t1 - t0) / steps_us)):
+            level = log[number - 1] + slope * (i + 0.5) * steps_us
+            v += (level - v) * -math.expm1(-steps_us / tau1)
+            u = u + (v - u) * -math.expm1(-steps_us / tau2) if tau2 else v
+            now = t0 + (i + 1) * steps_us
+            ref -= params.leak_hz * c_on * steps_us * 1e-6
+            if now < free:
+                continue
+            if free > now - steps_us:
+                ref = u
+            while u - ref >= c_on or ref - u >= c_off:
+                rise = u > ref
+                ref += c_on if rise else -c_off
+                out.append((now, rise))
+                if params.refractory_us:
+                    free = now + params.refractory_us
+                    break
+    return out
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"follower_hz": 60.0},
+        {"leak_hz": 30.0},
+        {"leak_hz": 30.0, "follower_hz": 400.0},
+        {"refractory_us": 700},
+        {"threshold_off": 0.13},
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pixel_fires_when_the_twin_does(extra, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(5, 255, 12)
+    values[5] = values[6] = values[4]
+    times = np.concatenate([[0], np.cumsum(rng.integers(500, 9000, 11))])
+    frames = [(int(t), np.full((1, 1), v, np.uint8)) for t, v in zip(times, values, strict=True)]
+    params = EmulatorParams(cutoff_hz=100.0, **extra)
+    emulation = Emulator(params, 1).start((1, 1))
+    emulation.step(*frames[0])
+    ref = emulation._pixels._ref[0] / UNIT
+    events = Events.concatenate([emulation.step(t, f) for t, f in frames[1:]])
+    # Behind a refractory period an error of the step carries over to the next crossing.
+    expected = twin(frames, params, ref, steps_us=0.25 if params.refractory_us else 1.0)
+    assert len(expected) >= 8
+    assert events.p.tolist() == [rise for _, rise in expected]
+    most = 30 if params.refractory_us else 3
+    assert np.abs(events.t - np.array([t for t, _ in expected])).max() <= most
+
+
+# ---- oracles
+
+
+def test_a_low_pass_gives_the_same_events_at_any_frame_interval():
+    params = EmulatorParams(cutoff_hz=30.0, follower_hz=100.0)
+    dark, bright = np.full((1, 1), 40, np.uint8), np.full((1, 1), 200, np.uint8)
+    times = []
+    for step in (100, 1000, 10_000, 100_000):
+        frames = [(-1000, dark), *((i * step, bright) for i in range(200_000 // step + 1))]
+        times.append(run(frames, params)[0].t.tolist())
+    assert len(times[0]) == 8
+    assert times[0] == times[1] == times[2] == times[3]
+
+
+@pytest.mark.parametrize("cutoff_hz", [10.0, 40.0])
+def test_the_signal_is_3_db_down_at_the_cutoff_of_its_intensity(cutoff_hz):
+    mean, swing = math.log(128.0), 0.02
+    light = (128 + 20) / 275
+    params = EmulatorParams(
+        cutoff_hz=cutoff_hz, threshold_on=0.01, threshold_off=0.01, linear_below=1.5
+    )
+    period_us = 1e6 / (cutoff_hz * light)
+    emulation = Emulator(params).start((1, 1))
+    seen = []
+    for i in range(4000):
+        level = mean + swing * math.sin(2 * math.pi * i / 1000)
+        emulation.step(round(i * period_us / 1000), np.full((1, 1), math.exp(level) / 255))
+        if i >= 2000:
+            seen.append(emulation._pixels._v[0] / UNIT)
+    assert (max(seen) - min(seen)) / (2 * swing) == pytest.approx(math.sqrt(0.5), rel=2e-3)
+
+
+def test_a_leaking_pixel_fires_on_at_its_rate_and_not_in_step_with_others():
+    params = EmulatorParams(leak_hz=1.0)
+    events, noise = run(still(100, 4.0), params)
+    pixels = 50 * 80
+    assert events.p.all()
+    assert noise.all()
+    assert len(events) / pixels / 4 == pytest.approx(1.0, abs=1e-3)
+    first = events.t[: pixels // 2]
+    assert np.histogram(first, bins=5, range=(0, 500_000))[0].min() > 300
+
+
+def test_leaks_differ_from_pixel_to_pixel_and_jitter_from_event_to_event():
+    events, _ = run(still(100, 20.0), EmulatorParams(leak_hz=1.0, leak_spread=0.1))
+    counts = np.bincount(events.x + 80 * events.y.astype(int), minlength=4000)
+    assert np.std(np.log10(np.maximum(counts, 1) / 20)) == pytest.approx(0.1, abs=0.02)
+    events, _ = run(still(100, 20.0), EmulatorParams(leak_hz=1.0, leak_jitter=0.1))
+    order = np.lexsort((events.t, events.y, events.x))
+    gaps = np.diff(events.t[order])
+    gaps = gaps[(np.diff(events.x[order]) == 0) & (np.diff(events.y[order]) == 0)]
+    assert 1e6 / gaps.mean() == pytest.approx(1.0, abs=0.02)
+    assert gaps.std() / gaps.mean() == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(("value", "rate"), [(0, 4.727), (128, 2.982), (255, 1.25)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_shot_noise_falls_with_the_light(value, rate, dtype):
+    frames = still(value, 4.0) if dtype == np.uint8 else still(value / 255, 4.0, dtype=dtype)
+    events, noise = run(frames, EmulatorParams(shot_hz=5.0))
+    expected = rate * 4 * 4000
+    assert abs(len(events) - expected) < 4 * math.sqrt(expected)
+    assert abs(np.count_nonzero(events.p) - expected / 2) < 4 * math.sqrt(expected / 2)
+    assert noise.all()
+
+
+def test_the_intervals_of_shot_noise_are_exponential():
+    events, _ = run(still(0, 60.0, fps=5, shape=(20, 20)), EmulatorParams(shot_hz=10.0))
+    order = np.lexsort((events.t, events.y, events.x))
+    gaps = np.diff(events.t[order])
+    same_pixel = (np.diff(events.x[order]) == 0) & (np.diff(events.y[order]) == 0)
+    gaps = np.sort(gaps[same_pixel]) * 1e-6
+    model = 1 - np.exp(-gaps / gaps.mean())
+    distance = np.abs(model - (np.arange(len(gaps)) + 0.5) / len(gaps)).max()
+    assert len(gaps) > 50_000
+    assert distance < 0.01
+    assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.03)
+
+
+def test_shot_noise_is_rarer_where_the_threshold_is_higher():
+    params = EmulatorParams(shot_hz=200.0, threshold_sigma=0.05)
+    emulation = Emulator(params).start((80, 50))
+    events = Events.concatenate([emulation.step(t, f) for t, f in still(0, 2.0)])
+    on = emulation._pixels._on / UNIT
+    counts = np.bincount((events.x + 80 * events.y.astype(int))[events.p], minlength=4000)
+    expected = 2.0 * 100 * (1 - 0.75 * 20 / 275) * 0.2 / on
+    assert np.corrcoef(counts, expected)[0, 1] > 0.9
+    assert counts.sum() == pytest.approx(expected.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("shot_hz", [0.0, 200.0])
+def test_no_pixel_fires_within_its_refractory_period(shot_hz):
+    rng = np.random.default_rng(5)
+    frames = [(i * 1000, rng.integers(0, 256, (20, 30)).astype(np.uint8)) for i in range(60)]
+    events, _ = run(frames, EmulatorParams(refractory_us=2000, shot_hz=shot_hz))
+    order = np.lexsort((events.t, events.y, events.x))
+    pixel = (events.x + 30 * events.y.astype(int))[order]
+    gaps = np.diff(events.t[order])[np.diff(pixel) == 0]
+    assert len(gaps) > 5000
+    assert 2000 <= gaps.min() < 2050
+
+
+def test_a_held_pixel_begins_anew_with_what_it_sees_then():
+    frames = [(0, np.full((1, 1), 50, np.uint8)), (10_000, np.full((1, 1), 200, np.uint8))]
+    events, _ = run(frames, EmulatorParams(refractory_us=3000))
+    # L rises by ln 4 = 1.386 in 10 ms: 0.2 takes 1442.7 us, and each period is 3000 us
+    assert events.t.tolist() == [1443, 5885]
+
+
+def test_thresholds_differ_as_asked():
+    emulation = Emulator(EmulatorParams(threshold_sigma=0.03)).start((200, 100))
+    emulation.step(0, np.zeros((100, 200), np.uint8))
+    for column in (emulation._pixels._on, emulation._pixels._off):
+        assert column.mean() / UNIT == pytest.approx(0.2, abs=0.001)
+        assert column.std() / UNIT == pytest.approx(0.03, abs=0.001)
+    assert abs(np.corrcoef(emulation._pixels._on, emulation._pixels._off)[0, 1]) < 0.03
+
+
+def test_events_sum_to_the_change_within_a_threshold_whatever_the_mismatch():
+    frames = clip(frames=12)
+    emulation = Emulator(EmulatorParams(threshold_sigma=0.04)).start((40, 24))
+    sums = np.zeros((24, 40))
+    events = [emulation.step(t, f) for t, f in frames]
+    on = emulation._pixels._on.reshape(24, 40) / UNIT
+    off = emulation._pixels._off.reshape(24, 40) / UNIT
+    for block in events:
+        np.add.at(sums, (block.y, block.x), np.where(block.p, on[block.y, block.x], 0))
+        np.add.at(sums, (block.y, block.x), np.where(block.p, 0, -off[block.y, block.x]))
+    log = [
+        np.vectorize(lambda value: levels.lin_log(float(value), 20.0))(frame)
+        for _, frame in (frames[0], frames[-1])
+    ]
+    rest = (log[1] - log[0] - sums) / np.where(log[1] - log[0] - sums > 0, on, off)
+    assert np.abs(rest).max() < 1 + 1e-6
+
+
+def test_hot_pixels_fire_and_dead_ones_do_not():
+    frames = still(100, 2.0)
+    events, noise = run(frames, EmulatorParams(hot_fraction=0.01, hot_hz=50.0))
+    pixels, counts = np.unique(events.x + 80 * events.y.astype(int), return_counts=True)
+    assert 20 <= len(pixels) <= 60
+    assert counts.mean() == pytest.approx(100, rel=0.1)
+    assert events.p.all()
+    assert noise.all()
+    params = EmulatorParams(shot_hz=500.0, leak_hz=5.0, dead_fraction=0.3)
+    events, _ = run(still(0, 1.0), params)
+    fired = np.unique(events.x + 80 * events.y.astype(int))
+    assert len(fired) / 4000 == pytest.approx(0.7, abs=0.03)
+
+
+def test_latency_delays_all_events_and_jitter_spreads_them_in_order():
+    frames = clip()
+    base, _ = run(frames, EmulatorParams())
+    late, _ = run(frames, EmulatorParams(latency_us=4500))
+    assert np.array_equal(late.t, base.t + 4500)
+    assert np.array_equal(late.x, base.x)
+    shaken, _ = run(frames, EmulatorParams(latency_us=4500, jitter_us=200.0))
+    assert len(shaken) == len(base)
+    assert (np.diff(shaken.t) >= 0).all()
+    assert (shaken.t - base.t - 4500).mean() == pytest.approx(0, abs=20)
+    assert not np.array_equal(shaken.t, late.t)
+
+
+def test_a_source_gives_the_delayed_events_behind_the_last_frame():
+    frames = clip()
+    params = EmulatorParams(latency_us=50_000)
+    source = dvskit.emulate(frames, params=params)
+    assert len(Events.concatenate(source)) == len(run(frames, EmulatorParams())[0])
+
+
+def test_a_surround_takes_away_what_changes_everywhere():
+    frames = [(0, np.full((40, 60), 60, np.uint8)), (1000, np.full((40, 60), 180, np.uint8))]
+    assert len(run(frames, EmulatorParams())[0]) == 40 * 60 * 5
+    params = EmulatorParams(surround_px=4.0, surround_gain=1.0)
+    assert len(run(frames, params)[0]) == 0
+    edge = frames[1][1].copy()
+    edge[:, :30] = 60
+    events, _ = run([frames[0], (1000, edge)], params)
+    assert events.x.min() > 15
+    assert events.x.max() < 45
+    assert events.p[events.x >= 30].all()
+    assert not events.p[events.x < 30].any()
+
+
+def test_a_log_map_with_an_offset_is_taken():
+    frames = [(0, np.full((1, 1), 0, np.uint8)), (1000, np.full((1, 1), 255, np.uint8))]
+    events, _ = run(frames, EmulatorParams(log_offset=5.0, threshold_on=0.5))
+    assert len(events) == math.floor(math.log(260 / 5) / 0.5)
+
+
+# ---- presets
+
+
+def test_every_preset_says_where_it_is_from():
+    for name, params in presets().items():
+        assert isinstance(params, EmulatorParams)
+        assert len(preset_table()[name]["source"]) > 10
+        assert len(preset_table()[name]["summary"]) > 10
+    assert {"DVS128", "DAVIS240", "DAVIS346", "Gen3", "Gen4"} < set(presets())
+    assert EmulatorParams.preset("clean") == EmulatorParams()
+    assert EmulatorParams.preset("noisy").cutoff_hz == 30.0
+
+
+def test_a_preset_file_is_written_and_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(write_preset(NOISY, "from a test\nof two lines"))
+    assert EmulatorParams.preset(path) == NOISY
+    assert path.read_text().startswith("# from a test\n# of two lines\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thresold_on = 0.2", "did you mean 'threshold_on'"),
+        ("threshold_on = 'x'", "is no number"),
+        ("threshold_on = 99.0", "outside 0.01..10.0"),
+        ("threshold_on", "is no preset file"),
+        ("refractory_us = 1.5", "no whole number"),
+    ],
+)
+def test_a_wrong_preset_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_preset(path)
+
+
+def test_unknown_presets_missing_files_and_seeds_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'noisy'"):
+        EmulatorParams.preset("noissy")
+    with pytest.raises(ConfigError, match="no such preset file"):
+        EmulatorParams.preset(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="seed"):
+        Emulator(seed=-1)
+    with pytest.raises(ConfigError, match="log_offset"):
+        EmulatorParams(log_offset=0.0)

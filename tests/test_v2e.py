@@ -1,0 +1,160 @@
+"""The pixel as v2e steps it: counts as v2e's, on the same frames.
+
+v2e itself is run where DVSKIT_V2E names a checkout of it (its packages must be installed).
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import logging
+import math
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from dvskit import Emulator, EmulatorParams, Events
+
+SHAPE = (60, 80)
+
+
+def clip(seconds=0.5, fps=240):
+    """A disk that goes round before a soft ground."""
+    rows, columns = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    ground = 60 + 40 * np.sin(columns / 9) * np.cos(rows / 7)
+    made = []
+    for i in range(round(seconds * fps) + 1):
+        angle = 2 * math.pi * i / fps
+        distance = np.hypot(columns - 40 - 20 * math.cos(angle), rows - 30 - 15 * math.sin(angle))
+        cover = np.clip(9 - distance, 0, 1)
+        frame = ground + (220 - ground) * cover
+        made.append((round(i * 1e6 / fps), np.rint(frame).astype(np.uint8)))
+    return made
+
+
+def ours(params, frames, seed=0):
+    run = Emulator(params, seed).start((SHAPE[1], SHAPE[0]))
+    return Events.concatenate([run.step(t, frame) for t, frame in frames])
+
+
+def plain(frames, c, cutoff_hz=0.0):
+    """Count the events of each polarity by v2e's rule, without noise, an array at a time."""
+
+    def log(frame):
+        value = frame.astype(np.float64)
+        return np.where(value <= 20, value * math.log(20) / 20, np.log(np.maximum(value, 1)))
+
+    # Without a low-pass v2e works in float32; ties are common and fall by it.
+    real = np.float64 if cutoff_hz else np.float32
+    c = real(c)
+    low = base = np.round(log(frames[0][1]), 8).astype(np.float32).astype(real)
+    on = off = 0
+    for (t0, _), (t1, frame) in itertools.pairwise(frames):
+        share = 1.0
+        if cutoff_hz:
+            light = (frame + 20.0) / 275
+            share = np.minimum(1, light * (t1 - t0) * 1e-6 * 2 * math.pi * cutoff_hz)
+        new = np.round(log(frame), 8).astype(np.float32).astype(real)
+        low = (1 - share) * low + share * new if cutoff_hz else new
+        difference = low - base
+        steps = np.where(difference > 0, difference // c, -(-difference // c)).astype(real)
+        base = base + steps.astype(np.float32) * np.float32(c)
+        on += int(steps[steps > 0].sum())
+        off -= int(steps[steps < 0].sum())
+    return on, off
+
+
+@pytest.mark.parametrize("cutoff_hz", [0.0, 30.0, 300.0])
+def test_counts_are_those_of_the_rule(cutoff_hz):
+    params = EmulatorParams(model="v2e", cutoff_hz=cutoff_hz)
+    events = ours(params, clip())
+    on, off = plain(clip(), 0.2, cutoff_hz)
+    assert on > 2000
+    assert (int(events.p.sum()), int((~events.p).sum())) == (on, off)
+
+
+def test_the_times_of_a_frame_are_shared_by_all_pixels():
+    frames = [(0, np.full(SHAPE, 50, np.uint8)), (6000, np.full(SHAPE, 200, np.uint8))]
+    frames[1][1][:, 40:] = 62
+    events = ours(EmulatorParams(model="v2e"), frames)
+    assert np.unique(events.t).tolist() == [1000, 2000, 3000, 4000, 5000, 6000]
+    assert set(events.t[events.x >= 40].tolist()) == {1000}
+
+
+def test_noise_rates_are_as_asked_and_threads_change_nothing(monkeypatch):
+    still = [(round(i * 1e6 / 100), np.full((240, 320), 0, np.uint8)) for i in range(201)]
+    params = EmulatorParams(model="v2e", shot_hz=5.0)
+    run = Emulator(params).start((320, 240))
+    events = Events.concatenate([run.step(t, frame) for t, frame in still])
+    expected = 5 * (1 - 0.75 * 20 / 275) * 2 * 320 * 240
+    assert abs(len(events) - expected) < 5 * math.sqrt(expected)
+    monkeypatch.setenv("DVSKIT_THREADS", "7")
+    run = Emulator(params).start((320, 240))
+    assert Events.concatenate([run.step(t, frame) for t, frame in still]) == events
+    leaking = [(t, frame) for t, frame in still[:101]]
+    run = Emulator(EmulatorParams(model="v2e", leak_hz=7.5)).start((320, 240))
+    events = Events.concatenate([run.step(t, frame) for t, frame in leaking])
+    assert len(events) == 7 * 320 * 240
+
+
+def test_refractory_pixels_keep_their_reference():
+    frames = [(0, np.full(SHAPE, 50, np.uint8)), (6000, np.full(SHAPE, 200, np.uint8))]
+    params = EmulatorParams(model="v2e", refractory_us=1500)
+    events = ours(params, [*frames, (12_000, frames[1][1])])
+    assert np.unique(events.t).tolist() == [1000, 3000, 5000, 8000, 10_000, 12_000]
+
+
+@pytest.fixture(scope="module")
+def v2e():
+    folder = os.environ.get("DVSKIT_V2E")
+    if not folder:
+        pytest.skip("DVSKIT_V2E names no checkout of v2e")
+    sys.path.insert(0, folder)
+    logging.disable(logging.CRITICAL)
+    yield importlib.import_module("v2ecore.emulator").EventEmulator
+    logging.disable(logging.NOTSET)
+    sys.path.remove(folder)
+
+
+def theirs(emulator, params, frames, seed):
+    run = emulator(
+        pos_thres=params.threshold_on,
+        neg_thres=params.threshold_off,
+        sigma_thres=params.threshold_sigma,
+        cutoff_hz=params.cutoff_hz,
+        leak_rate_hz=params.leak_hz,
+        shot_noise_rate_hz=params.shot_hz,
+        refractory_period_s=params.refractory_us * 1e-6,
+        seed=seed,
+        output_width=SHAPE[1],
+        output_height=SHAPE[0],
+        device="cpu",
+    )
+    found = [run.generate_events(frame, t * 1e-6) for t, frame in frames]
+    found = np.concatenate([each for each in found if each is not None])
+    return int((found[:, 3] > 0).sum()), int((found[:, 3] < 0).sum())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "params",
+    [
+        EmulatorParams(model="v2e"),
+        EmulatorParams(model="v2e", cutoff_hz=30.0),
+        EmulatorParams(model="v2e", threshold_sigma=0.03),
+        EmulatorParams(model="v2e", leak_hz=2.0, leak_spread=0.1, leak_jitter=0.1),
+        EmulatorParams(model="v2e", shot_hz=20.0),
+        EmulatorParams(model="v2e", refractory_us=3000),
+        EmulatorParams.preset("v2e"),
+    ],
+)
+def test_counts_are_those_of_v2e_within_its_own_noise(v2e, params):
+    frames = clip()
+    runs = np.array([theirs(v2e, params, frames, seed) for seed in (1, 2, 3, 4)])
+    mine = np.array(
+        [[(e := ours(params, frames, seed)).p.sum(), (~e.p).sum()] for seed in (1, 2, 3, 4)]
+    )
+    spread = np.maximum(runs.std(axis=0, ddof=1), 0.002 * runs.mean(axis=0))
+    assert (np.abs(mine.mean(axis=0) - runs.mean(axis=0)) < 3 * spread).all(), (mine, runs)
