@@ -67,7 +67,9 @@ def render(
         int | None, typer.Option(help="Enlarge pixels; else small sensors are enlarged.")
     ] = None,
     footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
-    preset: Annotated[str, typer.Option(help="The effort of x264, such as medium: smaller files, slowly.")] = "ultrafast",
+    preset: Annotated[
+        str, typer.Option(help="The effort of x264, such as medium: smaller files, slowly.")
+    ] = "ultrafast",
     crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 20.0,
     from_: FormatOption = None,
     size: SizeOption = None,

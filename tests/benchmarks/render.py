@@ -4,8 +4,9 @@
                                       [--presets defaults,veryfast] [--scene bars|noise]
 
 A 1280x720 sensor; exponential decay with a time constant of 50 ms. "defaults" are those of each
-(dvskit ultrafast, crf 20; faery medium, crf 17); else both have the same preset and crf 17. dvskit's video has its footer (time code, rates) too. The candidates alternate;
-printed are seconds, the median of the rounds, and faery's over ours.
+(dvskit ultrafast, crf 20; faery medium, crf 17); else both have the same preset and crf 17.
+dvskit's video has its footer (time code, rates) too. The candidates alternate; printed are seconds,
+the median of the rounds, and faery's over ours.
 """
 
 from __future__ import annotations
