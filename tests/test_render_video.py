@@ -204,12 +204,27 @@ def test_outputs_are_whole_or_not_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_input_that_vanishes_is_not_blamed_on_the_output(tmp_path):
+    class Gone:
+        size = Size(37, 23)
+
+        def __iter__(self):
+            yield some_events()
+            raise FileNotFoundError(2, "No such file or directory", "recording.raw")
+
+    for name in ("a.mp4", "out"):
+        with pytest.raises(FileNotFoundError, match=r"recording\.raw"):
+            video(Gone(), tmp_path / name, view=PLAIN)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_replaced_unasked_and_no_folder_of_others_at_all(tmp_path):
     for name in ("a.mp4", "out"):
         video(some_events(), tmp_path / name, view=PLAIN)
         with pytest.raises(OutputError, match="exists already"):
             video(some_events(), tmp_path / name, view=PLAIN)
         video(some_events(seed=1), tmp_path / name, view=PLAIN, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out"]
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match=r"thesis\.txt"):
         video(some_events(), tmp_path / "out", view=PLAIN, overwrite=True)

@@ -203,15 +203,26 @@ def whole_folder(path: str | PathLike[str], *, overwrite: bool = False) -> Itera
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    old = partial.with_suffix(".old")
     try:
         yield partial
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(old)
         partial.rename(target)
     except OSError as error:
+        # An error that names another file (an input that vanished) is not about the output.
+        if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
+            raise
         raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
     finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
+    return any(file == folder or folder in file.parents for folder in folders)
 
 
 def _check_own(target: Path) -> None:
