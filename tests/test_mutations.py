@@ -27,7 +27,7 @@ from tests.mutation_samples import SAMPLES, Sample
 from tests.mutations import Reader, Report
 
 # Formats whose salvage keeps 99 % of what is undamaged.
-KEEPS = ("aedat4", "aedat31", "es", "nmnist", "npy")
+KEEPS = ("aedat4", "aedat31", "bag", "db3", "es", "mcap", "nmnist", "npy")
 LESS = ("npy-plain",)  # where the first rows are damaged, the order of its columns cannot be told
 # What is known to be wrong: samples and a fault each. They must fail, or go from here.
 KNOWN = {"dat-triggers": "garbage"}
