@@ -158,6 +158,8 @@ def test_the_public_names_stand():
         ),
         ("render.page", None),
         ("render.cloud", None),
+        ("render.frames", None),
+        ("render.video", None),
         ("neurons.LIF", None),
         ("neurons.SignedLIF", None),
         ("encoders.poisson", None),

@@ -17,12 +17,13 @@ from dvskit.cli.doctor import doctor
 from dvskit.cli.emulate import emulate
 from dvskit.cli.evaluate import evaluate
 from dvskit.cli.info import info
+from dvskit.cli.render import render
 from dvskit.cli.train import train
 
 app = typer.Typer(
     name="dvskit",
     help="Event cameras: read event files, emulate events from video, train spiking networks, "
-    "draw event clouds.",
+    "draw event clouds and videos.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -34,6 +35,7 @@ for _name, _function in (
     ("emulate", emulate),
     ("calibrate", calibrate),
     ("cloud", cloud),
+    ("render", render),
     ("train", train),
     ("eval", evaluate),
     ("classify", classify),

@@ -79,11 +79,15 @@ def warm_emulator() -> Iterator[str]:
 
 
 def warm_pictures(events: Events) -> Iterator[str]:
-    """Draw a cloud."""
-    from dvskit.render import cloud
+    """Draw a cloud, and a few frames of a video in each style."""
+    from dvskit.render import VideoView, cloud, styles, video
 
+    start_us = int(events.t[0])
     with tempfile.TemporaryDirectory() as folder:
         cloud(events, Path(folder) / "a.png")
+        for style in styles.values():
+            view = VideoView(style=style(), start_us=start_us, stop_us=start_us + 50_000)
+            video(events, Path(folder) / "a.mp4", view=view, overwrite=True)
     yield "pictures"
 
 

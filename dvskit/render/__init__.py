@@ -1,21 +1,48 @@
-"""Events to pictures: `cloud`, a still (PNG), and `page`, one HTML file to turn and play."""
+"""Events to pictures: `cloud`, a still (PNG), `page`, one HTML file to turn and play, `video`.
+
+`frames` gives accumulated frames to work with.
+"""
 
 from __future__ import annotations
 
 from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
 from dvskit.render.colormap import Colouring, Colours, Theme, by_polarity, by_time
+from dvskit.render.frames import (
+    Count,
+    Decay,
+    EventFrames,
+    Linear,
+    Polarity,
+    Style,
+    Surface,
+    frames,
+    styles,
+)
 from dvskit.render.page import PageReport, page
+from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
     "CloudReport",
     "CloudView",
     "Colouring",
     "Colours",
+    "Count",
+    "Decay",
+    "EventFrames",
+    "Linear",
     "PageReport",
+    "Polarity",
+    "Style",
+    "Surface",
     "Theme",
+    "VideoReport",
+    "VideoView",
     "by_polarity",
     "by_time",
     "cloud",
     "cloud_image",
+    "frames",
     "page",
+    "styles",
+    "video",
 ]

@@ -98,3 +98,18 @@ def by_polarity(events: Events, theme: Theme = DARK) -> Colours:
     """Colour by polarity: ON orange, OFF blue."""
     palette = np.array([rgb(theme.off), rgb(theme.on)], np.uint8)
     return Colours(events.p.astype(np.uint8), palette, key=(("ON", theme.on), ("OFF", theme.off)))
+
+
+def diverging(theme: Theme, levels: int) -> NDArray[np.uint8]:
+    """Return (2 * levels + 1, 3) colours: full OFF, the ground in the middle, full ON."""
+    return gradient((theme.off, theme.ground, theme.on), 2 * levels + 1)
+
+
+def sequential(theme: Theme, levels: int) -> NDArray[np.uint8]:
+    """Return (levels + 1, 3) colours from the ground through the colours of time.
+
+    Lightness runs one way: from a dark ground to yellow, from a light one to purple.
+    """
+    dark = sum(rgb(theme.ground)) < 384
+    stops = theme.time_stops[::-1] if dark else theme.time_stops
+    return gradient((theme.ground, *stops), levels + 1)

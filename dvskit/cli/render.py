@@ -1,0 +1,118 @@
+"""`dvskit render`: a video of events."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.errors import ConfigError
+from dvskit.formats import open_events
+
+if TYPE_CHECKING:
+    from dvskit.render import Style
+
+
+class StyleName(Enum):
+    """What a frame shows."""
+
+    polarity = "polarity"
+    count = "count"
+    decay = "decay"
+    linear = "linear"
+    surface = "surface"
+
+
+class ThemeName(Enum):
+    """The colours."""
+
+    dark = "dark"
+    light = "light"
+
+
+def render(
+    file: InputFile,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", show_default=False,
+            help="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
+        ),
+    ],
+    style: Annotated[StyleName, typer.Option(help="What a frame shows.")] = StyleName.decay,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second of the video; 60, or 25 for a GIF.")
+    ] = None,
+    slow: Annotated[
+        float, typer.Option(help="Slow motion: 1000 shows a millisecond in a second.")
+    ] = 1.0,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="How long events are seen (of decay and surface: the time constant), such as "
+            "20ms; else some frames.",
+        ),
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Begin at this time stamp: 1.5s.")] = None,
+    stop: Annotated[str | None, typer.Option(help="End before this time stamp.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="A video or folder of images to show beside the events.")
+    ] = None,
+    theme: Annotated[ThemeName, typer.Option(help="The colours.")] = ThemeName.dark,
+    scale: Annotated[
+        int | None, typer.Option(help="Enlarge pixels; else small sensors are enlarged.")
+    ] = None,
+    footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
+    preset: Annotated[
+        str, typer.Option(help="The effort of x264, such as medium: smaller files, slowly.")
+    ] = "ultrafast",
+    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 20.0,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Turn events into a video: MP4, GIF, or PNG files in a folder."""
+    window_us = None if window is None else _console.parse_time_us(window)
+    start_us = None if start is None else _console.parse_time_us(start)
+    stop_us = None if stop is None else _console.parse_time_us(stop)
+    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    from dvskit import render as pictures
+    from dvskit.video import open_frames
+
+    view = pictures.VideoView(
+        style=_style(style, window_us), fps=fps, slow=slow, dark=theme == ThemeName.dark,
+        scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=preset,
+    )  # fmt: skip
+    images = None if beside is None else open_frames(beside)
+    with _console.progress(out.name, None, "frames") as show:
+        report = pictures.video(
+            recording, out, view=view, beside=images, overwrite=force,
+            on_frame=lambda count, t_us: show(count, _console.describe_us(t_us)),
+        )  # fmt: skip
+    for text in recording.assumptions:
+        _console.note(f"{file}: {text}")
+    if recording.damage:
+        _console.note(f"{file}: {recording.damage}")
+    _console.say(f"{out}: {report.frames:,} frames of {report.size}, {report.events:,} events")
+
+
+def _style(name: StyleName, window_us: int | None) -> Style:
+    from dvskit.render import Count, Decay, Linear, Polarity, Surface
+
+    if window_us is not None and window_us < 1:
+        raise ConfigError(f"a window of {window_us} us shows nothing; 1us is the least")
+    match name:
+        case StyleName.polarity:
+            return Polarity(window_us)
+        case StyleName.count:
+            return Count(window_us)
+        case StyleName.linear:
+            return Linear(window_us)
+        case StyleName.surface:
+            return Surface(window_us)
+    return Decay(window_us)

@@ -1,0 +1,210 @@
+"""Events to accumulated frames, streamed: memory is bounded by a frame and a block.
+
+Frame k stands at start + (k + 1) * period, rounded down to microseconds, and sees what was before
+it. What a frame shows is a style's business (`styles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
+from dvskit.events import Events, Size, Source, as_source
+from dvskit.render.colormap import DARK, Theme
+from dvskit.render.frames.styles import (
+    Count,
+    Decay,
+    Linear,
+    Polarity,
+    Run,
+    Style,
+    Surface,
+    styles,
+)
+
+__all__ = [
+    "Count", "Decay", "EventFrames", "Linear", "Moment", "Polarity", "Style", "Surface", "frames",
+    "styles",
+]  # fmt: skip
+
+_MOST_EMPTY = 1_000_000  # frames without events on end: hours; damaged times, rather
+_LONGEST_US = 1_000_000_000  # from frame to frame
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A frame: its time, its picture as rows of the palette, and the events since the last one.
+
+    `index` (height, width) uint8 is written over by the next frame.
+    """
+
+    t_us: int
+    index: NDArray[np.uint8]
+    on: int
+    off: int
+
+
+class EventFrames:
+    """Frames of a stream of events; each iteration is a pass over its source.
+
+    size       of each frame
+    palette    (n, 3) uint8 RGB: the colours of `moments`
+    period_us  from one frame to the next, exactly
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        style: Style,
+        period_us: Fraction,
+        *,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        theme: Theme = DARK,
+    ) -> None:
+        if start_us is not None and stop_us is not None and stop_us <= start_us:
+            raise ConfigError(f"the window {start_us}..{stop_us} us is empty")
+        self.size: Size = source.size
+        self.style = style
+        self.period_us = period_us
+        self.start_us = start_us
+        self.stop_us = stop_us
+        self.palette = style.palette(theme)
+        self._source = source
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield (t_us, (height, width, 3) uint8 RGB)."""
+        for moment in self.moments():
+            yield moment.t_us, self.palette[moment.index]
+
+    def moments(self) -> Iterator[Moment]:
+        """Yield the frames as rows of the palette: faster than RGB.
+
+        Raises EventsError where time runs back from block to block, GeometryError for a block of
+        another size, VideoError for more than a million frames on end without an event.
+        """
+        run: _Pass | None = None
+        last_us: int | None = None
+        for block in self._blocks():
+            if block.size != self.size:
+                raise GeometryError(f"a block is {block.size}, its source {self.size}")
+            events = block.between(self.start_us, self.stop_us)
+            if not len(events):
+                continue
+            if last_us is not None and events.t[0] < last_us:
+                raise EventsError(f"a block starts at {events.t[0]} us, before {last_us} us")
+            last_us = int(events.t[-1])
+            if run is None:
+                start_us = int(events.t[0]) if self.start_us is None else self.start_us
+                run = _Pass(self, start_us)
+            yield from run.take(events)
+        if run is None and self.start_us is not None and self.stop_us is not None:
+            run = _Pass(self, self.start_us)
+        if run is not None:
+            yield from run.finish(self.stop_us)
+
+    def _blocks(self) -> Iterator[Events]:
+        between: Any = getattr(self._source, "between", None)
+        if between is not None and (self.start_us, self.stop_us) != (None, None):
+            return iter(between(self.start_us, self.stop_us))
+        return iter(self._source)
+
+
+class _Pass:
+    """One pass: cuts events at the times of frames."""
+
+    def __init__(self, frames: EventFrames, start_us: int) -> None:
+        self._period = frames.period_us
+        self._start_us = start_us
+        self._number = 0
+        self._empty = 0
+        self._on = self._off = 0
+        self._run: Run = frames.style.start(frames.size, float(frames.period_us))
+        self._index = np.empty((frames.size.height, frames.size.width), np.uint8)
+        self._frame_us = self._time(0)
+
+    def _time(self, number: int) -> int:
+        """Return the time of a frame."""
+        return self._start_us + (number + 1) * self._period.numerator // self._period.denominator
+
+    def take(self, events: Events) -> Iterator[Moment]:
+        first = 0
+        while first < len(events):
+            # The next frame is near as a rule: a search of the rest alone.
+            last = first + int(np.searchsorted(events.t[first:], self._frame_us))
+            self._add(events[first:last])
+            first = last
+            if first < len(events):
+                yield self._frame()
+
+    def _add(self, events: Events) -> None:
+        if len(events):
+            self._empty = 0
+            self._run.add(events, self._frame_us)
+            on = int(np.count_nonzero(events.p))
+            self._on += on
+            self._off += len(events) - on
+
+    def _frame(self) -> Moment:
+        self._empty += 1
+        if self._empty > _MOST_EMPTY:
+            raise VideoError(
+                f"more than {_MOST_EMPTY:,} frames on end have no events (until "
+                f"{self._frame_us} us); give start_us and stop_us (--start, --stop)"
+            )
+        t_us, counts = self._frame_us, (self._on, self._off)
+        self._number += 1
+        self._frame_us = self._time(self._number)
+        self._on = self._off = 0
+        self._run.draw(t_us, self._frame_us, self._index)
+        return Moment(t_us, self._index, *counts)
+
+    def finish(self, stop_us: int | None) -> Iterator[Moment]:
+        """Yield the frame of the last events, and those until `stop_us`."""
+        yield self._frame()
+        while stop_us is not None and self._frame_us <= stop_us:
+            yield self._frame()
+
+
+def frames(
+    events_or_source: Events | Source,
+    *,
+    style: Style | None = None,
+    fps: float | None = None,
+    frame_us: int | None = None,
+    start_us: int | None = None,
+    stop_us: int | None = None,
+    theme: Theme = DARK,
+) -> EventFrames:
+    """Return the events as frames of `style` (None: Decay()): iterate for (t_us, RGB image).
+
+    `fps` frames a second of the recording (None: 60), or one every `frame_us`. The frames are the
+    same however the source is cut into blocks and on any number of threads.
+    Raises ConfigError for both at once, for frames less than 1 us apart or more than 1000 s.
+    """
+    if fps is not None and frame_us is not None:
+        raise ConfigError("give either fps or frame_us")
+    period = Fraction(frame_us) if frame_us is not None else period_of(60 if fps is None else fps)
+    if not 1 <= period <= _LONGEST_US:
+        raise ConfigError(f"frames {float(period):g} us apart: the least is 1 us, the most 1000 s")
+    return EventFrames(
+        as_source(events_or_source),
+        Decay() if style is None else style,
+        period,
+        start_us=start_us,
+        stop_us=stop_us,
+        theme=theme,
+    )
+
+
+def period_of(fps: float | Fraction) -> Fraction:
+    """Return the microseconds of a frame. Raises ConfigError unless 1e-4 <= fps <= 1e6."""
+    if not 1e-4 <= fps <= 1e6:
+        raise ConfigError(f"fps={float(fps):g} is outside 0.0001..1000000")
+    return 1_000_000 / Fraction(fps).limit_denominator(1_000_000)

@@ -1,0 +1,239 @@
+"""The picture of a video: the sensor, enlarged, the source video beside it, a footer below.
+
+All in one palette of 256 colours, so that a picture is one byte a pixel whatever it is written as.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dvskit.errors import ShapeError, VideoError
+from dvskit.events import Size
+from dvskit.render.colormap import Theme, gradient, rgb
+from dvskit.render.frames import Moment, _kernels
+from dvskit.render.frames.styles import LEVELS
+
+EVENT_COLOURS = 2 * LEVELS + 1
+_TEXT = EVENT_COLOURS  # 16 steps from the ground to the colour of text
+_FAINT = _TEXT + 16  # 16 steps to the faint one
+_ON, _OFF, _LINE = _FAINT + 16, _FAINT + 17, _FAINT + 18
+_GRAY = _LINE + 1
+_GRAYS = 256 - _GRAY
+_GRAY_OF = (_GRAY + np.round(np.arange(256) * ((_GRAYS - 1) / 255))).astype(np.uint8)
+_LEAST_FOOTER_PX = 200  # what is narrower has no room for text
+_ALPHABET = " 0123456789.,:/-+()eskMGvpx×µm"
+
+Images = Iterable[tuple[int, NDArray[Any]]]
+
+
+def whole_palette(events: NDArray[np.uint8], theme: Theme) -> NDArray[np.uint8]:
+    """Return (256, 3) RGB: the colours of events, of text and lines, and grays."""
+    single = np.array([rgb(theme.on), rgb(theme.off), rgb(theme.line)], np.uint8)
+    text = gradient((theme.ground, theme.text), 16)
+    faint = gradient((theme.ground, theme.faint), 16)
+    grays = np.round(np.linspace(0, 255, _GRAYS)).astype(np.uint8)
+    return np.concatenate([events, text, faint, single, np.stack([grays] * 3, axis=1)])
+
+
+@lru_cache(maxsize=8)
+def _glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
+    """Return pictures of characters of one size: (height, width) uint8 of 0..15."""
+    width, height = round(height_px * 0.62), round(height_px * 1.25)
+    figure = Figure(figsize=(len(_ALPHABET) * width / 100, height / 100), dpi=100)
+    canvas: Any = FigureCanvasAgg(figure)
+    for number, letter in enumerate(_ALPHABET):
+        figure.text(
+            (number + 0.5) / len(_ALPHABET), 0.25, letter, family="DejaVu Sans Mono",
+            fontsize=height_px * 0.72, ha="center", va="baseline",
+        )  # fmt: skip
+    canvas.draw()
+    ink = 255 - np.asarray(canvas.buffer_rgba())[:, :, 0]
+    shades = (ink // 16).astype(np.uint8)[:height]
+    return {a: shades[:, n * width : (n + 1) * width] for n, a in enumerate(_ALPHABET)}
+
+
+def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, height_px: int, ramp: int) -> int:
+    """Write text with its upper left corner at (x, y); return the x behind it."""
+    glyphs = _glyphs(height_px)
+    line = np.concatenate([glyphs[letter] for letter in text], axis=1)
+    place = picture[y : y + line.shape[0], x : x + line.shape[1]]
+    place[:] = ramp + line[: place.shape[0], : place.shape[1]]
+    return int(x + line.shape[1])
+
+
+def _text_width(text: str, height_px: int) -> int:
+    return len(text) * round(height_px * 0.62)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are: all in pixels of the canvas, whose sides are even."""
+
+    scale: int
+    sensor: Size
+    beside: Size | None
+    gap_px: int
+    footer_px: int
+    text_px: int
+    width: int
+    height: int
+
+
+def _even(value: float) -> int:
+    return 2 * round(value / 2)
+
+
+def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: bool) -> Layout:
+    """Return the layout; scale None makes the longer side of a small sensor 640 pixels or so.
+
+    Raises ShapeError for a canvas of more than 16384 pixels a side.
+    """
+    if scale is None:
+        scale = max(1, round(640 / max(sensor)))
+    picture = Size(sensor.width * scale, sensor.height * scale)
+    shown = None
+    if beside is not None:
+        factor = picture.height / beside.height
+        shown = Size(max(2, round(beside.width * factor)), picture.height)
+    gap_px = max(2, _even(picture.width / 160)) if shown else 0
+    width = picture.width + gap_px + (shown.width if shown else 0)
+    text_px = min(48, round(8 + width / 80))
+    footer_px = _even(text_px * 3.2) if footer and width >= _LEAST_FOOTER_PX else 0
+    width, height = width + width % 2, picture.height + footer_px
+    height += height % 2
+    if max(width, height) > 16384:
+        raise ShapeError(f"a video of {width}x{height} pixels is beyond 16384 a side")
+    return Layout(scale, sensor, shown, gap_px, footer_px, text_px, width, height)
+
+
+class Beside:
+    """Images at the right times: at any time the latest that is not later."""
+
+    def __init__(self, images: Images, size: Size) -> None:
+        self._images: Iterator[tuple[int, NDArray[Any]]] = iter(images)
+        self._size = size
+        self._next: tuple[int, NDArray[Any]] | None = next(self._images, None)
+
+    def advance(self, t_us: int) -> NDArray[np.uint8] | None:
+        """Return rows of the palette for the image at `t_us`; None where it is the one before.
+
+        Raises VideoError where the times of the images run back.
+        """
+        image = None
+        while self._next is not None and self._next[0] <= t_us:
+            now_us, image = self._next
+            self._next = next(self._images, None)
+            if self._next is not None and self._next[0] < now_us:
+                raise VideoError(f"the frames beside run back from {now_us} to {self._next[0]} us")
+        if image is None:
+            return None
+        gray = cv2.resize(as_gray(image), tuple(self._size), interpolation=cv2.INTER_AREA)
+        return np.asarray(_GRAY_OF[gray])
+
+
+def as_gray(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return (height, width) uint8 of a gray or RGB image: uint8, uint16, or float of 0..1."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if image.dtype == np.uint16:
+        return np.asarray(image >> 8, dtype=np.uint8)
+    if image.dtype.kind == "f":
+        return np.asarray(np.round(np.clip(image, 0, 1) * 255), dtype=np.uint8)
+    return np.asarray(image, dtype=np.uint8)
+
+
+class Canvas:
+    """Draws moments into one picture, (height, width) uint8 rows of the palette, used again."""
+
+    def __init__(
+        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None
+    ) -> None:
+        self.layout = layout
+        # Text stands on the first step of its ramp, which is the ground too.
+        self.picture = np.full((layout.height, layout.width), _TEXT, np.uint8)
+        self._period_us = period_us
+        self._slow = slow
+        self._beside = beside
+        self._start_us: int | None = None
+        self._rates: deque[tuple[int, int]] = deque()
+
+    def draw(self, moment: Moment) -> NDArray[np.uint8]:
+        """Return the picture of a moment; it is written over by the next one."""
+        at = self.layout
+        if self._start_us is None:
+            self._start_us = round(moment.t_us - self._period_us)
+        _kernels.enlarge(moment.index, at.scale, self.picture)
+        if self._beside is not None and at.beside is not None:
+            image = self._beside.advance(moment.t_us)
+            if image is not None:
+                left = at.sensor.width * at.scale + at.gap_px
+                self.picture[: at.beside.height, left : left + at.beside.width] = image
+        if at.footer_px:
+            self._footer(moment)
+        return self.picture
+
+    def _footer(self, moment: Moment) -> None:
+        at = self.layout
+        footer = self.picture[at.height - at.footer_px :]
+        pad, small = round(at.text_px * 0.6), max(9, round(at.text_px * 0.72))
+        digits = 6 if self._period_us < 1000 else 3
+        time = f"{(moment.t_us - (self._start_us or 0)) / 1e6:.{digits}f} s".rjust(digits + 5)
+        left = _write(footer, time, pad, pad // 2, at.text_px, _TEXT)
+        second = pad // 2 + round(at.text_px * 1.3)
+        speed = speed_text(self._slow)
+        beneath = max(pad, left - _text_width(speed, small))
+        _write(footer, speed, beneath, second, small, _FAINT)
+        rate = (moment.on + moment.off) * 1e6 / self._period_us
+        text = rate_text(rate)
+        right = at.width - pad - _text_width(text, small)
+        if right - left < at.width // 4:
+            right = at.width - pad
+        else:
+            _write(footer, text, right, (at.footer_px - round(small * 1.25)) // 2, small, _FAINT)
+        self._strip(footer[:, left + pad : right - pad // 2], moment)
+
+    def _strip(self, place: NDArray[np.uint8], moment: Moment) -> None:
+        """Draw the rates of ON (up) and OFF (down), the latest at the right end."""
+        bar = max(1, self.layout.width // 320)
+        bars = place.shape[1] // bar
+        if bars < 16:
+            return
+        self._rates.append((moment.on, moment.off))
+        while len(self._rates) > bars:
+            self._rates.popleft()
+        rates = np.array(self._rates, np.float64)
+        middle = place.shape[0] // 2
+        reach = middle - 3
+        # A lone spike, such as a sensor's first frame, is cut: it would flatten all the rest.
+        top = max(1.0, min(rates.max(), 3 * float(np.quantile(rates.max(axis=1), 0.9))))
+        heights = np.ceil(np.minimum(rates / top, 1) * reach).repeat(bar, axis=0)
+        place[:] = _TEXT
+        place[middle] = _LINE
+        shown = place[:, place.shape[1] - len(heights) :]
+        above = np.arange(1, reach + 1)[::-1, None] <= heights[:, 0]
+        below = np.arange(1, reach + 1)[:, None] <= heights[:, 1]
+        shown[middle - reach : middle][above] = _ON
+        shown[middle + 1 : middle + 1 + reach][below] = _OFF
+
+
+def speed_text(slow: float) -> str:
+    """Return how fast a video plays, for people."""
+    return f"1/{slow:g}x" if slow >= 1 and slow != 1 else f"{1 / slow:g}x"
+
+
+def rate_text(rate_hz: float) -> str:
+    """Return events a second, for people, at a steady width."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rate_hz >= unit:
+            return f"{rate_hz / unit:6.1f} {name}ev/s"
+    return f"{rate_hz:6.0f}  ev/s"

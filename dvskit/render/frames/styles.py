@@ -1,0 +1,296 @@
+"""What a frame shows of the events before it: frozen parameters, and a run that holds the state.
+
+A frame at time T sees the events with t < T. Times of fading are given in microseconds of the
+recording; None stands for a number of frames, so that slow motion looks like real time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Size
+from dvskit.render.colormap import Theme, diverging, sequential
+from dvskit.render.frames import _kernels
+
+LEVELS = 63  # steps from the ground to full colour, on each side of a diverging palette
+_LONGEST_US = 1 << 30  # of a window: what is left of it is kept in 32 bits
+_PIXELS_A_PART = 1 << 17
+
+
+class Run(Protocol):
+    """One pass of a style over a stream."""
+
+    def add(self, events: Events, frame_us: int) -> None:
+        """Take in events that are not earlier than the last frame, and before `frame_us`."""
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        """Write the frame at `frame_us` to `index` (height, width) as rows of the palette."""
+
+
+class Style(Protocol):
+    """Frozen parameters of what a frame shows."""
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart (its mean)."""
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return the colours, (2 * LEVELS + 1, 3) uint8 RGB."""
+
+
+def _window(window_us: int | None, frame_us: float, frames: int) -> int:
+    return max(1, min(_LONGEST_US, round(frame_us * frames))) if window_us is None else window_us
+
+
+def _check(name: str, value: float | None, most: float) -> None:
+    if value is not None and not 1 <= value <= most:
+        raise ConfigError(f"{name}={value} is outside 1..{most:.0f}")
+
+
+def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
+    """Call `work` on slices of the rows, in parallel where that pays."""
+    parts = min(thread_count(), 8, max(1, size.width * size.height // _PIXELS_A_PART))
+    cuts = [size.height * part // parts for part in range(parts + 1)]
+    run_parts(lambda part: work(slice(cuts[part], cuts[part + 1])), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Polarity:
+    """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
+
+    Seen is what has frame_us - window_us <= t < frame_us.
+    """
+
+    window_us: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("window_us", self.window_us, _LONGEST_US)
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart."""
+        # One more, so that something is left at the age of window_us.
+        return _LatestRun(size, None if self.window_us is None else self.window_us + 1, steps=1)
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return OFF colours, the ground, ON colours."""
+        return diverging(theme, LEVELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The latest event of a pixel, fading on a straight line to nothing in `window_us`.
+
+    value = +-max(0, 1 - (frame_us - t) / window_us); None: 6 frames.
+    """
+
+    window_us: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("window_us", self.window_us, _LONGEST_US)
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart."""
+        return _LatestRun(size, _window(self.window_us, frame_us, 6), steps=LEVELS)
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return OFF colours, the ground, ON colours."""
+        return diverging(theme, LEVELS)
+
+
+class _LatestRun:
+    def __init__(self, size: Size, window_us: int | None, *, steps: int) -> None:
+        self._size = size
+        self._lasts = window_us is not None
+        self._window_us = _LONGEST_US if window_us is None else window_us
+        self._steps = steps
+        self._state = np.zeros((size.height, size.width), np.int32)
+
+    def add(self, events: Events, frame_us: int) -> None:
+        _kernels.add_remaining(
+            events.t, events.x, events.y, events.p, frame_us, self._window_us, self._state
+        )
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        passed, state = next_us - frame_us if self._lasts else _LONGEST_US, self._state
+        per_us = np.float32(LEVELS / self._window_us)
+
+        def work(rows: slice) -> None:
+            if self._steps == 1:
+                _kernels.draw_polarity(state[rows], passed, LEVELS, index[rows])
+            else:
+                _kernels.draw_linear(state[rows], passed, per_us, LEVELS, index[rows])
+
+        _by_rows(self._size, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """The sum of all earlier events of a pixel, ON less OFF, fading exponentially.
+
+    value = sum of +-exp(-(frame_us - t) / tau_us); `full` and beyond has full colour.
+    tau_us None: 3 frames.
+    """
+
+    tau_us: float | None = None
+    full: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("tau_us", self.tau_us, 1e15)
+        if not 0.01 <= self.full <= 1e6:
+            raise ConfigError(f"full={self.full} is outside 0.01..1000000")
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart."""
+        tau_us = 3 * frame_us if self.tau_us is None else self.tau_us
+        return _DecayRun(size, tau_us, self.full)
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return OFF colours, the ground, ON colours."""
+        return diverging(theme, LEVELS)
+
+
+class _DecayRun:
+    def __init__(self, size: Size, tau_us: float, full: float) -> None:
+        self._size = size
+        self._tau_us = tau_us
+        self._gain = np.float32(LEVELS / full)
+        self._state = np.zeros((size.height, size.width), np.float32)
+
+    def add(self, events: Events, frame_us: int) -> None:
+        _kernels.add_decaying(
+            events.t, events.x, events.y, events.p, frame_us, self._tau_us, self._state
+        )
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        fade = np.float32(math.exp((frame_us - next_us) / self._tau_us))
+        state = self._state
+        _by_rows(
+            self._size,
+            lambda rows: _kernels.draw_decaying(
+                state[rows], fade, self._gain, LEVELS, LEVELS, index[rows]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The time surface: how long ago a pixel had its latest event, of either polarity.
+
+    value = exp(-(frame_us - t) / tau_us); tau_us None: 6 frames. Lagorce et al., "HOTS" (2017).
+    """
+
+    tau_us: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("tau_us", self.tau_us, 1e15)
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart."""
+        return _SurfaceRun(size, 6 * frame_us if self.tau_us is None else self.tau_us)
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return the ground, then old to new."""
+        return sequential(theme, 2 * LEVELS)
+
+
+class _SurfaceRun:
+    def __init__(self, size: Size, tau_us: float) -> None:
+        self._size = size
+        self._tau_us = tau_us
+        self._state = np.zeros((size.height, size.width), np.float32)
+
+    def add(self, events: Events, frame_us: int) -> None:
+        _kernels.set_decaying(events.t, events.x, events.y, frame_us, self._tau_us, self._state)
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        fade = np.float32(math.exp((frame_us - next_us) / self._tau_us))
+        state, gain = self._state, np.float32(2 * LEVELS)
+        _by_rows(
+            self._size,
+            lambda rows: _kernels.draw_decaying(
+                state[rows], fade, gain, 2 * LEVELS, 0, index[rows]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many events a pixel had in the last `window_us` (None: since the last frame).
+
+    One event has 0.35 of the colours, so that it is seen, and from there they go with the logarithm
+    of the count; `full` and more has full colour. A given window keeps its events in memory.
+    """
+
+    window_us: int | None = None
+    full: int = 12
+
+    def __post_init__(self) -> None:
+        _check("window_us", self.window_us, 1e15)
+        if not 2 <= self.full <= 1_000_000:
+            raise ConfigError(f"full={self.full} is outside 2..1000000")
+
+    def start(self, size: Size, frame_us: float) -> Run:
+        """Return a run for frames `frame_us` apart."""
+        return _CountRun(size, self.window_us, self.full)
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return the ground, then few to many."""
+        return sequential(theme, 2 * LEVELS)
+
+
+class _CountRun:
+    def __init__(self, size: Size, window_us: int | None, full: int) -> None:
+        self._size = size
+        self._window_us = window_us
+        self._kept: deque[Events] = deque()
+        self._state = np.zeros((size.height, size.width), np.int32)
+        self._table = count_table(full)
+
+    def add(self, events: Events, frame_us: int) -> None:
+        _kernels.add_counts(events.x, events.y, 1, self._state)
+        if self._window_us is not None:
+            self._kept.append(events)
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        if self._window_us is not None:
+            self._forget(frame_us - self._window_us)
+        state = self._state
+        _by_rows(
+            self._size,
+            lambda rows: _kernels.draw_counts(state[rows], self._table, index[rows]),
+        )
+        if self._window_us is None:
+            state[:] = 0
+
+    def _forget(self, before_us: int) -> None:
+        while self._kept:
+            events = self._kept[0]
+            old = events.between(None, before_us)
+            _kernels.add_counts(old.x, old.y, -1, self._state)
+            if len(old) < len(events):
+                self._kept[0] = events[len(old) :]
+                return
+            self._kept.popleft()
+
+
+def count_table(full: int) -> NDArray[np.uint8]:
+    """Return the palette row of each count from 0 to `full`: (full + 1,) uint8."""
+    shares = 0.35 + 0.65 * np.log(np.arange(1, full + 1)) / math.log(full)
+    return np.concatenate([[0], np.rint(shares * 2 * LEVELS)]).astype(np.uint8)
+
+
+styles: dict[str, type[Polarity] | type[Count] | type[Decay] | type[Linear] | type[Surface]] = {
+    "polarity": Polarity,
+    "count": Count,
+    "decay": Decay,
+    "linear": Linear,
+    "surface": Surface,
+}

@@ -1,0 +1,236 @@
+"""Pictures of one palette to a file: H.264, GIF, a folder of PNG. And a thread to do it in."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import OutputError, VideoError
+from dvskit.render.frames import _kernels
+
+_WAITING = 4  # pictures between drawing and encoding
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+TIMES_FILE = "timestamps_us.txt"
+
+
+class Writer(Protocol):
+    """Takes pictures: (height, width) uint8 rows of a palette of 256 colours."""
+
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return a picture in the form that `put` takes; the picture may be drawn over then."""
+
+    def put(self, packed: Any) -> None:
+        """Encode a packed picture."""
+
+    def finish(self) -> None:
+        """Write what is still to be written."""
+
+    def close(self) -> None:
+        """Let go of the file, finished or not."""
+
+
+def yuv_table(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (256, 3) Y, U, V of RGB colours: ITU-R BT.709, limited range."""
+    red, green, blue = (palette.astype(np.float64) / 255).T
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    u, v = (blue - luma) / 1.8556, (red - luma) / 1.5748
+    table = np.stack([16 + 219 * luma, 128 + 224 * u, 128 + 224 * v], axis=1)
+    return np.asarray(np.rint(table), dtype=np.uint8)
+
+
+def _bytes(plane: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(plane, np.uint8)
+
+
+def _plane(plane: Any) -> NDArray[np.uint8]:
+    rows: NDArray[np.uint8] = _bytes(plane).reshape(plane.height, plane.line_size)
+    return rows
+
+
+class H264Writer:
+    """An H.264 video; its colours are tagged BT.709, limited range."""
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        palette: NDArray[np.uint8],
+        *,
+        fps: Fraction,
+        crf: float,
+        preset: str,
+    ) -> None:
+        self._size = size
+        self._table = yuv_table(palette)
+        self._count = 0
+        # The index ahead of the pictures, so that a page can play before it has all.
+        options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
+        self._container: Any = av.open(str(path), "w", options=options)
+        self._stream: Any = self._container.add_stream("libx264", rate=fps)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        codec = self._stream.codec_context
+        codec.time_base = 1 / fps
+        codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
+        codec.color_range = 1  # limited
+        self._stream.options = {"crf": f"{crf:g}", "preset": preset}
+
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return the picture packed."""
+        frame = av.VideoFrame(*self._size, "yuv420p")
+        _kernels.planes(picture, self._table, *(_plane(plane) for plane in frame.planes))
+        frame.pts, self._count = self._count, self._count + 1
+        return frame
+
+    def put(self, packed: Any) -> None:
+        """Encode a packed picture."""
+        self._container.mux(self._stream.encode(packed))
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+class GifWriter:
+    """An animated GIF with the palette as it is; its clock ticks in hundredths of a second."""
+
+    def __init__(
+        self, path: Path, size: tuple[int, int], palette: NDArray[np.uint8], *, fps: Fraction
+    ) -> None:
+        self._size = size
+        self._fps = fps
+        self._count = 0
+        self._colours = np.full((256, 4), 255, np.uint8)
+        self._colours[:, :3] = palette[:, ::-1]  # BGRA in memory
+        self._container: Any = av.open(str(path), "w")
+        self._stream: Any = self._container.add_stream("gif", rate=fps)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "pal8"
+        self._stream.codec_context.time_base = Fraction(1, 100)
+
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return the picture packed."""
+        frame = av.VideoFrame(*self._size, "pal8")
+        _plane(frame.planes[0])[:, : self._size[0]] = picture
+        _bytes(frame.planes[1])[:1024] = self._colours.ravel()
+        frame.pts = round(self._count * 100 / self._fps)
+        frame.time_base = Fraction(1, 100)
+        self._count += 1
+        return frame
+
+    def put(self, packed: Any) -> None:
+        """Encode a packed picture."""
+        self._container.mux(self._stream.encode(packed))
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+class FolderWriter:
+    """PNG files in a folder, and the time of each (us), as `dvskit.video.open_frames` reads it."""
+
+    def __init__(self, folder: Path, palette: NDArray[np.uint8]) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._colours = np.ascontiguousarray(palette[:, ::-1])
+        self._times: list[int] = []
+
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return the picture packed."""
+        return t_us, picture.copy()
+
+    def put(self, packed: Any) -> None:
+        """Encode a packed picture."""
+        t_us, picture = packed
+        file = self._folder / f"frame_{len(self._times):06}.png"
+        _, data = cv2.imencode(".png", self._colours[picture], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        file.write_bytes(data.tobytes())
+        self._times.append(t_us)
+
+    def finish(self) -> None:
+        """Write the rest."""
+        lines = "".join(f"{t_us}\n" for t_us in self._times)
+        (self._folder / TIMES_FILE).write_text(lines, encoding="utf-8")
+
+    def close(self) -> None:
+        """Close nothing: each file is closed when it is written."""
+
+
+class InThread:
+    """Runs a writer in a thread of its own: a context manager.
+
+    `write` waits while too much is to be encoded. A clean exit finishes the file.
+    Raises what the writer raised; FFmpeg's own errors as VideoError.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._queue: queue.Queue[Any] = queue.Queue(_WAITING)
+        self._error: BaseException | None = None
+        self._dropped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="dvskit-encoder", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def write(self, t_us: int, picture: NDArray[np.uint8]) -> None:
+        """Hand over a picture, which may be drawn over afterwards."""
+        if self._error is not None:
+            self._raise(self._error)
+        self._queue.put(self._writer.pack(t_us, picture))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._dropped.set()
+        self._queue.put(None)
+        self._thread.join()
+        if error is None and self._error is not None:
+            self._raise(self._error)
+
+    def _work(self) -> None:
+        try:
+            while (packed := self._queue.get()) is not None:
+                # After an error the queue is still emptied: nobody may wait on it for ever.
+                if self._error is None and not self._dropped.is_set():
+                    self._guard(lambda packed=packed: self._writer.put(packed))
+            if self._error is None and not self._dropped.is_set():
+                self._guard(self._writer.finish)
+        finally:
+            self._guard(self._writer.close)
+
+    def _guard(self, step: Any) -> None:
+        try:
+            step()
+        except BaseException as error:
+            self._error = self._error or error
+
+    def _raise(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno:
+            raise OutputError(f"the video cannot be written: {error.strerror}") from error
+        if isinstance(error, (av.error.FFmpegError, ValueError)):
+            raise VideoError(f"the video cannot be encoded: {error}") from error
+        raise error

@@ -1,0 +1,233 @@
+"""Events to a video: MP4 (H.264), GIF, or a folder of PNG."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import av
+
+from dvskit._files import whole_file
+from dvskit.errors import ConfigError, OutputError, VideoError
+from dvskit.events import Events, Size, Source, as_size
+from dvskit.render.colormap import DARK, LIGHT
+from dvskit.render.frames import Decay, EventFrames, Style, frames
+from dvskit.render.frames.canvas import Beside, Canvas, Images, lay_out, whole_palette
+from dvskit.render.frames.writers import (
+    TIMES_FILE,
+    VIDEO_SUFFIXES,
+    FolderWriter,
+    GifWriter,
+    H264Writer,
+    InThread,
+    Writer,
+)
+
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VideoView:
+    """How events are turned into a video.
+
+    style             what a frame shows: Polarity, Count, Decay, Linear, Surface
+    fps               frames a second of the video; None: 60, GIF 25
+    slow              how many seconds of video one second of events takes: 1000 shows 1 ms in 1 s
+    dark              light on dark, or dark on light
+    scale             each pixel of the sensor as scale x scale; None enlarges small sensors
+    footer            time code, speed, and the rates of ON and OFF events, below the picture (not
+                      below one narrower than 200 pixels)
+    start_us, stop_us the part to show; None leaves that side open
+    crf, preset       quality (0 lossless .. 51) and effort of x264. Events come and go, so that its
+                      search for motion finds little: at equal PSNR "ultrafast" takes a third of the
+                      time of "veryfast" and a tenth of that of "medium", for files 1.1 to 1.5
+                      times as large
+    """
+
+    style: Style = field(default_factory=Decay)
+    fps: float | None = None
+    slow: float = 1.0
+    dark: bool = True
+    scale: int | None = None
+    footer: bool = True
+    start_us: int | None = None
+    stop_us: int | None = None
+    crf: float = 20.0
+    preset: str = "ultrafast"
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0.01 <= self.fps <= 1000:
+            raise ConfigError(f"fps={self.fps} is outside 0.01..1000")
+        if not 1e-4 <= self.slow <= 1e6:
+            raise ConfigError(f"slow={self.slow} is outside 0.0001..1000000")
+        if self.scale is not None and not 1 <= self.scale <= 64:
+            raise ConfigError(f"scale={self.scale} is outside 1..64")
+        if not 0 <= self.crf <= 51:
+            raise ConfigError(f"crf={self.crf} is outside 0..51")
+        if self.preset not in PRESETS:
+            raise ConfigError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoReport:
+    """What was written: pictures of `size` pixels, and the events in them."""
+
+    path: Path
+    frames: int
+    events: int
+    size: Size
+
+
+def video(
+    events_or_source: Events | Source,
+    path: str | PathLike[str],
+    *,
+    view: VideoView | None = None,
+    beside: Images | None = None,
+    overwrite: bool = False,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> VideoReport:
+    """Write a video of events: .mp4, .mkv, .mov, .gif, or a folder of PNG (a path without suffix).
+
+    beside    (t_us, image) in time order, such as a FrameSource: shown at the right of the events,
+              at any time the latest image that is not later
+    on_frame  is called with the number of frames so far and the time of the latest in us
+
+    Frames stream through; the file is there whole or not at all. Raises ConfigError for another
+    suffix, VideoError where there are no events, OutputError, and what reading the source raises.
+    """
+    target, view = Path(path), VideoView() if view is None else view
+    check_suffix(target)
+    fps = _output_fps(view, target)
+    source_frames = frames(
+        events_or_source, style=view.style, fps=float(fps * Fraction(view.slow)),
+        start_us=view.start_us, stop_us=view.stop_us, theme=DARK if view.dark else LIGHT,
+    )  # fmt: skip
+    canvas = _canvas(source_frames, view, beside)
+    palette = whole_palette(source_frames.palette, DARK if view.dark else LIGHT)
+    size = Size(canvas.layout.width, canvas.layout.height)
+
+    def writer(partial: Path) -> Writer:
+        if target.suffix.lower() == ".gif":
+            return GifWriter(partial, size, palette, fps=fps)
+        if target.suffix.lower() in VIDEO_SUFFIXES:
+            return H264Writer(partial, size, palette, fps=fps, crf=view.crf, preset=view.preset)
+        return FolderWriter(partial, palette)
+
+    count = events = 0
+    opened = whole_folder if not target.suffix else whole_file
+    with opened(target, overwrite=overwrite) as partial, InThread(_open(writer, partial)) as out:
+        for moment in source_frames.moments():
+            out.write(moment.t_us, canvas.draw(moment))
+            count, events = count + 1, events + moment.on + moment.off
+            if on_frame is not None:
+                on_frame(count, moment.t_us)
+        if not count:
+            raise VideoError(f"{target}: there are no events to show")
+    return VideoReport(target, count, events, size)
+
+
+def check_suffix(target: Path) -> None:
+    """Raise ConfigError unless a video can be written to `target`."""
+    suffix = target.suffix.lower()
+    if suffix and suffix != ".gif" and suffix not in VIDEO_SUFFIXES:
+        raise ConfigError(
+            f"{target}: a video is written as {', '.join(VIDEO_SUFFIXES)}, .gif, or into a folder "
+            f"(no suffix), not {suffix}"
+        )
+
+
+def _output_fps(view: VideoView, target: Path) -> Fraction:
+    gif = target.suffix.lower() == ".gif"
+    fps = (25 if gif else 60) if view.fps is None else view.fps
+    if gif and fps > 50:
+        raise ConfigError(f"fps={fps}: a GIF shows 50 frames a second at most")
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _canvas(source_frames: EventFrames, view: VideoView, beside: Images | None) -> Canvas:
+    images, besides = None, None
+    if beside is not None:
+        images, first = peeked(beside)
+        besides = as_size((first.shape[1], first.shape[0]))
+    layout = lay_out(source_frames.size, view.scale, beside=besides, footer=view.footer)
+    shown = None if images is None or layout.beside is None else Beside(images, layout.beside)
+    return Canvas(layout, float(source_frames.period_us), slow=view.slow, beside=shown)
+
+
+def peeked(images: Images) -> tuple[Iterator[tuple[int, Any]], Any]:
+    """Return the images, and the first of them. Raises VideoError where there is none."""
+    rest = iter(images)
+    first = next(rest, None)
+    if first is None:
+        raise VideoError("there are no frames to show beside the events")
+
+    def again() -> Iterator[tuple[int, Any]]:
+        yield first
+        yield from rest
+
+    return again(), first[1]
+
+
+def _open(writer: Callable[[Path], Writer], partial: Path) -> Writer:
+    try:
+        return writer(partial)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, error.strerror, str(partial)) from error
+        raise VideoError(f"{partial}: cannot be encoded ({error})") from error
+
+
+@contextmanager
+def whole_folder(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a path to make a folder at; it takes the place of `path` on a clean exit.
+
+    A folder that is there already is replaced only if it holds nothing but what a video wrote.
+    Raises OutputError.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
+    if target.exists():
+        _check_own(target)
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    old = partial.with_suffix(".old")
+    try:
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except OSError as error:
+        # An error that names another file (an input that vanished) is not about the output.
+        if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
+            raise
+        raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
+    return any(file == folder or folder in file.parents for folder in folders)
+
+
+def _check_own(target: Path) -> None:
+    if not target.is_dir():
+        raise OutputError(f"{target}: is a file; name a folder, or a file with a suffix")
+    for entry in target.iterdir():
+        if entry.name != TIMES_FILE and not re.fullmatch(r"frame_\d{6,}\.png", entry.name):
+            raise OutputError(f"{target}: holds {entry.name}, which no video wrote; name another")

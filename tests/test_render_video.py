@@ -1,0 +1,297 @@
+"""Videos of events: what stands in the file, beside what was drawn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dvskit.cli import app
+from dvskit.errors import ConfigError, OutputError, VideoError
+from dvskit.events import Events, Size
+from dvskit.formats import save_events
+from dvskit.render import Linear, Polarity, VideoView, frames, video
+from dvskit.render.colormap import DARK, LIGHT, rgb
+from dvskit.render.frames import _kernels
+from dvskit.render.frames.canvas import Beside, Canvas, lay_out, rate_text, speed_text
+from dvskit.render.frames.writers import yuv_table
+from dvskit.video import open_frames
+
+PLAIN = VideoView(style=Polarity(), scale=1, footer=False)
+
+
+def some_events(size: tuple[int, int] = (37, 23), count: int = 4000, seed: int = 0) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=1_000_000 + np.sort(rng.integers(0, 200_000, count)),
+        x=rng.integers(0, size[0], count),
+        y=rng.integers(0, size[1], count),
+        p=rng.integers(0, 2, count).astype(bool),
+        size=size,
+    )
+
+
+def decoded(path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_the_planes_are_the_table_and_the_mean_chroma_of_four_pixels():
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 256, (6, 10)).astype(np.uint8)
+    index[:2, :4] = 9
+    table = rng.integers(0, 256, (256, 3)).astype(np.uint8)
+    luma, blue, red = np.zeros((6, 10), np.uint8), np.zeros((3, 5), np.uint8), np.zeros((3, 5), np.uint8)  # fmt: skip  # noqa: E501
+    _kernels.planes(index, table, luma, blue, red)
+    assert np.array_equal(luma, table[index, 0])
+    for plane, channel in ((blue, 1), (red, 2)):
+        sums = table[index, channel].astype(int).reshape(3, 2, 5, 2).sum(axis=(1, 3))
+        assert np.array_equal(plane, (sums + 2) // 4)
+
+
+def test_the_table_holds_the_reference_colours_of_bt709():
+    colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    assert yuv_table(colours.astype(np.uint8)).tolist() == [
+        [16, 128, 128], [235, 128, 128], [63, 102, 240], [173, 42, 26], [32, 240, 118],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_enlarging_repeats_pixels(factor):
+    index = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(np.uint8)
+    canvas = np.full((5 * factor + 2, 7 * factor + 3), 200, np.uint8)
+    _kernels.enlarge(index, factor, canvas)
+    assert np.array_equal(
+        canvas[: 5 * factor, : 7 * factor], index.repeat(factor, axis=0).repeat(factor, axis=1)
+    )
+    assert (canvas[5 * factor :] == 200).all()
+    assert (canvas[:, 7 * factor :] == 200).all()
+
+
+@pytest.mark.parametrize("dark", [True, False], ids=["dark", "light"])
+def test_an_mp4_shows_the_colours_of_the_frames(tmp_path, dark):
+    # Pixels enlarged by an even factor have chroma of their own.
+    view = VideoView(style=Polarity(), scale=4, footer=False, dark=dark, crf=0)
+    events = some_events()
+    report = video(events, tmp_path / "a.mp4", view=view)
+    seen = decoded(report.path)
+    expected = [
+        image.repeat(4, axis=0).repeat(4, axis=1)
+        for _, image in frames(events, style=Polarity(), fps=60, theme=DARK if dark else LIGHT)
+    ]
+    assert report.frames == len(seen) == len(expected) > 5
+    assert report.events == len(events)
+    middle = slice(1, None, 4)  # away from the borders, where chroma is blended in decoding
+    for shown, meant in zip(seen, expected, strict=True):
+        off = np.abs(shown[middle, middle].astype(int) - meant[middle, middle])
+        assert off.max() <= 12
+
+
+def test_an_odd_sensor_is_padded_with_the_ground(tmp_path):
+    report = video(some_events(), tmp_path / "a.mp4", view=PLAIN)
+    assert report.size == (38, 24)
+    last = decoded(report.path)[-1]
+    ground = np.array(rgb(DARK.ground))
+    assert np.abs(last[-1].astype(int) - ground).mean() < 30
+
+
+def test_a_gif_shows_exactly_the_frames(tmp_path):
+    view = VideoView(style=Linear(), scale=2, footer=False, fps=20)
+    events = some_events()
+    report = video(events, tmp_path / "a.gif", view=view)
+    seen = decoded(report.path)
+    expected = [image for _, image in frames(events, style=Linear(), fps=20)]
+    assert len(seen) == len(expected)
+    for shown, meant in zip(seen, expected, strict=True):
+        assert np.array_equal(shown, meant.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_a_folder_is_read_back_as_frames_at_their_times(tmp_path):
+    events = some_events()
+    report = video(events, tmp_path / "out", view=VideoView(scale=1, footer=False))
+    times = [t_us for t_us, _ in frames(events, fps=60)]
+    again = list(open_frames(tmp_path / "out"))
+    assert [t_us for t_us, _ in again] == times
+    assert report.frames == len(times)
+    assert again[0][1].shape == (24, 38)
+
+
+def test_slow_motion_shows_real_micro_time(tmp_path):
+    events = some_events()
+    start = int(events.t[0])
+    view = VideoView(scale=1, fps=50, slow=1000, start_us=start, stop_us=start + 1000)
+    times = []
+    video(events, tmp_path / "a.mp4", view=view, on_frame=lambda n, t: times.append((n, t)))
+    # One millisecond takes one second of 50 frames, 20 us apart.
+    assert times == [(n + 1, start + 20 * (n + 1)) for n in range(50)]
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 50
+        assert stream.duration * stream.time_base == 1
+        stamps = [f.pts * f.time_base for f in container.decode(video=0)]
+    assert stamps == [Fraction(n, 50) for n in range(50)]
+
+
+def test_the_video_is_the_same_on_any_number_of_threads(tmp_path, monkeypatch):
+    seen = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("DVSKIT_THREADS", threads)
+        report = video(some_events(), tmp_path / f"{threads}.gif")
+        seen.append(report.path.read_bytes())
+    assert seen[0] == seen[1]
+
+
+def test_the_image_beside_is_the_latest_that_is_not_later():
+    images = [(100, np.full((2, 2), 10, np.uint8)), (200, np.full((2, 2), 20, np.uint8)),
+              (300, np.full((2, 2), 250, np.uint8))]  # fmt: skip
+    beside = Beside(images, Size(2, 2))
+    assert beside.advance(99) is None
+    first = beside.advance(100)
+    assert beside.advance(199) is None
+    last = beside.advance(1000)
+    assert first is not None
+    assert last is not None
+    assert first[0, 0] < last[0, 0]
+    with pytest.raises(VideoError, match="run back"):
+        Beside([(5, images[0][1]), (4, images[0][1])], Size(2, 2)).advance(9)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_source_video_stands_beside_the_events(tmp_path, dtype):
+    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    images = [(1_000_000, np.full((23, 37), white).astype(dtype))]
+    report = video(some_events(), tmp_path / "a.mp4", view=PLAIN, beside=images)
+    assert report.size.width > 2 * 37
+    last = decoded(report.path)[-1]
+    assert last[:22, -20:-8].min() > 235
+
+
+def test_a_footer_tells_time_speed_and_rates():
+    events = some_events((320, 240))
+    moments = frames(events, style=Polarity(), frame_us=10_000)
+    layout = lay_out(Size(320, 240), None, beside=None, footer=True)
+    assert (layout.scale, layout.width, layout.height % 2) == (2, 640, 0)
+    canvas = Canvas(layout, 10_000, slow=1, beside=None)
+    pictures = [canvas.draw(m).copy() for m in moments.moments()]
+    footers = np.stack(pictures)[:, 480:]
+    assert len({footer.tobytes() for footer in footers}) == len(footers)
+    assert np.array_equal(pictures[3][:480:2, :640:2], pictures[3][1:480:2, 1:640:2])
+    assert lay_out(Size(128, 128), 1, beside=None, footer=True).footer_px == 0
+    assert [speed_text(s) for s in (1, 1000, 0.5)] == ["1x", "1/1000x", "2x"]
+    assert rate_text(1.25e6).split() == ["1.2", "Mev/s"]
+    assert rate_text(12).split() == ["12", "ev/s"]
+
+
+def test_outputs_are_whole_or_not_there(tmp_path):
+    class Broken:
+        size = Size(37, 23)
+
+        def __iter__(self):
+            yield some_events()
+            raise RuntimeError("the cable was pulled")
+
+    for name in ("a.mp4", "a.gif", "out"):
+        with pytest.raises(RuntimeError, match="cable"):
+            video(Broken(), tmp_path / name, view=PLAIN)
+        with pytest.raises(VideoError, match="no events"):
+            video(Events.empty((4, 4)), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_vanishes_is_not_blamed_on_the_output(tmp_path):
+    class Gone:
+        size = Size(37, 23)
+
+        def __iter__(self):
+            yield some_events()
+            raise FileNotFoundError(2, "No such file or directory", "recording.raw")
+
+    for name in ("a.mp4", "out"):
+        with pytest.raises(FileNotFoundError, match=r"recording\.raw"):
+            video(Gone(), tmp_path / name, view=PLAIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_replaced_unasked_and_no_folder_of_others_at_all(tmp_path):
+    for name in ("a.mp4", "out"):
+        video(some_events(), tmp_path / name, view=PLAIN)
+        with pytest.raises(OutputError, match="exists already"):
+            video(some_events(), tmp_path / name, view=PLAIN)
+        video(some_events(seed=1), tmp_path / name, view=PLAIN, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out"]
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        video(some_events(), tmp_path / "out", view=PLAIN, overwrite=True)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(OutputError):
+        video(some_events(), tmp_path / "none" / "a.mp4", view=PLAIN)
+
+
+def test_what_cannot_be_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="avi"):
+        video(some_events(), tmp_path / "a.avi")
+    with pytest.raises(ConfigError, match="50 frames"):
+        video(some_events(), tmp_path / "a.gif", view=VideoView(fps=60))
+    for wrong in ({"fps": 0}, {"slow": 0}, {"scale": 0}, {"crf": 60}, {"preset": "lazy"}):
+        with pytest.raises(ConfigError):
+            VideoView(**wrong)
+    with pytest.raises(VideoError, match="beside"):
+        video(some_events(), tmp_path / "a.mp4", beside=[])
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "a.es"
+    save_events(some_events(), path)
+    return path
+
+
+@pytest.mark.parametrize("style", ["polarity", "count", "decay", "linear", "surface"])
+def test_the_command_writes_each_style(recording, style):
+    out = recording.with_name("b.gif")
+    words = ["render", str(recording), "-o", str(out), "--style", style, "--window", "20ms"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert len(decoded(out)) > 2
+    assert CliRunner().invoke(app, words).exit_code == 1
+    assert CliRunner().invoke(app, [*words, "--force", "--theme", "light"]).exit_code == 0
+
+
+def test_the_command_shows_a_video_beside(recording):
+    out = recording.with_name("b.mp4")
+    first = ["render", str(recording), "-o", str(out), "--slow", "2", "--scale", "2"]
+    assert CliRunner().invoke(app, first).exit_code == 0
+    wide = recording.with_name("c.mkv")
+    words = ["render", str(recording), "-o", str(wide), "--beside", str(out), "--stop", "1.1s"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert decoded(wide)[0].shape[1] > 640
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+def test_an_interrupted_command_leaves_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    events = Events(
+        t=np.sort(rng.integers(0, 500_000_000, 200_000)), x=rng.integers(0, 640, 200_000),
+        y=rng.integers(0, 480, 200_000), p=rng.random(200_000) < 0.5, size=(640, 480),
+    )  # fmt: skip
+    save_events(events, tmp_path / "a.npz")
+    words = [sys.executable, "-m", "dvskit", "render", str(tmp_path / "a.npz"), "-o",
+             str(tmp_path / "b.mp4")]  # fmt: skip
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 100
+    while not list(tmp_path.glob(".b.*.partial.mp4")) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    running.send_signal(2)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert told.strip() == "dvskit: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
