@@ -49,6 +49,7 @@ from tests.mutation_samples import SAMPLES, Sample
 
 TIME_LIMIT_S = 10.0
 START_LIMIT_S = 300.0  # importing, and compiling what is not cached
+COMPILE_LIMIT_S = 120.0  # for loops that a mutation is the first to need
 MEMORY_LIMIT = 300 << 20
 FEW = 100  # undamaged events, below which a share says little
 
@@ -166,7 +167,20 @@ class Reader:
         self._folder.cleanup()
 
     def judge(self, sample: Sample, number: int, *, keep: Path | None = None) -> Verdict:
-        """Judge a mutation. Raises RuntimeError where the sample itself is not read."""
+        """Judge a mutation. Raises RuntimeError where the sample itself is not read.
+
+        What takes too long or too much is judged once more: the first time may have compiled.
+        """
+        verdict = self._judge(sample, number, keep, self._limit_s)
+        kinds = {kind for kind, _ in verdict.faults}
+        if "hang" in kinds and self._limit_s >= TIME_LIMIT_S:
+            self._judge(sample, number, keep, COMPILE_LIMIT_S)
+        if kinds & {"hang", "memory"}:
+            self._end()  # in a new child, which finds the loops compiled
+            verdict = self._judge(sample, number, keep, self._limit_s)
+        return verdict
+
+    def _judge(self, sample: Sample, number: int, keep: Path | None, limit_s: float) -> Verdict:
         if self._child is None:
             self._start()
         if sample.name not in self._ready:
@@ -175,10 +189,10 @@ class Reader:
                 raise RuntimeError(f"{sample.name}: {problem}")
             self._ready.add(sample.name)
         try:
-            verdict: Verdict = self._ask((sample, number, keep), self._limit_s)
+            verdict: Verdict = self._ask((sample, number, keep), limit_s)
             return verdict
         except TimeoutError:
-            kind, symptom = "hang", f"more than {self._limit_s:g} s"
+            kind, symptom = "hang", f"more than {limit_s:g} s"
         except (EOFError, OSError):
             self._child.join(5)
             kind, symptom = "crash", f"exit code {self._child.exitcode}: {self._last_words()}"
