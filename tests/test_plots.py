@@ -118,8 +118,9 @@ def test_no_events_are_said_to_be_none(name):
 
 @pytest.mark.parametrize("name", OF_EVENTS)
 def test_no_word_is_cut_off_at_any_width(name):
-    events = lamp(50) if name in ("flicker", "spectrum") else scattered()
-    for width in (60, 88):
+    lit = name in ("flicker", "spectrum")
+    for width, size in ((60, (24, 16)), (88, (640, 480)), (180, (240, 180))):
+        events = lamp(50, size=(8, 6)) if lit else scattered(size=size)
         figure = getattr(plots, name)(events, style=plots.Style(width_mm=width))
         figure.set_dpi(100)  # at less, letters are rounded up to whole dots
         figure.canvas.draw()
@@ -203,10 +204,11 @@ def test_the_areas_under_the_rates_are_the_numbers_of_events(span_us):
     off, _ = stairs(axes, "OFF")
     np.testing.assert_allclose(on + off, total)
     assert len(total) <= 250
-    # Both axes are scaled: the ratio of the areas is free of units.
-    widths = np.diff(edges)
-    assert on @ widths / (total @ widths) == pytest.approx(events.p.mean())
-    assert "ev/s" in axes.get_ylabel()
+    seconds = {"µs": 1e-6, "ms": 1e-3, "s": 1}[axes.get_xlabel().split("(")[1].split(")")[0]]
+    unit = axes.get_ylabel().split("(")[1].split(")")[0]
+    widths = np.diff(edges) * seconds * {"ev/s": 1, "kev/s": 1e3, "Mev/s": 1e6}[unit]
+    assert total @ widths == pytest.approx(len(events))
+    assert on @ widths == pytest.approx(events.p.sum())
 
 
 def test_a_known_rate_is_drawn_at_its_height():
@@ -254,6 +256,8 @@ def test_the_balance_is_the_share_of_on_events():
     assert np.nanmean(share) == pytest.approx(0.3, abs=0.01)
     over_pixels = figure.axes[1].patches[0].get_data()
     assert over_pixels.values.sum() == 24 * 16
+    middles = (over_pixels.edges[1:] + over_pixels.edges[:-1]) / 2
+    assert over_pixels.values @ middles / (24 * 16) == pytest.approx(0.3, abs=0.02)
 
 
 # --- intervals ---
@@ -408,6 +412,12 @@ def test_isolated_events_are_those_that_a_slow_search_finds():
     found = plots.measure_noise(Cut(events, 9), window_us=1000)
     np.testing.assert_array_equal(found.isolated, slow_isolated(events, 1000))
     assert 0 < found.isolated.sum() < 700
+
+
+@pytest.mark.parametrize(("later_us", "isolated"), [(999, 1), (1000, 2)])
+def test_a_neighbour_stands_beside_a_pixel_for_less_than_the_window(later_us, isolated):
+    events = Events(t=[0, later_us], x=[0, 1], y=[0, 0], p=[True, True], size=(2, 1))
+    assert plots.measure_noise(events, window_us=1000).isolated.sum() == isolated
 
 
 @pytest.mark.parametrize("rate_hz", [0.5, 20.0])

@@ -68,7 +68,7 @@ def flicker(
     """Plot the frequency of each pixel that flickers steadily, as `measure_flicker` finds it."""
     frequency = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz).frequency_hz
     found = frequency[np.isfinite(frequency)]
-    with style.drawing(map_height(frequency.shape)) as figure:
+    with style.drawing(map_height(frequency.shape, style)) as figure:
         axes = figure.add_subplot()
         sensor_axes(axes, frequency.shape)
         if not found.size:

@@ -97,15 +97,15 @@ def noise(
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
     words_mm = 4.6 * style.font_pt if style.narrow else 0  # below, else beside
-    with style.drawing(map_height(shape) + 0.5 + words_mm / style.width_mm) as figure:
+    with style.drawing(map_height(shape, style) + 0.5 + words_mm / style.width_mm) as figure:
         if style.narrow:
             where, spread, words = figure.subplots(
-                3, 1, height_ratios=(map_height(shape), 0.5, words_mm / style.width_mm)
+                3, 1, height_ratios=(map_height(shape, style), 0.5, words_mm / style.width_mm)
             )
         else:
             panels = figure.subplot_mosaic(
                 [["map", "map"], ["spread", "words"]],
-                height_ratios=(map_height(shape), 0.5), width_ratios=(1.3, 1),
+                height_ratios=(map_height(shape, style), 0.5), width_ratios=(1.3, 1),
             )  # fmt: skip
             where, spread, words = (panels[name] for name in ("map", "spread", "words"))
         show_map(figure, where, found.isolated.sum(0), "isolated events", style)

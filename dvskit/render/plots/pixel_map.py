@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -19,13 +19,13 @@ _PIXELS_PER_MM = 5
 
 
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
-    """Plot the number of events of each pixel, on a logarithmic scale, with hot pixels circled.
+    """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 
     A pixel is hot as `hot_pixels` says. Pixels without events have the colour of the ground.
     """
     total = count_pixels(events_or_source).total
     hot = hot_pixels(total)
-    with style.drawing(map_height(total.shape)) as figure:
+    with style.drawing(map_height(total.shape, style)) as figure:
         axes = figure.add_subplot()
         show_map(figure, axes, total, "events per pixel", style)
         if total.any():
@@ -36,9 +36,12 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     return figure
 
 
-def map_height(shape: tuple[int, ...]) -> float:
-    """Return how high a figure of one map is, of its width."""
-    return float(np.clip(0.78 * shape[0] / shape[1] + 0.14, 0.3, 1.6))
+def map_height(shape: tuple[int, ...], style: Style) -> float:
+    """Return how high a figure of one map is, of its width: as the map beside its words needs."""
+    words_mm = style.font_pt / 8.0
+    map_mm = (style.width_mm - 33.0 * words_mm) / 1.07
+    height_mm = map_mm * shape[0] / shape[1] + 14.0 * words_mm
+    return float(np.clip(height_mm / style.width_mm, 0.3, 1.6))
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
@@ -49,11 +52,11 @@ def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
     )  # fmt: skip
     axes.spines[:].set_visible(True)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 4, 5, 10]))
+        axis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
 
 
 def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: Style) -> None:
-    """Show positive values of pixels, logarithmic, with a colour bar; zeros are left out."""
+    """Show positive values of pixels with a colour bar, no zeros; logarithmic from 1:10 on."""
     sensor_axes(axes, values.shape)
     some = values[values > 0]
     if not some.size:
@@ -67,7 +70,8 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
     picture = axes.imshow(
         np.ma.masked_less_equal(values, 0),
         extent=(-0.5, values.shape[1] * block - 0.5, values.shape[0] * block - 0.5, -0.5),
-        cmap=style.counts_map(), norm=LogNorm(low, high if high > low else 1.5 * low),
+        cmap=style.counts_map(),
+        norm=LogNorm(low, high) if high >= 10 * low else Normalize(0, high),
     )  # fmt: skip
     colour_bar(figure, axes, picture, name)
 
@@ -89,6 +93,6 @@ def circle(axes: Axes, chosen: NDArray[np.bool_], style: Style) -> None:
     """Circle the chosen pixels."""
     rows, columns = np.nonzero(chosen)
     axes.scatter(
-        columns, rows, s=18, facecolors="none", edgecolors=style.theme.off, linewidths=0.7,
+        columns, rows, s=18, facecolors="none", edgecolors=style.theme.text, linewidths=0.7,
         label="hot", clip_on=False,
     )  # fmt: skip
