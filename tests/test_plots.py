@@ -213,7 +213,7 @@ def test_the_areas_under_the_rates_are_the_numbers_of_events(span_us):
 
 def test_a_known_rate_is_drawn_at_its_height():
     events = Events(
-        t=np.arange(0, 2_000_000, 100), x=[0] * 20_000, y=[0] * 20_000, p=[True] * 20_000,
+        t=np.arange(0, 2_006_000, 100), x=[0] * 20_060, y=[0] * 20_060, p=[True] * 20_060,
         size=(1, 1),
     )  # fmt: skip
     axes = plots.rate(events, bin_us=10_000).axes[0]
