@@ -70,6 +70,7 @@ def test_help_names_every_verb(run):
         "info",
         "convert",
         "emulate",
+        "calibrate",
         "cloud",
         "train",
         "eval",

@@ -27,10 +27,13 @@ from tests.mutation_samples import SAMPLES, Sample
 from tests.mutations import Reader, Report
 
 # Formats whose salvage keeps 99 % of what is undamaged.
-KEEPS = ("aedat4", "aedat31", "es", "nmnist", "npy")
+KEEPS = (
+    "aedat2", "aedat31", "aedat4", "bag", "csv", "dat", "db3", "dsec", "es", "evt2", "evt21",
+    "evt3", "evt4", "hdf5", "mcap", "nmnist", "npy",
+)  # fmt: skip
 LESS = ("npy-plain",)  # where the first rows are damaged, the order of its columns cannot be told
 # What is known to be wrong: samples and a fault each. They must fail, or go from here.
-KNOWN = {"dat-triggers": "garbage"}
+KNOWN: dict[str, str] = {}
 
 
 # --- a format that does all that none may do ------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.formats.ros import packed
+from dvskit.formats.recording import Damage
+from dvskit.formats.ros import packed, seeking
+from dvskit.formats.ros.writing import boxes, sink
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events
 
@@ -197,6 +200,37 @@ def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
         a, b = int(events.t[start]), int(events.t[stop])
         assert recording.between(a, b).load() == events.between(a, b)
     assert recording.between(0, 5).load() == events[:0]
+
+
+@pytest.mark.parametrize("start_us", [1000, 1_700_000_000_000_000], ids=["evt3", "libcaer"])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, container, start_us):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(seeking, "LEAST_BYTES", 0)
+    monkeypatch.setattr(seeking, "CHECKPOINT_WORDS", 1 << 10)
+    monkeypatch.setattr(sink, "PACKET_EVENTS", 200)
+    monkeypatch.setattr(boxes, "_CHUNK_BYTES", 5000)
+    events = some_events(30_000, seed=8, start_us=start_us)
+    path = tmp_path / f"a.{container}"
+    dvskit.save_events(events, path)
+    recording = dvskit.open_events(path)
+    assert len(recording.container.cuts()) > 10
+    dice = np.random.default_rng(1)
+    for start, stop in [*np.sort(dice.integers(0, 30_000, (20, 2)), axis=1), (29_990, 29_999)]:
+        a, b = int(events.t[start]), int(events.t[stop])
+        assert recording.between(a, b).load() == events.between(a, b)
+    part = next(recording.topics.events.parts(recording.container, recording._losses(Damage())))
+    content = bytearray(path.read_bytes())
+    at = part.place(0) + 6
+    content[at : at + 16] = b"\xff\x31" * 8  # off the sensor
+    status = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    recording = dvskit.open_events(path)
+    with pytest.raises(DamagedFileError):
+        recording.load()
+    a, b = int(events.t[29_000]), int(events.t[29_500])
+    assert recording.between(a, b).load() == events.between(a, b)
 
 
 # --- topics ---

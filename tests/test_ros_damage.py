@@ -11,6 +11,7 @@ import pytest
 import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
+from dvskit.formats.recording import Damage
 from dvskit.formats.ros import compression, evt3_repair, sqlite
 from dvskit.formats.ros.writing import sink as ros_sink
 from tests import ros_bags as bags
@@ -232,22 +233,67 @@ def test_sound_words_have_no_impossible_stretches():
     assert 480 < stretch.stop <= 502
 
 
-def test_a_clock_that_steps_back_once_is_found_and_one_that_stays_back_is_believed():
-    clock = evt3_repair.Clock()
+def test_a_high_part_of_time_that_is_damaged_costs_few_events(tmp_path):
+    events = some_events(6000, seed=5, start_us=1000)
+    path = tmp_path / "a.bag"
+    dvskit.save_events(events, path)
+    content = bytearray(path.read_bytes())
+    highs = [
+        at
+        for part in parts_of(path)
+        for at in range(part.place(0), part.place(len(part.data)), 2)
+        if content[at + 1] >> 4 == 8
+    ]
+    content[highs[len(highs) // 3]] ^= 0x20  # 131 ms ahead: a step that could be
+    path.write_bytes(content)
+    recording = dvskit.open_events(path, strict=False)
+    assert len(recording.load()) > 0.9 * len(events)
+    assert recording.damage
 
-    def words(*highs):
-        return np.array([0x8000 | high for high in highs], "<u2")
 
-    assert clock.stretches(words(10, 10, 11, 75)) == []
-    assert clock.stretches(words(74, 76)) == []
-    assert [each[:2] for each in clock.stretches(words(77, 20, 78))] == [(1, 2)]
-    assert clock.stretches(words(1500)) == []  # far ahead, once
-    assert clock.stretches(words(79)) == []
-    assert clock.stretches(words(2000, 2001, 4000, 4001, 4095)) == []
-    assert clock.stretches(words(0, 1)) == []  # a wrap
-    back = [len(clock.stretches(words(3000))) for _ in range(70)]
-    assert back[0] == 1
-    assert back[-1] == 0
+def parts_of(path):
+    recording = dvskit.open_events(path)
+    return recording.topics.events.parts(recording.container, recording._losses(Damage()))
+
+
+@pytest.mark.parametrize("moved", [-60, -2, 1, 370])
+@pytest.mark.parametrize("page", [8, 10])
+def test_rows_of_a_page_with_bytes_missing_or_too_many_are_found(
+    tmp_path, monkeypatch, moved, page
+):
+    events = some_events(3000, seed=6, start_us=1000)
+    path = tmp_path / "a.db3"
+    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 150)
+    dvskit.save_events(events, path)
+    content = path.read_bytes()
+    start = 4096 * (page - 1)
+    assert content[start] == sqlite.LEAF
+    rows = int.from_bytes(content[start + 3 : start + 5], "big")
+    at = start + 8 + 2 * rows  # the spare room ahead of the rows
+    free = int.from_bytes(content[start + 5 : start + 7], "big") + start - at
+    if moved < -free:
+        pytest.skip(f"there are {free} bytes to cut")
+    content = content[:at] + (content[at - moved :] if moved < 0 else bytes(moved) + content[at:])
+    path.write_bytes(content)
+    recording = dvskit.open_events(path, strict=False)
+    assert shared(recording.load(), events) >= 0.99 * len(events)
+    assert recording.damage
+
+
+def test_a_row_that_the_end_of_the_file_cuts_is_read_up_to_there(tmp_path, monkeypatch):
+    events = some_events(3000, seed=6, start_us=1_700_000_000_000_000)
+    path = tmp_path / "a.db3"
+    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 150)
+    dvskit.save_events(events, path)
+    places = [(part.place(0), part.events) for part in parts_of(path)]
+    content = path.read_bytes()
+    last, count = max(places)  # it stands nearest to the end
+    path.write_bytes(content[: last + 8 * (count // 2)])
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    ahead = sum(count for _, count in places[: places.index((last, count))])
+    assert got[: ahead + count // 2] == events[: ahead + count // 2]
+    assert recording.damage
 
 
 def test_a_truncated_real_bag_keeps_its_start(data, tmp_path):
@@ -296,3 +342,21 @@ def test_files_of_another_kind_are_refused(tmp_path):
         path.write_bytes(magic + bytes(200))
         with pytest.raises(FormatError):
             dvskit.open_events(path, format=container)
+
+
+@pytest.mark.parametrize("was", [b"topic=", b"conn="])
+def test_packets_of_a_topic_that_nothing_declares_any_more_are_found(tmp_path, was):
+    events = some_events(2000, seed=9, start_us=1000)
+    path = tmp_path / "a.bag"
+    dvskit.save_events(events, path)
+    content = path.read_bytes()
+    if was == b"topic=":  # which each declaration must have
+        content = content.replace(was, bytes(len(was)))
+    else:  # the declaration is of another number than the messages
+        for at in [at for at in range(len(content)) if content.startswith(b"op=\x07", at)]:
+            begin = content.index(b"conn=", at - 60, at + 60) + 5
+            content = content[:begin] + b"\x09" + content[begin + 1 :]
+    path.write_bytes(content)
+    recording = dvskit.open_events(path, strict=False)
+    assert recording.load() == events
+    assert recording.damage

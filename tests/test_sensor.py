@@ -436,3 +436,20 @@ def test_unknown_presets_missing_files_and_seeds_are_refused(tmp_path):
         Emulator(seed=-1)
     with pytest.raises(ConfigError, match="log_offset"):
         EmulatorParams(log_offset=0.0)
+
+
+@pytest.mark.parametrize("threads", [2, 4, 8])
+def test_no_noise_is_lost_where_the_room_for_it_grows(threads: int) -> None:
+    # About 4,030 draws a tile: some need more room than the 4,096 there is at first, most do not.
+    params = EmulatorParams(shot_hz=4030 / (4096 * 0.9455))
+    frame = np.full((256, 256), 128, np.uint8)
+
+    def noise(threads: int) -> Events:
+        run = Emulator(params, seed=5).start((256, 256), threads=threads)
+        run.step(0, frame)
+        return run.step(1_000_000, frame)
+
+    few, many = noise(1), noise(threads)
+    assert len(few) > 30_000
+    assert np.array_equal(few.t, many.t)
+    assert np.array_equal(few.x, many.x)

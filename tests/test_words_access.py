@@ -21,7 +21,7 @@ from dvskit.formats import (
     open_stream,
     save_events,
 )
-from dvskit.formats.words import decoding
+from dvskit.formats.words import decoding, scanning
 from tests.test_words import (
     EVT,
     REAL,
@@ -82,7 +82,7 @@ def small_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of few words, so that small files have many, and an index of their own."""
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(decoding, "CHUNK_WORDS", 1000)
-    monkeypatch.setattr(decoding, "_SLICE_UNITS", 100)
+    monkeypatch.setattr(scanning, "_SLICE_UNITS", 100)
 
 
 @pytest.mark.usefixtures("small_chunks")

@@ -8,6 +8,7 @@ import typer
 
 from dvskit import __version__
 from dvskit.cli import _console
+from dvskit.cli.calibrate import calibrate
 from dvskit.cli.classify import classify
 from dvskit.cli.cloud import cloud
 from dvskit.cli.convert import convert
@@ -32,6 +33,7 @@ for _name, _function in (
     ("info", info),
     ("convert", convert),
     ("emulate", emulate),
+    ("calibrate", calibrate),
     ("cloud", cloud),
     ("train", train),
     ("eval", evaluate),

@@ -18,7 +18,7 @@ from dvskit.errors import DvskitError
 
 _PACKAGES = (
     "numpy", "numba", "av", "opencv-python-headless", "torch", "safetensors", "lz4", "zstandard",
-    "flatbuffers", "h5py", "hdf5plugin", "rosbags", "tonic", "matplotlib", "typer", "rich",
+    "flatbuffers", "h5py", "hdf5plugin", "tonic", "matplotlib", "typer", "rich",
 )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class CloudView:
     dark            light on dark, or dark on light
     title           text above the cloud
     max_events      beyond this every 2nd, 4th, ... event is drawn, and the picture says so
+    text_scale      0.5..4: how large the words and the margins for them are, 1 as usual
     """
 
     azimuth_deg: float = 48.0
@@ -49,12 +50,15 @@ class CloudView:
     dark: bool = True
     title: str = ""
     max_events: int = 20_000_000
+    text_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not -90 <= self.elevation_deg <= 90:
             raise ConfigError(f"elevation_deg={self.elevation_deg} is outside -90..90")
         if self.point_px is not None and not 0.5 <= self.point_px <= 64:
             raise ConfigError(f"point_px={self.point_px} is outside 0.5..64")
+        if not 0.5 <= self.text_scale <= 4:
+            raise ConfigError(f"text_scale={self.text_scale} is outside 0.5..4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def _unit_px(width_px: int, height_px: int) -> float:
 
 
 def _camera(size: Size, view: CloudView, width_px: int, height_px: int) -> Camera:
-    unit = _unit_px(width_px, height_px)
+    unit = _unit_px(width_px, height_px) * view.text_scale
     rect = (104 * unit, 104 * unit, width_px - 104 * unit, height_px - 84 * unit)
     return fit(box_halves(size), rotation(view.azimuth_deg, view.elevation_deg), rect)
 
@@ -233,7 +237,7 @@ def _ground(
     """Return all that lies behind the events: the box, its labels, the colour bar, the words."""
     width, height = size_px
     theme = DARK if view.dark else LIGHT
-    unit = _unit_px(width, height)
+    unit = _unit_px(width, height) * view.text_scale
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=theme.ground)
     canvas: Any = FigureCanvasAgg(figure)  # its methods carry no types
     panel = figure.add_axes((0, 0, 1, 1))

@@ -115,17 +115,20 @@ def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high
 
 @njit(cache=True, nogil=True)
 def _turns(
-    b: float, c1: float, k1: float, c2: float, k2: float, start: float, end: float
+    b: float, c1: float, k1: float, c2: float, k2: float, end: float, kept1: float, kept2: float
 ) -> tuple[float, float]:
-    """Return the times in (start, end) at which the signal turns, in order; `end` for none."""
+    """Return the times in (0, end) at which the signal turns, in order; `end` for none.
+
+    kept1, kept2  exp(-k1 end), exp(-k2 end)
+    """
     if c1 == 0.0 and c2 == 0.0:
         return end, end
     if c1 == 0.0 or c2 == 0.0:
-        c, k = (c1, k1) if c2 == 0.0 else (c2, k2)
+        c, k, kept = (c1, k1, kept1) if c2 == 0.0 else (c2, k2, kept2)
         share = b / (c * k)
-        if 0.0 < share < 1.0:
+        if kept < share < 1.0:
             t = -math.log(share) / k
-            if start < t < end:
+            if 0.0 < t < end:
                 return t, end
         return end, end
     # The slope itself turns at most once, where the second derivative is 0.
@@ -133,9 +136,9 @@ def _turns(
     ratio = -(c2 * k2 * k2) / (c1 * k1 * k1)
     if ratio > 0.0:
         t = math.log(ratio) / (k2 - k1)
-        if start < t < end:
+        if 0.0 < t < end:
             bend = t
-    first = _turn(b, c1, k1, c2, k2, start, bend)
+    first = _turn(b, c1, k1, c2, k2, 0.0, bend)
     second = _turn(b, c1, k1, c2, k2, bend, end) if bend < end else -1.0
     if first < 0.0:
         return (second, end) if second >= 0.0 else (end, end)
@@ -194,7 +197,7 @@ def start_pixels(
         if spread > 0.0:
             rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, 0))
         on[i], off[i], factor[i] = on_i, off_i, rate
-        leak[i] = _jittered(rate, model, seed, k, 0)
+        leak[i] = _jittered(rate, model[M_JITTER], seed, k, 0)
         v[i] = ref[i] = level
         if u.size > 0:
             u[i] = level
@@ -205,11 +208,11 @@ def start_pixels(
 
 
 @njit(cache=True, nogil=True)
-def _jittered(rate: float, model: Array, seed: int, k: int, count: int) -> float:
+def _jittered(rate: float, jitter: float, seed: int, k: int, count: int) -> float:
     """Return the leak of a pixel behind its `count`-th event: uniform, jittered."""
-    if model[M_JITTER] == 0.0 or rate == 0.0:
+    if jitter == 0.0 or rate == 0.0:
         return rate
-    return rate * (1.0 + model[M_JITTER] * _SQRT_12 * (uniform(seed, R_JITTER, k, count) - 0.5))
+    return rate * (1.0 + jitter * _SQRT_12 * (uniform(seed, R_JITTER, k, count) - 0.5))
 
 
 @njit(cache=True, nogil=True)
@@ -240,30 +243,40 @@ def _draw_noise(
     count = 0
     rate = weight * 0.5 * model[M_SHOT] * _MOST_SHOT
     if rate > 0.0:
+        # Random places of `share` are far: they are looked up together, which hides the way.
+        chosen, kept = np.empty(noise_t.size, np.int64), np.empty(noise_t.size, np.float32)
+        luck = np.empty(noise_t.size, np.float64)
         key = bits(seed, R_GAP, tile, frame)
         between = 1.0 / rate
         choices = np.uint64(2 * pixels)
         t = start
+        drawn = 0
         while True:
             key += _GOLDEN
             t -= math.log((np.float64(mix(key) >> _S11) + 0.5) * _TO_UNIT) * between
             if t >= stop:
                 break
+            if drawn == noise_t.size:
+                return -2
             key += _GOLDEN
-            drawn = mix(key)
-            chosen = np.int64(((drawn >> _S32) * choices) >> _S32)
-            if np.float32(drawn & _LOW_32) * _TO_UNIT_32 >= share[chosen]:
-                chosen = np.int64(alias[chosen])
-            pixel = chosen >> 1
+            word = mix(key)
+            chosen[drawn] = np.int64(((word >> _S32) * choices) >> _S32)
+            kept[drawn] = np.float32(word & _LOW_32) * _TO_UNIT_32
+            key += _GOLDEN
+            luck[drawn] = np.float64(mix(key) >> _S11) * (_TO_UNIT * _MOST_SHOT)
+            noise_t[drawn] = t
+            drawn += 1
+        for i in range(drawn):
+            own, other = chosen[i], np.int64(alias[chosen[i]])
+            chosen[i] = own if kept[i] < share[own] else other
+        for i in range(drawn):
+            pixel = chosen[i] >> 1
             code = codes[pixel]
             light = lights[code] if lights.size > 0 else relative_light(float(code), model)
-            key += _GOLDEN
             # Thinning: Lewis and Shedler 1979
-            accepted = np.float64(mix(key) >> _S11) * (_TO_UNIT * _MOST_SHOT)
-            if accepted < SHOT_DARK - SHOT_SLOPE * light:
-                if count == noise_t.size:
-                    return -2
-                noise_t[count], noise_on[count], link[count] = t, chosen & 1 != 0, pixel
+            if luck[i] < SHOT_DARK - SHOT_SLOPE * light:
+                noise_t[count], noise_on[count] = noise_t[i], chosen[i] & 1 != 0
+                link[count] = pixel
                 count += 1
     for j in range(hot.size):
         t, number = start, 0
@@ -285,106 +298,107 @@ def _draw_noise(
 
 
 @njit(cache=True, nogil=True)
-def _keep_noise(i: int, k: int, head: Array, link: Array, noise_t: Array) -> None:
-    """Put noise event `i` into the list of pixel `k` of its tile, which stays in order of time."""
-    at = head[k]
-    before = np.int32(-1)
-    while at >= 0 and noise_t[at] <= noise_t[i]:
-        before, at = at, link[at]
-    link[i] = at
-    if before < 0:
-        head[k] = i
-    else:
-        link[before] = i
-
-
-@njit(cache=True, nogil=True)
 def _fire(
-    k: int, i: int, level: float, following: float, tau1: float, start: float, stop: float,
-    origin: float, model: Array, seed: int, v: Array, u: Array, ref: Array, on: Array, off: Array,
-    leak: Array, factor: Array, reset_at: Array, free: Array, counts: Array, noise: int,
-    link: Array, noise_t: Array, noise_on: Array, times: Array, marks: Array, n: int,
+    loud: int, first: int, base: int, who: Array, seen: Array, start: float, stop: float,
+    model: Array, seed: int, v: Array, u: Array, ref: Array, on: Array, off: Array, leak: Array,
+    factor: Array, reset_at: Array, free: Array, counts: Array, head: Array, link: Array,
+    noise_t: Array, noise_on: Array, times: Array, marks: Array, n: int,
 ) -> int:  # fmt: skip
-    """Write the events of pixel `k` (place `i` of the slice) whose level goes to `following`.
+    """Move `loud` pixels of a tile, listed in `who`, to `stop`, and write their events.
 
-    They go behind the `n` ones that are there; returns how many there are then. The reference, the
-    leak and the end of the refractory period move on to `stop`, the signal does not.
+    base  the tile's first pixel
+    seen  (4, loud) of each: its level at both ends, its pole and where its photoreceptor ends
+    They go behind the `n` ones that are there; returns how many there are then.
     """
     end = stop - start
-    slope = (following - level) / end
-    under = u[i] if u.size > 0 else 0.0
-    a, b, c1, k1, c2, k2 = _curve(level, slope, v[i], under, tau1, model[M_TAU2])
-    rate = np.float64(leak[i])
-    rise, fall = np.float64(on[i]), np.float64(off[i])
-    refractory = model[M_REFRACTORY]
-    base = ref[i]  # what the signal with its leak is compared with
-    begun = reset_at[i] - start  # of the leak
-    until_free = free[i] - start if refractory > 0.0 else -1.0
-    b += rate
-    turn1, turn2 = _turns(b, c1, k1, c2, k2, 0.0, end)
-    at, value = 0.0, _value(a, b, c1, k1, c2, k2, 0.0)
-    stop_at, stop_value = -1.0, 0.0
-    while True:
-        if until_free > at:
-            # Held in reset: it begins anew with what it sees then.
-            at = min(until_free, end)
-            base = value = _value(a, b, c1, k1, c2, k2, at)
-            begun = at
-            if until_free >= end:
-                break
-        while noise >= 0 and noise_t[noise] - start < at:
-            noise = link[noise]
-        # The signal is monotone from here to where it turns, ends, or noise comes.
-        limit = turn1 if at < turn1 else (turn2 if at < turn2 else end)
-        strikes = noise >= 0 and noise_t[noise] - start <= limit
-        if strikes:
-            limit = noise_t[noise] - start
-        if limit != stop_at:
-            stop_at, stop_value = limit, _value(a, b, c1, k1, c2, k2, limit)
-        t, sign, label = limit, 0, 0
-        if stop_value >= base + rise:
-            sign = 1
-            base += rise
-        elif stop_value <= base - fall:
-            sign = -1
-            base -= fall
-        if sign != 0:
-            # Rounding may put the level a hair behind where the signal is already.
-            if (value < base) == (sign > 0) and value != base:
-                t = _root(a, b, c1, k1, c2, k2, at, value, limit, stop_value, base)
+    tau2, refractory, jitter = model[M_TAU2], model[M_REFRACTORY], model[M_JITTER]
+    for m in range(loud):
+        i = np.int64(who[m])
+        k = first + i
+        slope = (seen[1, m] - seen[0, m]) / end
+        under = u[i] if u.size > 0 else 0.0
+        a, b, c1, k1, c2, k2 = _curve(seen[0, m], slope, v[i], under, seen[2, m], tau2)
+        kept1 = math.exp(-k1 * end) if c1 != 0.0 else 0.0
+        kept2 = math.exp(-k2 * end) if c2 != 0.0 else 0.0
+        if u.size > 0:
+            u[i] = a + b * end + c1 * kept1 + c2 * kept2
+        v[i] = seen[3, m]
+        rate = np.float64(leak[i])
+        rise, fall = np.float64(on[i]), np.float64(off[i])
+        level = ref[i]  # what the signal with its leak is compared with
+        begun = reset_at[i] - start  # of the leak
+        until_free = free[i] - start if refractory > 0.0 else -1.0
+        noise = head[i - base]
+        b += rate
+        turn1, turn2 = _turns(b, c1, k1, c2, k2, end, kept1, kept2)
+        at, value = 0.0, a + c1 + c2
+        stop_at, stop_value = -1.0, 0.0
+        while True:
+            if until_free > at:
+                # Held in reset: it begins anew with what it sees then.
+                at = min(until_free, end)
+                level = value = _value(a, b, c1, k1, c2, k2, at)
+                begun = at
+                if until_free >= end:
+                    break
+            while noise >= 0 and noise_t[noise] - start < at:
+                noise = link[noise]
+            # The signal is monotone from here to where it turns, ends, or noise comes.
+            limit = turn1 if at < turn1 else (turn2 if at < turn2 else end)
+            strikes = noise >= 0 and noise_t[noise] - start <= limit
+            if strikes:
+                limit = noise_t[noise] - start
+            if limit != stop_at:
+                stop_at = limit
+                if limit == end:
+                    stop_value = a + b * end + c1 * kept1 + c2 * kept2
+                else:
+                    stop_value = _value(a, b, c1, k1, c2, k2, limit)
+            t, sign, label = limit, 0, 0
+            if stop_value >= level + rise:
+                sign = 1
+                level += rise
+            elif stop_value <= level - fall:
+                sign = -1
+                level -= fall
+            if sign != 0:
+                # Rounding may put the level a hair behind where the signal is already.
+                if (value < level) == (sign > 0) and value != level:
+                    t = _root(a, b, c1, k1, c2, k2, at, value, limit, stop_value, level)
+                else:
+                    t = at
+                value = level
+                label = 1 if sign > 0 and rate * (t - begun) > 0.5 * rise else 0
+            elif strikes:
+                sign, label = 1 if noise_on[noise] else -1, 1
+                level = value = stop_value
+                noise = link[noise]
             else:
-                t = at
-            value = base
-            label = 1 if sign > 0 and rate * (t - begun) > 0.5 * rise else 0
-        elif strikes:
-            sign, label = 1 if noise_on[noise] else -1, 1
-            base = value = stop_value
-            noise = link[noise]
-        else:
-            at, value = limit, stop_value
-            if at >= end:
-                break
-            continue
-        times[n] = np.int32(math.floor(start + t - origin + 0.5))
-        marks[n] = (np.int64(k) << 2) | (label << 1) | (1 if sign > 0 else 0)
-        n += 1
-        begun = at = t
-        if model[M_JITTER] > 0.0 and rate > 0.0:
-            counts[i] += np.uint32(1)
-            new = np.float64(np.float32(_jittered(factor[i], model, seed, k, np.int64(counts[i]))))
-            base += (new - rate) * t
-            value = base
-            b += new - rate
-            rate = new
-            turn1, turn2 = _turns(b, c1, k1, c2, k2, 0.0, end)
-            stop_at = -1.0
+                at, value = limit, stop_value
+                if at >= end:
+                    break
+                continue
+            times[n] = np.int32(math.floor(t + 0.5))
+            marks[n] = (k << 2) | (label << 1) | (1 if sign > 0 else 0)
+            n += 1
+            begun = at = t
+            if jitter > 0.0 and rate > 0.0:
+                counts[i] += np.uint32(1)
+                drawn = _jittered(factor[i], jitter, seed, k, np.int64(counts[i]))
+                new = np.float64(np.float32(drawn))
+                level += (new - rate) * t
+                value = level
+                b += new - rate
+                rate = new
+                turn1, turn2 = _turns(b, c1, k1, c2, k2, end, kept1, kept2)
+                stop_at = -1.0
+            if refractory > 0.0:
+                until_free = t + refractory
+        ref[i] = level - rate * end
+        leak[i] = rate
+        reset_at[i] = start + begun
         if refractory > 0.0:
-            until_free = t + refractory
-    ref[i] = base - rate * end
-    leak[i] = rate
-    reset_at[i] = start + begun
-    if refractory > 0.0:
-        free[i] = start + until_free
+            free[i] = start + until_free
     return n
 
 
@@ -414,22 +428,32 @@ def _settle(
 
 
 @njit(cache=True, nogil=True)
-def _quiet_until(
-    level: Array, now: float, v: Array, u: Array, ref: Array, on: Array, off: Array, leak: Array
-) -> float:
-    """Return a time ahead of which no pixel of a block can fire if it goes on seeing `level`.
+def _quieten(
+    blocks: Array, moved: int, size: int, after: Array, table: Array, now: float, held: bool,
+    v: Array, u: Array, ref: Array, on: Array, off: Array, leak: Array, free: Array, since: Array,
+    quiet: Array,
+) -> None:  # fmt: skip
+    """Note of each of `moved` blocks a time ahead of which no pixel can fire if nothing changes.
 
     The signal stays between where it is and where it is going.
     """
-    least = NEVER
-    for j in range(v.size):
-        highest, lowest = max(level[j], v[j]), min(level[j], v[j])
-        if u.size > 0:
-            highest, lowest = max(highest, u[j]), min(lowest, u[j])
-        left = (on[j] + ref[j] - highest) / max(leak[j], _SLOWEST)
-        least = min(least, left)
-        least = min(least, 0.0 if ref[j] - lowest >= off[j] else least)
-    return now + max(0.0, least)
+    tabled = table.size > 0
+    followed = u.size > 0
+    for m in range(moved):
+        block = int(blocks[m])
+        least = NEVER
+        low = block * BLOCK
+        for k in range(low, min(size, low + BLOCK)):
+            level = np.float64(table[after[k]]) if tabled else np.float64(after[k])
+            highest, lowest = max(level, v[k]), min(level, v[k])
+            if followed:
+                highest, lowest = max(highest, u[k]), min(lowest, u[k])
+            least = min(least, (on[k] + ref[k] - highest) / max(leak[k], _SLOWEST))
+            least = min(least, 0.0 if ref[k] - lowest >= off[k] else least)
+            if held and free[k] > now:
+                least = 0.0
+        quiet[block] = now + max(0.0, least)
+        since[block] = now
 
 
 @njit(cache=True, nogil=True)
@@ -441,48 +465,99 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _look_up(
-    before: Array, after: Array, table: Array, lights: Array, lag: Array, kept: Array,
-    model: Array, interval: float, level: Array, following: Array, behind: Array, left: Array,
-) -> None:  # fmt: skip
-    """Fill the levels of a block ahead and behind, its lag (tau / interval) and what is kept."""
-    pole = model[M_POLE] > 0.0
-    if table.size > 0:
-        for j in range(after.size):
-            level[j], following[j] = table[before[j]], table[after[j]]
-        if pole:
-            for j in range(after.size):
-                behind[j], left[j] = lag[after[j]], kept[after[j]]
-        return
-    for j in range(after.size):
-        level[j], following[j] = before[j], after[j]
-        if pole:
-            t = model[M_POLE] / relative_light(following[j], model)
-            behind[j], left[j] = t / interval, math.exp(-interval / t)
-
-
-@njit(cache=True, nogil=True)
 def _look_ahead(
-    level: Array, following: Array, behind: Array, left: Array, interval: float, v: Array,
-    u: Array, ref: Array, on: Array, off: Array, leak: Array, new_v: Array, swing: Array,
-    loud: Array,
+    tile: int, resume: Array, words: Array, before: Array, after: Array, table: Array,
+    lights: Array, tau: Array, lag: Array, kept: Array, model: Array, start: float, stop: float,
+    v: Array, u: Array, ref: Array, on: Array, off: Array, leak: Array, free: Array, since: Array,
+    quiet: Array, noisy: Array, head: Array, room: int, blocks: Array, who: Array, seen: Array,
+    progress: Array,
 ) -> None:  # fmt: skip
-    """Fill where the photoreceptors of a block end, and which pixels may fire on the way.
+    """Move the pixels of a tile that cannot fire to `stop`; list in `who` those that may.
 
-    swing  how far the signal, between where it is and what it sees, and the leak may go
+    Blocks that stay quiet are left out; `blocks` lists the others. progress: how many blocks, how
+    many pixels. resume[1] is the block to go on with: it is short of the tile's blocks where the
+    events of the next one might not fit into `room`.
     """
-    for j in range(v.size):
-        delay = behind[j] * (following[j] - level[j])
-        new_v[j] = following[j] - delay + (v[j] - level[j] + delay) * left[j]
-        if level[j] == following[j] and abs(new_v[j] - following[j]) < SETTLED:
-            new_v[j] = following[j]
-        highest = max(max(level[j], following[j]), v[j])
-        lowest = min(min(level[j], following[j]), v[j])
-        if u.size > 0:
-            highest, lowest = max(highest, u[j]), min(lowest, u[j])
-        leaks = leak[j] * interval
-        swing[j] = highest - lowest + leaks
-        loud[j] = (highest + leaks - ref[j] >= on[j]) | (ref[j] - lowest >= off[j])
+    base = tile * TILE
+    size = after.size
+    interval = stop - start
+    tabled, followed = table.size > 0, u.size > 0
+    pole, held = model[M_POLE] > 0.0, model[M_REFRACTORY] > 0.0
+    tau2 = model[M_TAU2]
+    level, following = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float64)
+    end_v = np.empty(BLOCK, np.float64)
+    loud = np.zeros(BLOCK, np.uint8)
+    parts = (min(TILE, size - base) + BLOCK - 1) // BLOCK
+    moved, listed = 0, 0
+    for part in range(resume[1], parts):
+        low = base + part * BLOCK
+        block = low // BLOCK
+        if words[2 * part] | words[2 * part + 1] == 0:
+            if quiet[block] > stop and noisy[part] == 0:
+                continue
+        length = min(BLOCK, size - low)
+        if since[block] < start:
+            _settle(low, low + length, before, table, lights, model, since[block], start, v, u,
+                    ref, leak)  # fmt: skip
+            since[block] = start
+        needed = 0
+        for j in range(length):
+            k = low + j
+            behind, left = 0.0, 0.0
+            if tabled:
+                level[j], following[j] = table[before[k]], table[after[k]]
+                if pole:
+                    behind, left = lag[after[k]], kept[after[k]]
+            else:
+                level[j], following[j] = before[k], after[k]
+                if pole:
+                    t = model[M_POLE] / relative_light(following[j], model)
+                    behind, left = t / interval, math.exp(-interval / t)
+            delay = behind * (following[j] - level[j])
+            new_v = following[j] - delay + (v[k] - level[j] + delay) * left
+            if level[j] == following[j] and abs(new_v - following[j]) < SETTLED:
+                new_v = following[j]
+            end_v[j] = new_v
+            highest = max(max(level[j], following[j]), v[k])
+            lowest = min(min(level[j], following[j]), v[k])
+            if followed:
+                highest, lowest = max(highest, u[k]), min(lowest, u[k])
+            leaks = leak[k] * interval
+            loud[j] = (highest + leaks - ref[k] >= on[k]) | (ref[k] - lowest >= off[k])
+            if held:
+                loud[j] |= free[k] > start
+            if noisy[part] != 0:
+                loud[j] |= head[k - base] >= 0
+            if loud[j] != 0:
+                # How far the signal, between where it is and what it sees, and the leak may go.
+                swing = highest - lowest + leaks
+                needed += 4 + int(2.0 * swing / min(on[k], off[k]))
+        room -= needed
+        if room < 0:
+            resume[1] = part
+            break
+        for j in range(length):
+            k = low + j
+            tau1 = 0.0
+            if loud[j] != 0 or followed:
+                tau1 = _pole_of(after[k], following[j], tau, model)
+            if loud[j] != 0:
+                who[listed] = k
+                seen[0, listed], seen[1, listed] = level[j], following[j]
+                seen[2, listed], seen[3, listed] = tau1, end_v[j]
+                listed += 1
+                continue
+            ref[k] -= leak[k] * interval
+            if followed:
+                slope = (following[j] - level[j]) / interval
+                a, b, c1, k1, c2, k2 = _curve(level[j], slope, v[k], u[k], tau1, tau2)
+                u[k] = _value(a, b, c1, k1, c2, k2, interval)
+            v[k] = end_v[j]
+        blocks[moved] = block
+        moved += 1
+    else:
+        resume[1] = parts
+    progress[0], progress[1] = moved, listed
 
 
 @njit(cache=True, nogil=True)
@@ -521,7 +596,16 @@ def _place_noise(
             or v[k] != level
             or u.size > 0
         ):
-            _keep_noise(i, own, head, link, noise_t)
+            # Into the pixel's list, which stays in order of time.
+            at = np.int64(head[own])
+            ahead = np.int64(-1)
+            while at >= 0 and noise_t[at] <= noise_t[i]:
+                ahead, at = at, np.int64(link[at])
+            link[i] = at
+            if ahead < 0:
+                head[own] = i
+            else:
+                link[ahead] = i
             noisy[part] = 1
             continue
         t = noise_t[i]
@@ -536,7 +620,9 @@ def _place_noise(
         if leak[k] > 0.0:
             if model[M_JITTER] > 0.0:
                 counts[k] += np.uint32(1)
-                leak[k] = _jittered(factor[k], model, seed, first + k, np.int64(counts[k]))
+                leak[k] = _jittered(
+                    factor[k], model[M_JITTER], seed, first + k, np.int64(counts[k])
+                )
             ref[k] = level + leak[k] * (t + refractory - since[block])
             quiet[block] = min(quiet[block], t + refractory + on[k] / leak[k])
         else:
@@ -569,20 +655,18 @@ def advance_tiles(
 
     Returns the number of events, written to times (int32, microseconds since `start`) and marks
     (int64: pixel * 4 + noise * 2 + polarity). Stops early, with resume[0] short of the number of
-    tiles, where they have no room: call again with larger ones; and with -1 where the noise lists
-    have none.
+    tiles, where there is no room: in the noise lists if resume[2] is -1, else in times and marks.
+    Make it, set resume[2] back to 0 if it was -1, and call again.
     """
     n = 0
     size = after.size
-    held = model[M_REFRACTORY] > 0.0
     noise = model[M_SHOT] > 0.0 or hot.size > 0
-    interval = stop - start
     changed = np.zeros(TILE, np.uint8)
     words = changed.view(np.uint64)
-    scratch = np.zeros((6, BLOCK), np.float64)
-    loud = np.zeros(BLOCK, np.uint8)
-    tiles = (size + TILE - 1) // TILE
-    for tile in range(resume[0], tiles):
+    blocks, who = np.empty(BLOCKS, np.int64), np.empty(TILE, np.int64)
+    seen = np.empty((4, TILE), np.float64)
+    progress = np.zeros(2, np.int64)
+    for tile in range(resume[0], (size + TILE - 1) // TILE):
         base = tile * TILE
         pixels = min(TILE, size - base)
         here = slice(base, base + pixels)
@@ -598,7 +682,8 @@ def advance_tiles(
             )  # fmt: skip
             if count < 0 or n + count > times.size:
                 resume[0] = tile
-                return -1 if count < 0 else n
+                resume[2] = -1 if count < 0 else 0
+                return n
             n = _place_noise(
                 count, first, base, after, table, start, stop, model, seed, words, v, u, ref, on,
                 leak, factor, reset_at, free, counts, since, quiet, head, link, noise_t, noise_on,
@@ -606,74 +691,21 @@ def advance_tiles(
             )  # fmt: skip
             resume[2], resume[3] = 1, count
         count = resume[3]
-        full = False
-        for part in range(resume[1], (pixels + BLOCK - 1) // BLOCK):
-            low = base + part * BLOCK
-            block = low // BLOCK
-            if words[2 * part] | words[2 * part + 1] == 0:
-                if quiet[block] > stop and noisy[part] == 0:
-                    continue
-            high = min(low + BLOCK, base + pixels)
-            length = high - low
-            if since[block] < start:
-                _settle(
-                    low, high, before, table, lights, model, since[block], start, v, u, ref, leak
-                )
-                since[block] = start
-            b = slice(low, high)
-            level, following = scratch[0, :length], scratch[1, :length]
-            behind, left = scratch[2, :length], scratch[3, :length]
-            new_v, swing = scratch[4, :length], scratch[5, :length]
-            ub = u[b] if u.size > 0 else u
-            _look_up(
-                before[b], after[b], table, lights, lag, kept, model, interval, level, following,
-                behind, left,
-            )  # fmt: skip
-            _look_ahead(
-                level, following, behind, left, interval, v[b], ub, ref[b], on[b], off[b], leak[b],
-                new_v, swing, loud[:length],
-            )  # fmt: skip
-            room = count
-            for j in range(length):
-                if loud[j] != 0:
-                    room += 4 + int(2.0 * swing[j] / min(on[low + j], off[low + j]))
-                if held:
-                    loud[j] |= free[low + j] > start
-                if noisy[part] != 0:
-                    loud[j] |= head[low - base + j] >= 0
-            if n + room > times.size:
-                resume[0], resume[1] = tile, part
-                full = True
-                break
-            for j in range(length):
-                k = low + j
-                if loud[j] == 0:
-                    ref[k] -= leak[k] * interval
-                    continue
-                n = _fire(
-                    first + k, k, level[j], following[j],
-                    _pole_of(after[k], following[j], tau, model), start, stop, start, model, seed,
-                    v, u, ref, on, off, leak, factor, reset_at, free, counts, head[k - base], link,
-                    noise_t, noise_on, times, marks, n,
-                )  # fmt: skip
-            if u.size > 0:
-                for j in range(length):
-                    k = low + j
-                    u[k] = _value(
-                        *_curve(
-                            level[j], (following[j] - level[j]) / interval, v[k], u[k],
-                            _pole_of(after[k], following[j], tau, model), model[M_TAU2],
-                        ),
-                        interval,
-                    )  # fmt: skip
-            v[b] = new_v
-            since[block] = stop
-            quiet[block] = _quiet_until(following, stop, v[b], ub, ref[b], on[b], off[b], leak[b])
-            if held:
-                for k in range(low, high):
-                    if free[k] > stop:
-                        quiet[block] = stop
-        if full:
+        _look_ahead(
+            tile, resume, words, before, after, table, lights, tau, lag, kept, model, start, stop,
+            v, u, ref, on, off, leak, free, since, quiet, noisy, head, times.size - n - count,
+            blocks, who, seen, progress,
+        )  # fmt: skip
+        n = _fire(
+            progress[1], first, base, who, seen, start, stop, model, seed, v, u, ref, on, off,
+            leak, factor, reset_at, free, counts, head, link, noise_t, noise_on, times, marks, n,
+        )  # fmt: skip
+        _quieten(
+            blocks, progress[0], size, after, table, stop, model[M_REFRACTORY] > 0.0, v, u, ref,
+            on, off, leak, free, since, quiet,
+        )  # fmt: skip
+        if resume[1] * BLOCK < pixels:
+            resume[0] = tile
             return n
         if count > 0:
             head[:pixels] = -1

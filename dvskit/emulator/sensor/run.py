@@ -166,11 +166,11 @@ class SensorPixels:
                 part.noise_on, part.noisy, resume, part.times[part.count :],
                 part.marks[part.count :],
             )  # fmt: skip
-            if got < 0:
-                part.grow_noise(2 * len(part.link))
-                continue
             part.count += got
-            if resume[0] < tiles.stop - tiles.start:
+            if resume[2] < 0:
+                part.grow_noise(2 * len(part.link))
+                resume[2] = 0
+            elif resume[0] < tiles.stop - tiles.start:
                 part.times = np.concatenate([part.times, np.empty_like(part.times)])
                 part.marks = np.concatenate([part.marks, np.empty_like(part.marks)])
 

@@ -19,8 +19,8 @@ from dvskit.formats.raw_header import (
     RawHeader,
     camera_size,
     header_size,
-    parse_header,
     read_header,
+    take_header,
     time_offset_us,
 )
 from dvskit.formats.recording import (
@@ -33,7 +33,6 @@ from dvskit.formats.recording import (
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
-_LONGEST_HEADER = 1 << 16
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
 
@@ -229,27 +228,3 @@ def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
     recording = Evt3Stream(stream, options, size, origin, header)
     recording.assumptions += notes
     return recording
-
-
-def take_header(stream: InputStream) -> RawHeader:
-    """Take the header lines off a stream, as soon as they are there. Raises FormatError."""
-    head = stream.peek(2)
-    header = parse_header(head, stream.name)
-    while not _is_whole(head, header):
-        more = stream.peek_more()[:_LONGEST_HEADER]
-        if len(more) == len(head):
-            break
-        head, header = more, parse_header(more, stream.name)
-    left = header.end
-    while left:
-        left -= stream.readinto(memoryview(bytearray(left)))
-    return header
-
-
-def _is_whole(head: bytes, header: RawHeader) -> bool:
-    """Whether the header ends within `head`: with its last line, or ahead of two other bytes."""
-    lines = head[: header.end]
-    if header.end and not lines.endswith(b"\n"):
-        return False
-    last = lines.rsplit(b"\n", 2)[-2:-1]
-    return len(head) >= header.end + 2 or last == [b"% end"] or last == [b"% end\r"]

@@ -24,6 +24,7 @@ from dvskit.formats.ros.container import (
     plain_type,
 )
 from dvskit.formats.ros.region import BufferRegion, FileRegion, Region
+from dvskit.formats.ros.runs import Found, read_run
 
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 2, 3, 4, 5, 6, 7
@@ -40,13 +41,25 @@ _NEEDED = {
 _LONGEST_HEADER = 1 << 12
 _MARK = b"\x04\x00\x00\x00op="
 _WINDOW = 1 << 16
+_MOST_HEADS = 64
 
 
 class _Record(NamedTuple):
     op: int
     fields: dict[bytes, bytes]
+    at: int
     start: int  # of the data
     length: int
+
+
+class _Head(NamedTuple):
+    """What the records of one connection's messages begin with, up to their time and behind it."""
+
+    number: int
+    before: bytes
+    behind: bytes
+    layout: struct.Struct  # seconds, nanoseconds, length
+    data: int  # the data's place in the record
 
 
 def _parse_fields(data: bytes | memoryview) -> dict[bytes, bytes] | None:
@@ -73,9 +86,14 @@ def _number(value: bytes) -> int:
 class BagFile(Container):
     """A bag. Raises FormatError where its first line is not that of version 2.0."""
 
+    ros1 = True
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._counts: dict[int, int] | None = None
+        self._cuts: list[int] = []
+        self._checked = False
+        self._heads: dict[bytes, _Head] = {}
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{path}: does not start with {MAGIC!r}, as bags of 2.0 do")
@@ -104,24 +122,38 @@ class BagFile(Container):
                 self._take_connection(record, data)
                 left -= 1
             else:
+                self._cuts.append(_number(record.fields[b"chunk_pos"]))
                 for number, count in struct.iter_unpack("<II", data[: len(data) // 8 * 8]):
                     counts[number] = counts.get(number, 0) + count
             at = record.start + record.length
         self._counts = {number: counts.get(number, 0) for number in self.channels}
+        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < region.size)
         return left == 0
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, as the index says if there is one."""
         return self._counts if self._counts is not None else super().counts()
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where chunks begin, as the index says, if there are such."""
+        if not self._checked:
+            self._checked = True
+            with self.path.open("rb") as file:
+                region = FileRegion(file, self.path.stat().st_size)
+                records = (self._record(region, cut) for cut in self._cuts)
+                sound = all(not isinstance(each, str) and each.op == CHUNK for each in records)
+            if not sound or self._counts is None:
+                self._cuts = []
+        return self._cuts
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""
         with self.path.open("rb", buffering=1 << 18) as file:
             region = FileRegion(file, self.path.stat().st_size)
             head = self._record(region, len(MAGIC))
             if self._counts is None and (isinstance(head, str) or not self._has_index(head)):
                 losses.lose(len(MAGIC), 0, "the bag has no whole index: it was not closed, or cut")
-            yield from self._walk(region, len(MAGIC), wanted, losses)
+            yield from self._walk(region, start or len(MAGIC), wanted, losses)
 
     def _has_index(self, head: _Record) -> bool:
         return _number(head.fields.get(b"index_pos", b"")) > 0
@@ -158,12 +190,54 @@ class BagFile(Container):
                 message = self._message(region, record, wanted, losses)
                 if message is not None:
                     yield message
+                if _number(record.fields[b"conn"]) in self.channels:
+                    self._learn_head(bytes(region.read(record.at, record.start - record.at)))
+                    at = yield from read_run(
+                        region, following, lambda window: self._run(window, wanted)
+                    )
+
+    def _learn_head(self, record: bytes) -> None:
+        """Take the head of a message's record, up to its data, as what others begin with."""
+        fields = _parse_fields(record[4:-4]) or {}
+        time = record.find(b"time=")
+        if time < 0 or record.count(b"time=") > 1 or len(self._heads) > _MOST_HEADS:
+            return
+        before, behind = record[: time + 5], record[time + 13 : -4]
+        layout = struct.Struct(f"<{len(before)}xII{len(behind)}xI")
+        self._heads[before] = _Head(_number(fields[b"conn"]), before, behind, layout, len(record))
+
+    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+        """Yield the messages from the start of a window on that are followed by others."""
+        size, at = len(window), 0
+        sound: Found | None = None
+        heads = list(self._heads.values())
+        while True:
+            for head in heads:
+                start = at + head.data
+                if (
+                    window[at : at + len(head.before)] == head.before
+                    and window[start - 4 - len(head.behind) : start - 4] == head.behind
+                ):
+                    break
+            else:
+                return
+            if start > size:
+                return
+            seconds, nanoseconds, length = head.layout.unpack_from(window, at)
+            if start + length > size:
+                return
+            if sound is not None:
+                yield sound
+            at = start + length
+            log_ns = seconds * 1_000_000_000 + nanoseconds
+            sound = Found(head.number, log_ns, start, at, head.number in wanted)
 
     def _message(
         self, region: Region, record: _Record, wanted: Set[int], losses: Losses
     ) -> Message | None:
         number = _number(record.fields[b"conn"])
         if number not in self.channels:
+            self.undeclared.add(number)
             problem = f"a message is of connection {number}, which is not declared"
             losses.lose(region.place(record.start), record.length, problem)
         elif number in wanted:
@@ -230,7 +304,7 @@ class BagFile(Container):
         if start + length_of_data > region.size:
             left = region.size - start
             return f"a record says to hold {length_of_data} bytes where {left} are left"
-        return _Record(op, fields, start, length_of_data)
+        return _Record(op, fields, at, start, length_of_data)
 
     def _cut_end(
         self, region: Region, at: int, wanted: Set[int], losses: Losses

@@ -63,11 +63,17 @@ class Losses:
 
 
 class Container(ABC):
-    """A file of messages. `channels` are known once it is open."""
+    """A file of messages. `channels` are known once it is open.
+
+    undeclared  numbers of channels that messages were of, but that nothing declares
+    """
+
+    ros1 = False  # whether messages are serialised as in ROS 1, where no channel says
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.channels: dict[int, Channel] = {}
+        self.undeclared: set[int] = set()
 
     def declare(self, channel: Channel) -> None:
         """Take a declaration: the first of its number, or a later one that carries events."""
@@ -85,8 +91,18 @@ class Container(ABC):
             pass
 
     @abstractmethod
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
-        """Yield the messages of the channels `wanted`, in the order of the file."""
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
+        """Yield the messages of the channels `wanted`, in the order of the file.
+
+        `start` is 0 or one of the `cuts`.
+        """
+
+    def cuts(self) -> list[int]:
+        """Return the bytes that reading may begin at, in order of the messages behind them.
+
+        Empty where the file does not say, and where one of them is wrong.
+        """
+        return []
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, by reading the whole file if need be."""

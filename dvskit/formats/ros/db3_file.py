@@ -6,7 +6,7 @@ Layout: github.com/ros2/rosbag2, rosbag2_storage_sqlite3 (schema versions 1 to 4
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +24,14 @@ from dvskit.formats.ros.sqlite import (
     silent,
     teller,
 )
+from dvskit.formats.ros.sqlite_moved import find_moved
 from dvskit.formats.ros.wire import MessageError, read_packet
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _TABLES = ("topics", "messages", "message_definitions")
 _MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
 _TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
+_MOST_NUMBER = 1 << 40  # of messages
 _TYPE = re.compile(r"[A-Za-z]\w*/(msg/)?[A-Za-z]\w*")
 
 
@@ -41,11 +43,12 @@ class Db3File(Container):
         self._doubt = ""
         self._database = Database(path)
         self._roots: dict[str, int] = {}
+        self._leaves: list[int] | None = None
         self._columns: dict[str, list[str]] = {}
         with self._database.open() as file:
             self._read_schema(file)
             root = self._roots.get("messages", 0)
-            self._moved = None if strict else self._database.find_moved(file, root)
+            self._moved = None if strict else find_moved(self._database, file, root)
             if strict and not {"topics", "messages"} <= self._roots.keys():
                 named = ", ".join(self._roots) or "none"
                 raise FormatError(
@@ -150,7 +153,15 @@ class Db3File(Container):
             own.index(name) if name in own else place for place, name in enumerate(columns)
         )
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where the pages of messages begin, as the tree of pages says."""
+        if self._leaves is None:
+            with self._database.open() as file:
+                leaves = self._database.leaves(file, self._roots.get("messages", 0), silent)
+                self._leaves = [self._database.start(leaf) for leaf in leaves]
+        return self._leaves
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the topics `wanted`, in order of their numbers."""
         database = self._database
         order = self._order("messages", _MESSAGE_COLUMNS)
@@ -163,7 +174,7 @@ class Db3File(Container):
         if self._doubt:
             losses.lose(0, 0, self._doubt)
         with database.open() as file:
-            for row in self._message_rows(file, losses):
+            for row in self._message_rows(file, losses, start):
                 topic, log_ns, first = self._head(row, order)
                 if topic not in self.channels:
                     told = f"a message is of topic {topic}, which is not declared"
@@ -201,7 +212,7 @@ class Db3File(Container):
             and 1 <= kinds[2] <= 9
         )
 
-    def _message_rows(self, file: BinaryIO, losses: Losses) -> Iterator[Row]:
+    def _message_rows(self, file: BinaryIO, losses: Losses, start: int = 0) -> Iterator[Row]:
         """Yield the rows of messages: by the tree of pages, or by their places if it is broken."""
         database = self._database
 
@@ -209,15 +220,17 @@ class Db3File(Container):
             losses.lose(offset, 0, problem)
 
         pages: Iterator[int] | list[int]
-        if losses.strict:
+        if start:
+            pages = self.cuts()[self.cuts().index(start) :]
+        elif losses.strict:
             leaves = database.leaves(file, self._roots["messages"], teller(database, losses))
             pages = map(database.start, leaves)
         else:
             pages = self._sound_leaves(file, losses)
         latest = None
         seen: set[int] = set()
-        for number in pages:
-            for row in database.rows(file, number, tell):
+        for page in pages:
+            for row in self._rows_of(file, page, latest, tell, strict=losses.strict):
                 if not self._is_message(row):
                     losses.lose(row.offset, row.length, "a row is no message")
                     continue
@@ -229,6 +242,36 @@ class Db3File(Container):
                     seen.add(row.number)
                 latest = row.number
                 yield row
+
+    def _rows_of(
+        self,
+        file: BinaryIO,
+        start: int,
+        latest: int | None,
+        tell: Callable[[int, str], None],
+        *,
+        strict: bool,
+    ) -> Iterable[Row]:
+        """Return the rows of a page; in salvage mode also those that stand elsewhere on it."""
+        if strict:
+            return self._database.rows(file, start, tell)
+        lost: list[int] = []
+
+        def count(offset: int, problem: str) -> None:
+            lost.append(offset)
+            tell(offset, problem)
+
+        rows = list(self._database.rows(file, start, count))
+        if lost:  # messages are numbered one by one
+            sound = {row.number for row in rows}
+            known = sound or ({latest} if latest is not None else {0, _MOST_NUMBER})
+            least = max(latest or 0, min(known) - len(lost) - 1)
+            near = range(least + 1, max(known) + len(lost) + 1)
+            strays = [row for row in self._database.strays(file, start, near)
+                      if row.number not in sound]  # fmt: skip
+            if strays:
+                return sorted([*rows, *strays], key=lambda row: row.number)
+        return rows
 
     def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
         """Return where the leaf pages of messages begin; by their places if the tree is broken."""

@@ -13,7 +13,7 @@ from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.container import Losses
-from dvskit.formats.ros.evt3_repair import Clock, cut, impossible_stretches, unfounded
+from dvskit.formats.ros.evt3_repair import cut, impossible_stretches, unfounded
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
@@ -24,14 +24,14 @@ _MOST_LOSSES = 1 << 20  # of one block
 class Payloads:
     """The joined payloads of packets as a raw stream, and where they stand in the file."""
 
-    def __init__(self, parts: Iterator[Part], size: Size, losses: Losses) -> None:
+    def __init__(self, parts: Iterator[Part], size: Size, losses: Losses, *, skip: int = 0) -> None:
         self._parts, self._size, self._losses = parts, size, losses
-        self._clock = Clock()
         self._left: memoryview = memoryview(b"")
         self._starts: list[int] = []
         self._places: list[tuple[int, bool]] = []  # in the file, and whether bytes follow there
         self._end = 0
         self.missing = 0
+        self._skip = skip  # bytes that are left out at the start
         self.raised: DamagedFileError | None = None
         self._sequence = -1
 
@@ -67,15 +67,17 @@ class Payloads:
         if 0 <= self._sequence < part.sequence - 1 and not part.fresh:
             self.missing += part.sequence - 1 - self._sequence
         self._sequence = part.sequence
+        skipped = min(self._skip // 2, len(words))
+        self._skip -= 2 * skipped
+        words = words[skipped:]
         self._starts.append(self._end)
-        self._places.append((part.place(0), part.message.exact))
+        self._places.append((part.place(2 * skipped), part.message.exact))
         self._end += 2 * len(words)
         self._left = memoryview(words.tobytes())
 
     def _sound(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Return the words less those that cannot be, and those that build on lost ones."""
         stretches = impossible_stretches(words, self._size)
-        stretches = stretches or self._clock.stretches(words)
         for stretch in stretches:
             length = 2 * (stretch.stop - stretch.start)
             self._losses.lose(part.place(2 * stretch.start), length, stretch.problem)
@@ -107,12 +109,27 @@ class Payloads:
         place, exact = self._places[index]
         return place + (offset - self._starts[index]) * exact
 
+    def first_behind(self, place: int) -> int:
+        """Return the offset in the joined payloads of the first packet behind a place in the file
+        that lies in the latest part of it.
+        """
+        index = len(self._places)
+        while index and self._places[index - 1][0] >= place:
+            index -= 1
+        return self._starts[index] if index < len(self._starts) else self._end
+
 
 class Evt3Decoding:
     """One pass over joined payloads: losses are told with their places in the file."""
 
     def __init__(
-        self, payloads: Payloads, size: Size, losses: Losses, *, keep_triggers: bool = False
+        self,
+        payloads: Payloads,
+        size: Size,
+        losses: Losses,
+        *,
+        keep_triggers: bool = False,
+        state: NDArray[np.int64] | None = None,
     ) -> None:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
@@ -123,6 +140,7 @@ class Evt3Decoding:
             strict=losses.strict,
             damage=self._found,
             keep_triggers=keep_triggers,
+            state=state,
         )
 
     @property

@@ -1,7 +1,7 @@
 """Stretches of EVT 3.0 words that cannot be: taken out of a packet before it is decoded.
 
-Packets of a damaged file can hold bytes that are no words at all, or words of another time. A clock
-word among them would shift all that follows by a wrap of 16.8 s.
+Packets of a damaged file can hold bytes that are no words at all. What is wrong in single words,
+and in their clock, is mended where they are decoded.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ _UNKNOWN = np.array([kind not in _KNOWN for kind in range(16)])
 
 _NEAR_WORDS, _LEAST_WRONG = 24, 4  # so many impossible words, so near each other, are no accident
 _EDGE_WORDS = 2  # beside them are likely to be wrong as well
-_STEP, _HALF = 64, 0x800  # of the high part of time
-_SETTLED = 64  # high parts in a row that say another time than those ahead of them
 
 
 class Stretch(NamedTuple):
@@ -72,58 +70,6 @@ def impossible_stretches(words: _Words, size: Size) -> list[Stretch]:
             problem = f"{len(group)} of {stop - start} words cannot be EVT3"
             found.append(Stretch(start, stop, problem))
     return found
-
-
-class Clock:
-    """Follows the high part of time through packets, to find words of an earlier time."""
-
-    def __init__(self) -> None:
-        self._last: int | None = None
-        self._pending: int | None = None
-        self._back = 0
-
-    def stretches(self, words: _Words) -> list[Stretch]:
-        """Return the stretches behind a TIME_HIGH that runs back, up to the next one that is not.
-
-        A step back by one is the camera's; a high part that stays back is a new start of its clock.
-        """
-        places = np.flatnonzero(words >> 12 == _TIME_HIGH)
-        highs = (words[places] & 0xFFF).astype(np.int64)
-        if not len(highs):
-            return []
-        if self._last is None:
-            self._last = int(highs[0])
-        steps = np.diff(np.concatenate([[self._last], highs])) & 0xFFF
-        if (steps <= _STEP).all():
-            self._last, self._pending, self._back = int(highs[-1]), None, 0
-            return []
-        bounds = [*places.tolist(), len(words)]
-        found = []
-        for index, high in enumerate(highs.tolist()):
-            if self._runs_back(high):
-                problem = f"time of high part {high} stands behind {self._last}"
-                found.append(Stretch(bounds[index], bounds[index + 1], problem))
-        return found
-
-    def _runs_back(self, high: int) -> bool:
-        last = high if self._last is None else self._last
-        step = high - last & 0xFFF
-        if step <= _STEP or step == 0xFFF:
-            if step <= _STEP:
-                self._last = high
-            self._pending, self._back = None, 0
-            return False
-        if step < _HALF:  # far ahead: believed once the next one agrees
-            if self._pending is not None and (high - self._pending & 0xFFF) <= _STEP:
-                self._last, self._pending = high, None
-            else:
-                self._pending = high
-            return False
-        self._back += 1
-        if self._back > _SETTLED:
-            self._last, self._pending, self._back = high, None, 0
-            return False
-        return True
 
 
 def cut(words: _Words, stretches: list[Stretch]) -> tuple[_Words, int]:

@@ -27,6 +27,7 @@ from dvskit.formats.ros.container import (
     plain_type,
 )
 from dvskit.formats.ros.region import BufferRegion, FileRegion, Region
+from dvskit.formats.ros.runs import Found, read_run
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
@@ -69,6 +70,8 @@ class McapFile(Container):
         super().__init__(path)
         self._schemas: dict[int, tuple[str, str]] = {}
         self._counts: dict[int, int] | None = None
+        self._cuts: list[int] = []
+        self._checked = False
         self._times = (0, 1 << 64)  # of all messages, once the summary says so
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -97,6 +100,8 @@ class McapFile(Container):
             content = bytes(region.read(at + RECORD.size, length))
             if not self._learn(kind, content):
                 return False
+            if kind == CHUNK_INDEX:
+                self._cuts.append(int.from_bytes(content[16:24], "little"))
             if kind == STATISTICS:
                 pairs = struct.iter_unpack("<HQ", content[46 : 46 + (length - 46) // 10 * 10])
                 counts = dict(pairs)
@@ -104,17 +109,29 @@ class McapFile(Container):
             at += RECORD.size + length
         if counts is not None:
             self._counts = {number: counts.get(number, 0) for number in self.channels}
+        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < summary)
         return bool(self.channels)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, as the summary says if there is one."""
         return self._counts if self._counts is not None else super().counts()
 
-    def messages(self, wanted: Set[int], losses: Losses) -> Iterator[Message]:
+    def cuts(self) -> list[int]:
+        """Return where chunks begin, as the summary says, if there are such."""
+        if not self._checked:
+            self._checked = True
+            with self.path.open("rb") as file:
+                region = FileRegion(file, self.path.stat().st_size)
+                heads = (self._head(region, cut) for cut in self._cuts)
+                if any(kind != CHUNK or problem for kind, _, problem in heads):
+                    self._cuts = []
+        return self._cuts
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""
         with self.path.open("rb", buffering=1 << 18) as file:
             region = FileRegion(file, self.path.stat().st_size)
-            yield from self._walk(region, len(MAGIC), wanted, losses)
+            yield from self._walk(region, start or len(MAGIC), wanted, losses)
             if region.read(max(0, region.size - len(MAGIC)), len(MAGIC)) != MAGIC:
                 losses.lose(region.size, 0, "the file ends, ahead of the mark at its end")
 
@@ -130,7 +147,7 @@ class McapFile(Container):
             flat = isinstance(chunk, _Chunk) and region.whole and not chunk.kind
             if isinstance(chunk, _Chunk) and flat and not chunk.checksum:
                 following = chunk.start  # its records stand in the file itself
-            if not broken and following < stop and kind in (MESSAGE, CHUNK):
+            if not broken and following < stop:
                 problem = self._head(region, following)[2]
             if problem is not None:
                 found = self._search(region, at + 1)
@@ -141,12 +158,16 @@ class McapFile(Container):
                     losses.lose(region.place(at), found - at, problem)
                     at = found
                     continue
-            at = following
             if kind == MESSAGE:
                 message = self._message(region, start, length, wanted, losses)
                 if message is not None:
                     yield message
-            elif isinstance(chunk, _Chunk) and following != chunk.start:
+                at = yield from read_run(
+                    region, following, lambda window: self._run(window, wanted)
+                )
+                continue
+            at = following
+            if isinstance(chunk, _Chunk) and following != chunk.start:
                 yield from self._open_chunk(region, chunk, wanted, losses)
             elif kind in (SCHEMA, CHANNEL) and not self._learn(
                 kind, bytes(region.read(start, length))
@@ -154,12 +175,34 @@ class McapFile(Container):
                 losses.lose(region.place(start), length, "a declaration is damaged")
             ended = kind == FOOTER
 
+    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+        """Yield the messages from the start of a window on that are followed by others."""
+        head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
+        unpack = struct.Struct("<BQHIQ").unpack_from
+        at = 0
+        sound: Found | None = None
+        while at + head <= size:
+            kind, length, number, _, log_ns = unpack(window, at)
+            following = at + RECORD.size + length
+            if (
+                kind != MESSAGE
+                or length < MESSAGE_HEAD.size
+                or following > size
+                or number not in self.channels
+            ):
+                return
+            if sound is not None:
+                yield sound
+            sound = Found(number, log_ns, at + head, following, number in wanted)
+            at = following
+
     def _message(
         self, region: Region, start: int, length: int, wanted: Set[int], losses: Losses
     ) -> Message | None:
         head = region.read(start, MESSAGE_HEAD.size)
         number, _, log_ns, _ = MESSAGE_HEAD.unpack(head)
         if number not in self.channels:
+            self.undeclared.add(number)
             told = f"a message is of channel {number}, which is not declared"
             losses.lose(region.place(start), length, told)
         elif number in wanted:

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Losses, Message
 from dvskit.formats.ros.definitions import PACKET
 from dvskit.formats.ros.wire import (
+    MOST_PADDING,
     ArrayHead,
     Data,
     MessageError,
     PacketHead,
+    PacketHeads,
     array_place,
     read_array,
     read_packet,
@@ -63,29 +65,52 @@ class Topic:
     height: int
     doubt: str = ""
 
-    def parts(self, container: Container, losses: Losses) -> Iterator[Part]:
-        """Yield the events of the topic's messages; what cannot be is told to `losses`."""
+    def parts(self, container: Container, losses: Losses, start: int = 0) -> Iterator[Part]:
+        """Yield the events of the topic's messages; what cannot be is told to `losses`.
+
+        `start` is one of the container's cuts; messages are counted from there.
+        """
         number = -1
         lost = 0
         if self.doubt:
             losses.lose(0, 0, self.doubt)
-        for message in container.messages({self.channel.number}, losses):
+        heads = PacketHeads(ros1=self.channel.ros1)
+        for message in container.messages({self.channel.number}, losses, start):
             number += 1
-            try:
-                part = self._part(message, number, losses)
-            except MessageError as error:
-                problem = f"message {number} of {self.channel.topic} is damaged: {error}"
-                losses.lose(message.place(0), len(message.data), problem)
-                continue
-            yield part._replace(fresh=losses.damage.lost_bytes - lost >= LEAST_RECORD)
+            found = heads.read(message.data)
+            part = self._like(message, heads.start, found) if found is not None else None
+            if part is None:
+                try:
+                    told = losses.damage.count
+                    part = self._part(message, number, losses)
+                    if self.kind == PACKET and told == losses.damage.count:
+                        heads.learn(message.data)
+                except MessageError as error:
+                    problem = f"message {number} of {self.channel.topic} is damaged: {error}"
+                    losses.lose(message.place(0), len(message.data), problem)
+                    continue
+            fresh = losses.damage.lost_bytes - lost >= LEAST_RECORD
+            yield part._replace(fresh=True) if fresh else part
             lost = losses.damage.lost_bytes
+
+    def _like(self, message: Message, start: int, head: tuple[int, int, int]) -> Part | None:
+        """Return the events of a packet whose head is like a sound one; None if that is not all."""
+        sequence, base, length = head
+        word, data = ENCODINGS[self.encoding], message.data
+        if not 0 <= len(data) - start - length <= MOST_PADDING or length % word:
+            return None
+        if base > _LATEST_NS and self.encoding != "evt3":
+            return None
+        events = length // 8 if word == 8 else -1
+        return Part(data[start : start + length], events, base, sequence, False, False, message,
+                    start)  # fmt: skip
 
     def _part(self, message: Message, number: int, losses: Losses) -> Part:
         if self.kind == PACKET:
             return self._packet_part(message, number, losses)
         head = read_array(message.data, ros1=self.channel.ros1)
         self._check(head, message, number, losses)
-        if head.held < head.events:
+        if head.held != head.events:
             self._missing(head.events, "events", head.held, message, number, losses)
         stop = head.start
         if head.held:
@@ -97,7 +122,7 @@ class Topic:
     def _packet_part(self, message: Message, number: int, losses: Losses) -> Part:
         head = read_packet(message.data, ros1=self.channel.ros1)
         self._check(head, message, number, losses)
-        if head.held < head.length:
+        if head.held != head.length:
             self._missing(head.length, "bytes of events", head.held, message, number, losses)
         length = head.held
         if head.encoding != self.encoding:

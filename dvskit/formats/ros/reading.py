@@ -15,6 +15,7 @@ from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
 from dvskit.formats.ros.packed import PackedDecoding, from_time
 from dvskit.formats.ros.parts import Topic
 from dvskit.formats.ros.pictures import imu_of, read_frame
+from dvskit.formats.ros.seeking import find_checkpoint, find_cut
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
 from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
 from dvskit.formats.storage import ReusedStorage, Storage
@@ -71,18 +72,26 @@ class RosRecording(Recording):
                            storage, self)  # fmt: skip
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events; packets that end ahead of `start_us` are not decoded.
+        """Yield the events from a place in the file where `start_us` is not yet.
 
-        Words in evt3 build on those ahead; and where there may be damage, no time is believed.
+        Where there may be damage, no time is believed: then from the start.
         """
-        events = self.topics.events
-        if events.encoding == "evt3" or not self.strict:
+        events, losses = self.topics.events, self._losses(damage)
+        if self.strict and events.encoding == "evt3":
+            found = find_checkpoint(self.container, events, self.size, start_us)
+            if found is not None:
+                parts = events.parts(self.container, losses, found.cut)
+                payloads = Payloads(parts, self.size, losses, skip=found.skip)
+                reading = Evt3Decoding(payloads, self.size, losses, state=found.state)
+                yield from reading.blocks(storage)
+                return
+        if not self.strict or events.encoding == "evt3":
             yield from self._blocks(damage, storage)
             return
-        losses = self._losses(damage)
+        cut = find_cut(self.container, events, start_us)
         ros1 = events.channel.ros1
         parts = from_time(
-            events.parts(self.container, losses), start_us, events.encoding, ros1=ros1
+            events.parts(self.container, losses, cut), start_us, events.encoding, ros1=ros1
         )
         packed = PackedDecoding(parts, events.encoding, self.size, losses, ros1=ros1)
         yield from packed.blocks(storage)

@@ -6,13 +6,14 @@ a row does not fit goes on in a chain of overflow pages.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.ros.container import MOST_BYTES, Losses
@@ -21,8 +22,10 @@ MAGIC = b"SQLite format 3\0"
 INTERIOR, LEAF = 0x05, 0x0D
 
 _DEEPEST = 20
-_BORDERS = 8  # that are tried
 _MOST_SPARE = 60  # bytes of a page between its rows
+# The size of a message's header, and the serial types of its id (NULL), topic and time.
+_MESSAGE_HEAD = re.compile(rb"(?=[\x05-\x0a]\x00[\x01-\x06\x08\x09][\x01-\x06\x08\x09])")
+_LONGEST_HEAD = 18  # bytes of a row's length and number
 _ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
 _NUMBER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 
@@ -116,70 +119,9 @@ class Database:
         moved = self._moved if number >= self._moved_from else 0
         return (number - 1) * self.page_bytes + moved
 
-    def find_moved(self, file: BinaryIO, root: int) -> str | None:
-        """Find out from which page on all stand elsewhere, as bytes are missing or too many.
-
-        The header says how many pages there are: that tells by how much. Where the pages do not
-        tell from which on, the table at page `root` does. Returns what is wrong.
-        """
-        said = self.said_pages
-        moved = self.bytes - said * self.page_bytes
-        if not moved or not 1 < said <= 2 * self.pages:
-            return None
-        here = self._likeness(file, 0, said)
-        there = self._likeness(file, moved, said)
-        # The best border: pages in their places ahead of it, in the moved ones from it on.
-        scores = np.concatenate([[0], np.cumsum(here)]) + np.concatenate(
-            [np.cumsum(there[::-1])[::-1], [0]]
-        )
-        best = int(scores[1:].max())
-        borders = (np.flatnonzero(scores[1:] == best) + 1).tolist()  # page 1 is where it is
-        if best <= scores[said]:
-            self.pages = said
-            return None
-        border = min(borders[:: -(-len(borders) // _BORDERS)], key=self._breaks(file, root, moved))
-        self._move(border, moved)
-        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
-        return f"{what} ahead of page {border + 1}"
-
-    def _move(self, border: int, moved: int) -> None:
+    def move(self, border: int, moved: int) -> None:
+        """Take the pages behind page `border` to stand `moved` bytes from their places."""
         self.pages, self._moved_from, self._moved = self.said_pages, border + 1, moved
-
-    def _breaks(self, file: BinaryIO, root: int, moved: int) -> Callable[[int], int]:
-        """Return what counts the faults of the table at `root`, were pages moved from a border."""
-
-        def count(border: int) -> int:
-            self._move(border, moved)
-            faults: list[int] = []
-            for leaf in self.leaves(file, root, lambda number, _: faults.append(number)):
-                for _ in self.rows(file, self.start(leaf), lambda offset, _: faults.append(offset)):
-                    pass
-            return len(faults)
-
-        return count
-
-    def _likeness(self, file: BinaryIO, moved: int, count: int) -> NDArray[np.int64]:
-        """Return for pages 1..count, were they moved, how much each is like a page: 0, 1 or 3."""
-        found = np.zeros(count, np.int64)
-        step = max(1, (1 << 20) // self.page_bytes)
-        for first in range(0, count, step):
-            start = first * self.page_bytes + moved
-            skip = -(min(0, start) // self.page_bytes)  # pages ahead of the file
-            if start + skip * self.page_bytes < 0:
-                skip += 1
-            file.seek(start + skip * self.page_bytes)
-            data = file.read((min(step, count - first) - skip) * self.page_bytes)
-            heads = np.frombuffer(data, np.uint8)[: len(data) // self.page_bytes * self.page_bytes]
-            heads = heads.reshape(-1, self.page_bytes)[:, :8].astype(np.int64)
-            kind, cells, content = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8
-            content |= heads[:, 6]
-            tree = np.isin(kind, (0x02, INTERIOR, 0x0A, LEAF)) & (cells > 0) & (heads[:, 7] < 64)
-            tree &= (content >= 8 + 2 * cells) & (content < self.page_bytes)
-            following = heads[:, 0] << 24 | heads[:, 1] << 16 | heads[:, 2] << 8 | heads[:, 3]
-            own = np.arange(first + skip + 1, first + skip + 1 + len(heads))
-            chain = following == own + 1
-            found[first + skip : first + skip + len(heads)] = np.where(tree | chain, 3, 0)
-        return found
 
     def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
         """Yield the leaf pages of a table in order. `tell(page, problem)` hears of bad ones."""
@@ -251,6 +193,24 @@ class Database:
             except RowError as error:
                 tell(start + place, f"a row is damaged: {error}")
 
+    def strays(self, file: BinaryIO, start: int, numbers: range) -> Iterator[Row]:
+        """Yield the rows of some `numbers` that stand at any byte of the page at byte `start`, or
+        of the one behind it: where bytes are missing or too many, none stands where the page says.
+
+        They are found by what the rows of rosbag2's messages begin with.
+        """
+        file.seek(start)
+        window = file.read(2 * self.page_bytes)
+        for found in _MESSAGE_HEAD.finditer(window):
+            for ahead in range(2, min(_LONGEST_HEAD, found.start()) + 1):
+                at = max(0, found.start() - ahead - 8)  # a row stands behind the page's own head
+                page = window[at : at + self.page_bytes]
+                with contextlib.suppress(RowError):
+                    row = self._row(page, found.start() - ahead - at, start + at)
+                    if row.offset == start + found.start() and row.number in numbers:
+                        yield row
+                        break
+
     def _row(self, page: bytes, at: int, base: int) -> Row:
         if at < 8:
             raise RowError(f"it stands at byte {at} of its page")
@@ -260,7 +220,7 @@ class Database:
             raise RowError(f"it says to have {length} bytes, more than can be")
         held = self._held(length)
         local = page[at : at + held]
-        if len(local) < held or at + held > self.usable:
+        if at + held > self.usable:  # less may be there: at the end of a file that was cut
             raise RowError(f"it says to have {held} bytes on its page, which has no room for them")
         overflow = 0
         if held < length:
@@ -293,7 +253,8 @@ class Database:
         the break, and what is wrong.
         """
         if not row.overflow:
-            return row.local, None
+            cut = len(row.local) < row.length
+            return row.local, "a row is cut by the end of the file" if cut else None
         each = self.usable - 4
         left = row.length - len(row.local)
         parts: list[bytes | memoryview] = [row.local]
@@ -305,15 +266,15 @@ class Database:
             full = len(data) // self.page_bytes
             if number < 1 or not full:
                 return b"".join(parts), f"a row goes on at page {number}, which is not in the file"
-            pages = np.frombuffer(data, np.uint8)[: full * self.page_bytes]
-            pages = pages.reshape(full, self.page_bytes)
-            following = pages[:, :4].copy().view(">u4")[:, 0].astype(np.int64)
-            run = following == np.arange(number + 1, number + 1 + full)
-            used = full if run.all() else int(np.argmin(run)) + 1
-            content = pages[:used, 4 : self.usable].tobytes()[:left]
-            parts.append(content)
-            left -= len(content)
-            number = int(following[used - 1])
+            for at in range(0, full * self.page_bytes, self.page_bytes):
+                following = int.from_bytes(data[at : at + 4], "big")
+                content = data[at + 4 : at + 4 + min(left, each)]
+                parts.append(content)
+                left -= len(content)
+                number += 1
+                if following != number:
+                    number = following
+                    break
             if (left <= 0) != (number == 0):
                 told = "ends early" if number == 0 else f"goes on to page {number} behind its end"
                 return b"".join(parts), f"a row's chain of pages {told}"

@@ -33,11 +33,14 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
     Raises FormatError where there is none, or none named so.
     """
     found = _look(container, strict=strict)
-    if not found and not strict:
+    if not strict and not any(topic.width for topic in found):
         container.survey()
         doubt = "the declaration of the topic of events is damaged"
-        found = [replace(topic, doubt=doubt) for topic in _look(container, strict=strict)]
-        found = found or _guess(container)
+        declared = [replace(each, doubt=doubt) for each in _look(container, strict=strict)]
+        if any(topic.width for topic in declared):
+            found = declared
+        else:  # no messages, if a topic at all: they may be of one that nothing declares
+            found = _guess(container) or found or declared
     events = [topic for topic in found if topic.encoding != "trigger"]
     triggers = tuple(topic for topic in found if topic.encoding == "trigger")
     if not events:
@@ -127,6 +130,10 @@ def _look(container: Container, *, strict: bool) -> list[Topic]:
 
 def _guess(container: Container) -> list[Topic]:
     """Return the topics whose first messages are packets by all that they say."""
+    unnamed = container.undeclared - container.channels.keys()
+    for number in unnamed:
+        name = f"unnamed topic {number}"
+        container.channels[number] = Channel(number, name, "", "", container.ros1)
     heads: dict[int, Counter[tuple[str, int, int]]] = {}
     losses = Losses(container.path, strict=False, damage=Damage())
     for count, message in enumerate(container.messages(container.channels.keys(), losses)):
@@ -139,6 +146,8 @@ def _guess(container: Container) -> list[Topic]:
         if head.encoding in ENCODINGS and 0 < head.width <= _MOST_SIDE >= head.height > 0:
             seen = heads.setdefault(message.channel, Counter())
             seen[(head.encoding, head.width, head.height)] += 1
+    for number in unnamed - heads.keys():
+        del container.channels[number]
     doubt = "the declaration of a topic is lost: it is one of packets by its messages"
     return [
         Topic(container.channels[number], PACKET, *seen.most_common(1)[0][0], doubt)

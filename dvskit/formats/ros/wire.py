@@ -14,6 +14,8 @@ Data = bytes | memoryview
 _SIZES = {"B": 1, "?": 1, "H": 2, "i": 4, "I": 4, "q": 8, "Q": 8, "d": 8}
 _PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
 _LONGEST_TEXT = 1 << 16
+MOST_PADDING = 8  # bytes behind the last field
+_STAMP_END = 12  # of a header, in both serialisations
 
 
 class MessageError(ValueError):
@@ -94,7 +96,7 @@ class PacketHead(NamedTuple):
     """An event_camera_msgs/EventPacket, up to its bytes of events.
 
     start   where the events begin in the message
-    length  the number of their bytes, as the message says; `held` are there
+    length  the number of their bytes, as the message says; `held` are there, up to its end
     """
 
     stamp_ns: int
@@ -120,8 +122,54 @@ def read_packet(data: Data, *, ros1: bool) -> PacketHead:
     length = fields.number("I")
     return PacketHead(
         stamp, width, height, sequence, base, encoding, big, fields.at, length,
-        min(length, fields.left),
+        fields.left if fields.left > length + MOST_PADDING else min(length, fields.left),
     )  # fmt: skip
+
+
+class PacketHeads:
+    """Reads heads of packets that differ from one seen before in their numbers alone.
+
+    start  where the events begin in such a message
+    """
+
+    def __init__(self, *, ros1: bool) -> None:
+        self._ros1 = ros1
+        self._names = self._tail = b""
+        self.start = self._numbers = 0
+        self._two, self._one = struct.Struct("<QQ"), struct.Struct("<I")
+
+    def learn(self, data: Data) -> None:
+        """Take a message's head as the pattern. Raises MessageError."""
+        fields = Fields(data, ros1=self._ros1)
+        fields.header_ns()
+        fields.number("I")
+        fields.number("I")
+        fields.align(8)
+        self._numbers = fields.at
+        fields.floats(2)
+        fields.text()
+        fields.number("B")
+        fields.number("I")
+        self.start = fields.at
+        order = ">" if fields.big_endian else "<"
+        self._two, self._one = struct.Struct(order + "QQ"), struct.Struct(order + "I")
+        self._order = bytes(data[:2])
+        self._names = bytes(data[_STAMP_END : self._numbers])
+        self._tail = bytes(data[self._numbers + 16 : self.start - 4])
+
+    def read(self, data: Data) -> tuple[int, int, int] | None:
+        """Return sequence, time base and length; None where the head is not like the pattern."""
+        start, numbers = self.start, self._numbers
+        if (
+            not start
+            or len(data) < start
+            or data[_STAMP_END:numbers] != self._names
+            or data[numbers + 16 : start - 4] != self._tail
+            or not (self._ros1 or data[:2] == self._order)
+        ):
+            return None
+        sequence, base = self._two.unpack_from(data, numbers)
+        return sequence, base, self._one.unpack_from(data, start - 4)[0]
 
 
 class ArrayHead(NamedTuple):
@@ -162,7 +210,7 @@ def read_array(data: Data, *, ros1: bool) -> ArrayHead:
         room = fields.left // ROS1_EVENT_BYTES
     else:  # an event's last byte stands 12 bytes behind a multiple of 16
         room = max(0, fields.left - CDR_FIRST_BYTES + CDR_EVENT_BYTES) // CDR_EVENT_BYTES
-    return ArrayHead(stamp, width, height, fields.at, count, min(count, room), fields.big_endian)
+    return ArrayHead(stamp, width, height, fields.at, count, room, fields.big_endian)
 
 
 class ImageHead(NamedTuple):

@@ -19,15 +19,14 @@ DOUBT, NO_DOUBT, TOO_FEW = range(3)
 
 # Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
 # a damaged TIME_HIGH to the next good one, SPOILT.
-# S_BLIND: the unit up to which words out of step have been looked for, in vain.
-(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES, S_BLIND) = range(9)
-STATE_FIELDS = 9
+(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES) = range(8)
+STATE_FIELDS = 8
 USABLE, SPOILT = 0, 1
 NEVER = -(1 << 62)
 
 # Why a word is lost.
 (NO_TYPE, OFF_SENSOR, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_CLOCK, HALF_VECTOR,
- NO_POLARITY) = range(9)  # fmt: skip
+ NO_POLARITY, STRAY_BITS) = range(10)  # fmt: skip
 
 LOOK_AHEAD = 1 << 16  # units that may be looked at to judge a time
 FOLLOWING = 8  # times that are heard to judge one
@@ -99,193 +98,7 @@ def lose(
 
 
 # Places in what tells how words look: units of a word, its unit with the type, the types of events,
-# of events with a mask, of TIME_HIGH and of others, a bit each; of DAT, the bits of x, y, polarity.
-(W_UNITS, W_HEAD, W_ONES, W_MANY, W_HIGH, W_OTHERS, W_X_BITS, W_Y_BITS, W_P_BITS) = range(9)
-LOOK_FIELDS = 9
-_BAD, _GOOD, _NEUTRAL = 0, 1, 2
-IN_STEP, OUT_OF_STEP, UNDECIDED = 0, 1, 2
-_WINDOW, _MOST_WORDS = 32, 128
-# Bad words of a window where words still are in step, and where they are believed to be anew.
-_STAY_BAD, _MOVE_BAD = 8, 4
-_FEW = 8  # words that are enough at the end of a file
-_NEAR_HIGH, _NEAR_TIME = 1 << 14, 1 << 20  # about 1 s, in 64 us and in us
-_SEARCH_UNITS = 1 << 14
-
-
-@njit(cache=True, nogil=True)
-def _unit(content: NDArray[np.uint8], at: int) -> int:
-    return (
-        np.int64(content[at])
-        | np.int64(content[at + 1]) << 8
-        | np.int64(content[at + 2]) << 16
-        | np.int64(content[at + 3]) << 24
-    )
-
-
-@njit(cache=True, nogil=True)
-def _look_at(
-    content: NDArray[np.uint8],
-    at: int,
-    look: NDArray[np.int64],
-    width: int,
-    height: int,
-    memory: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Return whether the word at a byte can be one, and how long it is.
-
-    `memory` holds the clock and the low part of time of the words ahead of it, -1 for none, and
-    the sum of the clock's steps.
-    """
-    if look[W_X_BITS] > 0:
-        time, address = _unit(content, at), _unit(content, at + 4)
-        x_bits, y_bits = look[W_X_BITS], look[W_Y_BITS]
-        column, row = address & ((1 << x_bits) - 1), address >> x_bits & ((1 << y_bits) - 1)
-        on = address >> (x_bits + y_bits) & ((1 << look[W_P_BITS]) - 1)
-        if column >= width or row >= height or on > 1:
-            return _BAD, 8
-        step = (time - memory[0]) & 0xFFFFFFFF
-        known = memory[0] >= 0
-        memory[0] = time
-        memory[2] += step if known else 0
-        return _BAD if known and step >= _NEAR_TIME else _GOOD, 8
-    size = 4 * look[W_UNITS]
-    word = _unit(content, at + 4 * look[W_HEAD])
-    kind = word >> 28
-    mask = np.int64(1)
-    if look[W_MANY] >> kind & 1:
-        if size == 4:
-            size = 8
-            mask = _unit(content, at + 4) if at + 8 <= content.size else 1
-        else:
-            mask = _unit(content, at + 4 - 4 * look[W_HEAD])
-    if mask == 0 or look[W_OTHERS] >> kind & 1:
-        return _NEUTRAL, size
-    if (look[W_ONES] | look[W_MANY]) >> kind & 1:
-        low = word >> 22 & 0x3F
-        if (word >> 11 & 0x7FF) >= width or (word & 0x7FF) >= height:
-            return _BAD, size
-        back = low < memory[1]
-        memory[1] = low
-        return _BAD if back else _GOOD, size
-    if look[W_HIGH] >> kind & 1:
-        high = word & 0xFFFFFFF
-        step = (high - memory[0]) & 0xFFFFFFF if memory[0] >= 0 else 0
-        far = step >= _NEAR_HIGH
-        memory[0], memory[1] = high, -1
-        memory[2] += step
-        return _BAD if far else _GOOD, size
-    return _BAD, size
-
-
-@njit(cache=True, nogil=True)
-def _in_step(
-    content: NDArray[np.uint8],
-    start: int,
-    look: NDArray[np.int64],
-    width: int,
-    height: int,
-    ended: bool,
-    most_bad: int,
-) -> tuple[int, int]:
-    """Tell whether words can begin at byte `start`, by the words that follow; and how ill they fit.
-
-    At most `most_bad` of them may be bad. The fewer are, and the less the clock steps, the better.
-    """
-    memory = np.full(3, -1, np.int64)
-    memory[2] = 0
-    few = _FEW if most_bad == _MOVE_BAD else 0
-    at, good, bad = start, 0, 0
-    for _ in range(_MOST_WORDS):
-        if at + 4 * look[W_UNITS] > content.size:
-            if ended:
-                fits = good >= few and (
-                    _WINDOW * bad <= most_bad * (good + bad) or good + bad < _FEW - few
-                )
-                return IN_STEP if fits else OUT_OF_STEP, (bad << 40) + memory[2]
-            return UNDECIDED, 0
-        verdict, size = _look_at(content, at, look, width, height, memory)
-        at += size
-        good += verdict == _GOOD
-        bad += verdict == _BAD
-        if bad > most_bad or (most_bad == _MOVE_BAD and bad > 0 and good < 2):
-            return OUT_OF_STEP, 0
-        if good + bad == _WINDOW:
-            break
-    return IN_STEP if good >= few else OUT_OF_STEP, (bad << 40) + memory[2]
-
-
-@njit(cache=True, nogil=True)
-def _first_bad(
-    content: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    look: NDArray[np.int64],
-    width: int,
-    height: int,
-) -> int:
-    """Return the first word from byte `start` on that cannot stand behind the others."""
-    memory = np.full(3, -1, np.int64)
-    at = start
-    while at + 4 * look[W_UNITS] <= stop:
-        verdict, size = _look_at(content, at, look, width, height, memory)
-        if verdict == _BAD:
-            return at
-        at += size
-    return start
-
-
-@njit(cache=True, nogil=True)
-def find_shift(
-    content: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    look: NDArray[np.int64],
-    width: int,
-    height: int,
-    blind: int,
-    ended: bool,
-) -> tuple[int, int, int, int]:
-    """Find where words in content[start:stop] get out of step: bytes are missing, or too many.
-
-    Returns (verdict, at, found, blind): the byte of the first word that cannot be one and where
-    most of those behind it cannot either; the byte behind it where words go on, not in step with
-    it; and the byte up to which that has been looked for in vain. Nothing is looked for ahead of
-    byte `blind`. UNDECIDED: the content ends too soon behind `at`, though the file has not `ended`.
-    """
-    fresh = np.full(3, -1, np.int64)
-    width_bytes = 4 * look[W_UNITS]
-    at = start
-    while at + width_bytes <= stop:
-        fresh[:] = -1
-        verdict, size = _look_at(content, at, look, width, height, fresh)
-        clock = fresh[0] >= 0 and look[W_X_BITS] == 0  # any value could be one
-        if (verdict != _BAD and not clock) or at < blind:
-            at += size
-            continue
-        behind = at if clock else at + size
-        step, _ = _in_step(content, behind, look, width, height, ended, _STAY_BAD)
-        if step == UNDECIDED:
-            return UNDECIDED, at, at, blind
-        blind = at + size
-        if step == IN_STEP:
-            at += size
-            continue
-        if clock:  # those that stand well behind it are not lost
-            at = _first_bad(content, at, stop, look, width, height)
-        for place in range(at + 1, at + 4 * _SEARCH_UNITS):
-            stays = (place - at) % width_bytes == 0
-            most = _STAY_BAD if stays else _MOVE_BAD
-            step, ill = _in_step(content, place, look, width, height, ended, most)
-            if step == UNDECIDED and place < at + 64 * width_bytes:
-                return UNDECIDED, at, at, at
-            blind = place
-            if step == UNDECIDED or (step == IN_STEP and stays):
-                break
-            if step == IN_STEP:
-                best = place
-                for other in range(place + 1, place + width_bytes):
-                    step, worse = _in_step(content, other, look, width, height, ended, _MOVE_BAD)
-                    if step == IN_STEP and worse < ill and (other - at) % width_bytes != 0:
-                        best, ill = other, worse
-                return OUT_OF_STEP, at, best, best
-    return IN_STEP, stop, stop, blind
+# of events with a mask, of TIME_HIGH and of others, a bit each; of DAT, where x, y and polarity
+# stand and how many bits they have, and the bits that are never set.
+(W_UNITS, W_HEAD, W_ONES, W_MANY, W_HIGH, W_OTHERS, W_X_AT, W_X_BITS, W_Y_AT, W_Y_BITS, W_P_AT,
+ W_P_BITS, W_ZEROS, LOOK_FIELDS) = range(14)  # fmt: skip

@@ -22,8 +22,9 @@ from dvskit.formats.recording import (
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import _kernels as k
 from dvskit.formats.words import decoding
-from dvskit.formats.words.decoding import Layout, WordPass
-from dvskit.formats.words.supply import UNIT, ArrivingWords
+from dvskit.formats.words.decoding import WordPass
+from dvskit.formats.words.layout import UNIT, Layout
+from dvskit.formats.words.supply import ArrivingWords
 from dvskit.streams import Triggers
 
 
@@ -85,7 +86,6 @@ class WordRecording(Recording):
         for _ in self._file_blocks(reading, storage):
             places.append(reading.start + UNIT * reading.number)
             states.append(reading.state.copy())
-            states[-1][k.S_BLIND] -= reading.number  # a pass from there counts units anew
         state = np.stack(states)
         last = state[:, k.S_LAST]
         before_us = np.where(last == k.NEVER, k.NEVER, last + self._offset_us)

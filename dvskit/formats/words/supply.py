@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.words._kernels import LOOK_AHEAD
+from dvskit.formats.words.layout import UNIT
 
-UNIT = 4  # bytes
 NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
 _ARRIVING_UNITS = 1 << 16
 
@@ -183,6 +183,13 @@ class FileWords:
 
     def wait(self) -> None:
         """Do nothing: a file is all there."""
+
+    def tail(self, words: int) -> NDArray[np.uint8]:
+        """Return the last words, and the bytes behind them that are no whole one."""
+        count = min(self._total, words * self._width) * UNIT
+        content = np.empty(count + self._bytes - self._total * UNIT, np.uint8)
+        self._file.read(content.data, self._file.size - len(content))
+        return content
 
     def _measure(self) -> None:
         self._bytes = max(0, self._file.size - self.start)

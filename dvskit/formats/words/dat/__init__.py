@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
-from dvskit.formats.storage import Storage
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.dat import _kernels as loops
+from dvskit.formats.words.dat.salvage import _kernels as salvage
 from dvskit.formats.words.dat.writing import DatSink
-from dvskit.formats.words.decoding import Layout
+from dvskit.formats.words.decoding import WordPass
+from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
@@ -38,21 +40,24 @@ _HALF_US = 1 << 31
 _NO_VERSION = "no version in the header: read as version 2"
 
 
-def _layout(x_bits: int, y_bits: int, p_bits: int) -> Layout:
-    table = np.zeros(loops.LAYOUT_FIELDS, np.int64)
-    table[[loops.D_X_BITS, loops.D_Y_BITS, loops.D_P_BITS]] = x_bits, y_bits, p_bits
+def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> Layout:
+    """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
+    address = (*x, *y, *p, zeros)
     look = np.zeros(shared.LOOK_FIELDS, np.int64)
-    look[[shared.W_UNITS, shared.W_X_BITS, shared.W_Y_BITS, shared.W_P_BITS]] = (
-        *(2, x_bits, y_bits),
-        p_bits,
-    )
+    look[shared.W_UNITS], look[shared.W_X_AT :] = 2, address
     return Layout(
-        "DAT", 2, 0, look, table, loops.BITS, _HALF_US,
+        "DAT", 2, 0, look, np.array(address), loops.BITS, _HALF_US,
         loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
+        salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
 
 
-_VERSIONS = {1: (_layout(9, 8, 1), Size(512, 256)), 2: (_layout(14, 14, 4), Size(16384, 16384))}
+_VERSIONS = {
+    1: (_layout((0, 9), (9, 8), (17, 1)), Size(512, 256)),
+    2: (_layout((0, 14), (14, 14), (28, 4)), Size(16384, 16384)),
+}
+# Polarity in bit 0, the input in bits 8-12, no other bit set: as events in one row of inputs.
+_TRIGGER_LAYOUT, _INPUTS = _layout((8, 5), (8, 0), (0, 1), ~0x1F01 & 0xFFFFFFFF), Size(32, 1)
 
 
 class DatRecording(WordRecording):
@@ -85,30 +90,23 @@ class DatRecording(WordRecording):
     def triggers(self) -> Triggers:
         """Return all triggers in time order; none from a file of events.
 
-        Raises DamagedFileError in strict mode for half a trigger and for time that runs back.
+        Raises DamagedFileError in strict mode.
         """
         if self._kind != TRIGGERS:
             return Triggers.empty()
-        start = self._header.end
-        data = self.path.read_bytes()[start:]
-        odd = len(data) % _EVENT_BYTES
-        if odd and self.strict:
-            problem = f"DAT the last trigger has {odd} of {_EVENT_BYTES} bytes"
-            raise DamagedFileError(self.path, start + len(data) - odd, problem)
-        rows = np.frombuffer(data, "<u4", (len(data) - odd) // 4).reshape(-1, 2)
-        t = rows[:, 0].astype(np.int64)
-        steps = np.diff(t)
-        back = np.flatnonzero((steps < 0) & (steps > -_HALF_US))
-        if back.size and self.strict:
-            at = int(back[0])
-            problem = f"DAT time of triggers runs back from {t[at]} to {t[at + 1]} us"
-            raise DamagedFileError(self.path, start + _EVENT_BYTES * (at + 1), problem)
-        t[1:] += np.cumsum(steps <= -_HALF_US) * 2 * _HALF_US
-        word = rows[:, 1]
-        hits = Triggers(
-            t + self._offset_us, (word >> 8 & 0x1F).astype(np.int16), (word & 1).astype(np.bool_)
+        reading = WordPass(
+            self.path,
+            _INPUTS,
+            _TRIGGER_LAYOUT,
+            strict=self.strict,
+            damage=Damage(),
+            offset_us=self._offset_us,
         )
-        return Triggers.in_order([hits])
+        parts = [
+            Triggers(part.t.copy(), part.x.copy(), part.p.copy())
+            for part in self._file_blocks(reading, ReusedStorage())
+        ]
+        return Triggers.in_order(parts)
 
     def other_streams(self) -> Mapping[str, int]:
         """Return nothing: a DAT file holds words of one kind."""

@@ -31,19 +31,21 @@ from dvskit.formats.words._kernels import (
     S_LOOPS,
     S_LOSSES,
     SPURIOUS,
+    STRAY_BITS,
     TOO_FEW,
     judge,
     lose,
 )
 
-# Places in the table of a DAT layout: how many bits of x and y, how many may tell the polarity.
-D_X_BITS, D_Y_BITS, D_P_BITS, LAYOUT_FIELDS = range(4)
+# Places in the table of a DAT layout: where x, y and polarity stand in an address and how many bits
+# they have, and the bits that are never set.
+(D_X_AT, D_X_BITS, D_Y_AT, D_Y_BITS, D_P_AT, D_P_BITS, D_ZEROS, LAYOUT_FIELDS) = range(8)
 
 BITS = 32
 _TIME = 0xFFFFFFFF
-_LOOK_EVENTS = 256  # that may be looked at to judge a time
-_HALF = 1 << 31
-_FAR, _NEAR = 1 << 20, 1 << 32  # us: 1 s, any
+LOOK_EVENTS = 256  # that may be looked at to judge a time
+HALF = 1 << 31
+FAR, NEAR = 1 << 20, 1 << 32  # us: 1 s, any
 
 
 @njit(cache=True, nogil=True)
@@ -81,8 +83,9 @@ def decode_clean(
     x_mask = (one << np.uint64(x_bits)) - one
     y_mask = (one << np.uint64(y_bits)) - one
     p_mask = (one << np.uint64(p_bits)) - one
-    x_at, y_at = np.uint64(32), np.uint64(32 + x_bits)
-    p_at = np.uint64(32 + x_bits + y_bits)
+    x_at, y_at = np.uint64(32 + layout[D_X_AT]), np.uint64(32 + layout[D_Y_AT])
+    p_at = np.uint64(32 + layout[D_P_AT])
+    zeros = np.uint64(layout[D_ZEROS])
     base = loops << BITS
     right, bottom = width - 1, height - 1
     events = words[start:stop].view(np.uint64)
@@ -94,7 +97,8 @@ def decode_clean(
         row = np.int64(event >> y_at & y_mask)
         on = np.int64(event >> p_at & p_mask)
         step = now - np.int64(events[max(i - 1, 0)] & time_mask)
-        bad |= step | (_HALF - 1 - step) | (right - column) | (bottom - row) | (1 - on)
+        bad |= step | (HALF - 1 - step) | (right - column) | (bottom - row) | (1 - on)
+        bad |= -np.int64(event >> np.uint64(32) & zeros)
         t[i], x[i], y[i], p[i] = base | now, column, row, on != 0
     told[C_CLEAN], told[C_ANY], told[C_LOOPS] = bad >= 0, events.size > 0, loops
     if events.size > 0:
@@ -107,24 +111,24 @@ def goes_on(
     words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
 ) -> int:
     """Tell whether the events from `at` on give reason to doubt the clean ones ahead of them."""
-    end = at + 2 * _LOOK_EVENTS
+    end = at + 2 * LOOK_EVENTS
     for i in range(at, min(end, words.size - 1), 2):
         now = np.int64(words[i])
-        if ((now - high) & _TIME) >= _HALF:
+        if ((now - high) & _TIME) >= HALF:
             return DOUBT
         high = now
     return NO_DOUBT if end <= words.size else TOO_FEW
 
 
 @njit(cache=True, nogil=True)
-def _possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> bool:
+def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> bool:
     """Tell whether an address is on the sensor and of a polarity that there is."""
-    x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
     address = np.int64(word)
     return (
-        address & ((1 << x_bits) - 1) < width
-        and address >> x_bits & ((1 << y_bits) - 1) < height
-        and address >> (x_bits + y_bits) & ((1 << layout[D_P_BITS]) - 1) <= 1
+        address >> layout[D_X_AT] & ((1 << layout[D_X_BITS]) - 1) < width
+        and address >> layout[D_Y_AT] & ((1 << layout[D_Y_BITS]) - 1) < height
+        and address >> layout[D_P_AT] & ((1 << layout[D_P_BITS]) - 1) <= 1
+        and address & layout[D_ZEROS] == 0
     )
 
 
@@ -151,7 +155,7 @@ def decode_careful(
     """Decode words[start:stop], judging each event; return the first unit that was not decoded."""
     x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
     x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
-    p_shift = x_bits + y_bits
+    x_at, y_at, p_at, zeros = layout[D_X_AT], layout[D_Y_AT], layout[D_P_AT], layout[D_ZEROS]
     high, loops, last = state[S_HIGH], state[S_LOOPS], state[S_LAST]
     n, nl = state[S_EVENTS], state[S_LOSSES]
     following = np.empty(FOLLOWING, np.int64)
@@ -162,20 +166,20 @@ def decode_careful(
         now, word = np.int64(words[i]), np.int64(words[i + 1])
         here = first_unit + i
         i += 2
-        column, row, on = word & x_mask, word >> x_bits & y_mask, word >> p_shift & p_mask
+        column, row, on = word >> x_at & x_mask, word >> y_at & y_mask, word >> p_at & p_mask
         if column >= width or row >= height:  # such an event sets no clock
             nl = lose(losses, nl, here, 2, OFF_SENSOR, column, row)
             continue
-        if on > 1:
-            nl = lose(losses, nl, here, 2, NO_POLARITY, word, on)
+        if on > 1 or word & zeros != 0:
+            nl = lose(losses, nl, here, 2, NO_POLARITY if on > 1 else STRAY_BITS, word, on)
             continue
         if now != high:
             count = 0
-            for j in range(i, min(i + 2 * _LOOK_EVENTS, words.size - 1), 2):
-                if count < FOLLOWING and _possible(words[j + 1], layout, width, height):
+            for j in range(i, min(i + 2 * LOOK_EVENTS, words.size - 1), 2):
+                if count < FOLLOWING and possible(words[j + 1], layout, width, height):
                     following[count] = words[j]
                     count += 1
-            verdict = judge(high, now, following, count, BITS, _HALF, _FAR, _NEAR)
+            verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
             if verdict == SPURIOUS:
                 nl = lose(losses, nl, here, 2, HIGH_JUMP, high, now)
                 continue

@@ -15,9 +15,10 @@ from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, camera_size, header_size
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.words import _kernels as shared
-from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt import _kernels as k
 from dvskit.formats.words.evt.clean import _kernels as clean
+from dvskit.formats.words.evt.salvage import _kernels as salvage
+from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
@@ -49,6 +50,7 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
     return Layout(
         name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
         k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
+        salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
 
 

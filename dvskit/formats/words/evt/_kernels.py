@@ -50,7 +50,7 @@ L_STRIDE, L_HEAD, LAYOUT_FIELDS = 16, 17, 18
 HIGH_BITS = 28
 # A step of the clock of less than this is not judged where all around it are such steps.
 HIGH_STEP = 1 << 24  # of 64 us: 18 minutes
-_HIGH_FAR, _HIGH_NEAR = 1 << 14, 1 << 25  # of 64 us: 1 s, 36 minutes
+HIGH_FAR, HIGH_NEAR = 1 << 14, 1 << 25  # of 64 us: 1 s, 36 minutes
 
 
 @njit(cache=True, nogil=True)
@@ -81,7 +81,7 @@ def safe_start(words: NDArray[np.uint32], layout: NDArray[np.int64], number: int
 
 
 @njit(cache=True, nogil=True)
-def _following_highs(
+def following_highs(
     words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], found: NDArray[np.int64]
 ) -> int:
     """Put the next TIME_HIGH values from `at` on into `found`; return how many there are."""
@@ -102,7 +102,7 @@ def _following_highs(
 
 
 @njit(cache=True, nogil=True)
-def _next_low(words: NDArray[np.uint32], at: int, layout: NDArray[np.int64]) -> int:
+def next_low(words: NDArray[np.uint32], at: int, layout: NDArray[np.int64]) -> int:
     """Return the low part of time of the next event word ahead of a TIME_HIGH, -1 for none."""
     stride, head = layout[L_STRIDE], layout[L_HEAD]
     i = at
@@ -130,12 +130,12 @@ def goes_on(
 ) -> int:
     """Tell whether the words from `at` on give reason to doubt the clean ones ahead of them."""
     following = np.empty(FOLLOWING, np.int64)
-    count = _following_highs(words, at, layout, following)
+    count = following_highs(words, at, layout, following)
     for i in range(count):
         if ((following[i] - high) & 0xFFFFFFF) >= HIGH_STEP:
             return DOUBT
         high = following[i]
-    low = _next_low(words, at, layout)
+    low = next_low(words, at, layout)
     if 0 <= low < last & 0x3F:
         return DOUBT
     # Where a low part was not found, a TIME_HIGH stands ahead of it.
@@ -212,7 +212,7 @@ def decode_careful(
                 nl = lose(losses, nl, here, length, TIME_BACK, last, now)
                 continue
             if now > last:
-                after = _next_low(words, i, layout)
+                after = next_low(words, i, layout)
                 if after >= 0 and after < low and (base | after) >= last:
                     nl = lose(losses, nl, here, length, TIME_AHEAD, now, base | after)
                     continue
@@ -229,9 +229,9 @@ def decode_careful(
             new = word & 0xFFFFFFF
             verdict = ACCEPT
             if high < 0 or ((new - high) & 0xFFFFFFF) > 1:
-                count = _following_highs(words, i, layout, following)
+                count = following_highs(words, i, layout, following)
                 verdict = judge(
-                    high, new, following, count, HIGH_BITS, HIGH_STEP, _HIGH_FAR, _HIGH_NEAR
+                    high, new, following, count, HIGH_BITS, HIGH_STEP, HIGH_FAR, HIGH_NEAR
                 )
             if verdict == SPURIOUS:
                 clock = SPOILT

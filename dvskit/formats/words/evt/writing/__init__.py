@@ -12,8 +12,8 @@ from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.raw_sink import LONGEST_GAP_US, RawSink
-from dvskit.formats.words.decoding import Layout
 from dvskit.formats.words.evt.writing import _kernels as k
+from dvskit.formats.words.layout import Layout
 
 _UNITS = 1 << 17
 _WRAP_US = 1 << 34

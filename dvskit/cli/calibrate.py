@@ -1,0 +1,96 @@
+"""`dvskit calibrate`: what the sensor of a recording is like, as a preset of the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dvskit import _files
+from dvskit.cli import _console
+from dvskit.cli._options import (
+    Force,
+    FormatOption,
+    InputFile,
+    Json,
+    Salvage,
+    SizeOption,
+    size_or_none,
+)
+from dvskit.errors import ConfigError, UnknownFormatError, VideoError
+from dvskit.formats import open_events
+
+if TYPE_CHECKING:
+    from dvskit.formats import Recording
+
+
+def calibrate(
+    recording: InputFile,
+    frames: Annotated[
+        Path | None,
+        typer.Argument(
+            help="What the sensor saw: a video, a folder of images, or a recording with frames; "
+            "left out, the recording's own frames.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
+    ] = None,
+    json: Json = False,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
+    ] = None,
+    offset: Annotated[
+        str, typer.Option(help="Time of the recording at which the video begins, such as 1.5s.")
+    ] = "0s",
+    light: Annotated[
+        str, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+    ] = "luma",
+    force: Force = False,
+) -> None:
+    """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
+    if out is not None:
+        if out.suffix != ".toml":
+            raise ConfigError(f"{out}: a preset file ends in .toml")
+        _files.check_output(out, overwrite=force)
+    source = open_events(recording, format=from_, size=size_or_none(size), strict=not salvage)
+    pictures = _frames(source, frames, fps, _console.parse_time_us(offset), light)
+    from dvskit.emulator.calibration import calibrate as calibrated
+
+    found = calibrated(source, pictures)
+    if json:
+        _console.print_json(found.as_dict())
+    else:
+        for line in found.lines():
+            print(line)
+    if out is not None:
+        _files.write_whole(out, found.preset_text(), overwrite=force)
+        _console.say(f"{out}: use it: dvskit emulate VIDEO OUT --preset {out}")
+
+
+def _own_frames(recording: Recording) -> list[Any]:
+    found = list(recording.frames())
+    if not found:
+        raise VideoError(f"{recording.path}: a recording without frames; name a video")
+    return found
+
+
+def _frames(
+    source: Recording, frames: Path | None, fps: float | None, offset_us: int, light: str
+) -> Iterable[Any]:
+    if frames is None:
+        return source.frames()
+    from dvskit.video import open_frames
+
+    if not frames.is_dir() and frames.exists():
+        with suppress(UnknownFormatError):  # no recording: a video
+            return _own_frames(open_events(frames))
+    clip = open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]
+    return ((t + offset_us, frame) for t, frame in clip)

@@ -1,0 +1,343 @@
+"""Loops of the calibration: plain arrays in and out, times in microseconds, levels in e-folds.
+
+Events are sorted by pixel: pixel k has those from starts[k] to starts[k + 1], in time order.
+Frames are `numbers` (pixels, frames), digital numbers from 0 to 255, at `frame_t`, float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
+RESET, STEADY, MOVED = 0, 1, 2  # what begins it: an event, or a span, behind rest or motion
+
+
+@njit(cache=True, nogil=True)
+def sort_by_pixel(pixel: Array, pixels: int, order: Array, starts: Array) -> None:
+    """Fill order (indices of the events, pixel by pixel, stable) and starts (pixels + 1)."""
+    starts[:] = 0
+    for k in pixel:
+        starts[k + 1] += 1
+    for k in range(pixels):
+        starts[k + 1] += starts[k]
+    free = starts[:-1].copy()
+    for i in range(pixel.size):
+        k = pixel[i]
+        order[free[k]] = i
+        free[k] += 1
+
+
+@njit(cache=True, nogil=True)
+def level_of(number: float, offset: float, knee: float) -> float:
+    """Return the log intensity of a digital number; an offset below 0 means lin-log."""
+    if offset >= 0.0:
+        return math.log(number + offset)
+    if number <= knee:
+        return number * math.log(knee) / knee
+    return math.log(number)
+
+
+@njit(cache=True, nogil=True)
+def _passed(
+    level: float, following: float, interval: float, tau: float, v: float, gone: float
+) -> float:
+    """Return the low-passed signal `gone` after a frame: tau v' = L - v, L linear in time."""
+    slope = (following - level) / interval
+    if tau <= 0.0:
+        return level + slope * gone
+    ahead = level - slope * tau
+    return ahead + slope * gone + (v - ahead) * math.exp(-gone / tau)
+
+
+@njit(cache=True, nogil=True)
+def rows_between_events(
+    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, offset: float, knee: float,
+    pole: float, held: float, leak: float, row_pixel: Array, row_on: Array, row_off: Array,
+    row_change: Array,
+) -> int:  # fmt: skip
+    """Write, for each event behind another of its pixel, what the signal did between the two.
+
+    The signal is that of the frames, linear in log intensity between them, behind a low-pass of
+    time constant pole / light. It is read at the event and at the end of the refractory period
+    `held` behind the one ahead: change = C_on row_on + C_off row_off, with the leak (events a
+    microsecond) taken off. Returns the number of rows.
+    """
+    n = 0
+    frames = frame_t.size
+    for k in range(numbers.shape[0]):
+        f = 0
+        level = level_of(numbers[k, 0], offset, knee)
+        following = level_of(numbers[k, 1], offset, knee)
+        tau = pole * 275.0 / (numbers[k, 1] + 20.0)
+        v = level
+        released, base = -1.0, 0.0
+        for i in range(starts[k], starts[k + 1]):
+            at = np.float64(t[i])
+            for turn in range(2):
+                if turn == 1:
+                    at += held
+                    if i + 1 < starts[k + 1]:
+                        at = min(at, np.float64(t[i + 1]))
+                if at < frame_t[0]:
+                    continue
+                while f < frames - 2 and at > frame_t[f + 1]:
+                    gap = frame_t[f + 1] - frame_t[f]
+                    v = _passed(level, following, gap, tau, v, gap)
+                    f += 1
+                    level = following
+                    following = level_of(numbers[k, f + 1], offset, knee)
+                    tau = pole * 275.0 / (numbers[k, f + 1] + 20.0)
+                if at > frame_t[frames - 1]:
+                    released = -1.0
+                    break
+                gap = frame_t[f + 1] - frame_t[f]
+                now = _passed(level, following, gap, tau, v, at - frame_t[f])
+                if turn == 1:
+                    released, base = at, now
+                elif released >= 0.0:
+                    leaked = leak * (at - released)
+                    row_pixel[n], row_change[n] = k, now - base
+                    row_on[n] = (1.0 if p[i] else 0.0) - leaked
+                    row_off[n] = 0.0 if p[i] else -1.0
+                    n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def rows_between_frames(
+    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, offset: float, knee: float,
+    pole: float, held: float, leak: float, longest: float, row_pixel: Array, row_on: Array,
+    row_off: Array, row_change: Array,
+) -> int:  # fmt: skip
+    """Write, for frames of a pixel, how many events lie between them, parts of one included.
+
+    Between two events of one polarity, `longest` apart at most, the signal is taken as linear, so
+    that a frame there lies a part of a threshold behind the first. change = C_on row_on +
+    C_off row_off; the low-pass delays what the events say by its time constant. Events behind a
+    refractory period count for what was missed too. Returns the number of rows.
+    """
+    n = 0
+    for k in range(numbers.shape[0]):
+        i, last = starts[k], starts[k + 1]
+        known = False
+        on, off, seen, seen_t = 0.0, 0.0, 0.0, 0.0
+        for f in range(frame_t.size):
+            at = frame_t[f] + pole * 275.0 / (numbers[k, f] + 20.0)
+            while i < last and t[i] <= at:
+                weight = 1.0
+                if i > starts[k] and p[i] == p[i - 1]:
+                    gap = np.float64(t[i] - t[i - 1])
+                    if gap <= 1.2 * held:
+                        known = False
+                    else:
+                        weight = gap / (gap - held)
+                on += weight if p[i] else 0.0
+                off += 0.0 if p[i] else weight
+                i += 1
+            if i == starts[k] or i == last or p[i] != p[i - 1]:
+                continue
+            gap = np.float64(t[i] - t[i - 1])
+            if gap > longest or gap <= 1.2 * held:
+                continue
+            part = (at - t[i - 1]) / (gap - held)
+            part_on, part_off = (part, 0.0) if p[i] else (0.0, part)
+            level = level_of(numbers[k, f], offset, knee)
+            if known and on + off >= 1.0:
+                row_pixel[n], row_change[n] = k, level - seen
+                row_on[n] = on + part_on - leak * (at - seen_t)
+                row_off[n] = -(off + part_off)
+                n += 1
+            if not known or on + off >= 1.0:
+                known, seen, seen_t = True, level, at
+                on, off = -part_on, -part_off
+    return n
+
+
+@njit(cache=True, nogil=True)
+def fit_rows(
+    starts: Array, row_on: Array, row_off: Array, row_change: Array, scale: float, turns: int,
+    on: Array, off: Array, weight_on: Array, weight_off: Array, rest: Array,
+) -> None:  # fmt: skip
+    """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
+
+    Tukey's biweight at 4.685 scales, iterated from what on and off hold, where they stay without
+    rows. weight_on, weight_off: the sums of weight times row squared; rest: what each row leaves.
+    """
+    bound = 4.685 * scale
+    for g in range(on.size):
+        a, b = on[g], off[g]
+        low, high = starts[g], starts[g + 1]
+        aa = bb = 0.0
+        for _ in range(turns):
+            aa, bb, ab, ay, by = 1e-9, 1e-9, 0.0, 1e-9 * a, 1e-9 * b
+            for i in range(low, high):
+                u = (row_change[i] - a * row_on[i] - b * row_off[i]) / bound
+                if abs(u) < 1.0:
+                    w = (1.0 - u * u) ** 2
+                    aa += w * row_on[i] * row_on[i]
+                    bb += w * row_off[i] * row_off[i]
+                    ab += w * row_on[i] * row_off[i]
+                    ay += w * row_on[i] * row_change[i]
+                    by += w * row_off[i] * row_change[i]
+            det = aa * bb - ab * ab
+            if det <= 1e-6 * aa * bb:
+                break
+            a, b = (ay * bb - by * ab) / det, (by * aa - ay * ab) / det
+        on[g], off[g], weight_on[g], weight_off[g] = a, b, aa, bb
+        for i in range(low, high):
+            rest[i] = row_change[i] - a * row_on[i] - b * row_off[i]
+
+
+@njit(cache=True, nogil=True)
+def still_spans(
+    frame_t: Array, numbers: Array, offset: float, knee: float, tolerance: float, settle: float,
+    pole: float, shortest: float, span_pixel: Array, span_start: Array, span_stop: Array,
+    span_light: Array, span_moved: Array,
+) -> int:  # fmt: skip
+    """Write the spans in which a pixel's level stays within `tolerance`.
+
+    Ahead of each, `settle` and six time constants are left out; spans that are `shortest` or more
+    are kept, with their mean light, (I + 20) / 275, and whether the pixel saw a change ahead of it.
+    Returns their number.
+    """
+    n = 0
+    frames = frame_t.size
+    for k in range(numbers.shape[0]):
+        first = 0
+        lowest = highest = level_of(numbers[k, 0], offset, knee)
+        total = np.float64(numbers[k, 0])
+        for f in range(1, frames + 1):
+            level = level_of(numbers[k, f], offset, knee) if f < frames else math.inf
+            if max(highest, level) - min(lowest, level) <= tolerance:
+                lowest, highest = min(lowest, level), max(highest, level)
+                total += numbers[k, f]
+                continue
+            light = (total / (f - first) + 20.0) / 275.0
+            start = frame_t[first] + settle + 6.0 * pole / light
+            if frame_t[f - 1] - start >= shortest:
+                span_pixel[n], span_light[n], span_moved[n] = k, light, first > 0
+                span_start[n], span_stop[n] = start, frame_t[f - 1]
+                n += 1
+            if f < frames:
+                first, lowest, highest, total = f, level, level, np.float64(numbers[k, f])
+    return n
+
+
+@njit(cache=True, nogil=True)
+def gaps_in_spans(
+    t: Array, p: Array, starts: Array, span_pixel: Array, span_start: Array, span_stop: Array,
+    span_moved: Array, held: float, gap_span: Array, gap_length: Array, gap_end: Array,
+    gap_begin: Array,
+) -> int:  # fmt: skip
+    """Write the gaps from event to event in each span, less the refractory period, and their ends.
+
+    The first gap of a span begins at the span. Returns the number of gaps: one a span more than
+    events.
+    """
+    n = 0
+    for s in range(span_pixel.size):
+        low, high = starts[span_pixel[s]], starts[span_pixel[s] + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s])
+        begun = span_start[s]
+        begin = MOVED if span_moved[s] else STEADY
+        while True:
+            inside = i < high and t[i] < span_stop[s]
+            end = np.float64(t[i]) if inside else span_stop[s]
+            gap_span[n], gap_length[n], gap_begin[n] = s, max(0.0, end - begun), begin
+            gap_end[n] = (ON if p[i] else OFF) if inside else CUT
+            n += 1
+            if not inside:
+                break
+            begun = end + held
+            begin = RESET
+            i += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def leak_likelihood(
+    starts: Array, length: Array, end: Array, begin: Array, shot: Array, periods: Array,
+    jitter: float, table: Array,
+) -> None:  # fmt: skip
+    """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
+
+    A gap ends at the period, which a jitter spreads evenly by a factor of 1 -+ sqrt(3) jitter, or
+    at a shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
+    span begins anywhere between two events; behind motion, anywhere between the two thresholds, so
+    that the leak has up to two periods to go.
+    """
+    half = math.sqrt(3.0) * jitter
+    for k in range(table.shape[0]):
+        for j in range(periods.size):
+            period = periods[j]
+            low, high = period * (1.0 - half), period * (1.0 + half)
+            total = 0.0
+            for i in range(starts[k], starts[k + 1]):
+                g, rate = length[i], max(shot[i], 1e-12)
+                if begin[i] == MOVED:
+                    stays = max(0.0, 1.0 - 0.5 * g / period)
+                    density = 0.5 / period if g < 2.0 * period else 0.0
+                elif begin[i] == STEADY:
+                    whole = 1.0 - math.exp(-rate * period)
+                    left = 1.0 - math.exp(-rate * max(0.0, period - g))
+                    stays = left / whole
+                    density = rate * (1.0 - left) / whole if g < period else 0.0
+                elif g <= low:
+                    stays, density = 1.0, 0.0
+                elif g < high:
+                    stays, density = (high - g) / (high - low), 1.0 / (high - low)
+                else:
+                    stays, density = 0.0, 0.0
+                stays = max(stays, 1e-3)
+                if end[i] == ON:
+                    total += math.log(0.5 * rate * stays + density)
+                elif end[i] == OFF:
+                    total += math.log(0.5 * rate * stays)
+                else:
+                    total += math.log(stays)
+            table[k, j] = total
+
+
+@njit(cache=True, nogil=True)
+def intervals(t: Array, p: Array, starts: Array, kinds: Array, gaps: Array) -> int:
+    """Write the intervals between events of a pixel that follow each other; kind 2 p_first + p."""
+    n = 0
+    for k in range(starts.size - 1):
+        for i in range(starts[k] + 1, starts[k + 1]):
+            gaps[n] = t[i] - t[i - 1]
+            kinds[n] = 2 * p[i - 1] + p[i]
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def coincidences(
+    t: Array, starts: Array, width: int, height: int, span_pixel: Array, span_start: Array,
+    span_stop: Array, step: int, window: float,
+) -> tuple[int, int]:  # fmt: skip
+    """Return how many events in the spans have one of the pixel `step` to the right near in time.
+
+    And how many were asked: those of pixels whose partner is on the sensor.
+    """
+    near = asked = 0
+    for s in range(span_pixel.size):
+        k = span_pixel[s]
+        if k % width + step >= width:
+            continue
+        low, high = starts[k], starts[k + 1]
+        other, end = starts[k + step], starts[k + step + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s])
+        while i < high and t[i] < span_stop[s]:
+            asked += 1
+            j = other + np.searchsorted(t[other:end], t[i] - window)
+            if j < end and t[j] <= t[i] + window:
+                near += 1
+            i += 1
+    return near, asked

@@ -1,0 +1,185 @@
+"""What a calibration looks at: the events of each pixel, and what the frames show there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration import _kernels as k
+from dvskit.errors import EventsError, ShapeError, VideoError
+from dvskit.events import Events, Size, Source
+from dvskit.streams import Frame
+
+_MOST_EVENTS = 20_000_000
+_MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
+_TILE = 8  # pixels: those of a tile are drawn together in a bootstrap
+_GRAY = np.array([0.299, 0.587, 0.114])
+_DEPTHS = (1023, 4095, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelEvents:
+    """The events of some pixels, pixel by pixel.
+
+    t int64 (n,) microseconds, p bool (n,); pixel k has starts[k] to starts[k + 1]
+    """
+
+    t: NDArray[np.int64]
+    p: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+
+    def of(self, pixels: NDArray[np.int64]) -> PixelEvents:
+        """Return the events of some pixels only, in that order."""
+        counts = self.starts[pixels + 1] - self.starts[pixels]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+        index = np.repeat(self.starts[pixels], counts) + within
+        return PixelEvents(self.t[index], self.p[index], starts)
+
+    def counts(self, polarity: bool) -> NDArray[np.int64]:
+        """Return the number of events of one polarity of each pixel."""
+        summed = np.concatenate([[0], np.cumsum(self.p == polarity)])
+        return np.asarray(summed[self.starts[1:]] - summed[self.starts[:-1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What frames show at some pixels.
+
+    pixels   int64 (P,): y * width + x
+    t        float64 (F,): microseconds, the middle of each exposure
+    numbers  float32 (P, F): intensity, 0..255
+    """
+
+    pixels: NDArray[np.int64]
+    t: NDArray[np.float64]
+    numbers: NDArray[np.float32]
+    note: str | None
+
+    @property
+    def interval_us(self) -> float:
+        """The usual time from frame to frame."""
+        return float(np.median(np.diff(self.t)))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A recording: all its events by pixel, and the frames, where there are any."""
+
+    size: Size
+    events: PixelEvents
+    start_us: int
+    stop_us: int
+    whole: bool  # or were the first events only looked at
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording is."""
+        return (self.stop_us - self.start_us) * 1e-6
+
+    def tiles(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of the tile of each pixel."""
+        x, y = pixels % self.size.width, pixels // self.size.width
+        return np.asarray(y // _TILE * -(-self.size.width // _TILE) + x // _TILE)
+
+
+def observe(recording: Source) -> Observed:
+    """Read the events of a recording, 20 million at most.
+
+    Raises EventsError if there are none.
+    """
+    blocks, count = [], 0
+    for block in recording:
+        blocks.append(block)
+        count += len(block)
+        if count >= _MOST_EVENTS:
+            break
+    events = Events.concatenate(blocks, recording.size)
+    if len(events) < 2 or events.duration_us == 0:
+        raise EventsError(
+            f"the recording has {len(events)} events in {events.duration_us} us; "
+            "a calibration needs some over time"
+        )
+    size = events.size
+    order = np.empty(len(events), np.int64)
+    starts = np.empty(size.width * size.height + 1, np.int64)
+    pixel = events.y.astype(np.int32) * size.width + events.x
+    k.sort_by_pixel(pixel, size.width * size.height, order, starts)
+    by_pixel = PixelEvents(events.t[order], events.p[order], starts)
+    return Observed(size, by_pixel, int(events.t[0]), int(events.t[-1]), count < _MOST_EVENTS)
+
+
+def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
+    """Keep what the frames show: of all pixels, or of as many, drawn at random, as fit.
+
+    frames  of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
+
+    Returns None where there is no frame. Raises ShapeError for frames of another size than the
+    sensor's, VideoError for times that run back or share none with the events.
+    """
+    size = observed.size
+    pixels = np.random.default_rng(0).permutation(size.width * size.height)
+    times: list[float] = []
+    kept: list[NDArray[Any]] = []
+    for number, frame in enumerate(frames):
+        t, image = _timed(frame, number, size)
+        if times and t <= times[-1]:
+            raise VideoError(f"frame {number} is at {t:.0f} us, not after {times[-1]:.0f} us")
+        times.append(t)
+        kept.append(image.reshape(-1)[pixels])
+        while pixels.size * len(kept) > _MOST_NUMBERS and pixels.size > 256:
+            pixels = pixels[: pixels.size // 2]
+            kept = [each[: pixels.size] for each in kept]
+    if not kept:
+        return None
+    if len(kept) < 2:
+        raise VideoError("there is 1 frame; thresholds are changes between two at least")
+    _check_overlap(times, observed)
+    order = np.argsort(pixels)
+    codes = np.ascontiguousarray(np.stack(kept)[:, order].T)
+    numbers, note = _numbers(codes)
+    return Seen(pixels[order].astype(np.int64), np.array(times), numbers, note)
+
+
+def _timed(frame: Any, number: int, size: Size) -> tuple[float, NDArray[Any]]:
+    if isinstance(frame, Frame):
+        t, image = 0.5 * (frame.t_us + frame.stop_us), frame.image
+    else:
+        t, image = float(frame[0]), np.asarray(frame[1])
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = np.rint(image @ _GRAY).astype(image.dtype)
+    if image.shape != (size.height, size.width):
+        raise ShapeError(
+            f"frame {number} has shape {image.shape}; the sensor is {size}, so (height, width) = "
+            f"{(size.height, size.width)} is meant"
+        )
+    return t, image
+
+
+def _check_overlap(times: list[float], observed: Observed) -> None:
+    if times[-1] <= observed.start_us or times[0] >= observed.stop_us:
+        raise VideoError(
+            f"the frames ({times[0]:.0f} to {times[-1]:.0f} us) and the events "
+            f"({observed.start_us} to {observed.stop_us} us) share no time; give both one clock"
+        )
+
+
+def _numbers(codes: NDArray[Any]) -> tuple[NDArray[np.float32], str | None]:
+    """Return intensities from 0 to 255, and what was taken for granted in that."""
+    if codes.dtype == np.uint8:
+        return codes.astype(np.float32), None
+    if codes.dtype.kind == "f":
+        if not np.isfinite(codes).all() or codes.min(initial=0) < 0:
+            raise ShapeError("float frames are finite, at least 0, and 1.0 is white")
+        return (codes * 255).astype(np.float32), None
+    if codes.dtype.kind not in "iu":
+        raise ShapeError(f"frames are {codes.dtype}; uint8, uint16 or float are meant")
+    top = next((depth for depth in _DEPTHS if codes.max(initial=0) <= depth), 65535)
+    note = None
+    if top != _DEPTHS[-1]:
+        note = f"frames are {codes.dtype}, none brighter than {codes.max()}: {top} taken as white"
+    return (codes * (255.0 / top)).astype(np.float32), note

@@ -1,0 +1,244 @@
+"""The log map and the low-pass: those for which a pixel's events lie the same change apart.
+
+With the wrong map thresholds depend on the intensity, with the wrong low-pass on how fast it
+changes: both scatter what the fitted thresholds leave. The least scatter is looked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
+from dvskit.emulator.calibration.table import Estimate, unknown
+
+NAMES = ("log_offset", "cutoff_hz")
+_SEARCHED_EVENTS = 30_000
+_GROUPS = 12  # of pixels; each has a least scatter of its own, which tells the uncertainty
+_OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
+MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
+LEAST = 0.001  # of the threshold: the same
+_LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+_KEPT = 0.7  # of the rows
+_FINE = 0.03  # scatter, as a part of the threshold, up to which frames tell the signal between them
+
+
+@dataclass(slots=True)
+class Search:
+    """Some of the pixels, and the scatter of each candidate that was tried on them."""
+
+    events: PixelEvents
+    seen: Seen
+    group: NDArray[np.int64]
+    tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
+
+    def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
+        """Return the scatter as a part of the threshold: of all pixels, then of each group.
+
+        Infinite for a candidate that leaves out many of the rows that a plain one has: it must not
+        win by the easy ones alone.
+        """
+        if pixel not in self.tried:
+            rows = make_rows(pixel, self.events, self.seen)
+            found = fit(rows, pixel.between_events)
+            plain = Pixel(between_events=pixel.between_events)
+            usual = rows.change.size if pixel == plain else _KEPT * self.rows(plain)
+            if found is None or rows.change.size < usual:
+                scatter = np.full(1 + _GROUPS, math.inf)
+            else:
+                rest = np.abs(found.rest) / (0.5 * sum(found.pooled))
+                group = np.repeat(self.group, np.diff(rows.starts))
+                parts = [rest[group == g] for g in range(_GROUPS)]
+                scatter = np.array(
+                    [np.median(rest)]
+                    + [np.median(part) if part.size > 20 else math.inf for part in parts]
+                )
+            self.tried[pixel] = (scatter, rows.change.size)
+        return self.tried[pixel][0]
+
+    def rows(self, pixel: Pixel) -> int:
+        """Return the number of rows of a candidate."""
+        self.scatter(pixel)
+        return self.tried[pixel][1]
+
+
+def search_in(observed: Observed, events: PixelEvents, seen: Seen) -> Search:
+    """Return a search over as many pixels, drawn at random, as have some 30,000 events."""
+    order = np.random.default_rng(1).permutation(seen.pixels.size)
+    counts = np.diff(events.starts)[order]
+    some = np.sort(order[: 1 + int(np.searchsorted(np.cumsum(counts), _SEARCHED_EVENTS))])
+    part = dataclasses.replace(seen, pixels=seen.pixels[some], numbers=seen.numbers[some])
+    # A group is made of whole tiles: neighbours see the same.
+    group = observed.tiles(part.pixels) % _GROUPS
+    return Search(events.of(some), part, group)
+
+
+def find_pixel(search: Search, refractory_us: float) -> Pixel | None:
+    """Return the candidate with the least scatter; None where no thresholds can be fitted."""
+    best = []
+    for between_events in (True, False):
+        pixel = Pixel(refractory_us=refractory_us, between_events=between_events)
+        for _ in range(2):
+            pixel = _best(search, pixel, _offset, (None, *_OFFSETS))
+            pixel = _best(search, pixel, _cutoff, (0.0, *_CUTOFFS))
+        if math.isfinite(search.scatter(pixel)[0]):
+            best.append(_refined(search, pixel))
+        if best and between_events and search.scatter(best[0])[0] < _FINE:
+            break
+    if not best:
+        return None
+    if len(best) == 2 and search.scatter(best[1])[0] > 2 * search.scatter(best[0])[0]:
+        return best[0]
+    return best[-1]
+
+
+def find_drift(search: Search, pixel: Pixel) -> Pixel:
+    """Return the candidate with the leak that scatters least: none, unless surely better."""
+    found = _best(search, pixel, _leak, _LEAKS)
+    if found.leak_hz:
+        found = _leak(found, _golden(search, found, _leak, found.leak_hz, 3.0))
+    return found
+
+
+def find_again(search: Search, pixel: Pixel) -> Pixel:
+    """Return the best low-pass for a candidate whose leak is known by now."""
+    return _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
+
+
+def sharpen_refractory(search: Search, pixel: Pixel) -> Pixel:
+    """Return the candidate with the refractory period, less than it has, that is best."""
+    most = pixel.refractory_us
+    for _ in range(2):
+        value = _golden(search, pixel, _held, 0.8 * most, 1 / 0.8)
+        pixel = min(pixel, _held(pixel, value), key=lambda each: float(search.scatter(each)[0]))
+        pixel = _refined(search, pixel)
+    return pixel
+
+
+def refractory_error(search: Search, pixel: Pixel) -> float:
+    """Return the standard error of the refractory period of a candidate."""
+    return _uncertainty(search, pixel, _held, pixel.refractory_us)
+
+
+def _held(pixel: Pixel, value: float | None) -> Pixel:
+    return dataclasses.replace(pixel, refractory_us=value or 0.0)
+
+
+def _leak(pixel: Pixel, value: float | None) -> Pixel:
+    return dataclasses.replace(pixel, leak_hz=value or 0.0)
+
+
+def _offset(pixel: Pixel, value: float | None) -> Pixel:
+    return dataclasses.replace(pixel, log_offset=value)
+
+
+def _cutoff(pixel: Pixel, value: float | None) -> Pixel:
+    return dataclasses.replace(pixel, cutoff_hz=value or 0.0)
+
+
+_Vary = Callable[[Pixel, float | None], Pixel]
+
+
+def _best(search: Search, pixel: Pixel, vary: _Vary, values: tuple[float | None, ...]) -> Pixel:
+    """Return the best of some values; the first, the default, unless another is surely better."""
+    tried = [vary(pixel, value) for value in values]
+    scatters = [search.scatter(each) for each in tried]
+    least = int(np.argmin([each[0] for each in scatters]))
+    return tried[least] if _surely_less(scatters[least], scatters[0]) else tried[0]
+
+
+def _surely_less(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Tell whether scatter a is below b in nearly all groups, and by more than chance."""
+    both = np.isfinite(a[1:]) & np.isfinite(b[1:])
+    if not np.isfinite(b[0]):
+        return bool(np.isfinite(a[0]))
+    less = b[1:][both] - a[1:][both]
+    if less.size < 3:
+        return bool(a[0] < 0.9 * b[0])
+    error = float(np.std(less, ddof=1)) / math.sqrt(less.size)
+    return bool(a[0] < MATERIAL * b[0] and np.mean(less) > 3 * error)
+
+
+def _refined(search: Search, pixel: Pixel) -> Pixel:
+    """Close in on the least scatter, in turns over cutoff and offset, by the golden section."""
+    for factor in (2.0, 1.3):
+        if pixel.cutoff_hz:
+            value = _golden(search, pixel, _cutoff, pixel.cutoff_hz, factor)
+            pixel = _cutoff(pixel, value)
+        if pixel.log_offset:
+            pixel = _offset(pixel, _golden(search, pixel, _offset, pixel.log_offset, factor))
+    return pixel
+
+
+def _golden(search: Search, pixel: Pixel, vary: _Vary, middle: float, factor: float) -> float:
+    share = (math.sqrt(5.0) - 1.0) / 2.0
+    low, high = math.log(middle / factor), math.log(middle * factor)
+    a, b = high - share * (high - low), low + share * (high - low)
+
+    def scatter(value: float) -> float:
+        return float(search.scatter(vary(pixel, math.exp(value)))[0])
+
+    at_a, at_b = scatter(a), scatter(b)
+    for _ in range(5 if factor > 1.5 else 7):
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - share * (high - low)
+            at_a = scatter(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + share * (high - low)
+            at_b = scatter(b)
+    return math.exp(0.5 * (low + high))
+
+
+def _uncertainty(search: Search, pixel: Pixel, vary: _Vary, value: float) -> float:
+    """Return the standard error of a value at its least scatter, from the groups' own least."""
+    steps = np.linspace(-1.0, 1.0, 7) * math.log(1.5)
+    scatters = np.array([search.scatter(vary(pixel, value * math.exp(s)))[1:] for s in steps])
+    own = []
+    for column in scatters.T[np.isfinite(scatters).all(0)]:
+        at = int(np.clip(np.argmin(column), 1, steps.size - 2))
+        left, here, right = column[at - 1 : at + 2]
+        bend = left - 2 * here + right
+        shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
+        own.append(steps[at] + np.clip(shift, -1, 1) * (steps[1] - steps[0]))
+    if len(own) < 3:
+        return 0.3 * value
+    by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))
+    # What frames do not tell of the signal between them shifts all groups alike.
+    return float(max(by_chance, value * (0.005 + 2 * search.scatter(pixel)[0])))
+
+
+def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
+    """Return the estimate of leak_hz of a candidate that has one."""
+    # Pixels leak at rates of their own, of which the scatter tells but one.
+    by_chance = _uncertainty(search, pixel, _leak, pixel.leak_hz)
+    error = math.hypot(by_chance, 0.15 * pixel.leak_hz)
+    rows = search.rows(pixel)
+    how = "drift of the signal between events; shot noise hides the leak's own"
+    return Estimate("leak_hz", pixel.leak_hz, error, rows, how)
+
+
+def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate]:
+    """Return the estimates of log_offset and cutoff_hz of the candidate that was found."""
+    rows = search.rows(pixel)
+    scatter = f"least scatter of changes an event, {search.scatter(pixel)[0]:.1%} of the threshold"
+    if pixel.log_offset is None:
+        offset = unknown("log_offset", "lin-log fits as well as any offset: kept", rows)
+    else:
+        error = _uncertainty(search, pixel, _offset, pixel.log_offset)
+        offset = Estimate("log_offset", pixel.log_offset, error, rows, scatter)
+    if not pixel.cutoff_hz:
+        why = "no low-pass explains the events better than none"
+        cutoff = unknown("cutoff_hz", why, rows)
+    else:
+        error = _uncertainty(search, pixel, _cutoff, pixel.cutoff_hz)
+        cutoff = Estimate("cutoff_hz", pixel.cutoff_hz, error, rows, scatter)
+    return offset, cutoff

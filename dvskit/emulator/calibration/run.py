@@ -1,0 +1,199 @@
+"""A calibration, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
+from dvskit.emulator.calibration.rows import Pixel
+from dvskit.emulator.calibration.stillness import (
+    Still,
+    quiet_half,
+    still_in_events,
+    still_in_frames,
+)
+from dvskit.emulator.calibration.table import Calibration, Estimate, unknown
+from dvskit.emulator.params import EmulatorParams
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source, as_source
+
+_NO_FRAMES = "no frames: cannot be known from events alone"
+_NO_STILL = "no still part: all that was recorded moves"
+_LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black to white
+_BADLY = 0.15  # scatter, as a part of the threshold
+_DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
+
+
+def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -> Calibration:
+    """Estimate what the sensor of a recording is like, as parameters of the emulator.
+
+    frames  what the sensor saw, on the recording's clock and of its size: (t_us, image), images
+            being (height, width) or RGB in uint8, uint16 or float, or Frame. Without them only
+            noise rates, hot pixels and the refractory period are estimated.
+
+    What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
+    is still tells noise. Raises EventsError for a recording with next to no events, ShapeError for
+    frames of another size, VideoError for frames out of order or of another time.
+    """
+    observed = observe(as_source(recording))
+    seen = None if frames is None else see(frames, observed)
+    if seen is None:
+        return _from_events(observed)
+    return _from_frames(observed, seen)
+
+
+def _from_events(observed: Observed) -> Calibration:
+    edge = refractory.find_edge(observed.events)
+    if edge is not None and not edge.confirmed:
+        edge = None
+    table = [unknown(name, _NO_FRAMES) for name in (*thresholds.NAMES, *response.NAMES)]
+    tiles = observed.tiles(np.arange(observed.events.starts.size - 1))
+    marked = np.zeros(tiles.size, np.bool_)
+    for _ in range(2):  # hot pixels must not decide which time is quiet
+        on, seconds = quiet_half(observed, marked)
+        marked = hot.find_hot(on, seconds, tiles)
+    still = still_in_events(observed, edge.at_us if edge else 0.0, marked)
+    shot, *others = _noise(observed, still, 0.0)
+    if shot.value:
+        shot = dataclasses.replace(shot, uncertainty=_LIGHT_UNKNOWN * shot.value)
+    table += [shot, *others]
+    table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
+    table += hot.hot_estimates(marked, on, seconds, tiles)
+    notes = ["no frames: shot noise is taken at middle gray; its rate depends on the light"]
+    return _made(observed, table, notes, np.flatnonzero(marked))
+
+
+def _from_frames(observed: Observed, seen: Seen) -> Calibration:
+    events = observed.events.of(seen.pixels)
+    edge = refractory.find_edge(observed.events)
+    search = response.search_in(observed, events, seen)
+    pixel, edge = _pixel(search, edge)
+    tables = _unknown_tables()
+    if pixel is None:
+        edge = edge if edge is not None and edge.confirmed else None
+        pixel = Pixel(refractory_us=edge.at_us if edge else 0.0)
+    else:
+        tables = thresholds.threshold_estimates(observed, events, seen, pixel), tables[1]
+    known = [each.value for each in tables[0][:2] if each.value]
+    least = min(known, default=_DEFAULT_THRESHOLD)
+    still = still_in_frames(events, seen, pixel, least)
+    marked = np.zeros(seen.pixels.size, np.bool_)
+    hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
+    if still is not None:
+        marked, hot_table = _hot(observed, still)
+        still = still.without(marked)
+    noise_table = _noise(observed, still, (tables[0][2].value or 0.0) / least)
+    if known:
+        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
+        tables = (
+            thresholds.threshold_estimates(observed, events, seen, pixel),
+            response.response_estimates(search, pixel),
+        )
+    table = [*tables[0], *tables[1], *noise_table]
+    table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
+    table += hot_table
+    notes = [seen.note] if seen.note else []
+    if known and search.scatter(pixel)[0] > _BADLY:
+        notes.append(
+            f"the frames explain the events badly (scatter {search.scatter(pixel)[0]:.0%} of the "
+            "threshold): thresholds are rough; are both on one clock, and frames frequent enough?"
+        )
+    if seen.pixels.size < observed.events.starts.size - 1:
+        notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
+    return _made(observed, table, notes, seen.pixels[marked])
+
+
+def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
+    names = (thresholds.NAMES, response.NAMES)
+    first, second = (tuple(unknown(each, thresholds.NO_MOTION) for each in n) for n in names)
+    return first, second
+
+
+def _pixel(
+    search: response.Search, edge: refractory.Edge | None
+) -> tuple[Pixel | None, refractory.Edge | None]:
+    """Return the best candidate, and the edge if it is a refractory period: if it scatters less."""
+    pixel = response.find_pixel(search, edge.at_us if edge else 0.0)
+    if edge is None:
+        return pixel, edge
+    if edge.confirmed and pixel is not None:
+        same = dataclasses.replace(pixel, refractory_us=0.0)
+        if search.scatter(pixel)[0] <= search.scatter(same)[0]:
+            return pixel, edge
+    without = response.find_pixel(search, 0.0)
+    if pixel is None or without is None:
+        return without, None
+    less, more = float(search.scatter(pixel)[0]), float(search.scatter(without)[0])
+    if less < min(response.MATERIAL * more, more - response.LEAST):
+        return pixel, edge
+    return without, None
+
+
+def _settled(
+    search: response.Search,
+    pixel: Pixel,
+    edge: refractory.Edge | None,
+    table: tuple[Estimate, ...],
+) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
+    """Return the candidate with its leak, by which all else is known better.
+
+    The leak is what still pixels tell, or else the signal's drift.
+    """
+    drifts = table[1].value is None
+    if table[1].value:
+        pixel = dataclasses.replace(pixel, leak_hz=table[1].value)
+        pixel = response.find_again(search, pixel)
+    elif drifts:
+        pixel = response.find_drift(search, pixel)
+    if edge is not None and pixel.between_events:
+        pixel = response.sharpen_refractory(search, pixel)
+        pixel = response.find_drift(search, pixel) if drifts else pixel
+        edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
+    if drifts and pixel.leak_hz:
+        table = (table[0], response.drift_estimate(search, pixel), *table[2:])
+    return pixel, edge, table
+
+
+def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Estimate, ...]]:
+    on = still.per_pixel(still.gap_end == k.ON)
+    seconds = still.per_pixel(still.gap_length * 1e-6)
+    tiles = observed.tiles(still.pixels)
+    marked = hot.find_hot(on, seconds, tiles)
+    return marked, hot.hot_estimates(marked, on, seconds, tiles)
+
+
+def _noise(observed: Observed, still: Still | None, spread: float) -> tuple[Estimate, ...]:
+    if still is None:
+        return tuple(unknown(name, _NO_STILL) for name in noise.NAMES)
+    return noise.noise_estimates(observed, still, spread)
+
+
+def _made(
+    observed: Observed, table: list[Estimate], notes: list[str], hot_pixels: NDArray[np.int64]
+) -> Calibration:
+    """Return the calibration: what the emulator cannot take becomes unknown, and says so."""
+    values: dict[str, float | int] = {}
+    for number, each in enumerate(table):
+        if each.value is None:
+            continue
+        value: float | int = float(f"{each.value:.4g}")
+        if each.name == "refractory_us":
+            value = round(each.value)
+        try:
+            EmulatorParams(**{each.name: value})  # type: ignore[arg-type]
+        except ConfigError as error:
+            table[number] = unknown(each.name, str(error), each.samples)
+        else:
+            values[each.name] = value
+    if not observed.whole:
+        notes.append("the recording is long: only its first 20 million events were looked at")
+    width = observed.size.width
+    places = tuple((int(n % width), int(n // width)) for n in hot_pixels)
+    return Calibration(EmulatorParams(**values), tuple(table), tuple(notes), places)  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""Pixels and times at which nothing moves: what happens there is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.rows import KNEE, Pixel
+
+_SHORTEST_US = 50_000.0
+_SETTLE_US = 10_000.0
+_ENOUGH_S = 20.0  # pixels times seconds
+_WINDOWS = 40  # that a recording without frames is cut into
+MIDDLE_GRAY = (128.0 + 20.0) / 275.0
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """Spans of time at which a pixel sees no change, and the gaps from event to event in them.
+
+    pixel, start, stop, light  of each span: place of the pixel in `pixels`, us, us, (I + 20) / 275
+    pixels                     y * width + x
+    gap_span, gap_length, gap_end, gap_begin  of each gap, see the kernel
+    """
+
+    pixels: NDArray[np.int64]
+    pixel: NDArray[np.int64]
+    light: NDArray[np.float64]
+    gap_span: NDArray[np.int64]
+    gap_length: NDArray[np.float64]
+    gap_end: NDArray[np.int8]
+    gap_begin: NDArray[np.int8]
+
+    @property
+    def seconds(self) -> float:
+        """Pixels times seconds."""
+        return float(self.gap_length.sum()) * 1e-6
+
+    def without(self, hot: NDArray[np.bool_]) -> Still:
+        """Return the same without the pixels that `hot` marks (one for each of `pixels`)."""
+        keep = ~hot[self.pixel[self.gap_span]]
+        return Still(
+            self.pixels,
+            self.pixel,
+            self.light,
+            self.gap_span[keep],
+            self.gap_length[keep],
+            self.gap_end[keep],
+            self.gap_begin[keep],
+        )
+
+    def per_pixel(self, weight: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the sum over the gaps of each pixel of a number for each gap."""
+        return np.bincount(self.pixel[self.gap_span], weight, self.pixels.size).astype(np.float64)
+
+
+_Floats = NDArray[np.float64]
+_Spans = tuple[NDArray[np.int64], _Floats, _Floats, _Floats, NDArray[np.bool_]]
+
+
+def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, held: float) -> Still:
+    pixel, start, stop, light, moved = spans
+    room = pixel.size + len(events.t)
+    span, length = np.empty(room, np.int64), np.empty(room)
+    end, begin = np.empty(room, np.int8), np.empty(room, np.int8)
+    n = k.gaps_in_spans(
+        events.t, events.p, events.starts, pixel, start, stop, moved, held, span, length, end, begin
+    )
+    return Still(pixels, pixel, light, span[:n], length[:n], end[:n], begin[:n])
+
+
+def still_in_frames(
+    events: PixelEvents, seen: Seen, pixel: Pixel, threshold: float
+) -> Still | None:
+    """Return where frames show no change: none at all, or, if that is rare, none beyond noise.
+
+    `threshold` is the least of the sensor's. None where there is no such place.
+    """
+    room = seen.numbers.size // 2 + 1
+    spans: _Spans = (
+        np.empty(room, np.int64),
+        np.empty(room),
+        np.empty(room),
+        np.empty(room),
+        np.empty(room, np.bool_),
+    )
+    shortest = max(_SHORTEST_US, 2.5 * seen.interval_us)
+    for tolerance in (1e-9, 0.1 * threshold, 0.3 * threshold):
+        n = k.still_spans(
+            seen.t, seen.numbers, pixel.offset, KNEE, tolerance, _SETTLE_US, pixel.pole_us,
+            shortest, *spans,
+        )  # fmt: skip
+        found: _Spans = tuple(column[:n] for column in spans)  # type: ignore[assignment]
+        if (found[2] - found[1]).sum() * 1e-6 >= _ENOUGH_S:
+            return _with_gaps(seen.pixels, events, found, pixel.refractory_us)
+    return None
+
+
+def _counts(observed: Observed, tiles: NDArray[np.int64], window_us: float) -> NDArray[np.float64]:
+    """Return the number of events of each tile in each window: (tiles, windows)."""
+    events = observed.events
+    pixel = np.repeat(np.arange(tiles.size), np.diff(events.starts))
+    window = ((events.t - observed.start_us) // window_us).astype(np.int64)
+    inside = window < _WINDOWS
+    place = tiles[pixel[inside]] * _WINDOWS + window[inside]
+    count = int(tiles.max()) + 1
+    return np.bincount(place, minlength=count * _WINDOWS).reshape(count, _WINDOWS).astype(float)
+
+
+def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which windows of each tile look like a Poisson process: the quietest, and all alike."""
+    rate = np.sort(counts, 1)[:, : _WINDOWS // 5].mean(1, keepdims=True)
+    calm = np.zeros(counts.shape, np.bool_)
+    for _ in range(20):
+        calm = counts <= rate + 4 * np.sqrt(rate) + 2
+        new = np.where(calm, counts, 0).sum(1, keepdims=True) / np.maximum(
+            1, calm.sum(1, keepdims=True)
+        )
+        if np.allclose(new, rate):
+            break
+        rate = new
+    # What is beside motion may be its end.
+    apart = calm.copy()
+    apart[:, 1:] &= calm[:, :-1]
+    apart[:, :-1] &= calm[:, 1:]
+    return apart
+
+
+def quiet_half(
+    observed: Observed, hot: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ON events of each pixel in the quietest half of its tile's windows, and the seconds.
+
+    What pixels do that `hot` marks does not tell whether a window is quiet.
+    """
+    pixels = np.arange(observed.events.starts.size - 1)
+    window_us = (observed.stop_us - observed.start_us) / _WINDOWS
+    tiles = observed.tiles(pixels)
+    cold = np.where(hot, tiles.max() + 1, tiles)
+    counts = _counts(observed, cold, window_us)[: tiles.max() + 1]
+    rank = np.argsort(np.argsort(counts, 1), 1)
+    quiet = rank < _WINDOWS // 2
+    events = observed.events
+    pixel = np.repeat(pixels, np.diff(events.starts))
+    window = np.minimum((events.t - observed.start_us) // window_us, _WINDOWS - 1).astype(int)
+    taken = quiet[tiles[pixel], window] & events.p
+    seconds = np.full(pixels.size, _WINDOWS // 2 * window_us * 1e-6)
+    return np.bincount(pixel[taken], minlength=pixels.size).astype(float), seconds
+
+
+def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> Still | None:
+    """Return where events alone look like noise, at middle gray; None where there is no such place.
+
+    Tiles of pixels and windows of time whose counts are Poisson's, without the pixels that `hot`
+    marks. They must not coincide with those of the pixel beside them: a moving edge's do.
+    """
+    pixels = np.arange(hot.size)
+    window_us = (observed.stop_us - observed.start_us) / _WINDOWS
+    tiles = observed.tiles(pixels)
+    cold = np.where(hot, tiles.max() + 1, tiles)  # to a tile that is not looked at
+    calm = _calm(_counts(observed, cold, window_us)[: tiles.max() + 1])
+    calm[calm.sum(1) < _WINDOWS // 10] = False
+    edges = np.diff(np.pad(calm, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    tile, first = np.nonzero(edges == 1)
+    _, last = np.nonzero(edges == -1)
+    members = np.argsort(cold, kind="stable")
+    bounds = np.searchsorted(cold[members], np.arange(tiles.max() + 2))
+    inside = np.diff(bounds)[tile]
+    which = np.repeat(np.arange(tile.size), inside)
+    within = np.arange(which.size) - np.repeat(np.cumsum(inside) - inside, inside)
+    pixel = members[bounds[tile[which]] + within]
+    start = np.asarray(observed.start_us + first[which] * window_us, np.float64)
+    stop = np.asarray(observed.start_us + last[which] * window_us, np.float64)
+    if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, pixel, start, stop):
+        return None
+    spans = (pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
+    return _with_gaps(pixels, observed.events, spans, held)
+
+
+def _independent(
+    observed: Observed,
+    pixel: NDArray[np.int64],
+    start: NDArray[np.float64],
+    stop: NDArray[np.float64],
+) -> bool:
+    """Tell whether events do not coincide with those of the next pixel more than of one farther."""
+    events, size = observed.events, observed.size
+    near, far = (
+        k.coincidences(
+            events.t, events.starts, size.width, size.height, pixel, start, stop, step, 2000.0
+        )
+        for step in (1, 5)
+    )
+    expected = far[0] / max(1, far[1]) * near[1]
+    return bool(near[0] < 1.5 * expected + 3 * np.sqrt(expected) + 0.02 * near[1] + 10)

@@ -1,0 +1,90 @@
+"""Thresholds, and how they scatter from pixel to pixel."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.rows import Fit, Pixel, fit, fit_halves, make_rows
+from dvskit.emulator.calibration.table import Estimate, unknown
+
+_LEAST_PIXELS = 20
+NAMES = ("threshold_on", "threshold_off", "threshold_sigma")
+
+
+def resampled_error(
+    values: NDArray[np.float64], tiles: NDArray[np.int64], statistic: object, times: int = 40
+) -> float:
+    """Return the standard error of a statistic of pixels by a bootstrap of whole tiles."""
+    _, tile = np.unique(tiles, return_inverse=True)
+    order = np.argsort(tile, kind="stable")
+    bounds = np.searchsorted(tile[order], np.arange(tile.max() + 2))
+    members = [order[a:b] for a, b in pairwise(bounds)]
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(times):
+        drawn = rng.integers(0, len(members), len(members))
+        found.append(statistic(values[np.concatenate([members[i] for i in drawn])]))  # type: ignore[operator]
+    return float(np.std(found, ddof=1))
+
+
+def _spread(pairs: NDArray[np.float64]) -> float:
+    """Return the scatter of pixels' values, less their errors.
+
+    Columns: the value, and the difference of those of either half of the pixel's rows, which tells
+    the error of the whole: half of it.
+    """
+    total, apart = (1.4826 * np.median(np.abs(c - np.median(c))) for c in pairs.T)
+    return float(np.sqrt(max(0.0, total**2 - 0.25 * apart**2)))
+
+
+def threshold_estimates(
+    observed: Observed, events: PixelEvents, seen: Seen, pixel: Pixel
+) -> tuple[Estimate, ...]:
+    """Return the estimates of both thresholds and of their spread."""
+    rows = make_rows(pixel, events, seen)
+    found = fit(rows, pixel.between_events)
+    if found is None:
+        return tuple(unknown(name, NO_MOTION) for name in NAMES)
+    tiles = observed.tiles(seen.pixels)
+    way = "event to event" if pixel.between_events else "frame to frame"
+    # What frames do not tell of the signal between them shifts all pixels alike.
+    share = 0.15 if pixel.between_events else 0.25
+    doubt = 0.002 + share * found.scale / min(found.pooled)
+    estimates, spreads = [], []
+    sides = ((found.on, found.error_on, rows.on), (found.off, found.error_off, rows.off))
+    for name, (value, error, column), half, typical in zip(
+        NAMES, sides, fit_halves(rows, found), found.pooled, strict=False
+    ):
+        good = error < 0.1 * typical
+        count = int(np.count_nonzero(column))
+        if np.count_nonzero(good) < _LEAST_PIXELS:
+            estimates.append(unknown(name, NO_MOTION, count))
+            continue
+        middle = float(np.median(value[good]))
+        wrong = resampled_error(value[good], tiles[good], np.median)
+        how = f"changes of log intensity {way} at {np.count_nonzero(good):,} pixels"
+        estimates.append(Estimate(name, middle, math.hypot(wrong, middle * doubt), count, how))
+        # Pixels of low thresholds give more events: only what is blurred is left out.
+        total = 1.4826 * float(np.median(np.abs(value[good] - middle)))
+        sharp = good & (error <= max(0.5 * total, float(np.median(error[good]))))
+        pairs = np.stack([value, half[:, 1] - half[:, 0]], 1)[sharp]
+        spreads.append((_spread(pairs), resampled_error(pairs, tiles[sharp], _spread)))
+    return (*estimates, _sigma(spreads, found, 2 * share))
+
+
+NO_MOTION = "too few changes at the pixels that give events: show it a moving, textured scene"
+
+
+def _sigma(spreads: list[tuple[float, float]], found: Fit, share: float) -> Estimate:
+    if not spreads:
+        return unknown(NAMES[2], NO_MOTION)
+    value = float(np.mean([s for s, _ in spreads]))
+    error = math.hypot(*(e for _, e in spreads)) / len(spreads)
+    how = "scatter of pixels' thresholds, less their errors"
+    pixels = int(np.count_nonzero(found.error_on < np.inf))
+    return Estimate(NAMES[2], value, math.hypot(error, share * found.scale), pixels, how)

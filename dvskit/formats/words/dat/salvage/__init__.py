@@ -1,0 +1,1 @@
+"""Read DAT events among which some are damaged."""

@@ -1,0 +1,1 @@
+"""Read EVT words among which some are damaged."""

@@ -1,0 +1,1 @@
+"""Find where words stand, byte by byte, where bytes are missing or too many."""
