@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit.errors import DvskitError
 from dvskit.events import Events, Filter, Sink, Size, Source
-from dvskit.formats import load_events, open_events, register_format, save_events
+from dvskit.formats import (
+    Recording,
+    RecordingPart,
+    load_events,
+    open_events,
+    register_format,
+    save_events,
+)
 from dvskit.streams import Frame, Imu, Labels, Triggers
 
 if TYPE_CHECKING:
@@ -80,3 +87,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _events_html(events: Events) -> str:
+    return import_module("dvskit.render.notebook").events_html(events)  # type: ignore[no-any-return]
+
+
+def _recording_html(recording: Recording | RecordingPart) -> str:
+    notebook = import_module("dvskit.render.notebook")
+    return notebook.recording_html(recording)  # type: ignore[no-any-return]
+
+
+# How a notebook shows them is drawn with what stands below them: it is given to them here, where
+# everything meets, and loaded when something is shown.
+Events._repr_html_ = _events_html  # type: ignore[attr-defined]
+Recording._repr_html_ = RecordingPart._repr_html_ = _recording_html  # type: ignore[attr-defined]

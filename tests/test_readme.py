@@ -73,13 +73,14 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 14
+    assert ran == 15
     for text in PYTHON:
         run([sys.executable, "-c", text], folder)
     for name in (
         "events.raw",
         "events.html",
         "events.png",
+        "rate.pdf",
         "events.aedat4",
         "cloud.html",
         "davis.aedat4",

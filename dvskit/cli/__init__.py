@@ -17,6 +17,7 @@ from dvskit.cli.doctor import doctor
 from dvskit.cli.emulate import emulate
 from dvskit.cli.evaluate import evaluate
 from dvskit.cli.info import info
+from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
 from dvskit.cli.train import train
 
@@ -43,6 +44,7 @@ for _name, _function in (
     ("doctor", doctor),
 ):
     app.command(_name)(_console.verb(_function))
+app.add_typer(plot, name="plot")
 
 
 def _print_version(asked: bool) -> None:

@@ -1,10 +1,11 @@
-"""Events to pictures: `cloud`, a still (PNG), `page`, one HTML file to turn and play, `video`.
+"""Events to pictures: `cloud`, a still, `page`, one HTML file to turn and play, `video`, `plots`.
 
 `frames` gives accumulated frames to work with.
 """
 
 from __future__ import annotations
 
+from dvskit.render import plots
 from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
 from dvskit.render.colormap import Colouring, Colours, Theme, by_polarity, by_time
 from dvskit.render.frames import (
@@ -43,6 +44,7 @@ __all__ = [
     "cloud_image",
     "frames",
     "page",
+    "plots",
     "styles",
     "video",
 ]

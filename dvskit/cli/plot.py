@@ -1,0 +1,193 @@
+"""`dvskit plot`: figures of event files, models and training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dvskit._files import check_output
+from dvskit.cli import _console
+from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.formats import Recording, RecordingPart, open_events
+
+if TYPE_CHECKING:
+    from dvskit.render.plots import Plot, Style
+
+app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
+                  no_args_is_help=True)  # fmt: skip
+
+Out = Annotated[
+    Path,
+    typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
+]
+Start = Annotated[
+    str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
+]
+Stop = Annotated[str | None, typer.Option(help="End so long after the first event.")]
+Dark = Annotated[bool, typer.Option("--dark", help="Light on dark.")]
+Width = Annotated[float, typer.Option(help="Width in mm: 88 is a column, 180 a page.")]
+
+_WHAT = {
+    "rate": "Events a second over time: ON, OFF and all.",
+    "balance": "The share of ON events over time and from pixel to pixel.",
+    "intervals": "The times between events of a pixel: ON-ON, OFF-OFF, mixed.",
+    "map": "Events of each pixel, with hot pixels circled.",
+    "spectrum": "The power spectrum of the event rate, with peaks named in Hz.",
+    "flicker": "The frequency of each pixel that flickers.",
+    "noise": "Isolated events, hot pixels, rates of shot and leak noise.",
+}
+
+
+def _verb(name: str) -> Callable[..., None]:
+    def plot(
+        file: InputFile,
+        out: Out,
+        start: Start = None,
+        stop: Stop = None,
+        from_: FormatOption = None,
+        size: SizeOption = None,
+        salvage: Salvage = False,
+        dark: Dark = False,
+        width: Width = 88.0,
+        force: Force = False,
+    ) -> None:
+        style = _begin(out, dark, width, force)
+        times = _times(start, stop)
+        recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+        if recording.live and name == "balance":
+            raise ConfigError(f"{file}: is read twice for this plot; write it to a file first")
+        part = _part(recording, *times)
+        from dvskit.render import plots
+
+        draw = getattr(plots, "pixel_map" if name == "map" else name)
+        _save(draw(part, style=style), out, force)
+        for text in recording.assumptions:
+            _console.note(f"{file}: {text}")
+        damage = part.damage if isinstance(part, RecordingPart) else recording.damage
+        if damage:
+            _console.note(f"{file}: {damage}")
+
+    plot.__doc__ = _WHAT[name]
+    return plot
+
+
+def _begin(out: Path, dark: bool, width: float, force: bool) -> Style:
+    """Look at what can be wrong before anything is read; return the style."""
+    from dvskit.render.plots import Style
+    from dvskit.render.plots.style import check_suffix
+
+    check_output(check_suffix(out), overwrite=force)
+    return Style(dark=dark, width_mm=width)
+
+
+def _save(figure: Plot, out: Path, force: bool) -> None:
+    from dvskit.render import plots
+
+    plots.save(figure, out, overwrite=force)
+    _console.say(f"{out}: written")
+
+
+def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
+    after, until = (
+        None if text is None else _console.parse_time_us(text) for text in (start, stop)
+    )
+    if until is not None and until <= (after or 0):
+        raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
+    return after, until
+
+
+def _part(recording: Recording, after: int | None, until: int | None) -> Recording | RecordingPart:
+    if after is None and until is None:
+        return recording
+    if recording.live:
+        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
+    first = next(iter(recording), None)
+    origin = 0 if first is None else int(first.t[0])
+    return recording.between(
+        None if after is None else origin + after, None if until is None else origin + until
+    )
+
+
+def confusion(
+    model: Annotated[
+        str, typer.Argument(help="A model folder, or a shipped model's name.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
+    ],
+    out: Out,
+    dark: Dark = False,
+    width: Width = 88.0,
+    force: Force = False,
+) -> None:
+    """What a model takes for what, of labelled recordings."""
+    style = _begin(out, dark, width, force)
+    from dvskit.render import plots
+    from dvskit.training import evaluate, load_model
+
+    result = evaluate(load_model(model), data)
+    _save(plots.confusion(result.confusion, result.classes, style=style), out, force)
+
+
+def curves(
+    log: Annotated[
+        Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
+    ],
+    out: Out,
+    dark: Dark = False,
+    width: Width = 88.0,
+    force: Force = False,
+) -> None:
+    """Loss and accuracy over the epochs of a training run."""
+    style = _begin(out, dark, width, force)
+    from dvskit.render import plots
+
+    _save(plots.curves(log, style=style), out, force)
+
+
+def raster(
+    file: InputFile,
+    out: Out,
+    model: Annotated[str, typer.Option(help="A model folder, or a shipped model's name.")],
+    layer: Annotated[
+        str | None, typer.Option(help="A layer of the model; else its last spiking one.")
+    ] = None,
+    dark: Dark = False,
+    width: Width = 88.0,
+    force: Force = False,
+) -> None:
+    """The spikes of a model's layer while it sees a recording."""
+    style = _begin(out, dark, width, force)
+    from dvskit.render import plots
+    from dvskit.training import load_model
+
+    loaded = load_model(model)
+    spikes = _layer_spikes(loaded, open_events(file).load(), layer)
+    _save(plots.raster(spikes, step_us=loaded.input.bin_us, style=style), out, force)
+
+
+def _layer_spikes(model: Any, events: Any, layer: str | None) -> Any:
+    from dvskit.neurons import LIF
+    from dvskit.training import classify
+
+    layers = {name: part for name, part in model.module.named_modules() if isinstance(part, LIF)}
+    name = next(reversed(layers), "") if layer is None else layer
+    if name not in layers:
+        raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
+    seen: list[Any] = []
+    hook = layers[name].register_forward_hook(lambda part, given, spikes: seen.append(spikes))
+    try:
+        classify(model, events)
+    finally:
+        hook.remove()
+    return seen[0][:, 0]  # (T, B = 1, ...) -> (T, ...)
+
+
+for _name in _WHAT:
+    app.command(_name)(_console.verb(_verb(_name)))
+for _function in (raster, confusion, curves):
+    app.command(_function.__name__)(_console.verb(_function))

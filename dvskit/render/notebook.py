@@ -1,0 +1,144 @@
+"""Events and recordings as a notebook shows them: HTML, without plots and without reading files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.events import Events
+from dvskit.formats import Recording, RecordingPart
+from dvskit.render.colormap import LIGHT, rgb
+
+_WIDTH_PX = 240
+_HEIGHT_PX = 240
+_FINEST_PX = 360  # finer than shown, for sharp screens
+_MOST_EVENTS = 2_000_000  # a picture of a part shows the same as one of all, sooner
+_SPARKS = 120
+_ORIGINS = {
+    "argument": "as given",
+    "header": "from the header",
+    "camera": "known from the camera's name",
+    "format": "usual for the format",
+    "data": "inferred from the events",
+}
+
+
+def events_html(events: Events) -> str:
+    """Return events as HTML: a picture of where they are, the figures, a sparkline of the rate.
+
+    Orange pixels have more ON, blue ones more OFF. Beyond 2,000,000 events the picture is of every
+    2nd, 3rd, ... one, and says so.
+    """
+    every = max(1, -(-len(events) // _MOST_EVENTS))
+    on = int(np.count_nonzero(events.p))
+    rows = [
+        ("events", f"{len(events):,}"),
+        ("ON, OFF", f"{on:,}, {len(events) - on:,}"),
+        ("sensor", f"{events.size} pixels"),
+    ]
+    if len(events):
+        rows.append(("time", f"{events.t[0]} to {events.t[-1]} µs"))
+        span = events.duration_us * 1e-6
+        if span:
+            rows.append(("rate", f"{len(events) / span:,.0f} events/s over {span:,.6g} s"))
+        if every > 1:
+            rows.append(("picture", f"of one event in {every}"))
+    return _frame(_picture(events[::every]), _table(rows) + _sparkline(events))
+
+
+def recording_html(recording: Recording | RecordingPart) -> str:
+    """Return what is known of a recording, as HTML, without reading its events."""
+    whole = recording.recording if isinstance(recording, RecordingPart) else recording
+    file = whole.path
+    rows = [("recording", str(file)), ("format", whole.format)]
+    if file.is_file():
+        rows.append(("bytes", f"{file.stat().st_size:,}"))
+    rows.append(("sensor", f"{whole.size} pixels ({_ORIGINS[whole.size_origin]})"))
+    if isinstance(recording, RecordingPart):
+        start, stop = recording.start_us, recording.stop_us
+        rows.append(
+            (
+                "part",
+                f"{'start' if start is None else start} to {'end' if stop is None else stop} µs",
+            )
+        )
+    rows += [("assumed", text) for text in whole.assumptions]
+    if recording.damage:
+        rows.append(("damage", str(recording.damage)))
+    return _frame("", _table(rows))
+
+
+def _frame(picture: str, words: str) -> str:
+    return (
+        '<div style="display:flex;gap:14px;align-items:flex-start;font-size:13px;'
+        f'line-height:1.45">{picture}<div>{words}</div></div>'
+    )
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    lines = "".join(
+        f'<div style="opacity:.65">{escape(name)}</div><div>{escape(value)}</div>'
+        for name, value in rows
+    )
+    return (
+        f'<div style="display:grid;grid-template-columns:auto auto;column-gap:12px">{lines}</div>'
+    )
+
+
+def _picture(events: Events) -> str:
+    data = base64.b64encode(png(events)).decode()
+    return (
+        f'<img alt="events per pixel" src="data:image/png;base64,{data}" '
+        f'style="width:{_WIDTH_PX}px;max-height:{_HEIGHT_PX}px;object-fit:contain;'
+        f"image-rendering:{'pixelated' if events.size.width < _WIDTH_PX else 'auto'};"
+        'border:1px solid #8886">'
+    )
+
+
+def png(events: Events) -> bytes:
+    """Return a picture of the events as PNG: on white, orange where ON prevails, blue where OFF."""
+    step = -(-events.size.width // _FINEST_PX)
+    width, height = -(-events.size.width // step), -(-events.size.height // step)
+    at = (events.y.astype(np.int32) // step) * width + events.x // step
+    # Both polarities in one count: OFF in the even places, ON in the odd ones.
+    counts = np.bincount(2 * at + events.p, minlength=2 * width * height).reshape(-1, 2)
+    total = counts.sum(1)
+    some = total > 0
+    strong = float(np.quantile(total[some], 0.95)) if some.any() else 1.0
+    share = np.clip(np.sqrt(total / strong), 0, 1)
+    share[some] = np.maximum(share[some], 0.2)
+    off, on = np.array(rgb(LIGHT.off), float), np.array(rgb(LIGHT.on), float)
+    mix = counts[:, 1:] / np.maximum(total, 1)[:, None]
+    colour = 255 + share[:, None] * (off + mix * (on - off) - 255)
+    image: NDArray[np.uint8] = np.rint(colour).astype(np.uint8).reshape(height, width, 3)
+    _, data = cv2.imencode(".png", image[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    return data.tobytes()
+
+
+def sparks(events: Events) -> NDArray[np.int64]:
+    """Return the numbers of events in 120 equal parts of their time; empty without a duration."""
+    if not events.duration_us:
+        return np.zeros(0, np.int64)
+    first, span = int(events.t[0]), events.duration_us
+    edges = [first + span * k // _SPARKS for k in range(1, _SPARKS)]
+    # Times are sorted: 119 searches, whatever the number of events.
+    places = np.searchsorted(events.t, np.array(edges, np.int64))
+    return np.diff(np.concatenate([[0], places, [len(events)]])).astype(np.int64)
+
+
+def _sparkline(events: Events) -> str:
+    counts = sparks(events)
+    if not counts.size:
+        return ""
+    heights = 30 - 28 * counts / counts.max()
+    points = " ".join(f"{2 * i},{y:.1f}" for i, y in enumerate(heights))
+    return (
+        f'<svg width="{2 * _SPARKS}" height="32" style="display:block;margin-top:6px" role="img">'
+        f'<title>event rate</title><polyline points="{points}" fill="none" '
+        'stroke="currentColor" stroke-width="1.2"/></svg>'
+    )

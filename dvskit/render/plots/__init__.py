@@ -1,0 +1,50 @@
+"""Plots for papers: matplotlib figures of event streams, of layers and of training.
+
+    plots.save(plots.rate(dvskit.open_events("a.raw")), "rate.pdf")
+
+Each function returns a figure and leaves matplotlib's settings, and pyplot, alone. Recordings are
+read block by block.
+"""
+
+from dvskit.render.plots.balance import balance
+from dvskit.render.plots.confusion import confusion
+from dvskit.render.plots.curves import curves, read_log
+from dvskit.render.plots.flicker import Flicker, flicker, measure_flicker
+from dvskit.render.plots.intervals import count_intervals, intervals
+from dvskit.render.plots.membrane import membrane
+from dvskit.render.plots.noise import Noise, measure_noise, noise
+from dvskit.render.plots.pixel_map import pixel_map
+from dvskit.render.plots.raster import raster
+from dvskit.render.plots.rate import rate
+from dvskit.render.plots.spectrum import Peak, Spectrum, find_peaks, rate_spectrum, spectrum
+from dvskit.render.plots.style import PAPER, Plot, Style, save
+from dvskit.render.plots.weights import weights
+
+__all__ = [
+    "PAPER",
+    "Flicker",
+    "Noise",
+    "Peak",
+    "Plot",
+    "Spectrum",
+    "Style",
+    "balance",
+    "confusion",
+    "count_intervals",
+    "curves",
+    "find_peaks",
+    "flicker",
+    "intervals",
+    "measure_flicker",
+    "measure_noise",
+    "membrane",
+    "noise",
+    "pixel_map",
+    "raster",
+    "rate",
+    "rate_spectrum",
+    "read_log",
+    "save",
+    "spectrum",
+    "weights",
+]

@@ -1,0 +1,71 @@
+"""The balance of polarities: over time, and from pixel to pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dvskit.events import Events, Source, as_source
+from dvskit.render.plots.pixel_counts import count_pixels
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
+from dvskit.render.plots.time_counts import TimeCounts, count_over_time, for_eyes
+from dvskit.render.plots.units import time_unit
+
+_BINS = 120
+_LEAST_EVENTS = 10
+
+
+def balance(
+    events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
+) -> Plot:
+    """Plot the share of ON events over time, and its histogram over pixels of 10 or more events.
+
+    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n). A Source is read twice.
+    Raises ConfigError for bin_us below 1 or too many bins.
+    """
+    source = as_source(events_or_source)
+    counted = count_over_time(source, bin_us=bin_us)
+    pixels = count_pixels(source).counts.reshape(2, -1)
+    enough = pixels.sum(0) >= _LEAST_EVENTS
+    shares = pixels[1, enough] / pixels[:, enough].sum(0)
+    with style.drawing(0.55) as figure:
+        over_time, over_pixels = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+        over_time.set(ylabel="share of ON events", ylim=(0, 1))
+        over_pixels.set_xlabel("pixels")
+        over_time.axhline(0.5, color=style.theme.line, linewidth=0.6, linestyle=(0, (4, 3)))
+        _draw_over_time(
+            over_time, counted if bin_us is not None else for_eyes(counted, _BINS), style
+        )
+        values, edges = np.histogram(shares, bins=25, range=(0, 1))
+        over_pixels.stairs(
+            values, edges, orientation="horizontal", fill=True, color=style.theme.faint, alpha=0.8
+        )
+        over_pixels.set_xlim(0, 1.08 * max(1, int(values.max())))
+        over_pixels.locator_params(axis="x", nbins=2, integer=True)
+        if not shares.size:
+            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events")
+    return figure
+
+
+def _draw_over_time(axes: Axes, shown: TimeCounts, style: Style) -> None:
+    counts, edges = shown.without_short_end()
+    unit = time_unit(shown.span_us)
+    axes.set_xlabel(f"time ({unit.name})")
+    grid_lines(axes, style)
+    total = counts.sum(0)
+    if not total.any():
+        say_none(axes, style)
+        return
+    number = np.where(total, total, np.nan)
+    share = counts[1] / number
+    error = 2 * np.sqrt(share * (1 - share) / number)
+    at = edges / unit.scale
+    axes.fill_between(
+        at, np.append(share - error, np.nan), np.append(share + error, np.nan), step="post",
+        color=style.theme.on, alpha=0.25, linewidth=0, label="2 standard errors",
+    )  # fmt: skip
+    axes.stairs(share, at, baseline=None, color=style.theme.on, label="share of ON")
+    note(
+        axes, style, f"{100 * counts[1].sum() / total.sum():.1f} % ON",
+        f"{int(counts[1].sum()):,} ON", f"{int(counts[0].sum()):,} OFF",
+    )  # fmt: skip

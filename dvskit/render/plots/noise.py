@@ -1,0 +1,160 @@
+"""A report on noise: isolated events, hot pixels, rates of shot and leak events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source, as_source
+from dvskit.render.plots import _kernels
+from dvskit.render.plots.pixel_counts import hot_pixels
+from dvskit.render.plots.pixel_map import circle, map_height, show_map
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, legend_above, say_none
+from dvskit.render.plots.units import span_text
+
+_LONGEST_US = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What events without neighbours say of a sensor's noise.
+
+    isolated   (2, H, W) int64: events without one of their 8 neighbours in the window before
+    alone_s    (H, W): for how long a pixel had none beside it, seconds; events there are isolated
+    hot        (H, W) bool: pixels whose events stand out from those around (`hot_pixels`)
+    events, span_us, window_us   how many events, how long, and the window
+    """
+
+    isolated: NDArray[np.int64]
+    alone_s: NDArray[np.float64]
+    hot: NDArray[np.bool_]
+    events: int
+    span_us: int
+    window_us: int
+
+    @property
+    def rates_hz(self) -> tuple[float, float]:
+        """The rates of isolated OFF and ON events of a pixel that is not hot; NaN without time."""
+        time = float(self.alone_s[~self.hot].sum())
+        if time <= 0:
+            return np.nan, np.nan
+        off, on = (float(part[~self.hot].sum()) / time for part in self.isolated)
+        return off, on
+
+    @property
+    def shot_hz(self) -> float:
+        """Shot noise of a pixel, ON and OFF together: it comes in both alike, twice that of OFF."""
+        return 2 * self.rates_hz[0]
+
+    @property
+    def leak_hz(self) -> float:
+        """Leak events of a pixel: only ON, so ON less OFF; below zero where OFF prevails."""
+        off, on = self.rates_hz
+        return on - off
+
+
+def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> Noise:
+    """Find the events without an event of a neighbouring pixel in the `window_us` before.
+
+    Rates are per time during which the pixel had none beside it: independent noise of a known rate
+    is found again, however busy the scene beside it. Edges that begin to move count as noise too.
+    Raises ConfigError unless 1 <= window_us <= 10,000,000.
+    """
+    if not 1 <= window_us <= _LONGEST_US:
+        raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
+    source = as_source(events_or_source)
+    shape = (source.size.height, source.size.width)
+    until, covered = np.full(shape, _kernels.NEVER), np.zeros(shape, np.int64)
+    isolated, total = np.zeros((2, *shape), np.int64), np.zeros(shape[0] * shape[1], np.int64)
+    events, first, last = 0, 0, 0
+    for block in source:
+        if len(block):
+            first, last = first if events else int(block.t[0]), int(block.t[-1])
+            events += len(block)
+            pixel = block.y * np.int64(shape[1]) + block.x
+            total += np.bincount(pixel, minlength=len(total))
+            _kernels.add_isolated(
+                block.t, block.x, block.y, block.p, window_us, until, covered, isolated
+            )
+    covered -= np.maximum(until, last) - last  # what reaches beyond the end
+    alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
+    hot = hot_pixels(total.reshape(shape))
+    return Noise(isolated, alone, hot, events, last - first, window_us)
+
+
+def noise(
+    events_or_source: Events | Source, *, window_us: int = 10_000, style: Style = PAPER
+) -> Plot:
+    """Plot where isolated events are and how the pixels' rates of them spread; name the rates.
+
+    As `measure_noise` finds them; hot pixels are circled and left out of the rates.
+    """
+    found = measure_noise(events_or_source, window_us=window_us)
+    shape = found.hot.shape
+    words_mm = 4.6 * style.font_pt if style.narrow else 0  # below, else beside
+    with style.drawing(map_height(shape, style) + 0.5 + words_mm / style.width_mm) as figure:
+        if style.narrow:
+            where, spread, words = figure.subplots(
+                3, 1, height_ratios=(map_height(shape, style), 0.5, words_mm / style.width_mm)
+            )
+        else:
+            panels = figure.subplot_mosaic(
+                [["map", "map"], ["spread", "words"]],
+                height_ratios=(map_height(shape, style), 0.5), width_ratios=(1.3, 1),
+            )  # fmt: skip
+            where, spread, words = (panels[name] for name in ("map", "spread", "words"))
+        show_map(figure, where, found.isolated.sum(0), "isolated events", style)
+        if found.events:
+            circle(where, found.hot, style)
+        _draw_spread(spread, found, style)
+        words.axis("off")
+        words.text(
+            0.0, 1.0, report(found), transform=words.transAxes, va="top", fontsize=style.small_pt,
+            linespacing=1.5,
+        )  # fmt: skip
+    return figure
+
+
+def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
+    axes.set(xlabel="isolated events (Hz)", ylabel="pixels")
+    most = int(found.isolated.max())
+    if not most or not found.span_us:
+        say_none(axes, style)
+        return
+    # Whole numbers of events, divided by the time: bins between them would always be empty.
+    steps = np.unique(np.ceil(10 ** np.arange(0, np.log10(most) + 0.13, 0.125) - 1e-6))
+    numbers = np.append(steps, max(most, steps[-1]) + 1) - 0.5
+    edges = np.unique(numbers) / (found.span_us * 1e-6)
+    for row, name, colour in ((1, "ON", style.theme.on), (0, "OFF", style.theme.off)):
+        rates = found.isolated[row] / (found.span_us * 1e-6)
+        axes.stairs(np.histogram(rates, edges)[0], edges, color=colour, label=name, baseline=None)
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(0, None)
+    axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    grid_lines(axes, style)
+    legend_above(axes)
+
+
+def report(found: Noise) -> str:
+    """Return the noise in words, a line each."""
+    off, on = found.rates_hz
+    isolated = int(found.isolated.sum())
+    share = f"{100 * isolated / found.events:.1f} %" if found.events else "-"
+    return "\n".join(
+        (
+            f"{found.events:,} events in {span_text(found.span_us)}",
+            f"isolated ({span_text(found.window_us)}): {share}",
+            f"hot pixels: {int(np.count_nonzero(found.hot)):,}",
+            "isolated, of a pixel:",
+            f" ON {on:.2g}, OFF {off:.2g} Hz",
+            f"shot (2 OFF): {found.shot_hz:.3g} Hz",
+            f"leak (ON − OFF): {found.leak_hz:.3g} Hz",
+        )
+    )

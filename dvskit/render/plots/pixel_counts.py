@@ -1,0 +1,54 @@
+"""Events counted per pixel, and the pixels that stand out from their surroundings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.events import Events, Source, as_source
+
+_TIMES = 5.0
+_DEVIATIONS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCounts:
+    """Events per pixel: counts (2, H, W) int64, 0 OFF and 1 ON."""
+
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """Events of both polarities, (H, W)."""
+        total: NDArray[np.int64] = self.counts.sum(0)
+        return total
+
+
+def count_pixels(events_or_source: Events | Source) -> PixelCounts:
+    """Count the events of each pixel and polarity."""
+    source = as_source(events_or_source)
+    width, height = source.size
+    counts = np.zeros(2 * height * width, np.int64)
+    for block in source:
+        at = (block.p * np.int64(height) + block.y) * np.int64(width) + block.x
+        counts += np.bincount(at, minlength=len(counts))
+    return PixelCounts(counts.reshape(2, height, width))
+
+
+def hot_pixels(total: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark pixels with far more events than those around them: (H, W) bool.
+
+    With m the median of the 5 x 5 pixels around: n > 5 m and n > m + 8 sqrt(m + 1). A moving edge
+    leaves as much on its neighbours; a hot pixel stands alone.
+    """
+    # Reflected at the edge: medianBlur alone would repeat the last pixel, and a hot one in a corner
+    # would be its own surroundings.
+    padded = np.pad(total.astype(np.float32), 2, mode="reflect")
+    around = cv2.medianBlur(padded, 5)[2:-2, 2:-2]
+    hot: NDArray[np.bool_] = (total > _TIMES * around) & (
+        total > around + _DEVIATIONS * np.sqrt(around + 1.0)
+    )
+    return hot

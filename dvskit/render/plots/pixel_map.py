@@ -1,0 +1,98 @@
+"""Where on the sensor the events are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from dvskit.events import Events, Source
+from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
+from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, note, say_none
+
+_PIXELS_PER_MM = 5
+
+
+def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
+    """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
+
+    A pixel is hot as `hot_pixels` says. Pixels without events have the colour of the ground.
+    """
+    total = count_pixels(events_or_source).total
+    hot = hot_pixels(total)
+    with style.drawing(map_height(total.shape, style)) as figure:
+        axes = figure.add_subplot()
+        show_map(figure, axes, total, "events per pixel", style)
+        if total.any():
+            circle(axes, hot, style)
+            count = int(np.count_nonzero(hot))
+            words = "1 hot pixel (circled)" if count == 1 else f"{count:,} hot pixels (circled)"
+            note(axes, style, f"{int(total.sum()):,} events", words if count else "no hot pixels")
+    return figure
+
+
+def map_height(shape: tuple[int, ...], style: Style) -> float:
+    """Return how high a figure of one map is, of its width: as the map beside its words needs."""
+    words_mm = style.font_pt / 8.0
+    map_mm = (style.width_mm - 33.0 * words_mm) / 1.07
+    height_mm = map_mm * shape[0] / shape[1] + 14.0 * words_mm
+    return float(np.clip(height_mm / style.width_mm, 0.3, 1.6))
+
+
+def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
+    """Make axes those of a sensor: pixels, row 0 at the top, square pixels."""
+    axes.set(
+        xlabel="x (pixels)", ylabel="y (pixels)", aspect="equal",
+        xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5),
+    )  # fmt: skip
+    axes.spines[:].set_visible(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
+
+
+def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: Style) -> None:
+    """Show positive values of pixels with a colour bar, no zeros; logarithmic from 1:10 on."""
+    sensor_axes(axes, values.shape)
+    some = values[values > 0]
+    if not some.size:
+        say_none(axes, style)
+        return
+    low, high = float(some.min()), float(some.max())
+    block = max(1, math.ceil(values.shape[1] / (_PIXELS_PER_MM * style.width_mm)))
+    if block > 1:
+        name += f"\n(most of {block} × {block} pixels)"
+        values = most_of_blocks(values, block)
+    picture = axes.imshow(
+        np.ma.masked_less_equal(values, 0),
+        extent=(-0.5, values.shape[1] * block - 0.5, values.shape[0] * block - 0.5, -0.5),
+        cmap=style.counts_map(),
+        norm=LogNorm(low, high) if high >= 10 * low else Normalize(0, high),
+    )  # fmt: skip
+    colour_bar(figure, axes, picture, name)
+
+
+def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
+    """Return the largest value of each block x block pixels.
+
+    Pixels smaller than a dot of the print would fade into the ground.
+    """
+    height, width = values.shape
+    padded = np.pad(values, ((0, -height % block), (0, -width % block)))
+    rows, columns = padded.shape[0] // block, padded.shape[1] // block
+    # (rows * block, columns * block) -> (rows, block, columns, block)
+    most: NDArray[Any] = padded.reshape(rows, block, columns, block).max((1, 3))
+    return most
+
+
+def circle(axes: Axes, chosen: NDArray[np.bool_], style: Style) -> None:
+    """Circle the chosen pixels."""
+    rows, columns = np.nonzero(chosen)
+    axes.scatter(
+        columns, rows, s=18, facecolors="none", edgecolors=style.theme.text, linewidths=0.7,
+        label="hot", clip_on=False,
+    )  # fmt: skip

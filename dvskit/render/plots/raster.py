@@ -1,0 +1,72 @@
+"""The spikes of a layer: one row a neuron."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError
+from dvskit.render.plots.arrays import over_time
+from dvskit.render.plots.style import PAPER, Plot, Style, legend_above, note, say_none
+
+_VECTORS = 20_000
+
+
+def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
+    """Plot the spikes of a tensor (T, neurons) or (T, ...): what is not zero is a mark.
+
+    Negative spikes have OFF's colour, positive ones ON's where there are both. With `step_us`, the
+    length of a step, time is in milliseconds. Raises ShapeError for other shapes and NaN,
+    ConfigError for a step_us that is not above 0.
+    """
+    if step_us is not None and not step_us > 0:
+        raise ConfigError(f"step_us={step_us} is not above 0")
+    array = over_time(spikes, "spikes")
+    with style.drawing(0.65) as figure:
+        axes = figure.add_subplot()
+        draw_raster(axes, array, style, step_us=step_us)
+        note(axes, style, f"{np.count_nonzero(array):,} spikes")
+        axes.set_xlabel("time step" if step_us is None else "time (ms)")
+        if (array < 0).any():
+            legend_above(axes)
+    return figure
+
+
+def draw_raster(
+    axes: Axes, spikes: NDArray[Any], style: Style, *, step_us: float | None = None
+) -> None:
+    """Draw the spikes (T, neurons) into axes, with marks as high as a row."""
+    steps, neurons = spikes.shape
+    scale = 1.0 if step_us is None else step_us * 1e-3
+    axes.set(
+        ylabel="neuron", xlim=(-0.5 * scale, max(0.5, steps - 0.5) * scale),
+        ylim=(max(1, neurons) - 0.5, -0.5),
+    )  # fmt: skip
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if step_us is None:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    signed = bool((spikes < 0).any())
+    theme = style.theme
+    if not spikes.any():
+        say_none(axes, style, "no spikes")
+        return
+    for name, chosen, colour in (
+        ("+1", spikes > 0, theme.on if signed else theme.text),
+        ("−1", spikes < 0, theme.off),
+    ):
+        at, rows = np.nonzero(chosen)
+        if not len(at) and not signed:
+            continue
+        axes.vlines(
+            at * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
+            linewidth=_width_pt(style, steps), rasterized=len(at) > _VECTORS,
+        )  # fmt: skip
+
+
+def _width_pt(style: Style, steps: int) -> float:
+    # Three fifths of a step, and never so thin that it cannot be printed.
+    return float(np.clip(0.6 * 2.0 * style.width_mm / max(1, steps), 0.35, 1.5))

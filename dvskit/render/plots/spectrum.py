@@ -1,0 +1,160 @@
+"""How the event rate swings: its power spectrum, with the peaks named."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, say_none
+from dvskit.render.plots.time_counts import count_over_time
+from dvskit.render.plots.units import hz_text
+
+_LEAST_BINS = 64
+_LONGEST = 1 << 15
+_ABOVE_DB = 10.0
+_AROUND = 25
+
+
+class Peak(NamedTuple):
+    """A peak of a spectrum: where, and how far above what is around it."""
+
+    frequency_hz: float
+    above_db: float
+
+
+class Spectrum(NamedTuple):
+    """Power spectral density of an event rate: frequencies (n,) Hz, density (n,) (ev/s)^2 / Hz."""
+
+    frequency_hz: NDArray[np.float64]
+    density: NDArray[np.float64]
+
+
+def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) -> Spectrum:
+    """Return the one-sided power spectral density of the rate, up to `max_hz`.
+
+    Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over halfway overlapping
+    Hann windows, each without its mean. Empty below 64 bins of 1 / (4 max_hz). Raises ConfigError
+    unless 0.01 <= max_hz <= 100000.
+    """
+    if not 0.01 <= max_hz <= 100_000:
+        raise ConfigError(f"max_hz={max_hz} is outside 0.01..100000")
+    # Twice finer than need be: what lies above would fold down from half the sampling rate.
+    least_us = round(1e6 / (4 * max_hz))
+    counted = count_over_time(events_or_source, least_us=max(1, least_us), most_bins=1 << 22)
+    whole = counted.span_us // counted.bin_us  # the last bin is cut short by the end
+    if whole < _LEAST_BINS:
+        return Spectrum(np.empty(0), np.empty(0))
+    step_s = counted.bin_us * 1e-6
+    rates = counted.counts[:, :whole].sum(0) / step_s
+    length = min(_LONGEST, 1 << (int(whole).bit_length() - 2))
+    window = np.hanning(length + 1)[:-1]
+    powers = []
+    for start in range(0, len(rates) - length + 1, length // 2):
+        part = rates[start : start + length]
+        powers.append(np.abs(np.fft.rfft((part - part.mean()) * window)) ** 2)
+    density = 2 * step_s * np.mean(powers, axis=0) / np.sum(window**2)
+    frequency = np.fft.rfftfreq(length, step_s)
+    kept = (frequency > 0) & (frequency <= max_hz)
+    return Spectrum(frequency[kept].astype(np.float64), density[kept].astype(np.float64))
+
+
+def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
+    """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
+
+    The highest are taken, multiples of a lower peak only after all others.
+
+    Their places are between bins: the vertex of the parabola through three densities in dB. In
+    order of frequency.
+    """
+    density = spectrum.density
+    if len(density) < 5 or not density.any():
+        return []
+    decibels = 10 * np.log10(np.maximum(density, density[density > 0].min()))
+    around = np.lib.stride_tricks.sliding_window_view(
+        np.pad(decibels, _AROUND, mode="reflect" if len(density) > _AROUND else "edge"),
+        2 * _AROUND + 1,
+    )
+    above = decibels - np.median(around, axis=1)
+    middle = decibels[1:-1]
+    tops = 1 + np.flatnonzero((middle > decibels[:-2]) & (middle >= decibels[2:]))
+    tops = tops[[above[i] >= _ABOVE_DB and _is_highest(decibels, int(i)) for i in tops]]
+    fundamental = np.array([not _is_multiple(int(i), tops) for i in tops], bool)
+    chosen = np.sort(tops[np.lexsort((-above[tops], ~fundamental))][:most])
+    step = spectrum.frequency_hz[1] - spectrum.frequency_hz[0]
+    peaks = []
+    for i in chosen:
+        left, top, right = decibels[i - 1 : i + 2]
+        shift = 0.5 * (left - right) / (left - 2 * top + right)
+        peaks.append(Peak(float(spectrum.frequency_hz[i] + shift * step), float(above[i])))
+    return peaks
+
+
+def _is_multiple(i: int, tops: NDArray[Any]) -> bool:
+    # Bin i is frequency (i + 1) steps: 0 is left out.
+    place = i + 1
+    lower = (tops + 1)[tops < i]
+    times = np.rint(place / lower)
+    return bool(np.any((times >= 2) & (np.abs(place - times * lower) <= times)))
+
+
+def _is_highest(decibels: NDArray[np.float64], i: int) -> bool:
+    # The flanks of a peak have humps of their own; a window spreads it over a few bins.
+    # At the low end there is nothing to stand out from.
+    return i >= 4 and bool(decibels[i] >= decibels[i - 4 : i + 5].max())
+
+
+def spectrum(
+    events_or_source: Events | Source,
+    *,
+    max_hz: float = 1000.0,
+    peaks: int = 6,
+    style: Style = PAPER,
+) -> Plot:
+    """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks named.
+
+    Lamps on the mains show at twice its frequency. Raises ConfigError as `rate_spectrum` does.
+    """
+    found = rate_spectrum(events_or_source, max_hz=max_hz)
+    with style.drawing(0.6) as figure:
+        axes = figure.add_subplot()
+        axes.set(xlabel="frequency (Hz)", ylabel="power density\n((ev/s)² / Hz)")
+        some = found.density > 0
+        if not some.any():
+            say_none(axes, style, "too short for a spectrum")
+            return figure
+        axes.plot(found.frequency_hz[some], found.density[some], color=style.theme.text, lw=0.7)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(found.frequency_hz[0], found.frequency_hz[-1])
+        grid_lines(axes, style)
+        axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _name_peaks(axes, found, find_peaks(found, peaks), style)
+    return figure
+
+
+def _name_peaks(axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
+    low, high = axes.get_ylim()
+    if peaks:  # room for the names: ten letters, of an axis of about a third of the width
+        share = min(0.5, 10 * 0.6 * style.small_pt / (0.42 * style.width_mm * 72 / 25.4))
+        axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
+    # Names side by side, where peaks are closer than a line is high.
+    first, last = np.log10(found.frequency_hz[[0, -1]])
+    length_pt = 0.78 * style.width_mm * 72 / 25.4
+    free = -np.inf
+    for peak in peaks:
+        place = float((np.log10(peak.frequency_hz) - first) / (last - first)) * length_pt
+        shift = max(0.0, free - place)
+        free = place + shift + 1.15 * style.small_pt
+        at = int(np.argmin(np.abs(found.frequency_hz - peak.frequency_hz)))
+        axes.annotate(
+            hz_text(peak.frequency_hz), (peak.frequency_hz, found.density[at]), xytext=(shift, 3),
+            textcoords="offset points", rotation=90, ha="center", va="bottom",
+            fontsize=style.small_pt, color=style.theme.on,
+        )  # fmt: skip

@@ -1,0 +1,233 @@
+"""One style for all plots: fonts, lines, colours; and saving them whole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from dvskit._files import check_output, write_whole
+from dvskit.errors import ConfigError
+from dvskit.render.colormap import DARK, LIGHT, Theme
+
+SUFFIXES = (".png", ".svg", ".pdf")
+PAPER_DPI = 300
+_SCREEN_DPI = 144
+_MM_PER_INCH = 25.4
+_PAPER = replace(LIGHT, ground="#ffffff")
+# Of one run and the next the same bytes: no dates, no random identifiers.
+_SAVING = {"svg.hashsalt": "dvskit", "svg.fonttype": "path", "pdf.fonttype": 42}
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+class Plot(Figure):
+    """A figure that shows itself in a notebook, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        data = io.BytesIO()
+        self.savefig(data, format="png", dpi=_SCREEN_DPI)
+        return data.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a plot looks.
+
+    dark      light on dark, or dark on white
+    width_mm  88 is a column of most journals, 180 a page
+    font_pt   the size of the words, whatever the width
+
+    ON is orange and OFF blue, which people with any colour vision tell apart (Okabe and Ito).
+    Raises ConfigError unless 40 <= width_mm <= 1000 and 4 <= font_pt <= 48.
+    """
+
+    dark: bool = False
+    width_mm: float = 88.0
+    font_pt: float = 8.0
+
+    def __post_init__(self) -> None:
+        if not 40 <= self.width_mm <= 1000:
+            raise ConfigError(f"width_mm={self.width_mm} is outside 40..1000")
+        if not 4 <= self.font_pt <= 48:
+            raise ConfigError(f"font_pt={self.font_pt} is outside 4..48")
+
+    @property
+    def theme(self) -> Theme:
+        """The colours."""
+        return DARK if self.dark else _PAPER
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the width holds few words, so that panels go below each other."""
+        return self.width_mm < 10 * self.font_pt
+
+    @property
+    def small_pt(self) -> float:
+        """The size of notes and ticks."""
+        return 0.875 * self.font_pt
+
+    def counts_map(self) -> LinearSegmentedColormap:
+        """Return the colour map of values above nothing: it begins apart from the ground."""
+        return LinearSegmentedColormap.from_list("counts", self._away_from_ground())
+
+    def shares_map(self) -> LinearSegmentedColormap:
+        """Return the colour map of 0..1: 0 is nearly the ground."""
+        ground = "#1a1c26" if self.dark else "#f4f4f2"
+        return LinearSegmentedColormap.from_list("shares", [ground, *self._away_from_ground()])
+
+    def _away_from_ground(self) -> list[str]:
+        stops = list(self.theme.time_stops)
+        return stops[::-1] if self.dark else stops
+
+    def signed_map(self) -> LinearSegmentedColormap:
+        """Return the colour map of signed values: OFF's colour, the ground, ON's colour."""
+        theme = self.theme
+        middle = "#22252f" if self.dark else "#f7f7f5"
+        return LinearSegmentedColormap.from_list("signed", [theme.off, middle, theme.on])
+
+    @contextmanager
+    def drawing(self, height: float, *, least_mm: float = 0.0) -> Iterator[Plot]:
+        """Yield an empty figure, `height` of its width (and `least_mm`) high; style its axes after.
+
+        matplotlib's own settings are as before on leaving.
+        """
+        with mpl.rc_context(self._settings()):
+            height_mm = max(height * self.width_mm, least_mm)
+            figure = Plot(
+                figsize=(self.width_mm / _MM_PER_INCH, height_mm / _MM_PER_INCH),
+                layout="constrained",
+                dpi=PAPER_DPI,
+            )
+            FigureCanvasAgg(figure)
+            yield figure
+            for axes in _all_axes(figure):
+                # Ticks are made while drawing, when the settings are no longer these.
+                axes.tick_params(
+                    labelsize=self.small_pt, width=0.6, length=2.5, pad=2.0,
+                    color=self.theme.line, labelcolor=self.theme.text,
+                )  # fmt: skip
+                axes.tick_params(which="minor", width=0.4, length=1.5, color=self.theme.line)
+
+    def _settings(self) -> dict[Any, Any]:
+        theme = self.theme
+        return {
+            "font.family": ["DejaVu Sans"],
+            "font.size": self.font_pt,
+            "axes.labelsize": self.font_pt,
+            "axes.titlesize": self.font_pt,
+            "axes.titlelocation": "left",
+            "axes.titlepad": 4.0,
+            "axes.labelpad": 2.5,
+            "axes.linewidth": 0.6,
+            "axes.facecolor": theme.ground,
+            "axes.edgecolor": theme.line,
+            "axes.labelcolor": theme.text,
+            "axes.titlecolor": theme.text,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.xmargin": 0.0,
+            "axes.grid": False,
+            "figure.facecolor": theme.ground,
+            "text.color": theme.text,
+            "lines.linewidth": 1.0,
+            "patch.linewidth": 1.0,
+            "legend.fontsize": self.small_pt,
+            "legend.frameon": False,
+            "legend.handlelength": 1.2,
+            "legend.columnspacing": 1.0,
+            "legend.borderaxespad": 0.2,
+            "image.interpolation": "antialiased",  # no pixel is passed over in small pictures
+        }
+
+
+PAPER = Style()
+
+
+def _all_axes(figure: Figure) -> Iterator[Axes]:
+    for axes in figure.axes:
+        yield axes
+        yield from (child for child in axes.child_axes if isinstance(child, Axes))
+
+
+def legend_above(axes: Axes) -> None:
+    """Put the legend in a row above the axes, where it hides nothing."""
+    count = len(axes.get_legend_handles_labels()[1])
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=count)
+
+
+def grid_lines(axes: Axes, style: Style, *, axis: str = "y") -> None:
+    """Draw faint lines at the major ticks, behind all else."""
+    axes.grid(True, axis=axis, color=style.theme.grid, linewidth=0.5)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def note(axes: Axes, style: Style, *parts: str) -> None:
+    """Write faint words above the axes, broken between parts where they are too long."""
+    letters = 0.72 * style.width_mm / (0.21 * style.small_pt)  # a letter is 0.6 of its height wide
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        if len(joined) > letters and lines[-1]:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    axes.set_title("\n".join(lines), color=style.theme.faint, fontsize=style.small_pt)
+
+
+def colour_bar(figure: Plot, axes: Axes, picture: ScalarMappable, label: str = "") -> Axes:
+    """Put a colour bar beside a picture, as high as it is; return its axes."""
+    beside = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
+    figure.colorbar(picture, cax=beside, label=label)
+    beside.spines[:].set_linewidth(0.6)
+    return beside
+
+
+def say_none(axes: Axes, style: Style, text: str = "no events") -> None:
+    """Say in the middle of empty axes why they are empty."""
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center",
+        color=style.theme.faint,
+    )  # fmt: skip
+
+
+def save(
+    figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
+) -> Path:
+    """Write a plot as .png, .svg or .pdf, whole or not at all; return its path.
+
+    The same plot gives the same bytes. Raises ConfigError for another suffix, OutputError.
+    """
+    target = check_suffix(path)
+    check_output(target, overwrite=overwrite)
+    suffix = target.suffix.lower()
+    data = io.BytesIO()
+    with mpl.rc_context(_SAVING):  # type: ignore[arg-type]
+        figure.savefig(data, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
+    write_whole(target, data.getvalue(), overwrite=overwrite)
+    return target
+
+
+def check_suffix(path: str | PathLike[str]) -> Path:
+    """Return `path` as a Path; raises ConfigError unless plots can be written so."""
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"{target}: a plot is written as .png, .svg or .pdf, not {target.suffix or 'nothing'}"
+        )
+    return target

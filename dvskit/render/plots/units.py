@@ -1,0 +1,40 @@
+"""Numbers with units that people read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Unit(NamedTuple):
+    """A unit, and how many base units (microseconds, events a second) it is."""
+
+    name: str
+    scale: float
+
+
+def time_unit(span_us: float) -> Unit:
+    """Return the unit to show a span of time in."""
+    if span_us < 1e3:
+        return Unit("µs", 1.0)
+    return Unit("ms", 1e3) if span_us < 1e6 else Unit("s", 1e6)
+
+
+def rate_unit(rate_hz: float) -> Unit:
+    """Return the unit to show rates of up to `rate_hz` events a second in."""
+    if rate_hz < 1e3:
+        return Unit("ev/s", 1.0)
+    if rate_hz < 1e6:
+        return Unit("kev/s", 1e3)
+    return Unit("Mev/s", 1e6) if rate_hz < 1e9 else Unit("Gev/s", 1e9)
+
+
+def span_text(time_us: float) -> str:
+    """Return a span as text, such as 10 ms."""
+    unit = time_unit(time_us)
+    return f"{time_us / unit.scale:.3g} {unit.name}"
+
+
+def hz_text(frequency_hz: float) -> str:
+    """Return a frequency with as many digits as matter, such as 99.8 Hz."""
+    digits = 0 if frequency_hz >= 1000 else 1 if frequency_hz >= 10 else 2
+    return f"{frequency_hz:.{digits}f} Hz"

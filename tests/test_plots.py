@@ -1,0 +1,630 @@
+"""What plots show: known events give known curves, read back from what was drawn."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
+from dvskit.events import Events
+from dvskit.formats import save_events
+from dvskit.render import plots
+from dvskit.render.plots.intervals import KINDS, interval_edges
+from dvskit.render.plots.membrane import trace
+from dvskit.render.plots.noise import report
+from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
+from dvskit.render.plots.pixel_map import most_of_blocks
+from dvskit.render.plots.time_counts import count_over_time, for_eyes
+from dvskit.render.plots.weights import tiled
+
+OF_EVENTS = ("rate", "balance", "intervals", "pixel_map", "spectrum", "flicker", "noise")
+
+
+def scattered(count=4000, size=(24, 16), span_us=200_000, seed=0, on=0.5):
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(0, span_us, count)),
+        x=rng.integers(0, size[0], count),
+        y=rng.integers(0, size[1], count),
+        p=rng.random(count) < on,
+        size=size,
+    )
+
+
+class Cut:
+    """Events as a source of blocks of `length`."""
+
+    def __init__(self, events, length):
+        self.events, self.length, self.size = events, length, events.size
+
+    def __iter__(self):
+        for start in range(0, len(self.events), self.length):
+            yield self.events[start : start + self.length]
+
+
+def lamp(hz, size=(6, 4), span_us=1_000_000, start_us=0):
+    """A sensor that sees a lamp flicker: each pixel ON, and OFF half a period later."""
+    width, height = size
+    pixels = width * height
+    times = np.rint(start_us + np.arange(0, 2 * hz * span_us / 1e6) * 5e5 / hz).astype(np.int64)
+    return Events(
+        t=np.repeat(times, pixels),
+        x=np.tile(np.arange(pixels) % width, len(times)),
+        y=np.tile(np.arange(pixels) // width, len(times)),
+        p=np.repeat(np.arange(len(times)) % 2 == 0, pixels),
+        size=size,
+    )
+
+
+def stairs(axes, label):
+    """Return values and edges of the curve with this label."""
+    for artist in axes.patches:
+        if artist.get_label() == label:
+            data = artist.get_data()
+            return np.asarray(data.values), np.asarray(data.edges)
+    raise AssertionError(f"no curve {label!r}")
+
+
+def image(axes):
+    return axes.images[0].get_array()
+
+
+def drawn(figure) -> bytes:
+    figure.set_dpi(60)  # soon drawn
+    figure.canvas.draw()
+    return bytes(figure.canvas.buffer_rgba())
+
+
+# --- every plot of events ---
+
+
+@pytest.mark.parametrize("name", OF_EVENTS)
+@pytest.mark.parametrize("length", [1, 13])
+def test_a_plot_is_the_same_however_the_stream_is_cut(name, length):
+    events = lamp(50, span_us=300_000) if name == "flicker" else scattered(400)
+    draw = getattr(plots, name)
+    assert drawn(draw(Cut(events, length))) == drawn(draw(events))
+
+
+@pytest.mark.parametrize("name", OF_EVENTS)
+@pytest.mark.parametrize(
+    "events",
+    [
+        Events.empty((3, 2)),
+        Events(t=[5], x=[0], y=[0], p=[True], size=(1, 1)),
+        Events(t=[0, 1 << 62], x=[0, 0], y=[0, 0], p=[True, False], size=(1, 1)),
+        Events(t=[-(1 << 62), 1 << 62], x=[0, 1], y=[0, 0], p=[True, True], size=(2, 1)),
+        scattered(50, size=(40, 1)),
+    ],
+    ids=["none", "one", "ages apart", "below zero", "one row"],
+)
+def test_hostile_events_are_drawn_all_the_same(name, events):
+    figure = getattr(plots, name)(events, style=plots.Style(dark=len(name) % 2 > 0, width_mm=60))
+    assert len(drawn(figure)) > 1000
+
+
+@pytest.mark.parametrize("name", OF_EVENTS)
+def test_no_events_are_said_to_be_none(name):
+    axes = getattr(plots, name)(Events.empty((3, 2))).axes
+    words = " ".join(text.get_text() for one in axes for text in one.texts)
+    assert "no " in words or "too short" in words
+
+
+@pytest.mark.parametrize("name", OF_EVENTS)
+def test_no_word_is_cut_off_at_any_width(name):
+    lit = name in ("flicker", "spectrum")
+    for width, size in ((60, (24, 16)), (88, (640, 480)), (180, (240, 180))):
+        events = lamp(50, size=(8, 6)) if lit else scattered(size=size)
+        figure = getattr(plots, name)(events, style=plots.Style(width_mm=width))
+        figure.set_dpi(100)  # at less, letters are rounded up to whole dots
+        figure.canvas.draw()
+        box = figure.get_tightbbox()
+        wide, high = figure.get_size_inches()
+        assert box.x0 > -0.02
+        assert box.y0 > -0.02
+        assert box.x1 < wide + 0.02
+        assert box.y1 < high + 0.02
+
+
+def test_plots_leave_the_settings_of_matplotlib_alone():
+    before = dict(mpl.rcParams)
+    drawn(plots.rate(scattered()))
+    assert dict(mpl.rcParams) == before
+
+
+def test_plots_need_neither_a_display_nor_pyplot(tmp_path):
+    code = (
+        "import sys, numpy as np; from dvskit import Events; from dvskit.render import plots\n"
+        "e = Events(t=np.arange(99), x=[0] * 99, y=[0] * 99, p=[True] * 99, size=(1, 1))\n"
+        "plots.save(plots.rate(e), 'a.png'); print('matplotlib.pyplot' in sys.modules)"
+    )
+    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "False"
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+# --- saving ---
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_plot_is_saved_as_the_same_bytes_each_time(tmp_path, suffix):
+    paths = [
+        plots.save(plots.rate(scattered()), tmp_path / f"{number}{suffix}") for number in range(2)
+    ]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {f"0{suffix}", f"1{suffix}"}
+
+
+def test_a_png_is_as_wide_as_the_style_says_at_300_dots_an_inch(tmp_path):
+    import cv2
+
+    path = plots.save(plots.rate(scattered()), tmp_path / "a.png")
+    assert cv2.imread(str(path)).shape[1] == pytest.approx(88 / 25.4 * 300, abs=1)
+
+
+def test_nothing_is_overwritten_or_written_by_another_suffix(tmp_path):
+    figure = plots.rate(scattered())
+    path = plots.save(figure, tmp_path / "a.png")
+    with pytest.raises(OutputError, match="exists"):
+        plots.save(figure, path)
+    with pytest.raises(ConfigError, match="jpg"):
+        plots.save(figure, tmp_path / "a.jpg")
+    assert plots.save(figure, path, overwrite=True) == path
+
+
+@pytest.mark.parametrize("wrong", [{"width_mm": 5}, {"width_mm": math.nan}, {"font_pt": 1}])
+def test_a_style_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        plots.Style(**wrong)
+
+
+def test_a_figure_shows_itself_in_a_notebook():
+    assert plots.rate(scattered())._repr_png_().startswith(b"\x89PNG")
+
+
+# --- rate and balance ---
+
+
+@pytest.mark.parametrize("span_us", [900, 54_321, 7_000_000, 400_000_000])
+def test_the_areas_under_the_rates_are_the_numbers_of_events(span_us):
+    events = scattered(span_us=span_us, on=0.3)
+    axes = plots.rate(events).axes[0]
+    total, edges = stairs(axes, "total")
+    on, _ = stairs(axes, "ON")
+    off, _ = stairs(axes, "OFF")
+    np.testing.assert_allclose(on + off, total)
+    assert len(total) <= 250
+    seconds = {"µs": 1e-6, "ms": 1e-3, "s": 1}[axes.get_xlabel().split("(")[1].split(")")[0]]
+    unit = axes.get_ylabel().split("(")[1].split(")")[0]
+    widths = np.diff(edges) * seconds * {"ev/s": 1, "kev/s": 1e3, "Mev/s": 1e6}[unit]
+    assert total @ widths == pytest.approx(len(events))
+    assert on @ widths == pytest.approx(events.p.sum())
+
+
+def test_a_known_rate_is_drawn_at_its_height():
+    events = Events(
+        t=np.arange(0, 2_006_000, 100), x=[0] * 20_060, y=[0] * 20_060, p=[True] * 20_060,
+        size=(1, 1),
+    )  # fmt: skip
+    axes = plots.rate(events, bin_us=10_000).axes[0]
+    values, edges = stairs(axes, "ON")
+    assert "kev/s" in axes.get_ylabel()
+    assert "(s), bins of 10 ms" in axes.get_xlabel()
+    np.testing.assert_allclose(values, 10, rtol=0.02)
+    np.testing.assert_allclose(edges[:3], [0, 0.01, 0.02])
+
+
+def test_bins_of_time_hold_what_a_slow_count_finds():
+    events = scattered(700, span_us=3_000)
+    found = count_over_time(Cut(events, 13), bin_us=7)
+    for row, on in enumerate((False, True)):
+        slow = [0] * found.counts.shape[1]
+        for t, p in zip(events.t.tolist(), events.p.tolist(), strict=True):
+            if p == on:
+                slow[(t - int(events.t[0])) // 7] += 1
+        assert found.counts[row].tolist() == slow
+
+
+def test_bins_grow_with_the_stream_and_lose_nothing():
+    events = scattered(3000, span_us=10_000_000)
+    found = count_over_time(Cut(events, 11), most_bins=100)
+    assert found.bin_us == 100_000
+    assert found.counts.sum() == 3000
+    assert for_eyes(found, 3).counts.sum() == 3000
+
+
+def test_a_bin_too_short_for_the_recording_is_refused():
+    with pytest.raises(ConfigError, match="longer bins"):
+        plots.rate(scattered(span_us=10_000_000_000), bin_us=1)
+    with pytest.raises(ConfigError, match="below 1"):
+        plots.rate(scattered(), bin_us=0)
+
+
+def test_the_balance_is_the_share_of_on_events():
+    figure = plots.balance(scattered(40_000, on=0.3))
+    share, _ = stairs(figure.axes[0], "share of ON")
+    assert np.nanmean(share) == pytest.approx(0.3, abs=0.01)
+    over_pixels = figure.axes[1].patches[0].get_data()
+    assert over_pixels.values.sum() == 24 * 16
+    middles = (over_pixels.edges[1:] + over_pixels.edges[:-1]) / 2
+    assert over_pixels.values @ middles / (24 * 16) == pytest.approx(0.3, abs=0.02)
+
+
+# --- intervals ---
+
+
+def slow_intervals(events):
+    found = {kind: [] for kind in KINDS}
+    last = {}
+    for t, x, y, p in zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True):
+        if (x, y) in last:
+            before, polarity = last[x, y]
+            kind = "mixed" if polarity != p else "ON-ON" if p else "OFF-OFF"
+            found[kind].append(t - before)
+        last[x, y] = (t, p)
+    return found
+
+
+def test_intervals_are_those_that_a_slow_count_finds():
+    events = scattered(3000, size=(5, 4), span_us=30_000)
+    edges, counts = plots.count_intervals(Cut(events, 17))
+    for kind, row in zip(KINDS, counts, strict=True):
+        np.testing.assert_array_equal(row, np.histogram(slow_intervals(events)[kind], edges)[0])
+
+
+def test_edges_of_intervals_are_whole_and_hold_each_power_of_ten():
+    edges = interval_edges()
+    assert edges[:5].tolist() == [0, 1, 2, 3, 4]
+    assert (np.diff(edges) > 0).all()
+    assert {10**k for k in range(13)} <= set(edges.tolist())
+
+
+def test_a_lamp_has_mixed_intervals_of_half_its_period():
+    axes = plots.intervals(lamp(100)).axes[0]
+    values, edges = stairs(axes, "mixed")
+    at = int(np.nanargmax(values))
+    assert edges[at] <= 5000 < edges[at + 1]
+    assert np.isnan(stairs(axes, "ON-ON")[0]).all()
+
+
+# --- maps ---
+
+
+def test_the_map_holds_the_count_of_each_pixel_and_circles_the_hot_one():
+    cold = scattered(20_000)
+    hot = Events(t=np.arange(3000), x=[7] * 3000, y=[3] * 3000, p=[True] * 3000, size=(24, 16))
+    order = np.argsort(np.concatenate([cold.t, hot.t]), kind="stable")
+    events = Events(
+        size=(24, 16),
+        **{n: np.concatenate([getattr(cold, n), getattr(hot, n)])[order] for n in "txyp"},
+    )
+    axes = plots.pixel_map(events).axes[0]
+    slow = np.zeros((16, 24), int)
+    for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True):
+        slow[y, x] += 1
+    np.testing.assert_array_equal(np.ma.filled(image(axes), 0), slow)
+    assert axes.collections[0].get_offsets().tolist() == [[7, 3]]
+    assert "1 hot pixel" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("at", [(0, 0), (0, 23), (15, 0), (8, 12), (15, 23)])
+def test_a_hot_pixel_is_found_in_corners_too_and_nothing_else(at):
+    counts = np.random.default_rng(1).poisson(20, (16, 24))
+    assert not hot_pixels(counts).any()
+    counts[at] = 400
+    assert np.argwhere(hot_pixels(counts)).tolist() == [list(at)]
+
+
+def test_a_bright_edge_is_not_hot():
+    counts = np.random.default_rng(1).poisson(2, (16, 24))
+    counts[:, 9:12] = 500
+    assert not hot_pixels(counts).any()
+
+
+def test_small_pixels_are_shown_by_the_most_of_their_block():
+    counts = np.zeros((5, 7), int)
+    counts[4, 6] = 9
+    assert most_of_blocks(counts, 3).tolist() == [[0, 0, 0], [0, 0, 9]]
+    axes = plots.pixel_map(scattered(500, size=(1280, 720))).axes[0]
+    assert image(axes).shape == (240, 427)
+    assert image(axes).max() == count_pixels(scattered(500, size=(1280, 720))).total.max()
+
+
+# --- spectrum and flicker ---
+
+
+@pytest.mark.parametrize("hz", [33, 50, 60])
+def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
+    exact = lamp(hz, span_us=3_000_000)
+    late = exact.t + np.random.default_rng(0).integers(0, 2000, len(exact))
+    order = np.argsort(late, kind="stable")
+    events = Events(
+        t=late[order], x=exact.x[order], y=exact.y[order], p=exact.p[order], size=exact.size
+    )
+    axes = plots.spectrum(events).axes[0]
+    # All pixels fire at each change: two bursts a period.
+    named = [float(text.get_text().removesuffix(" Hz")) for text in axes.texts]
+    assert named[0] == pytest.approx(2 * hz, abs=0.3)
+    multiples = np.array(named) / (2 * hz)
+    np.testing.assert_allclose(multiples, np.rint(multiples), atol=0.02)
+
+
+def test_peaks_are_named_before_multiples_of_lower_ones():
+    frequency = np.arange(1, 1001.0)
+    density = np.ones(1000)
+    density[[99, 199, 299, 399, 569]] = [1e3, 1e5, 1e5, 1e5, 1e2]
+    found = plots.find_peaks(plots.Spectrum(frequency, density), most=3)
+    assert [round(peak.frequency_hz) for peak in found] == [100, 200, 570]
+
+
+def test_the_spectrum_of_noise_has_no_peaks_and_the_power_of_a_poisson_process():
+    events = scattered(100_000, span_us=10_000_000)
+    found = plots.rate_spectrum(events)
+    assert plots.find_peaks(found) == []
+    # Campbell's theorem: one-sided density twice the rate.
+    assert found.density.mean() == pytest.approx(2 * 10_000, rel=0.05)
+    assert found.frequency_hz[-1] <= 1000
+
+
+def test_a_spectrum_needs_a_sensible_range():
+    with pytest.raises(ConfigError, match="max_hz"):
+        plots.spectrum(scattered(), max_hz=math.nan)
+    with pytest.raises(ConfigError, match="min_hz"):
+        plots.flicker(scattered(), min_hz=10, max_hz=5)
+
+
+def test_flicker_is_found_at_its_pixels_and_its_frequency():
+    dark = scattered(300, size=(6, 4), span_us=1_000_000)
+    assert np.isnan(plots.measure_flicker(dark).frequency_hz).all()
+    found = plots.measure_flicker(Cut(lamp(80), 5))
+    np.testing.assert_allclose(found.frequency_hz, 80, rtol=0.001)
+    axes = plots.flicker(lamp(80)).axes[0]
+    np.testing.assert_allclose(image(axes), 80, rtol=0.001)
+    assert "median 80.0 Hz" in axes.get_title(loc="left")
+
+
+# --- noise ---
+
+
+def slow_isolated(events, window_us):
+    found = np.zeros((2, events.size.height, events.size.width), int)
+    rows = list(zip(*(getattr(events, n).tolist() for n in "txyp"), strict=True))
+    for i, (t, x, y, p) in enumerate(rows):
+        beside = any(
+            t - s < window_us and max(abs(x - u), abs(y - v)) == 1 for s, u, v, _ in rows[:i]
+        )
+        found[int(p), y, x] += not beside
+    return found
+
+
+def test_isolated_events_are_those_that_a_slow_search_finds():
+    events = scattered(700, span_us=100_000)
+    found = plots.measure_noise(Cut(events, 9), window_us=1000)
+    np.testing.assert_array_equal(found.isolated, slow_isolated(events, 1000))
+    assert 0 < found.isolated.sum() < 700
+
+
+@pytest.mark.parametrize(("later_us", "isolated"), [(999, 1), (1000, 2)])
+def test_a_neighbour_stands_beside_a_pixel_for_less_than_the_window(later_us, isolated):
+    events = Events(t=[0, later_us], x=[0, 1], y=[0, 0], p=[True, True], size=(2, 1))
+    assert plots.measure_noise(events, window_us=1000).isolated.sum() == isolated
+
+
+@pytest.mark.parametrize("rate_hz", [0.5, 20.0])
+def test_noise_of_a_known_rate_is_found_again(rate_hz):
+    pixels, seconds = 40 * 30, 40 if rate_hz < 1 else 4
+    events = scattered(
+        round(rate_hz * pixels * seconds), size=(40, 30), span_us=seconds * 1_000_000, on=0.7
+    )
+    found = plots.measure_noise(events)
+    assert sum(found.rates_hz) == pytest.approx(rate_hz, rel=0.05)
+    assert found.shot_hz == pytest.approx(0.6 * rate_hz, rel=0.08)
+    assert found.leak_hz == pytest.approx(0.4 * rate_hz, rel=0.15)
+    assert f"{found.events:,} events" in report(found)
+
+
+def test_a_noise_window_out_of_range_is_refused():
+    with pytest.raises(ConfigError, match="window_us"):
+        plots.noise(scattered(), window_us=0)
+
+
+# --- layers ---
+
+
+def test_a_raster_has_a_mark_for_each_spike():
+    spikes = np.random.default_rng(0).integers(-1, 2, (30, 4, 3))
+    axes = plots.raster(spikes, step_us=2000).axes[0]
+    flat = spikes.reshape(30, 12)
+    for label, sign in (("+1", 1), ("−1", -1)):
+        (marks,) = (c for c in axes.collections if c.get_label() == label)
+        places = {(seg[0, 0] / 2, (seg[0, 1] + seg[1, 1]) / 2) for seg in marks.get_segments()}
+        assert places == {(t, n) for t, n in np.argwhere(flat == sign).tolist()}
+
+
+@pytest.mark.parametrize("wrong", [np.float32(1), np.full((2, 2), np.nan), np.array(["a"])])
+def test_what_is_no_spike_tensor_is_refused(wrong):
+    with pytest.raises(ShapeError, match="spikes"):
+        plots.raster(wrong)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0), (1, 1), (5,)])
+def test_rasters_of_little_are_drawn(shape):
+    assert len(drawn(plots.raster(np.zeros(shape)))) > 1000
+
+
+def test_the_membrane_is_that_of_the_equations():
+    import torch
+
+    from dvskit.neurons import LIF, SignedLIF
+
+    current = torch.randn((40, 5), generator=torch.Generator().manual_seed(0))
+    for layer in (LIF(), SignedLIF(reset="hard"), LIF(backend="torch")):
+        given, decided, reset, spikes = trace(layer, current)
+        np.testing.assert_array_equal(spikes, layer(current).numpy())
+        v = np.zeros(5)
+        for step in range(40):
+            np.testing.assert_allclose(decided[step], layer.beta * v + given[step], atol=1e-5)
+            v = reset[step]
+        fired = spikes != 0
+        np.testing.assert_allclose(reset[~fired], decided[~fired], atol=1e-5)
+        lines = plots.membrane(layer, current, neuron=2).axes[1].lines
+        np.testing.assert_allclose(lines[0].get_ydata()[::2], decided[:, 2])
+    with pytest.raises(ShapeError, match="neuron 5"):
+        plots.membrane(LIF(), current, neuron=5)
+    with pytest.raises(ShapeError, match="39 steps"):
+        plots.membrane(LIF(), current, inputs=current[1:])
+
+
+def test_weights_are_shown_as_they_are_with_zero_in_the_middle():
+    values = np.random.default_rng(0).normal(size=(6, 9))
+    figure = plots.weights(values)
+    np.testing.assert_array_equal(image(figure.axes[0]), values)
+    low, high = figure.axes[0].images[0].get_clim()
+    assert -low == high == np.abs(values).max()
+
+
+def test_kernels_are_laid_out_as_tiles():
+    kernels = np.random.default_rng(0).normal(size=(7, 2, 3, 4))
+    picture = tiled(kernels)
+    assert picture.shape == (2 * 4 - 1, 7 * 5 - 1)
+    np.testing.assert_array_equal(picture[4:7, 10:14], kernels[2, 1])
+    assert np.isnan(picture[3]).all()
+    with pytest.raises(ShapeError, match="outputs"):
+        plots.weights(np.zeros(3))
+
+
+def test_the_confusion_matrix_shows_shares_and_counts():
+    counts = np.array([[8, 2], [0, 5]])
+    axes = plots.confusion(counts, ("a", "b")).axes[0]
+    np.testing.assert_allclose(image(axes), [[0.8, 0.2], [0, 1]])
+    assert [text.get_text() for text in axes.texts] == ["8", "2", "5"]
+    assert axes.get_title(loc="left") == "86.7 % of 15 right"
+    with pytest.raises(ShapeError, match="3 classes"):
+        plots.confusion(counts, "abc")
+    with pytest.raises(ShapeError, match="whole"):
+        plots.confusion(counts * 0.5, "ab")
+
+
+LOG = "epoch,loss,rate,a_accuracy,accuracy,validation_loss,seconds\n0,1.5,0.1,0.5,0.5,1.2,3\n" + (
+    "1,0.7,0.1,0.9,0.9,0.6,3\n2,0.5,0.1,0.8,0.8,0.7,3\n"
+)
+
+
+def test_training_curves_are_those_of_the_log(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG)
+    left, right = plots.curves(tmp_path).axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in left.lines}
+    assert lines["training"] == [1.5, 0.7, 0.5]
+    assert lines["validation"] == [1.2, 0.6, 0.7]
+    assert right.get_title(loc="left") == "best 90.0 %, epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column"),
+        ("a,b\n1,2\n", "no column epoch"),
+        (LOG + "3,x\n", "line 5"),
+        (None, "no such"),
+    ],
+)
+def test_what_is_no_log_is_said_in_one_line(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(FormatError, match=said):
+        plots.curves(tmp_path / "log.csv")
+
+
+# --- the command line ---
+
+
+@pytest.fixture
+def dvskit(monkeypatch, capsys, tmp_path):
+    """Run `dvskit plot` in an empty folder; gives (exit code, stdout, stderr)."""
+    from dvskit import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["dvskit", "plot", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr()
+        return ended.value.code or 0, out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "in.npz"
+    save_events(scattered(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["rate", "balance", "intervals", "map", "spectrum", "flicker", "noise"]
+)
+def test_each_plot_of_a_file_is_written_by_a_command(dvskit, file, tmp_path, kind):
+    assert dvskit(kind, file, "-o", "a.svg") == (0, "", "")
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def test_the_command_plots_the_part_between_start_and_stop(dvskit, file, tmp_path):
+    assert dvskit("rate", file, "-o", "a.png", "--start", "10ms", "--stop", "60ms")[0] == 0
+    part = scattered().between(int(scattered().t[0]) + 10_000, int(scattered().t[0]) + 60_000)
+    plots.save(plots.rate(part), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rate", "none.npz", "-o", "a.png"), "none.npz"),
+        (("rate", "in.npz", "-o", "a.jpg"), ".png, .svg or .pdf"),
+        (("rate", "in.npz", "-o", "in.npz"), ".png, .svg or .pdf"),
+        (("rate", "in.npz", "-o", "there.png"), "--force"),
+        (("rate", "in.npz", "-o", "no/a.png"), "does not exist"),
+        (("rate", "in.npz", "-o", "a.png", "--start", "5"), "1.5s"),
+        (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), "not behind"),
+        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "40..1000"),
+        (("curves", "in.npz", "-o", "a.png"), "log.csv"),
+        (("raster", "in.npz", "-o", "a.png", "--model", "none"), "none"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(dvskit, file, tmp_path, words, said):
+    (tmp_path / "there.png").write_bytes(b"mine")
+    code, out, err = dvskit(*words)
+    assert (code, out) == (1, "")
+    assert err.startswith("dvskit: error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"in.npz", "there.png"}
+    assert (tmp_path / "there.png").read_bytes() == b"mine"
+
+
+def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path):
+    (tmp_path / "log.csv").write_text(LOG)
+    folder = tmp_path / "data" / "3"
+    folder.mkdir(parents=True)
+    save_events(scattered(2000, size=(34, 34), span_us=300_000), folder / "a.npz")
+    model = "nmnist-signed-lif"
+    assert dvskit("curves", ".", "-o", "a.pdf") == (0, "", "")
+    assert dvskit("confusion", model, "data", "-o", "b.pdf") == (0, "", "")
+    assert dvskit("raster", folder / "a.npz", "--model", model, "-o", "c.pdf") == (0, "", "")
+    code, _, err = dvskit(
+        "raster", folder / "a.npz", "--model", model, "--layer", "lif", "-o", "d.pdf"
+    )
+    assert code == 1
+    assert "lif1" in err
+    assert {path.name for path in tmp_path.glob("*.pdf")} == {"a.pdf", "b.pdf", "c.pdf"}
