@@ -75,17 +75,24 @@ def begins_anew(
 
 
 @njit(cache=True, nogil=True)
+def _is_near(value: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
+    """Tell whether most of the values that follow are near one."""
+    mask, half = (1 << bits) - 1, 1 << (bits - 1)
+    near = 0
+    for i in range(count):
+        near += -SURE < ((following[i] - value + half) & mask) - half < SURE
+    return 4 * near >= 3 * count
+
+
+@njit(cache=True, nogil=True)
 def _goes_on(value: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
     """Tell whether the values that follow go on from one: most are near it, or all run on."""
-    mask, half = (1 << bits) - 1, 1 << (bits - 1)
-    near = passed = 0
+    passed = 0
     latest = value
     for i in range(count):
-        step = ((following[i] - value + half) & mask) - half
-        near += -SURE < step < SURE
-        passed += (following[i] - latest) & mask
+        passed += (following[i] - latest) & ((1 << bits) - 1)
         latest = following[i]
-    return 4 * near >= 3 * count or passed < half
+    return passed < 1 << (bits - 1) or _is_near(value, following, count, bits)
 
 
 @njit(cache=True, nogil=True)
@@ -106,8 +113,8 @@ def set_clock(
     now = clock[K_NOW]
     if now < 0:
         agreed = count >= _FEW and _goes_on(following[0], following[1:], count - 1, bits)
-        if agreed and not _goes_on(value, following, count, bits):
-            return SPURIOUS
+        if agreed and following[0] < value and not _is_near(value, following, count, bits):
+            return SPURIOUS  # rather than a wrap right behind the first value
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
         return ACCEPT
     if anew:
