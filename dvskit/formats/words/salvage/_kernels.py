@@ -102,6 +102,15 @@ def _goes_on(value: int, following: NDArray[np.int64], count: int, bits: int) ->
 
 
 @njit(cache=True, nogil=True)
+def leads_astray(now: int, step: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
+    """Tell whether most of the values that follow a step ahead stand between both its ends."""
+    between = 0
+    for i in range(count):
+        between += (following[i] - now) & ((1 << bits) - 1) < step
+    return 2 * between > count
+
+
+@njit(cache=True, nogil=True)
 def set_clock(
     clock: NDArray[np.int64],
     step: int,
