@@ -25,12 +25,14 @@ from dvskit.formats.words._kernels import (
 # In the place of why a word is lost. AGAIN: the clock is told as it is already.
 EVENT, CLOCK, AGAIN, TRIGGERED = -1, -2, -3, -4
 R_UNIT, R_UNITS, R_TIME, R_WHY, R_A, R_B, ROW = range(7)
-# Places in what a clock knows: its value, and the values that it had some units ahead.
-K_NOW, K_FLOOR, K_LATER, K_NEXT, KNOWN = range(5)
+# Places in what a clock knows: its value, the values that it had some units ahead, and how often it
+# was set.
+K_NOW, K_FLOOR, K_LATER, K_NEXT, K_AGE, KNOWN = range(6)
 
 GROUP = 1 << 13  # rows that are judged together, by themselves and as many that follow
 SURE = 1 << 24  # a step of less, either way, needs no judging
 _FLOOR_UNITS = 1 << 13
+_OLD = 8  # values that a clock can begin anew behind
 _FEW = 6  # values that can show that the first one of all is wrong
 
 
@@ -39,6 +41,7 @@ def start_clock(now: int) -> NDArray[np.int64]:
     """Return what a clock knows at its beginning; it does not run yet where `now` is negative."""
     clock = np.zeros(KNOWN, np.int64)
     clock[K_NOW] = clock[K_FLOOR] = clock[K_LATER] = now
+    clock[K_AGE] = _OLD if now >= 0 else 0
     return clock
 
 
@@ -56,8 +59,11 @@ def sure_step(clock: NDArray[np.int64], at: int, value: int, bits: int) -> int:
 
 @njit(cache=True, nogil=True)
 def far_back(clock: NDArray[np.int64], step: int, far: int) -> bool:
-    """Tell whether a step leads far behind all that the clock has been of late."""
-    return step < -far and clock[K_NOW] + step < clock[K_FLOOR] - far
+    """Tell whether a step leads far behind all that the clock has been of late.
+
+    Never behind its first values, any of which may be damaged.
+    """
+    return step < -far and clock[K_NOW] + step < clock[K_FLOOR] - far and clock[K_AGE] >= _OLD
 
 
 @njit(cache=True, nogil=True)
@@ -75,17 +81,33 @@ def begins_anew(
 
 
 @njit(cache=True, nogil=True)
+def _is_near(value: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
+    """Tell whether most of the values that follow are near one."""
+    mask, half = (1 << bits) - 1, 1 << (bits - 1)
+    near = 0
+    for i in range(count):
+        near += -SURE < ((following[i] - value + half) & mask) - half < SURE
+    return 4 * near >= 3 * count
+
+
+@njit(cache=True, nogil=True)
 def _goes_on(value: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
     """Tell whether the values that follow go on from one: most are near it, or all run on."""
-    mask, half = (1 << bits) - 1, 1 << (bits - 1)
-    near = passed = 0
+    passed = 0
     latest = value
     for i in range(count):
-        step = ((following[i] - value + half) & mask) - half
-        near += -SURE < step < SURE
-        passed += (following[i] - latest) & mask
+        passed += (following[i] - latest) & ((1 << bits) - 1)
         latest = following[i]
-    return 4 * near >= 3 * count or passed < half
+    return passed < 1 << (bits - 1) or _is_near(value, following, count, bits)
+
+
+@njit(cache=True, nogil=True)
+def leads_astray(now: int, step: int, following: NDArray[np.int64], count: int, bits: int) -> bool:
+    """Tell whether most of the values that follow a step ahead stand between both its ends."""
+    between = 0
+    for i in range(count):
+        between += (following[i] - now) & ((1 << bits) - 1) < step
+    return 2 * between > count
 
 
 @njit(cache=True, nogil=True)
@@ -104,10 +126,11 @@ def set_clock(
     ACCEPT.
     """
     now = clock[K_NOW]
+    clock[K_AGE] += 1
     if now < 0:
         agreed = count >= _FEW and _goes_on(following[0], following[1:], count - 1, bits)
-        if agreed and not _goes_on(value, following, count, bits):
-            return SPURIOUS
+        if agreed and following[0] < value and not _is_near(value, following, count, bits):
+            return SPURIOUS  # rather than a wrap right behind the first value
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
         return ACCEPT
     if anew:

@@ -45,6 +45,7 @@ from dvskit.formats.words.salvage._kernels import (
     add_row,
     begins_anew,
     far_back,
+    leads_astray,
     set_clock,
     start_clock,
     sure_step,
@@ -97,8 +98,10 @@ def _set_time(
     step = sure_step(clock, here, new, BITS)
     back = far_back(clock, step, FAR) and was >= 0
     count, anew = 0, False
-    if was < 0 or back or not -SURE < step < SURE:
+    if was < 0 or back or step > FAR or step <= -SURE:
         count = _following(words, here + 2, layout, width, height, following)
+        if was >= 0 and step > 0 and leads_astray(was, step, following, count, BITS):
+            return SPURIOUS
         anew = back and begins_anew(clock, new, following, count, NEAR, BITS)
         anew = anew and not _catches_up(words, here + 2, was)
     return set_clock(clock, step, new, following, count, anew, BITS)

@@ -54,6 +54,7 @@ from dvskit.formats.words.salvage._kernels import (
     add_row,
     begins_anew,
     far_back,
+    leads_astray,
     next_clocks,
     set_clock,
     start_clock,
@@ -153,8 +154,10 @@ def _set_high(
     step = sure_step(clock, here, new, HIGH_BITS)
     back = far_back(clock, step, HIGH_FAR) and was >= 0
     count, anew = 0, False
-    if was < 0 or back or not -SURE < step < SURE:
+    if was < 0 or back or step > HIGH_FAR or step <= -SURE:
         count = following_highs(words, behind, layout, following)
+        if was >= 0 and step > 0 and leads_astray(was, step, following, count, HIGH_BITS):
+            return SPURIOUS
         anew = back and begins_anew(clock, new, following, count, HIGH_NEAR, HIGH_BITS)
         anew = anew and not _catches_up(words, behind, layout, was)
     return set_clock(clock, step, new, following, count, anew, HIGH_BITS)
