@@ -244,8 +244,14 @@ def command(*words, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
         **options,
     )
+
+
+def hear_interrupts():
+    """Undo what a shell does to what it starts behind its back: interrupts are not heard there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path):

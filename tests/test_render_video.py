@@ -22,6 +22,7 @@ from dvskit.render.frames import _kernels
 from dvskit.render.frames.canvas import Beside, Canvas, lay_out, rate_text, speed_text
 from dvskit.render.frames.writers import yuv_table
 from dvskit.video import open_frames
+from tests.test_cli import hear_interrupts
 
 PLAIN = VideoView(style=Polarity(), scale=1, footer=False)
 
@@ -285,7 +286,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
     save_events(events, tmp_path / "a.npz")
     words = [sys.executable, "-m", "dvskit", "render", str(tmp_path / "a.npz"), "-o",
              str(tmp_path / "b.mp4")]  # fmt: skip
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
     end = time.monotonic() + 100
     while not list(tmp_path.glob(".b.*.partial.mp4")) and time.monotonic() < end:
         time.sleep(0.05)
