@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -17,8 +18,41 @@ def _span(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> sl
     return slice(first, max(first, last))
 
 
+class _Timed(ABC):
+    """Columns of equal length, the slots of a dataclass; the first, t, is in order of time."""
+
+    __slots__ = ()
+    t: NDArray[np.int64]
+
+    @classmethod
+    @abstractmethod
+    def empty(cls) -> Self:
+        """Return columns of length 0."""
+
+    @classmethod
+    def in_order(cls, parts: Iterable[Self]) -> Self:
+        """Join the columns of all parts and sort them by time, stable."""
+        joined = [cls.empty(), *parts]
+        order = np.argsort(np.concatenate([part.t for part in joined]), kind="stable")
+        return cls(
+            *(np.concatenate(column)[order] for column in zip(*map(_columns, joined), strict=True))
+        )
+
+    def between(self, start_us: int | None, stop_us: int | None) -> Self:
+        """Return what has start_us <= t < stop_us; None leaves that side open."""
+        part = _span(self.t, start_us, stop_us)
+        return type(self)(*(column[part] for column in _columns(self)))
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def _columns(timed: _Timed) -> list[NDArray[Any]]:
+    return [getattr(timed, name) for name in timed.__slots__]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Triggers:
+class Triggers(_Timed):
     """Edges on a camera's external inputs: columns of equal length.
 
     t int64 microseconds, non-decreasing; id int16 input number; p bool, True for a rising edge.
@@ -33,29 +67,9 @@ class Triggers:
         """Return no triggers."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.bool_))
 
-    @classmethod
-    def in_order(cls, parts: Iterable[Self]) -> Self:
-        """Join triggers and sort them by time, stable."""
-        joined = [cls.empty(), *parts]
-        t = np.concatenate([part.t for part in joined])
-        order = np.argsort(t, kind="stable")
-        return cls(
-            t[order],
-            np.concatenate([part.id for part in joined])[order],
-            np.concatenate([part.p for part in joined])[order],
-        )
-
-    def between(self, start_us: int | None, stop_us: int | None) -> Triggers:
-        """Return the triggers with start_us <= t < stop_us; None leaves that side open."""
-        part = _span(self.t, start_us, stop_us)
-        return Triggers(self.t[part], self.id[part], self.p[part])
-
-    def __len__(self) -> int:
-        return len(self.t)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Imu:
+class Imu(_Timed):
     """Samples of an inertial measurement unit: columns of equal length n.
 
     t              int64 (n,)      microseconds, non-decreasing
@@ -78,34 +92,6 @@ class Imu:
         """Return no samples."""
         three = np.empty((0, 3), np.float32)
         return cls(np.empty(0, np.int64), three, three, np.empty(0, np.float32), three)
-
-    @classmethod
-    def in_order(cls, parts: Iterable[Self]) -> Self:
-        """Join samples and sort them by time, stable."""
-        joined = [cls.empty(), *parts]
-        t = np.concatenate([part.t for part in joined])
-        order = np.argsort(t, kind="stable")
-        return cls(
-            t[order],
-            np.concatenate([part.accelerometer for part in joined])[order],
-            np.concatenate([part.gyroscope for part in joined])[order],
-            np.concatenate([part.temperature for part in joined])[order],
-            np.concatenate([part.magnetometer for part in joined])[order],
-        )
-
-    def between(self, start_us: int | None, stop_us: int | None) -> Imu:
-        """Return the samples with start_us <= t < stop_us; None leaves that side open."""
-        part = _span(self.t, start_us, stop_us)
-        return Imu(
-            self.t[part],
-            self.accelerometer[part],
-            self.gyroscope[part],
-            self.temperature[part],
-            self.magnetometer[part],
-        )
-
-    def __len__(self) -> int:
-        return len(self.t)
 
 
 class Frame(NamedTuple):
