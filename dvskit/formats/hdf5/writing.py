@@ -6,6 +6,7 @@ readers (h5py, MATLAB, eventcv) cannot unpack ECF without its plugin.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,17 @@ class Hdf5Sink(FileSink):
             reason = " ".join(str(error).split())
             raise OutputError(f"{self.path}: the HDF5 library cannot write it: {reason}") from error
 
+    @abstractmethod
     def _begin(self, file: h5py.File) -> None:
-        raise NotImplementedError
+        """Write what stands ahead of the events."""
 
+    @abstractmethod
     def _append(self, events: Events) -> None:
-        raise NotImplementedError
+        """Append a block of `group_events` events, the last one of fewer."""
 
+    @abstractmethod
     def _end(self) -> None:
-        raise NotImplementedError
+        """Write what stands behind the events."""
 
 
 class Growing:

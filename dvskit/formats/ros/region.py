@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import BinaryIO
 
 
-class Region:
+class Region(ABC):
     """A file or a buffer of `size` bytes. `base` is where it stands in the file.
 
     exact  whether byte n of the region is byte base + n of the file; false if it was compressed
@@ -17,9 +18,9 @@ class Region:
     def __init__(self, size: int, base: int, *, exact: bool) -> None:
         self.size, self.base, self.exact = size, base, exact
 
+    @abstractmethod
     def read(self, at: int, count: int) -> bytes | memoryview:
         """Return `count` bytes from `at` on; fewer at the end."""
-        raise NotImplementedError
 
     def place(self, at: int) -> int:
         """Return where byte `at` stands in the file, or the compressed chunk that holds it."""
