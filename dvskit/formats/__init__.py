@@ -212,8 +212,9 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
         frames = sum(1 for _ in recording.frames())
         if frames:
             left.append(f"{frames:,} frames are left out: {sink.format} has none")
-    if len(recording.labels()):
-        left.append(f"{len(recording.labels()):,} labels are left out: they stand beside the file")
+    labels = len(recording.labels())
+    if labels:
+        left.append(f"{labels:,} labels are left out: they stand beside the file")
     for name, count in others.items():
         if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")

@@ -59,17 +59,3 @@ def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
         marks[i] = True
         i = link[i]
     return marks
-
-
-@njit(cache=True, nogil=True)
-def steps_fit(t: NDArray[np.int64], known: bool, last: int, longest: int) -> NDArray[np.bool_]:
-    """Mark the times that are at most `longest` behind the latest marked one, and not ahead of it.
-
-    `last` is the one ahead of all where it is `known`; else the first is marked.
-    """
-    marks = np.zeros(t.size, np.bool_)
-    for i in range(t.size):
-        if not known or 0 <= t[i] - last <= longest:
-            marks[i] = known = True
-            last = t[i]
-    return marks
