@@ -48,7 +48,8 @@ class _Timed(ABC):
 
 
 def _columns(timed: _Timed) -> list[NDArray[Any]]:
-    return [getattr(timed, name) for name in timed.__slots__]
+    names: tuple[str, ...] = timed.__slots__
+    return [getattr(timed, name) for name in names]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.input_stream import InputStream
+from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 TIME_OFFSET_KEY = "dvskit_time_offset_us"
 FAERY_OFFSET_KEY = "t0"  # what faery writes and adds again; it knows no negative one
@@ -121,6 +122,26 @@ def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
     if system in _SYSTEM_SIZES:
         return _SYSTEM_SIZES[system], f"system_ID {system}"
     return None
+
+
+def told_size(
+    name: str, options: ReadOptions, header: RawHeader
+) -> tuple[Size | None, SizeOrigin, list[str]]:
+    """Return the size that is told, by whom, and what is to be noted about it.
+
+    It is the argument, the header's, or that of the camera which the header names; None where none
+    tells it. Raises GeometryError for a header's size that is no size.
+    """
+    if options.size is not None:
+        return options.size, "argument", []
+    size = header_size(Path(name), header.keys)
+    if size is not None:
+        return size, "header", []
+    camera = camera_size(header.keys)
+    if camera is None:
+        return None, "data", []
+    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
+    return camera[0], "camera", [note]
 
 
 def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:

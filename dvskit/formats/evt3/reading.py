@@ -17,11 +17,10 @@ from dvskit.formats.evt3.words import OTHERS
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import (
     RawHeader,
-    camera_size,
-    header_size,
     read_header,
     take_header,
     time_offset_us,
+    told_size,
 )
 from dvskit.formats.recording import (
     Damage,
@@ -168,22 +167,6 @@ class Evt3Stream(Evt3Recording):
         return {}
 
 
-def _stated_size(
-    path: Path, options: ReadOptions, keys: Mapping[str, str]
-) -> tuple[Size, SizeOrigin, list[str]] | None:
-    """Return the size that is told, by whom, and what to say of it."""
-    if options.size is not None:
-        return options.size, "argument", []
-    size = header_size(path, keys)
-    if size is not None:
-        return size, "header", []
-    camera = camera_size(keys)
-    if camera is None:
-        return None
-    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
-    return camera[0], "camera", [note]
-
-
 def _data_size(path: Path, start: int) -> Size:
     reading = Decoding(
         FileChunks(path, start, _ANY_SIZE, mend=True),
@@ -203,10 +186,9 @@ def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:
     smallest that holds the events. Raises FormatError, GeometryError.
     """
     header = read_header(path)
-    stated = _stated_size(path, options, header.keys)
-    if stated is None:
-        return Evt3Recording(path, options, _data_size(path, header.end), "data", header)
-    size, origin, notes = stated
+    size, origin, notes = told_size(str(path), options, header)
+    if size is None:
+        size = _data_size(path, header.end)
     recording = Evt3Recording(path, options, size, origin, header)
     recording.assumptions += notes
     return recording
@@ -219,12 +201,11 @@ def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
     GeometryError where there is none, FormatError.
     """
     header = take_header(stream)
-    stated = _stated_size(Path(stream.name), options, header.keys)
-    if stated is None:
+    size, origin, notes = told_size(stream.name, options, header)
+    if size is None:
         raise GeometryError(
             f"{stream.name}: no sensor size in the header; pass size=(width, height)"
         )
-    size, origin, notes = stated
     recording = Evt3Stream(stream, options, size, origin, header)
     recording.assumptions += notes
     return recording

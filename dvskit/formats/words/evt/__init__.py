@@ -12,8 +12,8 @@ import numpy as np
 
 from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.raw_header import RawHeader, camera_size, header_size
-from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.raw_header import RawHeader, told_size
+from dvskit.formats.recording import ReadOptions
 from dvskit.formats.words import _kernels as shared
 from dvskit.formats.words.evt import _kernels as k
 from dvskit.formats.words.evt.clean import _kernels as clean
@@ -60,7 +60,7 @@ def open_with(path: Path, options: ReadOptions, header: RawHeader, words: Layout
     Its size is the argument, the header's, that of the camera which the header names, or the
     smallest that holds the events. Raises FormatError, GeometryError.
     """
-    size, origin, note = _told_size(str(path), options, header)
+    size, origin, note = told_size(str(path), options, header)
     if size is None:
         size, origin = size_of_data(path, header.end, words, LARGEST), "data"
     recording = WordRecording(path, options, size, origin, header, words)
@@ -76,25 +76,9 @@ def open_arriving(
     Its size is the argument, the header's, or that of the camera which the header names. Raises
     FormatError, GeometryError.
     """
-    size, origin, note = _told_size(stream.name, options, header)
+    size, origin, note = told_size(stream.name, options, header)
     if size is None:
         raise no_size(stream)
     recording = ArrivingRecording(stream, options, size, origin, header, words)
     recording.assumptions += note
     return recording
-
-
-def _told_size(
-    name: str, options: ReadOptions, header: RawHeader
-) -> tuple[Size | None, SizeOrigin, list[str]]:
-    """Return the size that is told, by whom, and what is to be noted about it."""
-    if options.size is not None:
-        return options.size, "argument", []
-    size = header_size(Path(name), header.keys)
-    if size is not None:
-        return size, "header", []
-    camera = camera_size(header.keys)
-    if camera is None:
-        return None, "data", []
-    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
-    return camera[0], "camera", [note]
