@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dvskit.events import Size, parse_size
+from dvskit.formats import Recording, RecordingPart
 
 InputFile = Annotated[
     Path,
@@ -35,3 +36,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 def size_or_none(text: str | None) -> Size | None:
     """Return the Size that an option says."""
     return None if text is None else parse_size(text)
+
+
+def window_from(
+    origin_us: int, after_us: int | None, until_us: int | None
+) -> tuple[int | None, int | None]:
+    """Return the times that lie so long behind `origin_us`; None stays None."""
+    return (
+        None if after_us is None else origin_us + after_us,
+        None if until_us is None else origin_us + until_us,
+    )
+
+
+def part_from_first(
+    recording: Recording, after_us: int | None, until_us: int | None
+) -> RecordingPart:
+    """Return the part of a recording between times that count from its first event."""
+    if after_us is None and until_us is None:
+        return recording.between(None, None)
+    origin_us = next((int(block.t[0]) for block in recording), 0)
+    return recording.between(*window_from(origin_us, after_us, until_us))

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.cli._options import (
+    Force,
+    FormatOption,
+    InputFile,
+    Salvage,
+    SizeOption,
+    part_from_first,
+    size_or_none,
+    window_from,
+)
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource
@@ -45,7 +54,7 @@ def convert(
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
-        part = _part(recording, after_us, until_us)
+        part = part_from_first(recording, after_us, until_us)
     source: Source = part if crop is None else FilteredSource(part, _parse_crop(crop))
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
         left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
@@ -77,7 +86,7 @@ class _Arriving:
         with _console.stoppable() as stop:
             while (block := _next(blocks, stop)) is not None:
                 origin = int(block.t[0]) if origin is None else origin
-                yield block.between(*_window(origin, self._after_us, self._until_us))
+                yield block.between(*window_from(origin, self._after_us, self._until_us))
                 if self._until_us is not None and block.t[-1] >= origin + self._until_us:
                     return
 
@@ -105,22 +114,6 @@ def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]
     if after is not None and until is not None and until <= after:
         raise ConfigError(f"nothing lies between --start {start} and --stop {stop}")
     return after, until
-
-
-def _window(
-    origin_us: int, after_us: int | None, until_us: int | None
-) -> tuple[int | None, int | None]:
-    return (
-        None if after_us is None else origin_us + after_us,
-        None if until_us is None else origin_us + until_us,
-    )
-
-
-def _part(recording: Recording, after_us: int | None, until_us: int | None) -> RecordingPart:
-    if after_us is None and until_us is None:
-        return recording.between(None, None)
-    origin_us = next((int(block.t[0]) for block in recording), 0)
-    return recording.between(*_window(origin_us, after_us, until_us))
 
 
 def _left_of(recording: Recording) -> list[str]:

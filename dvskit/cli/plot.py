@@ -10,7 +10,15 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.cli._options import (
+    Force,
+    FormatOption,
+    InputFile,
+    Salvage,
+    SizeOption,
+    part_from_first,
+    size_or_none,
+)
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import Recording, RecordingPart, open_events
 
@@ -105,11 +113,7 @@ def _part(recording: Recording, after: int | None, until: int | None) -> Recordi
         return recording
     if recording.live:
         raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
-    first = next(iter(recording), None)
-    origin = 0 if first is None else int(first.t[0])
-    return recording.between(
-        None if after is None else origin + after, None if until is None else origin + until
-    )
+    return part_from_first(recording, after, until)
 
 
 def confusion(
