@@ -56,7 +56,26 @@ def _plane(plane: Any) -> NDArray[np.uint8]:
     return rows
 
 
-class H264Writer:
+class _StreamWriter:
+    """A file of one stream, through PyAV."""
+
+    _container: Any
+    _stream: Any
+
+    def put(self, packed: Any) -> None:
+        """Encode a packed picture."""
+        self._container.mux(self._stream.encode(packed))
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+class H264Writer(_StreamWriter):
     """An H.264 video; its colours are tagged BT.709, limited range."""
 
     def __init__(
@@ -91,20 +110,8 @@ class H264Writer:
         frame.pts, self._count = self._count, self._count + 1
         return frame
 
-    def put(self, packed: Any) -> None:
-        """Encode a packed picture."""
-        self._container.mux(self._stream.encode(packed))
 
-    def finish(self) -> None:
-        """Write the rest."""
-        self._container.mux(self._stream.encode(None))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._container.close()
-
-
-class GifWriter:
+class GifWriter(_StreamWriter):
     """An animated GIF with the palette as it is; its clock ticks in hundredths of a second."""
 
     def __init__(
@@ -130,18 +137,6 @@ class GifWriter:
         frame.time_base = Fraction(1, 100)
         self._count += 1
         return frame
-
-    def put(self, packed: Any) -> None:
-        """Encode a packed picture."""
-        self._container.mux(self._stream.encode(packed))
-
-    def finish(self) -> None:
-        """Write the rest."""
-        self._container.mux(self._stream.encode(None))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._container.close()
 
 
 class FolderWriter:
