@@ -35,6 +35,22 @@ def _u16(data: Bytes, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _run(data: Bytes, at: int, run: int, most: int, left: int) -> tuple[int, int]:
+    """Return a run and where the next byte is; a run of `most` says that its length follows.
+
+    The run is negative, and says what is wrong, if it is cut, empty, or longer than what is `left`.
+    """
+    if run == most:
+        if at + 2 > len(data):
+            return ENDS_EARLY, at
+        run = _u16(data, at)
+        at += 2
+    if run == 0:
+        return EMPTY_RUN, at
+    return (LONG_RUN if run > left else run), at
+
+
+@njit(cache=True, nogil=True)
 def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
     end = len(data)
     if at + 8 > end:
@@ -61,15 +77,9 @@ def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
             continue
         digit = 0
         now += step
-        if run == 15:
-            if at + 2 > end:
-                return ENDS_EARLY
-            run = _u16(data, at)
-            at += 2
-        if run == 0:
-            return EMPTY_RUN
-        if i + run > count:
-            return LONG_RUN
+        run, at = _run(data, at, run, 15, count - i)
+        if run < 0:
+            return run
         for k in range(i, i + run):
             t[k] = now
         i += run
@@ -86,15 +96,9 @@ def _decode_y(data: Bytes, at: int, count: int, y: Places) -> int:
         value = _u16(data, at)
         at += 2
         run = value & 31
-        if run == 31:
-            if at + 2 > end:
-                return ENDS_EARLY
-            run = _u16(data, at)
-            at += 2
-        if run == 0:
-            return EMPTY_RUN
-        if i + run > count:
-            return LONG_RUN
+        run, at = _run(data, at, run, 31, count - i)
+        if run < 0:
+            return run
         row = np.int16(value >> 5)
         for k in range(i, i + run):
             y[k] = row
@@ -133,15 +137,9 @@ def _decode_p(data: Bytes, at: int, count: int, p: Flags) -> int:
         value = np.int64(data[at])
         at += 1
         run = value & 127
-        if run == 127:
-            if at + 2 > end:
-                return ENDS_EARLY
-            run = _u16(data, at)
-            at += 2
-        if run == 0:
-            return EMPTY_RUN
-        if i + run > count:
-            return LONG_RUN
+        run, at = _run(data, at, run, 127, count - i)
+        if run < 0:
+            return run
         on = value >= 128
         for k in range(i, i + run):
             p[k] = on
