@@ -59,9 +59,7 @@ class EvenTimes:
                 begin = t if self._stop_us is None else self._stop_us
                 self._stop_us = begin + ((t - begin) // self.duration_us + 1) * self.duration_us
             stop = len(events)
-            if (
-                self._stop_us <= _LATEST_US
-            ):  # a span may end beyond what 64 bits hold; no event does
+            if self._stop_us <= _LATEST_US:  # beyond it there is no event
                 stop = at + int(np.searchsorted(events.t[at:], self._stop_us))
             if stop < len(events):
                 yield Events.concatenate([*self._waiting, events[at:stop]])
