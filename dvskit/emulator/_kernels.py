@@ -19,11 +19,43 @@ NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest
 
 
 @njit(cache=True, nogil=True)
+def level_of(number: float, offset: float, knee: float, slope: float) -> float:
+    """Return L of a digital number, as `levels.log_intensity` does; an offset < 0 means lin-log.
+
+    `slope` is ln(knee) / knee.
+    """
+    if offset >= 0.0:
+        return math.log(number + offset)
+    return number * slope if number <= knee else math.log(number)
+
+
+@njit(cache=True, nogil=True)
+def number_of(level: float, offset: float, knee: float, slope: float) -> float:
+    """Return the digital number whose L is `level`: what `level_of` undoes."""
+    if offset >= 0.0:
+        return math.exp(level) - offset
+    return level / slope if level <= knee * slope else math.exp(level)
+
+
+@njit(cache=True, nogil=True)
+def light_of(number: float) -> float:
+    """Return v2e's intensity of a digital number: (I + 20) / 275, never 0, nearly 1 for white."""
+    return (number + 20.0) / 275.0
+
+
+@njit(cache=True, nogil=True)
+def lights_of(levels: Array, offset: float, knee: float, slope: float, lights: Array) -> None:
+    """Fill `lights` with v2e's intensity of each level, in e-folds."""
+    for k in range(levels.size):
+        lights[k] = light_of(number_of(levels[k], offset, knee, slope))
+
+
+@njit(cache=True, nogil=True)
 def float_levels(
     frame: Array,
+    offset: float,
     knee: float,
     slope: float,
-    offset: float,
     white: float,
     unit: float,
     brightest: float,
@@ -34,11 +66,7 @@ def float_levels(
         value = frame[k]
         if not (value >= 0.0 and value <= brightest):
             return k
-        number = value * white
-        if offset >= 0.0:
-            level = math.log(number + offset)
-        else:
-            level = number * slope if number <= knee else math.log(number)
+        level = level_of(value * white, offset, knee, slope)
         levels[k] = np.int32(math.floor(level * unit + 0.5))
     return -1
 

@@ -8,6 +8,7 @@ events on every machine. A threshold of 0.2 is off by 2 parts in 10^8 at most.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,24 +44,29 @@ def lin_log(digital_number: float, linear_below: float) -> float:
     return math.log(digital_number)
 
 
-def light_of(level: NDArray[np.float64], params: EmulatorParams) -> NDArray[np.float64]:
-    """Return v2e's intensity, (I + 20) / 275 of digital numbers, of log intensities in e-folds."""
-    if params.log_offset is not None:
-        number = np.exp(level) - params.log_offset
-    else:
-        knee = math.log(params.linear_below)
-        slope = knee / params.linear_below
-        number = np.where(level <= knee, level / slope, np.exp(level))
-    return np.asarray((number + 20.0) / 275.0)
+def map_numbers(params: EmulatorParams) -> tuple[float, float, float]:
+    """Return the numbers of the map for the kernels: offset (-1 for lin-log), knee and slope."""
+    knee = params.linear_below
+    return -1.0 if params.log_offset is None else params.log_offset, knee, math.log(knee) / knee
+
+
+def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
+    """Return v2e's intensity, (I + 20) / 275 of digital numbers, of levels (N,) in e-folds."""
+    found = np.empty(levels.size, np.float64)
+    _kernels.lights_of(levels.astype(np.float64), *map_numbers(params), found)
+    return found
+
+
+def code_logs(codes: int, params: EmulatorParams) -> list[float]:
+    """Return L of each code of images with so many, the last one as bright as 255."""
+    scale = WHITE / (codes - 1)
+    return [log_intensity(code * scale, params) for code in range(codes)]
 
 
 def level_table(dtype: np.dtype[np.generic], params: EmulatorParams) -> NDArray[np.int32]:
     """Return the level of each code of uint8 (256) or uint16 (65536, 65535 as bright as 255)."""
     codes = 256 if dtype == np.uint8 else 65536
-    scale = WHITE / (codes - 1)
-    return np.array(
-        [to_units(log_intensity(code * scale, params)) for code in range(codes)], dtype=np.int32
-    )
+    return np.array([to_units(log) for log in code_logs(codes, params)], dtype=np.int32)
 
 
 def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray[np.int32]:
@@ -71,9 +77,7 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
     levels = np.empty(frame.size, np.int32)
     bad = _kernels.float_levels(
         np.ascontiguousarray(frame, dtype=np.float64).reshape(-1),
-        params.linear_below,
-        math.log(params.linear_below) / params.linear_below,
-        -1.0 if params.log_offset is None else params.log_offset,
+        *map_numbers(params),
         WHITE,
         float(UNIT),
         BRIGHTEST,

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.emulator._kernels import level_of, light_of
+
 Array = NDArray[Any]
 
 OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
@@ -32,16 +34,6 @@ def sort_by_pixel(pixel: Array, pixels: int, order: Array, starts: Array) -> Non
         k = pixel[i]
         order[free[k]] = i
         free[k] += 1
-
-
-@njit(cache=True, nogil=True)
-def level_of(number: float, offset: float, knee: float) -> float:
-    """Return the log intensity of a digital number; an offset below 0 means lin-log."""
-    if offset >= 0.0:
-        return math.log(number + offset)
-    if number <= knee:
-        return number * math.log(knee) / knee
-    return math.log(number)
 
 
 @njit(cache=True, nogil=True)
@@ -70,12 +62,13 @@ def rows_between_events(
     microsecond) taken off. Returns the number of rows.
     """
     n = 0
+    slope = math.log(knee) / knee
     frames = frame_t.size
     for k in range(numbers.shape[0]):
         f = 0
-        level = level_of(numbers[k, 0], offset, knee)
-        following = level_of(numbers[k, 1], offset, knee)
-        tau = pole * 275.0 / (numbers[k, 1] + 20.0)
+        level = level_of(numbers[k, 0], offset, knee, slope)
+        following = level_of(numbers[k, 1], offset, knee, slope)
+        tau = pole / light_of(numbers[k, 1])
         v = level
         released, base = -1.0, 0.0
         for i in range(starts[k], starts[k + 1]):
@@ -92,8 +85,8 @@ def rows_between_events(
                     v = _passed(level, following, gap, tau, v, gap)
                     f += 1
                     level = following
-                    following = level_of(numbers[k, f + 1], offset, knee)
-                    tau = pole * 275.0 / (numbers[k, f + 1] + 20.0)
+                    following = level_of(numbers[k, f + 1], offset, knee, slope)
+                    tau = pole / light_of(numbers[k, f + 1])
                 if at > frame_t[frames - 1]:
                     released = -1.0
                     break
@@ -124,12 +117,13 @@ def rows_between_frames(
     refractory period count for what was missed too. Returns the number of rows.
     """
     n = 0
+    slope = math.log(knee) / knee
     for k in range(numbers.shape[0]):
         i, last = starts[k], starts[k + 1]
         known = False
         on, off, seen, seen_t = 0.0, 0.0, 0.0, 0.0
         for f in range(frame_t.size):
-            at = frame_t[f] + pole * 275.0 / (numbers[k, f] + 20.0)
+            at = frame_t[f] + pole / light_of(numbers[k, f])
             while i < last and t[i] <= at:
                 weight = 1.0
                 if i > starts[k] and p[i] == p[i - 1]:
@@ -148,7 +142,7 @@ def rows_between_frames(
                 continue
             part = (at - t[i - 1]) / (gap - held)
             part_on, part_off = (part, 0.0) if p[i] else (0.0, part)
-            level = level_of(numbers[k, f], offset, knee)
+            level = level_of(numbers[k, f], offset, knee, slope)
             if known and on + off >= 1.0:
                 row_pixel[n], row_change[n] = k, level - seen
                 row_on[n] = on + part_on - leak * (at - seen_t)
@@ -208,18 +202,19 @@ def still_spans(
     Returns their number.
     """
     n = 0
+    slope = math.log(knee) / knee
     frames = frame_t.size
     for k in range(numbers.shape[0]):
         first = 0
-        lowest = highest = level_of(numbers[k, 0], offset, knee)
+        lowest = highest = level_of(numbers[k, 0], offset, knee, slope)
         total = np.float64(numbers[k, 0])
         for f in range(1, frames + 1):
-            level = level_of(numbers[k, f], offset, knee) if f < frames else math.inf
+            level = level_of(numbers[k, f], offset, knee, slope) if f < frames else math.inf
             if max(highest, level) - min(lowest, level) <= tolerance:
                 lowest, highest = min(lowest, level), max(highest, level)
                 total += numbers[k, f]
                 continue
-            light = (total / (f - first) + 20.0) / 275.0
+            light = light_of(total / (f - first))
             start = frame_t[first] + settle + 6.0 * pole / light
             if frame_t[f - 1] - start >= shortest:
                 span_pixel[n], span_light[n], span_moved[n] = k, light, first > 0

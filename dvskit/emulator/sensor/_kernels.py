@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.emulator._kernels import light_of, number_of
 from dvskit.emulator.random._kernels import bits, mix, normal, uniform
 
 Array = NDArray[Any]
@@ -57,13 +58,8 @@ _SQRT_12 = math.sqrt(12.0)
 @njit(cache=True, nogil=True)
 def relative_light(level: float, model: Array) -> float:
     """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
-    if model[M_OFFSET] >= 0.0:
-        number = math.exp(level / UNIT) - model[M_OFFSET]
-    elif level <= model[M_KNEE] * model[M_SLOPE] * UNIT:
-        number = level / (model[M_SLOPE] * UNIT)
-    else:
-        number = math.exp(level / UNIT)
-    return (number + 20.0) / 275.0
+    number = number_of(level / UNIT, model[M_OFFSET], model[M_KNEE], model[M_SLOPE])
+    return light_of(number)
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings
-from dvskit.emulator.levels import to_units
+from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random._kernels import uniforms
 from dvskit.emulator.sensor import _kernels as k
@@ -55,11 +55,7 @@ class SensorPixels:
         """Take the first frame: every pixel has seen it for all time."""
         size = codes.size
         self._table = table
-        self._lights = _NOTHING
-        if table.size:
-            self._lights = np.array(
-                [k.relative_light(float(level), self._model) for level in table], np.float64
-            )
+        self._lights = lights(table / UNIT, self.params)
         self._poles = np.zeros((3, table.size), np.float64)
         self._before = codes.copy()
         self._now = 0.0
@@ -188,7 +184,5 @@ def _model(params: EmulatorParams) -> NDArray[np.float64]:
     model[k.M_ON] = to_units(params.threshold_on)
     model[k.M_OFF] = to_units(params.threshold_off)
     model[k.M_LEAK] = params.leak_hz * 1e-6
-    model[k.M_KNEE] = params.linear_below
-    model[k.M_SLOPE] = math.log(params.linear_below) / params.linear_below
-    model[k.M_OFFSET] = -1.0 if params.log_offset is None else params.log_offset
+    model[[k.M_OFFSET, k.M_KNEE, k.M_SLOPE]] = map_numbers(params)
     return model

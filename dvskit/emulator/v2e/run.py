@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings
-from dvskit.emulator.levels import UNIT, WHITE, light_of, log_intensity
+from dvskit.emulator.levels import UNIT, code_logs, lights
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.v2e import _kernels as k
 from dvskit.events import Size
@@ -31,11 +31,9 @@ class V2ePixels:
         count = codes.size
         real = np.float64 if self.params.cutoff_hz else np.float32
         self._real = real
-        exact = [
-            log_intensity(code * WHITE / (table.size - 1), self.params)
-            for code in range(table.size)
-        ]
-        self._table = np.round(np.array(exact, np.float64), 8).astype(np.float32)
+        exact = np.array(code_logs(table.size, self.params), np.float64)
+        self._table = np.round(exact, 8).astype(np.float32)
+        self._lights = lights(self._table, self.params)
         self._lp = self._levels(codes)
         self._base = self._lp.copy()
         self._on, self._off = np.empty(count, real), np.empty(count, real)
@@ -65,7 +63,7 @@ class V2ePixels:
         """Return what happens up to the next frame."""
         params = self.params
         level = self._levels(codes)
-        light = light_of(level.astype(np.float64), params)
+        light = self._lights[codes] if self._table.size else lights(level, params)
         most = [0] * len(self._parts)
         self._frame += 1
 
