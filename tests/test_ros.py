@@ -372,6 +372,30 @@ def test_triggers_of_a_topic_of_their_own_are_read(tmp_path):
     assert recording.other_streams() == {}
 
 
+def without_channels_at_the_end(data: bytes) -> bytes:
+    """Return an MCAP whose summary has no schemas and channels, as it may be written."""
+    (start,) = struct.unpack_from("<Q", data, len(data) - 28)
+    at, kept = start, b""
+    while data[at] != 2:  # the footer
+        (length,) = struct.unpack_from("<Q", data, at + 1)
+        if data[at] not in (3, 4, 0xE):  # schemas, channels, where groups of them begin
+            kept += data[at : at + 9 + length]
+        at += 9 + length
+    return data[:start] + kept + struct.pack("<BQQQI", 2, 20, start, 0, 0) + data[-8:]
+
+
+def test_streams_are_counted_where_the_summary_names_no_channels(tmp_path):
+    said = [array([(1000, 1, 1, 1)]), image("mono8", GRAY)]
+    whole = bags.write(tmp_path / "a.mcap", said)
+    bare = tmp_path / "b.mcap"
+    bare.write_bytes(without_channels_at_the_end(whole.read_bytes()))
+    counted = {"messages of /dvs/image_raw (sensor_msgs/Image)": 1}
+    assert dvskit.open_events(whole).other_streams() == counted
+    recording = dvskit.open_events(bare)
+    assert recording.other_streams() == counted
+    assert len(recording.load()) == 1
+
+
 def test_what_a_bag_does_not_hold_is_empty(tmp_path):
     recording = dvskit.open_events(bags.write(tmp_path / "a.bag", [array([(1000, 1, 1, 1)])]))
     assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0

@@ -18,7 +18,7 @@ from dvskit.formats.ros.container import (
     LEAST_RECORD,
     MOST_BYTES,
     Channel,
-    Container,
+    IndexedContainer,
     Losses,
     Message,
     plain_type,
@@ -83,23 +83,20 @@ def _number(value: bytes) -> int:
     return int.from_bytes(value, "little")
 
 
-class BagFile(Container):
+class BagFile(IndexedContainer):
     """A bag. Raises FormatError where its first line is not that of version 2.0."""
 
     ros1 = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._counts: dict[int, int] | None = None
-        self._cuts: list[int] = []
-        self._checked = False
         self._heads: dict[bytes, _Head] = {}
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{path}: does not start with {MAGIC!r}, as bags of 2.0 do")
             region = FileRegion(file, path.stat().st_size)
             if not self._read_index(region):
-                self._counts = None
+                self._forget_index()
                 silent = Losses(path, strict=False, damage=Damage())
                 for _ in self._walk(region, len(MAGIC), frozenset(), silent):
                     pass
@@ -130,21 +127,9 @@ class BagFile(Container):
         self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < region.size)
         return left == 0
 
-    def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, as the index says if there is one."""
-        return self._counts if self._counts is not None else super().counts()
-
-    def cuts(self) -> list[int]:
-        """Return where chunks begin, as the index says, if there are such."""
-        if not self._checked:
-            self._checked = True
-            with self.path.open("rb") as file:
-                region = FileRegion(file, self.path.stat().st_size)
-                records = (self._record(region, cut) for cut in self._cuts)
-                sound = all(not isinstance(each, str) and each.op == CHUNK for each in records)
-            if not sound or self._counts is None:
-                self._cuts = []
-        return self._cuts
+    def _is_chunk(self, region: Region, at: int) -> bool:
+        record = self._record(region, at)
+        return not isinstance(record, str) and record.op == CHUNK
 
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dvskit.errors import DamagedFileError
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.definitions import event_kind
+from dvskit.formats.ros.region import FileRegion, Region
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
 # Where this much or more lies between the end of a record and the next sound one, it is the record
@@ -111,6 +112,41 @@ class Container(ABC):
         for message in self.messages(self.channels.keys(), losses):
             found[message.channel] += 1
         return found
+
+
+class IndexedContainer(Container):
+    """A container of chunks that may end with an index of them and of its messages.
+
+    A subclass fills `_counts` and `_cuts` from the index, and calls `_forget_index` where the index
+    is not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._counts: dict[int, int] | None = None
+        self._cuts: list[int] = []
+        self._checked = False
+
+    def _forget_index(self) -> None:
+        self._counts, self._cuts = None, []
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of messages of each channel, as the index says if there is one."""
+        return self._counts if self._counts is not None else super().counts()
+
+    def cuts(self) -> list[int]:
+        """Return where chunks begin, as the index says, if all of them do."""
+        if not self._checked:
+            self._checked = True
+            with self.path.open("rb") as file:
+                region = FileRegion(file, self.path.stat().st_size)
+                if not all(self._is_chunk(region, cut) for cut in self._cuts):
+                    self._cuts = []
+        return self._cuts
+
+    @abstractmethod
+    def _is_chunk(self, region: Region, at: int) -> bool:
+        """Return whether a sound chunk begins at byte `at`."""
 
 
 def plain_type(name: str) -> str:

@@ -21,7 +21,7 @@ from dvskit.formats.ros.container import (
     LEAST_RECORD,
     MOST_BYTES,
     Channel,
-    Container,
+    IndexedContainer,
     Losses,
     Message,
     plain_type,
@@ -63,21 +63,19 @@ def _texts(data: bytes, at: int, count: int) -> tuple[list[str], int]:
     return found, at
 
 
-class McapFile(Container):
+class McapFile(IndexedContainer):
     """An MCAP file. Raises FormatError where it does not begin as one."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._schemas: dict[int, tuple[str, str]] = {}
-        self._counts: dict[int, int] | None = None
-        self._cuts: list[int] = []
-        self._checked = False
         self._times = (0, 1 << 64)  # of all messages, once the summary says so
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{path}: does not start with {MAGIC!r}")
             region = FileRegion(file, path.stat().st_size)
             if not self._read_summary(region):
+                self._forget_index()
                 silent = Losses(path, strict=False, damage=Damage())
                 for _ in self._walk(region, len(MAGIC), frozenset(), silent):
                     pass
@@ -112,20 +110,9 @@ class McapFile(Container):
         self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < summary)
         return bool(self.channels)
 
-    def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, as the summary says if there is one."""
-        return self._counts if self._counts is not None else super().counts()
-
-    def cuts(self) -> list[int]:
-        """Return where chunks begin, as the summary says, if there are such."""
-        if not self._checked:
-            self._checked = True
-            with self.path.open("rb") as file:
-                region = FileRegion(file, self.path.stat().st_size)
-                heads = (self._head(region, cut) for cut in self._cuts)
-                if any(kind != CHUNK or problem for kind, _, problem in heads):
-                    self._cuts = []
-        return self._cuts
+    def _is_chunk(self, region: Region, at: int) -> bool:
+        kind, _, problem = self._head(region, at)
+        return kind == CHUNK and problem is None
 
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the channels `wanted`, in the order of the file."""
