@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from dvskit import cli
 
 _HERE = Path(__file__).resolve().parent
 
@@ -35,3 +38,18 @@ def data() -> Path:
     if DATA is None:
         skip_or_fail("no recordings: set DVSKIT_DATA to their folder")
     return DATA
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["dvskit", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr()
+        return ended.value.code or 0, out.out, out.err
+
+    return run

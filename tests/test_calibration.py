@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 
 import cv2
 import numpy as np
 import pytest
 
 import dvskit
-from dvskit import Emulator, EmulatorParams, Events, cli
+from dvskit import Emulator, EmulatorParams, Events
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import calibrate, compare, noise, refractory, thresholds
 from dvskit.emulator.calibration.observed import observe
@@ -433,20 +432,6 @@ def test_what_the_emulator_cannot_take_is_left_at_its_default_and_said(calibrate
 
 
 # ---- the command line
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["dvskit", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
-
-    return run
 
 
 def test_the_preset_goes_through_emulate(run, tmp_path, frames):

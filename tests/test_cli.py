@@ -14,25 +14,9 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import cli
 from dvskit.cli import _console
 from dvskit.errors import ConfigError
 from tests.test_events import make
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["dvskit", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
-
-    return run
 
 
 def one_line_error(result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import subprocess
@@ -549,20 +550,9 @@ def test_what_is_no_log_is_said_in_one_line(tmp_path, text, said):
 
 
 @pytest.fixture
-def dvskit(monkeypatch, capsys, tmp_path):
+def dvskit(run):
     """Run `dvskit plot` in an empty folder; gives (exit code, stdout, stderr)."""
-    from dvskit import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["dvskit", "plot", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
-
-    return run
+    return functools.partial(run, "plot")
 
 
 @pytest.fixture
