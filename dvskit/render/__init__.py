@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dvskit.render import plots
 from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
-from dvskit.render.colormap import Colouring, Colours, Theme, by_polarity, by_time
+from dvskit.render.colormap import Bar, Colouring, Colours, Theme, by_count, by_polarity, by_time
 from dvskit.render.frames import (
     Count,
     Decay,
@@ -23,6 +23,7 @@ from dvskit.render.page import PageReport, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
+    "Bar",
     "CloudReport",
     "CloudView",
     "Colouring",
@@ -38,6 +39,7 @@ __all__ = [
     "Theme",
     "VideoReport",
     "VideoView",
+    "by_count",
     "by_polarity",
     "by_time",
     "cloud",
