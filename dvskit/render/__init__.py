@@ -19,7 +19,7 @@ from dvskit.render.frames import (
     frames,
     styles,
 )
-from dvskit.render.page import PageReport, page
+from dvskit.render.page import PageReport, Shown, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Linear",
     "PageReport",
     "Polarity",
+    "Shown",
     "Style",
     "Surface",
     "Theme",
