@@ -72,7 +72,10 @@ function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
     top[1] = Math.max(place(axis, axis.start), place(axis, axis.stop));
     drawLabel(ctx, project(cam, top), [-0.35, -1], 9, axis.title, colours.text, `500 11px ${family()}`);
   } else if (edge.length > 60) {
-    drawLabel(ctx, edge.middle, edge.out, beside + (i === 1 ? 42 : small ? 26 : 34), axis.title, colours.text, `500 ${small ? 11 : 13}px ${family()}`);
+    ctx.font = font;
+    const widest = Math.max(0, ...marks.map(([, text]) => ctx.measureText(text).width));
+    const away = Math.max(i === 1 ? 42 : small ? 26 : 34, 17 + widest * Math.abs(edge.out[0]));
+    drawLabel(ctx, edge.middle, edge.out, beside + away, axis.title, colours.text, `500 ${small ? 11 : 13}px ${family()}`);
   }
 }
 function drawNow(ctx, box, cam, colours) {  // the frame at the end of the time window
@@ -84,9 +87,10 @@ function drawNow(ctx, box, cam, colours) {  // the frame at the end of the time 
 // -- labels and decisions: bands along the time axis, a colour a name
 const BAND = 17;  // the height of a row
 const BAND_COLOURS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
-const NAMES = [...new Set(META.clouds.flatMap(told => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))];
+let names = [];  // of all labels and decisions, in the order in which they come
+function readNames() { names = [...new Set(CLOUDS.flatMap(({told}) => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))]; }
 function bandName(text) { return text.replace(/\s+\d+(\.\d+)?\s*%$/, ''); }  // without the share
-const bandColour = name => BAND_COLOURS[NAMES.indexOf(bandName(name)) % BAND_COLOURS.length];
+const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
 const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
 function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns the room that they take
   const rows = bandRows(cloud.told), [start, stop] = boxUs();

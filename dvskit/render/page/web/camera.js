@@ -113,7 +113,9 @@ function lookFrom(view) {
   arrange();
 }
 function slant() {
-  const [left, top, right, bottom] = cells()[0].view;
+  const [first] = cells();
+  if (!first) return SLANT;  // nothing to show yet
+  const [left, top, right, bottom] = first.view;
   return (right - left) / (bottom - top) < 0.85 ? UPRIGHT : SLANT;
 }
 const screen = (cam, e) => { const d = Math.max(NEAR, cam.dist - e[2]); return [cam.cu + cam.scale * e[0] / d, cam.cv - cam.scale * e[1] / d]; };

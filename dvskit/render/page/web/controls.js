@@ -37,7 +37,7 @@ let seeCloser = () => {};  // where the events come from a server: ask for what 
 function atRest() { writeState(); seeCloser(); }
 
 // -- time
-const windows = () => clamp(Math.log10(SPAN_US / (100 * Math.max(...CLOUDS.map(({told}) => told.resolution_us)))), 1, 6);  // powers of ten
+const windows = () => clamp(Math.log10(SPAN_US / (100 * Math.max(1, ...CLOUDS.map(({told}) => told.resolution_us)))), 1, 6);  // powers of ten
 function setTime(pos) { S.pos = clamp(pos, 0, 1); tellTime(); moving(); }
 function setWindow(slide) {
   S.win = slide >= 1 ? 1 : 10 ** (windows() * (Math.max(0, slide) - 1));
@@ -86,7 +86,7 @@ function turn(az, el) { S.az += az; S.el = clamp(S.el + el, -90, 90); S.turned =
 function shift(dx, dy) { S.panX += dx / innerHeight; S.panY += dy / innerHeight; S.turned = true; moving(); }
 function zoomBy(factor, u, v) {  // what lies under (u, v) stays there
   const zoom = clamp(S.zoom * factor, 0.08, 8), ratio = S.zoom / zoom;
-  if (u !== undefined) {
+  if (u !== undefined && CELLS.length) {
     const cam = camera(cellAt(u, v));
     S.panX += (u - cam.cu) * (1 - ratio) / innerHeight; S.panY += (v - cam.cv) * (1 - ratio) / innerHeight;
   }

@@ -49,7 +49,7 @@ function endRegion() {
 }
 
 // -- the region of interest
-const LARGEST = ['width', 'height'].map(side => Math.max(...META.clouds.map(told => told[side])));
+const LARGEST = ['width', 'height'].map(side => Math.max(1, ...META.clouds.map(told => told[side])));
 function setRegion(region) {  // half-open; null is all
   const whole = [0, 0, ...LARGEST];
   if (region) region = [clamp(region[0], 0, LARGEST[0] - 1), clamp(region[1], 0, LARGEST[1] - 1), ...region.slice(2)];

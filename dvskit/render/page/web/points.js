@@ -84,7 +84,7 @@ function countPixels() {  // for all recordings together, so that their colours 
   if (S.colour !== 'count' && !S.region) return;
   const changed = CLOUDS.map(cloud => cloud.count());
   if (S.colour !== 'count') return;
-  const most = Math.max(...CLOUDS.map(cloud => cloud.counts.most(cloud.region)));
+  const most = Math.max(1, ...CLOUDS.map(cloud => cloud.counts.most(cloud.region)));
   CLOUDS.forEach((cloud, i) => {
     if (!GL || !(changed[i] || most !== MOST || !cloud.texture)) return;
     const {gl} = GL, {width, height} = cloud.told;

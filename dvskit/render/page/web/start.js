@@ -9,8 +9,7 @@ async function loadStored() {
 }
 let load = loadStored;
 async function start() {
-  $('line').style.height = `${STRIP_HEIGHT}px`;
-  tellFacts(); fillSpeeds(); pointers(); keyboard(); buttons();
+  readNames(); fitStrip(); tellFacts(); fillSpeeds(); pointers(); keyboard(); buttons();
   addEventListener('resize', layout);
   const words = new ResizeObserver(layout);  // a longer line of words leaves less room
   for (const name of ['head', 'bar']) words.observe($(name));

@@ -1,8 +1,8 @@
 // The strip below: the event rate of each recording, its labels and decisions; the scrubber lies
 // over it.
 const RATE_ROW = CLOUDS.length > 1 ? 26 : 40;
-const BANDS_OF = CLOUDS.map(({told}) => bandRows(told));
-const STRIP_HEIGHT = CLOUDS.length * RATE_ROW + BANDS_OF.flat().length * BAND;
+const allBands = () => CLOUDS.flatMap(({told}) => bandRows(told));
+function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + allBands().length * BAND}px`; }
 function countRates() {
   for (const cloud of CLOUDS) if (cloud.whole) {
     const given = !S.region && cloud.told.rate;
@@ -24,7 +24,7 @@ function drawStrip() {
   CLOUDS.forEach((cloud, i) => {
     drawRates(ctx, cloud.rates, most[i], w, top, from);
     top += RATE_ROW;
-    for (const row of BANDS_OF[i]) { drawRow(ctx, row, w, top); top += BAND; }
+    for (const row of bandRows(cloud.told)) { drawRow(ctx, row, w, top); top += BAND; }
   });
   ctx.globalAlpha = 1; ctx.fillStyle = colours.text;
   const at = clamp(S.pos * w, 1.5, w - 1.5);
@@ -52,5 +52,5 @@ function drawRow(ctx, row, w, top) {
   }
 }
 function namesAt(us) {  // the labels and decisions of a moment
-  return BANDS_OF.flat().flatMap(row => row.filter(([start, stop]) => us >= start && us < stop).map(([, , name]) => name));
+  return allBands().flatMap(row => row.filter(([start, stop]) => us >= start && us < stop).map(([, , name]) => name));
 }

@@ -1,5 +1,6 @@
 // The words above the picture, the clock, and the key of the colours.
 function tellFacts() {
+  if (!CLOUDS.length) return;
   const [told] = META.clouds, alone = CLOUDS.length === 1;
   const total = META.clouds.reduce((sum, each) => sum + each.total, 0), kept = META.clouds.reduce((sum, each) => sum + each.kept, 0);
   const facts = [events(total), duration(SPAN_US > 1 ? SPAN_US : told.span_us)];
@@ -11,12 +12,13 @@ function tellFacts() {
   tellNotice();
 }
 function tellNotice() {
+  const damaged = CLOUDS.filter(({told}) => told.damage).map(({told}) => `${CLOUDS.length > 1 ? `${told.name}: ` : ''}${told.damage}`);
   const thinned = CLOUDS.filter(({told, set}) => (set ? set.every : told.every) > 1);
-  $('notice').hidden = !thinned.length;
-  $('notice').textContent = thinned.map(({told, set}) => {
+  $('notice').hidden = !thinned.length && !damaged.length;
+  $('notice').textContent = [...damaged, ...thinned.map(({told, set}) => {
     const every = set ? set.every : told.every, which = CLOUDS.length > 1 ? `${told.name}: ` : '';
     return `${which}1 in ${number(every)} events shown` + (META.served ? '' : `: ${number(told.kept)} of ${number(told.total)}`);
-  }).join('; ');
+  })].join('; ');
 }
 let told = '';
 function tellClock() {
