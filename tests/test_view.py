@@ -373,7 +373,6 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file: Path) -> None
     [
         (("view", "missing.raw"), 1, "missing.raw"),
         (("view", "--port", "99999"), 1, "outside 0..65535"),
-        (("view", "udp://127.0.0.1:0", "--size", "9x9"), 1, "is read once only"),
     ],
 )
 def test_wrong_words_are_told_in_a_line(
@@ -403,3 +402,12 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path: Path, browse
         assert " · 4" in browser.js("return $('clock').innerText")
         assert browser.js("return $('line').clientHeight") == 57
         assert browser.complaints() == []
+
+
+def test_a_pipe_is_not_viewed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvskit", "view", "-", "--size", "9x9", "--from", "csv"],
+        input="1,2,3,1\n", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is read once only; write it to a file first" in done.stderr
