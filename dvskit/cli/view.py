@@ -13,7 +13,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._options import FormatOption, Salvage, SizeOption, size_or_none
 from dvskit.errors import ConfigError
-from dvskit.formats import Recording, open_events
+from dvskit.formats import open_events
 
 
 def view(
@@ -37,14 +37,11 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    chosen = size_or_none(size)
-
-    def open_file(path: Path) -> Recording:
-        recording = open_events(path, format=from_, size=chosen, strict=not salvage)
-        if recording.live:
-            raise ConfigError(f"{path}: is read once only; write it to a file first")
-        return recording
-
+    for file in files or []:
+        _check_is_kept(file)
+    open_file = functools.partial(
+        open_events, format=from_, size=size_or_none(size), strict=not salvage
+    )
     for file in files or []:
         for text in open_file(file).assumptions:
             _console.note(f"{file}: {text}")
@@ -61,3 +58,11 @@ def view(
             threading.Event().wait()
         except KeyboardInterrupt:
             return
+
+
+def _check_is_kept(path: Path) -> None:
+    """Raise ConfigError for what can be read once only."""
+    address = str(path)
+    pipe = path.exists() and not path.is_file() and not path.is_dir()
+    if address == "-" or address.startswith("udp:") or pipe:
+        raise ConfigError(f"{path}: is read once only; write it to a file first")
