@@ -38,6 +38,20 @@ def test_classes_have_names_where_a_mapping_stands_beside(tmp_path):
     assert rows_of(path)[0][0] == "hand clapping, one"
 
 
+def test_labels_may_have_names_of_their_own(tmp_path):
+    head = "start_us, stop_us, name\n"
+    path = write(tmp_path, head + "30,60, wave, left\n-5,9,clap\n")
+    assert rows_of(path) == [("clap", -5, 9), ("wave, left", 30, 60)]
+    for row, message in (
+        ("1,2\n", "line 2 is '1,2'; two whole numbers"),
+        ("1,x,y\n", "line 2"),
+        ("1,2,\n", "line 2"),
+        ("5,2,a\n", "ends at 2 us, before its start 5 us"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            read_labels(write(tmp_path, head + row))
+
+
 def test_labels_are_found_beside_a_recording(tmp_path):
     recording = tmp_path / "user01_led.aedat"
     assert len(labels_beside(recording)) == 0
@@ -50,7 +64,7 @@ def test_labels_are_found_beside_a_recording(tmp_path):
     ("text", "message"),
     [
         ("", "starts with ''"),
-        ("class,start,stop\n", "class,startTime_usec,endTime_usec is meant"),
+        ("class,start,stop\n", "startTime_usec,endTime_usec or start_us,stop_us,name is meant"),
         (HEAD + "1,2\n", "line 2 is '1,2'"),
         (HEAD + "1,2,3\n1,2,3,4\n", "line 3"),
         (HEAD + "1,2.5,3\n", "three whole numbers"),

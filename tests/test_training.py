@@ -221,6 +221,26 @@ def test_classification_gives_probabilities_and_refuses_what_the_model_cannot_ta
         training.classify(trained.model, Events.empty(SIZE))
 
 
+def test_spans_are_named_one_by_one_and_empty_ones_are_not(trained) -> None:
+    window_us = trained.model.input.bins * trained.model.input.bin_us
+    first, second = moving_bar(True, seed=50), moving_bar(False, seed=51)
+    assert first.duration_us < window_us
+    later = Events(t=second.t + 3 * window_us, x=second.x, y=second.y, p=second.p, size=SIZE)
+    whole = Events.concatenate([first, later])
+    labels = training.classify_spans(trained.model, whole)
+    start, end = int(whole.t[0]), int(whole.t[-1])
+    assert [name.rpartition(" ")[0].rpartition(" ")[0] for name in labels.name] == [
+        max(shares := training.classify(trained.model, each), key=shares.get)
+        for each in (first, whole.between(start + 3 * window_us, None))
+    ]
+    assert labels.start_us.tolist() == [start, start + 3 * window_us]
+    assert labels.stop_us.tolist() == [start + window_us, end + 1]
+    assert len(training.classify_spans(trained.model, whole, every_us=window_us // 2)) >= 3
+    assert len(training.classify_spans(trained.model, Events.empty(SIZE))) == 0
+    with pytest.raises(ConfigError, match="every_us=0"):
+        training.classify_spans(trained.model, whole, every_us=0)
+
+
 def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('name = "x"\n[network]\nbeta = 0.5\n[loop]\nlearning_rate = 1\n')

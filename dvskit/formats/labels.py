@@ -1,12 +1,14 @@
-"""Labels of time spans in a file beside a recording, as DVS128 Gesture has them.
+"""Labels of time spans in a file beside a recording, as DVS128 Gesture has them, or with names.
 
 `user01_natural_labels.csv` stands beside `user01_natural.aedat`: a line
 `class,startTime_usec,endTime_usec`, then three whole numbers a line. `gesture_mapping.csv` in the
-same folder, lines of `name,class`, gives names to classes.
+same folder, lines of `name,class`, gives names to classes. Or the first line is
+`start_us,stop_us,name`, and each further one has two whole numbers and a name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +26,7 @@ _LISTS: tuple[tuple[str, Part], ...] = (
     ("trials_to_test.txt", "test"),
 )
 _COLUMNS = ("class", "starttime_usec", "endtime_usec")
+_NAMED_COLUMNS = ("start_us", "stop_us", "name")
 _LARGEST = 1 << 62
 
 
@@ -54,18 +57,23 @@ def read_labels(path: Path) -> Labels:
     """
     lines = _lines(path)
     found = tuple(name.strip().lower() for name in lines[0].split(",")) if lines else ()
-    if found != _COLUMNS:
+    if found not in (_COLUMNS, _NAMED_COLUMNS):
         raise FormatError(
             f"{path}: starts with {lines[0][:60] if lines else ''!r}; a line "
-            "class,startTime_usec,endTime_usec is meant"
+            "class,startTime_usec,endTime_usec or start_us,stop_us,name is meant"
         )
-    names = _class_names(path.with_name(MAPPING_NAME))
-    rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
-    rows.sort(key=lambda row: row[1:])
+    numbered = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    if found == _NAMED_COLUMNS:
+        rows = [_named_row(path, number, line) for number, line in numbered]
+    else:
+        names = _class_names(path.with_name(MAPPING_NAME))
+        kinds = [_row(path, number, line) for number, line in numbered]
+        rows = [(start, stop, names.get(kind, str(kind))) for kind, start, stop in kinds]
+    rows.sort(key=lambda row: row[:2])
     return Labels(
-        np.array([start for _, start, _ in rows], np.int64),
-        np.array([stop for _, _, stop in rows], np.int64),
-        tuple(names.get(kind, str(kind)) for kind, _, _ in rows),
+        np.array([start for start, _, _ in rows], np.int64),
+        np.array([stop for _, stop, _ in rows], np.int64),
+        tuple(name for _, _, name in rows),
     )
 
 
@@ -74,6 +82,25 @@ def _lines(path: Path) -> list[str]:
         return path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read as text: {error}") from error
+
+
+def _named_row(path: Path, number: int, line: str) -> tuple[int, int, str]:
+    """Return start, stop and name of a line; the name may hold commas."""
+    *times, name = [part.strip() for part in line.split(",", 2)]
+    whole = all(re.fullmatch(r"-?[0-9]{1,18}", part) for part in times)
+    if len(times) != 2 or not whole or not name:
+        raise FormatError(
+            f"{path}: line {number} is {line[:60]!r}; two whole numbers of microseconds and a "
+            "name, start_us,stop_us,name, are meant"
+        )
+    start, stop = map(int, times)
+    _check_order(path, number, start, stop)
+    return start, stop, name
+
+
+def _check_order(path: Path, number: int, start: int, stop: int) -> None:
+    if stop < start:
+        raise FormatError(f"{path}: line {number} ends at {stop} us, before its start {start} us")
 
 
 def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
@@ -86,8 +113,7 @@ def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
     kind, start, stop = (int(part) if len(part) < 20 else _LARGEST for part in parts)
     if max(kind, start, stop) >= _LARGEST:
         raise FormatError(f"{path}: line {number} holds a number that is too large: {line[:60]!r}")
-    if stop < start:
-        raise FormatError(f"{path}: line {number} ends at {stop} us, before its start {start} us")
+    _check_order(path, number, start, stop)
     return kind, start, stop
 
 

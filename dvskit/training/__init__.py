@@ -16,7 +16,7 @@ from dvskit.training.config import (
     load_config,
     write_config,
 )
-from dvskit.training.evaluation import Result, classify, evaluate
+from dvskit.training.evaluation import Result, classify, classify_spans, evaluate
 from dvskit.training.loop import Progress, Trained, train
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 
@@ -31,6 +31,7 @@ __all__ = [
     "Result",
     "Trained",
     "classify",
+    "classify_spans",
     "evaluate",
     "find_model",
     "load_config",

@@ -23,6 +23,7 @@ from dvskit.datasets import (
 )
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Events
+from dvskit.streams import Labels
 from dvskit.training.models import Model
 
 _BATCH = 50
@@ -142,6 +143,33 @@ def classify(model: Model, events: Events) -> dict[str, float]:
     model.module.eval()
     shares = torch.softmax(_logits(model.module, counts[None])[0], 0)
     return dict(zip(model.classes, shares.tolist(), strict=True))
+
+
+def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
+    """Return what a model takes each span of a recording for, such as "wave 93 %".
+
+    A span of `every_us` (the model's window if not given) is named by the window that begins with
+    it; spans without events have no name, and the last one ends with the recording. Raises
+    GeometryError for another sensor size, ConfigError for every_us < 1.
+    """
+    _check_size(model, events, "the recording")
+    window_us = model.input.bins * model.input.bin_us
+    every_us = window_us if every_us is None else every_us
+    if every_us < 1:
+        raise ConfigError(f"every_us={every_us} must be at least 1")
+    first, end = (int(events.t[0]), int(events.t[-1]) + 1) if len(events) else (0, 0)
+    named = []
+    for start in range(first, end, every_us):
+        seen = events.between(start, start + window_us)
+        if len(events.between(start, start + every_us)):
+            shares = classify(model, seen)
+            best = max(shares, key=lambda name: shares[name])
+            named.append((start, min(start + every_us, end), f"{best} {100 * shares[best]:.0f} %"))
+    return Labels(
+        np.array([start for start, _, _ in named], np.int64),
+        np.array([stop for _, stop, _ in named], np.int64),
+        tuple(name for _, _, name in named),
+    )
 
 
 def _check_size(model: Model, events: Events, what: str) -> None:
