@@ -344,3 +344,20 @@ def test_a_click_on_the_strip_seeks(one: Browser) -> None:
     chain = ActionChains(one.driver)
     chain.move_to_element_with_offset(element, round(-0.25 * width), 0).click().perform()
     assert one.js("return S.pos") == pytest.approx(0.25, abs=0.02)
+
+
+def test_sensors_beyond_any_that_exist_are_counted_in_squares(
+    browser: Browser, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 32767, (2, 3000))
+    events = Events(t=range(3000), x=x, y=y, p=[1] * 3000, size=(32767, 32767))
+    render.page(events, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html", state="colour=count&flat=1&region=5,9,16001,20003")
+    browser.frame()
+    inside = np.count_nonzero((x >= 5) & (x < 16001) & (y >= 9) & (y < 20003))
+    assert f"{inside:,} events" in browser.js("return $('clock').innerText")
+    expected = np.zeros((4096, 4096), int)
+    np.add.at(expected, (y >> 3, x >> 3), 1)
+    assert browser.js("return MOST") == expected[:2501, :2001].max()
+    assert browser.complaints() == []

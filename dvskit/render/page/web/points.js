@@ -4,13 +4,13 @@ const POINT = `
 in vec4 event;  // x, y, time in its piece, polarity
 uniform vec2 clock;  // place along the box of the piece's start, and of a step of time
 uniform vec4 region;  // left, top, right, bottom in pixels
-uniform int colouring; uniform sampler2D palette, levels;
+uniform int colouring, shift; uniform sampler2D palette, levels;
 out vec3 colour; flat out float side;
 bool outside() { return event.x < region.x || event.y < region.y || event.x >= region.z || event.y >= region.w; }
 float share() { return clock.x + clock.y * event.z; }
 vec3 painted() {
   int at = colouring == 0 ? int(clamp(share(), 0., 1.) * 255.) : 256 + int(event.w);
-  if (colouring == 2) at = 258 + int(texelFetch(levels, ivec2(event.xy), 0).r * 255. + .5);
+  if (colouring == 2) at = 258 + int(texelFetch(levels, ivec2(event.xy) >> shift, 0).r * 255. + .5);
   return texelFetch(palette, ivec2(at, 0), 0).rgb;
 }`;
 const SOLID = `#version 300 es
@@ -87,7 +87,7 @@ function countPixels() {  // for all recordings together, so that their colours 
   const most = Math.max(1, ...CLOUDS.map(cloud => cloud.counts.most(cloud.region)));
   CLOUDS.forEach((cloud, i) => {
     if (!GL || !(changed[i] || most !== MOST || !cloud.texture)) return;
-    const {gl} = GL, {width, height} = cloud.told;
+    const {gl} = GL, {width, height} = cloud.counts;
     cloud.levels = cloud.levels || new Uint8Array(width * height);
     cloud.counts.levels(most, cloud.levels);
     gl.activeTexture(gl.TEXTURE1);
@@ -114,7 +114,7 @@ function drawEvents(program, cloud, every) {  // the window's events, every k-th
   gl.uniform1i(program.at('palette'), 0); gl.uniform1i(program.at('levels'), 1);
   gl.uniform1i(program.at('colouring'), COLOURINGS.indexOf(S.colour));
   gl.uniform4f(program.at('region'), ...cloud.region);
-  if (S.colour === 'count') { gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, cloud.texture); }
+  if (S.colour === 'count') { gl.uniform1i(program.at('shift'), cloud.counts.shift); gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, cloud.texture); }
   useSet(set);
   let drawn = 0, skip = 0;
   for (const [a, b, from] of set.pieces(first, last)) {

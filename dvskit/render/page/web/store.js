@@ -81,15 +81,17 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
 }
 
 class PixelCounts {  // how many events each pixel has in the window; kept up to date, not made anew
-  constructor(width, height) {
-    this.width = width; this.height = height;
-    this.counts = new Int32Array(width * height);
+  constructor(width, height) {  // of sensors beyond any that exist, squares of pixels are counted
+    this.shift = Math.max(0, Math.ceil(Math.log2(Math.max(width, height) / 4096)));
+    this.width = (width - 1 >> this.shift) + 1; this.height = (height - 1 >> this.shift) + 1;
+    this.counts = new Int32Array(this.width * this.height);
     this.set = null; this.first = this.last = 0;
   }
   add(set, first, last, sign) {
-    const {table} = set, {counts, width} = this;
-    for (let i = 4 * first; i < 4 * last; i += 4) counts[table[i + 1] * width + table[i]] += sign;
+    const {table} = set, {counts, width, shift} = this;
+    for (let i = 4 * first; i < 4 * last; i += 4) counts[(table[i + 1] >> shift) * width + (table[i] >> shift)] += sign;
   }
+  cells([left, top, right, bottom]) { return [left >> this.shift, top >> this.shift, (right - 1 >> this.shift) + 1, (bottom - 1 >> this.shift) + 1]; }
   update(set, first, last) {  // returns whether anything changed
     if (set === this.set && first === this.first && last === this.last) return false;
     if (set !== this.set || first >= this.last || last <= this.first) {
@@ -101,12 +103,21 @@ class PixelCounts {  // how many events each pixel has in the window; kept up to
     this.first = first; this.last = last;
     return true;
   }
-  within([left, top, right, bottom]) {
+  within(region) {  // events of a region
+    const [left, top, right, bottom] = this.cells(region);
     let sum = 0;
+    if (this.shift) {  // squares may reach beyond it: one by one
+      for (let i = 4 * this.first; i < 4 * this.last; i += 4) {
+        const x = this.set.table[i], y = this.set.table[i + 1];
+        if (x >= region[0] && y >= region[1] && x < region[2] && y < region[3]) sum++;
+      }
+      return sum;
+    }
     for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) sum += this.counts[y * this.width + x];
     return sum;
   }
-  most([left, top, right, bottom]) {
+  most(region) {
+    const [left, top, right, bottom] = this.cells(region);
     let most = 1;
     for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) most = Math.max(most, this.counts[y * this.width + x]);
     return most;
@@ -127,10 +138,11 @@ class Recording {
   constructor(told, index) {
     this.told = told; this.index = index;
     this.whole = null; this.close = null;  // EventSets; `close` is a part in more detail
-    this.counts = new PixelCounts(told.width, told.height);
+    this.counted = null;
     this.levels = null; this.texture = null;
     this.rates = new Float32Array(240);
   }
+  get counts() { return this.counted = this.counted || new PixelCounts(this.told.width, this.told.height); }
   get set() {  // what to draw
     const [start, stop] = windowUs();
     return this.close && this.close.covers(start, stop) ? this.close : this.whole;
