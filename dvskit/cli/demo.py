@@ -13,6 +13,7 @@ from dvskit.errors import ModelError, OutputError
 if TYPE_CHECKING:
     from dvskit.events import Events
     from dvskit.scenes import ArmScene
+    from dvskit.streams import Labels
 
 _MODEL = "rendered-gestures"
 _SEED = 2026  # none of the shipped network's training clips has it
@@ -44,8 +45,8 @@ def demo(
         f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'arm.raw'}"
     )
     _bin(events)
-    _classify(events, scene)
-    _draw(events, folder)
+    decisions = _classify(events, scene)
+    _draw(events, folder, scene, decisions)
     print(f"Done in {time.perf_counter() - begun:.1f} s. Open {folder / 'arm.html'} in a browser.")
     print("Next, with your own files:")
     print(f"  dvskit info {folder / 'arm.raw'}")
@@ -82,26 +83,36 @@ def _bin(events: Events) -> None:
     )
 
 
-def _classify(events: Events, scene: ArmScene) -> None:
-    from dvskit.training import classify, load_model
+def _classify(events: Events, scene: ArmScene) -> Labels:
+    from dvskit.streams import Labels
+    from dvskit.training import classify, classify_spans, load_model
 
     try:
         model = load_model(_MODEL)
     except ModelError as error:
         print(f"4. No network ran: {error}")
-        return
+        return Labels.empty()
     shares = classify(model, events)
     best = max(shares, key=lambda name: shares[name])
     print(
         f"4. The network {_MODEL} (trained on such drawn clips) says: {best} "
         f"({shares[best]:.0%}); drawn was: {scene.gesture}"
     )
+    return classify_spans(model, events)
 
 
-def _draw(events: Events, folder: Path) -> None:
+def _draw(events: Events, folder: Path, scene: ArmScene, decisions: Labels) -> None:
+    import numpy as np
+
     from dvskit import render
+    from dvskit.streams import Labels
 
-    render.page(events, folder / "arm.html", title="A waving hand, as an event camera sees it")
+    ends = np.array([events.t[0], events.t[-1] + 1], np.int64)
+    shown = render.Shown(
+        events, "arm", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions
+    )
+    title = f"A person drawn by dvskit ({scene.gesture}), as an event camera sees it"
+    render.page(shown, folder / "arm.html", title=title)
     render.cloud(events, folder / "arm.png")
     print(
         f"5. Drew the event cloud: {folder / 'arm.html'} (turn it, play it), {folder / 'arm.png'}"
