@@ -8,7 +8,7 @@ const S = {
   az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false,  // the camera
   pos: 1, win: 1, fill: false,  // the window's end and length, shares of the time; fills the box
   colour: 'time', points: 0, theme: 'dark', flat: false, region: null,  // [left, top, right, bottom]
-  moving: false, budget: 1e6,
+  moving: false, budget: 5e5,
 };
 const COLOURINGS = ['time', 'polarity', 'count'];
 const theme = () => META.themes[S.theme];

@@ -25,9 +25,9 @@ function drawCell(ctx, cell) {
   }
   if (cell.flat) drawFlatFrame(ctx, cell);
 }
-function moving() {  // draw fewer points until the hand rests; as many as keep 20 frames a second
+function moving() {  // draw fewer points until the hand rests; as many as keep 30 frames a second
   const now = performance.now(), took = now - lastFrame;
-  if (S.moving && took < 500) S.budget = clamp(S.budget * (took > 60 ? 0.8 : took < 25 ? 1.15 : 1), 1.5e5, 8e6);
+  if (S.moving && took < 500) S.budget = clamp(S.budget * clamp(33 / took, 0.5, 1.25), 1e5, 8e6);
   lastFrame = now; S.moving = true;
   clearTimeout(idle);
   idle = setTimeout(() => { S.moving = false; request(); atRest(); }, 180);
