@@ -361,3 +361,26 @@ def test_sensors_beyond_any_that_exist_are_counted_in_squares(
     np.add.at(expected, (y >> 3, x >> 3), 1)
     assert browser.js("return MOST") == expected[:2501, :2001].max()
     assert browser.complaints() == []
+
+
+def test_every_eighth_event_stands_in_for_many_while_moving(
+    browser: Browser, tmp_path: Path
+) -> None:
+    events = crossing(4001)
+    render.page(events, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html")
+    browser.frame()
+    drawn = browser.js("S.budget = 251; S.moving = true; draw(); return dvskit.drawn")
+    assert drawn == {"count": 4001, "drawn": 251}  # 501 in the eighth, every second of them
+    table = np.array(browser.js("return Array.from(CLOUDS[0].whole.sparse.table)")).reshape(-1, 4)
+    assert table[:, 0].tolist() == events.x[::8].tolist()
+    assert table[:, 2].tolist() == ((events.t - events.t[0])[::8] % 65536).tolist()
+    pieces = "return [...CLOUDS[0].whole.sparse.pieces(0, 501)].flat()"
+    found = np.array(browser.js(pieces)).reshape(-1, 3)
+    assert found[0, 0] == 0
+    assert found[-1, 1] == 501
+    since = (events.t - events.t[0])[::8]
+    for first, last, start in found:
+        assert (since[first:last] // 65536 * 65536 == start).all()
+    browser.js("S.moving = false; draw()")
+    assert browser.complaints() == []

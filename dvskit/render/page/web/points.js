@@ -64,7 +64,7 @@ function startGL() {
   GL = {gl, square: compile(gl, SOLID, false), round: compile(gl, SOLID, true), flat: compile(gl, FLAT, false), palette: smallTexture(gl)};
   for (const cloud of CLOUDS) {
     cloud.texture = null;
-    for (const set of [cloud.whole, cloud.close]) if (set) set.buffer = null;
+    for (const set of [cloud.whole, cloud.close]) if (set) { set.buffer = null; if (set.eighth) set.eighth.buffer = null; }
   }
   paintPalette();
   return GL;
@@ -110,17 +110,18 @@ function useSet(set) {  // its buffer, made when first drawn
   gl.bufferData(gl.ARRAY_BUFFER, set.table, gl.STATIC_DRAW);
 }
 function drawEvents(program, cloud, every) {  // the window's events, every k-th; returns how many
-  const {gl} = GL, {set} = cloud, [start, stop] = boxUs(), [first, last] = set.shown();
+  const {gl} = GL, [start, stop] = boxUs(), [first, last] = cloud.set.shown();
+  const far = every >= 8 ? 8 : 1, set = far > 1 ? cloud.set.sparse : cloud.set;
+  every = Math.min(31, Math.round(every / far));  // by the stride alone, 255 bytes at most
   gl.uniform1i(program.at('palette'), 0); gl.uniform1i(program.at('levels'), 1);
   gl.uniform1i(program.at('colouring'), COLOURINGS.indexOf(S.colour));
   gl.uniform4f(program.at('region'), ...cloud.region);
   if (S.colour === 'count') { gl.uniform1i(program.at('shift'), cloud.counts.shift); gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, cloud.texture); }
   useSet(set);
   let drawn = 0, skip = 0;
-  for (const [a, b, from] of set.pieces(first, last)) {
+  for (const [a, b, from] of set.pieces(Math.ceil(first / far), Math.ceil(last / far))) {
     const count = Math.ceil(Math.max(0, b - a - skip) / every);
     gl.uniform2f(program.at('clock'), (from - start) / (stop - start), set.step / (stop - start));
-    // Every k-th event by the stride alone (255 bytes at most).
     gl.vertexAttribPointer(0, 4, gl.UNSIGNED_SHORT, false, 8 * every, 8 * (a + skip));
     if (count) gl.drawArrays(gl.POINTS, 0, count);
     drawn += count; skip += count * every - (b - a);
@@ -162,7 +163,7 @@ function drawPoints(scale) {
   for (const unit of [gl.TEXTURE1, gl.TEXTURE0]) { gl.activeTexture(unit); gl.bindTexture(gl.TEXTURE_2D, GL.palette); }
   const seen = CELLS.filter(cell => cell.cloud.set);
   const all = seen.reduce((total, {cloud}) => { const [a, b] = cloud.set.shown(); return total + b - a; }, 0);
-  const every = S.moving ? Math.min(31, Math.max(1, Math.ceil(all * (S.flat ? 2 : 1) / S.budget))) : 1;
+  const every = S.moving ? Math.max(1, Math.ceil(all * (S.flat ? 2 : 1) / S.budget)) : 1;
   for (const cell of seen) {
     const {count, drawn} = drawCloud(cell, camera(cell), scale, every);
     sum.count += count; sum.drawn += drawn;

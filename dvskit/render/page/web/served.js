@@ -7,9 +7,13 @@ async function fetchSet(address, options) {
   const told = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   return [told, new EventSet(told, unpack(new Uint8Array(data, 4 + length), told.kept))];
 }
+function forget(set) {  // the graphics memory of events that are no longer shown
+  if (!set || !GL) return;
+  for (const each of [set, set.eighth]) if (each && each.buffer) GL.gl.deleteBuffer(each.buffer);
+}
 async function refresh(cloud) {
   const [told, set] = await fetchSet(`events?cloud=${cloud.index}`);
-  if (cloud.whole && cloud.whole.buffer && GL) GL.gl.deleteBuffer(cloud.whole.buffer);
+  forget(cloud.whole);
   Object.assign(cloud.told, told);
   cloud.whole = set;
   SPAN_US = Math.max(1, ...CLOUDS.map(({told}) => told.span_us));
@@ -70,7 +74,7 @@ seeCloser = async () => {
     try {
       busy(`${cloud.told.name}: reading this part`);
       const [, set] = await fetchSet(address, {signal});
-      if (cloud.close && cloud.close.buffer && GL) GL.gl.deleteBuffer(cloud.close.buffer);
+      forget(cloud.close);
       cloud.close = set;
       request();
     } catch (error) { if (error.name !== 'AbortError') say('This part could not be read', error.message); }

@@ -40,7 +40,15 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
     this.step = told.resolution_us;
     this.firsts = [0];  // of each piece, and the end
     for (const count of told.pieces) this.firsts.push(this.firsts[this.firsts.length - 1] + count);
-    this.buffer = null;
+    this.buffer = null; this.eighth = null;
+  }
+  get sparse() {  // every eighth event, close together: what a moving hand is shown of many
+    if (this.eighth) return this.eighth;
+    const table = new Uint16Array(4 * Math.ceil(this.length / 8));
+    const from = new BigUint64Array(this.table.buffer), to = new BigUint64Array(table.buffer);
+    for (let i = 0; i < to.length; i++) to[i] = from[8 * i];
+    this.eighth = Object.assign(Object.create(EventSet.prototype), {table, from: this.from, step: this.step, firsts: this.firsts.map(first => Math.ceil(first / 8)), buffer: null});
+    return this.eighth;
   }
   firstAt(us) {  // the first event that is not before `us`
     const step = Math.ceil((us - this.from) / this.step), piece = Math.floor(step / PIECE);
