@@ -128,3 +128,29 @@ def test_bytes_between_words_are_told_apart() -> None:
     assert lines.joints.tolist() == [40]
     assert lines.bytes_of(np.array([0, 38, 40, 42])).tolist() == [0, 152, 165, 173]
     assert lines.words[::2].tolist() == times.tolist()
+
+
+@pytest.mark.parametrize("spoilt", [{400: 0x7000_0000, 401: 0xF000_0000}, {0: 0xFFFF_FFFF}])
+@pytest.mark.parametrize("last", [2_000, 402])
+def test_times_of_dat_that_lead_round_the_clock_are_damage(
+    tmp_path: Path, spoilt: dict[int, int], last: int
+) -> None:
+    """Each step is less than half the range, all of them are a whole turn: no time runs back."""
+    whole = stream(last, 5)
+    path = tmp_path / "a.dat"
+    save_events(whole, path)
+    data = bytearray(path.read_bytes())
+    head = len(data) - 8 * last
+    for number, time in spoilt.items():
+        data[head + 8 * number : head + 8 * number + 4] = time.to_bytes(4, "little")
+    path.write_bytes(data)
+    recording = open_events(path, strict=False)
+    salvaged = read_all(recording)
+    if last - max(spoilt) > 1:  # a last time of all that is far ahead is no damage to be seen
+        keep = np.isin(np.arange(last), list(spoilt), invert=True)
+        assert salvaged == whole.select(keep)
+        assert recording.damage.lost_bytes == 8 * len(spoilt)
+        with pytest.raises(DamagedFileError, match=f"at byte {head + 8 * min(spoilt)};"):
+            read_all(open_events(path))
+    else:
+        assert salvaged.t[:400].tolist() == whole.t[:400].tolist()

@@ -50,25 +50,29 @@ def judge(
     than half the range. Steps below `small` are good if all around are. A value is spurious where
     most of those that follow stand between the old one and it, or where it is more than `far` ahead
     and too few follow within `near`. A step back is spurious, unless it is wider than `far` and
-    most that follow go on from there: the clock was reset.
+    most that follow go on from there: the clock was reset. Several steps ahead may lead round the
+    whole range: a wide one is spurious where nearly all that follow go on from the old value.
     """
     mask = (1 << bits) - 1
     half = 1 << (bits - 1)
     step = (new - old) & mask
     ordered = True
-    between = behind = soon = restarted = 0
+    between = behind = soon = restarted = returned = 0
     latest = new
     for i in range(count):
         value = following[i]
         ordered = ordered and ((value - latest) & mask) < small
         latest = value
         between += ((value - old) & mask) < step
+        returned += ((value - old) & mask) < min(far, step)
         behind += value < new and new - value < half
         soon += ((value - new) & mask) < near
         restarted += ((value - new) & mask) < min(near, (value - old) & mask)
     if old < 0:
         return SPURIOUS if not ordered and 2 * behind > count else ACCEPT
     if new >= old or old - new > half:
+        if step > far and count >= 2 and 4 * returned >= 3 * count:
+            return SPURIOUS
         if ordered and step < small:
             return ACCEPT
         if 2 * between > count or (not ordered and step > far and 4 * soon < 3 * count):

@@ -45,6 +45,7 @@ BITS = 32
 _TIME = 0xFFFFFFFF
 LOOK_EVENTS = 256  # that may be looked at to judge a time
 HALF = 1 << 31
+_FEW = 6  # times that can show that the first one of all is wrong
 FAR, NEAR = 1 << 20, 1 << 32  # us: 1 s, any
 
 
@@ -114,7 +115,8 @@ def goes_on(
     end = at + 2 * LOOK_EVENTS
     for i in range(at, min(end, words.size - 1), 2):
         now = np.int64(words[i])
-        if ((now - high) & _TIME) >= HALF:
+        # A wrap, too: damaged times may have gone half way round, and half way again.
+        if now < high or now - high >= HALF:
             return DOUBT
         high = now
     return NO_DOUBT if end <= words.size else TOO_FEW
@@ -130,6 +132,18 @@ def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> b
         and address >> layout[D_P_AT] & ((1 << layout[D_P_BITS]) - 1) <= 1
         and address & layout[D_ZEROS] == 0
     )
+
+
+@njit(cache=True, nogil=True)
+def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
+    """Tell whether the first time of all would be the only one ahead of a wrap.
+
+    It is damaged rather than that: of 71 minutes the recording would begin in the last instant.
+    """
+    passed = 0
+    for i in range(1, count):
+        passed += (following[i] - following[i - 1]) & _TIME
+    return count >= _FEW and now - following[0] > HALF and passed < HALF
 
 
 @njit(cache=True, nogil=True)
@@ -180,7 +194,7 @@ def decode_careful(
                     following[count] = words[j]
                     count += 1
             verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
-            if verdict == SPURIOUS:
+            if verdict == SPURIOUS or (high < 0 and first_wraps(now, following, count)):
                 nl = lose(losses, nl, here, 2, HIGH_JUMP, high, now)
                 continue
             if verdict == RESET:

@@ -33,6 +33,7 @@ from dvskit.formats.words.dat._kernels import (
     FAR,
     LOOK_EVENTS,
     NEAR,
+    first_wraps,
     possible,
 )
 from dvskit.formats.words.salvage._kernels import (
@@ -100,6 +101,8 @@ def _set_time(
     count, anew = 0, False
     if was < 0 or back or step > FAR or step <= -SURE:
         count = _following(words, here + 2, layout, width, height, following)
+        if was < 0 and first_wraps(new, following, count):
+            return SPURIOUS
         if was >= 0 and step > 0 and leads_astray(was, step, following, count, BITS):
             return SPURIOUS
         anew = back and begins_anew(clock, new, following, count, NEAR, BITS)
