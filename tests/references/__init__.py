@@ -1,0 +1,1 @@
+"""Pictures to compare with, made by `python -m tests.references.make`."""
