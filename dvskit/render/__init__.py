@@ -20,7 +20,7 @@ from dvskit.render.frames import (
     frames,
     styles,
 )
-from dvskit.render.page import PageReport, page
+from dvskit.render.page import PageReport, Shown, page
 from dvskit.render.turntable import Turn, TurnReport, turntable
 from dvskit.render.video import VideoReport, VideoView, video
 
@@ -36,6 +36,7 @@ __all__ = [
     "Linear",
     "PageReport",
     "Polarity",
+    "Shown",
     "Style",
     "Surface",
     "Theme",

@@ -1,1 +1,0 @@
-"""Pictures to compare with, made by `python -m tests.references.make`."""
