@@ -27,6 +27,8 @@ from dvskit.render._scene import Scene
 from dvskit.render._text import ink, text_width
 from dvskit.render._thin import thin
 from dvskit.render.colormap import DARK, LIGHT, rgb
+from dvskit.render.frames import _kernels as frame_kernels
+from dvskit.render.frames.writers import yuv_table
 from tests.pictures import REFERENCES, difference, matches
 from tests.test_cloud import some_events
 
@@ -357,6 +359,29 @@ def test_a_video_holds_the_pictures(
         assert np.abs(smooth[0] - smooth[1]).mean() < tolerance
     ground = rgb((DARK if dark else LIGHT).ground)
     assert np.abs(stored[0][-3, -3].astype(int) - ground).max() <= 3
+
+
+def test_the_planes_of_a_video_are_those_of_bt_709() -> None:
+    picture = np.random.default_rng(7).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    luma, blue, red = (np.zeros(s, np.uint8) for s in ((6, 8), (3, 4), (3, 4)))
+    frame_kernels.rgb_planes(picture, luma, blue, red)
+    np.testing.assert_allclose(luma.ravel(), yuv_table(picture.reshape(-1, 3))[:, 0], atol=1)
+    for v, u in np.ndindex(3, 4):
+        r, g, b = picture[2 * v : 2 * v + 2, 2 * u : 2 * u + 2].reshape(4, 3).mean(axis=0) / 255
+        y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+        assert abs(blue[v, u] - (128 + 224 * (b - y) / 1.8556)) <= 1
+        assert abs(red[v, u] - (128 + 224 * (r - y) / 1.5748)) <= 1
+
+
+def test_a_gif_has_the_nearest_colour_of_its_palette() -> None:
+    rng = np.random.default_rng(8)
+    palette = rng.integers(0, 256, (256, 3)).astype(np.uint8)
+    picture = rng.integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    index = turntable_module._indexed(picture, turntable_module._nearest(palette))
+    for v, u in np.ndindex(9, 7):
+        cell = picture[v, u].astype(int) // 8 * 8 + 4
+        away = ((palette.astype(int) - cell) ** 2).sum(axis=1)
+        assert away[index[v, u]] == away.min()
 
 
 def test_a_gif_without_turns_that_sweeps_shows_every_event_once(tmp_path: Path) -> None:
