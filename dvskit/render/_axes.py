@@ -191,7 +191,8 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
         points = np.repeat(edge.fixed[None], len(ticks[i]), axis=0)
         points[:, i] = [axes[i].place(value) for value, _ in ticks[i]]
         at, texts = camera.project(points)[:, :2], [text for _, text in ticks[i]]
-        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp)
+        drawn = bool(np.abs(rims - np.concatenate([edge.start, edge.stop])).max(axis=1).min() < 0.1)
+        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp, drawn)
         drawing += _label(side, style, placed)
     return [*drawing, *placed.words]
 
@@ -205,6 +206,7 @@ class _Side:
     at: NDArray[np.float64]
     texts: list[str]
     full_px: float  # how long the edge is, seen from the side
+    drawn: bool  # as a border of a far face
 
 
 def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
@@ -232,7 +234,10 @@ def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
             placed.add(title)
             break
         reach += 6 * unit
-    return [Lines(np.concatenate([side.at, side.at + out * 5 * unit], axis=1), line, unit)]
+    marks = np.concatenate([side.at, side.at + out * 5 * unit], axis=1)
+    # The edge itself may belong to no far face: without a line the labels would hang in the air.
+    ends = np.concatenate([side.edge.start, side.edge.stop])[None]
+    return [Lines(marks if side.drawn else np.concatenate([marks, ends]), line, unit)]
 
 
 def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
