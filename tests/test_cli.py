@@ -203,7 +203,7 @@ def test_an_output_that_cannot_be_is_refused_in_one_line(run, tmp_path, clip):
     assert "does not exist" in one_line_error(run("emulate", "clip", "no/a.raw", "--fps", 9))
     assert "did you mean" in one_line_error(run("emulate", "clip", "a.rav", "--fps", 9))
     assert "only read" in one_line_error(run("emulate", "clip", "a.bin", "--fps", 9))
-    assert ".html or .png" in one_line_error(run("cloud", "a.npz", "-o", "a.jpg"))
+    assert ".html, .png, .svg" in one_line_error(run("cloud", "a.npz", "-o", "a.jpg"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

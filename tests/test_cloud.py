@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -14,13 +13,12 @@ import dvskit
 from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
-from dvskit.render import CloudView, colormap
+from dvskit.render import CloudView, _splat, colormap
 from dvskit.render._camera import Camera, box_halves, corners, fit, rotation
+from dvskit.render._scene import Scene
 from dvskit.render._thin import thin
 from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
-
-cloud_module = import_module("dvskit.render.cloud")  # `render.cloud` is the function
 
 
 def some_events(count: int = 400, seed: int = 0, size: tuple[int, int] = (20, 14)) -> Events:
@@ -68,13 +66,16 @@ def box_points(events: Events, span: int) -> np.ndarray:
 
 
 def splat_by_hand(
-    events: Events, camera: Camera, size_px: tuple[int, int], point_px: float
-) -> tuple[dict[tuple[int, int], int], np.ndarray]:
-    """Which event is seen in which pixel of the doubled picture."""
-    seen = camera.project(box_points(events, events.duration_us))
+    events: Events, index: np.ndarray, camera: Camera, size_px: tuple[int, int], point_px: float
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """How near, and of what colour, what is seen in each place of the doubled picture is."""
+    points = box_points(events, events.duration_us)
+    seen = camera.project(points)
+    radius = float(np.linalg.norm(box_halves(events.size)))
     side = max(1, round(2 * point_px))
-    nearest: dict[tuple[int, int], tuple[float, int]] = {}
-    for i, (u, v, depth) in enumerate(seen):
+    nearest: dict[tuple[int, int], tuple[int, int]] = {}
+    for (u, v, depth), colour in zip(seen, index.tolist(), strict=True):
+        steps = int(1 + (camera.distance + radius - depth) / (2 * radius) * (2**24 - 3))
         for dv in range(side):
             for du in range(side):
                 a, b = dv - (side - 1) / 2, du - (side - 1) / 2
@@ -86,31 +87,32 @@ def splat_by_hand(
                 )
                 if not (0 <= at[0] < 2 * size_px[1] and 0 <= at[1] < 2 * size_px[0]):
                     continue
-                if at not in nearest or np.float32(depth) < nearest[at][0]:
-                    nearest[at] = (np.float32(depth), i)
-    return {at: i for at, (_, i) in nearest.items()}, seen[:, 2]
+                nearest[at] = max(nearest.get(at, (0, 0)), (steps, 255 - colour))
+    return nearest
 
 
-@pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5])
-def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px: float) -> None:
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5, 30.0])
+def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px: float, parts: int) -> None:
     events = some_events()
+    index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size)
-    depth, owner = cloud_module.splat_events(
-        events, camera, (100, 80), start_us=int(events.t[0]), stop_us=int(events.t[-1]),
-        point_px=point_px,
-    )  # fmt: skip
-    by_hand, depths = splat_by_hand(events, camera, (100, 80), point_px)
-    drawn = {(int(v), int(u)): int(owner[v, u]) for v, u in np.argwhere(owner >= 0)}
-    assert drawn == by_hand
-    assert len(drawn) > 200
-    at = owner >= 0
-    np.testing.assert_allclose(depth[at], depths[owner[at]], rtol=1e-6)
-    assert np.all(np.isinf(depth[~at]))
+    layers = np.zeros((parts, 160, 200), np.uint32)
+    span = _splat.Span(int(events.t[0]), int(events.t[-1]))
+    _splat.splat_points(_splat.Points(events, index, point_px), camera, span, layers)
+    nearest = layers.max(axis=0)
+    by_hand = splat_by_hand(events, index, camera, (100, 80), point_px)
+    assert {(int(v), int(u)) for v, u in np.argwhere(nearest)} == set(by_hand)
+    assert len(by_hand) > 200
+    for at, (steps, colour) in by_hand.items():
+        assert nearest[at] & 255 == colour
+        assert abs(int(nearest[at] >> 8) - steps) <= 1, "to the rounding of the last digit"
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
+@pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
+@pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
 def test_the_picture_is_the_same_for_any_number_of_threads(
-    threads: str, monkeypatch: pytest.MonkeyPatch
+    threads: str, colour: render.Colouring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every event twice, so that ties in depth are everywhere.
     base = some_events(3000, seed=1, size=(9, 7))
@@ -118,21 +120,50 @@ def test_the_picture_is_the_same_for_any_number_of_threads(
         t=base.t.repeat(2), x=base.x.repeat(2), y=base.y.repeat(2),
         p=np.tile([True, False], 3000), size=base.size,
     )  # fmt: skip
-    view = CloudView(colour=render.by_polarity)
-    monkeypatch.setattr(cloud_module, "_EVENTS_A_PART", 10**9)
+    view = CloudView(colour=colour)
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = render.cloud_image(twice, view=view, width_px=200, height_px=150)
-    monkeypatch.setattr(cloud_module, "_EVENTS_A_PART", 100)
+    monkeypatch.setattr(_splat, "_EVENTS_A_PART", 100)
+    monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
     monkeypatch.setenv("DVSKIT_THREADS", threads)
     parted = render.cloud_image(twice, view=view, width_px=200, height_px=150)
     np.testing.assert_array_equal(parted, whole)
 
 
-def test_of_events_at_one_depth_the_earlier_is_seen() -> None:
-    events = Events(t=[0, 5, 5, 10], x=[0, 3, 3, 6], y=[0, 3, 3, 6], p=[1, 1, 0, 1], size=(7, 7))
-    _, owner = cloud_module.splat_events(
-        events, camera_for(events.size), (100, 80), start_us=0, stop_us=10, point_px=1
-    )
-    assert {0, 1, 3} == set(owner[owner >= 0].tolist())
+def shaded_by_hand(
+    nearest: np.ndarray, colours: render.Colours, ground: str, picture: np.ndarray
+) -> np.ndarray:
+    """Average 2 x 2 places over a picture; farther colours have up to 30 % of the ground."""
+    result = picture.astype(float)
+    for v, u in np.ndindex(picture.shape[:2]):
+        places = []
+        for number in nearest[2 * v : 2 * v + 2, 2 * u : 2 * u + 2].ravel().tolist():
+            if not number:
+                places.append(picture[v, u].astype(float))
+                continue
+            fog = 0.3 * (1 - ((number >> 26) + 0.5) / 64)
+            colour = colours.palette[255 - (number & 255)]
+            places.append(colour * (1 - fog) + np.array(rgb(ground)) * fog)
+        result[v, u] = np.mean(places, axis=0)
+    return np.floor(result + 0.5)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_shading_averages_what_is_seen(parts: int) -> None:
+    rng = np.random.default_rng(6)
+    layers = rng.integers(0, 2**32, (parts, 24, 40)).astype(np.uint32)
+    layers[rng.random(layers.shape) < 0.6] = 0
+    colours = render.by_time(some_events(), DARK)
+    before = rng.integers(0, 256, (12, 20, 3)).astype(np.uint8)
+    picture = before.copy()
+    _splat.shade_over(layers, colours, DARK.ground, picture)
+    by_hand = shaded_by_hand(layers.max(axis=0), colours, DARK.ground, before)
+    assert np.abs(picture - by_hand).max() <= 1
+    alone = _splat.shade_alone(layers, colours, DARK.ground).astype(float)
+    taken = (layers.max(axis=0) > 0).reshape(12, 2, 20, 2).sum(axis=(1, 3))
+    np.testing.assert_allclose(alone[:, :, 3], 255 * taken / 4, atol=0.5)
+    share = alone[:, :, 3:] / 255
+    assert np.abs(alone[:, :, :3] * share + before * (1 - share) - picture).max() <= 1.5
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 150, 400])
@@ -161,7 +192,7 @@ def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them
     events = Events(t=[0, 100, 200], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 1], size=(20, 12))
     view = CloudView(dark=theme is DARK, point_px=6)
     picture = render.cloud_image(events, view=view, width_px=800, height_px=600)
-    camera = cloud_module._camera(events.size, view, 800, 600)
+    camera = Scene(thin(events, 9), view, (800, 600)).still()
     seen = camera.project(box_points(events, 200))
     assert near(picture, seen[0], theme.time_stops[0])
     assert near(picture, seen[2], theme.time_stops[-1])
@@ -379,9 +410,9 @@ def test_a_thinned_picture_says_so(tmp_path: Path) -> None:
     assert (np.abs(notice - rgb(DARK.on)).max(axis=2) < 80).any(), "the notice in its colour"
 
 
-@pytest.mark.parametrize("name", ["c.jpg", "c.html", "c"])
+@pytest.mark.parametrize("name", ["c.jpg", "c.html", "c.mp4", "c"])
 def test_another_suffix_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\.png.*\.html"):
+    with pytest.raises(ConfigError, match=r"\.png.*\.svg.*\.mp4.*\.html"):
         render.cloud(some_events(), tmp_path / name)
 
 
@@ -401,7 +432,10 @@ def test_a_picture_of_an_absurd_size_is_refused(size: tuple[int, int]) -> None:
         render.cloud_image(some_events(), width_px=size[0], height_px=size[1])
 
 
-@pytest.mark.parametrize("change", [{"elevation_deg": 91.0}, {"point_px": 0.0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"elevation_deg": 91.0}, {"point_px": 0.0}, {"dpi": 1.0}, {"azimuth_deg": math.nan}],
+)
 def test_a_view_from_nowhere_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="is outside"):
         replace(CloudView(), **change)  # type: ignore[arg-type]

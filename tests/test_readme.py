@@ -73,13 +73,14 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 15
+    assert ran == 16
     for text in PYTHON:
         run([sys.executable, "-c", text], folder)
     for name in (
         "events.raw",
         "events.html",
-        "events.png",
+        "figure.pdf",
+        "turning.gif",
         "rate.pdf",
         "events.aedat4",
         "cloud.html",

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dvskit.cli._console import parse_time_us
+from dvskit.errors import ConfigError
 from dvskit.events import Size, parse_size
 from dvskit.formats import Recording, RecordingPart
 
@@ -56,3 +58,25 @@ def part_from_first(
         return recording.between(None, None)
     origin_us = next((int(block.t[0]) for block in recording), 0)
     return recording.between(*window_from(origin_us, after_us, until_us))
+
+
+def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
+    """Return the times in microseconds that --start and --stop say. Raises ConfigError."""
+    after, until = (None if text is None else parse_time_us(text) for text in (start, stop))
+    if until is not None and until <= (after or 0):
+        raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
+    return after, until
+
+
+def part_of(
+    recording: Recording, after_us: int | None, until_us: int | None
+) -> Recording | RecordingPart:
+    """Return the part as `part_from_first` does, the recording itself where there are no times.
+
+    Raises ConfigError for a part of live events.
+    """
+    if after_us is None and until_us is None:
+        return recording
+    if recording.live:
+        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
+    return part_from_first(recording, after_us, until_us)

@@ -2,43 +2,231 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.cli._options import (
+    Force,
+    FormatOption,
+    InputFile,
+    Salvage,
+    SizeOption,
+    part_of,
+    size_or_none,
+    times_from,
+)
 from dvskit.errors import ConfigError
-from dvskit.formats import open_events
+from dvskit.events import Events, Source, parse_size
+from dvskit.formats import RecordingPart, open_events
+
+if TYPE_CHECKING:
+    from dvskit.render import CloudReport, CloudView, PageReport, TurnReport
+
+_STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
+_MM_PER_INCH, _PRINT_DPI = 25.4, 300.0
+
+
+class ColourName(Enum):
+    """What the colours tell."""
+
+    time = "time"
+    polarity = "polarity"
+    count = "count"
+
+
+class ViewName(Enum):
+    """Where the cloud is seen from."""
+
+    slant = "slant"
+    front = "front"
+    side = "side"
+
+
+_ANGLES = {ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0)}
 
 
 def cloud(
     file: InputFile,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The picture: .html or .png.", show_default=False)
+        Path,
+        typer.Option(
+            "-o", "--out", show_default=False,
+            help=".html to turn and play, .png, .svg, .pdf, or .mp4, .gif, which turn.",
+        ),
     ],
+    colour: Annotated[
+        ColourName | None, typer.Option(help="What colours tell; time.", show_default=False)
+    ] = None,
+    view: Annotated[
+        ViewName | None, typer.Option(help="Where it is seen from; slant.", show_default=False)
+    ] = None,
+    azimuth: Annotated[
+        float | None, typer.Option(help="Degrees about the upright axis; 90 is the front.")
+    ] = None,
+    elevation: Annotated[
+        float | None, typer.Option(help="Degrees: -90 from below .. 90 from above.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
+    title: Annotated[str | None, typer.Option(help="Words above.")] = None,
+    light: Annotated[
+        bool | None,
+        typer.Option("--light/--dark", help="Dark on light: as usual with --width, else not."),
+    ] = None,
+    pixels: Annotated[
+        str | None, typer.Option(help="The picture's size; 1280x960, 640x480 for a GIF.")
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Its width in mm, for print: 88 is a column, 180 a page.")
+    ] = None,
+    dpi: Annotated[
+        float | None, typer.Option(help="Pixels an inch, for print; 300 with --width.")
+    ] = None,
+    point_px: Annotated[
+        float | None, typer.Option(help="The side of a point in pixels; else as fits the sensor.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long a video takes; 6.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Its frames a second; 30, GIF 25.")] = None,
+    turns: Annotated[int | None, typer.Option(help="Its whole turns; 1, or 0 for none.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Let a window of time, such as 50ms, run through it.")
+    ] = None,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
     force: Force = False,
-) -> None:
-    """Draw the event cloud: one offline HTML page to turn and play, or a PNG."""
-    suffix = out.suffix.lower()
-    if suffix not in (".html", ".png"):
-        raise ConfigError(f"{out}: a cloud is written as .html or .png, not {suffix or 'nothing'}")
+) -> None:  # fmt: skip
+    """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
+    suffix = _check_suffix(out)
+    looks = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, light=light,
+                   pixels=pixels, width=width, dpi=dpi, point_px=point_px)  # fmt: skip
+    moves = _given(seconds=seconds, fps=fps, turns=turns, sweep=sweep)
+    _refuse(out, (looks if suffix in _PAGE else {}) | ({} if suffix in _TURNING else moves))
+    check_output(out, overwrite=force)
+    times = times_from(start, stop)
     recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    from dvskit import render
-
-    report: render.PageReport | render.CloudReport
-    if suffix == ".html":
-        report = render.page(recording, out, title=file.name, overwrite=force)
+    part = part_of(recording, *times)
+    report: PageReport | CloudReport | TurnReport
+    if suffix in _PAGE:
+        report = _page(part, out, file.name if title is None else title, force)
+    elif suffix in _STILL:
+        report = _still(part, out, looks | {"title": title or ""}, force)
     else:
-        report = render.cloud(recording, out, overwrite=force)
+        report = _turning(part, out, looks | {"title": title or ""}, moves, force)
     for text in recording.assumptions:
         _console.note(f"{file}: {text}")
-    if recording.damage:
-        _console.note(f"{file}: {recording.damage}")
+    damage = part.damage if isinstance(part, RecordingPart) else recording.damage
+    if damage:
+        _console.note(f"{file}: {damage}")
     if report.kept < report.total:
         _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
     _console.say(f"{out}: {report.kept:,} events")
+
+
+def _check_suffix(out: Path) -> str:
+    suffix, choices = out.suffix.lower(), (*_PAGE, *_STILL, *_TURNING)
+    if suffix not in choices:
+        raise ConfigError(
+            f"{out}: a cloud is written as {', '.join(choices[:-1])} or {choices[-1]}, not "
+            f"{suffix or 'nothing'}"
+        )
+    return suffix
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not left to us."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(out: Path, options: dict[str, Any]) -> None:
+    for name in options:
+        kind = "a page, where it is chosen by hand" if out.suffix.lower() in _PAGE else "a still"
+        raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
+
+
+def _page(part: Source, out: Path, title: str, force: bool) -> PageReport:
+    from dvskit import render
+
+    return render.page(part, out, title=title, overwrite=force)
+
+
+def _still(part: Source, out: Path, looks: dict[str, Any], force: bool) -> CloudReport:
+    from dvskit import render
+
+    width_px, height_px = _size_px(looks) or (1280, 960)
+    view = _view(looks)
+    with _console.progress(out.name, None, "events") as show:
+        return render.cloud(
+            _Watched(part, show), out, view=view, width_px=width_px, height_px=height_px,
+            overwrite=force,
+        )  # fmt: skip
+
+
+def _turning(
+    part: Source, out: Path, looks: dict[str, Any], moves: dict[str, Any], force: bool
+) -> TurnReport:
+    from dvskit import render
+
+    width_px, height_px = _size_px(looks) or (None, None)
+    if "sweep" in moves:
+        moves["sweep_us"] = _console.parse_time_us(moves.pop("sweep"))
+    turn = render.Turn(width_px=width_px, height_px=height_px, **moves)
+    view = _view(looks)
+    with _console.progress(out.name, None, "frames") as show:
+        return render.turntable(
+            _Watched(part, lambda count, _: show(0, f"{count:,.0f} events read")), out, view=view,
+            turn=turn, overwrite=force, on_frame=lambda done, total: show(done, f"of {total}"),
+        )  # fmt: skip
+
+
+def _size_px(looks: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the picture's size: as given, or 3/4 as high as it is wide in mm."""
+    if "width" not in looks:
+        return parse_size(looks["pixels"]) if "pixels" in looks else None
+    if "pixels" in looks:
+        raise ConfigError("--width and --pixels both say how large; with --pixels give --dpi")
+    width, dpi = looks["width"], looks.get("dpi", _PRINT_DPI)
+    if not 1 <= width * dpi / _MM_PER_INCH <= 1e6:
+        raise ConfigError(f"--width {width:g} mm at {dpi:g} dpi is no picture; 88 is a column")
+    width_px = round(width * dpi / _MM_PER_INCH)
+    return width_px, round(width_px * 3 / 4)
+
+
+def _view(looks: dict[str, Any]) -> CloudView:
+    from dvskit import render
+
+    azimuth, elevation = _ANGLES[looks.get("view", ViewName.slant)]
+    printed = "width" in looks or "dpi" in looks
+    colour = looks.get("colour", ColourName.time)
+    return render.CloudView(
+        azimuth_deg=looks.get("azimuth", azimuth),
+        elevation_deg=looks.get("elevation", elevation),
+        colour=getattr(render, f"by_{colour.value}"),
+        point_px=looks.get("point_px"),
+        dark=not looks.get("light", printed),
+        title=looks["title"],
+        dpi=looks.get("dpi", _PRINT_DPI) if printed else None,
+    )
+
+
+class _Watched:
+    """A source that tells how many events it has given."""
+
+    def __init__(self, source: Source, show: Callable[[float, str], None]) -> None:
+        self.size = source.size
+        self._source, self._show = source, show
+
+    def __iter__(self) -> Iterator[Events]:
+        count = 0
+        for block in self._source:
+            yield block
+            count += len(block)
+            self._show(count, "")

@@ -16,11 +16,12 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
-    part_from_first,
+    part_of,
     size_or_none,
+    times_from,
 )
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import Recording, RecordingPart, open_events
+from dvskit.formats import RecordingPart, open_events
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Plot, Style
@@ -64,11 +65,11 @@ def _verb(name: str) -> Callable[..., None]:
         force: Force = False,
     ) -> None:
         style = _begin(out, dark, width, force)
-        times = _times(start, stop)
+        times = times_from(start, stop)
         recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
         if recording.live and name == "balance":
             raise ConfigError(f"{file}: is read twice for this plot; write it to a file first")
-        part = _part(recording, *times)
+        part = part_of(recording, *times)
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
@@ -97,23 +98,6 @@ def _save(figure: Plot, out: Path, force: bool) -> None:
 
     plots.save(figure, out, overwrite=force)
     _console.say(f"{out}: written")
-
-
-def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
-    after, until = (
-        None if text is None else _console.parse_time_us(text) for text in (start, stop)
-    )
-    if until is not None and until <= (after or 0):
-        raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
-    return after, until
-
-
-def _part(recording: Recording, after: int | None, until: int | None) -> Recording | RecordingPart:
-    if after is None and until is None:
-        return recording
-    if recording.live:
-        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
-    return part_from_first(recording, after, until)
 
 
 def confusion(

@@ -1,6 +1,7 @@
-"""Events to pictures: `cloud`, a still, `page`, one HTML file to turn and play, `video`, `plots`.
+"""Events to pictures.
 
-`frames` gives accumulated frames to work with.
+`cloud`, a still, `turntable`, a video of it, `page`, one HTML file to turn and play, `video`,
+`plots`; `frames` gives accumulated frames to work with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dvskit.render.frames import (
     styles,
 )
 from dvskit.render.page import PageReport, Shown, page
+from dvskit.render.turntable import Turn, TurnReport, turntable
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "Style",
     "Surface",
     "Theme",
+    "Turn",
+    "TurnReport",
     "VideoReport",
     "VideoView",
     "by_count",
@@ -49,5 +53,6 @@ __all__ = [
     "page",
     "plots",
     "styles",
+    "turntable",
     "video",
 ]

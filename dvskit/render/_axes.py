@@ -1,18 +1,22 @@
-"""Ticks, and the box with its labels drawn into a picture."""
+"""The box of a cloud with its grids, ticks and labels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.render._camera import TIME_LENGTH, Camera
+from dvskit.render._camera import TIME_LENGTH, Camera, box_halves
+from dvskit.render._drawing import Drawing, Lines, Words, mix
+from dvskit.render._text import CAP, text_width
 from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import Theme
+
+_LEAST_UNITS = (290, 210)  # a picture with fewer has no room for words
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def box_axes(size: Size, span_us: int) -> tuple[Axis, Axis, Axis]:
     stop = max(span_us, 1) / length
     pixel = 1 / max(size)
     return (
-        Axis(f"time ({unit})", stop, -TIME_LENGTH / 2, TIME_LENGTH / stop, whole=False),
+        Axis(f"time ({unit})", stop, -TIME_LENGTH / 2, TIME_LENGTH / stop, whole=unit == "µs"),
         Axis("y (px)", size.height, size.height * pixel / 2, -pixel, whole=True),
         Axis("x (px)", size.width, -size.width * pixel / 2, pixel, whole=True),
     )
@@ -72,14 +76,16 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
     An edge is on the outline where one of its faces is turned to the camera and the other away.
+    Where no edge is (the axis is seen end-on, all its edges inside) it is one about a far face.
     """
-    back = back_signs(camera)
+    eye = camera.turn[2] * camera.distance  # the camera, in box coordinates
     first, second = (i for i in range(3) if i != axis)
     centre = camera.project(np.zeros((1, 3)))[0, :2]
-    found: list[tuple[float, Edge]] = []
-    for flip in (first, second):
-        fixed = back * halves
-        fixed[flip] = -fixed[flip]
+    found: list[tuple[bool, float, Edge]] = []
+    for one, other in product((-1.0, 1.0), repeat=2):
+        outline = (one * eye[first] > halves[first]) != (other * eye[second] > halves[second])
+        fixed = np.zeros(3)
+        fixed[first], fixed[second] = one * halves[first], other * halves[second]
         ends = np.stack([fixed, fixed])
         ends[:, axis] = (-halves[axis], halves[axis])
         screen = camera.project(ends)[:, :2]
@@ -89,40 +95,177 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
         if outward @ (middle - centre) < 0:
             outward = -outward
         rank = -middle[0] if axis == 1 else middle[1]
-        found.append((float(rank), Edge(fixed, screen[0], screen[1], outward)))
-    return max(found, key=lambda pair: pair[0])[1]
+        # Of two as low as each other, that at the right: neither rounding nor order decides.
+        rank += 1e-6 * middle[0]
+        found.append((outline, float(rank), Edge(fixed, screen[0], screen[1], outward)))
+    return max(found, key=lambda edge: edge[:2])[2]
 
 
-def draw_box(
-    panel: Any,
-    camera: Camera,
-    halves: NDArray[np.float64],
-    axes: tuple[Axis, Axis, Axis],
-    theme: Theme,
-    unit_px: float,
-) -> None:
-    """Draw the three far faces with their grids, and ticks and titles, on matplotlib axes.
-
-    `panel` has its origin at the top left and pixels as units; `unit_px` scales text and lines.
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a picture of `size_px` looks: its colours, and the pixels of a unit, which text and lines
+    scale by. Labels of ticks are 12.5 units high, titles of axes 14.5.
     """
-    edges = [label_edge(camera, halves, axis) for axis in range(3)]
-    ticks = [axes[i].ticks(edges[i].length_px / (74 * unit_px)) for i in range(3)]
+
+    theme: Theme
+    unit_px: float
+    size_px: tuple[int, int]
+
+    @property
+    def worded(self) -> bool:
+        """Whether there is room for words."""
+        width, height = self.size_px
+        return width >= _LEAST_UNITS[0] * self.unit_px and height >= _LEAST_UNITS[1] * self.unit_px
+
+    @property
+    def tick_units(self) -> float:
+        """About how far ticks are from each other, seen from the side: less in small pictures."""
+        return min(max(0.07 * min(self.size_px) / self.unit_px, 34.0), 74.0)
+
+    @property
+    def compact(self) -> bool:
+        """Whether the words above have to be small."""
+        return self.size_px[0] < 700 * self.unit_px
+
+    @property
+    def pad_px(self) -> float:
+        """What is left free at the border."""
+        return (12 if self.compact else 24) * self.unit_px
+
+
+@dataclass(slots=True)
+class _Placed:
+    """Words that stand where they do not cross those ahead of them."""
+
+    words: list[Words] = field(default_factory=list)
+    _taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def free(self, words: Words, gap: float) -> bool:
+        """Tell whether words fit with a gap to all others."""
+        left, top, right, bottom = bounds(words)
+        return not any(
+            left < other[2] + gap and other[0] < right + gap
+            and top < other[3] + gap / 2 and other[1] < bottom + gap / 2
+            for other in self._taken
+        )  # fmt: skip
+
+    def add(self, words: Words) -> None:
+        self.words.append(words)
+        self._taken.append(bounds(words))
+
+
+def bounds(words: Words) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of words, with room for what hangs below the line."""
+    top = words.baseline - CAP * words.size_px
+    width = text_width(words.text, words.size_px)
+    return words.left, top, words.left + width, words.baseline + 0.2 * words.size_px
+
+
+def _beside(
+    at: NDArray[np.float64], outward: NDArray[np.float64], text: str, size_px: float, colour: str
+) -> Words:
+    """Return words just outside of a point; where they stand changes smoothly with the way out."""
+    width, height = text_width(text, size_px), CAP * size_px
+    across, down = np.clip(1.4 * outward, -1, 1) / 2
+    middle = at + np.array([across * width, down * height])
+    return Words(text, float(middle[0] - width / 2), float(middle[1] + height / 2), size_px, colour)
+
+
+def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
+    """Return the three far faces with their grids and, if style.worded, the axes' labels.
+
+    A grid depends on the camera's distance alone, so that it stays when the box is turned; labels
+    for which there is no room are left out, and those of an edge that is seen end-on fade.
+    """
+    halves, axes, unit = box_halves(size), box_axes(size, span_us), style.unit_px
+    sharp = camera.scale / camera.distance
+    ticks = [axes[i].ticks(2 * halves[i] * sharp / (style.tick_units * unit)) for i in range(3)]
     grid, rims = _far_faces(camera, halves, axes, ticks)
-    _draw_lines(panel, grid, theme.grid, 1.0 * unit_px)
-    _draw_lines(panel, rims, theme.line, 1.0 * unit_px)
-    for i, edge in enumerate(edges):
-        marks = []
-        for value, text in ticks[i]:
-            point = edge.fixed.copy()
-            point[i] = axes[i].place(value)
-            at = camera.project(point[None])[0, :2]
-            marks.append(np.stack([at, at + edge.outward * 6 * unit_px]))
-            _text(panel, at + edge.outward * 11 * unit_px, edge.outward, text, theme.faint,
-                  12.5 * unit_px)  # fmt: skip
-        _draw_lines(panel, marks, theme.line, 1.0 * unit_px)
-        away = 52 if i == 1 else 40
-        _text(panel, (edge.start + edge.stop) / 2 + edge.outward * away * unit_px, edge.outward,
-              axes[i].title, theme.text, 14.5 * unit_px)  # fmt: skip
+    theme = style.theme
+    drawing: Drawing = [Lines(grid, theme.grid, unit), Lines(rims, theme.line, unit)]
+    if not style.worded:
+        return drawing
+    placed = _Placed()
+    for i in range(3):
+        edge = label_edge(camera, halves, i)
+        points = np.repeat(edge.fixed[None], len(ticks[i]), axis=0)
+        points[:, i] = [axes[i].place(value) for value, _ in ticks[i]]
+        at, texts = camera.project(points)[:, :2], [text for _, text in ticks[i]]
+        drawn = bool(np.abs(rims - np.concatenate([edge.start, edge.stop])).max(axis=1).min() < 0.1)
+        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp, drawn)
+        drawing += _label(side, style, placed)
+    return [*drawing, *placed.words]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """A labelled edge: where its ticks are in the picture, (n, 2), and what they say."""
+
+    edge: Edge
+    title: str
+    at: NDArray[np.float64]
+    texts: list[str]
+    full_px: float  # how long the edge is, seen from the side
+    drawn: bool  # as a border of a far face
+
+
+def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
+    """Place the labels and the title of an axis; return the marks at its ticks."""
+    unit, theme, out = style.unit_px, style.theme, side.edge.outward
+    length = side.edge.length_px
+    shown = min(1.0, (length / unit - 30) / 10, (length / side.full_px - 0.16) / 0.08)
+    if shown <= 0:
+        return []
+    faint, text, line = (mix(c, theme.ground, shown) for c in (theme.faint, theme.text, theme.line))
+    labels = [
+        _beside(at + out * 10 * unit, out, text, 12.5 * unit, faint)
+        for at, text in zip(side.at, side.texts, strict=True)
+    ]
+    for label in _that_fit(labels, placed, 7 * unit):
+        placed.add(label)
+    reach = max(_reach(label, side.edge) for label in labels) + 7 * unit
+    width, height = text_width(side.title, 14.5 * unit), CAP * 14.5 * unit
+    reach += (width * abs(out[0]) + height * abs(out[1])) / 2
+    for _ in range(8):
+        middle = (side.edge.start + side.edge.stop) / 2 + out * reach
+        left, baseline = float(middle[0] - width / 2), float(middle[1] + height / 2)
+        title = Words(side.title, left, baseline, 14.5 * unit, text)
+        if placed.free(title, 6 * unit):
+            placed.add(title)
+            break
+        reach += 6 * unit
+    marks = np.concatenate([side.at, side.at + out * 5 * unit], axis=1)
+    # The edge itself may belong to no far face: without a line the labels would hang in the air.
+    ends = np.concatenate([side.edge.start, side.edge.stop])[None]
+    return [Lines(marks if side.drawn else np.concatenate([marks, ends]), line, unit)]
+
+
+def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
+    """Return every label, or every 2nd, 5th, 10th, ... so that they do not touch each other.
+
+    Without those that touch what is placed already.
+    """
+    chosen = labels[:1]
+    for stride in (1, 2, 5, 10, 20, 50):
+        alone = _Placed()
+        fits = True
+        for label in labels[::stride]:
+            fits = fits and alone.free(label, gap)
+            alone.add(label)
+        if fits:
+            chosen = labels[::stride]
+            break
+    return [label for label in chosen if placed.free(label, gap)]
+
+
+def _reach(label: Words, edge: Edge) -> float:
+    """Return how far a label is outside of its edge."""
+    left, top, right, bottom = bounds(label)
+    outs = [
+        (u - edge.start[0]) * edge.outward[0] + (v - edge.start[1]) * edge.outward[1]
+        for u in (left, right) for v in (top, bottom)
+    ]  # fmt: skip
+    return float(max(outs))
 
 
 def _far_faces(
@@ -130,42 +273,22 @@ def _far_faces(
     halves: NDArray[np.float64],
     axes: tuple[Axis, Axis, Axis],
     ticks: list[list[tuple[float, str]]],
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lines of the grids and of the borders of the three far faces: (n, 4) each."""
     back = back_signs(camera) * halves
     grid, rims = [], []
-    for face in range(3):
-        for along, across in (
-            (a, b) for a in range(3) for b in range(3) if {a, b, face} == {0, 1, 2}
-        ):
-            line = np.stack([back, back])
-            line[:, along] = (-halves[along], halves[along])
-            for value, _ in ticks[across]:
-                line[:, across] = axes[across].place(value)
-                grid.append(camera.project(line)[:, :2])
-            for side in (-1.0, 1.0):
-                line[:, across] = side * halves[across]
-                rims.append(camera.project(line)[:, :2])
-    return grid, rims
+    for along, across in permutations(range(3), 2):
+        line = np.stack([back, back])
+        line[:, along] = (-halves[along], halves[along])
+        for value, _ in ticks[across]:
+            line[:, across] = axes[across].place(value)
+            grid.append(line.copy())
+        for side in (-1.0, 1.0):
+            line[:, across] = side * halves[across]
+            rims.append(line.copy())
+    return _seen(camera, grid), _seen(camera, rims)
 
 
-def _draw_lines(panel: Any, lines: list[NDArray[np.float64]], colour: str, width_px: float) -> None:
-    from matplotlib.collections import LineCollection
-
-    points = 72 / panel.figure.dpi
-    panel.add_collection(LineCollection(lines, colors=colour, linewidths=width_px * points))
-
-
-def _text(
-    panel: Any,
-    at: NDArray[np.float64],
-    outward: NDArray[np.float64],
-    text: str,
-    colour: str,
-    size_px: float,
-) -> None:
-    across, down = float(outward[0]), float(outward[1])
-    panel.text(
-        float(at[0]), float(at[1]), text, color=colour, fontsize=size_px * 72 / panel.figure.dpi,
-        ha="left" if across > 0.3 else "right" if across < -0.3 else "center",
-        va="top" if down > 0.3 else "bottom" if down < -0.3 else "center",
-    )  # fmt: skip
+def _seen(camera: Camera, lines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    points = np.concatenate(lines)  # (2 n, 3)
+    return camera.project(points)[:, :2].reshape(-1, 4)

@@ -65,18 +65,32 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def fit(halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect) -> Camera:
     """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
+    return fit_all(halves, turn[None], rect)[0]
+
+
+def fit_all(halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect) -> list[Camera]:
+    """Return the nearest cameras, one for each of (n, 3, 3) `turns`, that see the box in `rect`.
+
+    They have one distance, one scale and one centre, so that a box that is turned neither moves
+    nor breathes: what all of them see together is centred in `rect`.
+    """
     left, top, right, bottom = rect
     scale = FOCAL / 2 * max(bottom - top, (right - left) / 1.6, 1.0)
     near, far = float(np.linalg.norm(halves)) * 1.01, 200.0
-    box = corners(halves)
-    for _ in range(40):
+    seen = np.einsum("nij,kj->nki", turns, corners(halves)).reshape(-1, 3)
+
+    def extent(distance: float) -> NDArray[np.float64]:
+        # Right and up of all corners: their least and their most.
+        flat = scale * seen[:, :2] / (distance - seen[:, 2:])
+        return np.stack([flat.min(axis=0), flat.max(axis=0)])
+
+    for _ in range(26):
         middle = (near + far) / 2
-        seen = Camera(turn, middle, scale, 0.0, 0.0).project(box)
-        width, height = np.ptp(seen[:, 0]), np.ptp(seen[:, 1])
+        width, height = np.ptp(extent(middle), axis=0)
         if width <= right - left and height <= bottom - top:
             far = middle
         else:
             near = middle
-    seen = Camera(turn, far, scale, 0.0, 0.0).project(box)
-    centre = (seen.max(axis=0) + seen.min(axis=0)) / 2
-    return Camera(turn, far, scale, (left + right) / 2 - centre[0], (top + bottom) / 2 - centre[1])
+    across, up = extent(far).mean(axis=0)
+    u, v = float((left + right) / 2 - across), float((top + bottom) / 2 + up)
+    return [Camera(turn, far, scale, u, v) for turn in turns]

@@ -8,7 +8,36 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-EMPTY = np.float32(np.inf)
+_STEPS = 16777213.0  # 2^24 - 3: nearness is 1..2^24 - 2
+_AT_ONCE = 512
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    index: NDArray[np.uint8],
+    start_us: int,
+    to_camera: NDArray[np.float64],
+    lens: NDArray[np.float64],
+    v: NDArray[np.int32],
+    u: NDArray[np.int32],
+    keys: NDArray[np.uint32],
+) -> None:
+    """Write where events are in a picture, and their numbers."""
+    a0, a1, a2, a3 = to_camera[0, 0], to_camera[0, 1], to_camera[0, 2], to_camera[0, 3]
+    b0, b1, b2, b3 = to_camera[1, 0], to_camera[1, 1], to_camera[1, 2], to_camera[1, 3]
+    c0, c1, c2, c3 = to_camera[2, 0], to_camera[2, 1], to_camera[2, 2], to_camera[2, 3]
+    scale, centre_u, centre_v, far, reach = lens[0], lens[1], lens[2], lens[3], lens[4]
+    for i in range(len(t)):
+        time, column, row = float(t[i] - start_us), float(x[i]), float(y[i])
+        near = c0 * time + c1 * column + c2 * row + c3
+        by = scale / (far - near * reach)
+        u[i] = np.int32(math.floor(centre_u + by * (a0 * time + a1 * column + a2 * row + a3)))
+        v[i] = np.int32(math.floor(centre_v - by * (b0 * time + b1 * column + b2 * row + b3)))
+        steps = np.uint32(np.int32(1.0 + near * _STEPS))
+        keys[i] = (steps << np.uint32(8)) | (np.uint32(255) - np.uint32(index[i]))
 
 
 @njit(cache=True, nogil=True)
@@ -16,89 +45,193 @@ def splat(
     t: NDArray[np.int64],
     x: NDArray[np.int16],
     y: NDArray[np.int16],
-    first: int,
+    index: NDArray[np.uint8],  # the colours
     start_us: int,
-    # (3, 4): rows right, up and depth; columns t - start_us, x, y and 1
+    # (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1
     to_camera: NDArray[np.float64],
-    lens: NDArray[np.float64],  # (3,): scale, centre_u, centre_v
+    lens: NDArray[np.float64],  # (5,): scale, centre_u, centre_v, farthest depth, depth of the box
     brush: NDArray[np.int64],  # (k, 2): offsets dv, du of the pixels of a point
-    depth: NDArray[np.float32],
-    owner: NDArray[np.int32],
+    nearest: NDArray[np.uint32],
 ) -> None:
-    """Draw events into a depth buffer (height, width); `owner` gets first + index of the nearest.
+    """Draw events into a buffer (height, width) of the nearest one.
 
-    Of events at the same depth, the one with the lower index stays.
+    Its numbers are of an event: how near, from 1 on, in the upper 24 bits, and 255 less its colour
+    in the lower 8, so that the nearest has the highest number and of those equally near the one
+    whose colour comes first; 0 is none.
     """
-    height, width = depth.shape
-    for i in range(len(t)):
-        time = float(t[i] - start_us)
-        column = float(x[i])
-        row = float(y[i])
-        d = to_camera[2, 0] * time + to_camera[2, 1] * column + to_camera[2, 2] * row
-        d += to_camera[2, 3]
-        if d <= 0.0:
-            continue
-        right = to_camera[0, 0] * time + to_camera[0, 1] * column + to_camera[0, 2] * row
-        up = to_camera[1, 0] * time + to_camera[1, 1] * column + to_camera[1, 2] * row
-        u = int(np.floor(lens[1] + lens[0] * (right + to_camera[0, 3]) / d))
-        v = int(np.floor(lens[2] - lens[0] * (up + to_camera[1, 3]) / d))
-        near = np.float32(d)
-        for k in range(len(brush)):
-            a = v + brush[k, 0]
-            b = u + brush[k, 1]
-            if 0 <= a < height and 0 <= b < width and near < depth[a, b]:
-                depth[a, b] = near
-                owner[a, b] = first + i
+    height, width = nearest.shape
+    flat = nearest.reshape(height * width)
+    low_v, high_v = -brush[:, 0].min(), height - brush[:, 0].max()
+    low_u, high_u = -brush[:, 1].min(), width - brush[:, 1].max()
+    offsets = brush[:, 0] * width + brush[:, 1]
+    # First the places of some events, which the compiler makes vectors of; then the places are
+    # written, so that many wait for memory at a time; and always, for a branch is guessed wrong.
+    v, u = np.empty(_AT_ONCE, np.int32), np.empty(_AT_ONCE, np.int32)
+    keys = np.empty(_AT_ONCE, np.uint32)
+    for start in range(0, len(t), _AT_ONCE):
+        count = min(_AT_ONCE, len(t) - start)
+        at = slice(start, start + count)
+        _project(t[at], x[at], y[at], index[at], start_us, to_camera, lens, v, u, keys)
+        for i in range(count):
+            key = keys[i]
+            if low_v <= v[i] < high_v and low_u <= u[i] < high_u:
+                base = np.int64(v[i]) * width + u[i]
+                for k in range(len(offsets)):
+                    place = np.uint64(base + offsets[k])
+                    flat[place] = max(flat[place], key)
+                continue
+            for k in range(len(brush)):
+                a, b = v[i] + brush[k, 0], u[i] + brush[k, 1]
+                if 0 <= a < height and 0 <= b < width:
+                    nearest[a, b] = max(nearest[a, b], key)
 
 
 @njit(cache=True, nogil=True)
-def merge(
-    depth: NDArray[np.float32],
-    owner: NDArray[np.int32],
-    other_depth: NDArray[np.float32],
-    other_owner: NDArray[np.int32],
-) -> None:
-    """Merge a depth buffer of later events into `depth`, `owner`: the earlier wins a tie."""
-    for v in range(depth.shape[0]):
-        for u in range(depth.shape[1]):
-            if other_depth[v, u] < depth[v, u]:
-                depth[v, u] = other_depth[v, u]
-                owner[v, u] = other_owner[v, u]
+def _merge(nearest: NDArray[np.uint32], first: int, rows: NDArray[np.uint32]) -> None:
+    """Set rows to the nearest of all layers in as many rows from `first` on."""
+    for a in range(rows.shape[0]):
+        into, layer = rows[a], nearest[0, first + a]
+        for b in range(len(into)):
+            into[b] = layer[b]
+        for part in range(1, nearest.shape[0]):
+            layer = nearest[part, first + a]
+            for b in range(len(into)):
+                into[b] = max(into[b], layer[b])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(
+    rows: NDArray[np.uint32], u: int, shades: NDArray[np.float32], total: NDArray[np.float32]
+) -> int:
+    """Set total to the sum of the colours in a column of places; return how many are taken."""
+    total[:] = 0
+    hits = 0
+    factor = rows.shape[0]
+    for a in range(factor):
+        for b in range(u * factor, u * factor + factor):
+            key = rows[a, b]
+            if key:
+                colour = shades[key >> np.uint32(26), 255 - (key & np.uint32(255))]
+                for c in range(3):
+                    total[c] += colour[c]
+                hits += 1
+    return hits
 
 
 @njit(cache=True, nogil=True)
 def shade(
-    depth: NDArray[np.float32],
-    owner: NDArray[np.int32],
-    index: NDArray[np.uint8],
-    palette: NDArray[np.uint8],
-    haze: NDArray[np.float64],  # (4,): nearest, farthest depth, the share of ground there, factor
-    ground: NDArray[np.float64],  # (3,): the colour that far points fade into
-    picture: NDArray[np.uint8],  # (height / factor, width / factor, 3): drawn over
+    nearest: NDArray[np.uint32],  # (parts, factor * height, factor * width), as splat leaves it
+    factor: int,
+    shades: NDArray[np.float32],  # (64, 256, 3): the palette at each of 64 steps of nearness
+    picture: NDArray[np.uint8],  # (height, width, 3): drawn over
 ) -> None:
-    """Average blocks of factor x factor pixels of the buffers over `picture`."""
-    near, far, share = haze[0], haze[1], haze[2]
-    factor = int(haze[3])
+    """Average blocks of factor x factor places of the buffers over `picture`."""
     area = factor * factor
+    rows = np.empty((factor, nearest.shape[2]), np.uint32)
+    total = np.empty(3, np.float32)
     for v in range(picture.shape[0]):
+        _merge(nearest, v * factor, rows)
         for u in range(picture.shape[1]):
-            red, green, blue = 0.0, 0.0, 0.0
-            hits = 0
-            for a in range(v * factor, v * factor + factor):
-                for b in range(u * factor, u * factor + factor):
-                    if owner[a, b] < 0:
-                        continue
-                    fog = share * min(1.0, max(0.0, (depth[a, b] - near) / (far - near)))
-                    colour = palette[index[owner[a, b]]]
-                    red += colour[0] * (1.0 - fog) + ground[0] * fog
-                    green += colour[1] * (1.0 - fog) + ground[1] * fog
-                    blue += colour[2] * (1.0 - fog) + ground[2] * fog
-                    hits += 1
+            hits = _add(rows, u, shades, total)
             if hits:
-                rest = area - hits
-                picture[v, u, 0] = int((red + picture[v, u, 0] * rest) / area + 0.5)
-                picture[v, u, 1] = int((green + picture[v, u, 1] * rest) / area + 0.5)
-                picture[v, u, 2] = int((blue + picture[v, u, 2] * rest) / area + 0.5)
+                for c in range(3):
+                    rest = np.float32((area - hits) * picture[v, u, c])
+                    value = (total[c] + rest) / np.float32(area) + np.float32(0.5)
+                    picture[v, u, c] = np.uint8(value)
+
+
+@njit(cache=True, nogil=True)
+def shade_layer(
+    nearest: NDArray[np.uint32],
+    factor: int,
+    shades: NDArray[np.float32],
+    layer: NDArray[np.uint8],  # (height, width, 4): red, green, blue, not multiplied by alpha
+) -> None:
+    """Average blocks of factor x factor places of the buffers into a picture on nothing."""
+    area = factor * factor
+    rows = np.empty((factor, nearest.shape[2]), np.uint32)
+    total = np.empty(3, np.float32)
+    for v in range(layer.shape[0]):
+        _merge(nearest, v * factor, rows)
+        for u in range(layer.shape[1]):
+            hits = _add(rows, u, shades, total)
+            if hits:
+                for c in range(3):
+                    layer[v, u, c] = np.uint8(total[c] / np.float32(hits) + np.float32(0.5))
+                layer[v, u, 3] = np.uint8(np.float32(255.0 / area) * hits + np.float32(0.5))
+
+
+@njit(cache=True, nogil=True)
+def stroke(
+    ends: NDArray[np.float64],  # (n, 4): u, v of the starts and of the ends
+    half: float,
+    colour: NDArray[np.float64],
+    picture: NDArray[np.uint8],
+) -> None:
+    """Draw lines with round ends, 2 * half wide.
+
+    A pixel is covered by how far its middle is inside the line: half + 1/2 - distance, within 0
+    and 1; lines thinner than a pixel are as much fainter.
+    """
+    height, width = picture.shape[0], picture.shape[1]
+    for n in range(len(ends)):
+        u0, v0 = ends[n, 0], ends[n, 1]
+        along_u, along_v = ends[n, 2] - u0, ends[n, 3] - v0
+        square = along_u * along_u + along_v * along_v
+        steep = abs(along_v) > abs(along_u)
+        # Rows of a steep line, columns of a flat one: m runs along it, w across it.
+        m0, w0, along_m, along_w = u0, v0, along_u, along_v
+        size_m, size_w = width, height
+        if steep:
+            m0, w0, along_m, along_w = v0, u0, along_v, along_u
+            size_m, size_w = height, width
+        reach = (half + 1.0) * 1.4143
+        low = max(0, math.floor(min(m0, m0 + along_m) - reach))
+        high = min(size_m, math.ceil(max(m0, m0 + along_m) + reach))
+        for m in range(low, high):
+            share = (m + 0.5 - m0) / along_m if along_m != 0.0 else 0.0
+            middle = w0 + min(max(share, 0.0), 1.0) * along_w
+            first = max(0, math.floor(middle - reach))
+            last = min(size_w, math.ceil(middle + reach))
+            for w in range(first, last):
+                u, v = (w, m) if steep else (m, w)
+                du, dv = u + 0.5 - u0, v + 0.5 - v0
+                place = (du * along_u + dv * along_v) / square if square > 0.0 else 0.0
+                place = min(max(place, 0.0), 1.0)
+                away = math.hypot(du - place * along_u, dv - place * along_v)
+                cover = min(max(half + 0.5 - away, 0.0), 1.0) * min(1.0, 2.0 * half)
+                if cover > 0.0:
+                    for c in range(3):
+                        was = picture[v, u, c]
+                        picture[v, u, c] = int(was + (colour[c] - was) * cover + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def tint(
+    mask: NDArray[np.uint8],
+    top: int,
+    left: int,
+    colour: NDArray[np.float64],
+    picture: NDArray[np.uint8],
+) -> None:
+    """Lay a colour over a picture where a mask lies, as much as it says (255: wholly)."""
+    for v in range(max(0, -top), min(mask.shape[0], picture.shape[0] - top)):
+        for u in range(max(0, -left), min(mask.shape[1], picture.shape[1] - left)):
+            if mask[v, u]:
+                share = mask[v, u] / 255.0
+                for c in range(3):
+                    was = picture[top + v, left + u, c]
+                    value = was + (colour[c] - was) * share + 0.5
+                    picture[top + v, left + u, c] = int(value)
+
+
+@njit(cache=True, nogil=True)
+def time_levels(
+    t: NDArray[np.int64], start_us: int, per_us: float, index: NDArray[np.uint8]
+) -> None:
+    """Set index to (t - start_us) * per_us, cut to a whole number."""
+    for i in range(len(t)):
+        index[i] = int(float(t[i] - start_us) * per_us)
 
 
 @njit(cache=True, nogil=True)
@@ -127,3 +260,11 @@ def pick(
     """Give each event the level of its pixel."""
     for i in range(len(x)):
         index[i] = levels[y[i], x[i]]
+
+
+@njit(cache=True, nogil=True)
+def look_up(picture: NDArray[np.uint8], table: NDArray[np.uint8], index: NDArray[np.uint8]) -> None:
+    """Set index to the table's (32, 32, 32) entry for the upper five bits of each colour."""
+    for v in range(picture.shape[0]):
+        for u in range(picture.shape[1]):
+            index[v, u] = table[picture[v, u, 0] >> 3, picture[v, u, 1] >> 3, picture[v, u, 2] >> 3]

@@ -112,9 +112,16 @@ Colouring = Callable[[Events, Theme], Colours]
 def by_time(events: Events, theme: Theme = DARK) -> Colours:
     """Colour by time: the first event yellow, the last one purple."""
     span = max(1, events.duration_us)
-    start = events.t[0] if len(events) else 0
-    # In float64: 255 * t may leave int64 for times in the upper range.
-    index = ((events.t - start) * (255.0 / span)).astype(np.uint8)
+    start = int(events.t[0]) if len(events) else 0
+    index = np.empty(len(events), np.uint8)
+    cuts = _cuts(len(events))
+
+    def work(part: int) -> None:
+        at = slice(cuts[part], cuts[part + 1])
+        # In float64 inside: 255 * t may leave int64 for times in the upper range.
+        _kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
+
+    run_parts(work, len(cuts) - 1)
     unit, length = time_unit(events.duration_us)
     last = f"{events.duration_us / length:,.4g} {unit}"
     return Colours(

@@ -126,7 +126,10 @@ def video(
 
     count = events = 0
     opened = whole_folder if not target.suffix else whole_file
-    with opened(target, overwrite=overwrite) as partial, InThread(_open(writer, partial)) as out:
+    with (
+        opened(target, overwrite=overwrite) as partial,
+        InThread(open_writer(writer, partial)) as out,
+    ):
         for moment in source_frames.moments():
             out.write(moment.t_us, canvas.draw(moment))
             count, events = count + 1, events + moment.on + moment.off
@@ -179,7 +182,8 @@ def peeked(images: Images) -> tuple[Iterator[tuple[int, Any]], Any]:
     return again(), first[1]
 
 
-def _open(writer: Callable[[Path], Writer], partial: Path) -> Writer:
+def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:
+    """Return `writer(partial)`; raises OSError or VideoError for FFmpeg's errors."""
     try:
         return writer(partial)
     except av.error.FFmpegError as error:

@@ -178,3 +178,31 @@ def planes(
                 v = int(table[a, 2]) + table[b, 2] + table[c, 2] + table[d, 2]
                 blue[row >> 1, column >> 1] = (u + 2) >> 2
                 red[row >> 1, column >> 1] = (v + 2) >> 2
+
+
+@njit(cache=True, nogil=True)
+def rgb_planes(
+    picture: NDArray[np.uint8],  # (height, width, 3), both even
+    luma: NDArray[np.uint8],
+    blue: NDArray[np.uint8],
+    red: NDArray[np.uint8],
+) -> None:
+    """Write the planes of yuv420p of RGB: ITU-R BT.709, limited range.
+
+    The chroma of 2 x 2 pixels is that of their mean colour. In 1/65536 steps, rounded.
+    """
+    for row in range(0, picture.shape[0], 2):
+        for column in range(0, picture.shape[1], 2):
+            r, g, b = 0, 0, 0
+            for v in range(row, row + 2):
+                for u in range(column, column + 2):
+                    one, two, three = picture[v, u, 0], picture[v, u, 1], picture[v, u, 2]
+                    y = 11966 * np.int32(one) + 40254 * np.int32(two) + 4064 * np.int32(three)
+                    luma[v, u] = (y + 1081344) >> 16  # 16.5
+                    r += np.int32(one)
+                    g += np.int32(two)
+                    b += np.int32(three)
+            cb = -6596 * r - 22189 * g + 28785 * b
+            cr = 28784 * r - 26145 * g - 2639 * b
+            blue[row >> 1, column >> 1] = (cb + 33685504) >> 18  # 128.5
+            red[row >> 1, column >> 1] = (cr + 33685504) >> 18

@@ -1,4 +1,4 @@
-"""Pictures of one palette to a file: H.264, GIF, a folder of PNG. And a thread to do it in."""
+"""Pictures to a file: H.264, GIF, a folder of PNG. And a thread to do it in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMES_FILE = "timestamps_us.txt"
 
 
 class Writer(Protocol):
-    """Takes pictures: (height, width) uint8 rows of a palette of 256 colours."""
+    """Takes pictures: (height, width) uint8 rows of a palette of 256 colours, or as it says."""
 
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
         """Return a picture in the form that `put` takes; the picture may be drawn over then."""
@@ -75,21 +75,13 @@ class _StreamWriter:
         self._container.close()
 
 
-class H264Writer(_StreamWriter):
+class _H264Stream(_StreamWriter):
     """An H.264 video; its colours are tagged BT.709, limited range."""
 
     def __init__(
-        self,
-        path: Path,
-        size: tuple[int, int],
-        palette: NDArray[np.uint8],
-        *,
-        fps: Fraction,
-        crf: float,
-        preset: str,
+        self, path: Path, size: tuple[int, int], *, fps: Fraction, crf: float, preset: str
     ) -> None:
         self._size = size
-        self._table = yuv_table(palette)
         self._count = 0
         # The index ahead of the pictures, so that a page can play before it has all.
         options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
@@ -103,11 +95,42 @@ class H264Writer(_StreamWriter):
         codec.color_range = 1  # limited
         self._stream.options = {"crf": f"{crf:g}", "preset": preset}
 
+    def _frame(self) -> Any:
+        frame = av.VideoFrame(*self._size, "yuv420p")
+        frame.pts, self._count = self._count, self._count + 1
+        return frame
+
+
+class H264Writer(_H264Stream):
+    """An H.264 video of pictures of a palette."""
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        palette: NDArray[np.uint8],
+        *,
+        fps: Fraction,
+        crf: float,
+        preset: str,
+    ) -> None:
+        self._table = yuv_table(palette)
+        super().__init__(path, size, fps=fps, crf=crf, preset=preset)
+
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
         """Return the picture packed."""
-        frame = av.VideoFrame(*self._size, "yuv420p")
+        frame = self._frame()
         _kernels.planes(picture, self._table, *(_plane(plane) for plane in frame.planes))
-        frame.pts, self._count = self._count, self._count + 1
+        return frame
+
+
+class TrueColourWriter(_H264Stream):
+    """An H.264 video of RGB pictures, (height, width, 3) uint8."""
+
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return the picture packed."""
+        frame = self._frame()
+        _kernels.rgb_planes(picture, *(_plane(plane) for plane in frame.planes))
         return frame
 
 

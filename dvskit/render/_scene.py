@@ -1,0 +1,107 @@
+"""A cloud in its box, ready to be seen from any camera."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ShapeError
+from dvskit.render import _splat
+from dvskit.render._axes import Style, draw_box
+from dvskit.render._camera import Camera
+from dvskit.render._drawing import Drawing, paint
+from dvskit.render._layout import Page, cameras, lay_out_header
+from dvskit.render._thin import Thinned
+from dvskit.render._ticks import time_unit
+from dvskit.render.cloud_view import CloudView
+from dvskit.render.colormap import by_count
+
+_LEAST_PX, _MOST_PX = 64, 16384
+
+
+class Scene:
+    """Events, their colours, and what stands around them, in a picture of `size_px`.
+
+    `note` is a line of words more.
+    Raises ShapeError unless both sides are 64..16384 pixels.
+    """
+
+    def __init__(
+        self, kept: Thinned, view: CloudView, size_px: tuple[int, int], note: str = ""
+    ) -> None:
+        if not all(_LEAST_PX <= side <= _MOST_PX for side in size_px):
+            raise ShapeError(
+                f"a picture of {size_px[0]}x{size_px[1]} pixels is outside "
+                f"{_LEAST_PX}..{_MOST_PX} a side"
+            )
+        self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
+        self.span = _splat.Span(kept.start_us, kept.stop_us)
+        self.colours = view.colour(kept.events, self.style.theme)
+        self._view = view
+        self._page = Page(self.style, self.events.size, kept.stop_us - kept.start_us)
+        self._header = lay_out_header(
+            self.style, _lines(kept, view, self.style, note), self.colours
+        )
+
+    def still(self) -> Camera:
+        """Return the camera of a still picture, as near as the view allows."""
+        return self.cameras([(self._view.azimuth_deg, self._view.elevation_deg)])[0]
+
+    def cameras(self, angles: list[tuple[float, float]]) -> list[Camera]:
+        """Return cameras for azimuths and elevations that share a distance and a centre."""
+        return cameras(self._page, self._header.bottom_px, angles)
+
+    def point_px(self, camera: Camera, share: float = 1.0) -> float:
+        """Return the side of a point in pixels, where `share` of the events are seen at once."""
+        if self._view.point_px is not None:
+            return self._view.point_px
+        # Half a sensor pixel as it appears, less where many events share the box, more for a few.
+        pitch = camera.scale / camera.distance / max(self.events.size)
+        crowd = (200_000 / max(share * len(self.events), 1)) ** 0.25
+        # A point is never smaller than a pixel, or than print can show.
+        least = max(1.0, 0.8 * self.style.unit_px)
+        return float(np.clip(0.55 * pitch * min(crowd, 1.5), least, 5.0 * least))
+
+    def drawing(self, camera: Camera) -> Drawing:
+        """Return all that lies behind the events: the box, its labels, the key, the words."""
+        page = self._page
+        box = draw_box(camera, page.sensor, page.span_us, page.style)
+        return [*box, *self._header.drawing]
+
+    def layers(self, camera: Camera) -> _splat.Layers:
+        """Return the nearest events at each place."""
+        layers = _splat.empty_layers(len(self.events), self.size_px)
+        points = _splat.Points(self.events, self.colours.index, self.point_px(camera))
+        _splat.splat_points(points, camera, self.span, layers)
+        return layers
+
+    def ground(self, camera: Camera) -> NDArray[np.uint8]:
+        """Return the picture without events, (height, width, 3)."""
+        return paint(self.drawing(camera), self.size_px, self.style.theme.ground)
+
+    def picture(self, camera: Camera) -> NDArray[np.uint8]:
+        """Return the picture, (height, width, 3) uint8, RGB."""
+        picture = self.ground(camera)
+        _splat.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
+        return picture
+
+    def points(self, camera: Camera) -> NDArray[np.uint8]:
+        """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
+        return _splat.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
+
+
+def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tuple[str, str, float]]:
+    """Return the words of a picture: text, colour, and how many units high."""
+    theme, small = style.theme, 12.0 if style.compact else 13.5
+    lines = [(view.title, theme.text, 16.0 if style.compact else 21.0)] if view.title else []
+    unit_name, length = time_unit(kept.stop_us - kept.start_us)
+    count = f"{kept.total:,} event{'s' * (kept.total != 1)}" if kept.total else "no events"
+    span = f"{(kept.stop_us - kept.start_us) / length:,.4g} {unit_name}"
+    size = kept.events.size
+    lines.append((f"{count}   {span}   {size.width} × {size.height} px", theme.faint, small))
+    if note:
+        lines.append((note, theme.faint, small))
+    if kept.notice:
+        counted = ", and counted" if view.colour is by_count else ""
+        lines.append((kept.notice + counted, theme.on, small))
+    return lines

@@ -1,0 +1,251 @@
+"""A cloud that is turned once around: MP4 or GIF, which play on without a break."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._files import check_output, whole_file
+from dvskit._threads import thread_count
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source
+from dvskit.render import _kernels, _splat
+from dvskit.render._scene import Scene
+from dvskit.render._thin import Thinned, thin
+from dvskit.render._ticks import time_unit
+from dvskit.render.cloud_view import CloudView
+from dvskit.render.colormap import Bar, Colours, Theme, gradient, rgb
+from dvskit.render.frames.writers import (
+    VIDEO_SUFFIXES,
+    GifWriter,
+    InThread,
+    TrueColourWriter,
+    Writer,
+)
+from dvskit.render.video import PRESETS, open_writer
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a cloud is turned.
+
+    seconds             how long; the last frame leads on to the first
+    fps                 frames a second; None: 30, GIF 25
+    turns               whole turns about the upright axis; 0 for none, -1 the other way round
+    sweep_us            show only the events of so long a time, which runs through the recording
+                        and from its end to its start; None shows all at any time
+    width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers but for GIF
+    crf, preset         quality (0 lossless .. 51) and effort of x264
+    """
+
+    seconds: float = 6.0
+    fps: float | None = None
+    turns: int = 1
+    sweep_us: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    crf: float = 20.0
+    preset: str = "superfast"
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.seconds <= 3600:
+            raise ConfigError(f"seconds={self.seconds} is outside 0.01..3600")
+        if self.fps is not None and not 0.01 <= self.fps <= 1000:
+            raise ConfigError(f"fps={self.fps} is outside 0.01..1000")
+        if not -100 <= self.turns <= 100:
+            raise ConfigError(f"turns={self.turns} is outside -100..100")
+        if self.sweep_us is not None and self.sweep_us < 1:
+            raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; 1 is the least")
+        if not 0 <= self.crf <= 51:
+            raise ConfigError(f"crf={self.crf} is outside 0..51")
+        if self.preset not in PRESETS:
+            raise ConfigError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """What was drawn: events kept of a total, one in `every`, in so many frames."""
+
+    path: Path
+    kept: int
+    total: int
+    every: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """What `Turn` means for a file: the frames a second, how many, and their size."""
+
+    fps: Fraction
+    frames: int
+    size_px: tuple[int, int]
+
+
+def turntable(
+    events_or_source: Events | Source,
+    path: str | PathLike[str],
+    *,
+    view: CloudView | None = None,
+    turn: Turn | None = None,
+    overwrite: bool = False,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> TurnReport:
+    """Turn a cloud about its upright axis: .mp4, .mkv, .mov or .gif.
+
+    It begins with the view's azimuth. The camera keeps its distance and the picture its centre, so
+    that the box fits at every angle and does not breathe; the frame after the last would be the
+    first. `on_frame` is called with the number of frames so far, and of all.
+
+    Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
+    """
+    target = check_turn_suffix(path)
+    check_output(target, overwrite=overwrite)
+    view, turn = CloudView() if view is None else view, Turn() if turn is None else turn
+    film = _film(turn, target)
+    kept = thin(events_or_source, view.max_events)
+    scene = Scene(kept, view, film.size_px, _note(kept, turn))
+    palette = _palette(scene.colours, scene.style.theme)
+    gif = target.suffix.lower() == ".gif"
+    table = _nearest(palette) if gif else None
+
+    def writer(partial: Path) -> Writer:
+        if gif:
+            return GifWriter(partial, film.size_px, palette, fps=film.fps)
+        return TrueColourWriter(
+            partial, film.size_px, fps=film.fps, crf=turn.crf, preset=turn.preset
+        )
+
+    opened = whole_file(target, overwrite=overwrite)
+    with opened as partial, InThread(open_writer(writer, partial)) as out:
+        for number, picture in enumerate(pictures(scene, view, turn, film.frames)):
+            out.write(number, picture if table is None else _indexed(picture, table))
+            if on_frame is not None:
+                on_frame(number + 1, film.frames)
+    return TurnReport(target, len(kept.events), kept.total, kept.every, film.frames)
+
+
+def check_turn_suffix(path: str | PathLike[str]) -> Path:
+    """Return `path` as a Path; raises ConfigError unless a turntable can be written so."""
+    target = Path(path)
+    choices = (*VIDEO_SUFFIXES, ".gif")
+    if target.suffix.lower() not in choices:
+        raise ConfigError(
+            f"{target}: a turntable is written as {', '.join(choices)}, not "
+            f"{target.suffix or 'nothing'}"
+        )
+    return target
+
+
+def _film(turn: Turn, target: Path) -> _Film:
+    gif = target.suffix.lower() == ".gif"
+    fps = (25 if gif else 30) if turn.fps is None else turn.fps
+    if gif and fps > 50:
+        raise ConfigError(f"fps={fps}: a GIF shows 50 frames a second at most")
+    width = (640 if gif else 1280) if turn.width_px is None else turn.width_px
+    height = (480 if gif else 960) if turn.height_px is None else turn.height_px
+    if not gif and (width % 2 or height % 2):
+        raise ConfigError(f"{target}: {width}x{height} pixels; a video has even sides")
+    exact = Fraction(fps).limit_denominator(1001)
+    return _Film(exact, max(1, round(turn.seconds * exact)), (width, height))
+
+
+def _note(kept: Thinned, turn: Turn) -> str:
+    if turn.sweep_us is None:
+        return ""
+    unit, length = time_unit(turn.sweep_us)
+    return f"{turn.sweep_us / length:,.4g} {unit} at a time"
+
+
+def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator[Picture]:
+    """Yield the pictures of a turn, (height, width, 3) uint8, RGB.
+
+    Each thread draws pictures of its own: nothing has to be put together then.
+    """
+    degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
+    cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
+    span_us = scene.span.stop_us - scene.span.start_us + 1
+    sweep_us = span_us if turn.sweep_us is None else min(turn.sweep_us, span_us)
+    threads = min(thread_count(), 8)
+    unused = [_splat.empty_layers(1, scene.size_px) for _ in range(threads)]
+
+    def draw(number: int) -> Picture:
+        camera, layers = cameras[number], unused.pop()
+        point_px = scene.point_px(camera, sweep_us / span_us)
+        layers.fill(0)
+        for part in _window(scene, span_us * number // frames, sweep_us):
+            points = _splat.Points(scene.events[part], scene.colours.index[part], point_px)
+            _splat.splat_points(points, camera, scene.span, layers)
+        picture, ground = scene.ground(camera), scene.style.theme.ground
+        _splat.shade_over(layers, scene.colours, ground, picture, threads=1)
+        unused.append(layers)
+        return picture
+
+    # A pool of its own: that of run_parts must not be waited for from within.
+    with ThreadPoolExecutor(threads, thread_name_prefix="dvskit-turn") as pool:
+        ahead: deque[Future[Picture]] = deque()
+        for number in range(frames):
+            ahead.append(pool.submit(draw, number))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _window(scene: Scene, after_us: int, sweep_us: int) -> list[slice]:
+    """Return the events of so long a time from `after_us` on; behind the end comes the start."""
+    start_us, stop_us = scene.span.start_us, scene.span.stop_us
+    over_us = start_us + after_us + sweep_us - stop_us - 1
+    t = scene.events.t
+    first = int(np.searchsorted(t, start_us + after_us))
+    if over_us < 0:
+        return [slice(first, int(np.searchsorted(t, stop_us + 1 + over_us)))]
+    return [slice(first, len(t)), slice(0, int(np.searchsorted(t, start_us + over_us)))]
+
+
+def _palette(colours: Colours, theme: Theme) -> Picture:
+    """Return (256, 3) RGB for a GIF: the events' colours in shares on the ground, text, lines."""
+    hues = min(len(colours.palette), 24)
+    at = np.linspace(0, len(colours.palette) - 1, hues).round().astype(int)
+    shares = 7 if hues > 8 else 16
+    events = [_ramp(theme.ground, _hex(colour), shares) for colour in colours.palette[at]]
+    names = [] if isinstance(colours.key, Bar) else [colour for _, colour in colours.key]
+    words = [theme.text, theme.faint, theme.line, theme.grid, theme.on, *names[:8]]
+    ramps = [*events, *(_ramp(theme.ground, colour, 8) for colour in words)]
+    found = np.unique(np.concatenate([[rgb(theme.ground)], *ramps]), axis=0)[:256]
+    return np.concatenate([found, np.zeros((256 - len(found), 3), np.int64)]).astype(np.uint8)
+
+
+def _hex(colour: Picture) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour.tolist())
+
+
+def _ramp(ground: str, colour: str, count: int) -> Picture:
+    """Return `count` colours from a ground, itself left out, to a colour."""
+    return gradient((ground, colour), count + 1)[1:]
+
+
+def _nearest(palette: Picture) -> Picture:
+    """Return (32, 32, 32) uint8: the palette's nearest row to the middle of each cell of RGB."""
+    cells = np.indices((32, 32, 32)).reshape(3, -1).T * 8 + 4
+    rows = palette.astype(np.float32)
+    # |c - p|^2 without |c|^2, which is the same for all p.
+    away = (rows**2).sum(axis=1) - 2 * cells.astype(np.float32) @ rows.T
+    nearest: Picture = away.argmin(axis=1).astype(np.uint8).reshape(32, 32, 32)
+    return nearest
+
+
+def _indexed(picture: Picture, table: Picture) -> Picture:
+    index = np.empty(picture.shape[:2], np.uint8)
+    _kernels.look_up(picture, table, index)
+    return index
