@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dvskit.events import Events, Source, as_source
-from dvskit.render.plots.pixel_counts import count_pixels
+from dvskit.render.plots.pixel_counts import PixelCounter
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
 from dvskit.render.plots.time_counts import TimeCounts, count_over_time, for_eyes
 from dvskit.render.plots.units import time_unit
@@ -20,12 +20,12 @@ def balance(
 ) -> Plot:
     """Plot the share of ON events over time, and its histogram over pixels of 10 or more events.
 
-    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n). A Source is read twice.
+    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n).
     Raises ConfigError for bin_us below 1 or too many bins.
     """
-    source = as_source(events_or_source)
-    counted = count_over_time(source, bin_us=bin_us)
-    pixels = count_pixels(source).counts.reshape(2, -1)
+    counter = PixelCounter(as_source(events_or_source))
+    counted = count_over_time(counter, bin_us=bin_us)
+    pixels = counter.counts.counts.reshape(2, -1)
     enough = pixels.sum(0) >= _LEAST_EVENTS
     shares = pixels[1, enough] / pixels[:, enough].sum(0)
     with style.drawing(0.55) as figure:

@@ -13,7 +13,7 @@ from dvskit.errors import ConfigError
 from dvskit.render.plots.arrays import over_time
 from dvskit.render.plots.style import PAPER, Plot, Style, legend_above, note, say_none
 
-_VECTORS = 20_000
+VECTORS = 20_000
 
 
 def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
@@ -37,9 +37,17 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
 
 
 def draw_raster(
-    axes: Axes, spikes: NDArray[Any], style: Style, *, step_us: float | None = None
+    axes: Axes,
+    spikes: NDArray[Any],
+    style: Style,
+    *,
+    step_us: float | None = None,
+    behind: float = 0.0,
 ) -> None:
-    """Draw the spikes (T, neurons) into axes, with marks as high as a row."""
+    """Draw the spikes (T, neurons) into axes, with marks as high as a row.
+
+    With step_us time is in milliseconds. Step k is drawn `behind` steps behind k.
+    """
     steps, neurons = spikes.shape
     scale = 1.0 if step_us is None else step_us * 1e-3
     axes.set(
@@ -62,8 +70,8 @@ def draw_raster(
         if not len(at) and not signed:
             continue
         axes.vlines(
-            at * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
-            linewidth=_width_pt(style, steps), rasterized=len(at) > _VECTORS,
+            (at + behind) * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
+            linewidth=_width_pt(style, steps), rasterized=len(at) > VECTORS,
         )  # fmt: skip
 
 
