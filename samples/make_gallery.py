@@ -163,6 +163,11 @@ RECORDINGS: dict[str, Callable[[Path], None]] = {
 }
 
 
+def say(text: str) -> None:
+    """Tell whoever waits what is being made."""
+    sys.stderr.write(f"{text}\n")
+
+
 def run(command: str, folder: Path) -> None:
     """Run a command in a folder."""
     words = shlex.split(command)
@@ -178,9 +183,9 @@ def make(item: Item, folder: Path) -> bool:
     """Make a picture in a folder, and the recordings that it needs; tell whether it is there."""
     for name in item.needs:
         if not (folder / name).exists():
-            print(f"  {name}", flush=True)
+            say(f"  {name}")
             RECORDINGS[name](folder)
-    print(item.name, flush=True)
+    say(item.name)
     if item.name == "notebook.png":
         return photograph(folder / "arm.raw", list(arm()), folder / item.name)
     run(item.command, folder)
@@ -191,7 +196,7 @@ def make_videos(videos: Path, out: Path, work: Path) -> list[str]:
     """Make the pictures of each video; return the lines of the index."""
     lines = ["## Videos", ""]
     for video in sorted(file for file in videos.iterdir() if file.suffix in VIDEO_SUFFIXES):
-        print(video.name, flush=True)
+        say(video.name)
         name = video.stem.replace(" ", "_")
         folder = out / "videos" / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def balance(
         over_pixels.set_xlim(0, 1.08 * max(1, int(values.max())))
         over_pixels.locator_params(axis="x", nbins=2, integer=True)
         if not shares.size:
-            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events")
+            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events", scales="x")
     return figure
 
 
@@ -54,7 +54,7 @@ def _draw_over_time(axes: Axes, shown: TimeCounts, style: Style) -> None:
     grid_lines(axes, style)
     total = counts.sum(0)
     if not total.any():
-        say_none(axes, style)
+        say_none(axes, style, scales="x")
         return
     number = np.where(total, total, np.nan)
     share = counts[1] / number

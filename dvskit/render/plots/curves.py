@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, whole_ticks
 
 _NEEDED = ("epoch", "loss", "validation_loss", "accuracy")
 
@@ -107,5 +106,5 @@ def _lines(
         )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    whole_ticks(axes.xaxis, 5)
     grid_lines(axes, style)

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.render.plots.arrays import over_time
 from dvskit.render.plots.raster import VECTORS, draw_raster
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none, whole_ticks
 
 
 class Layer(Protocol):
@@ -133,9 +132,9 @@ def _draw_events(axes: Axes, events: Events, steps: Steps, style: Style) -> None
             rasterized=len(at) > VECTORS,
         )  # fmt: skip
     axes.set(ylabel="pixel", ylim=(max(1, len(pixels)) - 0.5, -0.5))
-    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    whole_ticks(axes.yaxis, 3)
     if not len(events):
-        say_none(axes, style)
+        say_none(axes, style, scales="y")
 
 
 def _draw_current(axes: Axes, at: NDArray[Any], current: NDArray[Any], style: Style) -> None:

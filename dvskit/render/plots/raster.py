@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.render.plots.arrays import over_time
-from dvskit.render.plots.style import PAPER, Plot, Style, legend_above, note, say_none
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    count_text,
+    legend_above,
+    note,
+    say_none,
+    whole_ticks,
+)
 
 VECTORS = 20_000
 
@@ -29,7 +37,7 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
     with style.drawing(0.65) as figure:
         axes = figure.add_subplot()
         draw_raster(axes, array, style, step_us=step_us)
-        note(axes, style, f"{np.count_nonzero(array):,} spikes")
+        note(axes, style, count_text(int(np.count_nonzero(array)), "spike"))
         axes.set_xlabel("time step" if step_us is None else "time (ms)")
         if (array < 0).any():
             legend_above(axes)
@@ -54,13 +62,13 @@ def draw_raster(
         ylabel="neuron", xlim=(-0.5 * scale, max(0.5, steps - 0.5) * scale),
         ylim=(max(1, neurons) - 0.5, -0.5),
     )  # fmt: skip
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    whole_ticks(axes.yaxis, 5)
     if step_us is None:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        whole_ticks(axes.xaxis, 6)
     signed = bool((spikes < 0).any())
     theme = style.theme
     if not spikes.any():
-        say_none(axes, style, "no spikes")
+        say_none(axes, style, "no spikes", scales="")
         return
     for name, chosen, colour in (
         ("+1", spikes > 0, theme.on if signed else theme.text),
