@@ -55,10 +55,10 @@ GALLERY = {
         Item("camera-beside.png", CAMERA,
              "What a camera sees, and what an event camera sees of the same scene.", ()),
         Item("beside.gif", "dvskit render arm.raw -o beside.gif --beside arm.mp4 --fps 12 "
-             "--stop 700ms --scale 1", "The camera's frames beside the events, as they fade.",
+             "--stop 1400ms --scale 1", "The camera's frames beside the events, as they fade.",
              ("arm.raw", "arm.mp4")),
         Item("slow.gif", "dvskit render arm.raw -o slow.gif --style surface --slow 20 --fps 12 "
-             "--start 300ms --stop 380ms --scale 1", "Slow motion: the time of each pixel's last "
+             "--start 300ms --stop 380ms --scale 2", "Slow motion: the time of each pixel's last "
              "event."),
         Item("notebook.png", "", "What a notebook shows of events, of a recording, of a clip to be "
              "emulated, and of work going on."),
@@ -125,10 +125,11 @@ def make_clip(folder: Path) -> None:
 def make_noisy(folder: Path) -> None:
     """Write noisy.raw: leak and shot noise, and hot pixels."""
     params = dvskit.EmulatorParams(
-        threshold_sigma=0.03, leak_hz=0.1, shot_hz=1.0, cutoff_hz=150.0, hot_fraction=5e-4,
+        threshold_sigma=0.03, leak_hz=0.1, shot_hz=0.4, cutoff_hz=150.0, hot_fraction=5e-4,
         hot_hz=80.0,
     )  # fmt: skip
-    dvskit.save_events(dvskit.emulate(arm(), params=params, seed=3), folder / "noisy.raw")
+    source = dvskit.emulate(arm((160, 120), 1.0), params=params, seed=3)
+    dvskit.save_events(source, folder / "noisy.raw")
 
 
 def make_lamp(folder: Path) -> None:

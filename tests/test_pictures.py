@@ -13,9 +13,11 @@ def drawing() -> np.ndarray:
     """White, with a frame, a curve and a block of small marks in black."""
     picture = np.full((160, 320, 3), 255, np.uint8)
     picture[20, 20:300] = picture[140, 20:300] = picture[20:140, 20] = 120
-    picture[30:140:10, 4:16] = 0
+    picture[30:140:8, 4:16] = picture[31:140:8, 4:16] = 0
     columns = np.arange(20, 300)
-    picture[np.rint(80 + 40 * np.sin(columns / 30)).astype(int), columns] = (213, 94, 0)
+    for width in range(3):
+        rows = np.rint(80 + width + 40 * np.sin(columns / 30)).astype(int)
+        picture[rows, columns] = (213, 94, 0)
     picture[4:12, 200:290:3] = 60
     return picture
 

@@ -183,7 +183,7 @@ def membrane(
     model: ModelOption,
     layer: LayerOption = None,
     neuron: Annotated[
-        int | None, typer.Option(help="Its number in the layer; else the one that spikes most.")
+        int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
     dark: Dark = False,
     width: Width = 88.0,
@@ -194,7 +194,7 @@ def membrane(
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
-    number = seen.busiest() if neuron is None else neuron
+    number = seen.liveliest() if neuron is None else neuron
     figure = plots.membrane(
         seen.layer, seen.current, neuron=number, inputs=seen.causes(number),
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,19 @@ class EmulatedSource(Shown):
             return self._frames.frame_count
         return len(self._frames) if isinstance(self._frames, Sized) else None
 
+    @property
+    def path(self) -> Path | None:
+        """The file or the folder of the clip, where it is one."""
+        path = getattr(self._frames, "path", None)
+        return path if isinstance(path, Path) else None
+
     def how_far(self) -> tuple[int, int | None, str]:
         """Return how many frames are done, of how many, and their name."""
         return self.frames_done, self.frame_count, "frames"
 
     def about(self) -> list[tuple[str, str]]:
         """Return what is emulated and how, without decoding a frame."""
-        path = getattr(self._frames, "path", None)
-        clip = type(self._frames).__name__ if path is None else str(path)
+        clip = type(self._frames).__name__ if self.path is None else str(self.path)
         count = "" if self.frame_count is None else f", {self.frame_count:,} frames"
         once = ", read once" if isinstance(self._frames, Iterator) else ""
         changed = ", ".join(

@@ -42,11 +42,13 @@ class Observed:
         """How many neurons the layer has; they are counted through all its dimensions."""
         return int(np.prod(self.spikes.shape[1:]))
 
-    def busiest(self) -> int:
-        """Return the neuron that spikes most; of equals, the one with the strongest current."""
-        spikes = self.spikes.abs().sum(0).flatten()
-        currents = self.current.abs().sum(0).flatten()
-        return int(np.lexsort((-currents.numpy(), -spikes.numpy()))[0])
+    def liveliest(self) -> int:
+        """Return the neuron that most often fires otherwise than a step ago; of equals, the first.
+
+        One that fires at each step, or never, has little to show.
+        """
+        spikes = self.spikes.flatten(1)
+        return int((spikes[1:] != spikes[:-1]).sum(0).argmax())
 
     def field(self, neuron: int) -> NDArray[np.bool_]:
         """Return the pixels (H, W) whose events reach a neuron of the layer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source, as_source
@@ -78,6 +78,10 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(*_with_a_decade(bounds[0], bounds[-1]))
+        # As many names as fit, told here: matplotlib's own number would change with the layout
+        # that the names themselves make.
+        fitting = max(2, int(0.75 * style.width_mm / (1.3 * style.font_pt)))
+        axes.xaxis.set_major_locator(LogLocator(numticks=fitting))
         axes.xaxis.set_major_formatter(_decade)
         axes.xaxis.set_minor_formatter(NullFormatter())
         log_ticks(axes.yaxis, *axes.get_ylim())

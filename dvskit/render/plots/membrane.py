@@ -13,7 +13,16 @@ from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.render.plots.arrays import over_time
 from dvskit.render.plots.raster import VECTORS, draw_raster
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none, whole_ticks
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    grid_lines,
+    legend_above,
+    note,
+    say_none,
+    whole_ticks,
+)
 
 
 class Layer(Protocol):
@@ -160,3 +169,4 @@ def _draw_potential(
     axes.set_ylabel("potential")
     axes.margins(y=0.08)
     grid_lines(axes, style)
+    legend_above(axes)

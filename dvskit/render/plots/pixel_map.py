@@ -54,7 +54,8 @@ def map_height(shape: tuple[int, ...], style: Style) -> float:
     words_mm = style.font_pt / 8.0
     map_mm = (style.width_mm - 33.0 * words_mm) / 1.07
     height_mm = map_mm * shape[0] / shape[1] + 14.0 * words_mm
-    return float(np.clip(height_mm / style.width_mm, 0.3, 1.6))
+    # The name of the colour bar stands on its end.
+    return float(np.clip(height_mm / style.width_mm, 27.0 * words_mm / style.width_mm, 1.6))
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:

@@ -27,7 +27,7 @@ from dvskit.render.colormap import DARK, LIGHT, Theme
 SUFFIXES = (".png", ".svg", ".pdf")
 PAPER_DPI = 300
 _SCREEN_DPI = 144
-_ROUNDS = 3
+_ROUNDS = 2
 _BESIDE_PT = 8.0  # the size of words that widths of lines are meant for
 _MM_PER_INCH = 25.4
 _PAPER = replace(LIGHT, ground="#ffffff")
@@ -134,9 +134,9 @@ class Style:
             # A picture with square pixels leaves room that its colour bar then takes: the layout
             # needs some rounds until nothing moves, and drawing gives it but one.
             engine = figure.get_layout_engine()
-            if engine is not None:
-                for _ in range(_ROUNDS):
-                    engine.execute(figure)
+            square = any(axes.get_aspect() == 1 for axes in figure.axes)
+            for _ in range(_ROUNDS if square else 0):
+                engine.execute(figure)  # type: ignore[union-attr]
 
     @property
     def _wider(self) -> float:
