@@ -508,8 +508,8 @@ def test_events_stand_above_the_potential_that_they_made():
     ]
     assert sorted(marks) == [(0.5, 1.0), (11.0, 0.0), (11.5, 1.0), (28.0, 1.0)]
     # A step's potential stands at its end, behind the events that it took.
-    assert middle.lines[0].get_xdata().tolist() == [10, 10, 20, 20, 30, 30]
-    assert middle.lines[0].get_ydata()[2] == pytest.approx(0.9 * 0.7 + 0.7)
+    assert middle.lines[0].get_xdata().tolist() == [0, 0, 10, 10, 20, 20, 30, 30]
+    assert middle.lines[0].get_ydata()[4] == pytest.approx(0.9 * 0.7 + 0.7)
     (spike,) = low.collections[0].get_segments()
     assert spike[0, 0] == 20
     assert "time (ms)" in low.get_xlabel()

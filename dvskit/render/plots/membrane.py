@@ -104,7 +104,10 @@ def membrane(
                 raise ShapeError(f"inputs of {len(before)} steps beside {len(given)} of currents")
             _draw_spikes(top, before, steps, style)
             top.set_ylabel("input")
-        _draw_potential(middle, layer, at, (decided[:, neuron], reset[:, neuron]), style)
+        potential = (decided[:, neuron], reset[:, neuron])
+        if steps is not None:  # at rest before anything came
+            potential = (np.append(0.0, potential[0]), np.append(0.0, potential[1]))
+        _draw_potential(middle, layer, np.append(0.0, at) if steps else at, potential, style)
         _draw_spikes(low, spikes[:, [neuron]], steps, style)
         low.set(
             ylabel="output", xlabel="time step" if steps is None else "time (ms)", yticks=[],
