@@ -202,13 +202,18 @@ def make_videos(videos: Path, out: Path, work: Path) -> list[str]:
         folder = out / "videos" / name
         folder.mkdir(parents=True, exist_ok=True)
         dvskit.save_events(dvskit.emulate(video), work / f"{name}.raw", overwrite=True)
-        lines += [f"### {video.name}", "", f"    dvskit emulate {video.name} {name}.raw", ""]
+        lines += [
+            f"### {video.name}",
+            "",
+            f"    dvskit emulate {shlex.quote(video.name)} {name}.raw",
+            "",
+        ]
         for item in OF_VIDEOS:
             command = item.command.format(name)
             run(command, work)
             shutil.move(work / item.name, folder / item.name)
             lines += [f"    {command}", "", f"![{item.name}](videos/{name}/{item.name})", ""]
-        figure = f"make_emulator_figure.py camera-beside.png --clip {video.resolve()} --dpi 200"
+        figure = f"make_emulator_figure.py camera-beside.png --clip {shlex.quote(str(video.resolve()))} --dpi 200"
         run(f"python {figure}", work)
         shutil.move(work / "camera-beside.png", folder / "camera-beside.png")
         lines += [f"![camera-beside.png](videos/{name}/camera-beside.png)", ""]
