@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from dvskit import cli
+from tests.browser import Browser, find_chromium, start_browser
 
 _HERE = Path(__file__).resolve().parent
 
@@ -53,3 +55,16 @@ def run(monkeypatch, capsys, tmp_path):
         return ended.value.code or 0, out.out, out.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; a test that needs it skips without one."""
+    found = find_chromium()
+    if found is None:
+        skip_or_fail("no Chromium with chromedriver on the PATH")
+    started = start_browser(*found, tmp_path_factory.mktemp("chromium"))
+    try:
+        yield started
+    finally:
+        started.driver.quit()

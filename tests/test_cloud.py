@@ -14,10 +14,10 @@ import dvskit
 from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
-from dvskit.render import CloudView
-from dvskit.render._axes import nice_step, tick_text, time_unit
+from dvskit.render import CloudView, colormap
 from dvskit.render._camera import Camera, box_halves, corners, fit, rotation
 from dvskit.render._thin import thin
+from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
 
 cloud_module = import_module("dvskit.render.cloud")  # `render.cloud` is the function
@@ -198,6 +198,94 @@ def test_the_colours_of_time_go_from_light_to_dark_without_turning_back(
     luminance = (table**2.2) @ [0.2126, 0.7152, 0.0722]
     assert np.all(np.diff(luminance) < 2e-3)
     assert luminance[0] > 3 * luminance[-1]
+
+
+MACHADO = {  # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+               [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+               [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+               [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+@pytest.mark.parametrize("eye", MACHADO)
+def test_the_colours_of_counts_go_away_from_the_ground_evenly_for_every_eye(
+    eye: str, theme: render.Theme
+) -> None:
+    table = np.concatenate([[rgb(theme.ground)], gradient(theme.count_stops)]) / 255
+    linear = np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(MACHADO[eye]), 0, 1)
+    luminance = seen @ [0.2126, 0.7152, 0.0722]
+    lightness = 116 * np.cbrt(np.maximum(luminance, 0.008856)) - 16  # CIE L*
+    steps = np.diff(lightness) * (1 if theme is DARK else -1)
+    assert steps[0] > 20, "one event stands out from the ground"
+    assert steps[1:].min() > -0.01
+    assert steps[1:].max() < 1.2
+    assert steps[1:].sum() > 55
+
+
+def counted_by_hand(events: Events) -> list[int]:
+    counts: dict[tuple[int, int], int] = {}
+    for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True):
+        counts[x, y] = counts.get((x, y), 0) + 1
+    most = max(counts.values())
+    return [
+        math.floor(255 * math.log(counts[x, y]) / math.log(max(most, 2)) + 0.5)
+        for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("threads", ["1", "3", "8"])
+def test_the_colours_of_counts_are_those_of_a_loop_over_the_definition(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    even = some_events(2000, size=(9, 7))
+    hot = np.arange(2000) % 3 == 0
+    events = Events(
+        t=even.t, x=np.where(hot, 4, even.x), y=np.where(hot, 2, even.y), p=even.p, size=even.size
+    )
+    index = render.by_count(events, DARK).index
+    assert index.tolist() == counted_by_hand(events)
+    assert index.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("most", "texts"),
+    [(1, ["1"]), (2, ["1", "2"]), (10, ["1", "10"]), (12, ["1", "10", "12"]),
+     (1000, ["1", "10", "100", "1,000"]),
+     (120_000, ["1", "10", "100", "1,000", "10,000", "100,000", "120,000"])],
+)  # fmt: skip
+def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(
+    most: int, texts: list[str]
+) -> None:
+    events = Events(
+        t=np.arange(most + 1), x=[0] * most + [1], y=[0] * (most + 1), p=[1] * (most + 1),
+        size=(2, 1),
+    )  # fmt: skip
+    colours = render.by_count(events, LIGHT)
+    assert isinstance(colours.key, render.Bar)
+    assert [text for _, text in colours.key.ticks] == texts
+    for place, text in colours.key.ticks:
+        assert most**place == pytest.approx(int(text.replace(",", "")))
+    assert colours.index[-1] == 0
+
+
+def test_counts_of_no_events_have_no_colours() -> None:
+    colours = render.by_count(Events.empty((3, 2)), DARK)
+    assert len(colours.index) == 0
+
+
+def test_the_bar_of_time_ends_with_the_span() -> None:
+    events = Events(t=[5, 2_505], x=[0, 0], y=[0, 0], p=[1, 1], size=(1, 1))
+    key = render.by_time(events, DARK).key
+    assert isinstance(key, render.Bar)
+    assert key.ticks == ((0.0, "0"), (1.0, "2.5 ms"))
 
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(48, 24), (90, 0), (0, 90), (-130, -60)])

@@ -4,8 +4,6 @@ import base64
 import html
 import json
 import re
-import shutil
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -25,16 +21,9 @@ from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Size
 from dvskit.render._camera import box_halves, fit, rotation
-from dvskit.render._thin import thin
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.page import pack
-from tests.conftest import skip_or_fail
-
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --use-angle=swiftshader "
-    "--enable-unsafe-swiftshader --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1440,900"
-)
+from dvskit.render.page.stored import pack, pieces, step_us, steps
+from tests.browser import Browser
 
 
 def some_events(count: int = 5000, seed: int = 0) -> Events:
@@ -52,43 +41,70 @@ def some_events(count: int = 5000, seed: int = 0) -> Events:
 # -- the file, without a browser
 
 
-def stored(text: str) -> tuple[dict[str, Any], bytes]:
+def stored(text: str, index: int = 0) -> tuple[dict[str, Any], bytes]:
     meta = re.search(r'<script id="meta" type="application/json">(.*?)</script>', text)
-    data = re.search(r'<script id="data" type="text/plain">(.*?)</script>', text)
+    data = re.search(rf'<script id="data-{index}" type="text/plain">(.*?)</script>', text)
     assert meta
     assert data
-    return json.loads(meta[1]), zlib.decompress(base64.b64decode(data[1]))
+    return json.loads(meta[1])["clouds"][index], zlib.decompress(base64.b64decode(data[1]))
 
 
-def unpack_by_hand(raw: bytes) -> list[tuple[int, int, int, bool]]:
+def unpack_by_hand(raw: bytes, counts: list[int]) -> list[tuple[int, int, int, bool]]:
+    """The events of a page, with times in steps from the first one."""
     n = len(raw) // 6
-    events, time_now = [], 0
+    events, low, piece, left = [], 0, 0, counts[0] if counts else 0
     for i in range(n):
         x_low, x_high, y_low, y_high, step_low, step_high = (raw[k * n + i] for k in range(6))
-        time_now += step_low + 256 * step_high
+        low = (low + step_low + 256 * step_high) % 65536
+        while not left:
+            piece, left = piece + 1, counts[piece + 1]
+        left -= 1
+        time_now = 65536 * piece + low
         events.append((x_low + 256 * (x_high % 128), y_low + 256 * y_high, time_now, x_high > 127))
+    assert not left
+    assert piece == len(counts) - 1
     return events
 
 
-def test_the_page_stores_every_event_with_its_time_in_65535_steps(tmp_path: Path) -> None:
-    events = some_events(700)
+@pytest.mark.parametrize("span", [1, 65_535, 65_536, 900_000, 16_777_215, 16_777_216, 2**40, 2**63])
+def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(
+    span: int, tmp_path: Path
+) -> None:
+    events = spread(700, span)
     report = render.page(events, tmp_path / "p.html")
-    meta, raw = stored((tmp_path / "p.html").read_text())
-    back = unpack_by_hand(raw)
+    told, raw = stored((tmp_path / "p.html").read_text())
+    back = unpack_by_hand(raw, told["pieces"])
     assert [(x, y, p) for x, y, _, p in back] == list(
         zip(events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True)
     )
-    exact = [(t - int(events.t[0])) * 65535 / events.duration_us for t in events.t.tolist()]
-    assert all(0 <= e - b < 1.0001 for e, (_, _, b, _) in zip(exact, back, strict=True))
-    assert report.resolution_us == pytest.approx(events.duration_us / 65535)
+    step = report.resolution_us
+    first = int(events.t[0])
+    assert [t for _, _, t, _ in back] == [(t - first) // step for t in events.t.tolist()]
+    assert step == told["resolution_us"] == (1 if span < 2**24 else span // 2**24 + 1)
+    assert len(told["pieces"]) <= 256
     assert (report.kept, report.total, report.every) == (700, 700, 1)
     assert report.size_bytes == (tmp_path / "p.html").stat().st_size
-    assert meta["span_us"] == events.duration_us
+    assert told["span_us"] == span
+
+
+def spread(count: int, span: int) -> Events:
+    """Events whose first and last are `span` apart, around t = 0."""
+    rng = np.random.default_rng(span % 1000)
+    inner = sorted(int(share * span) for share in rng.random(count - 2))
+    t = [at - span // 2 for at in (0, *inner, span)]
+    sides = rng.integers(0, 100, (2, count))
+    return Events(t=t, x=sides[0], y=sides[1], p=rng.random(count) < 0.5, size=(100, 100))
 
 
 def test_the_largest_coordinates_survive() -> None:
     events = Events(t=[5, 5], x=[32766, 0], y=[0, 32766], p=[False, True], size=(32767, 32767))
-    assert unpack_by_hand(pack(thin(events, 10))) == [(32766, 0, 0, False), (0, 32766, 0, True)]
+    times = steps(events, start_us=5, step=1)
+    back = unpack_by_hand(pack(events, times), pieces(times))
+    assert back == [(32766, 0, 0, False), (0, 32766, 0, True)]
+
+
+def test_no_step_of_time_is_longer_than_it_must_be() -> None:
+    assert [step_us(span) for span in (0, 2**24 - 1, 2**24, 2**25 - 1, 2**25)] == [1, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("chunk", [1, 33, 1000])
@@ -134,80 +150,6 @@ def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> Non
 # -- the page in a browser
 
 
-class Browser:
-    """A headless Chromium and what the tests ask it."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def js(self, script: str, *arguments: object) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def wait(self, condition: str, seconds: float = 15) -> None:
-        end = time.monotonic() + seconds
-        while not self.js(f"return !!({condition})"):
-            assert time.monotonic() < end, f"never came true: {condition}"
-            time.sleep(0.02)
-
-    def resize(self, width: int, height: int) -> None:
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
-        )
-
-    def open(self, path: Path, size: tuple[int, int] = (1440, 900)) -> None:
-        self.resize(*size)
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
-        self.driver.get(path.as_uri())
-        self.wait("document.documentElement.dataset.ready === 'yes'")
-
-    def complaints(self) -> list[str]:
-        # "rendering" is the driver's word on the speed of screenshots, not the page's.
-        logged = self.driver.get_log("browser")
-        return [entry["message"] for entry in logged if entry.get("source") != "rendering"]
-
-    def requests(self) -> list[str]:
-        messages = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
-        return [
-            m["params"]["request"]["url"]
-            for m in messages
-            if m["method"] == "Network.requestWillBeSent"
-        ]
-
-    def frame(self) -> None:
-        """Wait until what was asked for is on the screen, in full."""
-        self.wait("!pending && !S.moving")
-
-    def screen(self) -> np.ndarray:
-        self.frame()
-        data = np.frombuffer(self.driver.get_screenshot_as_png(), np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
-
-    def press(self, *keys: str) -> None:
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    chromium = next((found for name in names if (found := shutil.which(name))), None)
-    driver_path = shutil.which("chromedriver")
-    if chromium is None or driver_path is None:
-        skip_or_fail("no Chromium with chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(driver_path))
-    try:
-        yield Browser(driver)
-    finally:
-        driver.quit()
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("pages")
@@ -234,7 +176,7 @@ def five_thousand(browser: Browser, made: Callable[..., Path]) -> Browser:
 def test_the_page_becomes_ready_without_a_word_and_without_a_request(
     five_thousand: Browser, made: Callable[..., Path]
 ) -> None:
-    five_thousand.press("p", "d", "d", "p")
+    five_thousand.press("p", "d", "p", "v", "f", "d", "p", "v", "f")
     five_thousand.frame()
     assert five_thousand.complaints() == []
     own = made("five", EVENTS).as_uri()
@@ -271,7 +213,7 @@ def test_points_are_on_the_screen_where_they_belong(
 
 
 def test_the_page_and_the_still_picture_share_one_camera(five_thousand: Browser) -> None:
-    rect = five_thousand.js("return plotRect()")
+    rect = five_thousand.js("return CELLS[0].view")
     az, el = five_thousand.js("return [S.az, S.el]")
     size = EVENTS.size
     camera = fit(box_halves(Size(*size)), rotation(az, el), tuple(rect))
@@ -288,43 +230,38 @@ def test_the_page_and_the_still_picture_share_one_camera(five_thousand: Browser)
         np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def slide(browser: Browser, name: str, value: float) -> None:
-    browser.js(
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-        "e.dispatchEvent(new Event('input', {bubbles: true}))", name, value,
-    )  # fmt: skip
-    browser.frame()
-
-
 def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
     five_thousand: Browser,
 ) -> None:
-    stored_time = (EVENTS.t - EVENTS.t[0]) * 65535 // EVENTS.duration_us
-    slide(five_thousand, "time", 0.5)
+    step = step_us(EVENTS.duration_us)
+    time_us = (EVENTS.t - EVENTS.t[0]) // step * step
+    five_thousand.slide("time", 0.5)
     count = five_thousand.js("return dvskit.drawn.count")
-    assert count == np.count_nonzero(stored_time < 0.5 * 65535)
-    slide(five_thousand, "window", 0.7)
+    assert count == np.count_nonzero(time_us < 0.5 * EVENTS.duration_us)
+    five_thousand.slide("window", 0.7)
     window = five_thousand.js("return S.win")
-    assert window == pytest.approx(10**-0.9)
-    inside = (stored_time < 0.5 * 65535) & (stored_time >= (0.5 - window) * 65535)
-    assert five_thousand.js("return dvskit.drawn.count") == np.count_nonzero(inside)
-    first = five_thousand.js("return [100, 4000].map(i => firstAt(EVENTS[4 * i + 2]))")
-    assert first == np.searchsorted(stored_time, stored_time[[100, 4000]]).tolist()
+    assert window == pytest.approx(10 ** (-0.3 * five_thousand.js("return windows()")), rel=1e-3)
+    begin = (0.5 - window) * EVENTS.duration_us
+    inside = (time_us < 0.5 * EVENTS.duration_us) & (time_us >= begin)
+    assert five_thousand.js("return dvskit.drawn.count") == np.count_nonzero(inside) > 10
+    at = [int(t) for t in time_us[[100, 4000]]]
+    first = five_thousand.js("return arguments[0].map(us => CLOUDS[0].whole.firstAt(us))", at)
+    assert first == np.searchsorted(time_us, at).tolist()
     assert f"{np.count_nonzero(inside):,} events" in five_thousand.js("return $('clock').innerText")
 
 
 def test_keys_turn_zoom_narrow_and_reset(five_thousand: Browser) -> None:
-    state = "return [S.az, S.el, S.zoom, S.win, S.byTime]"
-    az, el, zoom, window, by_time = five_thousand.js(state)
+    state = "return [S.az, S.el, S.zoom, S.win, S.colour]"
+    az, el, zoom, window, colour = five_thousand.js(state)
     five_thousand.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, "+", "[", "p")
     now = five_thousand.js(state)
     assert now[0] > az
     assert now[1] > el
     assert now[2] < zoom
     assert now[3] < window
-    assert now[4] is not by_time
+    assert (colour, now[4]) == ("time", "polarity")
     five_thousand.press("-", "]", "p", "r")
-    assert five_thousand.js(state) == [az, el, zoom, window, by_time]
+    assert five_thousand.js(state) == [az, el, zoom, window, colour]
     five_thousand.press("2")
     assert five_thousand.js("return [S.az, S.el]") == [90, 0]
 

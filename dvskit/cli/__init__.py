@@ -20,6 +20,7 @@ from dvskit.cli.info import info
 from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
 from dvskit.cli.train import train
+from dvskit.cli.view import view
 
 app = typer.Typer(
     name="dvskit",
@@ -37,6 +38,7 @@ for _name, _function in (
     ("calibrate", calibrate),
     ("cloud", cloud),
     ("render", render),
+    ("view", view),
     ("train", train),
     ("eval", evaluate),
     ("classify", classify),

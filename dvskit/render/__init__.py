@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dvskit.render import plots
 from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
-from dvskit.render.colormap import Colouring, Colours, Theme, by_polarity, by_time
+from dvskit.render.colormap import Bar, Colouring, Colours, Theme, by_count, by_polarity, by_time
 from dvskit.render.frames import (
     Count,
     Decay,
@@ -19,10 +19,11 @@ from dvskit.render.frames import (
     frames,
     styles,
 )
-from dvskit.render.page import PageReport, page
+from dvskit.render.page import PageReport, Shown, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
+    "Bar",
     "CloudReport",
     "CloudView",
     "Colouring",
@@ -33,11 +34,13 @@ __all__ = [
     "Linear",
     "PageReport",
     "Polarity",
+    "Shown",
     "Style",
     "Surface",
     "Theme",
     "VideoReport",
     "VideoView",
+    "by_count",
     "by_polarity",
     "by_time",
     "cloud",

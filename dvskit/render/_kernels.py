@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -97,3 +99,31 @@ def shade(
                 picture[v, u, 0] = int((red + picture[v, u, 0] * rest) / area + 0.5)
                 picture[v, u, 1] = int((green + picture[v, u, 1] * rest) / area + 0.5)
                 picture[v, u, 2] = int((blue + picture[v, u, 2] * rest) / area + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def count(x: NDArray[np.int16], y: NDArray[np.int16], counts: NDArray[np.int64]) -> None:
+    """Add the events of each pixel to `counts` (height, width)."""
+    for i in range(len(x)):
+        counts[y[i], x[i]] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_levels(counts: NDArray[np.int64], log_most: float, levels: NDArray[np.uint8]) -> None:
+    """Set levels (height, width) to round(255 log n / log_most); 0 where n is 0."""
+    for v in range(counts.shape[0]):
+        for u in range(counts.shape[1]):
+            if counts[v, u] > 0:
+                levels[v, u] = int(255.0 * math.log(float(counts[v, u])) / log_most + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def pick(
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    levels: NDArray[np.uint8],
+    index: NDArray[np.uint8],
+) -> None:
+    """Give each event the level of its pixel."""
+    for i in range(len(x)):
+        index[i] = levels[y[i], x[i]]

@@ -18,10 +18,11 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size, Source
 from dvskit.render import _kernels
-from dvskit.render._axes import box_axes, draw_box, time_unit
+from dvskit.render._axes import box_axes, draw_box
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, fit, rotation
 from dvskit.render._thin import Thinned, thin
-from dvskit.render.colormap import DARK, LIGHT, Colouring, Colours, Theme, by_time, rgb
+from dvskit.render._ticks import time_unit
+from dvskit.render.colormap import DARK, LIGHT, Bar, Colouring, Colours, Theme, by_time, rgb
 
 _OVERSAMPLE = 2
 _HAZE = 0.3
@@ -248,7 +249,7 @@ def _ground(
     size = kept.events.size
     draw_box(panel, camera, box_halves(size), box_axes(size, span_us), theme, unit)
     _words(panel, kept, view, theme, unit)
-    _key(panel, colours, theme, span_us, (width, height, unit))
+    _key(panel, colours, theme, (width, height, unit))
     canvas.draw()
     buffer = np.asarray(canvas.buffer_rgba())
     return np.ascontiguousarray(buffer[:height, :width, :3])
@@ -271,13 +272,11 @@ def _words(panel: Any, kept: Thinned, view: CloudView, theme: Theme, unit: float
         down += step * unit * (1.15 if size > 20 else 1.0)
 
 
-def _key(
-    panel: Any, colours: Colours, theme: Theme, span_us: int, place: tuple[int, int, float]
-) -> None:
+def _key(panel: Any, colours: Colours, theme: Theme, place: tuple[int, int, float]) -> None:
     width, height, unit = place
     points = 72 / 100 * unit
     right, top = width - 36 * unit, 34 * unit
-    if colours.key:
+    if not isinstance(colours.key, Bar):
         for number, (name, colour) in enumerate(colours.key):
             at = right - 8 * unit - (len(colours.key) - 1 - number) * 74 * unit
             panel.plot([at - 40 * unit], [top + 4 * unit], "o", color=colour, ms=9 * points)
@@ -289,10 +288,8 @@ def _key(
                  aspect="auto", interpolation="bilinear")  # fmt: skip
     panel.set_xlim(0, width)  # which imshow moves
     panel.set_ylim(height, 0)
-    name, length = time_unit(span_us)
-    for at, text, side in (
-        (left, "0", "left"), (right, f"{span_us / length:,.4g} {name}", "right"),
-        ((left + right) / 2, "early → late", "center"),
-    ):  # fmt: skip
+    labels = [(left + (right - left) * at, text) for at, text in colours.key.ticks]
+    for at, text in [*labels, ((left + right) / 2, colours.key.title)]:
+        side = "left" if at == left else "right" if at == right else "center"
         panel.text(at, top + 11 * unit, text, color=theme.faint, fontsize=12.5 * points, va="top",
                    ha=side)  # fmt: skip

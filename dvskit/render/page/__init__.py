@@ -1,0 +1,7 @@
+"""Events in space and time as one HTML page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+from dvskit.render.page.document import Held, PageReport, Shown, hold, page, page_html
+
+__all__ = ["Held", "PageReport", "Shown", "hold", "page", "page_html"]

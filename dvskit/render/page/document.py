@@ -1,0 +1,238 @@
+"""Events in space and time as one HTML page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from dvskit._files import check_output, write_whole
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source
+from dvskit.formats import Recording, RecordingPart
+from dvskit.render._camera import FOCAL, TIME_LENGTH
+from dvskit.render._thin import Thinned, thin
+from dvskit.render.colormap import DARK, LIGHT, Theme
+from dvskit.render.page.stored import pack, pieces, step_us, steps
+from dvskit.streams import Labels
+
+_SUFFIXES = (".html", ".htm")
+SCRIPTS = (
+    "base", "store", "camera", "box", "points", "flat", "strip", "words", "link", "save",
+    "controls", "start",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A recording on a page.
+
+    name       stands above its cloud where there are several
+    labels     what it shows and when, in its own time; None takes those that the recording has
+    decisions  what a classifier said of spans of its time; a name may end in a share: "wave 93 %"
+    """
+
+    events: Events | Source
+    name: str = ""
+    labels: Labels | None = None
+    decisions: Labels = field(default_factory=Labels.empty)
+
+
+@dataclass(frozen=True, slots=True)
+class PageReport:
+    """What a page holds.
+
+    kept, total     events on the page, of how many; of the most thinned recording one in `every`
+    resolution_us   the step of the times on the page: 1 up to 16.7 s, coarser beyond
+    size_bytes      of the file
+    """
+
+    path: Path
+    kept: int
+    total: int
+    every: int
+    resolution_us: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A recording as the page holds it: thinned, with labels that count from its first event."""
+
+    kept: Thinned
+    name: str
+    labels: Labels
+    decisions: Labels
+
+    @property
+    def span_us(self) -> int:
+        """Microseconds from the first event to the last."""
+        return self.kept.stop_us - self.kept.start_us
+
+
+def page(
+    shown: Events | Source | Shown | Sequence[Events | Source | Shown],
+    path: str | PathLike[str],
+    *,
+    title: str | None = None,
+    overwrite: bool = False,
+    max_events: int = 5_000_000,
+) -> PageReport:
+    """Write a page on which a cloud of events can be turned, scrubbed and played.
+
+    One file that asks no server for anything and may be mailed around. Several recordings stand
+    side by side, turned and played together, each from its first event. Beyond `max_events` (a
+    share of it for each of several) it holds every 2nd, 4th, 8th, ... event, and says so, as does
+    the report. Reads each stream once; memory is bounded by `max_events`.
+
+    `title` stands on the page as it is, and is the file's name if not given.
+    Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
+    """
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise ConfigError(
+            f"{path}: a page is written as {' or '.join(_SUFFIXES)}; for a still picture use "
+            "render.cloud and .png"
+        )
+    target = check_output(path, overwrite=overwrite)
+    held = hold(shown, max_events=max_events)
+    text = page_html(held, target.stem if title is None else title)
+    data = text.encode()
+    write_whole(target, data, overwrite=overwrite)
+    return PageReport(
+        target,
+        sum(len(each.kept.events) for each in held),
+        sum(each.kept.total for each in held),
+        max(each.kept.every for each in held),
+        max(step_us(each.span_us) for each in held),
+        len(data),
+    )
+
+
+def hold(
+    shown: Events | Source | Shown | Sequence[Events | Source | Shown], *, max_events: int
+) -> list[Held]:
+    """Read what is to be shown. Raises ConfigError for no recording, or max_events < 1."""
+    several = list(shown) if isinstance(shown, Sequence) else [shown]
+    if not several:
+        raise ConfigError("a page of no recording shows nothing; give one at least")
+    share = max(1, max_events // len(several)) if max_events > 0 else max_events
+    each = [one if isinstance(one, Shown) else Shown(one) for one in several]
+    return [_held(one, number, share) for number, one in enumerate(each, 1)]
+
+
+def _held(shown: Shown, number: int, max_events: int) -> Held:
+    kept = thin(shown.events, max_events)
+    labels = shown.labels
+    if labels is None:
+        source = shown.events
+        own = isinstance(source, Recording | RecordingPart)
+        labels = source.labels() if own else Labels.empty()  # type: ignore[union-attr]
+    name = shown.name or f"recording {number}"
+    return Held(kept, name, labels, shown.decisions)
+
+
+def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
+    """Return the text of the page; `state` is a view as the page's own addresses tell it."""
+    packed = [(told, zlib.compress(planes, 1)) for told, planes in map(tell, held)]
+    total = sum(each.kept.total for each in held)
+    parts = [
+        f'<script id="data-{index}" type="text/plain">{base64.b64encode(data).decode()}</script>'
+        for index, (_, data) in enumerate(packed)
+    ]
+    return assemble(
+        {"title": title, "clouds": [told for told, _ in packed], "served": False, "state": state},
+        label=f"Cloud of {total:,} events in x, y and time",
+        data="\n".join(parts),
+    )
+
+
+def assemble(
+    meta: dict[str, Any], *, label: str, data: str, scripts: Sequence[str] = (), connect: str = ""
+) -> str:
+    """Return the page of what `meta` tells: the template filled with styles, events, scripts."""
+    meta = meta | {
+        "time_length": TIME_LENGTH,
+        "focal": FOCAL,
+        "themes": {"dark": _colours(DARK), "light": _colours(LIGHT)},
+    }
+    colours = {
+        f"{name}_{key}": value
+        for name, theme in meta["themes"].items()
+        for key, value in theme.items()
+    }
+    return _fill(
+        _part("page.html"),
+        {
+            "title": html.escape(meta["title"]),
+            "label": html.escape(label),
+            "css": _fill(_part("page.css"), colours),
+            # "<" could close the script element or open a comment in it.
+            "meta": json.dumps(meta, ensure_ascii=False).replace("<", "\\u003c"),
+            "data": data,
+            "script": "".join(_part(f"{name}.js") for name in (*SCRIPTS, *scripts, "go")),
+            "connect": connect,
+        },
+    )
+
+
+def tell(held: Held) -> tuple[dict[str, Any], bytes]:
+    """Return what the page tells of a recording, and the planes of its events."""
+    kept, step = held.kept, step_us(held.span_us)
+    times = steps(kept.events, start_us=kept.start_us, step=step)
+    told = {
+        "name": held.name,
+        "width": kept.events.size.width,
+        "height": kept.events.size.height,
+        "kept": len(kept.events),
+        "total": kept.total,
+        "every": kept.every,
+        "start": f"{kept.start_us:,}",  # text: JavaScript numbers end at 2^53
+        "span_us": held.span_us,
+        "resolution_us": step,
+        "pieces": pieces(times),
+        "labels": spans(held.labels, kept.start_us, held.span_us),
+        "decisions": spans(held.decisions, kept.start_us, held.span_us),
+    }
+    return told, pack(kept.events, times)
+
+
+def spans(labels: Labels, start_us: int, span_us: int) -> list[tuple[int, int, str]]:
+    """Return the labels that share time with a recording: start, stop from its start, and name."""
+    rows = zip(labels.start_us.tolist(), labels.stop_us.tolist(), labels.name, strict=True)
+    moved = ((start - start_us, stop - start_us, name) for start, stop, name in rows)
+    return [
+        (max(0, start), min(span_us, stop), name)
+        for start, stop, name in moved
+        if stop > 0 and start <= span_us
+    ]
+
+
+def _colours(theme: Theme) -> dict[str, Any]:
+    return {
+        "ground": theme.ground,
+        "line": theme.line,
+        "grid": theme.grid,
+        "text": theme.text,
+        "faint": theme.faint,
+        "on": theme.on,
+        "off": theme.off,
+        "stops": theme.time_stops,
+        "count_stops": theme.count_stops,
+    }
+
+
+def _part(name: str) -> str:
+    return files("dvskit.render.page").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    # One pass, so that braces in a title or in the script stay what they are.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match[1]]), template)

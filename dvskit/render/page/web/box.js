@@ -1,0 +1,124 @@
+// The box with its axes on a 2D canvas behind the points. Only its far faces are drawn, so that no
+// point ever lies behind its lines.
+function ticks(axis, count) {
+  const raw = (axis.stop - axis.start) / Math.max(1, count), power = 10 ** Math.floor(Math.log10(raw));
+  let step = ([1, 2, 5].find(m => m * power >= raw * 0.999) || 10) * power;
+  if (axis.whole) step = Math.max(1, step);
+  const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9)), found = [];
+  for (let i = Math.ceil(axis.start / step - 1e-9); i <= Math.floor(axis.stop / step + 1e-9); i++) found.push([i * step, decimals(i * step || 0, places)]);  // not -0
+  return found;
+}
+const place = (axis, value) => axis.origin + axis.scale * (value - axis.start);
+function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lowest, for y the leftmost
+  const others = [0, 1, 2].filter(i => i !== axis), centre = project(cam, [0, 0, 0]);
+  const edges = others.map(flip => {
+    const fixed = back.map((s, i) => (i === flip ? -s : s) * box.half[i]);
+    const a = fixed.slice(), b = fixed.slice();
+    a[axis] = -box.half[axis]; b[axis] = box.half[axis];
+    const p = project(cam, a), q = project(cam, b), length = Math.max(1e-9, Math.hypot(q[0] - p[0], q[1] - p[1]));
+    const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
+    let out = [-(q[1] - p[1]) / length, (q[0] - p[0]) / length];
+    if (out[0] * (middle[0] - centre[0]) + out[1] * (middle[1] - centre[1]) < 0) out = [-out[0], -out[1]];
+    return {fixed, length, middle, out, rank: axis === 1 ? -middle[0] : middle[1]};
+  });
+  return edges[0].rank >= edges[1].rank ? edges[0] : edges[1];
+}
+function drawLabel(ctx, at, out, away, text, colour, font) {
+  ctx.fillStyle = colour; ctx.font = font;
+  ctx.textAlign = out[0] > 0.3 ? 'left' : out[0] < -0.3 ? 'right' : 'center';
+  ctx.textBaseline = out[1] > 0.3 ? 'top' : out[1] < -0.3 ? 'bottom' : 'middle';
+  ctx.fillText(text, at[0] + out[0] * away, at[1] + out[1] * away);
+}
+function strokeLines(ctx, lines, colour, width = 1) {
+  ctx.strokeStyle = colour; ctx.lineWidth = width; ctx.beginPath();
+  for (const line of lines) if (line) { ctx.moveTo(...line[0]); ctx.lineTo(...line[1]); }
+  ctx.stroke();
+}
+function farFaces(box, axes, back, marks) {  // grid lines and rims as pairs of box points
+  const corner = back.map((s, i) => s * box.half[i]), lines = [], rims = [];
+  for (let face = 0; face < 3; face++) for (const along of [0, 1, 2]) {
+    if (along === face) continue;
+    const across = 3 - face - along;
+    const line = value => [-1, 1].map(end => { const p = corner.slice(); p[across] = value; p[along] = end * box.half[along]; return p; });
+    for (const [value] of marks[across]) lines.push(line(place(axes[across], value)));
+    for (const end of [-1, 1]) rims.push(line(end * box.half[across]));
+  }
+  return {lines, rims};
+}
+const family = () => getComputedStyle(document.body).fontFamily;
+function drawBox(ctx, cell, cam) {
+  const {box} = cell, {axes} = box, colours = theme(), small = isSmall() || CLOUDS.length > 1;
+  const back = cam.turn[2].map(v => v >= 0 ? -1 : 1);
+  const edges = [0, 1, 2].map(axis => labelEdge(cam, box, back, axis));
+  const marks = axes.map((axis, i) => ticks(axis, Math.min(12, edges[i].length / (small ? 52 : 68))));
+  const {lines, rims} = farFaces(box, axes, back, marks);
+  strokeLines(ctx, lines.map(l => projectLine(cam, ...l)), colours.grid);
+  strokeLines(ctx, rims.map(l => projectLine(cam, ...l)), colours.line);
+  if (!S.fill && (S.pos < 1 || S.win < 1)) drawNow(ctx, box, cam, colours);
+  const bands = drawBands(ctx, cell, cam, edges[0], axes[0]);
+  edges.forEach((edge, i) => drawAxis(ctx, cam, {edge, axis: axes[i], marks: marks[i], i, small, beside: i === 0 ? bands : 0}));
+}
+function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
+  const colours = theme(), font = `${small ? 11 : 12}px ${family()}`;
+  for (const [value, text] of marks) {
+    const point = edge.fixed.slice(); point[i] = place(axis, value);
+    if (cam.dist - lookAt(cam.turn, point)[2] < 0.2) continue;
+    const at = project(cam, point), start = [at[0] + edge.out[0] * beside, at[1] + edge.out[1] * beside];
+    strokeLines(ctx, [[start, [start[0] + edge.out[0] * 5, start[1] + edge.out[1] * 5]]], colours.line);
+    drawLabel(ctx, start, edge.out, 9, text, colours.faint, font);
+  }
+  if (small && i === 1) {
+    const top = edge.fixed.slice(); top[1] = Math.abs(top[1]);
+    top[1] = Math.max(place(axis, axis.start), place(axis, axis.stop));
+    drawLabel(ctx, project(cam, top), [-0.35, -1], 9, axis.title, colours.text, `500 11px ${family()}`);
+  } else if (edge.length > 60) {
+    ctx.font = font;
+    const widest = Math.max(0, ...marks.map(([, text]) => ctx.measureText(text).width));
+    const away = Math.max(i === 1 ? 42 : small ? 26 : 34, 17 + widest * Math.abs(edge.out[0]));
+    drawLabel(ctx, edge.middle, edge.out, beside + away, axis.title, colours.text, `500 ${small ? 11 : 13}px ${family()}`);
+  }
+}
+function drawNow(ctx, box, cam, colours) {  // the frame at the end of the time window
+  const t = (2 * S.pos - 1) * box.half[0], [, y, z] = box.half;
+  const frame = [[t, -y, -z], [t, y, -z], [t, y, z], [t, -y, z]];
+  strokeLines(ctx, frame.map((p, i) => projectLine(cam, p, frame[(i + 1) % 4])), colours.faint);
+}
+
+// -- labels and decisions: bands along the time axis, a colour a name
+const BAND = 17;  // the height of a row
+const BAND_COLOURS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
+let names = [];  // of all labels and decisions, in the order in which they come
+function readNames() { names = [...new Set(CLOUDS.flatMap(({told}) => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))]; }
+function bandName(text) { return text.replace(/\s+\d+(\.\d+)?\s*%$/, ''); }  // without the share
+const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
+const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
+function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns the room that they take
+  const rows = bandRows(cloud.told), [start, stop] = boxUs();
+  if (!rows.length || edge.length < 60) return 0;
+  rows.forEach((row, r) => {
+    for (const [from, to, name] of row) {
+      if (to <= start || from >= stop) continue;
+      const ends = [from, to].map(us => { const p = edge.fixed.slice(); p[0] = ((clamp(us, start, stop) - start) / (stop - start) * 2 - 1) * box.half[0]; return p; });
+      const line = projectLine(cam, ...ends);
+      if (line) drawBand(ctx, line, edge.out, 4 + r * BAND, BAND - 2, name);
+    }
+  });
+  return 4 + rows.length * BAND;
+}
+function drawBand(ctx, [p, q], out, away, thick, name) {
+  const length = Math.hypot(q[0] - p[0], q[1] - p[1]), shift = d => [out[0] * d, out[1] * d];
+  const [near, far] = [shift(away), shift(away + thick)];
+  ctx.fillStyle = bandColour(name); ctx.beginPath();
+  for (const [point, by] of [[p, near], [q, near], [q, far], [p, far]]) ctx.lineTo(point[0] + by[0], point[1] + by[1]);
+  ctx.fill();
+  ctx.font = `600 11px ${family()}`;
+  if (ctx.measureText(name).width + 8 > length) return;
+  const middle = shift(away + thick / 2);
+  let angle = Math.atan2(q[1] - p[1], q[0] - p[0]);
+  if (Math.abs(angle) > Math.PI / 2) angle += Math.PI;
+  ctx.save();
+  ctx.translate((p[0] + q[0]) / 2 + middle[0], (p[1] + q[1]) / 2 + middle[1]); ctx.rotate(angle);
+  ctx.fillStyle = '#14151c'; ctx.textAlign = 'center'; ctx.textBaseline = 'middle';
+  ctx.fillText(name, 0, 0.5);
+  ctx.restore();
+}

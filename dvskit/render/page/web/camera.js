@@ -1,0 +1,131 @@
+// Where things are: the box of a recording, the camera before it, the parts of the window.
+// u = cu + scale * right / depth, v = cv - scale * up / depth, depth = dist - towards
+const NEAR = 0.02;
+function rotation([az, el]) {
+  const ca = Math.cos(az * DEG), sa = Math.sin(az * DEG), ce = Math.cos(el * DEG), se = Math.sin(el * DEG);
+  return [[ca, 0, sa], [se * sa, ce, -se * ca], [-ce * sa, se, ce * ca]];
+}
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const lookAt = (turn, p) => [dot(turn[0], p), dot(turn[1], p), dot(turn[2], p)];
+
+// -- the box: time, height, width, centred; the longer side of the region is 1
+class Box {
+  constructor(cloud) {
+    [this.left, this.top, this.right, this.bottom] = cloud.region;
+    const width = this.right - this.left, height = this.bottom - this.top;
+    this.pixel = 1 / Math.max(width, height);
+    this.half = [META.time_length / 2, height * this.pixel / 2, width * this.pixel / 2];
+    this.reach = Math.hypot(...this.half);
+    this.corners = [0, 1, 2, 3, 4, 5, 6, 7].map(i => this.half.map((h, axis) => i >> axis & 1 ? h : -h));
+  }
+  get axes() {
+    const [start, stop] = boxUs(), [unit, length] = unitOf(stop - start), [t, y, x] = this.half;
+    return [
+      {title: `time (${unit})`, start: start / length, stop: stop / length, origin: -t, scale: 2 * t * length / (stop - start), whole: false},
+      {title: 'y (px)', start: this.top, stop: this.bottom, origin: y, scale: -this.pixel, whole: true},
+      {title: 'x (px)', start: this.left, stop: this.right, origin: -x, scale: this.pixel, whole: true}];
+  }
+  at(x, y, us) {  // the middle of a pixel at a time
+    const [start, stop] = boxUs();
+    return [((us - start) / (stop - start) * 2 - 1) * this.half[0],
+      this.half[1] - (y + 0.5 - this.top) * this.pixel, (x + 0.5 - this.left) * this.pixel - this.half[2]];
+  }
+}
+
+// -- the window: a cell a recording, in it the cloud and, if asked for, the flat view beside it
+const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
+const isLying = () => innerHeight <= 480;  // a phone held sideways: height is dear
+function free() {  // what words and controls leave
+  const lowest = Math.max(...['head', 'key'].map(name => $(name).getBoundingClientRect().bottom));
+  // On a phone held sideways the box stands between the words.
+  const top = isLying() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
+  return [0, top, innerWidth, Math.max(top + 100, bottom)];
+}
+function grid(count, width, height) {  // columns and rows that leave each cell the most
+  let best = [1, count], most = -1;
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns), least = Math.min(width / columns / 1.2, height / rows);
+    if (least > most) { most = least; best = [columns, rows]; }
+  }
+  return best;
+}
+let CELLS = [];
+function cells() {
+  const [left, top, right, bottom] = free(), [columns, rows] = grid(CLOUDS.length, right - left, bottom - top);
+  const width = (right - left) / columns, height = (bottom - top) / rows;
+  return CLOUDS.map((cloud, i) => {
+    const x = left + width * (i % columns), y = top + height * Math.floor(i / columns);
+    return cell(cloud, [x, y, x + width, y + height]);
+  });
+}
+function cell(cloud, rect) {
+  const box = new Box(cloud), small = isSmall() || CLOUDS.length > 1, side = small ? 46 : 84;
+  let [left, top, right, bottom] = rect, flat = null;
+  const named = CLOUDS.length > 1 ? 22 : 0;
+  if (S.flat && right - left > 1.1 * (bottom - top)) {
+    const aspect = box.half[2] / box.half[1], tall = bottom - top - named - 70;
+    const width = Math.min(0.42 * (right - left), Math.max(140, tall * aspect) + 76);
+    flat = [right - width + 46, top + named + 26, right - 30, bottom - 40];
+    right -= width;
+  } else if (S.flat) {
+    const height = 0.42 * (bottom - top);
+    flat = [left + 46, bottom - height + 24, right - 20, bottom - 36];
+    bottom -= height;
+  }
+  const area = [left, CLOUDS.length > 1 ? top : 0, right, CLOUDS.length > 1 || flat ? bottom : innerHeight];
+  const beside = bandRows(cloud.told).length * BAND + (bandRows(cloud.told).length ? 4 : 0);
+  const hold = isLying() && CLOUDS.length === 1 && !S.flat ? 0.3 * innerWidth : side;
+  const view = [left + hold, top + named + (small ? 18 : 22), right - side - beside / 2, Math.max(top + 80, bottom - (small ? 46 : 62) - beside)];
+  return {cloud, box, rect, area, view, flat: flat && frameFor(box, flat), fit: null};
+}
+function frameFor(box, [left, top, right, bottom]) {  // the largest frame of the region's shape
+  const scale = Math.max(0.01, Math.min((right - left) / (2 * box.half[2]), (bottom - top) / (2 * box.half[1])));
+  const width = 2 * box.half[2] * scale, height = 2 * box.half[1] * scale, x = (left + right - width) / 2;
+  const y = innerWidth > innerHeight ? (top + bottom - height) / 2 : top;
+  return {left: x, top: y, right: x + width, bottom: y + height, pixel: scale * box.pixel};
+}
+
+// -- the camera of a cell
+function extent(box, turn, dist, scale) {
+  const points = box.corners.map(p => lookAt(turn, p)).map(e => [scale * e[0] / (dist - e[2]), -scale * e[1] / (dist - e[2])]);
+  const u = points.map(p => p[0]), v = points.map(p => p[1]);
+  return [Math.min(...u), Math.min(...v), Math.max(...u), Math.max(...v)];
+}
+function fitted({box, view: [left, top, right, bottom]}) {  // the nearest camera that sees all of the box
+  const turn = rotation(S.view), scale = META.focal / 2 * Math.max(bottom - top, (right - left) / 1.6);
+  let near = box.reach * 1.01, far = 200;
+  for (let i = 0; i < 40; i++) {
+    const dist = (near + far) / 2, seen = extent(box, turn, dist, scale);
+    if (seen[2] - seen[0] <= right - left && seen[3] - seen[1] <= bottom - top) far = dist; else near = dist;
+  }
+  const seen = extent(box, turn, far, scale);
+  return {dist: far, scale, cu: (left + right - seen[0] - seen[2]) / 2, cv: (top + bottom - seen[1] - seen[3]) / 2};
+}
+function arrange() {
+  CELLS = cells();
+  for (const each of CELLS) each.fit = fitted(each);
+}
+function camera({fit}) {
+  return {turn: rotation([S.az, S.el]), dist: fit.dist * S.zoom, scale: fit.scale, cu: fit.cu + S.panX * innerHeight, cv: fit.cv + S.panY * innerHeight};
+}
+function lookFrom(view) {
+  Object.assign(S, {view, az: view[0], el: view[1], zoom: 1, panX: 0, panY: 0, turned: false});
+  arrange();
+}
+function slant() {
+  const [first] = cells();
+  if (!first) return SLANT;  // nothing to show yet
+  const [left, top, right, bottom] = first.view;
+  return (right - left) / (bottom - top) < 0.85 ? UPRIGHT : SLANT;
+}
+const screen = (cam, e) => { const d = Math.max(NEAR, cam.dist - e[2]); return [cam.cu + cam.scale * e[0] / d, cam.cv - cam.scale * e[1] / d]; };
+const project = (cam, p) => screen(cam, lookAt(cam.turn, p));
+function projectLine(cam, p, q) {  // cut where it passes behind the camera
+  let a = lookAt(cam.turn, p), b = lookAt(cam.turn, q);
+  const da = cam.dist - a[2] - NEAR, db = cam.dist - b[2] - NEAR;
+  if (da < 0 && db < 0) return null;
+  const cut = () => a.map((v, i) => v + (b[i] - v) * da / (da - db));
+  if (da < 0) a = cut(); else if (db < 0) b = cut();
+  return [screen(cam, a), screen(cam, b)];
+}
+const cellAt = (u, v) => CELLS.find(({rect: [l, t, r, b]}) => u >= l && u < r && v >= t && v < b) || CELLS[0];

@@ -1,0 +1,102 @@
+// Where the page comes from `dvskit view`: a sample of each recording at first, that grows while it
+// is read; then, of what is looked at, as much as can be shown.
+async function fetchSet(address, options) {
+  const answer = await fetch(address, options);
+  if (!answer.ok) throw new Error(await answer.text());
+  const data = await answer.arrayBuffer(), length = new DataView(data).getUint32(0, true);
+  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  return [told, new EventSet(told, unpack(new Uint8Array(data, 4 + length), told.kept))];
+}
+async function refresh(cloud) {
+  const [told, set] = await fetchSet(`events?cloud=${cloud.index}`);
+  if (cloud.whole && cloud.whole.buffer && GL) GL.gl.deleteBuffer(cloud.whole.buffer);
+  Object.assign(cloud.told, told);
+  cloud.whole = set;
+  SPAN_US = Math.max(1, ...CLOUDS.map(({told}) => told.span_us));
+}
+function retell() { readNames(); fitStrip(); tellFacts(); fillSpeeds(); countRates(); tellTime(); tellClock(); layout(); }
+load = async () => {
+  for (const cloud of CLOUDS) await refresh(cloud);
+  readNames(); fitStrip();
+  if (!CLOUDS.length) say('Nothing to show yet', 'Drop a video or an event file here.');
+  follow();
+};
+const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
+let following = false;
+async function follow() {  // until everything is read and every job done
+  if (following) return;
+  following = true;
+  for (let wait = 300; ; wait = Math.min(2000, wait * 1.3)) {
+    const {clouds, jobs} = await (await fetch('told')).json();
+    const behind = CLOUDS.filter((cloud, i) => clouds[i].total !== cloud.told.total);
+    for (const cloud of behind) await refresh(cloud);
+    clouds.forEach(({damage}, i) => { if (CLOUDS[i]) CLOUDS[i].told.damage = damage; });
+    if (behind.length) retell(); else tellNotice();
+    for (const {problem} of clouds) if (problem && !problems.has(problem)) { problems.add(problem); say('The recording could not be read to its end', problem); }
+    if (clouds.length > CLOUDS.length) { location.reload(); return; }
+    tellJobs(clouds, jobs);
+    if (clouds.every(({done}) => done) && jobs.every(({state}) => state !== 'running')) { busy(''); document.documentElement.dataset.all = 'yes'; following = false; return; }
+    await pause(wait);
+  }
+}
+const problems = new Set();
+function tellJobs(clouds, jobs) {
+  const reading = clouds.filter(({done}) => !done).map(({name, total}) => `${name}: ${events(total)} read`);
+  const running = jobs.filter(({state}) => state === 'running').map(({name, words}) => `${name}: ${words}`);
+  busy([...reading, ...running].join('; '));
+  for (const {name, state, words} of jobs) if (state === 'failed' && !problems.has(name + words)) { problems.add(name + words); say(`${name} cannot be shown`, words); }
+}
+function busy(words) { $('toast').hidden = !words; $('toast').textContent = words; }
+
+// -- more of what is looked at
+let asked = null;
+function wants(cloud) {  // the part to ask for, or null where no more can be seen
+  const [start, stop] = windowUs(), {set} = cloud;
+  if (!set || set.every === 1) return null;
+  const [first, last] = set.shown(), inside = last - first;
+  if (S.region) cloud.count();
+  const share = S.region && !set.region ? Math.max(0.02, cloud.counts.within(cloud.region) / Math.max(1, inside)) : 1;
+  if (inside * share > META.most / 2) return null;  // a part would be no closer
+  const region = S.region ? `&region=${S.region.join(',')}` : '';
+  return `part?cloud=${cloud.index}&start=${Math.floor(start)}&stop=${Math.ceil(stop) + 1}${region}`;
+}
+seeCloser = async () => {
+  if (asked) asked.abort();
+  asked = new AbortController();
+  const {signal} = asked;
+  for (const cloud of CLOUDS) {
+    const address = wants(cloud);
+    if (!address) continue;
+    try {
+      busy(`${cloud.told.name}: reading this part`);
+      const [, set] = await fetchSet(address, {signal});
+      if (cloud.close && cloud.close.buffer && GL) GL.gl.deleteBuffer(cloud.close.buffer);
+      cloud.close = set;
+      request();
+    } catch (error) { if (error.name !== 'AbortError') say('This part could not be read', error.message); }
+    if (!signal.aborted) busy('');
+  }
+};
+
+// -- files dropped on the page
+addEventListener('dragover', e => { e.preventDefault(); document.body.classList.add('dropping'); });
+addEventListener('dragleave', e => { if (!e.relatedTarget) document.body.classList.remove('dropping'); });
+addEventListener('drop', e => {
+  e.preventDefault(); document.body.classList.remove('dropping');
+  for (const file of e.dataTransfer.files) drop(file);
+});
+async function drop(file) {
+  busy(`${file.name}: being handed over`);
+  const answer = await fetch(`drop?name=${encodeURIComponent(file.name)}`, {method: 'POST', body: file});
+  if (!answer.ok) say(`${file.name} cannot be shown`, await answer.text());
+  follow();
+}
+$('open').hidden = false;
+$('open').onclick = () => $('file').click();
+$('file').onchange = e => { for (const file of e.target.files) drop(file); };
+$('take').hidden = !CLOUDS.length;
+for (const {index, told: {name}} of CLOUDS) {
+  const row = element($('take-panel'), 'p', {}, `${name} as `);
+  for (const format of META.formats) element(row, 'a', {}, format).href = `file?cloud=${index}&format=${format}`;
+}
+$('take').onclick = () => togglePanel('take-panel', 'take');

@@ -1,0 +1,154 @@
+// The events: six planes of bytes a recording, deflated, base64. Time is stored in steps of
+// `resolution_us` from the recording's first event, of which a point keeps the lower 16 bits: a
+// piece is the 65,536 steps that share the rest.
+const PIECE = 65536;
+
+function fromBase64(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const parts = [], step = 1 << 20;
+  for (let at = 0; at < text.length; at += step) {
+    const part = atob(text.slice(at, at + step));
+    parts.push(Uint8Array.from(part, c => c.charCodeAt(0)));
+  }
+  return new Blob(parts);
+}
+async function inflate(packed) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+function unpack(raw, n) {  // four uint16 an event: x, y, time in its piece, polarity
+  if (raw.length !== 6 * n) throw new Error('the stored events are incomplete');
+  const table = new Uint16Array(4 * n);
+  for (let i = 0, t = 0; i < n; i++) {
+    const high = raw[n + i];
+    t += raw[4 * n + i] | raw[5 * n + i] << 8;
+    table[4 * i] = raw[i] | (high & 127) << 8;
+    table[4 * i + 1] = raw[2 * n + i] | raw[3 * n + i] << 8;
+    table[4 * i + 2] = t;
+    table[4 * i + 3] = high >> 7;
+  }
+  return table;
+}
+
+class EventSet {  // events in order of time: of a whole recording, or of a part seen closer
+  constructor(told, table) {
+    this.table = table;
+    this.length = told.kept;
+    this.every = told.every;
+    this.from = told.from_us || 0;  // µs from the recording's first event to step 0
+    this.to = told.to_us; this.region = told.region || null;  // of a part: where it ends, its pixels
+    this.step = told.resolution_us;
+    this.firsts = [0];  // of each piece, and the end
+    for (const count of told.pieces) this.firsts.push(this.firsts[this.firsts.length - 1] + count);
+    this.buffer = null;
+  }
+  firstAt(us) {  // the first event that is not before `us`
+    const step = Math.ceil((us - this.from) / this.step), piece = Math.floor(step / PIECE);
+    if (step <= 0) return 0;
+    if (piece >= this.firsts.length - 1) return this.length;
+    let low = this.firsts[piece], high = this.firsts[piece + 1];
+    for (const wanted = step - piece * PIECE; low < high;) {
+      const middle = (low + high) >> 1;
+      if (this.table[4 * middle + 2] < wanted) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+  covers(start, stop) {  // whether it holds what is looked at
+    const same = this.region === null || S.region && S.region.every((v, i) => v === this.region[i]);
+    return same && start >= this.from && stop <= this.to;
+  }
+  shown() {  // the first event of the window, and the end
+    const [start, stop] = windowUs();
+    return [S.win >= 1 ? 0 : this.firstAt(start), S.pos >= 1 ? this.length : this.firstAt(stop)];
+  }
+  * pieces(first, last) {  // [first, last, µs of step 0] of each piece within
+    for (let i = 0; i + 1 < this.firsts.length; i++) {
+      const a = Math.max(first, this.firsts[i]), b = Math.min(last, this.firsts[i + 1]);
+      if (a < b) yield [a, b, this.from + i * PIECE * this.step];
+    }
+  }
+  rate(region) {  // events in 240 parts of the time
+    const bins = new Float32Array(240), [left, top, right, bottom] = region || [0, 0, PIECE, PIECE];
+    for (const [a, b, from] of this.pieces(0, this.length)) {
+      const scale = 240 * this.step / (SPAN_US + 1), base = 240 * from / (SPAN_US + 1);
+      for (let i = 4 * a; i < 4 * b; i += 4) {
+        const x = this.table[i], y = this.table[i + 1];
+        if (x >= left && x < right && y >= top && y < bottom) bins[Math.min(239, Math.floor(base + scale * this.table[i + 2]))]++;
+      }
+    }
+    return bins;
+  }
+}
+
+class PixelCounts {  // how many events each pixel has in the window; kept up to date, not made anew
+  constructor(width, height) {
+    this.width = width; this.height = height;
+    this.counts = new Int32Array(width * height);
+    this.set = null; this.first = this.last = 0;
+  }
+  add(set, first, last, sign) {
+    const {table} = set, {counts, width} = this;
+    for (let i = 4 * first; i < 4 * last; i += 4) counts[table[i + 1] * width + table[i]] += sign;
+  }
+  update(set, first, last) {  // returns whether anything changed
+    if (set === this.set && first === this.first && last === this.last) return false;
+    if (set !== this.set || first >= this.last || last <= this.first) {
+      this.counts.fill(0);
+      this.set = set; this.first = this.last = first;
+    }
+    this.add(set, this.first, first, -1); this.add(set, first, this.first, 1);
+    this.add(set, this.last, last, 1); this.add(set, last, this.last, -1);
+    this.first = first; this.last = last;
+    return true;
+  }
+  within([left, top, right, bottom]) {
+    let sum = 0;
+    for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) sum += this.counts[y * this.width + x];
+    return sum;
+  }
+  most([left, top, right, bottom]) {
+    let most = 1;
+    for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) most = Math.max(most, this.counts[y * this.width + x]);
+    return most;
+  }
+  levels(most, into) {  // 1..255 by the logarithm of the count
+    const scale = 254 / Math.max(1e-9, Math.log(most));
+    const table = Uint8Array.from({length: Math.min(most, 4095) + 1}, (_, n) => n ? 1 + Math.round(scale * Math.log(n)) : 0);
+    const {counts} = this;
+    for (let i = 0; i < counts.length; i++) {
+      const n = counts[i];
+      into[i] = n < table.length ? table[n] : 1 + Math.round(scale * Math.log(Math.min(n, most)));
+    }
+  }
+}
+
+// -- the recordings of this page
+class Recording {
+  constructor(told, index) {
+    this.told = told; this.index = index;
+    this.whole = null; this.close = null;  // EventSets; `close` is a part in more detail
+    this.counts = new PixelCounts(told.width, told.height);
+    this.levels = null; this.texture = null;
+    this.rates = new Float32Array(240);
+  }
+  get set() {  // what to draw
+    const [start, stop] = windowUs();
+    return this.close && this.close.covers(start, stop) ? this.close : this.whole;
+  }
+  get region() {  // [left, top, right, bottom] of the pixels that are seen
+    const {width, height} = this.told;
+    if (!S.region) return [0, 0, width, height];
+    const [left, top, right, bottom] = S.region;
+    const x = clamp(left, 0, width - 1), y = clamp(top, 0, height - 1);
+    return [x, y, clamp(right, x + 1, width), clamp(bottom, y + 1, height)];
+  }
+  count() {  // brings the counts of pixels up to date
+    const set = this.set;
+    return set !== null && this.counts.update(set, ...set.shown());
+  }
+}
+const CLOUDS = META.clouds.map((told, index) => new Recording(told, index));
+const KEPT = () => CLOUDS.reduce((sum, cloud) => sum + (cloud.set ? cloud.set.length : 0), 0);
+let SPAN_US = Math.max(1, ...META.clouds.map(told => told.span_us));
+const windowUs = () => [S.win >= 1 ? 0 : Math.max(0, S.pos - S.win) * SPAN_US, S.pos >= 1 ? SPAN_US : S.pos * SPAN_US];
+const boxUs = () => { const [start, stop] = windowUs(); return S.fill && stop > start ? [start, stop] : [0, SPAN_US]; };

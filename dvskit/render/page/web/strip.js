@@ -1,0 +1,56 @@
+// The strip below: the event rate of each recording, its labels and decisions; the scrubber lies
+// over it.
+const RATE_ROW = CLOUDS.length > 1 ? 26 : 40;
+const allBands = () => CLOUDS.flatMap(({told}) => bandRows(told));
+function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + allBands().length * BAND}px`; }
+function countRates() {
+  for (const cloud of CLOUDS) if (cloud.whole) {
+    const given = !S.region && cloud.told.rate;
+    cloud.rates = given ? Float32Array.from(cloud.told.rate) : cloud.whole.rate(S.region && cloud.region);
+  }
+}
+function sized(canvas, w, h, scale) {
+  const W = Math.round(w * scale), H = Math.round(h * scale);
+  if (canvas.width !== W || canvas.height !== H) { canvas.width = W; canvas.height = H; }
+}
+function drawStrip() {
+  const canvas = $('rate'), w = canvas.clientWidth, h = canvas.clientHeight, scale = density();
+  if (!w) return;
+  sized(canvas, w, h, scale);
+  const ctx = canvas.getContext('2d'), colours = theme();
+  ctx.setTransform(scale, 0, 0, scale, 0, 0); ctx.clearRect(0, 0, w, h);
+  const most = CLOUDS.map(({rates}) => rates.reduce((a, b) => Math.max(a, b), 1)), from = S.win >= 1 ? 0 : Math.max(0, S.pos - S.win);
+  let top = 0;
+  CLOUDS.forEach((cloud, i) => {
+    drawRates(ctx, cloud.rates, most[i], w, top, from);
+    top += RATE_ROW;
+    for (const row of bandRows(cloud.told)) { drawRow(ctx, row, w, top); top += BAND; }
+  });
+  ctx.globalAlpha = 1; ctx.fillStyle = colours.text;
+  const at = clamp(S.pos * w, 1.5, w - 1.5);
+  ctx.fillRect(at - 0.75, 2, 1.5, h - 4);
+  ctx.beginPath(); ctx.arc(at, 4, 3.5, 0, 7); ctx.fill();
+}
+function drawRates(ctx, rates, most, w, top, from) {  // the window in colour, the rest faint
+  const colours = theme(), fill = ctx.createLinearGradient(0, 0, w, 0), step = w / rates.length, base = top + RATE_ROW - 2;
+  colours.stops.forEach((c, i) => fill.addColorStop(i / (colours.stops.length - 1), c));
+  ctx.fillStyle = S.colour === 'time' && !S.fill ? fill : colours.faint;
+  rates.forEach((count, i) => {
+    const middle = (i + 0.5) / rates.length, tall = count ? Math.max(2, count / most * (RATE_ROW - 8)) : 1;
+    ctx.globalAlpha = middle >= from - 0.003 && middle <= S.pos + 0.003 ? 1 : 0.22;
+    ctx.fillRect(i * step, base - tall, step < 2.5 ? step : step - 0.8, tall);
+  });
+  ctx.globalAlpha = 1;
+}
+function drawRow(ctx, row, w, top) {
+  ctx.font = `600 10.5px ${family()}`; ctx.textAlign = 'center'; ctx.textBaseline = 'middle';
+  for (const [start, stop, name] of row) {
+    const left = start / SPAN_US * w, right = Math.min(w, stop / SPAN_US * w);
+    ctx.fillStyle = bandColour(name); ctx.fillRect(left, top + 1, Math.max(1, right - left - 1), BAND - 3);
+    ctx.fillStyle = '#14151c';
+    if (ctx.measureText(name).width + 6 < right - left) ctx.fillText(name, (left + right) / 2, top + BAND / 2);
+  }
+}
+function namesAt(us) {  // the labels and decisions of a moment
+  return allBands().flatMap(row => row.filter(([start, stop]) => us >= start && us < stop).map(([, , name]) => name));
+}

@@ -1,0 +1,8 @@
+"""Recordings in a browser on this machine, at the level of detail that is looked at."""
+
+from __future__ import annotations
+
+from dvskit.render.view.server import View
+from dvskit.render.view.viewed import Viewed
+
+__all__ = ["View", "Viewed"]

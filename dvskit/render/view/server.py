@@ -1,0 +1,250 @@
+"""A page on this machine alone that shows recordings at the level of detail that is looked at.
+
+It listens on the loopback address, answers only addresses that hold a secret drawn at its start,
+only for that host name (so that no other site can reach it by a name that resolves to it), and
+changes no file: what is dropped on it goes to a temporary folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from dvskit.errors import DvskitError, OutputError
+from dvskit.formats.table import TABLE
+from dvskit.render.page.document import assemble
+from dvskit.render.view.jobs import Inbox
+from dvskit.render.view.viewed import MOST_EVENTS, Viewed
+
+_FIRST_WAIT_S = 1.0  # for small recordings to be there with the page
+_HOST = "127.0.0.1"
+FORMATS = ("evt3", "aedat4", "hdf5", "es", "csv", "npz")  # that recordings are handed out in
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class View:
+    """Serves a page of recordings until it is closed. Use it as a context manager.
+
+    Raises OutputError where the port cannot be had.
+    """
+
+    def __init__(self, viewed: Sequence[Viewed], *, title: str, port: int = 0) -> None:
+        self.viewed, self.title = list(viewed), title
+        self._token = secrets.token_urlsafe(18)
+        self._inbox = Inbox(self.viewed.append)
+        try:
+            self._server = _Server((_HOST, port), self)
+        except OSError as error:
+            self._inbox.close()
+            raise OutputError(f"port {port} of {_HOST} cannot be had: {error}; try --port 0") from (
+                error
+            )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def host(self) -> str:
+        """The address and port it listens at."""
+        return f"{_HOST}:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """Where the page is, with its secret."""
+        return f"http://{self.host}/{self._token}/"
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End serving, reading and emulating; remove what was dropped."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._inbox.close()
+        for each in self.viewed:
+            each.overview.close()
+
+    # -- what is answered: each takes the query and returns (content type, body)
+
+    def page(self) -> bytes:
+        """Return the page."""
+        for each in list(self.viewed):
+            each.overview.wait(_FIRST_WAIT_S)
+        meta = {
+            "title": self.title,
+            "clouds": [each.page_meta() for each in self.viewed],
+            "served": True,
+            "state": "",
+            "most": MOST_EVENTS,
+            "formats": list(FORMATS),
+        }
+        text = assemble(meta, label="Cloud of events in x, y and time", data="",
+                        scripts=("served",), connect="; connect-src 'self'")  # fmt: skip
+        return text.encode()
+
+    def told(self) -> bytes:
+        """Return how far everything is."""
+        clouds = [each.told() for each in self.viewed]
+        jobs = [job.told() for job in self._inbox.jobs]
+        return json.dumps({"clouds": clouds, "jobs": jobs}).encode()
+
+    def chosen(self, query: dict[str, str]) -> Viewed:
+        """Return the recording that a query names. Raises RefusedError."""
+        number = _whole(query, "cloud", 0, len(self.viewed) - 1)
+        return self.viewed[number]
+
+    def part(self, query: dict[str, str]) -> bytes:
+        """Return the events of a part."""
+        start = _whole(query, "start", 0, 1 << 62)
+        stop = _whole(query, "stop", start, 1 << 62)
+        return self.chosen(query).part(start, stop, _region(query))
+
+    def converted(self, query: dict[str, str]) -> Path:
+        """Return a file of a recording in the format that a query names."""
+        name = query.get("format", "")
+        if name not in FORMATS:
+            raise RefusedError(f"format {name!r} is none of {', '.join(FORMATS)}")
+        suffix = TABLE[name].suffixes[0]
+        return self._inbox.converted(self.chosen(query).source(), name, suffix)
+
+    def take(self, query: dict[str, str], stream: Any, length: int) -> None:
+        """Take a file that was dropped."""
+        self._inbox.take(query.get("name", "")[:200] or "file", stream, length)
+
+    def allows(self, path: str, host: str) -> bool:
+        """Tell whether an address holds the secret and was asked of this machine by its name."""
+        known = (self.host, self.host.replace(_HOST, "localhost"))
+        secret = f"{path}/".split("/")[1]
+        return secrets.compare_digest(secret.encode(), self._token.encode()) and host in known
+
+
+class RefusedError(Exception):
+    """A question that makes no sense, said in one line."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], view: View) -> None:
+        self.view = view
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where a browser has hung up."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version, sys_version = "dvskit", ""
+
+    def do_GET(self) -> None:
+        """Answer with the page or a part of it."""
+        view, (name, query) = self.server.view, self._asked()
+        if name is None:
+            return
+        try:
+            if name == "":
+                self._send("text/html; charset=utf-8", view.page())
+            elif name == "told":
+                self._send("application/json", view.told())
+            elif name == "events":
+                self._send("application/octet-stream", view.chosen(query).sample())
+            elif name == "part":
+                self._send("application/octet-stream", view.part(query))
+            elif name == "file":
+                self._send_file(view.converted(query), view.chosen(query).name)
+            else:
+                self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+        except (RefusedError, DvskitError, OSError) as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, " ".join(str(error).split()))
+
+    def do_POST(self) -> None:
+        """Take a file."""
+        name, query = self._asked()
+        if name is None:
+            return
+        length = self.headers.get("Content-Length", "")
+        if name != "drop" or not (length.isascii() and length.isdecimal()):
+            self._refuse(HTTPStatus.BAD_REQUEST, "a file with its length is taken, at drop")
+            return
+        self.server.view.take(query, self.rfile, int(length))
+        self._send("application/json", b"{}")
+
+    def _asked(self) -> tuple[str | None, dict[str, str]]:
+        """Return what is asked for behind the secret; None after a refusal."""
+        address = urlsplit(self.path)
+        if not self.server.view.allows(address.path, self.headers.get("Host", "")):
+            self._refuse(HTTPStatus.FORBIDDEN, "this address does not hold the secret of the view")
+            return None, {}
+        query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+        return address.path.split("/", 2)[-1] if address.path.count("/") > 1 else "", query
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self.send_response(HTTPStatus.OK)
+        self._end_headers(kind, len(body))
+        self.wfile.write(body)
+
+    def _send_file(self, path: Path, name: str) -> None:
+        stem = "".join(letter for letter in Path(name).stem if letter.isalnum() or letter in "-_ ")
+        with path.open("rb") as file:
+            self.send_response(HTTPStatus.OK)
+            self.send_header(
+                "Content-Disposition",
+                f'attachment; filename="{stem.encode("ascii", "ignore").decode() or "events"}'
+                f'{path.suffix}"',
+            )
+            self._end_headers("application/octet-stream", path.stat().st_size)
+            shutil.copyfileobj(file, self.wfile)
+        path.unlink()
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        body = text.encode()
+        self.close_connection = True
+        self.send_response(status)
+        self._end_headers("text/plain; charset=utf-8", len(body))
+        self.wfile.write(body)
+
+    def _end_headers(self, kind: str, length: int) -> None:
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write no log."""
+
+
+def _whole(query: dict[str, str], name: str, least: int, most: int) -> int:
+    text = query.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise RefusedError(f"{name}={text[:30]!r} is no whole number")
+    if not least <= int(text) <= most:
+        raise RefusedError(f"{name}={text} is outside {least}..{most}")
+    return int(text)
+
+
+def _region(query: dict[str, str]) -> tuple[int, int, int, int] | None:
+    if "region" not in query:
+        return None
+    parts = query["region"].split(",")
+    if len(parts) != 4 or not all(p.isascii() and p.isdecimal() and len(p) < 7 for p in parts):
+        raise RefusedError(f"region={query['region'][:40]!r}; LEFT,TOP,RIGHT,BOTTOM is meant")
+    left, top, right, bottom = map(int, parts)
+    return left, top, right, bottom

@@ -1,0 +1,346 @@
+"""Of the page: regions, the flat view, counts, several recordings, labels, addresses of views."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from dvskit import Events, render, save_events
+from dvskit.errors import ConfigError
+from dvskit.formats import open_events
+from dvskit.render.colormap import DARK, LIGHT, rgb
+from dvskit.streams import Labels
+from tests.browser import Browser
+
+
+def crossing(count: int = 4000, seed: int = 3) -> Events:
+    """Events along a diagonal of a 100 x 60 sensor within a second, and some noise."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, 1_000_000, count))
+    t[0], t[-1] = 0, 999_999
+    x = np.clip(t // 10_000 + rng.integers(-2, 3, count), 0, 99)
+    y = np.clip(t * 60 // 1_000_000, 0, 59)
+    noise = rng.random(count) < 0.2
+    x[noise], y[noise] = rng.integers(0, 100, noise.sum()), rng.integers(0, 60, noise.sum())
+    return Events(t=t + 5_000_000, x=x, y=y, p=rng.random(count) < 0.5, size=(100, 60))
+
+
+EVENTS = crossing()
+SINCE = EVENTS.t - EVENTS.t[0]
+OTHER = Events(t=[9, 1_500_009], x=[3, 4], y=[5, 6], p=[True, False], size=(20, 30))
+LABELS = Labels(
+    np.array([4_000_000, 5_250_000, 5_500_000]),
+    np.array([5_250_000, 5_500_000, 9_000_000]),
+    ("still", "wave", "clap"),
+)
+DECISIONS = Labels(np.array([5_000_000]), np.array([5_500_000]), ("wave 93 %",))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("views")
+    render.page(EVENTS, folder / "one.html")
+    render.page([render.Shown(EVENTS, "real"), OTHER], folder / "two.html")
+    render.page(render.Shown(EVENTS, labels=LABELS, decisions=DECISIONS), folder / "labels.html")
+    return folder
+
+
+@pytest.fixture
+def one(browser: Browser, pages: Path) -> Browser:
+    browser.open(pages / "one.html")
+    return browser
+
+
+def drawn(browser: Browser) -> int:
+    browser.frame()
+    return int(browser.js("return dvskit.drawn.count"))
+
+
+# -- region and flat view
+
+
+def inside(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    return (EVENTS.x >= left) & (EVENTS.x < right) & (EVENTS.y >= top) & (EVENTS.y < bottom)
+
+
+def test_a_region_drawn_on_the_flat_view_is_what_both_views_and_the_axes_show(
+    one: Browser,
+) -> None:
+    one.press("v")
+    one.frame()
+    flat = one.js("return dvskit.flat()")
+    cloud = one.js("return [innerWidth, innerHeight]")
+    at = [flat["left"] + flat["pixel"] * x for x in (20.5, 49.5)]
+    down = [flat["top"] + flat["pixel"] * y for y in (10.5, 29.5)]
+    chain = ActionChains(one.driver)
+    element = one.js("return $('cloud')")
+    centre = [cloud[0] / 2, cloud[1] / 2]
+    chain.move_to_element_with_offset(
+        element, round(at[0] - centre[0]), round(down[0] - centre[1])
+    ).click_and_hold()
+    chain.move_by_offset(round(at[1] - at[0]), round(down[1] - down[0])).release().perform()
+    left, top, right, bottom = one.js("return S.region")
+    assert abs(left - 20) <= 1
+    assert abs(top - 10) <= 1
+    assert abs(right - 50) <= 1
+    assert abs(bottom - 30) <= 1
+    one.frame()
+    count = np.count_nonzero(inside(left, top, right, bottom))
+    assert f"{count:,} events" in one.js("return $('clock').innerText")
+    assert one.js("return CELLS[0].box.axes.map(a => [a.start, a.stop])")[1:] == [
+        [top, bottom],
+        [left, right],
+    ]
+    words = one.js("return $('region-words').textContent")
+    assert words == f"x {left} to {right - 1}, y {top} to {bottom - 1} px"
+    assert one.js("return CLOUDS[0].rates.reduce((a, b) => a + b)") == count
+    one.press("x")
+    one.frame()
+    assert one.js("return S.region") is None
+    assert one.js("return $('region-told').hidden")
+    assert one.complaints() == []
+
+
+def test_events_outside_the_region_are_not_on_the_screen(browser: Browser, tmp_path: Path) -> None:
+    events = Events(t=[0, 10, 20], x=[2, 10, 18], y=[1, 5, 9], p=[1, 1, 1], size=(20, 12))
+    render.page(events, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html", state="colour=polarity&flat=1&region=8,3,20,12")
+    picture = browser.screen()
+    orange = (np.abs(picture - rgb(DARK.on)).max(axis=2) < 90)[100:740]  # haze and all
+    both = browser.js("return [dvskit.place(10, 5, 10), dvskit.place(18, 9, 20)]")
+    flat = browser.js("return dvskit.flat()")
+    spots = [(flat["left"] + (x - 7.5) * flat["pixel"], flat["top"] + (y - 2.5) * flat["pixel"])
+             for x, y in ((10, 5), (18, 9))]  # fmt: skip
+    near = np.zeros_like(orange)
+    for u, v in [*both, *spots]:
+        reach = 3 + round(flat["pixel"] / 2) if (u, v) in spots else 6
+        patch = np.s_[round(v) - 100 - reach : round(v) - 100 + reach + 1,
+                      round(u) - reach : round(u) + reach + 1]  # fmt: skip
+        assert orange[patch].any()
+        near[patch] = True
+    assert not (orange & ~near).any()
+
+
+def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(
+    browser: Browser, tmp_path: Path
+) -> None:
+    events = Events(t=[0, 1, 2, 3], x=[0, 3, 0, 0], y=[0, 2, 2, 0], p=[1, 0, 1, 0], size=(4, 3))
+    render.page(events, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html", state="colour=polarity&flat=1")
+    picture, flat = browser.screen(), browser.js("return dvskit.flat()")
+    colours = {(0, 0): DARK.off, (3, 2): DARK.off, (0, 2): DARK.on, (1, 1): DARK.ground}
+    for (x, y), colour in colours.items():
+        u = round(flat["left"] + (x + 0.5) * flat["pixel"])
+        v = round(flat["top"] + (y + 0.5) * flat["pixel"])
+        assert tuple(picture[v, u]) == rgb(colour), (x, y)
+
+
+def test_the_fields_of_a_region_take_numbers_in_any_order(one: Browser) -> None:
+    one.js("$('region').click()")
+    for name, value in (("x-first", 70), ("x-last", 30), ("y-first", -5), ("y-last", 400)):
+        one.js("$(arguments[0]).value = arguments[1]", name, value)
+    one.js("$('y-last').onchange()")
+    assert one.js("return S.region") == [30, 0, 71, 60]
+    one.js("$('region-all').click()")
+    assert one.js("return S.region") is None
+
+
+@pytest.mark.parametrize("step", ["setTime(0.3)", "setWindow(0.6)", "setTime(0.31)", "setTime(1)"])
+def test_counts_of_pixels_follow_the_window(one: Browser, step: str) -> None:
+    one.js(f"setColour('count'); setTime(0.5); setWindow(0.8); draw(); {step}; draw();")
+    start, stop = one.js("return windowUs()")
+    whole = one.js("return S.pos === 1")
+    chosen = (start <= SINCE) & ((stop > SINCE) | whole)
+    expected = np.zeros((60, 100), int)
+    np.add.at(expected, (EVENTS.y[chosen], EVENTS.x[chosen]), 1)
+    found = np.array(one.js("return Array.from(CLOUDS[0].counts.counts)")).reshape(60, 100)
+    np.testing.assert_array_equal(found, expected)
+    assert one.js("return MOST") == max(1, expected.max())
+    assert f"{expected.max()}" in one.js("return $('key').textContent")
+    one.frame()
+
+
+def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser: Browser, tmp_path: Path) -> None:
+    events = Events(t=range(102), x=[1, *[3] * 101], y=[1] * 102, p=[1] * 102, size=(5, 3))
+    render.page(events, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html", state="colour=count&flat=1&theme=light")
+    picture, flat = browser.screen(), browser.js("return dvskit.flat()")
+    v = round(flat["top"] + 1.5 * flat["pixel"])
+    row = picture[v, [round(flat["left"] + (x + 0.5) * flat["pixel"]) for x in (1, 3)]]
+    assert np.abs(row[0] - rgb(LIGHT.count_stops[0])).max() <= 3
+    assert np.abs(row[1] - rgb(LIGHT.count_stops[-1])).max() <= 3
+
+
+def test_the_window_fills_the_box_when_asked_to(one: Browser) -> None:
+    one.slide("time", 0.5)
+    one.slide("window", 0.7)
+    before = drawn(one)
+    one.press("f")
+    start, stop = one.js("return windowUs()")
+    unit = one.js("return unitOf(windowUs()[1] - windowUs()[0])[1]")
+    axis = one.js("return CELLS[0].box.axes[0]")
+    assert [axis["start"] * unit, axis["stop"] * unit] == pytest.approx([start, stop])
+    assert one.js(f"return CELLS[0].box.at(0, 0, {start})[0]") == pytest.approx(-1.7 / 2)
+    assert drawn(one) == before
+
+
+# -- several recordings
+
+
+def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "two.html")
+    assert drawn(browser) == len(EVENTS) + 2
+    boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in (0, 1)]
+    assert boxes[0][:, 0].max() < 720 < boxes[1][:, 0].min()
+    assert browser.js("return SPAN_US") == 1_500_000
+    middle = browser.js("return [0, 1].map(i => CELLS[i].box.at(0, 0, 750000)[0])")
+    assert middle == pytest.approx([0, 0])
+    az = browser.js("return S.az")
+    browser.press(Keys.ARROW_LEFT, "v", "p", "p")
+    assert browser.js("return S.az") == az - 4
+    browser.frame()
+    assert browser.complaints() == []
+    browser.resize(390, 844)
+    browser.wait("innerWidth === 390 && $('axes').width === 390")
+    boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in (0, 1)]
+    assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
+
+
+def test_several_recordings_share_the_cap_and_say_what_is_left_out(
+    browser: Browser, tmp_path: Path
+) -> None:
+    report = render.page(
+        [render.Shown(EVENTS, "real"), OTHER], tmp_path / "p.html", max_events=2000
+    )
+    assert (report.kept, report.total, report.every) == (1002, 4002, 4)
+    browser.open(tmp_path / "p.html")
+    assert browser.js("return $('notice').textContent") == (
+        "real: 1 in 4 events shown: 1,000 of 4,000"
+    )
+
+
+def test_a_page_of_no_recording_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no recording"):
+        render.page([], tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
+# -- labels
+
+
+def meta(path: Path) -> dict[str, list[object]]:
+    found = re.search(r'<script id="meta" type="application/json">(.*?)</script>', path.read_text())
+    assert found
+    return json.loads(found[1])["clouds"][0]  # type: ignore[no-any-return]
+
+
+def test_labels_count_from_the_first_event_and_end_with_the_last(pages: Path) -> None:
+    told = meta(pages / "labels.html")
+    assert told["labels"] == [
+        [0, 250_000, "still"],
+        [250_000, 500_000, "wave"],
+        [500_000, 999_999, "clap"],
+    ]
+    assert told["decisions"] == [[0, 500_000, "wave 93 %"]]
+
+
+def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "labels.html")
+    colours = browser.js("return ['still', 'wave', 'clap', 'wave 93 %'].map(bandColour)")
+    assert len(set(colours[:3])) == 3
+    assert colours[3] == colours[1]
+    picture = browser.screen()
+    left, right, top, bottom = browser.js(
+        "const b = $('rate').getBoundingClientRect(); return [b.left, b.right, b.top, b.bottom]"
+    )
+    row = picture[round(bottom - 26 - 4)]  # the upper of two rows of 17 pixels
+    at = [round(left + share * (right - left)) for share in (0.02, 0.3, 0.9)]
+    assert [tuple(row[u]) for u in at] == [rgb(colour) for colour in colours[:3]]
+    cloud = picture[100 : round(top) - 30]
+    for colour in colours[:3]:
+        assert (np.abs(cloud - rgb(colour)).max(axis=2) < 12).sum() > 200, "a band at the box"
+    browser.slide("time", 0.3)
+    assert "wave, wave 93 %" in browser.js("return $('clock').innerText")
+    assert browser.complaints() == []
+
+
+def test_the_labels_of_a_recording_are_shown_unasked(tmp_path: Path) -> None:
+    events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
+    save_events(events, tmp_path / "a.aedat")
+    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n4,5000000,5300000\n")
+    source = open_events(tmp_path / "a.aedat")
+    assert len(source.labels()) == 1
+    render.page(source, tmp_path / "p.html")
+    assert meta(tmp_path / "p.html")["labels"] == [[0, 300_000, "4"]]
+
+
+# -- the address of a view
+
+
+STATE = "look=20,-10,0.5,0.1,-0.05&at=0.6&window=0.1&fill=1&colour=count&theme=light&flat=1"
+
+
+def test_an_address_brings_the_view_back(browser: Browser, pages: Path) -> None:
+    state = f"{STATE}&region=10,5,90,50"
+    browser.open(pages / "one.html", state=state)
+    browser.frame()
+    assert browser.js("return dvskit.link") == state
+    assert browser.js("return [S.az, S.el, S.zoom, S.pos, S.win, S.colour, S.theme, S.flat]") == [
+        20, -10, 0.5, 0.6, 0.1, "count", "light", True,
+    ]  # fmt: skip
+    assert browser.js("return document.documentElement.dataset.theme") == "light"
+    browser.press("r")
+    browser.frame()
+    browser.wait("location.hash === ''")
+    assert browser.js("return dvskit.link") == ""
+
+
+def test_what_is_done_is_written_into_the_address(one: Browser) -> None:
+    one.press("2", "p", "v")
+    one.frame()
+    one.wait("location.hash === '#look=front&colour=polarity&flat=1'")
+    one.js("location.hash = '#look=side&theme=light'")
+    one.wait("S.view === SIDE && S.theme === 'light' && S.colour === 'time'")
+    assert one.complaints() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["look=1,2", "at=x&window=-4", "region=5,5,5", "region=9999,-3,2,1", "%ff&&=&colour=red"],
+)
+def test_an_address_that_makes_no_sense_shows_a_view_that_does(
+    browser: Browser, pages: Path, state: str
+) -> None:
+    browser.open(pages / "one.html", state=state)
+    browser.frame()
+    assert browser.complaints() == []
+    assert browser.js("return CELLS[0].box.axes.every(a => a.stop > a.start)")
+    assert browser.js("return Number.isFinite(dvskit.place(0, 0, 0)[0])")
+
+
+def test_the_saved_picture_has_both_views(one: Browser) -> None:
+    one.press("v")
+    one.frame()
+    size = one.driver.execute_async_script(
+        "const done = arguments[0];"
+        "dvskit.png().then(b => createImageBitmap(b)).then(i => done([i.width, i.height]))"
+    )
+    bar = one.js("return $('bar').getBoundingClientRect().top")
+    assert size == [1440, round(bar)]
+
+
+def test_a_click_on_the_strip_seeks(one: Browser) -> None:
+    width, element = one.js("return [$('time').getBoundingClientRect().width, $('time')]")
+    chain = ActionChains(one.driver)
+    chain.move_to_element_with_offset(element, round(-0.25 * width), 0).click().perform()
+    assert one.js("return S.pos") == pytest.approx(0.25, abs=0.02)
