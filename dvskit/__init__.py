@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._progress import progress
 from dvskit.errors import DvskitError
-from dvskit.events import Events, Filter, Shown, Sink, Size, Source
+from dvskit.events import Events, Filter, Sink, Size, Source, Viewable
 from dvskit.formats import (
     load_events,
     open_events,
@@ -97,7 +97,7 @@ class _Way:
     def __init__(self, module: str, function: str) -> None:
         self._module, self._function = module, function
 
-    def __get__(self, shown: Shown | None, owner: type[Shown]) -> Callable[..., Any]:
+    def __get__(self, shown: Viewable | None, owner: type[Viewable]) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(self._module), self._function)
         return function if shown is None else MethodType(function, shown)
 
@@ -116,4 +116,4 @@ _WAYS = {
     "plot_spectrum": ("dvskit.render.plots", "spectrum"),
 }
 for _name, _way in _WAYS.items():
-    setattr(Shown, _name, _Way(*_way))
+    setattr(Viewable, _name, _Way(*_way))

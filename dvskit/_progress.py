@@ -13,7 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from dvskit.events import Events, EventsSource, Shown, Source, about, as_source
+from dvskit.events import Events, EventsSource, Source, Viewable, about, as_source
 
 _EVERY_S = 0.1  # how often a notebook is sent a picture of the bar
 _BLOCK_EVENTS = 1 << 20  # of events in memory, so that there is something to see
@@ -188,7 +188,7 @@ def _rich_bar(state: State) -> Any:
     )
 
 
-class WatchedSource(Shown):
+class WatchedSource(Viewable):
     """A Source with a bar that shows how far each pass over it is."""
 
     def __init__(self, source: Source, title: str, display: Display | None) -> None:

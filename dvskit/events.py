@@ -74,7 +74,7 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
     return view
 
 
-class Shown:
+class Viewable:
     """What a notebook shows, and what has plots and a page: `dvskit/__init__.py` says how.
 
     A Source that has this as its base has `plot_rate` and the others, `page` and a picture or
@@ -89,7 +89,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
-class Events(Shown):
+class Events(Viewable):
     """A stream of events, or a part of one: four columns of equal length and the sensor's size.
 
     t     int64    microseconds, non-decreasing
@@ -387,7 +387,7 @@ class Sink(Protocol):
         """Finish the output, or remove it if there was an error."""
 
 
-class EventsSource(Shown):
+class EventsSource(Viewable):
     """Events in memory as a Source of one block."""
 
     def __init__(self, events: Events) -> None:
@@ -408,7 +408,7 @@ class EventsSource(Shown):
 
 def about(source: Source) -> list[tuple[str, str]]:
     """Return names and values for people, of what a Source says of itself without being read."""
-    said = source.about() if isinstance(source, Shown) else []
+    said = source.about() if isinstance(source, Viewable) else []
     return [("source", type(source).__name__), *said]
 
 

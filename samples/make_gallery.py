@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 import dvskit
 from dvskit.cli import app
 from dvskit.scenes import GESTURES, ArmScene
-from dvskit.training import load_config, train
 from dvskit.video import write_video
 
 HERE = Path(__file__).resolve().parent
@@ -147,6 +146,8 @@ def make_gestures(folder: Path) -> None:
 
 def make_run(folder: Path) -> None:
     """Train a network on the gestures for a few epochs."""
+    from dvskit.training import load_config, train  # torch: the other pictures come sooner without
+
     short = {
         "data.recordings": str(folder / "gestures"), "output": str(folder / "run"),
         "loop.epochs": "10", "loop.steps": "4", "data.validation": "0.25", "data.test": "0.25",
@@ -213,8 +214,8 @@ def make_videos(videos: Path, out: Path, work: Path) -> list[str]:
             run(command, work)
             shutil.move(work / item.name, folder / item.name)
             lines += [f"    {command}", "", f"![{item.name}](videos/{name}/{item.name})", ""]
-        figure = f"make_emulator_figure.py camera-beside.png --clip {shlex.quote(str(video.resolve()))} --dpi 200"
-        run(f"python {figure}", work)
+        clip = shlex.quote(str(video.resolve()))
+        run(f"python make_emulator_figure.py camera-beside.png --clip {clip} --dpi 200", work)
         shutil.move(work / "camera-beside.png", folder / "camera-beside.png")
         lines += [f"![camera-beside.png](videos/{name}/camera-beside.png)", ""]
     return lines

@@ -140,10 +140,10 @@ def test_a_clip_to_be_emulated_shows_itself_and_decodes_no_frame():
 
 
 def test_every_source_shows_itself_without_being_read(tmp_path):
-    from dvskit.events import EventsSource, Shown
+    from dvskit.events import EventsSource, Viewable
     from dvskit.filters import Crop, FilteredSource
 
-    class Silent(Shown):
+    class Silent(Viewable):
         size = dvskit.Size(5, 4)
 
         def __iter__(self):
@@ -178,7 +178,7 @@ def test_a_page_in_a_notebook_is_a_frame_that_holds_the_whole_page(tmp_path):
     path = view.save(tmp_path / "a.html")
     assert path.read_text(encoding="utf-8") == inside
     assert (view.kept, view.total) == (900, 900)
-    assert 'id="data"' in inside
+    assert 'id="data-0"' in inside
     assert len(repr(view)) < 200
     dvskit.save_events(events, tmp_path / "in.npz")
     recording = dvskit.open_events(tmp_path / "in.npz")

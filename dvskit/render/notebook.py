@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Shown, Source, about
+from dvskit.events import Events, Source, Viewable, about
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._thin import Thinned, thin
 from dvskit.render.colormap import LIGHT, rgb
-from dvskit.render.page import page_html
+from dvskit.render.page import hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
@@ -35,7 +34,7 @@ _ORIGINS = {
 }
 
 
-def html(shown: Shown) -> str:
+def html(shown: Viewable) -> str:
     """Return events or a source as HTML; a source is not read for it."""
     if isinstance(shown, Events):
         return events_html(shown)
@@ -145,16 +144,12 @@ def page(
     """
     if not 100 <= height_px <= 10_000:
         raise ConfigError(f"height_px={height_px} is outside 100..10000")
-    kept = thin(events_or_source, max_events)
+    held = hold(events_or_source, max_events=max_events)
     if title is None:
         path = getattr(getattr(events_or_source, "recording", events_or_source), "path", None)
         title = "Events" if path is None else Path(path).name
-    return PageView(title, height_px, len(kept.events), kept.total, _page_text(kept, title))
-
-
-# The one place that knows how a page is made.
-def _page_text(kept: Thinned, title: str) -> str:
-    return page_html(kept, title)
+    kept = held[0].kept
+    return PageView(title, height_px, len(kept.events), kept.total, page_html(held, title))
 
 
 def _frame(picture: str, words: str) -> str:
