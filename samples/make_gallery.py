@@ -59,8 +59,9 @@ GALLERY = {
         Item("slow.gif", "dvskit render arm.raw -o slow.gif --style surface --slow 20 --fps 12 "
              "--start 300ms --stop 380ms --scale 2", "Slow motion: the time of each pixel's last "
              "event."),
-        Item("notebook.png", "", "What a notebook shows of events, of a recording, of a clip to be "
-             "emulated, and of work going on."),
+        Item("notebook.png", "python samples/make_gallery.py --only notebook",
+             "What a notebook shows of events, of a recording, of a clip to be emulated, and of "
+             "work going on."),
     ),
     "Plots of events": (
         Item("rate.png", "dvskit plot rate arm.raw -o rate.png", "How many events a second."),
@@ -226,8 +227,8 @@ def index(made: dict[str, list[Item]]) -> list[str]:
     lines = [
         "# Gallery",
         "",
-        "Everything here is of scenes that dvskit draws and emulates itself, and was made by",
-        "`python samples/make_gallery.py`. There is how each recording is made, too.",
+        "Everything here is of scenes that dvskit draws and emulates itself: one call of",
+        "`python samples/make_gallery.py` makes the recordings and runs the commands below.",
         "",
     ]
     for title, items in made.items():
