@@ -6,14 +6,15 @@ else is a function of that stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from dvskit._progress import progress
 from dvskit.errors import DvskitError
-from dvskit.events import Events, Filter, Sink, Size, Source
+from dvskit.events import Events, Filter, Sink, Size, Source, Viewable
 from dvskit.formats import (
-    Recording,
-    RecordingPart,
     load_events,
     open_events,
     register_format,
@@ -64,6 +65,7 @@ __all__ = [
     "networks",
     "neurons",
     "open_events",
+    "progress",
     "register_format",
     "render",
     "save_events",
@@ -89,16 +91,29 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _events_html(events: Events) -> str:
-    return import_module("dvskit.render.notebook").events_html(events)  # type: ignore[no-any-return]
+class _Way:
+    """A function as a method, loaded when it is first asked for: `e.plot_rate()` is `rate(e)`."""
+
+    def __init__(self, module: str, function: str) -> None:
+        self._module, self._function = module, function
+
+    def __get__(self, shown: Viewable | None, owner: type[Viewable]) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self._module), self._function)
+        return function if shown is None else MethodType(function, shown)
 
 
-def _recording_html(recording: Recording | RecordingPart) -> str:
-    notebook = import_module("dvskit.render.notebook")
-    return notebook.recording_html(recording)  # type: ignore[no-any-return]
-
-
-# How a notebook shows them is drawn with what stands below them: it is given to them here, where
-# everything meets, and loaded when something is shown.
-Events._repr_html_ = _events_html  # type: ignore[attr-defined]
-Recording._repr_html_ = RecordingPart._repr_html_ = _recording_html  # type: ignore[attr-defined]
+# What events and sources show of themselves is drawn with what stands below them: it is given to
+# them here, where everything meets.
+_WAYS = {
+    "_repr_html_": ("dvskit.render.notebook", "html"),
+    "page": ("dvskit.render.notebook", "page"),
+    "plot_balance": ("dvskit.render.plots", "balance"),
+    "plot_flicker": ("dvskit.render.plots", "flicker"),
+    "plot_intervals": ("dvskit.render.plots", "intervals"),
+    "plot_map": ("dvskit.render.plots", "pixel_map"),
+    "plot_noise": ("dvskit.render.plots", "noise"),
+    "plot_rate": ("dvskit.render.plots", "rate"),
+    "plot_spectrum": ("dvskit.render.plots", "spectrum"),
+}
+for _name, _way in _WAYS.items():
+    setattr(Viewable, _name, _Way(*_way))

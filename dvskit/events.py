@@ -74,8 +74,22 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
     return view
 
 
+class Viewable:
+    """What a notebook shows, and what has plots and a page: `dvskit/__init__.py` says how.
+
+    A Source that has this as its base has `plot_rate` and the others, `page` and a picture or
+    figures of itself in a notebook.
+    """
+
+    __slots__ = ()
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return names and values for people, of what is known without reading events."""
+        return []
+
+
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
-class Events:
+class Events(Viewable):
     """A stream of events, or a part of one: four columns of equal length and the sensor's size.
 
     t     int64    microseconds, non-decreasing
@@ -373,7 +387,7 @@ class Sink(Protocol):
         """Finish the output, or remove it if there was an error."""
 
 
-class EventsSource:
+class EventsSource(Viewable):
     """Events in memory as a Source of one block."""
 
     def __init__(self, events: Events) -> None:
@@ -386,6 +400,16 @@ class EventsSource:
 
     def __iter__(self) -> Iterator[Events]:
         yield self.events
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return how many events there are."""
+        return [("events", f"{len(self.events):,}, in memory")]
+
+
+def about(source: Source) -> list[tuple[str, str]]:
+    """Return names and values for people, of what a Source says of itself without being read."""
+    said = source.about() if isinstance(source, Viewable) else []
+    return [("source", type(source).__name__), *said]
 
 
 def as_source(events_or_source: Events | Source) -> Source:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dvskit.errors import ConfigError, GeometryError
-from dvskit.events import Events, Filter, Size, Source
+from dvskit.events import Events, Filter, Size, Source, Viewable, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def cropped_size(crop: Crop, size: Size) -> Size:
     return Size(crop.width, crop.height)
 
 
-class FilteredSource:
+class FilteredSource(Viewable):
     """A Source seen through a Filter. Each iteration starts the filter anew."""
 
     def __init__(self, source: Source, chosen: Filter) -> None:
@@ -87,3 +87,7 @@ class FilteredSource:
         step = self._filter.start(self._source.size)
         for block in self._source:
             yield step(block)
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return the filter and what it is applied to."""
+        return [("filter", repr(self._filter)), *about(self._source)]

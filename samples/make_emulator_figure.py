@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--at-ms", type=float, help="time of the frame; else the busiest")
     parser.add_argument("--window-ms", type=float, default=10, help="of the events about it")
     parser.add_argument("--threshold", type=float, default=0.15)
+    parser.add_argument("--dpi", type=int, default=DPI, help="of the figure, 183 mm wide")
     parser.add_argument("--fps", type=float, help="of a clip that has no time stamps")
     args = parser.parse_args()
     frames = list(scene() if args.clip is None else open_frames(args.clip, fps=args.fps))
@@ -125,6 +126,7 @@ def main() -> None:
     at_us, frame = frame_of(frames, events, args.at_ms, window_us)
     first, last = np.searchsorted(events.t, [at_us - window_us // 2, at_us + window_us // 2])
     figure = draw(frame, events[first:last], events, window_us)
+    figure.set_dpi(args.dpi)
     FigureCanvasAgg(figure).print_png(args.out)  # type: ignore[no-untyped-call]
 
 

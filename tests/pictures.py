@@ -2,10 +2,13 @@
 
     assert matches("rate", picture)
 
-Both are brought to the reference's size, at most 320 pixels wide. A pixel is off by as much as it
-is darker or brighter, in any of red, green and blue, than all that stands within two pixels of it
-in the other picture, either way round: letters and lines may move by two pixels, but not vanish,
-come up, or change their colour. What counts is the worst tile of 16 x 16 pixels, its mean in 0..1.
+Both are brought to the reference's size, at most 300 pixels wide; it is stored in 32 steps of each
+colour. A pixel is off if it is darker or brighter by more than a tenth, in any of red, green and
+blue, than all that stands within three pixels of it in the other picture, either way round: letters
+and lines may move by so much, but not vanish, come up, or change their colour. What counts is the
+share of such pixels in the worst tile of 16 x 16. Pictures of few, smooth and large things serve
+best. Of the plots here the worst tile has 0.01 to 0.16 off between matplotlib 3.9 and 3.11, whose
+letters differ; a legend, a line, an axis or a label less, or a colour changed, 0.21 to 0.5.
 
     python -m tests.pictures [TEST ...]     writes the references anew; look at them before a commit
 """
@@ -23,17 +26,18 @@ import numpy as np
 
 REFERENCES = Path(__file__).resolve().parent / "references"
 RENEW = "DVSKIT_RENEW_PICTURES"
-WIDTH = 320
+WIDTH = 300
 TILE = 16
 MOST_BYTES = 20_000
-_REACH = np.ones((5, 5), np.uint8)  # two pixels either way
+_LEVELS = 25  # of 255
+_REACH = np.ones((7, 7), np.uint8)  # three pixels either way
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A picture beside its reference: true where it is near enough. Its repr says where it is not.
 
-    off, at   the mean difference of the worst tile, 0..1, and the tile's upper left pixel
+    off, at   the share of pixels that are off in the worst tile, and its upper left pixel
     """
 
     name: str
@@ -49,13 +53,13 @@ class Comparison:
         if self.note:
             return f"<{self.name}: {self.note}>"
         return (
-            f"<{self.name}: off by {self.off:.4f} in the tile at {self.at}, of "
+            f"<{self.name}: {self.off:.3f} of the tile at {self.at} is off, of "
             f"{self.tolerance:g} allowed; see {_seen(self.name)}>"
         )
 
 
 def matches(
-    name: str, picture: np.ndarray | bytes | Path, *, tolerance: float = 0.02
+    name: str, picture: np.ndarray | bytes | Path, *, tolerance: float = 0.15
 ) -> Comparison:
     """Compare a picture with tests/references/NAME.png; assert what comes back.
 
@@ -65,7 +69,7 @@ def matches(
     shown = as_rgb(picture)
     file = REFERENCES / f"{name}.png"
     if os.environ.get(RENEW):
-        data = encoded(reduced(shown, WIDTH))
+        data = encoded(stored(shown))
         assert len(data) <= MOST_BYTES, f"{file}: {len(data)} bytes; draw something simpler"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)
@@ -87,28 +91,19 @@ def matches(
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """Return how far two pictures (H, W, 3) differ in their worst tile, 0..1, and where it is."""
-    off = np.maximum(_outside(one, other), _outside(other, one)).max(2) / 255
-    height, width = off.shape
-    # Tiles that overlap by half, so that what lies on a border is in the middle of one.
-    sums = cv2.integral(off)
-    rows = range(0, max(1, height - TILE // 2), TILE // 2)
-    columns = range(0, max(1, width - TILE // 2), TILE // 2)
-    worst, at = 0.0, (0, 0)
-    for row in rows:
-        for column in columns:
-            last_row, last_column = min(height, row + TILE), min(width, column + TILE)
-            total = sums[last_row, last_column] - sums[row, last_column]
-            total += sums[row, column] - sums[last_row, column]
-            if total > worst:
-                worst, at = float(total), (column, row)
-    return worst / TILE**2, at
+    """Return the share of pixels of (H, W, 3) that are off in the worst tile, and where it is."""
+    off = np.maximum(_outside(one, other), _outside(other, one)).max(2) > _LEVELS
+    padded = np.pad(off, ((0, max(0, TILE - off.shape[0])), (0, max(0, TILE - off.shape[1]))))
+    sums = cv2.integral(padded.astype(np.uint8))
+    tiles = sums[TILE:, TILE:] - sums[:-TILE, TILE:] - sums[TILE:, :-TILE] + sums[:-TILE, :-TILE]
+    row, column = np.unravel_index(int(tiles.argmax()), tiles.shape)
+    return float(tiles.max()) / TILE**2, (int(column), int(row))
 
 
 def _outside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return how far each value of one is outside of those near it in the other."""
+    """Return by how much each value of one is outside of those near it in the other."""
     low, high = cv2.erode(other, _REACH).astype(int), cv2.dilate(other, _REACH).astype(int)
-    return np.maximum(0, np.maximum(low - one, one - high))
+    return np.maximum(low - one, one - high)
 
 
 def as_rgb(picture: np.ndarray | bytes | Path) -> np.ndarray:
@@ -122,12 +117,12 @@ def as_rgb(picture: np.ndarray | bytes | Path) -> np.ndarray:
     return np.ascontiguousarray(picture[:, :, :3])
 
 
-def reduced(picture: np.ndarray, width: int) -> np.ndarray:
-    """Return a picture at most `width` pixels wide."""
-    if picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+def stored(picture: np.ndarray) -> np.ndarray:
+    """Return a picture as a reference is stored: small, and in few colours."""
+    if picture.shape[1] > WIDTH:
+        height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
+        picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
+    return np.rint(np.rint(picture * (31 / 255)) * (255 / 31)).astype(np.uint8)
 
 
 def encoded(picture: np.ndarray) -> bytes:

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import dvskit
+from dvskit._progress import Nowhere
+from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Events
 from dvskit.render import notebook
-from tests.test_plots import scattered
+from tests.test_plots import drawn, scattered
 
 
 def words(html: str) -> str:
@@ -99,3 +101,99 @@ def test_importing_dvskit_loads_nothing_for_it():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.startswith("False <function")
+
+
+SHOWN = ("rate", "balance", "intervals", "map", "spectrum", "flicker", "noise")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_events_and_every_source_plot_themselves_as_the_function_does(name, tmp_path):
+    from dvskit.filters import Crop, FilteredSource
+    from dvskit.render import plots
+
+    draw = getattr(plots, "pixel_map" if name == "map" else name)
+    events = scattered(600)
+    dvskit.save_events(events, tmp_path / "a.npz")
+    recording = dvskit.open_events(tmp_path / "a.npz")
+    style = plots.Style(width_mm=60)
+    expected = drawn(draw(events, style=style))
+    cropped = FilteredSource(recording, Crop(0, 0, 24, 16))
+    watched = dvskit.progress(events, display=Nowhere())
+    for shown in (events, recording, recording.between(None, None), cropped, watched):
+        assert drawn(getattr(shown, f"plot_{name}")(style=style)) == expected
+    assert getattr(Events, f"plot_{name}") is draw
+
+
+def test_a_clip_to_be_emulated_shows_itself_and_decodes_no_frame():
+    def frames():
+        yield 0, np.zeros((4, 6), np.uint8)
+        raise AssertionError("read")
+
+    params = dvskit.EmulatorParams(threshold_on=0.3)
+    text = words(dvskit.emulate(frames(), params=params, seed=7)._repr_html_())
+    assert "threshold_on=0.3" in text
+    assert "6x4 pixels" in text
+    assert "read once" in text
+    listed = dvskit.emulate([(0, np.zeros((4, 6), np.uint8))] * 3)._repr_html_()
+    assert "list, 3 frames" in words(listed)
+    assert "clean sensor" in words(listed)
+
+
+def test_every_source_shows_itself_without_being_read(tmp_path):
+    from dvskit.events import EventsSource, Viewable
+    from dvskit.filters import Crop, FilteredSource
+
+    class Silent(Viewable):
+        size = dvskit.Size(5, 4)
+
+        def __iter__(self):
+            raise AssertionError("read")
+
+    assert "5x4 pixels" in words(Silent()._repr_html_())
+    text = words(FilteredSource(Silent(), Crop(0, 0, 2, 2))._repr_html_())
+    assert "Crop(" in text
+    assert "Silent" in text
+    assert "2x2 pixels" in text
+    assert "Silent" in words(dvskit.progress(Silent())._repr_html_())
+    assert "4,000, in memory" in words(EventsSource(scattered())._repr_html_())
+
+
+def test_a_live_source_shows_itself_without_being_read(monkeypatch):
+    recording = dvskit.open_events("udp://127.0.0.1:0", format="udp:spif", size=(8, 6))
+    monkeypatch.setattr(type(recording), "_blocks", None)
+    text = words(recording._repr_html_())
+    recording.close()
+    assert "udp" in text
+    assert "8x6 pixels (as given)" in text
+
+
+def test_a_page_in_a_notebook_is_a_frame_that_holds_the_whole_page(tmp_path):
+    import html as entities
+
+    events = scattered(900)
+    view = events.page(title='a "b" <c>', height_px=333)
+    shown = view._repr_html_()
+    assert 'height="333"' in shown
+    inside = entities.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1])
+    path = view.save(tmp_path / "a.html")
+    assert path.read_text(encoding="utf-8") == inside
+    assert (view.kept, view.total) == (900, 900)
+    assert 'id="data-0"' in inside
+    assert len(repr(view)) < 200
+    dvskit.save_events(events, tmp_path / "in.npz")
+    recording = dvskit.open_events(tmp_path / "in.npz")
+    assert recording.page().title == "in.npz"
+    assert recording.between(0, 100).page().title == "in.npz"
+    thinned = recording.page(max_events=300)
+    assert thinned.kept <= 300
+    assert thinned.total == 900
+
+
+def test_a_page_out_of_range_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="height_px"):
+        scattered().page(height_px=5)
+    with pytest.raises(ConfigError, match="html"):
+        scattered().page().save(tmp_path / "a.png")
+    (tmp_path / "a.html").write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        scattered().page().save(tmp_path / "a.html")

@@ -23,6 +23,7 @@ from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
 from dvskit.render.plots.pixel_map import most_of_blocks
 from dvskit.render.plots.time_counts import count_over_time, for_eyes
 from dvskit.render.plots.weights import tiled
+from tests.pictures import matches
 
 OF_EVENTS = ("rate", "balance", "intervals", "pixel_map", "spectrum", "flicker", "noise")
 
@@ -486,6 +487,38 @@ def test_the_membrane_is_that_of_the_equations():
         plots.membrane(LIF(), current, inputs=current[1:])
 
 
+def test_events_stand_above_the_potential_that_they_made():
+    import torch
+
+    from dvskit.neurons import LIF
+
+    # Two pixels drive one neuron; steps of 10 ms begin at 1000 us.
+    events = Events(
+        t=[1_500, 12_000, 12_500, 29_000], x=[3, 5, 3, 3], y=[2, 0, 2, 2],
+        p=[True, False, True, True], size=(6, 4),
+    )  # fmt: skip
+    current = torch.tensor([[0.7], [0.7], [0.1]])
+    steps = plots.Steps(1000, 10_000)
+    figure = plots.membrane(LIF(beta=0.9), current, inputs=events, steps=steps)
+    top, middle, low = figure.axes
+    marks = [
+        (segment[0, 0], segment[:, 1].mean())
+        for c in top.collections
+        for segment in c.get_segments()
+    ]
+    assert sorted(marks) == [(0.5, 1.0), (11.0, 0.0), (11.5, 1.0), (28.0, 1.0)]
+    # A step's potential stands at its end, behind the events that it took.
+    assert middle.lines[0].get_xdata().tolist() == [0, 0, 10, 10, 20, 20, 30, 30]
+    assert middle.lines[0].get_ydata()[4] == pytest.approx(0.9 * 0.7 + 0.7)
+    (spike,) = low.collections[0].get_segments()
+    assert spike[0, 0] == 20
+    assert "time (ms)" in low.get_xlabel()
+    with pytest.raises(ConfigError, match="Steps"):
+        plots.membrane(LIF(), current, inputs=events)
+    with pytest.raises(ConfigError, match="step_us"):
+        plots.membrane(LIF(), current, steps=plots.Steps(0, 0))
+
+
 def test_weights_are_shown_as_they_are_with_zero_in_the_middle():
     values = np.random.default_rng(0).normal(size=(6, 9))
     figure = plots.weights(values)
@@ -544,6 +577,104 @@ def test_what_is_no_log_is_said_in_one_line(tmp_path, text, said):
         (tmp_path / "log.csv").write_text(text)
     with pytest.raises(FormatError, match=said):
         plots.curves(tmp_path / "log.csv")
+
+
+# --- beside stored pictures ---
+
+
+def lit_arm() -> Events:
+    """A bar that sweeps over, a lamp and a hot pixel: every plot has something to show."""
+    steps = np.arange(3000)
+    t = np.rint(1e6 * (steps / 3000 + 0.1 * np.sin(steps / 477.5))).astype(np.int64)
+    bar = (t, 4 + t * 16 // 1_000_000, 8 + steps % 6, steps * 37 % 100 < 40 + t // 40_000)
+    hot = (np.arange(900) * 1111, np.full(900, 21), np.full(900, 2), np.full(900, True))
+    light = lamp(50, size=(5, 4))
+    t, x, y, p = (
+        np.concatenate(column)
+        for column in zip(bar, hot, (light.t, light.x, light.y, light.p), strict=True)
+    )
+    order = np.argsort(t, kind="stable")
+    return Events(t=t[order], x=x[order], y=y[order], p=p[order], size=(24, 16))
+
+
+DARK_ONES = ("balance", "flicker", "raster")
+
+
+def drawings() -> dict[str, object]:
+    """Return what draws each plot that has a stored picture."""
+    rng = np.random.default_rng(3)
+    spikes = (rng.random((40, 30)) < 0.1) * rng.choice([-1, 1], (40, 30))
+    counts = np.array([[18, 1, 1], [2, 15, 3], [0, 4, 16]])
+    log = {
+        "epoch": np.arange(12.0),
+        "loss": 2 * 0.8 ** np.arange(12),
+        "validation_loss": 0.4 + 1.7 * 0.8 ** np.arange(12),
+        "accuracy": 1 - 0.7 * 0.75 ** np.arange(12),
+    }
+
+    def membrane(style):
+        import torch
+
+        from dvskit.neurons import SignedLIF
+
+        current = torch.tensor(0.6 * spikes[:, :1] + 0.15, dtype=torch.float32)
+        return plots.membrane(SignedLIF(), current, inputs=spikes[:, :5], style=style)
+
+    return {
+        "rate": lambda style: plots.rate(lit_arm(), bin_us=50_000, style=style),
+        "balance": lambda style: plots.balance(lit_arm(), bin_us=50_000, style=style),
+        "spectrum": lambda style: plots.spectrum(lit_arm(), max_hz=120, style=style),
+        **{name: lambda style, name=name: getattr(plots, name)(lit_arm(), style=style)
+           for name in ("intervals", "pixel_map", "flicker", "noise")},
+        "raster": lambda style: plots.raster(spikes, step_us=5000, style=style),
+        "membrane": membrane,
+        "weights": lambda style: plots.weights(rng.normal(size=(8, 2, 5, 5)), style=style),
+        "confusion": lambda style: plots.confusion(counts, ("one", "two", "three"), style=style),
+        "curves": lambda style: plots.curves(log, style=style),
+    }  # fmt: skip
+
+
+def bearable(name: str) -> float:
+    """Return how much of a tile may be off: more where steep lines move with their axes."""
+    return 0.22 if name in ("intervals", "noise") else 0.15
+
+
+def shown(figure) -> np.ndarray:
+    figure.set_dpi(150)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[:, :, :3]
+
+
+@pytest.mark.parametrize("name", list(drawings()))
+def test_each_plot_looks_as_its_stored_picture(name):
+    style = plots.Style(dark=name in DARK_ONES)
+    assert matches(f"plot-{name}", shown(drawings()[name](style)), tolerance=bearable(name))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda axes: axes.get_legend().remove(),
+        lambda axes: axes.patches[1].remove(),
+        lambda axes: axes.yaxis.set_visible(False),
+        lambda axes: axes.xaxis.set_ticklabels([]),
+        lambda axes: axes.set_xlabel(""),
+        lambda axes: axes.set_ylim(0, 2 * axes.get_ylim()[1]),
+        lambda axes: axes.patches[1].set_edgecolor(axes.patches[2].get_edgecolor()),
+    ],
+    ids=["legend", "line", "axis", "ticks", "label", "scale", "colour"],
+)
+def test_a_plot_that_lacks_something_does_not_look_so(spoil):
+    figure = drawings()["rate"](plots.PAPER)
+    spoil(figure.axes[0])
+    assert not matches("plot-rate", shown(figure))
+
+
+@pytest.mark.parametrize("name", list(drawings()))
+def test_other_letters_still_look_so(name):
+    style = plots.Style(dark=name in DARK_ONES)
+    with mpl.rc_context({"text.hinting": "none"}):
+        assert matches(f"plot-{name}", shown(drawings()[name](style)), tolerance=bearable(name))
 
 
 # --- the command line ---
@@ -612,9 +743,18 @@ def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path
     assert dvskit("curves", ".", "-o", "a.pdf") == (0, "", "")
     assert dvskit("confusion", model, "data", "-o", "b.pdf") == (0, "", "")
     assert dvskit("raster", folder / "a.npz", "--model", model, "-o", "c.pdf") == (0, "", "")
-    code, _, err = dvskit(
-        "raster", folder / "a.npz", "--model", model, "--layer", "lif", "-o", "d.pdf"
-    )
-    assert code == 1
-    assert "lif1" in err
-    assert {path.name for path in tmp_path.glob("*.pdf")} == {"a.pdf", "b.pdf", "c.pdf"}
+    asked = (folder / "a.npz", "--model", model, "--layer", "lif1")
+    assert dvskit("raster", *asked, "-o", "e.pdf") == (0, "", "")
+    assert dvskit("membrane", *asked, "-o", "f.pdf") == (0, "", "")
+    assert dvskit("membrane", *asked, "--neuron", "7", "-o", "g.pdf") == (0, "", "")
+    assert dvskit("weights", model, "-o", "h.pdf") == (0, "", "")
+    assert dvskit("weights", model, "--layer", "readout", "-o", "i.pdf") == (0, "", "")
+    for words, said in (
+        (("raster", *asked[:-1], "lif", "-o", "d.pdf"), "lif1"),
+        (("membrane", *asked, "--neuron", "99999", "-o", "d.pdf"), "neuron 99999"),
+        (("weights", model, "--layer", "lif1", "-o", "d.pdf"), "conv1"),
+    ):
+        code, _, err = dvskit(*words)
+        assert code == 1
+        assert said in err
+    assert {path.stem for path in tmp_path.glob("*.pdf")} == set("abcefghi")

@@ -73,7 +73,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 16
+    assert ran == 18
     for text in PYTHON:
         run([sys.executable, "-c", text], folder)
     for name in (
@@ -82,6 +82,10 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
         "figure.pdf",
         "turning.gif",
         "rate.pdf",
+        "rate.png",
+        "turn.html",
+        "again.raw",
+        "membrane.pdf",
         "events.aedat4",
         "cloud.html",
         "davis.aedat4",

@@ -8,6 +8,7 @@ import time
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -16,12 +17,13 @@ from dvskit.cli import app
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
-from dvskit.render import Linear, Polarity, VideoView, frames, video
+from dvskit.render import Linear, Polarity, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import _kernels
 from dvskit.render.frames.canvas import Beside, Canvas, lay_out, rate_text, speed_text
 from dvskit.render.frames.writers import yuv_table
 from dvskit.video import open_frames
+from tests.pictures import matches
 from tests.test_cli import hear_interrupts
 
 PLAIN = VideoView(style=Polarity(), scale=1, footer=False)
@@ -296,3 +298,52 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
     assert running.returncode == 130
     assert told.strip() == "dvskit: interrupted"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+# -- beside stored pictures
+
+
+ALIKE = 0.05  # nothing moves but what OpenCV's letters may do
+
+
+def sweep() -> Events:
+    """A bright bar that crosses the sensor, ON in front and OFF behind, ever faster."""
+    t = np.repeat(np.arange(0, 400_000, 2_000), 160)
+    row = np.tile(np.arange(80).repeat(2), 200)
+    behind = np.tile(np.arange(160) % 2, 200)
+    x = (t / 400_000) ** 1.3 * 110 + 20 - 12 * behind
+    return Events(t=t, x=x.astype(int), y=row + 5, p=behind == 0, size=(160, 90))
+
+
+def last_frame(folder, **chosen) -> np.ndarray:
+    view = VideoView(fps=20, scale=2, **chosen)
+    images = [np.full((90, 160), level, np.uint8) for level in (60, 130, 200)]
+    video(
+        sweep(),
+        folder / "out",
+        view=view,
+        beside=[(150_000 * k, image) for k, image in enumerate(images)],
+    )
+    file = sorted((folder / "out").glob("*.png"))[-2]
+    return cv2.imread(str(file))[:, :, ::-1]
+
+
+@pytest.mark.parametrize("name", sorted(styles))
+def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
+    dark = name != "count"
+    assert matches(
+        f"frame-{name}", last_frame(tmp_path, style=styles[name](), dark=dark), tolerance=ALIKE
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dark": False}, {"style": Polarity(1000)}, {"footer": False}], ids=str
+)
+def test_a_video_that_lacks_something_does_not_look_so(tmp_path, wrong):
+    assert not matches("frame-decay", last_frame(tmp_path, **wrong), tolerance=ALIKE)
+
+
+def test_a_frame_without_its_time_code_does_not_look_so(tmp_path):
+    frame = last_frame(tmp_path).copy()
+    frame[190:205, :90] = frame[-1, 0]
+    assert not matches("frame-decay", frame, tolerance=ALIKE)

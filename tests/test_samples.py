@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from dvskit.errors import ConfigError
 from dvskit.render import CloudView
 from dvskit.scenes import ArmScene
+from dvskit.video import write_video
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "samples" / "make_emulator_figure.py"
@@ -34,6 +37,53 @@ def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     # The colours of ON and of OFF are there, as BGR.
     for colour in ((0, 94, 213), (178, 114, 0)):
         assert np.any(np.all(picture == colour, axis=2))
+
+
+def gallery(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "samples" / "make_gallery.py"
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script), *map(str, words)],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        done = gallery("-o", tmp_path / name, "--only", "rate", "slow")
+        assert done.returncode == 0, done.stderr
+    made = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert sorted(made) == ["README.md", "rate.png", "slow.gif"]
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    text = made["README.md"].decode()
+    assert "    dvskit plot rate arm.raw -o rate.png\n" in text
+    assert "](slow.gif)" in text
+    assert "balance" not in text
+
+
+def test_the_gallery_pictures_each_video_of_a_folder(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    scene = ArmScene(size=(64, 48), fps=100, duration_us=300_000)
+    write_video(list(scene), videos / "my clip.mp4", fps=100)
+    done = gallery(videos, "-o", tmp_path / "out", "--only", "rate")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "out" / "videos" / "my_clip"
+    names = {"cloud.png", "events.gif", "rate.png", "map.png", "camera-beside.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for name in names:
+        assert f"](videos/my_clip/{name})" in text
+    assert "no such folder" in gallery(tmp_path / "none").stderr
+
+
+def test_the_stored_gallery_is_whole_and_small() -> None:
+    folder = ROOT / "samples" / "gallery"
+    files = [path for path in folder.iterdir() if path.is_file()]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(([^)]+)\)", text))
+    assert named == {path.name for path in files} - {"README.md"}
+    assert len(named) == 17
+    assert sum(path.stat().st_size for path in files) < 2_500_000
 
 
 def test_the_text_of_a_cloud_has_a_size_within_bounds() -> None:

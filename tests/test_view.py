@@ -304,6 +304,7 @@ def test_the_served_page_shows_a_part_closer_than_the_whole(
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.frame()
         assert browser.js("return dvskit.drawn.count") == 625
+        assert "5,000\u00a0events" in browser.js("return $('facts').textContent")
         assert "1 in 8 events shown" in browser.js("return $('notice').textContent")
         browser.slide("time", 0.5)
         browser.slide("window", 0.5)
@@ -325,12 +326,15 @@ def test_a_dropped_clip_appears_beside_the_recording(
     browser.open(served.url)
     video = clip(tmp_path / "clip.mp4").read_bytes()
     browser.js("drop(new File([Uint8Array.from(arguments[0])], 'clip.mp4'))", list(video))
+    browser.js("drop(new File(['no events'], 'notes.txt'))")
+    browser.wait("$('message').innerText.includes('notes.txt cannot be shown')")
     browser.wait("META.clouds.length === 2 && document.documentElement.dataset.all === 'yes'", 60)
     browser.frame()
     assert browser.js("return CLOUDS.map(cloud => cloud.told.name)") == [
         "a.npz", "clip.mp4, emulated",
     ]  # fmt: skip
     assert browser.js("return CLOUDS.every(cloud => cloud.whole.length > 100)")
+    assert browser.js("return $('message').hidden"), "told once"
     assert browser.complaints() == []
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from dvskit._progress import Bar, Nowhere, Terminal
 from dvskit.errors import ConfigError, DvskitError
 
 quiet = False
@@ -94,37 +95,9 @@ def stoppable() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[float, str], None]]:
+def progress(title: str, total: float | None, unit: str) -> Bar:
     """Show progress on a terminal: call with how much is done in all, and a remark."""
-    if not on_terminal():
-        yield lambda done, remark: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    class _Rate(ProgressColumn):
-        def render(self, task: Task) -> str:
-            return f"{task.speed:,.0f}/s" if task.speed else ""
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}" + (f"/{total:,.0f}" if total else "") + f" {unit}"),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, remark="")
-        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+    return Bar(title, total, unit, display=Terminal() if on_terminal() else Nowhere())
 
 
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}

@@ -108,9 +108,7 @@ def _draw(events: Events, folder: Path, scene: ArmScene, decisions: Labels) -> N
     from dvskit.streams import Labels
 
     ends = np.array([events.t[0], events.t[-1] + 1], np.int64)
-    shown = render.Shown(
-        events, "arm", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions
-    )
+    shown = render.Shown(events, "arm", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions)
     title = f"A person drawn by dvskit ({scene.gesture}), as an event camera sees it"
     render.page(shown, folder / "arm.html", title=title)
     render.cloud(events, folder / "arm.png")

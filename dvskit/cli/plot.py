@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from dvskit.formats import RecordingPart, open_events
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Plot, Style
+    from dvskit.training import Observed
 
 app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
                   no_args_is_help=True)  # fmt: skip
@@ -67,8 +68,6 @@ def _verb(name: str) -> Callable[..., None]:
         style = _begin(out, dark, width, force)
         times = times_from(start, stop)
         recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-        if recording.live and name == "balance":
-            raise ConfigError(f"{file}: is read twice for this plot; write it to a file first")
         part = part_of(recording, *times)
         from dvskit.render import plots
 
@@ -137,45 +136,85 @@ def curves(
     _save(plots.curves(log, style=style), out, force)
 
 
+ModelOption = Annotated[
+    str, typer.Option(help="A model folder, or a shipped model's name.", show_default=False)
+]
+LayerOption = Annotated[
+    str | None, typer.Option(help="A layer of the model; else its last spiking one.")
+]
+
+
 def raster(
     file: InputFile,
     out: Out,
-    model: Annotated[str, typer.Option(help="A model folder, or a shipped model's name.")],
-    layer: Annotated[
-        str | None, typer.Option(help="A layer of the model; else its last spiking one.")
+    model: ModelOption,
+    layer: LayerOption = None,
+    dark: Dark = False,
+    width: Width = 88.0,
+    force: Force = False,
+) -> None:
+    """The spikes of any layer of a model while it sees a recording."""
+    style = _begin(out, dark, width, force)
+    from dvskit.render import plots
+
+    seen = _observe(file, model, layer)
+    _save(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, force)
+
+
+def membrane(
+    file: InputFile,
+    out: Out,
+    model: ModelOption,
+    layer: LayerOption = None,
+    neuron: Annotated[
+        int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
     dark: Dark = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
-    """The spikes of a model's layer while it sees a recording."""
+    """A neuron's potential and spikes, below the events that reach it."""
     style = _begin(out, dark, width, force)
     from dvskit.render import plots
-    from dvskit.training import load_model
 
-    loaded = load_model(model)
-    spikes = _layer_spikes(loaded, open_events(file).load(), layer)
-    _save(plots.raster(spikes, step_us=loaded.input.bin_us, style=style), out, force)
+    seen = _observe(file, model, layer)
+    number = seen.liveliest() if neuron is None else neuron
+    figure = plots.membrane(
+        seen.layer, seen.current, neuron=number, inputs=seen.causes(number),
+        steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
+    )  # fmt: skip
+    _save(figure, out, force)
 
 
-def _layer_spikes(model: Any, events: Any, layer: str | None) -> Any:
-    from dvskit.neurons import LIF
-    from dvskit.training import classify
+def _observe(file: Path, model: str, layer: str | None) -> Observed:
+    from dvskit.training import load_model, observe
 
-    layers = {name: part for name, part in model.module.named_modules() if isinstance(part, LIF)}
-    name = next(reversed(layers), "") if layer is None else layer
+    return observe(load_model(model), open_events(file).load(), layer)
+
+
+def weights(
+    model: Annotated[
+        str, typer.Argument(help="A model folder, or a shipped model's name.", show_default=False)
+    ],
+    out: Out,
+    layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
+    dark: Dark = False,
+    width: Width = 88.0,
+    force: Force = False,
+) -> None:
+    """The weights of a layer of a model."""
+    style = _begin(out, dark, width, force)
+    from dvskit.render import plots
+    from dvskit.training import load_model, weighted_layers
+
+    layers = weighted_layers(load_model(model))
+    name = next(iter(layers), "") if layer is None else layer
     if name not in layers:
-        raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
-    seen: list[Any] = []
-    hook = layers[name].register_forward_hook(lambda part, given, spikes: seen.append(spikes))
-    try:
-        classify(model, events)
-    finally:
-        hook.remove()
-    return seen[0][:, 0]  # (T, B = 1, ...) -> (T, ...)
+        raise ConfigError(f"no layer {name!r} with weights; {did_you_mean(name, layers)}")
+    _save(plots.weights(layers[name].weight, style=style), out, force)
 
 
 for _name in _WHAT:
     app.command(_name)(_console.verb(_verb(_name)))
-for _function in (raster, confusion, curves):
+for _function in (raster, membrane, weights, confusion, curves):
     app.command(_function.__name__)(_console.verb(_function))

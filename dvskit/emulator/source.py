@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.model import Emulator
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError, VideoError
-from dvskit.events import Events, Size, as_size
+from dvskit.events import Events, Size, Viewable, as_size
 from dvskit.video import FrameSource, open_frames
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
@@ -22,7 +24,7 @@ _LONGEST_WAIT_S = 0.1
 _BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
 
 
-class EmulatedSource:
+class EmulatedSource(Viewable):
     """Events of a clip: a Source.
 
     Frames that can be iterated again (a video file, a list) give the same events at each pass;
@@ -36,6 +38,39 @@ class EmulatedSource:
         self.frames_done = 0
         self._frames = frames
         self._used = self._stopped = False
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames the clip has, where it is known without decoding."""
+        if isinstance(self._frames, FrameSource):
+            return self._frames.frame_count
+        return len(self._frames) if isinstance(self._frames, Sized) else None
+
+    @property
+    def path(self) -> Path | None:
+        """The file or the folder of the clip, where it is one."""
+        path = getattr(self._frames, "path", None)
+        return path if isinstance(path, Path) else None
+
+    def how_far(self) -> tuple[int, int | None, str]:
+        """Return how many frames are done, of how many, and their name."""
+        return self.frames_done, self.frame_count, "frames"
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return what is emulated and how, without decoding a frame."""
+        clip = type(self._frames).__name__ if self.path is None else str(self.path)
+        count = "" if self.frame_count is None else f", {self.frame_count:,} frames"
+        once = ", read once" if isinstance(self._frames, Iterator) else ""
+        changed = ", ".join(
+            f"{each.name}={getattr(self.emulator.params, each.name)!r}"
+            for each in fields(EmulatorParams)
+            if getattr(self.emulator.params, each.name) != each.default
+        )
+        return [
+            ("clip", clip + count + once),
+            ("parameters", changed or "those of a clean sensor"),
+            ("seed", str(self.emulator.seed)),
+        ]
 
     def stop(self) -> None:
         """End the present pass early."""

@@ -18,6 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
+from dvskit._progress import WatchedSource
 from dvskit.errors import LeftOutWarning, UnknownFormatError
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
@@ -175,8 +176,10 @@ def save_events(
     UnknownFormatError, OutputError, and whatever the source raises.
     """
     source = as_source(events_or_source)
+    # What stands beside the events is the recording's, whether or not its reading is watched.
+    whole = source.source if isinstance(source, WatchedSource) else source
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
-        left = hand_over(source, sink) if isinstance(source, Recording | RecordingPart) else []
+        left = hand_over(whole, sink) if isinstance(whole, Recording | RecordingPart) else []
         for block in source:
             sink.write(block)
     for text in left:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit import _files
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, as_size, read_all
+from dvskit.events import Events, Size, Viewable, as_size, read_all
 from dvskit.formats.even_blocks import even_blocks
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
@@ -74,7 +74,7 @@ class Damage:
         )
 
 
-class Recording(ABC):
+class Recording(Viewable, ABC):
     """A file of events: a Source that starts anew at each iteration.
 
     size         the sensor's size, and `size_origin`, where it is known from
@@ -203,7 +203,7 @@ class Recording(ABC):
         return f"<{self.format} recording {self.path} {self.size} (from {self.size_origin})>"
 
 
-class RecordingPart:
+class RecordingPart(Viewable):
     """The part of a recording with start_us <= t < stop_us: a Source that starts anew each time.
 
     damage  what the latest pass lost, of the part that it read

@@ -1,18 +1,24 @@
-"""Events and recordings as a notebook shows them: HTML, without plots and without reading files."""
+"""Events and sources as a notebook shows them: HTML, without plots and without reading sources."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from html import escape
+from os import PathLike
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.events import Events
+from dvskit._files import check_output, write_whole
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Source, Viewable, about
 from dvskit.formats import Recording, RecordingPart
 from dvskit.render.colormap import LIGHT, rgb
+from dvskit.render.page import hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
@@ -26,6 +32,15 @@ _ORIGINS = {
     "format": "usual for the format",
     "data": "inferred from the events",
 }
+
+
+def html(shown: Viewable) -> str:
+    """Return events or a source as HTML; a source is not read for it."""
+    if isinstance(shown, Events):
+        return events_html(shown)
+    if isinstance(shown, Recording | RecordingPart):
+        return recording_html(shown)
+    return source_html(shown)  # type: ignore[arg-type]
 
 
 def events_html(events: Events) -> str:
@@ -71,6 +86,70 @@ def recording_html(recording: Recording | RecordingPart) -> str:
     if recording.damage:
         rows.append(("damage", str(recording.damage)))
     return _frame("", _table(rows))
+
+
+def source_html(source: Source) -> str:
+    """Return what a source says of itself, as HTML, without reading its events."""
+    rows = about(source)
+    return _frame("", _table([*rows, ("sensor", f"{source.size} pixels")]))
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """A page to turn and play, as a notebook shows it: in a frame of its own.
+
+    kept, total  events on the page, of how many
+    """
+
+    title: str
+    height_px: int
+    kept: int
+    total: int
+    text: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        # Its scripts run, and reach nothing of the notebook.
+        return (
+            f'<iframe srcdoc="{escape(self.text)}" title="{escape(self.title)}" width="100%" '
+            f'height="{self.height_px}" sandbox="allow-scripts allow-downloads" '
+            'allow="fullscreen" style="border:0"></iframe>'
+        )
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the page as a file that needs nothing but a browser; return its path.
+
+        Raises ConfigError for a suffix that is not .html or .htm, OutputError.
+        """
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise ConfigError(f"{path}: a page is written as .html or .htm")
+        target = check_output(path, overwrite=overwrite)
+        write_whole(target, self.text, overwrite=overwrite)
+        return target
+
+
+def page(
+    events_or_source: Events | Source,
+    *,
+    title: str | None = None,
+    height_px: int = 560,
+    max_events: int = 1_000_000,
+) -> PageView:
+    """Return a page on which a cloud of events can be turned, scrubbed and played.
+
+    `title` is the recording's file name if not given.
+
+    As `dvskit.render.page` writes it, but shown in the notebook, whose file grows by it: about 3 MB
+    a million events. Beyond `max_events` it holds every 2nd, 4th, 8th, ... event and says so.
+    Raises ConfigError for max_events < 1 and height_px outside 100..10000.
+    """
+    if not 100 <= height_px <= 10_000:
+        raise ConfigError(f"height_px={height_px} is outside 100..10000")
+    held = hold(events_or_source, max_events=max_events)
+    if title is None:
+        path = getattr(getattr(events_or_source, "recording", events_or_source), "path", None)
+        title = "Events" if path is None else Path(path).name
+    kept = held[0].kept
+    return PageView(title, height_px, len(kept.events), kept.total, page_html(held, title))
 
 
 def _frame(picture: str, words: str) -> str:

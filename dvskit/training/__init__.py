@@ -17,8 +17,9 @@ from dvskit.training.config import (
     write_config,
 )
 from dvskit.training.evaluation import Result, classify, classify_spans, evaluate
-from dvskit.training.loop import Progress, Trained, train
+from dvskit.training.loop import Progress, Trained, progress_bar, train
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
+from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 
 __all__ = [
     "AugmentConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "InputConfig",
     "LoopConfig",
     "Model",
+    "Observed",
     "Progress",
     "Result",
     "Trained",
@@ -36,8 +38,12 @@ __all__ = [
     "find_model",
     "load_config",
     "load_model",
+    "observe",
+    "progress_bar",
     "save_model",
     "shipped_models",
+    "spiking_layers",
     "train",
+    "weighted_layers",
     "write_config",
 ]

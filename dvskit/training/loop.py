@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from dvskit import _files
+from dvskit._progress import Bar, Display
 from dvskit.datasets import Images, find_samples, read_images, split_samples
 from dvskit.errors import OutputError
 from dvskit.training._device import pick_device, training_precision
@@ -58,6 +60,26 @@ class Progress:
         if self.scores:
             text += f", validation {100 * self.scores['accuracy']:.1f} %"
         return text
+
+
+@contextmanager
+def progress_bar(
+    title: str = "training", *, display: Display | None = None
+) -> Iterator[Callable[[Progress], None]]:
+    """Give what `train` takes as `progress` and shows a bar: in a notebook, on a terminal.
+
+    with progress_bar() as bar:
+        train(config, progress=bar)
+    """
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def show(now: Progress) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Bar(title, now.steps, "steps", display=display)))
+            bars[0](now.step, now.remark)
+
+        yield show
 
 
 @dataclass(frozen=True, slots=True)

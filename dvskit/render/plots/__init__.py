@@ -11,7 +11,7 @@ from dvskit.render.plots.confusion import confusion
 from dvskit.render.plots.curves import curves, read_log
 from dvskit.render.plots.flicker import Flicker, flicker, measure_flicker
 from dvskit.render.plots.intervals import count_intervals, intervals
-from dvskit.render.plots.membrane import membrane
+from dvskit.render.plots.membrane import Steps, membrane
 from dvskit.render.plots.noise import Noise, measure_noise, noise
 from dvskit.render.plots.pixel_map import pixel_map
 from dvskit.render.plots.raster import raster
@@ -27,6 +27,7 @@ __all__ = [
     "Peak",
     "Plot",
     "Spectrum",
+    "Steps",
     "Style",
     "balance",
     "confusion",

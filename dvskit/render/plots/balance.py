@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dvskit.events import Events, Source, as_source
-from dvskit.render.plots.pixel_counts import count_pixels
+from dvskit.render.plots.pixel_counts import PixelCounter
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
 from dvskit.render.plots.time_counts import TimeCounts, count_over_time, for_eyes
 from dvskit.render.plots.units import time_unit
@@ -20,12 +20,12 @@ def balance(
 ) -> Plot:
     """Plot the share of ON events over time, and its histogram over pixels of 10 or more events.
 
-    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n). A Source is read twice.
+    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n).
     Raises ConfigError for bin_us below 1 or too many bins.
     """
-    source = as_source(events_or_source)
-    counted = count_over_time(source, bin_us=bin_us)
-    pixels = count_pixels(source).counts.reshape(2, -1)
+    counter = PixelCounter(as_source(events_or_source))
+    counted = count_over_time(counter, bin_us=bin_us)
+    pixels = counter.counts.counts.reshape(2, -1)
     enough = pixels.sum(0) >= _LEAST_EVENTS
     shares = pixels[1, enough] / pixels[:, enough].sum(0)
     with style.drawing(0.55) as figure:
@@ -43,7 +43,7 @@ def balance(
         over_pixels.set_xlim(0, 1.08 * max(1, int(values.max())))
         over_pixels.locator_params(axis="x", nbins=2, integer=True)
         if not shares.size:
-            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events")
+            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events", scales="x")
     return figure
 
 
@@ -54,7 +54,7 @@ def _draw_over_time(axes: Axes, shown: TimeCounts, style: Style) -> None:
     grid_lines(axes, style)
     total = counts.sum(0)
     if not total.any():
-        say_none(axes, style)
+        say_none(axes, style, scales="x")
         return
     number = np.where(total, total, np.nan)
     share = counts[1] / number

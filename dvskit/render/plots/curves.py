@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, whole_ticks
 
 _NEEDED = ("epoch", "loss", "validation_loss", "accuracy")
 
@@ -68,11 +67,12 @@ def curves(
             for name, values in columns.items()
             if name.endswith("_accuracy")
         }
-        if len(parts) > 1:
+        several = len(parts) > 1
+        if several:
             _lines(right, epoch, parts, _others(style), style, thin=True)
-        mean = {"mean" if len(parts) > 1 else "validation": 100 * columns["accuracy"]}
+        mean = {"mean" if several else "validation": 100 * columns["accuracy"]}
         _lines(right, epoch, mean, (theme.on,), style)
-        right.set_ylabel("accuracy (%)")
+        right.set_ylabel("accuracy (%)" if several else "validation accuracy (%)")
         if len(epoch):
             best = int(np.lexsort((columns["validation_loss"], -columns["accuracy"]))[0])
             right.plot(epoch[best], 100 * columns["accuracy"][best], "o", ms=3, color=theme.on)
@@ -81,7 +81,7 @@ def curves(
                 f"best {score:.1f} %, epoch {epoch[best]:.0f}",
                 color=theme.faint, fontsize=style.small_pt,
             )  # fmt: skip
-        for axes in (left, right):
+        for axes in (left, right) if several else (left,):  # one line needs no name
             axes.legend(loc="best")
     return figure
 
@@ -107,5 +107,5 @@ def _lines(
         )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    whole_ticks(axes.xaxis, 5)
     grid_lines(axes, style)

@@ -12,7 +12,7 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
 from dvskit.render.plots.pixel_map import map_height, sensor_axes
-from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, note, say_none
+from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, count_text, note, say_none
 from dvskit.render.plots.units import hz_text
 
 
@@ -72,14 +72,16 @@ def flicker(
         axes = figure.add_subplot()
         sensor_axes(axes, frequency.shape)
         if not found.size:
-            say_none(axes, style, "no pixel flickers steadily")
+            say_none(axes, style, "no pixel flickers steadily", scales="")
             return figure
         low, high = float(found.min()), float(found.max())
-        far = high > 3 * low
-        norm = LogNorm(low, high) if far else Normalize(low - 0.5, high + 0.5)
+        norm = LogNorm(low, high) if high > 3 * low else Normalize(low - 0.5, high + 0.5)
         picture = axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
-        bar = colour_bar(figure, axes, picture, "flicker (Hz)")
-        if far:
-            bar.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
-        note(axes, style, f"{found.size:,} pixels", f"median {hz_text(float(np.median(found)))}")
+        colour_bar(figure, axes, picture, "flicker (Hz)")
+        note(
+            axes,
+            style,
+            count_text(found.size, "pixel"),
+            f"median {hz_text(float(np.median(found)))}",
+        )
     return figure

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, legend_above, say_none
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    grid_lines,
+    legend_above,
+    log_ticks,
+    say_none,
+)
 
 _PER_DECADE = 20
 _DECADES = 13
@@ -69,9 +77,14 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(bounds[0], bounds[-1])
+        axes.set_xlim(*_with_a_decade(bounds[0], bounds[-1]))
+        # As many names as fit, told here: matplotlib's own number would change with the layout
+        # that the names themselves make.
+        fitting = max(2, int(0.75 * style.width_mm / (1.3 * style.font_pt)))
+        axes.xaxis.set_major_locator(LogLocator(numticks=fitting))
         axes.xaxis.set_major_formatter(_decade)
         axes.xaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes.yaxis, *axes.get_ylim())
         grid_lines(axes, style, axis="both")
         legend_above(axes)
         if counts[:, 0].any():
@@ -79,6 +92,14 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
                 f"time since the pixel's last event\n({int(counts[:, 0].sum()):,} of 0 µs)"
             )
     return figure
+
+
+def _with_a_decade(first: float, last: float) -> tuple[float, float]:
+    """Return bounds that hold two powers of ten, so that there is a scale to read."""
+    low, high = np.floor(np.log10(first)), np.ceil(np.log10(last))
+    if np.floor(np.log10(last)) - np.ceil(np.log10(first)) >= 1:
+        return first, last
+    return float(10**low), float(10**high)
 
 
 def _decade(time_us: float, position: float | None = None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +16,19 @@ from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
 from dvskit.render.plots.pixel_counts import hot_pixels
 from dvskit.render.plots.pixel_map import circle, map_height, show_map
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, legend_above, say_none
-from dvskit.render.plots.units import span_text
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    count_text,
+    grid_lines,
+    legend_above,
+    plain_number,
+    say_none,
+)
+from dvskit.render.plots.units import small_hz_text, span_text
 
+_WIDE_PT = 20  # so many points of font size: panels beside each other
 _LONGEST_US = 10_000_000
 
 
@@ -96,18 +108,7 @@ def noise(
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
-    words_mm = 4.6 * style.font_pt if style.narrow else 0  # below, else beside
-    with style.drawing(map_height(shape, style) + 0.5 + words_mm / style.width_mm) as figure:
-        if style.narrow:
-            where, spread, words = figure.subplots(
-                3, 1, height_ratios=(map_height(shape, style), 0.5, words_mm / style.width_mm)
-            )
-        else:
-            panels = figure.subplot_mosaic(
-                [["map", "map"], ["spread", "words"]],
-                height_ratios=(map_height(shape, style), 0.5), width_ratios=(1.3, 1),
-            )  # fmt: skip
-            where, spread, words = (panels[name] for name in ("map", "spread", "words"))
+    with _panels(shape, style) as (figure, where, spread, words):
         show_map(figure, where, found.isolated.sum(0), "isolated events", style)
         if found.events:
             circle(where, found.hot, style)
@@ -118,6 +119,28 @@ def noise(
             linespacing=1.5,
         )  # fmt: skip
     return figure
+
+
+@contextmanager
+def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, Axes, Axes, Axes]]:
+    """Yield a figure and its panels (map, spread, words): below each other as far as need be."""
+    words = 4.6 * style.font_pt / style.width_mm  # seven lines, of the width
+    tall = map_height(shape, style)
+    heights: tuple[float, ...] = (tall, 0.5)
+    widths: tuple[float, ...] = (1.3, 1.0)
+    if style.width_mm >= _WIDE_PT * style.font_pt:
+        part = 0.64  # of the width, for the map
+        beside = replace(style, width_mm=part * style.width_mm)
+        height = max(part * map_height(shape, beside), 2.4 * words)
+        plan, heights, widths = "MS;MW", (height - words, words), (1.9, 1.0)
+    elif style.narrow:
+        height = tall + 0.5 + words
+        plan, heights, widths = "M;S;W", (tall, 0.5, words), (1.0,)
+    else:
+        height, plan = tall + 0.5, "MM;SW"
+    with style.drawing(height) as figure:
+        panels = figure.subplot_mosaic(plan, height_ratios=heights, width_ratios=widths)
+        yield figure, panels["M"], panels["S"], panels["W"]
 
 
 def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
@@ -137,7 +160,8 @@ def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(0, None)
-    axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(plain_number)
     grid_lines(axes, style)
     legend_above(axes)
 
@@ -149,12 +173,12 @@ def report(found: Noise) -> str:
     share = f"{100 * isolated / found.events:.1f} %" if found.events else "-"
     return "\n".join(
         (
-            f"{found.events:,} events in {span_text(found.span_us)}",
+            f"{count_text(found.events, 'event')} in {span_text(found.span_us)}",
             f"isolated ({span_text(found.window_us)}): {share}",
             f"hot pixels: {int(np.count_nonzero(found.hot)):,}",
             "isolated, of a pixel:",
-            f" ON {on:.2g}, OFF {off:.2g} Hz",
-            f"shot (2 OFF): {found.shot_hz:.3g} Hz",
-            f"leak (ON − OFF): {found.leak_hz:.3g} Hz",
+            f" ON {small_hz_text(on)}, OFF {small_hz_text(off)}",
+            f"shot (2 OFF): {small_hz_text(found.shot_hz)}",
+            f"leak (ON − OFF): {small_hz_text(found.leak_hz)}",
         )
     )

@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source
 from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
-from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, note, say_none
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    colour_bar,
+    count_text,
+    note,
+    say_none,
+    whole_ticks,
+)
 
 _PIXELS_PER_MM = 5
 
@@ -31,8 +39,13 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         if total.any():
             circle(axes, hot, style)
             count = int(np.count_nonzero(hot))
-            words = "1 hot pixel (circled)" if count == 1 else f"{count:,} hot pixels (circled)"
-            note(axes, style, f"{int(total.sum()):,} events", words if count else "no hot pixels")
+            words = f"{count_text(count, 'hot pixel')} (circled)"
+            note(
+                axes,
+                style,
+                count_text(int(total.sum()), "event"),
+                words if count else "no hot pixels",
+            )
     return figure
 
 
@@ -41,7 +54,8 @@ def map_height(shape: tuple[int, ...], style: Style) -> float:
     words_mm = style.font_pt / 8.0
     map_mm = (style.width_mm - 33.0 * words_mm) / 1.07
     height_mm = map_mm * shape[0] / shape[1] + 14.0 * words_mm
-    return float(np.clip(height_mm / style.width_mm, 0.3, 1.6))
+    # The name of the colour bar stands on its end.
+    return float(np.clip(height_mm / style.width_mm, 27.0 * words_mm / style.width_mm, 1.6))
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
@@ -52,7 +66,7 @@ def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
     )  # fmt: skip
     axes.spines[:].set_visible(True)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
+        whole_ticks(axis, 4, steps=[1, 2, 4, 5, 10])
 
 
 def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: Style) -> None:
@@ -60,7 +74,7 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
     sensor_axes(axes, values.shape)
     some = values[values > 0]
     if not some.size:
-        say_none(axes, style)
+        say_none(axes, style, scales="")
         return
     low, high = float(some.min()), float(some.max())
     block = max(1, math.ceil(values.shape[1] / (_PIXELS_PER_MM * style.width_mm)))
@@ -73,7 +87,9 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
         cmap=style.counts_map(),
         norm=LogNorm(low, high) if high >= 10 * low else Normalize(0, high),
     )  # fmt: skip
-    colour_bar(figure, axes, picture, name)
+    bar = colour_bar(figure, axes, picture, name)
+    if not isinstance(picture.norm, LogNorm):
+        whole_ticks(bar.yaxis, 5)
 
 
 def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:

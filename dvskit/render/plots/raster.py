@@ -6,14 +6,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.render.plots.arrays import over_time
-from dvskit.render.plots.style import PAPER, Plot, Style, legend_above, note, say_none
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    count_text,
+    legend_above,
+    note,
+    say_none,
+    whole_ticks,
+)
 
-_VECTORS = 20_000
+VECTORS = 20_000
 
 
 def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
@@ -29,7 +37,7 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
     with style.drawing(0.65) as figure:
         axes = figure.add_subplot()
         draw_raster(axes, array, style, step_us=step_us)
-        note(axes, style, f"{np.count_nonzero(array):,} spikes")
+        note(axes, style, count_text(int(np.count_nonzero(array)), "spike"))
         axes.set_xlabel("time step" if step_us is None else "time (ms)")
         if (array < 0).any():
             legend_above(axes)
@@ -37,22 +45,30 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
 
 
 def draw_raster(
-    axes: Axes, spikes: NDArray[Any], style: Style, *, step_us: float | None = None
+    axes: Axes,
+    spikes: NDArray[Any],
+    style: Style,
+    *,
+    step_us: float | None = None,
+    behind: float = 0.0,
 ) -> None:
-    """Draw the spikes (T, neurons) into axes, with marks as high as a row."""
+    """Draw the spikes (T, neurons) into axes, with marks as high as a row.
+
+    With step_us time is in milliseconds. Step k is drawn `behind` steps behind k.
+    """
     steps, neurons = spikes.shape
     scale = 1.0 if step_us is None else step_us * 1e-3
     axes.set(
         ylabel="neuron", xlim=(-0.5 * scale, max(0.5, steps - 0.5) * scale),
         ylim=(max(1, neurons) - 0.5, -0.5),
     )  # fmt: skip
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    whole_ticks(axes.yaxis, 5)
     if step_us is None:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        whole_ticks(axes.xaxis, 6)
     signed = bool((spikes < 0).any())
     theme = style.theme
     if not spikes.any():
-        say_none(axes, style, "no spikes")
+        say_none(axes, style, "no spikes", scales="")
         return
     for name, chosen, colour in (
         ("+1", spikes > 0, theme.on if signed else theme.text),
@@ -62,8 +78,8 @@ def draw_raster(
         if not len(at) and not signed:
             continue
         axes.vlines(
-            at * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
-            linewidth=_width_pt(style, steps), rasterized=len(at) > _VECTORS,
+            (at + behind) * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
+            linewidth=_width_pt(style, steps), rasterized=len(at) > VECTORS,
         )  # fmt: skip
 
 

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, say_none
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, log_ticks, say_none
 from dvskit.render.plots.time_counts import count_over_time
 from dvskit.render.plots.units import hz_text
 
@@ -67,7 +66,8 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
 def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
-    The highest are taken, multiples of a lower peak only after all others.
+    The highest are taken (of about equal ones the lower in frequency), multiples of a lower peak
+    only after all others.
 
     Their places are between bins: the vertex of the parabola through three densities in dB. In
     order of frequency.
@@ -85,7 +85,9 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     tops = 1 + np.flatnonzero((middle > decibels[:-2]) & (middle >= decibels[2:]))
     tops = tops[[above[i] >= _ABOVE_DB and _is_highest(decibels, int(i)) for i in tops]]
     fundamental = np.array([not _is_multiple(int(i), tops) for i in tops], bool)
-    chosen = np.sort(tops[np.lexsort((-above[tops], ~fundamental))][:most])
+    # Of peaks about as high, to 3 dB, the lower ones: a comb is known by its first teeth.
+    height = -np.rint(above[tops] / 3)
+    chosen = np.sort(tops[np.lexsort((tops, height, ~fundamental))][:most])
     step = spectrum.frequency_hz[1] - spectrum.frequency_hz[0]
     peaks = []
     for i in chosen:
@@ -133,9 +135,9 @@ def spectrum(
         axes.set_yscale("log")
         axes.set_xlim(found.frequency_hz[0], found.frequency_hz[-1])
         grid_lines(axes, style)
-        axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
         _name_peaks(axes, found, find_peaks(found, peaks), style)
+        log_ticks(axes.xaxis, *axes.get_xlim())
+        log_ticks(axes.yaxis, *axes.get_ylim())
     return figure
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
@@ -24,6 +27,8 @@ from dvskit.render.colormap import DARK, LIGHT, Theme
 SUFFIXES = (".png", ".svg", ".pdf")
 PAPER_DPI = 300
 _SCREEN_DPI = 144
+_ROUNDS = 2
+_BESIDE_PT = 8.0  # the size of words that widths of lines are meant for
 _MM_PER_INCH = 25.4
 _PAPER = replace(LIGHT, ground="#ffffff")
 # Of one run and the next the same bytes: no dates, no random identifiers.
@@ -116,12 +121,27 @@ class Style:
             FigureCanvasAgg(figure)
             yield figure
             for axes in _all_axes(figure):
+                _widen_lines(axes, self._wider)
                 # Ticks are made while drawing, when the settings are no longer these.
                 axes.tick_params(
-                    labelsize=self.small_pt, width=0.6, length=2.5, pad=2.0,
-                    color=self.theme.line, labelcolor=self.theme.text,
+                    labelsize=self.small_pt, width=0.6 * self._wider, length=2.5 * self._wider,
+                    pad=2.0 * self._wider, color=self.theme.line, labelcolor=self.theme.text,
                 )  # fmt: skip
-                axes.tick_params(which="minor", width=0.4, length=1.5, color=self.theme.line)
+                axes.tick_params(
+                    which="minor", width=0.4 * self._wider, length=1.5 * self._wider,
+                    color=self.theme.line,
+                )  # fmt: skip
+            # A picture with square pixels leaves room that its colour bar then takes: the layout
+            # needs some rounds until nothing moves, and drawing gives it but one.
+            engine = figure.get_layout_engine()
+            square = any(axes.get_aspect() == 1 for axes in figure.axes)
+            for _ in range(_ROUNDS if square else 0):
+                engine.execute(figure)  # type: ignore[union-attr]
+
+    @property
+    def _wider(self) -> float:
+        """How much wider lines are than beside words of 8 points."""
+        return self.font_pt / _BESIDE_PT
 
     def _settings(self) -> dict[Any, Any]:
         theme = self.theme
@@ -164,6 +184,16 @@ def _all_axes(figure: Figure) -> Iterator[Axes]:
         yield from (child for child in axes.child_axes if isinstance(child, Axes))
 
 
+def _widen_lines(axes: Axes, factor: float) -> None:
+    legend = axes.get_legend()
+    handles = () if legend is None else legend.legend_handles
+    drawn = (*axes.lines, *axes.patches, *axes.collections, *axes.spines.values(), *handles)
+    for artist in drawn:
+        if artist is not None:
+            widths = factor * np.asarray(artist.get_linewidth())
+            artist.set_linewidth(widths if widths.ndim else float(widths))
+
+
 def legend_above(axes: Axes) -> None:
     """Put the legend in a row above the axes, where it hides nothing."""
     count = len(axes.get_legend_handles_labels()[1])
@@ -195,11 +225,43 @@ def colour_bar(figure: Plot, axes: Axes, picture: ScalarMappable, label: str = "
     beside = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
     figure.colorbar(picture, cax=beside, label=label)
     beside.spines[:].set_linewidth(0.6)
+    if isinstance(picture.norm, LogNorm):
+        log_ticks(beside.yaxis, float(picture.norm.vmin), float(picture.norm.vmax))  # type: ignore[arg-type]
     return beside
 
 
-def say_none(axes: Axes, style: Style, text: str = "no events") -> None:
-    """Say in the middle of empty axes why they are empty."""
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers."""
+    few = high < 90 * low
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.set_major_formatter(plain_number)
+    axis.set_minor_locator(LogLocator(subs="all", numticks=12))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain_number(value: float, position: float | None = None) -> str:
+    """Return a tick as people write it: 0.5, 2000, and powers of ten beyond."""
+    power = int(np.floor(np.log10(value) + 1e-9)) if value > 0 else 0
+    if -4 < power < 4:
+        return f"{value:g}"
+    digit = round(value / 10.0**power)
+    return f"$10^{{{power}}}$" if digit == 1 else f"${digit}·10^{{{power}}}$"
+
+
+def whole_ticks(axis: Axis, most: int, **options: Any) -> None:
+    """Name whole numbers only, at least one and about `most`."""
+    axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1, **options))
+
+
+def count_text(count: int, name: str) -> str:
+    """Return a number of things as text, such as 1 event or 2,000 events."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
+
+
+def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str = "xy") -> None:
+    """Say in the middle of empty axes why they are empty; `scales` that nothing was drawn to go."""
+    for name in scales:
+        axes.tick_params(axis=name, left=False, bottom=False, labelleft=False, labelbottom=False)  # type: ignore[arg-type]
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center",
         color=style.theme.faint,

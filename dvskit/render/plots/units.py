@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -16,7 +17,9 @@ def time_unit(span_us: float) -> Unit:
     """Return the unit to show a span of time in."""
     if span_us < 1e3:
         return Unit("µs", 1.0)
-    return Unit("ms", 1e3) if span_us < 1e6 else Unit("s", 1e6)
+    if span_us < 6e8:
+        return Unit("ms", 1e3) if span_us < 1e6 else Unit("s", 1e6)
+    return Unit("min", 6e7) if span_us < 7.2e9 else Unit("h", 3.6e9)
 
 
 def rate_unit(rate_hz: float) -> Unit:
@@ -32,6 +35,19 @@ def span_text(time_us: float) -> str:
     """Return a span as text, such as 10 ms."""
     unit = time_unit(time_us)
     return f"{time_us / unit.scale:.3g} {unit.name}"
+
+
+def small_hz_text(frequency_hz: float) -> str:
+    """Return a rate that may be far below 1 Hz, or not known, such as 0.16 Hz or 77 µHz."""
+    if not math.isfinite(frequency_hz):
+        return "–"
+    size = abs(frequency_hz)
+    if size >= 100 or not size:
+        return f"{frequency_hz:,.0f} Hz"
+    for name, scale in (("Hz", 1.0), ("mHz", 1e3)):
+        if size * scale >= 0.01:
+            return f"{frequency_hz * scale:.2g} {name}"
+    return f"{frequency_hz * 1e6:.2g} µHz"
 
 
 def hz_text(frequency_hz: float) -> str:

@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.render.plots.arrays import as_array
-from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, grid_lines, note, say_none
+from dvskit.render.plots.style import (
+    PAPER,
+    Plot,
+    Style,
+    colour_bar,
+    grid_lines,
+    note,
+    say_none,
+    whole_ticks,
+)
 
 
 def weights(values: Any, *, style: Style = PAPER) -> Plot:
@@ -51,7 +59,7 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
         else:
             picture.set(xlabel="input", ylabel="output")
             for axis in (picture.xaxis, picture.yaxis):
-                axis.set_major_locator(MaxNLocator(5, integer=True))
+                whole_ticks(axis, 5)
         _draw_spread(spread, array, style)
         if array.size:
             note(picture, style, f"mean {array.mean():.2g}", f"deviation {array.std():.2g}")

@@ -156,7 +156,7 @@ const KEYS = {
   d: () => setTheme(S.theme === 'dark' ? 'light' : 'dark'), v: () => setFlat(!S.flat), x: () => setRegion(null),
   r: reset, s: () => save(), l: () => copyLink(), '?': () => togglePanel('help', 'keys'),
   1: () => { lookFrom(slant()); moving(); }, 2: () => { lookFrom(FRONT); moving(); }, 3: () => { lookFrom(SIDE); moving(); },
-  Escape: () => hidePanels()};
+  Escape: () => { hidePanels(); if (META.served && CLOUDS.length) $('message').hidden = true; }};
 function togglePanel(name, button) {
   const open = $(name).hidden;
   hidePanels();

@@ -21,7 +21,7 @@ async function refresh(cloud) {
 function retell() { readNames(); fitStrip(); tellFacts(); fillSpeeds(); countRates(); tellTime(); tellClock(); layout(); }
 load = async () => {
   for (const cloud of CLOUDS) await refresh(cloud);
-  readNames(); fitStrip();
+  readNames(); fitStrip(); tellFacts(); fillSpeeds(); countRates();
   if (!CLOUDS.length) say('Nothing to show yet', 'Drop a video or an event file here.');
   follow();
 };
@@ -44,11 +44,19 @@ async function follow() {  // until everything is read and every job done
   }
 }
 const problems = new Set();
+function toldBefore(key) {  // in this tab, also before it was loaded anew
+  const told = sessionStorage.getItem(key) !== null;
+  sessionStorage.setItem(key, 'told');
+  return told;
+}
+$('message').addEventListener('click', () => { if (CLOUDS.length) $('message').hidden = true; });
 function tellJobs(clouds, jobs) {
   const reading = clouds.filter(({done}) => !done).map(({name, total}) => `${name}: ${events(total)} read`);
   const running = jobs.filter(({state}) => state === 'running').map(({name, words}) => `${name}: ${words}`);
   busy([...reading, ...running].join('; '));
-  for (const {name, state, words} of jobs) if (state === 'failed' && !problems.has(name + words)) { problems.add(name + words); say(`${name} cannot be shown`, words); }
+  jobs.forEach(({name, state, words}, i) => {
+    if (state === 'failed' && !toldBefore(`${location.pathname} ${i}`)) say(`${name} cannot be shown`, words);
+  });
 }
 function busy(words) { $('toast').hidden = !words; $('toast').textContent = words; }
 

@@ -1,0 +1,132 @@
+"""What goes on inside a network while it sees a recording: currents, spikes, and their causes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dvskit.datasets import count_window
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.events import Events
+from dvskit.neurons import LIF
+from dvskit.training.evaluation import check_size
+from dvskit.training.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A spiking layer while its network saw a recording.
+
+    name, layer  of the layer, and itself
+    current      (T, ...) float32: what it was fed, on the processor
+    spikes       (T, ...) float32: what it fired
+    events       what the network saw; step k begins at start_us + k bin_us
+    """
+
+    name: str
+    layer: LIF
+    current: Tensor
+    spikes: Tensor
+    events: Events
+    start_us: int
+    bin_us: int
+    model: Model
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons the layer has; they are counted through all its dimensions."""
+        return int(np.prod(self.spikes.shape[1:]))
+
+    def liveliest(self) -> int:
+        """Return the neuron that most often fires otherwise than a step ago; of equals, the first.
+
+        One that fires at each step, or never, has little to show.
+        """
+        spikes = self.spikes.flatten(1)
+        return int((spikes[1:] != spikes[:-1]).sum(0).argmax())
+
+    def field(self, neuron: int) -> NDArray[np.bool_]:
+        """Return the pixels (H, W) whose events reach a neuron of the layer.
+
+        Those where its current, summed over time, has a gradient. Raises ShapeError for a neuron
+        that is not there.
+        """
+        if not 0 <= neuron < self.neurons:
+            raise ShapeError(f"neuron {neuron} is not among the {self.neurons} of {self.name}")
+        counts = _counts(self.model, self.events).requires_grad_()
+        with torch.enable_grad():
+            current, _ = _run(self.model, self.name, counts)
+            (slope,) = torch.autograd.grad(current.flatten(2)[:, 0, neuron].sum(), counts)
+        reached: NDArray[np.bool_] = (slope != 0).any(0).any(0).any(0).cpu().numpy()
+        return reached
+
+    def causes(self, neuron: int) -> Events:
+        """Return the events that reach a neuron: those of its field."""
+        reached = self.field(neuron)
+        return self.events.select(reached[self.events.y, self.events.x])
+
+
+def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
+    """Let a network see a recording, and return what one of its spiking layers was fed and fired.
+
+    layer: its name, as `spiking_layers` has it; None for the last. The window is that of
+    `classify`. Raises ConfigError for another name, GeometryError for another sensor, ShapeError
+    for no events.
+    """
+    layers = spiking_layers(model)
+    name = next(reversed(layers), "") if layer is None else layer
+    if name not in layers:
+        raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
+    check_size(model, events, "the recording")
+    if not len(events):
+        raise ShapeError("no events to look at; the window begins at the first one")
+    start_us, bin_us = int(events.t[0]), model.input.bin_us
+    seen = events.between(start_us, start_us + model.input.bins * bin_us)
+    with torch.no_grad():
+        current, spikes = _run(model, name, _counts(model, seen))
+    return Observed(
+        name, layers[name], current[:, 0].float().cpu(), spikes[:, 0].float().cpu(), seen,
+        start_us, bin_us, model,
+    )  # fmt: skip
+
+
+def spiking_layers(model: Model) -> dict[str, LIF]:
+    """Return the layers of LIF neurons by name, in the order in which they were made."""
+    return {name: part for name, part in model.module.named_modules() if isinstance(part, LIF)}
+
+
+def weighted_layers(model: Model) -> dict[str, nn.Module]:
+    """Return the layers whose weights are matrices or kernels by name."""
+    return {
+        name: part
+        for name, part in model.module.named_modules()
+        if isinstance(getattr(part, "weight", None), Tensor) and part.weight.ndim in (2, 4)
+    }
+
+
+def _counts(model: Model, events: Events) -> Tensor:
+    """Return the counts of the window as a batch of one: (T, 1, 2, H, W) float32."""
+    counts = count_window(events, bins=model.input.bins, bin_us=model.input.bin_us)
+    device = next(model.module.parameters()).device
+    return counts[:, None].to(device).float()
+
+
+def _run(model: Model, name: str, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a layer is fed and fires, (T, 1, ...) each, while the network runs."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def keep(part: nn.Module, given: tuple[Any, ...], spikes: Tensor) -> None:
+        seen.append((given[0], spikes))
+
+    hook = spiking_layers(model)[name].register_forward_hook(keep)
+    model.module.eval()
+    try:
+        model.module(counts)
+    finally:
+        hook.remove()
+    return seen[0]

@@ -1,0 +1,270 @@
+"""Make the gallery: recordings that dvskit draws itself, and pictures of them, each by a command.
+
+    python samples/make_gallery.py                     # samples/gallery, as it stands there
+    python samples/make_gallery.py --only rate map     # some of its pictures
+    python samples/make_gallery.py VIDEOS -o mine      # and pictures of each video in a folder
+
+The folder's README.md shows every picture below the command that made it. The same bytes come out
+each time on the same machine; the view of a notebook is as Chromium draws it there (left out
+where there is none), and a trained network's numbers may differ from machine to machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from make_gestures import write_clip
+from notebook_view import photograph
+from numpy.typing import NDArray
+
+import dvskit
+from dvskit.cli import app
+from dvskit.scenes import GESTURES, ArmScene
+from dvskit.video import write_video
+
+HERE = Path(__file__).resolve().parent
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+MODEL = "rendered-gestures"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture: its file, the command that makes it, what it shows, what it is made of."""
+
+    name: str
+    command: str
+    words: str
+    needs: tuple[str, ...] = ("arm.raw",)
+
+
+CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 200"
+GALLERY = {
+    "Clouds and videos": (
+        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png", "All events in space and time."),
+        Item("camera-beside.png", CAMERA,
+             "What a camera sees, and what an event camera sees of the same scene.", ()),
+        Item("beside.gif", "dvskit render arm.raw -o beside.gif --beside arm.mp4 --fps 12 "
+             "--stop 1400ms --scale 1", "The camera's frames beside the events, as they fade.",
+             ("arm.raw", "arm.mp4")),
+        Item("slow.gif", "dvskit render arm.raw -o slow.gif --style surface --slow 20 --fps 12 "
+             "--start 300ms --stop 380ms --scale 2", "Slow motion: the time of each pixel's last "
+             "event."),
+        Item("notebook.png", "python samples/make_gallery.py --only notebook",
+             "What a notebook shows of events, of a recording, of a clip to be emulated, and of "
+             "work going on."),
+    ),
+    "Plots of events": (
+        Item("rate.png", "dvskit plot rate arm.raw -o rate.png", "How many events a second."),
+        Item("balance.png", "dvskit plot balance arm.raw -o balance.png",
+             "The share of ON events over time and over pixels."),
+        Item("intervals.png", "dvskit plot intervals arm.raw -o intervals.png",
+             "The times between the events of a pixel."),
+        Item("map.png", "dvskit plot map noisy.raw -o map.png",
+             "Events of each pixel, with hot pixels circled.", ("noisy.raw",)),
+        Item("noise.png", "dvskit plot noise noisy.raw -o noise.png",
+             "How noisy a sensor is.", ("noisy.raw",)),
+        Item("spectrum.png", "dvskit plot spectrum lamp.raw -o spectrum.png",
+             "A lamp on the mains swings at twice its 50 Hz.", ("lamp.raw",)),
+        Item("flicker.png", "dvskit plot flicker lamp.raw -o flicker.png",
+             "Where it flickers, and how fast.", ("lamp.raw",)),
+    ),
+    "Plots of networks": (
+        Item("raster.png", f"dvskit plot raster arm.raw -o raster.png --model {MODEL} "
+             "--layer lif3", "The spikes of a layer; orange +1, blue −1."),
+        Item("membrane.png", f"dvskit plot membrane arm.raw -o membrane.png --model {MODEL} "
+             "--layer lif1", "A neuron's potential below the events that reach it."),
+        Item("weights.png", f"dvskit plot weights {MODEL} -o weights.png", "A layer's weights."),
+        Item("confusion.png", "dvskit plot confusion run gestures -o confusion.png",
+             "What a network takes for what, after a few epochs.", ("gestures", "run")),
+        Item("curves.png", "dvskit plot curves run -o curves.png", "How its training went.",
+             ("gestures", "run")),
+    ),
+}  # fmt: skip
+OF_VIDEOS = (
+    Item("cloud.png", "dvskit cloud {0}.raw -o cloud.png", "", ("{0}.raw",)),
+    Item("events.gif", "dvskit render {0}.raw -o events.gif --fps 12 --stop 1s --scale 1", ""),
+    Item("rate.png", "dvskit plot rate {0}.raw -o rate.png", ""),
+    Item("map.png", "dvskit plot map {0}.raw -o map.png", ""),
+)
+
+
+def arm(size: tuple[int, int] = (240, 180), seconds: float = 1.5) -> ArmScene:
+    """Return the scene of most pictures: a waving hand."""
+    return ArmScene.random("hand wave", 2026, size=size, fps=200, duration_us=round(seconds * 1e6))
+
+
+def under_a_lamp() -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the scene, whose left half a lamp on the mains lights: at 100 Hz."""
+    scene = ArmScene.random("hand clap", 7, size=(160, 120), fps=1000, duration_us=800_000)
+    place = np.clip(1.2 - np.arange(160) / 70, 0, 1)  # the lamp is on the left
+    for t_us, frame in scene:
+        swing = 0.25 * np.sin(2 * np.pi * 100e-6 * t_us)
+        yield t_us, (frame / np.float32(400) * (1 + swing * place)).astype(np.float32)
+
+
+def make_arm(folder: Path) -> None:
+    """Write arm.raw, a clean sensor."""
+    dvskit.save_events(dvskit.emulate(arm()), folder / "arm.raw")
+
+
+def make_clip(folder: Path) -> None:
+    """Write arm.mp4, what a camera sees."""
+    write_video(list(arm()), folder / "arm.mp4", fps=200)
+
+
+def make_noisy(folder: Path) -> None:
+    """Write noisy.raw: leak and shot noise, and hot pixels."""
+    params = dvskit.EmulatorParams(
+        threshold_sigma=0.03, leak_hz=0.1, shot_hz=0.4, cutoff_hz=150.0, hot_fraction=5e-4,
+        hot_hz=80.0,
+    )  # fmt: skip
+    source = dvskit.emulate(arm((160, 120), 1.0), params=params, seed=3)
+    dvskit.save_events(source, folder / "noisy.raw")
+
+
+def make_lamp(folder: Path) -> None:
+    """Write lamp.raw: a lamp on the mains lights one side."""
+    params = dvskit.EmulatorParams(threshold_on=0.1, threshold_off=0.1, shot_hz=0.5)
+    dvskit.save_events(dvskit.emulate(under_a_lamp(), params=params), folder / "lamp.raw")
+
+
+def make_gestures(folder: Path) -> None:
+    """Write a small data set of gestures."""
+    for seed in range(5000, 5008):
+        for gesture in GESTURES:
+            write_clip(folder / "gestures" / gesture / f"{seed}.npz", gesture, seed)
+
+
+def make_run(folder: Path) -> None:
+    """Train a network on the gestures for a few epochs."""
+    from dvskit.training import load_config, train  # torch: the other pictures come sooner without
+
+    short = {
+        "data.recordings": str(folder / "gestures"), "output": str(folder / "run"),
+        "loop.epochs": "10", "loop.steps": "4", "data.validation": "0.25", "data.test": "0.25",
+    }  # fmt: skip
+    train(load_config(HERE / "gestures.toml", short))
+
+
+RECORDINGS: dict[str, Callable[[Path], None]] = {
+    "arm.raw": make_arm,
+    "arm.mp4": make_clip,
+    "noisy.raw": make_noisy,
+    "lamp.raw": make_lamp,
+    "gestures": make_gestures,
+    "run": make_run,
+}
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is being made."""
+    sys.stderr.write(f"{text}\n")
+
+
+def run(command: str, folder: Path) -> None:
+    """Run a command in a folder."""
+    words = shlex.split(command)
+    with contextlib.chdir(folder):
+        if words[0] == "dvskit":
+            app(words[1:], standalone_mode=False)
+        else:
+            script = HERE / Path(words[1]).name
+            subprocess.run([sys.executable, str(script), *words[2:]], check=True)
+
+
+def make(item: Item, folder: Path) -> bool:
+    """Make a picture in a folder, and the recordings that it needs; tell whether it is there."""
+    for name in item.needs:
+        if not (folder / name).exists():
+            say(f"  {name}")
+            RECORDINGS[name](folder)
+    say(item.name)
+    if item.name == "notebook.png":
+        return photograph(folder / "arm.raw", list(arm()), folder / item.name)
+    run(item.command, folder)
+    return (folder / item.name).is_file()
+
+
+def make_videos(videos: Path, out: Path, work: Path) -> list[str]:
+    """Make the pictures of each video; return the lines of the index."""
+    lines = ["## Videos", ""]
+    for video in sorted(file for file in videos.iterdir() if file.suffix in VIDEO_SUFFIXES):
+        say(video.name)
+        name = video.stem.replace(" ", "_")
+        folder = out / "videos" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        dvskit.save_events(dvskit.emulate(video), work / f"{name}.raw", overwrite=True)
+        lines += [
+            f"### {video.name}",
+            "",
+            f"    dvskit emulate {shlex.quote(video.name)} {name}.raw",
+            "",
+        ]
+        for item in OF_VIDEOS:
+            command = item.command.format(name)
+            run(command, work)
+            shutil.move(work / item.name, folder / item.name)
+            lines += [f"    {command}", "", f"![{item.name}](videos/{name}/{item.name})", ""]
+        clip = shlex.quote(str(video.resolve()))
+        run(f"python make_emulator_figure.py camera-beside.png --clip {clip} --dpi 200", work)
+        shutil.move(work / "camera-beside.png", folder / "camera-beside.png")
+        lines += [f"![camera-beside.png](videos/{name}/camera-beside.png)", ""]
+    return lines
+
+
+def index(made: dict[str, list[Item]]) -> list[str]:
+    """Return the lines of the index of the project's own pictures."""
+    lines = [
+        "# Gallery",
+        "",
+        "Everything here is of scenes that dvskit draws and emulates itself: one call of",
+        "`python samples/make_gallery.py` makes the recordings and runs the commands below.",
+        "",
+    ]
+    for title, items in made.items():
+        lines += [f"## {title}", ""]
+        for item in items:
+            code = [f"    {item.command}", ""] if item.command else []
+            lines += [item.words, "", *code, f"![{item.words}]({item.name})", ""]
+    return lines
+
+
+def main() -> None:
+    """Make the pictures that the command line asks for, and the index."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("videos", type=Path, nargs="?", help="a folder of videos")
+    parser.add_argument("-o", "--out", type=Path, default=HERE / "gallery")
+    names = [Path(item.name).stem for items in GALLERY.values() for item in items]
+    parser.add_argument("--only", nargs="+", choices=names, help="make these alone")
+    args = parser.parse_args()
+    if args.videos is not None and not args.videos.is_dir():
+        parser.error(f"{args.videos}: no such folder of videos")
+    args.out.mkdir(parents=True, exist_ok=True)
+    made: dict[str, list[Item]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for title, items in GALLERY.items():
+            for item in items:
+                chosen = args.only is None or Path(item.name).stem in args.only
+                if chosen and make(item, work):
+                    shutil.move(work / item.name, args.out / item.name)
+                if (args.out / item.name).is_file():
+                    made.setdefault(title, []).append(item)
+        lines = index(made)
+        if args.videos is not None:
+            lines += make_videos(args.videos, args.out, work)
+    (args.out / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What is seen of a network at work is what it does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dvskit import training
+from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.events import Events
+from dvskit.training import observe, spiking_layers, weighted_layers
+from tests.test_plots import scattered
+
+
+@pytest.fixture(scope="module")
+def model():
+    return training.load_model("nmnist-signed-lif")
+
+
+@pytest.fixture(scope="module")
+def events():
+    return scattered(3000, size=(34, 34), span_us=300_000)
+
+
+def test_any_spiking_layer_is_seen_the_last_one_if_none_is_named(model, events):
+    assert list(spiking_layers(model)) == ["lif1", "lif2"]
+    assert observe(model, events).name == "lif2"
+    for name, shape in (("lif1", (20, 12, 15, 15)), ("lif2", (20, 64, 5, 5))):
+        seen = observe(model, events, name)
+        assert tuple(seen.spikes.shape) == tuple(seen.current.shape) == shape
+        assert seen.neurons == int(np.prod(shape[1:]))
+        torch.testing.assert_close(seen.layer(seen.current[:, None])[:, 0], seen.spikes)
+
+
+def test_the_liveliest_neuron_changes_most(model, events):
+    seen = observe(model, events, "lif1")
+    spikes = seen.spikes.flatten(1).tolist()
+    changes = [
+        sum(spikes[k][n] != spikes[k + 1][n] for k in range(19)) for n in range(seen.neurons)
+    ]
+    assert seen.liveliest() == int(np.argmax(changes))
+    assert max(changes) > 0
+
+
+def test_the_field_of_a_neuron_is_where_a_change_of_events_changes_its_current(model, events):
+    number = 3 * 225 + 2 * 15 + 4  # channel 3, row 2, column 4
+    seen = observe(model, events, "lif1")
+    field = seen.field(number)
+    before = seen.current.flatten(1)[:, number]
+    slow = np.zeros_like(field)
+    for row in range(34):
+        for column in range(34):
+            more = Events(
+                t=np.append(seen.events.t[:1], seen.events.t), x=np.append(column, seen.events.x),
+                y=np.append(row, seen.events.y), p=np.append(True, seen.events.p), size=(34, 34),
+            )  # fmt: skip
+            if 0 <= row - 2 < 10 and 0 <= column - 6 < 10:  # all others are far from it
+                after = observe(model, more, "lif1").current.flatten(1)[:, number]
+                slow[row, column] = bool((after - before).abs().max() > 1e-6)
+    np.testing.assert_array_equal(field, slow)
+    assert field.sum() == 36
+    causes = seen.causes(number)
+    assert 0 < len(causes) < len(events)
+    assert field[causes.y, causes.x].all()
+
+
+def test_a_window_is_that_of_the_network(model):
+    long = scattered(3000, size=(34, 34), span_us=900_000)
+    seen = observe(model, long)
+    assert seen.start_us == int(long.t[0])
+    assert seen.events == long.between(seen.start_us, seen.start_us + 20 * seen.bin_us)
+
+
+def test_what_cannot_be_seen_is_refused(model, events):
+    with pytest.raises(ConfigError, match="lif1"):
+        observe(model, events, "lif")
+    with pytest.raises(GeometryError, match="34x34"):
+        observe(model, scattered())
+    with pytest.raises(ShapeError, match="no events"):
+        observe(model, Events.empty((34, 34)))
+    with pytest.raises(ShapeError, match="neuron 2700"):
+        observe(model, events, "lif1").field(2700)
+
+
+def test_layers_with_weights_are_named(model):
+    assert list(weighted_layers(model)) == ["conv1", "conv2", "readout"]
+
+
+def test_looking_changes_nothing(model, events):
+    before = training.classify(model, events)
+    observe(model, events, "lif1").causes(0)
+    assert training.classify(model, events) == before
+    assert all(weight.grad is None for weight in model.module.parameters())
