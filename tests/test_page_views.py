@@ -384,3 +384,59 @@ def test_every_eighth_event_stands_in_for_many_while_moving(
         assert (since[first:last] // 65536 * 65536 == start).all()
     browser.js("S.moving = false; draw()")
     assert browser.complaints() == []
+
+
+# -- the command
+
+
+def state_of(path: Path) -> str:
+    found = re.search(r'<script id="meta" type="application/json">(.*?)</script>', path.read_text())
+    assert found
+    return json.loads(found[1])["state"]  # type: ignore[no-any-return]
+
+
+def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path: Path) -> None:
+    save_events(EVENTS, tmp_path / "a.npz")
+    save_events(OTHER, tmp_path / "b.npz")
+    assert run("cloud", "a.npz", "b.npz", "-o", "two.html")[0] == 0
+    told = json.loads(re.search(r'json">(.*?)</script>', (tmp_path / "two.html").read_text())[1])
+    assert [each["name"] for each in told["clouds"]] == ["a.npz", "b.npz"]
+    (tmp_path / "l.csv").write_text("start_us,stop_us,name\n5000000,5400000,wave\n")
+    words = ("--colour", "polarity", "--view", "front", "--light", "--labels", "l.csv")
+    assert run("cloud", "a.npz", "-o", "one.html", *words)[0] == 0
+    assert meta(tmp_path / "one.html")["labels"] == [[0, 400_000, "wave"]]
+    assert state_of(tmp_path / "one.html") == "look=front&colour=polarity&theme=light"
+    run("cloud", "a.npz", "-o", "side.html", "--azimuth", "20", "--elevation=-10")
+    assert state_of(tmp_path / "side.html") == "look=20,-10,1,0,0"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("a.npz", "a.npz", "-o", "x.png"), "shows one recording; several"),
+        (("a.npz", "-o", "x.html", "--dpi", "300"), "--dpi is not for a page"),
+        (("a.npz", "-o", "x.png", "--labels", "l.csv"), "--labels is not for a still"),
+        (("a.npz", "a.npz", "-o", "x.html", "--labels", "l.csv"), "--labels are of one recording"),
+        (("a.npz", "-o", "x.html", "--every", "1s"), "name a model"),
+        (("a.npz", "-o", "x.html", "--labels", "missing.csv"), "missing.csv: cannot be read"),
+        (("a.npz", "-o", "x.html", "--model", "nmnist-signed-lif"), "100x60 where model"),
+    ],
+)
+def test_what_a_page_cannot_have_is_told_in_a_line(
+    run, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    save_events(EVENTS, tmp_path / "a.npz")
+    code, out, err = run("cloud", *words)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_model_says_what_it_sees_along_the_time(run, tmp_path: Path, data: Path) -> None:
+    digit = data / "recordings" / "nmnist_34x34.bin"
+    words = ("--model", "nmnist-signed-lif", "--every", "100ms", "-o", "d.html")
+    assert run("cloud", digit, *words)[0] == 0
+    decisions = meta(tmp_path / "d.html")["decisions"]
+    assert [row[0] for row in decisions] == [0, 100_000, 200_000, 300_000]
+    assert all(re.fullmatch(r"\d \d+ %", row[2]) for row in decisions)

@@ -14,22 +14,23 @@ from dvskit.cli import _console
 from dvskit.cli._options import (
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     part_of,
     size_or_none,
     times_from,
 )
+from dvskit.cli._shown import shown_from
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, parse_size
-from dvskit.formats import RecordingPart, open_events
+from dvskit.formats import Recording, RecordingPart, open_events
 
 if TYPE_CHECKING:
-    from dvskit.render import CloudReport, CloudView, PageReport, TurnReport
+    from dvskit.render import CloudReport, CloudView, PageReport, Shown, TurnReport
 
 _STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
 _MM_PER_INCH, _PRINT_DPI = 25.4, 300.0
+_OF_PRINT = ("pixels", "width", "dpi", "point_px")  # of pictures, not of pages
 
 
 class ColourName(Enum):
@@ -52,7 +53,14 @@ _ANGLES = {ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.s
 
 
 def cloud(
-    file: InputFile,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="An event file, - for standard input, or udp://HOST:PORT. A page shows several "
+            "side by side.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -99,6 +107,16 @@ def cloud(
     sweep: Annotated[
         str | None, typer.Option(help="Let a window of time, such as 50ms, run through it.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="For a page: a CSV file of start_us,stop_us,name.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For a page: a model that names what it sees.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="How often --model does so; else as long as it looks.")
+    ] = None,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
@@ -109,26 +127,39 @@ def cloud(
     looks = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, light=light,
                    pixels=pixels, width=width, dpi=dpi, point_px=point_px)  # fmt: skip
     moves = _given(seconds=seconds, fps=fps, turns=turns, sweep=sweep)
-    _refuse(out, (looks if suffix in _PAGE else {}) | ({} if suffix in _TURNING else moves))
+    words = _given(labels=labels, model=model, every=every)
+    printed = {name: value for name, value in looks.items() if name in _OF_PRINT}
+    _refuse(out, (printed if suffix in _PAGE else words) | ({} if suffix in _TURNING else moves))
+    if len(files) > 1 and suffix not in _PAGE:
+        raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
     check_output(out, overwrite=force)
     times = times_from(start, stop)
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    part = part_of(recording, *times)
+    opened = [
+        open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+        for file in files
+    ]
+    parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:
-        report = _page(part, out, file.name if title is None else title, force)
+        shown = shown_from(list(zip(files, parts, strict=True)), **words)
+        name = ", ".join(file.name for file in files) if title is None else title
+        report = _page(shown, out, name, looks, force)
     elif suffix in _STILL:
-        report = _still(part, out, looks | {"title": title or ""}, force)
+        report = _still(parts[0], out, looks | {"title": title or ""}, force)
     else:
-        report = _turning(part, out, looks | {"title": title or ""}, moves, force)
-    for text in recording.assumptions:
-        _console.note(f"{file}: {text}")
-    damage = part.damage if isinstance(part, RecordingPart) else recording.damage
-    if damage:
-        _console.note(f"{file}: {damage}")
+        report = _turning(parts[0], out, looks | {"title": title or ""}, moves, force)
+    for file, recording, part in zip(files, opened, parts, strict=True):
+        _tell(file, recording, part)
     if report.kept < report.total:
         _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
     _console.say(f"{out}: {report.kept:,} events")
+
+
+def _tell(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
+    for text in recording.assumptions:
+        _console.note(f"{file}: {text}")
+    if part.damage:
+        _console.note(f"{file}: {part.damage}")
 
 
 def _check_suffix(out: Path) -> str:
@@ -148,14 +179,33 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _refuse(out: Path, options: dict[str, Any]) -> None:
     for name in options:
-        kind = "a page, where it is chosen by hand" if out.suffix.lower() in _PAGE else "a still"
+        suffix = out.suffix.lower()
+        kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
         raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
 
 
-def _page(part: Source, out: Path, title: str, force: bool) -> PageReport:
+def _page(
+    shown: list[Shown], out: Path, title: str, looks: dict[str, Any], force: bool
+) -> PageReport:
     from dvskit import render
 
-    return render.page(part, out, title=title, overwrite=force)
+    return render.page(shown, out, title=title, overwrite=force, state=_state(looks))
+
+
+def _state(looks: dict[str, Any]) -> str:
+    """Return the view that a page begins with, as its own addresses tell it."""
+    parts = []
+    if "azimuth" in looks or "elevation" in looks:
+        azimuth, elevation = _ANGLES[looks.get("view", ViewName.slant)]
+        angles = looks.get("azimuth", azimuth), looks.get("elevation", elevation)
+        parts.append(f"look={angles[0]:g},{angles[1]:g},1,0,0")
+    elif looks.get("view", ViewName.slant) != ViewName.slant:
+        parts.append(f"look={looks['view'].value}")
+    if "colour" in looks:
+        parts.append(f"colour={looks['colour'].value}")
+    if looks.get("light"):
+        parts.append("theme=light")
+    return "&".join(parts)
 
 
 def _still(part: Source, out: Path, looks: dict[str, Any], force: bool) -> CloudReport:

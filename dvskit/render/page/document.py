@@ -85,6 +85,7 @@ def page(
     title: str | None = None,
     overwrite: bool = False,
     max_events: int = 5_000_000,
+    state: str = "",
 ) -> PageReport:
     """Write a page on which a cloud of events can be turned, scrubbed and played.
 
@@ -93,7 +94,8 @@ def page(
     share of it for each of several) it holds every 2nd, 4th, 8th, ... event, and says so, as does
     the report. Reads each stream once; memory is bounded by `max_events`.
 
-    `title` stands on the page as it is, and is the file's name if not given.
+    `title` stands on the page as it is, and is the file's name if not given. `state` is the view to
+    begin with, as the addresses that the page copies tell it behind #.
     Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
     """
     if Path(path).suffix.lower() not in _SUFFIXES:
@@ -103,7 +105,7 @@ def page(
         )
     target = check_output(path, overwrite=overwrite)
     held = hold(shown, max_events=max_events)
-    text = page_html(held, target.stem if title is None else title)
+    text = page_html(held, target.stem if title is None else title, state=state)
     data = text.encode()
     write_whole(target, data, overwrite=overwrite)
     return PageReport(

@@ -1,0 +1,55 @@
+"""Recordings with what is said of them, for a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dvskit.cli._console import parse_time_us
+from dvskit.errors import ConfigError
+from dvskit.events import read_all
+from dvskit.formats import Recording, RecordingPart
+from dvskit.formats.labels import read_labels
+from dvskit.streams import Labels
+
+if TYPE_CHECKING:
+    from dvskit.events import Events
+    from dvskit.render import Shown
+
+Part = Recording | RecordingPart
+
+
+def shown_from(
+    parts: list[tuple[Path, Part]],
+    *,
+    labels: Path | None = None,
+    model: str | None = None,
+    every: str | None = None,
+) -> list[Shown]:
+    """Return recordings with the labels of a file, and what a model takes their spans for.
+
+    Raises ConfigError for labels of several recordings, and for `every` without a model.
+    """
+    from dvskit import render
+
+    if labels is not None and len(parts) > 1:
+        raise ConfigError("--labels are of one recording; give one")
+    if every is not None and model is None:
+        raise ConfigError("--every says how often --model decides; name a model")
+    own = None if labels is None else read_labels(labels)
+    shown = []
+    for file, part in parts:
+        if model is None:
+            shown.append(render.Shown(part, file.name, own))
+            continue
+        events = read_all(part)
+        named = part.labels() if own is None else own
+        shown.append(render.Shown(events, file.name, named, _decisions(events, model, every)))
+    return shown
+
+
+def _decisions(events: Events, model: str, every: str | None) -> Labels:
+    from dvskit.training import classify_spans, load_model
+
+    every_us = None if every is None else parse_time_us(every)
+    return classify_spans(load_model(model), events, every_us=every_us)
