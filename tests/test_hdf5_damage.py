@@ -15,6 +15,8 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.formats.hdf5.filters import ChunkError
+from dvskit.formats.hdf5.library import LibraryReader
 from dvskit.formats.hdf5.writing import EVENT
 
 SIZE = (640, 480)
@@ -428,3 +430,45 @@ def test_streaming_a_long_file_takes_the_memory_of_a_block(tmp_path):
     count, peak = (int(word) for word in done.stdout.split())
     assert count == 8 << 20
     assert peak < 200
+
+
+FOREIGN = {
+    "blosc2": hdf5plugin.Blosc2(),
+    "bzip2": hdf5plugin.BZip2(),
+    "bitshuffle": hdf5plugin.Bitshuffle(),
+    "blosc-snappy": hdf5plugin.Blosc(cname="snappy"),
+    "scale-offset": {"scaleoffset": 0},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_filters_that_are_left_to_the_library_give_the_events(tmp_path, name):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for key in "txyp":
+            column = getattr(EVENTS, key).astype("i8" if key == "t" else "u2")
+            file.create_dataset(f"events/{key}", data=column, chunks=(4096,), **FOREIGN[name])
+    for strict in (True, False):
+        recording = dvskit.open_events(path, size=EVENTS.size, strict=strict)
+        assert recording.load() == EVENTS
+        assert not recording.damage
+
+
+def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("rows", data=np.arange(100), chunks=(10,), **hdf5plugin.BZip2())
+    reader = LibraryReader(path, strict=True)
+    try:
+        assert reader.read("rows", 20, 40).tolist() == list(range(20, 40))
+        reader._process.kill()
+        reader._process.wait()
+        with pytest.raises(ChunkError, match="the HDF5 library breaks down on it"):
+            reader.read("rows", 0, 10)
+        assert reader.read("rows", 0, 10).tolist() == list(range(10))
+        with pytest.raises(ChunkError, match="the HDF5 library cannot unpack it"):
+            reader.read("columns", 0, 10)
+        assert reader.read("rows", 90, 100).tolist() == list(range(90, 100))
+    finally:
+        reader.close()
+    assert reader._process is None

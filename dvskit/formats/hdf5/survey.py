@@ -8,11 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import filters as f
-from dvskit.formats.hdf5.stored import Fallback, Stored
+from dvskit.formats.hdf5.stored import Stored
 
 _MOST_PROBES = 1 << 17
 MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds what a hostile one may cost
@@ -125,19 +124,3 @@ def _probe(dataset: h5py.Dataset, first: int, found: list[Any]) -> None:
             each = dataset.id.get_chunk_info_by_coord((number * rows, *rest))
             if each.byte_offset is not None and each.size:
                 found.append(each)
-
-
-def by_library(file: h5py.File) -> Fallback:
-    """Return how rows are read through the HDF5 library, for filters that are not known here."""
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401  (it registers its filters)
-
-    def read(name: str, first: int, stop: int) -> NDArray[Any]:
-        try:
-            rows: NDArray[Any] = file[name][first:stop]
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise f.ChunkError(f"the HDF5 library cannot unpack it ({reason})") from None
-        return rows
-
-    return read

@@ -16,9 +16,8 @@ from dvskit import _threads
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import ecf
 from dvskit.formats.hdf5.filters import ChunkError, Data, undo_one
-from dvskit.formats.hdf5.opening import open_file
+from dvskit.formats.hdf5.library import LibraryReader
 from dvskit.formats.hdf5.stored import Fallback, Lost, Piece, Stored, common_spans
-from dvskit.formats.hdf5.survey import by_library
 from dvskit.formats.storage import EventColumns, new_columns
 
 _LATEST_US = 1 << 62
@@ -113,8 +112,9 @@ class Table:
         with ExitStack() as stack:
             fallback = None
             if not all(each.direct for each in self.datasets):
-                file = stack.enter_context(open_file(self.path, strict=strict))
-                fallback = by_library(file)
+                library = LibraryReader(self.path, strict=strict)
+                stack.callback(library.close)
+                fallback = library.read
             handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             stack.callback(os.close, handle)
             yield Open(handle, fallback)

@@ -1,0 +1,101 @@
+"""Rows that the HDF5 library unpacks, for filters that are not known here.
+
+It does so in a process of its own: its decoders, and those of its plugins, crash on some damaged
+chunks, which then cost themselves alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.formats.hdf5.filters import ChunkError
+
+_LIMIT_S = 60.0  # for rows to be unpacked
+
+
+class LibraryReader:
+    """Reads rows through the HDF5 library until it is closed."""
+
+    def __init__(self, path: Path, *, strict: bool) -> None:
+        self._path, self._strict = path, strict
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self, name: str, first: int, stop: int) -> NDArray[Any]:
+        """Return rows first..stop of a dataset. Raises ChunkError."""
+        process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(_LIMIT_S, process.kill)
+        timer.start()
+        try:
+            with suppress(OSError):  # a process that has ended answers nothing
+                process.stdin.write(json.dumps([name, first, stop]).encode() + b"\n")
+                process.stdin.flush()
+            head = process.stdout.read(8)
+            body = process.stdout.read(abs(struct.unpack("<q", head)[0])) if len(head) == 8 else b""
+        finally:
+            timer.cancel()
+        if len(head) < 8 or not body:
+            self.close()
+            raise ChunkError("the HDF5 library breaks down on it")
+        if head[7] >> 7:  # a negative length: what went wrong
+            raise ChunkError(f"the HDF5 library cannot unpack it ({body.decode()})")
+        rows: NDArray[Any] = np.load(io.BytesIO(body), allow_pickle=False)
+        return rows
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dvskit.formats.hdf5.library"]
+        return subprocess.Popen(
+            [*command, str(self._path), "strict" if self._strict else "salvage"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        process.kill()
+        process.wait()
+
+
+def _serve(path: Path, *, strict: bool) -> None:
+    """Answer lines [name, first, stop] on stdin with rows, as .npy behind its length, on stdout."""
+    from dvskit.formats.hdf5.opening import open_file
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401  (it registers its filters)
+    with open_file(path, strict=strict) as file:
+        for line in sys.stdin.buffer:
+            name, first, stop = json.loads(line)
+            out, sign = io.BytesIO(), 1
+            try:
+                np.save(out, file[name][first:stop], allow_pickle=False)
+            except Exception as error:
+                out, sign = io.BytesIO((" ".join(str(error).split()) or "no reason").encode()), -1
+            data = out.getvalue()
+            sys.stdout.buffer.write(struct.pack("<q", sign * len(data)) + data)
+            sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), strict=sys.argv[2] == "strict")
