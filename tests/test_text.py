@@ -319,3 +319,19 @@ def test_the_short_way_through_plain_lines_gives_what_the_long_way_does(tmp_path
     assert read_all(again) == short
     assert len(short) > 5
     assert again.damage.count == recording.damage.count
+
+
+def test_comments_that_are_no_text_are_damage(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"# a comment \xc3\xa9\nt,x,y,p\n1,2,3,1\n% fine\n#\x01 4\n2,2,3,1\n")
+    with pytest.raises(DamagedFileError, match="a comment holds bytes that are no text at byte 38"):
+        dvskit.load_events(path, size=(9, 9))
+    recording = dvskit.open_events(path, size=(9, 9), strict=False)
+    assert recording.load().t.tolist() == [1, 2]
+    assert recording.damage.count == 1
+    path.write_bytes(b"#\0 a comment\nt,x,y,p\n1,2,3,1\n")
+    with pytest.raises(FormatError, match="is no text: byte 1 is 0"):
+        dvskit.load_events(path, size=(9, 9))
+    recording = dvskit.open_events(path, size=(9, 9), strict=False)
+    assert recording.load().t.tolist() == [1]
+    assert "at byte 0: a line ahead of the events is no text" in str(recording.damage)

@@ -13,7 +13,7 @@ from dvskit.formats.text._plain_lines import USUAL, plain_line, run_s, run_us
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
 
 # Why a line is lost.
-NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY = range(1, 7)
+NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY, NO_TEXT = range(1, 8)
 _FINE, _BLANK = 0, -1
 
 # Places in the parser's state: the events, the losses, and how OFF is written (its bits).
@@ -157,7 +157,11 @@ def _line(
         at += 1
     time, column, row, polarity = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     if at == stop or byte_at(at) == 35 or byte_at(at) == 37:  # nothing, or a # or % comment
-        return following, _BLANK, 0, off, time, column, row, polarity
+        why = _BLANK
+        for place in range(at, stop):  # what damage made a comment is rarely text
+            if (byte_at(place) < 32 and byte_at(place) != 9) or byte_at(place) == 127:
+                why = NO_TEXT
+        return following, why, 0, off, time, column, row, polarity
     for field in range(fields.size):
         kind = fields[field]
         value, at, why = _field(at, stop, kind, seconds)

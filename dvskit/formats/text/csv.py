@@ -26,6 +26,7 @@ from dvskit.formats.text.reading import (
     peek_head,
     read_head,
     stream_size,
+    with_odd,
 )
 from dvskit.formats.text.writing import TextSink
 
@@ -141,7 +142,9 @@ def _say_order(recording: TextRecording, told: bool) -> None:
 def open_recording(path: Path, options: ReadOptions) -> CsvRecording:
     """Open a CSV file. Raises FormatError where its columns cannot be told."""
     layout = _layout if options.strict else _salvaged_layout
-    lines, told = layout(str(path), read_head(path, strict=options.strict), options.variant)
+    head = read_head(path, strict=options.strict)
+    lines, told = layout(str(path), head, options.variant)
+    lines = with_odd(lines, head)
     size, origin = known_size(path, options, lines)
     recording = CsvRecording(path, options, size, origin, lines)
     _say_order(recording, told)
@@ -154,7 +157,9 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
     Raises FormatError where their columns cannot be told, GeometryError for no size.
     """
     layout = _layout if options.strict else _salvaged_layout
-    lines, told = layout(stream.name, peek_head(stream, strict=options.strict), options.variant)
+    head = peek_head(stream, strict=options.strict)
+    lines, told = layout(stream.name, head, options.variant)
+    lines = with_odd(lines, head)
     size, origin = stream_size(stream, options, lines)
     recording = TextStream(stream, options, size, origin, lines, "csv")
     _say_order(recording, told)

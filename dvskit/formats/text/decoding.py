@@ -35,6 +35,7 @@ _PROBLEMS = {
     k.TOO_MANY: "{fields} fields are meant, and there are more",
     k.BAD_POLARITY: "polarity is neither 0 or 1 nor -1 or 1 throughout (other columns than {names} "
     "need a header line that names them, or format='csv:...')",
+    k.NO_TEXT: "a comment holds bytes that are no text",
 }
 _FIELD_NAMES = ("t", "x", "y", "p", "-")
 _PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
@@ -47,12 +48,14 @@ class Lines(NamedTuple):
     fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
     seconds  whether times are seconds, not microseconds
     size     the sensor's size where the file says it
+    odd      byte offsets and lengths of lines ahead of the events that are no text
     """
 
     start: int
     fields: tuple[int, ...]
     seconds: bool
     size: Size | None
+    odd: tuple[tuple[int, int], ...] = ()
 
     def plain(self, chunk: Chunk) -> tuple[int, int, int]:
         """Return how plain lines of a chunk are written, told by its first: see k.decode.

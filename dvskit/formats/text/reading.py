@@ -43,6 +43,9 @@ class TextRecording(Recording):
         return self._decode(find_time(self.path, self._lines, start_us), damage, storage)
 
     def _decode(self, start: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if start == self._lines.start:
+            for offset, length in self._lines.odd:
+                damage.add(offset, length, "a line ahead of the events is no text: it holds a 0")
         decoder = LineDecoder(self.path, self._lines, self.size, strict=self.strict, damage=damage)
         for chunk in self._chunks(start):
             yield from decoder.push(chunk, storage)
@@ -116,6 +119,16 @@ class Head(NamedTuple):
     lines: list[tuple[int, str]]
     end: int
 
+    @property
+    def odd(self) -> list[tuple[int, int]]:
+        """Offset and length of the lines that hold a byte 0."""
+        stops = [at for at, _ in self.lines[1:]] + [self.end]
+        return [
+            (at, stop - at)
+            for (at, line), stop in zip(self.lines, stops, strict=True)
+            if "\0" in line
+        ]
+
     def following(self, place: int) -> int:
         """Return the byte offset of the line behind one of the lines."""
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
@@ -132,6 +145,11 @@ def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
         lines.append((at, line.decode("latin-1").strip()))
         at += len(line)
     return Head(lines, at)
+
+
+def with_odd(lines: Lines, head: Head) -> Lines:
+    """Return `lines` with those ahead of the events that are no text."""
+    return lines._replace(odd=tuple(each for each in head.odd if each[0] < lines.start))
 
 
 def read_head(path: Path, *, strict: bool) -> Head:

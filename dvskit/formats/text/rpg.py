@@ -22,6 +22,7 @@ from dvskit.formats.text.reading import (
     peek_head,
     read_head,
     stream_size,
+    with_odd,
 )
 from dvskit.formats.text.writing import TextSink
 
@@ -67,7 +68,8 @@ def _layout(name: str, head: Head) -> Lines:
 
 def open_recording(path: Path, options: ReadOptions) -> RpgRecording:
     """Open an `events.txt` file. Raises FormatError for times that are no decimal seconds."""
-    lines = _layout(str(path), read_head(path, strict=options.strict))
+    head = read_head(path, strict=options.strict)
+    lines = with_odd(_layout(str(path), head), head)
     size, origin = known_size(path, options, lines)
     return RpgRecording(path, options, size, origin, lines)
 
@@ -77,7 +79,8 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
 
     Raises FormatError for times that are no decimal seconds, GeometryError for no size.
     """
-    lines = _layout(stream.name, peek_head(stream, strict=options.strict))
+    head = peek_head(stream, strict=options.strict)
+    lines = with_odd(_layout(stream.name, head), head)
     return TextStream(stream, options, *stream_size(stream, options, lines), lines, "rpg")
 
 
