@@ -325,9 +325,9 @@ def test_a_dropped_clip_appears_beside_the_recording(
 ) -> None:
     browser.open(served.url)
     video = clip(tmp_path / "clip.mp4").read_bytes()
-    browser.js("drop(new File([Uint8Array.from(arguments[0])], 'clip.mp4'))", list(video))
     browser.js("drop(new File(['no events'], 'notes.txt'))")
     browser.wait("$('message').innerText.includes('notes.txt cannot be shown')")
+    browser.js("drop(new File([Uint8Array.from(arguments[0])], 'clip.mp4'))", list(video))
     browser.wait("META.clouds.length === 2 && document.documentElement.dataset.all === 'yes'", 60)
     browser.frame()
     assert browser.js("return CLOUDS.map(cloud => cloud.told.name)") == [

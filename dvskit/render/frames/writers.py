@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from dvskit.errors import OutputError, VideoError
 from dvskit.render.frames import _kernels
 
 _WAITING = 4  # pictures between drawing and encoding
+_PAUSE_S = 0.001  # much less than as many take to encode
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 TIMES_FILE = "timestamps_us.txt"
 
@@ -201,7 +203,9 @@ class InThread:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._queue: queue.Queue[Any] = queue.Queue(_WAITING)
+        # Not a Queue: an interrupt at the wrong moment leaves its lock held, and nobody comes by
+        # it again.
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._dropped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dvskit-encoder", daemon=True)
@@ -214,7 +218,10 @@ class InThread:
         """Hand over a picture, which may be drawn over afterwards."""
         if self._error is not None:
             self._raise(self._error)
-        self._queue.put(self._writer.pack(t_us, picture))
+        packed = self._writer.pack(t_us, picture)
+        while self._queue.qsize() >= _WAITING:
+            time.sleep(_PAUSE_S)
+        self._queue.put(packed)
 
     def __exit__(
         self,
