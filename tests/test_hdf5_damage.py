@@ -15,6 +15,7 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import LibraryReader
 from dvskit.formats.hdf5.writing import EVENT
@@ -472,3 +473,15 @@ def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
     finally:
         reader.close()
     assert reader._process is None
+
+
+def test_a_chunk_of_a_hostile_size_makes_no_room_for_it(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    held = stored.Stored(
+        "x", path, np.dtype("u1"), 10, (), (10,), (), np.zeros(1, np.int64),
+        np.zeros(1, np.int64), np.full(1, 1 << 61), np.zeros(1, np.int64),
+        np.zeros((1, 0), np.int64), None,
+    )  # fmt: skip
+    with path.open("rb") as file, pytest.raises(ChunkError, match="the file ends"):
+        held.read(file.fileno(), 0, 10, None)

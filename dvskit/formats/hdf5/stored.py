@@ -130,11 +130,18 @@ class Stored:
             )
         ]
 
+    def bytes_there(self, handle: int, piece: Piece) -> int:
+        """Return how many of the bytes of a piece the file has."""
+        if self.inline is not None:
+            return piece.size
+        return max(0, min(piece.size, os.fstat(handle).st_size - piece.offset))
+
     def raw(self, handle: int, piece: Piece) -> bytes:
         """Return the bytes of a piece as they stand in the file. Raises ChunkError."""
         if self.inline is not None:
             return self.inline[piece.offset : piece.offset + piece.size]
-        data = os.pread(handle, piece.size, piece.offset)
+        # Not of the size that is claimed: room for it is made before anything is read.
+        data = os.pread(handle, self.bytes_there(handle, piece), piece.offset)
         if len(data) != piece.size:
             raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes ahead of its end")
         return data

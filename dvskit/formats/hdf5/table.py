@@ -158,7 +158,8 @@ class Table:
                 bad = self._convert(stored, part, columns)
         except (ChunkError, ecf.EcfError) as error:
             problem = f"a chunk of {stored.name} is damaged: {error},"
-            return [Lost(low, high, piece.offset, piece.size, problem)]
+            size = stored.bytes_there(file.handle, piece)
+            return [Lost(low, high, piece.offset, size, problem)]
         return [each for mask, problem in bad for each in _runs(mask, problem, stored, piece, low)]
 
     def _read_ecf(self, file: Open, piece: Piece, low: int, high: int, out: EventColumns) -> None:
