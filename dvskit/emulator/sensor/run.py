@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from dvskit.emulator.sensor.signal._kernels import (
 )
 from dvskit.events import Size
 
+_PARTS = 4  # of the pixels, for each thread
 _ROOM = 1 << 14  # events that a thread has room for at first
 _ROOM_HITS = 1 << 12  # noise events of a tile, likewise
 _HOT, _DEAD = 101, 102  # streams of random numbers
@@ -84,7 +86,7 @@ class SensorPixels:
         weights = Weights.of(size if self.params.shot_hz else 0)
         levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
         tiles = -(-size // TILE)
-        parts = self._threads
+        parts = 1 if self._threads == 1 else _PARTS * self._threads
         length = -(-tiles // max(1, min(parts, tiles))) * TILE
         self._parts = [
             _Part(self.pixels, weights, start, min(start + length, size))
@@ -131,7 +133,18 @@ class SensorPixels:
                 tables.light, self._model, float(interval_us), tables.tau, tables.lag, tables.kept
             )
             self._interval_us = interval_us
-        run_parts(lambda i: self._advance(self._parts[i], codes, start, stop), len(self._parts))
+        # Where things move differs from part to part: who has time takes the next one.
+        waiting = deque(self._parts)
+
+        def work(_: int) -> None:
+            while True:
+                try:
+                    part = waiting.popleft()
+                except IndexError:
+                    return
+                self._advance(part, codes, start, stop)
+
+        run_parts(work, min(self._threads, len(self._parts)))
         self._now = stop
         self._frame += 1
         return Crossings(
