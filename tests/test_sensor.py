@@ -99,6 +99,17 @@ def test_pixels_that_are_left_alone_would_have_done_nothing(params):
     assert np.array_equal(lazy_noise[order[0]], awake_noise[order[1]])
 
 
+def test_a_leak_that_noise_made_faster_is_not_slept_through():
+    params = EmulatorParams(leak_hz=20.0, leak_jitter=0.3, shot_hz=40.0)
+    frames = still(100, 20.0, fps=200, shape=(1, 1))
+    lazy, lazy_noise = run(frames, params, seed=4)
+    awake, awake_noise = run(frames, params, seed=4, prepare="wake")
+    assert len(lazy) > 500
+    assert np.array_equal(lazy.p, awake.p)
+    assert np.abs(lazy.t - awake.t).max() <= 1
+    assert np.array_equal(lazy_noise, awake_noise)
+
+
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_the_events_do_not_depend_on_the_number_of_threads(monkeypatch, threads):
     frames = clip(shape=(128, 300), frames=10)
