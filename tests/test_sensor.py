@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from dvskit import Emulator, EmulatorParams, Events
 from dvskit.emulator import levels
 from dvskit.emulator.params import preset_table, presets, read_preset, write_preset
 from dvskit.emulator.sensor import SensorPixels
+from dvskit.emulator.sensor.signal._kernels import curve, root, turns
 from dvskit.errors import ConfigError
 
 UNIT = levels.UNIT
@@ -30,7 +32,7 @@ def run(frames, params, seed=0, prepare=None, t0=0):
     events, noise = [], []
     for t, frame in frames:
         if prepare == "wake" and emulation._frames:
-            emulation._pixels._quiet[:] = -1.0  # every block is looked at in every frame
+            emulation._pixels.pixels.quiet[:] = -1.0  # every block is looked at in every frame
         got, labels = emulation.step_labelled(t + t0, frame)
         events.append(got)
         noise.append(labels)
@@ -135,6 +137,16 @@ def test_room_for_events_grows_without_losing_or_repeating_any(monkeypatch):
     assert run(frames, params)[0] == whole
 
 
+def test_events_are_in_order_of_time_then_row_then_column():
+    frames = clip(shape=(128, 300), frames=10, step_us=300)
+    emulation = Emulator(NOISY).start((300, 128))
+    for t, frame in frames:
+        events = emulation.step(t, frame)
+        place = (events.t * 128 + events.y) * 300 + events.x
+        assert t == 0 or len(events) > 100
+        assert (np.diff(place) >= 0).all()
+
+
 # ---- the twin
 
 
@@ -190,7 +202,8 @@ def test_a_pixel_fires_when_the_twin_does(extra, seed):
     params = EmulatorParams(cutoff_hz=100.0, **extra)
     emulation = Emulator(params, 1).start((1, 1))
     emulation.step(*frames[0])
-    ref = emulation._pixels._ref[0] / UNIT
+    pixel = emulation._pixels.pixels
+    ref = (pixel.ref[0] + pixel.leak[0] * pixel.begun[0]) / UNIT  # at 0; begun is when it was set
     events = Events.concatenate([emulation.step(t, f) for t, f in frames[1:]])
     # Behind a refractory period an error of the step carries over to the next crossing.
     expected = twin(frames, params, ref, steps_us=0.25 if params.refractory_us else 1.0)
@@ -198,6 +211,44 @@ def test_a_pixel_fires_when_the_twin_does(extra, seed):
     assert events.p.tolist() == [rise for _, rise in expected]
     most = 30 if params.refractory_us else 3
     assert np.abs(events.t - np.array([t for t, _ in expected])).max() <= most
+
+
+def slow_root(f, low, high, level):
+    rising = f(high) > f(low)
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if (f(middle) > level) == rising:
+            high = middle
+        else:
+            low = middle
+    return 0.5 * (low + high)
+
+
+@pytest.mark.parametrize("follower", [False, True])
+def test_crossings_are_within_a_thousandth_of_a_microsecond_of_the_root(follower):
+    rng = np.random.default_rng(8)
+    checked = 0
+    while checked < 300:
+        end = 10.0 ** rng.uniform(1, 6)
+        tau1, tau2 = 10.0 ** rng.uniform(0, 5, 2)
+        level0, level1, v, u = rng.uniform(0, 5.5, 4) * UNIT
+        parts = curve(level0, (level1 - level0) / end, v, u, tau1, tau2 if follower else 0.0)
+        a, b, c1, k1, c2, k2 = parts
+
+        def signal(t, parts=parts):
+            a, b, c1, k1, c2, k2 = parts
+            return a + b * t + c1 * math.exp(-k1 * t) + c2 * math.exp(-k2 * t)
+
+        kept = math.exp(-k1 * end), math.exp(-k2 * end) if c2 else 0.0
+        ends = [0.0, *sorted({*turns(b, c1, k1, c2, k2, end, *kept), end})]
+        for low, high in itertools.pairwise(ends):
+            at_low, at_high = signal(low), signal(high)
+            if abs(at_high - at_low) < 0.001 * UNIT:
+                continue
+            level = at_low + rng.uniform(0.001, 0.999) * (at_high - at_low)
+            found = root(a, b, c1, k1, c2, k2, low, at_low, high, at_high, level)
+            assert abs(found - slow_root(signal, low, high, level)) < 1e-3
+            checked += 1
 
 
 # ---- oracles
@@ -228,7 +279,7 @@ def test_the_signal_is_3_db_down_at_the_cutoff_of_its_intensity(cutoff_hz):
         level = mean + swing * math.sin(2 * math.pi * i / 1000)
         emulation.step(round(i * period_us / 1000), np.full((1, 1), math.exp(level) / 255))
         if i >= 2000:
-            seen.append(emulation._pixels._v[0] / UNIT)
+            seen.append(emulation._pixels.pixels.v[0] / UNIT)
     assert (max(seen) - min(seen)) / (2 * swing) == pytest.approx(math.sqrt(0.5), rel=2e-3)
 
 
@@ -283,11 +334,43 @@ def test_shot_noise_is_rarer_where_the_threshold_is_higher():
     params = EmulatorParams(shot_hz=200.0, threshold_sigma=0.05)
     emulation = Emulator(params).start((80, 50))
     events = Events.concatenate([emulation.step(t, f) for t, f in still(0, 2.0)])
-    on = emulation._pixels._on / UNIT
+    on = emulation._pixels.pixels.on / UNIT
     counts = np.bincount((events.x + 80 * events.y.astype(int))[events.p], minlength=4000)
     expected = 2.0 * 100 * (1 - 0.75 * 20 / 275) * 0.2 / on
     assert np.corrcoef(counts, expected)[0, 1] > 0.9
     assert counts.sum() == pytest.approx(expected.sum(), rel=0.01)
+
+
+def test_the_few_pixels_with_the_lowest_thresholds_have_their_whole_noise():
+    # They are drawn in another way than the others.
+    params = EmulatorParams(shot_hz=200.0, threshold_sigma=0.08)
+    emulation = Emulator(params, 2).start((128, 96))
+    frame = np.zeros((96, 128), np.uint8)
+    emulation.step(0, frame)
+    counts = np.zeros(96 * 128 * 2)
+    for number in range(1, 21):
+        events = emulation.step(number * 100_000, frame)
+        np.add.at(counts, 2 * (events.x + 128 * events.y.astype(int)) + events.p, 1)
+    pixels = emulation._pixels.pixels
+    expected = np.empty(96 * 128 * 2)
+    expected[::2], expected[1::2] = 0.2 * UNIT / pixels.off, 0.2 * UNIT / pixels.on
+    expected *= 2.0 * 100 * (1 - 0.75 * 20 / 275)
+    order = np.argsort(expected)
+    for part in [*np.array_split(order, 8), order[-400:], order[-40:]]:
+        mean = expected[part].sum()
+        assert abs(counts[part].sum() - mean) < 4 * math.sqrt(mean)
+    misses = (counts - expected) / np.sqrt(expected)
+    assert misses.std() == pytest.approx(1.0, abs=0.03)
+
+
+def test_noise_of_a_pixel_is_in_order_however_much_there_is():
+    events, _ = run(still(0, 0.2, fps=10, shape=(8, 8)), EmulatorParams(shot_hz=10_000.0))
+    order = np.lexsort((events.t, events.y, events.x))
+    pixel = (events.x + 8 * events.y.astype(int))[order]
+    expected = 64 * 0.2 * 10_000 * (1 - 0.75 * 20 / 275)
+    assert len(events) == pytest.approx(expected, abs=4 * math.sqrt(expected))
+    assert (np.diff(events.t) >= 0).all()
+    assert np.bincount(pixel).min() > 1600
 
 
 @pytest.mark.parametrize("shot_hz", [0.0, 200.0])
@@ -312,10 +395,10 @@ def test_a_held_pixel_begins_anew_with_what_it_sees_then():
 def test_thresholds_differ_as_asked():
     emulation = Emulator(EmulatorParams(threshold_sigma=0.03)).start((200, 100))
     emulation.step(0, np.zeros((100, 200), np.uint8))
-    for column in (emulation._pixels._on, emulation._pixels._off):
+    for column in (emulation._pixels.pixels.on, emulation._pixels.pixels.off):
         assert column.mean() / UNIT == pytest.approx(0.2, abs=0.001)
         assert column.std() / UNIT == pytest.approx(0.03, abs=0.001)
-    assert abs(np.corrcoef(emulation._pixels._on, emulation._pixels._off)[0, 1]) < 0.03
+    assert abs(np.corrcoef(emulation._pixels.pixels.on, emulation._pixels.pixels.off)[0, 1]) < 0.03
 
 
 def test_events_sum_to_the_change_within_a_threshold_whatever_the_mismatch():
@@ -323,8 +406,8 @@ def test_events_sum_to_the_change_within_a_threshold_whatever_the_mismatch():
     emulation = Emulator(EmulatorParams(threshold_sigma=0.04)).start((40, 24))
     sums = np.zeros((24, 40))
     events = [emulation.step(t, f) for t, f in frames]
-    on = emulation._pixels._on.reshape(24, 40) / UNIT
-    off = emulation._pixels._off.reshape(24, 40) / UNIT
+    on = emulation._pixels.pixels.on.reshape(24, 40) / UNIT
+    off = emulation._pixels.pixels.off.reshape(24, 40) / UNIT
     for block in events:
         np.add.at(sums, (block.y, block.x), np.where(block.p, on[block.y, block.x], 0))
         np.add.at(sums, (block.y, block.x), np.where(block.p, 0, -off[block.y, block.x]))

@@ -11,6 +11,7 @@ from dvskit._threads import run_parts
 from dvskit.emulator import _kernels
 from dvskit.events import Events, Size
 
+_FEW = 1 << 15
 _NO_LABELS = np.empty(0, np.bool_)
 
 
@@ -40,8 +41,12 @@ class Crossings:
         # Counting needs a place for each microsecond: a long interval with few events is sorted.
         if self.interval_us + 1 > 4 * total + (1 << 16):
             return self._sorted()
-        histograms = np.zeros((len(self.times), self.interval_us + 1), np.int32)
-        run_parts(lambda i: _kernels.count_times(self.times[i], histograms[i]), len(self.times))
+        # Few events are put in order, part after part, before another thread would have woken up.
+        few = total < _FEW
+        threads = 1 if few else None
+        histograms = np.zeros((1 if few else len(self.times), self.interval_us + 1), np.int32)
+        places = [histograms[0 if few else i] for i in range(len(self.times))]
+        run_parts(lambda i: _kernels.count_times(self.times[i], places[i]), len(places), threads)
         _kernels.places(histograms)
         t, x = np.empty(total, np.int64), np.empty(total, np.int16)
         y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
@@ -49,11 +54,11 @@ class Crossings:
 
         def scatter(number: int) -> None:
             _kernels.scatter(
-                self.times[number], self.marks[number], histograms[number], self.start_us,
+                self.times[number], self.marks[number], places[number], self.start_us,
                 self.size.width, t, x, y, p, noise,
             )  # fmt: skip
 
-        run_parts(scatter, len(self.times))
+        run_parts(scatter, len(self.times), threads)
         return Events.from_checked(t, x, y, p, self.size), noise
 
     def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -13,31 +14,52 @@ from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random._kernels import uniforms
-from dvskit.emulator.sensor import _kernels as k
+from dvskit.emulator.sensor._kernels import advance_tiles
+from dvskit.emulator.sensor.mismatch._kernels import fill_soonest, start_pixels
+from dvskit.emulator.sensor.noise._kernels import weigh_noise
+from dvskit.emulator.sensor.pixels import TILE, Hits, Pixels, Scratch, Tables, Weights
+from dvskit.emulator.sensor.signal._kernels import (
+    M_JITTER,
+    M_KNEE,
+    M_LEAK,
+    M_OFF,
+    M_OFFSET,
+    M_ON,
+    M_POLE,
+    M_REFRACTORY,
+    M_SHOT,
+    M_SLOPE,
+    M_TAU2,
+    MODEL_FIELDS,
+    fill_poles,
+)
 from dvskit.events import Size
 
-_NOTHING = np.empty(0, np.float64)
+_PARTS = 4  # of the pixels, for each thread
 _ROOM = 1 << 14  # events that a thread has room for at first
+_ROOM_HITS = 1 << 12  # noise events of a tile, likewise
 _HOT, _DEAD = 101, 102  # streams of random numbers
 _DEAD_THRESHOLD = 1e30
 
 
 class _Part:
-    """What one thread writes to."""
+    """Pixels first..stop, which one thread moves at a time, and what it writes to."""
 
-    def __init__(self, pixels: slice) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: Pixels, weights: Weights, first: int, stop: int) -> None:
+        self.slice = slice(first, stop)
+        self.pixels = pixels.part(first, stop)
+        self.weights = weights.part(first, stop)
+        self.tiles = -(-(stop - first) // TILE)
         self.times = np.empty(_ROOM, np.int32)
         self.marks = np.empty(_ROOM, np.int64)
         self.count = 0
-        self.head = np.full(k.TILE, -1, np.int32)
-        self.noisy = np.zeros(k.BLOCKS, np.uint8)
-        self.grow_noise(1 << 12)
+        self.hits = Hits.of(_ROOM_HITS)
+        self.scratch = Scratch.of()
 
-    def grow_noise(self, room: int) -> None:
-        self.link = np.empty(room, np.int32)
-        self.noise_t = np.empty(room, np.float64)
-        self.noise_on = np.empty(room, np.bool_)
+    def grow(self) -> None:
+        """Double the room for events."""
+        self.times = np.concatenate([self.times, np.empty_like(self.times)])
+        self.marks = np.concatenate([self.marks, np.empty_like(self.marks)])
 
 
 class SensorPixels:
@@ -54,83 +76,75 @@ class SensorPixels:
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame: every pixel has seen it for all time."""
         size = codes.size
-        self._table = table
-        self._lights = lights(table / UNIT, self.params)
-        self._poles = np.zeros((3, table.size), np.float64)
+        light = lights(table / UNIT, self.params)
+        self._tables = Tables(table.astype(np.float64), light, *np.zeros((3, table.size)))
+        self._interval_us = 0  # of the tables
         self._before = codes.copy()
         self._now = 0.0
         self._frame = 0
-        follower = self.params.follower_hz > 0
-        held = self.params.refractory_us > 0
-        self._v, self._ref = np.zeros(size), np.zeros(size)
-        self._u = np.zeros(size if follower else 0)
-        self._on, self._off = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        self._leak, self._factor = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        self._reset_at = np.zeros(size)
-        self._free = np.full(size if held else 0, -k.NEVER)
-        self._counts = np.zeros(size if self.params.leak_jitter else 0, np.uint32)
-        self._since = np.zeros(-(-size // k.BLOCK))
-        self._quiet = np.zeros(-(-size // k.BLOCK))
-        self._weights = np.zeros(-(-size // k.TILE))
-        levels = (table[codes] if table.size else codes).astype(np.float64)
-        tiles = -(-size // k.TILE)
-        length = -(-tiles // max(1, min(self._threads, tiles))) * k.TILE
+        self.pixels = Pixels.of(size, follower=self.params.follower_hz > 0)
+        weights = Weights.of(size if self.params.shot_hz else 0)
+        levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
+        tiles = -(-size // TILE)
+        parts = 1 if self._threads == 1 else _PARTS * self._threads
+        length = -(-tiles // max(1, min(parts, tiles))) * TILE
         self._parts = [
-            _Part(slice(start, min(start + length, size))) for start in range(0, size, length)
+            _Part(self.pixels, weights, start, min(start + length, size))
+            for start in range(0, size, length)
         ]
 
         def start(number: int) -> None:
-            part = self._parts[number].pixels
-            k.start_pixels(
-                levels[part], part.start, self._model, to_units(self.params.threshold_sigma),
-                self.params.leak_spread, self.seed, self._v[part], self._u[part], self._ref[part],
-                self._on[part], self._off[part], self._leak[part], self._factor[part],
-                self._reset_at[part],
+            part = self._parts[number]
+            start_pixels(
+                levels[part.slice], part.slice.start, self._model,
+                to_units(self.params.threshold_sigma), self.params.leak_spread, self.seed,
+                part.pixels,
             )  # fmt: skip
 
         run_parts(start, len(self._parts))
         self._hot = self._choose(_HOT, self.params.hot_fraction)
         dead = self._choose(_DEAD, self.params.dead_fraction)
-        self._on[dead] = self._off[dead] = _DEAD_THRESHOLD
-        self._leak[dead] = self._factor[dead] = 0.0
+        self.pixels.on[dead] = self.pixels.off[dead] = _DEAD_THRESHOLD
+        self.pixels.leak[dead] = self.pixels.factor[dead] = 0.0
         self._hot = np.setdiff1d(self._hot, dead)
-        choices = 2 * size if self.params.shot_hz else 0
-        self._share, self._alias = np.zeros(choices, np.float32), np.zeros(choices, np.uint16)
-        if choices:
+        for part in self._parts:
+            fill_soonest(self.params.leak_jitter, part.pixels)
+        if self.params.shot_hz:
             run_parts(self._weigh, len(self._parts))
 
     def _weigh(self, number: int) -> None:
-        part = self._parts[number].pixels
-        tiles = slice(part.start // k.TILE, -(-part.stop // k.TILE))
-        choices = slice(2 * part.start, 2 * part.stop)
-        k.weigh_noise(
-            self._on[part], self._off[part], self._model, self._weights[tiles],
-            self._share[choices], self._alias[choices],
-        )  # fmt: skip
+        part = self._parts[number]
+        weigh_noise(part.pixels.on, part.pixels.off, self._model, *part.weights)
 
     def _choose(self, stream: int, fraction: float) -> NDArray[np.int64]:
         """Return pixels drawn at random, each with probability `fraction`, in order."""
-        count = self._on.size
         if fraction <= 0:
             return np.empty(0, np.int64)
-        drawn = np.empty(count)
+        drawn = np.empty(self.size.width * self.size.height)
         uniforms(self.seed, stream, 0, drawn)
         return np.flatnonzero(drawn < fraction)
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return what happens up to the next frame."""
         start, stop = self._now, self._now + interval_us
-        if self._table.size and self.params.cutoff_hz:
-            k.fill_poles(
-                self._lights,
-                self._model,
-                float(interval_us),
-                self._poles[0],
-                self._poles[1],
-                self._poles[2],
+        tables = self._tables
+        if interval_us != self._interval_us and self.params.cutoff_hz:
+            fill_poles(
+                tables.light, self._model, float(interval_us), tables.tau, tables.lag, tables.kept
             )
-        run_parts(lambda i: self._advance(self._parts[i], codes, start, stop), len(self._parts))
-        np.copyto(self._before, codes)
+            self._interval_us = interval_us
+        # Where things move differs from part to part: who has time takes the next one.
+        waiting = deque(self._parts)
+
+        def work(_: int) -> None:
+            while True:
+                try:
+                    part = waiting.popleft()
+                except IndexError:
+                    return
+                self._advance(part, codes, start, stop)
+
+        run_parts(work, min(self._threads, len(self._parts)))
         self._now = stop
         self._frame += 1
         return Crossings(
@@ -142,47 +156,37 @@ class SensorPixels:
         )
 
     def _advance(self, part: _Part, codes: NDArray[Any], start: float, stop: float) -> None:
-        pixels = part.pixels
-        tiles = slice(pixels.start // k.TILE, -(-pixels.stop // k.TILE))
-        blocks = slice(pixels.start // k.BLOCK, -(-pixels.stop // k.BLOCK))
-        choices = slice(2 * pixels.start, 2 * pixels.stop)
-        tau, lag, kept = self._poles
-        resume = np.zeros(4, np.int64)
+        resume = np.zeros(3, np.int64)
         part.count = 0
-        while resume[0] < tiles.stop - tiles.start:
-            got = k.advance_tiles(
-                self._before[pixels], codes[pixels], pixels.start, self._frame, start, stop,
-                self._table, self._lights, tau, lag, kept, self._model, self.seed,
-                self._weights[tiles],
-                self._share[choices], self._alias[choices], self._hot, self.params.hot_hz * 1e-6,
-                self._v[pixels], self._u[pixels], self._ref[pixels], self._on[pixels],
-                self._off[pixels], self._leak[pixels], self._factor[pixels],
-                self._reset_at[pixels], self._free[pixels], self._counts[pixels],
-                self._since[blocks], self._quiet[blocks], part.head, part.link, part.noise_t,
-                part.noise_on, part.noisy, resume, part.times[part.count :],
-                part.marks[part.count :],
+        while resume[0] < part.tiles:
+            part.count += advance_tiles(
+                part.slice.start, self._frame, start, stop, self._before[part.slice],
+                codes[part.slice], self._tables, self._model, self.seed, self._hot,
+                self.params.hot_hz * 1e-6, part.pixels, part.weights, part.hits, part.scratch,
+                resume,
+                part.times[part.count :], part.marks[part.count :],
             )  # fmt: skip
-            part.count += got
             if resume[2] < 0:
-                part.grow_noise(2 * len(part.link))
+                part.hits = Hits.of(2 * len(part.hits.t))
                 resume[2] = 0
-            elif resume[0] < tiles.stop - tiles.start:
-                part.times = np.concatenate([part.times, np.empty_like(part.times)])
-                part.marks = np.concatenate([part.marks, np.empty_like(part.marks)])
+            elif resume[0] < part.tiles:
+                part.grow()
+        # The caller may fill the same buffer with the next frame, so that a copy is kept.
+        np.copyto(self._before[part.slice], codes[part.slice])
 
 
 def _model(params: EmulatorParams) -> NDArray[np.float64]:
     """Return the kernels' numbers: units of 2^-24 e-fold, and microseconds."""
-    model = np.zeros(k.MODEL_FIELDS, np.float64)
+    model = np.zeros(MODEL_FIELDS, np.float64)
     if params.cutoff_hz > 0:
-        model[k.M_POLE] = 1e6 / (2 * math.pi * params.cutoff_hz)
+        model[M_POLE] = 1e6 / (2 * math.pi * params.cutoff_hz)
     if params.follower_hz > 0:
-        model[k.M_TAU2] = 1e6 / (2 * math.pi * params.follower_hz)
-    model[k.M_REFRACTORY] = params.refractory_us
-    model[k.M_JITTER] = params.leak_jitter
-    model[k.M_SHOT] = params.shot_hz * 1e-6
-    model[k.M_ON] = to_units(params.threshold_on)
-    model[k.M_OFF] = to_units(params.threshold_off)
-    model[k.M_LEAK] = params.leak_hz * 1e-6
-    model[[k.M_OFFSET, k.M_KNEE, k.M_SLOPE]] = map_numbers(params)
+        model[M_TAU2] = 1e6 / (2 * math.pi * params.follower_hz)
+    model[M_REFRACTORY] = params.refractory_us
+    model[M_JITTER] = params.leak_jitter
+    model[M_SHOT] = params.shot_hz * 1e-6
+    model[M_ON] = to_units(params.threshold_on)
+    model[M_OFF] = to_units(params.threshold_off)
+    model[M_LEAK] = params.leak_hz * 1e-6
+    model[[M_OFFSET, M_KNEE, M_SLOPE]] = map_numbers(params)
     return model

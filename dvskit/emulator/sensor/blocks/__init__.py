@@ -1,0 +1,1 @@
+"""Blocks of pixels that have something to do in an interval."""

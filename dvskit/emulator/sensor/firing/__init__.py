@@ -1,0 +1,1 @@
+"""Pixels that may fire in an interval: their events, one by one."""

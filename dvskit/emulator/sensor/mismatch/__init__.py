@@ -1,0 +1,1 @@
+"""What differs from pixel to pixel, drawn once: thresholds and leaks."""

@@ -1,0 +1,230 @@
+"""Loops that draw noise: its cost follows the events, not the pixels.
+
+Shot noise is a Poisson process over choices (pixel, polarity) and time. It is drawn along the
+choices of a tile, at a rate that few of them exceed, and thinned (Lewis and Shedler 1979): a
+candidate is kept as often as its own rate is of that. The times are uniform. What the few exceed
+the rate by is a second such process.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.emulator.random._kernels import bits, mix, uniform
+from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
+from dvskit.emulator.sensor.signal._kernels import M_OFF, M_ON, M_SHOT, relative_light
+
+Array = NDArray[Any]
+
+SHOT_DARK, SHOT_SLOPE = 1.0, 0.75  # shot noise falls by so much from black to white (v2e)
+_MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black is 20 / 275
+_HEAVY = 64  # one in so many choices is above the cap
+_FEW = 16  # places that a hit is moved by, one by one
+
+R_GAP, R_HOT, R_HEAVY = 6, 7, 8  # streams of random numbers
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
+_TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
+
+
+@njit(cache=True, nogil=True)
+def weigh_noise(
+    on: Array, off: Array, model: Array, chances: Array, excess: Array, caps: Array
+) -> None:
+    """Prepare to draw choices by the inverse of their thresholds.
+
+    caps     of each tile: so many times the nominal rate is drawn for each choice; few exceed it
+    chances  uint8, of each choice: its rate in 1/254 of the cap, rounded down; 255 above the cap
+    excess   of each choice of a tile up to this one: the sum of what they exceed the cap by
+    """
+    for tile in range(caps.size):
+        low, high = tile * TILE, min((tile + 1) * TILE, on.size)
+        weights = np.empty(2 * (high - low), np.float64)
+        for m in range(weights.size):
+            weights[m] = _weight(2 * low + m, on, off, model)
+        caps[tile] = np.sort(weights)[weights.size - 1 - weights.size // _HEAVY]
+        total = 0.0
+        for m in range(weights.size):
+            share = weights[m] / caps[tile]
+            chances[2 * low + m] = 255 if share > 1.0 else np.uint8(math.floor(share * 254.0))
+            total += max(0.0, weights[m] - caps[tile])
+            excess[2 * low + m] = total
+
+
+@kernel
+def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
+    """Return by how much a choice fires more often than nominal."""
+    if choice & 1 != 0:
+        return model[M_ON] / on[choice >> 1]
+    return model[M_OFF] / off[choice >> 1]
+
+
+@kernel
+def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
+    """Return by how much less a choice fires than in the dark."""
+    code = codes[choice >> 1]
+    light = lights[code] if lights.size > 0 else relative_light(float(code), model)
+    return SHOT_DARK - SHOT_SLOPE * light
+
+
+@kernel
+def draw_shots(
+    tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
+    excess: Array, on: Array, off: Array, codes: Array, lights: Array, gaps: Array,
+    words: Array, hit_t: Array, hit_choice: Array,
+) -> int:  # fmt: skip
+    """Draw the shot noise of a tile in one interval; return how much, -1 where there is no room.
+
+    cap, chances, excess   see `weigh_noise`
+    on, off        thresholds of its pixels; codes: what they see, lights: intensity by code
+    gaps, words    scratch of BATCH length
+    hit_t          filled with microseconds behind the interval's start
+    hit_choice     2 * pixel of the tile + polarity; in no order
+    """
+    key = bits(seed, R_GAP, tile, frame)
+    choices, place, count = 2 * codes.size, 0.0, 0
+    tabled = lights.size > 0
+    nominal = 0.5 * model[M_SHOT] * _MOST_SHOT * interval
+    step = -1.0 / (nominal * cap)  # between candidates, along the choices
+    while place < choices:
+        if count + BATCH > hit_t.size:
+            return -1
+        for m in range(BATCH):
+            words[m] = mix(key + np.uint64(2 * m + 1) * _GOLDEN)
+            gaps[m] = (np.float64(words[m] >> _S11) + 0.5) * _TO_UNIT
+            words[m] = mix(key + np.uint64(2 * m + 2) * _GOLDEN)
+        key += np.uint64(2 * BATCH) * _GOLDEN
+        for m in range(BATCH):
+            gaps[m] = math.log(gaps[m]) * step
+        for m in range(BATCH):
+            place += gaps[m]
+            if place >= choices:
+                break
+            choice = np.int64(place)
+            luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
+            code = codes[choice >> 1]
+            own = lights[code] if tabled else relative_light(float(code), model)
+            own = SHOT_DARK - SHOT_SLOPE * own
+            chance = min(254.0, np.float64(chances[choice]))
+            scaled, least = luck * 254.0, own * chance
+            kept = scaled < least
+            # As chances are rounded down, the few that are near are looked at closely.
+            if (scaled >= least) & (scaled < least + own):
+                kept = luck < own * min(1.0, _weight(choice, on, off, model) / cap)
+            hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
+            hit_choice[count] = choice
+            count += kept
+    # What the choices above the cap exceed it by.
+    key = bits(seed, R_HEAVY, tile, frame)
+    place, number = 0.0, 0
+    while True:
+        place -= math.log(uniform(key, R_HEAVY, number, 0)) / nominal
+        if place >= excess[-1]:
+            return count
+        if count == hit_t.size:
+            return -1
+        choice = np.searchsorted(excess, place, side="right")
+        hit_t[count] = uniform(key, R_HEAVY, number, 1) * interval
+        hit_choice[count] = choice
+        luck = uniform(key, R_HEAVY, number, 2) * _MOST_SHOT
+        count += luck < _share(choice, codes, lights, model)
+        number += 1
+
+
+@kernel
+def draw_hot(
+    count: int, first: int, frame: int, interval: float, seed: int, hot: Array, hot_rate: float,
+    hit_t: Array, hit_choice: Array,
+) -> int:  # fmt: skip
+    """Add the events of a tile's hot pixels to its hits; return how many there are then, or -1.
+
+    first  the tile's first pixel; hot: which of its pixels are hot
+    """
+    for j in range(hot.size):
+        t, number = 0.0, 0
+        key = bits(seed, R_HOT, hot[j], frame)
+        while True:
+            t -= math.log(uniform(key, R_HOT, number, 0)) / hot_rate
+            if t >= interval:
+                break
+            if count == hit_t.size:
+                return -1
+            hit_t[count], hit_choice[count] = t, 2 * (hot[j] - first) + 1
+            count += 1
+            number += 1
+    return count
+
+
+@kernel
+def _ahead(i: int, j: int, hit_t: Array, hit_choice: Array) -> bool:
+    """Return whether hit i is of a pixel ahead of hit j's, or of the same pixel and earlier."""
+    own, other = hit_choice[i] >> 1, hit_choice[j] >> 1
+    return own < other or (own == other and hit_t[i] < hit_t[j])
+
+
+@kernel
+def _swap(i: int, j: int, hit_t: Array, hit_choice: Array) -> None:
+    hit_t[i], hit_t[j] = hit_t[j], hit_t[i]
+    hit_choice[i], hit_choice[j] = hit_choice[j], hit_choice[i]
+
+
+@kernel
+def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Let a hit sink in the heap to where none below it is behind it."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and _ahead(child, child + 1, hit_t, hit_choice):
+            child += 1
+        if not _ahead(root, child, hit_t, hit_choice):
+            return
+        _swap(root, child, hit_t, hit_choice)
+        root = child
+
+
+@kernel
+def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Put hits in order where they are (Williams 1964)."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(root, count, hit_t, hit_choice)
+    for last in range(count - 1, 0, -1):
+        _swap(0, last, hit_t, hit_choice)
+        _sink(0, last, hit_t, hit_choice)
+
+
+@kernel
+def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Put a tile's hits in order of pixel, then time; they mostly are."""
+    moves = 0
+    for m in range(1, count):
+        pixel, last = hit_choice[m] >> 1, hit_choice[m - 1] >> 1
+        if last < pixel or (last == pixel and hit_t[m - 1] <= hit_t[m]):
+            continue
+        t, choice, at = hit_t[m], hit_choice[m], m
+        while at > 0:
+            last = hit_choice[at - 1] >> 1
+            if last < pixel or (last == pixel and hit_t[at - 1] <= t):
+                break
+            hit_t[at], hit_choice[at] = hit_t[at - 1], hit_choice[at - 1]
+            at -= 1
+        hit_t[at], hit_choice[at] = t, choice
+        moves += m - at
+        if moves > _FEW * count:
+            _heap_sort(count, hit_t, hit_choice)
+            return
+
+
+@kernel
+def index_hits(count: int, hit_choice: Array, starts: Array) -> None:
+    """Fill `starts`: where the hits of each block of a tile begin."""
+    starts[:] = 0
+    for m in range(count):
+        starts[hit_choice[m] // (2 * BLOCK) + 1] += 1
+    for part in range(1, starts.size):
+        starts[part] += starts[part - 1]

@@ -1,0 +1,164 @@
+"""What is known of the pixels between two frames, as the kernels take it.
+
+Log intensity is in units of 2^-24 e-fold, time in microseconds since the run began, in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+BLOCK = 16  # pixels that are left alone together
+TILE = 4096  # pixels whose noise is drawn together, whatever the number of threads
+PARTS = TILE // BLOCK  # blocks of a tile
+RUN = 256  # pixels that are moved together at most
+BATCH = 64  # candidates of noise that are drawn together
+NEVER = 1e300
+CALM, CALM_STALE = NEVER, 2 * NEVER
+
+# Places in `seen`, for each pixel of a run: the levels it sees at both ends, the photoreceptor's
+# lag and what is left of its past, where it ends; how far ON and OFF are exceeded at most; the
+# highest less the lowest signal; its time constant, of loud pixels.
+SEEN = 9
+LEVEL, NEXT, LAG, KEPT, END, HIGH, LOW, SWING, TAU = range(0, SEEN * RUN, RUN)
+
+
+class Pixels(NamedTuple):
+    """Arrays of the pixels (n,) and of their blocks.
+
+    v, u    signals behind photoreceptor and source follower; u is of length 0 without one
+    ref     float64, the reference at `begun`; it falls by `leak` from then on
+    begun   float64, when the pixel was last reset; it is held in reset up to then if that is to
+            come, and ref is then what it sees at that time
+    on, off float32, thresholds
+    leak    float32, units a microsecond; `factor`: what it is without jitter
+    since   of each block: the time of v and u; CALM if they are what the block sees, CALM_STALE
+            if noise has reset pixels since: their ref and leak are to be set
+    calmed  of each block: when it was found to be calm
+    quiet   of each block: a time ahead of which it does not fire if it sees no change
+    soonest of each block: how long behind a reset a leak takes to make an event at least
+    """
+
+    v: Array
+    u: Array
+    ref: Array
+    begun: Array
+    on: Array
+    off: Array
+    leak: Array
+    factor: Array
+    since: Array
+    calmed: Array
+    quiet: Array
+    soonest: Array
+
+    @classmethod
+    def of(cls, size: int, *, follower: bool) -> Pixels:
+        """Return the arrays of so many pixels."""
+        blocks = -(-size // BLOCK)
+        v, ref, begun = np.zeros((3, size))
+        on, off, leak, factor = np.zeros((4, size), np.float32)
+        calmed, quiet, soonest = np.zeros((3, blocks))
+        u = np.zeros(size if follower else 0)
+        since = np.full(blocks, CALM)
+        return cls(v, u, ref, begun, on, off, leak, factor, since, calmed, quiet, soonest)
+
+    def part(self, first: int, stop: int) -> Pixels:
+        """Return pixels first..stop, whole blocks of them, as views."""
+        blocks = slice(first // BLOCK, -(-stop // BLOCK))
+        return Pixels(
+            *(each[first:stop] for each in self[:8]), *(each[blocks] for each in self[8:])
+        )
+
+
+class Weights(NamedTuple):
+    """How often pixels and polarities make shot noise; see `weigh_noise`.
+
+    chances uint8 and excess float32, of choices 2 * pixel + polarity; caps float64, of tiles
+    """
+
+    chances: Array
+    excess: Array
+    caps: Array
+
+    @classmethod
+    def of(cls, size: int) -> Weights:
+        """Return the arrays of so many pixels, 0 for no noise."""
+        return cls(
+            np.zeros(2 * size, np.uint8), np.zeros(2 * size, np.float32), np.zeros(-(-size // TILE))
+        )
+
+    def part(self, first: int, stop: int) -> Weights:
+        """Return pixels first..stop, whole tiles of them, as views."""
+        choices = slice(2 * first, 2 * stop)
+        tiles = slice(first // TILE, -(-stop // TILE))
+        return Weights(self.chances[choices], self.excess[choices], self.caps[tiles])
+
+
+class Tables(NamedTuple):
+    """By code, in float64: its level and intensity; of length 0 where codes are levels.
+
+    tau   the photoreceptor's time constant, 0 for none
+    lag   tau / interval; kept: what is left of a difference behind the interval
+    """
+
+    level: Array
+    light: Array
+    tau: Array
+    lag: Array
+    kept: Array
+
+
+class Scratch(NamedTuple):
+    """What a thread's kernel works in: of a tile, but for `loud`, `who` and `seen`, of a run.
+
+    changed uint8, whether a pixel's code changed; words: the same, eight at a time
+    wakes   uint8, which blocks are to be moved
+    loud    uint8, which pixels may fire; who: their places in the run
+    seen    float64, see the firing kernels
+    luck, bits  float64 and uint64: random numbers of a batch of candidates
+    """
+
+    changed: Array
+    words: Array
+    wakes: Array
+    loud: Array
+    who: Array
+    seen: Array
+    luck: Array
+    bits: Array
+
+    @classmethod
+    def of(cls) -> Scratch:
+        """Return the arrays."""
+        changed, wakes = np.zeros(TILE, np.uint8), np.zeros(PARTS, np.uint8)
+        loud, who = np.zeros(RUN, np.uint8), np.zeros(RUN + 1, np.int64)
+        luck, bits = np.zeros(BATCH), np.zeros(BATCH, np.uint64)
+        return cls(
+            changed, changed.view(np.uint64), wakes, loud, who, np.zeros(SEEN * RUN), luck, bits
+        )
+
+
+class Hits(NamedTuple):
+    """Noise events of a tile in one interval, in order of pixels, those of a pixel of time.
+
+    t       microseconds behind the interval's start
+    choice  2 * pixel of the tile + polarity
+    start   (PARTS + 1,) where each block's begin
+    free    scratch of the same length as t
+    """
+
+    t: Array
+    choice: Array
+    start: Array
+    free: Array
+
+    @classmethod
+    def of(cls, room: int) -> Hits:
+        """Return room for so many."""
+        start = np.zeros(PARTS + 1, np.int64)
+        return cls(np.empty(room), np.empty(room, np.int32), start, np.empty(room))
