@@ -51,6 +51,10 @@ CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 20
 GALLERY = {
     "Clouds and videos": (
         Item("cloud.png", "dvskit cloud arm.raw -o cloud.png", "All events in space and time."),
+        Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 10 "
+             "--seconds 4", "The cloud, turned once around."),
+        Item("page.html", f"dvskit cloud arm.raw -o page.html --model {MODEL} --every 300ms",
+             "A page to turn, play and zoom, with what a network takes each moment for."),
         Item("camera-beside.png", CAMERA,
              "What a camera sees, and what an event camera sees of the same scene.", ()),
         Item("beside.gif", "dvskit render arm.raw -o beside.gif --beside arm.mp4 --fps 12 "
@@ -235,7 +239,8 @@ def index(made: dict[str, list[Item]]) -> list[str]:
         lines += [f"## {title}", ""]
         for item in items:
             code = [f"    {item.command}", ""] if item.command else []
-            lines += [item.words, "", *code, f"![{item.words}]({item.name})", ""]
+            mark = "" if item.name.endswith(".html") else "!"
+            lines += [item.words, "", *code, f"{mark}[{item.words}]({item.name})", ""]
     return lines
 
 

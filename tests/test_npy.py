@@ -202,10 +202,16 @@ def test_columns_that_the_end_cuts_keep_the_rows_that_have_all_of_them(tmp_path)
     assert recording.damage
 
 
-def test_what_stands_behind_the_rows_is_none_of_them(tmp_path):
-    path = save(tmp_path / "a.npy", make(100).to_array("tonic"))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_stands_behind_the_rows_is_none_of_them_and_told(tmp_path, order):
+    array = make(100).to_array("tonic")
+    if order == "F":
+        array = np.asfortranarray(np.stack([array[name] for name in "txyp"], axis=1))
+    path = save(tmp_path / "a.npy", array)
+    size = path.stat().st_size
     path.write_bytes(path.read_bytes() * 2)
-    for strict in (True, False):
-        recording = dvskit.open_events(path, size=(20, 10), strict=strict)
-        assert recording.load() == make(100)
-        assert not recording.damage
+    with pytest.raises(DamagedFileError, match=f"{size} bytes stand behind the last row"):
+        dvskit.load_events(path, size=(20, 10))
+    recording = dvskit.open_events(path, size=(20, 10), strict=False)
+    assert recording.load() == make(100)
+    assert recording.damage.lost_bytes == size

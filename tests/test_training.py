@@ -229,7 +229,7 @@ def test_spans_are_named_one_by_one_and_empty_ones_are_not(trained) -> None:
     whole = Events.concatenate([first, later])
     labels = training.classify_spans(trained.model, whole)
     start, end = int(whole.t[0]), int(whole.t[-1])
-    assert [name.rpartition(" ")[0].rpartition(" ")[0] for name in labels.name] == [
+    assert [name.partition(" (")[0] for name in labels.name] == [
         max(shares := training.classify(trained.model, each), key=shares.get)
         for each in (first, whole.between(start + 3 * window_us, None))
     ]

@@ -54,10 +54,7 @@ def part_from_first(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> RecordingPart:
     """Return the part of a recording between times that count from its first event."""
-    if after_us is None and until_us is None:
-        return recording.between(None, None)
-    origin_us = next((int(block.t[0]) for block in recording), 0)
-    return recording.between(*window_from(origin_us, after_us, until_us))
+    return recording.between(*stamps_of(recording, after_us, until_us))
 
 
 def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
@@ -66,6 +63,21 @@ def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | N
     if until is not None and until <= (after or 0):
         raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
     return after, until
+
+
+def stamps_of(
+    recording: Recording, after_us: int | None, until_us: int | None
+) -> tuple[int | None, int | None]:
+    """Return the time stamps that lie so long behind the first event; None stays None.
+
+    Raises ConfigError for live events.
+    """
+    if after_us is None and until_us is None:
+        return None, None
+    if recording.live:
+        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
+    origin_us = next((int(block.t[0]) for block in recording), 0)
+    return window_from(origin_us, after_us, until_us)
 
 
 def part_of(
@@ -77,6 +89,4 @@ def part_of(
     """
     if after_us is None and until_us is None:
         return recording
-    if recording.live:
-        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
     return part_from_first(recording, after_us, until_us)

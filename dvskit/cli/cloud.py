@@ -142,7 +142,7 @@ def cloud(
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:
         shown = shown_from(list(zip(files, parts, strict=True)), **words)
-        name = ", ".join(file.name for file in files) if title is None else title
+        name = _title(files, start, stop) if title is None else title
         report = _page(shown, out, name, looks, force)
     elif suffix in _STILL:
         report = _still(parts[0], out, looks | {"title": title or ""}, force)
@@ -150,9 +150,17 @@ def cloud(
         report = _turning(parts[0], out, looks | {"title": title or ""}, moves, force)
     for file, recording, part in zip(files, opened, parts, strict=True):
         _tell(file, recording, part)
+    if not report.total:
+        _console.note(f"{out}: there are no events to show")
     if report.kept < report.total:
         _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
     _console.say(f"{out}: {report.kept:,} events")
+
+
+def _title(files: list[Path], start: str | None, stop: str | None) -> str:
+    names = ", ".join(file.name for file in files)
+    part = f", {start or 'start'} to {stop or 'end'}" if start or stop else ""
+    return names + part
 
 
 def _tell(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Force, FormatOption, InputFile, Salvage, SizeOption, size_or_none
+from dvskit.cli._options import (
+    Force,
+    FormatOption,
+    InputFile,
+    Salvage,
+    SizeOption,
+    size_or_none,
+    stamps_of,
+    times_from,
+)
 from dvskit.errors import ConfigError
 from dvskit.formats import open_events
 
@@ -57,8 +66,10 @@ def render(
             "20ms; else some frames.",
         ),
     ] = None,
-    start: Annotated[str | None, typer.Option(help="Begin at this time stamp: 1.5s.")] = None,
-    stop: Annotated[str | None, typer.Option(help="End before this time stamp.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
     beside: Annotated[
         Path | None, typer.Option(help="A video or folder of images to show beside the events.")
     ] = None,
@@ -78,9 +89,9 @@ def render(
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     window_us = None if window is None else _console.parse_time_us(window)
-    start_us = None if start is None else _console.parse_time_us(start)
-    stop_us = None if stop is None else _console.parse_time_us(stop)
+    times = times_from(start, stop)
     recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    start_us, stop_us = stamps_of(recording, *times)
     from dvskit import render as pictures
     from dvskit.video import open_frames
 

@@ -135,7 +135,7 @@ def video(
             count, events = count + 1, events + moment.on + moment.off
             if on_frame is not None:
                 on_frame(count, moment.t_us)
-        if not count:
+        if not events:
             raise VideoError(f"{target}: there are no events to show")
     return VideoReport(target, count, events, size)
 

@@ -146,11 +146,12 @@ def classify(model: Model, events: Events) -> dict[str, float]:
 
 
 def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
-    """Return what a model takes each span of a recording for, such as "wave 93 %".
+    """Return what a model takes each span of a recording for, such as "wave (93 %)".
 
     A span of `every_us` (the model's window if not given) is named by the window that begins with
-    it; spans without events have no name, and the last one ends with the recording. Raises
-    GeometryError for another sensor size, ConfigError for every_us < 1.
+    it; spans without events have no name. The last one ends with the recording: what is left at the
+    end, if less than half a span, belongs to the one ahead. Raises GeometryError for another sensor
+    size, ConfigError for every_us < 1.
     """
     check_size(model, events, "the recording")
     window_us = model.input.bins * model.input.bin_us
@@ -159,12 +160,16 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
         raise ConfigError(f"every_us={every_us} must be at least 1")
     first, end = (int(events.t[0]), int(events.t[-1]) + 1) if len(events) else (0, 0)
     named = []
-    for start in range(first, end, every_us):
+    starts = range(first, end, every_us)
+    if len(starts) > 1 and end - starts[-1] < every_us / 2:
+        starts = starts[:-1]
+    for start in starts:
+        until = end if start == starts[-1] else start + every_us
         seen = events.between(start, start + window_us)
-        if len(events.between(start, start + every_us)):
+        if len(events.between(start, until)):
             shares = classify(model, seen)
             best = max(shares, key=lambda name: shares[name])
-            named.append((start, min(start + every_us, end), f"{best} {100 * shares[best]:.0f} %"))
+            named.append((start, until, f"{best} ({100 * shares[best]:.0f} %)"))
     return Labels(
         np.array([start for start, _, _ in named], np.int64),
         np.array([stop for _, stop, _ in named], np.int64),

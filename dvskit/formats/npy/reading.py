@@ -91,24 +91,33 @@ class NpyRecording(Recording):
                 raise DamagedFileError(self.path, offset, block.fault(first))
             yield from order.push(block.columns)
         yield from order.rest()
+        end = self._table.start + len(self._table.rows) * self._table.width
         if self._table.missing:
-            end = self._table.start + len(self._table.rows) * self._table.width
             raise DamagedFileError(self.path, end, _missing(self._table))
+        if self._table.extra:
+            raise DamagedFileError(self.path, end, _extra(self._table))
 
 
 def _missing(table: Table) -> str:
     return f"{table.missing} of the rows are missing at the end"
 
 
+def _extra(table: Table) -> str:
+    return f"{table.extra} bytes stand behind the last row that the header tells"
+
+
 def _aligned(path: Path, table: Table, decoder: Decoder, lose: Lose) -> Iterator[Block]:
     """Yield the rows of a file that may be damaged, lined up anew behind missing bytes."""
     size = path.stat().st_size
     whole = table.start + len(table.rows) * table.width
+    extra = table.extra
     if table.by_columns or not len(table.rows):
         yield from decoder.blocks()
     else:
         data: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
-        if not _out_of_line(data[:whole], table, decoder):
+        if _out_of_line(data[:whole], table, decoder):
+            extra = 0  # rows that were moved
+        else:
             data = data[:whole]  # what stands behind the rows is none of them
         for offset, count in RowAlignment(data, table.start, table.width, decoder.judge).parts(
             lose
@@ -117,6 +126,8 @@ def _aligned(path: Path, table: Table, decoder: Decoder, lose: Lose) -> Iterator
             yield decoder.decode(table.typed(content), offset)
     if table.missing:
         lose(whole, max(0, size - whole), _missing(table))
+    if extra:
+        lose(whole, extra, _extra(table))
 
 
 def _out_of_line(data: NDArray[np.uint8], table: Table, decoder: Decoder) -> bool:

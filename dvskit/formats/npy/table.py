@@ -19,12 +19,14 @@ class Table(NamedTuple):
     """The rows of a file, where they begin, and how many are missing at the end.
 
     by_columns  whether the values of a column follow each other in the file, not those of a row
+    extra       bytes that stand behind the last row
     """
 
     rows: NDArray[Any]
     start: int
     missing: int
     by_columns: bool
+    extra: int = 0
 
     @property
     def width(self) -> int:
@@ -72,7 +74,7 @@ def open_table(path: Path, *, strict: bool) -> Table:
     held = max(0, min(shape[0], size // width))
     count = (held,) if structured else (held, 4)
     rows = np.memmap(path, dtype, "r", start, count) if held else np.empty(count, dtype)
-    return Table(rows, start, shape[0] - held, False)
+    return Table(rows, start, shape[0] - held, False, max(0, size - shape[0] * width))
 
 
 def _by_columns(
@@ -86,4 +88,6 @@ def _by_columns(
         return Table(np.empty((0, 4), dtype), start, 0, True)
     values = np.memmap(path, dtype, "r", start, (3 * count + held,))
     strides = (dtype.itemsize, count * dtype.itemsize)
-    return Table(as_strided(values, (held, 4), strides, writeable=False), start, count - held, True)
+    rows = as_strided(values, (held, 4), strides, writeable=False)
+    extra = max(0, size - 4 * count * dtype.itemsize)
+    return Table(rows, start, count - held, True, extra)

@@ -37,7 +37,7 @@ class Shown:
 
     name       stands above its cloud where there are several
     labels     what it shows and when, in its own time; None takes those that the recording has
-    decisions  what a classifier said of spans of its time; a name may end in a share: "wave 93 %"
+    decisions  what a classifier said of spans of its time; a name may end in a share: "wave (93 %)"
     """
 
     events: Events | Source
@@ -123,6 +123,9 @@ def hold(
 ) -> list[Held]:
     """Read what is to be shown. Raises ConfigError for no recording, or max_events < 1."""
     several = list(shown) if isinstance(shown, Sequence) else [shown]
+    for given in several:
+        if isinstance(given, str | PathLike):
+            raise ConfigError(f"{given}: is a name; open the recording with dvskit.open_events")
     if not several:
         raise ConfigError("a page of no recording shows nothing; give one at least")
     share = max(1, max_events // len(several)) if max_events > 0 else max_events

@@ -89,7 +89,7 @@ const BAND = 17;  // the height of a row
 const BAND_COLOURS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
 let names = [];  // of all labels and decisions, in the order in which they come
 function readNames() { names = [...new Set(CLOUDS.flatMap(({told}) => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))]; }
-function bandName(text) { return text.replace(/\s+\d+(\.\d+)?\s*%$/, ''); }  // without the share
+function bandName(text) { return text.replace(/\s+\(?\d+(\.\d+)?\s*%\)?$/, ''); }  // without the share
 const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
 const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
 function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns the room that they take

@@ -38,13 +38,13 @@ const isLying = () => innerHeight <= 480;  // a phone held sideways: height is d
 function free() {  // what words and controls leave
   const lowest = Math.max(...['head', 'key'].map(name => $(name).getBoundingClientRect().bottom));
   // On a phone held sideways the box stands between the words.
-  const top = isLying() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
+  const top = isLying() && CLOUDS.length === 1 ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
   return [0, top, innerWidth, Math.max(top + 100, bottom)];
 }
 function grid(count, width, height) {  // columns and rows that leave each cell the most
   let best = [1, count], most = -1;
   for (let columns = 1; columns <= count; columns++) {
-    const rows = Math.ceil(count / columns), least = Math.min(width / columns / 1.2, height / rows);
+    const rows = Math.ceil(count / columns), least = Math.min(width / columns / 1.5, height / rows);
     if (least > most) { most = least; best = [columns, rows]; }
   }
   return best;

@@ -20,7 +20,11 @@ function drawCell(ctx, cell) {
   drawBox(ctx, cell, camera(cell));
   ctx.restore();
   if (CLOUDS.length > 1) {
-    const words = `${told.name}  ·  ${events(told.total)}`;
+    ctx.font = `500 13px ${family()}`;
+    const room = cell.rect[2] - cell.rect[0] - 12, fits = text => ctx.measureText(text).width <= room;
+    let name = told.name, words = `${name}  ·  ${events(told.total)}`;
+    if (!fits(words)) words = name;
+    while (!fits(words) && name.length > 3) { name = name.slice(0, -1); words = `${name}…`; }
     drawLabel(ctx, [(cell.rect[0] + cell.rect[2]) / 2, cell.rect[1]], [0, 1], 6, words, theme().text, `500 13px ${family()}`);
   }
   if (cell.flat) drawFlatFrame(ctx, cell);

@@ -6,8 +6,13 @@ function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + all
 function countRates() {
   for (const cloud of CLOUDS) if (cloud.whole) {
     const given = !S.region && cloud.told.rate;
-    cloud.rates = given ? Float32Array.from(cloud.told.rate) : cloud.whole.rate(S.region && cloud.region);
+    cloud.rates = given ? alongSpan(cloud.told) : cloud.whole.rate(S.region && cloud.region);
   }
+}
+function alongSpan({rate, span_us}) {  // a recording's own 240 parts, in those of the longest one
+  const rates = new Float32Array(240);
+  rate.forEach((count, i) => { rates[Math.min(239, Math.floor((i + 0.5) * span_us / SPAN_US))] += count; });
+  return rates;
 }
 function sized(canvas, w, h, scale) {
   const W = Math.round(w * scale), H = Math.round(h * scale);

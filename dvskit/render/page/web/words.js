@@ -44,10 +44,10 @@ function element(parent, name, style, text, kind) {
 function keyOf() {  // what the colours say: a ramp with words below it, or dots
   const colours = theme(), [start, stop] = boxUs();
   if (S.colour === 'polarity') return {dots: [['ON', colours.on], ['OFF', colours.off]]};
-  if (S.colour === 'count') return {stops: colours.count_stops, ends: ['1', 'events of a pixel', number(MOST)]};
-  const [unit, length] = unitOf(S.fill ? stop - start : SPAN_US);
-  const ends = S.fill ? [start, stop].map(us => `${decimals(us / length, 1)} ${unit}`) : ['0', duration(SPAN_US)];
-  return {stops: colours.stops, ends: [ends[0], S.fill ? '→' : 'early → late', ends[1]]};
+  if (S.colour === 'count') return {stops: colours.count_stops, ends: ['1', 'events in the pixel', number(MOST)]};
+  const all = !S.fill || stop - start >= SPAN_US, [unit, length] = unitOf(stop - start);
+  const ends = all ? ['0', duration(SPAN_US)] : [start, stop].map(us => `${decimals(us / length, 1)} ${unit}`);
+  return {stops: colours.stops, ends: [ends[0], all ? 'early → late' : '→', ends[1]]};
 }
 let keyed = '';
 function tellKey() {
