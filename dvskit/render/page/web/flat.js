@@ -5,7 +5,7 @@ function drawFlatFrame(ctx, {box, flat, rect}) {
   const {left, top, right, bottom} = flat;
   strokeLines(ctx, [[[left, top], [right, top]], [[right, top], [right, bottom]], [[right, bottom], [left, bottom]], [[left, bottom], [left, top]]].map(line => line.map(([u, v]) => [Math.round(u) + 0.5, Math.round(v) + 0.5])), colours.line);
   const [start, stop] = windowUs();
-  const words = S.win >= 1 && S.pos >= 1 ? 'all events, the latest on top' : duration(stop - start, 3);
+  const words = S.win >= 1 && S.pos >= 1 ? right - left > 200 ? 'all events, the latest on top' : 'all events' : duration(stop - start, 3);
   drawLabel(ctx, [(left + right) / 2, top], [0, -1], 7, words, colours.text, `500 12px ${family()}`);
   for (const [value, text] of ticks(axes[2], Math.min(8, (right - left) / 52))) {
     const u = left + (value - box.left) * flat.pixel;
