@@ -215,3 +215,15 @@ def test_what_stands_behind_the_rows_is_none_of_them_and_told(tmp_path, order):
     recording = dvskit.open_events(path, size=(20, 10), strict=False)
     assert recording.load() == make(100)
     assert recording.damage.lost_bytes == size
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_negative_count_of_rows_is_an_error(tmp_path, order, strict):
+    array = np.asarray(np.ones((1000, 4), np.int64), order=order)
+    path = save(tmp_path / "a.npy", array)
+    content = path.read_bytes()
+    assert b"(1000, 4)" in content
+    path.write_bytes(content.replace(b"(1000, 4)", b"(-100, 4)"))
+    with pytest.raises(FormatError, match="counts are not negative"):
+        dvskit.open_events(path, size=(20, 10), strict=strict)

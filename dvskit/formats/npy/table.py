@@ -59,6 +59,8 @@ def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
 def open_table(path: Path, *, strict: bool) -> Table:
     """Open an array of events. Raises FormatError for any other."""
     shape, fortran, dtype, start = _read_header(path)
+    if min(shape, default=0) < 0:
+        raise FormatError(f"{path}: is an array of shape {shape}; counts are not negative")
     if dtype.hasobject:
         raise FormatError(f"{path}: holds Python objects, which are not loaded")
     structured = dtype.names is not None and len(shape) == 1
