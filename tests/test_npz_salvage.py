@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,16 @@ def test_an_archive_that_asks_for_a_later_unzip_is_damaged_like_any_other(tmp_pa
     ):
         dvskit.load_events(path)
     assert len(dvskit.load_events(path, strict=False)) == 500
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_negative_count_of_events_is_an_error_and_no_empty_recording(tmp_path, strict):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz") as archive,
+        zipfile.ZipFile(tmp_path / "b.npz", "w") as other,
+    ):
+        for member in archive.namelist():
+            other.writestr(member, archive.read(member).replace(b"(500,)", b"(-50,)"))
+    with pytest.raises(FormatError, match="array 't'"):
+        dvskit.load_events(tmp_path / "b.npz", strict=strict)

@@ -65,7 +65,7 @@ class _Member:
             ) from error
         if self.dtype.hasobject:
             raise FormatError(f"{path}: array {name!r} holds Python objects, which are not loaded")
-        if len(self.shape) != 1:
+        if len(self.shape) != 1 or self.shape[0] < 0:
             raise FormatError(
                 f"{path}: array {name!r} has shape {self.shape}; one dimension is meant"
             )

@@ -104,7 +104,7 @@ class Column:
         except Exception as error:  # the header is parsed as Python: damage shows in any way
             problem = " ".join(str(error).split())
             raise FormatError(f"{path}: array {member.name!r} cannot be read: {problem}") from error
-        if self.dtype.kind not in "iub" or len(shape) != 1:
+        if self.dtype.kind not in "iub" or len(shape) != 1 or shape[0] < 0:
             raise FormatError(f"{path}: array {member.name!r} is no column of whole numbers")
         self._held = self._held[file.tell() :]
         self.count: int = shape[0]
