@@ -5,7 +5,6 @@ Also read: archives of one structured array in any layout that Events.from_array
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
 from dvskit.formats.in_order import InOrder
+from dvskit.formats.npy_header import read_array_header
 from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
@@ -50,22 +50,14 @@ class _Member:
         self.name = name
         try:
             self._file: IO[bytes] = archive.open(f"{name}.npy")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of headers by Python 2, said of damaged ones
-                version = np.lib.format.read_magic(self._file)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                self.shape, _, self.dtype = read(self._file)
+            self.shape, _, self.dtype = read_array_header(self._file)
         except Exception as error:  # the header is parsed as Python: damage shows in any way
             raise FormatError(
                 f"{path}: array {name!r} cannot be read: {' '.join(str(error).split())}"
             ) from error
         if self.dtype.hasobject:
             raise FormatError(f"{path}: array {name!r} holds Python objects, which are not loaded")
-        if len(self.shape) != 1 or self.shape[0] < 0:
+        if len(self.shape) != 1:
             raise FormatError(
                 f"{path}: array {name!r} has shape {self.shape}; one dimension is meant"
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.in_order import Columns
+from dvskit.formats.npy_header import read_array_header
 from dvskit.formats.recording import BLOCK_EVENTS
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -92,19 +92,11 @@ class Column:
         self._fill(_HEADER_BYTES)
         file = io.BytesIO(self._held)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                version = np.lib.format.read_magic(file)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, self.dtype = read(file)
+            shape, _, self.dtype = read_array_header(file)
         except Exception as error:  # the header is parsed as Python: damage shows in any way
             problem = " ".join(str(error).split())
             raise FormatError(f"{path}: array {member.name!r} cannot be read: {problem}") from error
-        if self.dtype.kind not in "iub" or len(shape) != 1 or shape[0] < 0:
+        if self.dtype.kind not in "iub" or len(shape) != 1:
             raise FormatError(f"{path}: array {member.name!r} is no column of whole numbers")
         self._held = self._held[file.tell() :]
         self.count: int = shape[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
+from dvskit.formats.npy_header import read_array_header
 
 MEND = "save a structured array with fields t, x, y, p (whole microseconds)"
 
@@ -41,16 +41,8 @@ class Table(NamedTuple):
 
 def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about headers of Python 2, when a damaged one fails
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read(file)
-            return shape, fortran, dtype, file.tell()
+        with path.open("rb") as file:
+            return (*read_array_header(file), file.tell())
     except Exception as error:  # the header is parsed as Python: damage shows in any way
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(f"{path}: is not a NumPy array that can be read: {problem}") from error
@@ -59,8 +51,6 @@ def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
 def open_table(path: Path, *, strict: bool) -> Table:
     """Open an array of events. Raises FormatError for any other."""
     shape, fortran, dtype, start = _read_header(path)
-    if min(shape, default=0) < 0:
-        raise FormatError(f"{path}: is an array of shape {shape}; counts are not negative")
     if dtype.hasobject:
         raise FormatError(f"{path}: holds Python objects, which are not loaded")
     structured = dtype.names is not None and len(shape) == 1
