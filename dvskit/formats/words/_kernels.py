@@ -30,6 +30,7 @@ NEVER = -(1 << 62)
 
 LOOK_AHEAD = 1 << 16  # units that may be looked at to judge a time
 FOLLOWING = 8  # times that are heard to judge one
+FEW = 6  # times that can show that the first one of all is wrong
 ACCEPT, SPURIOUS, RESET = 0, 1, 2
 
 

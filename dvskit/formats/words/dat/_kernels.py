@@ -19,6 +19,7 @@ from dvskit.formats.words._kernels import (
     C_LOOPS,
     CLOCK_RESET,
     DOUBT,
+    FEW,
     FOLLOWING,
     HIGH_JUMP,
     NO_DOUBT,
@@ -45,7 +46,6 @@ BITS = 32
 _TIME = 0xFFFFFFFF
 LOOK_EVENTS = 256  # that may be looked at to judge a time
 HALF = 1 << 31
-_FEW = 6  # times that can show that the first one of all is wrong
 FAR, NEAR = 1 << 20, 1 << 32  # us: 1 s, any
 
 
@@ -143,7 +143,7 @@ def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
     passed = 0
     for i in range(1, count):
         passed += (following[i] - following[i - 1]) & _TIME
-    return count >= _FEW and now - following[0] > HALF and passed < HALF
+    return count >= FEW and now - following[0] > HALF and passed < HALF
 
 
 @njit(cache=True, nogil=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dvskit.formats._kernels import longest_in_order
 from dvskit.formats.words._kernels import (
     ACCEPT,
+    FEW,
     HIGH_JUMP,
     NEVER,
     RESET,
@@ -33,7 +34,6 @@ GROUP = 1 << 13  # rows that are judged together, by themselves and as many that
 SURE = 1 << 24  # a step of less, either way, needs no judging
 _FLOOR_UNITS = 1 << 13
 _OLD = 8  # values that a clock can begin anew behind
-_FEW = 6  # values that can show that the first one of all is wrong
 
 
 @njit(cache=True, nogil=True)
@@ -128,7 +128,7 @@ def set_clock(
     now = clock[K_NOW]
     clock[K_AGE] += 1
     if now < 0:
-        agreed = count >= _FEW and _goes_on(following[0], following[1:], count - 1, bits)
+        agreed = count >= FEW and _goes_on(following[0], following[1:], count - 1, bits)
         if agreed and following[0] < value and not _is_near(value, following, count, bits):
             return SPURIOUS  # rather than a wrap right behind the first value
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
