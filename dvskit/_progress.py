@@ -13,7 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from dvskit.events import Events, EventsSource, Source, Viewable, about, as_source
+from dvskit.events import Events, EventsSource, Source, Viewable, about, as_source, file_name
 
 _EVERY_S = 0.1  # how often a notebook is sent a picture of the bar
 _BLOCK_EVENTS = 1 << 20  # of events in memory, so that there is something to see
@@ -245,6 +245,5 @@ def progress(
     """
     source = as_source(events_or_source)
     if title is None:
-        path = getattr(getattr(source, "recording", source), "path", None)
-        title = "events" if path is None else getattr(path, "name", str(path))
+        title = file_name(source) or "events"
     return WatchedSource(source, title, display)

@@ -84,6 +84,11 @@ class LeftOutWarning(UserWarning):
     """An output cannot hold something of its input, such as triggers; the events are all there."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says, as one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return the tail of a message about an unknown name: the nearest choice and all of them."""
     known = sorted(choices)

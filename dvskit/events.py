@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -410,6 +411,12 @@ def about(source: Source) -> list[tuple[str, str]]:
     """Return names and values for people, of what a Source says of itself without being read."""
     said = source.about() if isinstance(source, Viewable) else []
     return [("source", type(source).__name__), *said]
+
+
+def file_name(events_or_source: Events | Source) -> str | None:
+    """Return the name of the file that a Source, or what it is a part of, is read from."""
+    path = getattr(getattr(events_or_source, "recording", events_or_source), "path", None)
+    return None if path is None else Path(path).name
 
 
 def as_source(events_or_source: Events | Source) -> Source:

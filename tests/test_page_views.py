@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,20 +237,24 @@ def test_a_page_of_no_recording_is_refused(tmp_path: Path) -> None:
 # -- labels
 
 
-def meta(path: Path) -> dict[str, list[object]]:
+def told(path: Path) -> dict[str, Any]:
     found = re.search(r'<script id="meta" type="application/json">(.*?)</script>', path.read_text())
     assert found
-    return json.loads(found[1])["clouds"][0]  # type: ignore[no-any-return]
+    return json.loads(found[1])  # type: ignore[no-any-return]
+
+
+def meta(path: Path) -> dict[str, list[Any]]:
+    return told(path)["clouds"][0]  # type: ignore[no-any-return]
 
 
 def test_labels_count_from_the_first_event_and_end_with_the_last(pages: Path) -> None:
-    told = meta(pages / "labels.html")
-    assert told["labels"] == [
+    page = meta(pages / "labels.html")
+    assert page["labels"] == [
         [0, 250_000, "still"],
         [250_000, 500_000, "wave"],
         [500_000, 999_999, "clap"],
     ]
-    assert told["decisions"] == [[0, 500_000, "wave (93 %)"]]
+    assert page["decisions"] == [[0, 500_000, "wave (93 %)"]]
 
 
 def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
@@ -389,25 +394,18 @@ def test_every_eighth_event_stands_in_for_many_while_moving(
 # -- the command
 
 
-def state_of(path: Path) -> str:
-    found = re.search(r'<script id="meta" type="application/json">(.*?)</script>', path.read_text())
-    assert found
-    return json.loads(found[1])["state"]  # type: ignore[no-any-return]
-
-
 def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path: Path) -> None:
     save_events(EVENTS, tmp_path / "a.npz")
     save_events(OTHER, tmp_path / "b.npz")
     assert run("cloud", "a.npz", "b.npz", "-o", "two.html")[0] == 0
-    told = json.loads(re.search(r'json">(.*?)</script>', (tmp_path / "two.html").read_text())[1])
-    assert [each["name"] for each in told["clouds"]] == ["a.npz", "b.npz"]
+    assert [each["name"] for each in told(tmp_path / "two.html")["clouds"]] == ["a.npz", "b.npz"]
     (tmp_path / "l.csv").write_text("start_us,stop_us,name\n5000000,5400000,wave\n")
     words = ("--colour", "polarity", "--view", "front", "--light", "--labels", "l.csv")
     assert run("cloud", "a.npz", "-o", "one.html", *words)[0] == 0
     assert meta(tmp_path / "one.html")["labels"] == [[0, 400_000, "wave"]]
-    assert state_of(tmp_path / "one.html") == "look=front&colour=polarity&theme=light"
+    assert told(tmp_path / "one.html")["state"] == "look=front&colour=polarity&theme=light"
     run("cloud", "a.npz", "-o", "side.html", "--azimuth", "20", "--elevation=-10")
-    assert state_of(tmp_path / "side.html") == "look=20,-10,1,0,0"
+    assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
 
 
 @pytest.mark.parametrize(

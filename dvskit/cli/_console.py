@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import typer
 
 from dvskit._progress import Bar, Nowhere, Terminal
-from dvskit.errors import ConfigError, DvskitError
+from dvskit.errors import ConfigError, DvskitError, one_line
 
 quiet = False
 debug = False
@@ -63,7 +63,7 @@ def verb(function: Function) -> Function:
         except (DvskitError, OSError, MemoryError) as error:
             if debug:
                 raise
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = one_line(error)
             print(f"dvskit: error: {text}", file=sys.stderr)
             raise typer.Exit(1) from None
 

@@ -45,6 +45,11 @@ class Thinner:
         self._every, self._total, self._count = 1, 0, 0
         self._start_us = self._stop_us = 0
 
+    @property
+    def start_us(self) -> int:
+        """The time of the first event, 0 before there is one."""
+        return self._start_us
+
     def add(self, block: Events) -> None:
         """Take the next block of the stream."""
         if not len(block):

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Source, Viewable, about
+from dvskit.events import Events, Source, Viewable, about, file_name
 from dvskit.formats import Recording, RecordingPart
 from dvskit.render.colormap import LIGHT, rgb
-from dvskit.render.page import hold, page_html
+from dvskit.render.page import check_page_suffix, hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
@@ -120,9 +120,7 @@ class PageView:
 
         Raises ConfigError for a suffix that is not .html or .htm, OutputError.
         """
-        if Path(path).suffix.lower() not in (".html", ".htm"):
-            raise ConfigError(f"{path}: a page is written as .html or .htm")
-        target = check_output(path, overwrite=overwrite)
+        target = check_output(check_page_suffix(path), overwrite=overwrite)
         write_whole(target, self.text, overwrite=overwrite)
         return target
 
@@ -146,8 +144,7 @@ def page(
         raise ConfigError(f"height_px={height_px} is outside 100..10000")
     held = hold(events_or_source, max_events=max_events)
     if title is None:
-        path = getattr(getattr(events_or_source, "recording", events_or_source), "path", None)
-        title = "Events" if path is None else Path(path).name
+        title = file_name(events_or_source) or "Events"
     kept = held[0].kept
     return PageView(title, height_px, len(kept.events), kept.total, page_html(held, title))
 

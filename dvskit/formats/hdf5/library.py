@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.errors import one_line
 from dvskit.formats.hdf5.filters import ChunkError
 
 _LIMIT_S = 60.0  # for rows to be unpacked
@@ -91,7 +92,7 @@ def _serve(path: Path, *, strict: bool) -> None:
             try:
                 np.save(out, file[name][first:stop], allow_pickle=False)
             except Exception as error:
-                out, sign = io.BytesIO((" ".join(str(error).split()) or "no reason").encode()), -1
+                out, sign = io.BytesIO(one_line(error).encode()), -1
             data = out.getvalue()
             sys.stdout.buffer.write(struct.pack("<q", sign * len(data)) + data)
             sys.stdout.buffer.flush()

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import h5py
 
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import DamagedFileError, FormatError, one_line
 from dvskit.formats.recording import Loss
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -105,14 +105,10 @@ def _stated_size(head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(head[at : at + 8], "little"), at
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def damaged(path: Path, error: BaseException) -> NoReturn:
     """Raise what the HDF5 library could not read as a FormatError."""
     raise FormatError(
-        f"{path}: its HDF5 structure cannot be read ({_reason(error)}); "
+        f"{path}: its HDF5 structure cannot be read ({one_line(error)}); "
         "copy the file anew, or try h5clear and h5repack on a copy"
     ) from error
 

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from dvskit.render.page.document import Held, PageReport, Shown, hold, page, page_html
+from dvskit.render.page.document import (
+    Held,
+    PageReport,
+    Shown,
+    check_page_suffix,
+    hold,
+    page,
+    page_html,
+)
 
-__all__ = ["Held", "PageReport", "Shown", "hold", "page", "page_html"]
+__all__ = [
+    "Held",
+    "PageReport",
+    "Shown",
+    "check_page_suffix",
+    "hold",
+    "page",
+    "page_html",
+]

@@ -98,12 +98,7 @@ def page(
     begin with, as the addresses that the page copies tell it behind #.
     Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
     """
-    if Path(path).suffix.lower() not in _SUFFIXES:
-        raise ConfigError(
-            f"{path}: a page is written as {' or '.join(_SUFFIXES)}; for a still picture use "
-            "render.cloud and .png"
-        )
-    target = check_output(path, overwrite=overwrite)
+    target = check_output(check_page_suffix(path), overwrite=overwrite)
     held = hold(shown, max_events=max_events)
     text = page_html(held, target.stem if title is None else title, state=state)
     data = text.encode()
@@ -116,6 +111,16 @@ def page(
         max(step_us(each.span_us) for each in held),
         len(data),
     )
+
+
+def check_page_suffix(path: str | PathLike[str]) -> Path:
+    """Return `path` as a Path; raises ConfigError unless a page can be written so."""
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise ConfigError(
+            f"{path}: a page is written as {' or '.join(_SUFFIXES)}; for a still picture use "
+            "render.cloud and .png"
+        )
+    return Path(path)
 
 
 def hold(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from dvskit.emulator import emulate
-from dvskit.errors import DvskitError
+from dvskit.errors import DvskitError, one_line
 from dvskit.formats import open_events, open_sink, save_events
 from dvskit.render.view.viewed import Viewed
 
@@ -64,8 +64,7 @@ class Inbox:
             self._show(self._viewed(job, path))
             job.state, job.words = "done", "shown"
         except (DvskitError, OSError, MemoryError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            job.state, job.words = "failed", said.replace(str(path), job.name)
+            job.state, job.words = "failed", one_line(error).replace(str(path), job.name)
 
     def _viewed(self, job: Job, path: Path) -> Viewed:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DvskitError
+from dvskit.errors import DvskitError, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.render._thin import Thinned, Thinner
 
@@ -83,13 +83,18 @@ class Overview:
                     self._rate.add(block)
                     self._progress = Progress(False, total, "")
         except (DvskitError, OSError, MemoryError) as error:
-            problem = " ".join(str(error).split()) or type(error).__name__
+            problem = one_line(error)
         self._progress = Progress(True, total, problem)
 
     @property
     def progress(self) -> Progress:
         """How far it is."""
         return self._progress
+
+    @property
+    def start_us(self) -> int:
+        """The time of the first event, 0 before it was read."""
+        return self._thinner.start_us
 
     def kept(self) -> tuple[Thinned, NDArray[np.int64]]:
         """Return the sample so far, and the events in 240 equal parts of its time."""

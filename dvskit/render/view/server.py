@@ -11,6 +11,7 @@ import json
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from dvskit.errors import DvskitError, OutputError
+from dvskit.errors import DvskitError, OutputError, one_line
 from dvskit.formats.table import TABLE
 from dvskit.render.page.document import assemble
 from dvskit.render.view.jobs import Inbox
@@ -84,8 +85,9 @@ class View:
 
     def page(self) -> bytes:
         """Return the page."""
+        until = time.monotonic() + _FIRST_WAIT_S
         for each in list(self.viewed):
-            each.overview.wait(_FIRST_WAIT_S)
+            each.overview.wait(max(0.0, until - time.monotonic()))
         meta = {
             "title": self.title,
             "clouds": [each.page_meta() for each in self.viewed],
@@ -172,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
         except (RefusedError, DvskitError, OSError) as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, " ".join(str(error).split()))
+            self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
 
     def do_POST(self) -> None:
         """Take a file."""

@@ -55,7 +55,7 @@ class Viewed:
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
         """Return as many events as can be shown of a time, which counts from the first event."""
-        origin_us = self.overview.kept()[0].start_us
+        origin_us = self.overview.start_us
         with self._parts:
             source = self.source().between(origin_us + start_us, origin_us + stop_us)
             thinner = Thinner(self.size, MOST_EVENTS)

@@ -68,7 +68,7 @@ function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
     drawLabel(ctx, start, edge.out, 9, text, colours.faint, font);
   }
   if (small && i === 1) {
-    const top = edge.fixed.slice(); top[1] = Math.abs(top[1]);
+    const top = edge.fixed.slice();
     top[1] = Math.max(place(axis, axis.start), place(axis, axis.stop));
     drawLabel(ctx, project(cam, top), [-0.35, -1], 9, axis.title, colours.text, `500 11px ${family()}`);
   } else if (edge.length > 60) {

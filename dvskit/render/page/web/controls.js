@@ -109,7 +109,6 @@ function showState(text) {
   document.documentElement.dataset.theme = S.theme;
   paintPalette(); keyed = '';
   tellTime(); tellSwitches(); tellRegion(); countRates(); $('points').value = S.points;
-  if (!S.turned && S.view === SLANT) lookFrom(slant());
   layout(); moving();
 }
 function layout() {  // fit again; keep a view that someone turned
