@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from dvskit.streams import Frame
 
 _MOST_EVENTS = 20_000_000
 _MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
+_MOST_BYTES = 1 << 27  # of whole images that are kept
 _TILE = 8  # pixels: those of a tile are drawn together in a bootstrap
 _GRAY = np.array([0.299, 0.587, 0.114])
 _DEPTHS = (1023, 4095, 65535)
@@ -53,12 +54,18 @@ class Seen:
     pixels   int64 (P,): y * width + x
     t        float64 (F,): microseconds, the middle of each exposure
     numbers  float32 (P, F): intensity, 0..255
+    sure     uint8 (P, F): whether the light is known between a frame and the one ahead of it; of
+             length 0 where it is everywhere
+    images   the first frames, whole: (height, width), `scale` digital numbers a unit
     """
 
     pixels: NDArray[np.int64]
     t: NDArray[np.float64]
     numbers: NDArray[np.float32]
     note: str | None
+    sure: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    images: tuple[NDArray[Any], ...] = ()
+    scale: float = 1.0
 
     @property
     def interval_us(self) -> float:
@@ -125,11 +132,14 @@ def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
     pixels = np.random.default_rng(0).permutation(size.width * size.height)
     times: list[float] = []
     kept: list[NDArray[Any]] = []
+    images: list[NDArray[Any]] = []
     for number, frame in enumerate(frames):
         t, image = _timed(frame, number, size)
         if times and t <= times[-1]:
             raise VideoError(f"frame {number} is at {t:.0f} us, not after {times[-1]:.0f} us")
         times.append(t)
+        if len(images) == number and (number + 1) * image.nbytes <= _MOST_BYTES:
+            images.append(image.copy())  # a reader may fill the same buffer with the next frame
         kept.append(image.reshape(-1)[pixels])
         while pixels.size * len(kept) > _MOST_NUMBERS and pixels.size > 256:
             pixels = pixels[: pixels.size // 2]
@@ -141,8 +151,11 @@ def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
     _check_overlap(times, observed)
     order = np.argsort(pixels)
     codes = np.ascontiguousarray(np.stack(kept)[:, order].T)
-    numbers, note = _numbers(codes)
-    return Seen(pixels[order].astype(np.int64), np.array(times), numbers, note)
+    scale, note = _scale(codes)
+    return Seen(
+        pixels[order].astype(np.int64), np.array(times), (codes * scale).astype(np.float32), note,
+        images=tuple(images), scale=scale,
+    )  # fmt: skip
 
 
 def _timed(frame: Any, number: int, size: Size) -> tuple[float, NDArray[Any]]:
@@ -168,18 +181,18 @@ def _check_overlap(times: list[float], observed: Observed) -> None:
         )
 
 
-def _numbers(codes: NDArray[Any]) -> tuple[NDArray[np.float32], str | None]:
-    """Return intensities from 0 to 255, and what was taken for granted in that."""
+def _scale(codes: NDArray[Any]) -> tuple[float, str | None]:
+    """Return digital numbers, 0 to 255, a unit of the codes, and what was taken for granted."""
     if codes.dtype == np.uint8:
-        return codes.astype(np.float32), None
+        return 1.0, None
     if codes.dtype.kind == "f":
         if not np.isfinite(codes).all() or codes.min(initial=0) < 0:
             raise ShapeError("float frames are finite, at least 0, and 1.0 is white")
-        return (codes * 255).astype(np.float32), None
+        return 255.0, None
     if codes.dtype.kind not in "iu":
         raise ShapeError(f"frames are {codes.dtype}; uint8, uint16 or float are meant")
     top = next((depth for depth in _DEPTHS if codes.max(initial=0) <= depth), 65535)
     note = None
     if top != _DEPTHS[-1]:
         note = f"frames are {codes.dtype}, none brighter than {codes.max()}: {top} taken as white"
-    return (codes * (255.0 / top)).astype(np.float32), note
+    return 255.0 / top, note

@@ -9,94 +9,76 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
-from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
+from dvskit.emulator.calibration import motion
+from dvskit.emulator.calibration.observed import Observed, Seen
+from dvskit.emulator.calibration.rows import Pixel
+from dvskit.emulator.calibration.search import Search, View
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("log_offset", "cutoff_hz")
-_SEARCHED_EVENTS = 30_000
-_GROUPS = 12  # of pixels; each has a least scatter of its own, which tells the uncertainty
 _OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 LEAST = 0.001  # of the threshold: the same
+_TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
-_KEPT = 0.7  # of the rows
-_FINE = 0.03  # scatter, as a part of the threshold, up to which frames tell the signal between them
+# Scatter, as a part of the threshold, up to which the light between frames is known: without a
+# doubt, or, by what moves, as well as can be.
+_FINE, _MOVED = 0.03, 0.1
+_COARSE = 0.015  # from which on frames are too far apart for straight lines between them
 
 
-@dataclass(slots=True)
-class Search:
-    """Some of the pixels, and the scatter of each candidate that was tried on them."""
+def search_in(observed: Observed, seen: Seen, held_us: float) -> tuple[Search, View, View]:
+    """Return a search, and the whole views, near and far, whose parts it looks at.
 
-    events: PixelEvents
-    seen: Seen
-    group: NDArray[np.int64]
-    tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
-
-    def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
-        """Return the scatter as a part of the threshold: of all pixels, then of each group.
-
-        Infinite for a candidate that leaves out many of the rows that a plain one has: it must not
-        win by the easy ones alone.
-        """
-        if pixel not in self.tried:
-            rows = make_rows(pixel, self.events, self.seen)
-            found = fit(rows, pixel.between_events)
-            plain = Pixel(between_events=pixel.between_events)
-            usual = rows.change.size if pixel == plain else _KEPT * self.rows(plain)
-            if found is None or rows.change.size < usual:
-                scatter = np.full(1 + _GROUPS, math.inf)
-            else:
-                rest = np.abs(found.rest) / (0.5 * sum(found.pooled))
-                group = np.repeat(self.group, np.diff(rows.starts))
-                parts = [rest[group == g] for g in range(_GROUPS)]
-                scatter = np.array(
-                    [np.median(rest)]
-                    + [np.median(part) if part.size > 20 else math.inf for part in parts]
-                )
-            self.tried[pixel] = (scatter, rows.change.size)
-        return self.tried[pixel][0]
-
-    def rows(self, pixel: Pixel) -> int:
-        """Return the number of rows of a candidate."""
-        self.scatter(pixel)
-        return self.tried[pixel][1]
+    Where frames are too far apart for straight lines between them, what moves tells the light
+    between them, if that explains the events better.
+    """
+    far = View.of(observed, seen)
+    part = far.some()
+    search = Search(observed, part, part)
+    scatter = search.scatter(_found(search, held_us, True))[0]
+    if scatter < _COARSE:
+        return search, far, far
+    filled = motion.fill(seen, observed)
+    if filled is None:
+        return search, far, far
+    near = View.of(observed, filled)
+    closer = Search(observed, near.some(), part)
+    if closer.scatter(_found(closer, held_us, True))[0] < scatter:
+        return closer, near, far
+    return search, far, far
 
 
-def search_in(observed: Observed, events: PixelEvents, seen: Seen) -> Search:
-    """Return a search over as many pixels, drawn at random, as have some 30,000 events."""
-    order = np.random.default_rng(1).permutation(seen.pixels.size)
-    counts = np.diff(events.starts)[order]
-    some = np.sort(order[: 1 + int(np.searchsorted(np.cumsum(counts), _SEARCHED_EVENTS))])
-    part = dataclasses.replace(seen, pixels=seen.pixels[some], numbers=seen.numbers[some])
-    # A group is made of whole tiles: neighbours see the same.
-    group = observed.tiles(part.pixels) % _GROUPS
-    return Search(events.of(some), part, group)
+def _found(search: Search, refractory_us: float, between_events: bool) -> Pixel:
+    pixel = Pixel(refractory_us=refractory_us, between_events=between_events)
+    for _ in range(2):
+        pixel = _best(search, pixel, _offset, (None, *_OFFSETS))
+        pixel = _best(search, pixel, _cutoff, (0.0, *_CUTOFFS))
+        pixel = _best(search, pixel, _leak, _LEAKS)
+    if not math.isfinite(search.scatter(pixel)[0]):
+        return pixel
+    pixel = _refined(search, pixel)
+    if pixel.leak_hz:
+        pixel = _leak(pixel, _golden(search, pixel, _leak, pixel.leak_hz, 3.0))
+        pixel = _refined(search, pixel)
+    return pixel
 
 
 def find_pixel(search: Search, refractory_us: float) -> Pixel | None:
     """Return the candidate with the least scatter; None where no thresholds can be fitted."""
-    best = []
-    for between_events in (True, False):
-        pixel = Pixel(refractory_us=refractory_us, between_events=between_events)
-        for _ in range(2):
-            pixel = _best(search, pixel, _offset, (None, *_OFFSETS))
-            pixel = _best(search, pixel, _cutoff, (0.0, *_CUTOFFS))
-        if math.isfinite(search.scatter(pixel)[0]):
-            best.append(_refined(search, pixel))
-        if best and between_events and search.scatter(best[0])[0] < _FINE:
-            break
-    if not best:
-        return None
-    if len(best) == 2 and search.scatter(best[1])[0] > 2 * search.scatter(best[0])[0]:
-        return best[0]
-    return best[-1]
+    near = _found(search, refractory_us, True)
+    scatter = search.scatter(near)[0]
+    if scatter < (_FINE if search.near is search.far else _MOVED):
+        return near
+    far = _found(search, refractory_us, False)
+    if not math.isfinite(search.scatter(far)[0]):
+        return near if math.isfinite(scatter) else None
+    return near if search.scatter(far)[0] > 2 * scatter else far
 
 
 def find_drift(search: Search, pixel: Pixel) -> Pixel:
@@ -124,7 +106,7 @@ def sharpen_refractory(search: Search, pixel: Pixel) -> Pixel:
 
 def refractory_error(search: Search, pixel: Pixel) -> float:
     """Return the standard error of the refractory period of a candidate."""
-    return _uncertainty(search, pixel, _held, pixel.refractory_us)
+    return math.hypot(_uncertainty(search, pixel, _held, pixel.refractory_us), _timing_us(search))
 
 
 def _held(pixel: Pixel, value: float | None) -> Pixel:
@@ -216,6 +198,11 @@ def _uncertainty(search: Search, pixel: Pixel, vary: _Vary, value: float) -> flo
     return float(max(by_chance, value * (0.005 + 2 * search.scatter(pixel)[0])))
 
 
+def _timing_us(search: Search) -> float:
+    """Return the standard error of when something happens between two frames."""
+    return _TIMING * search.far.seen.interval_us
+
+
 def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
     """Return the estimate of leak_hz of a candidate that has one."""
     # Pixels leak at rates of their own, of which the scatter tells but one.
@@ -240,5 +227,6 @@ def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate
         cutoff = unknown("cutoff_hz", why, rows)
     else:
         error = _uncertainty(search, pixel, _cutoff, pixel.cutoff_hz)
+        error = math.hypot(error, _timing_us(search) / pixel.pole_us * pixel.cutoff_hz)
         cutoff = Estimate("cutoff_hz", pixel.cutoff_hz, error, rows, scatter)
     return offset, cutoff

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration.observed import PixelEvents, Seen
 
+_LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
 KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
 
 
@@ -48,12 +49,24 @@ class Pixel:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """change = C_on * on + C_off * off, a row each, pixel by pixel (starts as in PixelEvents)."""
+    """change = C_on * on + C_off * off, a row each, pixel by pixel (starts as in PixelEvents).
+
+    sure_on, sure_off  what goes with `on` and `off`, but has no part in their errors
+    weight             of each row; 1 at most
+    """
 
     starts: NDArray[np.int64]
     on: NDArray[np.float64]
     off: NDArray[np.float64]
     change: NDArray[np.float64]
+    sure_on: NDArray[np.float64]
+    sure_off: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """What the kernel fits."""
+        return self.on, self.off, self.change, self.sure_on, self.sure_off, self.weight
 
 
 def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
@@ -63,14 +76,17 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     number = np.empty(room, np.int64)
     on, off, change = np.empty(room), np.empty(room), np.empty(room)
     common: tuple[Any, ...] = (
-        events.t, events.p, events.starts, seen.t, seen.numbers, pixel.offset, KNEE,
-        pixel.pole_us, pixel.refractory_us, pixel.leak_hz * 1e-6,
+        pixel.offset, KNEE, pixel.pole_us, pixel.refractory_us, pixel.leak_hz * 1e-6,
     )  # fmt: skip
+    shown = events.t, events.p, events.starts, seen.t, seen.numbers
     if between:
-        n = k.rows_between_events(*common, number, on, off, change)  # type: ignore[call-arg]
+        n = k.rows_between_events(*shown, seen.sure, *common, number, on, off, change)  # type: ignore[call-arg]
     else:
         longest = seen.interval_us
-        n = k.rows_between_frames(*common, longest, number, on, off, change)  # type: ignore[call-arg]
+        weight = np.empty(room)
+        n = k.rows_between_frames(  # type: ignore[call-arg]
+            *shown, *common, longest, number, on, off, change, weight
+        )
     keep = np.ones(n, np.bool_)
     if between:
         # An event that the signal does not explain (noise, leak) says nothing of the threshold.
@@ -79,7 +95,11 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
             on[:n] > np.where(sign, 0.7, -0.3)
         )
     starts = np.searchsorted(number[:n][keep], np.arange(len(events.starts)))
-    return Rows(starts, on[:n][keep], off[:n][keep], change[:n][keep])
+    on, off, change = on[:n][keep], off[:n][keep], change[:n][keep]
+    if between:
+        return Rows(starts, on, off, change, on, off, np.ones(change.size))
+    # Frames tell the change well, events their part of a threshold less so.
+    return Rows(starts, on, off, change, change.clip(0), change.clip(None, 0), weight[:n])
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +160,8 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
     w_on, w_off = np.zeros(1), np.zeros(1)
     scale = 0.3 * min(start)
     for _ in range(8):
-        k.fit_rows(whole, rows.on, rows.off, rows.change, scale, 2, on, off, w_on, w_off, rest)
+        limits = scale, 2, 2
+        k.fit_rows(whole, *rows.columns, *limits, on, off, w_on, w_off, rest)  # type: ignore[call-arg]
         scale = _scale(rest, start)
     pooled = (float(on[0]), float(off[0]))
     if not min(pooled) > 0.005:
@@ -149,13 +170,10 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
     w_on, w_off = np.zeros(count), np.zeros(count)
     scale = max(scale, 0.1 * min(pooled))
     for _ in range(4):
-        k.fit_rows(
-            rows.starts, rows.on, rows.off, rows.change, scale, 3, on, off, w_on, w_off, rest
-        )
+        limits = scale, _LEAST_ROWS, 3
+        k.fit_rows(rows.starts, *rows.columns, *limits, on, off, w_on, w_off, rest)  # type: ignore[call-arg]
         scale = _scale(rest, pooled)
-    with np.errstate(divide="ignore"):
-        error_on, error_off = scale / np.sqrt(w_on), scale / np.sqrt(w_off)
-    return Fit(on, off, error_on, error_off, pooled, scale, rest)
+    return Fit(on, off, scale * w_on, scale * w_off, pooled, scale, rest)
 
 
 def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
@@ -165,20 +183,9 @@ def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
     bounds[::2], bounds[1::2] = starts, (starts[:-1] + starts[1:]) // 2
     on, off = np.full(bounds.size - 1, pooled[0]), np.full(bounds.size - 1, pooled[1])
     room = np.empty(rows.change.size)
-    weights = np.zeros((2, on.size))
-    k.fit_rows(
-        bounds,
-        rows.on,
-        rows.off,
-        rows.change,
-        whole.scale,
-        6,
-        on,
-        off,
-        weights[0],
-        weights[1],
-        room,
-    )
+    errors = np.zeros((2, on.size))
+    limits = whole.scale, _LEAST_ROWS // 2, 6
+    k.fit_rows(bounds, *rows.columns, *limits, on, off, *errors, room)  # type: ignore[call-arg]
     return np.stack([on.reshape(-1, 2), off.reshape(-1, 2)])
 
 

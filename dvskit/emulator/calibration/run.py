@@ -13,6 +13,7 @@ from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.rows import Pixel
+from dvskit.emulator.calibration.search import Search
 from dvskit.emulator.calibration.stillness import (
     Still,
     quiet_half,
@@ -71,19 +72,20 @@ def _from_events(observed: Observed) -> Calibration:
 
 
 def _from_frames(observed: Observed, seen: Seen) -> Calibration:
-    events = observed.events.of(seen.pixels)
     edge = refractory.find_edge(observed.events)
-    search = response.search_in(observed, events, seen)
+    held = edge.at_us if edge is not None and edge.confirmed else 0.0
+    search, near, far = response.search_in(observed, seen, held)
     pixel, edge = _pixel(search, edge)
-    tables = _unknown_tables()
+    tables, view = _unknown_tables(), far
     if pixel is None:
         edge = edge if edge is not None and edge.confirmed else None
         pixel = Pixel(refractory_us=edge.at_us if edge else 0.0)
     else:
-        tables = thresholds.threshold_estimates(observed, events, seen, pixel), tables[1]
+        view = near if pixel.between_events else far
+        tables = thresholds.threshold_estimates(observed, view, pixel), tables[1]
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
-    still = still_in_frames(events, seen, pixel, least)
+    still = still_in_frames(far, pixel, least)
     marked = np.zeros(seen.pixels.size, np.bool_)
     hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
     if still is not None:
@@ -93,7 +95,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if known:
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
         tables = (
-            thresholds.threshold_estimates(observed, events, seen, pixel),
+            thresholds.threshold_estimates(observed, view, pixel),
             response.response_estimates(search, pixel),
         )
     table = [*tables[0], *tables[1], *noise_table]
@@ -117,7 +119,7 @@ def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
 
 
 def _pixel(
-    search: response.Search, edge: refractory.Edge | None
+    search: Search, edge: refractory.Edge | None
 ) -> tuple[Pixel | None, refractory.Edge | None]:
     """Return the best candidate, and the edge if it is a refractory period: if it scatters less."""
     pixel = response.find_pixel(search, edge.at_us if edge else 0.0)
@@ -137,7 +139,7 @@ def _pixel(
 
 
 def _settled(
-    search: response.Search,
+    search: Search,
     pixel: Pixel,
     edge: refractory.Edge | None,
     table: tuple[Estimate, ...],
@@ -147,11 +149,11 @@ def _settled(
     The leak is what still pixels tell, or else the signal's drift.
     """
     drifts = table[1].value is None
-    if table[1].value:
-        pixel = dataclasses.replace(pixel, leak_hz=table[1].value)
-        pixel = response.find_again(search, pixel)
-    elif drifts:
+    known = table[1].value
+    if known is None:
         pixel = response.find_drift(search, pixel)
+    elif known != pixel.leak_hz:
+        pixel = response.find_again(search, dataclasses.replace(pixel, leak_hz=known))
     if edge is not None and pixel.between_events:
         pixel = response.sharpen_refractory(search, pixel)
         pixel = response.find_drift(search, pixel) if drifts else pixel

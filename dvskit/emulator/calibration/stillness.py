@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.observed import Observed, PixelEvents
 from dvskit.emulator.calibration.rows import KNEE, Pixel
+from dvskit.emulator.calibration.search import View
 
 _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
@@ -73,13 +74,12 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, he
     return Still(pixels, pixel, light, span[:n], length[:n], end[:n], begin[:n])
 
 
-def still_in_frames(
-    events: PixelEvents, seen: Seen, pixel: Pixel, threshold: float
-) -> Still | None:
+def still_in_frames(view: View, pixel: Pixel, threshold: float) -> Still | None:
     """Return where frames show no change: none at all, or, if that is rare, none beyond noise.
 
     `threshold` is the least of the sensor's. None where there is no such place.
     """
+    events, seen = view.events, view.seen
     room = seen.numbers.size // 2 + 1
     spans: _Spans = (
         np.empty(room, np.int64),

@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.observed import Observed
 from dvskit.emulator.calibration.rows import Fit, Pixel, fit, fit_halves, make_rows
+from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 _LEAST_PIXELS = 20
@@ -42,15 +43,13 @@ def _spread(pairs: NDArray[np.float64]) -> float:
     return float(np.sqrt(max(0.0, total**2 - 0.25 * apart**2)))
 
 
-def threshold_estimates(
-    observed: Observed, events: PixelEvents, seen: Seen, pixel: Pixel
-) -> tuple[Estimate, ...]:
+def threshold_estimates(observed: Observed, view: View, pixel: Pixel) -> tuple[Estimate, ...]:
     """Return the estimates of both thresholds and of their spread."""
-    rows = make_rows(pixel, events, seen)
+    rows = make_rows(pixel, view.events, view.seen)
     found = fit(rows, pixel.between_events)
     if found is None:
         return tuple(unknown(name, NO_MOTION) for name in NAMES)
-    tiles = observed.tiles(seen.pixels)
+    tiles = observed.tiles(view.seen.pixels)
     way = "event to event" if pixel.between_events else "frame to frame"
     # What frames do not tell of the signal between them shifts all pixels alike.
     share = 0.15 if pixel.between_events else 0.25

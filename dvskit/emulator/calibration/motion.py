@@ -1,0 +1,146 @@
+"""What frames that are far apart do not show: the light between them, by what moves.
+
+Motion from frame to frame is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's
+DISOpticalFlow), both ways. Between two frames each pixel is taken from where the motion says that
+it was in the one ahead and will be in the one behind, weighted by the distance in time (Jiang et
+al. 2018, Super SloMo, eq. 4). Where the two do not agree, as where something is covered, the light
+is not known.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration.observed import Observed, Seen
+
+_STEP_PX = 0.5
+_MOST_STEPS = 16
+_MOST_LOOKED_AT = 24_000_000  # pixels times intervals whose motion is estimated
+_MOST_NUMBERS = 16_000_000  # digital numbers that are kept: pixels times frames
+_PROBES = 8  # intervals that tell whether anything moves by more than a step
+_LEAST_SIDE = 12  # pixels that the search needs
+_FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
+_COLUMNS = 1024  # OpenCV takes no more than 32767
+_ALIKE = 0.06  # of the light: so near are two that agree
+_ALIKE_NUMBERS = 2.5  # or so many digital numbers
+
+Floats = NDArray[np.float32]
+
+
+class Motion:
+    """The motion from one image to the next: float32 (height, width), digital numbers."""
+
+    def __init__(self, first: Floats, last: Floats) -> None:
+        self._first, self._last = first, last
+        room = np.zeros((*first.shape, 2), np.float32)
+        self._onward, self._back = room, room
+        if min(first.shape) < _LEAST_SIDE or np.array_equal(first, last):
+            return
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        a, b = (_for_search(each) for each in (first, last))
+        self._onward = np.array(search.calc(a, b, room.copy()), np.float32)
+        self._back = np.array(search.calc(b, a, room.copy()), np.float32)
+
+    @property
+    def steps(self) -> int:
+        """Into how many steps the motion is cut, of half a pixel each, 16 at most."""
+        furthest = 0.0
+        for flow in (self._onward, self._back):
+            lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
+            allowed = max(1, int(_FRACTION_MOVING * lengths.size))
+            furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
+        return min(_MOST_STEPS, max(1, math.ceil(furthest / _STEP_PX)))
+
+    def between(
+        self, steps: int, pixels: NDArray[np.int64]
+    ) -> tuple[list[Floats], NDArray[np.bool_]]:
+        """Return the light of some pixels behind each step but the last; where it is known."""
+        shares = [n / steps for n in range(1, steps)]
+        found = [self._at(share, pixels) for share in shares or [0.5]]
+        known = np.logical_and.reduce([each for _, each in found])
+        return [light for light, _ in found] if shares else [], known
+
+    def _at(self, share: float, pixels: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
+        s, width = np.float32(share), self._first.shape[1]
+        onward = self._onward.reshape(-1, 2)[pixels]
+        back = self._back.reshape(-1, 2)[pixels]
+        place = np.stack([pixels % width, pixels // width], 1).astype(np.float32)
+        to_first = np.asarray(s * s * back - (1 - s) * s * onward, np.float32)
+        to_last = np.asarray((1 - s) * (1 - s) * onward - s * (1 - s) * back, np.float32)
+        ahead = _sample(self._first, place + to_first)
+        behind = _sample(self._last, place + to_last)
+        apart = np.abs(ahead - behind)
+        known = apart <= _ALIKE * np.minimum(ahead, behind) + _ALIKE_NUMBERS
+        return np.asarray((1 - s) * ahead + s * behind, np.float32), known
+
+
+def fill(seen: Seen, observed: Observed) -> Seen | None:
+    """Return what frames and the light between them show, where most happens; None if they do.
+
+    Of as many of the pixels, drawn at random, as fit, and of a part of the frames where they are
+    many. Where the light is not known is marked.
+    """
+    first, last = _busiest(seen, observed)
+    probes = {int(n) for n in np.linspace(first, last - 1, _PROBES)} if last > first else set()
+    if all(_motion(seen, number).steps == 1 for number in sorted(probes)):
+        return None
+    pixels = np.random.default_rng(4).permutation(seen.pixels)
+    numbers, sure = [_image(seen, first).reshape(-1)[pixels]], [np.ones(pixels.size, np.uint8)]
+    times = [seen.t[first]]
+    for number in range(first, last):
+        motion = _motion(seen, number)
+        steps = motion.steps
+        lights, known = motion.between(steps, pixels)
+        interval = seen.t[number + 1] - seen.t[number]
+        times += [seen.t[number] + (n + 1) / steps * interval for n in range(steps)]
+        numbers += [*lights, _image(seen, number + 1).reshape(-1)[pixels]]
+        sure += steps * [known.astype(np.uint8)]
+        while pixels.size * len(numbers) > _MOST_NUMBERS and pixels.size > 256:
+            pixels = pixels[: pixels.size // 2]
+            numbers, sure = ([each[: pixels.size] for each in kept] for kept in (numbers, sure))
+    order = np.argsort(pixels)
+    shown, trusted = (np.stack(kept)[:, order].T for kept in (numbers, sure))
+    return Seen(
+        pixels[order], np.array(times), np.ascontiguousarray(shown, np.float32), seen.note,
+        np.ascontiguousarray(trusted),
+    )  # fmt: skip
+
+
+def _busiest(seen: Seen, observed: Observed) -> tuple[int, int]:
+    """Return the first and last frame of as many as are looked at, with the most events."""
+    count = len(seen.images) - 1
+    if count < 1:
+        return 0, 0
+    size = observed.size
+    most = min(count, max(_PROBES, _MOST_LOOKED_AT // (size.width * size.height)))
+    events = np.histogram(observed.events.t, seen.t[: count + 1])[0]
+    summed = np.concatenate([[0], np.cumsum(events)])
+    first = int(np.argmax(summed[most:] - summed[: summed.size - most]))
+    return first, first + most
+
+
+def _image(seen: Seen, number: int) -> Floats:
+    return np.asarray(seen.images[number] * seen.scale, np.float32)
+
+
+def _motion(seen: Seen, number: int) -> Motion:
+    return Motion(_image(seen, number), _image(seen, number + 1))
+
+
+def _for_search(image: Floats) -> NDArray[np.uint8]:
+    # The root makes dark texture as clear as light one.
+    return np.asarray(np.rint(np.sqrt(np.clip(image, 0, 255) * 255)), np.uint8)
+
+
+def _sample(image: Floats, place: Floats) -> Floats:
+    """Return the image at places (n, 2) of x and y; beyond the border, the border."""
+    rows = -(-len(place) // _COLUMNS)
+    padded = np.pad(place, ((0, rows * _COLUMNS - len(place)), (0, 0)))
+    x, y = (np.ascontiguousarray(padded[:, n].reshape(rows, _COLUMNS)) for n in (0, 1))
+    # Bilinear sampling would flatten the texture, and thresholds with it.
+    found = cv2.remap(image, x, y, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE)
+    return np.asarray(np.maximum(found.reshape(-1)[: len(place)], 0), np.float32)

@@ -1,0 +1,91 @@
+"""Candidates that are tried on some of the pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration.observed import Observed, PixelEvents, Seen
+from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
+
+GROUPS = 12  # of pixels; each has a least scatter of its own, which tells the uncertainty
+_SEARCHED_EVENTS = 30_000
+_KEPT = 0.7  # of the rows
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Some pixels: their events, and what frames show there."""
+
+    events: PixelEvents
+    seen: Seen
+
+    @classmethod
+    def of(cls, observed: Observed, seen: Seen) -> View:
+        """Return the view of the pixels that the frames show."""
+        return cls(observed.events.of(seen.pixels), seen)
+
+    def some(self) -> View:
+        """Return as many of the pixels, drawn at random, as have some 30,000 events."""
+        seen, events = self.seen, self.events
+        order = np.random.default_rng(1).permutation(seen.pixels.size)
+        counts = np.diff(events.starts)[order]
+        many = 1 + int(np.searchsorted(np.cumsum(counts), _SEARCHED_EVENTS))
+        some = np.sort(order[:many])
+        part = dataclasses.replace(
+            seen,
+            pixels=seen.pixels[some],
+            numbers=seen.numbers[some],
+            sure=seen.sure[some] if seen.sure.size else seen.sure,
+        )
+        return View(events.of(some), part)
+
+
+@dataclass(slots=True)
+class Search:
+    """The scatter of each candidate that was tried, on a view of some of the pixels.
+
+    near  for rows from event to event, which need the light at any time
+    far   for rows from frame to frame
+    """
+
+    observed: Observed
+    near: View
+    far: View
+    tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
+
+    def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
+        """Return the scatter as a part of the threshold: of all pixels, then of each group.
+
+        Infinite for a candidate that leaves out many of the rows that a plain one has: it must not
+        win by the easy ones alone.
+        """
+        if pixel not in self.tried:
+            view = self.near if pixel.between_events else self.far
+            rows = make_rows(pixel, view.events, view.seen)
+            found = fit(rows, pixel.between_events)
+            plain = Pixel(between_events=pixel.between_events)
+            usual = rows.change.size if pixel == plain else _KEPT * self.rows(plain)
+            if found is None or rows.change.size < usual:
+                scatter = np.full(1 + GROUPS, math.inf)
+            else:
+                rest = np.abs(found.rest) / (0.5 * sum(found.pooled))
+                # A group is made of whole tiles: neighbours see the same.
+                groups = self.observed.tiles(view.seen.pixels) % GROUPS
+                group = np.repeat(groups, np.diff(rows.starts))
+                parts = [rest[group == g] for g in range(GROUPS)]
+                scatter = np.array(
+                    [np.median(rest)]
+                    + [np.median(part) if part.size > 20 else math.inf for part in parts]
+                )
+            self.tried[pixel] = (scatter, rows.change.size)
+        return self.tried[pixel][0]
+
+    def rows(self, pixel: Pixel) -> int:
+        """Return the number of rows of a candidate."""
+        self.scatter(pixel)
+        return self.tried[pixel][1]
