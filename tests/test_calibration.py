@@ -304,7 +304,8 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
         t, p = (c[events.starts[j] : events.starts[j + 1]] for c in (events.t, events.p))
         for i in range(1, len(t)):
             begun = min(t[i - 1] + held, t[i])
-            gone = range(*(np.searchsorted(frame_t, [begun, t[i]]) + [0, 1]))
+            first, last = np.searchsorted(frame_t, [begun, t[i]])
+            gone = range(first, last + 1)
             if t[i] <= frame_t[-1] and (not doubtful or sure[j, gone].all()):
                 a, b = (low_passed(at, frame_t, levels, taus) for at in (begun, t[i]))
                 leaked = 1e-5 * (t[i] - begun)

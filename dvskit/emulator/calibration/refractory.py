@@ -16,6 +16,8 @@ _LEAST_US = 5.0
 _OUTLIERS = 200_000  # one interval in so many may lie below the edge
 _LEAST_NEAR = 30  # intervals up to twice the edge, without which it is not confirmed
 _ALIKE = 1.15
+_GAPS = 3  # usual distances of intervals above the edge: so far off it is
+_FAR = 0.36  # of the edge, that the refractory period may lie below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,15 @@ class Edge:
         how = "least interval of a pixel; many are just above it"
         return Estimate(NAME, float(round(self.at_us)), self.error_us, self.near, how)
 
+    @property
+    def least_us(self) -> float:
+        """What the refractory period is at least, by how dense the intervals are above it."""
+        return self.at_us * (1.0 - min(_FAR, 2 * _GAPS / self.near))
+
     def moved(self, at_us: float, error_us: float) -> Edge:
-        """Return it at a place known better from elsewhere."""
-        return Edge(at_us, max(1.0, error_us), self.near, True)
+        """Return it at a place known better from elsewhere, to `error_us` at most."""
+        own = _GAPS * self.at_us / self.near
+        return Edge(at_us, max(1.0, min(own, error_us)), self.near, True)
 
 
 def _least(gaps: NDArray[np.int64]) -> float:

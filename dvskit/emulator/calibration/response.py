@@ -94,11 +94,12 @@ def find_again(search: Search, pixel: Pixel) -> Pixel:
     return _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
 
 
-def sharpen_refractory(search: Search, pixel: Pixel) -> Pixel:
-    """Return the candidate with the refractory period, less than it has, that is best."""
-    most = pixel.refractory_us
+def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:
+    """Return the candidate with the best refractory period from least_us to what it has."""
+    middle = math.sqrt(least_us * pixel.refractory_us)
+    factor = pixel.refractory_us / middle
     for _ in range(2):
-        value = _golden(search, pixel, _held, 0.8 * most, 1 / 0.8)
+        value = _golden(search, pixel, _held, middle, factor)
         pixel = min(pixel, _held(pixel, value), key=lambda each: float(search.scatter(each)[0]))
         pixel = _refined(search, pixel)
     return pixel

@@ -155,7 +155,7 @@ def _settled(
     elif known != pixel.leak_hz:
         pixel = response.find_again(search, dataclasses.replace(pixel, leak_hz=known))
     if edge is not None and pixel.between_events:
-        pixel = response.sharpen_refractory(search, pixel)
+        pixel = response.sharpen_refractory(search, pixel, edge.least_us)
         pixel = response.find_drift(search, pixel) if drifts else pixel
         edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
     if drifts and pixel.leak_hz:
