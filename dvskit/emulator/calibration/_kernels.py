@@ -353,8 +353,8 @@ def gaps_in_spans(
 
 @njit(cache=True, nogil=True)
 def leak_likelihood(
-    starts: Array, length: Array, end: Array, begin: Array, shot: Array, periods: Array,
-    jitter: float, table: Array,
+    starts: Array, length: Array, end: Array, begin: Array, shot: Array, share_on: float,
+    reach: float, periods: Array, jitter: float, table: Array,
 ) -> None:  # fmt: skip
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
 
@@ -372,8 +372,8 @@ def leak_likelihood(
             for i in range(starts[k], starts[k + 1]):
                 g, rate = length[i], max(shot[i], 1e-12)
                 if begin[i] == MOVED:
-                    stays = max(0.0, 1.0 - 0.5 * g / period)
-                    density = 0.5 / period if g < 2.0 * period else 0.0
+                    stays = max(0.0, 1.0 - g / (reach * period))
+                    density = 1.0 / (reach * period) if g < reach * period else 0.0
                 elif begin[i] == STEADY:
                     whole = 1.0 - math.exp(-rate * period)
                     left = 1.0 - math.exp(-rate * max(0.0, period - g))
@@ -387,9 +387,9 @@ def leak_likelihood(
                     stays, density = 0.0, 0.0
                 stays = max(stays, 1e-3)
                 if end[i] == ON:
-                    total += math.log(0.5 * rate * stays + density)
+                    total += math.log(share_on * rate * stays + density)
                 elif end[i] == OFF:
-                    total += math.log(0.5 * rate * stays)
+                    total += math.log((1.0 - share_on) * rate * stays)
                 else:
                     total += math.log(stays)
             table[k, j] = total

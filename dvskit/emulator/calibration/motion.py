@@ -24,6 +24,7 @@ _MOST_NUMBERS = 16_000_000  # digital numbers that are kept: pixels times frames
 _PROBES = 8  # intervals that tell whether anything moves by more than a step
 _LEAST_SIDE = 12  # pixels that the search needs
 _FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
+_CHUNK = 1024  # pixels
 _COLUMNS = 1024  # OpenCV takes no more than 32767
 _ALIKE = 0.06  # of the light: so near are two that agree
 _ALIKE_NUMBERS = 2.5  # or so many digital numbers
@@ -104,10 +105,36 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
             numbers, sure = ([each[: pixels.size] for each in kept] for kept in (numbers, sure))
     order = np.argsort(pixels)
     shown, trusted = (np.stack(kept)[:, order].T for kept in (numbers, sure))
-    return Seen(
-        pixels[order], np.array(times), np.ascontiguousarray(shown, np.float32), seen.note,
-        np.ascontiguousarray(trusted),
-    )  # fmt: skip
+    light = np.ascontiguousarray(shown, np.float32)
+    _sharpen(np.array(times), light, seen.exposure_us)
+    return Seen(pixels[order], np.array(times), light, seen.note, np.ascontiguousarray(trusted))
+
+
+def _sharpen(t: NDArray[np.float64], light: Floats, exposure_us: float) -> None:
+    """Undo, to first order, that each frame averages the light over an exposure.
+
+    What averaging it once more takes off is what averaging it once did (van Cittert 1931). In
+    place: light (P, F) at t (F,), linear in time between frames.
+    """
+    inside = (t - 0.5 * exposure_us >= t[0]) & (t + 0.5 * exposure_us <= t[-1])
+    if exposure_us <= 0 or not inside.any():
+        return
+    steps = np.diff(t)
+    ends = []
+    for at in (t[inside] - 0.5 * exposure_us, t[inside] + 0.5 * exposure_us):
+        place = np.clip(np.searchsorted(t, at, "right") - 1, 0, t.size - 2)
+        ends.append((place, at - t[place]))
+    for first in range(0, len(light), _CHUNK):
+        part = light[first : first + _CHUNK].astype(np.float64)
+        summed = np.cumsum(0.5 * (part[:, 1:] + part[:, :-1]) * steps, 1)
+        summed = np.pad(summed, ((0, 0), (1, 0)))
+        low, high = (
+            summed[:, n]
+            + gone * (part[:, n] + 0.5 * gone / steps[n] * (part[:, n + 1] - part[:, n]))
+            for n, gone in ends
+        )
+        sharp = 2 * part[:, inside] - (high - low) / exposure_us
+        light[first : first + _CHUNK, inside] = np.maximum(sharp, 0)
 
 
 def _busiest(seen: Seen, observed: Observed) -> tuple[int, int]:

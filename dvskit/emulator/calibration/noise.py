@@ -29,16 +29,44 @@ _VAGUE = 0.08  # standard error of the spread, from which on they do not
 _JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
 
 
-def noise_estimates(observed: Observed, still: Still, spread: float) -> tuple[Estimate, ...]:
-    """Return the estimates of shot_hz, leak_hz, leak_spread and leak_jitter.
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The thresholds, as far as they are known, and their spread: noise depends on them."""
 
-    spread  of the thresholds, as a part of them: shot noise is likelier where they are low
-    """
-    shot = _shot(observed, still, spread)
-    return (shot, *_leak(still, shot.value or 0.0))
+    on: float = 0.2
+    off: float = 0.2
+    sigma: float = 0.0
+
+    def oftener(self, threshold: float) -> float:
+        """Return how often shot noise comes, on average, next to that of a typical pixel.
+
+        It is likelier where thresholds are low, of which none is below 0.01.
+        """
+        spread = (np.arange(-40, 41) / 10.0) * self.sigma
+        weight = np.exp(-0.5 * (np.arange(-40, 41) / 10.0) ** 2)
+        return float(np.average(threshold / np.maximum(0.01, threshold + spread), weights=weight))
+
+    @property
+    def share_on(self) -> float:
+        """Part of the shot noise that is ON."""
+        on, off = self.oftener(self.on), self.oftener(self.off)
+        return on / (on + off)
+
+    @property
+    def reach(self) -> float:
+        """From OFF to ON threshold, in leak periods."""
+        return 1.0 + self.off / self.on
 
 
-def _shot(observed: Observed, still: Still, spread: float) -> Estimate:
+def noise_estimates(observed: Observed, still: Still, levels: Levels) -> tuple[Estimate, ...]:
+    """Return the estimates of shot_hz, leak_hz, leak_spread and leak_jitter."""
+    shot = _shot(observed, still, levels.oftener(levels.off))
+    # Events of both polarities a second of a dark pixel.
+    events = 0.5 * (shot.value or 0.0) * (levels.oftener(levels.on) + levels.oftener(levels.off))
+    return (shot, *_leak(still, events, levels))
+
+
+def _shot(observed: Observed, still: Still, oftener: float) -> Estimate:
     dark = 1.0 - _SLOPE * still.light[still.gap_span]
     exposure = still.per_pixel(still.gap_length * dark * 1e-6)
     count = still.per_pixel(still.gap_end == k.OFF)
@@ -46,7 +74,7 @@ def _shot(observed: Observed, still: Still, spread: float) -> Estimate:
     whole, total = float(exposure.sum()), int(count.sum())
     if not total:
         return Estimate(NAMES[0], 0.0, 2.0 / whole, 0, how)
-    value = 2.0 * total / whole / (1.0 + spread**2)
+    value = 2.0 * total / whole / oftener
     tiles = observed.tiles(still.pixels)
     by_tile = np.stack([np.bincount(tiles, column) for column in (count, exposure)])
     by_tile = by_tile[:, by_tile[1] > 0]
@@ -71,20 +99,22 @@ def _period(rate: float, shot: float) -> float:
     return math.sqrt(low * high)
 
 
-def _leak(still: Still, shot_hz: float) -> tuple[Estimate, ...]:
+def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
     names = NAMES[1:]
     rate = shot_hz * 1e-6 * (1.0 - _SLOPE * still.light[still.gap_span])
     time = float(still.gap_length.sum())
     mean_rate = float((rate * still.gap_length).sum()) / time
     on, off = (int(np.count_nonzero(still.gap_end == end)) for end in (k.ON, k.OFF))
-    doubt = math.sqrt(on + off + 1)
-    if on - off < 4 * doubt:
+    odds = levels.share_on / (1.0 - levels.share_on)
+    doubt = math.sqrt(on + off * odds**2 + 1)
+    if on - odds * off < 4 * doubt:
         return _no_leak(_period(4 * doubt / time, mean_rate), mean_rate, on)
-    guess = _period((on - off) / time, mean_rate)
-    found = _most_likely(still, rate, guess)
+    guess = _period((on - odds * off) / time, mean_rate)
+    found = _most_likely(still, rate, guess, levels)
     error = found.leak_error
     how = "gaps ahead of ON events without change, begun anew by shot noise"
-    if guess > still.per_pixel(still.gap_length).max():
+    longest = still.per_pixel(still.gap_length).max()
+    if max(guess, 1e6 / found.leak_hz) > longest:
         # Then it is known from where pixels begin, which is a guess: within a factor of two.
         how += "; no pixel was seen for as long as it usually takes"
         error = math.hypot(error, 0.5 * found.leak_hz)
@@ -124,7 +154,9 @@ class _Found:
     pixels: int
 
 
-def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _Found:
+def _most_likely(
+    still: Still, rate: NDArray[np.float64], guess_us: float, levels: Levels
+) -> _Found:
     """Return leak, spread and jitter of the greatest likelihood, near a first guess."""
     pixel = still.pixel[still.gap_span]
     some, place = np.unique(pixel, return_inverse=True)
@@ -140,7 +172,7 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
     for jitter in _JITTERS:
         k.leak_likelihood(
             starts, still.gap_length[take], still.gap_end[take], still.gap_begin[take],
-            rate[take], guess_us * 10.0**decades, jitter, table,
+            rate[take], levels.share_on, levels.reach, guess_us * 10.0**decades, jitter, table,
         )  # fmt: skip
         peak, moments = _posterior(table, decades)
         likelihoods.append(peak)
@@ -148,7 +180,9 @@ def _most_likely(still: Still, rate: NDArray[np.float64], guess_us: float) -> _F
             best = (peak, jitter, moments)
     assert best is not None
     middle, error, spread, spread_error = best[2]
-    if spread_error > _VAGUE:
+    longest = still.per_pixel(still.gap_length).max()
+    if spread_error > _VAGUE or max(guess_us, guess_us * 10.0**middle) > longest:
+        spread_error = max(spread_error, 2 * _VAGUE)
         usual = _USUAL_SPREAD * np.array([0.99, 1.01])
         _, (middle, error, *_) = _posterior(table, decades, *usual)
     leak = 1e6 / (guess_us * 10.0**middle)

@@ -57,6 +57,7 @@ class Seen:
     sure     uint8 (P, F): whether the light is known between a frame and the one ahead of it; of
              length 0 where it is everywhere
     images   the first frames, whole: (height, width), `scale` digital numbers a unit
+    exposure_us  how long a frame usually averages the light; 0 where that is not known
     """
 
     pixels: NDArray[np.int64]
@@ -66,6 +67,7 @@ class Seen:
     sure: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     images: tuple[NDArray[Any], ...] = ()
     scale: float = 1.0
+    exposure_us: float = 0.0
 
     @property
     def interval_us(self) -> float:
@@ -131,13 +133,15 @@ def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
     size = observed.size
     pixels = np.random.default_rng(0).permutation(size.width * size.height)
     times: list[float] = []
+    exposures: list[float] = []
     kept: list[NDArray[Any]] = []
     images: list[NDArray[Any]] = []
     for number, frame in enumerate(frames):
-        t, image = _timed(frame, number, size)
+        t, exposure, image = _timed(frame, number, size)
         if times and t <= times[-1]:
             raise VideoError(f"frame {number} is at {t:.0f} us, not after {times[-1]:.0f} us")
         times.append(t)
+        exposures.append(exposure)
         if len(images) == number and (number + 1) * image.nbytes <= _MOST_BYTES:
             images.append(image.copy())  # a reader may fill the same buffer with the next frame
         kept.append(image.reshape(-1)[pixels])
@@ -154,13 +158,15 @@ def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
     scale, note = _scale(codes)
     return Seen(
         pixels[order].astype(np.int64), np.array(times), (codes * scale).astype(np.float32), note,
-        images=tuple(images), scale=scale,
+        images=tuple(images), scale=scale, exposure_us=float(np.median(exposures)),
     )  # fmt: skip
 
 
-def _timed(frame: Any, number: int, size: Size) -> tuple[float, NDArray[Any]]:
+def _timed(frame: Any, number: int, size: Size) -> tuple[float, float, NDArray[Any]]:
+    exposure = 0.0
     if isinstance(frame, Frame):
-        t, image = 0.5 * (frame.t_us + frame.stop_us), frame.image
+        exposure = float(frame.stop_us - frame.t_us)
+        t, image = frame.t_us + 0.5 * exposure, frame.image
     else:
         t, image = float(frame[0]), np.asarray(frame[1])
     if image.ndim == 3 and image.shape[2] == 3:
@@ -170,7 +176,7 @@ def _timed(frame: Any, number: int, size: Size) -> tuple[float, NDArray[Any]]:
             f"frame {number} has shape {image.shape}; the sensor is {size}, so (height, width) = "
             f"{(size.height, size.width)} is meant"
         )
-    return t, image
+    return t, exposure, image
 
 
 def _check_overlap(times: list[float], observed: Observed) -> None:

@@ -26,16 +26,20 @@ class Edge:
 
     confirmed  whether intervals from ON to OFF begin where those of one polarity do: only a
                refractory period makes them
+    below      whether the refractory period is less: no pixel is fast enough to show it
     """
 
     at_us: float
     error_us: float
     near: int
     confirmed: bool
+    below: bool = False
 
     def estimate(self) -> Estimate:
         """Return it as the refractory period."""
         how = "least interval of a pixel; many are just above it"
+        if self.below:
+            how = "least scatter of changes an event; no interval is that short"
         return Estimate(NAME, float(round(self.at_us)), self.error_us, self.near, how)
 
     @property
@@ -45,8 +49,9 @@ class Edge:
 
     def moved(self, at_us: float, error_us: float) -> Edge:
         """Return it at a place known better from elsewhere, to `error_us` at most."""
-        own = _GAPS * self.at_us / self.near
-        return Edge(at_us, max(1.0, min(own, error_us)), self.near, True)
+        if not self.below:
+            error_us = min(error_us, _GAPS * self.at_us / self.near)
+        return Edge(at_us, max(1.0, error_us), self.near, True, self.below)
 
 
 def _least(gaps: NDArray[np.int64]) -> float:

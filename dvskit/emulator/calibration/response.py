@@ -25,6 +25,7 @@ _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200
 MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 LEAST = 0.001  # of the threshold: the same
 _TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
+_SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
 # doubt, or, by what moves, as well as can be.
@@ -92,6 +93,17 @@ def find_drift(search: Search, pixel: Pixel) -> Pixel:
 def find_again(search: Search, pixel: Pixel) -> Pixel:
     """Return the best low-pass for a candidate whose leak is known by now."""
     return _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
+
+
+def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
+    """Return the candidate with a refractory period up to most_us: none, unless surely better."""
+    values = (0.0, *(most_us * share for share in _SHARES))
+    found = _best(search, pixel, _held, values)
+    if found.refractory_us:
+        found = _held(found, _golden(search, found, _held, found.refractory_us, 1.5))
+        found = _refined(search, found)
+        found = _held(found, _golden(search, found, _held, found.refractory_us, 1.2))
+    return found
 
 
 def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:
@@ -181,8 +193,13 @@ def _golden(search: Search, pixel: Pixel, vary: _Vary, middle: float, factor: fl
     return math.exp(0.5 * (low + high))
 
 
-def _uncertainty(search: Search, pixel: Pixel, vary: _Vary, value: float) -> float:
-    """Return the standard error of a value at its least scatter, from the groups' own least."""
+def _uncertainty(
+    search: Search, pixel: Pixel, vary: _Vary, value: float, share: float = 2.0
+) -> float:
+    """Return the standard error of a value at its least scatter, from the groups' own least.
+
+    share  of the scatter, by which the value may be off in all groups alike
+    """
     steps = np.linspace(-1.0, 1.0, 7) * math.log(1.5)
     scatters = np.array([search.scatter(vary(pixel, value * math.exp(s)))[1:] for s in steps])
     own = []
@@ -196,7 +213,7 @@ def _uncertainty(search: Search, pixel: Pixel, vary: _Vary, value: float) -> flo
         return 0.3 * value
     by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))
     # What frames do not tell of the signal between them shifts all groups alike.
-    return float(max(by_chance, value * (0.005 + 2 * search.scatter(pixel)[0])))
+    return float(max(by_chance, value * (0.005 + share * search.scatter(pixel)[0])))
 
 
 def _timing_us(search: Search) -> float:
@@ -221,7 +238,8 @@ def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate
     if pixel.log_offset is None:
         offset = unknown("log_offset", "lin-log fits as well as any offset: kept", rows)
     else:
-        error = _uncertainty(search, pixel, _offset, pixel.log_offset)
+        # It rests on dark pixels alone, whose digital numbers are coarse.
+        error = _uncertainty(search, pixel, _offset, pixel.log_offset, 5.0)
         offset = Estimate("log_offset", pixel.log_offset, error, rows, scatter)
     if not pixel.cutoff_hz:
         why = "no low-pass explains the events better than none"

@@ -90,7 +90,7 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     keep = np.ones(n, np.bool_)
     if between:
         # An event that the signal does not explain (noise, leak) says nothing of the threshold.
-        sign = on[:n] > 0.5 * (off[:n] == 0)
+        sign = off[:n] == 0
         keep = (np.where(sign, change[:n], -change[:n]) > 0.02) & (
             on[:n] > np.where(sign, 0.7, -0.3)
         )
@@ -133,7 +133,9 @@ def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
     if between_events:
         rising = rows.off == 0
         found = [rows.change[rising], -rows.change[~rising]]
-        return tuple(_mode(v) if v.size else 0.2 for v in found)  # type: ignore[return-value]
+        # Of the logarithm: noise makes events at any change, small ones above all.
+        modes = (math.exp(_mode(np.log(v))) if v.size else 0.2 for v in found)
+        return tuple(modes)  # type: ignore[return-value]
     # Least absolute deviations, by reweighting.
     weight = np.ones(rows.change.size)
     value = np.array([0.2, 0.2])

@@ -61,7 +61,7 @@ def _from_events(observed: Observed) -> Calibration:
         on, seconds = quiet_half(observed, marked)
         marked = hot.find_hot(on, seconds, tiles)
     still = still_in_events(observed, edge.at_us if edge else 0.0, marked)
-    shot, *others = _noise(observed, still, 0.0)
+    shot, *others = _noise(observed, still, noise.Levels())
     if shot.value:
         shot = dataclasses.replace(shot, uncertainty=_LIGHT_UNKNOWN * shot.value)
     table += [shot, *others]
@@ -91,7 +91,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
-    noise_table = _noise(observed, still, (tables[0][2].value or 0.0) / least)
+    noise_table = _noise(observed, still, _levels(tables[0]))
     if known:
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
         tables = (
@@ -121,10 +121,13 @@ def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
 def _pixel(
     search: Search, edge: refractory.Edge | None
 ) -> tuple[Pixel | None, refractory.Edge | None]:
-    """Return the best candidate, and the edge if it is a refractory period: if it scatters less."""
-    pixel = response.find_pixel(search, edge.at_us if edge else 0.0)
+    """Return the best candidate, and the edge if there is a refractory period there or below.
+
+    There is if it scatters less.
+    """
     if edge is None:
-        return pixel, edge
+        return response.find_pixel(search, 0.0), None
+    pixel = response.find_pixel(search, edge.at_us)
     if edge.confirmed and pixel is not None:
         same = dataclasses.replace(pixel, refractory_us=0.0)
         if search.scatter(pixel)[0] <= search.scatter(same)[0]:
@@ -135,7 +138,8 @@ def _pixel(
     less, more = float(search.scatter(pixel)[0]), float(search.scatter(without)[0])
     if less < min(response.MATERIAL * more, more - response.LEAST):
         return pixel, edge
-    return without, None
+    found = response.find_refractory(search, without, edge.at_us)
+    return found, dataclasses.replace(edge, below=True) if found.refractory_us else None
 
 
 def _settled(
@@ -155,7 +159,10 @@ def _settled(
     elif known != pixel.leak_hz:
         pixel = response.find_again(search, dataclasses.replace(pixel, leak_hz=known))
     if edge is not None and pixel.between_events:
-        pixel = response.sharpen_refractory(search, pixel, edge.least_us)
+        if edge.below:
+            pixel = response.find_refractory(search, pixel, edge.at_us)
+        else:
+            pixel = response.sharpen_refractory(search, pixel, edge.least_us)
         pixel = response.find_drift(search, pixel) if drifts else pixel
         edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
     if drifts and pixel.leak_hz:
@@ -171,10 +178,17 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     return marked, hot.hot_estimates(marked, on, seconds, tiles)
 
 
-def _noise(observed: Observed, still: Still | None, spread: float) -> tuple[Estimate, ...]:
+def _levels(table: tuple[Estimate, ...]) -> noise.Levels:
+    on, off, sigma = (each.value for each in table)
+    if not on or not off:
+        return noise.Levels()
+    return noise.Levels(on, off, sigma or 0.0)
+
+
+def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:
     if still is None:
         return tuple(unknown(name, _NO_STILL) for name in noise.NAMES)
-    return noise.noise_estimates(observed, still, spread)
+    return noise.noise_estimates(observed, still, levels)
 
 
 def _made(
