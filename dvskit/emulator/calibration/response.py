@@ -90,6 +90,14 @@ def find_drift(search: Search, pixel: Pixel) -> Pixel:
     return found
 
 
+def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
+    """Tell whether the signal's own drift explains the events better than a leak does."""
+    if leak_hz is None:
+        return True
+    own = search.scatter(find_drift(search, pixel))
+    return _surely_less(own, search.scatter(_leak(pixel, leak_hz)))
+
+
 def find_again(search: Search, pixel: Pixel) -> Pixel:
     """Return the best low-pass for a candidate whose leak is known by now."""
     return _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))

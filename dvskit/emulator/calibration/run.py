@@ -29,6 +29,8 @@ _NO_FRAMES = "no frames: cannot be known from events alone"
 _NO_STILL = "no still part: all that was recorded moves"
 _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black to white
 _BADLY = 0.15  # scatter, as a part of the threshold
+_NO_DRIFT = "the signal drifts less than the few events of still pixels would say"
+_VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
@@ -150,14 +152,18 @@ def _settled(
 ) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, by which all else is known better.
 
-    The leak is what still pixels tell, or else the signal's drift.
+    The leak is what still pixels tell, or else, or if they hardly do, the signal's drift.
     """
-    drifts = table[1].value is None
-    known = table[1].value
-    if known is None:
+    leak = table[1]
+    drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
+    if not drifts:
+        pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
+    elif response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)
-    elif known != pixel.leak_hz:
-        pixel = response.find_again(search, dataclasses.replace(pixel, leak_hz=known))
+        leak = unknown(leak.name, _NO_DRIFT, leak.samples) if leak.value else leak
+    else:
+        pixel, drifts = dataclasses.replace(pixel, leak_hz=leak.value or 0.0), False
+    pixel = response.find_again(search, pixel)
     if edge is not None and pixel.between_events:
         if edge.below:
             pixel = response.find_refractory(search, pixel, edge.at_us)
@@ -166,8 +172,8 @@ def _settled(
         pixel = response.find_drift(search, pixel) if drifts else pixel
         edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
     if drifts and pixel.leak_hz:
-        table = (table[0], response.drift_estimate(search, pixel), *table[2:])
-    return pixel, edge, table
+        leak = response.drift_estimate(search, pixel)
+    return pixel, edge, (table[0], leak, *table[2:])
 
 
 def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Estimate, ...]]:
