@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ _LEAST_US = 5.0
 _OUTLIERS = 200_000  # one interval in so many may lie below the edge
 _LEAST_NEAR = 30  # intervals up to twice the edge, without which it is not confirmed
 _ALIKE = 1.15
-_GAPS = 3  # usual distances of intervals above the edge: so far off it is
 _FAR = 0.36  # of the edge, that the refractory period may lie below it
 
 
@@ -45,12 +45,11 @@ class Edge:
     @property
     def least_us(self) -> float:
         """What the refractory period is at least, by how dense the intervals are above it."""
-        return self.at_us * (1.0 - min(_FAR, 2 * _GAPS / self.near))
+        return self.at_us * (1.0 - min(_FAR, 2.0 / math.sqrt(self.near)))
 
     def moved(self, at_us: float, error_us: float) -> Edge:
-        """Return it at a place known better from elsewhere, to `error_us` at most."""
-        if not self.below:
-            error_us = min(error_us, _GAPS * self.at_us / self.near)
+        """Return it at a place known better from elsewhere."""
+        error_us = error_us if self.below else self.at_us / math.sqrt(self.near)
         return Edge(at_us, max(1.0, error_us), self.near, True, self.below)
 
 

@@ -25,7 +25,7 @@ _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200
 MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 LEAST = 0.001  # of the threshold: the same
 _TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
-_SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
+_SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
 # doubt, or, by what moves, as well as can be.
@@ -79,7 +79,8 @@ def find_pixel(search: Search, refractory_us: float) -> Pixel | None:
     far = _found(search, refractory_us, False)
     if not math.isfinite(search.scatter(far)[0]):
         return near if math.isfinite(scatter) else None
-    return near if search.scatter(far)[0] > 2 * scatter else far
+    # A row from frame to frame is of many events, and has the noise of one.
+    return near if search.scatter(far)[0] > 0.5 * scatter else far
 
 
 def find_drift(search: Search, pixel: Pixel) -> Pixel:
@@ -104,13 +105,14 @@ def find_again(search: Search, pixel: Pixel) -> Pixel:
 
 
 def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
-    """Return the candidate with a refractory period up to most_us: none, unless surely better."""
-    values = (0.0, *(most_us * share for share in _SHARES))
+    """Return the candidate with a refractory period up to most_us, if that is surely better."""
+    values = (pixel.refractory_us, *(most_us * share for share in _SHARES))
     found = _best(search, pixel, _held, values)
-    if found.refractory_us:
-        found = _held(found, _golden(search, found, _held, found.refractory_us, 1.5))
+    if found == pixel or not found.refractory_us:
+        return found
+    for factor in (1.5, 1.2):
+        found = _held(found, _golden(search, found, _held, found.refractory_us, factor))
         found = _refined(search, found)
-        found = _held(found, _golden(search, found, _held, found.refractory_us, 1.2))
     return found
 
 

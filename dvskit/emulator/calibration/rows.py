@@ -19,6 +19,7 @@ from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration.observed import PixelEvents, Seen
 
 _LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
+_BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins that it is smoothed over
 KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
 
 
@@ -118,24 +119,22 @@ class Fit:
     rest: NDArray[np.float64]
 
 
-def _mode(values: NDArray[np.float64]) -> float:
-    """Return the half-sample mode (Robertson and Cryer 1974), of at most 100,000 values."""
-    v = np.sort(values[:: 1 + values.size // 100_000])
-    while v.size > 3:
-        half = (v.size + 1) // 2
-        widths = v[half - 1 :] - v[: v.size - half + 1]
-        at = int(np.argmin(widths))
-        v = v[at : at + half]
-    return float(np.mean(v))
+def _peak(values: NDArray[np.float64]) -> float:
+    """Return where positive values are densest, as parts of themselves: noise spreads widely."""
+    logs = np.log(values)
+    edges = np.arange(logs.min() - 0.5, logs.max() + 0.5, _BIN)
+    counts = np.histogram(logs, edges)[0]
+    width = np.arange(-3 * _SMOOTH, 3 * _SMOOTH + 1)
+    kernel = np.exp(-0.5 * (width / _SMOOTH) ** 2)
+    at = int(np.argmax(np.convolve(counts, kernel, "same")))
+    return math.exp(edges[at] + 0.5 * _BIN)
 
 
 def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
     if between_events:
         rising = rows.off == 0
         found = [rows.change[rising], -rows.change[~rising]]
-        # Of the logarithm: noise makes events at any change, small ones above all.
-        modes = (math.exp(_mode(np.log(v))) if v.size else 0.2 for v in found)
-        return tuple(modes)  # type: ignore[return-value]
+        return tuple(_peak(v) if v.size else 0.2 for v in found)  # type: ignore[return-value]
     # Least absolute deviations, by reweighting.
     weight = np.ones(rows.change.size)
     value = np.array([0.2, 0.2])

@@ -133,7 +133,9 @@ def _pixel(
     if edge.confirmed and pixel is not None:
         same = dataclasses.replace(pixel, refractory_us=0.0)
         if search.scatter(pixel)[0] <= search.scatter(same)[0]:
-            return pixel, edge
+            found = response.find_refractory(search, pixel, edge.at_us)
+            below = found.refractory_us < edge.least_us
+            return (found, dataclasses.replace(edge, below=True)) if below else (pixel, edge)
     without = response.find_pixel(search, 0.0)
     if pixel is None or without is None:
         return without, None
@@ -170,7 +172,8 @@ def _settled(
         else:
             pixel = response.sharpen_refractory(search, pixel, edge.least_us)
         pixel = response.find_drift(search, pixel) if drifts else pixel
-        edge = edge.moved(pixel.refractory_us, response.refractory_error(search, pixel))
+        error = response.refractory_error(search, pixel)
+        edge = edge.moved(pixel.refractory_us, error) if pixel.refractory_us else None
     if drifts and pixel.leak_hz:
         leak = response.drift_estimate(search, pixel)
     return pixel, edge, (table[0], leak, *table[2:])
