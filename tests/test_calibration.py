@@ -15,6 +15,7 @@ from dvskit import Emulator, EmulatorParams, Events
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import calibrate, compare, noise, refractory, thresholds
 from dvskit.emulator.calibration.observed import observe
+from dvskit.emulator.calibration.rows import _kernels as pairs
 from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError, VideoError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
@@ -293,7 +294,7 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
     sure = (rng.random((3, 5)) < 0.7).astype(np.uint8) if doubtful else np.empty((0, 0), np.uint8)
     room = len(events.t)
     pixel, on, off, change = np.empty(room, int), np.empty(room), np.empty(room), np.empty(room)
-    n = k.rows_between_events(
+    n = pairs.rows_between_events(
         events.t, events.p, events.starts, frame_t, numbers, sure, 4.0, 20.0, 1500.0, held, 1e-5,
         pixel, on, off, change,
     )  # fmt: skip
@@ -343,7 +344,7 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events(seed):
     leak, pole, longest = 2e-6, 3000.0, 60_000.0
     pixel = np.empty(99, int)
     on, off, change, weight = np.empty((4, 99))
-    n = k.rows_between_frames(
+    n = pairs.rows_between_frames(
         t, p, starts, frame_t, numbers, 4.0, 20.0, pole, 0.0, leak, longest, pixel, on, off,
         change, weight,
     )  # fmt: skip
@@ -376,7 +377,7 @@ def test_a_ramp_behind_a_low_pass_is_known_from_its_events(held):
     numbers = (np.exp(level) - 4.0).astype(np.float32)[None]
     pixel = np.empty(99, int)
     on, off, change, weight = np.empty((4, 99))
-    n = k.rows_between_frames(
+    n = pairs.rows_between_frames(
         t, np.ones(80, bool), np.array([0, 80]), frame_t, numbers, 4.0, 20.0, 0.0, held, 0.0, 1e6,
         pixel, on, off, change, weight,
     )  # fmt: skip
@@ -433,7 +434,7 @@ def test_rows_are_fitted_as_by_least_squares_and_outliers_do_not_matter():
         a, b = np.array([0.25]), np.array([0.25])
         error, rest, ones = np.zeros((2, 1)), np.empty(200), np.ones(200)
         rows = on, off, change, on, off, ones
-        k.fit_rows(np.array([0, 200]), *rows, 0.05, 2, 30, a, b, *error, rest)
+        pairs.fit_rows(np.array([0, 200]), *rows, 0.05, 2, 30, a, b, *error, rest)
         assert a[0] == pytest.approx(truth[0], abs=0.003)
         assert b[0] == pytest.approx(truth[1], abs=0.003)
         assert np.allclose(rest, change - a[0] * on - b[0] * off)
@@ -452,7 +453,7 @@ def test_events_that_are_counted_badly_do_not_lower_the_thresholds():
         a, b = np.array([0.3]), np.array([0.2])
         errors, rest = np.zeros((2, 1)), np.empty(change.size)
         rows = on, off, change, *sure, weight
-        k.fit_rows(np.array([0, change.size]), *rows, 10.0, 2, 3, a, b, *errors, rest)
+        pairs.fit_rows(np.array([0, change.size]), *rows, 10.0, 2, 3, a, b, *errors, rest)
         assert abs(a[0] / 0.3 - 1) < part
         assert abs(b[0] / 0.2 - 1) < part
     assert max(a[0] / 0.3, b[0] / 0.2) < 0.9
@@ -461,7 +462,9 @@ def test_events_that_are_counted_badly_do_not_lower_the_thresholds():
 def test_a_pixel_with_few_rows_keeps_what_it_has():
     on, off, rest = np.array([0.3]), np.array([0.2]), np.empty(3)
     errors, row = np.zeros((2, 1)), np.array([1.0, 2.0, 3.0])
-    k.fit_rows(np.array([0, 3]), row, -row, row, row, -row, row, 1.0, 4, 3, on, off, *errors, rest)
+    pairs.fit_rows(
+        np.array([0, 3]), row, -row, row, row, -row, row, 1.0, 4, 3, on, off, *errors, rest
+    )
     assert (on[0], off[0]) == (0.3, 0.2)
     assert np.isinf(errors).all()
 

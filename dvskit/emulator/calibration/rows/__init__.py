@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration.observed import PixelEvents, Seen
+from dvskit.emulator.calibration.rows import _kernels as k
 
 _LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
 _BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins that it is smoothed over
