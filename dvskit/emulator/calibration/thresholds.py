@@ -14,6 +14,7 @@ from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 _LEAST_PIXELS = 20
+_BAD = 0.15  # scatter, as a part of the threshold, at which noise may well lead the fit astray
 NAMES = ("threshold_on", "threshold_off", "threshold_sigma")
 
 
@@ -53,7 +54,8 @@ def threshold_estimates(observed: Observed, view: View, pixel: Pixel) -> tuple[E
     way = "event to event" if pixel.between_events else "frame to frame"
     # What frames do not tell of the signal between them shifts all pixels alike.
     share = 0.15 if pixel.between_events else 0.25
-    doubt = 0.002 + share * found.scale / min(found.pooled)
+    scale = found.scale / min(found.pooled)
+    doubt = 0.002 + share * scale * (1.0 + (scale / _BAD) ** 2)
     estimates, spreads = [], []
     sides = ((found.on, found.error_on, rows.on), (found.off, found.error_off, rows.off))
     for name, (value, error, column), half, typical in zip(
