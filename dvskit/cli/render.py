@@ -81,7 +81,7 @@ def render(
     preset: Annotated[
         str, typer.Option(help="The effort of x264, such as medium: smaller files, slowly.")
     ] = "ultrafast",
-    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 20.0,
+    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 15.0,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
