@@ -215,6 +215,37 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
 
 
+@pytest.mark.parametrize(("page", "state"), [("one", "flat=1"), ("two", ""), ("two", "flat=1")])
+def test_on_a_phone_held_sideways_views_stand_below_short_words(
+    browser: Browser, pages: Path, page: str, state: str
+) -> None:
+    browser.open(pages / f"{page}.html", (844, 390), state)
+    browser.wait("$('axes').width === 844 && !pending")
+    head, key = browser.js(
+        "return ['head', 'key'].map(name => $(name).getBoundingClientRect().bottom)"
+    )
+    assert 30 < head < 64, "a line each for title and facts"
+    cells = browser.js(
+        "return CELLS.map(({view, flat, rect}) => [rect[1], view[1], flat && flat.top])"
+    )
+    for top, view, flat in cells:
+        assert top >= max(head, key)
+        assert view >= top + 18
+        assert flat is None or flat >= top + 20
+
+
+def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one: Browser) -> None:
+    one.resize(844, 390)
+    one.wait("innerWidth === 844 && $('axes').width === 844 && !pending")
+    one.js("$('keys').click()")
+    tall, shown, top, bottom = one.js(
+        "const h = $('help'), r = h.getBoundingClientRect();"
+        "return [h.scrollHeight, h.clientHeight, r.top, r.bottom]"
+    )
+    assert tall == shown
+    assert 0 <= top < bottom <= 390
+
+
 def test_several_recordings_share_the_cap_and_say_what_is_left_out(
     browser: Browser, tmp_path: Path
 ) -> None:
