@@ -563,7 +563,7 @@ def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, su
 def test_the_command_refuses_in_one_line(run, tmp_path, words, text):
     save_events(some_events(), tmp_path / "a.npz")
     code, _, err = run("cloud", "a.npz", "-o", *words)
-    assert code == 1
+    assert code == 2
     assert text in err
     assert err.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]

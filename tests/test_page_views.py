@@ -409,23 +409,23 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "ended_with", "said"),
     [
-        (("a.npz", "a.npz", "-o", "x.png"), "shows one recording; several"),
-        (("a.npz", "-o", "x.html", "--dpi", "300"), "--dpi is not for a page"),
-        (("a.npz", "-o", "x.png", "--labels", "l.csv"), "--labels is not for a still"),
-        (("a.npz", "a.npz", "-o", "x.html", "--labels", "l.csv"), "--labels are of one recording"),
-        (("a.npz", "-o", "x.html", "--every", "1s"), "name a model"),
-        (("a.npz", "-o", "x.html", "--labels", "missing.csv"), "missing.csv: cannot be read"),
-        (("a.npz", "-o", "x.html", "--model", "nmnist-signed-lif"), "100x60 where model"),
+        (("a.npz", "-o", "x.png"), 2, "shows one recording; several"),
+        (("-o", "x.html", "--dpi", "300"), 2, "--dpi is not for a page"),
+        (("-o", "x.png", "--labels", "l.csv"), 2, "--labels is not for a still"),
+        (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels are of one recording"),
+        (("-o", "x.html", "--every", "1s"), 2, "name a model"),
+        (("-o", "x.html", "--labels", "missing.csv"), 1, "missing.csv: no such file"),
+        (("-o", "x.html", "--model", "nmnist-signed-lif"), 1, "100x60 where model"),
     ],
 )
 def test_what_a_page_cannot_have_is_told_in_a_line(
-    run, tmp_path: Path, words: tuple[str, ...], said: str
+    run, tmp_path: Path, words: tuple[str, ...], ended_with: int, said: str
 ) -> None:
     save_events(EVENTS, tmp_path / "a.npz")
-    code, out, err = run("cloud", *words)
-    assert (code, out) == (1, "")
+    code, out, err = run("cloud", "a.npz", *words)
+    assert (code, out) == (ended_with, "")
     assert said in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("x.*"))

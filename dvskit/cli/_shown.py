@@ -28,14 +28,11 @@ def shown_from(
 ) -> list[Shown]:
     """Return recordings with the labels of a file, and what a model takes their spans for.
 
-    Raises ConfigError for labels of several recordings, and for `every` without a model.
+    Raises ConfigError as `check_words` does.
     """
     from dvskit import render
 
-    if labels is not None and len(parts) > 1:
-        raise ConfigError("--labels are of one recording; give one")
-    if every is not None and model is None:
-        raise ConfigError("--every says how often --model decides; name a model")
+    every_us = check_words(len(parts), labels=labels, model=model, every=every)
     own = None if labels is None else read_labels(labels)
     shown = []
     for file, part in parts:
@@ -44,12 +41,25 @@ def shown_from(
             continue
         events = read_all(part)
         named = part.labels() if own is None else own
-        shown.append(render.Shown(events, file.name, named, _decisions(events, model, every)))
+        shown.append(render.Shown(events, file.name, named, _decisions(events, model, every_us)))
     return shown
 
 
-def _decisions(events: Events, model: str, every: str | None) -> Labels:
+def check_words(
+    count: int, *, labels: Path | None = None, model: str | None = None, every: str | None = None
+) -> int | None:
+    """Return the microseconds that `every` says, of what is to be told of `count` recordings.
+
+    Raises ConfigError for labels of several recordings, and for `every` without a model.
+    """
+    if labels is not None and count > 1:
+        raise ConfigError("--labels are of one recording; give one")
+    if every is not None and model is None:
+        raise ConfigError("--every says how often --model decides; name a model")
+    return None if every is None else parse_time_us(every, "--every")
+
+
+def _decisions(events: Events, model: str, every_us: int | None) -> Labels:
     from dvskit.training import classify_spans, load_model
 
-    every_us = None if every is None else parse_time_us(every)
     return classify_spans(load_model(model), events, every_us=every_us)

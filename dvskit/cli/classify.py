@@ -13,10 +13,9 @@ from dvskit.cli._options import (
     Json,
     Salvage,
     SizeOption,
-    size_or_none,
+    open_file,
 )
 from dvskit.events import read_all
-from dvskit.formats import open_events
 
 
 def classify(
@@ -30,7 +29,7 @@ def classify(
     salvage: Salvage = False,
 ) -> None:
     """Say which class a recording is, and how sure the model is."""
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    recording = open_file(file, from_, size, salvage)
     events = read_all(recording)
     from dvskit.training import classify as judge
     from dvskit.training import load_model

@@ -15,8 +15,11 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
+    as_usage,
+    check_writable,
+    open_file,
     part_from_first,
-    size_or_none,
+    times_from,
     window_from,
 )
 from dvskit.errors import ConfigError
@@ -28,7 +31,6 @@ from dvskit.formats import (
     Recording,
     RecordingPart,
     hand_over,
-    open_events,
     open_sink,
 )
 
@@ -48,14 +50,19 @@ def convert(
     force: Force = False,
 ) -> None:
     """Write an event file, or events as they arrive, in another format, or a part of it."""
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    after_us, until_us = _times(start, stop)
+    check_writable(out, to)
+    after_us, until_us = times_from(start, stop)
+    rectangle = None if crop is None else _parse_crop(crop)
+    recording = open_file(file, from_, size, salvage)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
         part = part_from_first(recording, after_us, until_us)
-    source: Source = part if crop is None else FilteredSource(part, _parse_crop(crop))
+    source: Source = part
+    if rectangle is not None:
+        with as_usage("--crop"):
+            source = FilteredSource(part, rectangle)
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
         left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
@@ -106,14 +113,6 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
             stop.waiting = False
     _console.note("stopped; what has arrived is written")
     return None
-
-
-def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
-    after = None if start is None else _console.parse_time_us(start)
-    until = None if stop is None else _console.parse_time_us(stop)
-    if after is not None and until is not None and until <= after:
-        raise ConfigError(f"nothing lies between --start {start} and --stop {stop}")
-    return after, until
 
 
 def _left_of(recording: Recording) -> list[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Force
+from dvskit.cli._options import Force, LightName, LightOption, check_writable
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import format_for_writing, open_sink
+from dvskit.formats import open_sink
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, EmulatorParams
@@ -47,9 +47,7 @@ def emulate(
     fps: Annotated[
         float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
     ] = None,
-    light: Annotated[
-        str, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
-    ] = "luma",
+    light: LightOption = LightName.luma,
     upsample: Annotated[
         bool, typer.Option("--upsample", help="Add frames, so that nothing moves over a pixel.")
     ] = False,
@@ -62,14 +60,14 @@ def emulate(
             raise ConfigError(f"{video}: name the output alone with --camera")
         out = video
     if out is None:
-        raise typer.BadParameter("name the event file to write behind the video")
+        raise ConfigError(f"{video}: name the event file to write behind the video")
     # What is wrong with the output is told before the kernels are loaded.
-    format_for_writing(out, to)
+    check_writable(out, to)
     from dvskit.emulator import EmulatedSource, Emulator
 
     params = _params(preset, threshold, set_ or [])
     emulator = Emulator(params, seed)
-    frames = _frames(video, camera, fps, light, upsample)
+    frames = _frames(video, camera, fps, light.value, upsample)
     source = EmulatedSource(frames, emulator, frames.size)
     name = video.name if camera is None else f"camera {camera}"
     with (

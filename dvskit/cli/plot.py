@@ -16,8 +16,9 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
+    as_usage,
+    open_file,
     part_of,
-    size_or_none,
     times_from,
 )
 from dvskit.errors import ConfigError, did_you_mean
@@ -65,9 +66,9 @@ def _verb(name: str) -> Callable[..., None]:
         width: Width = 88.0,
         force: Force = False,
     ) -> None:
-        style = _begin(out, dark, width, force)
         times = times_from(start, stop)
-        recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+        style = _begin(out, dark, width, force)
+        recording = open_file(file, from_, size, salvage)
         part = part_of(recording, *times)
         from dvskit.render import plots
 
@@ -88,8 +89,9 @@ def _begin(out: Path, dark: bool, width: float, force: bool) -> Style:
     from dvskit.render.plots import Style
     from dvskit.render.plots.style import check_suffix
 
+    style = Style(dark=dark, width_mm=width)
     check_output(check_suffix(out), overwrite=force)
-    return Style(dark=dark, width_mm=width)
+    return style
 
 
 def _save(figure: Plot, out: Path, force: bool) -> None:
@@ -179,8 +181,10 @@ def membrane(
 
     seen = _observe(file, model, layer)
     number = seen.liveliest() if neuron is None else neuron
+    with as_usage("--neuron"):
+        inputs = seen.causes(number)
     figure = plots.membrane(
-        seen.layer, seen.current, neuron=number, inputs=seen.causes(number),
+        seen.layer, seen.current, neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
     _save(figure, out, force)

@@ -15,12 +15,11 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
-    size_or_none,
+    open_file,
     stamps_of,
     times_from,
 )
 from dvskit.errors import ConfigError
-from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.render import Style
@@ -88,9 +87,9 @@ def render(
     force: Force = False,
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
-    window_us = None if window is None else _console.parse_time_us(window)
+    window_us = None if window is None else _console.parse_time_us(window, "--window")
     times = times_from(start, stop)
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    recording = open_file(file, from_, size, salvage)
     start_us, stop_us = stamps_of(recording, *times)
     from dvskit import render as pictures
     from dvskit.video import open_frames

@@ -21,7 +21,7 @@ from dvskit.datasets import (
     find_samples,
     load_labelled,
 )
-from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError
 from dvskit.events import Events
 from dvskit.streams import Labels
 from dvskit.training.models import Model
@@ -77,7 +77,7 @@ def evaluate(model: Model, data: str | PathLike[str] | Sequence[Sample] | Binned
     """Return how often `model` is right about labelled data.
 
     data: a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins. Computed
-    in float32. Raises ConfigError for classes that the model does not know and for no samples,
+    in float32. Raises FormatError for classes that the model does not know and for no samples,
     GeometryError for recordings of another size, FormatError for bad files.
     """
     if isinstance(data, Binned):
@@ -89,12 +89,12 @@ def evaluate(model: Model, data: str | PathLike[str] | Sequence[Sample] | Binned
             check_size(model, events, str(sample.path))
         binned = bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
     if binned.classes != model.classes:
-        raise ConfigError(
+        raise FormatError(
             f"data of classes {', '.join(binned.classes)}; "
             f"the model knows {', '.join(model.classes)}"
         )
     if not len(binned):
-        raise ConfigError("no samples to evaluate; give at least one recording")
+        raise FormatError("no samples to evaluate; give at least one recording")
     return judge(model.module, binned)
 
 
