@@ -125,6 +125,7 @@ def cloud(
         shown = shown_from(list(zip(files, parts, strict=True)), **words)
         name = _title(files, start, stop) if title is None else title
         report = render.page(shown, out, title=name, overwrite=force, state=looks.state)
+        _tell_labels(report, labels or out)
     elif suffix in _STILL:
         report = _still(parts[0], out, looks, force)
     else:
@@ -142,6 +143,15 @@ def _title(files: list[Path], start: str | None, stop: str | None) -> str:
     names = ", ".join(file.name for file in files)
     part = f", {start or 'start'} to {stop or 'end'}" if start or stop else ""
     return names + part
+
+
+def _tell_labels(report: PageReport, named: Path) -> None:
+    left = report.labels_total - report.labels
+    if left:
+        _console.note(
+            f"{named}: {left:,} of {report.labels_total:,} labels are of other times than what is "
+            "shown and left out; label times are time stamps, as dvskit info tells them"
+        )
 
 
 def _tell(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
