@@ -408,6 +408,34 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
     assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
 
 
+def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> None:
+    save_events(EVENTS, tmp_path / "a.npz")
+    first, last = int(EVENTS.t[0]), int(EVENTS.t[-1])
+    rows = [(0, first), (first, last), (last, last + 9), (last + 1, last + 9), (5, 9)]
+    lines = [f"{start},{stop},n{i}" for i, (start, stop) in enumerate(rows)]
+    (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", *lines]))
+    code, _, err = run("cloud", "a.npz", "-o", "a.html", "--labels", "l.csv")
+    assert code == 0
+    assert err.startswith("dvskit: note: l.csv: 3 of 5 labels are of other times")
+    assert [name for *_, name in meta(tmp_path / "a.html")["labels"]] == ["n1", "n2"]
+    labels = Labels(np.array([first, last + 1]), np.array([last, last + 2]), ("in", "out"))
+    report = render.page(render.Shown(EVENTS, labels=labels), tmp_path / "b.html")
+    assert (report.labels, report.labels_total) == (1, 2)
+    (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", lines[1]]))
+    assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == ""
+
+
+def test_a_model_of_another_sensor_is_told_ahead_of_the_work_with_both_names(
+    run, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "a.csv"  # whose events cannot be read: the size is looked at first
+    damaged.write_text("t,x,y,p\n1,2,3,1\n2,oops,3,1\n")
+    for words in (("cloud", "a.csv", "-o", "x.html"), ("classify", "a.csv")):
+        code, out, err = run(*words, "--model", "nmnist-signed-lif", "--size", "100x60")
+        assert (code, out) == (1, "")
+        assert "a.csv: 100x60 where model nmnist-signed-lif takes 34x34" in err
+
+
 @pytest.mark.parametrize(
     ("words", "ended_with", "said"),
     [
@@ -417,7 +445,7 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
         (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels are of one recording"),
         (("-o", "x.html", "--every", "1s"), 2, "name a model"),
         (("-o", "x.html", "--labels", "missing.csv"), 1, "missing.csv: no such file"),
-        (("-o", "x.html", "--model", "nmnist-signed-lif"), 1, "100x60 where model"),
+        (("-o", "x.html", "--model", "nmnist-signed-lif"), 1, "a.npz: 100x60 where model"),
     ],
 )
 def test_what_a_page_cannot_have_is_told_in_a_line(

@@ -15,6 +15,7 @@ from dvskit.cli._options import (
     SizeOption,
     open_file,
 )
+from dvskit.cli._shown import check_model
 from dvskit.events import read_all
 
 
@@ -30,11 +31,12 @@ def classify(
 ) -> None:
     """Say which class a recording is, and how sure the model is."""
     recording = open_file(file, from_, size, salvage)
-    events = read_all(recording)
     from dvskit.training import classify as judge
     from dvskit.training import load_model
 
-    shares = judge(load_model(model), events)
+    network = load_model(model)
+    check_model(network, recording.size, file)
+    shares = judge(network, read_all(recording))
     best = max(shares, key=lambda name: shares[name])
     if recording.damage:
         _console.note(f"{file}: {recording.damage}")

@@ -21,6 +21,7 @@ from dvskit.cli._options import (
     part_of,
     times_from,
 )
+from dvskit.cli._shown import check_model
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 
@@ -193,7 +194,9 @@ def membrane(
 def _observe(file: Path, model: str, layer: str | None) -> Observed:
     from dvskit.training import load_model, observe
 
-    return observe(load_model(model), open_events(file).load(), layer)
+    network, recording = load_model(model), open_events(file)
+    check_model(network, recording.size, file)
+    return observe(network, recording.load(), layer)
 
 
 def weights(
