@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import dvskit
+from dvskit import cli
 from dvskit.cli import _console
 from dvskit.errors import ConfigError
 from tests.test_events import make
@@ -70,6 +73,43 @@ def test_help_names_every_verb(run):
         assert verb in out
 
 
+def commands(group=None, words=()):
+    """Every command with its words, such as ("plot", "rate")."""
+    group = typer.main.get_command(cli.app) if group is None else group
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+def test_dark_and_light_are_one_pair_of_options_in_every_verb():
+    themed = {}
+    for words, command in commands():
+        for option in command.params:
+            names = {*option.opts, *option.secondary_opts}
+            assert "--theme" not in names
+            # --light of emulate and calibrate is that of a video's pixels.
+            if names & {"--dark", "--light"} and words[0] not in ("emulate", "calibrate"):
+                assert names == {"--dark", "--light"}, words
+                themed[words[0]] = option.default
+    assert themed == {"cloud": None, "render": True, "plot": False}
+
+
+def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    for words, command in commands():
+        for each in command.params:
+            assert getattr(each, "help", "") or each.name == "help", (words, each.name)
+        code, out, _ = run(*words, "--help")
+        assert code == 0, words
+        assert not re.search(r"; [\w]+\.?\s*│", out), words  # a bare word for what is taken
+    out = run("emulate", "--help")[1]
+    assert "[required]" not in out  # the video is left out with a camera
+    assert "left out with --camera" in out
+    assert "in place of those of --view" in run("cloud", "--help")[1]
+
+
 def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
     assert run("infoo")[0] == 2
     assert "info" in run("infoo")[2]
@@ -87,7 +127,10 @@ def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
         (("convert", "a.npz", "b.raw", "--to", "evt33"), "--to: unknown format"),
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not behind"),
         (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is no time"),
-        (("emulate", "a.mp4"), "name the event file to write behind"),
+        (("emulate",), "name a video and the event file to write"),
+        (("emulate", "a.mp4"), "a.mp4: name the event file to write behind"),
+        (("emulate", "--camera", "0"), "name the event file to write"),
+        (("emulate", "a.mp4", "b.raw", "--camera", "0"), "name the output alone"),
         (("emulate", "clip", "b.raw", "--fps", "0"), "fps = 0.0 is outside"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot=1"), "unknown parameter"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot_hz=x"), "no number"),

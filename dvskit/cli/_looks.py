@@ -86,7 +86,7 @@ def _view(options: dict[str, Any]) -> CloudView:
         elevation_deg=options.get("elevation", elevation),
         colour=getattr(render, f"by_{colour.value}"),
         point_px=options.get("point_px"),
-        dark=not options.get("light", printed),
+        dark=options.get("dark", not printed),
         title=options.get("title", ""),
         dpi=options.get("dpi", _PRINT_DPI) if printed else None,
     )
@@ -103,6 +103,6 @@ def _state(options: dict[str, Any]) -> str:
         parts.append(f"look={options['view'].value}")
     if "colour" in options:
         parts.append(f"colour={options['colour'].value}")
-    if options.get("light"):
+    if not options.get("dark", True):
         parts.append("theme=light")
     return "&".join(parts)

@@ -24,12 +24,17 @@ InputFile = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--from", help="The input's format; else its content, then its suffix decides."),
+    typer.Option(
+        "--from",
+        help="The input's format, such as evt3 or csv:x,y,t,p (the README lists them).",
+        show_default="by its content, then its suffix",
+    ),
 ]
 SizeOption = Annotated[
     str | None,
     typer.Option(
-        help="The sensor's size, WIDTHxHEIGHT, where the file does not say (or is wrong)."
+        help="The sensor's size, WIDTHxHEIGHT, where the file does not say (or is wrong).",
+        show_default="the file's",
     ),
 ]
 Salvage = Annotated[
@@ -46,6 +51,36 @@ class LightName(Enum):
 
 LightOption = Annotated[
     LightName, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="Begin so long after the first event: 1.5s, 200ms, 30us.",
+        show_default="0s",
+    ),
+]  # fmt: skip
+StopOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stop", help="End so long after the first event: 1.5s, 200ms, 30us.",
+        show_default="the end",
+    ),
+]  # fmt: skip
+FpsOfVideo = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", help="Frames a second of the video or folder.",
+        show_default="its own time stamps",
+    ),
+]  # fmt: skip
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to", help="The output's format, such as evt3.", show_default="by its suffix"
+    ),
+]  # fmt: skip
+DarkOption = Annotated[
+    bool, typer.Option("--dark/--light", help="Light on dark, or dark on light.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

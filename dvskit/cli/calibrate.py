@@ -14,6 +14,7 @@ from dvskit.cli import _console
 from dvskit.cli._options import (
     Force,
     FormatOption,
+    FpsOfVideo,
     InputFile,
     Json,
     LightName,
@@ -46,11 +47,10 @@ def calibrate(
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
-    ] = None,
+    fps: FpsOfVideo = None,
     offset: Annotated[
-        str, typer.Option(help="Time of the recording at which the video begins, such as 1.5s.")
+        str,
+        typer.Option(help="The recording's time stamp at which the video begins, such as 1.5s."),
     ] = "0s",
     light: LightOption = LightName.luma,
     force: Force = False,

@@ -16,6 +16,8 @@ from dvskit.cli._options import (
     FormatOption,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
     open_file,
     part_of,
     times_from,
@@ -45,57 +47,105 @@ def cloud(
         Path,
         typer.Option(
             "-o", "--out", show_default=False,
-            help=".html to turn and play, .png, .svg, .pdf, or .mp4, .gif, which turn.",
+            help="A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that "
+            "turns (.mp4, .mkv, .mov, .gif).",
         ),
     ],
     colour: Annotated[
-        ColourName | None, typer.Option(help="What colours tell; time.", show_default=False)
+        ColourName | None, typer.Option(help="What colours tell.", show_default="time")
     ] = None,
     view: Annotated[
-        ViewName | None, typer.Option(help="Where it is seen from; slant.", show_default=False)
+        ViewName | None,
+        typer.Option(
+            help="Where it is seen from: aslant, as the sensor saw it, or from the side.",
+            show_default="slant",
+        ),
     ] = None,
     azimuth: Annotated[
-        float | None, typer.Option(help="Degrees about the upright axis; 90 is the front.")
+        float | None,
+        typer.Option(
+            help="Degrees about the upright axis, in place of those of --view: 90 is the front, 0 "
+            "the side.",
+            show_default="the view's; 48 of slant",
+        ),
     ] = None,
     elevation: Annotated[
-        float | None, typer.Option(help="Degrees: -90 from below .. 90 from above.")
+        float | None,
+        typer.Option(
+            help="Degrees, in place of those of --view: -90 from below .. 90 from above.",
+            show_default="the view's; 24 of slant",
+        ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
+    start: StartOption = None,
+    stop: StopOption = None,
+    title: Annotated[
+        str | None,
+        typer.Option(help="Words above.", show_default="none; a page has the file's name"),
     ] = None,
-    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
-    title: Annotated[str | None, typer.Option(help="Words above.")] = None,
-    light: Annotated[
+    dark: Annotated[
         bool | None,
-        typer.Option("--light/--dark", help="Dark on light: as usual with --width, else not."),
+        typer.Option(
+            "--dark/--light", help="Light on dark, or dark on light.",
+            show_default="dark; light for print",
+        ),
     ] = None,
     pixels: Annotated[
-        str | None, typer.Option(help="The picture's size; 1280x960, 640x480 for a GIF.")
+        str | None,
+        typer.Option(
+            help="The size of a picture or video, WIDTHxHEIGHT.",
+            show_default="1280x960, GIF 640x480",
+        ),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Its width in mm, for print: 88 is a column, 180 a page.")
+        float | None,
+        typer.Option(
+            help="For print: its width in mm, in place of --pixels; 88 is a column, 180 a page."
+        ),
     ] = None,
     dpi: Annotated[
-        float | None, typer.Option(help="Pixels an inch, for print; 300 with --width.")
+        float | None,
+        typer.Option(help="For print: pixels an inch.", show_default="300 with --width"),
     ] = None,
     point_px: Annotated[
-        float | None, typer.Option(help="The side of a point in pixels; else as fits the sensor.")
+        float | None,
+        typer.Option(
+            help="Of a picture or video: the side of a point in pixels.",
+            show_default="as fits the sensor",
+        ),
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long a video takes; 6.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Its frames a second; 30, GIF 25.")] = None,
-    turns: Annotated[int | None, typer.Option(help="Its whole turns; 1, or 0 for none.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of a video: how long it takes.", show_default="6")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Of a video: frames a second.", show_default="30, GIF 25")
+    ] = None,
+    turns: Annotated[
+        int | None,
+        typer.Option(help="Of a video: whole turns, 0 for none.", show_default="1"),
+    ] = None,
     sweep: Annotated[
-        str | None, typer.Option(help="Let a window of time, such as 50ms, run through it.")
+        str | None,
+        typer.Option(
+            help="Of a video: show a window of time, such as 50ms, that runs through.",
+            show_default="all at once",
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="For a page: a CSV file of start_us,stop_us,name.", show_default=False),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="For a page: a model that names what it sees.")
+        str | None,
+        typer.Option(
+            help="For a page: a model folder, or a shipped model's name; it names what it sees."
+        ),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(help="How often --model does so; else as long as it looks.")
+        str | None,
+        typer.Option(
+            help="For a page: how often --model names it, such as 200ms.",
+            show_default="the model's window",
+        ),
     ] = None,
     from_: FormatOption = None,
     size: SizeOption = None,
@@ -104,7 +154,7 @@ def cloud(
 ) -> None:  # fmt: skip
     """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
     suffix = _check_suffix(out)
-    given = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, light=light,
+    given = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, dark=dark,
                    pixels=pixels, width=width, dpi=dpi, point_px=point_px)  # fmt: skip
     moves = _given(seconds=seconds, fps=fps, turns=turns, sweep=sweep)
     words = _given(labels=labels, model=model, every=every)

@@ -15,6 +15,9 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
+    ToOption,
     as_usage,
     check_writable,
     open_file,
@@ -37,14 +40,15 @@ from dvskit.formats import (
 
 def convert(
     file: InputFile,
-    out: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(help="The file to write: its suffix tells the format.", show_default=False),
+    ],
     from_: FormatOption = None,
-    to: Annotated[str | None, typer.Option(help="The output's format; else its suffix.")] = None,
+    to: ToOption = None,
     size: SizeOption = None,
-    start: Annotated[
-        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
-    ] = None,
-    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
+    start: StartOption = None,
+    stop: StopOption = None,
     crop: Annotated[str | None, typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.")] = None,
     salvage: Salvage = False,
     force: Force = False,

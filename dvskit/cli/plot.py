@@ -11,11 +11,14 @@ import typer
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    DarkOption,
     Force,
     FormatOption,
     InputFile,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
     as_usage,
     open_file,
     part_of,
@@ -36,11 +39,6 @@ Out = Annotated[
     Path,
     typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
 ]
-Start = Annotated[
-    str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
-]
-Stop = Annotated[str | None, typer.Option(help="End so long after the first event.")]
-Dark = Annotated[bool, typer.Option("--dark", help="Light on dark.")]
 Width = Annotated[float, typer.Option(help="Width in mm: 88 is a column, 180 a page.")]
 
 _WHAT = {
@@ -58,12 +56,12 @@ def _verb(name: str) -> Callable[..., None]:
     def plot(
         file: InputFile,
         out: Out,
-        start: Start = None,
-        stop: Stop = None,
+        start: StartOption = None,
+        stop: StopOption = None,
         from_: FormatOption = None,
         size: SizeOption = None,
         salvage: Salvage = False,
-        dark: Dark = False,
+        dark: DarkOption = False,
         width: Width = 88.0,
         force: Force = False,
     ) -> None:
@@ -110,7 +108,7 @@ def confusion(
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
     out: Out,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -128,7 +126,7 @@ def curves(
         Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
     ],
     out: Out,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -152,7 +150,7 @@ def raster(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -172,7 +170,7 @@ def membrane(
     neuron: Annotated[
         int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -205,7 +203,7 @@ def weights(
     ],
     out: Out,
     layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
