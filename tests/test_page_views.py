@@ -63,6 +63,53 @@ def drawn(browser: Browser) -> int:
     return int(browser.js("return dvskit.drawn.count"))
 
 
+def words_drawn(browser: Browser) -> list[str]:
+    """Return all words that a frame writes on its canvases."""
+    browser.frame()
+    return list(
+        browser.js(
+            "const found = [], own = CanvasRenderingContext2D.prototype.fillText;"
+            "CanvasRenderingContext2D.prototype.fillText = function (text) {"
+            "  if (this.globalAlpha > 0) found.push(text); own.apply(this, arguments); };"
+            "try { draw(); } finally { CanvasRenderingContext2D.prototype.fillText = own; }"
+            "return found;"
+        )
+    )
+
+
+def peaks(browser: Browser) -> list[float]:
+    """Return the peaks of the rows of rates, as they are written, in events a second."""
+    scales = {"ev/s": 1, "kev/s": 1e3, "Mev/s": 1e6}
+    found = [text.split() for text in words_drawn(browser) if text.startswith("peak ")]
+    return [float(value.replace(",", "")) * scales[unit] for _, value, unit in found]
+
+
+def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
+    browser: Browser, pages: Path, tmp_path: Path
+) -> None:
+    browser.open(pages / "two.html")
+    parts = (SINCE * 240 // 1_500_001).astype(int)
+    expected = [np.bincount(parts).max() * 240 / 1.5, 240 / 1.5]
+    assert peaks(browser) == pytest.approx(expected, rel=0.01)
+    render.page([render.Shown(EVENTS, "real"), OTHER], tmp_path / "few.html", max_events=2000)
+    browser.open(tmp_path / "few.html")
+    assert peaks(browser)[0] == pytest.approx(expected[0], rel=0.5)  # one in four events is there
+    browser.open(pages / "one.html")
+    assert peaks(browser) == []
+
+
+@pytest.mark.parametrize(
+    ("look", "gone"),
+    [("", ""), ("front", "time (ms)"), ("side", "x (px)"), ("0,90,1,0,0", "y (px)")],
+)
+def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(
+    browser: Browser, pages: Path, look: str, gone: str
+) -> None:
+    browser.open(pages / "one.html", state=f"look={look}" if look else "")
+    titles = {"time (ms)", "x (px)", "y (px)"}
+    assert titles & set(words_drawn(browser)) == titles - {gone}
+
+
 # -- region and flat view
 
 
