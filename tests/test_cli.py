@@ -124,7 +124,9 @@ def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
         (("info", "a.npz", "--size", "64"), "--size: size '64' is not WIDTHxHEIGHT"),
         (("info", "a.npz", "--size", "0x9"), "--size: size 0x9 is outside"),
         (("info", "a.npz", "--from", "evt33"), "--from: unknown format 'evt33'; did you mean"),
-        (("convert", "a.npz", "b.raw", "--to", "evt33"), "--to: unknown format"),
+        (("convert", "a.npz", "b.raw", "--to", "evt33"), "error: unknown format 'evt33'"),
+        (("convert", "a.npz", "b.rav"), "error: b.rav: no format is written as '.rav'"),
+        (("convert", "a.npz", "b"), "error: b: has no suffix that tells a format"),
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not behind"),
         (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is no time"),
         (("emulate",), "name a video and the event file to write"),
@@ -234,6 +236,14 @@ def test_convert_cuts_in_time_and_space(run, tmp_path):
     assert left_behind(tmp_path) == {"a.npz", "b.npz"}
 
 
+def test_a_part_without_events_is_written_and_told(run, tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
+    assert code == 0
+    assert err == "dvskit: note: b.npz: holds no events; there are none in what was asked for\n"
+    assert len(dvskit.load_events(tmp_path / "b.npz")) == 0
+
+
 def test_triggers_are_carried_or_their_loss_is_told(run, data):
     recording = data / "recordings" / "evt3_triggers_640x480.raw"
     code, _, err = run("convert", recording, "a.npz")
@@ -297,6 +307,13 @@ def test_a_video_that_is_none_is_refused_and_leaves_nothing(run, tmp_path, conte
     (tmp_path / "a.mp4").write_bytes(content)
     assert "not a video" in one_line_error(run("emulate", "a.mp4", "a.raw"))
     assert left_behind(tmp_path) == {"a.mp4"}
+
+
+def test_a_camera_that_is_not_there_is_told_in_one_line(tmp_path):
+    process = command("emulate", "--camera", "99", "a.raw", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert "camera 99: cannot be opened" in one_line_error((process.returncode, out, err))
+    assert left_behind(tmp_path) == set()
 
 
 def test_a_truncated_video_leaves_nothing(run, tmp_path, data):

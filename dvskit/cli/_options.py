@@ -115,8 +115,14 @@ def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) ->
 
 def check_writable(out: Path, to: str | None) -> None:
     """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
-    with as_usage(str(out) if to is None else "--to"):
+    if to is None and not out.suffix:
+        raise ConfigError(
+            f"{out}: has no suffix that tells a format; add one, or name it with --to"
+        )
+    try:
         format_for_writing(out, to)
+    except UnknownFormatError as error:
+        raise ConfigError(one_line(error)) from error
 
 
 def window_from(

@@ -137,4 +137,6 @@ def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str
         _console.note(f"{sink.path}: {text}")
     if damage:
         _console.note(f"{recording.path}: {damage}")
+    if not sink.count:
+        _console.note(f"{sink.path}: holds no events; there are none in what was asked for")
     _console.say(f"{sink.path}: {sink.count:,} events on {sink.size}, {sink.format}")
