@@ -40,7 +40,9 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         show_map(figure, axes, total, "events per pixel", style)
         if total.any():
             circled = circle(axes, hot, total, style)
-            note(axes, style, count_text(int(total.sum()), "event"), *hot_words(hot, circled))
+            note(
+                axes, style, count_text(int(total.sum()), "event"), *hot_words(hot, circled, style)
+            )
     return figure
 
 
@@ -104,7 +106,7 @@ def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
     return most
 
 
-def hot_words(hot: NDArray[np.bool_], circled: int) -> tuple[str, ...]:
+def hot_words(hot: NDArray[np.bool_], circled: int, style: Style) -> tuple[str, ...]:
     """Return what is said of hot pixels, `circled` of which are."""
     count = int(np.count_nonzero(hot))
     if not count:
@@ -112,7 +114,10 @@ def hot_words(hot: NDArray[np.bool_], circled: int) -> tuple[str, ...]:
     words = count_text(count, "hot pixel")
     if circled == count:
         return (f"{words} (circled)",)
-    return words, f"the {circled} with most events circled"
+    return (
+        words,
+        f"{circled} circled" if style.narrow else f"the {circled} with most events circled",
+    )
 
 
 def circle(axes: Axes, chosen: NDArray[np.bool_], values: NDArray[Any], style: Style) -> int:
