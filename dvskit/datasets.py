@@ -196,8 +196,8 @@ def _place(sample: Sample) -> tuple[str, tuple[int, int]]:
 def load_labelled(samples: Sequence[Sample], classes: Sequence[str] | None = None) -> Labelled:
     """Read the events of samples. `classes` gives the order of labels; sorted names without it.
 
-    Raises ConfigError for a label that is not among the classes, FormatError for a bad file and for
-    a span without events.
+    Raises FormatError for a label that is not among the classes, a bad file, and a span without
+    events.
     """
     names = class_names(samples) if classes is None else tuple(classes)
     labels = _labels(samples, names)
@@ -220,7 +220,7 @@ def _labels(samples: Sequence[Sample], names: tuple[str, ...]) -> NDArray[np.int
     number = {name: i for i, name in enumerate(names)}
     for sample in samples:
         if sample.label not in number:
-            raise ConfigError(
+            raise FormatError(
                 f"{sample.path}: class {sample.label!r} is not among {', '.join(names)}"
             )
     return np.array([number[sample.label] for sample in samples], np.int64)

@@ -5,6 +5,7 @@
     +-- FormatError         a file is not what it should be
     |   +-- UnknownFormatError   no format, or more than one, fits the file
     |   +-- DamagedFileError     an impossible byte, with its offset
+    |   +-- MissingFileError     an input that does not exist; a VideoError, FileNotFoundError too
     +-- GeometryError       the sensor size is missing or contradicts the events
     +-- VideoError          frames that cannot be decoded, or whose times run back
     +-- ShapeError          an array or a window of the wrong shape
@@ -19,6 +20,7 @@ LeftOutWarning, a UserWarning, is given where an output cannot hold all that its
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike, fspath
@@ -62,6 +64,24 @@ class GeometryError(DvskitError, ValueError):
 
 class VideoError(DvskitError):
     """Frames that cannot be decoded, or whose time stamps are missing or run back."""
+
+
+class MissingFileError(FormatError, VideoError, FileNotFoundError):
+    """An input file that does not exist, whatever was to be read from it.
+
+    It is caught as what the reader raises of files and as Python's FileNotFoundError, whose `errno`
+    and `filename` it has.
+    """
+
+    def __init__(self, path: str | PathLike[str], mend: str = "") -> None:
+        super().__init__(errno.ENOENT, "no such file", fspath(path))
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.filename}: no such file" + (f"; {self.mend}" if self.mend else "")
+
+    def __reduce__(self) -> tuple[type[MissingFileError], tuple[str, str]]:
+        return type(self), (self.filename, self.mend)
 
 
 class ShapeError(DvskitError, ValueError):

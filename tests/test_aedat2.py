@@ -68,6 +68,9 @@ def test_a_real_recording_is_read_exactly(data, name, size, others):
     assert read_all(recording) == events
     assert recording.other_streams() == others
     assert "HardwareInterface" in recording.header()
+    made = {"davis240c_aps_imu.aedat": ("created", "Wed Sep 16 12:09:08 CEST 2015")}
+    key, value = made.get(name, ("Creation date", "Sat Oct 06 16:26:51 BRT 2018"))
+    assert recording.header()[key] == value
 
 
 def test_a_chip_that_only_the_name_of_the_file_tells_is_taken_from_it(data):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dvskit import Events, emulate
-from dvskit.errors import VideoError
+from dvskit.errors import ConfigError, VideoError
 from dvskit.video import ArrayFrames, CameraFrames, ImageFolder, VideoFrames, luminance
 
 
@@ -116,7 +116,7 @@ def test_images_and_videos_give_linear_light(tmp_path, data):
     decoded = luminance(luma)
     assert np.corrcoef(decoded.ravel(), linear.ravel())[0, 1] > 0.98
     assert abs(float(linear.mean() - decoded.mean())) < 0.03
-    with pytest.raises(VideoError, match="did you mean 'linear'"):
+    with pytest.raises(ConfigError, match="did you mean 'linear'"):
         VideoFrames(video, light="linea")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,21 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import dvskit
+from dvskit import cli
 from dvskit.cli import _console
 from dvskit.errors import ConfigError
 from tests.test_events import make
 
 
-def one_line_error(result) -> str:
-    """Check that a command ended with 1 and one line on stderr; return the line."""
+def one_line_error(result, ended_with: int = 1) -> str:
+    """Check that a command ended with a code and one line on stderr; return the line."""
     code, out, err = result
-    assert code == 1
+    assert code == ended_with
     assert out == ""
     assert err.startswith("dvskit: error: ")
     assert err.count("\n") == 1
     return err
+
+
+def usage_error(result) -> str:
+    """Check that a command ended with 2, a mistake of usage, and one line; return the line."""
+    return one_line_error(result, 2)
 
 
 def left_behind(folder) -> set[str]:
@@ -65,12 +73,113 @@ def test_help_names_every_verb(run):
         assert verb in out
 
 
+def commands(group=None, words=()):
+    """Every command with its words, such as ("plot", "rate")."""
+    group = typer.main.get_command(cli.app) if group is None else group
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+def test_dark_and_light_are_one_pair_of_options_in_every_verb():
+    themed = {}
+    for words, command in commands():
+        for option in command.params:
+            names = {*option.opts, *option.secondary_opts}
+            assert "--theme" not in names
+            # --light of emulate and calibrate is that of a video's pixels.
+            if names & {"--dark", "--light"} and words[0] not in ("emulate", "calibrate"):
+                assert names == {"--dark", "--light"}, words
+                themed[words[0]] = option.default
+    assert themed == {"cloud": None, "render": True, "plot": False}
+
+
+def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    for words, command in commands():
+        for each in command.params:
+            assert getattr(each, "help", "") or each.name == "help", (words, each.name)
+        code, out, _ = run(*words, "--help")
+        assert code == 0, words
+        assert not re.search(r"; [\w]+\.?\s*│", out), words  # a bare word for what is taken
+    out = run("emulate", "--help")[1]
+    assert "[required]" not in out  # the video is left out with a camera
+    assert "left out with --camera" in out
+    assert "in place of those of --view" in run("cloud", "--help")[1]
+
+
 def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
     assert run("infoo")[0] == 2
     assert "info" in run("infoo")[2]
     assert run("info")[0] == 2
     assert run("info", "a.raw", "--nope")[0] == 2
     assert run("emulate", "a.mp4", "b.npz", "--threshold", "much")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("info", "a.npz", "--size", "64"), "--size: size '64' is not WIDTHxHEIGHT"),
+        (("info", "a.npz", "--size", "0x9"), "--size: size 0x9 is outside"),
+        (("info", "a.npz", "--from", "evt33"), "--from: unknown format 'evt33'; did you mean"),
+        (("convert", "a.npz", "b.raw", "--to", "evt33"), "error: unknown format 'evt33'"),
+        (("convert", "a.npz", "b.rav"), "error: b.rav: no format is written as '.rav'"),
+        (("convert", "a.npz", "b"), "error: b: has no suffix that tells a format"),
+        (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not behind"),
+        (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is no time"),
+        (("emulate",), "name a video and the event file to write"),
+        (("emulate", "a.mp4"), "a.mp4: name the event file to write behind"),
+        (("emulate", "--camera", "0"), "name the event file to write"),
+        (("emulate", "a.mp4", "b.raw", "--camera", "0"), "name the output alone"),
+        (("emulate", "clip", "b.raw", "--fps", "0"), "fps = 0.0 is outside"),
+        (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot=1"), "unknown parameter"),
+        (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot_hz=x"), "no number"),
+        (("emulate", "clip", "b.raw", "--fps", "9", "--threshold", "-1"), "threshold_on"),
+        (("calibrate", "a.npz", "clip", "--offset", "5"), "--offset '5' is no time"),
+        (("cloud", "a.npz", "-o", "a.png", "--pixels", "9x9"), "--pixels: a picture of 9x9"),
+        (("cloud", "a.npz", "-o", "a.png", "--pixels", "9"), "--pixels: size '9' is not"),
+        (("cloud", "a.npz", "-o", "a.html", "--elevation", "91"), "elevation_deg=91"),
+        (("cloud", "a.npz", "-o", "a.html", "--model", "x", "--every", "1"), "--every '1' is no"),
+        (("render", "a.npz", "-o", "a.txt"), "a.txt"),
+        (("render", "a.npz", "-o", "a.mp4", "--slow", "0"), "slow=0.0"),
+        (("render", "a.npz", "-o", "a.mp4", "--window", "1"), "--window '1' is no time"),
+        (("plot", "rate", "a.npz", "-o", "a.png", "--width", "1"), "width_mm=1.0"),
+        (("view", "a.npz", "--port", "70000"), "--port 70000"),
+        (("train", "a.toml", "--set", "loop"), "is not key=value"),
+        (("demo", "--gesture", "sleep"), "unknown gesture 'sleep'"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_a_usage_error_of_one_line(run, tmp_path, clip, words, said):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    before = left_behind(tmp_path)
+    assert said in usage_error(run(*words))
+    assert left_behind(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "a.npz", "there.npz", "--crop", "1"),
+        ("emulate", "clip", "there.npz", "--fps", "0"),
+        ("calibrate", "a.npz", "-o", "there.toml", "--offset", "1"),
+        ("cloud", "a.npz", "-o", "there.png", "--elevation", "91"),
+        ("cloud", "a.npz", "-o", "there.gif", "--turns", "101"),
+        ("cloud", "a.npz", "-o", "there.html", "--every", "1s"),
+        ("render", "a.npz", "-o", "there.gif", "--slow", "0"),
+        ("plot", "rate", "a.npz", "-o", "there.png", "--width", "1"),
+        ("plot", "rate", "a.npz", "-o", "there.png", "--stop", "1"),
+    ],
+)
+def test_a_wrong_option_is_told_ahead_of_an_output_that_exists(run, tmp_path, clip, words):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    for suffix in ("npz", "toml", "png", "gif", "html"):
+        (tmp_path / f"there.{suffix}").write_text("mine")
+    assert "exists already" not in usage_error(run(*words))
+    right = [word for word in words[:-2] if word != "--fps"]
+    again = run(*right, *(("--fps", "9") if words[0] == "emulate" else ()))
+    assert "exists already" in one_line_error(again)
 
 
 def test_info_of_a_recording_as_text_and_as_json(run, tmp_path):
@@ -108,7 +217,7 @@ def test_emulate_takes_a_threshold_and_a_preset(run, tmp_path, clip):
         assert run("emulate", "clip", name, "--fps", 100, "--threshold", threshold)[0] == 0
         counts.append(len(dvskit.load_events(tmp_path / name)))
     assert counts[0] > 2 * counts[1] > 0
-    error = one_line_error(run("emulate", "clip", "x.npz", "--fps", 100, "--preset", "claen"))
+    error = usage_error(run("emulate", "clip", "x.npz", "--fps", 100, "--preset", "claen"))
     assert "did you mean 'clean'" in error
 
 
@@ -121,10 +230,18 @@ def test_convert_cuts_in_time_and_space(run, tmp_path):
     part = events.between(origin + 100, origin + 500)
     kept = dvskit.filters.Crop(3, 2, 10, 5).start(events.size)(part)
     assert dvskit.load_events(tmp_path / "b.npz") == kept
-    assert "is no time" in one_line_error(run("convert", "a.npz", "c.npz", "--start", "5"))
-    assert "not on" in one_line_error(run("convert", "a.npz", "c.npz", "--crop", "0,0,99,9"))
-    assert "X,Y" in one_line_error(run("convert", "a.npz", "c.npz", "--crop", "0,0"))
+    assert "is no time" in usage_error(run("convert", "a.npz", "c.npz", "--start", "5"))
+    assert "not on" in usage_error(run("convert", "a.npz", "c.npz", "--crop", "0,0,99,9"))
+    assert "X,Y" in usage_error(run("convert", "a.npz", "c.npz", "--crop", "0,0"))
     assert left_behind(tmp_path) == {"a.npz", "b.npz"}
+
+
+def test_a_part_without_events_is_written_and_told(run, tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
+    assert code == 0
+    assert err == "dvskit: note: b.npz: holds no events; there are none in what was asked for\n"
+    assert len(dvskit.load_events(tmp_path / "b.npz")) == 0
 
 
 def test_triggers_are_carried_or_their_loss_is_told(run, data):
@@ -192,6 +309,13 @@ def test_a_video_that_is_none_is_refused_and_leaves_nothing(run, tmp_path, conte
     assert left_behind(tmp_path) == {"a.mp4"}
 
 
+def test_a_camera_that_is_not_there_is_told_in_one_line(tmp_path):
+    process = command("emulate", "--camera", "99", "a.raw", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert "camera 99: cannot be opened" in one_line_error((process.returncode, out, err))
+    assert left_behind(tmp_path) == set()
+
+
 def test_a_truncated_video_leaves_nothing(run, tmp_path, data):
     whole = (data / "video" / "carphone_pristine.mp4").read_bytes()
     (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
@@ -201,9 +325,9 @@ def test_a_truncated_video_leaves_nothing(run, tmp_path, data):
 
 def test_an_output_that_cannot_be_is_refused_in_one_line(run, tmp_path, clip):
     assert "does not exist" in one_line_error(run("emulate", "clip", "no/a.raw", "--fps", 9))
-    assert "did you mean" in one_line_error(run("emulate", "clip", "a.rav", "--fps", 9))
-    assert "only read" in one_line_error(run("emulate", "clip", "a.bin", "--fps", 9))
-    assert ".html, .png, .svg" in one_line_error(run("cloud", "a.npz", "-o", "a.jpg"))
+    assert "did you mean" in usage_error(run("emulate", "clip", "a.rav", "--fps", 9))
+    assert "only read" in usage_error(run("emulate", "clip", "a.bin", "--fps", 9))
+    assert ".html, .png, .svg" in usage_error(run("cloud", "a.npz", "-o", "a.jpg"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -20,7 +20,7 @@ import pytest
 from dvskit import Events, render, save_events
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.render import CloudView, Turn
-from dvskit.render._axes import bounds
+from dvskit.render._axes import bounds, draw_box
 from dvskit.render._camera import box_halves, corners
 from dvskit.render._drawing import Lines, Words, paint
 from dvskit.render._scene import Scene
@@ -69,6 +69,44 @@ def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(
                 a, b = bounds(one), bounds(other)
                 apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
                 assert apart, (one.text, other.text, azimuth, elevation, span)
+
+
+AROUND = [*VIEWS, (80, 0), (70, 10), (20, 0), (5, 85), (0, -90), (0, 60), (135, 40), (90, 35)]
+
+
+@pytest.mark.parametrize("sensor", [(640, 480), (34, 34), (1, 500)])
+@pytest.mark.parametrize("size_px", [(1280, 960), (640, 480), (360, 300)])
+def test_no_word_about_an_axis_lies_over_the_cloud(
+    sensor: tuple[int, int], size_px: tuple[int, int]
+) -> None:
+    events = Events(t=[0, 95_870], x=[0, 0], y=[0, 0], p=[1, 0], size=sensor)
+    for azimuth, elevation in AROUND:
+        scene = scene_of(events, CloudView(azimuth_deg=azimuth, elevation_deg=elevation), size_px)
+        camera = scene.still()
+        box = camera.project(corners(box_halves(events.size)))[:, :2].astype(np.float32)
+        hull = cv2.convexHull(box)
+        words = words_of(draw_box(camera, events.size, 95_870, scene.style))
+        assert words
+        for item in words:
+            left, top, right, bottom = bounds(item)
+            sides = [(u, v) for u in np.linspace(left, right, 9) for v in (top, bottom)]
+            inside = max(cv2.pointPolygonTest(hull, side, True) for side in sides)
+            assert inside < 0.5, (item.text, azimuth, elevation)
+
+
+def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on() -> None:
+    events = Events(t=[0, 95_870], x=[0, 0], y=[0, 0], p=[1, 0], size=(640, 480))
+    seen = []
+    for azimuth in range(40, 91, 2):
+        scene = scene_of(events, CloudView(azimuth_deg=azimuth, elevation_deg=0), (1280, 960))
+        words = words_of(scene.drawing(scene.still()))
+        seen.append([rgb(item.colour)[0] for item in words if item.text == "time (ms)"])
+    whole, ground = rgb(DARK.text)[0], rgb(DARK.ground)[0]
+    assert seen[0] == [whole]
+    assert seen[-1] == []
+    shown = [colours[0] if colours else ground for colours in seen]
+    assert shown == sorted(shown, reverse=True)
+    assert any(ground < colour < whole for colour in shown)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +499,7 @@ def spiral(count: int = 1500) -> Events:
 
 # Name: the view, width and height.
 CASES = {
-    "slant": (CloudView(title="Spiral"), 320, 240),
+    "slant": (CloudView(title="Spiral"), 300, 240),
     "front": (CloudView(azimuth_deg=90, elevation_deg=0, colour=render.by_count), 300, 240),
     "light": (CloudView(dark=False, azimuth_deg=-150, colour=render.by_polarity), 264, 204),
     "print": (CloudView(dark=False, dpi=80, title="A column"), 277, 208),
@@ -563,7 +601,7 @@ def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, su
 def test_the_command_refuses_in_one_line(run, tmp_path, words, text):
     save_events(some_events(), tmp_path / "a.npz")
     code, _, err = run("cloud", "a.npz", "-o", *words)
-    assert code == 1
+    assert code == 2
     assert text in err
     assert err.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]

@@ -112,7 +112,7 @@ def test_recordings_become_counts_with_the_labels_of_their_classes(tmp_path: Pat
     assert binned.labels.tolist() == [0, 0, 1]
     expected = bin_events(events(50, seed=1), bins=5, bin_us=1_000)
     assert torch.equal(binned.counts[1].int(), expected)
-    with pytest.raises(ConfigError, match="class 'b' is not among a, c"):
+    with pytest.raises(FormatError, match="class 'b' is not among a, c"):
         load_labelled(samples, ["a", "c"])
 
 

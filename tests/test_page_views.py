@@ -63,6 +63,53 @@ def drawn(browser: Browser) -> int:
     return int(browser.js("return dvskit.drawn.count"))
 
 
+def words_drawn(browser: Browser) -> list[str]:
+    """Return all words that a frame writes on its canvases."""
+    browser.frame()
+    return list(
+        browser.js(
+            "const found = [], own = CanvasRenderingContext2D.prototype.fillText;"
+            "CanvasRenderingContext2D.prototype.fillText = function (text) {"
+            "  if (this.globalAlpha > 0) found.push(text); own.apply(this, arguments); };"
+            "try { draw(); } finally { CanvasRenderingContext2D.prototype.fillText = own; }"
+            "return found;"
+        )
+    )
+
+
+def peaks(browser: Browser) -> list[float]:
+    """Return the peaks of the rows of rates, as they are written, in events a second."""
+    scales = {"ev/s": 1, "kev/s": 1e3, "Mev/s": 1e6}
+    found = [text.split() for text in words_drawn(browser) if text.startswith("peak ")]
+    return [float(value.replace(",", "")) * scales[unit] for _, value, unit in found]
+
+
+def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
+    browser: Browser, pages: Path, tmp_path: Path
+) -> None:
+    browser.open(pages / "two.html")
+    parts = (SINCE * 240 // 1_500_001).astype(int)
+    expected = [np.bincount(parts).max() * 240 / 1.5, 240 / 1.5]
+    assert peaks(browser) == pytest.approx(expected, rel=0.01)
+    render.page([render.Shown(EVENTS, "real"), OTHER], tmp_path / "few.html", max_events=2000)
+    browser.open(tmp_path / "few.html")
+    assert peaks(browser)[0] == pytest.approx(expected[0], rel=0.5)  # one in four events is there
+    browser.open(pages / "one.html")
+    assert peaks(browser) == []
+
+
+@pytest.mark.parametrize(
+    ("look", "gone"),
+    [("", ""), ("front", "time (ms)"), ("side", "x (px)"), ("0,90,1,0,0", "y (px)")],
+)
+def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(
+    browser: Browser, pages: Path, look: str, gone: str
+) -> None:
+    browser.open(pages / "one.html", state=f"look={look}" if look else "")
+    titles = {"time (ms)", "x (px)", "y (px)"}
+    assert titles & set(words_drawn(browser)) == titles - {gone}
+
+
 # -- region and flat view
 
 
@@ -213,6 +260,37 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
     browser.wait("innerWidth === 390 && $('axes').width === 390")
     boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in (0, 1)]
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
+
+
+@pytest.mark.parametrize(("page", "state"), [("one", "flat=1"), ("two", ""), ("two", "flat=1")])
+def test_on_a_phone_held_sideways_views_stand_below_short_words(
+    browser: Browser, pages: Path, page: str, state: str
+) -> None:
+    browser.open(pages / f"{page}.html", (844, 390), state)
+    browser.wait("$('axes').width === 844 && !pending")
+    head, key = browser.js(
+        "return ['head', 'key'].map(name => $(name).getBoundingClientRect().bottom)"
+    )
+    assert 30 < head < 64, "a line each for title and facts"
+    cells = browser.js(
+        "return CELLS.map(({view, flat, rect}) => [rect[1], view[1], flat && flat.top])"
+    )
+    for top, view, flat in cells:
+        assert top >= max(head, key)
+        assert view >= top + 18
+        assert flat is None or flat >= top + 20
+
+
+def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one: Browser) -> None:
+    one.resize(844, 390)
+    one.wait("innerWidth === 844 && $('axes').width === 844 && !pending")
+    one.js("$('keys').click()")
+    tall, shown, top, bottom = one.js(
+        "const h = $('help'), r = h.getBoundingClientRect();"
+        "return [h.scrollHeight, h.clientHeight, r.top, r.bottom]"
+    )
+    assert tall == shown
+    assert 0 <= top < bottom <= 390
 
 
 def test_several_recordings_share_the_cap_and_say_what_is_left_out(
@@ -408,24 +486,52 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
     assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
 
 
+def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> None:
+    save_events(EVENTS, tmp_path / "a.npz")
+    first, last = int(EVENTS.t[0]), int(EVENTS.t[-1])
+    rows = [(0, first), (first, last), (last, last + 9), (last + 1, last + 9), (5, 9)]
+    lines = [f"{start},{stop},n{i}" for i, (start, stop) in enumerate(rows)]
+    (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", *lines]))
+    code, _, err = run("cloud", "a.npz", "-o", "a.html", "--labels", "l.csv")
+    assert code == 0
+    assert err.startswith("dvskit: note: l.csv: 3 of 5 labels are of other times")
+    assert [name for *_, name in meta(tmp_path / "a.html")["labels"]] == ["n1", "n2"]
+    labels = Labels(np.array([first, last + 1]), np.array([last, last + 2]), ("in", "out"))
+    report = render.page(render.Shown(EVENTS, labels=labels), tmp_path / "b.html")
+    assert (report.labels, report.labels_total) == (1, 2)
+    (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", lines[1]]))
+    assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == ""
+
+
+def test_a_model_of_another_sensor_is_told_ahead_of_the_work_with_both_names(
+    run, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "a.csv"  # whose events cannot be read: the size is looked at first
+    damaged.write_text("t,x,y,p\n1,2,3,1\n2,oops,3,1\n")
+    for words in (("cloud", "a.csv", "-o", "x.html"), ("classify", "a.csv")):
+        code, out, err = run(*words, "--model", "nmnist-signed-lif", "--size", "100x60")
+        assert (code, out) == (1, "")
+        assert "a.csv: 100x60 where model nmnist-signed-lif takes 34x34" in err
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "ended_with", "said"),
     [
-        (("a.npz", "a.npz", "-o", "x.png"), "shows one recording; several"),
-        (("a.npz", "-o", "x.html", "--dpi", "300"), "--dpi is not for a page"),
-        (("a.npz", "-o", "x.png", "--labels", "l.csv"), "--labels is not for a still"),
-        (("a.npz", "a.npz", "-o", "x.html", "--labels", "l.csv"), "--labels are of one recording"),
-        (("a.npz", "-o", "x.html", "--every", "1s"), "name a model"),
-        (("a.npz", "-o", "x.html", "--labels", "missing.csv"), "missing.csv: cannot be read"),
-        (("a.npz", "-o", "x.html", "--model", "nmnist-signed-lif"), "100x60 where model"),
+        (("a.npz", "-o", "x.png"), 2, "shows one recording; several"),
+        (("-o", "x.html", "--dpi", "300"), 2, "--dpi is not for a page"),
+        (("-o", "x.png", "--labels", "l.csv"), 2, "--labels is not for a still"),
+        (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels are of one recording"),
+        (("-o", "x.html", "--every", "1s"), 2, "name a model"),
+        (("-o", "x.html", "--labels", "missing.csv"), 1, "missing.csv: no such file"),
+        (("-o", "x.html", "--model", "nmnist-signed-lif"), 1, "a.npz: 100x60 where model"),
     ],
 )
 def test_what_a_page_cannot_have_is_told_in_a_line(
-    run, tmp_path: Path, words: tuple[str, ...], said: str
+    run, tmp_path: Path, words: tuple[str, ...], ended_with: int, said: str
 ) -> None:
     save_events(EVENTS, tmp_path / "a.npz")
-    code, out, err = run("cloud", *words)
-    assert (code, out) == (1, "")
+    code, out, err = run("cloud", "a.npz", *words)
+    assert (code, out) == (ended_with, "")
     assert said in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("x.*"))

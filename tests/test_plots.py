@@ -319,6 +319,31 @@ def test_the_map_holds_the_count_of_each_pixel_and_circles_the_hot_one():
     assert "1 hot pixel" in axes.get_title(loc="left")
 
 
+def crowded(count):
+    """Events of `count` hot pixels, each with an event more than the one ahead of it."""
+    times = np.arange(20, 20 + count)
+    x, y = (
+        np.repeat(np.arange(count) % 20 * 5 + 3, times),
+        np.repeat(np.arange(count) // 20 * 5, times),
+    )
+    return Events(t=np.arange(len(x)), x=x, y=y, p=np.ones(len(x), bool), size=(103, 53))
+
+
+@pytest.mark.parametrize("draw", [plots.pixel_map, plots.noise])
+def test_of_many_hot_pixels_a_hundred_with_the_most_events_are_circled_and_it_says_so(draw):
+    few, many = draw(crowded(100)), draw(crowded(200))
+    assert len(few.axes[0].collections[0].get_offsets()) == 100
+    found = {(round(x), round(y)) for x, y in many.axes[0].collections[0].get_offsets().tolist()}
+    assert found == {(n % 20 * 5 + 3, n // 20 * 5) for n in range(100, 200)}
+    words = [text.get_text() for axes in many.axes for text in axes.texts]
+    words += [many.axes[0].get_title(loc="left")]
+    told = " ".join(words).replace("\n", " ")
+    assert "200" in told
+    assert "100 with most events circled" in told or "(100 circled)" in told
+    words = [text.get_text() for axes in few.axes for text in axes.texts]
+    assert "circled)" not in "".join(words)
+
+
 @pytest.mark.parametrize("at", [(0, 0), (0, 23), (15, 0), (8, 12), (15, 23)])
 def test_a_hot_pixel_is_found_in_corners_too_and_nothing_else(at):
     counts = np.random.default_rng(1).poisson(20, (16, 24))
@@ -393,6 +418,33 @@ def test_flicker_is_found_at_its_pixels_and_its_frequency():
     axes = plots.flicker(lamp(80)).axes[0]
     np.testing.assert_allclose(image(axes), 80, rtol=0.001)
     assert "median 80.0 Hz" in axes.get_title(loc="left")
+
+
+def marked(count, size):
+    """What `plots.flicker` draws of `count` lamps on a sensor: the marks, and the words above."""
+    pixels = np.arange(count) * 7
+    one = lamp(80, size=(1, 1))
+    events = Events(
+        t=np.repeat(one.t, count), x=np.tile(pixels % size[0], len(one)),
+        y=np.tile(pixels // size[0], len(one)), p=np.repeat(one.p, count), size=size,
+    )  # fmt: skip
+    axes = plots.flicker(events).axes[0]
+    return axes.collections, axes.get_title(loc="left"), pixels
+
+
+def test_few_pixels_that_flicker_are_drawn_larger_and_it_says_so():
+    sides = []
+    for count in (3, 100, 1000):
+        (marks,), words, pixels = marked(count, (320, 240))
+        assert marks.get_offsets().tolist() == [[n % 320, n // 320] for n in pixels]
+        np.testing.assert_allclose(marks.get_array(), 80, rtol=0.001)
+        assert f"{count:,} pixels, drawn larger" in words
+        sides.append(math.sqrt(marks.get_sizes()[0]))
+    assert sides[0] > 3 > sides[1] > sides[2] > 0.5  # points; a pixel is 0.5 wide
+    for count, size in ((40, (20, 20)), (10_000, (320, 240))):
+        marks, words, _ = marked(count, size)
+        assert len(marks) == 0
+        assert "larger" not in words
 
 
 # --- noise ---
@@ -709,24 +761,26 @@ def test_the_command_plots_the_part_between_start_and_stop(dvskit, file, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "ended_with", "said"),
     [
-        (("rate", "none.npz", "-o", "a.png"), "none.npz"),
-        (("rate", "in.npz", "-o", "a.jpg"), ".png, .svg or .pdf"),
-        (("rate", "in.npz", "-o", "in.npz"), ".png, .svg or .pdf"),
-        (("rate", "in.npz", "-o", "there.png"), "--force"),
-        (("rate", "in.npz", "-o", "no/a.png"), "does not exist"),
-        (("rate", "in.npz", "-o", "a.png", "--start", "5"), "1.5s"),
-        (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), "not behind"),
-        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "40..1000"),
-        (("curves", "in.npz", "-o", "a.png"), "log.csv"),
-        (("raster", "in.npz", "-o", "a.png", "--model", "none"), "none"),
+        (("rate", "none.npz", "-o", "a.png"), 1, "none.npz"),
+        (("rate", "in.npz", "-o", "a.jpg"), 2, ".png, .svg or .pdf"),
+        (("rate", "in.npz", "-o", "in.npz"), 2, ".png, .svg or .pdf"),
+        (("rate", "in.npz", "-o", "there.png"), 1, "--force"),
+        (("rate", "in.npz", "-o", "no/a.png"), 1, "does not exist"),
+        (("rate", "in.npz", "-o", "a.png", "--start", "5"), 2, "1.5s"),
+        (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), 2, "not behind"),
+        (("rate", "in.npz", "-o", "a.png", "--width", "3"), 2, "40..1000"),
+        (("curves", "in.npz", "-o", "a.png"), 1, "log.csv"),
+        (("raster", "in.npz", "-o", "a.png", "--model", "none"), 1, "none"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_nothing_is_written(dvskit, file, tmp_path, words, said):
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    dvskit, file, tmp_path, words, ended_with, said
+):
     (tmp_path / "there.png").write_bytes(b"mine")
     code, out, err = dvskit(*words)
-    assert (code, out) == (1, "")
+    assert (code, out) == (ended_with, "")
     assert err.startswith("dvskit: error: ")
     assert said in err
     assert err.count("\n") == 1
@@ -755,6 +809,6 @@ def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path
         (("weights", model, "--layer", "lif1", "-o", "d.pdf"), "conv1"),
     ):
         code, _, err = dvskit(*words)
-        assert code == 1
+        assert code == 2
         assert said in err
     assert {path.stem for path in tmp_path.glob("*.pdf")} == set("abcefghi")

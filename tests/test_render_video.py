@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from typer.testing import CliRunner
 
 from dvskit.cli import app
@@ -21,7 +22,7 @@ from dvskit.render import Linear, Polarity, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import _kernels
 from dvskit.render.frames.canvas import Beside, Canvas, lay_out, rate_text, speed_text
-from dvskit.render.frames.writers import yuv_table
+from dvskit.render.frames.writers import packed_table, yuv_table
 from dvskit.video import open_frames
 from tests.pictures import matches
 from tests.test_cli import hear_interrupts
@@ -50,8 +51,9 @@ def test_the_planes_are_the_table_and_the_mean_chroma_of_four_pixels():
     index = rng.integers(0, 256, (6, 10)).astype(np.uint8)
     index[:2, :4] = 9
     table = rng.integers(0, 256, (256, 3)).astype(np.uint8)
+    table[9] = 255  # the greatest sums
     luma, blue, red = np.zeros((6, 10), np.uint8), np.zeros((3, 5), np.uint8), np.zeros((3, 5), np.uint8)  # fmt: skip  # noqa: E501
-    _kernels.planes(index, table, luma, blue, red)
+    _kernels.planes(index, packed_table(table), luma, blue, red)
     assert np.array_equal(luma, table[index, 0])
     for plane, channel in ((blue, 1), (red, 2)):
         sums = table[index, channel].astype(int).reshape(3, 2, 5, 2).sum(axis=(1, 3))
@@ -63,6 +65,16 @@ def test_the_table_holds_the_reference_colours_of_bt709():
     assert yuv_table(colours.astype(np.uint8)).tolist() == [
         [16, 128, 128], [235, 128, 128], [63, 102, 240], [173, 42, 26], [32, 240, 118],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_most_pictures_of_a_video_are_predicted_from_both_sides(tmp_path, suffix):
+    report = video(some_events(count=40_000), tmp_path / f"a{suffix}", view=VideoView(fps=200))
+    with av.open(str(report.path)) as container:
+        shown = [(frame.pts, PictureType(frame.pict_type)) for frame in container.decode(video=0)]
+    assert len(shown) == report.frames > 30
+    assert shown == sorted(shown)
+    assert sum(kind == PictureType.B for _, kind in shown) > 0.6 * report.frames
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
@@ -264,7 +276,7 @@ def test_the_command_writes_each_style(recording, style):
     assert done.stdout == ""
     assert len(decoded(out)) > 2
     assert CliRunner().invoke(app, words).exit_code == 1
-    assert CliRunner().invoke(app, [*words, "--force", "--theme", "light"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "--force", "--light"]).exit_code == 0
 
 
 def test_the_command_shows_a_video_beside(recording):

@@ -14,7 +14,7 @@ from dvskit.emulator import levels
 from dvskit.emulator.params import preset_table, presets, read_preset, write_preset
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.sensor.signal._kernels import curve, root, turns
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, MissingFileError
 
 UNIT = levels.UNIT
 NOISY = EmulatorParams(
@@ -524,7 +524,7 @@ def test_a_wrong_preset_file_is_refused(tmp_path, text, message):
 def test_unknown_presets_missing_files_and_seeds_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'noisy'"):
         EmulatorParams.preset("noissy")
-    with pytest.raises(ConfigError, match="no such preset file"):
+    with pytest.raises(MissingFileError, match="no such file"):
         EmulatorParams.preset(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="seed"):
         Emulator(seed=-1)

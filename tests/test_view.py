@@ -376,7 +376,7 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file: Path) -> None
     ("words", "code", "said"),
     [
         (("view", "missing.raw"), 1, "missing.raw"),
-        (("view", "--port", "99999"), 1, "outside 0..65535"),
+        (("view", "--port", "99999"), 2, "outside 0..65535"),
     ],
 )
 def test_wrong_words_are_told_in_a_line(
@@ -413,5 +413,5 @@ def test_a_pipe_is_not_viewed() -> None:
         [sys.executable, "-m", "dvskit", "view", "-", "--size", "9x9", "--from", "csv"],
         input="1,2,3,1\n", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "is read once only; write it to a file first" in done.stderr

@@ -63,9 +63,9 @@ def verb(function: Function) -> Function:
         except (DvskitError, OSError, MemoryError) as error:
             if debug:
                 raise
-            text = one_line(error)
-            print(f"dvskit: error: {text}", file=sys.stderr)
-            raise typer.Exit(1) from None
+            print(f"dvskit: error: {one_line(error)}", file=sys.stderr)
+            # A wrong option is found here too, where the parser of the options cannot know it.
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
     return guarded  # type: ignore[return-value]
 
@@ -103,11 +103,15 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 
 
-def parse_time_us(text: str) -> int:
-    """Return the microseconds that a text such as 1.5s, 200ms or 30us says. Raises ConfigError."""
+def parse_time_us(text: str, option: str = "") -> int:
+    """Return the microseconds that a text such as 1.5s, 200ms or 30us says.
+
+    Raises ConfigError, which names the `option` whose value the text is.
+    """
     found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(us|ms|s|min)\s*", text)
     if not found:
-        raise ConfigError(f"{text!r} is no time with its unit, such as 1.5s, 200ms or 30us")
+        words = f"{option} {text!r}".lstrip()
+        raise ConfigError(f"{words} is no time with its unit, such as 1.5s, 200ms or 30us")
     return round(Fraction(found[1]) * _UNITS_US[found[2]])
 
 

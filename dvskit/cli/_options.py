@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dvskit.cli._console import parse_time_us
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
-from dvskit.formats import Recording, RecordingPart
+from dvskit.formats import Recording, RecordingPart, format_for_writing, open_events
+from dvskit.formats.table import named_format
 
 InputFile = Annotated[
     Path,
@@ -20,24 +24,105 @@ InputFile = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--from", help="The input's format; else its content, then its suffix decides."),
+    typer.Option(
+        "--from",
+        help="The input's format, such as evt3 or csv:x,y,t,p (the README lists them).",
+        show_default="by its content, then its suffix",
+    ),
 ]
 SizeOption = Annotated[
     str | None,
     typer.Option(
-        help="The sensor's size, WIDTHxHEIGHT, where the file does not say (or is wrong)."
+        help="The sensor's size, WIDTHxHEIGHT, where the file does not say (or is wrong).",
+        show_default="the file's",
     ),
 ]
 Salvage = Annotated[
     bool, typer.Option("--salvage", help="Read damaged files: keep what is whole, report the rest.")
 ]
+
+
+class LightName(Enum):
+    """How the numbers of a video are taken."""
+
+    luma = "luma"
+    linear = "linear"
+
+
+LightOption = Annotated[
+    LightName, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="Begin so long after the first event: 1.5s, 200ms, 30us.",
+        show_default="0s",
+    ),
+]  # fmt: skip
+StopOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stop", help="End so long after the first event: 1.5s, 200ms, 30us.",
+        show_default="the end",
+    ),
+]  # fmt: skip
+FpsOfVideo = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", help="Frames a second of the video or folder.",
+        show_default="its own time stamps",
+    ),
+]  # fmt: skip
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to", help="The output's format, such as evt3.", show_default="by its suffix"
+    ),
+]  # fmt: skip
+DarkOption = Annotated[
+    bool, typer.Option("--dark/--light", help="Light on dark, or dark on light.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def size_or_none(text: str | None) -> Size | None:
-    """Return the Size that an option says."""
-    return None if text is None else parse_size(text)
+@contextmanager
+def as_usage(option: str) -> Iterator[None]:
+    """Tell what is wrong with the value of an option as a mistake of usage, a ConfigError."""
+    try:
+        yield
+    except (GeometryError, ShapeError, UnknownFormatError) as error:
+        raise ConfigError(f"{option}: {one_line(error)}") from error
+
+
+def size_from(text: str, option: str = "--size") -> Size:
+    """Return the Size that an option says. Raises ConfigError."""
+    with as_usage(option):
+        return parse_size(text)
+
+
+def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
+    """Open a recording as the options --from, --size and --salvage say.
+
+    Raises ConfigError for their values, and what `open_events` raises of the file.
+    """
+    if from_ is not None:
+        with as_usage("--from"):
+            named_format(from_)
+    pixels = None if size is None else size_from(size)
+    return open_events(file, format=from_, size=pixels, strict=not salvage)
+
+
+def check_writable(out: Path, to: str | None) -> None:
+    """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
+    if to is None and not out.suffix:
+        raise ConfigError(
+            f"{out}: has no suffix that tells a format; add one, or name it with --to"
+        )
+    try:
+        format_for_writing(out, to)
+    except UnknownFormatError as error:
+        raise ConfigError(one_line(error)) from error
 
 
 def window_from(
@@ -59,7 +144,10 @@ def part_from_first(
 
 def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
     """Return the times in microseconds that --start and --stop say. Raises ConfigError."""
-    after, until = (None if text is None else parse_time_us(text) for text in (start, stop))
+    after, until = (
+        None if text is None else parse_time_us(text, option)
+        for option, text in (("--start", start), ("--stop", stop))
+    )
     if until is not None and until <= (after or 0):
         raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
     return after, until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dvskit.cli._console import parse_time_us
 from dvskit.errors import ConfigError
-from dvskit.events import read_all
+from dvskit.events import Size, read_all
 from dvskit.formats import Recording, RecordingPart
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
@@ -15,6 +15,7 @@ from dvskit.streams import Labels
 if TYPE_CHECKING:
     from dvskit.events import Events
     from dvskit.render import Shown
+    from dvskit.training import Model
 
 Part = Recording | RecordingPart
 
@@ -28,28 +29,50 @@ def shown_from(
 ) -> list[Shown]:
     """Return recordings with the labels of a file, and what a model takes their spans for.
 
-    Raises ConfigError for labels of several recordings, and for `every` without a model.
+    Raises ConfigError as `check_words` does, and GeometryError, ahead of the work, for a model that
+    takes another sensor size.
     """
     from dvskit import render
 
-    if labels is not None and len(parts) > 1:
-        raise ConfigError("--labels are of one recording; give one")
-    if every is not None and model is None:
-        raise ConfigError("--every says how often --model decides; name a model")
+    every_us = check_words(len(parts), labels=labels, model=model, every=every)
     own = None if labels is None else read_labels(labels)
+    if model is None:
+        return [render.Shown(part, file.name, own) for file, part in parts]
+    from dvskit.training import load_model
+
+    judge = load_model(model)
+    for file, part in parts:  # told ahead of the work
+        check_model(judge, part.size, file)
     shown = []
     for file, part in parts:
-        if model is None:
-            shown.append(render.Shown(part, file.name, own))
-            continue
         events = read_all(part)
         named = part.labels() if own is None else own
-        shown.append(render.Shown(events, file.name, named, _decisions(events, model, every)))
+        shown.append(render.Shown(events, file.name, named, _decisions(events, judge, every_us)))
     return shown
 
 
-def _decisions(events: Events, model: str, every: str | None) -> Labels:
-    from dvskit.training import classify_spans, load_model
+def check_words(
+    count: int, *, labels: Path | None = None, model: str | None = None, every: str | None = None
+) -> int | None:
+    """Return the microseconds that `every` says, of what is to be told of `count` recordings.
 
-    every_us = None if every is None else parse_time_us(every)
-    return classify_spans(load_model(model), events, every_us=every_us)
+    Raises ConfigError for labels of several recordings, and for `every` without a model.
+    """
+    if labels is not None and count > 1:
+        raise ConfigError("--labels are of one recording; give one")
+    if every is not None and model is None:
+        raise ConfigError("--every says how often --model decides; name a model")
+    return None if every is None else parse_time_us(every, "--every")
+
+
+def _decisions(events: Events, model: Model, every_us: int | None) -> Labels:
+    from dvskit.training import classify_spans
+
+    return classify_spans(model, events, every_us=every_us)
+
+
+def check_model(model: Model, size: Size, file: Path) -> None:
+    """Raise GeometryError unless a model takes events of the sensor of a file; both are named."""
+    from dvskit.training.evaluation import check_size
+
+    check_size(model, size, str(file))

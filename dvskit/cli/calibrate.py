@@ -14,11 +14,14 @@ from dvskit.cli import _console
 from dvskit.cli._options import (
     Force,
     FormatOption,
+    FpsOfVideo,
     InputFile,
     Json,
+    LightName,
+    LightOption,
     Salvage,
     SizeOption,
-    size_or_none,
+    open_file,
 )
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
@@ -44,24 +47,22 @@ def calibrate(
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
-    ] = None,
+    fps: FpsOfVideo = None,
     offset: Annotated[
-        str, typer.Option(help="Time of the recording at which the video begins, such as 1.5s.")
+        str,
+        typer.Option(help="The recording's time stamp at which the video begins, such as 1.5s."),
     ] = "0s",
-    light: Annotated[
-        str, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
-    ] = "luma",
+    light: LightOption = LightName.luma,
     force: Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
+    offset_us = _console.parse_time_us(offset, "--offset")
     if out is not None:
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
-    source = open_events(recording, format=from_, size=size_or_none(size), strict=not salvage)
-    pictures = _frames(source, frames, fps, _console.parse_time_us(offset), light)
+    source = open_file(recording, from_, size, salvage)
+    pictures = _frames(source, frames, fps, offset_us, light.value)
     from dvskit.emulator.calibration import calibrate as calibrated
 
     found = calibrated(source, pictures)

@@ -13,10 +13,10 @@ from dvskit.cli._options import (
     Json,
     Salvage,
     SizeOption,
-    size_or_none,
+    open_file,
 )
+from dvskit.cli._shown import check_model
 from dvskit.events import read_all
-from dvskit.formats import open_events
 
 
 def classify(
@@ -30,12 +30,13 @@ def classify(
     salvage: Salvage = False,
 ) -> None:
     """Say which class a recording is, and how sure the model is."""
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    events = read_all(recording)
+    recording = open_file(file, from_, size, salvage)
     from dvskit.training import classify as judge
     from dvskit.training import load_model
 
-    shares = judge(load_model(model), events)
+    network = load_model(model)
+    check_model(network, recording.size, file)
+    shares = judge(network, read_all(recording))
     best = max(shares, key=lambda name: shares[name])
     if recording.damage:
         _console.note(f"{file}: {recording.damage}")

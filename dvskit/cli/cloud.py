@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,45 +10,28 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._looks import ColourName, Looks, ViewName, looks_from
 from dvskit.cli._options import (
     Force,
     FormatOption,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
+    open_file,
     part_of,
-    size_or_none,
     times_from,
 )
-from dvskit.cli._shown import shown_from
+from dvskit.cli._shown import check_words, shown_from
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Source, parse_size
-from dvskit.formats import Recording, RecordingPart, open_events
+from dvskit.events import Events, Source
+from dvskit.formats import Recording, RecordingPart
 
 if TYPE_CHECKING:
-    from dvskit.render import CloudReport, CloudView, PageReport, Shown, TurnReport
+    from dvskit.render import CloudReport, PageReport, TurnReport
 
 _STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
-_MM_PER_INCH, _PRINT_DPI = 25.4, 300.0
 _OF_PRINT = ("pixels", "width", "dpi", "point_px")  # of pictures, not of pages
-
-
-class ColourName(Enum):
-    """What the colours tell."""
-
-    time = "time"
-    polarity = "polarity"
-    count = "count"
-
-
-class ViewName(Enum):
-    """Where the cloud is seen from."""
-
-    slant = "slant"
-    front = "front"
-    side = "side"
-
-
-_ANGLES = {ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0)}
 
 
 def cloud(
@@ -65,57 +47,105 @@ def cloud(
         Path,
         typer.Option(
             "-o", "--out", show_default=False,
-            help=".html to turn and play, .png, .svg, .pdf, or .mp4, .gif, which turn.",
+            help="A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that "
+            "turns (.mp4, .mkv, .mov, .gif).",
         ),
     ],
     colour: Annotated[
-        ColourName | None, typer.Option(help="What colours tell; time.", show_default=False)
+        ColourName | None, typer.Option(help="What colours tell.", show_default="time")
     ] = None,
     view: Annotated[
-        ViewName | None, typer.Option(help="Where it is seen from; slant.", show_default=False)
+        ViewName | None,
+        typer.Option(
+            help="Where it is seen from: aslant, as the sensor saw it, or from the side.",
+            show_default="slant",
+        ),
     ] = None,
     azimuth: Annotated[
-        float | None, typer.Option(help="Degrees about the upright axis; 90 is the front.")
+        float | None,
+        typer.Option(
+            help="Degrees about the upright axis, in place of those of --view: 90 is the front, 0 "
+            "the side.",
+            show_default="the view's; 48 of slant",
+        ),
     ] = None,
     elevation: Annotated[
-        float | None, typer.Option(help="Degrees: -90 from below .. 90 from above.")
+        float | None,
+        typer.Option(
+            help="Degrees, in place of those of --view: -90 from below .. 90 from above.",
+            show_default="the view's; 24 of slant",
+        ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
+    start: StartOption = None,
+    stop: StopOption = None,
+    title: Annotated[
+        str | None,
+        typer.Option(help="Words above.", show_default="none; a page has the file's name"),
     ] = None,
-    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
-    title: Annotated[str | None, typer.Option(help="Words above.")] = None,
-    light: Annotated[
+    dark: Annotated[
         bool | None,
-        typer.Option("--light/--dark", help="Dark on light: as usual with --width, else not."),
+        typer.Option(
+            "--dark/--light", help="Light on dark, or dark on light.",
+            show_default="dark; light for print",
+        ),
     ] = None,
     pixels: Annotated[
-        str | None, typer.Option(help="The picture's size; 1280x960, 640x480 for a GIF.")
+        str | None,
+        typer.Option(
+            help="The size of a picture or video, WIDTHxHEIGHT.",
+            show_default="1280x960, GIF 640x480",
+        ),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Its width in mm, for print: 88 is a column, 180 a page.")
+        float | None,
+        typer.Option(
+            help="For print: its width in mm, in place of --pixels; 88 is a column, 180 a page."
+        ),
     ] = None,
     dpi: Annotated[
-        float | None, typer.Option(help="Pixels an inch, for print; 300 with --width.")
+        float | None,
+        typer.Option(help="For print: pixels an inch.", show_default="300 with --width"),
     ] = None,
     point_px: Annotated[
-        float | None, typer.Option(help="The side of a point in pixels; else as fits the sensor.")
+        float | None,
+        typer.Option(
+            help="Of a picture or video: the side of a point in pixels.",
+            show_default="as fits the sensor",
+        ),
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long a video takes; 6.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Its frames a second; 30, GIF 25.")] = None,
-    turns: Annotated[int | None, typer.Option(help="Its whole turns; 1, or 0 for none.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of a video: how long it takes.", show_default="6")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Of a video: frames a second.", show_default="30, GIF 25")
+    ] = None,
+    turns: Annotated[
+        int | None,
+        typer.Option(help="Of a video: whole turns, 0 for none.", show_default="1"),
+    ] = None,
     sweep: Annotated[
-        str | None, typer.Option(help="Let a window of time, such as 50ms, run through it.")
+        str | None,
+        typer.Option(
+            help="Of a video: show a window of time, such as 50ms, that runs through.",
+            show_default="all at once",
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="For a page: a CSV file of start_us,stop_us,name.", show_default=False),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="For a page: a model that names what it sees.")
+        str | None,
+        typer.Option(
+            help="For a page: a model folder, or a shipped model's name; it names what it sees."
+        ),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(help="How often --model does so; else as long as it looks.")
+        str | None,
+        typer.Option(
+            help="For a page: how often --model names it, such as 200ms.",
+            show_default="the model's window",
+        ),
     ] = None,
     from_: FormatOption = None,
     size: SizeOption = None,
@@ -124,30 +154,32 @@ def cloud(
 ) -> None:  # fmt: skip
     """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
     suffix = _check_suffix(out)
-    looks = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, light=light,
+    given = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, dark=dark,
                    pixels=pixels, width=width, dpi=dpi, point_px=point_px)  # fmt: skip
     moves = _given(seconds=seconds, fps=fps, turns=turns, sweep=sweep)
     words = _given(labels=labels, model=model, every=every)
-    printed = {name: value for name, value in looks.items() if name in _OF_PRINT}
+    printed = {name: value for name, value in given.items() if name in _OF_PRINT}
     _refuse(out, (printed if suffix in _PAGE else words) | ({} if suffix in _TURNING else moves))
     if len(files) > 1 and suffix not in _PAGE:
         raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
-    check_output(out, overwrite=force)
+    looks = looks_from(given | ({} if suffix in _PAGE else {"title": title or ""}), moves)
+    check_words(len(files), **words)
     times = times_from(start, stop)
-    opened = [
-        open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-        for file in files
-    ]
+    check_output(out, overwrite=force)
+    opened = [open_file(file, from_, size, salvage) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:
+        from dvskit import render
+
         shown = shown_from(list(zip(files, parts, strict=True)), **words)
         name = _title(files, start, stop) if title is None else title
-        report = _page(shown, out, name, looks, force)
+        report = render.page(shown, out, title=name, overwrite=force, state=looks.state)
+        _tell_labels(report, labels or out)
     elif suffix in _STILL:
-        report = _still(parts[0], out, looks | {"title": title or ""}, force)
+        report = _still(parts[0], out, looks, force)
     else:
-        report = _turning(parts[0], out, looks | {"title": title or ""}, moves, force)
+        report = _turning(parts[0], out, looks, force)
     for file, recording, part in zip(files, opened, parts, strict=True):
         _tell(file, recording, part)
     if not report.total:
@@ -161,6 +193,15 @@ def _title(files: list[Path], start: str | None, stop: str | None) -> str:
     names = ", ".join(file.name for file in files)
     part = f", {start or 'start'} to {stop or 'end'}" if start or stop else ""
     return names + part
+
+
+def _tell_labels(report: PageReport, named: Path) -> None:
+    left = report.labels_total - report.labels
+    if left:
+        _console.note(
+            f"{named}: {left:,} of {report.labels_total:,} labels are of other times than what is "
+            "shown and left out; label times are time stamps, as dvskit info tells them"
+        )
 
 
 def _tell(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
@@ -192,87 +233,26 @@ def _refuse(out: Path, options: dict[str, Any]) -> None:
         raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
 
 
-def _page(
-    shown: list[Shown], out: Path, title: str, looks: dict[str, Any], force: bool
-) -> PageReport:
+def _still(part: Source, out: Path, looks: Looks, force: bool) -> CloudReport:
     from dvskit import render
 
-    return render.page(shown, out, title=title, overwrite=force, state=_state(looks))
-
-
-def _state(looks: dict[str, Any]) -> str:
-    """Return the view that a page begins with, as its own addresses tell it."""
-    parts = []
-    if "azimuth" in looks or "elevation" in looks:
-        azimuth, elevation = _ANGLES[looks.get("view", ViewName.slant)]
-        angles = looks.get("azimuth", azimuth), looks.get("elevation", elevation)
-        parts.append(f"look={angles[0]:g},{angles[1]:g},1,0,0")
-    elif looks.get("view", ViewName.slant) != ViewName.slant:
-        parts.append(f"look={looks['view'].value}")
-    if "colour" in looks:
-        parts.append(f"colour={looks['colour'].value}")
-    if looks.get("light"):
-        parts.append("theme=light")
-    return "&".join(parts)
-
-
-def _still(part: Source, out: Path, looks: dict[str, Any], force: bool) -> CloudReport:
-    from dvskit import render
-
-    width_px, height_px = _size_px(looks) or (1280, 960)
-    view = _view(looks)
+    width_px, height_px = looks.size_px or (1280, 960)
     with _console.progress(out.name, None, "events") as show:
         return render.cloud(
-            _Watched(part, show), out, view=view, width_px=width_px, height_px=height_px,
+            _Watched(part, show), out, view=looks.view, width_px=width_px, height_px=height_px,
             overwrite=force,
         )  # fmt: skip
 
 
-def _turning(
-    part: Source, out: Path, looks: dict[str, Any], moves: dict[str, Any], force: bool
-) -> TurnReport:
+def _turning(part: Source, out: Path, looks: Looks, force: bool) -> TurnReport:
     from dvskit import render
 
-    width_px, height_px = _size_px(looks) or (None, None)
-    if "sweep" in moves:
-        moves["sweep_us"] = _console.parse_time_us(moves.pop("sweep"))
-    turn = render.Turn(width_px=width_px, height_px=height_px, **moves)
-    view = _view(looks)
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
-            _Watched(part, lambda count, _: show(0, f"{count:,.0f} events read")), out, view=view,
-            turn=turn, overwrite=force, on_frame=lambda done, total: show(done, f"of {total}"),
+            _Watched(part, lambda count, _: show(0, f"{count:,.0f} events read")), out,
+            view=looks.view, turn=looks.turn, overwrite=force,
+            on_frame=lambda done, total: show(done, f"of {total}"),
         )  # fmt: skip
-
-
-def _size_px(looks: dict[str, Any]) -> tuple[int, int] | None:
-    """Return the picture's size: as given, or 3/4 as high as it is wide in mm."""
-    if "width" not in looks:
-        return parse_size(looks["pixels"]) if "pixels" in looks else None
-    if "pixels" in looks:
-        raise ConfigError("--width and --pixels both say how large; with --pixels give --dpi")
-    width, dpi = looks["width"], looks.get("dpi", _PRINT_DPI)
-    if not 1 <= width * dpi / _MM_PER_INCH <= 1e6:
-        raise ConfigError(f"--width {width:g} mm at {dpi:g} dpi is no picture; 88 is a column")
-    width_px = round(width * dpi / _MM_PER_INCH)
-    return width_px, round(width_px * 3 / 4)
-
-
-def _view(looks: dict[str, Any]) -> CloudView:
-    from dvskit import render
-
-    azimuth, elevation = _ANGLES[looks.get("view", ViewName.slant)]
-    printed = "width" in looks or "dpi" in looks
-    colour = looks.get("colour", ColourName.time)
-    return render.CloudView(
-        azimuth_deg=looks.get("azimuth", azimuth),
-        elevation_deg=looks.get("elevation", elevation),
-        colour=getattr(render, f"by_{colour.value}"),
-        point_px=looks.get("point_px"),
-        dark=not looks.get("light", printed),
-        title=looks["title"],
-        dpi=looks.get("dpi", _PRINT_DPI) if printed else None,
-    )
 
 
 class _Watched:

@@ -15,8 +15,14 @@ from dvskit.cli._options import (
     InputFile,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
+    ToOption,
+    as_usage,
+    check_writable,
+    open_file,
     part_from_first,
-    size_or_none,
+    times_from,
     window_from,
 )
 from dvskit.errors import ConfigError
@@ -28,34 +34,39 @@ from dvskit.formats import (
     Recording,
     RecordingPart,
     hand_over,
-    open_events,
     open_sink,
 )
 
 
 def convert(
     file: InputFile,
-    out: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(help="The file to write: its suffix tells the format.", show_default=False),
+    ],
     from_: FormatOption = None,
-    to: Annotated[str | None, typer.Option(help="The output's format; else its suffix.")] = None,
+    to: ToOption = None,
     size: SizeOption = None,
-    start: Annotated[
-        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
-    ] = None,
-    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
+    start: StartOption = None,
+    stop: StopOption = None,
     crop: Annotated[str | None, typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.")] = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
     """Write an event file, or events as they arrive, in another format, or a part of it."""
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
-    after_us, until_us = _times(start, stop)
+    check_writable(out, to)
+    after_us, until_us = times_from(start, stop)
+    rectangle = None if crop is None else _parse_crop(crop)
+    recording = open_file(file, from_, size, salvage)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
         part = part_from_first(recording, after_us, until_us)
-    source: Source = part if crop is None else FilteredSource(part, _parse_crop(crop))
+    source: Source = part
+    if rectangle is not None:
+        with as_usage("--crop"):
+            source = FilteredSource(part, rectangle)
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
         left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
@@ -108,14 +119,6 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
     return None
 
 
-def _times(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
-    after = None if start is None else _console.parse_time_us(start)
-    until = None if stop is None else _console.parse_time_us(stop)
-    if after is not None and until is not None and until <= after:
-        raise ConfigError(f"nothing lies between --start {start} and --stop {stop}")
-    return after, until
-
-
 def _left_of(recording: Recording) -> list[str]:
     count = len(recording.triggers())
     return [f"{count:,} triggers are left out: they came beside live events"] if count else []
@@ -134,4 +137,6 @@ def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str
         _console.note(f"{sink.path}: {text}")
     if damage:
         _console.note(f"{recording.path}: {damage}")
+    if not sink.count:
+        _console.note(f"{sink.path}: holds no events; there are none in what was asked for")
     _console.say(f"{sink.path}: {sink.count:,} events on {sink.size}, {sink.format}")

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Force
+from dvskit.cli._options import (
+    Force,
+    FpsOfVideo,
+    LightName,
+    LightOption,
+    ToOption,
+    check_writable,
+)
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import format_for_writing, open_sink
+from dvskit.formats import open_sink
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, EmulatorParams
@@ -20,58 +27,76 @@ if TYPE_CHECKING:
 
 def emulate(
     video: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            help="A video file, or a folder of images (left out with --camera).",
+            help="A video file, or a folder of images; left out with --camera.",
             show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path | None, typer.Argument(help="The event file to write.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="The event file to write: its suffix tells the format.", show_default=False
+        ),
     ] = None,
     camera: Annotated[
-        int | None, typer.Option(help="Emulate what a camera sees: its number, from 0.")
+        int | None,
+        typer.Option(help="Emulate what a camera sees, until Ctrl-C: its number, from 0."),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="A named sensor, or a preset file (.toml).")
+        str,
+        typer.Option(
+            help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
+            "preset file (.toml)."
+        ),
     ] = "clean",
     threshold: Annotated[
         float | None,
-        typer.Option(help="Contrast threshold, ON and OFF: change of log intensity an event."),
+        typer.Option(
+            help="Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
+            show_default="the preset's",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another parameter: NAME=VALUE, such as shot_hz=5."),
+        typer.Option(
+            "--set",
+            help="Another parameter of the sensor: NAME=VALUE, such as shot_hz=5; as often as you "
+            "like.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes all randomness.")] = 0,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second, in place of the video's own time stamps.")
-    ] = None,
-    light: Annotated[
-        str, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
-    ] = "luma",
+    seed: Annotated[
+        int, typer.Option(help="Fixes all randomness: the same seed, the same events.")
+    ] = 0,
+    fps: FpsOfVideo = None,
+    light: LightOption = LightName.luma,
     upsample: Annotated[
-        bool, typer.Option("--upsample", help="Add frames, so that nothing moves over a pixel.")
+        bool,
+        typer.Option(
+            "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
+        ),
     ] = False,
-    to: Annotated[str | None, typer.Option(help="The output's format; else its suffix.")] = None,
+    to: ToOption = None,
     force: Force = False,
 ) -> None:
     """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done."""
     if camera is not None:
-        if out is not None:
+        if video is not None and out is not None:
             raise ConfigError(f"{video}: name the output alone with --camera")
-        out = video
+        video, out = None, video
+    elif video is None:
+        raise ConfigError("name a video and the event file to write; or --camera 0 and the file")
     if out is None:
-        raise typer.BadParameter("name the event file to write behind the video")
+        raise ConfigError(f"{video or '--camera'}: name the event file to write behind it")
     # What is wrong with the output is told before the kernels are loaded.
-    format_for_writing(out, to)
+    check_writable(out, to)
     from dvskit.emulator import EmulatedSource, Emulator
 
     params = _params(preset, threshold, set_ or [])
     emulator = Emulator(params, seed)
-    frames = _frames(video, camera, fps, light, upsample)
+    frames = _frames(video, camera, fps, light.value, upsample)
     source = EmulatedSource(frames, emulator, frames.size)
-    name = video.name if camera is None else f"camera {camera}"
+    name = f"camera {camera}" if video is None else video.name
     with (
         _console.stoppable() as stop,
         open_sink(out, source.size, format=to, overwrite=force) as sink,
@@ -112,15 +137,15 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
 
 
 def _frames(
-    video: Path, camera: int | None, fps: float | None, light: str, upsample: bool
+    video: Path | None, camera: int | None, fps: float | None, light: str, upsample: bool
 ) -> FrameSource:
     from dvskit.video import CameraFrames, open_frames
 
     frames: FrameSource
-    if camera is not None:
+    if video is None or camera is not None:
         if fps is not None or light != "luma" or upsample:
             raise ConfigError("--fps, --light and --upsample are not for cameras")
-        frames = CameraFrames(camera)
+        frames = CameraFrames(camera or 0)
     else:
         frames = open_frames(video, fps=fps, light=light)  # type: ignore[arg-type]
     if upsample:

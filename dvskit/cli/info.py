@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dvskit.cli import _console
-from dvskit.cli._options import FormatOption, InputFile, Json, Salvage, SizeOption, size_or_none
-from dvskit.formats import COUNTED_BESIDE, Recording, open_events
+from dvskit.cli._options import FormatOption, InputFile, Json, Salvage, SizeOption, open_file
+from dvskit.formats import COUNTED_BESIDE, Recording
 
 
 def info(
@@ -19,7 +19,7 @@ def info(
     salvage: Salvage = False,
 ) -> None:
     """Show what is in an event file: events, times, sensor, triggers, damage."""
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    recording = open_file(file, from_, size, salvage)
     facts = describe(recording)
     if json:
         _console.print_json(facts)

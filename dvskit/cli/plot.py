@@ -11,15 +11,20 @@ import typer
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    DarkOption,
     Force,
     FormatOption,
     InputFile,
     Salvage,
     SizeOption,
+    StartOption,
+    StopOption,
+    as_usage,
+    open_file,
     part_of,
-    size_or_none,
     times_from,
 )
+from dvskit.cli._shown import check_model
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 
@@ -34,11 +39,6 @@ Out = Annotated[
     Path,
     typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
 ]
-Start = Annotated[
-    str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
-]
-Stop = Annotated[str | None, typer.Option(help="End so long after the first event.")]
-Dark = Annotated[bool, typer.Option("--dark", help="Light on dark.")]
 Width = Annotated[float, typer.Option(help="Width in mm: 88 is a column, 180 a page.")]
 
 _WHAT = {
@@ -56,18 +56,18 @@ def _verb(name: str) -> Callable[..., None]:
     def plot(
         file: InputFile,
         out: Out,
-        start: Start = None,
-        stop: Stop = None,
+        start: StartOption = None,
+        stop: StopOption = None,
         from_: FormatOption = None,
         size: SizeOption = None,
         salvage: Salvage = False,
-        dark: Dark = False,
+        dark: DarkOption = False,
         width: Width = 88.0,
         force: Force = False,
     ) -> None:
-        style = _begin(out, dark, width, force)
         times = times_from(start, stop)
-        recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+        style = _begin(out, dark, width, force)
+        recording = open_file(file, from_, size, salvage)
         part = part_of(recording, *times)
         from dvskit.render import plots
 
@@ -88,8 +88,9 @@ def _begin(out: Path, dark: bool, width: float, force: bool) -> Style:
     from dvskit.render.plots import Style
     from dvskit.render.plots.style import check_suffix
 
+    style = Style(dark=dark, width_mm=width)
     check_output(check_suffix(out), overwrite=force)
-    return Style(dark=dark, width_mm=width)
+    return style
 
 
 def _save(figure: Plot, out: Path, force: bool) -> None:
@@ -107,7 +108,7 @@ def confusion(
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
     out: Out,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -125,7 +126,7 @@ def curves(
         Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
     ],
     out: Out,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -149,7 +150,7 @@ def raster(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -169,7 +170,7 @@ def membrane(
     neuron: Annotated[
         int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
@@ -179,8 +180,10 @@ def membrane(
 
     seen = _observe(file, model, layer)
     number = seen.liveliest() if neuron is None else neuron
+    with as_usage("--neuron"):
+        inputs = seen.causes(number)
     figure = plots.membrane(
-        seen.layer, seen.current, neuron=number, inputs=seen.causes(number),
+        seen.layer, seen.current, neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
     _save(figure, out, force)
@@ -189,7 +192,9 @@ def membrane(
 def _observe(file: Path, model: str, layer: str | None) -> Observed:
     from dvskit.training import load_model, observe
 
-    return observe(load_model(model), open_events(file).load(), layer)
+    network, recording = load_model(model), open_events(file)
+    check_model(network, recording.size, file)
+    return observe(network, recording.load(), layer)
 
 
 def weights(
@@ -198,7 +203,7 @@ def weights(
     ],
     out: Out,
     layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
-    dark: Dark = False,
+    dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:

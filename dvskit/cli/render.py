@@ -10,17 +10,19 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    DarkOption,
     Force,
     FormatOption,
     InputFile,
     Salvage,
     SizeOption,
-    size_or_none,
+    StartOption,
+    StopOption,
+    open_file,
     stamps_of,
     times_from,
 )
 from dvskit.errors import ConfigError
-from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.render import Style
@@ -36,13 +38,6 @@ class StyleName(Enum):
     surface = "surface"
 
 
-class ThemeName(Enum):
-    """The colours."""
-
-    dark = "dark"
-    light = "light"
-
-
 def render(
     file: InputFile,
     out: Annotated[
@@ -54,7 +49,8 @@ def render(
     ],
     style: Annotated[StyleName, typer.Option(help="What a frame shows.")] = StyleName.decay,
     fps: Annotated[
-        float | None, typer.Option(help="Frames a second of the video; 60, or 25 for a GIF.")
+        float | None,
+        typer.Option(help="Frames a second of the video.", show_default="60, GIF 25"),
     ] = None,
     slow: Annotated[
         float, typer.Option(help="Slow motion: 1000 shows a millisecond in a second.")
@@ -62,41 +58,43 @@ def render(
     window: Annotated[
         str | None,
         typer.Option(
-            help="How long events are seen (of decay and surface: the time constant), such as "
-            "20ms; else some frames.",
+            help="How long events are seen, such as 20ms; of decay and surface the time constant.",
+            show_default="some frames",
         ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Begin so long after the first event: 1.5s, 200ms, 30us.")
-    ] = None,
-    stop: Annotated[str | None, typer.Option(help="End so long after the first event.")] = None,
+    start: StartOption = None,
+    stop: StopOption = None,
     beside: Annotated[
         Path | None, typer.Option(help="A video or folder of images to show beside the events.")
     ] = None,
-    theme: Annotated[ThemeName, typer.Option(help="The colours.")] = ThemeName.dark,
+    dark: DarkOption = True,
     scale: Annotated[
-        int | None, typer.Option(help="Enlarge pixels; else small sensors are enlarged.")
+        int | None,
+        typer.Option(
+            help="Draw each pixel as so many by so many.", show_default="more for small sensors"
+        ),
     ] = None,
     footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
     preset: Annotated[
-        str, typer.Option(help="The effort of x264, such as medium: smaller files, slowly.")
+        str,
+        typer.Option(help="The effort of x264, ultrafast .. veryslow: smaller files, more slowly."),
     ] = "ultrafast",
-    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 20.0,
+    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 15.0,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
-    window_us = None if window is None else _console.parse_time_us(window)
+    window_us = None if window is None else _console.parse_time_us(window, "--window")
     times = times_from(start, stop)
-    recording = open_events(file, format=from_, size=size_or_none(size), strict=not salvage)
+    recording = open_file(file, from_, size, salvage)
     start_us, stop_us = stamps_of(recording, *times)
     from dvskit import render as pictures
     from dvskit.video import open_frames
 
     view = pictures.VideoView(
-        style=_style(style, window_us), fps=fps, slow=slow, dark=theme == ThemeName.dark,
+        style=_style(style, window_us), fps=fps, slow=slow, dark=dark,
         scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=preset,
     )  # fmt: skip
     images = None if beside is None else open_frames(beside)

@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import FormatOption, Salvage, SizeOption, size_or_none
+from dvskit.cli._options import FormatOption, Salvage, SizeOption, open_file
 from dvskit.errors import ConfigError
-from dvskit.formats import open_events
 
 
 def view(
@@ -39,15 +38,13 @@ def view(
         raise ConfigError(f"--port {port} is outside 0..65535")
     for file in files or []:
         _check_is_kept(file)
-    open_file = functools.partial(
-        open_events, format=from_, size=size_or_none(size), strict=not salvage
-    )
+    opened = functools.partial(open_file, from_=from_, size=size, salvage=salvage)
     for file in files or []:
-        for text in open_file(file).assumptions:
+        for text in opened(file).assumptions:
             _console.note(f"{file}: {text}")
     from dvskit.render.view import View, Viewed
 
-    viewed = [Viewed(file.name, functools.partial(open_file, file)) for file in files or []]
+    viewed = [Viewed(file.name, functools.partial(opened, file)) for file in files or []]
     title = ", ".join(file.name for file in files or []) or "dvskit"
     with View(viewed, title=title, port=port) as served:
         print(served.url, flush=True)

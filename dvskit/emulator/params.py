@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 
 _PRESETS = Path(__file__).with_name("presets.toml")
 
@@ -118,7 +118,7 @@ class EmulatorParams:
     def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
         """Return the parameters of a named sensor, or of a preset file (.toml).
 
-        Raises ConfigError for an unknown name, a missing file and unknown or impossible values.
+        Raises ConfigError for an unknown name and unknown or impossible values, MissingFileError.
         """
         if str(name).endswith(".toml"):
             return read_preset(Path(name))
@@ -145,12 +145,12 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
 def read_preset(path: Path) -> EmulatorParams:
     """Read a preset file: a line `parameter = value` for each that is not as by default.
 
-    Raises ConfigError.
+    Raises ConfigError, MissingFileError.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such preset file") from None
+        raise MissingFileError(path) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: is no preset file ({error})") from None
     return _made(str(path), values)

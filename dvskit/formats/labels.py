@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dvskit.errors import FormatError
+from dvskit.errors import FormatError, MissingFileError
 from dvskit.streams import Labels
 
 LABELS_ENDING = "_labels.csv"
@@ -80,6 +80,8 @@ def read_labels(path: Path) -> Labels:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read as text: {error}") from error
 

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from dvskit.errors import FormatError, UnknownFormatError, did_you_mean
+from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
 
 HEAD_BYTES = 4096
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -161,7 +161,7 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise FormatError(f"{path}: no such file") from None
+        raise MissingFileError(path) from None
     except IsADirectoryError:
         raise FormatError(f"{path}: is a folder; name a file in it") from None
     except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.render._camera import TIME_LENGTH, Camera, box_halves
+from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, clearance
 from dvskit.render._drawing import Drawing, Lines, Words, mix
 from dvskit.render._text import CAP, text_width
 from dvskit.render._ticks import nice_step, tick_text, time_unit
@@ -76,7 +76,7 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
     An edge is on the outline where one of its faces is turned to the camera and the other away.
-    Where no edge is (the axis is seen end-on, all its edges inside) it is one about a far face.
+    Where no edge is (`clearance` is below 0) it is one about a far face.
     """
     eye = camera.turn[2] * camera.distance  # the camera, in box coordinates
     first, second = (i for i in range(3) if i != axis)
@@ -175,7 +175,8 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
     """Return the three far faces with their grids and, if style.worded, the axes' labels.
 
     A grid depends on the camera's distance alone, so that it stays when the box is turned; labels
-    for which there is no room are left out, and those of an edge that is seen end-on fade.
+    for which there is no room are left out, and those of an axis that is seen end-on, which would
+    lie over the events; they fade while the box is turned there.
     """
     halves, axes, unit = box_halves(size), box_axes(size, span_us), style.unit_px
     sharp = camera.scale / camera.distance
@@ -192,7 +193,8 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
         points[:, i] = [axes[i].place(value) for value, _ in ticks[i]]
         at, texts = camera.project(points)[:, :2], [text for _, text in ticks[i]]
         drawn = bool(np.abs(rims - np.concatenate([edge.start, edge.stop])).max(axis=1).min() < 0.1)
-        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp, drawn)
+        clear = clearance(camera, halves, i)
+        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp, drawn, clear)
         drawing += _label(side, style, placed)
     return [*drawing, *placed.words]
 
@@ -207,6 +209,7 @@ class _Side:
     texts: list[str]
     full_px: float  # how long the edge is, seen from the side
     drawn: bool  # as a border of a far face
+    clear: float  # `clearance` of its axis
 
 
 def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
@@ -214,6 +217,7 @@ def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
     unit, theme, out = style.unit_px, style.theme, side.edge.outward
     length = side.edge.length_px
     shown = min(1.0, (length / unit - 30) / 10, (length / side.full_px - 0.16) / 0.08)
+    shown = min(shown, side.clear / 0.25)
     if shown <= 0:
         return []
     faint, text, line = (mix(c, theme.ground, shown) for c in (theme.faint, theme.text, theme.line))

@@ -63,6 +63,16 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(list(product((-1.0, 1.0), repeat=3))) * halves
 
 
+def clearance(camera: Camera, halves: NDArray[np.float64], axis: int) -> float:
+    """Return how far the camera is beside the box, seen along an axis, in halves of the box.
+
+    Above 0 an edge along the axis is on the outline; below, the axis is seen end-on: all its edges
+    run inwards, and what hangs on them lies over the events.
+    """
+    eye = np.abs(camera.turn[2]) * camera.distance / halves
+    return float(max(eye[i] for i in range(3) if i != axis)) - 1
+
+
 def fit(halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect) -> Camera:
     """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
     return fit_all(halves, turn[None], rect)[0]

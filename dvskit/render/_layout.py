@@ -109,7 +109,7 @@ def _key(colours: Colours, style: Style, most_px: float) -> tuple[Drawing, float
                 marks.append([at, 25 * unit, at, 28 * unit])
     if marks:
         drawing.append(Lines(np.array(marks), theme.line, unit))
-    return [*drawing, *taken], most_px, 30 * unit + CAP * small
+    return [*drawing, *taken], most_px, max(bounds(words)[3] for words in taken)
 
 
 def _legend(key: tuple[tuple[str, str], ...], style: Style) -> tuple[Drawing, float, float]:

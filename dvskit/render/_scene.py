@@ -29,11 +29,7 @@ class Scene:
     def __init__(
         self, kept: Thinned, view: CloudView, size_px: tuple[int, int], note: str = ""
     ) -> None:
-        if not all(_LEAST_PX <= side <= _MOST_PX for side in size_px):
-            raise ShapeError(
-                f"a picture of {size_px[0]}x{size_px[1]} pixels is outside "
-                f"{_LEAST_PX}..{_MOST_PX} a side"
-            )
+        check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
         self.span = _splat.Span(kept.start_us, kept.stop_us)
         self.colours = view.colour(kept.events, self.style.theme)
@@ -88,6 +84,15 @@ class Scene:
     def points(self, camera: Camera) -> NDArray[np.uint8]:
         """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
         return _splat.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
+
+
+def check_size_px(size_px: tuple[int, int]) -> None:
+    """Raise ShapeError unless both sides of a picture are 64..16384 pixels."""
+    if not all(_LEAST_PX <= side <= _MOST_PX for side in size_px):
+        raise ShapeError(
+            f"a picture of {size_px[0]}x{size_px[1]} pixels is outside "
+            f"{_LEAST_PX}..{_MOST_PX} a side"
+        )
 
 
 def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tuple[str, str, float]]:

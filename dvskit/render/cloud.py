@@ -13,11 +13,11 @@ from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render._save import SUFFIXES, png_bytes, vector_bytes
-from dvskit.render._scene import Scene
+from dvskit.render._scene import Scene, check_size_px
 from dvskit.render._thin import thin
 from dvskit.render.cloud_view import CloudView
 
-__all__ = ["CloudReport", "CloudView", "check_suffix", "cloud", "cloud_image"]
+__all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit import _files
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.networks import ConvLIF, Network, network_from, network_values
 
 
@@ -129,10 +129,12 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
     """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
 
     Values of overrides are written as in TOML; what is no TOML value is a string. Raises
-    ConfigError for a missing or broken file, unknown keys, and values of the wrong type.
+    MissingFileError, and ConfigError for a broken file, unknown keys and values of the wrong type.
     """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:

@@ -21,8 +21,8 @@ from dvskit.datasets import (
     find_samples,
     load_labelled,
 )
-from dvskit.errors import ConfigError, GeometryError, ShapeError
-from dvskit.events import Events
+from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError
+from dvskit.events import Events, Size
 from dvskit.streams import Labels
 from dvskit.training.models import Model
 
@@ -77,7 +77,7 @@ def evaluate(model: Model, data: str | PathLike[str] | Sequence[Sample] | Binned
     """Return how often `model` is right about labelled data.
 
     data: a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins. Computed
-    in float32. Raises ConfigError for classes that the model does not know and for no samples,
+    in float32. Raises FormatError for classes that the model does not know and for no samples,
     GeometryError for recordings of another size, FormatError for bad files.
     """
     if isinstance(data, Binned):
@@ -86,15 +86,15 @@ def evaluate(model: Model, data: str | PathLike[str] | Sequence[Sample] | Binned
         samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
         labelled = load_labelled(samples, model.classes)
         for sample, events in zip(samples, labelled.events, strict=True):
-            check_size(model, events, str(sample.path))
+            check_size(model, events.size, str(sample.path))
         binned = bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
     if binned.classes != model.classes:
-        raise ConfigError(
+        raise FormatError(
             f"data of classes {', '.join(binned.classes)}; "
             f"the model knows {', '.join(model.classes)}"
         )
     if not len(binned):
-        raise ConfigError("no samples to evaluate; give at least one recording")
+        raise FormatError("no samples to evaluate; give at least one recording")
     return judge(model.module, binned)
 
 
@@ -136,7 +136,7 @@ def classify(model: Model, events: Events) -> dict[str, float]:
     The window begins at the first event and is the model's; later events are not looked at. Raises
     GeometryError for another sensor size, ShapeError for no events.
     """
-    check_size(model, events, "the recording")
+    check_size(model, events.size, "the recording")
     if not len(events):
         raise ShapeError("no events to classify; the window begins at the first one")
     counts = count_window(events, bins=model.input.bins, bin_us=model.input.bin_us)
@@ -153,7 +153,7 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     end, if less than half a span, belongs to the one ahead. Raises GeometryError for another sensor
     size, ConfigError for every_us < 1.
     """
-    check_size(model, events, "the recording")
+    check_size(model, events.size, "the recording")
     window_us = model.input.bins * model.input.bin_us
     every_us = window_us if every_us is None else every_us
     if every_us < 1:
@@ -177,9 +177,9 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     )
 
 
-def check_size(model: Model, events: Events, what: str) -> None:
+def check_size(model: Model, size: Size, what: str) -> None:
     """Raise GeometryError unless the model takes events of that size."""
-    if events.size != model.size:
+    if size != model.size:
         raise GeometryError(
-            f"{what}: {events.size} where model {model.name} takes {model.size}; crop it first"
+            f"{what}: {size} where model {model.name} takes {model.size}; crop it first"
         )

@@ -82,7 +82,7 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     name = next(reversed(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
-    check_size(model, events, "the recording")
+    check_size(model, events.size, "the recording")
     if not len(events):
         raise ShapeError("no events to look at; the window begins at the first one")
     start_us, bin_us = int(events.t[0]), model.input.bin_us

@@ -30,6 +30,16 @@ class Capture(Protocol):
         """Close the camera."""
 
 
+def _capture(device: int) -> Capture:
+    """Open a camera without OpenCV's own words on stderr: what is wrong is raised."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(device)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 class CameraFrames(FrameSource):
     """Gray frames (uint8) of a camera, at the times at which they came; read once.
 
@@ -40,7 +50,7 @@ class CameraFrames(FrameSource):
 
     def __init__(self, device: int = 0, *, capture: Capture | None = None) -> None:
         self.device = device
-        self._capture = cv2.VideoCapture(device) if capture is None else capture
+        self._capture = _capture(device) if capture is None else capture
         self.dropped = 0
         self._stopped = threading.Event()
         self._error: VideoError | None = None

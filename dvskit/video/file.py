@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError
+from dvskit.errors import MissingFileError, VideoError
 from dvskit.events import as_size
 from dvskit.video.light import Light, checked_light, luminance
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
@@ -54,7 +54,7 @@ class VideoFrames(FrameSource):
 
     def _open(self) -> Any:
         if not self.path.exists():
-            raise VideoError(f"{self.path}: no such file")
+            raise MissingFileError(self.path)
         try:
             container = av.open(str(self.path))
         except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError, did_you_mean
+from dvskit.errors import ConfigError, did_you_mean
 
 Light = Literal["luma", "linear"]
 
@@ -15,9 +15,9 @@ _WEIGHTS = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of R, G, B: ITU-R B
 
 
 def checked_light(light: Light) -> Light:
-    """Return `light`. Raises VideoError unless it is luma or linear."""
+    """Return `light`. Raises ConfigError unless it is luma or linear."""
     if light not in ("luma", "linear"):
-        raise VideoError(f"unknown light {light!r}; {did_you_mean(light, ('luma', 'linear'))}")
+        raise ConfigError(f"unknown light {light!r}; {did_you_mean(light, ('luma', 'linear'))}")
     return light
 
 

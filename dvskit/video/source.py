@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError
+from dvskit.errors import ConfigError
 from dvskit.events import Size
 
 
@@ -29,11 +29,11 @@ class FrameSource(ABC):
 
 
 def checked_fps(fps: float | None) -> Fraction | None:
-    """Return a rate as a fraction, None for None. Raises VideoError for one that cannot be."""
+    """Return a rate as a fraction, None for None. Raises ConfigError for one that cannot be."""
     if fps is None:
         return None
     if not 1e-3 <= fps <= 1e6:
-        raise VideoError(f"fps = {fps} is outside 0.001..1000000")
+        raise ConfigError(f"fps = {fps} is outside 0.001..1000000")
     return Fraction(fps).limit_denominator(1_000_000)
 
 

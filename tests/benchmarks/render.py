@@ -2,11 +2,18 @@
 
     python tests/benchmarks/render.py [--seconds 10] [--rate 1000000] [--fps 60] [--rounds 1]
                                       [--presets defaults,veryfast] [--scene bars|noise]
+                                      [--only frames|mp4|encoders] [--crf 14]
 
 A 1280x720 sensor; exponential decay with a time constant of 50 ms. "defaults" are those of each
-(dvskit ultrafast, crf 20; faery medium, crf 17); else both have the same preset and crf 17.
+(dvskit ultrafast, crf 15; faery medium, crf 17); else both have the same preset, faery crf 17 and
+dvskit --crf, 14 unless told: the same quantiser. (The same crf makes faery's pictures finer by 3
+steps: it tells x264 25 frames a second, dvskit how many there are, and x264 takes pictures that are
+shown for a shorter time to need less.) faery writes profile baseline, x264 build 164.
 dvskit's video has its footer (time code, rates) too. The candidates alternate; printed are seconds,
-the median of the rounds, and faery's over ours.
+the median of the rounds, processor seconds, and faery's seconds over ours.
+
+Quality is that of luma, in steps of 255, against the pictures before they were encoded, of every
+seventh frame (SSIM: of every 35th). "encoders" has dvskit's pictures through each one's encoder.
 
 --clouds draws clouds instead, 1280x960 pixels: a picture of 5 million events as an array and as
 files, and 90 frames of 1 million events of a 346x260 sensor as MP4 and GIF.
@@ -15,18 +22,23 @@ files, and 90 frames of 1 million events of a 346x260 sensor as MP4 and GIF.
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
+import av
+import cv2
 import numpy as np
 
 from dvskit import render
 from dvskit._threads import thread_count
-from dvskit.events import Events
+from dvskit.events import Events, Size
+from dvskit.render.frames.writers import H264Writer, InThread
 
 SIZE = (1280, 720)
 TAU_US = 50_000
@@ -77,16 +89,88 @@ def theirs_frames(events: Events, fps: int) -> int:
     return sum(1 for _ in faery_stream(events, fps))
 
 
-def ours_video(events: Events, fps: int, preset: str, folder: Path) -> int:
-    chosen = {} if preset == "defaults" else {"preset": preset, "crf": 17.0}
-    view = render.VideoView(style=render.Decay(TAU_US), fps=fps, **chosen)
-    return render.video(events, folder / f"ours_{preset}.mp4", view=view, overwrite=True).frames
+def chosen(preset: str, crf: float = 17.0) -> dict[str, object]:
+    return {} if preset == "defaults" else {"preset": preset, "crf": crf}
+
+
+def ours_video(events: Events, fps: int, preset: str, crf: float, folder: Path) -> int:
+    view = render.VideoView(style=render.Decay(TAU_US), fps=fps, **chosen(preset, crf))
+    return render.video(events, folder / f"mp4 {preset} ours.mp4", view=view, overwrite=True).frames
 
 
 def theirs_video(events: Events, fps: int, preset: str, folder: Path) -> int:
-    chosen = {} if preset == "defaults" else {"preset": preset, "crf": 17.0}
-    faery_stream(events, fps).to_file(folder / f"faery_{preset}.mp4", frame_rate=fps, **chosen)
+    path = folder / f"mp4 {preset} faery.mp4"
+    faery_stream(events, fps).to_file(path, frame_rate=fps, **chosen(preset))
     return 0
+
+
+# -- the same pictures through each one's encoder
+
+
+def ours_encoded(
+    frames: render.EventFrames, indices: list, preset: str, crf: float, folder: Path
+) -> int:
+    path, palette = folder / f"encoder {preset} ours.mp4", np.zeros((256, 3), np.uint8)
+    palette[: len(frames.palette)] = frames.palette
+    options = {"crf": 15.0, "preset": "ultrafast"} | chosen(preset, crf)
+    writer = H264Writer(path, Size(*SIZE), palette, fps=1_000_000 / frames.period_us, **options)
+    with InThread(writer) as out:
+        for index in indices:
+            out.write(0, index)
+    return len(indices)
+
+
+def theirs_encoded(pictures: list, fps: int, preset: str, folder: Path) -> int:
+    import faery
+
+    options = {"preset": "medium", "crf": 17.0} | chosen(preset)
+    with faery.mp4.Encoder(
+        path=folder / f"encoder {preset} faery.mp4", dimensions=SIZE, frame_rate=float(fps),
+        tune="none", profile="baseline", **options,
+    ) as encoder:  # fmt: skip
+        for picture in pictures:
+            encoder.write(picture)
+    return len(pictures)
+
+
+# -- quality
+
+
+def luma_of(rgb: np.ndarray, faery: bool) -> np.ndarray:
+    """Return the luma that is meant, 0..255: faery takes BT.601's, dvskit BT.709's."""
+    weights = (77 / 256, 150 / 256, 29 / 256) if faery else (0.2126, 0.7152, 0.0722)
+    return rgb[..., :3].astype(np.float32) @ np.array(weights, np.float32)
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the structural similarity: Wang et al. 2004, windows of 11 pixels, sigma 1.5."""
+
+    def near(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values, (11, 11), 1.5)
+
+    a, b = near(one), near(other)
+    both = near(one * other) - a * b
+    spread = near(one * one) - a * a + near(other * other) - b * b
+    index = (2 * a * b + 6.5025) * (2 * both + 58.5225)
+    return float((index / ((a * a + b * b + 6.5025) * (spread + 58.5225))).mean())
+
+
+def quality(path: Path, meant: Iterator[np.ndarray], faery: bool) -> tuple[float, float]:
+    """Return the PSNR in dB and the structural similarity of the luma of a video."""
+    errors, alike = [], []
+    with av.open(str(path)) as container:
+        for number, (frame, rgb) in enumerate(zip(container.decode(video=0), meant, strict=False)):
+            if number % 7 != 3:
+                continue
+            plane = frame.planes[0]
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            luma = rows[: SIZE[1], : SIZE[0]].astype(np.float32)
+            luma = luma if faery else (luma - 16) * np.float32(255 / 219)
+            aim = luma_of(rgb, faery)
+            errors.append(float(np.mean((luma - aim) ** 2)))
+            if number % 35 == 3:
+                alike.append(similarity(luma, aim))
+    return 10 * np.log10(255**2 / np.mean(errors)), float(np.mean(alike))
 
 
 def clouds(rounds: int) -> None:
@@ -117,14 +201,20 @@ def clouds(rounds: int) -> None:
         print(f"{name:20} {min(times[1:]):7.0f} ms, median {median(times[1:]):7.0f}{held}")
 
 
-def timed(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+def processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def timed(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the median seconds and processor seconds of each."""
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), processor()
             run()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: median(times) for name, times in seconds.items()}
+            spent[name].append((time.perf_counter() - begin, processor() - used))
+    return {name: (median(a for a, _ in s), median(b for _, b in s)) for name, s in spent.items()}
 
 
 def main() -> None:
@@ -134,8 +224,9 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--presets", default="defaults,ultrafast,veryfast")
+    parser.add_argument("--crf", type=float, default=14)
     parser.add_argument("--scene", choices=sorted(SCENES), default="bars")
-    parser.add_argument("--only-frames", action="store_true")
+    parser.add_argument("--only", choices=["frames", "mp4", "encoders"])
     parser.add_argument("--clouds", action="store_true")
     asked = parser.parse_args()
     if asked.clouds:
@@ -155,33 +246,66 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs: dict[str, Callable[[], int]] = {}
-        for style in render.styles.values():
-            ours_frames(short, fps, style())  # compiled
-            runs[f"frames {style.__name__.lower()} ours"] = lambda style=style: ours_frames(
-                events, fps, style()
-            )
+        presets = asked.presets.split(",")
+        if asked.only in (None, "frames"):
+            runs |= frame_runs(events, short, fps, bool(faery))
+        if asked.only in (None, "mp4"):
+            ours_video(short, fps, "ultrafast", asked.crf, folder)
+            runs |= video_runs(events, fps, presets, asked.crf, folder, bool(faery))
+        if asked.only == "encoders":
+            runs |= encoder_runs(events, fps, presets, asked.crf, folder, bool(faery))
+        report(timed(runs, asked.rounds), events, fps, folder)
+
+
+def frame_runs(events: Events, short: Events, fps: int, faery: bool) -> dict:
+    runs = {}
+    for style in render.styles.values():
+        ours_frames(short, fps, style())  # compiled
+        runs[f"frames {style.__name__.lower()} ours"] = partial(ours_frames, events, fps, style())
+    return runs | ({"frames decay faery": partial(theirs_frames, events, fps)} if faery else {})
+
+
+def video_runs(
+    events: Events, fps: int, presets: list, crf: float, folder: Path, faery: bool
+) -> dict:
+    runs = {}
+    for preset in presets:
+        runs[f"mp4 {preset} ours"] = partial(ours_video, events, fps, preset, crf, folder)
         if faery:
-            runs["frames decay faery"] = lambda: theirs_frames(events, fps)
-        if not asked.only_frames:
-            ours_video(short, fps, "ultrafast", folder)
-            for preset in asked.presets.split(","):
-                runs[f"mp4 {preset} ours"] = lambda preset=preset: ours_video(
-                    events, fps, preset, folder
-                )
-                if faery:
-                    runs[f"mp4 {preset} faery"] = lambda preset=preset: theirs_video(
-                        events, fps, preset, folder
-                    )
-        report(timed(runs, asked.rounds), fps * asked.seconds, folder)
+            runs[f"mp4 {preset} faery"] = partial(theirs_video, events, fps, preset, folder)
+    return runs
 
 
-def report(seconds: dict[str, float], count: float, folder: Path) -> None:
-    for name, spent in seconds.items():
-        ours = seconds.get(name.replace("faery", "ours"), spent)
-        ratio = f"  {spent / ours:5.2f} x ours" if name.endswith("faery") else ""
-        print(f"{name:28} {spent:7.2f} s  {count / spent:7.0f} frames/s{ratio}")
-    for file in sorted(folder.iterdir()):
-        print(f"{file.name:28} {file.stat().st_size / 1e6:7.2f} MB")
+def encoder_runs(
+    events: Events, fps: int, presets: list, crf: float, folder: Path, faery: bool
+) -> dict:
+    frames = render.frames(events, style=render.Decay(TAU_US), fps=fps)
+    indices = [moment.index.copy() for moment in frames.moments()]
+    pictures = [frames.palette[index] for index in indices] if faery else []
+    ours_encoded(frames, indices[:4], presets[0], crf, folder)  # compiled
+    runs = {}
+    for preset in presets:
+        runs[f"encoder {preset} ours"] = partial(ours_encoded, frames, indices, preset, crf, folder)
+        if faery:
+            runs[f"encoder {preset} faery"] = partial(theirs_encoded, pictures, fps, preset, folder)
+    return runs
+
+
+def meant_by(name: str, events: Events, fps: int) -> Iterator[np.ndarray]:
+    if name.startswith("mp4") and name.endswith("faery"):
+        return (frame.pixels for frame in faery_stream(events, fps))
+    return (rgb for _, rgb in render.frames(events, style=render.Decay(TAU_US), fps=fps))
+
+
+def report(spent: dict[str, tuple[float, float]], events: Events, fps: int, folder: Path) -> None:
+    for name, (seconds, used) in spent.items():
+        ours, theirs = spent.get(name.replace("faery", "ours")), name.endswith("faery")
+        ratio = f"  {seconds / ours[0]:5.2f} x ours" if theirs and ours else ""
+        path, seen = folder / f"{name}.mp4", ""
+        if path.exists():
+            psnr, alike = quality(path, meant_by(name, events, fps), theirs)
+            seen = f"  {path.stat().st_size / 1e6:6.2f} MB  {psnr:5.2f} dB  SSIM {alike:.4f}"
+        print(f"{name:28} {seconds:6.2f} s  {used:6.2f} s CPU{seen}{ratio}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def read_head(path: Path) -> Head:
                 break
             if found := _PREFERENCE.search(text):
                 preferences[found[1]] = found[2]
-            key, colon, value = text.partition(":")
+            # jAER's "created Wed Sep 16 12:09:08 CEST 2015" has no colon but those of its clock.
+            key, colon, value = text.partition(" " if text.startswith("created ") else ":")
             if colon and line.startswith(b"# ") and key[:1].isalpha():
                 keys[key] = value.strip()
     return Head(version, keys, preferences, end)

@@ -155,29 +155,27 @@ def enlarge(index: NDArray[np.uint8], factor: int, canvas: NDArray[np.uint8]) ->
 @njit(cache=True, nogil=True)
 def planes(
     index: NDArray[np.uint8],  # (height, width), both even
-    table: NDArray[np.uint8],  # (256, 3): Y, U, V of each palette entry
+    table: NDArray[np.uint32],  # (256,): Y << 20 | V << 10 | U of each palette entry
     luma: NDArray[np.uint8],
     blue: NDArray[np.uint8],
     red: NDArray[np.uint8],
 ) -> None:
-    """Write the planes of yuv420p; the chroma of 2 x 2 pixels is their mean, rounded."""
-    for row in range(0, index.shape[0], 2):
-        above, below = index[row], index[row + 1]
-        for column in range(0, index.shape[1], 2):
-            a, b = above[column], above[column + 1]
-            c, d = below[column], below[column + 1]
-            luma[row, column] = table[a, 0]
-            luma[row, column + 1] = table[b, 0]
-            luma[row + 1, column] = table[c, 0]
-            luma[row + 1, column + 1] = table[d, 0]
-            if a == b and a == c and a == d:
-                blue[row >> 1, column >> 1] = table[a, 1]
-                red[row >> 1, column >> 1] = table[a, 2]
-            else:
-                u = int(table[a, 1]) + table[b, 1] + table[c, 1] + table[d, 1]
-                v = int(table[a, 2]) + table[b, 2] + table[c, 2] + table[d, 2]
-                blue[row >> 1, column >> 1] = (u + 2) >> 2
-                red[row >> 1, column >> 1] = (v + 2) >> 2
+    """Write the planes of yuv420p; the chroma of 2 x 2 pixels is their mean, rounded.
+
+    Four entries are added at once: U and V have 10 bits each for their sums.
+    """
+    for half_row in range(index.shape[0] >> 1):
+        above, below = index[2 * half_row], index[2 * half_row + 1]
+        upper, lower = luma[2 * half_row], luma[2 * half_row + 1]
+        blues, reds = blue[half_row], red[half_row]
+        for half in range(index.shape[1] >> 1):
+            a, b = table[above[2 * half]], table[above[2 * half + 1]]
+            c, d = table[below[2 * half]], table[below[2 * half + 1]]
+            upper[2 * half], upper[2 * half + 1] = a >> 20, b >> 20
+            lower[2 * half], lower[2 * half + 1] = c >> 20, d >> 20
+            total = a + b + c + d
+            blues[half] = ((total & 1023) + 2) >> 2
+            reds[half] = (((total >> 10) & 1023) + 2) >> 2
 
 
 @njit(cache=True, nogil=True)

@@ -172,7 +172,10 @@ class Canvas:
         at = self.layout
         if self._start_us is None:
             self._start_us = round(moment.t_us - self._period_us)
-        _kernels.enlarge(moment.index, at.scale, self.picture)
+        if at.scale == 1:
+            self.picture[: at.sensor.height, : at.sensor.width] = moment.index
+        else:
+            _kernels.enlarge(moment.index, at.scale, self.picture)
         if self._beside is not None and at.beside is not None:
             image = self._beside.advance(moment.t_us)
             if image is not None:

@@ -53,6 +53,7 @@ class PageReport:
     kept, total     events on the page, of how many; of the most thinned recording one in `every`
     resolution_us   the step of the times on the page: 1 up to 16.7 s, coarser beyond
     size_bytes      of the file
+    labels, labels_total  labels on the page, of how many: those of other times are left out
     """
 
     path: Path
@@ -61,6 +62,8 @@ class PageReport:
     every: int
     resolution_us: int
     size_bytes: int
+    labels: int
+    labels_total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ def page(
     One file that asks no server for anything and may be mailed around. Several recordings stand
     side by side, turned and played together, each from its first event. Beyond `max_events` (a
     share of it for each of several) it holds every 2nd, 4th, 8th, ... event, and says so, as does
-    the report. Reads each stream once; memory is bounded by `max_events`.
+    the report, which also counts the labels that share no time with their recording. Reads each
+    stream once; memory is bounded by `max_events`.
 
     `title` stands on the page as it is, and is the file's name if not given. `state` is the view to
     begin with, as the addresses that the page copies tell it behind #.
@@ -110,6 +114,8 @@ def page(
         max(each.kept.every for each in held),
         max(step_us(each.span_us) for each in held),
         len(data),
+        sum(len(spans(each.labels, each.kept.start_us, each.span_us)) for each in held),
+        sum(len(each.labels) for each in held),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
+from dvskit.errors import FormatError, MissingFileError
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, whole_ticks
 
 _NEEDED = ("epoch", "loss", "validation_loss", "accuracy")
@@ -27,7 +27,7 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FormatError(f"{file}: no such log; name a log.csv or its folder") from None
+        raise MissingFileError(file, "name a log.csv or its folder") from None
     except UnicodeDecodeError:
         raise FormatError(f"{file}: is no text; a log.csv of a training run is meant") from None
     rows = list(csv.reader(text.splitlines()))

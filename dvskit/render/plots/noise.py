@@ -104,19 +104,20 @@ def noise(
 ) -> Plot:
     """Plot where isolated events are and how the pixels' rates of them spread; name the rates.
 
-    As `measure_noise` finds them; hot pixels are circled and left out of the rates.
+    As `measure_noise` finds them; hot pixels are left out of the rates, and circled: at most 100,
+    those with the most isolated events.
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
     with _panels(shape, style) as (figure, where, spread, words):
-        show_map(figure, where, found.isolated.sum(0), "isolated events", style)
-        if found.events:
-            circle(where, found.hot, style)
+        isolated = found.isolated.sum(0)
+        show_map(figure, where, isolated, "isolated events", style)
+        circled = circle(where, found.hot, isolated, style) if found.events else 0
         _draw_spread(spread, found, style)
         words.axis("off")
         words.text(
-            0.0, 1.0, report(found), transform=words.transAxes, va="top", fontsize=style.small_pt,
-            linespacing=1.5,
+            0.0, 1.0, report(found, circled), transform=words.transAxes, va="top",
+            fontsize=style.small_pt, linespacing=1.5,
         )  # fmt: skip
     return figure
 
@@ -166,16 +167,18 @@ def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
     legend_above(axes)
 
 
-def report(found: Noise) -> str:
-    """Return the noise in words, a line each."""
+def report(found: Noise, circled: int | None = None) -> str:
+    """Return the noise in words, a line each; `circled` of the hot pixels are, or all."""
     off, on = found.rates_hz
     isolated = int(found.isolated.sum())
     share = f"{100 * isolated / found.events:.1f} %" if found.events else "-"
+    hot = int(np.count_nonzero(found.hot))
+    few = circled is not None and circled < hot
     return "\n".join(
         (
             f"{count_text(found.events, 'event')} in {span_text(found.span_us)}",
             f"isolated ({span_text(found.window_us)}): {share}",
-            f"hot pixels: {int(np.count_nonzero(found.hot)):,}",
+            f"hot pixels: {hot:,}" + (f" ({circled} circled)" if few else ""),
             "isolated, of a pixel:",
             f" ON {small_hz_text(on)}, OFF {small_hz_text(off)}",
             f"shot (2 OFF): {small_hz_text(found.shot_hz)}",

@@ -24,12 +24,14 @@ from dvskit.render.plots.style import (
 )
 
 _PIXELS_PER_MM = 5
+_MOST_CIRCLES = 100  # more would hide what they mark
 
 
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 
-    A pixel is hot as `hot_pixels` says. Pixels without events have the colour of the ground.
+    A pixel is hot as `hot_pixels` says; of more than 100 those with the most events are circled,
+    and the words above say so. Pixels without events have the colour of the ground.
     """
     total = count_pixels(events_or_source).total
     hot = hot_pixels(total)
@@ -37,14 +39,9 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         axes = figure.add_subplot()
         show_map(figure, axes, total, "events per pixel", style)
         if total.any():
-            circle(axes, hot, style)
-            count = int(np.count_nonzero(hot))
-            words = f"{count_text(count, 'hot pixel')} (circled)"
+            circled = circle(axes, hot, total, style)
             note(
-                axes,
-                style,
-                count_text(int(total.sum()), "event"),
-                words if count else "no hot pixels",
+                axes, style, count_text(int(total.sum()), "event"), *hot_words(hot, circled, style)
             )
     return figure
 
@@ -52,10 +49,14 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
 def map_height(shape: tuple[int, ...], style: Style) -> float:
     """Return how high a figure of one map is, of its width: as the map beside its words needs."""
     words_mm = style.font_pt / 8.0
-    map_mm = (style.width_mm - 33.0 * words_mm) / 1.07
-    height_mm = map_mm * shape[0] / shape[1] + 14.0 * words_mm
+    height_mm = map_width_mm(style) * shape[0] / shape[1] + 14.0 * words_mm
     # The name of the colour bar stands on its end.
     return float(np.clip(height_mm / style.width_mm, 27.0 * words_mm / style.width_mm, 1.6))
+
+
+def map_width_mm(style: Style) -> float:
+    """Return about how wide a map is beside its words."""
+    return (style.width_mm - 33.0 * style.font_pt / 8.0) / 1.07
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
@@ -105,10 +106,27 @@ def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
     return most
 
 
-def circle(axes: Axes, chosen: NDArray[np.bool_], style: Style) -> None:
-    """Circle the chosen pixels."""
-    rows, columns = np.nonzero(chosen)
+def hot_words(hot: NDArray[np.bool_], circled: int, style: Style) -> tuple[str, ...]:
+    """Return what is said of hot pixels, `circled` of which are."""
+    count = int(np.count_nonzero(hot))
+    if not count:
+        return ("no hot pixels",)
+    words = count_text(count, "hot pixel")
+    if circled == count:
+        return (f"{words} (circled)",)
+    return (
+        words,
+        f"{circled} circled" if style.narrow else f"the {circled} with most events circled",
+    )
+
+
+def circle(axes: Axes, chosen: NDArray[np.bool_], values: NDArray[Any], style: Style) -> int:
+    """Circle the chosen pixels, at most 100: those of the largest values. Return how many."""
+    places = np.flatnonzero(chosen)
+    order = np.argsort(-values.ravel()[places], kind="stable")
+    rows, columns = np.divmod(places[order[:_MOST_CIRCLES]], chosen.shape[1])
     axes.scatter(
         columns, rows, s=18, facecolors="none", edgecolors=style.theme.text, linewidths=0.7,
         label="hot", clip_on=False,
     )  # fmt: skip
+    return len(rows)

@@ -24,6 +24,10 @@ const UNITS = [['µs', 1, 2e3], ['ms', 1e3, 2e6], ['s', 1e6, Infinity]];
 const unitOf = us => UNITS.find(unit => Math.abs(us) < unit[2]);
 const number = n => n.toLocaleString('en');
 const events = n => `${number(n)} event${n === 1 ? '' : 's'}`;
+function perSecond(rate) {
+  const [name, length] = [['Mev/s', 1e6], ['kev/s', 1e3], ['ev/s', 1]].find(([, length]) => rate >= length) || ['ev/s', 1];
+  return `${number(Number((rate / length).toPrecision(3)))} ${name}`;
+}
 const decimals = (value, places) => value.toLocaleString('en', {minimumFractionDigits: places, maximumFractionDigits: places});
 function duration(us, digits = 4) {
   const [name, length] = unitOf(us);

@@ -19,9 +19,13 @@ function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lo
     const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
     let out = [-(q[1] - p[1]) / length, (q[0] - p[0]) / length];
     if (out[0] * (middle[0] - centre[0]) + out[1] * (middle[1] - centre[1]) < 0) out = [-out[0], -out[1]];
-    return {fixed, length, middle, out, rank: axis === 1 ? -middle[0] : middle[1]};
+    const outline = Math.abs(cam.turn[2][flip]) * cam.dist > box.half[flip];
+    return {fixed, length, middle, out, rank: (axis === 1 ? -middle[0] : middle[1]) + (outline ? 1e6 : 0)};
   });
   return edges[0].rank >= edges[1].rank ? edges[0] : edges[1];
+}
+function clearance(cam, box, axis) {  // above 0 an edge is on the outline; else words on it would lie over the events
+  return Math.max(...[0, 1, 2].filter(i => i !== axis).map(i => Math.abs(cam.turn[2][i]) * cam.dist / box.half[i])) - 1;
 }
 function drawLabel(ctx, at, out, away, text, colour, font) {
   ctx.fillStyle = colour; ctx.font = font;
@@ -56,7 +60,11 @@ function drawBox(ctx, cell, cam) {
   strokeLines(ctx, rims.map(l => projectLine(cam, ...l)), colours.line);
   if (!S.fill && (S.pos < 1 || S.win < 1)) drawNow(ctx, box, cam, colours);
   const bands = drawBands(ctx, cell, cam, edges[0], axes[0]);
-  edges.forEach((edge, i) => drawAxis(ctx, cam, {edge, axis: axes[i], marks: marks[i], i, small, beside: i === 0 ? bands : 0}));
+  edges.forEach((edge, i) => {
+    ctx.globalAlpha = clamp(clearance(cam, box, i) / 0.25, 0, 1);
+    if (ctx.globalAlpha) drawAxis(ctx, cam, {edge, axis: axes[i], marks: marks[i], i, small, beside: i === 0 ? bands : 0});
+  });
+  ctx.globalAlpha = 1;
 }
 function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
   const colours = theme(), font = `${small ? 11 : 12}px ${family()}`;

@@ -35,10 +35,10 @@ class Box {
 // -- the window: a cell a recording, in it the cloud and, if asked for, the flat view beside it
 const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
 const isLying = () => innerHeight <= 480;  // a phone held sideways: height is dear
+const isBetween = () => isLying() && CLOUDS.length === 1 && !S.flat;  // then one box stands between the words, else below them
 function free() {  // what words and controls leave
   const lowest = Math.max(...['head', 'key'].map(name => $(name).getBoundingClientRect().bottom));
-  // On a phone held sideways the box stands between the words.
-  const top = isLying() && CLOUDS.length === 1 ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
+  const top = isBetween() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
   return [0, top, innerWidth, Math.max(top + 100, bottom)];
 }
 function grid(count, width, height) {  // columns and rows that leave each cell the most
@@ -64,8 +64,8 @@ function cell(cloud, rect) {
   const named = CLOUDS.length > 1 ? 22 : 0;
   if (S.flat && right - left > 1.1 * (bottom - top)) {
     const aspect = box.half[2] / box.half[1], tall = bottom - top - named - 70;
-    const width = Math.min(0.42 * (right - left), Math.max(140, tall * aspect) + 76);
-    flat = [right - width + 46, top + named + 26, right - 30, bottom - 40];
+    const close = right - left < 340, width = Math.min((close ? 0.46 : 0.42) * (right - left), Math.max(140, tall * aspect) + 76);
+    flat = [right - width + 46, top + named + 26, right - (close ? 12 : 30), bottom - 40];
     right -= width;
   } else if (S.flat) {
     const height = 0.42 * (bottom - top);
@@ -74,7 +74,7 @@ function cell(cloud, rect) {
   }
   const area = [left, CLOUDS.length > 1 ? top : 0, right, CLOUDS.length > 1 || flat ? bottom : innerHeight];
   const beside = bandRows(cloud.told).length * BAND + (bandRows(cloud.told).length ? 4 : 0);
-  const hold = isLying() && CLOUDS.length === 1 && !S.flat ? 0.3 * innerWidth : side;
+  const hold = isBetween() ? 0.3 * innerWidth : side;
   const view = [left + hold, top + named + (small ? 18 : 22), right - side - beside / 2, Math.max(top + 80, bottom - (small ? 46 : 62) - beside)];
   return {cloud, box, rect, area, view, flat: flat && frameFor(box, flat), fit: null};
 }

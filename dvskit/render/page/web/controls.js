@@ -112,6 +112,7 @@ function showState(text) {
   layout(); moving();
 }
 function layout() {  // fit again; keep a view that someone turned
+  document.documentElement.classList.toggle('between', isBetween());
   const below = $('head').getBoundingClientRect().bottom;
   document.documentElement.style.setProperty('--key-top', `${Math.round(below + 12)}px`);
   if (S.turned) arrange(); else lookFrom([FRONT, SIDE].includes(S.view) ? S.view : slant());

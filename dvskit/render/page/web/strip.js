@@ -28,6 +28,7 @@ function drawStrip() {
   let top = 0;
   CLOUDS.forEach((cloud, i) => {
     drawRates(ctx, cloud.rates, most[i], w, top, from);
+    if (CLOUDS.length > 1) drawPeak(ctx, cloud, w, top);
     top += RATE_ROW;
     for (const row of bandRows(cloud.told)) { drawRow(ctx, row, w, top); top += BAND; }
   });
@@ -46,6 +47,20 @@ function drawRates(ctx, rates, most, w, top, from) {  // the window in colour, t
     ctx.fillRect(i * step, base - tall, step < 2.5 ? step : step - 0.8, tall);
   });
   ctx.globalAlpha = 1;
+}
+function peakOf({told, whole, rates}) {  // events a second where there are most, those left out included
+  const every = !S.region && told.rate || !whole ? 1 : whole.every;
+  return Math.max(...rates) * every * rates.length * 1e6 / SPAN_US;
+}
+function drawPeak(ctx, cloud, w, top) {  // how high the highest bar is: each row has its own scale
+  const text = `peak ${perSecond(peakOf(cloud))}`, {rates} = cloud, colours = theme();
+  ctx.font = `10px ${family()}`; ctx.textBaseline = 'middle';
+  const wide = ctx.measureText(text).width + 6, bars = Math.ceil(wide / w * rates.length);
+  const left = Math.max(...rates.slice(0, bars)) < Math.max(...rates.slice(-bars));  // where the bars are lower
+  const start = left ? 0 : w - wide - 6;  // beside the mark of the time
+  ctx.globalAlpha = 0.75; ctx.fillStyle = colours.ground; ctx.fillRect(start, top + 1, wide, 12);
+  ctx.globalAlpha = 1; ctx.fillStyle = colours.faint; ctx.textAlign = 'left';
+  ctx.fillText(text, start + 3, top + 7.5);
 }
 function drawRow(ctx, row, w, top) {
   ctx.font = `600 10.5px ${family()}`; ctx.textAlign = 'center'; ctx.textBaseline = 'middle';
