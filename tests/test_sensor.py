@@ -11,9 +11,10 @@ import pytest
 import dvskit
 from dvskit import Emulator, EmulatorParams, Events
 from dvskit.emulator import levels
+from dvskit.emulator._kernels import order_ties
 from dvskit.emulator.params import preset_table, presets, read_preset, write_preset
 from dvskit.emulator.sensor import SensorPixels
-from dvskit.emulator.sensor.signal._kernels import curve, root, turns
+from dvskit.emulator.sensor.signal._kernels import closer, curve, turns
 from dvskit.errors import ConfigError, MissingFileError
 
 UNIT = levels.UNIT
@@ -148,6 +149,23 @@ def test_room_for_events_grows_without_losing_or_repeating_any(monkeypatch):
     assert run(frames, params)[0] == whole
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize(("count", "instants"), [(1, 1), (63, 5), (300, 3), (5000, 2000), (900, 1)])
+def test_events_of_the_same_time_are_put_in_order_of_pixels_and_those_of_one_stay(
+    count, instants, labelled
+):
+    rng = np.random.default_rng(count)
+    t = np.sort(rng.integers(0, instants, count))
+    x, y = rng.integers(-3, 4, (2, count)).astype(np.int16)
+    p, noise = rng.random((2, count)) < 0.5
+    expected = np.lexsort((x, y, t))
+    noise = noise if labelled else noise[:0]
+    rows = [t[expected], x[expected], y[expected], p[expected], noise[expected[: noise.size]]]
+    order_ties(t, x, y, p, noise, 0, count)
+    for found, one in zip((t, x, y, p, noise), rows, strict=True):
+        assert np.array_equal(found, one)
+
+
 def test_events_are_in_order_of_time_then_row_then_column():
     frames = clip(shape=(128, 300), frames=10, step_us=300)
     emulation = Emulator(NOISY).start((300, 128))
@@ -224,6 +242,16 @@ def test_a_pixel_fires_when_the_twin_does(extra, seed):
     assert np.abs(events.t - np.array([t for t, _ in expected])).max() <= most
 
 
+def root(signal, two, low, at_low, high, at_high, level):
+    """Close in on a crossing from the chord on, as the rounds do."""
+    t = low + (high - low) * (level - at_low) / (at_high - at_low)
+    for _ in range(80):
+        t, low, high, near = closer(*signal, two, t, low, high, at_high > at_low, level)
+        if near:
+            return t
+    raise AssertionError("no end of it")
+
+
 def slow_root(f, low, high, level):
     rising = f(high) > f(low)
     for _ in range(200):
@@ -257,7 +285,7 @@ def test_crossings_are_within_a_thousandth_of_a_microsecond_of_the_root(follower
             if abs(at_high - at_low) < 0.001 * UNIT:
                 continue
             level = at_low + rng.uniform(0.001, 0.999) * (at_high - at_low)
-            found = root(a, b, c1, k1, c2, k2, low, at_low, high, at_high, level)
+            found = root((a, b, c1, k1, c2, k2), follower > 0, low, at_low, high, at_high, level)
             assert abs(found - slow_root(signal, low, high, level)) < 1e-3
             checked += 1
 
@@ -290,7 +318,7 @@ def test_the_signal_is_3_db_down_at_the_cutoff_of_its_intensity(cutoff_hz):
         level = mean + swing * math.sin(2 * math.pi * i / 1000)
         emulation.step(round(i * period_us / 1000), np.full((1, 1), math.exp(level) / 255))
         if i >= 2000:
-            seen.append(emulation._pixels.pixels.v[0] / UNIT)
+            seen.append(level + emulation._pixels.pixels.v[0] / UNIT)
     assert (max(seen) - min(seen)) / (2 * swing) == pytest.approx(math.sqrt(0.5), rel=2e-3)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+_SCANNED = 64  # events that are looked at together
+
 Array = NDArray[Any]
 
 NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest codes
@@ -278,6 +280,52 @@ def scatter(
         p[d] = (mark & 1) != 0
         if labelled:
             noise[d] = (mark & 2) != 0
+
+
+@njit(cache=True, nogil=True)
+def order_ties(t: Array, x: Array, y: Array, p: Array, noise: Array, low: int, high: int) -> None:
+    """Put events low .. high of the same time, which mostly are, in order of row and column.
+
+    Those of one pixel stay as they are; the first and last of a time are both within low .. high.
+    """
+    # Which events are behind their neighbour is looked at without a branch for each.
+    behind = np.zeros(_SCANNED, np.uint8)
+    eights = behind.view(np.uint64)
+    moved = False
+    for start in range(low + 1, high, _SCANNED):
+        count = min(_SCANNED, high - start)
+        for k in range(count):
+            i = start + k
+            rows = np.int64(y[i]) - np.int64(y[i - 1])
+            lower = (rows < 0) | ((rows == 0) & (x[i] < x[i - 1]))
+            behind[k] = (t[i] == t[i - 1]) & lower
+        for eight in range(eights.size):
+            if eights[eight] == 0 and not moved:
+                continue
+            for k in range(8 * eight, min(8 * eight + 8, count)):
+                # One that moved leaves another neighbour to the next.
+                if behind[k] != 0 or moved:
+                    moved = _sink_tie(start + k, low, t, x, y, p, noise)
+        behind[:] = 0
+
+
+@njit(cache=True, nogil=True)
+def _sink_tie(i: int, low: int, t: Array, x: Array, y: Array, p: Array, noise: Array) -> bool:
+    """Put event i where it belongs among those of its time ahead of it; tell whether it moved."""
+    labelled = noise.size > 0
+    own_y, own_x, own_p, own_noise = y[i], x[i], p[i], labelled and noise[i]
+    at = i
+    while at > low and t[at - 1] == t[i]:
+        if y[at - 1] < own_y or (y[at - 1] == own_y and x[at - 1] <= own_x):
+            break
+        x[at], y[at], p[at] = x[at - 1], y[at - 1], p[at - 1]
+        if labelled:
+            noise[at] = noise[at - 1]
+        at -= 1
+    x[at], y[at], p[at] = own_x, own_y, own_p
+    if labelled:
+        noise[at] = own_noise
+    return at < i
 
 
 @njit(cache=True, nogil=True)

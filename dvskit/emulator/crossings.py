@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts
+from dvskit._threads import run_parts, thread_count
 from dvskit.emulator import _kernels
 from dvskit.events import Events, Size
 
@@ -17,11 +17,12 @@ _NO_LABELS = np.empty(0, np.bool_)
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Events of one interval, in parts; those of a part are in a fixed order that is not of time.
+    """Events of one interval, in parts, each of pixels behind those of the part before.
 
     start_us, interval_us  of the interval
-    times  int32, microseconds behind start_us, 0..interval_us
+    times  int32, microseconds behind start_us, 0..interval_us; those of a pixel in order
     marks  int64, pixel * 4 + noise * 2 + polarity
+    by_pixel  whether those of the same time are in order of pixels
     """
 
     size: Size
@@ -29,12 +30,13 @@ class Crossings:
     interval_us: int
     times: list[NDArray[np.int32]]
     marks: list[NDArray[np.int64]]
+    by_pixel: bool = True
 
     def __len__(self) -> int:
         return sum(map(len, self.times))
 
     def events(self, *, labelled: bool = False) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events in order of time, and which are noise if that is asked for."""
+        """Return the events in order of time, then of pixels; and which are noise, if asked for."""
         total = len(self)
         if not total:
             return Events.empty(self.size), _NO_LABELS
@@ -59,11 +61,19 @@ class Crossings:
             )  # fmt: skip
 
         run_parts(scatter, len(self.times), threads)
+        if not self.by_pixel:
+            starts = np.linspace(0, total, (threads or thread_count()) + 1).astype(np.int64)
+            bounds = [*np.searchsorted(t, t[starts[:-1]]).tolist(), total]
+
+            def order(number: int) -> None:
+                _kernels.order_ties(t, x, y, p, noise, bounds[number], bounds[number + 1])
+
+            run_parts(order, len(bounds) - 1, threads)
         return Events.from_checked(t, x, y, p, self.size), noise
 
     def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
         times, marks = np.concatenate(self.times), np.concatenate(self.marks)
-        order = np.argsort(times, kind="stable")
+        order = np.lexsort((marks >> 2, times))
         marks = marks[order]
         rows, columns = np.divmod(marks >> 2, self.size.width)
         events = Events.from_checked(

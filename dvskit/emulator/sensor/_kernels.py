@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.sensor.blocks._kernels import move
+from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
 from dvskit.emulator.sensor.compiled import inlined, kernel
+from dvskit.emulator.sensor.firing._kernels import fire
+from dvskit.emulator.sensor.lanes import LANES, Lanes
 from dvskit.emulator.sensor.noise._kernels import draw_hot, draw_shots, index_hits, order_hits
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
     CALM,
     CALM_STALE,
+    LATER,
     PARTS,
     RUN,
     TILE,
+    TOGETHER,
     Hits,
     Pixels,
     Scratch,
@@ -64,7 +68,7 @@ def _strike(
 def _draw(
     tile: int, pixels_in: int, first: int, frame: int, interval: float, model: Array, seed: int,
     after: Array, tables: Tables, hot: Array, hot_rate: float, pixels: Pixels, weights: Weights,
-    hits: Hits, scratch: Scratch,
+    hit_t: Array, hit_choice: Array, hits_from: Array, scratch: Scratch,
 ) -> int:  # fmt: skip
     """Draw a tile's noise; return how much there is, -1 where there is no room for it."""
     base = tile * TILE
@@ -76,14 +80,16 @@ def _draw(
         count = draw_shots(
             number // TILE, frame, interval, model, seed, weights.caps[tile],
             weights.chances[choices], weights.excess[choices], pixels.on[here], pixels.off[here],
-            after[here], tables.light, scratch.luck, scratch.bits, hits.t, hits.choice,
+            after[here], tables.light, scratch.luck, scratch.bits, hit_t, hit_choice,
         )  # fmt: skip
     own = hot[np.searchsorted(hot, number) : np.searchsorted(hot, number + pixels_in)]
     if count >= 0 and own.size > 0 and hot_rate > 0.0:
-        count = draw_hot(count, number, frame, interval, seed, own, hot_rate, hits.t, hits.choice)
-    if count >= 0:
-        order_hits(count, hits.t, hits.choice)
-        index_hits(count, hits.choice, hits.start)
+        count = draw_hot(count, number, frame, interval, seed, own, hot_rate, hit_t, hit_choice)
+    if count < 0:
+        hits_from[:] = 0
+        return count
+    order_hits(count, hit_t, hit_choice)
+    index_hits(count, hit_choice, hits_from)
     return count
 
 
@@ -110,48 +116,71 @@ def _wake(
         wakes[part] |= since[first_block + part] < CALM
 
 
+@inlined
+def _finish(
+    lane: int, later: int, first: int, start: float, stop: float, after: Array, tables: Tables,
+    model: Array, seed: int, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
+    times: Array, marks: Array, n: int,
+) -> int:  # fmt: skip
+    """Follow the pixels in lanes, then look at the blocks that saw no change."""
+    if lane > 0:
+        n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n)
+    for k in range(later):
+        quieten(scratch.later[k], after, tables, stop, pixels)
+    return n
+
+
 @kernel
 def advance_tiles(
     first: int, frame: int, start: float, stop: float, before: Array, after: Array,
     tables: Tables, model: Array, seed: int, hot: Array, hot_rate: float, pixels: Pixels,
-    weights: Weights, hits: Hits, scratch: Scratch, resume: Array, times: Array, marks: Array,
+    weights: Weights, hits: Hits, scratch: Scratch, lanes: Lanes, resume: Array,
+    times: Array, marks: Array,
 ) -> int:  # fmt: skip
     """Move a slice of pixels, of which `first` is the first, to the next frame.
 
     before, after  codes of the two frames
     hot            pixels, in order, that fire at `hot_rate` a microsecond
-    resume         (tile, block, whether its noise is drawn) to go on with, and in the end where it
-                   stopped
+    resume         (RESUME,), zeros to begin with: how far it is, see there
 
     Returns the number of events, written to times (int32, microseconds since `start`) and marks
-    (int64: pixel * 4 + noise * 2 + polarity), in order of pixels. Stops early, with resume[0] short
-    of the number of tiles, where there is no room: in the hits if resume[2] is -1, else in times
-    and marks. Make it, set resume[2] back to 0 if it was -1, and call again.
+    (int64: pixel * 4 + noise * 2 + polarity). Their order depends on the pixels alone. Stops early,
+    with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
+    -1, else in times and marks. Make it, keep what the hits hold, and call again.
     """
     n = 0
     size = after.size
     noise = model[M_SHOT] > 0.0 or hot.size > 0
     changed, words, wakes = scratch.changed, scratch.words, scratch.wakes
     begun, since, quiet, soonest = pixels.begun, pixels.since, pixels.quiet, pixels.soonest
-    hit_t, hit_choice, hits_from = hits.t, hits.choice, hits.start
+    hits_from = hits.start
+    drawn, part, held, lane, kept, later = (
+        resume[1],
+        resume[2],
+        resume[3],
+        resume[4],
+        resume[5],
+        resume[6],
+    )
     for tile in range(resume[0], (size + TILE - 1) // TILE):
         base = tile * TILE
         count = min(TILE, size - base)
         parts = (count + BLOCK - 1) // BLOCK
         _changes(before[base : base + count], after[base : base + count], changed)
-        if resume[2] == 0 and noise:
-            drawn = _draw(
+        if drawn <= 0 and noise:
+            # Behind those of earlier tiles, which pixels in lanes may still wait for.
+            found = _draw(
                 tile, count, first, frame, stop - start, model, seed, after, tables, hot,
-                hot_rate, pixels, weights, hits, scratch,
+                hot_rate, pixels, weights, hits.t[held:], hits.choice[held:], hits_from, scratch,
             )  # fmt: skip
-            resume[2] = 1 if drawn >= 0 else -1
+            drawn = 1 if found >= 0 else -1
+        hit_t, hit_choice = hits.t[held:], hits.choice[held:]
         _wake(tile * PARTS, parts, stop, words, quiet, since, hit_choice, hits_from[parts], wakes)
-        part = resume[1]
-        while part < parts and resume[2] >= 0:
+        while part < parts and drawn >= 0:
             end = part
             while end < parts and wakes[end] == 0:
                 end += 1
-            if n + hits_from[end] - hits_from[part] > times.size:
+            if n + kept + hits_from[end] - hits_from[part] > times.size:
                 break
             n = _strike(tile, part, end, first, start, model, begun, since, quiet, soonest, hit_t,
                         hit_choice, hits_from, hits.free, times, marks, n)  # fmt: skip
@@ -159,15 +188,30 @@ def advance_tiles(
             while end < min(parts, part + RUN // BLOCK) and wakes[end] != 0:
                 end += 1
             if part < end:
-                got = move(
-                    tile, part, end - part, first, start, stop, before, after, words, tables,
-                    model, seed, pixels, hits, scratch, times, marks, n,
+                listed, needed = foresee(
+                    tile, part, end - part, first, start, stop, before, after, tables, model,
+                    seed, pixels, hit_choice, hits_from, scratch,
                 )  # fmt: skip
-                if got < 0:
+                if n + kept + needed > times.size:
                     break
-                n, part = got, end
+                later = move(tile, part, end - part, listed, start, stop, after, words, tables,
+                             model, pixels, held, hit_choice, hits_from, scratch, lanes, lane,
+                             later)  # fmt: skip
+                part = end
+                lane, kept = lane + listed, kept + needed
+            if lane > LANES - RUN or later > LATER - RUN // BLOCK:
+                n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels,
+                            hits, scratch, lanes, times, marks, n)  # fmt: skip
+                lane, kept, later = 0, 0, 0
         if part < parts:
-            resume[0], resume[1] = tile, part
+            resume[0], resume[1], resume[2], resume[3] = tile, drawn, part, held
+            resume[4], resume[5], resume[6] = lane, kept, later
             return n
-        resume[0], resume[1], resume[2] = tile + 1, 0, 0
+        drawn, part, held = 0, 0, held + hits_from[parts]
+        # Together with others, but always the same ones.
+        if (first // TILE + tile) % TOGETHER == TOGETHER - 1 or base + count == size:
+            n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels, hits,
+                        scratch, lanes, times, marks, n)  # fmt: skip
+            held, lane, kept, later = 0, 0, 0, 0
+    resume[0] = (size + TILE - 1) // TILE
     return n

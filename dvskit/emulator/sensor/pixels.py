@@ -15,23 +15,37 @@ Array = NDArray[Any]
 BLOCK = 16  # pixels that are left alone together
 TILE = 4096  # pixels whose noise is drawn together, whatever the number of threads
 PARTS = TILE // BLOCK  # blocks of a tile
+TOGETHER = 4  # tiles whose pixels are followed together, whatever the number of threads
+# Where a slice of pixels goes on: the tile; 1 if its noise is drawn, -1 if that had no room; the
+# block; where the tile's begin among the hits; how many lanes are taken, what room is kept for
+# their events, and how many blocks are to be looked at behind them.
+RESUME = 7
 RUN = 256  # pixels that are moved together at most
+LATER = 1024  # blocks that are looked at behind their events, together
 BATCH = 64  # candidates of noise that are drawn together
 NEVER = 1e300
 CALM, CALM_STALE = NEVER, 2 * NEVER
 
 # Places in `seen`, for each pixel of a run: the levels it sees at both ends, the photoreceptor's
-# lag and what is left of its past, where it ends; how far ON and OFF are exceeded at most; the
-# highest less the lowest signal; its time constant, of loud pixels.
-SEEN = 9
-LEVEL, NEXT, LAG, KEPT, END, HIGH, LOW, SWING, TAU = range(0, SEEN * RUN, RUN)
+# lag and what is left of its past behind the interval; how far off the later level it ends; by how
+# much ON and OFF are exceeded at most; the highest less the lowest signal.
+SEEN, PITCH = 8, RUN + 8  # not a power of 2: they would share one set of the cache
+LEVEL, NEXT, LAG, KEPT, LEFT, HIGH, LOW, SWING = range(0, SEEN * PITCH, PITCH)
+
+
+def aligned(length: int) -> Array:
+    """Return a float64 array of zeros that begins with a cache line."""
+    room = np.zeros(length + 8)
+    start = -room.ctypes.data % 64 // 8
+    return room[start : start + length]
 
 
 class Pixels(NamedTuple):
     """Arrays of the pixels (n,) and of their blocks.
 
-    v, u    signals behind photoreceptor and source follower; u is of length 0 without one
-    ref     float64, the reference at `begun`; it falls by `leak` from then on
+    v, u    float32, signals behind photoreceptor and source follower, less the level that the pixel
+            sees; u is of length 0 without a follower
+    ref     int32, the reference at `begun`; it falls by `leak` from then on
     begun   float64, when the pixel was last reset; it is held in reset up to then if that is to
             come, and ref is then what it sees at that time
     on, off float32, thresholds
@@ -60,10 +74,10 @@ class Pixels(NamedTuple):
     def of(cls, size: int, *, follower: bool) -> Pixels:
         """Return the arrays of so many pixels."""
         blocks = -(-size // BLOCK)
-        v, ref, begun = np.zeros((3, size))
-        on, off, leak, factor = np.zeros((4, size), np.float32)
+        ref, begun = np.zeros(size, np.int32), np.zeros(size)
+        v, on, off, leak, factor = np.zeros((5, size), np.float32)
         calmed, quiet, soonest = np.zeros((3, blocks))
-        u = np.zeros(size if follower else 0)
+        u = np.zeros(size if follower else 0, np.float32)
         since = np.full(blocks, CALM)
         return cls(v, u, ref, begun, on, off, leak, factor, since, calmed, quiet, soonest)
 
@@ -121,6 +135,7 @@ class Scratch(NamedTuple):
     loud    uint8, which pixels may fire; who: their places in the run
     seen    float64, see the firing kernels
     luck, bits  float64 and uint64: random numbers of a batch of candidates
+    later   int64, blocks that saw no change and were moved all the same
     """
 
     changed: Array
@@ -131,6 +146,7 @@ class Scratch(NamedTuple):
     seen: Array
     luck: Array
     bits: Array
+    later: Array
 
     @classmethod
     def of(cls) -> Scratch:
@@ -139,16 +155,24 @@ class Scratch(NamedTuple):
         loud, who = np.zeros(RUN, np.uint8), np.zeros(RUN + 1, np.int64)
         luck, bits = np.zeros(BATCH), np.zeros(BATCH, np.uint64)
         return cls(
-            changed, changed.view(np.uint64), wakes, loud, who, np.zeros(SEEN * RUN), luck, bits
+            changed,
+            changed.view(np.uint64),
+            wakes,
+            loud,
+            who,
+            aligned(SEEN * PITCH),
+            luck,
+            bits,
+            np.zeros(LATER + 1, np.int64),
         )
 
 
 class Hits(NamedTuple):
-    """Noise events of a tile in one interval, in order of pixels, those of a pixel of time.
+    """Noise events of some tiles in one interval, in order of pixels, those of a pixel of time.
 
     t       microseconds behind the interval's start
-    choice  2 * pixel of the tile + polarity
-    start   (PARTS + 1,) where each block's begin
+    choice  2 * pixel of its tile + polarity
+    start   (PARTS + 1,) where each block's of the last tile begin, behind those of earlier ones
     free    scratch of the same length as t
     """
 
@@ -162,3 +186,10 @@ class Hits(NamedTuple):
         """Return room for so many."""
         start = np.zeros(PARTS + 1, np.int64)
         return cls(np.empty(room), np.empty(room, np.int32), start, np.empty(room))
+
+    def grown(self) -> Hits:
+        """Return twice the room, which holds what this one does."""
+        more = Hits.of(2 * self.t.size)
+        more.t[: self.t.size], more.choice[: self.t.size] = self.t, self.choice
+        more.start[:] = self.start
+        return more

@@ -15,9 +15,19 @@ from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random._kernels import uniforms
 from dvskit.emulator.sensor._kernels import advance_tiles
+from dvskit.emulator.sensor.lanes import Lanes
 from dvskit.emulator.sensor.mismatch._kernels import fill_soonest, start_pixels
 from dvskit.emulator.sensor.noise._kernels import weigh_noise
-from dvskit.emulator.sensor.pixels import TILE, Hits, Pixels, Scratch, Tables, Weights
+from dvskit.emulator.sensor.pixels import (
+    RESUME,
+    TILE,
+    TOGETHER,
+    Hits,
+    Pixels,
+    Scratch,
+    Tables,
+    Weights,
+)
 from dvskit.emulator.sensor.signal._kernels import (
     M_JITTER,
     M_KNEE,
@@ -55,6 +65,7 @@ class _Part:
         self.count = 0
         self.hits = Hits.of(_ROOM_HITS)
         self.scratch = Scratch.of()
+        self.lanes = Lanes.of()
 
     def grow(self) -> None:
         """Double the room for events."""
@@ -87,7 +98,8 @@ class SensorPixels:
         levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
         tiles = -(-size // TILE)
         parts = 1 if self._threads == 1 else _PARTS * self._threads
-        length = -(-tiles // max(1, min(parts, tiles))) * TILE
+        together = -(-tiles // TOGETHER)
+        length = -(-together // max(1, min(parts, together))) * TOGETHER * TILE
         self._parts = [
             _Part(self.pixels, weights, start, min(start + length, size))
             for start in range(0, size, length)
@@ -153,22 +165,21 @@ class SensorPixels:
             interval_us,
             [part.times[: part.count] for part in self._parts],
             [part.marks[: part.count] for part in self._parts],
+            by_pixel=False,
         )
 
     def _advance(self, part: _Part, codes: NDArray[Any], start: float, stop: float) -> None:
-        resume = np.zeros(3, np.int64)
+        resume = np.zeros(RESUME, np.int64)
         part.count = 0
         while resume[0] < part.tiles:
             part.count += advance_tiles(
                 part.slice.start, self._frame, start, stop, self._before[part.slice],
                 codes[part.slice], self._tables, self._model, self.seed, self._hot,
                 self.params.hot_hz * 1e-6, part.pixels, part.weights, part.hits, part.scratch,
-                resume,
-                part.times[part.count :], part.marks[part.count :],
+                part.lanes, resume, part.times[part.count :], part.marks[part.count :],
             )  # fmt: skip
-            if resume[2] < 0:
-                part.hits = Hits.of(2 * len(part.hits.t))
-                resume[2] = 0
+            if resume[1] < 0:
+                part.hits = part.hits.grown()
             elif resume[0] < part.tiles:
                 part.grow()
         # The caller may fill the same buffer with the next frame, so that a copy is kept.

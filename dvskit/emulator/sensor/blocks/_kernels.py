@@ -14,24 +14,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.sensor.compiled import inlined, kernel
-from dvskit.emulator.sensor.firing._kernels import fire, jittered
+from dvskit.emulator.sensor.elementary._kernels import exp
+from dvskit.emulator.sensor.firing._kernels import jittered
+from dvskit.emulator.sensor.lanes import (
+    AGAINST,
+    ARRIVES,
+    BEGUN,
+    C2,
+    FALL,
+    HERE,
+    HIT,
+    K1,
+    KEPT1,
+    LIVE,
+    NO_HIT,
+    OWN,
+    PIXEL,
+    RATE,
+    RISE,
+    A,
+    B,
+    Lanes,
+)
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
     CALM,
     CALM_STALE,
-    END,
     HIGH,
     KEPT,
     LAG,
+    LEFT,
     LEVEL,
     LOW,
     NEVER,
     NEXT,
     PARTS,
     SWING,
-    TAU,
     TILE,
-    Hits,
     Pixels,
     Scratch,
     Tables,
@@ -73,26 +92,23 @@ def _settle(
 ) -> None:
     """Move the signals of a block that saw no change by `gone` microseconds."""
     v, u = pixels.v, pixels.u
-    levels, taus, tabled = tables.level, tables.tau, tables.level.size > 0
+    taus, tabled = tables.tau, tables.level.size > 0
     for i in range(low, high):
-        level = levels[codes[i]] if tabled else np.float64(codes[i])
-        if v[i] == level and (u.size == 0 or u[i] == level):
+        if v[i] == 0.0 and (u.size == 0 or u[i] == 0.0):
             continue
-        tau1 = taus[codes[i]] if tabled else pole_of(level, model)
+        tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
         if u.size > 0:
-            a, b, c1, k1, c2, k2 = curve(level, 0.0, v[i], u[i], tau1, model[M_TAU2])
+            a, b, c1, k1, c2, k2 = curve(0.0, 0.0, v[i], u[i], tau1, model[M_TAU2])
             u[i] = value(a, b, c1, k1, c2, k2, gone)
-            if abs(u[i] - level) < SETTLED and abs(v[i] - level) < SETTLED:
-                u[i] = level
-        v[i] = level + (v[i] - level) * math.exp(-gone / tau1) if tau1 > 0.0 else level
-        if abs(v[i] - level) < SETTLED:
-            v[i] = level
+            if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
+                u[i] = 0.0
+        v[i] = v[i] * exp(-gone / tau1) if tau1 > 0.0 else 0.0
+        if abs(v[i]) < SETTLED:
+            v[i] = 0.0
 
 
 @kernel
-def _quieten(
-    block: int, low: int, high: int, codes: Array, tables: Tables, now: float, pixels: Pixels
-) -> None:
+def quieten(block: int, codes: Array, tables: Tables, now: float, pixels: Pixels) -> None:
     """Note of a block that saw no change a time ahead of which no pixel can fire.
 
     The signal stays between where it is and where it is going.
@@ -101,12 +117,13 @@ def _quieten(
     on, off, leaks = pixels.on, pixels.off, pixels.leak
     levels, tabled = tables.level, tables.level.size > 0
     least, calm = NEVER, True
-    for i in range(low, high):
+    for i in range(block * BLOCK, min(codes.size, (block + 1) * BLOCK)):
         level = levels[codes[i]] if tabled else np.float64(codes[i])
-        highest, lowest = max(level, v[i]), min(level, v[i])
+        over, under = max(0.0, np.float64(v[i])), min(0.0, np.float64(v[i]))
         if u.size > 0:
-            highest, lowest = max(highest, u[i]), min(lowest, u[i])
-        still = highest == lowest
+            over, under = max(over, np.float64(u[i])), min(under, np.float64(u[i]))
+        highest, lowest = level + over, level + under
+        still = over == under
         calm = calm and still
         if begun[i] > now:
             if still:
@@ -138,33 +155,36 @@ def _see(
             seen[LEVEL + j], seen[NEXT + j] = before[low + j], after[low + j]
             tau = pole_of(seen[NEXT + j], model)
             seen[LAG + j] = tau / interval
-            seen[KEPT + j] = math.exp(-interval / tau) if tau > 0.0 else 0.0
+            seen[KEPT + j] = exp(-interval / tau) if tau > 0.0 else 0.0
 
 
 @inlined
 def _foresee(
     low: int, length: int, start: float, stop: float, pixels: Pixels, seen: Array, loud: Array
 ) -> None:
-    """Mark in `loud` the pixels that may fire; fill END, HIGH, LOW and SWING."""
+    """Mark in `loud` the pixels that may fire; fill LEFT, HIGH, LOW and SWING."""
     v, u = pixels.v[low : low + length], pixels.u
     for j in range(length):
         now, following = seen[LEVEL + j], seen[NEXT + j]
         delay = seen[LAG + j] * (following - now)
-        end = following - delay + (v[j] - now + delay) * seen[KEPT + j]
-        settled = (now == following) & (abs(end - following) < SETTLED)
-        end = following if settled else end
+        past = np.float64(v[j])
+        left = (past + delay) * seen[KEPT + j] - delay
+        settled = (now == following) & (abs(left) < SETTLED)
+        left = 0.0 if settled else left
         # A signal that does not turn stays between its ends, else it turns where it meets L.
-        turns = (now - v[j]) * (following - end) < 0.0
-        high, low_end = max(v[j], end), min(v[j], end)
+        turns = past * left < 0.0
+        here, end = now + past, following + left
+        high, low_end = max(here, end), min(here, end)
         most, least = max(now, following), min(now, following)
-        seen[END + j] = end
+        seen[LEFT + j] = left
         seen[HIGH + j] = max(high, most) if turns else high
         seen[LOW + j] = min(low_end, least) if turns else low_end
     if u.size > 0:
         for j in range(length):
-            now, following, under = seen[LEVEL + j], seen[NEXT + j], u[low + j]
-            seen[HIGH + j] = max(max(now, following), max(v[j], under))
-            seen[LOW + j] = min(min(now, following), min(v[j], under))
+            now, following = seen[LEVEL + j], seen[NEXT + j]
+            here, under = now + np.float64(v[j]), now + np.float64(u[low + j])
+            seen[HIGH + j] = max(max(now, following), max(here, under))
+            seen[LOW + j] = min(min(now, following), min(here, under))
     _exceed(low, length, start, stop, pixels, seen, loud)
 
 
@@ -188,22 +208,55 @@ def _exceed(
 
 @inlined
 def _room(
-    low: int, listed: int, who: Array, interval: float, model: Array, after: Array,
-    tables: Tables, pixels: Pixels, seen: Array,
-) -> int:  # fmt: skip
-    """Return how many events the pixels in `who` may give beside noise; look up their poles."""
+    low: int, listed: int, who: Array, interval: float, model: Array, pixels: Pixels, seen: Array
+) -> int:
+    """Return how many events the pixels in `who` may give at most beside noise."""
     needed = 4 * listed
     on, off, factor = pixels.on, pixels.off, pixels.factor
-    taus, tabled = tables.tau, tables.level.size > 0
     worst = (1.0 + _WORST_JITTER * model[M_JITTER]) * interval
     for m in range(listed):
-        j = who[m]
-        i = low + j
+        i = low + who[m]
         # A signal turns twice at most.
-        way = 3.0 * seen[SWING + j] + factor[i] * worst
+        way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
         needed += np.int64(way / min(on[i], off[i]))
-        seen[TAU + j] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
     return needed
+
+
+@inlined
+def _take(
+    low: int, listed: int, who: Array, start: float, model: Array, after: Array, tables: Tables,
+    pixels: Pixels, seen: Array, lanes: Lanes, lane: int,
+) -> None:  # fmt: skip
+    """Put the pixels in `who` into lanes, from `lane` on."""
+    c = lanes.columns
+    taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
+    for k in range(listed):
+        j, m = who[k], lane + k
+        i = low + j
+        c[A + m], c[B + m] = seen[LEVEL + j], seen[NEXT + j]
+        c[K1 + m] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
+        c[KEPT1 + m], c[ARRIVES + m] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
+        c[HERE + m] = seen[LEVEL + j] + pixels.v[i]
+        c[C2 + m] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
+        c[RISE + m], c[FALL + m] = pixels.on[i], pixels.off[i]
+        c[RATE + m], c[OWN + m] = pixels.leak[i], pixels.factor[i]
+        c[AGAINST + m], c[BEGUN + m] = pixels.ref[i], pixels.begun[i] - start
+        c[LIVE + m], c[HIT + m], c[PIXEL + m] = 1.0, NO_HIT, i
+
+
+@inlined
+def _hand_out(
+    lane: int, from_hit: int, to_hit: int, tile: int, held: int, hit_choice: Array, lanes: Lanes
+) -> None:
+    """Tell lanes of their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
+    m = lane
+    for hit in range(from_hit, to_hit):
+        i = tile * TILE + (hit_choice[hit] >> 1)
+        while lanes.columns[PIXEL + m] < i:
+            m += 1
+        if lanes.columns[HIT + m] == NO_HIT:
+            lanes.columns[HIT + m], lanes.hit[m] = 0.0, held + hit
+        lanes.last[m] = held + hit + 1
 
 
 @inlined
@@ -218,27 +271,26 @@ def _follow(
         now, following = seen[LEVEL + j], seen[NEXT + j]
         tau = taus[after[i]] if tabled else pole_of(following, model)
         a, b, c1, k1, c2, k2 = curve(
-            now, (following - now) / interval, v[i], u[i], tau, model[M_TAU2]
+            now, (following - now) / interval, now + v[i], now + u[i], tau, model[M_TAU2]
         )
-        end = value(a, b, c1, k1, c2, k2, interval)
-        settled = now == following == seen[END + j] and abs(end - now) < SETTLED
-        u[i] = now if settled else end
+        left = value(a, b, c1, k1, c2, k2, interval) - following
+        settled = now == following and seen[LEFT + j] == 0.0 and abs(left) < SETTLED
+        u[i] = 0.0 if settled else left
 
 
 @inlined
-def move(
+def foresee(
     tile: int, part: int, parts: int, first: int, start: float, stop: float, before: Array,
-    after: Array, words: Array, tables: Tables, model: Array, seed: int, pixels: Pixels,
-    hits: Hits, scratch: Scratch, times: Array, marks: Array, n: int,
-) -> int:  # fmt: skip
-    """Move blocks part .. part + parts of a tile to `stop`; return how many events there are then.
+    after: Array, tables: Tables, model: Array, seed: int, pixels: Pixels, hit_choice: Array,
+    hits_from: Array, scratch: Scratch,
+) -> tuple[int, int]:  # fmt: skip
+    """Look ahead from blocks part .. part + parts of a tile to `stop`.
 
-    Returns -1 where there might be no room for them, having done nothing.
+    Fills `who`, and returns how many pixels may fire and how many events they may give.
     """
     low = tile * TILE + part * BLOCK
     length = min(after.size, low + parts * BLOCK) - low
-    interval = stop - start
-    since, quiet = pixels.since, pixels.quiet
+    since = pixels.since
     loud, who, seen = scratch.loud, scratch.who, scratch.seen
     for block in range(low // BLOCK, low // BLOCK + parts):
         if since[block] == CALM_STALE:
@@ -250,31 +302,43 @@ def move(
             _settle(block * BLOCK, min(low + length, (block + 1) * BLOCK), before, tables, model,
                     start - since[block], pixels)  # fmt: skip
             since[block] = start
-    _see(low, length, before, after, tables, model, interval, seen)
+    _see(low, length, before, after, tables, model, stop - start, seen)
     _foresee(low, length, start, stop, pixels, seen, loud)
-    from_hit, to_hit = hits.start[part], hits.start[part + parts]
-    hit_choice = hits.choice
+    from_hit, to_hit = hits_from[part], hits_from[part + parts]
     for hit in range(from_hit, to_hit):
         loud[(hit_choice[hit] >> 1) - part * BLOCK] = 1
     listed = 0
     for j in range(length):
         who[listed] = j
         listed += loud[j]
-    if listed > 0:
-        needed = _room(low, listed, who, interval, model, after, tables, pixels, seen)
-        if n + needed + to_hit - from_hit > times.size:
-            return -1
-        n = fire(low, length, first, tile * TILE, listed, who, seen, start, stop, model,
-                 seed, pixels, hits, times, marks, n)  # fmt: skip
+    needed = _room(low, listed, who, stop - start, model, pixels, seen)
+    return listed, needed + to_hit - from_hit
+
+
+@inlined
+def move(
+    tile: int, part: int, parts: int, listed: int, start: float, stop: float, after: Array,
+    words: Array, tables: Tables, model: Array, pixels: Pixels, held: int, hit_choice: Array,
+    hits_from: Array, scratch: Scratch, lanes: Lanes, lane: int, later: int,
+) -> int:  # fmt: skip
+    """Put the `listed` pixels of `who` into lanes, from `lane` on, and move the blocks' signals.
+
+    Blocks that saw no change go to scratch.later, to be looked at behind their events; returns how
+    many are there then.
+    """
+    low = tile * TILE + part * BLOCK
+    length = min(after.size, low + parts * BLOCK) - low
+    seen = scratch.seen
+    _take(low, listed, scratch.who, start, model, after, tables, pixels, seen, lanes, lane)
+    _hand_out(lane, hits_from[part], hits_from[part + parts], tile, held, hit_choice, lanes)
     if pixels.u.size > 0:
-        _follow(low, length, after, tables, model, interval, pixels, seen)
+        _follow(low, length, after, tables, model, stop - start, pixels, seen)
     v = pixels.v[low : low + length]
     for j in range(length):
-        v[j] = seen[END + j]
+        v[j] = np.float32(seen[LEFT + j])
     for own in range(part, part + parts):
         block = tile * PARTS + own
-        since[block], quiet[block] = stop, 0.0
-        if words[2 * own] | words[2 * own + 1] == 0:
-            _quieten(block, block * BLOCK, min(low + length, (block + 1) * BLOCK), after, tables,
-                     stop, pixels)  # fmt: skip
-    return n
+        pixels.since[block], pixels.quiet[block] = stop, 0.0
+        scratch.later[later] = block
+        later += (words[2 * own] | words[2 * own + 1]) == 0
+    return later

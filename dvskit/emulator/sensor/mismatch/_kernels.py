@@ -40,9 +40,7 @@ def start_pixels(
             rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, 0))
         pixels.on[i], pixels.off[i], pixels.factor[i] = on, off, rate
         pixels.leak[i] = jittered(rate, model[M_JITTER], seed, k, 0.0)
-        pixels.v[i] = pixels.ref[i] = levels[i]
-        if pixels.u.size > 0:
-            pixels.u[i] = levels[i]
+        pixels.ref[i] = levels[i]
         if rate > 0.0:
             gone = uniform(seed, R_PHASE, k, 0) * pixels.on[i]
             pixels.begun[i] = -gone / pixels.leak[i]

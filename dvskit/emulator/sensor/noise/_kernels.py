@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import bits, mix, uniform
 from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.elementary._kernels import log
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
 from dvskit.emulator.sensor.signal._kernels import M_OFF, M_ON, M_SHOT, relative_light
 
@@ -102,7 +103,7 @@ def draw_shots(
             words[m] = mix(key + np.uint64(2 * m + 2) * _GOLDEN)
         key += np.uint64(2 * BATCH) * _GOLDEN
         for m in range(BATCH):
-            gaps[m] = math.log(gaps[m]) * step
+            gaps[m] = log(gaps[m]) * step
         for m in range(BATCH):
             place += gaps[m]
             if place >= choices:
@@ -125,7 +126,7 @@ def draw_shots(
     key = bits(seed, R_HEAVY, tile, frame)
     place, number = 0.0, 0
     while True:
-        place -= math.log(uniform(key, R_HEAVY, number, 0)) / nominal
+        place -= log(uniform(key, R_HEAVY, number, 0)) / nominal
         if place >= excess[-1]:
             return count
         if count == hit_t.size:
@@ -151,7 +152,7 @@ def draw_hot(
         t, number = 0.0, 0
         key = bits(seed, R_HOT, hot[j], frame)
         while True:
-            t -= math.log(uniform(key, R_HOT, number, 0)) / hot_rate
+            t -= log(uniform(key, R_HOT, number, 0)) / hot_rate
             if t >= interval:
                 break
             if count == hit_t.size:

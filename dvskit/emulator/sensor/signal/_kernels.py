@@ -11,13 +11,13 @@ with k = 1 / tau: the closed solution of tau1 v' = L - v and tau2 u' = v - u.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from numpy.typing import NDArray
 
 from dvskit.emulator._kernels import light_of, number_of
 from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.elementary._kernels import exp, log
 
 Array = NDArray[Any]
 
@@ -56,7 +56,7 @@ def fill_poles(
         t = apart(model[M_POLE] / lights[code], model[M_TAU2])
         tau[code] = t
         lag[code] = t / interval
-        kept[code] = math.exp(-interval / t) if t > 0.0 else 0.0
+        kept[code] = exp(-interval / t) if t > 0.0 else 0.0
 
 
 @kernel
@@ -88,16 +88,16 @@ def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: flo
     """Return the signal at t."""
     found = a + b * t
     if c1 != 0.0:
-        found += c1 * math.exp(-k1 * t)
+        found += c1 * exp(-k1 * t)
     if c2 != 0.0:
-        found += c2 * math.exp(-k2 * t)
+        found += c2 * exp(-k2 * t)
     return found
 
 
 @kernel
 def slope_at(b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
     """Return the signal's slope at t."""
-    return b - c1 * k1 * math.exp(-k1 * t) - c2 * k2 * math.exp(-k2 * t)
+    return b - c1 * k1 * exp(-k1 * t) - c2 * k2 * exp(-k2 * t)
 
 
 @kernel
@@ -117,6 +117,18 @@ def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high
 
 
 @kernel
+def turn_of_one(b: float, c: float, k: float, end: float, kept: float) -> float:
+    """Return the time in (0, end) at which a signal of one pole turns; `end` for none.
+
+    kept  exp(-k end)
+    """
+    steepest = c * k  # the slope is b - steepest exp(-k t)
+    turns = ((kept * steepest < b) == (b < steepest)) & (b != steepest) & (c != 0.0)
+    t = -log(b / steepest) / k
+    return t if turns & (t > 0.0) & (t < end) else end
+
+
+@kernel
 def turns(
     b: float, c1: float, k1: float, c2: float, k2: float, end: float, kept1: float, kept2: float
 ) -> tuple[float, float]:
@@ -126,19 +138,15 @@ def turns(
     """
     if c1 == 0.0 and c2 == 0.0:
         return end, end
-    if c1 == 0.0 or c2 == 0.0:
-        c, k, kept = (c1, k1, kept1) if c2 == 0.0 else (c2, k2, kept2)
-        steepest = c * k  # the slope is b - steepest exp(-k t)
-        if (kept * steepest < b) == (b < steepest) and b != steepest:
-            t = -math.log(b / steepest) / k
-            if 0.0 < t < end:
-                return t, end
-        return end, end
+    if c2 == 0.0:
+        return turn_of_one(b, c1, k1, end, kept1), end
+    if c1 == 0.0:
+        return turn_of_one(b, c2, k2, end, kept2), end
     # The slope itself turns at most once, where the second derivative is 0.
     bend = end
     ratio = -(c2 * k2 * k2) / (c1 * k1 * k1)
     if ratio > 0.0:
-        t = math.log(ratio) / (k2 - k1)
+        t = log(ratio) / (k2 - k1)
         if 0.0 < t < end:
             bend = t
     first = _turn(b, c1, k1, c2, k2, 0.0, bend)
@@ -149,46 +157,38 @@ def turns(
 
 
 @kernel
-def root(
-    a: float, b: float, c1: float, k1: float, c2: float, k2: float,
-    low: float, at_low: float, high: float, at_high: float, level: float,
-) -> float:  # fmt: skip
-    """Return where the signal, monotone from low to high, reaches `level`, to NEAR_US.
+def closer(
+    a: float, b: float, c1: float, k1: float, c2: float, k2: float, two: bool,
+    t: float, low: float, high: float, rising: bool, level: float,
+) -> tuple[float, float, float, bool]:  # fmt: skip
+    """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
 
-    Halley's steps, from the chord on; a step that leaves the bracket halves it instead.
+    The signal is monotone from low to high, and t between; `two` tells whether c2 may be other than
+    0. Halley's steps; one that leaves the bracket halves it instead. Near is NEAR_US.
     """
-    if c1 == 0.0 and c2 == 0.0:
-        return min(high, max(low, (level - a) / b))
-    if c2 == 0.0 and b == 0.0:
-        return min(high, max(low, -math.log((level - a) / c1) / k1))
-    rising = at_high > at_low
-    t = low + (high - low) * (level - at_low) / (at_high - at_low)
-    fastest = k1 * k1 + k2 * k2
-    for _ in range(80):
-        e1 = c1 * math.exp(-k1 * t)
-        e2 = c2 * math.exp(-k2 * t) if c2 != 0.0 else 0.0
-        off = a + b * t + e1 + e2 - level
-        if (off > 0.0) == rising:
-            high = t
-        else:
-            low = t
-        steep = b - k1 * e1 - k2 * e2
-        bent = k1 * k1 * e1 + k2 * k2 * e2
-        # Newton's step is off / steep; bent * off / steep^2 says by how much it is too short.
-        squared = steep * steep
-        share = off * bent
-        following = low
-        if abs(share) < squared:
-            following = t - off * steep / (squared - 0.5 * share)
-        inside = low < following < high
-        if not inside:
-            following = 0.5 * (low + high)
-        moved = abs(following - t)
-        # What is left behind a step of Halley's falls with its third power.
-        near = abs(share) < 0.1 * squared and (
-            moved * moved * moved * (fastest * squared + bent * bent) < NEAR_US * squared
-        )
-        if moved < NEAR_US or (inside and near):
-            return following
-        t = following
-    return t
+    e1 = c1 * exp(-k1 * t)
+    off = a + b * t + e1 - level
+    steep = b - k1 * e1
+    bent = k1 * k1 * e1
+    fastest = k1 * k1
+    if two:
+        e2 = c2 * exp(-k2 * t)
+        off += e2
+        steep -= k2 * e2
+        bent += k2 * k2 * e2
+        fastest += k2 * k2
+    ahead = (off > 0.0) == rising
+    high = t if ahead else high
+    low = low if ahead else t
+    # Newton's step is off / steep; bent * off / steep^2 says by how much it is too short.
+    squared = steep * steep
+    share = off * bent
+    step = t - off * steep / (squared - 0.5 * share)
+    inside = (abs(share) < squared) & (low <= step) & (step <= high)
+    following = step if inside else 0.5 * (low + high)
+    moved = abs(following - t)
+    # What is left behind a step of Halley's falls with its third power.
+    small = (abs(share) < 0.1 * squared) & (
+        moved * moved * moved * (fastest * squared + bent * bent) < NEAR_US * squared
+    )
+    return following, low, high, (moved < NEAR_US) | (inside & small)
