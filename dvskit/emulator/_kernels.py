@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_SCANNED = 64  # events that are looked at together
+# A mark is the pixel, whether it is noise, and whether it is ON.
+_BITS, _NOISE, _ON = np.uint32(2), np.uint32(2), np.uint32(1)
 
 Array = NDArray[Any]
 
@@ -259,73 +260,52 @@ def count_times(times: Array, histogram: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def scatter(
-    times: Array, marks: Array, place: Array, start_us: int, width: int, t: Array, x: Array,
-    y: Array, p: Array, noise: Array,
-) -> None:  # fmt: skip
-    """Put a part's events in their places; `place` (one an interval's microsecond) is used up.
-
-    noise  of length 0 where it is not wanted
-    """
-    labelled = noise.size > 0
+def scatter(times: Array, marks: Array, place: Array, packed: Array) -> None:
+    """Put a part's marks in their places; `place` (one an interval's microsecond) is used up."""
     for o in range(times.size):
         d = np.uint64(place[times[o]])  # an index that cannot be negative needs no test
         place[times[o]] += 1
-        mark = marks[o]
-        pixel = np.uint32(mark >> 2)
-        row = pixel // np.uint32(width)
-        t[d] = start_us + times[o]
-        y[d] = row
-        x[d] = pixel - row * np.uint32(width)
-        p[d] = (mark & 1) != 0
-        if labelled:
-            noise[d] = (mark & 2) != 0
+        packed[d] = np.uint32(marks[o])
 
 
 @njit(cache=True, nogil=True)
-def order_ties(t: Array, x: Array, y: Array, p: Array, noise: Array, low: int, high: int) -> None:
-    """Put events low .. high of the same time, which mostly are, in order of row and column.
+def unpack(
+    packed: Array, begins: Array, first: int, last: int, start_us: int, width: int,
+    by_pixel: bool, t: Array, x: Array, y: Array, p: Array, noise: Array,
+) -> None:  # fmt: skip
+    """Fill in the events of microseconds first .. last of an interval.
 
-    Those of one pixel stay as they are; the first and last of a time are both within low .. high.
+    packed    uint32, marks in order of time; begins: where those of each microsecond begin, and all
+              end
+    by_pixel  whether those of one microsecond are in order of pixels; if not, they are put in it,
+              and those of one pixel stay as they are
+    noise     of length 0 where it is not wanted
     """
-    # Which events are behind their neighbour is looked at without a branch for each.
-    behind = np.zeros(_SCANNED, np.uint8)
-    eights = behind.view(np.uint64)
-    moved = False
-    for start in range(low + 1, high, _SCANNED):
-        count = min(_SCANNED, high - start)
-        for k in range(count):
-            i = start + k
-            rows = np.int64(y[i]) - np.int64(y[i - 1])
-            lower = (rows < 0) | ((rows == 0) & (x[i] < x[i - 1]))
-            behind[k] = (t[i] == t[i - 1]) & lower
-        for eight in range(eights.size):
-            if eights[eight] == 0 and not moved:
-                continue
-            for k in range(8 * eight, min(8 * eight + 8, count)):
-                # One that moved leaves another neighbour to the next.
-                if behind[k] != 0 or moved:
-                    moved = _sink_tie(start + k, low, t, x, y, p, noise)
-        behind[:] = 0
-
-
-@njit(cache=True, nogil=True)
-def _sink_tie(i: int, low: int, t: Array, x: Array, y: Array, p: Array, noise: Array) -> bool:
-    """Put event i where it belongs among those of its time ahead of it; tell whether it moved."""
-    labelled = noise.size > 0
-    own_y, own_x, own_p, own_noise = y[i], x[i], p[i], labelled and noise[i]
-    at = i
-    while at > low and t[at - 1] == t[i]:
-        if y[at - 1] < own_y or (y[at - 1] == own_y and x[at - 1] <= own_x):
-            break
-        x[at], y[at], p[at] = x[at - 1], y[at - 1], p[at - 1]
-        if labelled:
-            noise[at] = noise[at - 1]
-        at -= 1
-    x[at], y[at], p[at] = own_x, own_y, own_p
-    if labelled:
-        noise[at] = own_noise
-    return at < i
+    for moment in range(first, last):
+        low, high = begins[moment], begins[moment + 1]
+        if not by_pixel:
+            for d in range(low + 1, high):
+                own, at = packed[d], d
+                while at > low and packed[at - 1] >> _BITS > own >> _BITS:
+                    packed[at] = packed[at - 1]
+                    at -= 1
+                packed[at] = own
+        for d in range(low, high):
+            t[d] = start_us + moment
+    # A row is a whole number and a part that is at least half a column's share: no rounding of the
+    # inverse reaches the next one.
+    inverse = 1.0 / width
+    across = np.int32(width)
+    for d in range(begins[first], begins[last]):
+        pixel = np.int32(packed[d] >> _BITS)
+        row = np.int32((pixel + 0.5) * inverse)
+        y[d] = np.int16(row)
+        x[d] = np.int16(pixel - np.int32(row * across))
+    for d in range(begins[first], begins[last]):
+        p[d] = (packed[d] & _ON) != 0
+    if noise.size > 0:
+        for d in range(begins[first], begins[last]):
+            noise[d] = (packed[d] & _NOISE) != 0
 
 
 @njit(cache=True, nogil=True)

@@ -11,7 +11,7 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.emulator import _kernels
 from dvskit.events import Events, Size
 
-_FEW = 1 << 15
+_FEW = 1 << 17
 _NO_LABELS = np.empty(0, np.bool_)
 
 
@@ -50,25 +50,27 @@ class Crossings:
         places = [histograms[0 if few else i] for i in range(len(self.times))]
         run_parts(lambda i: _kernels.count_times(self.times[i], places[i]), len(places), threads)
         _kernels.places(histograms)
+        begins = np.append(histograms[0], np.int32(total))
+        packed = np.empty(total, np.uint32)
+
+        def scatter(number: int) -> None:
+            _kernels.scatter(self.times[number], self.marks[number], places[number], packed)
+
+        run_parts(scatter, len(self.times), threads)
         t, x = np.empty(total, np.int64), np.empty(total, np.int16)
         y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
         noise = np.empty(total if labelled else 0, np.bool_)
+        shares = thread_count() if threads is None else threads
+        moments = np.searchsorted(begins, np.linspace(0, total, shares + 1)).tolist()
+        moments[0], moments[-1] = 0, self.interval_us + 1
 
-        def scatter(number: int) -> None:
-            _kernels.scatter(
-                self.times[number], self.marks[number], places[number], self.start_us,
-                self.size.width, t, x, y, p, noise,
+        def unpack(number: int) -> None:
+            _kernels.unpack(
+                packed, begins, moments[number], moments[number + 1], self.start_us,
+                self.size.width, self.by_pixel, t, x, y, p, noise,
             )  # fmt: skip
 
-        run_parts(scatter, len(self.times), threads)
-        if not self.by_pixel:
-            starts = np.linspace(0, total, (threads or thread_count()) + 1).astype(np.int64)
-            bounds = [*np.searchsorted(t, t[starts[:-1]]).tolist(), total]
-
-            def order(number: int) -> None:
-                _kernels.order_ties(t, x, y, p, noise, bounds[number], bounds[number + 1])
-
-            run_parts(order, len(bounds) - 1, threads)
+        run_parts(unpack, shares, threads)
         return Events.from_checked(t, x, y, p, self.size), noise
 
     def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
