@@ -23,6 +23,7 @@ from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
 from dvskit.render.plots.pixel_map import most_of_blocks
 from dvskit.render.plots.time_counts import count_over_time, for_eyes
 from dvskit.render.plots.weights import tiled
+from dvskit.render.plots.words import name_points
 from tests.pictures import matches
 
 OF_EVENTS = ("rate", "balance", "intervals", "pixel_map", "spectrum", "flicker", "noise")
@@ -380,10 +381,59 @@ def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
     )
     axes = plots.spectrum(events).axes[0]
     # All pixels fire at each change: two bursts a period.
-    named = [float(text.get_text().removesuffix(" Hz")) for text in axes.texts]
+    named = sorted(float(text.get_text()) for text in axes.texts if text.get_text())
     assert named[0] == pytest.approx(2 * hz, abs=0.3)
     multiples = np.array(named) / (2 * hz)
     np.testing.assert_allclose(multiples, np.rint(multiples), atol=0.02)
+
+
+def comb():
+    """A rate that swings at 20 Hz and its multiples: many peaks side by side."""
+    return lamp(10, size=(6, 4), span_us=4_000_000)
+
+
+def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
+    for events in (comb(), lit_arm(), scattered(span_us=4_000_000)):
+        found = plots.rate_spectrum(events)
+        low, high = np.log10([found.density.min(), found.density.max()])
+        bottom, top = np.log10(plots.spectrum(events).axes[0].get_ylim())
+        assert 0.02 * (high - low) < low - bottom < 0.2 * (high - low)
+        assert 0.05 * (high - low) < top - high < 0.2 * (high - low)
+
+
+@pytest.mark.parametrize("width", [60, 88, 180])
+@pytest.mark.parametrize("peaks", [6, 20])
+def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(width, peaks):
+    figure = plots.spectrum(comb(), peaks=peaks, style=plots.Style(width_mm=width))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    frame = axes.get_window_extent()
+    texts = [text for text in axes.texts if text.get_text()]
+    assert len(texts) >= (3 if width > 60 else 1)
+    boxes = [mpl.text.Text.get_window_extent(text) for text in texts]
+    for i, (text, box) in enumerate(zip(texts, boxes, strict=True)):
+        assert float(text.get_text()) == pytest.approx(text.xy[0], abs=0.5)
+        assert frame.x0 - 2 <= box.x0 < box.x1 <= frame.x1 + 2
+        assert frame.y0 - 2 <= box.y0 < box.y1 <= frame.y1 + 2
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        u, v = axes.transData.transform(text.xy)
+        assert math.hypot(*(np.clip([u, v], box.min, box.max) - [u, v])) < 60 / 72 * figure.dpi
+
+
+def test_a_name_without_room_is_left_out_and_the_highest_point_has_its_own():
+    figure = plots.Plot(figsize=(2, 1))
+    axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
+    x = np.linspace(0, 1, 400)
+    y = np.where(np.arange(400) % 2, 0.1, 0.8)  # a wall of lines
+    name_points(figure, axes, (x, y), [(0.5, 0.8, "top"), (0.5, 0.1, "foot")], plots.PAPER)
+    assert [text.get_text() for text in axes.texts] == ["top"]
+
+
+def test_names_are_as_exact_as_bins_tell():
+    long, short = (lamp(20, size=(2, 2), span_us=span) for span in (20_000_000, 1_000_000))
+    for events, digits in ((long, 1), (short, 0)):
+        (name, *_) = (text.get_text() for text in plots.spectrum(events).axes[0].texts)
+        assert len(name.partition(".")[2]) == digits
 
 
 def test_peaks_are_named_before_multiples_of_lower_ones():
