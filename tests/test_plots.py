@@ -470,6 +470,46 @@ def test_flicker_is_found_at_its_pixels_and_its_frequency():
     assert "median 80.0 Hz" in axes.get_title(loc="left")
 
 
+def two_lamps():
+    """Left half at 40 Hz, right half at 160 Hz, one stray pixel at 10 Hz, and one that is noisy."""
+    width, height = 20, 10
+    columns = [np.empty(0, np.int64)] * 4
+    for y in range(height):
+        for x in range(width):
+            one = lamp(10 if (x, y) == (0, 0) else 40 if x < 10 else 160, size=(1, 1))
+            parts = (one.t, np.full(len(one), x), np.full(len(one), y), one.p)
+            if (x, y) == (19, 9):
+                parts = tuple(part[one.p] for part in parts)  # ON alone is no flicker
+            elif (x, y) == (19, 0):
+                continue
+            columns = [np.concatenate(pair) for pair in zip(columns, parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    t, x, y, p = (column[order] for column in columns)
+    return Events(t=t, x=x, y=y, p=p.astype(bool), size=(width, height))
+
+
+def test_what_does_not_flicker_is_grey_and_what_has_no_events_is_bare():
+    behind, above = plots.flicker(two_lamps()).axes[0].images
+    grey, coloured = (~np.ma.getmaskarray(behind.get_array()), np.isfinite(above.get_array()))
+    assert np.argwhere(grey).tolist() == [[9, 19]]
+    assert coloured.sum() == 198
+    shade = behind.cmap(0.5)[:3]
+    assert max(shade) - min(shade) < 0.05
+
+
+def test_beside_the_map_is_how_many_pixels_have_each_frequency_in_its_colours():
+    axes = plots.flicker(two_lamps()).axes[0]
+    (beside,) = axes.child_axes
+    assert (beside.get_xlabel(), beside.get_ylabel()) == ("pixels", "flicker (Hz)")
+    image = axes.images[1]
+    bars = [bar for bar in beside.patches if bar.get_width()]
+    assert [bar.get_width() for bar in bars] == [1, 99, 98]
+    for bar, hz in zip(bars, (10, 40, 160), strict=True):
+        assert bar.get_y() < hz < bar.get_y() + bar.get_height()
+        np.testing.assert_allclose(bar.get_facecolor(), image.cmap(image.norm(hz)), atol=0.06)
+    assert image.norm.vmin > 30, "a stray pixel does not press all others into one colour"
+
+
 def marked(count, size):
     """What `plots.flicker` draws of `count` lamps on a sensor: the marks, and the words above."""
     pixels = np.arange(count) * 7

@@ -95,6 +95,11 @@ class Style:
         ground = "#1a1c26" if self.dark else "#f4f4f2"
         return LinearSegmentedColormap.from_list("shares", [ground, *self._away_from_ground()])
 
+    def greys_map(self) -> LinearSegmentedColormap:
+        """Return the colour map of what stands behind: greys, the first near the ground."""
+        ends = ["#23262f", "#6d7280"] if self.dark else ["#ececea", "#9a9ca3"]
+        return LinearSegmentedColormap.from_list("greys", ends)
+
     def _away_from_ground(self) -> list[str]:
         stops = list(self.theme.time_stops)
         return stops[::-1] if self.dark else stops
