@@ -237,7 +237,7 @@ def colour_bar(figure: Plot, axes: Axes, picture: ScalarMappable, label: str = "
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers."""
-    few = high < 90 * low
+    few = high < 150 * low
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
     axis.set_major_formatter(plain_number)
     axis.set_minor_locator(LogLocator(subs="all", numticks=12))
