@@ -50,7 +50,10 @@ class Item:
 CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 200"
 GALLERY = {
     "Clouds and videos": (
-        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png", "All events in space and time."),
+        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png --pixels 800x600",
+             "All events in space and time."),
+        Item("cloud-print.png", "dvskit cloud arm.raw -o cloud-print.png --width 88 "
+             "--dpi 220", "The same for a column of a paper."),
         Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 10 "
              "--seconds 4", "The cloud, turned once around."),
         Item("page.html", f"dvskit cloud arm.raw -o page.html --model {MODEL} --every 300ms",
