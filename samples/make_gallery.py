@@ -50,7 +50,10 @@ class Item:
 CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 200"
 GALLERY = {
     "Clouds and videos": (
-        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png", "All events in space and time."),
+        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png --pixels 800x600",
+             "All events in space and time."),
+        Item("cloud-print.png", "dvskit cloud arm.raw -o cloud-print.png --width 88 "
+             "--dpi 220", "The same for a column of a paper."),
         Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 10 "
              "--seconds 4", "The cloud, turned once around."),
         Item("page.html", f"dvskit cloud arm.raw -o page.html --model {MODEL} --every 300ms",
@@ -77,10 +80,11 @@ GALLERY = {
              "Events of each pixel, with hot pixels circled.", ("noisy.raw",)),
         Item("noise.png", "dvskit plot noise noisy.raw -o noise.png",
              "How noisy a sensor is.", ("noisy.raw",)),
-        Item("spectrum.png", "dvskit plot spectrum lamp.raw -o spectrum.png",
-             "A lamp on the mains swings at twice its 50 Hz.", ("lamp.raw",)),
-        Item("flicker.png", "dvskit plot flicker lamp.raw -o flicker.png",
-             "Where it flickers, and how fast.", ("lamp.raw",)),
+        Item("spectrum.png", "dvskit plot spectrum lamps.raw -o spectrum.png",
+             "How the light of three lamps swings: 37, 100 and 250 Hz, and multiples.",
+             ("lamps.raw",)),
+        Item("flicker.png", "dvskit plot flicker lamps.raw -o flicker.png",
+             "Where each of the lamps flickers, and how fast; grey is what moves.", ("lamps.raw",)),
     ),
     "Plots of networks": (
         Item("raster.png", f"dvskit plot raster arm.raw -o raster.png --model {MODEL} "
@@ -107,13 +111,20 @@ def arm(size: tuple[int, int] = (240, 180), seconds: float = 1.5) -> ArmScene:
     return ArmScene.random("hand wave", 2026, size=size, fps=200, duration_us=round(seconds * 1e6))
 
 
-def under_a_lamp() -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the scene, whose left half a lamp on the mains lights: at 100 Hz."""
-    scene = ArmScene.random("hand clap", 7, size=(160, 120), fps=1000, duration_us=800_000)
-    place = np.clip(1.2 - np.arange(160) / 70, 0, 1)  # the lamp is on the left
+# Of each lamp: where it shines (x, y), how far, how fast it flickers, how much of its light.
+LAMPS = ((26, 28, 22, 100.0, 0.4), (134, 26, 17, 250.0, 0.4), (136, 96, 12, 37.0, 0.4))
+
+
+def under_lamps() -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the scene with a lamp on the mains, a dimmed LED and a slow indicator beside a hand."""
+    scene = ArmScene.random("hand clap", 7, size=(160, 120), fps=2000, duration_us=1_100_000)
+    y, x = np.mgrid[:120, :160]
+    spots = [np.exp(-((x - u) ** 2 + (y - v) ** 2) / reach**2) for u, v, reach, _, _ in LAMPS]
     for t_us, frame in scene:
-        swing = 0.25 * np.sin(2 * np.pi * 100e-6 * t_us)
-        yield t_us, (frame / np.float32(400) * (1 + swing * place)).astype(np.float32)
+        light = np.ones((120, 160))
+        for spot, (_, _, _, hz, depth) in zip(spots, LAMPS, strict=True):
+            light += depth * spot * np.sin(2 * np.pi * 1e-6 * hz * t_us)
+        yield t_us, (frame / np.float32(400) * light).astype(np.float32)
 
 
 def make_arm(folder: Path) -> None:
@@ -136,10 +147,10 @@ def make_noisy(folder: Path) -> None:
     dvskit.save_events(source, folder / "noisy.raw")
 
 
-def make_lamp(folder: Path) -> None:
-    """Write lamp.raw: a lamp on the mains lights one side."""
-    params = dvskit.EmulatorParams(threshold_on=0.1, threshold_off=0.1, shot_hz=0.5)
-    dvskit.save_events(dvskit.emulate(under_a_lamp(), params=params), folder / "lamp.raw")
+def make_lamps(folder: Path) -> None:
+    """Write lamps.raw: three lamps that flicker, each at its own frequency, and a moving hand."""
+    params = dvskit.EmulatorParams(threshold_on=0.15, threshold_off=0.15, shot_hz=0.2)
+    dvskit.save_events(dvskit.emulate(under_lamps(), params=params), folder / "lamps.raw")
 
 
 def make_gestures(folder: Path) -> None:
@@ -164,7 +175,7 @@ RECORDINGS: dict[str, Callable[[Path], None]] = {
     "arm.raw": make_arm,
     "arm.mp4": make_clip,
     "noisy.raw": make_noisy,
-    "lamp.raw": make_lamp,
+    "lamps.raw": make_lamps,
     "gestures": make_gestures,
     "run": make_run,
 }

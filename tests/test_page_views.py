@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,37 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
     browser.wait("innerWidth === 390 && $('axes').width === 390")
     boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in (0, 1)]
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "grid"),
+    [
+        (3, (1600, 800), [3, 1]),
+        (3, (1280, 620), [3, 1]),
+        (3, (1000, 700), [2, 2]),
+        (3, (390, 700), [1, 3]),
+        (4, (1600, 800), [2, 2]),
+        (5, (1600, 800), [3, 2]),
+        (1, (1600, 800), [1, 1]),
+    ],
+)
+def test_rows_are_full_where_cells_are_about_as_large_so(
+    one: Browser, count: int, size: tuple[int, int], grid: list[int]
+) -> None:
+    assert one.js("return grid(...arguments)", count, *size) == grid
+
+
+def test_three_recordings_fill_a_wide_window_in_one_row(browser: Browser, tmp_path: Path) -> None:
+    render.page([EVENTS] * 3, tmp_path / "three.html")
+    browser.open(tmp_path / "three.html", (1600, 1000))
+    assert drawn(browser) == 3 * len(EVENTS)
+    boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in range(3)]
+    for left, right in pairwise(boxes):
+        assert left[:, 0].max() < right[:, 0].min()
+    for box in boxes:
+        assert np.ptp(box[:, 0]) > 0.25 * 1600
+        assert np.ptp(box[:, 1]) > 0.4 * 1000
+    assert words_drawn(browser).count("x (px)") == 3
 
 
 @pytest.mark.parametrize(("page", "state"), [("one", "flat=1"), ("two", ""), ("two", "flat=1")])

@@ -23,6 +23,7 @@ from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
 from dvskit.render.plots.pixel_map import most_of_blocks
 from dvskit.render.plots.time_counts import count_over_time, for_eyes
 from dvskit.render.plots.weights import tiled
+from dvskit.render.plots.words import name_points
 from tests.pictures import matches
 
 OF_EVENTS = ("rate", "balance", "intervals", "pixel_map", "spectrum", "flicker", "noise")
@@ -380,10 +381,59 @@ def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
     )
     axes = plots.spectrum(events).axes[0]
     # All pixels fire at each change: two bursts a period.
-    named = [float(text.get_text().removesuffix(" Hz")) for text in axes.texts]
+    named = sorted(float(text.get_text()) for text in axes.texts if text.get_text())
     assert named[0] == pytest.approx(2 * hz, abs=0.3)
     multiples = np.array(named) / (2 * hz)
     np.testing.assert_allclose(multiples, np.rint(multiples), atol=0.02)
+
+
+def comb():
+    """A rate that swings at 20 Hz and its multiples: many peaks side by side."""
+    return lamp(10, size=(6, 4), span_us=4_000_000)
+
+
+def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
+    for events in (comb(), lit_arm(), scattered(span_us=4_000_000)):
+        found = plots.rate_spectrum(events)
+        low, high = np.log10([found.density.min(), found.density.max()])
+        bottom, top = np.log10(plots.spectrum(events).axes[0].get_ylim())
+        assert 0.02 * (high - low) < low - bottom < 0.2 * (high - low)
+        assert 0.05 * (high - low) < top - high < 0.2 * (high - low)
+
+
+@pytest.mark.parametrize("width", [60, 88, 180])
+@pytest.mark.parametrize("peaks", [6, 20])
+def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(width, peaks):
+    figure = plots.spectrum(comb(), peaks=peaks, style=plots.Style(width_mm=width))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    frame = axes.get_window_extent()
+    texts = [text for text in axes.texts if text.get_text()]
+    assert len(texts) >= (3 if width > 60 else 1)
+    boxes = [mpl.text.Text.get_window_extent(text) for text in texts]
+    for i, (text, box) in enumerate(zip(texts, boxes, strict=True)):
+        assert float(text.get_text()) == pytest.approx(text.xy[0], abs=0.5)
+        assert frame.x0 - 2 <= box.x0 < box.x1 <= frame.x1 + 2
+        assert frame.y0 - 2 <= box.y0 < box.y1 <= frame.y1 + 2
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        u, v = axes.transData.transform(text.xy)
+        assert math.hypot(*(np.clip([u, v], box.min, box.max) - [u, v])) < 60 / 72 * figure.dpi
+
+
+def test_a_name_without_room_is_left_out_and_the_highest_point_has_its_own():
+    figure = plots.Plot(figsize=(2, 1))
+    axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
+    x = np.linspace(0, 1, 400)
+    y = np.where(np.arange(400) % 2, 0.1, 0.8)  # a wall of lines
+    name_points(figure, axes, (x, y), [(0.5, 0.8, "top"), (0.5, 0.1, "foot")], plots.PAPER)
+    assert [text.get_text() for text in axes.texts] == ["top"]
+
+
+def test_names_are_as_exact_as_bins_tell():
+    long, short = (lamp(20, size=(2, 2), span_us=span) for span in (20_000_000, 1_000_000))
+    for events, digits in ((long, 1), (short, 0)):
+        (name, *_) = (text.get_text() for text in plots.spectrum(events).axes[0].texts)
+        assert len(name.partition(".")[2]) == digits
 
 
 def test_peaks_are_named_before_multiples_of_lower_ones():
@@ -418,6 +468,46 @@ def test_flicker_is_found_at_its_pixels_and_its_frequency():
     axes = plots.flicker(lamp(80)).axes[0]
     np.testing.assert_allclose(image(axes), 80, rtol=0.001)
     assert "median 80.0 Hz" in axes.get_title(loc="left")
+
+
+def two_lamps():
+    """Left half at 40 Hz, right half at 160 Hz, one stray pixel at 10 Hz, and one that is noisy."""
+    width, height = 20, 10
+    columns = [np.empty(0, np.int64)] * 4
+    for y in range(height):
+        for x in range(width):
+            one = lamp(10 if (x, y) == (0, 0) else 40 if x < 10 else 160, size=(1, 1))
+            parts = (one.t, np.full(len(one), x), np.full(len(one), y), one.p)
+            if (x, y) == (19, 9):
+                parts = tuple(part[one.p] for part in parts)  # ON alone is no flicker
+            elif (x, y) == (19, 0):
+                continue
+            columns = [np.concatenate(pair) for pair in zip(columns, parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    t, x, y, p = (column[order] for column in columns)
+    return Events(t=t, x=x, y=y, p=p.astype(bool), size=(width, height))
+
+
+def test_what_does_not_flicker_is_grey_and_what_has_no_events_is_bare():
+    behind, above = plots.flicker(two_lamps()).axes[0].images
+    grey, coloured = (~np.ma.getmaskarray(behind.get_array()), np.isfinite(above.get_array()))
+    assert np.argwhere(grey).tolist() == [[9, 19]]
+    assert coloured.sum() == 198
+    shade = behind.cmap(0.5)[:3]
+    assert max(shade) - min(shade) < 0.05
+
+
+def test_beside_the_map_is_how_many_pixels_have_each_frequency_in_its_colours():
+    axes = plots.flicker(two_lamps()).axes[0]
+    (beside,) = axes.child_axes
+    assert (beside.get_xlabel(), beside.get_ylabel()) == ("pixels", "flicker (Hz)")
+    image = axes.images[1]
+    bars = [bar for bar in beside.patches if bar.get_width()]
+    assert [bar.get_width() for bar in bars] == [1, 99, 98]
+    for bar, hz in zip(bars, (10, 40, 160), strict=True):
+        assert bar.get_y() < hz < bar.get_y() + bar.get_height()
+        np.testing.assert_allclose(bar.get_facecolor(), image.cmap(image.norm(hz)), atol=0.06)
+    assert image.norm.vmin > 30, "a stray pixel does not press all others into one colour"
 
 
 def marked(count, size):

@@ -7,26 +7,30 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
 from dvskit.render.plots.pixel_map import map_height, map_width_mm, sensor_axes
-from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, count_text, note, say_none
+from dvskit.render.plots.style import PAPER, Plot, Style, count_text, log_ticks, note, say_none
 from dvskit.render.plots.units import hz_text
 
 _COVERED = 0.05  # the share of a map that marks of few pixels cover
 _PT_PER_MM = 72 / 25.4
+_BESIDE = 0.34  # the room for the frequencies beside a map, of the map's width
+_LEAST_RATIO = 1.05  # colours that part less would tell noise apart
+_BINS = 48
 
 
 class Flicker(NamedTuple):
-    """Of each pixel: the frequency (H, W) Hz, NaN where none is steady, and the periods counted."""
+    """Of each pixel (H, W): the frequency in Hz, NaN where none is steady; periods; events."""
 
     frequency_hz: NDArray[np.float64]
     periods: NDArray[np.int64]
+    events: NDArray[np.int64]
 
 
 def measure_flicker(
@@ -49,19 +53,22 @@ def measure_flicker(
     shape = (source.size.height, source.size.width)
     seen, risen = np.full(shape, -1, np.int8), np.full(shape, _kernels.NEVER)
     count, total, squares = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+    events = np.zeros(shape[0] * shape[1], np.int64)
     least_us, most_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
     for block in source:
         _kernels.add_periods(
             block.t, block.x, block.y, block.p, least_us, most_us,
             seen, risen, count, total, squares,
         )  # fmt: skip
+        pixels = block.y.astype(np.int64) * shape[1] + block.x
+        events += np.bincount(pixels, minlength=events.size)
     number = np.maximum(count, 1)
     mean = total / number
     deviation = np.sqrt(np.maximum(squares / number - mean**2, 0))
     steady = (count >= least_periods) & (deviation <= spread * mean)
     frequency = np.full(shape, np.nan)
     frequency[steady] = 1e6 / mean[steady]
-    return Flicker(frequency, count)
+    return Flicker(frequency, count, events.reshape(shape))
 
 
 def flicker(
@@ -73,27 +80,93 @@ def flicker(
 ) -> Plot:
     """Plot the frequency of each pixel that flickers steadily, as `measure_flicker` finds it.
 
-    Few pixels are drawn larger than they are, so that they can be seen; the words above say so.
+    Beside the map is how many pixels have each frequency, in the colours of the map, which part
+    the frequencies of the middle 98 % of the pixels. Pixels with events that do not flicker are
+    grey, darker the more events they have. Few pixels are drawn larger than they are, so that they
+    can be seen; the words above say so.
     """
-    frequency = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz).frequency_hz
+    measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
+    frequency = measured.frequency_hz
     found = frequency[np.isfinite(frequency)]
-    with style.drawing(map_height(frequency.shape, style)) as figure:
+    beside = _BESIDE if found.size else 0.0
+    with style.drawing(map_height(frequency.shape, style, beside=beside)) as figure:
         axes = figure.add_subplot()
         sensor_axes(axes, frequency.shape)
-        if not found.size:
-            say_none(axes, style, "no pixel flickers steadily", scales="")
+        if not measured.events.any():
+            say_none(axes, style, scales="")
             return figure
-        low, high = float(found.min()), float(found.max())
-        norm = LogNorm(low, high) if high > 3 * low else Normalize(low - 0.5, high + 0.5)
+        _show_others(axes, measured, style)
+        if not found.size:
+            note(axes, style, "no pixel flickers steadily")
+            return figure
+        norm = _colours(found)
         side_pt, larger = _side_pt(found.size, frequency.shape, style)
         if larger:
-            picture = _marks(axes, frequency, side_pt, norm, style)
+            _marks(axes, frequency, side_pt, norm, style)
         else:
-            picture = axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
-        colour_bar(figure, axes, picture, "flicker (Hz)")
+            axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
+        _show_frequencies(axes, found, norm, style)
         words = [count_text(found.size, "pixel"), *(["drawn larger"] if larger else [])]
         note(axes, style, *words, f"median {hz_text(float(np.median(found)))}")
     return figure
+
+
+def _colours(found: NDArray[np.float64]) -> Normalize:
+    """Return what colours mean: a few stray pixels must not press all others into one."""
+    low, high = (float(np.quantile(found, share)) for share in (0.01, 0.99))
+    middle = math.sqrt(low * high)
+    low, high = min(low, middle / _LEAST_RATIO), max(high, middle * _LEAST_RATIO)
+    return LogNorm(low, high, clip=True)
+
+
+def _show_others(axes: Axes, measured: Flicker, style: Style) -> None:
+    """Show the events of pixels without flicker in grey, so that one sees where the lamps are."""
+    others = np.where(np.isfinite(measured.frequency_hz), 0, measured.events)
+    if others.any():
+        axes.imshow(
+            np.ma.masked_equal(others, 0), cmap=style.greys_map(),
+            norm=LogNorm(1, max(10.0, float(np.quantile(others[others > 0], 0.99))), clip=True),
+        )  # fmt: skip
+
+
+def _show_frequencies(
+    axes: Axes, found: NDArray[np.float64], norm: Normalize, style: Style
+) -> None:
+    """Draw beside a map how many pixels have each frequency: the meaning of its colours, too."""
+    low, high = float(norm.vmin or 1), float(norm.vmax or 1)
+    low, high = min(low, float(found.min())), max(high, float(found.max()))
+    edges = _edges(low, high, float(np.median(found)))
+    counts, _ = np.histogram(found, edges)
+    middles = np.sqrt(edges[1:] * edges[:-1])
+    beside = axes.inset_axes((1.04, 0.0, _BESIDE - 0.04, 1.0))
+    beside.barh(
+        edges[:-1], counts, np.diff(edges), align="edge", linewidth=0,
+        color=style.counts_map()(norm(middles)),
+    )  # fmt: skip
+    beside.set_yscale("log")
+    beside.set_ylim(edges[0], edges[-1])
+    beside.set_xscale("log")
+    beside.set_xlim(0.5, max(15.0, 1.5 * float(counts.max())))
+    log_ticks(beside.xaxis, 1, 1e9)
+    # There is room for two numbers: one, and the highest power of ten.
+    beside.xaxis.set_minor_locator(NullLocator())
+    beside.xaxis.set_major_locator(FixedLocator([1, 10 ** int(np.log10(beside.get_xlim()[1]))]))
+    log_ticks(beside.yaxis, edges[0], edges[-1])
+    if edges[-1] < 2.5 * edges[0]:  # within which a logarithmic scale has hardly a round number
+        beside.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        beside.yaxis.set_minor_locator(NullLocator())
+    beside.yaxis.set_ticks_position("right")
+    beside.yaxis.set_label_position("right")
+    beside.spines["right"].set_visible(True)
+    beside.set(xlabel="pixels", ylabel="flicker (Hz)")
+
+
+def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
+    """Return edges of bins over low..high, a ratio apart, `middle` in the middle of one."""
+    step = 1.06 * math.log(high / low) / _BINS
+    first = math.floor((math.log(low / middle)) / step - 1.0)
+    last = math.ceil(math.log(high / middle) / step + 1.0)
+    return np.asarray(middle * np.exp(step * (np.arange(first, last + 1) + 0.5)))
 
 
 def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, bool]:
@@ -101,7 +174,7 @@ def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, b
 
     All of them cover a share of the map, each not more than half a letter's height.
     """
-    width_pt = map_width_mm(style) * _PT_PER_MM
+    width_pt = map_width_mm(style, beside=_BESIDE) * _PT_PER_MM
     pixel_pt = width_pt / shape[1]
     covered = _COVERED * width_pt**2 * shape[0] / shape[1]
     side_pt = min(math.sqrt(covered / count), style.font_pt / 2)
@@ -110,10 +183,10 @@ def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, b
 
 def _marks(
     axes: Axes, frequency: NDArray[np.float64], side_pt: float, norm: Normalize, style: Style
-) -> ScalarMappable:
+) -> None:
     """Draw a square for each pixel with a frequency."""
     rows, columns = np.nonzero(np.isfinite(frequency))
-    return axes.scatter(
+    axes.scatter(
         columns, rows, c=frequency[rows, columns], s=side_pt**2, marker="s", linewidths=0,
         cmap=style.counts_map(), norm=norm, clip_on=False,
     )  # fmt: skip

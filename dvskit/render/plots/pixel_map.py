@@ -24,6 +24,7 @@ from dvskit.render.plots.style import (
 )
 
 _PIXELS_PER_MM = 5
+_BAR = 0.07  # the room for a colour bar, of the map's width
 _MOST_CIRCLES = 100  # more would hide what they mark
 
 
@@ -46,17 +47,20 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     return figure
 
 
-def map_height(shape: tuple[int, ...], style: Style) -> float:
-    """Return how high a figure of one map is, of its width: as the map beside its words needs."""
+def map_height(shape: tuple[int, ...], style: Style, *, beside: float = _BAR) -> float:
+    """Return how high a figure of one map is, of its width: as the map beside its words needs.
+
+    `beside` is the room for what stands right of the map, of the map's width.
+    """
     words_mm = style.font_pt / 8.0
-    height_mm = map_width_mm(style) * shape[0] / shape[1] + 14.0 * words_mm
+    height_mm = map_width_mm(style, beside=beside) * shape[0] / shape[1] + 14.0 * words_mm
     # The name of the colour bar stands on its end.
     return float(np.clip(height_mm / style.width_mm, 27.0 * words_mm / style.width_mm, 1.6))
 
 
-def map_width_mm(style: Style) -> float:
+def map_width_mm(style: Style, *, beside: float = _BAR) -> float:
     """Return about how wide a map is beside its words."""
-    return (style.width_mm - 33.0 * style.font_pt / 8.0) / 1.07
+    return (style.width_mm - 33.0 * style.font_pt / 8.0) / (1 + beside)
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:

@@ -12,12 +12,14 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, log_ticks, say_none
 from dvskit.render.plots.time_counts import count_over_time
-from dvskit.render.plots.units import hz_text
+from dvskit.render.plots.words import name_points
 
 _LEAST_BINS = 64
 _LONGEST = 1 << 15
 _ABOVE_DB = 10.0
 _AROUND = 25
+_HEAD_ROOM = 0.12  # of the decades that the densities span: a line of words
+_FOOT_ROOM = 0.04
 
 
 class Peak(NamedTuple):
@@ -120,7 +122,9 @@ def spectrum(
 ) -> Plot:
     """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks named.
 
-    Lamps on the mains show at twice its frequency. Raises ConfigError as `rate_spectrum` does.
+    The names are frequencies in Hz, as exact as the recording is long; those without room are left
+    out, of the lower peaks first. Lamps on the mains show at twice its frequency.
+    Raises ConfigError as `rate_spectrum` does.
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
     with style.drawing(0.6) as figure:
@@ -135,28 +139,32 @@ def spectrum(
         axes.set_yscale("log")
         axes.set_xlim(found.frequency_hz[0], found.frequency_hz[-1])
         grid_lines(axes, style)
-        _name_peaks(axes, found, find_peaks(found, peaks), style)
+        axes.set_ylim(*_limits(found.density[some]))
         log_ticks(axes.xaxis, *axes.get_xlim())
         log_ticks(axes.yaxis, *axes.get_ylim())
+        _name_peaks(figure, axes, found, find_peaks(found, peaks), style)
     return figure
 
 
-def _name_peaks(axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
-    low, high = axes.get_ylim()
-    if peaks:  # room for the names: ten letters, of an axis of about a third of the width
-        share = min(0.5, 10 * 0.6 * style.small_pt / (0.42 * style.width_mm * 72 / 25.4))
-        axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
-    # Names side by side, where peaks are closer than a line is high.
-    first, last = np.log10(found.frequency_hz[[0, -1]])
-    length_pt = 0.78 * style.width_mm * 72 / 25.4
-    free = -np.inf
-    for peak in peaks:
-        place = float((np.log10(peak.frequency_hz) - first) / (last - first)) * length_pt
-        shift = max(0.0, free - place)
-        free = place + shift + 1.15 * style.small_pt
-        at = int(np.argmin(np.abs(found.frequency_hz - peak.frequency_hz)))
-        axes.annotate(
-            hz_text(peak.frequency_hz), (peak.frequency_hz, found.density[at]), xytext=(shift, 3),
-            textcoords="offset points", rotation=90, ha="center", va="bottom",
-            fontsize=style.small_pt, color=style.theme.on,
-        )  # fmt: skip
+def _limits(density: NDArray[np.float64]) -> tuple[float, float]:
+    """Return from where to where a logarithmic axis goes: a little beyond the densities."""
+    low, high = float(density.min()), float(density.max())
+    span = max(np.log10(high / low), 0.5)  # of a flat spectrum, too, some is seen
+    return low / 10 ** (_FOOT_ROOM * span), high * 10 ** (_HEAD_ROOM * span)
+
+
+def _name_peaks(figure: Plot, axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
+    some = found.density > 0
+    tops = [int(np.argmin(np.abs(found.frequency_hz - peak.frequency_hz))) for peak in peaks]
+    step = float(found.frequency_hz[1] - found.frequency_hz[0]) if peaks else 1.0
+    names = [
+        (float(found.frequency_hz[at]), float(found.density[at]), _name(peak.frequency_hz, step))
+        for at, peak in zip(tops, peaks, strict=True)
+    ]
+    name_points(figure, axes, (found.frequency_hz[some], found.density[some]), names, style)
+
+
+def _name(frequency_hz: float, step_hz: float) -> str:
+    """Return a frequency with the digits that bins of `step_hz` tell, a tenth of one at best."""
+    digits = int(np.clip(np.floor(-np.log10(step_hz / 10)), 0, 2))
+    return f"{frequency_hz:.{digits}f}"

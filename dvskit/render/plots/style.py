@@ -95,6 +95,11 @@ class Style:
         ground = "#1a1c26" if self.dark else "#f4f4f2"
         return LinearSegmentedColormap.from_list("shares", [ground, *self._away_from_ground()])
 
+    def greys_map(self) -> LinearSegmentedColormap:
+        """Return the colour map of what stands behind: greys, the first near the ground."""
+        ends = ["#23262f", "#6d7280"] if self.dark else ["#ececea", "#9a9ca3"]
+        return LinearSegmentedColormap.from_list("greys", ends)
+
     def _away_from_ground(self) -> list[str]:
         stops = list(self.theme.time_stops)
         return stops[::-1] if self.dark else stops
@@ -232,7 +237,7 @@ def colour_bar(figure: Plot, axes: Axes, picture: ScalarMappable, label: str = "
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers."""
-    few = high < 90 * low
+    few = high < 150 * low
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
     axis.set_major_formatter(plain_number)
     axis.set_minor_locator(LogLocator(subs="all", numticks=12))

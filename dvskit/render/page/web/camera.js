@@ -41,13 +41,17 @@ function free() {  // what words and controls leave
   const top = isBetween() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
   return [0, top, innerWidth, Math.max(top + 100, bottom)];
 }
-function grid(count, width, height) {  // columns and rows that leave each cell the most
-  let best = [1, count], most = -1;
+const NEARLY = 0.8;  // the share of the best size at which full rows are better than a gap in the last one
+function grid(count, width, height) {  // columns and rows that leave each cell the most; full rows if they leave nearly as much
+  const found = [];
   for (let columns = 1; columns <= count; columns++) {
-    const rows = Math.ceil(count / columns), least = Math.min(width / columns / 1.5, height / rows);
-    if (least > most) { most = least; best = [columns, rows]; }
+    const rows = Math.ceil(count / columns);
+    found.push({columns, rows, least: Math.min(width / columns / 1.5, height / rows)});
   }
-  return best;
+  const largest = options => options.reduce((best, option) => option.least > best.least ? option : best);
+  const best = largest(found), full = largest(found.filter(({columns, rows}) => columns * rows === count));
+  const {columns, rows} = full.least >= NEARLY * best.least ? full : best;
+  return [columns, rows];
 }
 let CELLS = [];
 function cells() {
