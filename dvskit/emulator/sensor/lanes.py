@@ -48,7 +48,7 @@ class Lanes(NamedTuple):
     """Arrays of the lanes.
 
     columns float64 (COLUMNS * PITCH,)
-    hit, last  int64: the next noise event of each in the tile's hits, and where they end
+    hit, last  int64: the next noise event of each among the hits, and where its own end
     """
 
     columns: Array

@@ -344,7 +344,7 @@ def fire(
 ) -> int:  # fmt: skip
     """Move the pixels of `count` lanes on to `stop`, but for v and u.
 
-    first  number of pixel 0; the hits are those of the lanes' tile
+    first  number of pixel 0; the hits are those of the lanes' tiles
     Their events go behind the `n` ones that are there; returns how many there are then. There is
     to be room for one more.
     """
