@@ -55,7 +55,7 @@ function grid(count, width, height) {  // columns and rows that leave each cell 
 }
 let CELLS = [];
 function cells() {
-  const [left, top, right, bottom] = free(), [columns, rows] = grid(CLOUDS.length, right - left, bottom - top);
+  const [left, top, right, bottom] = free(), [columns, rows] = grid(Math.max(1, CLOUDS.length), right - left, bottom - top);  // a view may still hold nothing
   const width = (right - left) / columns, height = (bottom - top) / rows;
   return CLOUDS.map((cloud, i) => {
     const x = left + width * (i % columns), y = top + height * Math.floor(i / columns);
