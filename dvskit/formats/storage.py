@@ -96,7 +96,8 @@ class WholeStorage(Storage):
             return
         larger = new_columns(max(count, 3 * len(self._columns[0]) // 2))
         whole: tuple[NDArray[Any], ...] = self._columns
-        for old, new in zip(whole, larger, strict=True):
+        wanted: tuple[NDArray[Any], ...] = larger
+        for old, new in zip(whole, wanted, strict=True):
             new[: self.count] = old[: self.count]
         self._columns = larger
 
