@@ -154,14 +154,8 @@ def advance_tiles(
     changed, words, wakes = scratch.changed, scratch.words, scratch.wakes
     begun, since, quiet, soonest = pixels.begun, pixels.since, pixels.quiet, pixels.soonest
     hits_from = hits.start
-    drawn, part, held, lane, kept, later = (
-        resume[1],
-        resume[2],
-        resume[3],
-        resume[4],
-        resume[5],
-        resume[6],
-    )
+    drawn, part, held = resume[1], resume[2], resume[3]
+    lane, kept, later = resume[4], resume[5], resume[6]
     for tile in range(resume[0], (size + TILE - 1) // TILE):
         base = tile * TILE
         count = min(TILE, size - base)

@@ -133,7 +133,7 @@ class Scratch(NamedTuple):
     changed uint8, whether a pixel's code changed; words: the same, eight at a time
     wakes   uint8, which blocks are to be moved
     loud    uint8, which pixels may fire; who: their places in the run
-    seen    float64, see the firing kernels
+    seen    float64, see `SEEN`
     luck, bits  float64 and uint64: random numbers of a batch of candidates
     later   int64, blocks that saw no change and were moved all the same
     """
