@@ -7,8 +7,9 @@ numba's own threading layers out: the default one must not be entered from two t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 
 from dvskit.errors import ConfigError
@@ -39,18 +40,35 @@ if hasattr(os, "register_at_fork"):
 def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
     """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
 
-    `work` must not call `run_parts` itself. The first exception is raised.
+    `work` must not call `run_parts` itself. The first error, by part, is raised.
     """
     threads = thread_count() if threads is None else threads
     if parts == 1 or threads == 1:
         for part in range(parts):
             work(part)
         return
-    futures = [_pool(threads).submit(work, part) for part in range(1, parts)]
+    # Who has time takes the next part: each thread is woken once, and this one works as well.
+    waiting = deque(range(parts))
+    errors: dict[int, Exception] = {}
+
+    def take() -> None:
+        while waiting:
+            try:
+                part = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                work(part)
+            except Exception as error:
+                errors[part] = error
+
+    helpers = [_pool(threads).submit(take) for _ in range(min(threads, parts) - 1)]
     try:
-        work(0)
+        take()
     finally:
-        errors = [future.exception() for future in futures]
-    for error in errors:
-        if error is not None:
-            raise error
+        waiting.clear()  # behind an interrupt nothing more is begun
+        wait(helpers)
+    if errors:
+        raise errors[min(errors)]
+    for helper in helpers:
+        helper.result()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -31,6 +33,36 @@ def test_the_error_of_a_part_comes_out_after_all_have_ended():
     with pytest.raises(KeyError, match="part 1"):
         run_parts(work, 4, 2)
     assert sorted(done) == [0, 2, 3]
+
+
+def test_of_several_errors_that_of_the_first_part_comes_out():
+    def work(part):
+        time.sleep(0.02 * (4 - part))
+        raise IndexError(f"part {part}")
+
+    with pytest.raises(IndexError, match="part 0"):
+        run_parts(work, 4, 3)
+
+
+def test_parts_run_side_by_side_on_so_many_threads():
+    together = threading.Barrier(3, timeout=10)
+    run_parts(lambda part: together.wait(), 6, 3)
+
+
+def test_behind_an_interrupt_nothing_more_is_begun():
+    done = []
+    here = threading.get_ident()
+
+    def work(part):
+        if threading.get_ident() == here:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        done.append(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_parts(work, 20, 2)
+    time.sleep(0.2)
+    assert len(done) <= 2
 
 
 def test_the_environment_sets_the_number(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -145,18 +144,11 @@ class SensorPixels:
                 tables.light, self._model, float(interval_us), tables.tau, tables.lag, tables.kept
             )
             self._interval_us = interval_us
-        # Where things move differs from part to part: who has time takes the next one.
-        waiting = deque(self._parts)
-
-        def work(_: int) -> None:
-            while True:
-                try:
-                    part = waiting.popleft()
-                except IndexError:
-                    return
-                self._advance(part, codes, start, stop)
-
-        run_parts(work, min(self._threads, len(self._parts)))
+        # Where things move differs from part to part, so that there are more of them than threads.
+        run_parts(
+            lambda number: self._advance(self._parts[number], codes, start, stop),
+            len(self._parts), self._threads,
+        )  # fmt: skip
         self._now = stop
         self._frame += 1
         return Crossings(
