@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 # A mark is the pixel, whether it is noise, and whether it is ON.
 _BITS, _NOISE, _ON = np.uint32(2), np.uint32(2), np.uint32(1)
+_TIME, _OF_PIXEL = np.uint64(32), np.uint64(3)  # a time stands above a mark
 
 Array = NDArray[Any]
 
@@ -261,51 +262,58 @@ def count_times(times: Array, histogram: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def scatter(times: Array, marks: Array, place: Array, packed: Array) -> None:
-    """Put a part's marks in their places; `place` (one an interval's microsecond) is used up."""
+    """Put a part's events in their places; `place` (one an interval's microsecond) is used up.
+
+    packed  uint64, the time above 32 bits of mark
+    """
     for o in range(times.size):
-        d = np.uint64(place[times[o]])  # an index that cannot be negative needs no test
-        place[times[o]] += 1
-        packed[d] = np.uint32(marks[o])
+        time = np.uint64(times[o])
+        d = np.uint64(place[time])  # an index that cannot be negative needs no test
+        place[time] += 1
+        packed[d] = (time << _TIME) | np.uint64(marks[o])
+
+
+@njit(cache=True, nogil=True)
+def order_pixels(packed: Array) -> None:
+    """Put events of the same time in order of pixels; those of one pixel stay as they are.
+
+    packed  uint64, see `scatter`, in order of time
+    """
+    for d in range(1, packed.size):
+        own = packed[d]
+        if packed[d - 1] <= own | _OF_PIXEL:
+            continue
+        at = d
+        while at > 0 and packed[at - 1] > own | _OF_PIXEL:
+            packed[at] = packed[at - 1]
+            at -= 1
+        packed[at] = own
 
 
 @njit(cache=True, nogil=True)
 def unpack(
-    packed: Array, begins: Array, first: int, last: int, start_us: int, width: int,
-    by_pixel: bool, t: Array, x: Array, y: Array, p: Array, noise: Array,
-) -> None:  # fmt: skip
-    """Fill in the events of microseconds first .. last of an interval.
+    packed: Array, start_us: int, width: int, t: Array, x: Array, y: Array, p: Array, noise: Array
+) -> None:
+    """Fill in the events of an interval that begins at `start_us`.
 
-    packed    uint32, marks in order of time; begins: where those of each microsecond begin, and all
-              end
-    by_pixel  whether those of one microsecond are in order of pixels; if not, they are put in it,
-              and those of one pixel stay as they are
-    noise     of length 0 where it is not wanted
+    packed  uint64, see `scatter`
+    noise   of length 0 where it is not wanted
     """
-    for moment in range(first, last):
-        low, high = begins[moment], begins[moment + 1]
-        if not by_pixel:
-            for d in range(low + 1, high):
-                own, at = packed[d], d
-                while at > low and packed[at - 1] >> _BITS > own >> _BITS:
-                    packed[at] = packed[at - 1]
-                    at -= 1
-                packed[at] = own
-        for d in range(low, high):
-            t[d] = start_us + moment
+    for d in range(packed.size):
+        t[d] = start_us + np.int64(packed[d] >> _TIME)
     # A row is a whole number and a part that is at least half a column's share: no rounding of the
     # inverse reaches the next one.
     inverse = 1.0 / width
     across = np.int32(width)
-    for d in range(begins[first], begins[last]):
-        pixel = np.int32(packed[d] >> _BITS)
+    for d in range(packed.size):
+        pixel = np.int32(np.uint32(packed[d]) >> _BITS)
         row = np.int32((pixel + 0.5) * inverse)
         y[d] = np.int16(row)
         x[d] = np.int16(pixel - np.int32(row * across))
-    for d in range(begins[first], begins[last]):
-        p[d] = (packed[d] & _ON) != 0
-    if noise.size > 0:
-        for d in range(begins[first], begins[last]):
-            noise[d] = (packed[d] & _NOISE) != 0
+    for d in range(packed.size):
+        p[d] = (np.uint32(packed[d]) & _ON) != 0
+    for d in range(noise.size):
+        noise[d] = (np.uint32(packed[d]) & _NOISE) != 0
 
 
 @njit(cache=True, nogil=True)

@@ -51,7 +51,7 @@ class Crossings:
         run_parts(lambda i: _kernels.count_times(self.times[i], places[i]), len(places), threads)
         _kernels.places(histograms)
         begins = np.append(histograms[0], np.int32(total))
-        packed = np.empty(total, np.uint32)
+        packed = np.empty(total, np.uint64)
 
         def scatter(number: int) -> None:
             _kernels.scatter(self.times[number], self.marks[number], places[number], packed)
@@ -61,13 +61,17 @@ class Crossings:
         y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
         noise = np.empty(total if labelled else 0, np.bool_)
         shares = thread_count() if threads is None else threads
-        moments = np.searchsorted(begins, np.linspace(0, total, shares + 1)).tolist()
-        moments[0], moments[-1] = 0, self.interval_us + 1
+        cuts = [total * share // shares for share in range(shares + 1)]
+        # No share may end inside a microsecond: the order there is put right within one share.
+        cuts[1:-1] = [int(begins[np.searchsorted(begins, cut)]) for cut in cuts[1:-1]]
 
         def unpack(number: int) -> None:
+            here = slice(cuts[number], cuts[number + 1])
+            if not self.by_pixel:
+                _kernels.order_pixels(packed[here])
             _kernels.unpack(
-                packed, begins, moments[number], moments[number + 1], self.start_us,
-                self.size.width, self.by_pixel, t, x, y, p, noise,
+                packed[here], self.start_us, self.size.width, t[here], x[here], y[here], p[here],
+                noise[here],
             )  # fmt: skip
 
         run_parts(unpack, shares, threads)
