@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
-from dvskit.emulator.sensor.compiled import inlined, kernel
+from dvskit.emulator.sensor.compiled import inlined, kernel, prefetch
 from dvskit.emulator.sensor.firing._kernels import fire
 from dvskit.emulator.sensor.lanes import LANES, Lanes
 from dvskit.emulator.sensor.noise._kernels import draw_hot, draw_shots, index_hits, order_hits
@@ -80,7 +80,7 @@ def _draw(
         count = draw_shots(
             number // TILE, frame, interval, model, seed, weights.caps[tile],
             weights.chances[choices], weights.excess[choices], pixels.on[here], pixels.off[here],
-            after[here], tables.light, scratch.luck, scratch.bits, hit_t, hit_choice,
+            pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t, hit_choice,
         )  # fmt: skip
     own = hot[np.searchsorted(hot, number) : np.searchsorted(hot, number + pixels_in)]
     if count >= 0 and own.size > 0 and hot_rate > 0.0:
@@ -103,10 +103,11 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
 
 @inlined
 def _wake(
-    first_block: int, parts: int, stop: float, words: Array, quiet: Array, since: Array,
-    hit_choice: Array, count: int, wakes: Array,
+    first_block: int, parts: int, stop: float, words: Array, pixels: Pixels, hit_choice: Array,
+    count: int, wakes: Array,
 ) -> None:  # fmt: skip
-    """Mark in `wakes` (uint8) which blocks of a tile are to be moved."""
+    """Mark in `wakes` (uint8) which blocks of a tile are to be moved, and ask for their pixels."""
+    quiet, since = pixels.quiet, pixels.since
     for part in range(parts):
         wakes[part] = quiet[first_block + part] <= stop
     for part in range(parts):
@@ -114,6 +115,19 @@ def _wake(
     for hit in range(count):
         part = hit_choice[hit] // (2 * BLOCK)
         wakes[part] |= since[first_block + part] < CALM
+    # They are scattered over more memory than is near: each line would be waited for.
+    for part in range(parts):
+        if wakes[part] != 0:
+            i = (first_block + part) * BLOCK
+            prefetch(pixels.v, i)
+            prefetch(pixels.ref, i)
+            prefetch(pixels.begun, i)
+            prefetch(pixels.begun, i + BLOCK // 2)
+            prefetch(pixels.leak, i)
+            prefetch(pixels.factor, i)
+            prefetch(pixels.on, i)
+            prefetch(pixels.off, i)
+            prefetch(pixels.calmed, first_block + part)
 
 
 @inlined
@@ -169,7 +183,7 @@ def advance_tiles(
             )  # fmt: skip
             drawn = 1 if found >= 0 else -1
         hit_t, hit_choice = hits.t[held:], hits.choice[held:]
-        _wake(tile * PARTS, parts, stop, words, quiet, since, hit_choice, hits_from[parts], wakes)
+        _wake(tile * PARTS, parts, stop, words, pixels, hit_choice, hits_from[parts], wakes)
         while part < parts and drawn >= 0:
             end = part
             while end < parts and wakes[end] == 0:

@@ -22,7 +22,7 @@ TOGETHER = 4  # tiles whose pixels are followed together, whatever the number of
 RESUME = 7
 RUN = 256  # pixels that are moved together at most
 LATER = 1024  # blocks that are looked at behind their events, together
-BATCH = 64  # candidates of noise that are drawn together
+BATCH = 32  # candidates of noise that are drawn together
 NEVER = 1e300
 CALM, CALM_STALE = NEVER, 2 * NEVER
 

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import bits, mix, uniform
-from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.compiled import kernel, prefetch
 from dvskit.emulator.sensor.elementary._kernels import log
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
 from dvskit.emulator.sensor.signal._kernels import M_OFF, M_ON, M_SHOT, relative_light
@@ -33,6 +33,7 @@ R_GAP, R_HOT, R_HEAVY = 6, 7, 8  # streams of random numbers
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
 _TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
+_FINE = 2.0**32  # steps in a share, as a whole number
 
 
 @njit(cache=True, nogil=True)
@@ -78,13 +79,14 @@ def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
 @kernel
 def draw_shots(
     tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
-    excess: Array, on: Array, off: Array, codes: Array, lights: Array, gaps: Array,
+    excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
     words: Array, hit_t: Array, hit_choice: Array,
 ) -> int:  # fmt: skip
     """Draw the shot noise of a tile in one interval; return how much, -1 where there is no room.
 
     cap, chances, excess   see `weigh_noise`
     on, off        thresholds of its pixels; codes: what they see, lights: intensity by code
+    begun          of its pixels, see `Pixels`: needed next, and asked for
     gaps, words    scratch of BATCH length
     hit_t          filled with microseconds behind the interval's start
     hit_choice     2 * pixel of the tile + polarity; in no order
@@ -104,24 +106,30 @@ def draw_shots(
         key += np.uint64(2 * BATCH) * _GOLDEN
         for m in range(BATCH):
             gaps[m] = log(gaps[m]) * step
+        drawn = 0
         for m in range(BATCH):
             place += gaps[m]
-            if place >= choices:
-                break
-            choice = np.int64(place)
+            gaps[m] = place
+            drawn += place < choices
+        first = count
+        for m in range(drawn):
+            choice = np.int64(gaps[m])
             luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
             code = codes[choice >> 1]
             own = lights[code] if tabled else relative_light(float(code), model)
             own = SHOT_DARK - SHOT_SLOPE * own
-            chance = min(254.0, np.float64(chances[choice]))
-            scaled, least = luck * 254.0, own * chance
-            kept = scaled < least
-            # As chances are rounded down, the few that are near are looked at closely.
-            if (scaled >= least) & (scaled < least + own):
+            least = own * min(254.0, np.float64(chances[choice]))
+            short = luck * 254.0 - least
+            kept = short < 0.0
+            # As chances are rounded down, the few that are near are looked at closely. One test of
+            # both ends: most fail it, so that a processor foresees it.
+            if np.uint64(np.int64(short * _FINE)) <= np.uint64(own * _FINE):
                 kept = luck < own * min(1.0, _weight(choice, on, off, model) / cap)
             hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
             hit_choice[count] = choice
             count += kept
+        for hit in range(first, count):
+            prefetch(begun, hit_choice[hit] >> 1)
     # What the choices above the cap exceed it by.
     key = bits(seed, R_HEAVY, tile, frame)
     place, number = 0.0, 0
