@@ -153,9 +153,12 @@ def test_room_for_events_grows_without_losing_or_repeating_any(monkeypatch):
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize(("count", "instants"), [(1, 1), (63, 5), (5000, 2000), (900, 1)])
 @pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_events_of_the_same_time_are_put_in_order_of_pixels_and_those_of_one_stay(
-    count, instants, labelled, parts
+    count, instants, labelled, parts, threads, monkeypatch
 ):
+    monkeypatch.setattr("dvskit.emulator.crossings._FEW", 0)
+    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
     rng = np.random.default_rng(count)
     drawn = [
         (
@@ -173,6 +176,16 @@ def test_events_of_the_same_time_are_put_in_order_of_pixels_and_those_of_one_sta
     assert np.array_equal(20 * events.y.astype(int) + events.x, marks[order] >> 2)
     assert np.array_equal(events.p, (marks[order] & 1) != 0)
     assert not labelled or np.array_equal(noise, (marks[order] & 2) != 0)
+
+
+@pytest.mark.parametrize("params", [NOISY, EmulatorParams()])
+def test_events_that_were_given_out_are_not_written_over(params):
+    emulation = Emulator(params).start((40, 24))
+    held = [emulation.step(t, frame) for t, frame in clip()]
+    again = Emulator(params).start((40, 24))
+    for events, (t, frame) in zip(held, clip(), strict=True):
+        assert events == again.step(t, frame)
+    assert sum(map(len, held[1:3])) > 0
 
 
 def test_events_are_in_order_of_time_then_row_then_column():

@@ -134,112 +134,112 @@ def _crossings(level: int, ref: int, on: int, off: int) -> int:
     """Return how many thresholds lie between `ref` and `level`; negative for OFF."""
     change = np.int64(level) - np.int64(ref)
     if change >= 0:
-        return change // on
-    return -((-change) // off)
+        return _quotient(change, on)
+    return -_quotient(-change, off)
+
+
+@njit(cache=True, nogil=True)
+def _list(loud: Array, who: Array) -> int:
+    """List in `who` the places that are marked in `loud`; return how many there are.
+
+    `loud` is padded to whole words of 8, which are skipped where no pixel is marked; `who` is as
+    long.
+    """
+    words = loud.view(np.uint64)
+    listed = 0
+    for w in range(words.size):
+        if words[w] != 0:
+            # Without a branch: which of them are marked cannot be foreseen.
+            for k in range(w * 8, w * 8 + 8):
+                who[listed] = k
+                listed += loud[k]
+    return listed
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    listed: int, who: Array, codes: Array, ref: Array, table: Array, on: int, off: int,
+    counts: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """Count the events of the pixels in `who`, drop those that have none; return both numbers."""
+    tabled = table.size > 0
+    total, firing = np.int64(0), 0
+    for m in range(listed):
+        k = who[m]
+        level = np.int64(table[codes[k]] if tabled else codes[k])
+        c = _crossings(level, ref[k], on, off)
+        who[firing], counts[firing] = k, c
+        firing += c != 0
+        total += abs(c)
+    return firing, total
 
 
 @njit(cache=True, nogil=True)
 def count_codes(
-    codes: Array,
-    up: Array,
-    down: Array,
-    ref: Array,
-    table: Array,
-    on: int,
-    off: int,
-    loud: Array,
-    counts: Array,
-) -> int:
-    """Mark pixels that may fire in `loud` (uint8), count their events; return their sum.
+    codes: Array, up: Array, down: Array, ref: Array, table: Array, on: int, off: int,
+    loud: Array, who: Array, counts: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """List the pixels that fire in `who`, with their events in `counts`, negative for OFF.
 
-    `loud` is padded to whole words of 8, which are skipped where all 8 pixels are quiet.
+    loud  uint8, to work in, zeros to begin with; it and `who` are padded to whole words of 8
+
+    Returns how many pixels fire and the number of their events.
     """
-    n = codes.size
-    for k in range(n):
+    for k in range(codes.size):
         loud[k] = (codes[k] >= up[k]) | (codes[k] <= down[k])
-    words = loud.view(np.uint64)
-    total = np.int64(0)
-    for w in range(words.size):
-        if words[w] != 0:
-            for k in range(w * 8, min(n, w * 8 + 8)):
-                c = _crossings(table[codes[k]], ref[k], on, off) if loud[k] != 0 else 0
-                counts[k] = c
-                total += abs(c)
-    return total
+    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
 
 
 @njit(cache=True, nogil=True)
 def count_levels(
-    codes: Array, ref: Array, table: Array, on: int, off: int, loud: Array, counts: Array
-) -> int:
+    codes: Array, ref: Array, table: Array, on: int, off: int, loud: Array, who: Array,
+    counts: Array,
+) -> tuple[int, int]:  # fmt: skip
     """As `count_codes`, for codes of more than 8 bits and for levels."""
-    total = np.int64(0)
     tabled = table.size > 0
     for k in range(codes.size):
         level = table[codes[k]] if tabled else codes[k]
         change = np.int64(level) - np.int64(ref[k])
         loud[k] = (change >= on) | (-change >= off)
-        if loud[k] != 0:
-            c = _crossings(level, ref[k], on, off)
-            counts[k] = c
-            total += abs(c)
-    return total
+    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
 
 
 @njit(cache=True, nogil=True)
 def emit(
-    before: Array,
-    after: Array,
-    first: int,
-    up: Array,
-    down: Array,
-    ref: Array,
-    table: Array,
-    on: int,
-    off: int,
-    loud: Array,
-    counts: Array,
-    nearest: Array,
-    interval: int,
-    times: Array,
+    before: Array, after: Array, first: int, up: Array, down: Array, ref: Array, table: Array,
+    on: int, off: int, who: Array, counts: Array, nearest: Array, interval: int, times: Array,
     marks: Array,
-) -> None:
+) -> None:  # fmt: skip
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 
+    who, counts  the pixels that fire, and their events
     times     int32  microseconds since the frame before, 0..interval, rounded to the nearest
     marks     int64  pixel index (`first` + place in the slice) * 4 + polarity
     up, down  of length 0 where the codes are not 8 bits wide; `nearest` is then not used
     """
-    n = after.size
-    words = loud.view(np.uint64)
     tabled = table.size > 0
     coded = up.size > 0
     o = 0
-    for w in range(words.size):
-        if words[w] == 0:
-            continue
-        for k in range(w * 8, min(n, w * 8 + 8)):
-            if loud[k] == 0 or counts[k] == 0:
-                continue
-            c = np.int64(counts[k])
-            start = np.int64(table[before[k]] if tabled else before[k])
-            stop = np.int64(table[after[k]] if tabled else after[k])
-            rise = c > 0
-            sign = np.int64(1) if rise else np.int64(-1)
-            threshold = on if rise else off
-            span = (stop - start) * sign
-            way = (np.int64(ref[k]) - start) * sign
-            mark = ((first + k) << 2) | np.int64(rise)
-            for _ in range(c * sign):
-                way += threshold
-                times[o] = _quotient(2 * way * interval + span, 2 * span)
-                marks[o] = mark
-                o += 1
-            moved = np.int64(ref[k]) + c * threshold
-            ref[k] = moved
-            if coded:
-                up[k] = min(255, _least_code(moved + on, table, nearest))
-                down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)
+    for m in range(who.size):
+        k, c = who[m], np.int64(counts[m])
+        start = np.int64(table[before[k]] if tabled else before[k])
+        stop = np.int64(table[after[k]] if tabled else after[k])
+        rise = c > 0
+        sign = np.int64(1) if rise else np.int64(-1)
+        threshold = on if rise else off
+        span = (stop - start) * sign
+        way = (np.int64(ref[k]) - start) * sign
+        mark = ((first + k) << 2) | np.int64(rise)
+        for _ in range(c * sign):
+            way += threshold
+            times[o] = _quotient(2 * way * interval + span, 2 * span)
+            marks[o] = mark
+            o += 1
+        moved = np.int64(ref[k]) + c * threshold
+        ref[k] = moved
+        if coded:
+            up[k] = min(255, _least_code(moved + on, table, nearest))
+            down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)
 
 
 @njit(cache=True, nogil=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.emulator import _kernels
@@ -15,9 +16,31 @@ _FEW = 1 << 17
 _NO_LABELS = np.empty(0, np.bool_)
 
 
+class Room:
+    """Memory that is used again and again: that of a new array is cleared by the system first."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._held = np.empty(0, dtype)
+
+    def of(self, length: int) -> NDArray[Any]:
+        """Return a view (length,) with anything in it; the views before are of the same memory."""
+        if length > self._held.size:
+            self._held = np.empty(length + length // 4, self._held.dtype)
+        return self._held[:length]
+
+
+class Ordering:
+    """What putting events in order takes; one for all intervals of a run."""
+
+    def __init__(self) -> None:
+        self.packed, self.places = Room(np.uint64), Room(np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class Crossings:
     """Events of one interval, in parts, each of pixels behind those of the part before.
+
+    They may lie in memory that the next interval uses again.
 
     start_us, interval_us  of the interval
     times  int32, microseconds behind start_us, 0..interval_us; those of a pixel in order
@@ -31,6 +54,7 @@ class Crossings:
     times: list[NDArray[np.int32]]
     marks: list[NDArray[np.int64]]
     by_pixel: bool = True
+    ordering: Ordering = field(default_factory=Ordering)
 
     def __len__(self) -> int:
         return sum(map(len, self.times))
@@ -44,25 +68,13 @@ class Crossings:
         if self.interval_us + 1 > 4 * total + (1 << 16):
             return self._sorted()
         # Few events are put in order, part after part, before another thread would have woken up.
-        few = total < _FEW
-        threads = 1 if few else None
-        histograms = np.zeros((1 if few else len(self.times), self.interval_us + 1), np.int32)
-        places = [histograms[0 if few else i] for i in range(len(self.times))]
-        run_parts(lambda i: _kernels.count_times(self.times[i], places[i]), len(places), threads)
-        _kernels.places(histograms)
-        begins = np.append(histograms[0], np.int32(total))
-        packed = np.empty(total, np.uint64)
-
-        def scatter(number: int) -> None:
-            _kernels.scatter(self.times[number], self.marks[number], places[number], packed)
-
-        run_parts(scatter, len(self.times), threads)
+        threads = 1 if total < _FEW else thread_count()
+        packed, begins = self._packed(total, threads)
         t, x = np.empty(total, np.int64), np.empty(total, np.int16)
         y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
         noise = np.empty(total if labelled else 0, np.bool_)
-        shares = thread_count() if threads is None else threads
-        cuts = [total * share // shares for share in range(shares + 1)]
-        # No share may end inside a microsecond: the order there is put right within one share.
+        cuts = [total * share // threads for share in range(threads + 1)]
+        # No share ends inside a microsecond: the order there is put right within one share.
         cuts[1:-1] = [int(begins[np.searchsorted(begins, cut)]) for cut in cuts[1:-1]]
 
         def unpack(number: int) -> None:
@@ -74,8 +86,25 @@ class Crossings:
                 noise[here],
             )  # fmt: skip
 
-        run_parts(unpack, shares, threads)
+        run_parts(unpack, threads, threads)
         return Events.from_checked(t, x, y, p, self.size), noise
+
+    def _packed(self, total: int, threads: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+        """Return the events in order of time, packed, and where those of each microsecond begin."""
+        rows = 1 if threads == 1 else len(self.times)
+        histograms = self.ordering.places.of(rows * (self.interval_us + 1)).reshape(rows, -1)
+        histograms[:] = 0
+        places = [histograms[i % rows] for i in range(len(self.times))]
+        run_parts(lambda i: _kernels.count_times(self.times[i], places[i]), len(places), threads)
+        _kernels.places(histograms)
+        begins = np.append(histograms[0], np.int32(total))
+        packed = self.ordering.packed.of(total)
+
+        def scatter(number: int) -> None:
+            _kernels.scatter(self.times[number], self.marks[number], places[number], packed)
+
+        run_parts(scatter, len(places), threads)
+        return packed, begins
 
     def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
         times, marks = np.concatenate(self.times), np.concatenate(self.marks)

@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator import _kernels
-from dvskit.emulator.crossings import Crossings
+from dvskit.emulator.crossings import Crossings, Ordering, Room
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.events import Size
 
-_PART_PIXELS = 1 << 17  # fewer are not worth a thread
+_PARTS = 2  # of the pixels, for each thread: where things move differs from part to part
+_PART_PIXELS = 1 << 14  # fewer are not worth a part
+_QUIET_PIXELS = 64  # so many quiet pixels cost what an event does
+_FEW = 1 << 13  # events that are not worth a thread
 _NO_CODES = np.empty(0, np.uint8)
+_NO_TIMES, _NO_MARKS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
 class IdealPixels:
@@ -44,55 +48,52 @@ class IdealPixels:
             )
         # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
         # threads share no cache line.
-        parts = max(1, min(self._threads, n // _PART_PIXELS))
+        parts = 1 if self._threads == 1 else max(1, min(_PARTS * self._threads, n // _PART_PIXELS))
         length = -(-n // (parts * 64)) * 64
         self._parts = [slice(start, min(start + length, n)) for start in range(0, n, length)]
-        self._counts = np.zeros(n, np.int32)
         self._loud = np.zeros(-(-n // 8) * 8, np.uint8)
-
-    def _loud_part(self, part: slice) -> NDArray[np.uint8]:
-        return self._loud[part.start : -(-part.stop // 8) * 8]
+        self._who, self._counts = np.zeros((2, self._loud.size), np.int32)
+        self._rooms = [(Room(np.int32), Room(np.int64)) for _ in self._parts]
+        self._ordering = Ordering()
+        self._last = 0  # events in the interval before
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return what happens up to the next frame."""
-        sums = [0] * len(self._parts)
+        parts = len(self._parts)
+        times, marks = [_NO_TIMES] * parts, [_NO_MARKS] * parts
 
-        def count(number: int) -> None:
+        def work(number: int) -> None:
             part = self._parts[number]
-            loud = self._loud_part(part)
-            if self._up.size:
-                sums[number] = _kernels.count_codes(
-                    codes[part], self._up[part], self._down[part], self._ref[part], self._table,
-                    self._on, self._off, loud, self._counts[part],
-                )  # fmt: skip
-            else:
-                sums[number] = _kernels.count_levels(
-                    codes[part], self._ref[part], self._table, self._on, self._off, loud,
-                    self._counts[part],
-                )  # fmt: skip
+            times[number], marks[number] = self._fired(number, codes, interval_us)
+            # The caller may fill the same buffer with the next frame, so that a copy is kept.
+            np.copyto(self._before[part], codes[part])
 
-        run_parts(count, len(self._parts))
-        crossings = self._emit(codes, start_us, interval_us, sums)
-        # The caller may fill the same buffer with the next frame, so that a copy is kept.
-        np.copyto(self._before, codes)
-        return crossings
+        # Where little happens all is done before another thread would have woken up.
+        busy = self._last + codes.size // _QUIET_PIXELS > _FEW
+        run_parts(work, parts, self._threads if busy else 1)
+        self._last = sum(map(len, times))
+        return Crossings(self.size, start_us, interval_us, times, marks, ordering=self._ordering)
 
-    def _emit(
-        self, codes: NDArray[Any], start_us: int, interval_us: int, sums: list[int]
-    ) -> Crossings:
-        times = [np.empty(count, np.int32) for count in sums]
-        marks = [np.empty(count, np.int64) for count in sums]
-
-        def emit(number: int) -> None:
-            part = self._parts[number]
-            coded = part if self._up.size else slice(0, 0)
-            if sums[number]:
-                _kernels.emit(
-                    self._before[part], codes[part], part.start, self._up[coded],
-                    self._down[coded], self._ref[part], self._table, self._on, self._off,
-                    self._loud_part(part), self._counts[part], self._nearest, interval_us,
-                    times[number], marks[number],
-                )  # fmt: skip
-
-        run_parts(emit, len(sums))
-        return Crossings(self.size, start_us, interval_us, times, marks)
+    def _fired(
+        self, number: int, codes: NDArray[Any], interval_us: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return times and marks of a part's events, and move its references."""
+        part = self._parts[number]
+        padded = slice(part.start, -(-part.stop // 8) * 8)
+        loud, who, counts = self._loud[padded], self._who[padded], self._counts[padded]
+        coded = part if self._up.size else slice(0, 0)
+        up, down, ref = self._up[coded], self._down[coded], self._ref[part]
+        here, table, on, off = codes[part], self._table, self._on, self._off
+        if self._up.size:
+            firing, total = _kernels.count_codes(
+                here, up, down, ref, table, on, off, loud, who, counts
+            )
+        else:
+            firing, total = _kernels.count_levels(here, ref, table, on, off, loud, who, counts)
+        times, marks = (room.of(total) for room in self._rooms[number])
+        if total:
+            _kernels.emit(
+                self._before[part], here, part.start, up, down, ref, table, on, off,
+                who[:firing], counts[:firing], self._nearest, interval_us, times, marks,
+            )  # fmt: skip
+        return times, marks

@@ -80,7 +80,8 @@ def _draw(
         count = draw_shots(
             number // TILE, frame, interval, model, seed, weights.caps[tile],
             weights.chances[choices], weights.excess[choices], pixels.on[here], pixels.off[here],
-            pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t, hit_choice,
+            pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t,
+            hit_choice,
         )  # fmt: skip
     own = hot[np.searchsorted(hot, number) : np.searchsorted(hot, number + pixels_in)]
     if count >= 0 and own.size > 0 and hot_rate > 0.0:

@@ -28,7 +28,7 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:
     def ask(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         own = signature.args[0]
         fields = context.make_array(own)(context, builder, given[0])
-        pointer = cgutils.get_item_pointer(
+        pointer = cgutils.get_item_pointer(  # type: ignore[no-untyped-call]
             context, builder, own, fields, [given[1]], wraparound=False
         )
         byte = builder.bitcast(pointer, cgutils.voidptr_t)

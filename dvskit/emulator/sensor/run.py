@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.emulator.crossings import Crossings
+from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random._kernels import uniforms
@@ -92,6 +92,7 @@ class SensorPixels:
         self._before = codes.copy()
         self._now = 0.0
         self._frame = 0
+        self._ordering = Ordering()
         self.pixels = Pixels.of(size, follower=self.params.follower_hz > 0)
         weights = Weights.of(size if self.params.shot_hz else 0)
         levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
@@ -158,6 +159,7 @@ class SensorPixels:
             [part.times[: part.count] for part in self._parts],
             [part.marks[: part.count] for part in self._parts],
             by_pixel=False,
+            ordering=self._ordering,
         )
 
     def _advance(self, part: _Part, codes: NDArray[Any], start: float, stop: float) -> None:
