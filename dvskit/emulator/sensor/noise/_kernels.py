@@ -51,7 +51,8 @@ def weigh_noise(
         weights = np.empty(2 * (high - low), np.float64)
         for m in range(weights.size):
             weights[m] = _weight(2 * low + m, on, off, model)
-        caps[tile] = np.sort(weights)[weights.size - 1 - weights.size // _HEAVY]
+        rank = weights.size - 1 - weights.size // _HEAVY
+        caps[tile] = np.partition(weights, rank)[rank]
         total = 0.0
         for m in range(weights.size):
             share = weights[m] / caps[tile]
