@@ -108,14 +108,17 @@ def _wake(
     count: int, wakes: Array,
 ) -> None:  # fmt: skip
     """Mark in `wakes` (uint8) which blocks of a tile are to be moved, and ask for their pixels."""
-    quiet, since = pixels.quiet, pixels.since
+    own = slice(first_block, first_block + parts)
+    quiet, since, soonest = pixels.quiet[own], pixels.since[own], pixels.soonest[own]
     for part in range(parts):
-        wakes[part] = quiet[first_block + part] <= stop
+        wakes[part] = quiet[part] <= stop
     for part in range(parts):
         wakes[part] |= (words[2 * part] | words[2 * part + 1]) != 0
     for hit in range(count):
         part = hit_choice[hit] // (2 * BLOCK)
-        wakes[part] |= since[first_block + part] < CALM
+        wakes[part] |= since[part] < CALM
+    for part in range(0, parts, 8):
+        prefetch(soonest, part)
     # They are scattered over more memory than is near: each line would be waited for.
     for part in range(parts):
         if wakes[part] != 0:
