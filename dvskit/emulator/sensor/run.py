@@ -44,7 +44,7 @@ from dvskit.emulator.sensor.signal._kernels import (
 )
 from dvskit.events import Size
 
-_PARTS = 4  # of the pixels, for each thread
+_PARTS = 2  # of the pixels, for each thread
 _ROOM = 1 << 14  # events that a thread has room for at first
 _ROOM_HITS = 1 << 12  # noise events of a tile, likewise
 _HOT, _DEAD = 101, 102  # streams of random numbers
