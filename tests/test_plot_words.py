@@ -88,7 +88,7 @@ def test_a_long_note_stands_above_the_words_of_a_bar_beside_the_picture():
         axes = figure.add_subplot()
         picture = axes.imshow(np.eye(4))  # the bar's highest tick, 1.0, is at its end
         colour_bar(figure, axes, picture, plots.PAPER, "share")
-        note(axes, plots.PAPER, "words " * 10)
+        note(axes, plots.PAPER, "words " * 6)
     assert collisions(figure) == []
 
 
