@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from dvskit import Emulator, EmulatorParams, emulate
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import save_events
@@ -357,6 +358,35 @@ def test_a_bright_edge_is_not_hot():
     counts = np.random.default_rng(1).poisson(2, (16, 24))
     counts[:, 9:12] = 500
     assert not hot_pixels(counts).any()
+
+
+@pytest.mark.parametrize("at", [(1, 1), (1, 22), (14, 3)])
+def test_a_hot_pixel_near_the_edge_is_not_its_own_rival(at):
+    counts = np.random.default_rng(1).poisson(20, (16, 24))
+    counts[at] = 400
+    assert np.argwhere(hot_pixels(counts)).tolist() == [list(at)]
+
+
+def test_where_all_flickers_the_busiest_are_not_hot_and_those_far_above_are():
+    rng = np.random.default_rng(2)
+    # Contrast about the threshold: many pixels see nothing, some fire often, none of them is hot.
+    counts = np.where(rng.random((120, 160)) < 0.4, rng.geometric(0.12, (120, 160)), 0)
+    assert np.count_nonzero(hot_pixels(counts)) < 0.002 * counts.size
+    hot = [(10, 10), (10, 12), (60, 80), (119, 0)]  # two of them near each other
+    for row, column in hot:
+        counts[row, column] = 900
+    assert all(hot_pixels(counts)[place] for place in hot)
+
+
+def test_the_hot_pixels_of_an_emulated_sensor_are_found():
+    params = EmulatorParams(shot_hz=1.0, hot_fraction=2e-3, hot_hz=60.0)
+    frames = [(i * 20_000, np.full((60, 80), 90 + 10 * (i % 2), np.uint8)) for i in range(51)]
+    emulation = Emulator(params, 4).start((80, 60))
+    emulation.step(*frames[0])
+    truth = {(int(n) // 80, int(n) % 80) for n in emulation._pixels._hot}
+    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).total)
+    assert len(truth) > 5
+    assert {tuple(place) for place in np.argwhere(found).tolist()} == truth
 
 
 def test_small_pixels_are_shown_by_the_most_of_their_block():
