@@ -474,6 +474,34 @@ def test_peaks_are_named_before_multiples_of_lower_ones():
     assert [round(peak.frequency_hz) for peak in found] == [100, 200, 570]
 
 
+def on_times(times_us):
+    z = np.zeros(len(times_us), int)
+    return Events(t=times_us, x=z, y=z, p=z == 0, size=(1, 1))
+
+
+@pytest.mark.parametrize("period_us", [10_000, 9_973, 15_152])  # in whole bins, and not
+def test_an_exact_comb_is_named_by_its_first_teeth(period_us):
+    teeth = on_times(np.repeat(np.arange(0, 3_000_000, period_us), 20))
+    found = [p.frequency_hz for p in plots.find_peaks(plots.rate_spectrum(teeth), most=5)]
+    np.testing.assert_allclose(found, np.arange(1, 6) * 1e6 / period_us, atol=0.5)
+
+
+def test_a_square_flicker_is_named_by_its_odd_multiples():
+    swing = np.arange(0, 2_000_000, 50)
+    square = on_times(swing[swing % 10_000 < 5_000])  # which has odd multiples alone
+    found = plots.find_peaks(plots.rate_spectrum(square), most=3)
+    np.testing.assert_allclose([p.frequency_hz for p in found], [100, 300, 500], atol=0.2)
+
+
+def test_a_tone_beside_a_stronger_comb_has_its_name():
+    frequency = np.arange(2.0, 1001.0, 2.0)
+    density = np.ones(500)
+    density[[49, 99, 149, 199, 249]] = 1e6  # 100 Hz and multiples
+    density[[18, 124]] = 1e3  # 38 and 250 Hz: of seven times 37 it is too far off
+    found = plots.find_peaks(plots.Spectrum(frequency, density), most=3)
+    assert [round(peak.frequency_hz) for peak in found] == [38, 100, 250]
+
+
 def test_the_spectrum_of_noise_has_no_peaks_and_the_power_of_a_poisson_process():
     events = scattered(100_000, span_us=10_000_000)
     found = plots.rate_spectrum(events)
