@@ -431,6 +431,17 @@ def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
         assert 0.05 * (high - low) < top - high < 0.2 * (high - low)
 
 
+def test_a_tone_is_named_ahead_of_the_multiples_beside_it():
+    """A weak tone at 260 Hz amid the many and stronger multiples of 50 Hz has its name."""
+    teeth = np.repeat(np.arange(0, 3_000_000, 20_000), 40)
+    tone = np.repeat(np.arange(0, 3_000_000, 3_846), 2)
+    times = np.concatenate([teeth, tone])
+    events = on_times(np.sort(times + np.random.default_rng(0).integers(0, 900, len(times))))
+    for width in (88, 180):
+        axes = plots.spectrum(events, peaks=12, style=plots.Style(width_mm=width)).axes[0]
+        assert {"50", "260"} <= {text.get_text().split(".")[0] for text in axes.texts}
+
+
 @pytest.mark.parametrize("width", [60, 88, 180])
 @pytest.mark.parametrize("peaks", [6, 20])
 def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(width, peaks):
@@ -450,7 +461,7 @@ def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(widt
         assert math.hypot(*(np.clip([u, v], box.min, box.max) - [u, v])) < 60 / 72 * figure.dpi
 
 
-def test_a_name_without_room_is_left_out_and_the_highest_point_has_its_own():
+def test_a_name_without_room_is_left_out_and_the_first_has_its_own():
     figure = plots.Plot(figsize=(2, 1))
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
     x = np.linspace(0, 1, 400)

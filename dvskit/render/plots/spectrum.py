@@ -132,7 +132,8 @@ def spectrum(
     """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks named.
 
     The names are frequencies in Hz, as exact as the recording is long; those without room are left
-    out, of the lower peaks first. Lamps on the mains show at twice its frequency.
+    out, of multiples of others and of lower peaks first. Lamps on the mains show at twice its
+    frequency.
     Raises ConfigError as `rate_spectrum` does.
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
@@ -164,6 +165,11 @@ def _limits(density: NDArray[np.float64]) -> tuple[float, float]:
 
 def _name_peaks(figure: Plot, axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
     some = found.density > 0
+    # Tones of their own have the best places, then the highest peaks.
+    places = np.array([peak.frequency_hz / found.frequency_hz[0] - 1 for peak in peaks])
+    density = np.interp([peak.frequency_hz for peak in peaks], found.frequency_hz, found.density)
+    multiple = np.array([_is_multiple(at, places) for at in places], bool)
+    peaks = [peaks[i] for i in np.lexsort((-density, multiple))]
     tops = [int(np.argmin(np.abs(found.frequency_hz - peak.frequency_hz))) for peak in peaks]
     step = float(found.frequency_hz[1] - found.frequency_hz[0]) if peaks else 1.0
     names = [
