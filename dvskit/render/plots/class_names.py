@@ -16,6 +16,7 @@ _LEFT_PT = 3.0  # of the key
 _LEAST_SHARE = 0.5  # of the width, for the matrix; with less of it names are numbers
 _LEAST_PT = 5.0  # smaller cannot be read in print
 _UPRIGHT = 0.93  # as good as a matrix so much smaller whose names lie
+_BELOW = 0.15  # what height below the matrix is worth of its side
 
 Width = Callable[[str], float]
 
@@ -56,7 +57,9 @@ def name_classes(names: Sequence[str], room_pt: float, style: Style, width: Widt
     """
     best: tuple[float, Naming] | None = None
     for found in _in_place(names, room_pt, style, width):
-        worth = found.side_pt * (_UPRIGHT if found.upright else 1.0)
+        worth = found.side_pt
+        if found.upright:
+            worth = _UPRIGHT * worth - _BELOW * _widest(found.columns, width)
         if best is None or worth > best[0]:
             best = worth, found
     if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_mm * 72 / 25.4:
