@@ -101,7 +101,7 @@ def draw(
     right = panel(figure, place, "(c) all events in space and time")
     wide = round(place[2] * WIDTH_IN * DPI)
     high = round(place[3] * WIDTH_IN * total * DPI)
-    view = CloudView(dark=False, text_scale=1.55, azimuth_deg=42, elevation_deg=20)
+    view = CloudView(dark=False, text_scale=0.85, azimuth_deg=42, elevation_deg=20)
     cloud = cloud_image(events, view=view, width_px=wide, height_px=high)
     right.imshow(cloud, aspect="auto", interpolation="none")
     return figure

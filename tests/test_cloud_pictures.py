@@ -127,6 +127,9 @@ def test_words_for_print_have_7_and_8_points_and_those_for_screens_11_pixels() -
         assert 12.5 * style.unit_px / dpi * 72 == pytest.approx(7)
     for size in SIZES:
         assert 12.5 * CloudView().style(size).unit_px >= 11
+    for width in (800, 1280, 2560):  # of 5 points and more in a column of 90 mm
+        pixel_pt = 90 / 25.4 * 72 / width
+        assert 12.5 * CloudView().style((width, 3 * width // 4)).unit_px * pixel_pt > 4.9
     assert CloudView(dpi=300, dark=False).theme.ground == "#ffffff"
 
 

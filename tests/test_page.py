@@ -316,6 +316,33 @@ def test_one_finger_turns_and_two_pinch(five_thousand: Browser) -> None:
     assert five_thousand.js("return hands.size") == 0
 
 
+@pytest.mark.parametrize("size", [(844, 390), (667, 375), (568, 320), (390, 844), (1440, 900)])
+def test_every_control_can_be_reached_at_every_size(
+    five_thousand: Browser, size: tuple[int, int]
+) -> None:
+    five_thousand.resize(*size)
+    five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]} && !pending")
+    behind = size[1] < 480  # on a phone held sideways they are behind a button
+    assert five_thousand.js("return $('more').getClientRects().length > 0") == behind
+    if behind:
+        assert not five_thousand.js("return $('window').getClientRects().length")
+        five_thousand.driver.find_element(By.ID, "more").click()
+        assert five_thousand.js("return $('more').getAttribute('aria-expanded')") == "true"
+    for name in ("window", "speed", "points", "by-polarity", "keys"):
+        # What is at its middle is the control itself, within the page and below nothing.
+        assert five_thousand.js(
+            "const e = document.getElementById(arguments[0]), r = e.getBoundingClientRect();"
+            "return r.width > 20 && r.left >= 0 && r.right <= innerWidth && r.top >= 0"
+            " && e.contains(document.elementFromPoint(r.left + r.width / 2,"
+            " r.top + r.height / 2))",
+            name,
+        ), name
+    if behind:  # another panel takes its place
+        five_thousand.driver.find_element(By.ID, "keys").click()
+        five_thousand.js("hidePanels()")
+        assert not five_thousand.js("return $('window').getClientRects().length")
+
+
 @pytest.mark.parametrize("size", [(390, 844), (1440, 900), (844, 390), (768, 1024), (320, 568)])
 def test_the_box_fits_between_words_and_controls_at_every_size(
     five_thousand: Browser, size: tuple[int, int]

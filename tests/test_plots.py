@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from dvskit import Emulator, EmulatorParams, emulate
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import save_events
@@ -359,6 +360,35 @@ def test_a_bright_edge_is_not_hot():
     assert not hot_pixels(counts).any()
 
 
+@pytest.mark.parametrize("at", [(1, 1), (1, 22), (14, 3)])
+def test_a_hot_pixel_near_the_edge_is_not_its_own_rival(at):
+    counts = np.random.default_rng(1).poisson(20, (16, 24))
+    counts[at] = 400
+    assert np.argwhere(hot_pixels(counts)).tolist() == [list(at)]
+
+
+def test_where_all_flickers_the_busiest_are_not_hot_and_those_far_above_are():
+    rng = np.random.default_rng(2)
+    # Contrast about the threshold: many pixels see nothing, some fire often, none of them is hot.
+    counts = np.where(rng.random((120, 160)) < 0.4, rng.geometric(0.12, (120, 160)), 0)
+    assert np.count_nonzero(hot_pixels(counts)) < 0.002 * counts.size
+    hot = [(10, 10), (10, 12), (60, 80), (119, 0)]  # two of them near each other
+    for row, column in hot:
+        counts[row, column] = 900
+    assert all(hot_pixels(counts)[place] for place in hot)
+
+
+def test_the_hot_pixels_of_an_emulated_sensor_are_found():
+    params = EmulatorParams(shot_hz=1.0, hot_fraction=2e-3, hot_hz=60.0)
+    frames = [(i * 20_000, np.full((60, 80), 90 + 10 * (i % 2), np.uint8)) for i in range(51)]
+    emulation = Emulator(params, 4).start((80, 60))
+    emulation.step(*frames[0])
+    truth = {(int(n) // 80, int(n) % 80) for n in emulation._pixels._hot}
+    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).total)
+    assert len(truth) > 5
+    assert {tuple(place) for place in np.argwhere(found).tolist()} == truth
+
+
 def test_small_pixels_are_shown_by_the_most_of_their_block():
     counts = np.zeros((5, 7), int)
     counts[4, 6] = 9
@@ -401,6 +431,17 @@ def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
         assert 0.05 * (high - low) < top - high < 0.2 * (high - low)
 
 
+def test_a_tone_is_named_ahead_of_the_multiples_beside_it():
+    """A weak tone at 260 Hz amid the many and stronger multiples of 50 Hz has its name."""
+    teeth = np.repeat(np.arange(0, 3_000_000, 20_000), 40)
+    tone = np.repeat(np.arange(0, 3_000_000, 3_846), 2)
+    times = np.concatenate([teeth, tone])
+    events = on_times(np.sort(times + np.random.default_rng(0).integers(0, 900, len(times))))
+    for width in (88, 180):
+        axes = plots.spectrum(events, peaks=12, style=plots.Style(width_mm=width)).axes[0]
+        assert {"50", "260"} <= {text.get_text().split(".")[0] for text in axes.texts}
+
+
 @pytest.mark.parametrize("width", [60, 88, 180])
 @pytest.mark.parametrize("peaks", [6, 20])
 def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(width, peaks):
@@ -420,7 +461,7 @@ def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(widt
         assert math.hypot(*(np.clip([u, v], box.min, box.max) - [u, v])) < 60 / 72 * figure.dpi
 
 
-def test_a_name_without_room_is_left_out_and_the_highest_point_has_its_own():
+def test_a_name_without_room_is_left_out_and_the_first_has_its_own():
     figure = plots.Plot(figsize=(2, 1))
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
     x = np.linspace(0, 1, 400)
@@ -442,6 +483,34 @@ def test_peaks_are_named_before_multiples_of_lower_ones():
     density[[99, 199, 299, 399, 569]] = [1e3, 1e5, 1e5, 1e5, 1e2]
     found = plots.find_peaks(plots.Spectrum(frequency, density), most=3)
     assert [round(peak.frequency_hz) for peak in found] == [100, 200, 570]
+
+
+def on_times(times_us):
+    z = np.zeros(len(times_us), int)
+    return Events(t=times_us, x=z, y=z, p=z == 0, size=(1, 1))
+
+
+@pytest.mark.parametrize("period_us", [10_000, 9_973, 15_152])  # in whole bins, and not
+def test_an_exact_comb_is_named_by_its_first_teeth(period_us):
+    teeth = on_times(np.repeat(np.arange(0, 3_000_000, period_us), 20))
+    found = [p.frequency_hz for p in plots.find_peaks(plots.rate_spectrum(teeth), most=5)]
+    np.testing.assert_allclose(found, np.arange(1, 6) * 1e6 / period_us, atol=0.5)
+
+
+def test_a_square_flicker_is_named_by_its_odd_multiples():
+    swing = np.arange(0, 2_000_000, 50)
+    square = on_times(swing[swing % 10_000 < 5_000])  # which has odd multiples alone
+    found = plots.find_peaks(plots.rate_spectrum(square), most=3)
+    np.testing.assert_allclose([p.frequency_hz for p in found], [100, 300, 500], atol=0.2)
+
+
+def test_a_tone_beside_a_stronger_comb_has_its_name():
+    frequency = np.arange(2.0, 1001.0, 2.0)
+    density = np.ones(500)
+    density[[49, 99, 149, 199, 249]] = 1e6  # 100 Hz and multiples
+    density[[18, 124]] = 1e3  # 38 and 250 Hz: of seven times 37 it is too far off
+    found = plots.find_peaks(plots.Spectrum(frequency, density), most=3)
+    assert [round(peak.frequency_hz) for peak in found] == [38, 100, 250]
 
 
 def test_the_spectrum_of_noise_has_no_peaks_and_the_power_of_a_poisson_process():

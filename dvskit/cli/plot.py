@@ -39,7 +39,9 @@ Out = Annotated[
     Path,
     typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
 ]
-Width = Annotated[float, typer.Option(help="Width in mm: 88 is a column, 180 a page.")]
+Width = Annotated[
+    float, typer.Option(help="Width in mm: 88 is a column, 180 a page; 60 is about the least.")
+]
 
 _WHAT = {
     "rate": "Events a second over time: ON, OFF and all.",

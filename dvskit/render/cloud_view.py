@@ -11,6 +11,7 @@ from dvskit.render.colormap import DARK, LIGHT, Colouring, Theme, by_time
 
 _PAPER = replace(LIGHT, ground="#ffffff")
 _LEAST_UNIT = 0.88  # labels are 11 pixels high at the least
+_UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class CloudView:
     max_events      beyond this every 2nd, 4th, ... event is drawn, and the picture says so
     text_scale      0.5..4: how large the words and the margins for them are, 1 as usual
     dpi             for print, 36..2400 pixels an inch: labels of 7 points, titles of 8, and white
-                    where it is not dark; None is for screens: labels of 11 pixels and more
+                    where it is not dark; None is for screens: labels of 2 % of the
+                    width of a picture of 4:3, and of 11 pixels at the least
     """
 
     azimuth_deg: float = 48.0
@@ -62,5 +64,5 @@ class CloudView:
         if self.dpi is not None:
             unit = self.dpi / 72 * 7 / 12.5
         else:
-            unit = max(_LEAST_UNIT, min(size_px[0] / 1180, size_px[1] / 900))
+            unit = max(_LEAST_UNIT, min(size_px[0] / _UNIT_OF[0], size_px[1] / _UNIT_OF[1]))
         return Style(self.theme, unit * self.text_scale, size_px)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
+from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.render.plots.arrays import as_array
-from dvskit.render.plots.style import PAPER, Plot, Style, colour_bar, note
+from dvskit.render.plots.bars import colour_bar
+from dvskit.render.plots.class_names import Naming, name_classes
+from dvskit.render.plots.fitting import write_below
+from dvskit.render.plots.style import FONT, PAPER, Plot, Style, note
 
-_NAMED = 24  # beyond so many classes numbers in the cells cannot be read
+_BAR = 0.065  # the room for the colour bar, of the matrix's width
+_KEY_LINE = 1.25  # of a letter's height, from line to line
+_LEAST_PT = 4.0  # smaller counts cannot be read
+_IN_CELL = 0.8  # of a cell's side, for its count
+_PT_PER_MM = 72 / 25.4
 
 
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 
-    The colour is the share of the row; the numbers are counts. `dvskit.training.evaluate` gives
-    both, as `result.confusion` and `result.classes`. Raises ShapeError for another shape, for
-    counts that are not whole or below 0.
+    The colour is the share of the row; the numbers are counts, left out where cells are too small
+    to read them. Names of classes are broken into lines, set upright, or replaced by numbers with a
+    key below (of up to 24), as they fit the width.
+    `dvskit.training.evaluate` gives both arguments, as `result.confusion` and `result.classes`.
+    Raises ShapeError for another shape, for counts that are not whole or below 0.
     """
     array = as_array(counts)
     n = len(classes)
@@ -28,34 +41,75 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     if array.dtype.kind not in "iu" or array.min() < 0:
         raise ShapeError("counts are whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
-    with style.drawing(0.82) as figure:
+    naming = name_classes(_names(classes), _room_pt(style), style, _measure(style.small_pt))
+    with style.drawing(_height_pt(naming, style) / (style.width_mm * _PT_PER_MM)) as figure:
+        if naming.key:
+            write_below(figure, naming.key, style.small_pt, spacing=_KEY_LINE)
         axes = figure.add_subplot()
         picture = axes.imshow(share, cmap=style.shares_map(), vmin=0, vmax=1)
         axes.spines[:].set_visible(True)
-        colour_bar(figure, axes, picture, "share of the true class")
+        colour_bar(figure, axes, picture, style, "share of the true class", below=style.narrow)
         axes.set(xlabel="answer", ylabel="true class")
-        right = int(np.trace(array))
-        total = int(array.sum())
+        right, total = int(np.trace(array)), int(array.sum())
         note(
             axes,
             style,
             f"{100 * right / total:.1f} % of {total:,} right" if total else "no samples",
         )
-        if n <= _NAMED:
-            names = [str(name) for name in classes]
-            long = max(map(len, names)) > 3
-            axes.set_xticks(range(n), names, rotation=45 if long else 0,
-                            ha="right" if long else "center", rotation_mode="anchor"
-                            if long else "default")  # fmt: skip
-            axes.set_yticks(range(n), names)
-            _write_counts(axes, array, picture.to_rgba(share), style)
+        _write_names(axes, naming)
+        figure.named[axes] = naming.size_pt
+        _write_counts(axes, array, picture.to_rgba(share), naming.side_pt / n, style)
     return figure
 
 
-def _write_counts(axes: Any, counts: Any, colours: Any, style: Style) -> None:
-    size = min(
-        style.small_pt, 0.9 * style.width_mm / len(counts) / max(2, len(str(counts.max()))) * 2.4
-    )
+def _names(classes: Sequence[str]) -> list[str]:
+    return [" ".join(str(name).split()) for name in classes]  # on one line each
+
+
+def _measure(size_pt: float) -> Callable[[str], float]:
+    """Return what tells how many points wide words of a size are."""
+    font = FontProperties(family=FONT, size=size_pt)
+    return lambda text: float(TextToPath().get_text_width_height_descent(text, font, False)[0])
+
+
+def _room_pt(style: Style) -> float:
+    """Return the width of a matrix and the names of its rows: what the words around leave."""
+    room = style.width_mm * _PT_PER_MM - 2.6 * style.font_pt
+    return room if style.narrow else (room - 5.0 * style.font_pt) / (1 + _BAR)
+
+
+def _height_pt(naming: Naming, style: Style) -> float:
+    """Return how high a figure is whose matrix is as wide as it can be."""
+    lines = 1 + max(text.count("\n") for text in naming.columns)
+    names = lines * naming.size_pt
+    if naming.upright:
+        names = max(map(_measure(naming.size_pt), "\n".join(naming.columns).split("\n")))
+    bar = 3.7 * style.font_pt if style.narrow else 0.0
+    return naming.side_pt + names + 4.0 * style.font_pt + bar + _key_pt(naming, style)
+
+
+def _key_pt(naming: Naming, style: Style) -> float:
+    if not naming.key:
+        return 0.0
+    return (len(naming.key[0].lines) * _KEY_LINE + 0.6) * style.small_pt
+
+
+def _write_names(axes: Axes, naming: Naming) -> None:
+    count = len(naming.rows)
+    axes.set_yticks(range(count), naming.rows, multialignment="right", linespacing=1.1)
+    axes.set_xticks(
+        range(count), naming.columns, rotation=90 if naming.upright else 0, linespacing=1.1,
+        multialignment="right" if naming.upright else "center",
+    )  # fmt: skip
+
+
+def _write_counts(
+    axes: Axes, counts: NDArray[Any], colours: NDArray[Any], cell_pt: float, style: Style
+) -> None:
+    widest = _measure(1.0)(str(counts.max()))
+    size = min(style.small_pt, _IN_CELL * cell_pt / max(widest, 1.2))
+    if size < _LEAST_PT:
+        return
     for (row, column), count in np.ndenumerate(counts):
         if count:
             # Black or white, whichever stands out from the cell's brightness.

@@ -55,7 +55,9 @@ def curves(
     """
     columns = log if isinstance(log, Mapping) else read_log(log)
     epoch = columns["epoch"]
-    with style.drawing(1.1 if style.narrow else 0.5) as figure:
+    with style.drawing(
+        1.1 if style.narrow else 0.5, least_mm=66.0 if style.narrow else 34.0
+    ) as figure:
         left, right = figure.subplots(*((2, 1) if style.narrow else (1, 2)))
         theme = style.theme
         _lines(left, epoch, {"training": columns["loss"],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
+from dvskit.render.plots.bars import axes_below, bar_below
 from dvskit.render.plots.pixel_map import map_height, map_width_mm, sensor_axes
 from dvskit.render.plots.style import PAPER, Plot, Style, count_text, log_ticks, note, say_none
 from dvskit.render.plots.units import hz_text
@@ -21,6 +23,7 @@ from dvskit.render.plots.units import hz_text
 _COVERED = 0.05  # the share of a map that marks of few pixels cover
 _PT_PER_MM = 72 / 25.4
 _BESIDE = 0.34  # the room for the frequencies beside a map, of the map's width
+_BELOW_PT = 32.0  # the height of the frequencies below a map, beside words of 8 points
 _LEAST_RATIO = 1.05  # colours that part less would tell noise apart
 _BINS = 48
 
@@ -80,16 +83,16 @@ def flicker(
 ) -> Plot:
     """Plot the frequency of each pixel that flickers steadily, as `measure_flicker` finds it.
 
-    Beside the map is how many pixels have each frequency, in the colours of the map, which part
-    the frequencies of the middle 98 % of the pixels. Pixels with events that do not flicker are
-    grey, darker the more events they have. Few pixels are drawn larger than they are, so that they
-    can be seen; the words above say so.
+    Beside the map, or below a small one, is how many pixels have each frequency, in the colours of
+    the map, which part the frequencies of the middle 98 % of the pixels. Pixels with events that do
+    not flicker are grey, darker the more events they have. Few pixels are drawn larger than they
+    are, so that they can be seen; the words above say so.
     """
     measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
     frequency = measured.frequency_hz
     found = frequency[np.isfinite(frequency)]
-    beside = _BESIDE if found.size else 0.0
-    with style.drawing(map_height(frequency.shape, style, beside=beside)) as figure:
+    room = {"beside": _BESIDE, "below_mm": 21.0} if found.size else {"beside": 0, "below_mm": 0}
+    with style.drawing(map_height(frequency.shape, style, **room)) as figure:
         axes = figure.add_subplot()
         sensor_axes(axes, frequency.shape)
         if not measured.events.any():
@@ -105,7 +108,7 @@ def flicker(
             _marks(axes, frequency, side_pt, norm, style)
         else:
             axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
-        _show_frequencies(axes, found, norm, style)
+        _show_frequencies(axes, found, norm, style, below=bar_below(style, frequency.shape))
         words = [count_text(found.size, "pixel"), *(["drawn larger"] if larger else [])]
         note(axes, style, *words, f"median {hz_text(float(np.median(found)))}")
     return figure
@@ -130,35 +133,43 @@ def _show_others(axes: Axes, measured: Flicker, style: Style) -> None:
 
 
 def _show_frequencies(
-    axes: Axes, found: NDArray[np.float64], norm: Normalize, style: Style
+    axes: Axes, found: NDArray[np.float64], norm: Normalize, style: Style, *, below: bool
 ) -> None:
-    """Draw beside a map how many pixels have each frequency: the meaning of its colours, too."""
+    """Draw by a map how many pixels have each frequency: the meaning of its colours, too."""
     low, high = float(norm.vmin or 1), float(norm.vmax or 1)
     low, high = min(low, float(found.min())), max(high, float(found.max()))
     edges = _edges(low, high, float(np.median(found)))
     counts, _ = np.histogram(found, edges)
-    middles = np.sqrt(edges[1:] * edges[:-1])
-    beside = axes.inset_axes((1.04, 0.0, _BESIDE - 0.04, 1.0))
-    beside.barh(
-        edges[:-1], counts, np.diff(edges), align="edge", linewidth=0,
-        color=style.counts_map()(norm(middles)),
-    )  # fmt: skip
-    beside.set_yscale("log")
-    beside.set_ylim(edges[0], edges[-1])
-    beside.set_xscale("log")
-    beside.set_xlim(0.5, max(15.0, 1.5 * float(counts.max())))
-    log_ticks(beside.xaxis, 1, 1e9)
-    # There is room for two numbers: one, and the highest power of ten.
-    beside.xaxis.set_minor_locator(NullLocator())
-    beside.xaxis.set_major_locator(FixedLocator([1, 10 ** int(np.log10(beside.get_xlim()[1]))]))
-    log_ticks(beside.yaxis, edges[0], edges[-1])
+    colours = style.counts_map()(norm(np.sqrt(edges[1:] * edges[:-1])))
+    if below:
+        panel = axes_below(axes, _BELOW_PT * style.font_pt / 8)
+        panel.bar(edges[:-1], counts, np.diff(edges), align="edge", linewidth=0, color=colours)
+    else:
+        panel = axes.inset_axes((1.04, 0.0, _BESIDE - 0.04, 1.0))
+        panel.barh(edges[:-1], counts, np.diff(edges), align="edge", linewidth=0, color=colours)
+        panel.yaxis.set_ticks_position("right")
+        panel.yaxis.set_label_position("right")
+        panel.spines["right"].set_visible(True)
+    panel.set(xscale="log", yscale="log")
+    hertz: Axis = panel.xaxis if below else panel.yaxis
+    pixels: Axis = panel.yaxis if below else panel.xaxis
+    pixels.set_view_interval(0.5, max(15.0, 1.5 * float(counts.max())), ignore=True)
+    pixels.set_label_text("pixels")
+    _name_counts(pixels)
+    hertz.set_view_interval(edges[0], edges[-1], ignore=True)
+    hertz.set_label_text("flicker (Hz)")
+    log_ticks(hertz, edges[0], edges[-1])
     if edges[-1] < 2.5 * edges[0]:  # within which a logarithmic scale has hardly a round number
-        beside.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        beside.yaxis.set_minor_locator(NullLocator())
-    beside.yaxis.set_ticks_position("right")
-    beside.yaxis.set_label_position("right")
-    beside.spines["right"].set_visible(True)
-    beside.set(xlabel="pixels", ylabel="flicker (Hz)")
+        hertz.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        hertz.set_minor_locator(NullLocator())
+
+
+def _name_counts(axis: Axis) -> None:
+    """Name two numbers, for which there is room: one, and the highest power of ten."""
+    log_ticks(axis, 1, 1e9)
+    axis.set_minor_locator(NullLocator())
+    highest = 10 ** int(np.log10(axis.get_view_interval()[1]))
+    axis.set_major_locator(FixedLocator([1, highest]))
 
 
 def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
@@ -174,7 +185,7 @@ def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, b
 
     All of them cover a share of the map, each not more than half a letter's height.
     """
-    width_pt = map_width_mm(style, beside=_BESIDE) * _PT_PER_MM
+    width_pt = map_width_mm(shape, style, beside=_BESIDE) * _PT_PER_MM
     pixel_pt = width_pt / shape[1]
     covered = _COVERED * width_pt**2 * shape[0] / shape[1]
     side_pt = min(math.sqrt(covered / count), style.font_pt / 2)

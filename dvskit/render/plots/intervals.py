@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
+from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
     grid_lines,
-    legend_above,
     log_ticks,
     say_none,
 )

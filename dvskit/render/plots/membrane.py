@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.render.plots.arrays import over_time
+from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.raster import VECTORS, draw_raster
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
     grid_lines,
-    legend_above,
     note,
     say_none,
     whole_ticks,
 )
+from dvskit.render.plots.units import number_text
+
+_LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the panels on their end
 
 
 class Layer(Protocol):
@@ -92,7 +95,7 @@ def membrane(
         raise ShapeError(f"neuron {neuron} is not among the layer's {given.shape[1]}")
     # Without times a step is where its number is; with them, at its end.
     at = np.arange(len(given)) if steps is None else (np.arange(len(given)) + 1) * _ms(steps)
-    with style.drawing(0.85) as figure:
+    with style.drawing(0.85, least_mm=_LEAST_MM) as figure:
         top, middle, low = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 0.35))
         if isinstance(inputs, Events) and steps is not None:
             _draw_events(top, inputs, steps, style)
@@ -117,7 +120,7 @@ def membrane(
             low.set_xlim(0, (len(given) + 0.5) * _ms(steps))
         for axes in (top, middle):
             axes.tick_params(labelbottom=False)
-        note(top, style, f"neuron {neuron}", f"β = {layer.beta:g}")
+        note(top, style, f"neuron {neuron}", f"β = {number_text(layer.beta, 6)}")
         figure.align_ylabels()
     return figure
 

@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
+from dvskit.render.plots.fitting import legend_above, write_below
 from dvskit.render.plots.pixel_counts import hot_pixels
-from dvskit.render.plots.pixel_map import circle, map_height, show_map
+from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
     count_text,
     grid_lines,
-    legend_above,
     plain_number,
     say_none,
 )
 from dvskit.render.plots.units import small_hz_text, span_text
 
 _WIDE_PT = 20  # so many points of font size: panels beside each other
+_LINE = 1.5
 _LONGEST_US = 10_000_000
 
 
@@ -109,22 +110,31 @@ def noise(
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
-    with _panels(shape, style) as (figure, where, spread, words):
+    with _panels(shape, style) as (figure, panels):
+        where, spread = panels["M"], panels["S"]
         isolated = found.isolated.sum(0)
         show_map(figure, where, isolated, "isolated events", style)
         circled = circle(where, found.hot, isolated, style) if found.events else 0
         _draw_spread(spread, found, style)
-        words.axis("off")
-        words.text(
-            0.0, 1.0, report(found, circled), transform=words.transAxes, va="top",
-            fontsize=style.small_pt, linespacing=1.5,
-        )  # fmt: skip
+        text = report(found, circled)
+        if "W" in panels:
+            panels["W"].axis("off")
+            panels["W"].text(
+                0.0, 1.0, text, transform=panels["W"].transAxes, va="top",
+                fontsize=style.small_pt, linespacing=_LINE,
+            )  # fmt: skip
+        else:
+            write_below(figure, [(2.0, text.split("\n"))], style.small_pt, spacing=_LINE)
     return figure
 
 
 @contextmanager
-def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, Axes, Axes, Axes]]:
-    """Yield a figure and its panels (map, spread, words): below each other as far as need be."""
+def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, dict[str, Axes]]]:
+    """Yield a figure and its panels: M the map, S the spread, W the words.
+
+    They are below each other as far as need be. On a narrow page there is no W: words are at its
+    foot.
+    """
     words = 4.6 * style.font_pt / style.width_mm  # seven lines, of the width
     tall = map_height(shape, style)
     heights: tuple[float, ...] = (tall, 0.5)
@@ -135,13 +145,15 @@ def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, Axes, 
         height = max(part * map_height(shape, beside), 2.4 * words)
         plan, heights, widths = "MS;MW", (height - words, words), (1.9, 1.0)
     elif style.narrow:
-        height = tall + 0.5 + words
-        plan, heights, widths = "M;S;W", (tall, 0.5, words), (1.0,)
+        inner = map_width_mm(shape, style) * shape[0] / shape[1] / style.width_mm
+        height = tall + words + 34.0 * style.font_pt / 8 / style.width_mm
+        # Ratios are of what is left beside the words of the panels.
+        plan, heights, widths = "M;S", (inner, 0.35), (1.0,)
     else:
         height, plan = tall + 0.5, "MM;SW"
     with style.drawing(height) as figure:
         panels = figure.subplot_mosaic(plan, height_ratios=heights, width_ratios=widths)
-        yield figure, panels["M"], panels["S"], panels["W"]
+        yield figure, panels
 
 
 def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
@@ -171,7 +183,7 @@ def report(found: Noise, circled: int | None = None) -> str:
     """Return the noise in words, a line each; `circled` of the hot pixels are, or all."""
     off, on = found.rates_hz
     isolated = int(found.isolated.sum())
-    share = f"{100 * isolated / found.events:.1f} %" if found.events else "-"
+    share = f"{100 * isolated / found.events:.1f} %" if found.events else "–"
     hot = int(np.count_nonzero(found.hot))
     few = circled is not None and circled < hot
     return "\n".join(

@@ -11,12 +11,12 @@ from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source
+from dvskit.render.plots.bars import bar_below, colour_bar
 from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    colour_bar,
     count_text,
     note,
     say_none,
@@ -25,6 +25,7 @@ from dvskit.render.plots.style import (
 
 _PIXELS_PER_MM = 5
 _BAR = 0.07  # the room for a colour bar, of the map's width
+_BELOW_MM = 10.0  # the height of a colour bar and its words below a map
 _MOST_CIRCLES = 100  # more would hide what they mark
 
 
@@ -47,20 +48,30 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     return figure
 
 
-def map_height(shape: tuple[int, ...], style: Style, *, beside: float = _BAR) -> float:
+def map_height(
+    shape: tuple[int, ...], style: Style, *, beside: float = _BAR, below_mm: float = _BELOW_MM
+) -> float:
     """Return how high a figure of one map is, of its width: as the map beside its words needs.
 
-    `beside` is the room for what stands right of the map, of the map's width.
+    `beside` is the room for what stands right of the map, of the map's width; where that stands
+    below (`bar_below`), it is `below_mm` high with words of 8 points.
     """
     words_mm = style.font_pt / 8.0
-    height_mm = map_width_mm(style, beside=beside) * shape[0] / shape[1] + 14.0 * words_mm
-    # The name of the colour bar stands on its end.
-    return float(np.clip(height_mm / style.width_mm, 27.0 * words_mm / style.width_mm, 1.6))
+    height_mm = map_width_mm(shape, style, beside=beside) * shape[0] / shape[1] + 14.0 * words_mm
+    # The name of a bar beside the map stands on its end; so does that of the rows.
+    least_mm = 27.0 * words_mm
+    if bar_below(style, shape):
+        height_mm += below_mm * words_mm
+        least_mm = (25.0 + below_mm) * words_mm
+    return float(np.clip(height_mm, least_mm, max(1.6 * style.width_mm, least_mm))) / style.width_mm
 
 
-def map_width_mm(style: Style, *, beside: float = _BAR) -> float:
+def map_width_mm(shape: tuple[int, ...], style: Style, *, beside: float = _BAR) -> float:
     """Return about how wide a map is beside its words."""
-    return (style.width_mm - 33.0 * style.font_pt / 8.0) / (1 + beside)
+    words_mm = style.font_pt / 8.0
+    if bar_below(style, shape):
+        return style.width_mm - 16.0 * words_mm
+    return (style.width_mm - 33.0 * words_mm) / (1 + beside)
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
@@ -82,9 +93,10 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
         say_none(axes, style, scales="")
         return
     low, high = float(some.min()), float(some.max())
+    below = bar_below(style, values.shape)
     block = max(1, math.ceil(values.shape[1] / (_PIXELS_PER_MM * style.width_mm)))
     if block > 1:
-        name += f"\n(most of {block} × {block} pixels)"
+        name += f"{' ' if below else chr(10)}(most of {block} × {block} pixels)"
         values = most_of_blocks(values, block)
     picture = axes.imshow(
         np.ma.masked_less_equal(values, 0),
@@ -92,9 +104,9 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
         cmap=style.counts_map(),
         norm=LogNorm(low, high) if high >= 10 * low else Normalize(0, high),
     )  # fmt: skip
-    bar = colour_bar(figure, axes, picture, name)
+    bar = colour_bar(figure, axes, picture, style, name, below=below)
     if not isinstance(picture.norm, LogNorm):
-        whole_ticks(bar.yaxis, 5)
+        whole_ticks(bar.xaxis if below else bar.yaxis, 5)
 
 
 def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.render.plots.arrays import over_time
+from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
     count_text,
-    legend_above,
     note,
     say_none,
     whole_ticks,

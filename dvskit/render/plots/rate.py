@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source
-from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, legend_above, note, say_none
+from dvskit.render.plots.fitting import legend_above
+from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
 from dvskit.render.plots.time_counts import count_over_time, for_eyes
 from dvskit.render.plots.units import rate_unit, span_text, time_unit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +18,8 @@ _LEAST_BINS = 64
 _LONGEST = 1 << 15
 _ABOVE_DB = 10.0
 _AROUND = 25
+_ABOUT_DB = 3.0  # peaks that differ by less are about as high
+_OWN_DB = 20.0  # above what is around: less may be the alias of a multiple beyond the range
 _HEAD_ROOM = 0.12  # of the decades that the densities span: a line of words
 _FOOT_ROOM = 0.04
 
@@ -68,8 +70,8 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
 def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
-    The highest are taken (of about equal ones the lower in frequency), multiples of a lower peak
-    only after all others.
+    Those of most power are taken, of equal ones (to 3 dB) the lower in frequency; multiples of a
+    lower peak, and those of less than 20 dB, only after all others.
 
     Their places are between bins: the vertex of the parabola through three densities in dB. In
     order of frequency.
@@ -86,25 +88,32 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     middle = decibels[1:-1]
     tops = 1 + np.flatnonzero((middle > decibels[:-2]) & (middle >= decibels[2:]))
     tops = tops[[above[i] >= _ABOVE_DB and _is_highest(decibels, int(i)) for i in tops]]
-    fundamental = np.array([not _is_multiple(int(i), tops) for i in tops], bool)
-    # Of peaks about as high, to 3 dB, the lower ones: a comb is known by its first teeth.
-    height = -np.rint(above[tops] / 3)
-    chosen = np.sort(tops[np.lexsort((tops, height, ~fundamental))][:most])
+    places = np.array([_vertex(decibels, int(i)) for i in tops])
+    # What counts is the power itself: how far a tooth of an exact comb stands above a floor of
+    # rounding errors is chance. Of about equal ones the lower: a comb is known by its first teeth.
+    below = max(decibels[tops], default=0.0) - decibels[tops]
+    own = (above[tops] >= _OWN_DB - 1e-9) & ~np.array(
+        [_is_multiple(at, places) for at in places], bool
+    )
+    order = np.lexsort((places, np.floor(below / _ABOUT_DB), ~own))[:most]
     step = spectrum.frequency_hz[1] - spectrum.frequency_hz[0]
-    peaks = []
-    for i in chosen:
-        left, top, right = decibels[i - 1 : i + 2]
-        shift = 0.5 * (left - right) / (left - 2 * top + right)
-        peaks.append(Peak(float(spectrum.frequency_hz[i] + shift * step), float(above[i])))
-    return peaks
+    first = spectrum.frequency_hz[0]
+    return [
+        Peak(float(first + places[n] * step), float(above[tops[n]])) for n in sorted(order.tolist())
+    ]
 
 
-def _is_multiple(i: int, tops: NDArray[Any]) -> bool:
-    # Bin i is frequency (i + 1) steps: 0 is left out.
-    place = i + 1
-    lower = (tops + 1)[tops < i]
-    times = np.rint(place / lower)
-    return bool(np.any((times >= 2) & (np.abs(place - times * lower) <= times)))
+def _vertex(decibels: NDArray[np.float64], i: int) -> float:
+    """Return the place of the vertex of the parabola through a top and its neighbours, in bins."""
+    left, top, right = decibels[i - 1 : i + 2]
+    return float(i + 0.5 * (left - right) / (left - 2 * top + right))
+
+
+def _is_multiple(at: float, places: NDArray[np.float64]) -> bool:
+    # Bin i is frequency (i + 1) steps: 0 is left out. A place is known to about a quarter of a bin.
+    lower = places[places < at] + 1
+    times = np.rint((at + 1) / lower)
+    return bool(np.any((times >= 2) & (np.abs(at + 1 - times * lower) <= 0.25 * times + 0.5)))
 
 
 def _is_highest(decibels: NDArray[np.float64], i: int) -> bool:
@@ -123,7 +132,8 @@ def spectrum(
     """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks named.
 
     The names are frequencies in Hz, as exact as the recording is long; those without room are left
-    out, of the lower peaks first. Lamps on the mains show at twice its frequency.
+    out, of multiples of others and of lower peaks first. Lamps on the mains show at twice its
+    frequency.
     Raises ConfigError as `rate_spectrum` does.
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
@@ -155,6 +165,11 @@ def _limits(density: NDArray[np.float64]) -> tuple[float, float]:
 
 def _name_peaks(figure: Plot, axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
     some = found.density > 0
+    # Tones of their own have the best places, then the highest peaks.
+    places = np.array([peak.frequency_hz / found.frequency_hz[0] - 1 for peak in peaks])
+    density = np.interp([peak.frequency_hz for peak in peaks], found.frequency_hz, found.density)
+    multiple = np.array([_is_multiple(at, places) for at in places], bool)
+    peaks = [peaks[i] for i in np.lexsort((-density, multiple))]
     tops = [int(np.argmin(np.abs(found.frequency_hz - peak.frequency_hz))) for peak in peaks]
     step = float(found.frequency_hz[1] - found.frequency_hz[0]) if peaks else 1.0
     names = [

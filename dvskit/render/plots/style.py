@@ -15,19 +15,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.render.colormap import DARK, LIGHT, Theme
+from dvskit.render.plots.fitting import Note, all_axes, settle
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PAPER_DPI = 300
+FONT = "DejaVu Sans"
 _SCREEN_DPI = 144
-_ROUNDS = 2
 _BESIDE_PT = 8.0  # the size of words that widths of lines are meant for
 _MM_PER_INCH = 25.4
 _PAPER = replace(LIGHT, ground="#ffffff")
@@ -43,6 +43,11 @@ _METADATA: dict[str, dict[str, Any]] = {
 class Plot(Figure):
     """A figure that shows itself in a notebook, without pyplot."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.notes: list[Note] = []
+        self.named: dict[Axes, float] = {}  # of axes whose ticks are names: their size in points
+
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()
         self.savefig(data, format="png", dpi=_SCREEN_DPI)
@@ -54,7 +59,7 @@ class Style:
     """How a plot looks.
 
     dark      light on dark, or dark on white
-    width_mm  88 is a column of most journals, 180 a page
+    width_mm  88 is a column of most journals, 180 a page; below 60 words crowd out what they name
     font_pt   the size of the words, whatever the width
 
     ON is orange and OFF blue, which people with any colour vision tell apart (Okabe and Ito).
@@ -111,13 +116,14 @@ class Style:
         return LinearSegmentedColormap.from_list("signed", [theme.off, middle, theme.on])
 
     @contextmanager
-    def drawing(self, height: float, *, least_mm: float = 0.0) -> Iterator[Plot]:
-        """Yield an empty figure, `height` of its width (and `least_mm`) high; style its axes after.
+    def drawing(self, height: float, *, least_mm: float = 34.0) -> Iterator[Plot]:
+        """Yield an empty figure, `height` of its width high; style its axes after.
 
+        It is at least `least_mm` high where words have 8 points: a panel needs some 34 mm.
         matplotlib's own settings are as before on leaving.
         """
         with mpl.rc_context(self._settings()):
-            height_mm = max(height * self.width_mm, least_mm)
+            height_mm = max(height * self.width_mm, least_mm * self._wider)
             figure = Plot(
                 figsize=(self.width_mm / _MM_PER_INCH, height_mm / _MM_PER_INCH),
                 layout="constrained",
@@ -125,23 +131,19 @@ class Style:
             )
             FigureCanvasAgg(figure)
             yield figure
-            for axes in _all_axes(figure):
+            for axes in all_axes(figure):
                 _widen_lines(axes, self._wider)
                 # Ticks are made while drawing, when the settings are no longer these.
+                size = figure.named.get(axes, self.small_pt)
                 axes.tick_params(
-                    labelsize=self.small_pt, width=0.6 * self._wider, length=2.5 * self._wider,
+                    labelsize=size, width=0.6 * self._wider, length=2.5 * self._wider,
                     pad=2.0 * self._wider, color=self.theme.line, labelcolor=self.theme.text,
                 )  # fmt: skip
                 axes.tick_params(
                     which="minor", width=0.4 * self._wider, length=1.5 * self._wider,
                     color=self.theme.line,
                 )  # fmt: skip
-            # A picture with square pixels leaves room that its colour bar then takes: the layout
-            # needs some rounds until nothing moves, and drawing gives it but one.
-            engine = figure.get_layout_engine()
-            square = any(axes.get_aspect() == 1 for axes in figure.axes)
-            for _ in range(_ROUNDS if square else 0):
-                engine.execute(figure)  # type: ignore[union-attr]
+            settle(figure, figure.notes, figure.named)
 
     @property
     def _wider(self) -> float:
@@ -151,7 +153,7 @@ class Style:
     def _settings(self) -> dict[Any, Any]:
         theme = self.theme
         return {
-            "font.family": ["DejaVu Sans"],
+            "font.family": [FONT],
             "font.size": self.font_pt,
             "axes.labelsize": self.font_pt,
             "axes.titlesize": self.font_pt,
@@ -183,12 +185,6 @@ class Style:
 PAPER = Style()
 
 
-def _all_axes(figure: Figure) -> Iterator[Axes]:
-    for axes in figure.axes:
-        yield axes
-        yield from (child for child in axes.child_axes if isinstance(child, Axes))
-
-
 def _widen_lines(axes: Axes, factor: float) -> None:
     legend = axes.get_legend()
     handles = () if legend is None else legend.legend_handles
@@ -199,12 +195,6 @@ def _widen_lines(axes: Axes, factor: float) -> None:
             artist.set_linewidth(widths if widths.ndim else float(widths))
 
 
-def legend_above(axes: Axes) -> None:
-    """Put the legend in a row above the axes, where it hides nothing."""
-    count = len(axes.get_legend_handles_labels()[1])
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=count)
-
-
 def grid_lines(axes: Axes, style: Style, *, axis: str = "y") -> None:
     """Draw faint lines at the major ticks, behind all else."""
     axes.grid(True, axis=axis, color=style.theme.grid, linewidth=0.5)  # type: ignore[arg-type]
@@ -213,26 +203,10 @@ def grid_lines(axes: Axes, style: Style, *, axis: str = "y") -> None:
 
 def note(axes: Axes, style: Style, *parts: str) -> None:
     """Write faint words above the axes, broken between parts where they are too long."""
-    letters = 0.72 * style.width_mm / (0.21 * style.small_pt)  # a letter is 0.6 of its height wide
-    lines = [""]
-    for part in parts:
-        joined = f"{lines[-1]}, {part}" if lines[-1] else part
-        if len(joined) > letters and lines[-1]:
-            lines[-1] += ","
-            lines.append(part)
-        else:
-            lines[-1] = joined
-    axes.set_title("\n".join(lines), color=style.theme.faint, fontsize=style.small_pt)
-
-
-def colour_bar(figure: Plot, axes: Axes, picture: ScalarMappable, label: str = "") -> Axes:
-    """Put a colour bar beside a picture, as high as it is; return its axes."""
-    beside = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
-    figure.colorbar(picture, cax=beside, label=label)
-    beside.spines[:].set_linewidth(0.6)
-    if isinstance(picture.norm, LogNorm):
-        log_ticks(beside.yaxis, float(picture.norm.vmin), float(picture.norm.vmax))  # type: ignore[arg-type]
-    return beside
+    figure = axes.get_figure()
+    assert isinstance(figure, Plot)
+    figure.notes.append(Note(axes, parts, style.theme.faint, style.small_pt))
+    axes.set_title(", ".join(parts), color=style.theme.faint, fontsize=style.small_pt)
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:

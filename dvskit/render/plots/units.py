@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 class Unit(NamedTuple):
     """A unit, and how many base units (microseconds, events a second) it is."""
@@ -37,17 +39,28 @@ def span_text(time_us: float) -> str:
     return f"{time_us / unit.scale:.3g} {unit.name}"
 
 
+def number_text(value: float, digits: int) -> str:
+    """Return a number with so many digits that matter and a true minus, such as −0.0035.
+
+    Beyond what is read at a glance it has a power of ten: 1.2·10⁻⁷.
+    """
+    text, _, power = f"{value:.{digits}g}".partition("e")
+    if power:
+        text += "·10" + str(int(power)).translate(_RAISED)
+    return text.replace("-", "−")
+
+
 def small_hz_text(frequency_hz: float) -> str:
     """Return a rate that may be far below 1 Hz, or not known, such as 0.16 Hz or 77 µHz."""
     if not math.isfinite(frequency_hz):
         return "–"
     size = abs(frequency_hz)
     if size >= 100 or not size:
-        return f"{frequency_hz:,.0f} Hz"
+        return f"{frequency_hz:,.0f} Hz".replace("-", "−")
     for name, scale in (("Hz", 1.0), ("mHz", 1e3)):
         if size * scale >= 0.01:
-            return f"{frequency_hz * scale:.2g} {name}"
-    return f"{frequency_hz * 1e6:.2g} µHz"
+            return f"{number_text(frequency_hz * scale, 2)} {name}"
+    return f"{number_text(frequency_hz * 1e6, 2)} µHz"
 
 
 def hz_text(frequency_hz: float) -> str:

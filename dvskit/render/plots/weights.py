@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,16 +12,21 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.render.plots.arrays import as_array
+from dvskit.render.plots.bars import colour_bar
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    colour_bar,
     grid_lines,
     note,
     say_none,
     whole_ticks,
 )
+from dvskit.render.plots.units import number_text
+
+_LEAST_MM = 8.0  # a picture's height; all beside words of 8 points
+_SPREAD_MM = 18.0
+_WORDS_MM = 31.0  # what words and the colour bar take of the height
 
 
 def weights(values: Any, *, style: Style = PAPER) -> Plot:
@@ -39,31 +46,51 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
     image = tiled(array) if array.ndim == 4 and array.size else array
     flat = array.ndim == 4 and image.shape[1] > 2 * image.shape[0]
     stacked = flat or style.narrow
-    tall = 0.85 * image.shape[0] / max(1, image.shape[1]) if flat else 0.6
-    with style.drawing(tall + 0.65 if stacked else 0.6) as figure:
-        picture, spread = (
-            figure.subplots(2, 1, height_ratios=(tall + 0.1, 0.5))
-            if stacked
-            else figure.subplots(1, 2, width_ratios=(2.2, 1))
-        )
+    with _panels(image.shape, style, stacked=stacked) as (figure, picture, spread):
         if array.size:
-            _draw(figure, picture, image, float(np.abs(array).max()), style)
+            _draw(figure, picture, image, style, below=stacked)
         else:
             say_none(picture, style, "no weights")
         if array.ndim == 4:
-            wide = len(array) >= array.shape[1]
-            picture.set(
-                xticks=[], yticks=[], xlabel=f"{len(array)} outputs" if wide else "inputs",
-                ylabel=f"{array.shape[1]} inputs" if wide else f"{len(array)} outputs",
-            )  # fmt: skip
+            _name_tiles(picture, *array.shape[:2], flat=flat)
         else:
             picture.set(xlabel="input", ylabel="output")
             for axis in (picture.xaxis, picture.yaxis):
                 whole_ticks(axis, 5)
         _draw_spread(spread, array, style)
         if array.size:
-            note(picture, style, f"mean {array.mean():.2g}", f"deviation {array.std():.2g}")
+            mean, deviation = (number_text(value, 2) for value in (array.mean(), array.std()))
+            note(picture, style, f"mean {mean}", f"deviation {deviation}")
     return figure
+
+
+@contextmanager
+def _panels(
+    shape: tuple[int, ...], style: Style, *, stacked: bool
+) -> Iterator[tuple[Plot, Axes, Axes]]:
+    """Yield a figure with panels for a picture (H, W) and the spread: beside it, or below."""
+    if not stacked:
+        with style.drawing(0.6) as figure:
+            yield figure, *figure.subplots(1, 2, width_ratios=(2.2, 1))
+        return
+    words_mm = style.font_pt / 8
+    picture_mm = (style.width_mm - 15 * words_mm) * min(0.8, shape[0] / max(1, shape[1]))
+    # Long ones are stretched to a height at which something is seen.
+    picture_mm = max(picture_mm, _LEAST_MM * words_mm)
+    height_mm = picture_mm + (_SPREAD_MM + _WORDS_MM) * words_mm
+    with style.drawing(height_mm / style.width_mm) as figure:
+        panels = figure.subplots(2, 1, height_ratios=(picture_mm, _SPREAD_MM * words_mm))
+        yield figure, *panels
+
+
+def _name_tiles(axes: Axes, outputs: int, inputs: int, *, flat: bool) -> None:
+    """Say how many tiles there are along each side; of flat ones in one line."""
+    across, up = f"{outputs} outputs", f"{inputs} inputs"
+    if outputs < inputs:
+        across, up = up, across
+    axes.set(xticks=[], yticks=[], xlabel=f"{across} × {up}" if flat else across)
+    if not flat:
+        axes.set_ylabel(up)
 
 
 def tiled(kernels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,8 +108,10 @@ def tiled(kernels: NDArray[np.float64]) -> NDArray[np.float64]:
     return joined[:-1, :-1]
 
 
-def _draw(figure: Plot, axes: Axes, image: NDArray[np.float64], most: float, style: Style) -> None:
-    most = most or 1.0
+def _draw(
+    figure: Plot, axes: Axes, image: NDArray[np.float64], style: Style, *, below: bool
+) -> None:
+    most = float(np.nanmax(np.abs(image))) or 1.0
     long = max(image.shape) > 3 * min(image.shape) and np.isfinite(image).all()  # no kernels
     shown = axes.imshow(
         image,
@@ -93,7 +122,7 @@ def _draw(figure: Plot, axes: Axes, image: NDArray[np.float64], most: float, sty
         interpolation="nearest" if np.isnan(image).any() else None,
     )
     axes.spines[:].set_visible(True)
-    colour_bar(figure, axes, shown)
+    colour_bar(figure, axes, shown, style, below=below)
 
 
 def _draw_spread(axes: Axes, values: NDArray[np.float64], style: Style) -> None:

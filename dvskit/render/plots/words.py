@@ -63,7 +63,7 @@ def name_points(
     names: Sequence[tuple[float, float, str]],
     style: Style,
 ) -> None:
-    """Write names (x, y, text) at points of a curve, those of the highest points nearest to them.
+    """Write names (x, y, text) at points of a curve, the first of them nearest to their points.
 
     All lie within the axes and none over another; a thin line leads to those that stand farther
     off. The axes need their limits and scales already. A name without room is left out.
@@ -78,7 +78,7 @@ def name_points(
 
     drawn = _Drawn([], _every_point(points(*curve)))
     ends = (frame.width * to_pt, frame.height * to_pt)
-    for x, y, text in sorted(names, key=lambda name: -name[1]):
+    for x, y, text in names:
         at = points(np.array([x]), np.array([y]))[0]
         size = (0.64 * style.small_pt * len(text) + 1.0, 1.05 * style.small_pt)
         box = _best(at, size, ends, drawn)

@@ -166,7 +166,9 @@ function togglePanel(name, button) {
   hidePanels();
   $(name).hidden = !open; $(button).setAttribute('aria-expanded', open);
 }
+function showMore(open) { $('bar').classList.toggle('more', open); $('more').setAttribute('aria-expanded', open); }  // on low screens
 function hidePanels() {
+  showMore(false);
   for (const [name, button] of [['help', 'keys'], ['region-panel', 'region'], ['take-panel', 'take']]) { $(name).hidden = true; $(button).setAttribute('aria-expanded', false); }
 }
 function keyboard() {
@@ -180,6 +182,7 @@ function keyboard() {
 }
 function buttons() {
   const clicks = {play: () => play(!playing), reset, save: () => save(), keys: KEYS['?'], theme: KEYS.d, flat: KEYS.v, fill: KEYS.f, link: KEYS.l,
+    more: () => { const open = !$('bar').classList.contains('more'); hidePanels(); showMore(open); },
     region: () => togglePanel('region-panel', 'region'), 'region-all': () => setRegion(null), 'region-clear': () => setRegion(null)};
   for (const [name, act] of Object.entries(clicks)) $(name).onclick = act;
   for (const name of COLOURINGS) $(`by-${name}`).onclick = () => setColour(name);

@@ -1,0 +1,252 @@
+"""Words made to fit their page, by what the renderer measures: notes broken, ticks thinned.
+
+What a plot's words need depends on its width, its numbers and the fonts. So the layout is made,
+looked at, and made again until nothing has to give way any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import AutoLocator, FixedLocator, LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
+
+_MOST_ROUNDS = 12
+_SQUARE_ROUNDS = 2
+_ALONG = 0.45  # between the names of ticks along x, of a letter's height
+_UP = 0.1  # between names above each other
+_FOOT_PT = 2.0  # below words at the foot, and half as much as above them
+_STEPS = [1, 2, 2.5, 5, 10]
+_PAD_PT = 4.0  # between axes and the words above them
+
+
+class Note(NamedTuple):
+    """Words above axes that may be broken between parts."""
+
+    axes: Axes
+    parts: tuple[str, ...]
+    colour: str
+    size_pt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A figure and how large a point is on it, in its dots."""
+
+    figure: Figure
+
+    @property
+    def dots(self) -> float:
+        """Return how many dots a point is."""
+        return float(self.figure.dpi / 72)
+
+    def size_pt(self, text: str, size_pt: float, *, spacing: float = 1.2) -> tuple[float, float]:
+        """Return the width and height of words in points."""
+        words = Text(0, 0, text, fontsize=size_pt, linespacing=spacing)
+        words.set_figure(self.figure)
+        box = words.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
+        return float(box.width / self.dots), float(box.height / self.dots)
+
+
+def write_below(
+    figure: Figure, columns: Sequence[tuple[float, Sequence[str]]], size_pt: float, *,
+    spacing: float,
+) -> None:  # fmt: skip
+    """Write columns (points from the left, lines of words) at the foot, and keep it free."""
+    width_pt, height_pt = figure.get_size_inches() * 72
+    step = spacing * size_pt
+    rows = max(len(lines) for _, lines in columns)
+    for start, lines in columns:
+        # Each line for itself: in one text they are farther apart below letters with a tail.
+        for row, line in enumerate(lines):
+            up = _FOOT_PT + 0.25 * size_pt + (rows - 1 - row) * step
+            words = figure.text(start / width_pt, up / height_pt, line, fontsize=size_pt)
+            words.set_in_layout(False)
+    foot = (rows * step + 2 * _FOOT_PT) / height_pt
+    figure.get_layout_engine().set(rect=(0.0, foot, 1.0, 1.0 - foot))  # type: ignore[union-attr, call-arg]
+
+
+def legend_above(axes: Axes, columns: int = 0) -> None:
+    """Put the legend above the axes, where it hides nothing: in a row, unless columns are told."""
+    count = columns or len(axes.get_legend_handles_labels()[1])
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=count).set_gid(f"{count}")
+
+
+def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> None:
+    """Lay a figure out so that no note is too long and no tick's name is over another.
+
+    Of the `kept` axes no tick loses its name: they are known to fit.
+    """
+    axes_of = [axis for axes in all_axes(figure) if axes not in kept for axis in _axes_of(axes)]
+    page = Page(figure)
+    engine = figure.get_layout_engine()
+    square = any(axes.get_aspect() == 1 for axes in figure.axes)
+    # What is too long for any layout would leave nothing to the axes.
+    while _break_labels(page) or _narrow_legends(page):
+        pass
+    still, before = 0, [("", 0.0) for _ in notes]
+    # A picture with square pixels leaves room that its colour bar then takes: the layout needs
+    # some rounds until nothing moves, and drawing gives it but one.
+    for _ in range(_MOST_ROUNDS):
+        engine.execute(figure)  # type: ignore[union-attr]
+        _place(figure)
+        _hold_numbers(axes_of)
+        broken = _break_labels(page) or _narrow_legends(page)
+        written = [_break_note(page, note) for note in notes]
+        thinned = [_thin(page, axis) for axis in axes_of]
+        still = 0 if broken or any(thinned) or written != before else still + 1
+        before = written
+        if still > (_SQUARE_ROUNDS if square else 0):
+            return
+
+
+def all_axes(figure: Figure) -> Iterator[Axes]:
+    """Yield the axes of a figure, and those set into them."""
+    for axes in figure.axes:
+        yield axes
+        yield from (child for child in axes.child_axes if isinstance(child, Axes))
+
+
+def _place(figure: Figure) -> None:
+    """Bring axes to where they will be drawn: square pixels take but a part of their room."""
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for axes in all_axes(figure):
+        locator = axes.get_axes_locator()
+        axes.apply_aspect(None if locator is None else locator(axes, renderer))
+
+
+def _hold_numbers(axes_of: Sequence[Axis]) -> None:
+    """Keep how many ticks there are: matplotlib's number follows the layout, which follows them."""
+    for axis in axes_of:
+        locator = axis.get_major_locator()
+        if isinstance(locator, AutoLocator):
+            axis.set_major_locator(
+                MaxNLocator(int(np.clip(axis.get_tick_space(), 1, 9)), steps=_STEPS)
+            )
+
+
+def _narrow_legends(page: Page) -> bool:
+    """Give legends above axes that leave the page a column less; return whether any did."""
+    found = False
+    for axes in all_axes(page.figure):
+        legend = axes.get_legend()
+        columns = int(legend.get_gid() or 1) if legend is not None else 1
+        if columns > 1 and legend.get_window_extent().x0 < page.dots:  # type: ignore[union-attr]
+            legend_above(axes, columns - 1)
+            found = True
+    return found
+
+
+def _break_labels(page: Page) -> bool:
+    """Break the names of axes that would leave the page at a space; return whether any were."""
+    found = False
+    for axes in all_axes(page.figure):
+        box, end = axes.get_window_extent(), page.figure.bbox
+        for axis, middle, most in (
+            (axes.xaxis, (box.x0 + box.x1) / 2, end.x1), (axes.yaxis, (box.y0 + box.y1) / 2, end.y1)
+        ):  # fmt: skip
+            text, size = axis.label.get_text(), float(axis.label.get_fontsize())
+            room = 2 * min(middle, most - middle) / page.dots - 2.0
+            if text and page.size_pt(text, size)[0] > room and " " in text:
+                axis.set_label_text(_halved(text))
+                found = True
+    return found
+
+
+def _halved(text: str) -> str:
+    """Return words with their longest line broken at the space nearest to its middle."""
+    lines = text.split("\n")
+    longest = max((line for line in lines if " " in line), key=len)
+    spaces = [at for at, letter in enumerate(longest) if letter == " "]
+    at = min(spaces, key=lambda place: abs(place - len(longest) / 2))
+    lines[lines.index(longest)] = longest[:at] + "\n" + longest[at + 1 :]
+    return "\n".join(lines)
+
+
+def _axes_of(axes: Axes) -> tuple[Axis, Axis]:
+    return (axes.xaxis, axes.yaxis)
+
+
+def _break_note(page: Page, note: Note) -> tuple[str, float]:
+    """Write a note in as few lines as there is room for; return it, and how far up it stands."""
+    axes = note.axes
+    box = axes.get_window_extent()
+    end = float(page.figure.bbox.x1) - page.dots
+    legend = axes.get_legend()
+    if legend is not None and legend.get_window_extent().y0 >= box.y1 - page.dots:
+        end = float(legend.get_window_extent().x0) - 3 * page.dots
+    room_pt = (end - box.x0) / page.dots
+    lines = [""]
+    for part in note.parts:
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        if lines[-1] and page.size_pt(joined, note.size_pt)[0] > room_pt:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    text = "\n".join(lines)
+    # Above a bar beside the axes the name of its highest tick rises.
+    over = box.x0 + page.size_pt(text, note.size_pt)[0] * page.dots > box.x1
+    beside = any(child.get_window_extent().x0 > box.x1 for child in _children(axes))
+    pad = _PAD_PT + (0.6 * note.size_pt if over and beside else 0.0)
+    axes.set_title(text, color=note.colour, fontsize=note.size_pt, pad=pad)
+    return text, pad
+
+
+def _children(axes: Axes) -> list[Axes]:
+    return [child for child in axes.child_axes if isinstance(child, Axes)]
+
+
+def _thin(page: Page, axis: Axis) -> bool:
+    """Name fewer ticks of an axis if names are over each other; return whether they were."""
+    shown = _named_ticks(axis)
+    along = 0 if isinstance(axis, XAxis) else 1
+    places = sorted((box.get_points()[:, along].tolist() for _, box, _ in shown))
+    size = max((size for _, _, size in shown), default=0.0) * page.dots
+    gap = size * (_ALONG if along == 0 else _UP)
+    if all(one[1] + gap <= two[0] for one, two in pairwise(places)):
+        return False
+    _name_fewer(axis, sorted(at for at, _, _ in shown))
+    return True
+
+
+def _named_ticks(axis: Axis) -> list[tuple[float, Bbox, float]]:
+    """Return of each named tick that is seen: where it is, the box of its name, and its size."""
+    axis.get_ticklabels()  # brings the ticks up to date
+    low, high = sorted(axis.get_view_interval())
+    edge = 1e-9 * (high - low)
+    found = []
+    for tick in axis.get_major_ticks():
+        for label in (tick.label1, tick.label2):
+            inside = low - edge <= tick.get_loc() <= high + edge
+            if inside and label.get_visible() and label.get_text():
+                box = label.get_window_extent()
+                found.append((float(tick.get_loc()), box, float(label.get_fontsize())))
+    return found
+
+
+def _name_fewer(axis: Axis, places: list[float]) -> None:
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(nbins=max(1, len(places) - 2), min_n_ticks=1)
+        kept = [at for at in locator() if min(places) <= at <= max(places)]
+        if len(kept) < len(places):
+            return
+    if isinstance(locator, LogLocator):
+        powers = [at for at in places if _is_power(at)]
+        if 2 <= len(powers) < len(places):
+            locator.set_params(subs=(1.0,))
+            return
+    axis.set_major_locator(FixedLocator(places[::2] if len(places) > 2 else places[:1]))
+
+
+def _is_power(value: float) -> bool:
+    return value > 0 and f"{value:.6e}".startswith("1.000000")

@@ -1,0 +1,161 @@
+"""The law of words: at any width none lies over another, and none leaves the page."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from dvskit.render import plots
+from dvskit.render.plots.bars import colour_bar
+from dvskit.render.plots.class_names import broken, name_classes
+from dvskit.render.plots.style import note
+from dvskit.render.plots.units import number_text, small_hz_text
+from tests.plot_words import collisions, drawn_words
+from tests.test_plots import crowded, drawings, lamp, scattered
+
+WIDTHS = (45, 60, 88, 180)
+SIZES = {"chip": (34, 34), "vga": (640, 480), "hd": (1280, 720), "flat": (640, 100),
+         "tall": (60, 200)}  # fmt: skip
+GESTURES = ("hand clapping", "right arm clockwise", "left arm counter clockwise", "air guitar",
+            "other gestures")  # fmt: skip
+
+
+def confusion(names, most=120):
+    counts = np.random.default_rng(0).integers(0, most, (len(names), len(names)))
+    return lambda style: plots.confusion(counts, names, style=style)
+
+
+def gestures(count):
+    return [f"{GESTURES[i % 5]} {i}" if count > 5 else GESTURES[i] for i in range(count)]
+
+
+def plots_with_many_words():
+    """Return what draws plots whose words are long or many."""
+    rng = np.random.default_rng(0)
+    found = {f"confusion-{n}": confusion(gestures(n)) for n in (2, 5, 11, 20, 40)}
+    found["confusion-digits"] = confusion("0123456789", 100_000)
+    found["confusion-one-word"] = confusion(["Donaudampfschifffahrtsgesellschaft" * 2] * 3)
+    for name, size in SIZES.items():
+        for draw in (plots.pixel_map, plots.noise):
+            events = scattered(20_000, size=size)
+            found[f"{draw.__name__}-{name}"] = lambda style, draw=draw, e=events: draw(
+                e, style=style
+            )
+        if name != "hd":
+            lit = lamp(50, size=size, span_us=150_000)
+            found[f"flicker-{name}"] = lambda style, lit=lit: plots.flicker(lit, style=style)
+    found["map-hot"] = lambda style: plots.pixel_map(crowded(200), style=style)
+    found["noise-hot"] = lambda style: plots.noise(crowded(200), style=style)
+    for name, shape in {"long": (10, 200), "square": (100, 120), "flat": (32, 2, 5, 5)}.items():
+        values = rng.normal(size=shape) * 1e-3
+        found[f"weights-{name}"] = lambda style, v=values: plots.weights(v, style=style)
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", [*drawings(), *plots_with_many_words()])
+def test_no_word_of_a_plot_lies_over_another_or_leaves_the_page(name, width):
+    draw = (drawings() | plots_with_many_words())[name]
+    figure = draw(plots.Style(width_mm=width))
+    assert len(drawn_words(figure)) > 5
+    assert collisions(figure) == []
+
+
+@pytest.mark.parametrize("font_pt", [6, 12])
+@pytest.mark.parametrize("name", [*drawings(), "confusion-11"])
+def test_words_of_other_sizes_lie_over_none_either(name, font_pt):
+    draw = (drawings() | plots_with_many_words())[name]
+    assert collisions(draw(plots.Style(font_pt=font_pt))) == []
+
+
+def test_words_over_each_other_or_beyond_the_page_are_seen():
+    figure = plots.Plot(figsize=(2, 1))
+    figure.text(0.1, 0.5, "one")
+    figure.text(0.12, 0.5, "two")
+    figure.text(0.5, 0.95, "above")
+    figure.text(0.1, 0.52, "hidden", visible=False)
+    assert len(collisions(figure)) == 2
+    slanted = plots.Plot(figsize=(2, 2))  # the boxes around them meet, the words do not
+    for at in (0.4, 0.55):
+        slanted.text(at, 0.5, "long words", rotation=45)
+    assert collisions(slanted) == []
+
+
+def test_a_long_note_stands_above_the_words_of_a_bar_beside_the_picture():
+    with plots.PAPER.drawing(0.5) as figure:
+        axes = figure.add_subplot()
+        picture = axes.imshow(np.eye(4))  # the bar's highest tick, 1.0, is at its end
+        colour_bar(figure, axes, picture, plots.PAPER, "share")
+        note(axes, plots.PAPER, "words " * 6)
+    assert collisions(figure) == []
+
+
+@pytest.mark.parametrize("width", [45, 60, 88])
+def test_names_of_the_panels_of_a_membrane_stand_well_apart(width):
+    figure = drawings()["membrane"](plots.Style(width_mm=width))
+    ends = {w.text: (w.corners[:, 1].min(), w.corners[:, 1].max()) for w in drawn_words(figure)}
+    assert ends["potential"][0] - ends["output"][1] > 3.5  # points
+    assert ends["input"][0] - ends["potential"][1] > 3.5
+
+
+# --- names of classes ---
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [2, 5, 11, 20])
+def test_every_class_is_named_at_its_row_or_in_the_key(count, width):
+    figure = confusion(gestures(count))(plots.Style(width_mm=width))
+    lines = [" ".join(word.text.split()) for word in drawn_words(figure)]
+    for number, name in enumerate(gestures(count), 1):
+        assert lines.count(name) == 2 or f"{number} {name}" in lines
+
+
+def test_the_matrix_keeps_half_of_the_width():
+    for width in (45, 60, 88, 180):
+        for count in (2, 5, 11, 20):
+            figure = confusion(gestures(count))(plots.Style(width_mm=width))
+            figure.draw_without_rendering()
+            box = figure.axes[0].get_window_extent()
+            assert box.width > 0.45 * figure.bbox.width
+
+
+def test_names_are_broken_where_they_get_narrowest():
+    assert broken("left arm counter clockwise", 2, len) == "left arm counter\nclockwise"
+    assert broken("left arm counter clockwise", 3, len) == "left arm\ncounter\nclockwise"
+    assert broken("counter-clockwise", 2, len) == "counter-\nclockwise"
+    assert broken("clapping", 3, len) == "clapping"
+
+
+def test_a_key_too_long_for_the_page_ends_in_an_ellipsis():
+    naming = name_classes(["x" * 99, "y"], 100.0, plots.PAPER, lambda text: 4.0 * len(text))
+    (column,) = naming.key
+    assert re.fullmatch("1 x{20,}…", column.lines[0])
+    assert column.lines[1] == "2 y"
+
+
+def test_short_names_are_never_numbered():
+    naming = name_classes([str(i) for i in range(36)], 90.0, plots.PAPER, lambda t: 4.0 * len(t))
+    assert naming.key == ()
+    assert {"", "0"} < set(naming.rows) <= {"", *map(str, range(36))}
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.0035, "−0.0035"), (12.3456, "12"), (-1.25e-7, "−1.2·10⁻⁷"), (0.0, "0"), (2e15, "2·10¹⁵")],
+)
+def test_numbers_have_a_true_minus(value, text):
+    assert number_text(value, 2) == text
+
+
+def test_no_note_has_a_hyphen_for_a_minus():
+    hertz = [small_hz_text(sign * 10.0**power) for power in range(-7, 4) for sign in (1, -1)]
+    assert not any("-" in text for text in hertz)
+    figure = plots.weights(-np.ones((3, 4)) * 1e-7)
+    words = [word.text for word in drawn_words(figure)]
+    assert any("−1·10⁻⁷" in text for text in words)
+    assert not any(re.search(r"-\d", text) for text in words)
