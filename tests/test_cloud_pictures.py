@@ -133,6 +133,18 @@ def test_words_for_print_have_7_and_8_points_and_those_for_screens_11_pixels() -
     assert CloudView(dpi=300, dark=False).theme.ground == "#ffffff"
 
 
+@pytest.mark.parametrize("dpi", [150.0, 300.0, 600.0])
+def test_on_a_narrow_page_words_are_smaller_and_the_box_takes_most_of_the_width(dpi) -> None:
+    for width_mm, label_pt, share in ((50, 5.5, 0.4), (60, 5.5, 0.5), (70, 6.125, 0.55),
+                                      (88, 7, 0.6), (180, 7, 0.65)):  # fmt: skip
+        size = (round(width_mm / 25.4 * dpi), round(0.75 * width_mm / 25.4 * dpi))
+        scene = scene_of(some_events(), CloudView(dpi=dpi, dark=False), size)
+        assert 12.5 * scene.style.unit_px / dpi * 72 == pytest.approx(label_pt, rel=0.01)
+        halves = box_halves(scene.events.size)
+        across = scene.still().project(corners(halves))[:, 0]
+        assert np.ptp(across) > share * size[0]
+
+
 def test_a_picture_without_room_for_words_has_none() -> None:
     scene = scene_of(some_events(), CloudView(title="A title"), (120, 90))
     drawing = scene.drawing(scene.still())

@@ -11,6 +11,9 @@ from dvskit.render.colormap import DARK, LIGHT, Colouring, Theme, by_time
 
 _PAPER = replace(LIGHT, ground="#ffffff")
 _LEAST_UNIT = 0.88  # labels are 11 pixels high at the least
+_LABEL_UNITS = 12.5
+_LABEL_PT, _LEAST_PT = 7.0, 5.5  # in print
+_COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, or they would leave the cloud little
 _UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
 
 
@@ -26,9 +29,10 @@ class CloudView:
     title           text above the cloud
     max_events      beyond this every 2nd, 4th, ... event is drawn, and the picture says so
     text_scale      0.5..4: how large the words and the margins for them are, 1 as usual
-    dpi             for print, 36..2400 pixels an inch: labels of 7 points, titles of 8, and white
-                    where it is not dark; None is for screens: labels of 2 % of the
-                    width of a picture of 4:3, and of 11 pixels at the least
+    dpi             for print, 36..2400 pixels an inch: labels of 7 points, titles of 8, smaller
+                    by up to a fifth below a width of 80 mm, and white where it is not dark; None
+                    is for screens: labels of 2 % of the width of a picture of 4:3, and of 11
+                    pixels at the least
     """
 
     azimuth_deg: float = 48.0
@@ -62,7 +66,9 @@ class CloudView:
     def style(self, size_px: tuple[int, int]) -> Style:
         """Return the style of a picture of that size."""
         if self.dpi is not None:
-            unit = self.dpi / 72 * 7 / 12.5
+            narrow = size_px[0] / self.dpi / _COLUMN_IN
+            label_pt = min(_LABEL_PT, max(_LEAST_PT, _LABEL_PT * narrow))
+            unit = self.dpi / 72 * label_pt / _LABEL_UNITS
         else:
             unit = max(_LEAST_UNIT, min(size_px[0] / _UNIT_OF[0], size_px[1] / _UNIT_OF[1]))
         return Style(self.theme, unit * self.text_scale, size_px)
