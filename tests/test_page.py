@@ -322,6 +322,8 @@ def test_every_control_can_be_reached_at_every_size(
 ) -> None:
     five_thousand.resize(*size)
     five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]} && !pending")
+    # A finger can find a time on the strip.
+    assert five_thousand.js("return $('rate').getBoundingClientRect().width") > 0.25 * size[0]
     behind = size[1] < 480  # on a phone held sideways they are behind a button
     assert five_thousand.js("return $('more').getClientRects().length > 0") == behind
     if behind:
