@@ -109,6 +109,27 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px: float, 
         assert abs(int(nearest[at] >> 8) - steps) <= 1, "to the rounding of the last digit"
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("point_px", [0.5, 1.0, 1.6, 2.5, 30.0])
+@pytest.mark.parametrize("size_px", [(100, 80), (40, 80), (100, 25)])
+def test_marks_that_are_spread_are_what_the_splat_draws(
+    point_px: float, threads: int, size_px: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = some_events()
+    index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
+    camera = camera_for(events.size)  # of a picture of 100x80: in others points leave it
+    span = _splat.Span(int(events.t[0]), int(events.t[-1]))
+    points = _splat.Points(events, index, point_px)
+    drawn = _splat.empty_layers(1, size_px)
+    _splat.splat_points(points, camera, span, drawn)
+    monkeypatch.setattr(_splat, "_CROWD", 0)
+    monkeypatch.setattr(_splat, "_EVENTS_A_PART", 100)
+    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
+    spread = _splat.layers_of(points, camera, span, size_px)
+    assert drawn.any()
+    assert np.array_equal(spread.max(axis=0), drawn[0])
+
+
 @pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
 @pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
 def test_the_picture_is_the_same_for_any_number_of_threads(

@@ -41,7 +41,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
     """Return an RGB picture as PNG, which tells its resolution if there is one."""
-    _, data = cv2.imencode(".png", picture[:, :, ::-1])
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     png = data.tobytes()
     if dpi is None:
         return png

@@ -66,10 +66,8 @@ class Scene:
 
     def layers(self, camera: Camera) -> _splat.Layers:
         """Return the nearest events at each place."""
-        layers = _splat.empty_layers(len(self.events), self.size_px)
         points = _splat.Points(self.events, self.colours.index, self.point_px(camera))
-        _splat.splat_points(points, camera, self.span, layers)
-        return layers
+        return _splat.layers_of(points, camera, self.span, self.size_px)
 
     def ground(self, camera: Camera) -> NDArray[np.uint8]:
         """Return the picture without events, (height, width, 3)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ OVERSAMPLE = 2
 _HAZE = 0.3  # how much of the ground is in the colour of the farthest points
 _HAZE_STEPS = 64
 _EVENTS_A_PART = 1 << 18
+_CROWD = 1  # events a pixel, from which on marks are cheaper
 _MOST_BYTES = 1 << 30
 
 Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as _kernels.splat says
@@ -48,12 +50,55 @@ class Points:
     size_px: float
 
 
+def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, int]) -> Layers:
+    """Return points drawn into layers of their own.
+
+    Of many events only the middles are marked; each place then takes the nearest mark around it.
+    """
+    count = len(points.events)
+    if count < _CROWD * size_px[0] * size_px[1]:
+        layers = empty_layers(count, size_px)
+        splat_points(points, camera, span, layers)
+        return layers
+    brush = _brush(points)
+    reach = int(np.abs(brush).max())
+    margin_px = -(-reach // OVERSAMPLE)
+    reach = margin_px * OVERSAMPLE
+    padded = (size_px[0] + 2 * margin_px, size_px[1] + 2 * margin_px)
+    marked, layers = empty_layers(count, padded), empty_layers(1, size_px)
+    _by_events(
+        points, camera, span, len(marked),
+        _kernels.mark, lambda part: (reach, marked[part]),
+    )  # fmt: skip
+    _by_rows(
+        lambda fine, _: _kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
+        size_px[1], None,
+    )  # fmt: skip
+    return layers
+
+
 def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> None:
-    """Draw points into layers, each thread into its own.
+    """Draw points into layers, over what is there, each thread into its own.
 
     Of two at the same depth (in 2^24 steps) the one whose colour comes first is seen, so that the
     outcome does not depend on threads.
     """
+    brush = _brush(points)
+    _by_events(
+        points, camera, span, len(layers),
+        _kernels.splat, lambda part: (brush, layers[part]),
+    )  # fmt: skip
+
+
+def _brush(points: Points) -> NDArray[np.int64]:
+    return round_brush(max(1, round(points.size_px * OVERSAMPLE)))
+
+
+def _by_events(
+    points: Points, camera: Camera, span: Span, parts: int,
+    kernel: Any, rest: Callable[[int], tuple[Any, ...]],
+) -> None:  # fmt: skip
+    """Call a kernel with each part of the events and with the rest of that part, in parallel."""
     events = points.events
     to_camera = _event_matrix(events.size, camera, max(1, span.stop_us - span.start_us))
     radius = _radius(events.size)
@@ -61,17 +106,16 @@ def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> 
         [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
          camera.distance + radius, 2 * radius]
     )  # fmt: skip
-    brush = round_brush(max(1, round(points.size_px * OVERSAMPLE)))
-    cuts = [len(events) * part // len(layers) for part in range(len(layers) + 1)]
+    cuts = [len(events) * part // parts for part in range(parts + 1)]
 
-    def work(part: int) -> None:
+    def one(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
-        _kernels.splat(
+        kernel(
             events.t[at], events.x[at], events.y[at], points.index[at], span.start_us,
-            to_camera, lens, brush, layers[part],
+            to_camera, lens, *rest(part),
         )  # fmt: skip
 
-    run_parts(work, len(layers))
+    run_parts(one, parts)
 
 
 def _radius(size: Size) -> float:
