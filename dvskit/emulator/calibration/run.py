@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
+from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
 from dvskit.emulator.calibration.search import Search
 from dvskit.emulator.calibration.stillness import (
@@ -31,6 +32,7 @@ _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black 
 _BADLY = 0.15  # scatter, as a part of the threshold
 _NO_DRIFT = "the signal drifts less than the few events of still pixels would say"
 _VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
+_BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is estimated twice
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
@@ -90,6 +92,9 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(far, pixel, least)
+    told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
+    if still is not None and told:
+        still = with_remainder(still, seen.pixels, near, pixel)
     marked = np.zeros(seen.pixels.size, np.bool_)
     hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
     if still is not None:
@@ -102,6 +107,9 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
             thresholds.threshold_estimates(observed, view, pixel),
             response.response_estimates(search, pixel),
         )
+        if still is not None and told and _vaguely(noise_table[1]):
+            still = with_remainder(still, seen.pixels, near, pixel)
+            noise_table = _noise(observed, still, _levels(tables[0]))
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
@@ -114,6 +122,13 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if seen.pixels.size < observed.events.starts.size - 1:
         notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
     return _made(observed, table, notes, seen.pixels[marked])
+
+
+def _vaguely(leak: Estimate) -> bool:
+    """Tell whether still pixels may tell the leak better by what is known of the sensor now."""
+    return leak.how != response.DRIFT and (
+        leak.value is None or (leak.uncertainty or 0.0) > _BETTER * leak.value
+    )
 
 
 def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
@@ -162,7 +177,7 @@ def _settled(
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
     if not drifts:
         pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
-    elif response.drift_explains(search, pixel, leak.value):
+    elif search.scatter(pixel)[0] < _BADLY and response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)
         leak = unknown(leak.name, _NO_DRIFT, leak.samples) if leak.value else leak
     else:

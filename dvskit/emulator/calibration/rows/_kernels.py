@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 @njit(cache=True, nogil=True)
-def _passed(
+def passed(
     level: float, following: float, interval: float, tau: float, v: float, gone: float
 ) -> float:
     """Return the low-passed signal `gone` after a frame: tau v' = L - v, L linear in time."""
@@ -65,7 +65,7 @@ def rows_between_events(
                     continue
                 while f < frames - 2 and at > frame_t[f + 1]:
                     gap = frame_t[f + 1] - frame_t[f]
-                    v = _passed(level, following, gap, tau, v, gap)
+                    v = passed(level, following, gap, tau, v, gap)
                     f += 1
                     if sure.size > 0 and sure[k, f] == 0:
                         released = -1.0
@@ -79,7 +79,7 @@ def rows_between_events(
                     released = -1.0
                     continue
                 gap = frame_t[f + 1] - frame_t[f]
-                now = _passed(level, following, gap, tau, v, at - frame_t[f])
+                now = passed(level, following, gap, tau, v, at - frame_t[f])
                 if turn == 1:
                     released, base = at, now
                 elif released >= 0.0:
