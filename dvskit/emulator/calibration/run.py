@@ -113,15 +113,20 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
+    notes = _notes(observed, seen, search.scatter(pixel)[0] if known else 0.0)
+    return _made(observed, table, notes, seen.pixels[marked])
+
+
+def _notes(observed: Observed, seen: Seen, scatter: float) -> list[str]:
     notes = [seen.note] if seen.note else []
-    if known and search.scatter(pixel)[0] > _BADLY:
+    if scatter > _BADLY:
         notes.append(
-            f"the frames explain the events badly (scatter {search.scatter(pixel)[0]:.0%} of the "
-            "threshold): thresholds are rough; are both on one clock, and frames frequent enough?"
+            f"the frames explain the events badly (scatter {scatter:.0%} of the threshold): "
+            "thresholds are rough; are both on one clock, and frames frequent enough?"
         )
     if seen.pixels.size < observed.events.starts.size - 1:
         notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
-    return _made(observed, table, notes, seen.pixels[marked])
+    return notes
 
 
 def _vaguely(leak: Estimate) -> bool:
