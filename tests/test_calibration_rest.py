@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from dvskit import EmulatorParams, Events
+from dvskit.emulator._kernels import level_of, light_of
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration import calibrate
+from dvskit.emulator.calibration import calibrate, motion, remainder
+from dvskit.emulator.calibration.observed import observe, see
+from dvskit.emulator.calibration.rows import KNEE, Pixel
+from dvskit.emulator.calibration.search import View
+from dvskit.emulator.calibration.stillness import still_in_frames
+from dvskit.events import EventsSource
 from tests.test_calibration import low_passed, random_events
 from tests.test_calibration_coarse import MOVING, rare, recorded, scene
 
@@ -129,6 +135,35 @@ def test_changes_to_rest_are_those_of_the_integrated_signal(held, doubtful):
         assert change[s] == pytest.approx(np.log(275.0 * light[s] - 20.0 + 4.0) - v, abs=2e-3)
         known += 1
     assert known > (1 if doubtful else 2)
+
+
+@pytest.mark.parametrize("offset", [None, 4.0])
+@pytest.mark.parametrize("number", [3.0, 12.0, 60.0, 200.0])
+def test_a_rest_that_frames_show_in_whole_numbers_is_known_so_well(offset, number):
+    """For a keen sensor in the dark, a step of them is more than its threshold."""
+    pixel = Pixel(log_offset=offset)
+    shown = number + np.random.default_rng(2).uniform(-0.5, 0.5, 5000)
+    levels = [level_of(each, pixel.offset, KNEE, math.log(KNEE) / KNEE) for each in shown]
+    light = np.array([light_of(number)])
+    found = remainder._coarse(light, 1.0, pixel)
+    assert found == pytest.approx(np.std(levels), rel=0.03)
+    assert remainder._coarse(light, 255 / 65535, pixel) == pytest.approx(found / 257)
+    assert remainder._coarse(light, 255.0, pixel) == 0.0  # frames of floats
+
+
+def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
+    frames = [(t, 0.3 * view) for t, view in scene(7)]
+    events = recorded(frames, EmulatorParams(threshold_on=0.1, threshold_off=0.1))
+    observed = observe(EventsSource(events))
+    seen = see(rare(frames, 40), observed)
+    near, far = View.of(observed, motion.fill(seen, observed)), View.of(observed, seen)
+    pixel = Pixel()
+    still = remainder.with_remainder(still_in_frames(far, pixel, 0.1), seen, near, pixel)
+    known = still.gap_span[still.gap_begin == k.KNOWN]
+    coarse = remainder._coarse(still.light, 1.0, pixel)[known] / 0.1
+    assert known.size > 1000
+    assert coarse.max() > 0.3
+    assert (still.blur[known] > 0.8 * coarse).all()
 
 
 # ---- what was put in comes out

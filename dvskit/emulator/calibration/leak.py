@@ -25,6 +25,7 @@ _JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
 _BLURS = ((0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4))  # times what the rows leave
 _SHARE_ERROR = 0.004  # of the part of shot noise that is ON: thresholds are known so well
 _SHIFT_ERROR = 0.4  # of the usual blur: so much pixels may begin elsewhere, all alike
+GUESS = 0.5  # so well a leak is known if it is not known at all where pixels begin
 _FLOOR = 0.01  # of a leak: better is not claimed
 
 Floats = NDArray[np.float64]
@@ -155,7 +156,8 @@ def most_likely(
         _, (middle, error, *_) = posterior(table, decades, *_USUAL, middle)
     leak = 1e6 / (guess_us * 10.0**middle)
     error = math.hypot(math.log(10) * math.hypot(error, doubt), _FLOOR)
-    error = math.expm1(math.hypot(error, short * 2 * gaps.blur(model) ** 2))
+    blurred = short * min(GUESS, 2 * gaps.blur(model) ** 2)
+    error = math.expm1(math.hypot(error, blurred))
     by_period = _by_period(gaps.table(model), decades)
     known = scatter < 0.04 and _JITTERS[best] < _JITTERS[-1]
     return Found(

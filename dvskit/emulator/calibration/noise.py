@@ -119,7 +119,7 @@ def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
     if found.guessed:
         # Then it is known from where pixels begin, which is a guess: within a factor of two.
         how += f"; {_LONGER}"
-        error = math.hypot(error, 0.5 * found.leak_hz)
+        error = math.hypot(error, leak.GUESS * found.leak_hz)
     elif error > _ROUGH * found.leak_hz:
         how += f"; {_LONGER}"
     jitter = unknown(names[2], "the gaps do not tell it", on)

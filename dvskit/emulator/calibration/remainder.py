@@ -8,11 +8,13 @@ signal has changed since the pixel's last event.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration.observed import Seen
 from dvskit.emulator.calibration.rows import KNEE, Fit, Pixel, Rows, fit, make_rows
 from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.stillness import Still
@@ -20,22 +22,21 @@ from dvskit.emulator.calibration.stillness import Still
 _MORE = 8  # rows
 
 
-def with_remainder(still: Still, pixels: NDArray[np.int64], view: View, pixel: Pixel) -> Still:
+def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still:
     """Return the same with `left` and `ahead`, where the candidate and its light tell them.
 
-    pixels  y * width + x of those that the spans' places count
+    shown   the frames, in whose pixels the spans' places are
     view    of all of them or some, in the same order, with the light at any time
     """
     rows = make_rows(pixel, view.events, view.seen)
     found = fit(rows, True)
     if found is None:
         return still
-    shown = view.seen.pixels
-    place = np.searchsorted(shown, pixels[still.pixel]).clip(max=shown.size - 1)
-    there = shown[place] == pixels[still.pixel]
+    seen, asked = view.seen, shown.pixels[still.pixel]
+    place = np.searchsorted(seen.pixels, asked).clip(max=seen.pixels.size - 1)
+    there = seen.pixels[place] == asked
     since, change = np.empty(place.size), np.empty(place.size)
     fresh = np.zeros(place.size, np.bool_)
-    seen = view.seen
     k.changes_to_rest(
         view.events.t, view.events.starts, seen.t, seen.numbers, seen.sure, pixel.offset, KNEE,
         pixel.pole_us, pixel.refractory_us, np.where(there, place, -1), still.start, still.light,
@@ -43,7 +44,8 @@ def with_remainder(still: Still, pixels: NDArray[np.int64], view: View, pixel: P
     )  # fmt: skip
     on = _thresholds(found)
     left = 1.0 - change / on[place]
-    blur = (_blur(rows, found) / on)[place]
+    coarse = _coarse(still.light, shown.scale, pixel)
+    blur = np.hypot(_blur(rows, found)[place], coarse) / on[place]
     begin = still.gap_begin.copy()
     moved = begin > k.STEADY
     begin[moved] = k.MOVED
@@ -51,6 +53,20 @@ def with_remainder(still: Still, pixels: NDArray[np.int64], view: View, pixel: P
     begin[told] = np.where(fresh[still.gap_span[told]], k.FRESH, k.KNOWN)
     ahead = still.start - since
     return dataclasses.replace(still, left=left, ahead=ahead, blur=blur, gap_begin=begin)
+
+
+def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[np.float64]:
+    """Return by how much the level at rest may be wrong as frames are whole numbers, in e-folds.
+
+    Unlike that of what moves, it is of one number: the darker, the more.
+    """
+    step = scale if scale <= 1.0 else 0.0  # more: frames of floats
+    number = 275.0 * light - 20.0
+    if pixel.log_offset is not None:
+        slope = 1.0 / (number + pixel.log_offset)
+    else:
+        slope = np.where(number < KNEE, math.log(KNEE) / KNEE, 1.0 / np.maximum(number, KNEE))
+    return np.asarray(step / math.sqrt(12.0) * slope)
 
 
 def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:

@@ -94,7 +94,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     still = still_in_frames(far, pixel, least)
     told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
     if still is not None and told:
-        still = with_remainder(still, seen.pixels, near, pixel)
+        still = with_remainder(still, seen, near, pixel)
     marked = np.zeros(seen.pixels.size, np.bool_)
     hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
     if still is not None:
@@ -108,7 +108,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
             response.response_estimates(search, pixel),
         )
         if still is not None and told and _vaguely(noise_table[1]):
-            still = with_remainder(still, seen.pixels, near, pixel)
+            still = with_remainder(still, seen, near, pixel)
             noise_table = _noise(observed, still, _levels(tables[0]))
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
