@@ -44,10 +44,11 @@ def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -
             noise rates, hot pixels and the refractory period are estimated.
 
     What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
-    is still tells noise. Frames may be rare, such as 25 a second: what moves tells the light
-    between them. How long each was exposed, which Frame says, is taken off. Raises EventsError for
-    a recording with next to no events, ShapeError for frames of another size, VideoError for
-    frames out of order or of another time.
+    is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
+    may be rare, such as 25 a second: what moves tells the light between them. How long each was
+    exposed, which Frame says, is taken off. Raises EventsError for a recording with next to no
+    events, ShapeError for frames of another size, VideoError for frames out of order or of another
+    time.
     """
     observed = observe(as_source(recording))
     seen = None if frames is None else see(frames, observed)
