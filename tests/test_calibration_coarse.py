@@ -154,6 +154,21 @@ def test_the_light_between_frames_is_that_of_what_moves():
     assert wrong < 1.0
 
 
+def test_the_motion_of_each_interval_is_estimated_once(monkeypatch):
+    wide = texture(9).astype(np.float32)
+    frames = [(t, moved(wide, 1e-4 * t, 0).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
+    asked = []
+    plain = motion._motion
+
+    def counted(seen, number):
+        asked.append(number)
+        return plain(seen, number)
+
+    monkeypatch.setattr(motion, "_motion", counted)
+    assert motion.fill(*shown(frames)) is not None
+    assert sorted(asked) == list(range(9))
+
+
 def test_where_something_is_covered_the_light_is_not_known():
     wide = texture(9).astype(np.float32)
     frames = []

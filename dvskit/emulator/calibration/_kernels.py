@@ -14,11 +14,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.emulator._kernels import level_of, light_of
+from dvskit.emulator.calibration.rows._kernels import passed
 
 Array = NDArray[Any]
 
 OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
-RESET, STEADY, MOVED = 0, 1, 2  # what begins it: an event, or a span, behind rest or motion
+# What begins it: an event, or a span, behind rest or motion; or behind motion since the pixel's
+# last event (KNOWN), or since the recording began (FRESH), by as much as the frames say.
+RESET, STEADY, MOVED, KNOWN, FRESH = 0, 1, 2, 3, 4
 
 
 @njit(cache=True, nogil=True)
@@ -104,37 +107,139 @@ def gaps_in_spans(
 
 
 @njit(cache=True, nogil=True)
+def changes_to_rest(
+    t: Array, starts: Array, frame_t: Array, numbers: Array, sure: Array, offset: float,
+    knee: float, pole: float, held: float, place: Array, span_start: Array, span_light: Array,
+    since: Array, change: Array, fresh: Array,
+) -> None:  # fmt: skip
+    """Write by how much a pixel's signal has changed from its last event to the rest behind it.
+
+    The pixel of each span is place[s] of those that the frames show, below 0 for none; pixel by
+    pixel, in time order; the signal is as in rows_between_events, `held` behind that event (since).
+    Where a pixel had no event yet, since the first frame, and `fresh`. NaN where it is not known.
+    """
+    slope = math.log(knee) / knee
+    frames, before, f = frame_t.size, -1, 0
+    level = following = tau = v = 0.0
+    for s in range(place.size):
+        since[s] = change[s] = math.nan
+        k = place[s]
+        if k < 0:
+            continue
+        if k != before:
+            before, f = k, 0
+            level = level_of(numbers[k, 0], offset, knee, slope)
+            following = level_of(numbers[k, 1], offset, knee, slope)
+            tau = pole / light_of(numbers[k, 1])
+            v = level
+        low, high = starts[k], starts[k + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s]) - 1
+        fresh[s] = i < low
+        at = frame_t[0] if fresh[s] else np.float64(t[i]) + held
+        if at < frame_t[0] or at > min(span_start[s], frame_t[frames - 1]):
+            continue
+        while f < frames - 2 and at > frame_t[f + 1]:
+            gap = frame_t[f + 1] - frame_t[f]
+            v = passed(level, following, gap, tau, v, gap)
+            f += 1
+            level = following
+            following = level_of(numbers[k, f + 1], offset, knee, slope)
+            tau = pole / light_of(numbers[k, f + 1])
+        if sure.size > 0 and sure[k, f + 1] == 0:
+            continue
+        now = passed(level, following, frame_t[f + 1] - frame_t[f], tau, v, at - frame_t[f])
+        rests_at = level_of(275.0 * span_light[s] - 20.0, offset, knee, slope)
+        since[s], change[s] = at, rests_at - now
+
+
+@njit(cache=True, nogil=True)
+def _farther(left: float, blur: float, slope: float, gone: float) -> float:
+    """Return the part of such pixels, times a constant, that have more than `gone` to go."""
+    z = (gone - left) / blur
+    bell = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    dense = 1.0 - slope + slope * left
+    return dense * 0.5 * math.erfc(z / math.sqrt(2.0)) + slope * blur * bell
+
+
+@njit(cache=True, nogil=True)
+def known_start(
+    left: float, ahead: float, gap: float, period: float, blur: float, slope: float, reach: float
+) -> tuple[float, float]:
+    """Return how often a pixel stays without leak event for a gap, and the density of its end.
+
+    It has `left` periods to go, give or take `blur`, `ahead` of the gap, in which there was none.
+    Pixels that have r to go are 1 + slope (r - 1) as many as those that have 1 (Bayes). One in
+    twenty has anything from 0 to `reach` to go: its last event was not what it seemed.
+    """
+    begun, ended = ahead / period, (ahead + gap) / period
+    whole = _farther(left, blur, slope, 0.0)
+    before = 0.05 * max(0.0, 1.0 - begun / reach)
+    if whole > 1e-9:
+        before += 0.95 * _farther(left, blur, slope, begun) / whole
+    if whole <= 1e-9 or before < 1e-3:
+        most = reach * period
+        return max(0.0, 1.0 - gap / most), 1.0 / most if gap < most else 0.0
+    stays = 0.95 * _farther(left, blur, slope, ended) / whole
+    stays += 0.05 * max(0.0, 1.0 - ended / reach)
+    z = (ended - left) / blur
+    density = 0.95 * (1.0 - slope + slope * ended) * math.exp(-0.5 * z * z)
+    density /= math.sqrt(2.0 * math.pi) * blur * whole
+    density += 0.05 / reach if ended < reach else 0.0
+    return stays / before, density / before / period
+
+
+@njit(cache=True, nogil=True)
+def unknown_start(
+    left: float, ahead: float, gap: float, period: float, rate: float
+) -> tuple[float, float]:
+    """Return the same for a pixel that was anywhere between two events, and moved to `left` - 1.
+
+    It was last reset by a shot event (`rate` a microsecond) or by its leak.
+    """
+    whole = -math.expm1(-rate * period)
+    age = left * period - ahead - gap  # how long it was since, if the gap ends with a leak event
+    before = -math.expm1(-rate * min(period, max(0.0, age + gap)))
+    after = -math.expm1(-rate * min(period, max(0.0, age)))
+    if before < 1e-3 * whole:
+        return 1.0, 0.0
+    density = rate * (1.0 - after) if 0.0 < age < period else 0.0
+    return after / before, density / before
+
+
+@njit(cache=True, nogil=True)
 def leak_likelihood(
-    starts: Array, length: Array, end: Array, begin: Array, shot: Array, share_on: float,
-    reach: float, periods: Array, jitter: float, table: Array,
+    starts: Array, length: Array, end: Array, begin: Array, left: Array, ahead: Array,
+    blur: Array, slope: float, shot: Array, share_on: float, reach: float, periods: Array,
+    jitter: float, table: Array,
 ) -> None:  # fmt: skip
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
 
-    A gap ends at the period, which a jitter spreads evenly by a factor of 1 -+ sqrt(3) jitter, or
-    at a shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
-    span begins anywhere between two events; behind motion, anywhere between the two thresholds, so
-    that the leak has up to two periods to go.
+    A gap ends at the period, whose inverse a jitter spreads evenly by 1 -+ sqrt(3) jitter, or at a
+    shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
+    span begins anywhere between two events (unknown_start); behind motion, where that is known
+    (known_start), or anywhere between the two thresholds, so that the leak has up to `reach`
+    periods to go.
     """
     half = math.sqrt(3.0) * jitter
     for k in range(table.shape[0]):
         for j in range(periods.size):
             period = periods[j]
-            low, high = period * (1.0 - half), period * (1.0 + half)
             total = 0.0
             for i in range(starts[k], starts[k + 1]):
                 g, rate = length[i], max(shot[i], 1e-12)
                 if begin[i] == MOVED:
                     stays = max(0.0, 1.0 - g / (reach * period))
                     density = 1.0 / (reach * period) if g < reach * period else 0.0
-                elif begin[i] == STEADY:
-                    whole = 1.0 - math.exp(-rate * period)
-                    left = 1.0 - math.exp(-rate * max(0.0, period - g))
-                    stays = left / whole
-                    density = rate * (1.0 - left) / whole if g < period else 0.0
-                elif g <= low:
+                elif begin[i] == KNOWN:
+                    wide = math.hypot(blur[i], jitter * left[i])
+                    stays, density = known_start(left[i], ahead[i], g, period, wide, slope, reach)
+                elif begin[i] != RESET:
+                    stays, density = unknown_start(left[i], ahead[i], g, period, rate)
+                elif g <= period / (1.0 + half):
                     stays, density = 1.0, 0.0
-                elif g < high:
-                    stays, density = (high - g) / (high - low), 1.0 / (high - low)
+                elif g < period / (1.0 - half):
+                    stays = (period / g - 1.0 + half) / (2.0 * half)
+                    density = period / (g * g * 2.0 * half)
                 else:
                     stays, density = 0.0, 0.0
                 stays = max(stays, 1e-3)

@@ -87,13 +87,18 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
     """
     first, last = _busiest(seen, observed)
     probes = {int(n) for n in np.linspace(first, last - 1, _PROBES)} if last > first else set()
-    if all(_motion(seen, number).steps == 1 for number in sorted(probes)):
+    probed: dict[int, Motion] = {}
+    for number in sorted(probes):
+        probed[number] = _motion(seen, number)
+        if probed[number].steps > 1:
+            break
+    else:
         return None
     pixels = np.random.default_rng(4).permutation(seen.pixels)
     numbers, sure = [_image(seen, first).reshape(-1)[pixels]], [np.ones(pixels.size, np.uint8)]
     times = [seen.t[first]]
     for number in range(first, last):
-        motion = _motion(seen, number)
+        motion = probed.pop(number) if number in probed else _motion(seen, number)
         steps = motion.steps
         lights, known = motion.between(steps, pixels)
         interval = seen.t[number + 1] - seen.t[number]

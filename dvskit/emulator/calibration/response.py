@@ -26,6 +26,7 @@ MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 LEAST = 0.001  # of the threshold: the same
 _TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
+DRIFT = "drift of the signal between events; shot noise hides the leak's own"
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
 # doubt, or, by what moves, as well as can be.
@@ -237,8 +238,7 @@ def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
     by_chance = _uncertainty(search, pixel, _leak, pixel.leak_hz)
     error = math.hypot(by_chance, 0.15 * pixel.leak_hz)
     rows = search.rows(pixel)
-    how = "drift of the signal between events; shot noise hides the leak's own"
-    return Estimate("leak_hz", pixel.leak_hz, error, rows, how)
+    return Estimate("leak_hz", pixel.leak_hz, error, rows, DRIFT)
 
 
 def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
+from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
 from dvskit.emulator.calibration.search import Search
 from dvskit.emulator.calibration.stillness import (
@@ -31,6 +32,7 @@ _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black 
 _BADLY = 0.15  # scatter, as a part of the threshold
 _NO_DRIFT = "the signal drifts less than the few events of still pixels would say"
 _VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
+_BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is estimated twice
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
@@ -42,10 +44,11 @@ def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -
             noise rates, hot pixels and the refractory period are estimated.
 
     What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
-    is still tells noise. Frames may be rare, such as 25 a second: what moves tells the light
-    between them. How long each was exposed, which Frame says, is taken off. Raises EventsError for
-    a recording with next to no events, ShapeError for frames of another size, VideoError for
-    frames out of order or of another time.
+    is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
+    may be rare, such as 25 a second: what moves tells the light between them. How long each was
+    exposed, which Frame says, is taken off. Raises EventsError for a recording with next to no
+    events, ShapeError for frames of another size, VideoError for frames out of order or of another
+    time.
     """
     observed = observe(as_source(recording))
     seen = None if frames is None else see(frames, observed)
@@ -90,6 +93,9 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(far, pixel, least)
+    told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
+    if still is not None and told:
+        still = with_remainder(still, seen, near, pixel)
     marked = np.zeros(seen.pixels.size, np.bool_)
     hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
     if still is not None:
@@ -102,18 +108,33 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
             thresholds.threshold_estimates(observed, view, pixel),
             response.response_estimates(search, pixel),
         )
+        if still is not None and told and _vaguely(noise_table[1]):
+            still = with_remainder(still, seen, near, pixel)
+            noise_table = _noise(observed, still, _levels(tables[0]))
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
+    notes = _notes(observed, seen, search.scatter(pixel)[0] if known else 0.0)
+    return _made(observed, table, notes, seen.pixels[marked])
+
+
+def _notes(observed: Observed, seen: Seen, scatter: float) -> list[str]:
     notes = [seen.note] if seen.note else []
-    if known and search.scatter(pixel)[0] > _BADLY:
+    if scatter > _BADLY:
         notes.append(
-            f"the frames explain the events badly (scatter {search.scatter(pixel)[0]:.0%} of the "
-            "threshold): thresholds are rough; are both on one clock, and frames frequent enough?"
+            f"the frames explain the events badly (scatter {scatter:.0%} of the threshold): "
+            "thresholds are rough; are both on one clock, and frames frequent enough?"
         )
     if seen.pixels.size < observed.events.starts.size - 1:
         notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
-    return _made(observed, table, notes, seen.pixels[marked])
+    return notes
+
+
+def _vaguely(leak: Estimate) -> bool:
+    """Tell whether still pixels may tell the leak better by what is known of the sensor now."""
+    return leak.how != response.DRIFT and (
+        leak.value is None or (leak.uncertainty or 0.0) > _BETTER * leak.value
+    )
 
 
 def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
@@ -162,7 +183,7 @@ def _settled(
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
     if not drifts:
         pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
-    elif response.drift_explains(search, pixel, leak.value):
+    elif search.scatter(pixel)[0] < _BADLY and response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)
         leak = unknown(leak.name, _NO_DRIFT, leak.samples) if leak.value else leak
     else:

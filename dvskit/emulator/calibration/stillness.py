@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,20 @@ MIDDLE_GRAY = (128.0 + 20.0) / 275.0
 class Still:
     """Spans of time at which a pixel sees no change, and the gaps from event to event in them.
 
-    pixel, start, stop, light  of each span: place of the pixel in `pixels`, us, us, (I + 20) / 275
-    pixels                     y * width + x
+    pixel, start, light  of each span: place of the pixel in `pixels`, us, (I + 20) / 275
+    pixels               y * width + x
+    left, ahead, blur    of each span: leak periods that the pixel had to go `ahead` us ahead of it,
+                         give or take `blur`, when it was last reset; 1 and 0 where not known
     gap_span, gap_length, gap_end, gap_begin  of each gap, see the kernel
     """
 
     pixels: NDArray[np.int64]
     pixel: NDArray[np.int64]
+    start: NDArray[np.float64]
     light: NDArray[np.float64]
+    left: NDArray[np.float64]
+    ahead: NDArray[np.float64]
+    blur: NDArray[np.float64]
     gap_span: NDArray[np.int64]
     gap_length: NDArray[np.float64]
     gap_end: NDArray[np.int8]
@@ -44,15 +51,8 @@ class Still:
     def without(self, hot: NDArray[np.bool_]) -> Still:
         """Return the same without the pixels that `hot` marks (one for each of `pixels`)."""
         keep = ~hot[self.pixel[self.gap_span]]
-        return Still(
-            self.pixels,
-            self.pixel,
-            self.light,
-            self.gap_span[keep],
-            self.gap_length[keep],
-            self.gap_end[keep],
-            self.gap_begin[keep],
-        )
+        names = ("gap_span", "gap_length", "gap_end", "gap_begin")
+        return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in names})
 
     def per_pixel(self, weight: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the sum over the gaps of each pixel of a number for each gap."""
@@ -71,7 +71,11 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, he
     n = k.gaps_in_spans(
         events.t, events.p, events.starts, pixel, start, stop, moved, held, span, length, end, begin
     )
-    return Still(pixels, pixel, light, span[:n], length[:n], end[:n], begin[:n])
+    whole, nothing = np.ones(pixel.size), np.zeros(pixel.size)
+    return Still(
+        pixels, pixel, start, light, whole, nothing, nothing, span[:n], length[:n], end[:n],
+        begin[:n],
+    )  # fmt: skip
 
 
 def still_in_frames(view: View, pixel: Pixel, threshold: float) -> Still | None:

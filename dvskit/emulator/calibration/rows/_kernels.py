@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 @njit(cache=True, nogil=True)
-def _passed(
+def passed(
     level: float, following: float, interval: float, tau: float, v: float, gone: float
 ) -> float:
     """Return the low-passed signal `gone` after a frame: tau v' = L - v, L linear in time."""
@@ -65,7 +65,7 @@ def rows_between_events(
                     continue
                 while f < frames - 2 and at > frame_t[f + 1]:
                     gap = frame_t[f + 1] - frame_t[f]
-                    v = _passed(level, following, gap, tau, v, gap)
+                    v = passed(level, following, gap, tau, v, gap)
                     f += 1
                     if sure.size > 0 and sure[k, f] == 0:
                         released = -1.0
@@ -79,7 +79,7 @@ def rows_between_events(
                     released = -1.0
                     continue
                 gap = frame_t[f + 1] - frame_t[f]
-                now = _passed(level, following, gap, tau, v, at - frame_t[f])
+                now = passed(level, following, gap, tau, v, at - frame_t[f])
                 if turn == 1:
                     released, base = at, now
                 elif released >= 0.0:
@@ -154,6 +154,27 @@ def _between(gap: float, u: float, step: float, begin: float, end: float) -> tup
 
 
 @njit(cache=True, nogil=True)
+def _light_within(
+    t: Array, p: Array, i: int, first: int, last: int, at: float, tau: float, step_on: Array,
+    step_off: Array,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return the light between events i and i + 1, above the signal at i: ON, OFF, and its doubt.
+
+    It is v + tau v' of the cubic through both, in thresholds; the doubt is how far that is from a
+    line, squared, and some for each end whose slope no third event tells.
+    """
+    j, gap = i - first, np.float64(t[i + 1] - t[i])
+    u = (at - t[i]) / gap
+    begin, end, before, behind = _slopes(t, p, i, first, last, step_on, step_on[j] / gap)
+    v_on, s_on = _between(gap, u, step_on[j], begin, end)
+    begin, end, before, behind = _slopes(t, p, i, first, last, step_off, step_off[j] / gap)
+    v_off, s_off = _between(gap, u, step_off[j], begin, end)
+    bent = abs(v_on + v_off - u * (step_on[j] + step_off[j]))
+    doubt = bent * bent + (0.0 if before else 0.01) + (0.0 if behind else 0.01)
+    return v_on + tau * s_on, v_off + tau * s_off, doubt
+
+
+@njit(cache=True, nogil=True)
 def rows_between_frames(
     t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, offset: float, knee: float,
     pole: float, held: float, leak: float, longest: float, row_pixel: Array, row_on: Array,
@@ -168,10 +189,8 @@ def rows_between_frames(
     """
     n = 0
     slope = math.log(knee) / knee
-    room = np.int64(0)
-    for k in range(numbers.shape[0]):
-        room = max(room, starts[k + 1] - starts[k])
-    step_on, step_off = np.zeros(room + 1), np.zeros(room + 1)
+    room = 1 + np.diff(starts).max() if starts.size > 1 else 1
+    step_on, step_off = np.zeros(room), np.zeros(room)
     for k in range(numbers.shape[0]):
         first, last = starts[k], starts[k + 1]
         steps_of(t, p, first, last, held, leak, step_on, step_off)
@@ -189,18 +208,12 @@ def rows_between_frames(
                 i += 1
             if i + 1 >= last or t[i] > at or p[i + 1] != p[i]:
                 continue
-            gap = np.float64(t[i + 1] - t[i])
-            if gap > longest or gap <= 1.2 * held:
+            if t[i + 1] - t[i] > longest or t[i + 1] - t[i] <= 1.2 * held:
                 continue
-            j, u = i - first, (at - t[i]) / gap
-            begin, end, before, behind = _slopes(t, p, i, first, last, step_on, step_on[j] / gap)
-            v_on, s_on = _between(gap, u, step_on[j], begin, end)
-            begin, end, before, behind = _slopes(t, p, i, first, last, step_off, step_off[j] / gap)
-            v_off, s_off = _between(gap, u, step_off[j], begin, end)
             tau = pole / light_of(numbers[k, f])
-            bent = abs(v_on + v_off - u * (step_on[j] + step_off[j]))
-            doubt = bent * bent + (0.0 if before else 0.01) + (0.0 if behind else 0.01)
-            now_on, now_off = level_on + v_on + tau * s_on, level_off + v_off + tau * s_off
+            now_on, now_off, doubt = _light_within(t, p, i, first, last, at, tau, step_on, step_off)
+            now_on += level_on
+            now_off += level_off
             level = level_of(numbers[k, f], offset, knee, slope)
             if known and i > seen_i:
                 row_pixel[n], row_change[n] = k, level - seen
