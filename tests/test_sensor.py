@@ -355,6 +355,20 @@ def test_a_leaking_pixel_fires_on_at_its_rate_and_not_in_step_with_others():
     assert np.histogram(first, bins=5, range=(0, 500_000))[0].min() > 300
 
 
+@pytest.mark.parametrize("shot_hz", [0.5, 3.0, 12.0])
+def test_leak_beside_shot_noise_is_as_frequent_at_first_as_later(shot_hz):
+    params = EmulatorParams(leak_hz=1.0, shot_hz=shot_hz)
+    events, _ = run(still(128, 3.0), params)
+    struck = shot_hz * (1 - 0.75 * (128 + 20) / 275)  # resets by noise in the time of a leak
+    leaks = struck / math.expm1(struck)  # of a pixel: one ends the time if none of them came
+    expected = leaks + struck / 2
+    pixels = events.size.width * events.size.height
+    for start_us, stop_us in ((0, 100_000), (0, 500_000), (2_000_000, 3_000_000)):
+        on = np.count_nonzero(events.p & (events.t >= start_us) & (events.t < stop_us))
+        mean = expected * pixels * (stop_us - start_us) * 1e-6
+        assert abs(on - mean) < 4 * math.sqrt(mean)
+
+
 def test_leaks_differ_from_pixel_to_pixel_and_jitter_from_event_to_event():
     events, _ = run(still(100, 20.0), EmulatorParams(leak_hz=1.0, leak_spread=0.1))
     counts = np.bincount(events.x + 80 * events.y.astype(int), minlength=4000)

@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import normal, uniform
 from dvskit.emulator.sensor.firing._kernels import jittered
+from dvskit.emulator.sensor.noise._kernels import shot_rate
 from dvskit.emulator.sensor.pixels import BLOCK, NEVER, Pixels
-from dvskit.emulator.sensor.signal._kernels import M_JITTER, M_LEAK, M_OFF, M_ON, UNIT
+from dvskit.emulator.sensor.signal._kernels import (
+    M_JITTER,
+    M_LEAK,
+    M_OFF,
+    M_ON,
+    UNIT,
+    relative_light,
+)
 
 Array = NDArray[Any]
 
@@ -27,7 +35,8 @@ def start_pixels(
 ) -> None:  # fmt: skip
     """Set up a slice of pixels, of which `first` is the first, that see `levels` for all time.
 
-    Thresholds and leaks are drawn; a pixel that leaks begins anywhere on its way to a leak event.
+    Thresholds and leaks are drawn. A pixel that leaks begins anywhere on its way to a leak event;
+    shot noise has reset many of those that would be far on it.
     """
     for i in range(levels.size):
         k = first + i
@@ -42,8 +51,21 @@ def start_pixels(
         pixels.leak[i] = jittered(rate, model[M_JITTER], seed, k, 0.0)
         pixels.ref[i] = levels[i]
         if rate > 0.0:
-            gone = uniform(seed, R_PHASE, k, 0) * pixels.on[i]
-            pixels.begun[i] = -gone / pixels.leak[i]
+            period = pixels.on[i] / pixels.leak[i]
+            struck = period * shot_rate(relative_light(levels[i], model), on, off, model)
+            pixels.begun[i] = -period * _age(uniform(seed, R_PHASE, k, 0), struck)
+
+
+@njit(cache=True, nogil=True)
+def _age(luck: float, struck: float) -> float:
+    """Return how long ago, in periods, a pixel was reset that is reset once a period and by noise.
+
+    struck  resets by noise a period. That the last reset was so long ago is as likely as that there
+    was no noise since: the age of a renewal process that is stopped at 1.
+    """
+    if struck < 1e-9:
+        return luck
+    return -math.log1p(luck * math.expm1(-struck)) / struck
 
 
 @njit(cache=True, nogil=True)

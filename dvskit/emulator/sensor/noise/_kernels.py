@@ -78,6 +78,13 @@ def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
 
 
 @kernel
+def shot_rate(light: float, on: float, off: float, model: Array) -> float:
+    """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
+    nominal = 0.5 * model[M_SHOT] * (SHOT_DARK - SHOT_SLOPE * light)
+    return nominal * (model[M_ON] / on + model[M_OFF] / off)
+
+
+@kernel
 def draw_shots(
     tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
     excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
