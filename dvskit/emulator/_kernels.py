@@ -13,9 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# A mark is the pixel, whether it is noise, and whether it is ON.
-_BITS, _NOISE, _ON = np.uint32(2), np.uint32(2), np.uint32(1)
-_TIME, _OF_PIXEL = np.uint64(32), np.uint64(3)  # a time stands above a mark
+from dvskit.emulator.crossings._kernels import MARK_PIXEL
 
 Array = NDArray[Any]
 
@@ -229,7 +227,7 @@ def emit(
         threshold = on if rise else off
         span = (stop - start) * sign
         way = (np.int64(ref[k]) - start) * sign
-        mark = ((first + k) << 2) | np.int64(rise)
+        mark = ((first + k) << MARK_PIXEL) | np.int64(rise)
         for _ in range(c * sign):
             way += threshold
             times[o] = _quotient(2 * way * interval + span, 2 * span)
@@ -240,91 +238,3 @@ def emit(
         if coded:
             up[k] = min(255, _least_code(moved + on, table, nearest))
             down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)
-
-
-@njit(cache=True, nogil=True)
-def places(histograms: Array) -> None:
-    """Turn counts (parts, times) into the place of the first event of each, by time, then part."""
-    place = 0
-    for t in range(histograms.shape[1]):
-        for part in range(histograms.shape[0]):
-            count = histograms[part, t]
-            histograms[part, t] = place
-            place += count
-
-
-@njit(cache=True, nogil=True)
-def count_times(times: Array, histogram: Array) -> None:
-    """Add to `histogram` how many of `times` fall on each microsecond."""
-    for i in range(times.size):
-        histogram[times[i]] += 1
-
-
-@njit(cache=True, nogil=True)
-def scatter(times: Array, marks: Array, place: Array, packed: Array) -> None:
-    """Put a part's events in their places; `place` (one an interval's microsecond) is used up.
-
-    packed  uint64, the time above 32 bits of mark
-    """
-    for o in range(times.size):
-        time = np.uint64(times[o])
-        d = np.uint64(place[time])  # an index that cannot be negative needs no test
-        place[time] += 1
-        packed[d] = (time << _TIME) | np.uint64(marks[o])
-
-
-@njit(cache=True, nogil=True)
-def order_pixels(packed: Array) -> None:
-    """Put events of the same time in order of pixels; those of one pixel stay as they are.
-
-    packed  uint64, see `scatter`, in order of time
-    """
-    for d in range(1, packed.size):
-        own = packed[d]
-        if packed[d - 1] <= own | _OF_PIXEL:
-            continue
-        at = d
-        while at > 0 and packed[at - 1] > own | _OF_PIXEL:
-            packed[at] = packed[at - 1]
-            at -= 1
-        packed[at] = own
-
-
-@njit(cache=True, nogil=True)
-def unpack(
-    packed: Array, start_us: int, width: int, t: Array, x: Array, y: Array, p: Array, noise: Array
-) -> None:
-    """Fill in the events of an interval that begins at `start_us`.
-
-    packed  uint64, see `scatter`
-    noise   of length 0 where it is not wanted
-    """
-    for d in range(packed.size):
-        t[d] = start_us + np.int64(packed[d] >> _TIME)
-    # A row is a whole number and a part that is at least half a column's share: no rounding of the
-    # inverse reaches the next one.
-    inverse = 1.0 / width
-    across = np.int32(width)
-    for d in range(packed.size):
-        pixel = np.int32(np.uint32(packed[d]) >> _BITS)
-        row = np.int32((pixel + 0.5) * inverse)
-        y[d] = np.int16(row)
-        x[d] = np.int16(pixel - np.int32(row * across))
-    for d in range(packed.size):
-        p[d] = (np.uint32(packed[d]) & _ON) != 0
-    for d in range(noise.size):
-        noise[d] = (np.uint32(packed[d]) & _NOISE) != 0
-
-
-@njit(cache=True, nogil=True)
-def add_crossings(times: Array, marks: Array, offset: int, bin_us: int, counts: Array) -> int:
-    """Add events to counts (bins, 2, pixels), `offset` their zero in bins; return the outside."""
-    missed = 0
-    for o in range(times.size):
-        t = offset + times[o]
-        k = t // bin_us
-        if k < 0 or k >= counts.shape[0]:
-            missed += 1
-        else:
-            counts[k, marks[o] & 1, marks[o] >> 2] += 1
-    return missed

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
 from dvskit.emulator.sensor.compiled import inlined, kernel, prefetch
 from dvskit.emulator.sensor.firing._kernels import fire
@@ -55,7 +56,7 @@ def _strike(
         if t >= (begun[i] - start if i == before else free[hit]):
             before = i
             times[n] = np.int32(math.floor(t + 0.5))
-            marks[n] = ((first + i) << 2) | 2 | (choice & 1)
+            marks[n] = ((first + i) << MARK_PIXEL) | MARK_NOISE | (choice & MARK_ON)
             n += 1
             begun[i] = start + (t + model[M_REFRACTORY])
             block = i // BLOCK

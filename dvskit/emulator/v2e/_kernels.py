@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.random._kernels import normal, uniform
 
 Array = NDArray[Any]
@@ -92,7 +93,7 @@ def emit(
                     continue
                 latest_us[i] = now_us + at
             times[n] = np.int32(math.floor(at + 0.5))
-            marks[n] = (np.int64(first + i) << 2) | (1 if rise else 0)
+            marks[n] = (np.int64(first + i) << MARK_PIXEL) | (MARK_ON if rise else 0)
             n += 1
             kept += 1
         # Whole numbers of thresholds are float32 in v2e, whatever the reference is.
@@ -111,7 +112,7 @@ def emit(
                     strikes = drawn < chance * c_off / off[i]
                 if strikes:
                     times[n] = interval_us
-                    marks[n] = (np.int64(first + i) << 2) | 2 | polarity
+                    marks[n] = (np.int64(first + i) << MARK_PIXEL) | MARK_NOISE | polarity
                     n += 1
                     base[i] = lp[i]
     return n

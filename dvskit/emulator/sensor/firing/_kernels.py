@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.random._kernels import uniform
 from dvskit.emulator.sensor.compiled import inlined, kernel
 from dvskit.emulator.sensor.elementary._kernels import exp
@@ -236,13 +237,14 @@ def _emit(
     c = lanes.columns
     for m in range(count):
         sign, t = c[SIGN + m], c[T + m]
-        mark = (first + np.int64(c[PIXEL + m])) << 2
+        mark = (first + np.int64(c[PIXEL + m])) << MARK_PIXEL
         if sign != 0.0:
             leaked = c[RATE + m] * (t - c[BEGUN + m]) > 0.5 * c[RISE + m]
-            mark |= (2 if leaked & (sign > 0.0) else 0) | (1 if sign > 0.0 else 0)
+            mark |= MARK_NOISE if leaked & (sign > 0.0) else 0
+            mark |= MARK_ON if sign > 0.0 else 0
         elif c[HIT + m] <= c[LIMIT + m]:
             t = c[LIMIT + m]
-            mark |= 2 | (hit_choice[lanes.hit[m]] & 1)
+            mark |= MARK_NOISE | (hit_choice[lanes.hit[m]] & MARK_ON)
         else:
             continue
         times[n], marks[n] = np.int32(math.floor(t + 0.5)), mark

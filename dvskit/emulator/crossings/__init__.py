@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.emulator import _kernels
+from dvskit.emulator.crossings import _kernels
+from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.events import Events, Size
 
 _FEW = 1 << 17
@@ -44,7 +45,7 @@ class Crossings:
 
     start_us, interval_us  of the interval
     times  int32, microseconds behind start_us, 0..interval_us; those of a pixel in order
-    marks  int64, pixel * 4 + noise * 2 + polarity
+    marks  int64, pixel * 4 + noise * 2 + polarity, see MARK_PIXEL
     by_pixel  whether those of the same time are in order of pixels
     """
 
@@ -108,17 +109,17 @@ class Crossings:
 
     def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
         times, marks = np.concatenate(self.times), np.concatenate(self.marks)
-        order = np.lexsort((marks >> 2, times))
+        order = np.lexsort((marks >> MARK_PIXEL, times))
         marks = marks[order]
-        rows, columns = np.divmod(marks >> 2, self.size.width)
+        rows, columns = np.divmod(marks >> MARK_PIXEL, self.size.width)
         events = Events.from_checked(
             times[order] + np.int64(self.start_us),
             columns.astype(np.int16),
             rows.astype(np.int16),
-            (marks & 1).astype(np.bool_),
+            (marks & MARK_ON).astype(np.bool_),
             self.size,
         )
-        return events, (marks & 2).astype(np.bool_)
+        return events, (marks & MARK_NOISE).astype(np.bool_)
 
     def count(self, counts: NDArray[np.int32], start_us: int, bin_us: int) -> int:
         """Add the events to counts (bins, 2, H, W), OFF then ON; return how many are outside.
