@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.render import _kernels
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves
+from dvskit.render._splat import _kernels
 from dvskit.render.colormap import Colours, rgb
 
 OVERSAMPLE = 2
