@@ -101,7 +101,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
-    noise_table = _noise(observed, still, _levels(tables[0]))
+    noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
         tables = (
@@ -110,7 +110,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         )
         if still is not None and told and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
-            noise_table = _noise(observed, still, _levels(tables[0]))
+            noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
@@ -208,13 +208,6 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     tiles = observed.tiles(still.pixels)
     marked = hot.find_hot(on, seconds, tiles)
     return marked, hot.hot_estimates(marked, on, seconds, tiles)
-
-
-def _levels(table: tuple[Estimate, ...]) -> noise.Levels:
-    on, off, sigma = (each.value for each in table)
-    if not on or not off:
-        return noise.Levels()
-    return noise.Levels(on, off, sigma or 0.0)
 
 
 def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:
