@@ -12,6 +12,8 @@ from dvskit.emulator.calibration.noise import Levels
 from dvskit.emulator.calibration.table import Estimate, unknown
 from tests.benchmarks import calibration as bench
 
+NAMES = ("threshold_on", "threshold_off", "threshold_sigma", "shot_hz", "refractory_us")
+
 
 def calibrated(seed, number):
     case = bench.draw(seed, number)
@@ -50,7 +52,20 @@ def test_a_spread_is_drawn_to_the_usual_one_by_as_much_as_it_may_be_off():
 # ---- what was put in lies within what is claimed
 
 
-def test_shot_noise_lies_within_what_is_claimed_though_thresholds_are_unsure():
-    params, found = calibrated(1, 8)
-    shot = found["shot_hz"]
-    assert abs(shot.value - params.shot_hz) < 2 * shot.uncertainty < 0.1 * shot.value
+@pytest.mark.parametrize(("seed", "number"), [(1, 8), (2, 23), (3, 5), (7, 23)])
+def test_of_a_person_before_a_plain_wall_no_more_is_claimed_than_is_known(seed, number):
+    params, found = calibrated(seed, number)
+    known = [each for each in NAMES if getattr(params, each) and found[each].value is not None]
+    assert {"threshold_on", "shot_hz"} <= set(known)
+    for name in known:
+        wrong = abs(found[name].value - getattr(params, name))
+        assert wrong < 2 * found[name].uncertainty, name
+    assert any("frames" in note and "events" in note for note in found.notes)
+
+
+def test_of_a_texture_as_much_is_claimed_as_is_known():
+    params, found = calibrated(7, 9)
+    for name, most in (("threshold_on", 0.009), ("threshold_off", 0.008), ("shot_hz", 0.03)):
+        wrong = abs(found[name].value - getattr(params, name))
+        assert wrong < 2 * found[name].uncertainty < 2 * most * found[name].value, name
+    assert not found.notes
