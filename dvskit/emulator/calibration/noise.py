@@ -20,6 +20,9 @@ from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("shot_hz", "leak_hz", "leak_spread", "leak_jitter")
 _SLOPE = 0.75  # of shot noise with light, see the sensor's kernels
+# How thresholds scatter from pixel to pixel, as a part of them: 0.13 to 0.34 in published sensors
+# (see the presets), and how these differ.
+_TYPICAL_SPREAD, _SPREADS_APART = 0.2, 0.09
 _OVER_PIXELS = "scatter over pixels"
 _LEAST_ON = 50  # events, from which on the leak is looked for behind shot noise
 _SURE = 0.25  # standard error of a leak that is found there, as a part of it, at most
@@ -30,20 +33,45 @@ _LONGER = "a longer recording at rest is needed"
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The thresholds, as far as they are known, and their spread: noise depends on them."""
+    """The thresholds, as far as they are known, and their spread: noise depends on them.
+
+    sigma, sigma_error  in e-folds, as in EmulatorParams, and its standard error
+    """
 
     on: float = 0.2
     off: float = 0.2
-    sigma: float = 0.0
+    sigma: float = _TYPICAL_SPREAD * 0.2
+    sigma_error: float = _SPREADS_APART * 0.2
+
+    @classmethod
+    def of(cls, table: tuple[Estimate, ...]) -> Levels:
+        """Return those of the estimates of both thresholds and of their spread.
+
+        The spread is drawn to the usual one by as much as it may be off: shot noise rises with its
+        square and more.
+        """
+        on, off, sigma = table
+        if not on.value or not off.value:
+            return cls()
+        level = 0.5 * (on.value + off.value)
+        usual, error = _TYPICAL_SPREAD * level, _SPREADS_APART * level
+        if sigma.value is None:
+            return cls(on.value, off.value, usual, error)
+        wrong = math.hypot(on.uncertainty or 0.0, off.uncertainty or 0.0) / (on.value + off.value)
+        own = math.hypot(sigma.uncertainty or 0.0, sigma.value * wrong) + 1e-9
+        share = error**2 / (error**2 + own**2)
+        found = usual + share * (sigma.value - usual)
+        return cls(on.value, off.value, found, own * math.sqrt(share))
 
     def oftener(self, threshold: float) -> float:
-        """Return how often shot noise comes, on average, next to that of a typical pixel.
+        """Return how often shot noise comes, on average, next to that of a typical pixel."""
+        return _oftener(threshold, self.sigma)
 
-        It is likelier where thresholds are low, of which none is below 0.01.
-        """
-        spread = (np.arange(-40, 41) / 10.0) * self.sigma
-        weight = np.exp(-0.5 * (np.arange(-40, 41) / 10.0) ** 2)
-        return float(np.average(threshold / np.maximum(0.01, threshold + spread), weights=weight))
+    def doubt(self, threshold: float) -> float:
+        """Return the standard error of that, as a part of it, as the spread is not known better."""
+        less, more = max(0.0, self.sigma - self.sigma_error), self.sigma + self.sigma_error
+        apart = _oftener(threshold, more) - _oftener(threshold, less)
+        return 0.5 * apart / self.oftener(threshold)
 
     @property
     def share_on(self) -> float:
@@ -57,15 +85,24 @@ class Levels:
         return 1.0 + self.off / self.on
 
 
+def _oftener(threshold: float, sigma: float) -> float:
+    """Return the mean of threshold / a pixel's own, of which none is below 0.01."""
+    steps = np.arange(-40, 41) / 10.0
+    weight = np.exp(-0.5 * steps**2)
+    return float(
+        np.average(threshold / np.maximum(0.01, threshold + steps * sigma), weights=weight)
+    )
+
+
 def noise_estimates(observed: Observed, still: Still, levels: Levels) -> tuple[Estimate, ...]:
     """Return the estimates of shot_hz, leak_hz, leak_spread and leak_jitter."""
-    shot = _shot(observed, still, levels.oftener(levels.off))
+    shot = _shot(observed, still, levels)
     # Events of both polarities a second of a dark pixel.
     events = 0.5 * (shot.value or 0.0) * (levels.oftener(levels.on) + levels.oftener(levels.off))
     return (shot, *_leak(still, events, levels))
 
 
-def _shot(observed: Observed, still: Still, oftener: float) -> Estimate:
+def _shot(observed: Observed, still: Still, levels: Levels) -> Estimate:
     dark = 1.0 - _SLOPE * still.light[still.gap_span]
     exposure = still.per_pixel(still.gap_length * dark * 1e-6)
     count = still.per_pixel(still.gap_end == k.OFF)
@@ -73,14 +110,16 @@ def _shot(observed: Observed, still: Still, oftener: float) -> Estimate:
     whole, total = float(exposure.sum()), int(count.sum())
     if not total:
         return Estimate(NAMES[0], 0.0, 2.0 / whole, 0, how)
-    value = 2.0 * total / whole / oftener
+    value = 2.0 * total / whole / levels.oftener(levels.off)
     tiles = observed.tiles(still.pixels)
     by_tile = np.stack([np.bincount(tiles, column) for column in (count, exposure)])
     by_tile = by_tile[:, by_tile[1] > 0]
     rng = np.random.default_rng(3)
     drawn = by_tile[:, rng.integers(0, by_tile.shape[1], (100, by_tile.shape[1]))].sum(2)
     scatter = value * float(np.std(drawn[0] / drawn[1], ddof=1)) / (total / whole)
-    return Estimate(NAMES[0], value, max(scatter, value / math.sqrt(total)), total, how)
+    by_chance = max(scatter, value / math.sqrt(total))
+    error = math.hypot(by_chance, value * levels.doubt(levels.off))
+    return Estimate(NAMES[0], value, error, total, how)
 
 
 def _seen_leak(period_us: float, shot: float) -> float:

@@ -26,6 +26,7 @@ MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
 LEAST = 0.001  # of the threshold: the same
 _TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
+_FEW_SHARES = (0.0, 0.35, 0.7, 1.0)  # the same, where each is refined
 DRIFT = "drift of the signal between events; shot noise hides the leak's own"
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
@@ -102,7 +103,9 @@ def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
 
 def find_again(search: Search, pixel: Pixel) -> Pixel:
     """Return the best low-pass for a candidate whose leak is known by now."""
-    return _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
+    found = _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
+    same = _refined(search, pixel)  # what was found before must not be lost for want of surety
+    return same if search.scatter(same)[0] < MATERIAL * search.scatter(found)[0] else found
 
 
 def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
@@ -115,6 +118,19 @@ def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
         found = _held(found, _golden(search, found, _held, found.refractory_us, factor))
         found = _refined(search, found)
     return found
+
+
+def find_refractory_anew(search: Search, pixel: Pixel, most_us: float) -> Pixel:
+    """Return the best of candidates with refractory periods up to most_us, each at its own best.
+
+    From frame to frame a wrong refractory period, low-pass and threshold make up for each other.
+    """
+    best = pixel
+    for share in _FEW_SHARES:
+        tried = _refined(search, _held(pixel, most_us * share))
+        if search.scatter(tried)[0] < MATERIAL * search.scatter(best)[0]:
+            best = tried
+    return best
 
 
 def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:

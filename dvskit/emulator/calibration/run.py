@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,11 @@ _NO_STILL = "no still part: all that was recorded moves"
 _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black to white
 _BADLY = 0.15  # scatter, as a part of the threshold
 _NO_DRIFT = "the signal drifts less than the few events of still pixels would say"
+_FEW_EXPLAINED = (
+    "frames do not explain single events (scatter {:.0%} of the threshold), only some changes from "
+    "frame to frame: thresholds are rough; film something with texture that moves slowly"
+)
+_ROUGHLY = 0.33  # uncertainty of a refractory period from frame to frame, of the least interval
 _VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
 _BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is estimated twice
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
@@ -89,7 +95,8 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         pixel = Pixel(refractory_us=edge.at_us if edge else 0.0)
     else:
         view = near if pixel.between_events else far
-        tables = thresholds.threshold_estimates(observed, view, pixel), tables[1]
+        missed = search.missed(pixel)
+        tables = thresholds.threshold_estimates(observed, view, pixel, missed), tables[1]
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(far, pixel, least)
@@ -101,25 +108,28 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
-    noise_table = _noise(observed, still, _levels(tables[0]))
+    noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
         tables = (
-            thresholds.threshold_estimates(observed, view, pixel),
+            thresholds.threshold_estimates(observed, view, pixel, search.missed(pixel)),
             response.response_estimates(search, pixel),
         )
         if still is not None and told and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
-            noise_table = _noise(observed, still, _levels(tables[0]))
+            noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     table = [*tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
-    notes = _notes(observed, seen, search.scatter(pixel)[0] if known else 0.0)
+    notes = _notes(observed, seen, search, pixel if known else None)
     return _made(observed, table, notes, seen.pixels[marked])
 
 
-def _notes(observed: Observed, seen: Seen, scatter: float) -> list[str]:
+def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) -> list[str]:
     notes = [seen.note] if seen.note else []
+    scatter = search.scatter(pixel)[0] if pixel is not None else 0.0
+    if pixel is not None and not pixel.between_events:
+        notes.append(_FEW_EXPLAINED.format(search.missed(pixel)))
     if scatter > _BADLY:
         notes.append(
             f"the frames explain the events badly (scatter {scatter:.0%} of the threshold): "
@@ -154,6 +164,8 @@ def _pixel(
         return response.find_pixel(search, 0.0), None
     pixel = response.find_pixel(search, edge.at_us)
     if edge.confirmed and pixel is not None:
+        if not pixel.between_events:
+            return _anew(search, pixel, edge)
         same = dataclasses.replace(pixel, refractory_us=0.0)
         if search.scatter(pixel)[0] <= search.scatter(same)[0]:
             found = response.find_refractory(search, pixel, edge.at_us)
@@ -163,10 +175,27 @@ def _pixel(
     if pixel is None or without is None:
         return without, None
     less, more = float(search.scatter(pixel)[0]), float(search.scatter(without)[0])
-    if less < min(response.MATERIAL * more, more - response.LEAST):
+    held = less < min(response.MATERIAL * more, more - response.LEAST)
+    if not (pixel if held else without).between_events:
+        return _anew(search, pixel if held else without, edge)
+    if held:
         return pixel, edge
     found = response.find_refractory(search, without, edge.at_us)
     return found, dataclasses.replace(edge, below=True) if found.refractory_us else None
+
+
+def _anew(
+    search: Search, pixel: Pixel, edge: refractory.Edge
+) -> tuple[Pixel, refractory.Edge | None]:
+    """Return the best candidate from frame to frame, and the edge moved to what it says."""
+    found = response.find_refractory_anew(search, pixel, edge.at_us)
+    if not found.refractory_us:
+        return found, None
+    below = found.refractory_us < edge.least_us
+    if edge.confirmed and not below:
+        return found, edge
+    error = math.hypot(response.refractory_error(search, found), _ROUGHLY * edge.at_us)
+    return found, dataclasses.replace(edge, at_us=found.refractory_us, error_us=error, below=below)
 
 
 def _settled(
@@ -208,13 +237,6 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     tiles = observed.tiles(still.pixels)
     marked = hot.find_hot(on, seconds, tiles)
     return marked, hot.hot_estimates(marked, on, seconds, tiles)
-
-
-def _levels(table: tuple[Estimate, ...]) -> noise.Levels:
-    on, off, sigma = (each.value for each in table)
-    if not on or not off:
-        return noise.Levels()
-    return noise.Levels(on, off, sigma or 0.0)
 
 
 def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:

@@ -85,6 +85,10 @@ class Search:
             self.tried[pixel] = (scatter, rows.change.size)
         return self.tried[pixel][0]
 
+    def missed(self, pixel: Pixel) -> float:
+        """Return the scatter of the candidate's rows from event to event, 1 at most."""
+        return min(1.0, float(self.scatter(dataclasses.replace(pixel, between_events=True))[0]))
+
     def rows(self, pixel: Pixel) -> int:
         """Return the number of rows of a candidate."""
         self.scatter(pixel)
