@@ -7,6 +7,7 @@ the shot noise, and by how much the frames are wrong about where pixels begin, e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -217,12 +218,14 @@ def _usual_peak(table: Floats, decades: Floats) -> tuple[float, float]:
     return float(peak), float(decades[at] + part * (decades[1] - decades[0]))
 
 
-def _peak(tried: object, model: _Model, name: str, step: float) -> tuple[float, float]:
+def _peak(
+    tried: Callable[[_Model], tuple[float, float]], model: _Model, name: str, step: float
+) -> tuple[float, float]:
     """Return the likeliest value of a field, and by how much its error shifts the log period."""
     here = getattr(model, name)
     for _ in range(4):
         values = [here - step, here, here + step]
-        rows = [tried(replace(model, **{name: value})) for value in values]  # type: ignore[operator]
+        rows = [tried(replace(model, **{name: value})) for value in values]
         (left, low), (middle, _), (right, high) = rows
         bend = left - 2 * middle + right
         if middle >= max(left, right) and bend < 0:
