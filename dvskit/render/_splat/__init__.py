@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +65,7 @@ def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, in
     reach = margin_px * OVERSAMPLE
     padded = (size_px[0] + 2 * margin_px, size_px[1] + 2 * margin_px)
     marked, layers = empty_layers(count, padded), empty_layers(1, size_px)
-    _by_events(
-        points, camera, span, len(marked),
-        _kernels.mark, lambda part: (reach, marked[part]),
-    )  # fmt: skip
+    _splat(points, camera, span, np.array([[reach, reach]]), marked)
     _by_rows(
         lambda fine, _: _kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
         size_px[1], None,
@@ -83,22 +79,17 @@ def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> 
     Of two at the same depth (in 2^24 steps) the one whose colour comes first is seen, so that the
     outcome does not depend on threads.
     """
-    brush = _brush(points)
-    _by_events(
-        points, camera, span, len(layers),
-        _kernels.splat, lambda part: (brush, layers[part]),
-    )  # fmt: skip
+    _splat(points, camera, span, _brush(points), layers)
 
 
 def _brush(points: Points) -> NDArray[np.int64]:
     return round_brush(max(1, round(points.size_px * OVERSAMPLE)))
 
 
-def _by_events(
-    points: Points, camera: Camera, span: Span, parts: int,
-    kernel: Any, rest: Callable[[int], tuple[Any, ...]],
-) -> None:  # fmt: skip
-    """Call a kernel with each part of the events and with the rest of that part, in parallel."""
+def _splat(
+    points: Points, camera: Camera, span: Span, brush: NDArray[np.int64], layers: Layers
+) -> None:
+    """Draw the places (k, 2) of a brush about each point."""
     events = points.events
     to_camera = _event_matrix(events.size, camera, max(1, span.stop_us - span.start_us))
     radius = _radius(events.size)
@@ -106,16 +97,16 @@ def _by_events(
         [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
          camera.distance + radius, 2 * radius]
     )  # fmt: skip
-    cuts = [len(events) * part // parts for part in range(parts + 1)]
+    cuts = [len(events) * part // len(layers) for part in range(len(layers) + 1)]
 
-    def one(part: int) -> None:
+    def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
-        kernel(
+        _kernels.splat(
             events.t[at], events.x[at], events.y[at], points.index[at], span.start_us,
-            to_camera, lens, *rest(part),
+            to_camera, lens, brush, layers[part],
         )  # fmt: skip
 
-    run_parts(one, parts)
+    run_parts(work, len(layers))
 
 
 def _radius(size: Size) -> float:

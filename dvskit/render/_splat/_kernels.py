@@ -87,36 +87,9 @@ def splat(
 
 
 @njit(cache=True, nogil=True)
-def mark(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    index: NDArray[np.uint8],
-    start_us: int,
-    to_camera: NDArray[np.float64],
-    lens: NDArray[np.float64],
-    reach: int,
-    marked: NDArray[np.uint32],
-) -> None:
-    """As `splat` with points of one place, in a buffer with a margin of `reach` all around."""
-    height, width = marked.shape
-    flat = marked.reshape(height * width)
-    v, u = np.empty(_AT_ONCE, np.int32), np.empty(_AT_ONCE, np.int32)
-    keys = np.empty(_AT_ONCE, np.uint32)
-    for start in range(0, len(t), _AT_ONCE):
-        count = min(_AT_ONCE, len(t) - start)
-        at = slice(start, start + count)
-        _project(t[at], x[at], y[at], index[at], start_us, to_camera, lens, v, u, keys)
-        for i in range(count):
-            a, b = v[i] + reach, u[i] + reach
-            if 0 <= a < height and 0 <= b < width:
-                place = np.uint64(np.int64(a) * width + b)
-                flat[place] = max(flat[place], keys[i])
-
-
-@njit(cache=True, nogil=True)
 def spread(
-    marked: NDArray[np.uint32],  # (parts, height + 2 reach, width + 2 reach), as mark leaves it
+    # (parts, height + 2 reach, width + 2 reach): points of one place, as splat leaves them
+    marked: NDArray[np.uint32],
     reach: int,
     brush: NDArray[np.int64],
     first: int,
