@@ -70,17 +70,22 @@ def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
 
 
 @kernel
+def _in_light(light: float) -> float:
+    """Return by how much less shot noise is than in the dark."""
+    return SHOT_DARK - SHOT_SLOPE * light
+
+
+@kernel
 def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
     """Return by how much less a choice fires than in the dark."""
     code = codes[choice >> 1]
-    light = lights[code] if lights.size > 0 else relative_light(float(code), model)
-    return SHOT_DARK - SHOT_SLOPE * light
+    return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
 
 
 @kernel
 def shot_rate(light: float, on: float, off: float, model: Array) -> float:
     """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
-    nominal = 0.5 * model[M_SHOT] * (SHOT_DARK - SHOT_SLOPE * light)
+    nominal = 0.5 * model[M_SHOT] * _in_light(light)
     return nominal * (model[M_ON] / on + model[M_OFF] / off)
 
 
@@ -101,7 +106,6 @@ def draw_shots(
     """
     key = bits(seed, R_GAP, tile, frame)
     choices, place, count = 2 * codes.size, 0.0, 0
-    tabled = lights.size > 0
     nominal = 0.5 * model[M_SHOT] * _MOST_SHOT * interval
     step = -1.0 / (nominal * cap)  # between candidates, along the choices
     while place < choices:
@@ -123,9 +127,7 @@ def draw_shots(
         for m in range(drawn):
             choice = np.int64(gaps[m])
             luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
-            code = codes[choice >> 1]
-            own = lights[code] if tabled else relative_light(float(code), model)
-            own = SHOT_DARK - SHOT_SLOPE * own
+            own = _share(choice, codes, lights, model)
             least = own * min(254.0, np.float64(chances[choice]))
             short = luck * 254.0 - least
             kept = short < 0.0
