@@ -11,8 +11,9 @@ over an exposure of 8 ms.
 
 A line a case: for each estimate its error, the uncertainty claimed, and ! where the truth is more
 than two of those away; "told" where the leak is said to need a longer rest, "noted" where frames
-are said to explain the events badly. Then, of each estimate, in how many cases it is known, the
-median and the greatest relative error, and in how many the truth lies within two uncertainties.
+are said to explain the events badly, or no single ones. Then, of each estimate, in how many cases
+it is known, the median and the greatest relative error, and in how many the truth lies within two
+uncertainties.
 The limit of the leak is one standard error by the number of leak events of a sensor without other
 noise while it rests, by Poisson's law: what counting could tell at best.
 
@@ -239,6 +240,10 @@ def told(outcome: Outcome) -> bool:
     return "longer recording at rest" in outcome.found["leak_hz"].how
 
 
+def noted(outcome: Outcome) -> bool:
+    return any("explain" in note for note in outcome.notes)
+
+
 def line(outcome: Outcome) -> str:
     parts = []
     for name in NAMES:
@@ -250,10 +255,10 @@ def line(outcome: Outcome) -> str:
         mark = " " if within(outcome, name) else "!"
         parts.append(f"{error:+6.1%}{doubt:5.1%}{mark}".ljust(12))
     case = outcome.case
-    noted = " noted" if any("badly" in note for note in outcome.notes) else ""
     return (
         f"{case.number:3} {case.scene:8}{case.fps:3} {outcome.events / 1e3:5.0f}k "
-        f"{outcome.seconds:4.0f}s  {' '.join(parts)}{' told' if told(outcome) else ''}{noted}"
+        f"{outcome.seconds:4.0f}s  {' '.join(parts)}{' told' if told(outcome) else ''}"
+        f"{' noted' if noted(outcome) else ''}"
     )
 
 
@@ -284,7 +289,7 @@ def report(outcomes: list[Outcome]) -> None:
             f"leak_hz, claimed within 10 %: {len(errors)} known, median {median(errors):.1%}, "
             f"worst {max(errors):.1%}"
         )
-    calm = [each for each in outcomes if not any("badly" in note for note in each.notes)]
+    calm = [each for each in outcomes if not noted(each)]
     for name in ("threshold_on", "threshold_off"):
         errors = [abs(e) for each in calm if (e := error_of(each, name)) is not None]
         print(f"{name}, not noted: {len(errors)} known, worst {max(errors, default=0):.1%}")
