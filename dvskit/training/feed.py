@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit import encoders
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_parts
 from dvskit.datasets import (
     Binned,
     Images,
@@ -260,12 +260,10 @@ def _emulate(images: Images, config: Config, classes: tuple[str, ...]) -> Labell
     rng = np.random.default_rng((config.seed, _EMULATION))
     chosen = rng.permutation(len(images.labels))[: config.data.emulated]
     made: list[Events | None] = [None] * len(chosen)
-    threads = thread_count()
 
-    def work(part: int) -> None:
-        for k in range(part, len(chosen), threads):
-            seed = (config.seed, _EMULATION, k)
-            made[k] = emulate_saccades(images.pixels[chosen[k]], _size(config), seed)
+    def work(k: int) -> None:
+        seed = (config.seed, _EMULATION, k)
+        made[k] = emulate_saccades(images.pixels[chosen[k]], _size(config), seed)
 
-    run_parts(work, threads)
+    run_parts(work, len(chosen))
     return Labelled(tuple(e for e in made if e is not None), images.labels[chosen], classes)
