@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.emulator.crossings import Crossings
+from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, code_logs, lights
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.v2e import _kernels as k
@@ -41,6 +41,7 @@ class V2ePixels:
         self._latest = np.full(count, -1e30)
         self._counts = np.zeros(count, np.int32)
         self._frame, self._now = 0, 0
+        self._ordering = Ordering()
         parts = max(1, min(self._threads, count // _PART_PIXELS))
         bounds = [count * part // parts for part in range(parts + 1)]
         self._parts = [slice(*bounds[i : i + 2]) for i in range(parts)]
@@ -95,4 +96,4 @@ class V2ePixels:
 
         run_parts(emit, len(self._parts))
         self._now += interval_us
-        return Crossings(self.size, start_us, interval_us, times, marks)
+        return Crossings(self.size, start_us, interval_us, times, marks, ordering=self._ordering)
