@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dvskit.emulator.calibration import calibrate, noise
+from dvskit.emulator.calibration import calibrate
 from dvskit.emulator.calibration.noise import Levels
 from dvskit.emulator.calibration.table import Estimate, unknown
 from tests.benchmarks import calibration as bench
@@ -46,7 +46,7 @@ def test_a_spread_is_drawn_to_the_usual_one_by_as_much_as_it_may_be_off():
     assert usual.sigma < vague.sigma < 0.15
     assert 0 < vague.sigma_error < usual.sigma_error
     nothing = Levels.of((unknown("threshold_on", ""), *table(0.3, 0.3, 0.1, 0.01)[1:]))
-    assert nothing == noise.Levels()
+    assert nothing == Levels()
 
 
 # ---- what was put in lies within what is claimed

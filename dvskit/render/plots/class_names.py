@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dvskit.render.plots.style import Style
 
-_LINE = 1.25  # of a letter's height, from line to line
+LINE = 1.25  # of a letter's height, from line to line
 _MOST_KEYS = 24  # beyond so many a key is longer than the matrix
 _LEFT_PT = 3.0  # of the key
 _LEAST_SHARE = 0.5  # of the width, for the matrix; with less of it names are numbers
@@ -62,7 +62,7 @@ def name_classes(names: Sequence[str], room_pt: float, style: Style, width: Widt
             worth = _UPRIGHT * worth - _BELOW * _widest(found.columns, width)
         if best is None or worth > best[0]:
             best = worth, found
-    if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_mm * 72 / 25.4:
+    if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_pt:
         return best[1]
     return _numbered(names, room_pt, style, width)
 
@@ -74,12 +74,12 @@ def _in_place(names: Sequence[str], room_pt: float, style: Style, width: Width) 
     for rows in dict.fromkeys(ways):
         side = room_pt - _widest(rows, width)
         cell = side / len(names)
-        if side <= 0 or _LINE * size * _most_lines(rows) > cell:
+        if side <= 0 or LINE * size * _most_lines(rows) > cell:
             continue
         for columns in dict.fromkeys(ways):
             if _widest(columns, width) + 0.5 * size <= cell:
                 yield Naming(rows, columns, False, size, side)
-            if _LINE * size * _most_lines(columns) <= cell:
+            if LINE * size * _most_lines(columns) <= cell:
                 yield Naming(rows, columns, True, size, side)
 
 
@@ -114,7 +114,7 @@ def _numbered(names: Sequence[str], room_pt: float, style: Style, width: Width) 
     numbers = list(names) if short else [str(i + 1) for i in range(count)]
     digits = _widest(numbers, width) / style.small_pt  # of numbers of one point
     side = room_pt - digits * style.small_pt
-    needs = max(_LINE, digits + 0.5)  # from one number to the next, of their size
+    needs = max(LINE, digits + 0.5)  # from one number to the next, of their size
     size = min(style.small_pt, max(_LEAST_PT, side / count / needs))
     step = next(n for n in (1, 2, 5, 10, count) if n * side / count >= needs * size or n == count)
     shown = tuple(text if i % step == 0 else "" for i, text in enumerate(numbers, not short))
@@ -125,7 +125,7 @@ def _numbered(names: Sequence[str], room_pt: float, style: Style, width: Width) 
 
 def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Column, ...]:
     """Return entries in as many columns as the page holds; what is too long for one is cut."""
-    room = style.width_mm * 72 / 25.4 - 2 * _LEFT_PT
+    room = style.width_pt - 2 * _LEFT_PT
     gap = 1.5 * style.small_pt
     for count in range(len(entries), 0, -1):
         rows = math.ceil(len(entries) / count)

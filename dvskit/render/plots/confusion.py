@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from dvskit.errors import ShapeError
 from dvskit.render.plots.arrays import as_array
 from dvskit.render.plots.bars import colour_bar
-from dvskit.render.plots.class_names import Naming, name_classes
+from dvskit.render.plots.class_names import LINE, Naming, name_classes
 from dvskit.render.plots.fitting import write_below
 from dvskit.render.plots.style import FONT, PAPER, Plot, Style, note
 
 _BAR = 0.065  # the room for the colour bar, of the matrix's width
-_KEY_LINE = 1.25  # of a letter's height, from line to line
 _LEAST_PT = 4.0  # smaller counts cannot be read
 _IN_CELL = 0.8  # of a cell's side, for its count
-_PT_PER_MM = 72 / 25.4
 
 
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
@@ -42,9 +40,9 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
         raise ShapeError("counts are whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
     naming = name_classes(_names(classes), _room_pt(style), style, _measure(style.small_pt))
-    with style.drawing(_height_pt(naming, style) / (style.width_mm * _PT_PER_MM)) as figure:
+    with style.drawing(_height_pt(naming, style) / style.width_pt) as figure:
         if naming.key:
-            write_below(figure, naming.key, style.small_pt, spacing=_KEY_LINE)
+            write_below(figure, naming.key, style.small_pt, spacing=LINE)
         axes = figure.add_subplot()
         picture = axes.imshow(share, cmap=style.shares_map(), vmin=0, vmax=1)
         axes.spines[:].set_visible(True)
@@ -74,7 +72,7 @@ def _measure(size_pt: float) -> Callable[[str], float]:
 
 def _room_pt(style: Style) -> float:
     """Return the width of a matrix and the names of its rows: what the words around leave."""
-    room = style.width_mm * _PT_PER_MM - 2.6 * style.font_pt
+    room = style.width_pt - 2.6 * style.font_pt
     return room if style.narrow else (room - 5.0 * style.font_pt) / (1 + _BAR)
 
 
@@ -91,7 +89,7 @@ def _height_pt(naming: Naming, style: Style) -> float:
 def _key_pt(naming: Naming, style: Style) -> float:
     if not naming.key:
         return 0.0
-    return (len(naming.key[0].lines) * _KEY_LINE + 0.6) * style.small_pt
+    return (len(naming.key[0].lines) * LINE + 0.6) * style.small_pt
 
 
 def _write_names(axes: Axes, naming: Naming) -> None:

@@ -146,6 +146,11 @@ class Style:
             settle(figure, figure.notes, figure.named)
 
     @property
+    def width_pt(self) -> float:
+        """The width in points."""
+        return self.width_mm * 72 / _MM_PER_INCH
+
+    @property
     def _wider(self) -> float:
         """How much wider lines are than beside words of 8 points."""
         return self.font_pt / _BESIDE_PT
