@@ -153,7 +153,11 @@ def test_the_public_names_stand():
         ("load_events", "(path, *, format=None, size=None, strict=True)"),
         ("save_events", "(events_or_source, path, *, format=None, overwrite=False)"),
         ("Events", "(*, t, x, y, p, size)"),
-        ("emulate", "(video_or_frames, params=None, seed=0)"),
+        (
+            "emulate",
+            "(video_or_frames, params=None, seed=0, *, fps=None, light='luma', clock='first', "
+            "strict=True)",
+        ),
         (
             "tensors.bin_events",
             "(events, *, bins=None, bin_us=None, start_us=None, outside='error')",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvskit.cli._console import parse_time_us
+from dvskit.cli._console import describe_us, parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.formats import Recording, RecordingPart, format_for_writing, open_events
 from dvskit.formats.table import named_format
+
+if TYPE_CHECKING:
+    from dvskit.video import FrameSource
 
 InputFile = Annotated[
     Path,
@@ -52,6 +56,26 @@ class LightName(Enum):
 LightOption = Annotated[
     LightName, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
 ]
+
+
+class ClockName(Enum):
+    """Where time 0 of a video is."""
+
+    first = "first"
+    container = "container"
+
+
+ClockOption = Annotated[
+    ClockName,
+    typer.Option(
+        "--time",
+        help="first: a video's first frame is at 0; container: at the time its container says.",
+    ),
+]
+SalvageVideo = Annotated[
+    bool,
+    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
+]
 StartOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +108,38 @@ DarkOption = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOptions:
+    """How a video is opened: the options --fps, --light, --time and --salvage."""
+
+    fps: float | None = None
+    light: LightName = LightName.luma
+    time: ClockName = ClockName.first
+    salvage: bool = False
+
+    def open(self, path: Path) -> FrameSource:
+        """Open a video or a folder of images. Raises VideoError."""
+        from dvskit.video import open_frames
+
+        return open_frames(
+            path,
+            fps=self.fps,
+            light=self.light.value,
+            clock=self.time.value,
+            strict=not self.salvage,
+        )
+
+
+def clip_notes(frames: FrameSource) -> Iterator[str]:
+    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
+    yield from frames.notes
+    start_us = frames.container_start_us
+    if start_us:
+        yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
+    if frames.damage:
+        yield str(frames.damage)
 
 
 @contextmanager

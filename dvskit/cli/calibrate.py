@@ -12,6 +12,9 @@ import typer
 from dvskit import _files
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    ClipOptions,
+    ClockName,
+    ClockOption,
     Force,
     FormatOption,
     FpsOfVideo,
@@ -53,6 +56,7 @@ def calibrate(
         typer.Option(help="The recording's time stamp at which the video begins, such as 1.5s."),
     ] = "0s",
     light: LightOption = LightName.luma,
+    time: ClockOption = ClockName.first,
     force: Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
@@ -62,7 +66,8 @@ def calibrate(
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = open_file(recording, from_, size, salvage)
-    pictures = _frames(source, frames, fps, offset_us, light.value)
+    clip = ClipOptions(fps, light, time, salvage)
+    pictures = _frames(source, frames, clip, offset_us)
     from dvskit.emulator.calibration import calibrate as calibrated
 
     found = calibrated(source, pictures)
@@ -84,14 +89,12 @@ def _own_frames(recording: Recording) -> list[Any]:
 
 
 def _frames(
-    source: Recording, frames: Path | None, fps: float | None, offset_us: int, light: str
+    source: Recording, frames: Path | None, clip: ClipOptions, offset_us: int
 ) -> Iterable[Any]:
     if frames is None:
         return source.frames()
-    from dvskit.video import open_frames
-
     if not frames.is_dir() and frames.exists():
         with suppress(UnknownFormatError):  # no recording: a video
             return _own_frames(open_events(frames))
-    clip = open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]
-    return ((t + offset_us, frame) for t, frame in clip)
+    pictures = clip.open(frames)
+    return ((t + offset_us, frame) for t, frame in pictures)

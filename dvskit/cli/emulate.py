@@ -10,12 +10,17 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    ClipOptions,
+    ClockName,
+    ClockOption,
     Force,
     FpsOfVideo,
     LightName,
     LightOption,
+    SalvageVideo,
     ToOption,
     check_writable,
+    clip_notes,
 )
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_sink
@@ -76,6 +81,8 @@ def emulate(
             "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
         ),
     ] = False,
+    time: ClockOption = ClockName.first,
+    salvage: SalvageVideo = False,
     to: ToOption = None,
     force: Force = False,
 ) -> None:
@@ -94,7 +101,8 @@ def emulate(
 
     params = _params(preset, threshold, set_ or [])
     emulator = Emulator(params, seed)
-    frames = _frames(video, camera, fps, light.value, upsample)
+    clip = ClipOptions(fps, light, time, salvage)
+    frames = _frames(video, camera, clip, upsample)
     source = EmulatedSource(frames, emulator, frames.size)
     name = f"camera {camera}" if video is None else video.name
     with (
@@ -107,8 +115,10 @@ def emulate(
             show(source.frames_done, f"{sink.count:,} events")
             if stop.asked:
                 source.stop()
-    for text in (*sink.notes, *_notes(source, frames, sink.count, stop.asked)):
+    for text in sink.notes:
         _console.note(f"{out}: {text}")
+    for text in _notes(source, frames, sink.count, stop.asked):
+        _console.note(f"{name}: {text}")
     _console.say(
         f"{out}: {sink.count:,} events on {sink.size} from {source.frames_done} frames; "
         f"look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
@@ -137,28 +147,28 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
 
 
 def _frames(
-    video: Path | None, camera: int | None, fps: float | None, light: str, upsample: bool
+    video: Path | None, camera: int | None, clip: ClipOptions, upsample: bool
 ) -> FrameSource:
-    from dvskit.video import CameraFrames, open_frames
-
-    frames: FrameSource
     if video is None or camera is not None:
-        if fps is not None or light != "luma" or upsample:
-            raise ConfigError("--fps, --light and --upsample are not for cameras")
-        frames = CameraFrames(camera or 0)
-    else:
-        frames = open_frames(video, fps=fps, light=light)  # type: ignore[arg-type]
-    if upsample:
-        from dvskit.emulator.upsample import Upsampled
+        if clip != ClipOptions() or upsample:
+            raise ConfigError(
+                "--fps, --light, --time, --salvage and --upsample are not for cameras"
+            )
+        from dvskit.video import CameraFrames
 
-        frames = Upsampled(frames, frames.size)
-    return frames
+        return CameraFrames(camera or 0)
+    frames = clip.open(video)
+    if not upsample:
+        return frames
+    from dvskit.emulator.upsample import Upsampled
+
+    return Upsampled(frames, frames.size)
 
 
 def _notes(source: EmulatedSource, frames: FrameSource, count: int, stopped: bool) -> list[str]:
     from dvskit.video import CameraFrames
 
-    notes = []
+    notes = list(clip_notes(frames))
     if stopped:
         notes.append(f"stopped behind frame {source.frames_done - 1}; what was done is written")
     if isinstance(frames, CameraFrames) and frames.dropped:

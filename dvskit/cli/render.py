@@ -10,6 +10,9 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    ClipOptions,
+    ClockName,
+    ClockOption,
     DarkOption,
     Force,
     FormatOption,
@@ -18,6 +21,7 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
+    clip_notes,
     open_file,
     stamps_of,
     times_from,
@@ -67,6 +71,7 @@ def render(
     beside: Annotated[
         Path | None, typer.Option(help="A video or folder of images to show beside the events.")
     ] = None,
+    time: ClockOption = ClockName.first,
     dark: DarkOption = True,
     scale: Annotated[
         int | None,
@@ -91,13 +96,12 @@ def render(
     recording = open_file(file, from_, size, salvage)
     start_us, stop_us = stamps_of(recording, *times)
     from dvskit import render as pictures
-    from dvskit.video import open_frames
 
     view = pictures.VideoView(
         style=_style(style, window_us), fps=fps, slow=slow, dark=dark,
         scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=preset,
     )  # fmt: skip
-    images = None if beside is None else open_frames(beside)
+    images = None if beside is None else ClipOptions(time=time, salvage=salvage).open(beside)
     with _console.progress(out.name, None, "frames") as show:
         report = pictures.video(
             recording, out, view=view, beside=images, overwrite=force,
@@ -107,6 +111,8 @@ def render(
         _console.note(f"{file}: {text}")
     if recording.damage:
         _console.note(f"{file}: {recording.damage}")
+    for text in () if images is None else clip_notes(images):
+        _console.note(f"{beside}: {text}")
     _console.say(f"{out}: {report.frames:,} frames of {report.size}, {report.events:,} events")
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.model import Emulator
 from dvskit.emulator.params import EmulatorParams
-from dvskit.errors import ShapeError, VideoError
+from dvskit.errors import ConfigError, ShapeError, VideoError
 from dvskit.events import Events, Size, Viewable, as_size
-from dvskit.video import FrameSource, open_frames
+from dvskit.video import Clock, FrameLosses, FrameSource, Light, open_frames
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
@@ -52,6 +52,16 @@ class EmulatedSource(Viewable):
         path = getattr(self._frames, "path", None)
         return path if isinstance(path, Path) else None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done with the clip's pictures, and what to know of them, a line each."""
+        return self._frames.notes if isinstance(self._frames, FrameSource) else ()
+
+    @property
+    def damage(self) -> FrameLosses | None:
+        """What the latest pass left out of a clip that is damaged; false where it was nothing."""
+        return self._frames.damage if isinstance(self._frames, FrameSource) else None
+
     def how_far(self) -> tuple[int, int | None, str]:
         """Return how many frames are done, of how many, and their name."""
         return self.frames_done, self.frame_count, "frames"
@@ -68,6 +78,7 @@ class EmulatedSource(Viewable):
         )
         return [
             ("clip", clip + count + once),
+            *(("note", text) for text in self.notes),
             ("parameters", changed or "those of a clean sensor"),
             ("seed", str(self.emulator.seed)),
         ]
@@ -137,17 +148,27 @@ def emulate(
     video_or_frames: str | PathLike[str] | FrameSource | Frames,
     params: EmulatorParams | None = None,
     seed: int = 0,
+    *,
+    fps: float | None = None,
+    light: Light = "luma",
+    clock: Clock = "first",
+    strict: bool = True,
 ) -> EmulatedSource:
     """Return the events of a clip as a Source.
 
     video_or_frames: the path of a video or of a folder of images, a FrameSource, or an iterable of
-    (t_us, frame), a frame being (height, width) in uint8, uint16 or float. Raises VideoError for a
-    clip that cannot be opened, has fewer than two frames, or whose times do not advance; ShapeError
-    for frames of another shape.
+    (t_us, frame), a frame being (height, width) in uint8, uint16 or float. `fps`, `light`, `clock`
+    and `strict` are for paths: see dvskit.video.open_frames. Raises VideoError for a clip that
+    cannot be opened, is damaged, has fewer than two frames, or whose times do not advance;
+    ShapeError for frames of another shape; ConfigError for options of paths without a path.
     """
     emulator = Emulator(EmulatorParams() if params is None else params, seed)
     if isinstance(video_or_frames, str | PathLike):
-        video_or_frames = open_frames(video_or_frames)
+        video_or_frames = open_frames(
+            video_or_frames, fps=fps, light=light, clock=clock, strict=strict
+        )
+    elif (fps, light, clock, strict) != (None, "luma", "first", True):
+        raise ConfigError("fps, light, clock and strict are for paths; frames hold their own times")
     if isinstance(video_or_frames, FrameSource):
         return EmulatedSource(video_or_frames, emulator, video_or_frames.size)
     frames, size = _peeked(video_or_frames)

@@ -45,6 +45,9 @@ class Upsampled(FrameSource):
             raise ShapeError(f"frames of {size} are too small to find motion in; {_LEAST_SIDE} px")
         self._frames, self._most_px = frames, most_px
         self.size = size
+        if isinstance(frames, FrameSource):
+            self.notes = frames.notes
+            self.container_start_us = frames.container_start_us
         self.steps: dict[int, int] = {}
         # One for all intervals: it keeps nothing from one to the next.
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -58,6 +61,8 @@ class Upsampled(FrameSource):
                 yield from self._between(*before, t_us, image)
             yield t_us, image
             before = t_us, image
+        if isinstance(self._frames, FrameSource):
+            self.damage = self._frames.damage
 
     def _between(
         self, t0: int, first: NDArray[np.float32], t1: int, last: NDArray[np.float32]

@@ -8,20 +8,26 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from dvskit.video.animation import AnimatedImage, is_animation
 from dvskit.video.array import ArrayFrames
 from dvskit.video.camera import CameraFrames
-from dvskit.video.file import VideoFrames
+from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
+from dvskit.video.losses import FrameLosses
 from dvskit.video.source import FrameSource
 from dvskit.video.writing import write_video
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "AnimatedImage",
     "ArrayFrames",
     "CameraFrames",
+    "Clock",
+    "FrameLosses",
     "FrameSource",
     "ImageFolder",
+    "Light",
     "VideoFrames",
     "luminance",
     "open_frames",
@@ -30,14 +36,25 @@ __all__ = [
 
 
 def open_frames(
-    path: str | PathLike[str], *, fps: float | None = None, light: Light = "luma"
+    path: str | PathLike[str],
+    *,
+    fps: float | None = None,
+    light: Light = "luma",
+    clock: Clock = "first",
+    strict: bool = True,
 ) -> FrameSource:
-    """Open a video file or a folder of images; see VideoFrames and ImageFolder.
+    """Open a video file, an animated image or a folder of images.
 
-    light  "luma": gray as it is coded; "linear": float32 of linear light, colors decoded as sRGB
+    fps     a steady rate in place of the clip's own times
+    light   "luma": gray as it is coded; "linear": float32 of linear light
+    clock   "first": time 0 is the first frame of a video; "container": times as its container has
+            them. Folders of images keep the times that their time-stamp file says.
+    strict  whether damage raises; else what is damaged is left out, and `damage` says what
 
-    Raises VideoError.
+    See VideoFrames, AnimatedImage and ImageFolder. Raises VideoError.
     """
     if Path(path).is_dir():
         return ImageFolder(path, fps=fps, light=light)
-    return VideoFrames(path, fps=fps, light=light)
+    if is_animation(Path(path)):
+        return AnimatedImage(path, fps=fps, light=light, strict=strict)
+    return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)

@@ -4,107 +4,154 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import av
-import cv2
-import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import MissingFileError, VideoError
-from dvskit.events import as_size
-from dvskit.video.light import Light, checked_light, luminance
+from dvskit.errors import ConfigError, VideoError, did_you_mean
+from dvskit.events import Size, as_size
+from dvskit.video.container import UNTIMED, open_video
+from dvskit.video.decoding import Decoding, Shown
+from dvskit.video.light import Light, checked_light
+from dvskit.video.losses import FrameLosses, SuspectedLossError, SuspectedLosses
+from dvskit.video.orientation import Orientation, orientation_of
+from dvskit.video.pixels import gray_picture, has_transparent_pixels, hdr_name
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
-# A video's luma is stored as 16..235 unless it says otherwise; levels outside are extremes.
-_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
-_JPEG_RANGE = 2  # AVCOL_RANGE_JPEG
-# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
-_GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
+Clock = Literal["first", "container"]
 
 
-def reason(error: Exception) -> str:
-    """Return what FFmpeg says of an error, in one line."""
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+def checked_clock(clock: Clock) -> Clock:
+    """Return `clock`. Raises ConfigError unless it is first or container."""
+    if clock not in ("first", "container"):
+        raise ConfigError(f"unknown clock {clock!r}; {did_you_mean(clock, ('first', 'container'))}")
+    return clock
 
 
 class VideoFrames(FrameSource):
-    """Gray frames of a video file, at the file's own time stamps.
+    """Gray frames of a video file, at its own times, turned as the file says they are shown.
 
-    light  "luma": uint8, 0..255, as the file's own luma has it, gamma-coded; "linear": float32, the
-           luminance of its colors as linear light, 1.0 for white
+    light   "luma": uint8, or uint16 of more than 8 bits, as the file's own luma has it,
+            gamma-coded; "linear": float32, the luminance of its colors as linear light, 1.0 for
+            white
+    clock   "first": time 0 is the first frame; "container": times as the container has them
+    strict  whether damage raises; else what is damaged is left out, and `damage` says what
 
-    `fps` replaces the time stamps by a steady rate. Raises VideoError for a file that is no video.
+    `fps` replaces the time stamps by a steady rate. `notes` says what was done with the pictures
+    and what to know of them, `container_start_us` when the container shows the first frame. Raises
+    VideoError for a file that is no video, or is damaged.
     """
 
     def __init__(
-        self, path: str | PathLike[str], *, fps: float | None = None, light: Light = "luma"
+        self,
+        path: str | PathLike[str],
+        *,
+        fps: float | None = None,
+        light: Light = "luma",
+        clock: Clock = "first",
+        strict: bool = True,
     ) -> None:
         self.path = Path(path)
+        self.strict = strict
         self._light = checked_light(light)
+        self._clock = checked_clock(clock)
         self._fps = checked_fps(fps)
-        with self._open() as container:
-            stream = container.streams.video[0]
-            if not stream.width or not stream.height:
-                raise VideoError(f"{self.path}: is not a video that can be opened (no frame size)")
-            self.size = as_size((stream.width, stream.height))
-            self.frame_count = stream.frames or None
+        self.damage = FrameLosses(self.path, strict)
+        with open_video(self.path, exact=True) as video:
+            if self._fps is None and video.format in UNTIMED:
+                raise VideoError(
+                    f"{self.path}: raw {video.format} holds no times; pass fps (--fps)"
+                )
+            losses = FrameLosses(self.path, strict)
+            decoding = Decoding(video, losses, timed=self._fps is None, exact=True)
+            frames = iter(decoding)
+            first = next(frames, None)
+            if first is None:
+                raise VideoError(f"{self.path}: holds no frame that can be decoded")
+            stated = int(video.stream.frames)  # a header that was never finished says any number
+            self.frame_count = stated if 0 < stated <= self.path.stat().st_size else None
+            if self._fps is None and video.format.endswith("_pipe") and next(frames, None):
+                raise VideoError(f"{self.path}: pictures without times; pass fps (--fps)")
+            self.notes = (*video.notes, *self._look_at(first, decoding, video.stream))
 
-    def _open(self) -> Any:
-        if not self.path.exists():
-            raise MissingFileError(self.path)
-        try:
-            container = av.open(str(self.path))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(
-                f"{self.path}: is not a video that can be opened ({reason(error)})"
-            ) from error
-        if container.format.name in _GUESSES:
-            container.close()
-            raise VideoError(f"{self.path}: is not a video that can be opened (plain text or raw)")
-        if not container.streams.video:
-            container.close()
-            raise VideoError(f"{self.path}: has no video stream")
-        return container
+    def _look_at(self, first: Shown, decoding: Decoding, stream: Any) -> list[str]:
+        """Take size, orientation and time of the first frame; return what to say of it."""
+        self._origin = first.seconds or Fraction(0)
+        self.container_start_us = (
+            None if first.seconds is None else round(first.seconds * 1_000_000)
+        )
+        self._turn, turned = orientation_of(first.frame)
+        self._coded = Size(first.frame.width, first.frame.height)
+        self.size = as_size(self._turn.size(self._coded))
+        return [text for text in (turned, *_notes(first.frame, stream, self._light)) if text] + (
+            [f"{decoding.leading} frames ahead of its first key frame cannot be shown"]
+            if decoding.leading
+            else []
+        )
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        with self._open() as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            number = 0
+        self.damage = losses = FrameLosses(self.path, self.strict)
+        done = 0
+        if self.strict:
             try:
-                for frame in container.decode(stream):
-                    yield self._time_us(frame, number), self._gray(frame, number)
-                    number += 1
-            except av.error.FFmpegError as error:
-                raise VideoError(
-                    f"{self.path}: frame {number} cannot be decoded ({reason(error)})"
-                ) from error
+                for shown in self._shown(SuspectedLosses(self.path, True), exact=False):
+                    yield self._time_us(shown), self._picture(shown.frame)
+                    done += 1
+                return
+            except SuspectedLossError:
+                pass  # one thread goes on where several stumbled: it knows what is lost
+        for shown in islice(self._shown(losses, exact=True), done, None):
+            yield self._time_us(shown), self._picture(shown.frame)
 
-    def _time_us(self, frame: Any, number: int) -> int:
-        if self._fps is not None:
-            return nth_time_us(number, self._fps)
-        if frame.pts is None or frame.time_base is None:
-            raise VideoError(f"{self.path}: frame {number} has no time stamp; pass fps (--fps)")
-        seconds = Fraction(int(frame.pts)) * Fraction(frame.time_base)
-        return round(seconds * 1_000_000)
+    def _shown(self, losses: FrameLosses, *, exact: bool) -> Iterator[Shown]:
+        """Yield the frames of one pass that have the size of the first."""
+        with open_video(self.path, exact=exact) as video:
+            for shown in Decoding(video, losses, timed=self._fps is None, exact=exact):
+                if self._has_size(shown, losses):
+                    yield shown
 
-    def _gray(self, frame: Any, number: int) -> NDArray[Any]:
-        if (frame.width, frame.height) != self.size:
-            raise VideoError(
-                f"{self.path}: frame {number} is {frame.width}x{frame.height}, "
-                f"the first was {self.size}"
+    def _has_size(self, shown: Shown, losses: FrameLosses) -> bool:
+        size = Size(shown.frame.width, shown.frame.height)
+        if size != self._coded:
+            losses.lose(
+                f"frame {shown.number} is {size}, the first was {self._coded} (bring all to one "
+                "size first)",
+                frames=1,
             )
-        if self._light == "linear":
-            return luminance(frame.to_ndarray(format="rgb24"))
-        name = frame.format.name
-        if name.startswith(("yuv4", "yuvj4", "nv12", "nv21")) and "p1" not in name:
-            plane = frame.planes[0]  # the luma of an 8-bit video, as it was decoded
-            luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-            luma = luma[:, : frame.width]
-            if name.startswith("yuvj") or frame.color_range == _JPEG_RANGE:
-                return np.ascontiguousarray(luma)
-            return np.asarray(cv2.LUT(luma, _FULL_RANGE), dtype=np.uint8)
-        return np.asarray(frame.to_ndarray(format="gray"), dtype=np.uint8)
+        return size == self._coded
+
+    def _time_us(self, shown: Shown) -> int:
+        if self._fps is not None:
+            return nth_time_us(shown.number, self._fps)
+        assert shown.seconds is not None  # a pass that needs times has raised
+        origin = self._origin if self._clock == "first" else 0
+        return round((shown.seconds - origin) * 1_000_000)
+
+    def _picture(self, frame: Any) -> NDArray[Any]:
+        picture = gray_picture(frame, self._light)
+        return picture if self._turn == Orientation() else self._turn(picture)
+
+
+def _notes(frame: Any, stream: Any, light: Light) -> Iterator[str]:
+    """Yield what to know of a video's pictures, from its first frame."""
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1:
+        yield (
+            f"its pixels are {shape.numerator}:{shape.denominator}, not square: events lie on its "
+            f"{frame.width}x{frame.height} pixels as they are"
+        )
+    if frame.interlaced_frame:
+        yield (
+            "interlaced: every second line is of another time, which gives events at edges; "
+            "deinterlace it first (ffmpeg -i IN -vf bwdif OUT)"
+        )
+    hdr = hdr_name(frame)
+    if hdr and light == "luma":
+        yield f"coded for high dynamic range ({hdr}): --light linear takes its light"
+    if has_transparent_pixels(frame):
+        yield "transparent pixels are seen on black"
+    elif str(stream.metadata.get("alpha_mode", "0")) == "1":
+        yield "its transparency is not seen"

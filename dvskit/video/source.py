@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Size
+from dvskit.video.losses import FrameLosses
 
 
 class FrameSource(ABC):
     """Frames in time order: starts anew at each iteration.
 
     size         of each frame
-    frame_count  how many there are, where it is known without decoding
+    frame_count  how many there are, as far as it is known without decoding
+    notes        what was done with the pictures, and what to know of them, a line each
+    damage       what the latest pass left out; false where it left out nothing
+    container_start_us  when the container shows the first frame, where there is one that says
     """
 
     size: Size
     frame_count: int | None = None
+    notes: tuple[str, ...] = ()
+    damage: FrameLosses | None = None
+    container_start_us: int | None = None
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:

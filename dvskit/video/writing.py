@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dvskit._files import whole_file
 from dvskit.errors import VideoError
-from dvskit.video.file import reason
+from dvskit.video.container import reason
 
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray

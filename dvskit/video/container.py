@@ -1,0 +1,179 @@
+"""A video file, opened: its stream of pictures, its packets, and what its header promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from dvskit.errors import MissingFileError, VideoError
+from dvskit.video.file_length import cut_short, lacks_its_index
+from dvskit.video.losses import FrameLosses
+
+# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
+_GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
+# Streams of pictures without a container: what times FFmpeg gives them are made up.
+UNTIMED = ("h264", "hevc", "vvc", "m4v", "mpegvideo", "h263", "h261", "obu", "evc", "vc1",
+           "cavsvideo", "dirac", "mjpeg", "dnxhd", "ipu")  # fmt: skip
+# Containers whose headers say when they end: the video stream, or all streams together.
+_VIDEO_ENDS, _ALL_END = ("mov",), ("matroska", "flv", "asf")
+_SLACK_S = Fraction(3, 20)  # of the end of all streams: a packet of sound may have no duration
+# Containers whose packets lie behind each other, so that bytes between two belong to none.
+_ONE_BEHIND_ANOTHER = ("matroska", "mpegts", "mpeg", "flv", "asf", "avi", "ogg")
+_LARGEST_HEADER = 512  # bytes between two packets that are headers of the container
+
+
+def reason(error: Exception) -> str:
+    """Return what FFmpeg says of an error, in one line."""
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+@dataclass(slots=True)
+class Hole:
+    """Bytes that belong to no packet: where, how many, and the time of what follows (s)."""
+
+    offset: int
+    length: int
+    seconds: Fraction
+
+
+@dataclass(slots=True)
+class OpenVideo:
+    """A video file that is open for one pass.
+
+    packets_seen  of the video stream, without those that an edit list leaves out
+    end_s         when the last packet of all ends, by its stamps
+    holes         stretches of bytes between packets that belong to none
+    """
+
+    path: Path
+    container: Any
+    stream: Any
+    notes: tuple[str, ...]
+    packets_seen: int = 0
+    end_s: Fraction | None = None
+    holes: list[Hole] = field(default_factory=list)
+    _read_to: int = 0
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container, the first of several."""
+        return str(self.container.format.name).split(",")[0]
+
+    @property
+    def frame_s(self) -> Fraction | None:
+        """The usual time from a frame to the next, in seconds, as the header has it."""
+        rate = self.stream.average_rate
+        return Fraction(1) / Fraction(rate) if rate else None
+
+    def packets(self, losses: FrameLosses) -> Iterator[Any]:
+        """Yield the packets of the video stream, and an empty one at the end."""
+        try:
+            for packet in self.container.demux():
+                if packet.size:
+                    self._follow(packet)
+                if packet.stream.index == self.stream.index:
+                    yield packet
+        except av.error.FFmpegError as error:
+            losses.lose(f"cannot be read behind byte {self._read_to} ({reason(error)})")
+            yield None
+
+    def _follow(self, packet: Any) -> None:
+        """Note what a packet says of the file: how far it goes, and which bytes it passes over."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        counts = packet.stream.index == self.stream.index
+        if stamp is not None and packet.time_base:
+            start = stamp * Fraction(packet.time_base)
+            if counts or self.format not in _VIDEO_ENDS:
+                end = start + (packet.duration or 0) * Fraction(packet.time_base)
+                self.end_s = end if self.end_s is None else max(self.end_s, end)
+            self._find_hole(packet, start)
+        if packet.pos is not None and packet.pos >= 0:
+            self._read_to = max(self._read_to, packet.pos + packet.size)
+        if counts and not packet.is_discard:
+            self.packets_seen += 1
+
+    def _find_hole(self, packet: Any, start: Fraction) -> None:
+        if self.format not in _ONE_BEHIND_ANOTHER or packet.pos is None or not self._read_to:
+            return
+        length = packet.pos - self._read_to
+        if length > _LARGEST_HEADER:
+            self.holes.append(Hole(self._read_to, length, start))
+
+    def missing_at_the_end(self) -> str | None:
+        """Return what the header promises and the file does not hold; None where all is there."""
+        cut = cut_short(self.path, self.format)
+        promised = self._promised_end()
+        if cut is not None or promised is None:
+            return cut
+        slack = Fraction(3, 2) * (self.frame_s or _SLACK_S)
+        if self.format not in _VIDEO_ENDS:
+            slack = max(slack, _SLACK_S)
+        if self.end_s is None or promised - self.end_s > slack:
+            ends = 0.0 if self.end_s is None else float(self.end_s)
+            return f"ends at {ends:.3f} s, and its header says {float(promised):.3f} s"
+        return None
+
+    def _promised_end(self) -> Fraction | None:
+        """Return when the header says that the stream ends, or all streams do."""
+        if self.format in _VIDEO_ENDS and self.stream.duration:
+            start = self.stream.start_time or 0
+            return Fraction(start + self.stream.duration) * Fraction(self.stream.time_base)
+        if self.format in _ALL_END and self.container.duration:
+            return Fraction(self.container.duration, av.time_base)
+        return None
+
+
+@contextmanager
+def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
+    """Open a video file for one pass.
+
+    exact  decode with one thread, going on where something is damaged, and marking it; without,
+           with as many as there are cores, which may miss marks: any damage is an error
+
+    Raises MissingFileError, VideoError for what is no video or holds none.
+    """
+    if not path.exists():
+        raise MissingFileError(path)
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        why = reason(error)
+        if isinstance(error, av.error.InvalidDataError) and lacks_its_index(path):
+            why = "cut short: it lacks its index, the moov box, which comes last"
+        raise VideoError(f"{path}: is not a video that can be opened ({why})") from error
+    with container:
+        if container.format.name in _GUESSES:
+            raise VideoError(f"{path}: is not a video that can be opened (plain text or raw)")
+        stream, notes = _video_stream(path, container)
+        if exact:
+            stream.codec_context.thread_count = 1
+        else:
+            stream.thread_type = "AUTO"
+            stream.codec_context.options = {"err_detect": "explode"}
+        yield OpenVideo(path, container, stream, notes)
+
+
+def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the stream of pictures that move, and what to say of the choice."""
+    found = list(container.streams.video)
+    moving = [stream for stream in found if not _is_cover(stream)]
+    if not moving:
+        only = "only the picture of a cover" if found else "no video stream"
+        raise VideoError(f"{path}: has {only}")
+    best = container.streams.best("video")
+    stream = best if best in moving else moving[0]
+    if not stream.width or not stream.height:
+        raise VideoError(f"{path}: is not a video that can be opened (no frame size)")
+    if len(moving) == 1:
+        return stream, ()
+    return stream, (f"has {len(moving)} video streams; stream {stream.index} is read",)
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in stream.disposition.name if stream.disposition else False

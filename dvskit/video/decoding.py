@@ -1,0 +1,185 @@
+"""The frames of a video file in the order in which they are shown, with their times."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from fractions import Fraction
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import av
+
+from dvskit.errors import VideoError
+from dvskit.video.container import OpenVideo, reason
+from dvskit.video.losses import FrameLosses
+from dvskit.video.timing import (
+    DecodingStamps,
+    ShownStamps,
+    look_ahead,
+    stamps_are_of_decoding,
+)
+
+# Codecs of which each packet shows one frame, so that what is not shown is lost.
+_ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "png")
+_GAP = Fraction(3, 2)  # usual intervals: more between two frames is a gap
+
+
+class Shown(NamedTuple):
+    """A frame, its number in the file, and its time on the container's clock (None: unknown)."""
+
+    number: int
+    seconds: Fraction | None
+    frame: Any
+
+
+class Decoding:
+    """One pass over an open video file: iterate for its frames in the order of showing.
+
+    timed  whether their stamps are needed; without, they may be missing or wrong
+    exact  whether one thread decodes: several may end without a word of what they could not
+
+    What is damaged goes to the losses: packets that cannot be decoded, frames that the decoder
+    marks as corrupt, frames whose time does not advance, gaps where bytes of the file were passed
+    over, and what is missing at the end.
+    """
+
+    def __init__(self, video: OpenVideo, losses: FrameLosses, *, timed: bool, exact: bool) -> None:
+        self._video, self._losses = video, losses
+        self._timed, self._exact = timed, exact
+        first, self._packets = look_ahead(video.packets(losses))
+        context = video.stream.codec_context
+        decoding = stamps_are_of_decoding(video.format, bool(context.has_b_frames), first)
+        time_base = Fraction(video.stream.time_base)
+        self._clock = DecodingStamps(time_base) if decoding else ShownStamps()
+        self._stamp = attrgetter("dts" if decoding else "pts")
+        seen = [p for p in first if p is not None and p.size and not p.is_discard]
+        stamps = [self._stamp(packet) for packet in seen]
+        self._first_stamps = sorted(stamp for stamp in stamps if stamp is not None)
+        self._all_stamps: list[int] | None = None
+        self._shown = 0
+        self._interlaced = False
+        self._last: Fraction | None = None
+        self.leading = 0
+
+    def __iter__(self) -> Iterator[Shown]:
+        for frame in self._decoded():
+            seconds = self._clock.of(frame)
+            self._interlaced |= bool(frame.interlaced_frame)
+            if self._is_sound(frame, seconds):
+                if not self._shown:
+                    self._count_leading(seconds)
+                yield Shown(self._shown + self._losses.frames, seconds, frame)
+                self._shown += 1
+                self._last = seconds
+        self._check_end()
+
+    def _decoded(self) -> Iterator[Any]:
+        for packet in self._packets:
+            if packet is not None:
+                self._clock.sent(packet)
+            try:
+                yield from self._video.stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError as error:
+                where = "the last packets" if packet is None else self._named_packet(packet)
+                self._losses.lose(f"{where} cannot be decoded ({reason(error)})", frames=1)
+
+    def _is_sound(self, frame: Any, seconds: Fraction | None) -> bool:
+        """Return whether a frame is whole and in time; what is not is lost."""
+        if frame.is_corrupt:
+            self._losses.lose(f"{self._named(seconds)} is damaged", frames=1)
+            return False
+        if not self._timed:
+            return True
+        if seconds is None:
+            raise VideoError(
+                f"{self._video.path}: frame {self._shown} has no time stamp; pass fps (--fps)"
+            )
+        if self._last is None:
+            return True
+        if seconds <= self._last:
+            self._losses.lose(
+                f"{self._named(seconds)} is not behind the one ahead of it, at "
+                f"{self._from_start(self._last):.6f} s; pass fps (--fps) to count frames instead",
+                frames=1,
+            )
+            return False
+        self._check_gap(self._last, seconds)
+        return True
+
+    def _check_gap(self, last: Fraction, seconds: Fraction) -> None:
+        """Lose what lay between two frames where it was passed over as no packet."""
+        usual = self._video.frame_s or seconds - last
+        if seconds - last <= _GAP * usual:
+            return
+        for hole in self._video.holes:
+            if last - usual <= hole.seconds <= seconds + usual:
+                self._losses.lose(
+                    f"frames between {self._from_start(last):.3f} s and "
+                    f"{self._from_start(seconds):.3f} s are missing: {hole.length:,} bytes at byte "
+                    f"{hole.offset} hold nothing that can be read",
+                    frames=round((seconds - last) / usual) - 1,
+                )
+                return
+
+    def _count_leading(self, seconds: Fraction | None) -> None:
+        """Count the frames ahead of the first one shown: what they build on is not there."""
+        if isinstance(self._clock, ShownStamps) and seconds is not None:
+            start = seconds / Fraction(self._video.stream.time_base)
+            self.leading = bisect_left(self._first_stamps, start) - self._losses.frames
+        self.leading = max(self.leading, 0)
+
+    def _check_end(self) -> None:
+        unseen = self._video.packets_seen - self._shown - self._losses.frames - self.leading
+        missing = self._video.missing_at_the_end()
+        if missing is not None:
+            self._losses.lose(f"{missing}: {self._shown} frames are there")
+        elif unseen > 0 and (self._shows_each_packet() or not self._exact):
+            self._losses.lose(
+                f"{unseen} of {self._video.packets_seen} frames were not shown by the decoder",
+                frames=unseen,
+            )
+
+    def _shows_each_packet(self) -> bool:
+        """Return whether what is not shown is lost: no packet is a field, or shows nothing."""
+        codec = self._video.stream.codec_context.name
+        return codec in _ONE_FRAME_A_PACKET and not self._interlaced
+
+    def _from_start(self, seconds: Fraction) -> float:
+        start = self._first_stamps[0] if self._first_stamps else 0
+        return float(seconds - start * Fraction(self._video.stream.time_base))
+
+    def _named(self, seconds: Fraction | None) -> str:
+        number = self._shown + self._losses.frames
+        if seconds is None:
+            return f"frame {number}"
+        return f"frame {number} (at {self._from_start(seconds):.6f} s)"
+
+    def _named_packet(self, packet: Any) -> str:
+        """Return a name of the frame of a packet: its place among all, time, and byte offset."""
+        byte = "" if packet.pos is None else f", byte {packet.pos}"
+        stamp = self._stamp(packet)
+        if stamp is None:
+            return f"the frame behind frame {self._shown}{byte}"
+        if self._all_stamps is None:
+            self._all_stamps = _stamps(self._video, self._stamp)
+        seconds = stamp * Fraction(self._video.stream.time_base)
+        number = bisect_left(self._all_stamps, stamp)
+        return f"frame {number} (at {self._from_start(seconds):.6f} s{byte})"
+
+
+def _stamps(video: OpenVideo, stamp: Any) -> list[int]:
+    """Return the stamps of all packets of a video in order, from a pass of its own."""
+    with av.open(str(video.path)) as container:
+        stream = container.streams[video.stream.index]
+        try:
+            found = [
+                stamp(packet)
+                for packet in container.demux(stream)
+                if packet.size and not packet.is_discard
+            ]
+        except av.error.FFmpegError:
+            return []
+    return sorted(each for each in found if each is not None)

@@ -1,0 +1,448 @@
+"""Each kind of video is read as it was written, or refused with a reason: a table of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError, VideoError
+from dvskit.video import open_frames
+from dvskit.video.light import luminance
+from dvskit.video.pixels import gray_picture
+from tests.video_kinds import (
+    B_FRAMES,
+    FRAMES,
+    QUICK,
+    UNEVEN_MS,
+    Kind,
+    cut_to,
+    frame_of,
+    mirrored,
+    overwrite,
+    rotated,
+    sample_aspect,
+    scene,
+    silence,
+    stamped_as_decoded,
+    turned,
+    video_stream,
+    without_the_first_group,
+    write,
+)
+
+MS = Fraction(1, 1000)
+X265 = {
+    "preset": "ultrafast",
+    "crf": "8",
+    "x265-params": "log-level=none:pools=none:frame-threads=1",
+}
+X265_B = X265 | {"preset": "fast", "x265-params": X265["x265-params"] + ":bframes=3:keyint=12"}
+OPEN_GOP = X265["x265-params"] + ":bframes=3:keyint=8:min-keyint=8:open-gop=1:scenecut=0"
+LOSSLESS = {"preset": "ultrafast", "crf": "0"}
+VP = {"deadline": "realtime", "cpu-used": "8", "crf": "4", "b": "4000000"}
+
+WHOLE = [
+    # containers and codecs
+    Kind("mp4 h264", ".mp4", "libx264", options=QUICK),
+    Kind("mp4 h264 B-frames", ".mp4", "libx264", options=B_FRAMES),
+    Kind("mov h264 B-frames", ".mov", "libx264", options=B_FRAMES),
+    Kind("mp4 fragmented", ".mp4", "libx264", options=B_FRAMES,
+         muxing={"movflags": "frag_keyframe+empty_moov"}),
+    Kind("mkv h264 B-frames", ".mkv", "libx264", options=B_FRAMES),
+    Kind("mkv hevc", ".mkv", "libx265", options=X265),
+    Kind("mp4 hevc B-frames", ".mp4", "libx265", options=X265_B),
+    Kind("webm vp8", ".webm", "libvpx", options=VP, tolerance=0.02),
+    Kind("webm vp9", ".webm", "libvpx-vp9", options=VP, tolerance=0.02),
+    Kind("mp4 av1", ".mp4", "libsvtav1", size=(96, 64), tolerance=0.02,
+         options={"preset": "12", "crf": "10", "svtav1-params": "lp=1"}),
+    Kind("avi mpeg4", ".avi", "mpeg4"),
+    Kind("avi mpeg4 B-frames", ".avi", "mpeg4", options={"bf": "2"}),
+    Kind("avi h264 B-frames", ".avi", "libx264", options=B_FRAMES),
+    Kind("avi mjpeg", ".avi", "mjpeg", "yuvj420p", options={"qmin": "1", "qmax": "1"}, full=True),
+    Kind("avi msmpeg4", ".avi", "msmpeg4v3", size=(64, 48)),
+    Kind("avi with frames dropped", ".avi", "mpeg4", times_ms=(0, 40, 160, 200, 480, 520)),
+    Kind("mp4 mpeg4 B-frames", ".mp4", "mpeg4", options={"bf": "2"}),
+    Kind("3gp h263", ".3gp", "h263", size=(176, 144), notes="12:11"),
+    Kind("ts h264 B-frames", ".ts", "libx264", options=B_FRAMES, container_start_ms=80),
+    Kind("m2ts hevc", ".m2ts", "libx265", options=X265_B),
+    Kind("mpg mpeg2 B-frames", ".mpg", "mpeg2video", options={"bf": "2"}, container_start_ms=540),
+    Kind("mpg mpeg1", ".mpg", "mpeg1video"),
+    Kind("flv", ".flv", "flv"),
+    Kind("flv h264 B-frames", ".flv", "libx264", options=B_FRAMES),
+    Kind("wmv", ".wmv", "wmv2"),
+    Kind("y4m", ".y4m", "wrapped_avframe"),
+    Kind("mov prores 10 bits", ".mov", "prores_ks", "yuv422p10le", bits=16),
+    Kind("mkv with sound", ".mkv", "libx264", options=B_FRAMES, sound=True),
+    Kind("mp4 with sound", ".mp4", "libx264", options=B_FRAMES, sound=True),
+    # times
+    Kind("mp4 of uneven rate", ".mp4", "libx264", options=QUICK, times_ms=UNEVEN_MS, clock=MS),
+    Kind("mp4 of uneven rate, B-frames", ".mp4", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS,
+         clock=MS),
+    Kind("mkv of uneven rate", ".mkv", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS, clock=MS),
+    Kind("webm of uneven rate", ".webm", "libvpx", options=VP, times_ms=UNEVEN_MS, clock=MS,
+         tolerance=0.02),
+    Kind("mp4 with stamps of decoding", ".mp4", "libx264", options=B_FRAMES, clock=MS,
+         times_ms=UNEVEN_MS, packets=stamped_as_decoded),
+    Kind("mp4 that begins late", ".mp4", "libx264", options=B_FRAMES,
+         times_ms=[480 + 40 * k for k in range(FRAMES)], container_start_ms=480),
+    Kind("mp4 whose edit list leaves out the start", ".mp4", "libx264", options=QUICK | {"g": "4"},
+         times_ms=[40 * k - 200 for k in range(FRAMES)], shown=range(5, FRAMES)),
+    Kind("mkv that begins late", ".mkv", "libx264", options=QUICK,
+         times_ms=[800 + 40 * k for k in range(FRAMES)], container_start_ms=800),
+    Kind("mp4 with negative offsets", ".mp4", "libx264", options=B_FRAMES,
+         muxing={"movflags": "negative_cts_offsets", "use_editlist": "0"}),
+    Kind("raw h264 with a rate", ".h264", "libx264", options=B_FRAMES, fps=50),
+    Kind("raw hevc with a rate", ".hevc", "libx265", options=X265_B, fps=30),
+    Kind("mkv at 5,000 frames a second with a rate", ".mkv", "libx264", options=QUICK,
+         times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000), fps=5000),
+    Kind("avi with a rate", ".avi", "mpeg4", options={"bf": "2"}, fps=10),
+    # how a picture is to be shown
+    Kind("turned by 90 degrees", ".mp4", "libx264", options=QUICK, prepare=rotated(90),
+         turn=turned(1), notes="counter-clockwise"),
+    Kind("turned by -90 degrees", ".mov", "libx264", options=QUICK, prepare=rotated(-90),
+         turn=turned(-1), notes="turned clockwise"),
+    Kind("turned by 180 degrees", ".mp4", "libx264", options=B_FRAMES, prepare=rotated(180),
+         turn=turned(2), notes="180 degrees"),
+    Kind("mirrored left to right", ".mp4", "libx264", options=QUICK,
+         prepare=rotated(0, hflip=True), turn=mirrored(1), notes="left to right"),
+    Kind("mirrored top to bottom", ".mkv", "libx264", options=QUICK,
+         prepare=rotated(0, vflip=True), turn=mirrored(0), notes="top to bottom"),
+    Kind("at an odd angle", ".mp4", "libx264", options=QUICK, prepare=rotated(30),
+         notes="another angle"),
+    Kind("pixels that are not square", ".mp4", "libx264", options=QUICK,
+         prepare=sample_aspect(Fraction(16, 11)), notes="16:11"),
+    Kind("interlaced", ".mp4", "libx264", notes="interlaced", tolerance=0.02,
+         options=QUICK | {"flags": "+ildct", "x264-params": "tff=1"}),
+    Kind("odd size", ".webm", "libvpx-vp9", options=VP, size=(65, 49), tolerance=0.02),
+    Kind("odd size, avi", ".avi", "mpeg4", size=(63, 47)),
+    Kind("open groups of pictures", ".mkv", "libx265",
+         options=X265 | {"preset": "fast", "x265-params": OPEN_GOP}),
+    Kind("begun within an open group", ".ts", "libx265",
+         options=X265 | {"preset": "fast", "x265-params": OPEN_GOP},
+         packets=without_the_first_group, shown=range(8, FRAMES), notes="cannot be shown"),
+    Kind("one frame", ".mp4", "libx264", options=QUICK, times_ms=[0]),
+    # numbers
+    Kind("full range", ".mp4", "libx264", "yuvj420p", options=QUICK, full=True),
+    Kind("4:4:4", ".mp4", "libx264", "yuv444p", options=LOSSLESS, tolerance=0.003),
+    Kind("4:2:2, luma and chroma side by side", ".mov", "rawvideo", "uyvy422", tolerance=0.003),
+    Kind("nv12", ".mp4", "libx264", "nv12", options=QUICK),
+    Kind("gray", ".mkv", "ffv1", "gray", tolerance=0.003),
+    Kind("gray h264", ".mp4", "libx264", "gray", options=LOSSLESS, tolerance=0.003,
+         full=False),
+    Kind("gray of 16 bits", ".mkv", "ffv1", "gray16le", tolerance=2e-5, bits=16),
+    Kind("h264 of 10 bits", ".mp4", "libx264", "yuv420p10le", options=LOSSLESS, tolerance=8e-4,
+         bits=16),
+    Kind("hevc of 12 bits", ".mp4", "libx265", "yuv420p12le", bits=16, tolerance=2e-4,
+         options={"preset": "ultrafast",
+                  "x265-params": X265["x265-params"] + ":lossless=1"}),
+    Kind("ffv1 of 16 bits", ".mkv", "ffv1", "yuv444p16le", tolerance=2e-5, bits=16),
+    Kind("red, green, blue", ".avi", "huffyuv", "rgb24", tolerance=0.003),
+    Kind("planes of green, blue, red", ".avi", "ffvhuff", "gbrp10le", tolerance=4e-4, bits=16),
+    Kind("png in mov of 16 bits", ".mov", "png", "rgb48be", tolerance=2e-5, bits=16),
+    Kind("transparent png in mov", ".mov", "png", "rgba", alpha=0.6, tolerance=0.006,
+         notes="transparent"),
+    Kind("transparent prores", ".mov", "prores_ks", "yuva444p10le", alpha=0.5, bits=16,
+         notes="transparent"),
+    Kind("apng", ".png", "apng", "rgba", container="apng", tolerance=0.003),
+    Kind("gif", ".gif", "gif", "gray", tolerance=0.003),
+    Kind("webp", ".webp", "libwebp_anim", "bgra", options={"lossless": "1"}, tolerance=0.003),
+]  # fmt: skip
+
+
+DAMAGED = [
+    Kind("mkv cut", ".mkv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
+         refused="its header says", kept=8),
+    Kind("mkv with sound, cut", ".mkv", "libx264", options=B_FRAMES, sound=True, spoil=cut_to(0.6),
+         refused="its header says", kept=8),
+    Kind("webm cut", ".webm", "libvpx", options=VP, spoil=cut_to(0.6), refused="its header says",
+         kept=8),
+    Kind("mp4 cut, index ahead", ".mp4", "libx264", options=B_FRAMES,
+         muxing={"movflags": "faststart"}, spoil=cut_to(0.7), refused="frame|header says", kept=6),
+    Kind("mp4 cut, index behind", ".mp4", "libx264", options=B_FRAMES, spoil=cut_to(0.7),
+         refused="moov"),
+    Kind("avi cut", ".avi", "mpeg4", options={"bf": "2"}, spoil=cut_to(0.85),
+         refused="frame 16", kept=8),
+    Kind("flv cut", ".flv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
+         refused="frame 12", kept=8),
+    Kind("wmv cut", ".wmv", "wmv2", spoil=cut_to(0.4), refused="frame|header says", kept=5),
+    Kind("ts cut", ".ts", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
+         refused="within a transport packet", kept=8),
+    Kind("gif cut", ".gif", "gif", "gray", spoil=cut_to(0.6), refused="frame", kept=10),
+    Kind("webp cut", ".webp", "libwebp_anim", "bgra", options={"lossless": "1"}, spoil=cut_to(0.6),
+         refused="frame|opened"),
+    Kind("apng cut", ".png", "apng", "rgba", container="apng", spoil=cut_to(0.6),
+         refused="frame 14", kept=10),
+    Kind("mkv with 2 kB overwritten", ".mkv", "mjpeg", "yuvj420p", full=True, size=(160, 120),
+         options={"qmin": "2", "qmax": "2"}, spoil=overwrite(0.3, 2000), refused="frame", kept=12),
+    Kind("mkv h264 overwritten", ".mkv", "libx264", options=QUICK | {"crf": "0"},
+         size=(160, 120), spoil=overwrite(0.3, 2000), refused="frame 6", kept=6),
+    Kind("mp4 h264 overwritten", ".mp4", "libx264", options=B_FRAMES, size=(160, 120),
+         spoil=overwrite(0.4, 400), refused="frame", kept=6),
+    Kind("avi overwritten", ".avi", "mpeg4", options={"bf": "2"}, size=(160, 120),
+         spoil=overwrite(0.4, 400), refused="frame", kept=6),
+    Kind("ts overwritten", ".ts", "libx264", options=B_FRAMES, size=(160, 120),
+         spoil=overwrite(0.4, 900), refused="frame", kept=6),
+    Kind("gif overwritten", ".gif", "gif", "gray", size=(160, 120), spoil=overwrite(0.4, 400),
+         refused="frame", kept=4),
+    Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
+         times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
+         refused="not behind the one ahead of it.*--fps", kept=4),
+    Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*--fps"),
+    Kind("raw hevc", ".hevc", "libx265", options=X265_B, refused="holds no times.*--fps"),
+    Kind("raw mpeg4", ".m4v", "mpeg4", container="m4v", refused="holds no times.*--fps"),
+]  # fmt: skip
+
+
+def compare(kind: Kind, frames: list[tuple[int, np.ndarray]]) -> None:
+    """Compare what was read with what was put in: number, times, sizes, order, brightness."""
+    pictures, times = kind.pictures(), kind.times_us()
+    assert len(frames) == len(pictures)
+    assert [t for t, _ in frames] == pytest.approx(times, abs=1)
+    top = 255 if kind.bits == 8 else 65535
+    for number, (_, frame) in enumerate(frames):
+        assert frame.dtype == (np.uint8 if kind.bits == 8 else np.uint16)
+        assert frame.shape == pictures[number].shape
+        far = [float(np.abs(frame / top - picture).mean()) for picture in pictures]
+        assert int(np.argmin(far)) == number
+        assert far[number] <= kind.tolerance
+
+
+SPOILED_READING = {
+    "a frame is missing": lambda frames: frames[1:],
+    "two frames change places": lambda frames: [
+        *(
+            (t, frames[k][1])
+            for (t, _), k in zip(frames, [1, 0, *range(2, len(frames))], strict=True)
+        )
+    ],
+    "a time is off": lambda frames: [(frames[0][0] + 5, frames[0][1]), *frames[1:]],
+    "mirrored": lambda frames: [(t, frame[:, ::-1]) for t, frame in frames],
+    "upside down": lambda frames: [(t, frame[::-1]) for t, frame in frames],
+    "lying on its side": lambda frames: [(t, frame.T) for t, frame in frames],
+    "too dark": lambda frames: [(t, (frame * 0.93).astype(frame.dtype)) for t, frame in frames],
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name)
+def test_a_whole_video_is_read_as_it_was_put_in(tmp_path, kind):
+    clip = open_frames(write(kind, tmp_path), fps=kind.fps)
+    frames = list(clip)
+    compare(kind, frames)
+    assert not clip.damage
+    assert kind.notes in "; ".join(clip.notes)
+    assert bool(kind.notes) == bool(clip.notes)
+    if kind.container_start_ms is not None:
+        assert clip.container_start_us == kind.container_start_ms * 1000
+    again = [(t, frame.tobytes()) for t, frame in clip]
+    assert again == [(t, frame.tobytes()) for t, frame in frames]
+    for spoil in list(SPOILED_READING.values())[: None if len(frames) > 1 else 1]:
+        with pytest.raises(AssertionError):
+            compare(kind, spoil(frames))
+
+
+@pytest.mark.parametrize("kind", DAMAGED, ids=lambda kind: kind.name)
+def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
+    path = write(kind, tmp_path)
+    with pytest.raises(VideoError, match=kind.refused) as refused:
+        list(open_frames(path))
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+    if kind.kept is None:
+        with pytest.raises(VideoError, match=kind.refused):
+            list(open_frames(path, strict=False))
+        return
+    clip = open_frames(path, strict=False)
+    frames = list(clip)
+    assert clip.damage
+    assert "damaged in" in str(clip.damage)
+    assert len(frames) >= kind.kept
+    times = kind.times_us()
+    assert all(t in times for t, _ in frames) or kind.clock != Fraction(1, 25)
+    assert all(first < second for (first, _), (second, _) in pairwise(frames))
+    if kind.spoil is not None:
+        assert len(frames) < len(list(open_frames(write(replace(kind, spoil=None), tmp_path))))
+
+
+def test_a_file_without_moving_pictures_is_refused(tmp_path):
+    with av.open(str(tmp_path / "sound.m4a"), "w") as container:
+        for packet in silence(container.add_stream("aac", rate=16000), 500):
+            container.mux(packet)
+    with pytest.raises(VideoError, match=r"sound.m4a: has no video stream"):
+        open_frames(tmp_path / "sound.m4a")
+    with av.open(str(tmp_path / "cover.m4a"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=16000)
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in silence(sound, 500):
+            container.mux(packet)
+        for packet in cover.encode(frame_of(scene(0), "rgb24")):
+            container.mux(packet)
+    with pytest.raises(VideoError, match="only the picture of a cover"):
+        open_frames(tmp_path / "cover.m4a")
+
+
+def test_of_several_video_streams_one_is_read_and_named(tmp_path):
+    kind = Kind("", ".mkv", "libx264", options=QUICK)
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [video_stream(container, kind), video_stream(container, kind)]
+        for number in range(6):
+            for stream, shift in zip(streams, (0, 10), strict=True):
+                frame = frame_of(scene(number + shift), "yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                for packet in stream.encode(frame):
+                    container.mux(packet)
+        for stream in streams:
+            for packet in stream.encode(None):
+                container.mux(packet)
+    clip = open_frames(tmp_path / "two.mkv")
+    assert "has 2 video streams; stream 0 is read" in clip.notes
+    compare(replace(kind, times_ms=[40 * k for k in range(6)]), list(clip))
+
+
+def test_a_change_of_size_within_a_video_is_refused_or_left_out(tmp_path):
+    parts = [
+        write(Kind("", ".ts", "mpeg2video", size=size, times_ms=times), folder).read_bytes()
+        for size, times, folder in (
+            ((64, 48), [40 * k for k in range(8)], tmp_path),
+            ((96, 80), [320 + 40 * k for k in range(8)], tmp_path),
+        )
+    ]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(parts))
+    with pytest.raises(VideoError, match="is 96x80, the first was 64x48"):
+        list(open_frames(path))
+    clip = open_frames(path, strict=False)
+    assert len(list(clip)) in (7, 8)
+    assert clip.damage
+
+
+@pytest.mark.parametrize("clock", ["first", "container"])
+def test_time_0_is_the_first_frame_unless_the_container_s_clock_is_asked_for(tmp_path, clock):
+    kind = Kind("", ".mpg", "mpeg2video", options={"bf": "2"})
+    path = write(kind, tmp_path)
+    start_us = 0 if clock == "first" else 540_000
+    assert [t for t, _ in open_frames(path, clock=clock)] == [t + start_us for t in kind.times_us()]
+    with pytest.raises(ConfigError, match="did you mean 'first'"):
+        open_frames(path, clock="frist")
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("matrix", [1, 5, 9])
+@pytest.mark.parametrize("full", [False, True])
+def test_linear_light_of_colors_follows_their_matrix_and_range(bits, matrix, full):
+    """Coded by the definition (ITU-R BT.601, 709, 2020), decoded by the reader, in linear light."""
+    red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
+    rgb = np.array([0.8, 0.35, 0.15])
+    y = red * rgb[0] + (1 - red - blue) * rgb[1] + blue * rgb[2]
+    chroma = ((rgb[2] - y) / (2 - 2 * blue), (rgb[0] - y) / (2 - 2 * red))
+    scale = (1 << bits) - 1 if full else 219 << (bits - 8)
+    span = (1 << bits) - 1 if full else 224 << (bits - 8)
+    codes = [y * scale + (0 if full else 16 << (bits - 8))]
+    codes += [part * span + (1 << (bits - 1)) for part in chroma]
+    frame = av.VideoFrame(32, 16, "yuv444p" if bits == 8 else "yuv444p10le")
+    for plane, code in zip(frame.planes, codes, strict=True):
+        samples = np.full(plane.buffer_size // (1 if bits == 8 else 2), round(code))
+        plane.update(samples.astype(np.uint8 if bits == 8 else np.uint16).tobytes())
+    frame.colorspace, frame.color_range = matrix, 2 if full else 1
+    light = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    expected = float(light @ [0.2126, 0.7152, 0.0722])
+    got = gray_picture(frame, "linear")
+    assert got.dtype == np.float32
+    assert got.mean() == pytest.approx(expected, rel=0.03 if bits == 8 else 0.012)
+    assert np.ptp(got) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("transfer", "code", "light"),
+    [
+        ("pq", 0.50808, 100 / 203),  # ITU-R BT.2100: 100 cd/m2 at 51 %
+        ("pq", 1.0, 10_000 / 203),
+        ("pq", 0.58069, 1.0),  # ITU-R BT.2408: diffuse white at 58 %
+        ("hlg", 0.5, (0.25 / 3) / 0.26496),
+        ("hlg", 0.75, 1.0),
+        ("hlg", 1.0, 1 / 0.26496),
+        ("linear", 0.25, 0.25),
+    ],
+)
+def test_linear_light_of_high_dynamic_range_is_1_at_diffuse_white(transfer, code, light):
+    gray = np.full((4, 6), round(code * 65535), np.uint16)
+    assert luminance(gray, transfer=transfer)[0, 0] == pytest.approx(light, rel=0.02)
+
+
+def test_a_pq_video_says_so_and_linear_light_goes_above_white(tmp_path):
+    def hdr(stream):
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = 9, 9, 16
+
+    kind = Kind("", ".mp4", "libx265", "yuv420p10le", options=X265, prepare=hdr, bits=16)
+    path = write(kind, tmp_path)
+    assert "high dynamic range (PQ)" in open_frames(path).notes[0]
+    linear = [frame for _, frame in open_frames(path, light="linear")]
+    assert open_frames(path, light="linear").notes == ()
+    for number, frame in enumerate(linear):
+        codes = np.rint(scene(number) * 65535).astype(np.uint16)
+        expected = luminance(codes, transfer="pq")
+        assert np.abs(np.log(frame + 0.01) - np.log(expected + 0.01)).mean() < 0.06
+    assert max(frame.max() for frame in linear) > 2
+
+
+def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
+    """MPEG-4 in AVI: what OpenCV shows, frame by frame, at the rate of the file."""
+    clips = sorted((data / "gestures" / "videos").glob("*/*.avi"))
+    assert len(clips) == 18
+    for path in clips[::6]:
+        frames = list(open_frames(path))
+        assert [t for t, _ in frames] == [round(k * 1e8 / 2997) for k in range(len(frames))]
+        player = cv2.VideoCapture(str(path))
+        for _, frame in frames:
+            good, shown = player.read()
+            assert good
+            assert np.abs(cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY).astype(int) - frame).mean() < 2
+        assert not player.read()[0]
+        player.release()
+
+
+DAMAGED_ANYWHERE = [
+    Kind("mkv", ".mkv", "libx264", options=B_FRAMES),
+    Kind("mp4", ".mp4", "libx264", options=B_FRAMES),
+    Kind("avi", ".avi", "mpeg4", options={"bf": "2"}),
+    Kind("ts", ".ts", "libx265", options=X265_B),
+    Kind("mpg", ".mpg", "mpeg2video", options={"bf": "2"}),
+    Kind("webm", ".webm", "libvpx-vp9", options=VP),
+    Kind("mov", ".mov", "mjpeg", "yuvj420p", full=True),
+]
+
+
+@pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
+def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind):
+    path = write(replace(kind, size=(160, 120)), tmp_path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        damaged = bytearray(whole)
+        at, count = int(rng.integers(600, len(whole) - 300)), int(rng.integers(1, 300))
+        damaged[at : at + count] = rng.integers(0, 256, count).astype(np.uint8).tobytes()
+        path.write_bytes(bytes(damaged))
+        raised = salvaged = None
+        try:
+            list(open_frames(path))
+        except VideoError as error:
+            raised = str(error)
+        try:
+            clip = open_frames(path, strict=False)
+            times = [t for t, _ in clip]
+            salvaged = str(clip.damage)
+            assert bool(clip.damage) == bool(raised)
+            assert times == sorted(set(times))
+        except VideoError:
+            assert raised
+        if raised and salvaged:
+            first = raised.removeprefix(f"{path}: ").split("; pass strict")[0]
+            assert first in salvaged
