@@ -6,20 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvskit.cli._console import parse_time_us
+from dvskit.cli._console import note, parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.formats import Recording, RecordingPart, format_for_writing, open_events
 from dvskit.formats.table import named_format
 
+if TYPE_CHECKING:
+    from dvskit.video import FrameSource
+
 InputFile = Annotated[
     Path,
     typer.Argument(
-        help="An event file, - for standard input, or udp://HOST:PORT.", show_default=False
+        help="An event file or its folder, - for standard input, or udp://HOST:PORT.",
+        show_default=False,
     ),
 ]
 FormatOption = Annotated[
@@ -111,6 +115,12 @@ def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) ->
             named_format(from_)
     pixels = None if size is None else size_from(size)
     return open_events(file, format=from_, size=pixels, strict=not salvage)
+
+
+def tell_notes(path: Path, clip: FrameSource) -> None:
+    """Tell what was taken for granted of the times of images."""
+    for text in getattr(clip, "notes", ()):
+        note(f"{path}: {text}")
 
 
 def check_writable(out: Path, to: str | None) -> None:

@@ -22,6 +22,7 @@ from dvskit.cli._options import (
     Salvage,
     SizeOption,
     open_file,
+    tell_notes,
 )
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
@@ -94,4 +95,5 @@ def _frames(
         with suppress(UnknownFormatError):  # no recording: a video
             return _own_frames(open_events(frames))
     clip = open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]
+    tell_notes(frames, clip)
     return ((t + offset_us, frame) for t, frame in clip)

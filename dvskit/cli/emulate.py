@@ -16,6 +16,7 @@ from dvskit.cli._options import (
     LightOption,
     ToOption,
     check_writable,
+    tell_notes,
 )
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_sink
@@ -148,6 +149,7 @@ def _frames(
         frames = CameraFrames(camera or 0)
     else:
         frames = open_frames(video, fps=fps, light=light)  # type: ignore[arg-type]
+        tell_notes(video, frames)
     if upsample:
         from dvskit.emulator.upsample import Upsampled
 

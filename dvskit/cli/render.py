@@ -20,6 +20,7 @@ from dvskit.cli._options import (
     StopOption,
     open_file,
     stamps_of,
+    tell_notes,
     times_from,
 )
 from dvskit.errors import ConfigError
@@ -98,6 +99,8 @@ def render(
         scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=preset,
     )  # fmt: skip
     images = None if beside is None else open_frames(beside)
+    if beside is not None and images is not None:
+        tell_notes(beside, images)
     with _console.progress(out.name, None, "frames") as show:
         report = pictures.video(
             recording, out, view=view, beside=images, overwrite=force,
