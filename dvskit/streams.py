@@ -1,4 +1,4 @@
-"""What cameras record beside events: triggers, IMU samples, frames, and labels of time spans."""
+"""What cameras record beside events: triggers, IMU samples, frames, labels, and their lens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
 
 
 def _span(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> slice:
@@ -94,6 +96,23 @@ class Imu(_Timed):
         three = np.empty((0, 3), np.float32)
         return cls(np.empty(0, np.int64), three, three, np.empty(0, np.float32), three)
 
+    @classmethod
+    def from_si(
+        cls, t: NDArray[np.int64], acceleration: NDArray[np.float64], velocity: NDArray[np.float64]
+    ) -> Imu:
+        """Return samples of (n, 3) m/s^2 and rad/s, in order of time, in the units of this class.
+
+        Temperature and magnetometer are NaN.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged values may be of any size
+            return cls(
+                t,
+                (acceleration / STANDARD_GRAVITY).astype(np.float32),
+                np.degrees(velocity).astype(np.float32),
+                np.full(len(t), np.nan, np.float32),
+                np.full((len(t), 3), np.nan, np.float32),
+            )
+
 
 class Frame(NamedTuple):
     """A picture taken by the same sensor.
@@ -109,6 +128,36 @@ class Frame(NamedTuple):
     image: NDArray[Any]
     x: int = 0
     y: int = 0
+
+
+class Intrinsics(NamedTuple):
+    """A pinhole camera with lens distortion (Brown 1971), as OpenCV's calibration gives it.
+
+    fx, fy          focal lengths, pixels
+    cx, cy          the principal point, pixels: (0, 0) is the middle of the upper left pixel
+    k1, k2, k3      radial distortion
+    p1, p2          tangential distortion
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    k1: float
+    k2: float
+    p1: float
+    p2: float
+    k3: float
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The camera matrix, (3, 3)."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
+
+    @property
+    def distortion(self) -> NDArray[np.float64]:
+        """The coefficients k1, k2, p1, p2, k3, in OpenCV's order."""
+        return np.array(self[4:], np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 InputFile = Annotated[
     Path,
     typer.Argument(
-        help="An event file, - for standard input, or udp://HOST:PORT.", show_default=False
+        help="An event file or its folder, - for standard input, or udp://HOST:PORT.",
+        show_default=False,
     ),
 ]
 FormatOption = Annotated[

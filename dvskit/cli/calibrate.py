@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ from dvskit.cli._options import (
     LightOption,
     Salvage,
     SizeOption,
+    clip_notes,
     open_file,
 )
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
@@ -31,6 +32,7 @@ from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.formats import Recording
+    from dvskit.video import FrameSource
 
 
 def calibrate(
@@ -96,5 +98,11 @@ def _frames(
     if not frames.is_dir() and frames.exists():
         with suppress(UnknownFormatError):  # no recording: a video
             return _own_frames(open_events(frames))
-    pictures = clip.open(frames)
-    return ((t + offset_us, frame) for t, frame in pictures)
+    return _moved(frames, clip.open(frames), offset_us)
+
+
+def _moved(path: Path, clip: FrameSource, offset_us: int) -> Iterator[Any]:
+    for t_us, frame in clip:
+        yield t_us + offset_us, frame
+    for text in clip_notes(clip):
+        _console.note(f"{path}: {text}")

@@ -118,7 +118,7 @@ def emulate(
     for text in sink.notes:
         _console.note(f"{out}: {text}")
     for text in _notes(source, frames, sink.count, stop.asked):
-        _console.note(f"{name}: {text}")
+        _console.note(f"{name if video is None else video}: {text}")
     _console.say(
         f"{out}: {sink.count:,} events on {sink.size} from {source.frames_done} frames; "
         f"look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"

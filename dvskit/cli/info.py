@@ -58,6 +58,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "imu_samples": len(recording.imu()),
         "frames": sum(1 for _ in recording.frames()),
         "labels": len(recording.labels()),
+        "intrinsics": None if (lens := recording.intrinsics()) is None else lens._asdict(),
         "other": {
             name: count
             for name, count in recording.other_streams().items()
@@ -78,6 +79,7 @@ _ORIGINS = {
     "header": "from the header",
     "camera": "known from the camera's name",
     "format": "usual for the format",
+    "frames": "of its frames",
     "data": "INFERRED from the events",
 }
 
@@ -107,6 +109,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for key, title in _BESIDE.items():
         if facts[key]:
             lines.append(f"  {title:9} {facts[key]:,}")
+    if facts["intrinsics"] is not None:
+        values = (f"{name} {value:g}" for name, value in facts["intrinsics"].items())
+        lines.append(f"  lens      {', '.join(values)}")
     lines += [f"  also      {count:,} {name}" for name, count in facts["other"].items() if count]
     lines += [f"  header    {key}: {value}" for key, value in facts["header"].items()]
     lines += [f"  assumed   {text}" for text in facts["assumptions"]]

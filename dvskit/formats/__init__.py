@@ -34,6 +34,7 @@ from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,
     Format,
+    file_of_events,
     find_by_head,
     find_format,
     format_for_writing,
@@ -75,7 +76,7 @@ def open_events(
     size: tuple[int, int] | None = None,
     strict: bool = True,
 ) -> Recording:
-    """Open an event file as a Source that starts anew at each iteration.
+    """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
     content decides, then the suffix. A path of "-" is standard input, and udp://HOST:PORT what
@@ -98,13 +99,14 @@ def open_events(
             raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
         module = import_module(TABLE["udp"].module)
         return cast(Recording, module.open_recording(Path(path), options))
+    path = file_of_events(Path(path))
     if row is None:
         row = find_format(path)
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
-    read_head(Path(path))
+    read_head(path)
     module = import_module(row.module)
-    return cast(Recording, module.open_recording(Path(path), options))
+    return cast(Recording, module.open_recording(path, options))
 
 
 def _is_address(path: str | PathLike[str]) -> bool:
@@ -215,6 +217,8 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
         frames = sum(1 for _ in recording.frames())
         if frames:
             left.append(f"{frames:,} frames are left out: {sink.format} has none")
+    if recording.intrinsics() is not None:
+        left.append(f"the camera's calibration is left out: {sink.format} has none")
     labels = len(recording.labels())
     if labels:
         left.append(f"{labels:,} labels are left out: they stand beside the file")

@@ -18,9 +18,9 @@ from dvskit.events import Events, Size, Viewable, as_size, read_all
 from dvskit.formats.even_blocks import even_blocks
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
-from dvskit.streams import Frame, Imu, Labels, Triggers
+from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
-SizeOrigin = Literal["argument", "header", "camera", "format", "data"]
+SizeOrigin = Literal["argument", "header", "camera", "format", "frames", "data"]
 
 BLOCK_EVENTS = 1 << 20
 
@@ -184,6 +184,10 @@ class Recording(Viewable, ABC):
         """Yield the frames in time order, one at a time; none where there are none."""
         return iter(())
 
+    def intrinsics(self) -> Intrinsics | None:
+        """Return the camera's calibration; None where there is none."""
+        return None
+
     def labels(self) -> Labels:
         """Return the labels of the recording, of a file `<name>_labels.csv` beside it; else none.
 
@@ -249,6 +253,10 @@ class RecordingPart(Viewable):
                 return
             if self.start_us is None or frame.t_us >= self.start_us:
                 yield frame
+
+    def intrinsics(self) -> Intrinsics | None:
+        """Return the camera's calibration; None where there is none."""
+        return self.recording.intrinsics()
 
     def labels(self) -> Labels:
         """Return the labels of spans that share time with the part."""

@@ -26,6 +26,7 @@ class Format:
     can         "r", "w" or "rw"
     summary     one line for people
     variants    what may stand behind the name and a colon in `format=`, for people; empty if none
+    inside      the file of events in a folder of this format; empty where a recording is one file
     """
 
     name: str
@@ -35,6 +36,7 @@ class Format:
     can: Literal["r", "w", "rw"]
     summary: str
     variants: str = ""
+    inside: str = ""
 
 
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
@@ -131,7 +133,8 @@ for _row in (
            "text, an event a line: t,x,y,p in microseconds, or as a header names",
            "columns, such as x,y,t_s,p (t_s: seconds, -: left out)"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
-           "text, an event a line: t x y p in seconds (event-camera dataset)"),
+           "text, an event a line: t x y p in seconds (event-camera dataset); or its folder",
+           inside="events.txt"),
     Format("udp", (), "dvskit.formats.udp", None, "r",
            "datagrams of faery or AEStream, at udp://HOST:PORT",
            "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
@@ -163,17 +166,24 @@ def read_head(path: Path) -> bytes:
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except IsADirectoryError:
-        raise FormatError(f"{path}: is a folder; name a file in it") from None
+        named = " or ".join(row.inside for row in TABLE.values() if row.inside)
+        raise FormatError(f"{path}: is a folder without {named}; name a file in it") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def file_of_events(path: Path) -> Path:
+    """Return the file of events in a folder of some format; `path` itself where it is none."""
+    inside = [row.inside for row in TABLE.values() if row.inside] if path.is_dir() else []
+    return next((path / name for name in inside if (path / name).is_file()), path)
+
+
 def find_format(path: str | PathLike[str]) -> Format:
-    """Return the format of a file: by its content first, by its suffix second.
+    """Return the format of a file, or a folder: by its content first, by its suffix second.
 
     Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
     """
-    path = Path(path)
+    path = file_of_events(Path(path))
     return find_by_head(path, read_head(path))
 
 

@@ -54,7 +54,7 @@ def open_frames(
     See VideoFrames, AnimatedImage and ImageFolder. Raises VideoError.
     """
     if Path(path).is_dir():
-        return ImageFolder(path, fps=fps, light=light)
+        return ImageFolder(path, fps=fps, light=light, strict=strict)
     if is_animation(Path(path)):
         return AnimatedImage(path, fps=fps, light=light, strict=strict)
     return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)

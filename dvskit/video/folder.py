@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,102 +11,101 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError
+from dvskit.errors import VideoError, one_line
 from dvskit.events import as_size
+from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in, read_image
 from dvskit.video.light import Light, checked_light, luminance
+from dvskit.video.losses import FrameLosses
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
 
 class ImageFolder(FrameSource):
-    """Frames of a folder of images, in natural order of their names.
+    """Frames of a folder of images, at the times that a list says, or else `fps`.
 
-    Times come from `fps`, or from one of these files in the folder:
-    timestamps_us.txt (a whole number of microseconds a line), timestamps.txt (seconds a line),
-    images.txt (`seconds name` lines), images.csv (`nanoseconds,name` lines).
-    Color is turned gray (Rec. 601); 16-bit and float images stay so. With light="linear" frames are
-    float32 of linear light instead (1.0 is white): float images are taken as linear already.
-    Raises VideoError for a folder without images or without times.
+    A list is sought in the folder, then in the two above it; times stay what it says:
+
+    images.txt              `seconds name` lines (event-camera dataset; UZH-FPV numbers them); also
+                            rgb.txt (TUM RGB-D)
+    images.csv              `nanoseconds,name` lines (ESIM)
+    timestamps.txt          seconds a line, or a number and seconds (E2VID, vid2e); whole numbers
+                            too far apart for seconds are microseconds (DSEC) or nanoseconds
+    timestamps_us.txt, images_timestamps_us.txt, image_timestamps.txt (DSEC),
+    image_timestamps_left.txt (TUM-VIE)    microseconds a line
+
+    Names are relative to the list, and the images need not lie in the folder itself: a folder that
+    holds images.txt and images/ is one. Without names, images are taken in natural order.
+    Color is turned gray (Rec. 601); 16-bit and float images stay so. A picture whose EXIF says that
+    it is to be turned is; transparent pixels are seen on black. With light="linear" frames are float32 of linear light instead (1.0 is
+    white): float images are taken as linear already.
+
+    With strict=False an image that cannot be read, or is of another size, is left out, and `damage`
+    says which; `notes` says what was taken for granted. Raises VideoError for a folder without
+    images or without times, for a damaged list, with the line, and for a damaged image.
     """
 
     def __init__(
-        self, path: str | PathLike[str], *, fps: float | None = None, light: Light = "luma"
+        self,
+        path: str | PathLike[str],
+        *,
+        fps: float | None = None,
+        light: Light = "luma",
+        strict: bool = True,
     ) -> None:
         self.path = Path(path)
+        self.strict = strict
         self._light = checked_light(light)
-        images = sorted(
-            (file for file in self.path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
-            key=_natural,
-        )
-        if not images:
-            raise VideoError(f"{self.path}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
+        self.damage = FrameLosses(self.path, strict)
         rate = checked_fps(fps)
-        if rate is not None:
-            self._entries = [(nth_time_us(n, rate), file) for n, file in enumerate(images)]
+        if rate is None:
+            self._entries, notes = find_images(self.path)
+            self.notes = tuple(notes)
         else:
-            self._entries = _timed_images(self.path, images)
+            images = images_in(self.path) or [file for _, file in find_images(self.path).images]
+            self._entries = [(nth_time_us(n, rate), file) for n, file in enumerate(images)]
+        if not self._entries:
+            raise VideoError(f"{self.path}: a time-stamp file that names no image; write its lines")
         self.frame_count = len(self._entries)
-        height, width = self._read(self._entries[0][1]).shape
+        height, width = self._first().shape
         self.size = as_size((width, height))
 
+    def _first(self) -> NDArray[Any]:
+        """Return the first image; without `strict`, the first that can be read."""
+        for _, file in self._entries[:-1]:
+            try:
+                return self._read(file)
+            except VideoError:
+                if self.strict:
+                    raise
+        return self._read(self._entries[-1][1])
+
     def _read(self, file: Path) -> NDArray[Any]:
-        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) if file.is_file() else None
-        if image is None:
-            raise VideoError(f"{file}: is not an image that can be read")
+        image = read_image(file)
+        if image.ndim == 3 and image.shape[2] == 4:
+            opaque = image[..., 3] / np.float32(np.iinfo(image.dtype).max)
+            gray = self._gray(image[..., :3])
+            seen = gray * opaque
+            return np.asarray(seen if gray.dtype.kind == "f" else np.rint(seen), gray.dtype)
+        return self._gray(image)
+
+    def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
         if self._light == "linear":
-            return luminance(image[..., 2::-1] if image.ndim == 3 else image)  # BGR to RGB
-        if image.ndim == 3:
-            code = cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-            image = cv2.cvtColor(image, code)
-        return np.asarray(image)
+            return luminance(image[..., ::-1] if image.ndim == 3 else image)  # BGR to RGB
+        return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = losses = FrameLosses(self.path, self.strict)
         for t_us, file in self._entries:
-            image = self._read(file)
+            try:
+                image = self._read(file)
+            except VideoError as error:
+                losses.lose(one_line(error).removeprefix(f"{self.path}/"), frames=1)
+                continue
             if (image.shape[1], image.shape[0]) != self.size:
-                raise VideoError(
-                    f"{file}: is {image.shape[1]}x{image.shape[0]}, the first was {self.size}"
+                losses.lose(
+                    f"{file.name} is {image.shape[1]}x{image.shape[0]}, the first was {self.size}",
+                    frames=1,
                 )
+                continue
             yield t_us, image
-
-
-def _natural(file: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _timed_images(folder: Path, images: list[Path]) -> list[tuple[int, Path]]:
-    for name, unit, separator in (
-        ("timestamps_us.txt", Fraction(1), None),
-        ("timestamps.txt", Fraction(1_000_000), None),
-        ("images.txt", Fraction(1_000_000), None),
-        ("images.csv", Fraction(1, 1000), ","),
-    ):
-        if (folder / name).is_file():
-            return _read_times(folder / name, images, unit, separator)
-    raise VideoError(
-        f"{folder}: no time-stamp file (timestamps_us.txt, timestamps.txt, images.txt, "
-        "images.csv); add one or pass fps (--fps)"
-    )
-
-
-def _read_times(
-    file: Path, images: list[Path], unit: Fraction, separator: str | None
-) -> list[tuple[int, Path]]:
-    named = file.name.startswith("images")
-    entries: list[tuple[int, Path]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        words = [word.strip() for word in line.split(separator)]
-        try:
-            t_us = round(Fraction(words[0]) * unit)
-            image = file.parent / words[1] if named else images[len(entries)]
-        except (ValueError, IndexError):
-            meaning = "a time and a name" if named else "one time an image"
-            raise VideoError(f"{file}: line {number} is {line!r}; {meaning} is meant") from None
-        entries.append((t_us, image))
-    if not entries or (not named and len(entries) != len(images)):
-        raise VideoError(f"{file}: has {len(entries)} times for {len(images)} images")
-    return entries

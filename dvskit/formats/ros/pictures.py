@@ -19,8 +19,6 @@ from dvskit.formats.ros.wire import (
 )
 from dvskit.streams import Frame, Imu
 
-STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
-
 # Encoding of sensor_msgs: bytes of a value, values a pixel, and which of them are red, green, blue.
 _ENCODINGS: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "mono8": (1, 1, ()), "8UC1": (1, 1, ()), "mono16": (2, 1, ()), "16UC1": (2, 1, ()),
@@ -91,16 +89,7 @@ def imu_of(samples: list[ImuSample]) -> Imu:
     if not samples:
         return Imu.empty()
     nothing = (math.nan,) * 3
-    count = len(samples)
     t = np.array([sample.stamp_ns // 1000 for sample in samples], np.int64)
     acceleration = np.array([sample.acceleration or nothing for sample in samples], np.float64)
     velocity = np.array([sample.velocity or nothing for sample in samples], np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged values may be of any size
-        part = Imu(
-            t,
-            (acceleration / STANDARD_GRAVITY).astype(np.float32),
-            np.degrees(velocity).astype(np.float32),
-            np.full(count, np.nan, np.float32),
-            np.full((count, 3), np.nan, np.float32),
-        )
-    return Imu.in_order([part])
+    return Imu.in_order([Imu.from_si(t, acceleration, velocity)])

@@ -2,16 +2,18 @@
 
 Times are decimal seconds, read digit by digit and rounded to the nearest microsecond; floats would
 move some. A first line of two numbers is the sensor's width and height, as in E2VID's files.
+What else the data set has in its folder stands beside the events: see `rpg_folder`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dvskit.errors import FormatError
 from dvskit.events import Size, as_size
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.recording import ReadOptions
+from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.text import _kernels as k
 from dvskit.formats.text.decoding import Lines
 from dvskit.formats.text.reading import (
@@ -24,15 +26,54 @@ from dvskit.formats.text.reading import (
     stream_size,
     with_odd,
 )
+from dvskit.formats.text.rpg_folder import EVENTS_NAME, IMU_NAME, RpgFolder
 from dvskit.formats.text.writing import TextSink
+from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 
 
 class RpgRecording(TextRecording):
-    """Events of an `events.txt` file."""
+    """Events of an `events.txt` file; the frames, IMU samples and calibration of its folder."""
 
     format = "rpg"
+
+    def __init__(
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
+    ) -> None:
+        beside = None
+        if path.name == EVENTS_NAME:  # another name may stand beside files of another recording
+            beside = RpgFolder(path.parent, strict=options.strict, note=self._note)
+        shown = beside.frame_size() if beside is not None and origin == "data" else None
+        if shown is not None and shown.width >= size.width and shown.height >= size.height:
+            size, origin = shown, "frames"
+        super().__init__(path, options, size, origin, lines)
+        self._beside = beside
+        if origin == "frames":
+            self._note(f"no sensor size in the file: {size} is that of its frames")
+        if beside is not None and (path.parent / IMU_NAME).is_file():
+            self._note(f"{IMU_NAME} is in seconds, m/s^2 ({STANDARD_GRAVITY} in 1 g) and rad/s")
+
+    def _note(self, text: str) -> None:
+        if text not in self.assumptions:
+            self.assumptions.append(text)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the images of images.txt, on the clock of the events. Raises VideoError."""
+        return iter(()) if self._beside is None else self._beside.frames()
+
+    def imu(self) -> Imu:
+        """Return the samples of imu.txt. Raises FormatError."""
+        return Imu.empty() if self._beside is None else self._beside.imu()
+
+    def intrinsics(self) -> Intrinsics | None:
+        """Return the calibration in calib.txt. Raises FormatError."""
+        return None if self._beside is None else self._beside.intrinsics()
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Count the poses in groundtruth.txt."""
+        poses = 0 if self._beside is None else self._beside.poses()
+        return {"poses of groundtruth.txt": poses} if poses else {}
 
 
 class RpgSink(TextSink):

@@ -1,0 +1,278 @@
+"""Lists of images and of the times they were taken at, as they stand beside images.
+
+A list names its images (`images.txt` of the event-camera dataset, Mueggler et al. 2017;
+`images.csv` of ESIM), or has a time for each in natural order of their names (vid2e, E2VID, DSEC,
+TUM-VIE). It stands in the folder of the images or in one of the two above.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import VideoError
+from dvskit.formats.side_text import SideText, scaled
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
+IMAGES_NAME = "images.txt"
+
+_SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten that give microseconds
+_FOLDERS_ABOVE = 2
+_MOST_SECONDS = 1000  # between two images, for whole numbers to be seconds
+# Images come 0.2 ms to 10 s apart; only microseconds, or nanoseconds, put whole numbers there.
+_APART = ((10_000, 200_000, _MICROSECONDS), (10_000_000, 1 << 62, _NANOSECONDS))
+
+
+class ListKind(NamedTuple):
+    """A kind of list.
+
+    name       of the file, a pattern
+    power      of ten that gives microseconds
+    named      whether each line names its image, behind the time
+    separator  between columns; None: white space
+    """
+
+    name: str
+    power: int
+    named: bool = False
+    separator: str | None = None
+
+
+SECONDS_AND_NAMES = ListKind(IMAGES_NAME, _SECONDS, named=True)
+KINDS = (
+    ListKind("timestamps_us.txt", _MICROSECONDS),
+    ListKind("images_timestamps_us.txt", _MICROSECONDS),
+    ListKind("timestamps.txt", _SECONDS),
+    ListKind("*image_timestamps.txt", _MICROSECONDS),  # DSEC
+    ListKind("image_timestamps_*.txt", _MICROSECONDS),  # TUM-VIE
+    SECONDS_AND_NAMES,
+    ListKind("rgb.txt", _SECONDS, named=True),
+    ListKind("images.csv", _NANOSECONDS, named=True, separator=","),
+)
+
+
+Timed = list[tuple[int, Path]]  # images and their times in microseconds, in order of time
+
+
+class TimedImages(NamedTuple):
+    """Images with their times; `notes` says what was taken for granted."""
+
+    images: Timed
+    notes: list[str]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder in natural order of their names."""
+    return sorted(
+        (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural
+    )
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def read_image(file: Path) -> NDArray[Any]:
+    """Return an image as OpenCV has it: gray, BGR or BGRA, upright. Raises VideoError."""
+    import cv2
+
+    # OpenCV turns a picture as its EXIF says unless it is asked for transparency.
+    turned = file.suffix.lower() in (".jpg", ".jpeg")
+    how = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if turned else cv2.IMREAD_UNCHANGED
+    try:
+        image = cv2.imread(str(file), how) if file.is_file() else None
+    except cv2.error:  # such as more pixels than it takes
+        image = None
+    if image is None:
+        raise VideoError(f"{file}: is not an image that can be read")
+    return np.asarray(image)
+
+
+def find_images(folder: Path) -> TimedImages:
+    """Return the images that belong to a folder, with their times.
+
+    A list in the folder is taken first: the images that it names need not lie there. Raises
+    VideoError, with file and line, where there is none, and where it is damaged.
+    """
+    own = images_in(folder)
+    lists = _lists_in(folder)
+    if not own:  # then what names images is surer than what only counts them
+        lists.sort(key=lambda found: not found[1].named)
+    if lists:
+        file, kind = lists[0]
+        if kind.named:
+            listed = read_names(SideText(file, error=VideoError), kind)
+            return TimedImages(listed, _unnamed(file, listed))
+        return _counted(file, kind, own or _images_below(folder), [])
+    if not own:
+        raise VideoError(_nothing(folder))
+    return _listed_above(folder, own)
+
+
+def _lists_in(folder: Path) -> list[tuple[Path, ListKind]]:
+    names = sorted(file.name for file in folder.iterdir() if file.is_file())
+    return [
+        (folder / name, kind) for kind in KINDS for name in names if fnmatchcase(name, kind.name)
+    ]
+
+
+def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
+    here = _place(folder)
+    passed = []
+    for place in list(here.parents)[:_FOLDERS_ABOVE]:
+        if not os.access(place, os.R_OK | os.X_OK):
+            break
+        above = place if folder.is_absolute() else Path(os.path.relpath(place))
+        lists = _lists_in(above)
+        for file, kind in lists:
+            if kind.named:
+                text = SideText(file, error=VideoError)
+                listed = read_names(text, kind, lambda image: _place(image.parent) == here)
+                if listed:
+                    notes = [f"times are those of {file}", *_unnamed(file, listed)]
+                    return TimedImages(listed, notes)
+                passed.append(f"{file} names none of them")
+        for file, kind in lists:
+            if not kind.named and not images_in(above):  # else it counts those beside it
+                count = sum(1 for _ in SideText(file, error=VideoError))
+                if count == len(own):
+                    return _counted(file, kind, own, [f"times are those of {file}"])
+                passed.append(f"{file} has {count} times for {len(own)} images")
+    texts = sorted(file.name for file in folder.iterdir() if file.suffix in (".txt", ".csv"))
+    passed += [f"{', '.join(texts[:3])} beside them is none"] if texts else []
+    found = f" ({'; '.join(passed)})" if passed else ""
+    raise VideoError(
+        f"{folder}: {len(own)} images and no time-stamp file ("
+        f"{', '.join(kind.name for kind in KINDS)}) there or above{found}; "
+        "write images.txt (a line of seconds and name each) or pass fps (--fps)"
+    )
+
+
+def _place(folder: Path) -> Path:
+    """Return the whole path of a folder; a link stands where it is, not where it leads to."""
+    return Path(os.path.normpath(folder.absolute()))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Return the images of the one folder that has any in this one."""
+    below = [each for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
+    if len(below) != 1:
+        raise VideoError(_nothing(folder))
+    return images_in(below[0])
+
+
+def _nothing(folder: Path) -> str:
+    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
+    mend = f"; there are in {', '.join(below[:3])}: name that folder" if below else ""
+    return f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder{mend}"
+
+
+def _unnamed(file: Path, listed: Timed) -> list[str]:
+    """Tell of images beside those that a list names."""
+    names = {image for _, image in listed}
+    left = sum(
+        image not in names
+        for folder in {image.parent for image in names}
+        for image in images_in(folder)
+    )
+    return [f"{left:,} images that {file.name} does not name are left out"] if left else []
+
+
+def read_names(
+    text: SideText, kind: ListKind, wanted: Callable[[Path], bool] = lambda image: True
+) -> Timed:
+    """Return the images that a list names, in its folder or below; those `wanted` must be there.
+
+    A comment `id timestamp image_name` ahead, as in the UZH-FPV dataset, says that lines are
+    numbered. Raises as the text does.
+    """
+    listed: Timed = []
+    numbers: list[int] = []
+    folder = text.path.parent
+    for number, line in text:
+        numbered = bool(text.comments) and text.comments[-1].lower().startswith(("id ", "index "))
+        words = [word.strip() for word in line.split(kind.separator, 1 + numbered)][numbered:]
+        t_us = scaled(words[0], kind.power) if len(words) == 2 else None
+        if t_us is None:
+            text.lose(number, f"is {line[:60]!r}; a time and a name is meant")
+            continue
+        image = _below(folder, words[1])
+        if image is None:
+            text.lose(number, f"names {words[1]!r}, which is not below {folder or '.'}")
+        elif not wanted(image):
+            continue
+        elif not image.is_file():
+            text.lose(number, f"names {words[1]}, which is not there")
+        else:
+            listed.append((t_us, image))
+            numbers.append(number)
+    return [listed[place] for place in text.in_order([t_us for t_us, _ in listed], numbers)]
+
+
+def _below(folder: Path, name: str) -> Path | None:
+    """Return the file of a name; None where it would not be in the folder or below."""
+    plain = PurePosixPath(name.replace("\\", "/"))
+    if plain.is_absolute() or re.match(r"[A-Za-z]:", name) or "\0" in name:
+        return None
+    image = os.path.normpath(plain)
+    return None if image == ".." or image.startswith("../") else folder / image
+
+
+def _counted(file: Path, kind: ListKind, images: list[Path], notes: list[str]) -> TimedImages:
+    """Give the images the times of a list, by their order."""
+    text = SideText(file, error=VideoError)
+    lines = [(number, line.split(kind.separator)) for number, line in text]
+    column = _index_column(lines)
+    power, told = _unit(file, kind, [words[column] for _, words in lines if len(words) > column])
+    entries: Timed = []
+    numbers: list[int] = []
+    for number, words in lines:
+        t_us = scaled(words[column], power) if len(words) == 1 + column else None
+        if t_us is None:
+            text.lose(number, f"is {' '.join(words)[:60]!r}; one time an image is meant")
+        elif len(entries) == len(images):
+            text.lose(number, f"is a time too many: there are {len(images)} images")
+        else:
+            entries.append((t_us, images[len(entries)]))
+            numbers.append(number)
+    text.in_order([t_us for t_us, _ in entries], numbers)
+    if len(entries) != len(images):
+        raise VideoError(
+            f"{file}: has {len(entries)} times for {len(images)} images; one each is meant"
+        )
+    return TimedImages(entries, notes + told)
+
+
+def _index_column(lines: list[tuple[int, list[str]]]) -> int:
+    """Return 1 where each line is the number of its image, from 0 or 1, and a time; else 0."""
+    firsts = [words[0] for _, words in lines if len(words) == 2]
+    for start in (0, 1):
+        counted = [str(number) for number in range(start, start + len(lines))]
+        if lines and [str(scaled(first, 0)) for first in firsts] == counted:
+            return 1
+    return 0
+
+
+def _unit(file: Path, kind: ListKind, times: list[str]) -> tuple[int, list[str]]:
+    """Return the power of ten that gives microseconds: the name's, unless the times forbid it."""
+    if kind.power != _SECONDS or len(times) < 2 or not all(time.isdecimal() for time in times):
+        return kind.power, []
+    apart = int(np.median(np.diff([scaled(time, 0) or 0 for time in times])))
+    if apart <= _MOST_SECONDS:
+        return kind.power, []
+    for least, most, power in _APART:
+        if least <= apart <= most:
+            unit = "microseconds" if power == _MICROSECONDS else "nanoseconds"
+            return power, [f"{file.name}: whole numbers, {apart:,} apart: taken as {unit}"]
+    raise VideoError(
+        f"{file}: whole numbers, {apart:,} apart, cannot be seconds; "
+        "name it timestamps_us.txt if they are microseconds"
+    )
