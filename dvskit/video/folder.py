@@ -37,8 +37,8 @@ class ImageFolder(FrameSource):
     Names are relative to the list, and the images need not lie in the folder itself: a folder that
     holds images.txt and images/ is one. Without names, images are taken in natural order.
     Color is turned gray (Rec. 601); 16-bit and float images stay so. A picture whose EXIF says that
-    it is to be turned is; transparent pixels are seen on black. With light="linear" frames are float32 of linear light instead (1.0 is
-    white): float images are taken as linear already.
+    it is to be turned is; transparent pixels are seen on black. With light="linear" frames are
+    float32 of linear light instead (1.0 is white): float images are taken as linear already.
 
     With strict=False an image that cannot be read, or is of another size, is left out, and `damage`
     says which; `notes` says what was taken for granted. Raises VideoError for a folder without
