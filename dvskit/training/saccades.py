@@ -76,8 +76,7 @@ def emulate_saccades(image: NDArray[np.uint8], size: Size, seed: tuple[int, ...]
 
 def vary(saccades: Saccades, rng: np.random.Generator) -> Saccades:
     """Return `saccades` as another camera, lens, screen and try would have given them."""
-    balance = np.exp(rng.uniform(-0.1, 0.1))
-    threshold = _times(rng, 0.8, 1.25)
+    threshold, balance = _times(rng, 0.8, 1.25), _times(rng, 0.9, 1.1)
     moved = np.array(saccades.stations_px) + rng.normal(0, 0.3, (len(saccades.stations_px), 2))
     return replace(
         saccades,
