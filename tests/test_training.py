@@ -346,6 +346,13 @@ def test_recordings_of_images_and_encoded_images_are_learned_without_those_left_
     assert [result.samples for result in trained.results.values()] == [6, 6]
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "samples").glob("*.toml")), ids=lambda f: f.name)
+def test_sample_configurations_are_read(file: Path) -> None:
+    config = training.load_config(file)
+    assert config.output.startswith("runs/")
+    assert not config.loop.emulated or config.data.images_skipped == 1000
+
+
 def test_images_alone_train_a_network_for_recordings_which_emulated_ones_choose(
     images: Path,
 ) -> None:
