@@ -30,7 +30,6 @@ from dvskit.training import (
 )
 from dvskit.training.augment import augment
 from dvskit.training.feed import _draws, encode, load_feed
-from dvskit.training.saccades import emulate_saccades
 
 SIZE = (16, 16)
 ROOT = Path(__file__).resolve().parent.parent
@@ -295,18 +294,6 @@ def test_augmented_events_are_valid_and_follow_the_generator() -> None:
         assert checked == once
 
 
-def test_emulated_saccades_follow_their_seed_and_look_like_a_recording() -> None:
-    image = np.zeros((28, 28), np.uint8)
-    image[6:22, 12:16] = 255
-    events = emulate_saccades(image, Size(34, 34), (1, 2))
-    assert events == emulate_saccades(image, Size(34, 34), (1, 2))
-    assert events != emulate_saccades(image, Size(34, 34), (1, 3))
-    assert 500 < len(events) < 10_000
-    assert 0.3 < events.p.mean() < 0.7
-    speeds = np.histogram(events.t, bins=[0, 90_000, 200_000, 316_000])[0]
-    assert speeds.min() > 100  # each of the three saccades is seen
-
-
 def test_batches_follow_the_epoch_and_each_recording_comes_before_any_comes_again(
     bars: Path,
 ) -> None:
@@ -357,6 +344,32 @@ def test_recordings_of_images_and_encoded_images_are_learned_without_those_left_
     trained = training.train(config)
     assert set(trained.results) == {"poisson", "latency"}
     assert [result.samples for result in trained.results.values()] == [6, 6]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "samples").glob("*.toml")), ids=lambda f: f.name)
+def test_sample_configurations_are_read(file: Path) -> None:
+    config = training.load_config(file)
+    assert config.output.startswith("runs/")
+    assert not config.loop.emulated or config.data.images_skipped == 1000
+
+
+def test_images_alone_train_a_network_for_recordings_which_emulated_ones_choose(
+    images: Path,
+) -> None:
+    config = Config(
+        output=str(images / "run"),
+        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
+        input=InputConfig(bins=6, bin_us=50_000),
+        data=DataConfig(images=str(images), validation_images=7, emulated=9),
+        loop=LoopConfig(epochs=1, steps=2, recordings=0, emulated=4),
+    )
+    feed = load_feed(config)
+    assert list(feed.validation) == ["emulated"]
+    assert feed.validation["emulated"].counts.shape == (7, 6, 2, 16, 16)
+    assert len(feed.emulated) == 9
+    trained = training.train(config)
+    assert trained.results == {}
+    assert "validation_emulated_accuracy" in trained.model.about["scores"]
 
 
 def test_latency_spikes_come_once_and_sooner_where_it_is_brighter() -> None:

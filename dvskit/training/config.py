@@ -35,7 +35,8 @@ class DataConfig:
     images_skipped      leading training images never used (recordings may have been made of them)
     validation_images   training images held out
     test_images         images of the test part that the final score is made of
-    emulated            recordings emulated from training images moved along saccades
+    emulated            recordings emulated from training images moved along saccades; without
+                        `recordings`, those of the images held out choose the best epoch
     """
 
     recordings: str = ""

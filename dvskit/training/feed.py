@@ -35,7 +35,8 @@ from dvskit.training.saccades import emulate_saccades
 ENCODERS = ("poisson", "latency")
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
 _CHUNK = 1000  # images encoded at a time: 20 bins of 34x34 take 46 MB
-_SPLIT, _CHOICE, _EMULATION, _ENCODING = range(4)  # what a seed is for: no two draws are alike
+# What a seed is for: no two draws are alike.
+_SPLIT, _CHOICE, _EMULATION, _ENCODING, _HELD_EMULATION = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +174,16 @@ def load_feed(config: Config) -> Feed:
     for kind in ENCODERS if config.loop.images else ():
         for part in image_parts(held_images, config, kind):
             validation[kind] = part
+    if config.loop.emulated and not config.data.recordings:
+        held = np.arange(len(held_images.labels))
+        shown = _emulate(held_images, held, config, classes, _HELD_EMULATION)
+        given = config.input
+        validation["emulated"] = bin_labelled(shown, bins=given.bins, bin_us=given.bin_us)
     if not validation:
         raise ConfigError("nothing to choose the best epoch by; set data.validation above 0")
-    emulated = _emulate(images, config, classes)
+    rng = np.random.default_rng((config.seed, _EMULATION))
+    chosen = rng.permutation(len(images.labels))[: config.data.emulated]
+    emulated = _emulate(images, chosen, config, classes, _EMULATION)
     return Feed(config, classes, recordings, emulated, images, validation)
 
 
@@ -255,14 +263,18 @@ def _digits(images: Images) -> tuple[str, ...]:
     return tuple(str(k) for k in range(int(images.labels.max(initial=-1)) + 1))
 
 
-def _emulate(images: Images, config: Config, classes: tuple[str, ...]) -> Labelled:
-    """Emulate `data.emulated` recordings of images drawn by the seed, on all threads."""
-    rng = np.random.default_rng((config.seed, _EMULATION))
-    chosen = rng.permutation(len(images.labels))[: config.data.emulated]
+def _emulate(
+    images: Images,
+    chosen: NDArray[np.int64],
+    config: Config,
+    classes: tuple[str, ...],
+    purpose: int,
+) -> Labelled:
+    """Emulate a recording of each chosen image, on all threads."""
     made: list[Events | None] = [None] * len(chosen)
 
     def work(k: int) -> None:
-        seed = (config.seed, _EMULATION, k)
+        seed = (config.seed, purpose, k)
         made[k] = emulate_saccades(images.pixels[chosen[k]], _size(config), seed)
 
     run_parts(work, len(chosen))
