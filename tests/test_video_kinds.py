@@ -149,6 +149,8 @@ WHOLE = [
          notes="transparent"),
     Kind("transparent prores", ".mov", "prores_ks", "yuva444p10le", alpha=0.5, bits=16,
          notes="transparent"),
+    Kind("palette", ".mov", "png", "pal8", tolerance=0.003),
+    Kind("black and white", ".mov", "png", "monob", tolerance=0.003, turn=np.round),
     Kind("apng", ".png", "apng", "rgba", container="apng", tolerance=0.003),
     Kind("gif", ".gif", "gif", "gray", tolerance=0.003),
     Kind("webp", ".webp", "libwebp_anim", "bgra", options={"lossless": "1"}, tolerance=0.003),
@@ -288,6 +290,13 @@ def test_a_file_without_moving_pictures_is_refused(tmp_path):
         open_frames(tmp_path / "cover.m4a")
 
 
+def test_a_codec_that_ffmpeg_does_not_know_is_named_so(tmp_path):
+    path = write(Kind("", ".avi", "mpeg4"), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    with pytest.raises(VideoError, match="cannot decode"):
+        open_frames(path)
+
+
 def test_of_several_video_streams_one_is_read_and_named(tmp_path):
     kind = Kind("", ".mkv", "libx264", options=QUICK)
     with av.open(str(tmp_path / "two.mkv"), "w") as container:
@@ -407,6 +416,28 @@ def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
             assert np.abs(cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY).astype(int) - frame).mean() < 2
         assert not player.read()[0]
         player.release()
+
+
+@pytest.mark.parametrize("kind", WHOLE[::6], ids=lambda kind: kind.name)
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
+    path = write(kind, tmp_path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for number in range(24):
+        damaged = bytearray(whole)
+        within = len(whole) if number % 2 else min(len(whole), 1500)  # every other time the head
+        for at in rng.integers(0, within, 4):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(bytes(damaged[: rng.integers(1, len(whole))] if number % 3 else damaged))
+        for strict in (True, False):
+            refusal, times = f"{path}", []
+            try:
+                times += [t_us for t_us, _ in open_frames(path, fps=kind.fps, strict=strict)]
+            except VideoError as error:
+                refusal = str(error)
+            assert times == sorted(set(times))
+            assert refusal.startswith(str(path))
+            assert "\n" not in refusal
 
 
 DAMAGED_ANYWHERE = [

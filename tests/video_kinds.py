@@ -42,6 +42,8 @@ def frame_of(
     height, width = picture.shape
     if pix_fmt == "uyvy422":  # luma and chroma lie in one plane
         return frame_of(picture, "yuv422p").reformat(format=pix_fmt)
+    if pix_fmt in ("pal8", "monob"):
+        return _numbered(picture, pix_fmt)
     frame = av.VideoFrame(width, height, pix_fmt)
     for number, plane in enumerate(frame.planes):
         parts = [c for c in frame.format.components if c.plane == number]
@@ -66,6 +68,24 @@ def frame_of(
         plane.update(rows.tobytes())
     if full:
         frame.color_range = 2
+    return frame
+
+
+def _numbered(picture: np.ndarray, pix_fmt: str) -> Any:
+    """Return a frame whose pixels are numbers of a palette, from white to black, or bits."""
+    height, width = picture.shape
+    frame = av.VideoFrame(width, height, pix_fmt)
+    plane = frame.planes[0]
+    rows = np.zeros((plane.height, plane.line_size), np.uint8)
+    if pix_fmt == "monob":
+        bits = np.packbits(picture > 0.5, axis=1)
+        rows[:, : bits.shape[1]] = bits
+    else:
+        rows[:, :width] = 255 - np.rint(picture * 255)
+        colors = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 4, axis=1)
+        colors[:, 3] = 255
+        frame.planes[1].update(colors.tobytes())
+    plane.update(rows.tobytes())
     return frame
 
 

@@ -166,6 +166,9 @@ def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
     if not moving:
         only = "only the picture of a cover" if found else "no video stream"
         raise VideoError(f"{path}: has {only}")
+    moving = [stream for stream in moving if stream.codec_context is not None]
+    if not moving:
+        raise VideoError(f"{path}: is coded in a way that FFmpeg cannot decode; convert it first")
     best = container.streams.best("video")
     stream = best if best in moving else moving[0]
     if not stream.width or not stream.height:

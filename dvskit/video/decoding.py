@@ -26,18 +26,20 @@ _GAP = Fraction(3, 2)  # usual intervals: more between two frames is a gap
 
 
 class Shown(NamedTuple):
-    """A frame, its number in the file, and its time on the container's clock (None: unknown)."""
+    """A frame, its number in the file, and microseconds since the first shown (None: unknown)."""
 
     number: int
-    seconds: Fraction | None
+    t_us: int | None
     frame: Any
 
 
 class Decoding:
     """One pass over an open video file: iterate for its frames in the order of showing.
 
-    timed  whether their stamps are needed; without, they may be missing or wrong
-    exact  whether one thread decodes: several may end without a word of what they could not
+    timed    whether their stamps are needed; without, they may be missing or wrong
+    exact    whether one thread decodes: several may end without a word of what they could not
+    first_s  when the container shows the first frame, once it is there
+    leading  frames ahead of it that cannot be shown, as what they build on is not there
 
     What is damaged goes to the losses: packets that cannot be decoded, frames that the decoder
     marks as corrupt, frames whose time does not advance, gaps where bytes of the file were passed
@@ -61,6 +63,7 @@ class Decoding:
         self._interlaced = False
         self._last: Fraction | None = None
         self.leading = 0
+        self.first_s: Fraction | None = None
 
     def __iter__(self) -> Iterator[Shown]:
         for frame in self._decoded():
@@ -68,8 +71,10 @@ class Decoding:
             self._interlaced |= bool(frame.interlaced_frame)
             if self._is_sound(frame, seconds):
                 if not self._shown:
+                    self.first_s = seconds
                     self._count_leading(seconds)
-                yield Shown(self._shown + self._losses.frames, seconds, frame)
+                t_us = None if seconds is None else self._since_first(seconds)
+                yield Shown(self._shown + self._losses.frames, t_us, frame)
                 self._shown += 1
                 self._last = seconds
         self._check_end()
@@ -99,7 +104,7 @@ class Decoding:
             )
         if self._last is None:
             return True
-        if seconds <= self._last:
+        if self._since_first(seconds) <= self._since_first(self._last):
             self._losses.lose(
                 f"{self._named(seconds)} is not behind the one ahead of it, at "
                 f"{self._from_start(self._last):.6f} s; pass fps (--fps) to count frames instead",
@@ -146,6 +151,9 @@ class Decoding:
         """Return whether what is not shown is lost: no packet is a field, or shows nothing."""
         codec = self._video.stream.codec_context.name
         return codec in _ONE_FRAME_A_PACKET and not self._interlaced
+
+    def _since_first(self, seconds: Fraction) -> int:
+        return round((seconds - (self.first_s or 0)) * 1_000_000)
 
     def _from_start(self, seconds: Fraction) -> float:
         start = self._first_stamps[0] if self._first_stamps else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -79,10 +78,8 @@ class VideoFrames(FrameSource):
 
     def _look_at(self, first: Shown, decoding: Decoding, stream: Any) -> list[str]:
         """Take size, orientation and time of the first frame; return what to say of it."""
-        self._origin = first.seconds or Fraction(0)
-        self.container_start_us = (
-            None if first.seconds is None else round(first.seconds * 1_000_000)
-        )
+        start_s = decoding.first_s
+        self.container_start_us = None if start_s is None else round(start_s * 1_000_000)
         self._turn, turned = orientation_of(first.frame)
         self._coded = Size(first.frame.width, first.frame.height)
         self.size = as_size(self._turn.size(self._coded))
@@ -126,9 +123,9 @@ class VideoFrames(FrameSource):
     def _time_us(self, shown: Shown) -> int:
         if self._fps is not None:
             return nth_time_us(shown.number, self._fps)
-        assert shown.seconds is not None  # a pass that needs times has raised
-        origin = self._origin if self._clock == "first" else 0
-        return round((shown.seconds - origin) * 1_000_000)
+        assert shown.t_us is not None  # a pass that needs times has raised
+        start_us = self.container_start_us or 0
+        return shown.t_us + (start_us if self._clock == "container" else 0)
 
     def _picture(self, frame: Any) -> NDArray[Any]:
         picture = gray_picture(frame, self._light)
