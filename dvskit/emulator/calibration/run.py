@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import clocks, hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
@@ -42,7 +42,12 @@ _BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is es
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
-def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -> Calibration:
+def calibrate(
+    recording: Events | Source,
+    frames: Iterable[Any] | None = None,
+    *,
+    offset_us: float | None = None,
+) -> Calibration:
     """Estimate what the sensor of a recording is like, as parameters of the emulator.
 
     frames  what the sensor saw, on the recording's clock and of its size: (t_us, image), images
@@ -57,10 +62,10 @@ def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -
     time.
     """
     observed = observe(as_source(recording))
-    seen = None if frames is None else see(frames, observed)
+    seen = None if frames is None else see(frames, observed, offset_us or 0.0)
     if seen is None:
         return _from_events(observed)
-    return _from_frames(observed, seen)
+    return _from_frames(observed, seen, offset_us)
 
 
 def _from_events(observed: Observed) -> Calibration:
@@ -84,10 +89,10 @@ def _from_events(observed: Observed) -> Calibration:
     return _made(observed, table, notes, np.flatnonzero(marked))
 
 
-def _from_frames(observed: Observed, seen: Seen) -> Calibration:
+def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Calibration:
     edge = refractory.find_edge(observed.events)
     held = edge.at_us if edge is not None and edge.confirmed else 0.0
-    search, near, far = response.search_in(observed, seen, held)
+    search, near, far, offset = response.search_in(observed, seen, held, given_us is None)
     pixel, edge = _pixel(search, edge)
     tables, view = _unknown_tables(), far
     if pixel is None:
@@ -99,7 +104,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         tables = thresholds.threshold_estimates(observed, view, pixel, missed), tables[1]
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
-    still = still_in_frames(far, pixel, least)
+    still = still_in_frames(observed, far, pixel, least)
     told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
     if still is not None and told:
         still = with_remainder(still, seen, near, pixel)
@@ -117,8 +122,11 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         )
         if still is not None and told and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
-            noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
-    table = [*tables[0], *tables[1], *noise_table]
+            shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
+            noise_table = (shot, response.with_drift(search, pixel, leak), *others)
+    if given_us is not None:
+        offset = clocks.given(given_us)
+    table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
     notes = _notes(observed, seen, search, pixel if known else None)
@@ -211,6 +219,7 @@ def _settled(
     leak = table[1]
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
     if not drifts:
+        leak = response.with_drift(search, pixel, leak)
         pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
     elif search.scatter(pixel)[0] < _BADLY and response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)
@@ -251,7 +260,7 @@ def _made(
     """Return the calibration: what the emulator cannot take becomes unknown, and says so."""
     values: dict[str, float | int] = {}
     for number, each in enumerate(table):
-        if each.value is None:
+        if each.value is None or each.name == clocks.NAME:
             continue
         value: float | int = float(f"{each.value:.4g}")
         if each.name == "refractory_us":
