@@ -49,23 +49,28 @@ def calibrate(
     salvage: Salvage = False,
     fps: FpsOfVideo = None,
     offset: Annotated[
-        str,
-        typer.Option(help="The recording's time stamp at which the video begins, such as 1.5s."),
-    ] = "0s",
+        str | None,
+        typer.Option(
+            help="How much later the frames are placed on the events' clock, added to their "
+            "stamps, such as 3ms; of a video, where it begins, such as 1.5s; left out, it is "
+            "estimated, up to 20 ms either way.",
+            show_default=False,
+        ),
+    ] = None,
     light: LightOption = LightName.luma,
     force: Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
-    offset_us = _console.parse_time_us(offset, "--offset")
+    offset_us = None if offset is None else _console.parse_time_us(offset, "--offset")
     if out is not None:
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = open_file(recording, from_, size, salvage)
-    pictures = _frames(source, frames, fps, offset_us, light.value)
+    pictures = _frames(source, frames, fps, light.value)
     from dvskit.emulator.calibration import calibrate as calibrated
 
-    found = calibrated(source, pictures)
+    found = calibrated(source, pictures, offset_us=offset_us)
     if json:
         _console.print_json(found.as_dict())
     else:
@@ -83,9 +88,7 @@ def _own_frames(recording: Recording) -> list[Any]:
     return found
 
 
-def _frames(
-    source: Recording, frames: Path | None, fps: float | None, offset_us: int, light: str
-) -> Iterable[Any]:
+def _frames(source: Recording, frames: Path | None, fps: float | None, light: str) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     from dvskit.video import open_frames
@@ -93,5 +96,4 @@ def _frames(
     if not frames.is_dir() and frames.exists():
         with suppress(UnknownFormatError):  # no recording: a video
             return _own_frames(open_events(frames))
-    clip = open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]
-    return ((t + offset_us, frame) for t, frame in clip)
+    return open_frames(frames, fps=fps, light=light)  # type: ignore[arg-type]

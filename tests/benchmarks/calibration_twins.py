@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import time
 from dataclasses import dataclass
-from functools import cached_property, partial
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # there is a process a core
 
@@ -30,13 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit import EmulatorParams, Events, emulate
+from dvskit.emulator.calibration import Calibration, calibrate
+from dvskit.emulator.calibration.agreement import stage
+from dvskit.emulator.calibration.observed import observe, see
+from dvskit.events import EventsSource
 from dvskit.streams import Frame
 
 KINDS = {"plane": (240, 180), "street": (346, 260)}
 FPS = 25
 WHOLE_US, PART_US = 2_000_000, 200_000
 SENSORS = """\
-thresholds 0.2 to 0.8, OFF 0.7 to 1.4 of ON, sigma 0.1 to 0.2 of ON; low-pass 100 to 1000 Hz;
+thresholds 0.2 to 0.8, OFF 0.7 to 1.4 of ON, sigma 0.1 to 0.2 of ON; low-pass 300 to 3000 Hz;
 lin-log (a third) or offset 2 to 16; leak 0.05 to 0.5 Hz; shot noise 0.1 to 2 Hz; refractory period
 none (a third) or 100 to 1000 us"""
 
@@ -71,7 +74,7 @@ def draw(seed: int, number: int) -> Twin:
         threshold_on=on,
         threshold_off=min(0.8, max(0.2, on * between(0.7, 1.4))),
         threshold_sigma=on * between(0.1, 0.2),
-        cutoff_hz=between(100, 1000),
+        cutoff_hz=between(300, 3000),
         leak_hz=between(0.05, 0.5),
         leak_spread=0.1,
         leak_jitter=0.1,
@@ -104,7 +107,9 @@ def as_light(level: NDArray[np.float32], middle: float, contrast: float) -> NDAr
     return np.asarray(np.clip(middle * np.exp(contrast * level), 4, 250), np.float32)
 
 
-def moved(wide: NDArray[np.float32], x: float, y: float, size: tuple[int, int]) -> NDArray[np.float32]:
+def moved(
+    wide: NDArray[np.float32], x: float, y: float, size: tuple[int, int]
+) -> NDArray[np.float32]:
     turn = np.array([[1, 0, x], [0, 1, y]], np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(wide, turn, size, flags=flags, borderMode=cv2.BORDER_WRAP))
@@ -165,10 +170,6 @@ class Recorded:
         events = self.events[: int(np.searchsorted(self.events.t, stop))]
         return Recorded(self.twin, events, frames)
 
-    @cached_property
-    def stamped(self) -> list[Frame]:
-        return list(self.frames)
-
 
 def record(twin: Twin, duration_us: int = WHOLE_US) -> Recorded:
     """Emulate the sensor from 1000 pictures a second, and take frames of the same scene."""
@@ -183,7 +184,7 @@ def record(twin: Twin, duration_us: int = WHOLE_US) -> Recorded:
         yield -60_000_000, before / np.float32(255)
         for t in range(-lead, duration_us + 30_000, 1000):
             view = scene(float(t)) if t > -lead else before
-            if 0 <= t and (t % step) // 1000 <= taken:
+            if t >= 0 and (t % step) // 1000 <= taken:
                 if t % step == 0:
                     sums.append([])
                 sums[-1].append(view)
@@ -201,3 +202,111 @@ def record(twin: Twin, duration_us: int = WHOLE_US) -> Recorded:
         told = twin.exposure_us if twin.kind == "street" else 0
         frames.append(Frame(start, start + told, image))
     return Recorded(twin, events, tuple(frames))
+
+
+# ---- what is measured and printed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a calibration of a whole twin, or of its first part, said."""
+
+    recorded: Recorded
+    part: str
+    found: Calibration
+    ideal: float  # correlation of an emulation with the true sensor and offset
+    seconds: float
+
+    @property
+    def coarse(self) -> bool:
+        return "coarse" in self.found["threshold_on"].how
+
+    @property
+    def offset_ms(self) -> float | None:
+        """How far the offset is off."""
+        value = self.found["offset_us"].value
+        return None if value is None else 1e-3 * (value - self.recorded.twin.offset_us)
+
+    def error(self, name: str) -> float | None:
+        """How far a parameter is off, as a part of it; None where it is not known."""
+        value, truth = self.found[name].value, getattr(self.recorded.twin.params, name)
+        return None if value is None else value / truth - 1.0
+
+    def within(self, name: str) -> bool:
+        """Whether the truth lies within two standard errors."""
+        each, twin = self.found[name], self.recorded.twin
+        truth = twin.offset_us if name == "offset_us" else getattr(twin.params, name)
+        return each.value is not None and abs(each.value - truth) <= 2 * (each.uncertainty or 0.0)
+
+
+def run(twin: Twin) -> list[Outcome]:
+    cv2.setNumThreads(1)
+    whole = record(twin)
+    outcomes = []
+    for part, recorded in (("whole", whole), ("0.2 s", whole.part(PART_US))):
+        start = time.perf_counter()
+        found = calibrate(recorded.events, recorded.frames)
+        seconds = time.perf_counter() - start
+        observed = observe(EventsSource(recorded.events))
+        true = stage(observed, see(recorded.frames, observed, twin.offset_us))
+        assert true is not None
+        ideal = true.correlation(true.emulated(twin.params))
+        outcomes.append(Outcome(recorded, part, found, ideal, seconds))
+    return outcomes
+
+
+def line(outcome: Outcome) -> str:
+    twin, offset = outcome.recorded.twin, outcome.found["offset_us"]
+    parts = [f"{twin.number:3} {twin.kind:6} {outcome.part:5} {outcome.seconds:4.0f}s"]
+    wrong = outcome.offset_ms
+    mark = " " if outcome.within("offset_us") else "!"
+    ms = (offset.uncertainty or 0.0) * 1e-3
+    parts.append("     -        " if wrong is None else f"{wrong:+6.2f} +-{ms:5.2f}{mark}")
+    for name in ("threshold_on", "threshold_off"):
+        error, each = outcome.error(name), outcome.found[name]
+        if error is None or each.value is None:
+            parts.append("     -         ")
+            continue
+        doubt = (each.uncertainty or 0.0) / each.value
+        parts.append(f"{error:+7.1%} {doubt:5.1%}{' ' if outcome.within(name) else '!'}")
+    agreed = outcome.found.agreement
+    if agreed is not None:
+        parts.append(f"{agreed.counts:5.2f} {agreed.correlation:5.2f} {outcome.ideal:5.2f}")
+    return " ".join(parts) + (" coarse" if outcome.coarse else "")
+
+
+def report(outcomes: list[Outcome]) -> None:
+    for part, most in (("whole", 0.15), ("0.2 s", 0.25)):
+        those = [each for each in outcomes if each.part == part]
+        near = sum(each.offset_ms is not None and abs(each.offset_ms) <= 1 for each in those)
+        errors = [[each.error(n) for n in ("threshold_on", "threshold_off")] for each in those]
+        good = sum(all(e is not None and abs(e) <= most for e in pair) for pair in errors)
+        claims = ("offset_us", "threshold_on", "threshold_off")
+        known = [(o, n) for o in those for n in claims if o.found[n].value is not None]
+        true = sum(o.within(n) for o, n in known)
+        print(
+            f"{part}: offset within 1 ms in {near} of {len(those)}, both thresholds within "
+            f"{most:.0%} in {good}; within two standard errors {true} of {len(known)}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=10)
+    parser.add_argument("--only", default="", help="numbers of cases, with commas between")
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}; {SENSORS}")
+    print(f"{'':23} {'offset, ms':15} {'ON':15} {'OFF':13} count  corr. ideal")
+    numbers = [int(n) for n in asked.only.split(",") if n] or list(range(asked.cases))
+    outcomes: list[Outcome] = []
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
+        for pair in pool.imap(run, [draw(asked.seed, number) for number in numbers]):
+            for outcome in pair:
+                print(line(outcome), flush=True)
+            outcomes += pair
+    report(outcomes)
+
+
+if __name__ == "__main__":
+    main()

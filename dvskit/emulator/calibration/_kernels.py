@@ -80,9 +80,10 @@ def beside_spans(
     t: Array, starts: Array, width: int, span_pixel: Array, span_start: Array, span_stop: Array,
     near: Array, pixels: Array, own: Array,
 ) -> None:  # fmt: skip
-    """Write how many events the pixels around each span's have in it, and how many pixels those are.
+    """Write how many events the pixels around each span's have in it, and how many those are.
 
-    Without the one that has most, which may be hot; and how many that pixel has itself. Of all pixels of the sensor, `width` in a row, 8 around each but at the border.
+    Without the one that has most, which may be hot; and how many that pixel has itself. Of all
+    pixels of the sensor, `width` in a row, 8 around each but at the border.
     """
     rows = (starts.size - 1) // width
     for s in range(span_pixel.size):

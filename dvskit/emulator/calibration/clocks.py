@@ -22,6 +22,8 @@ MOST_US = 20_000.0
 _STEP_US = 2000.0
 _FLOOR_US = 100.0
 _DELAY = 0.3  # of a low-pass: so much of it may be a difference of the clocks
+_SLOWER_HZ = (1600.0, 800.0, 400.0, 200.0, 100.0, 50.0)
+_AS_WELL = 1.03  # times the scatter: so well fits what may be true
 NO_MOTION = "too few changes to tell it; taken as 0"
 
 Vary = Callable[[Pixel, float | None], Pixel]
@@ -86,9 +88,25 @@ def offset_estimate(search: Search, pixel: Pixel) -> Estimate:
     scatter = search.scatter(pixel)[0]
     if not math.isfinite(scatter):
         return unknown(NAME, NO_MOTION, rows)
-    error = math.hypot(_by_chance(search, pixel), _DELAY * _delay_us(search, pixel), _FLOOR_US)
+    error = math.hypot(_by_chance(search, pixel), _delay_error(search, pixel), _FLOOR_US)
     how = f"least scatter of changes an event, {scatter:.1%} of the threshold"
     return Estimate(NAME, pixel.later_us, error, rows, how)
+
+
+def _delay_error(search: Search, pixel: Pixel) -> float:
+    """Return by how much a low-pass may delay events other than the candidate says.
+
+    Half of what the slowest one delays that fits nearly as well, with an offset of its own.
+    """
+    least, vary = search.scatter(pixel)[0], low_pass(search)
+    most = 0.0
+    for value in _SLOWER_HZ:
+        if not pixel.cutoff_hz or value < pixel.cutoff_hz:
+            tried = sharpened(search, vary(pixel, value))
+            if search.scatter(tried)[0] > _AS_WELL * least:
+                break
+            most = max(most, abs(tried.later_us - pixel.later_us))
+    return max(0.5 * most, _DELAY * _delay_us(search, pixel))
 
 
 def _by_chance(search: Search, pixel: Pixel) -> float:

@@ -168,9 +168,7 @@ def most_likely(
     )  # fmt: skip
 
 
-def fresh_agree(
-    still: Still, rate: Floats, guess_us: float, share_on: float, reach: float
-) -> bool:
+def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, reach: float) -> bool:
     """Tell whether pixels without event so far leak as the others do.
 
     They are taken to have been anywhere between two events when the frames began. Those of a sensor

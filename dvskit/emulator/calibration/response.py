@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import clocks, motion
+from dvskit.emulator.calibration.clocks import Vary
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.clocks import Vary
 from dvskit.emulator.calibration.search import Search, View, golden
 from dvskit.emulator.calibration.table import Estimate, unknown
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration import clocks, hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import clocks, coarse, hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
@@ -22,9 +22,13 @@ from dvskit.emulator.calibration.stillness import (
     still_in_events,
     still_in_frames,
 )
-from dvskit.emulator.calibration.table import Calibration, Estimate, unknown
-from dvskit.emulator.params import EmulatorParams
-from dvskit.errors import ConfigError
+from dvskit.emulator.calibration.table import (
+    Agreement,
+    Calibration,
+    Estimate,
+    params_of,
+    unknown,
+)
 from dvskit.events import Events, Source, as_source
 
 _NO_FRAMES = "no frames: cannot be known from events alone"
@@ -50,16 +54,20 @@ def calibrate(
 ) -> Calibration:
     """Estimate what the sensor of a recording is like, as parameters of the emulator.
 
-    frames  what the sensor saw, on the recording's clock and of its size: (t_us, image), images
-            being (height, width) or RGB in uint8, uint16 or float, or Frame. Without them only
-            noise rates, hot pixels and the refractory period are estimated.
+    frames     what the sensor saw, of its size: (t_us, image), images being (height, width) or RGB
+               in uint8, uint16 or float, or Frame. Without them only noise rates, hot pixels and
+               the refractory period are estimated.
+    offset_us  how much later the frames are placed on the events' clock: added to the middle of
+               the exposure where a Frame tells that, or else to the frame's only stamp. None
+               searches it, up to 20 ms either way; the table has what was found.
 
     What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
     is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
     may be rare, such as 25 a second: what moves tells the light between them. How long each was
-    exposed, which Frame says, is taken off. Raises EventsError for a recording with next to no
-    events, ShapeError for frames of another size, VideoError for frames out of order or of another
-    time.
+    exposed, which Frame says, is taken off. Where single events are not explained, as in a short
+    recording, thresholds are those by which an emulation has as many events: coarse, and said to be
+    so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
+    size, VideoError for frames out of order or of another time.
     """
     observed = observe(as_source(recording))
     seen = None if frames is None else see(frames, observed, offset_us or 0.0)
@@ -124,13 +132,14 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
             still = with_remainder(still, seen, near, pixel)
             shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
             noise_table = (shot, response.with_drift(search, pixel, leak), *others)
-    if given_us is not None:
-        offset = clocks.given(given_us)
+    offset = offset or clocks.given(given_us or 0.0)
     table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
     notes = _notes(observed, seen, search, pixel if known else None)
-    return _made(observed, table, notes, seen.pixels[marked])
+    scatter = search.missed(pixel) if known else math.inf
+    closed = coarse.closed(observed, far.seen, tuple(table), scatter, search.light)
+    return _made(observed, closed[0], notes, seen.pixels[marked], closed[1])
 
 
 def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) -> list[str]:
@@ -255,24 +264,16 @@ def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tup
 
 
 def _made(
-    observed: Observed, table: list[Estimate], notes: list[str], hot_pixels: NDArray[np.int64]
+    observed: Observed,
+    table: Iterable[Estimate],
+    notes: list[str],
+    hot_pixels: NDArray[np.int64],
+    agreement: Agreement | None = None,
 ) -> Calibration:
     """Return the calibration: what the emulator cannot take becomes unknown, and says so."""
-    values: dict[str, float | int] = {}
-    for number, each in enumerate(table):
-        if each.value is None or each.name == clocks.NAME:
-            continue
-        value: float | int = float(f"{each.value:.4g}")
-        if each.name == "refractory_us":
-            value = round(each.value)
-        try:
-            EmulatorParams(**{each.name: value})  # type: ignore[arg-type]
-        except ConfigError as error:
-            table[number] = unknown(each.name, str(error), each.samples)
-        else:
-            values[each.name] = value
+    params, possible = params_of(table)
     if not observed.whole:
         notes.append("the recording is long: only its first 20 million events were looked at")
     width = observed.size.width
     places = tuple((int(n % width), int(n // width)) for n in hot_pixels)
-    return Calibration(EmulatorParams(**values), tuple(table), tuple(notes), places)  # type: ignore[arg-type]
+    return Calibration(params, possible, tuple(notes), places, agreement)

@@ -82,9 +82,7 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, he
     )  # fmt: skip
 
 
-def still_in_frames(
-    observed: Observed, view: View, pixel: Pixel, threshold: float
-) -> Still | None:
+def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: float) -> Still | None:
     """Return where frames show no change: none at all, or, if that is rare, none beyond noise.
 
     `threshold` is the least of the sensor's. None where there is no such place, or where the pixels

@@ -40,9 +40,7 @@ def resampled_error(
     return float(np.std(found, ddof=1))
 
 
-def _fair(
-    good: NDArray[np.bool_], tiles: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], float]:
+def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np.bool_], float]:
     """Return which pixels' thresholds stand for all, and what part of those around them is missing.
 
     Pixels of low thresholds give more events, so that more of them are known: where nearly all
