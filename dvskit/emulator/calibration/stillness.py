@@ -127,7 +127,7 @@ def _calm_around(
     k.beside_spans(events.t, events.starts, width, pixel, start, stop, near, around, own)
     seconds = np.maximum(around * (stop - start) * 1e-6, 1e-9)
     quietest = np.argsort(near / seconds, kind="stable")[: 1 + pixel.size // 5]
-    expected = near[quietest].sum() / seconds[quietest].sum() * seconds
+    expected = near[quietest].sum() / max(float(seconds[quietest].sum()), 1e-9) * seconds
     calm = near <= _LIVELY * expected + 3.0 * np.sqrt(expected) + 1.0
     more = calm & (near > np.median(near[calm])) if calm.any() else calm
     less = calm & ~more
