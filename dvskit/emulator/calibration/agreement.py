@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ from dvskit.events import Events
 BIN_US = 5000
 _SIGMA_PX = 1.0
 _MOST_NUMBERS = 40_000_000  # pixels times frames that are emulated
+_APART_US, _OFFSET, _CHANGED = 30_000, 10.0, 0.1  # of log (I + offset)
 _CHUNK = 4_000_000  # pixels times bins that are compared at once
 
 
@@ -30,11 +32,14 @@ class Stage:
 
     frames  of (t_us, image), float16, 1.0 being white
     ahead   frames ahead of the first one, if what moves there moved so before
+    edges   (n + 1,) microseconds, between which `live` (n, height, width) says where light changes
     """
 
     frames: list[tuple[int, NDArray[np.float16]]]
     recorded: Events
     ahead: list[tuple[int, NDArray[np.float16]]]
+    edges: NDArray[np.int64]
+    live: NDArray[np.bool_]
 
     @property
     def start_us(self) -> int:
@@ -58,6 +63,14 @@ class Stage:
         moved = [(t + round(later_us), image) for t, image in shown]
         events = Events.concatenate(list(emulate(moved, params)), self.recorded.size)
         return _between(events, self.start_us, self.stop_us)
+
+    def counts(self, events: Events) -> NDArray[np.int64]:
+        """Return the number of ON and of OFF events where the light changes: little of it noise."""
+        number = np.searchsorted(self.edges, events.t, "right") - 1
+        number = np.clip(number, 0, len(self.live) - 1)
+        there = self.live[number, events.y, events.x]
+        on = int(np.count_nonzero(events.p & there))
+        return np.array([on, int(np.count_nonzero(there)) - on])
 
     def agreement(self, emulated: Events) -> Agreement:
         """Return how well an emulation agrees."""
@@ -108,7 +121,30 @@ def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> 
         return None
     recorded = _recorded(observed, frames[0][0], frames[-1][0])
     ahead = _ahead(seen, first, len(frames))
-    return Stage(frames, recorded, ahead) if len(recorded) else None
+    return Stage(frames, recorded, ahead, *_changes(frames)) if len(recorded) else None
+
+
+def _changes(
+    frames: list[tuple[int, NDArray[np.float16]]],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return times some 30 ms apart, and where the light changes from one to the next."""
+    times = np.array([t for t, _ in frames])
+    numbers = [0]
+    for number in range(1, len(frames)):
+        if times[number] - times[numbers[-1]] >= _APART_US or number == len(frames) - 1:
+            numbers.append(number)
+    live = []
+    for first, last in pairwise(numbers):
+        a, b = (
+            np.log(np.float32(255) * frames[n][1].astype(np.float32) + _OFFSET)
+            for n in (first, last)
+        )
+        middle = frames[(first + last) // 2][1].astype(np.float32)
+        half = np.log(np.float32(255) * middle + _OFFSET)
+        most = np.maximum(np.abs(a - b), np.maximum(np.abs(half - a), np.abs(half - b)))
+        moved = (most > _CHANGED).astype(np.uint8)
+        live.append(cv2.dilate(moved, np.ones((3, 3), np.uint8)) > 0)
+    return times[numbers], np.stack(live)
 
 
 def _ahead(seen: Seen, first: int, most: int) -> list[tuple[int, NDArray[np.float16]]]:

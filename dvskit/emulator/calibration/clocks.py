@@ -93,6 +93,13 @@ def offset_estimate(search: Search, pixel: Pixel) -> Estimate:
     return Estimate(NAME, pixel.later_us, error, rows, how)
 
 
+def too_vague(offset: Estimate) -> Estimate:
+    """Return the estimate where none explains the events as well: 0, by as much as it may be."""
+    error = math.hypot(offset.uncertainty or 0.0, 0.5 * (offset.value or 0.0))
+    how = "none explains the events as well as the best"
+    return dataclasses.replace(offset, value=0.0, uncertainty=error, how=how)
+
+
 def _delay_error(search: Search, pixel: Pixel) -> float:
     """Return by how much a low-pass may delay events other than the candidate says.
 

@@ -11,14 +11,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import clocks
 from dvskit.emulator.calibration.agreement import Stage, stage
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.table import Agreement, Estimate, params_of, unknown
 from dvskit.emulator.params import EmulatorParams
-from dvskit.events import Events
 
 _SEARCHED_NUMBERS = 4_000_000  # pixels times frames that candidates are emulated with
 # Of the logarithm of counts: where single events are explained so well (scatter, as a part of the
@@ -34,7 +32,7 @@ _FALL, _SHARE = 1.4, 1.2  # powers by which counts fall with thresholds, and the
 _LEAST, _MOST = 0.02, 5.0
 _DOUBT = 0.15  # of a threshold: frames blur, and do not tell how pixels begin
 _ALIKE = 0.01  # of a correlation: what agrees as well as that may be the truth
-_LEAST_EVENTS = 500
+_LEAST_EVENTS, _LEAST_CORRELATION = 500, 0.2  # for thresholds to be claimed
 _START = 0.3
 _FACTOR = 0.7  # standard error of a log offset and a low-pass, as a part of them
 
@@ -53,7 +51,7 @@ class Found:
 
 def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Found:
     """Return the parameters with thresholds by which ON and OFF counts agree."""
-    wanted = _counts(stage.recorded)
+    wanted = stage.counts(stage.recorded) + 1.0
     on, off = params.threshold_on, params.threshold_off
     relative = params.threshold_sigma / (0.5 * (on + off))
     for _ in range(_TURNS):
@@ -62,21 +60,17 @@ def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Fou
             params, threshold_on=on, threshold_off=off, threshold_sigma=sigma
         )
         emulated = stage.emulated(params, -sooner_us, running=True)
-        more = np.log(_counts(emulated) / wanted)
+        given = stage.counts(emulated) + 1.0
+        more = np.log(given / wanted)
         if np.abs(more).max() < _NEAR:
             break
-        whole = math.log(len(emulated) + 1.0) - math.log(len(stage.recorded) + 1.0)
+        whole = math.log(given.sum() / wanted.sum())
         part = (more[0] - more[1]) / _SHARE
         on, off = (
             float(np.clip(each * math.exp(whole / _FALL + sign * 0.5 * part), _LEAST, _MOST))
             for each, sign in ((on, 1.0), (off, -1.0))
         )
     return Found(params, stage.agreement(emulated), sooner_us)
-
-
-def _counts(events: Events) -> NDArray[np.float64]:
-    on = int(np.count_nonzero(events.p))
-    return np.array([on + 1.0, len(events) - on + 1.0])
 
 
 def search(stage: Stage, params: EmulatorParams, light: float) -> tuple[Found, list[Found]]:
@@ -115,13 +109,11 @@ def closed(
     is the coarse one. scatter: what is unexplained from event to event; infinite for unknown.
     """
     whole = stage(observed, seen)
-    if whole is None or len(whole.recorded) < _LEAST_EVENTS:
+    if whole is None:
         return table, None
     params = params_of(table)[0]
     if math.isfinite(scatter):
-        emulated = whole.emulated(params, running=True)
-        apart = np.abs(np.log(_counts(emulated) / _counts(whole.recorded))).max()
-        if apart < (_LACK if scatter < _EXPLAINED else _APART):
+        if _agrees(whole, params, table, scatter):
             return table, whole.agreement(whole.emulated(params))
     else:
         params = dataclasses.replace(params, threshold_on=_START, threshold_off=_START)
@@ -129,9 +121,24 @@ def closed(
     best, tried = search(part, params, light)
     if part.stop_us - part.start_us < 0.9 * (whole.stop_us - whole.start_us):
         best = matched(whole, best.params, best.sooner_us)
-    found = coarse_table(table, best, tried, len(whole.recorded))
+    count = int(whole.counts(whole.recorded).sum())
+    if count < _LEAST_EVENTS or best.agreement.correlation < _LEAST_CORRELATION:
+        return table, whole.agreement(whole.emulated(params_of(table)[0]))
+    found = coarse_table(table, best, tried, count)
     emulated = whole.emulated(params_of(found)[0], -best.sooner_us)
     return found, whole.agreement(emulated)
+
+
+def _agrees(
+    stage: Stage, params: EmulatorParams, table: tuple[Estimate, ...], scatter: float
+) -> bool:
+    """Tell whether counts, where the light changes, agree by as much as the thresholds claim."""
+    emulated = stage.counts(stage.emulated(params, running=True)) + 1.0
+    apart = np.abs(np.log(emulated / (stage.counts(stage.recorded) + 1.0))).max()
+    named = [each for each in table if each.name in ("threshold_on", "threshold_off")]
+    claimed = max((each.uncertainty or 0.0) / (each.value or 1.0) for each in named)
+    allowed = max(_LACK if scatter < _EXPLAINED else _APART, 1.5 * _FALL * claimed)
+    return bool(apart < allowed)
 
 
 def coarse_table(

@@ -61,9 +61,19 @@ def search_in(
     if _by_frames(search, found):
         found = _found(search, held_us, False)
     offset = clocks.offset_estimate(search, found)
+    if offset.value and not _surely_later(search, found):
+        offset = clocks.too_vague(offset)
     later_us = offset.value or 0.0
     moved = far.later(later_us)
     return search.later(later_us), moved if near is far else near.later(later_us), moved, offset
+
+
+def _surely_later(search: Search, found: Pixel) -> bool:
+    """Tell whether an offset explains the events surely better than any low-pass without one."""
+    plain = dataclasses.replace(found, later_us=0.0)
+    tried = [clocks.cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)]
+    best = min(tried, key=lambda each: float(search.scatter(each)[0]))
+    return _surely_less(search.scatter(found), search.scatter(best))
 
 
 def _by_frames(search: Search, near: Pixel) -> bool:

@@ -17,6 +17,8 @@ _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
 _ENOUGH_S = 20.0  # pixels times seconds
 _LIVELY = 2.5  # times the usual noise: so much that of other pixels may be
+_QUIETEST = 0.3
+_TOGETHER = 2.0  # times as many events: so much those of neighbours go together by their light
 _WINDOWS = 40  # that a recording without frames is cut into
 MIDDLE_GRAY = (128.0 + 20.0) / 275.0
 
@@ -117,7 +119,7 @@ def _calm_around(
     start: NDArray[np.float64],
     stop: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Tell in which spans the pixels around give no more events than in the quietest fifth.
+    """Tell in which spans the pixels around give no more events than in the quietest of the time.
 
     The span's own pixel has no say: what it gives is to be counted. Only where that goes with what
     those around give, which noise does not, are spans left of which those give none.
@@ -126,13 +128,14 @@ def _calm_around(
     events, width = observed.events, observed.size.width
     k.beside_spans(events.t, events.starts, width, pixel, start, stop, near, around, own)
     seconds = np.maximum(around * (stop - start) * 1e-6, 1e-9)
-    quietest = np.argsort(near / seconds, kind="stable")[: 1 + pixel.size // 5]
+    order = np.argsort(near / seconds, kind="stable")
+    gone = np.cumsum(seconds[order])
+    quietest = order[: 1 + int(np.searchsorted(gone, _QUIETEST * gone[-1]))] if gone.size else order
     expected = near[quietest].sum() / max(float(seconds[quietest].sum()), 1e-9) * seconds
     calm = near <= _LIVELY * expected + 3.0 * np.sqrt(expected) + 1.0
-    more = calm & (near > np.median(near[calm])) if calm.any() else calm
-    less = calm & ~more
-    likely = own[less].sum() / max(seconds[less].sum(), 1e-9) * seconds[more].sum()
-    if own[more].sum() > 1.5 * likely + 3.0 * np.sqrt(likely) + 1.0:
+    more, less = calm & (near > expected), calm & (near <= expected)
+    likely = own[less].sum() / max(float(seconds[less].sum()), 1e-9) * seconds[more].sum()
+    if own[more].sum() > _TOGETHER * likely + 3.0 * np.sqrt(likely) + 1.0:
         return np.asarray(near == 0)
     return np.asarray(calm)
 
