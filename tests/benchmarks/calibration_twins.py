@@ -10,7 +10,11 @@ whole (2 s) and by its first 0.2 s. SENSORS says what the sensors are.
 
 A line a case: the offset's error and its standard error (ms), the error of each threshold and its
 standard error, ! where the truth is more than two of those away, the agreement at the end of the
-table, and that of an emulation with the true sensor and offset.
+table, and the correlation of an emulation with the true sensor and offset (ideal).
+
+Seed 1, ten cases: whole, the offset is within 1 ms in 10 and both thresholds within 15 % in 10; of
+0.2 s, within 1 ms in 9 and within 25 % in 9; of what is claimed 58 of 60 truths lie within two
+standard errors. Cases 0 to 3 were looked at while the calibration was made, the others were not.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ _TIMING = 0.002  # of the time from frame to frame: so well is known when someth
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
 _FEW_SHARES = (0.0, 0.35, 0.7, 1.0)  # the same, where each is refined
 DRIFT = "drift of the signal between events; shot noise hides the leak's own"
+_MUCH = 0.2  # of the period of a leak
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
 # doubt, or, by what moves, as well as can be.
@@ -129,13 +130,16 @@ def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
     return _surely_less(own, search.scatter(_leak(pixel, leak_hz)))
 
 
-def with_drift(search: Search, pixel: Pixel, leak: Estimate) -> Estimate:
+def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> Estimate:
     """Return the estimate of a leak by still pixels, and by the drift too where that is clear.
 
-    Where both differ by more than they claim, each is in doubt by as much.
+    Unless pixels rest for much of a leak's period: then they tell it better. Where both differ by
+    more than they claim, each is in doubt by as much.
     """
+    if not leak.value or rest_s * leak.value > _MUCH:
+        return leak
     found = find_drift(search, pixel)
-    if not found.leak_hz or not leak.value or search.scatter(found)[0] > _FINE:
+    if not found.leak_hz or search.scatter(found)[0] > _FINE:
         return leak
     drift = drift_estimate(search, found)
     still, drifts = leak.uncertainty or 0.0, drift.uncertainty or 0.0

@@ -123,7 +123,8 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
         still = still.without(marked)
     noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
-        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
+        rest_s = still.rest_s if still is not None else 0.0
+        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table, rest_s)
         tables = (
             thresholds.threshold_estimates(observed, view, pixel, search.missed(pixel)),
             response.response_estimates(search, pixel),
@@ -131,7 +132,8 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
         if still is not None and told and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
             shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
-            noise_table = (shot, response.with_drift(search, pixel, leak), *others)
+            leak = response.with_drift(search, pixel, leak, still.rest_s)
+            noise_table = (shot, leak, *others)
     offset = offset or clocks.given(given_us or 0.0)
     table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
@@ -220,15 +222,16 @@ def _settled(
     pixel: Pixel,
     edge: refractory.Edge | None,
     table: tuple[Estimate, ...],
+    rest_s: float,
 ) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, by which all else is known better.
 
-    The leak is what still pixels tell, or else, or if they hardly do, the signal's drift.
+    rest_s: how long pixels rest at a time. The leak is what still pixels tell, or else, or if they hardly do, the signal's drift.
     """
     leak = table[1]
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
     if not drifts:
-        leak = response.with_drift(search, pixel, leak)
+        leak = response.with_drift(search, pixel, leak, rest_s)
         pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
     elif search.scatter(pixel)[0] < _BADLY and response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)

@@ -51,6 +51,13 @@ class Still:
         """Pixels times seconds."""
         return float(self.gap_length.sum()) * 1e-6
 
+    @property
+    def rest_s(self) -> float:
+        """How long pixels rest at a time: half of all rest is in longer spans."""
+        length = np.sort(np.bincount(self.gap_span, self.gap_length, self.pixel.size)) * 1e-6
+        summed = np.cumsum(length)
+        return float(length[np.searchsorted(summed, 0.5 * summed[-1])]) if length.size else 0.0
+
     def without(self, hot: NDArray[np.bool_]) -> Still:
         """Return the same without the pixels that `hot` marks (one for each of `pixels`)."""
         return self.gaps(~hot[self.pixel[self.gap_span]])
