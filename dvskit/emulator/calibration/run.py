@@ -226,7 +226,8 @@ def _settled(
 ) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, by which all else is known better.
 
-    rest_s: how long pixels rest at a time. The leak is what still pixels tell, or else, or if they hardly do, the signal's drift.
+    rest_s: how long pixels rest at a time. The leak is what still pixels tell, or else, or if they
+    hardly do, the signal's drift.
     """
     leak = table[1]
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
