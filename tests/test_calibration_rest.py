@@ -158,7 +158,7 @@ def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
     seen = see(rare(frames, 40), observed)
     near, far = View.of(observed, motion.fill(seen, observed)), View.of(observed, seen)
     pixel = Pixel()
-    still = remainder.with_remainder(still_in_frames(far, pixel, 0.1), seen, near, pixel)
+    still = remainder.with_remainder(still_in_frames(observed, far, pixel, 0.1), seen, near, pixel)
     known = still.gap_span[still.gap_begin == k.KNOWN]
     coarse = remainder._coarse(still.light, 1.0, pixel)[known] / 0.1
     assert known.size > 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,6 @@ from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.formats import Recording
-    from dvskit.video import FrameSource
 
 
 def calibrate(
@@ -54,25 +53,33 @@ def calibrate(
     salvage: Salvage = False,
     fps: FpsOfVideo = None,
     offset: Annotated[
-        str,
-        typer.Option(help="The recording's time stamp at which the video begins, such as 1.5s."),
-    ] = "0s",
+        str | None,
+        typer.Option(
+            help="How much later the frames are placed on the events' clock, added to their "
+            "stamps, such as 3ms; of a video, where it begins, such as 1.5s; left out, it is "
+            "estimated, up to 20 ms either way.",
+            show_default=False,
+        ),
+    ] = None,
     light: LightOption = LightName.luma,
     time: ClockOption = ClockName.first,
     force: Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
-    offset_us = _console.parse_time_us(offset, "--offset")
+    offset_us = None if offset is None else _console.parse_time_us(offset, "--offset")
     if out is not None:
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = open_file(recording, from_, size, salvage)
-    clip = ClipOptions(fps, light, time, salvage)
-    pictures = _frames(source, frames, clip, offset_us)
+    pictures = _frames(source, frames, ClipOptions(fps, light, time, salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
-    found = calibrated(source, pictures)
+    found = calibrated(source, pictures, offset_us=offset_us)
+    from dvskit.video import FrameSource
+
+    for text in clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
+        _console.note(f"{frames}: {text}")
     if json:
         _console.print_json(found.as_dict())
     else:
@@ -90,19 +97,10 @@ def _own_frames(recording: Recording) -> list[Any]:
     return found
 
 
-def _frames(
-    source: Recording, frames: Path | None, clip: ClipOptions, offset_us: int
-) -> Iterable[Any]:
+def _frames(source: Recording, frames: Path | None, clip: ClipOptions) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     if not frames.is_dir() and frames.exists():
         with suppress(UnknownFormatError):  # no recording: a video
             return _own_frames(open_events(frames))
-    return _moved(frames, clip.open(frames), offset_us)
-
-
-def _moved(path: Path, clip: FrameSource, offset_us: int) -> Iterator[Any]:
-    for t_us, frame in clip:
-        yield t_us + offset_us, frame
-    for text in clip_notes(clip):
-        _console.note(f"{path}: {text}")
+    return clip.open(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
@@ -145,7 +146,8 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
 def read_preset(path: Path) -> EmulatorParams:
     """Read a preset file: a line `parameter = value` for each that is not as by default.
 
-    Raises ConfigError, MissingFileError.
+    What a calibration says of itself, the table [calibration], is no parameter. Raises
+    ConfigError, MissingFileError.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -153,16 +155,25 @@ def read_preset(path: Path) -> EmulatorParams:
         raise MissingFileError(path) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: is no preset file ({error})") from None
+    if isinstance(values.get("calibration"), dict):
+        del values["calibration"]
     return _made(str(path), values)
 
 
-def write_preset(params: EmulatorParams, comment: str) -> str:
-    """Return the text of a preset file, each line of `comment` ahead of it behind a #."""
+def write_preset(
+    params: EmulatorParams, comment: str, calibration: Mapping[str, float] | None = None
+) -> str:
+    """Return the text of a preset file, each line of `comment` ahead of it behind a #.
+
+    calibration  numbers that are no parameters, for the table [calibration]
+    """
     lines = [f"# {line}" for line in comment.splitlines()]
     for each in dataclasses.fields(params):
         value = getattr(params, each.name)
         if value is not None and value != each.default:
             lines.append(f"{each.name} = {value!r}")
+    if calibration:
+        lines += ["", "[calibration]", *(f"{key} = {calibration[key]!r}" for key in calibration)]
     return "\n".join(lines) + "\n"
 
 

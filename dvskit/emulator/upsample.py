@@ -22,7 +22,7 @@ from dvskit.events import Size
 from dvskit.video import FrameSource
 
 MOST_STEPS = 64
-_LEAST_SIDE = 12  # pixels that the search needs
+LEAST_SIDE = 12  # pixels that the search needs
 _CONTRADICTION_PX = 1.0
 _FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
 
@@ -41,8 +41,8 @@ class Upsampled(FrameSource):
     ) -> None:  # fmt: skip
         if not 0.05 <= most_px <= 1000:
             raise ConfigError(f"most_px = {most_px} is outside 0.05..1000")
-        if min(size) < _LEAST_SIDE:
-            raise ShapeError(f"frames of {size} are too small to find motion in; {_LEAST_SIDE} px")
+        if min(size) < LEAST_SIDE:
+            raise ShapeError(f"frames of {size} are too small to find motion in; {LEAST_SIDE} px")
         self._frames, self._most_px = frames, most_px
         self.size = size
         if isinstance(frames, FrameSource):

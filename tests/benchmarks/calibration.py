@@ -17,6 +17,8 @@ uncertainties.
 The limit of the leak is one standard error by the number of leak events of a sensor without other
 noise while it rests, by Poisson's law: what counting could tell at best.
 
+Clocks that are apart, and short recordings: see calibration_twins.py.
+
 Look at one seed while you change the calibration, and at another once, when you are done.
 """
 

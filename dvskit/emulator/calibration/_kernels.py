@@ -76,6 +76,34 @@ def still_spans(
 
 
 @njit(cache=True, nogil=True)
+def beside_spans(
+    t: Array, starts: Array, width: int, span_pixel: Array, span_start: Array, span_stop: Array,
+    near: Array, pixels: Array, own: Array,
+) -> None:  # fmt: skip
+    """Write how many events the pixels around each span's have in it, and how many those are.
+
+    Without the one that has most, which may be hot; and how many that pixel has itself. Of all
+    pixels of the sensor, `width` in a row, 8 around each but at the border.
+    """
+    rows = (starts.size - 1) // width
+    for s in range(span_pixel.size):
+        x, y = span_pixel[s] % width, span_pixel[s] // width
+        near[s], pixels[s], own[s], most = 0, -1, 0, 0
+        for v in range(max(0, y - 1), min(rows, y + 2)):
+            for u in range(max(0, x - 1), min(width, x + 2)):
+                low, high = starts[v * width + u], starts[v * width + u + 1]
+                count = np.searchsorted(t[low:high], span_stop[s])
+                count -= np.searchsorted(t[low:high], span_start[s])
+                if u == x and v == y:
+                    own[s] = count
+                else:
+                    pixels[s] += 1
+                    near[s] += count
+                    most = max(most, count)
+        near[s] -= most
+
+
+@njit(cache=True, nogil=True)
 def gaps_in_spans(
     t: Array, p: Array, starts: Array, span_pixel: Array, span_start: Array, span_stop: Array,
     span_moved: Array, held: float, gap_span: Array, gap_length: Array, gap_end: Array,
@@ -156,6 +184,8 @@ def changes_to_rest(
 def _farther(left: float, blur: float, slope: float, gone: float) -> float:
     """Return the part of such pixels, times a constant, that have more than `gone` to go."""
     z = (gone - left) / blur
+    if z < -7.0:  # the rest is below 1e-11
+        return 1.0 - slope + slope * left
     bell = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
     dense = 1.0 - slope + slope * left
     return dense * 0.5 * math.erfc(z / math.sqrt(2.0)) + slope * blur * bell
@@ -182,8 +212,10 @@ def known_start(
     stays = 0.95 * _farther(left, blur, slope, ended) / whole
     stays += 0.05 * max(0.0, 1.0 - ended / reach)
     z = (ended - left) / blur
-    density = 0.95 * (1.0 - slope + slope * ended) * math.exp(-0.5 * z * z)
-    density /= math.sqrt(2.0 * math.pi) * blur * whole
+    density = 0.0
+    if abs(z) < 7.0:
+        density = 0.95 * (1.0 - slope + slope * ended) * math.exp(-0.5 * z * z)
+        density /= math.sqrt(2.0 * math.pi) * blur * whole
     density += 0.05 / reach if ended < reach else 0.0
     return stays / before, density / before / period
 

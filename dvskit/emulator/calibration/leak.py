@@ -27,6 +27,7 @@ _BLURS = ((0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4))  # times what the rows leave
 _SHARE_ERROR = 0.004  # of the part of shot noise that is ON: thresholds are known so well
 _SHIFT_ERROR = 0.4  # of the usual blur: so much pixels may begin elsewhere, all alike
 GUESS = 0.5  # so well a leak is known if it is not known at all where pixels begin
+_APART = 10.0  # as a logarithm: so much likelier are two leaks than one where they do not agree
 _FLOOR = 0.01  # of a leak: better is not claimed
 
 Floats = NDArray[np.float64]
@@ -165,6 +166,24 @@ def most_likely(
         leak, leak * error, spread, spread_error, jitter if known else None, max(scatter, 0.012),
         gaps.pixels, short and _guessed(still), float(by_period.max() - by_period[-1]),
     )  # fmt: skip
+
+
+def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, reach: float) -> bool:
+    """Tell whether pixels without event so far leak as the others do.
+
+    They are taken to have been anywhere between two events when the frames began. Those of a sensor
+    that is switched on then were not.
+    """
+    fresh = still.gap_begin == k.FRESH
+    if not fresh.any() or fresh.all():
+        return True
+    decades = np.linspace(-_DECADES, _DECADES, _NODES)
+    curves = []
+    for those in (fresh, ~fresh):
+        gaps = _gaps(still.gaps(those), rate[those], reach, guess_us, decades)
+        curves.append(_by_period(gaps.table(_Model(share_on)), decades))
+    apart = curves[0].max() + curves[1].max() - (curves[0] + curves[1]).max()
+    return bool(apart < _APART)
 
 
 def _guessed(still: Still) -> bool:

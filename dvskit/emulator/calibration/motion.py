@@ -56,6 +56,13 @@ class Motion:
             furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
         return min(_MOST_STEPS, max(1, math.ceil(furthest / _STEP_PX)))
 
+    def before(self, share: float) -> Floats:
+        """Return the image by so much of the interval ahead of the first one, if all moved on."""
+        height, width = self._first.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        place = np.stack([x, y], -1) + np.float32(share) * self._onward
+        return _sample(self._first, place.reshape(-1, 2)).reshape(height, width)
+
     def between(
         self, steps: int, pixels: NDArray[np.int64]
     ) -> tuple[list[Floats], NDArray[np.bool_]]:

@@ -150,6 +150,10 @@ def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
     asked = np.isin(still.gap_begin, (k.KNOWN, k.FRESH)).any() and on > _LEAST_ON
     if hidden and not asked:
         return _no_leak(guess, mean_rate, on)
+    if not leak.fresh_agree(still, rate, guess, levels.share_on, levels.reach):
+        # Of pixels that never fired it is not known either how much higher their thresholds are.
+        told = still.gap_begin != k.FRESH
+        still, rate = still.gaps(told), rate[told]
     found = leak.most_likely(still, rate, guess, levels.share_on, levels.reach)
     error = found.leak_error
     if hidden and (error > _SURE * found.leak_hz or found.surely < _SURELY):

@@ -122,10 +122,11 @@ def observe(recording: Source) -> Observed:
     return Observed(size, by_pixel, int(events.t[0]), int(events.t[-1]), count < _MOST_EVENTS)
 
 
-def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
+def see(frames: Iterable[Any], observed: Observed, later_us: float = 0.0) -> Seen | None:
     """Keep what the frames show: of all pixels, or of as many, drawn at random, as fit.
 
-    frames  of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
+    frames    of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
+    later_us  is added to their stamps
 
     Returns None where there is no frame. Raises ShapeError for frames of another size than the
     sensor's, VideoError for times that run back or share none with the events.
@@ -138,6 +139,7 @@ def see(frames: Iterable[Any], observed: Observed) -> Seen | None:
     images: list[NDArray[Any]] = []
     for number, frame in enumerate(frames):
         t, exposure, image = _timed(frame, number, size)
+        t += later_us
         if times and t <= times[-1]:
             raise VideoError(f"frame {number} is at {t:.0f} us, not after {times[-1]:.0f} us")
         times.append(t)

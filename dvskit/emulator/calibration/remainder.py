@@ -42,10 +42,11 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
         pixel.pole_us, pixel.refractory_us, np.where(there, place, -1), still.start, still.light,
         since, change, fresh,
     )  # fmt: skip
-    on = _thresholds(found)
+    on, doubt = _thresholds(found)
     left = 1.0 - change / on[place]
     coarse = _coarse(still.light, shown.scale, pixel)
     blur = np.hypot(_blur(rows, found)[place], coarse) / on[place]
+    blur = np.hypot(blur, np.nan_to_num(1.0 - left) * doubt[place] / on[place])
     begin = still.gap_begin.copy()
     moved = begin > k.STEADY
     begin[moved] = k.MOVED
@@ -83,12 +84,15 @@ def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:
     return np.asarray(1.4826 * np.sqrt(mean))
 
 
-def _thresholds(found: Fit) -> NDArray[np.float64]:
-    """Return each pixel's ON threshold, drawn to the usual one by as much as it may be off."""
+def _thresholds(found: Fit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each pixel's ON threshold, drawn to the usual one by as much as it may be off.
+
+    And its standard error.
+    """
     error, usual = found.error_on, found.pooled[0]
     known = np.isfinite(error)
     if not known.any():
-        return np.full(error.size, usual)
+        return np.full(error.size, usual), np.zeros(error.size)
     own = np.median(np.abs(found.on[known] - usual)) * 1.4826
     share = np.where(known, own**2 / (own**2 + error**2 + 1e-12), 0.0)
-    return np.asarray(usual + share * (found.on - usual))
+    return usual + share * (found.on - usual), own * np.sqrt(1.0 - share)

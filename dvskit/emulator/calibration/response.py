@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import motion
+from dvskit.emulator.calibration import clocks, motion
+from dvskit.emulator.calibration.clocks import Vary
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.search import Search, View
+from dvskit.emulator.calibration.search import Search, View, golden
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("log_offset", "cutoff_hz")
@@ -28,6 +28,7 @@ _TIMING = 0.002  # of the time from frame to frame: so well is known when someth
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
 _FEW_SHARES = (0.0, 0.35, 0.7, 1.0)  # the same, where each is refined
 DRIFT = "drift of the signal between events; shot noise hides the leak's own"
+_MUCH = 0.2  # of the period of a leak
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # Scatter, as a part of the threshold, up to which the light between frames is known: without a
 # doubt, or, by what moves, as well as can be.
@@ -35,33 +36,61 @@ _FINE, _MOVED = 0.03, 0.1
 _COARSE = 0.015  # from which on frames are too far apart for straight lines between them
 
 
-def search_in(observed: Observed, seen: Seen, held_us: float) -> tuple[Search, View, View]:
-    """Return a search, and the whole views, near and far, whose parts it looks at.
+def search_in(
+    observed: Observed, seen: Seen, held_us: float, free: bool
+) -> tuple[Search, View, View, Estimate | None]:
+    """Return a search, the whole views, near and far, whose parts it looks at, and the offset.
 
     Where frames are too far apart for straight lines between them, what moves tells the light
-    between them, if that explains the events better.
+    between them, if that explains the events better. The offset is searched if it is `free`; then
+    the frames of the views are placed by it.
     """
     far = View.of(observed, seen)
     part = far.some()
-    search = Search(observed, part, part)
-    scatter = search.scatter(_found(search, held_us, True))[0]
-    if scatter < _COARSE:
-        return search, far, far
-    filled = motion.fill(seen, observed)
-    if filled is None:
-        return search, far, far
-    near = View.of(observed, filled)
-    closer = Search(observed, near.some(), part)
-    if closer.scatter(_found(closer, held_us, True))[0] < scatter:
-        return closer, near, far
-    return search, far, far
+    search, near = Search(observed, part, part, free), far
+    found = _found(search, held_us, True)
+    scatter = search.scatter(found)[0]
+    filled = motion.fill(seen, observed) if scatter >= _COARSE else None
+    if filled is not None:
+        closer_view = View.of(observed, filled)
+        closer = Search(observed, closer_view.some(), part, free)
+        better = _found(closer, held_us, True)
+        if closer.scatter(better)[0] < scatter:
+            search, near, found = closer, closer_view, better
+    if not free:
+        return search, near, far, None
+    if _by_frames(search, found):
+        found = _found(search, held_us, False)
+    offset = clocks.offset_estimate(search, found)
+    if offset.value and not _surely_later(search, found):
+        offset = clocks.too_vague(offset)
+    later_us = offset.value or 0.0
+    moved = far.later(later_us)
+    return search.later(later_us), moved if near is far else near.later(later_us), moved, offset
+
+
+def _surely_later(search: Search, found: Pixel) -> bool:
+    """Tell whether an offset explains the events surely better than any low-pass without one."""
+    plain = dataclasses.replace(found, later_us=0.0)
+    tried = [clocks.cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)]
+    best = min(tried, key=lambda each: float(search.scatter(each)[0]))
+    return _surely_less(search.scatter(found), search.scatter(best))
+
+
+def _by_frames(search: Search, near: Pixel) -> bool:
+    far = clocks.scanned(search, dataclasses.replace(near, between_events=False))
+    return bool(search.scatter(far)[0] <= 0.5 * search.scatter(near)[0])
 
 
 def _found(search: Search, refractory_us: float, between_events: bool) -> Pixel:
     pixel = Pixel(refractory_us=refractory_us, between_events=between_events)
+    if search.free:
+        pixel = clocks.scanned(search, pixel)
     for _ in range(2):
         pixel = _best(search, pixel, _offset, (None, *_OFFSETS))
-        pixel = _best(search, pixel, _cutoff, (0.0, *_CUTOFFS))
+        pixel = _best(search, pixel, clocks.low_pass(search), (0.0, *_CUTOFFS))
+        if search.free:
+            pixel = clocks.sharpened(search, pixel)
         pixel = _best(search, pixel, _leak, _LEAKS)
     if not math.isfinite(search.scatter(pixel)[0]):
         return pixel
@@ -101,9 +130,32 @@ def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
     return _surely_less(own, search.scatter(_leak(pixel, leak_hz)))
 
 
+def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> Estimate:
+    """Return the estimate of a leak by still pixels, and by the drift too where that is clear.
+
+    Unless pixels rest for much of a leak's period: then they tell it better. Where both differ by
+    more than they claim, each is in doubt by as much.
+    """
+    if not leak.value or rest_s * leak.value > _MUCH:
+        return leak
+    found = find_drift(search, pixel)
+    if not found.leak_hz or search.scatter(found)[0] > _FINE:
+        return leak
+    drift = drift_estimate(search, found)
+    still, drifts = leak.uncertainty or 0.0, drift.uncertainty or 0.0
+    apart = abs(leak.value - found.leak_hz)
+    if apart < math.hypot(still, drifts):
+        apart = 0.0
+    errors = np.hypot([still, drifts], apart)
+    weights = errors**-2.0 / np.sum(errors**-2.0)
+    value = float(weights @ [leak.value, found.leak_hz])
+    error = max(float(np.sum(errors**-2.0)) ** -0.5, 0.5 * apart)
+    return dataclasses.replace(leak, value=value, uncertainty=error)
+
+
 def find_again(search: Search, pixel: Pixel) -> Pixel:
     """Return the best low-pass for a candidate whose leak is known by now."""
-    found = _refined(search, _best(search, pixel, _cutoff, (0.0, *_CUTOFFS)))
+    found = _refined(search, _best(search, pixel, clocks.cutoff, (0.0, *_CUTOFFS)))
     same = _refined(search, pixel)  # what was found before must not be lost for want of surety
     return same if search.scatter(same)[0] < MATERIAL * search.scatter(found)[0] else found
 
@@ -161,14 +213,7 @@ def _offset(pixel: Pixel, value: float | None) -> Pixel:
     return dataclasses.replace(pixel, log_offset=value)
 
 
-def _cutoff(pixel: Pixel, value: float | None) -> Pixel:
-    return dataclasses.replace(pixel, cutoff_hz=value or 0.0)
-
-
-_Vary = Callable[[Pixel, float | None], Pixel]
-
-
-def _best(search: Search, pixel: Pixel, vary: _Vary, values: tuple[float | None, ...]) -> Pixel:
+def _best(search: Search, pixel: Pixel, vary: Vary, values: tuple[float | None, ...]) -> Pixel:
     """Return the best of some values; the first, the default, unless another is surely better."""
     tried = [vary(pixel, value) for value in values]
     scatters = [search.scatter(each) for each in tried]
@@ -192,36 +237,25 @@ def _refined(search: Search, pixel: Pixel) -> Pixel:
     """Close in on the least scatter, in turns over cutoff and offset, by the golden section."""
     for factor in (2.0, 1.3):
         if pixel.cutoff_hz:
-            value = _golden(search, pixel, _cutoff, pixel.cutoff_hz, factor)
-            pixel = _cutoff(pixel, value)
+            vary = clocks.low_pass(search)
+            pixel = vary(pixel, _golden(search, pixel, vary, pixel.cutoff_hz, factor))
+        if search.free:
+            pixel = clocks.sharpened(search, pixel)
         if pixel.log_offset:
             pixel = _offset(pixel, _golden(search, pixel, _offset, pixel.log_offset, factor))
     return pixel
 
 
-def _golden(search: Search, pixel: Pixel, vary: _Vary, middle: float, factor: float) -> float:
-    share = (math.sqrt(5.0) - 1.0) / 2.0
-    low, high = math.log(middle / factor), math.log(middle * factor)
-    a, b = high - share * (high - low), low + share * (high - low)
-
+def _golden(search: Search, pixel: Pixel, vary: Vary, middle: float, factor: float) -> float:
     def scatter(value: float) -> float:
         return float(search.scatter(vary(pixel, math.exp(value)))[0])
 
-    at_a, at_b = scatter(a), scatter(b)
-    for _ in range(5 if factor > 1.5 else 7):
-        if at_a < at_b:
-            high, b, at_b = b, a, at_a
-            a = high - share * (high - low)
-            at_a = scatter(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + share * (high - low)
-            at_b = scatter(b)
-    return math.exp(0.5 * (low + high))
+    low, high = math.log(middle / factor), math.log(middle * factor)
+    return math.exp(golden(scatter, low, high, 5 if factor > 1.5 else 7))
 
 
 def _uncertainty(
-    search: Search, pixel: Pixel, vary: _Vary, value: float, share: float = 2.0
+    search: Search, pixel: Pixel, vary: Vary, value: float, share: float = 2.0
 ) -> float:
     """Return the standard error of a value at its least scatter, from the groups' own least.
 
@@ -271,7 +305,7 @@ def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate
         why = "no low-pass explains the events better than none"
         cutoff = unknown("cutoff_hz", why, rows)
     else:
-        error = _uncertainty(search, pixel, _cutoff, pixel.cutoff_hz)
+        error = _uncertainty(search, pixel, clocks.cutoff, pixel.cutoff_hz)
         error = math.hypot(error, _timing_us(search) / pixel.pole_us * pixel.cutoff_hz)
         cutoff = Estimate("cutoff_hz", pixel.cutoff_hz, error, rows, scatter)
     return offset, cutoff

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration import hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import clocks, coarse, hot, noise, refractory, response, thresholds
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
@@ -22,9 +22,13 @@ from dvskit.emulator.calibration.stillness import (
     still_in_events,
     still_in_frames,
 )
-from dvskit.emulator.calibration.table import Calibration, Estimate, unknown
-from dvskit.emulator.params import EmulatorParams
-from dvskit.errors import ConfigError
+from dvskit.emulator.calibration.table import (
+    Agreement,
+    Calibration,
+    Estimate,
+    params_of,
+    unknown,
+)
 from dvskit.events import Events, Source, as_source
 
 _NO_FRAMES = "no frames: cannot be known from events alone"
@@ -42,25 +46,34 @@ _BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is es
 _DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
 
 
-def calibrate(recording: Events | Source, frames: Iterable[Any] | None = None) -> Calibration:
+def calibrate(
+    recording: Events | Source,
+    frames: Iterable[Any] | None = None,
+    *,
+    offset_us: float | None = None,
+) -> Calibration:
     """Estimate what the sensor of a recording is like, as parameters of the emulator.
 
-    frames  what the sensor saw, on the recording's clock and of its size: (t_us, image), images
-            being (height, width) or RGB in uint8, uint16 or float, or Frame. Without them only
-            noise rates, hot pixels and the refractory period are estimated.
+    frames     what the sensor saw, of its size: (t_us, image), images being (height, width) or RGB
+               in uint8, uint16 or float, or Frame. Without them only noise rates, hot pixels and
+               the refractory period are estimated.
+    offset_us  how much later the frames are placed on the events' clock: added to the middle of
+               the exposure where a Frame tells that, or else to the frame's only stamp. None
+               searches it, up to 20 ms either way; the table has what was found.
 
     What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
     is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
     may be rare, such as 25 a second: what moves tells the light between them. How long each was
-    exposed, which Frame says, is taken off. Raises EventsError for a recording with next to no
-    events, ShapeError for frames of another size, VideoError for frames out of order or of another
-    time.
+    exposed, which Frame says, is taken off. Where single events are not explained, as in a short
+    recording, thresholds are those by which an emulation has as many events: coarse, and said to be
+    so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
+    size, VideoError for frames out of order or of another time.
     """
     observed = observe(as_source(recording))
-    seen = None if frames is None else see(frames, observed)
+    seen = None if frames is None else see(frames, observed, offset_us or 0.0)
     if seen is None:
         return _from_events(observed)
-    return _from_frames(observed, seen)
+    return _from_frames(observed, seen, offset_us)
 
 
 def _from_events(observed: Observed) -> Calibration:
@@ -84,10 +97,10 @@ def _from_events(observed: Observed) -> Calibration:
     return _made(observed, table, notes, np.flatnonzero(marked))
 
 
-def _from_frames(observed: Observed, seen: Seen) -> Calibration:
+def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Calibration:
     edge = refractory.find_edge(observed.events)
     held = edge.at_us if edge is not None and edge.confirmed else 0.0
-    search, near, far = response.search_in(observed, seen, held)
+    search, near, far, offset = response.search_in(observed, seen, held, given_us is None)
     pixel, edge = _pixel(search, edge)
     tables, view = _unknown_tables(), far
     if pixel is None:
@@ -99,7 +112,7 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         tables = thresholds.threshold_estimates(observed, view, pixel, missed), tables[1]
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
-    still = still_in_frames(far, pixel, least)
+    still = still_in_frames(observed, far, pixel, least)
     told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
     if still is not None and told:
         still = with_remainder(still, seen, near, pixel)
@@ -110,19 +123,25 @@ def _from_frames(observed: Observed, seen: Seen) -> Calibration:
         still = still.without(marked)
     noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
-        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table)
+        rest_s = still.rest_s if still is not None else 0.0
+        pixel, edge, noise_table = _settled(search, pixel, edge, noise_table, rest_s)
         tables = (
             thresholds.threshold_estimates(observed, view, pixel, search.missed(pixel)),
             response.response_estimates(search, pixel),
         )
         if still is not None and told and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
-            noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
-    table = [*tables[0], *tables[1], *noise_table]
+            shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
+            leak = response.with_drift(search, pixel, leak, still.rest_s)
+            noise_table = (shot, leak, *others)
+    offset = offset or clocks.given(given_us or 0.0)
+    table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
     table += hot_table
     notes = _notes(observed, seen, search, pixel if known else None)
-    return _made(observed, table, notes, seen.pixels[marked])
+    scatter = search.missed(pixel) if known else math.inf
+    closed = coarse.closed(observed, far.seen, tuple(table), scatter, search.light)
+    return _made(observed, closed[0], notes, seen.pixels[marked], closed[1])
 
 
 def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) -> list[str]:
@@ -203,14 +222,17 @@ def _settled(
     pixel: Pixel,
     edge: refractory.Edge | None,
     table: tuple[Estimate, ...],
+    rest_s: float,
 ) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, by which all else is known better.
 
-    The leak is what still pixels tell, or else, or if they hardly do, the signal's drift.
+    rest_s: how long pixels rest at a time. The leak is what still pixels tell, or else, or if they
+    hardly do, the signal's drift.
     """
     leak = table[1]
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
     if not drifts:
+        leak = response.with_drift(search, pixel, leak, rest_s)
         pixel = dataclasses.replace(pixel, leak_hz=leak.value or 0.0)
     elif search.scatter(pixel)[0] < _BADLY and response.drift_explains(search, pixel, leak.value):
         pixel = response.find_drift(search, pixel)
@@ -246,24 +268,16 @@ def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tup
 
 
 def _made(
-    observed: Observed, table: list[Estimate], notes: list[str], hot_pixels: NDArray[np.int64]
+    observed: Observed,
+    table: Iterable[Estimate],
+    notes: list[str],
+    hot_pixels: NDArray[np.int64],
+    agreement: Agreement | None = None,
 ) -> Calibration:
     """Return the calibration: what the emulator cannot take becomes unknown, and says so."""
-    values: dict[str, float | int] = {}
-    for number, each in enumerate(table):
-        if each.value is None:
-            continue
-        value: float | int = float(f"{each.value:.4g}")
-        if each.name == "refractory_us":
-            value = round(each.value)
-        try:
-            EmulatorParams(**{each.name: value})  # type: ignore[arg-type]
-        except ConfigError as error:
-            table[number] = unknown(each.name, str(error), each.samples)
-        else:
-            values[each.name] = value
+    params, possible = params_of(table)
     if not observed.whole:
         notes.append("the recording is long: only its first 20 million events were looked at")
     width = observed.size.width
     places = tuple((int(n % width), int(n // width)) for n in hot_pixels)
-    return Calibration(EmulatorParams(**values), tuple(table), tuple(notes), places)  # type: ignore[arg-type]
+    return Calibration(params, possible, tuple(notes), places, agreement)

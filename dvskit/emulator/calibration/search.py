@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,10 @@ class View:
         """Return the view of the pixels that the frames show."""
         return cls(observed.events.of(seen.pixels), seen)
 
+    def later(self, later_us: float) -> View:
+        """Return the same with the frames so much later."""
+        return View(self.events, dataclasses.replace(self.seen, t=self.seen.t + later_us))
+
     def some(self) -> View:
         """Return as many of the pixels, drawn at random, as have some 30,000 events."""
         seen, events = self.seen, self.events
@@ -51,12 +56,15 @@ class Search:
 
     near  for rows from event to event, which need the light at any time
     far   for rows from frame to frame
+    free  whether it is searched too by how much later the frames are
     """
 
     observed: Observed
     near: View
     far: View
+    free: bool = False
     tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
+    usual_light: float | None = None
 
     def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
         """Return the scatter as a part of the threshold: of all pixels, then of each group.
@@ -85,6 +93,22 @@ class Search:
             self.tried[pixel] = (scatter, rows.change.size)
         return self.tried[pixel][0]
 
+    @property
+    def light(self) -> float:
+        """The usual light of an event, (I + 20) / 275."""
+        if self.usual_light is None:
+            seen = self.far.seen
+            counts = np.diff(self.far.events.starts)
+            mean = np.average(seen.numbers.mean(1), weights=counts + 1e-9)
+            self.usual_light = (float(mean) + 20.0) / 275.0
+        return self.usual_light
+
+    def later(self, later_us: float) -> Search:
+        """Return the same with the frames so much later, which is not searched any more."""
+        near = self.near.later(later_us)
+        far = near if self.far is self.near else self.far.later(later_us)
+        return Search(self.observed, near, far)
+
     def missed(self, pixel: Pixel) -> float:
         """Return the scatter of the candidate's rows from event to event, 1 at most."""
         return min(1.0, float(self.scatter(dataclasses.replace(pixel, between_events=True))[0]))
@@ -93,3 +117,20 @@ class Search:
         """Return the number of rows of a candidate."""
         self.scatter(pixel)
         return self.tried[pixel][1]
+
+
+def golden(scatter: Callable[[float], float], low: float, high: float, turns: int) -> float:
+    """Return where a function of one number is least, between two, by the golden section."""
+    share = (math.sqrt(5.0) - 1.0) / 2.0
+    a, b = high - share * (high - low), low + share * (high - low)
+    at_a, at_b = scatter(a), scatter(b)
+    for _ in range(turns):
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - share * (high - low)
+            at_a = scatter(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + share * (high - low)
+            at_b = scatter(b)
+    return 0.5 * (low + high)

@@ -16,6 +16,9 @@ from dvskit.emulator.calibration.search import View
 _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
 _ENOUGH_S = 20.0  # pixels times seconds
+_LIVELY = 2.5  # times the usual noise: so much that of other pixels may be
+_QUIETEST = 0.3
+_TOGETHER = 2.0  # times as many events: so much those of neighbours go together by their light
 _WINDOWS = 40  # that a recording without frames is cut into
 MIDDLE_GRAY = (128.0 + 20.0) / 275.0
 
@@ -48,9 +51,19 @@ class Still:
         """Pixels times seconds."""
         return float(self.gap_length.sum()) * 1e-6
 
+    @property
+    def rest_s(self) -> float:
+        """How long pixels rest at a time: half of all rest is in longer spans."""
+        length = np.sort(np.bincount(self.gap_span, self.gap_length, self.pixel.size)) * 1e-6
+        summed = np.cumsum(length)
+        return float(length[np.searchsorted(summed, 0.5 * summed[-1])]) if length.size else 0.0
+
     def without(self, hot: NDArray[np.bool_]) -> Still:
         """Return the same without the pixels that `hot` marks (one for each of `pixels`)."""
-        keep = ~hot[self.pixel[self.gap_span]]
+        return self.gaps(~hot[self.pixel[self.gap_span]])
+
+    def gaps(self, keep: NDArray[np.bool_]) -> Still:
+        """Return the same with some of the gaps only."""
         names = ("gap_span", "gap_length", "gap_end", "gap_begin")
         return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in names})
 
@@ -78,10 +91,11 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, he
     )  # fmt: skip
 
 
-def still_in_frames(view: View, pixel: Pixel, threshold: float) -> Still | None:
+def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: float) -> Still | None:
     """Return where frames show no change: none at all, or, if that is rare, none beyond noise.
 
-    `threshold` is the least of the sensor's. None where there is no such place.
+    `threshold` is the least of the sensor's. None where there is no such place, or where the pixels
+    around it give more events than noise does: frames miss what moves there.
     """
     events, seen = view.events, view.seen
     room = seen.numbers.size // 2 + 1
@@ -99,9 +113,38 @@ def still_in_frames(view: View, pixel: Pixel, threshold: float) -> Still | None:
             shortest, *spans,
         )  # fmt: skip
         found: _Spans = tuple(column[:n] for column in spans)  # type: ignore[assignment]
+        calm = _calm_around(observed, seen.pixels[found[0]], found[1], found[2])
+        found = tuple(column[calm] for column in found)  # type: ignore[assignment]
         if (found[2] - found[1]).sum() * 1e-6 >= _ENOUGH_S:
             return _with_gaps(seen.pixels, events, found, pixel.refractory_us)
     return None
+
+
+def _calm_around(
+    observed: Observed,
+    pixel: NDArray[np.int64],
+    start: NDArray[np.float64],
+    stop: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Tell in which spans the pixels around give no more events than in the quietest of the time.
+
+    The span's own pixel has no say: what it gives is to be counted. Only where that goes with what
+    those around give, which noise does not, are spans left of which those give none.
+    """
+    near, around, own = np.empty((3, pixel.size), np.int64)
+    events, width = observed.events, observed.size.width
+    k.beside_spans(events.t, events.starts, width, pixel, start, stop, near, around, own)
+    seconds = np.maximum(around * (stop - start) * 1e-6, 1e-9)
+    order = np.argsort(near / seconds, kind="stable")
+    gone = np.cumsum(seconds[order])
+    quietest = order[: 1 + int(np.searchsorted(gone, _QUIETEST * gone[-1]))] if gone.size else order
+    expected = near[quietest].sum() / max(float(seconds[quietest].sum()), 1e-9) * seconds
+    calm = near <= _LIVELY * expected + 3.0 * np.sqrt(expected) + 1.0
+    more, less = calm & (near > expected), calm & (near <= expected)
+    likely = own[less].sum() / max(float(seconds[less].sum()), 1e-9) * seconds[more].sum()
+    if own[more].sum() > _TOGETHER * likely + 3.0 * np.sqrt(likely) + 1.0:
+        return np.asarray(near == 0)
+    return np.asarray(calm)
 
 
 def _counts(observed: Observed, tiles: NDArray[np.int64], window_us: float) -> NDArray[np.float64]:

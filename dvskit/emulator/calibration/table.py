@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dvskit.emulator.params import EmulatorParams, write_preset
+from dvskit.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,74 @@ def unknown(name: str, why: str, samples: int = 0) -> Estimate:
     return Estimate(name, None, None, samples, why)
 
 
+def params_of(table: Iterable[Estimate]) -> tuple[EmulatorParams, tuple[Estimate, ...]]:
+    """Return the parameters of a table, and the table: what the emulator cannot take is unknown."""
+    names = {each.name for each in dataclasses.fields(EmulatorParams)}
+    values: dict[str, Any] = {}
+    possible = []
+    for each in table:
+        if each.value is None or each.name not in names:
+            possible.append(each)
+            continue
+        value: float | int = float(f"{each.value:.4g}")
+        if each.name == "refractory_us":
+            value = round(each.value)
+        try:
+            EmulatorParams(**{each.name: value})  # type: ignore[arg-type]
+        except ConfigError as error:
+            possible.append(unknown(each.name, str(error), each.samples))
+        else:
+            values[each.name] = value
+            possible.append(each)
+    return EmulatorParams(**values), tuple(possible)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """An emulation with what was found, next to the recording, over the span of the frames.
+
+    counts       events of the emulation, as a part of those of the recording
+    correlation  of signed events of each pixel in bins of 5 ms, smoothed with sigma 1 pixel
+    on_recorded, on_emulated  parts of the events that are ON
+    events       of the recording there
+    seconds      that were compared
+    """
+
+    counts: float
+    correlation: float
+    on_recorded: float
+    on_emulated: float
+    events: int
+    seconds: float
+
+    def line(self) -> str:
+        """Return the agreement as a line of a table."""
+        return (
+            f"agreement: emulated with these, {self.counts:.2f} times the events, "
+            f"{self.on_emulated:.1%} of them ON (recorded {self.on_recorded:.1%}), correlation "
+            f"{self.correlation:.2f} (signed events in 5 ms, smoothed by 1 px), over "
+            f"{self.events:,} events in {self.seconds:.2g} s"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The sensor that a recording came from.
 
     params  for the emulator; what is unknown is as by default
-    table   an Estimate for each parameter that was looked for
+    table   an Estimate for each parameter that was looked for, and of offset_us: by how much later
+            than their stamps the frames are on the events' clock (the middle of the exposure where
+            a frame tells that, or else its only stamp)
     notes   what was taken for granted, for people
     hot     (n, 2) int: x, y of the hot pixels, as a tuple of pairs
+    agreement  how well an emulation of the frames with it agrees; None without frames
     """
 
     params: EmulatorParams
     table: tuple[Estimate, ...]
     notes: tuple[str, ...] = ()
     hot: tuple[tuple[int, int], ...] = ()
+    agreement: Agreement | None = None
 
     def __getitem__(self, name: str) -> Estimate:
         """Return the estimate of a parameter. Raises KeyError."""
@@ -63,11 +119,24 @@ class Calibration:
     def lines(self) -> list[str]:
         """Return the table for people."""
         head = f"{'parameter':16} {'value':>10} {'':12} {'samples':>11}  from"
-        return [head, *(each.line() for each in self.table), *(f"note: {n}" for n in self.notes)]
+        lines = [head, *(each.line() for each in self.table), *(f"note: {n}" for n in self.notes)]
+        return lines if self.agreement is None else [*lines, self.agreement.line()]
 
     def preset_text(self) -> str:
         """Return a preset file (.toml) that the emulator takes, the table as its comment."""
-        return write_preset(self.params, "\n".join(["Made by dvskit calibrate.", *self.lines()]))
+        comment = "\n".join(["Made by dvskit calibrate.", *self.lines()])
+        return write_preset(self.params, comment, self._about())
+
+    def _about(self) -> dict[str, float]:
+        """Return what goes with the parameters but is none: numbers of the table [calibration]."""
+        offset = next((each for each in self.table if each.name == "offset_us"), None)
+        about: dict[str, float] = {}
+        if offset is not None and offset.value is not None:
+            about["offset_us"] = round(offset.value)
+        if self.agreement is not None:
+            about["counts"] = round(self.agreement.counts, 4)
+            about["correlation"] = round(self.agreement.correlation, 4)
+        return about
 
     def as_dict(self) -> dict[str, Any]:
         """Return parameters, table, notes and hot pixels, for JSON."""
@@ -76,4 +145,5 @@ class Calibration:
             "estimates": [dataclasses.asdict(each) for each in self.table],
             "notes": list(self.notes),
             "hot_pixels": [list(pair) for pair in self.hot],
+            "agreement": None if self.agreement is None else dataclasses.asdict(self.agreement),
         }

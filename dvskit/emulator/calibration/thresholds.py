@@ -19,6 +19,8 @@ _BAD = 0.15  # scatter, as a part of the threshold, at which noise may well lead
 # it: then 19 of 20 truths of the benchmark lie within two standard errors.
 _UNSEEN = 0.4
 _MOST_MISSED = 0.3
+_NEARLY_ALL, _FAIR_PIXELS = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5), 300
+_DENSEST = 0.4  # of a normal distribution
 NAMES = ("threshold_on", "threshold_off", "threshold_sigma")
 
 
@@ -36,6 +38,20 @@ def resampled_error(
         drawn = rng.integers(0, len(members), len(members))
         found.append(statistic(values[np.concatenate([members[i] for i in drawn])]))  # type: ignore[operator]
     return float(np.std(found, ddof=1))
+
+
+def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np.bool_], float]:
+    """Return which pixels' thresholds stand for all, and what part of those around them is missing.
+
+    Pixels of low thresholds give more events, so that more of them are known: where nearly all
+    around are, that selects none.
+    """
+    known = np.bincount(tiles, good) / np.maximum(1, np.bincount(tiles))
+    for least in _NEARLY_ALL:
+        fair = good & (known[tiles] >= least)
+        if np.count_nonzero(fair) >= max(_FAIR_PIXELS, 0.1 * np.count_nonzero(good)):
+            return fair, 1.0 - float(known[tiles[fair]].mean())
+    return good, 0.0
 
 
 def _spread(pairs: NDArray[np.float64]) -> float:
@@ -75,6 +91,7 @@ def threshold_estimates(
         NAMES, sides, fit_halves(rows, found), found.pooled, strict=False
     ):
         good = error < 0.1 * typical
+        good, missing = _fair(good, tiles)
         count = int(np.count_nonzero(column))
         if np.count_nonzero(good) < _LEAST_PIXELS:
             estimates.append(unknown(name, NO_MOTION, count))
@@ -82,9 +99,11 @@ def threshold_estimates(
         middle = float(np.median(value[good]))
         wrong = resampled_error(value[good], tiles[good], np.median)
         how = f"changes of log intensity {way} at {np.count_nonzero(good):,} pixels"
-        estimates.append(Estimate(name, middle, math.hypot(wrong, middle * doubt), count, how))
-        # Pixels of low thresholds give more events: only what is blurred is left out.
         total = 1.4826 * float(np.median(np.abs(value[good] - middle)))
+        unfair = total * missing / 2.0 / _DENSEST
+        error_of = math.hypot(wrong, middle * doubt, unfair)
+        estimates.append(Estimate(name, middle, error_of, count, how))
+        # Pixels of low thresholds give more events: only what is blurred is left out.
         sharp = good & (error <= max(0.5 * total, float(np.median(error[good]))))
         pairs = np.stack([value, half[:, 1] - half[:, 0]], 1)[sharp]
         spreads.append((_spread(pairs), resampled_error(pairs, tiles[sharp], _spread)))

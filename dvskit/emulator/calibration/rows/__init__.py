@@ -29,6 +29,7 @@ class Pixel:
 
     log_offset  None for lin-log; cutoff_hz 0 for none; leak_hz is taken off the changes
     between_events  whether rows go from event to event, or from frame to frame
+    later_us        how much later the frames are placed on the events' clock
     """
 
     log_offset: float | None = None
@@ -36,6 +37,7 @@ class Pixel:
     refractory_us: float = 0.0
     leak_hz: float = 0.0
     between_events: bool = True
+    later_us: float = 0.0
 
     @property
     def pole_us(self) -> float:
@@ -79,7 +81,7 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     common: tuple[Any, ...] = (
         pixel.offset, KNEE, pixel.pole_us, pixel.refractory_us, pixel.leak_hz * 1e-6,
     )  # fmt: skip
-    shown = events.t, events.p, events.starts, seen.t, seen.numbers
+    shown = events.t, events.p, events.starts, seen.t + pixel.later_us, seen.numbers
     if between:
         n = k.rows_between_events(*shown, seen.sure, *common, number, on, off, change)  # type: ignore[call-arg]
     else:
