@@ -84,7 +84,6 @@ def test_a_recording_is_named_by_its_file_and_saved_with_what_stands_beside(tmp_
     part = watched.between(50_000, 60_000)
     assert dvskit.Events.concatenate(part) == scattered().between(50_000, 60_000)
     assert shown.states[-1].done == len(scattered().between(50_000, 60_000))
-    assert not hasattr(dvskit.progress(scattered()), "between")
 
 
 def test_a_pass_that_is_broken_off_ends_its_bar():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.model import Emulator
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ConfigError, ShapeError, VideoError
-from dvskit.events import Events, Size, Viewable, as_size
+from dvskit.events import Events, ReadableSource, Size, as_size
 from dvskit.video import Clock, FrameLosses, FrameSource, Light, open_frames
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
@@ -24,7 +24,7 @@ _LONGEST_WAIT_S = 0.1
 _BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
 
 
-class EmulatedSource(Viewable):
+class EmulatedSource(ReadableSource):
     """Events of a clip: a Source.
 
     Frames that can be iterated again (a video file, a list) give the same events at each pass;
