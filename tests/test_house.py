@@ -155,8 +155,8 @@ def test_the_public_names_stand():
         ("Events", "(*, t, x, y, p, size)"),
         (
             "emulate",
-            "(video_or_frames, params=None, seed=0, *, fps=None, light='luma', clock='first', "
-            "strict=True)",
+            "(video_or_frames, params=None, seed=0, *, fps=None, t_us=None, white=None, "
+            "light='luma', clock='first', strict=True)",
         ),
         (
             "tensors.bin_events",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
-from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.errors import ShapeError
 from dvskit.events import Events
 
@@ -18,14 +18,14 @@ from dvskit.events import Events
 def emulate_batch(
     clips: ArrayLike,
     t_us: ArrayLike,
-    params: EmulatorParams | Sequence[EmulatorParams] | None = None,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
     seed: int = 0,
 ) -> list[Events]:
     """Return the events of each clip of a batch; clip b has the seed `seed + b`.
 
     clips  (B, T, H, W) uint8, uint16 or float: an array, or a tensor in the processor's memory
     t_us   (T,) or (B, T) microseconds
-    params  of all clips, or one for each
+    params  of all clips, or one for each; a preset's name does for all
 
     A clip gives the same events as alone, whatever else is in the batch. Raises ShapeError,
     VideoError, ConfigError.
@@ -49,7 +49,7 @@ class Batch:
         self,
         clips: ArrayLike,
         t_us: ArrayLike,
-        params: EmulatorParams | Sequence[EmulatorParams] | None,
+        params: EmulatorParams | str | Sequence[EmulatorParams] | None,
         seed: int,
     ) -> None:
         self.clips: NDArray[Any] = np.asarray(clips)
@@ -63,8 +63,8 @@ class Batch:
                 f"({count}, {frames}) are meant"
             )
         self.t_us = np.broadcast_to(times, (count, frames))
-        if params is None or isinstance(params, EmulatorParams):
-            params = [params or EmulatorParams()] * count
+        if params is None or isinstance(params, EmulatorParams | str):
+            params = [as_params(params)] * count
         if len(params) != count:
             raise ShapeError(f"{len(params)} parameters for {count} clips; give one, or one each")
         self._emulators = [Emulator(each, seed + b) for b, each in enumerate(params)]
