@@ -1,4 +1,4 @@
-"""Events and sources as a notebook shows them: HTML, without plots and without reading sources."""
+"""Events and sources as a notebook shows them: HTML, with a picture of how they begin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -14,8 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._files import check_output, write_whole
-from dvskit.errors import ConfigError
-from dvskit.events import Events, Source, Viewable, about, file_name
+from dvskit._progress import WatchedSource
+from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit.events import (
+    Events,
+    EventsSource,
+    Source,
+    SourcePart,
+    Viewable,
+    about,
+    cut,
+    file_name,
+)
+from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
@@ -25,6 +37,8 @@ _HEIGHT_PX = 240
 _FINEST_PX = 360  # finer than shown, for sharp screens
 _MOST_EVENTS = 2_000_000  # a picture of a part shows the same as one of all, sooner
 _SPARKS = 120
+_FIRST_US = 1_000_000  # of a file, for a picture
+_FIRST_BLOCKS = 4
 _ORIGINS = {
     "argument": "as given",
     "header": "from the header",
@@ -35,7 +49,12 @@ _ORIGINS = {
 
 
 def html(shown: Viewable) -> str:
-    """Return events or a source as HTML; a source is not read for it."""
+    """Return events or a source as HTML.
+
+    Of a file, and of what filters one, the beginning is read: a second, or a few blocks, whichever
+    is less. Other sources are not read: an emulation would take its time, and what arrives comes
+    once.
+    """
     if isinstance(shown, Events):
         return events_html(shown)
     if isinstance(shown, Recording | RecordingPart):
@@ -67,7 +86,7 @@ def events_html(events: Events) -> str:
 
 
 def recording_html(recording: Recording | RecordingPart) -> str:
-    """Return what is known of a recording, as HTML, without reading its events."""
+    """Return what is known of a recording, and a picture of its beginning, as HTML."""
     whole = recording.recording if isinstance(recording, RecordingPart) else recording
     file = whole.path
     rows = [("recording", str(file)), ("format", whole.format)]
@@ -85,13 +104,65 @@ def recording_html(recording: Recording | RecordingPart) -> str:
     rows += [("assumed", text) for text in whole.assumptions]
     if recording.damage:
         rows.append(("damage", str(recording.damage)))
-    return _frame("", _table(rows))
+    return _with_beginning(recording, rows)
 
 
 def source_html(source: Source) -> str:
-    """Return what a source says of itself, as HTML, without reading its events."""
-    rows = about(source)
-    return _frame("", _table([*rows, ("sensor", f"{source.size} pixels")]))
+    """Return what a source says of itself, as HTML, and a picture of its beginning if it is a file.
+
+    Events in memory are as good as a file.
+    """
+    return _with_beginning(source, [*about(source), ("sensor", f"{source.size} pixels")])
+
+
+def _with_beginning(source: Source, rows: list[tuple[str, str]]) -> str:
+    if not _begins_at_once(source):
+        return _frame(
+            "",
+            _table(
+                [*rows, ("events", ".load() gives them all, .blocks(count=...) some at a time")]
+            ),
+        )
+    try:
+        seen = beginning(source)
+    except (DvskitError, OSError) as error:  # what shows itself must not fail
+        return _frame("", _table([*rows, ("not read", one_line(error))]))
+    if not len(seen):
+        return _frame("", _table([*rows, ("picture", "none: it begins without events")]))
+    words = f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"
+    return _frame(
+        _picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))]),
+        _table([*rows, ("picture", words)]),
+    )
+
+
+def beginning(source: Source) -> Events:
+    """Return the events of the first second of a source, of its first 4 blocks at most."""
+    # A part has its own account of damage: that of the recording stays the one of its latest pass.
+    blocks = RecordingPart(source, None, None) if isinstance(source, Recording) else source
+    kept: list[Events] = []
+    first_us: int | None = None
+    for block in islice(blocks, _FIRST_BLOCKS):
+        if len(block) and first_us is None:
+            first_us = int(block.t[0])
+        until_us = None if first_us is None else first_us + _FIRST_US
+        kept.append(cut(block, None, until_us))
+        if len(kept[-1]) < len(block):
+            break
+    return Events.concatenate(kept, source.size)
+
+
+def _begins_at_once(source: Source) -> bool:
+    """Return whether a source gives its first events again and again, and without a search."""
+    if isinstance(source, WatchedSource):
+        return False  # its bar would move
+    if isinstance(source, FilteredSource | SourcePart):
+        return _begins_at_once(source.source)
+    if isinstance(source, RecordingPart):
+        return source.start_us is None and _begins_at_once(source.recording)
+    if isinstance(source, Recording):
+        return not source.live and source.path.exists()
+    return isinstance(source, EventsSource)
 
 
 @dataclass(frozen=True, slots=True)
