@@ -1,0 +1,38 @@
+"""What people pass for a model and for events: names, paths, sources."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from dvskit.errors import EventsError, ModelError
+from dvskit.events import Events, Source, read_all
+from dvskit.formats import open_events
+from dvskit.training.models import Model, load_model
+
+
+def as_model(model: Model | str | PathLike[str]) -> Model:
+    """Return a model: as given, or loaded by its name or its folder. Raises ModelError."""
+    if isinstance(model, str | PathLike):
+        return load_model(model)
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{type(model).__name__} is no model; pass load_model(...), a shipped model's name or a "
+        "folder first, and the events second"
+    )
+
+
+def as_events(events: Events | Source | str | PathLike[str]) -> Events:
+    """Return events: as given, or all of a Source or of an event file.
+
+    Raises EventsError for anything else, and what reading the file raises.
+    """
+    if isinstance(events, str | PathLike):
+        return open_events(events).load()
+    if isinstance(events, Events):
+        return events
+    if isinstance(events, Source) and isinstance(events.size, tuple):
+        return read_all(events)
+    raise EventsError(
+        f"{type(events).__name__} holds no events; pass Events, a Source or an event file's path"
+    )
