@@ -9,8 +9,8 @@ from typing import overload
 
 import numpy as np
 
-from dvskit.errors import ConfigError, EventsError, GeometryError
-from dvskit.events import Events, Filter, ReadableSource, Size, Source, about, cut
+from dvskit.errors import ConfigError, GeometryError
+from dvskit.events import Events, Filter, ReadableSource, Size, Source, about, as_source, cut
 from dvskit.events.window import check_window
 
 
@@ -28,15 +28,13 @@ class CallableFilter(ABC):
     @overload
     def __call__(self, events_or_source: Source) -> FilteredSource: ...
     def __call__(self, events_or_source: Events | Source) -> Events | FilteredSource:
-        """Return Events filtered; of a Source, a Source that filters as it is read."""
+        """Return Events filtered; of a Source, a Source that filters as it is read.
+
+        Raises EventsError for anything else.
+        """
         if isinstance(events_or_source, Events):
             return self.start(events_or_source.size)(events_or_source)
-        if isinstance(events_or_source, Source) and isinstance(events_or_source.size, tuple):
-            return FilteredSource(events_or_source, self)
-        kind = type(events_or_source).__name__
-        raise EventsError(
-            f"a filter takes Events or a Source, not {kind}; open files with open_events"
-        )
+        return FilteredSource(as_source(events_or_source), self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,23 @@ def test_a_chain_of_a_crop_off_the_cropped_sensor_is_refused():
         chain(Crop(2, 1, 15, 8), Crop(10, 0, 6, 8))(EVENTS)
 
 
-@pytest.mark.parametrize("wrong", ["a.raw", np.zeros((3, 4)), None, [1, 2]])
-def test_a_filter_of_something_else_is_refused_with_the_fix(wrong):
-    with pytest.raises(EventsError, match="open_events"):
-        Crop(0, 0, 1, 1)(wrong)
+@pytest.mark.parametrize("wrong", ["a.raw", Path("a.raw"), np.zeros((3, 4)), None, [1, 2]])
+def test_what_is_no_source_is_refused_with_the_fix_wherever_one_is_meant(wrong, tmp_path):
+    fix = r"open_events\('a.raw'\)" if "a.raw" in str(wrong) else "neither Events nor a source"
+    for use in (
+        Crop(0, 0, 1, 1),
+        dvskit.progress,
+        lambda given: dvskit.tensors.bin_events(given, bins=2),
+        dvskit.render.plots.rate,
+        lambda given: dvskit.save_events(given, tmp_path / "a.npz"),
+    ):
+        with pytest.raises(EventsError, match=fix):
+            use(wrong)
+
+
+def test_a_column_of_a_source_that_is_not_read_yet_is_refused_with_the_fix(source):
+    with pytest.raises(AttributeError, match=r"\.load\(\)\.t"):
+        source.t  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        source.nothing  # noqa: B018
+    assert not hasattr(source, "x")

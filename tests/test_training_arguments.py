@@ -41,7 +41,7 @@ def test_what_is_no_model_and_what_holds_no_events_are_refused_with_the_fix():
     with pytest.raises(FormatError, match="no such file"):
         training.classify(NAME, "nothing.raw")
     for wrong in (None, np.zeros((3, 4)), 5):
-        with pytest.raises(EventsError, match="holds no events; pass Events, a Source"):
+        with pytest.raises(EventsError, match="neither Events nor a source"):
             training.classify(NAME, wrong)
     with pytest.raises(ModelError, match="int is no model"):
         training.evaluate(5, [])

@@ -12,6 +12,7 @@ from dvskit.events.sources import (
     about,
     as_source,
     file_name,
+    is_source,
     read_all,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "as_source",
     "cut",
     "file_name",
+    "is_source",
     "parse_size",
     "polarity_column",
     "read_all",

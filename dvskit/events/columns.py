@@ -36,11 +36,14 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
         if array.size and array.dtype.kind not in "iub":
             raise EventsError(
                 f"column {name} is {array.dtype}; it must be integers"
-                + (" (microseconds)" if name == "t" else "")
+                + (" (microseconds: np.round(seconds * 1e6).astype(int))" if name == "t" else "")
             )
         converted = array.astype(dtype)
         if array.size and not np.array_equal(converted, array):
-            raise EventsError(f"column {name} holds values that do not fit {np.dtype(dtype).name}")
+            fix = "; of -1 and 1, pass p > 0" if name == "p" else ""
+            raise EventsError(
+                f"column {name} holds values that do not fit {np.dtype(dtype).name}{fix}"
+            )
         array = converted
     view = array.view()
     view.flags.writeable = False

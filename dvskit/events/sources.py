@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from dvskit.errors import EventsError
 from dvskit.events.columns import Events, Viewable, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.size import Size
@@ -89,6 +91,15 @@ class ReadableSource(Viewable, ABC):
         """
         return SourcePart(self, *check_window(start_us, stop_us))
 
+    if not TYPE_CHECKING:  # which would take it for any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            # Only asked for what is not there.
+            kind = type(self).__name__
+            if name in ("t", "x", "y", "p", "duration_us"):
+                raise AttributeError(f"{kind} has no {name!r} before it is read: .load().{name}")
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
     def __repr__(self) -> str:
         said = "".join(f"; {name}: {value}" for name, value in self.about())
         return f"<{type(self).__name__} {self.size}{said}>"
@@ -161,10 +172,22 @@ def inside(events_or_source: Events | Source) -> Any:
 
 
 def as_source(events_or_source: Events | Source) -> Source:
-    """Return a Source: the argument itself, or Events wrapped in one."""
+    """Return a Source: the argument itself, or Events wrapped in one. Raises EventsError."""
     if isinstance(events_or_source, Events):
         return EventsSource(events_or_source)
+    if not is_source(events_or_source):
+        kind = type(events_or_source).__name__
+        path = f"; open_events({str(events_or_source)!r}) opens a file"
+        raise EventsError(
+            f"{kind} is neither Events nor a source of them"
+            + path * isinstance(events_or_source, str | PathLike)
+        )
     return events_or_source
+
+
+def is_source(value: object) -> bool:
+    """Return whether a value is a Source; arrays, which have a size of their own, are none."""
+    return isinstance(value, Source) and isinstance(value.size, tuple)
 
 
 def read_all(source: Source) -> Events:

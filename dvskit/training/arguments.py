@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from os import PathLike
 
-from dvskit.errors import EventsError, ModelError
-from dvskit.events import Events, Source, read_all
+from dvskit.errors import ModelError
+from dvskit.events import Events, Source, as_source, read_all
 from dvskit.formats import open_events
 from dvskit.training.models import Model, load_model
 
@@ -31,8 +31,4 @@ def as_events(events: Events | Source | str | PathLike[str]) -> Events:
         return open_events(events).load()
     if isinstance(events, Events):
         return events
-    if isinstance(events, Source) and isinstance(events.size, tuple):
-        return read_all(events)
-    raise EventsError(
-        f"{type(events).__name__} holds no events; pass Events, a Source or an event file's path"
-    )
+    return read_all(as_source(events))
