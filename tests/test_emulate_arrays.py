@@ -331,6 +331,18 @@ def test_white_says_that_the_scale_is_meant():
         run.finish()
 
 
+def test_events_are_not_emulated_again_but_opened(tmp_path):
+    dvskit.save_events(EXPECTED, tmp_path / "a.raw")
+    with pytest.raises(VideoError, match=r"holds events already \(evt3\); dvskit.open_events"):
+        emulate(tmp_path / "a.raw")
+    for given in (EXPECTED, dvskit.open_events(tmp_path / "a.raw"), emulate(GRAY, fps=240)):
+        with pytest.raises(ConfigError, match="events already"):
+            emulate(given)
+    (tmp_path / "a.mp4").write_bytes(bytes(500))
+    with pytest.raises(VideoError, match=r"a\.mp4"):
+        emulate(tmp_path / "a.mp4")
+
+
 def test_a_preset_s_name_does_as_parameters_in_any_case():
     davis = EmulatorParams.preset("DAVIS346")
     assert emulate(GRAY, "davis346", fps=240).emulator.params == davis

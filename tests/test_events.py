@@ -167,8 +167,8 @@ def test_masks_and_rising_numbers_select_as_in_numpy():
     ("part", "fix"),
     [
         (slice(None, None, -1), "time runs forward"),
-        (3, r"events\[3:3 \+ 1\]"),
-        (True, "one event is"),
+        (3, r"events\[3:4\]"),
+        (True, "10 booleans"),
         ([3, 2], "rise"),
         ([2, 2], "rise"),
         ([-1], "0..9"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit.errors import ConfigError, ShapeError, VideoError
-from dvskit.events import Size, as_size
+from dvskit.events import Events, ReadableSource, Size, as_size
 from dvskit.video import ArrayFrames, gray_picture
 from dvskit.video.array import checked_times
 from dvskit.video.source import checked_fps, nth_time_us
@@ -27,6 +27,8 @@ def frames_in_memory(
     given  an array, a tensor or a list of pictures, or an iterator of them, with `fps` or `t_us`;
            or an iterable of (t_us, picture), without. Raises ConfigError, ShapeError, VideoError.
     """
+    if isinstance(given, Events | ReadableSource):
+        raise ConfigError(f"{type(given).__name__}: these are events already; frames are emulated")
     untimed = fps is not None or t_us is not None
     if hasattr(given, "shape"):  # an array, whoever holds it
         if not untimed:

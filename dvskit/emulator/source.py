@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit.emulator.in_memory import frames_in_memory
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.errors import ConfigError, VideoError
+from dvskit.errors import ConfigError, FormatError, VideoError
 from dvskit.events import Events, ReadableSource, Size
+from dvskit.formats import find_format
 from dvskit.video import Clock, FrameLosses, FrameSource, Light, gray_picture, open_frames
 from dvskit.video.pictures import checked_white
 
@@ -138,6 +139,19 @@ class EmulatedSource(ReadableSource):
         yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
+def _opened(path: str | PathLike[str], **options: Any) -> FrameSource:
+    try:
+        return open_frames(path, **options)
+    except VideoError:
+        try:
+            format = find_format(Path(path)).name
+        except FormatError:
+            format = ""
+        if not format:
+            raise
+    raise VideoError(f"{path}: holds events already ({format}); dvskit.open_events reads them")
+
+
 def emulate(
     video_or_frames: str | PathLike[str] | FrameSource | Frames | Any,
     params: EmulatorParams | str | PathLike[str] | None = None,
@@ -173,7 +187,7 @@ def emulate(
     if isinstance(given, str | PathLike):
         if t_us is not None or white is not None:
             raise ConfigError("t_us and white are for frames in memory; a path takes fps")
-        given = open_frames(given, fps=fps, light=light, clock=clock, strict=strict)
+        given = _opened(given, fps=fps, light=light, clock=clock, strict=strict)
     elif (light, clock, strict) != ("luma", "first", True):
         raise ConfigError("light, clock and strict are for paths; frames in memory are as they are")
     if isinstance(given, FrameSource):

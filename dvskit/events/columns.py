@@ -336,10 +336,10 @@ def _which(part: ArrayLike, events: Events) -> NDArray[Any]:
         raise EventsError(
             f"events[{part!r}]: the columns are events.t, events.x, events.y, events.p"
         )
-    if which.ndim == 0:
+    if which.ndim == 0 and which.dtype.kind == "i":
         raise EventsError(
-            f"events[{part!r}]: one event is events[{part!r}:{part!r} + 1], its time "
-            f"events.t[{part!r}]; to go over events, take blocks() or to_array()"
+            f"events[{which}]: one event is events[{which}:{which + 1}], its time "
+            f"events.t[{which}]; to go over events, take blocks() or to_array()"
         )
     if which.dtype == np.bool_:
         if which.shape == events.t.shape:

@@ -205,6 +205,10 @@ class Recording(ReadableSource, ABC):
         """Return what else the file holds, beside events and triggers: a name and a count each."""
         return {}
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the file and its format."""
+        return [("file", str(self.path)), ("format", self.format)]
+
     def __repr__(self) -> str:
         return f"<{self.format} recording {self.path} {self.size} (from {self.size_origin})>"
 
@@ -240,7 +244,7 @@ class RecordingPart(ReadableSource):
     def about(self) -> list[tuple[str, str]]:
         """Return which part it is, and of what."""
         words = part_words(self.start_us, self.stop_us)
-        return [("part", words), ("recording", str(self.recording.path))]
+        return [("part", words), *self.recording.about()]
 
     def triggers(self) -> Triggers:
         """Return the external triggers of the part."""
