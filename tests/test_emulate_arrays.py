@@ -216,7 +216,8 @@ def test_a_colour_frame_in_a_run_is_refused_with_the_fix():
     ("t_us", "fix"),
     [
         ([0, 0.004, 0.008, 0.012, 0.016, 0.02], r"round\(t \* 1e6\)"),
-        (T_US[:5], "5 times for 6 frames"),
+        (T_US[:5], "5 times for (6|more) frames"),
+        ([*T_US, 30_000], "7 times for 6 frames"),
         (np.array([T_US]), "shape"),
         ([0, 1, 2, 2, 4, 5], "frame 3 is at 2 us"),
         ([0, 1, 2, 3, 4, float("nan")], "no whole microsecond"),
@@ -248,13 +249,14 @@ def test_options_that_do_not_go_with_the_frames_are_refused():
         lambda: emulate(GRAY, fps=240, white=0),
         lambda: emulate(GRAY, fps=240, white=float("inf")),
         lambda: emulate(GRAY, fps=0),
+        lambda: emulate(iter(GRAY), fps=0),
     ):
         with pytest.raises(ConfigError):
             wrong()
     with pytest.raises(VideoError, match="either"):
         emulate(GRAY, fps=240, t_us=T_US)
     with pytest.raises(VideoError, match="either"):
-        emulate(iter(GRAY), fps=240, t_us=T_US).load()
+        emulate(iter(GRAY), fps=240, t_us=T_US)
 
 
 BRIGHT = GRAY.astype(np.float32)
@@ -318,6 +320,14 @@ def test_frames_on_their_scale_are_not_warned_of(frames):
         warnings.simplefilter("error")
         emulate(frames, fps=240).load()
         emulate(list(zip(T_US, frames, strict=True))).load()
+
+
+def test_a_long_dark_clip_with_one_bright_frame_is_not_warned_of():
+    frames = np.full((50, 4, 4), 3, np.uint16)
+    frames[5] = 40_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        emulate(frames, fps=240).load()
 
 
 def test_white_says_that_the_scale_is_meant():

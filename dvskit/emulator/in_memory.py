@@ -71,14 +71,18 @@ def _with_times(
     pictures: Iterator[Any], fps: float | None, t_us: ArrayLike | None
 ) -> Iterator[tuple[int, Any]]:
     rate = checked_fps(fps)
-    if rate is not None and t_us is not None:
+    if t_us is None and rate is not None:
+        return ((nth_time_us(number, rate), each) for number, each in enumerate(pictures))
+    if rate is not None:
         raise VideoError("give either t_us or fps")
-    times = None if t_us is None else checked_times(t_us)
+    return _paired(checked_times(t_us), pictures)
+
+
+def _paired(times: list[int], pictures: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     number = -1
     for number, picture in enumerate(pictures):
-        if rate is not None:
-            yield nth_time_us(number, rate), picture
-        elif times is not None and number < len(times):
-            yield times[number], picture
-    if times is not None and number + 1 != len(times):
+        if number == len(times):
+            raise VideoError(f"{len(times)} times for more frames; give one of each")
+        yield times[number], picture
+    if number + 1 < len(times):
         raise VideoError(f"{len(times)} times for {number + 1} frames")

@@ -67,7 +67,7 @@ class Emulator:
         """
         run = EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
         if scale_is_known:
-            run.scale_check = None
+            run._scale_check = None
         return run
 
 
@@ -83,7 +83,7 @@ class EmulatorRun:
         self._levels = FrameLevels(params, size)
         self._pixels = _pixels(params, size, seed, threads)
         self._delay = Delay(params, size, seed)
-        self.scale_check: ScaleCheck | None = ScaleCheck()
+        self._scale_check: ScaleCheck | None = ScaleCheck()
         self._frames = 0
         self._t_us = 0
 
@@ -133,8 +133,8 @@ class EmulatorRun:
         """Take a frame; return what happened since the last one, None for the first."""
         t_us = self._checked_time(t_us)
         codes = self._levels.codes(frame, self._frames)
-        if self.scale_check is not None:
-            self.scale_check.see(frame)
+        if self._scale_check is not None:
+            self._scale_check.see(frame)
         crossings = None
         if self._frames == 0:
             self._pixels.begin(codes, self._levels.table)
@@ -150,8 +150,8 @@ class EmulatorRun:
 
     def finish_labelled(self) -> tuple[Events, NDArray[np.bool_]]:
         """As `finish`, with the labels."""
-        if self.scale_check is not None:
-            self.scale_check.end()
+        if self._scale_check is not None:
+            self._scale_check.end()
         return self._delay.rest()
 
     def _checked_time(self, t_us: int) -> int:

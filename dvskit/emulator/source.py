@@ -153,7 +153,7 @@ def _opened(path: str | PathLike[str], **options: Any) -> FrameSource:
 
 
 def emulate(
-    video_or_frames: str | PathLike[str] | FrameSource | Frames | Any,
+    video_or_frames: str | PathLike[str] | FrameSource | Iterable[Any],
     params: EmulatorParams | str | PathLike[str] | None = None,
     seed: int = 0,
     *,

@@ -57,7 +57,6 @@ class ScaleCheck:
         """Warn where all frames together used but the lowest numbers of their type."""
         if self._done or not self._top or self._kind not in _DIM:
             return
-        self._done = True
         most = np.iinfo(self._kind).max
         warn(
             f"{self._kind} frames reach {self._top:,.0f}, and {most:,} is white: "
