@@ -137,14 +137,14 @@ class FilteredSource(ReadableSource):
 
     def __init__(self, source: Source, chosen: Filter) -> None:
         self.source = source
-        self._filter = chosen
+        self.filter = chosen
         self.size = chosen.start(source.size)(Events.empty(source.size)).size
 
     def __iter__(self) -> Iterator[Events]:
-        step = self._filter.start(self.source.size)
+        step = self.filter.start(self.source.size)
         for block in self.source:
             yield step(block)
 
     def about(self) -> list[tuple[str, str]]:
         """Return the filter and what it is applied to."""
-        return [("filter", repr(self._filter)), *about(self.source)]
+        return [("filter", repr(self.filter)), *about(self.source)]

@@ -93,14 +93,18 @@ def test_a_recording_shows_its_figures_and_a_picture_of_its_first_second(tmp_pat
     assert "of the first 4,000 events, 0.2 s" in text
     np.testing.assert_array_equal(picture(html), picture(events._repr_html_()))
     assert recording.damage.losses[0].problem == "mine"  # a look is no pass
-    until = recording.between(None, 50_000)._repr_html_()
+    early = recording.between(None, 50_000)
+    early.damage.add(3, 4, "mine")
+    until = early._repr_html_()
+    assert early.damage
     np.testing.assert_array_equal(
         picture(until), picture(events.between(None, 50_000)._repr_html_())
     )
-    cropped = dvskit.filters.Crop(1, 1, 9, 9)(recording)
+    crop = dvskit.filters.Crop(1, 1, 9, 9)
     np.testing.assert_array_equal(
-        picture(cropped._repr_html_()), picture(cropped.load()._repr_html_())
+        picture(crop(recording)._repr_html_()), picture(crop(events)._repr_html_())
     )
+    assert recording.damage.losses[0].problem == "mine"
 
 
 def test_a_part_that_must_be_searched_for_is_not_read_to_show_itself(tmp_path, monkeypatch):

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._files import check_output, write_whole
-from dvskit._progress import WatchedSource
 from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import (
     Events,
@@ -116,53 +115,51 @@ def source_html(source: Source) -> str:
 
 
 def _with_beginning(source: Source, rows: list[tuple[str, str]]) -> str:
-    if not _begins_at_once(source):
-        return _frame(
-            "",
-            _table(
-                [*rows, ("events", ".load() gives them all, .blocks(count=...) some at a time")]
-            ),
-        )
+    look = _look_at(source)
+    if look is None:
+        rows.append(("events", ".load() gives them all, .blocks(count=...) some at a time"))
+        return _frame("", _table(rows))
     try:
-        seen = beginning(source)
+        seen = beginning(look)
     except (DvskitError, OSError) as error:  # what shows itself must not fail
         return _frame("", _table([*rows, ("not read", one_line(error))]))
     if not len(seen):
         return _frame("", _table([*rows, ("picture", "none: it begins without events")]))
-    words = f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"
-    return _frame(
-        _picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))]),
-        _table([*rows, ("picture", words)]),
-    )
+    rows.append(("picture", f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"))
+    return _frame(_picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))]), _table(rows))
 
 
 def beginning(source: Source) -> Events:
     """Return the events of the first second of a source, of its first 4 blocks at most."""
-    # A part has its own account of damage: that of the recording stays the one of its latest pass.
-    blocks = RecordingPart(source, None, None) if isinstance(source, Recording) else source
     kept: list[Events] = []
     first_us: int | None = None
-    for block in islice(blocks, _FIRST_BLOCKS):
+    for block in islice(source, _FIRST_BLOCKS):
         if len(block) and first_us is None:
             first_us = int(block.t[0])
-        until_us = None if first_us is None else first_us + _FIRST_US
-        kept.append(cut(block, None, until_us))
+        kept.append(cut(block, None, None if first_us is None else first_us + _FIRST_US))
         if len(kept[-1]) < len(block):
             break
     return Events.concatenate(kept, source.size)
 
 
-def _begins_at_once(source: Source) -> bool:
-    """Return whether a source gives its first events again and again, and without a search."""
-    if isinstance(source, WatchedSource):
-        return False  # its bar would move
-    if isinstance(source, FilteredSource | SourcePart):
-        return _begins_at_once(source.source)
-    if isinstance(source, RecordingPart):
-        return source.start_us is None and _begins_at_once(source.recording)
+def _look_at(source: Source) -> Source | None:
+    """Return the same source to look at: its pass is none of the source's, whose damage stays.
+
+    None where the first events do not come at once and each time anew.
+    """
     if isinstance(source, Recording):
-        return not source.live and source.path.exists()
-    return isinstance(source, EventsSource)
+        again = not source.live and source.path.exists()
+        return RecordingPart(source, None, None) if again else None
+    if isinstance(source, RecordingPart):
+        begins = source.start_us is None and _look_at(source.recording) is not None
+        return RecordingPart(source.recording, None, source.stop_us) if begins else None
+    if isinstance(source, FilteredSource):
+        inner = _look_at(source.source)
+        return None if inner is None else FilteredSource(inner, source.filter)
+    if isinstance(source, SourcePart):
+        inner = _look_at(source.source)
+        return None if inner is None else SourcePart(inner, source.start_us, source.stop_us)
+    return source if isinstance(source, EventsSource) else None
 
 
 @dataclass(frozen=True, slots=True)
