@@ -1,11 +1,11 @@
-"""What people pass for a model and for events: names, paths, sources."""
+"""What people pass for a model and for a recording: names, paths, sources."""
 
 from __future__ import annotations
 
 from os import PathLike
 
 from dvskit.errors import ModelError
-from dvskit.events import Events, Source, as_source, read_all
+from dvskit.events import Events, Source, as_source
 from dvskit.formats import open_events
 from dvskit.training.models import Model, load_model
 
@@ -22,13 +22,11 @@ def as_model(model: Model | str | PathLike[str]) -> Model:
     )
 
 
-def as_events(events: Events | Source | str | PathLike[str]) -> Events:
-    """Return events: as given, or all of a Source or of an event file.
+def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
+    """Return a Source: as given, of Events, or of an event file.
 
-    Raises EventsError for anything else, and what reading the file raises.
+    Raises EventsError for anything else, and what opening the file raises.
     """
-    if isinstance(events, str | PathLike):
-        return open_events(events).load()
-    if isinstance(events, Events):
-        return events
-    return read_all(as_source(events))
+    if isinstance(recording, str | PathLike):
+        return open_events(recording)
+    return as_source(recording)

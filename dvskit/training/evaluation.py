@@ -22,9 +22,9 @@ from dvskit.datasets import (
     load_labelled,
 )
 from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError
-from dvskit.events import Events, Size, Source
+from dvskit.events import Events, Size, Source, read_all
 from dvskit.streams import Labels
-from dvskit.training.arguments import as_events, as_model
+from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.models import Model
 
 _BATCH = 50
@@ -145,7 +145,7 @@ def classify(
 
     `model` may be a name or a folder, as for load_model; `events` a Source or an event file's path.
     """
-    model, events = as_model(model), as_events(events)
+    model, events = as_model(model), read_all(as_recording(events))
     check_size(model, events.size, "the recording")
     if not len(events):
         raise ShapeError("no events to classify; the window begins at the first one")
