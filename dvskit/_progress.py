@@ -23,6 +23,7 @@ from dvskit.events import (
     as_source,
     file_name,
 )
+from dvskit.events.sources import inside
 from dvskit.events.window import check_window
 
 _EVERY_S = 0.1  # how often a notebook is sent a picture of the bar
@@ -230,7 +231,7 @@ class WatchedSource(ReadableSource):
         return about(self.source)
 
     def _how_far(self, events: int) -> tuple[float, float | None, str]:
-        ask = getattr(self.source, "how_far", None)
+        ask = getattr(inside(self.source), "how_far", None)  # a filter is as far as its source
         if ask is not None:
             known: tuple[float, float | None, str] = ask()
             return known

@@ -157,6 +157,17 @@ def test_training_shows_a_bar_of_its_steps():
     assert len(shown.states) == 4
 
 
+def test_what_filters_a_clip_is_as_far_as_the_clip():
+    frames = [(t, np.full((8, 8), 20 + t // 50, np.uint8)) for t in range(0, 5000, 100)]
+    crop = dvskit.filters.Crop(1, 1, 4, 4)
+    for source in (crop(dvskit.emulate(frames)), crop(dvskit.emulate(frames)).between(1000, None)):
+        shown = Kept()
+        events = dvskit.progress(source, display=shown).load()
+        assert events == source.load()
+        assert (shown.states[-1].done, shown.states[-1].total) == (50, 50)
+        assert shown.states[-1].unit == "frames"
+
+
 def test_nothing_loads_ipython():
     code = "import dvskit, sys; dvskit.progress(dvskit.Events.empty((1, 1)))"
     code += "\nfor _ in dvskit.progress(dvskit.Events.empty((1, 1))): pass"
