@@ -85,7 +85,7 @@ def bin_clips(
     bins: int,
     bin_us: int,
     start_us: int | None = None,
-    params: EmulatorParams | Sequence[EmulatorParams] | None = None,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
     seed: int = 0,
     outside: Outside = "error",
 ) -> Tensor:

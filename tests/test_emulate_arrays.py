@@ -13,6 +13,7 @@ import dvskit
 from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator import emulate_batch
 from dvskit.errors import ConfigError, ScaleWarning, ShapeError, UnitWarning, VideoError
+from dvskit.tensors import bin_clips
 from dvskit.video import ArrayFrames, open_frames
 
 T_US = [0, 4167, 8333, 12_500, 16_667, 20_833]
@@ -289,7 +290,8 @@ def test_frames_of_another_scale_are_warned_of_once(frames, fix):
         lambda: emulate(iter(frames), fps=240).load(),
         lambda: emulate(timed).load(),
         step,
-        lambda: emulate_batch(frames[None], T_US),
+        lambda: emulate_batch(np.stack([frames] * 3), T_US),
+        lambda: bin_clips(np.stack([frames] * 3), T_US, bins=3, bin_us=10_000),
     ):
         with pytest.warns(ScaleWarning, match=fix) as given:
             way()

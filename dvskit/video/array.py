@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit.errors import ShapeError, UnitWarning, VideoError, warn
 from dvskit.events import as_size
 from dvskit.video.pictures import as_array, checked_white, gray_picture, is_coloured
-from dvskit.video.scale import ScaleCheck
+from dvskit.video.scale import look_at_scale
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
-_LOOKED_AT = 16  # frames of a clip that its scale is judged by
 _SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
 
 
@@ -56,20 +55,10 @@ class ArrayFrames(FrameSource):
         if count and is_coloured(np.shape(as_array(self._frames[0]))):
             self.notes = ("colours are taken as RGB and turned gray (ITU-R BT.601)",)
         if white is None:
-            self._look_at_scale()
+            look_at_scale(self._picture, count)
 
     def _picture(self, number: int) -> NDArray[Any]:
         return gray_picture(self._frames[number], number, self._white)
-
-    def _look_at_scale(self) -> None:
-        check, count = ScaleCheck(), len(self._times)
-        for number in range(0, count, -(-count // _LOOKED_AT) or 1):
-            check.see(self._picture(number))
-        for number in range(count):
-            if check.is_sure:
-                return
-            check.see(self._picture(number))  # all of them, ahead of calling a clip too dark
-        check.end()
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         for number, t_us in enumerate(self._times):

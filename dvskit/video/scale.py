@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from dvskit.errors import ScaleWarning, warn
 _BRIGHT = 16.0  # floats beyond it are taken for digital numbers: 1.0 is white
 _BRIGHT_WHOLE = 2.0  # the same of whole numbers; linear light may be a few times white
 _DIM = {"uint8": 1, "uint16": 4095}  # whole clips below it are taken for those of fewer bits
+_LOOKED_AT = 16  # frames that a clip is judged by
 _WHITES = (1, 255, 1023, 4095, 65535)  # of 1, 8, 10, 12 and 16 bits
 
 
@@ -64,6 +66,21 @@ class ScaleCheck:
             "so dark)",
             ScaleWarning,
         )
+
+
+def look_at_scale(picture: Callable[[int], NDArray[Any]], count: int) -> None:
+    """Give a ScaleWarning where a clip of `count` frames, had by their numbers, is out of scale.
+
+    A few frames are looked at, and all of them ahead of calling the clip too dark.
+    """
+    check = ScaleCheck()
+    for number in range(0, count, -(-count // _LOOKED_AT) or 1):
+        check.see(picture(number))
+    for number in range(count):
+        if check.is_sure:
+            return
+        check.see(picture(number))
+    check.end()
 
 
 def _white(top: float) -> int:
