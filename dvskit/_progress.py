@@ -13,7 +13,18 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from dvskit.events import Events, EventsSource, Source, Viewable, about, as_source, file_name
+from dvskit.events import (
+    Events,
+    EventsSource,
+    ReadableSource,
+    Source,
+    SourcePart,
+    about,
+    as_source,
+    file_name,
+)
+from dvskit.events.sources import inside
+from dvskit.events.window import check_window
 
 _EVERY_S = 0.1  # how often a notebook is sent a picture of the bar
 _BLOCK_EVENTS = 1 << 20  # of events in memory, so that there is something to see
@@ -188,7 +199,7 @@ def _rich_bar(state: State) -> Any:
     )
 
 
-class WatchedSource(Viewable):
+class WatchedSource(ReadableSource):
     """A Source with a bar that shows how far each pass over it is."""
 
     def __init__(self, source: Source, title: str, display: Display | None) -> None:
@@ -206,20 +217,21 @@ class WatchedSource(Viewable):
                 done, _, unit = self._how_far(events)
                 bar(done, "" if unit == "events" else f"{events:,} events")
 
-    @property
-    def between(self) -> Callable[[int | None, int | None], WatchedSource]:
-        """The source's own `between`, watched too; only where it has one."""
-        part = self.source.between  # type: ignore[attr-defined]
-        return lambda start_us, stop_us: WatchedSource(
-            part(start_us, stop_us), self._title, self._display
-        )
+    def between(self, start_us: int | None = None, stop_us: int | None = None) -> WatchedSource:
+        """Return the part with start_us <= t < stop_us, as the source finds it, watched too."""
+        whole = self.source
+        if isinstance(whole, ReadableSource):
+            part: Source = whole.between(start_us, stop_us)
+        else:
+            part = SourcePart(whole, *check_window(start_us, stop_us))
+        return WatchedSource(part, self._title, self._display)
 
     def about(self) -> list[tuple[str, str]]:
         """Return what the source says of itself."""
         return about(self.source)
 
     def _how_far(self, events: int) -> tuple[float, float | None, str]:
-        ask = getattr(self.source, "how_far", None)
+        ask = getattr(inside(self.source), "how_far", None)  # a filter is as far as its source
         if ask is not None:
             known: tuple[float, float | None, str] = ask()
             return known

@@ -15,12 +15,18 @@
 
 A message is one line: what was wrong, where, and the mend.
 
-LeftOutWarning, a UserWarning, is given where an output cannot hold all that its input holds.
+Warnings, children of UserWarning, are given where something is done that may not be meant:
+
+    LeftOutWarning      an output cannot hold all that its input holds
+    ScaleWarning        frames whose numbers fit another white than that of their type
+    UnitWarning         times that look like seconds where microseconds are meant
 """
 
 from __future__ import annotations
 
 import errno
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike, fspath
@@ -102,6 +108,22 @@ class OutputError(DvskitError):
 
 class LeftOutWarning(UserWarning):
     """An output cannot hold something of its input, such as triggers; the events are all there."""
+
+
+class ScaleWarning(UserWarning):
+    """Frames whose numbers fit another white than that of their type, such as floats to 255."""
+
+
+class UnitWarning(UserWarning):
+    """Times that look like seconds where microseconds are meant."""
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Give a warning that names the line that called dvskit, however deep inside it is found."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dvskit."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
 
 
 def one_line(error: BaseException) -> str:

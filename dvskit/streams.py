@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.events.window import check_window
+
 STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
 
 
@@ -42,7 +44,7 @@ class _Timed(ABC):
 
     def between(self, start_us: int | None, stop_us: int | None) -> Self:
         """Return what has start_us <= t < stop_us; None leaves that side open."""
-        part = _span(self.t, start_us, stop_us)
+        part = _span(self.t, *check_window(start_us, stop_us))
         return type(self)(*(column[part] for column in _columns(self)))
 
     def __len__(self) -> int:
@@ -179,6 +181,7 @@ class Labels:
 
     def between(self, start_us: int | None, stop_us: int | None) -> Labels:
         """Return the labels of spans that share time with start_us..stop_us; None is open."""
+        start_us, stop_us = check_window(start_us, stop_us)
         chosen = np.ones(len(self), np.bool_)
         if start_us is not None:
             chosen &= self.stop_us > start_us

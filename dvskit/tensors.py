@@ -16,7 +16,7 @@ from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError, did_you_mean
-from dvskit.events import Events, Size, Source, as_source
+from dvskit.events import Events, Size, Source, as_source, cut
 
 Outside = Literal["error", "ignore"]
 
@@ -62,7 +62,7 @@ def bin_events(
     counts = _zeros(window.bins, source.size)
     missed = 0
     for block in source:
-        inside = block.between(window.start_us, window.stop_us)
+        inside = cut(block, window.start_us, window.stop_us)
         missed += len(block) - len(inside)
         _kernels.add_counts(
             inside.t,
@@ -85,7 +85,7 @@ def bin_clips(
     bins: int,
     bin_us: int,
     start_us: int | None = None,
-    params: EmulatorParams | Sequence[EmulatorParams] | None = None,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
     seed: int = 0,
     outside: Outside = "error",
 ) -> Tensor:

@@ -123,5 +123,5 @@ def test_images_and_videos_give_linear_light(tmp_path, data):
 def test_light_above_white_gives_events():
     frames = np.full((3, 4, 5), 0.5, np.float32)
     frames[1:] = 10.0
-    events = Events.concatenate(emulate(ArrayFrames(frames, fps=100)))
+    events = Events.concatenate(emulate(ArrayFrames(frames, fps=100, white=1)))
     assert len(events) == 4 * 5 * int(np.log(20) / 0.2)

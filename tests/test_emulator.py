@@ -89,7 +89,7 @@ def test_ramp_gives_eight_events_a_pixel_at_the_times_of_the_crossings(step_us):
     events = run(frames)
     assert len(events) == 8 * 20  # ln(200 / 40) = 8.05 thresholds of 0.2
     assert events.p.all()
-    pixel = events.select((events.x == 2) & (events.y == 1)).t
+    pixel = events[(events.x == 2) & (events.y == 1)].t
     true = [(40 * math.exp(0.2 * k) - 40) / 160 * duration for k in range(1, 9)]
     error = np.abs(pixel - np.array(true))
     # 1 ms: half a microsecond of rounding and little else; 10 ms: the ramp is curved in L.
@@ -100,7 +100,7 @@ def test_step_gives_six_events_a_pixel():
     frames = [(0, np.full((3, 3), 50, np.uint8)), (1000, np.full((3, 3), 200, np.uint8))]
     events = run(frames)
     assert len(events) == 6 * 9  # ln 4 = 6.9 thresholds
-    pixel = events.select((events.x == 0) & (events.y == 0)).t
+    pixel = events[(events.x == 0) & (events.y == 0)].t
     expected = [round(1000 * 0.2 * k / math.log(4)) for k in range(1, 7)]
     assert pixel.tolist() == expected
 
@@ -109,7 +109,7 @@ def test_a_pixel_with_one_event_keeps_its_own_time_beside_one_with_twelve():
     before = np.array([[100, 20]], np.uint8)
     after = np.array([[125, 235]], np.uint8)
     events = run([(0, before), (10_000, after)])
-    slow = events.select(events.x == 0)
+    slow = events[events.x == 0]
     assert len(slow) == 1
     assert slow.t[0] == round(10_000 * 0.2 / math.log(1.25))  # 0.896 of the interval
     assert np.count_nonzero(events.x == 1) == 12
@@ -163,7 +163,7 @@ def test_a_moving_edge_s_speed_is_told_by_the_times_of_its_events():
         for t in range(0, 1_800_001, 2000)
     ]
     events = run(frames, EmulatorParams(threshold_on=0.5, threshold_off=0.5))
-    seen = events.select((events.x > 15) & (events.x < 45))
+    seen = events[(events.x > 15) & (events.x < 45)]
     first = np.array([seen.t[(seen.x == column) & (seen.y == 0)][0] for column in range(16, 45)])
     slope = np.polyfit(np.arange(16, 45), first * 1e-6, 1)[0]
     assert 1 / slope == pytest.approx(speed, rel=1e-3)

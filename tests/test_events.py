@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from dvskit import Events, Size
-from dvskit.errors import ConfigError, EventsError, GeometryError
+from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
 from dvskit.events import EventsSource, as_source, parse_size, polarity_column, read_all
 
 LAYOUTS = ["tonic", "faery", "expelliarmus", "metavision", "dv"]
@@ -138,13 +140,86 @@ def test_events_are_a_source_of_one_block():
     assert as_source(source) is source
 
 
-def test_select_takes_a_boolean_mask_only():
-    events = make(10)
-    assert len(events.select(events.p)) == np.count_nonzero(events.p)
-    with pytest.raises(EventsError, match="booleans"):
-        events.select(np.arange(10))
-    with pytest.raises(EventsError, match="forward"):
-        events[::-1]
+def test_masks_and_rising_numbers_select_as_in_numpy():
+    events = make(200)
+    for part in (
+        events.p,
+        events.p.tolist(),
+        ~events.p & (events.x > 3),
+        np.zeros(200, bool),
+        np.array([0, 5, 199]),
+        [7],
+        [],
+        np.arange(3, 9, dtype=np.uint8),
+        slice(10, None, 3),
+    ):
+        found = events[part]
+        for name in "txyp":
+            column = getattr(events, name)
+            expected = column[part] if len(np.shape(part)) == 0 else column[np.array(part, int)]
+            if np.asarray(part).dtype == bool:
+                expected = column[np.asarray(part)]
+            np.testing.assert_array_equal(getattr(found, name), expected)
+        assert found.size == events.size
+
+
+@pytest.mark.parametrize(
+    ("part", "fix"),
+    [
+        (slice(None, None, -1), "time runs forward"),
+        (3, r"events\[3:4\]"),
+        (True, "10 booleans"),
+        ([3, 2], "rise"),
+        ([2, 2], "rise"),
+        ([-1], "0..9"),
+        ([10], "0..9"),
+        ([True] * 9, "10 booleans"),
+        (np.ones((10, 20), bool), r"mask\[events.y, events.x\]"),
+        ([0.5], "float64"),
+        (np.zeros((2, 2), int), "shape"),
+        ("t", "columns are events.t"),
+    ],
+)
+def test_other_selections_are_refused_with_the_fix(part, fix):
+    with pytest.raises(EventsError, match=fix):
+        make(10)[part]
+
+
+def test_a_loop_over_events_says_what_to_loop_over():
+    with pytest.raises(EventsError, match="blocks"):
+        for _ in make(10):
+            pass
+
+
+@pytest.mark.parametrize("given", [{"count": 7}, {"duration_us": 90}, {}])
+def test_events_are_cut_into_blocks_as_a_source_is(given):
+    events = make(300)
+    blocks = list(events.blocks(**given))
+    assert Events.concatenate(blocks) == events
+    assert [*map(len, blocks)] == [*map(len, EventsSource(events).blocks(**given))]
+
+
+def test_floats_that_look_like_seconds_are_warned_of_and_whole_ones_are_not():
+    events = make(300)
+    with pytest.warns(UnitWarning, match="microseconds: 1.5 s is 1_500_000"):
+        assert len(events.between(0.0, 0.5)) == len(events.between(0, 1))
+    with pytest.warns(UnitWarning):
+        events.between(np.float32(1.5), None)
+    assert events.between(1e3, 2e6) == events.between(1000, 2_000_000)
+    assert events.between(np.int32(100), np.uint64(200)) == events.between(100, 200)
+    for wrong in ("1s", math.nan, math.inf, [1]):
+        with pytest.raises(EventsError, match="stop_us"):
+            events.between(0, wrong)
+
+
+def test_a_window_in_the_first_millisecond_of_a_long_recording_is_warned_of():
+    long = Events(t=[0, 5, 2_000_000], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
+    with pytest.warns(UnitWarning, match="go on to 2,000,000 us") as given:
+        assert len(long.between(0, 10)) == 2
+    assert given[0].filename == __file__
+    assert len(long.between(None, 1000)) == 2
+    assert len(long.between(-5, 0)) == 0
+    assert len(long[:2].between(0, 10)) == 2
 
 
 def test_equality_needs_all_columns_and_the_size():

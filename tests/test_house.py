@@ -155,13 +155,20 @@ def test_the_public_names_stand():
         ("Events", "(*, t, x, y, p, size)"),
         (
             "emulate",
-            "(video_or_frames, params=None, seed=0, *, fps=None, light='luma', clock='first', "
-            "strict=True)",
+            "(video_or_frames, params=None, seed=0, *, fps=None, t_us=None, white=None, "
+            "light='luma', clock='first', strict=True)",
         ),
         (
             "tensors.bin_events",
             "(events, *, bins=None, bin_us=None, start_us=None, outside='error')",
         ),
+        ("Events.between", "(self, start_us=None, stop_us=None)"),
+        ("Events.blocks", "(self, *, count=None, duration_us=None)"),
+        ("events.ReadableSource.load", "(self)"),
+        ("events.ReadableSource.between", "(self, start_us=None, stop_us=None)"),
+        ("events.ReadableSource.blocks", "(self, *, count=None, duration_us=None)"),
+        ("filters.chain", "(*filters)"),
+        ("EmulatorParams.presets", "()"),
         ("render.page", None),
         ("render.cloud", None),
         ("render.frames", None),

@@ -80,16 +80,73 @@ def test_a_picture_of_a_part_of_the_events_says_so(monkeypatch):
     assert "of one event in 4" in text
 
 
-def test_a_recording_shows_itself_without_being_read(tmp_path, monkeypatch):
+def test_a_recording_shows_its_figures_and_a_picture_of_its_first_second(tmp_path):
     path = tmp_path / "a<b>.npz"
-    dvskit.save_events(scattered(), path)
+    events = scattered()
+    dvskit.save_events(events, path)
     recording = dvskit.open_events(path)
-    monkeypatch.setattr(type(recording), "_blocks", None)  # whoever reads it fails
-    text = words(recording._repr_html_())
+    recording.damage.add(3, 4, "mine")
+    html = recording._repr_html_()
+    text = words(html)
     assert "a<b>.npz" in text
     assert "24x16 pixels (from the header)" in text
-    part = words(recording.between(5, None)._repr_html_())
-    assert "5 to end µs" in part
+    assert "of the first 4,000 events, 0.2 s" in text
+    np.testing.assert_array_equal(picture(html), picture(events._repr_html_()))
+    assert recording.damage.losses[0].problem == "mine"  # a look is no pass
+    early = recording.between(None, 50_000)
+    early.damage.add(3, 4, "mine")
+    until = early._repr_html_()
+    assert early.damage
+    np.testing.assert_array_equal(
+        picture(until), picture(events.between(None, 50_000)._repr_html_())
+    )
+    crop = dvskit.filters.Crop(1, 1, 9, 9)
+    np.testing.assert_array_equal(
+        picture(crop(recording)._repr_html_()), picture(crop(events)._repr_html_())
+    )
+    assert recording.damage.losses[0].problem == "mine"
+
+
+def test_a_part_that_must_be_searched_for_is_not_read_to_show_itself(tmp_path, monkeypatch):
+    dvskit.save_events(scattered(), tmp_path / "a.npz")
+    recording = dvskit.open_events(tmp_path / "a.npz")
+    monkeypatch.setattr(type(recording), "_blocks", None)  # whoever reads it fails
+    part = recording.between(5, None)._repr_html_()
+    assert "5 to end µs" in words(part)
+    assert ".load()" in words(part)
+    assert "<img" not in part
+
+
+def test_no_more_than_a_second_and_four_blocks_are_read_to_show_a_source(tmp_path, monkeypatch):
+    dvskit.save_events(scattered(), tmp_path / "a.npz")
+    recording = dvskit.open_events(tmp_path / "a.npz")
+    read = []
+
+    def blocks(every_us):
+        def give(self, damage, storage):
+            for t in range(0, 100 * every_us, every_us):
+                read.append(t)
+                yield Events(t=[t], x=[0], y=[0], p=[1], size=(24, 16))
+
+        return give
+
+    monkeypatch.setattr(type(recording), "_blocks", blocks(1000))
+    assert "first 4 events" in words(recording._repr_html_())
+    assert len(read) == 4
+    read.clear()
+    monkeypatch.setattr(type(recording), "_blocks", blocks(600_000))
+    assert "first 2 events, 0.6 s" in words(recording._repr_html_())
+    assert len(read) == 3
+
+
+def test_a_damaged_recording_shows_where_instead_of_failing(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("t,x,y,p\n1,2,3,1\nnonsense\n")
+    text = words(dvskit.open_events(path, size=(5, 5))._repr_html_())
+    assert "not read" in text
+    assert "at byte" in text
+    path.write_text("t,x,y,p\n")
+    assert "without events" in words(dvskit.open_events(path, size=(5, 5))._repr_html_())
 
 
 def test_importing_dvskit_loads_nothing_for_it():
@@ -131,6 +188,7 @@ def test_a_clip_to_be_emulated_shows_itself_and_decodes_no_frame():
 
     params = dvskit.EmulatorParams(threshold_on=0.3)
     text = words(dvskit.emulate(frames(), params=params, seed=7)._repr_html_())
+    assert ".load()" in text
     assert "threshold_on=0.3" in text
     assert "6x4 pixels" in text
     assert "read once" in text
@@ -139,7 +197,7 @@ def test_a_clip_to_be_emulated_shows_itself_and_decodes_no_frame():
     assert "clean sensor" in words(listed)
 
 
-def test_every_source_shows_itself_without_being_read(tmp_path):
+def test_sources_of_others_and_watched_ones_show_themselves_without_being_read(tmp_path):
     from dvskit.events import EventsSource, Viewable
     from dvskit.filters import Crop, FilteredSource
 

@@ -84,7 +84,6 @@ def test_a_recording_is_named_by_its_file_and_saved_with_what_stands_beside(tmp_
     part = watched.between(50_000, 60_000)
     assert dvskit.Events.concatenate(part) == scattered().between(50_000, 60_000)
     assert shown.states[-1].done == len(scattered().between(50_000, 60_000))
-    assert not hasattr(dvskit.progress(scattered()), "between")
 
 
 def test_a_pass_that_is_broken_off_ends_its_bar():
@@ -156,6 +155,17 @@ def test_training_shows_a_bar_of_its_steps():
     with progress_bar(display=shown):
         pass
     assert len(shown.states) == 4
+
+
+def test_what_filters_a_clip_is_as_far_as_the_clip():
+    frames = [(t, np.full((8, 8), 20 + t // 50, np.uint8)) for t in range(0, 5000, 100)]
+    crop = dvskit.filters.Crop(1, 1, 4, 4)
+    for source in (crop(dvskit.emulate(frames)), crop(dvskit.emulate(frames)).between(1000, None)):
+        shown = Kept()
+        events = dvskit.progress(source, display=shown).load()
+        assert events == source.load()
+        assert (shown.states[-1].done, shown.states[-1].total) == (50, 50)
+        assert shown.states[-1].unit == "frames"
 
 
 def test_nothing_loads_ipython():

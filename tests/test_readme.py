@@ -75,7 +75,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "accuracy" in out
     assert ran == 18
     for text in PYTHON:
-        run([sys.executable, "-c", text], folder)
+        run([sys.executable, "-c", text + text], folder)  # cells of notebooks are run again
     for name in (
         "events.raw",
         "events.html",

@@ -179,6 +179,7 @@ def test_threads_do_not_change_the_events(tmp_path, monkeypatch, threads):
     assert load(path, strict=False) == events
 
 
+@pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
 @pytest.mark.parametrize("kind", ["array", "mono", "libcaer", "libcaer_cmp"])
 def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
     events = some_events(2000, seed=6, start_us=10**12)

@@ -152,9 +152,7 @@ def test_a_part_is_what_lies_between_two_times_in_a_region(
     part = EVENTS.between(first + 500_000, first + 900_000)
     if region:
         left, top, right, bottom = region
-        part = part.select(
-            (part.x >= left) & (part.x < right) & (part.y >= top) & (part.y < bottom)
-        )
+        part = part[(part.x >= left) & (part.x < right) & (part.y >= top) & (part.y < bottom)]
     assert len(part) > 100
     np.testing.assert_array_equal(found, rows(part))
     assert (told["from_us"], told["to_us"], told["every"]) == (500_000, 900_000, 1)

@@ -85,6 +85,7 @@ def small_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "_SLICE_UNITS", 100)
 
 
+@pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("seed", [2, 3])

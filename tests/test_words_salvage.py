@@ -148,7 +148,7 @@ def test_times_of_dat_that_lead_round_the_clock_are_damage(
     salvaged = read_all(recording)
     if last - max(spoilt) > 1:  # a last time of all that is far ahead is no damage to be seen
         keep = np.isin(np.arange(last), list(spoilt), invert=True)
-        assert salvaged == whole.select(keep)
+        assert salvaged == whole[keep]
         assert recording.damage.lost_bytes == 8 * len(spoilt)
         with pytest.raises(DamagedFileError, match=f"at byte {head + 8 * min(spoilt)};"):
             read_all(open_events(path))

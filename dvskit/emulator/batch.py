@@ -10,25 +10,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
-from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.errors import ShapeError
 from dvskit.events import Events
+from dvskit.video.pictures import as_array
+from dvskit.video.scale import look_at_scale
 
 
 def emulate_batch(
     clips: ArrayLike,
     t_us: ArrayLike,
-    params: EmulatorParams | Sequence[EmulatorParams] | None = None,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
     seed: int = 0,
 ) -> list[Events]:
     """Return the events of each clip of a batch; clip b has the seed `seed + b`.
 
     clips  (B, T, H, W) uint8, uint16 or float: an array, or a tensor in the processor's memory
     t_us   (T,) or (B, T) microseconds
-    params  of all clips, or one for each
+    params  of all clips, or one for each; a preset's name does for all
 
-    A clip gives the same events as alone, whatever else is in the batch. Raises ShapeError,
-    VideoError, ConfigError.
+    A clip gives the same events as alone, whatever else is in the batch. Gives one ScaleWarning
+    where the batch looks to be of another scale. Raises ShapeError, VideoError, ConfigError.
     """
     batch = Batch(clips, t_us, params, seed)
     found: list[Events] = [Events.empty((1, 1))] * len(batch)
@@ -49,13 +51,14 @@ class Batch:
         self,
         clips: ArrayLike,
         t_us: ArrayLike,
-        params: EmulatorParams | Sequence[EmulatorParams] | None,
+        params: EmulatorParams | str | Sequence[EmulatorParams] | None,
         seed: int,
     ) -> None:
-        self.clips: NDArray[Any] = np.asarray(clips)
+        self.clips = as_array(clips)
         if self.clips.ndim != 4 or 0 in self.clips.shape:
             raise ShapeError(f"clips have shape {self.clips.shape}; (B, T, H, W) is meant")
         count, frames, self.height, self.width = self.clips.shape
+        look_at_scale(lambda number: self.clips[divmod(number, frames)], count * frames)
         times = np.asarray(t_us)
         if times.dtype.kind not in "iu" or times.shape not in ((frames,), (count, frames)):
             raise ShapeError(
@@ -63,8 +66,8 @@ class Batch:
                 f"({count}, {frames}) are meant"
             )
         self.t_us = np.broadcast_to(times, (count, frames))
-        if params is None or isinstance(params, EmulatorParams):
-            params = [params or EmulatorParams()] * count
+        if params is None or isinstance(params, EmulatorParams | str):
+            params = [as_params(params)] * count
         if len(params) != count:
             raise ShapeError(f"{len(params)} parameters for {count} clips; give one, or one each")
         self._emulators = [Emulator(each, seed + b) for b, each in enumerate(params)]
@@ -74,7 +77,8 @@ class Batch:
 
     def start(self, number: int) -> EmulatorRun:
         """Return a run of one thread for a clip."""
-        return self._emulators[number].start((self.width, self.height), threads=1)
+        size = (self.width, self.height)
+        return self._emulators[number].start(size, threads=1, scale_is_known=True)
 
     def frames(self, number: int) -> list[tuple[int, NDArray[Any]]]:
         """Return the (t_us, frame) of a clip."""

@@ -39,12 +39,17 @@ class FrameLevels:
         """
         shape = (self._size.height, self._size.width)
         if frame.shape != shape:
+            gray = ": cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) turns colours gray"
             raise ShapeError(
                 f"frame {number} has shape {frame.shape}; (height, width) = {shape} is meant"
+                + gray * (frame.shape[:2] == shape)
             )
         if self._dtype is None:
             if frame.dtype not in (np.uint8, np.uint16) and frame.dtype.kind != "f":
-                raise ShapeError(f"frames are {frame.dtype}; uint8, uint16 or float are meant")
+                raise ShapeError(
+                    f"frames are {frame.dtype}; uint8, uint16 or float are meant: "
+                    "frames.astype(np.uint8), or pass white=255 to emulate"
+                )
             self._dtype = frame.dtype
             if frame.dtype.kind == "u":
                 self._table = level_table(frame.dtype, self._params)

@@ -13,11 +13,12 @@ from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.delay import Delay
 from dvskit.emulator.frames import FrameLevels
 from dvskit.emulator.ideal import IdealPixels
-from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
+from dvskit.video import ScaleCheck
 
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
 
@@ -44,22 +45,30 @@ def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixe
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
 
-    `seed`, a whole number from 0 to 2^63 - 1, fixes all randomness.
+    `params` may be the name of a preset. `seed`, a whole number from 0 to 2^63 - 1, fixes all
+    randomness.
     """
 
     params: EmulatorParams = field(default_factory=EmulatorParams)
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "params", as_params(self.params))
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
 
-    def start(self, size: tuple[int, int], *, threads: int | None = None) -> EmulatorRun:
+    def start(
+        self, size: tuple[int, int], *, threads: int | None = None, scale_is_known: bool = False
+    ) -> EmulatorRun:
         """Return a run over frames of `size` (width, height), on so many threads, or on all.
 
-        A run on more than one thread must not be stepped from a thread of `run_parts`.
+        A run on more than one thread must not be stepped from a thread of `run_parts`. It gives a
+        ScaleWarning, once, where frames look to be of another scale, unless `scale_is_known`.
         """
-        return EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
+        run = EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
+        if scale_is_known:
+            run._scale_check = None
+        return run
 
 
 class EmulatorRun:
@@ -74,6 +83,7 @@ class EmulatorRun:
         self._levels = FrameLevels(params, size)
         self._pixels = _pixels(params, size, seed, threads)
         self._delay = Delay(params, size, seed)
+        self._scale_check: ScaleCheck | None = ScaleCheck()
         self._frames = 0
         self._t_us = 0
 
@@ -123,6 +133,8 @@ class EmulatorRun:
         """Take a frame; return what happened since the last one, None for the first."""
         t_us = self._checked_time(t_us)
         codes = self._levels.codes(frame, self._frames)
+        if self._scale_check is not None:
+            self._scale_check.see(frame)
         crossings = None
         if self._frames == 0:
             self._pixels.begin(codes, self._levels.table)
@@ -134,14 +146,21 @@ class EmulatorRun:
 
     def finish(self) -> Events:
         """Return the events that latency holds back behind the last frame."""
-        return self._delay.rest()[0]
+        return self.finish_labelled()[0]
 
     def finish_labelled(self) -> tuple[Events, NDArray[np.bool_]]:
         """As `finish`, with the labels."""
+        if self._scale_check is not None:
+            self._scale_check.end()
         return self._delay.rest()
 
     def _checked_time(self, t_us: int) -> int:
         time = int(t_us)
+        if time != t_us:
+            raise VideoError(
+                f"frame {self._frames} is at {t_us} us; times are whole microseconds: of seconds, "
+                "pass round(t * 1e6)"
+            )
         if self._frames == 0:
             return time
         interval = time - self._t_us

@@ -117,16 +117,36 @@ class EmulatorParams:
 
     @classmethod
     def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
-        """Return the parameters of a named sensor, or of a preset file (.toml).
+        """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 
-        Raises ConfigError for an unknown name and unknown or impossible values, MissingFileError.
+        `presets` has the names. Raises ConfigError for an unknown name and unknown or impossible
+        values, MissingFileError.
         """
         if str(name).endswith(".toml"):
             return read_preset(Path(name))
         table = presets()
-        if name not in table:
-            raise ConfigError(f"unknown preset {str(name)!r}; {did_you_mean(str(name), table)}")
-        return table[str(name)]
+        for known, params in table.items():
+            if known.casefold() == str(name).casefold():
+                return params
+        raise ConfigError(f"unknown preset {str(name)!r}; {did_you_mean(str(name), table)}")
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """Return the names of the named sensors, as `preset` takes them."""
+        return tuple(presets())
+
+
+def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorParams:
+    """Return parameters: as given, of a preset's name or file, of a clean sensor for None.
+
+    Raises ConfigError for anything else.
+    """
+    if params is None or isinstance(params, EmulatorParams):
+        return params or EmulatorParams()
+    if isinstance(params, str | PathLike):
+        return EmulatorParams.preset(params)
+    rate = f"; a rate is fps={params}" if isinstance(params, int | float) else ""
+    raise ConfigError(f"params is {params!r}; EmulatorParams or a preset's name are meant{rate}")
 
 
 def _made(where: str, values: dict[str, Any]) -> EmulatorParams:

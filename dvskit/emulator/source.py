@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dvskit.emulator.model import Emulator
-from dvskit.emulator.params import EmulatorParams
-from dvskit.errors import ConfigError, ShapeError, VideoError
-from dvskit.events import Events, Size, Viewable, as_size
-from dvskit.video import Clock, FrameLosses, FrameSource, Light, open_frames
+from dvskit.emulator.in_memory import frames_in_memory
+from dvskit.emulator.model import Emulator, EmulatorRun
+from dvskit.emulator.params import EmulatorParams, as_params
+from dvskit.errors import ConfigError, FormatError, VideoError
+from dvskit.events import Events, ReadableSource, Size
+from dvskit.formats import find_format
+from dvskit.video import Clock, FrameLosses, FrameSource, Light, gray_picture, open_frames
+from dvskit.video.pictures import checked_white
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
@@ -24,7 +27,7 @@ _LONGEST_WAIT_S = 0.1
 _BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
 
 
-class EmulatedSource(Viewable):
+class EmulatedSource(ReadableSource):
     """Events of a clip: a Source.
 
     Frames that can be iterated again (a video file, a list) give the same events at each pass;
@@ -32,8 +35,11 @@ class EmulatedSource(Viewable):
     ends behind the frame that is being worked on.
     """
 
-    def __init__(self, frames: Frames, emulator: Emulator, size: Size) -> None:
+    def __init__(
+        self, frames: Frames, emulator: Emulator, size: Size, *, white: float | None = None
+    ) -> None:
         self.size = size
+        self._white = white
         self.emulator = emulator
         self.frames_done = 0
         self._frames = frames
@@ -89,10 +95,22 @@ class EmulatedSource(Viewable):
 
     def labelled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
         """Yield the events of each frame with a label for each: True where noise made it."""
-        run = self.emulator.start(self.size)
-        for t_us, frame in self._frames:
+        run = self._start()
+        for t_us, frame in self._timed():
             yield run.step_labelled(t_us, frame)
         yield run.finish_labelled()
+
+    def _start(self) -> EmulatorRun:
+        # Files are on the scale of their type, and frames in memory are looked at as they come.
+        known = isinstance(self._frames, FrameSource) or self._white is not None
+        return self.emulator.start(self.size, scale_is_known=known)
+
+    def _timed(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        if isinstance(self._frames, FrameSource):
+            yield from self._frames
+            return
+        for number, (t_us, picture) in enumerate(self._frames):
+            yield t_us, gray_picture(picture, number, self._white)
 
     def __iter__(self) -> Iterator[Events]:
         once = isinstance(self._frames, Iterator)
@@ -101,10 +119,10 @@ class EmulatedSource(Viewable):
         self._used = True
         self._stopped = False
         self.frames_done = 0
-        run = self.emulator.start(self.size)
+        run = self._start()
         waiting: list[Events] = []
         handed = time.monotonic()
-        for t_us, frame in self._frames:
+        for t_us, frame in self._timed():
             waiting.append(run.step(t_us, frame))
             self.frames_done += 1
             held = sum(map(len, waiting))
@@ -121,55 +139,63 @@ class EmulatedSource(Viewable):
         yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
-def _peeked(frames: Frames) -> tuple[Frames, Size]:
-    """Return frames that still begin with the first one, and that one's size."""
-    again = iter(frames)
+def _opened(path: str | PathLike[str], **options: Any) -> FrameSource:
     try:
-        first = next(again)
-    except StopIteration:
-        raise VideoError("the clip has no frames") from None
-    shape = np.shape(first[1])
-    if len(shape) != 2:
-        raise ShapeError(f"frame 0 has shape {shape}; (height, width) is meant")
-    size = as_size((shape[1], shape[0]))
-    if again is frames:
-        return _chain(first, again), size
-    return frames, size
-
-
-def _chain(
-    first: tuple[int, NDArray[Any]], rest: Iterator[tuple[int, NDArray[Any]]]
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    yield first
-    yield from rest
+        return open_frames(path, **options)
+    except VideoError:
+        try:
+            format = find_format(Path(path)).name
+        except FormatError:
+            format = ""
+        if not format:
+            raise
+    raise VideoError(f"{path}: holds events already ({format}); dvskit.open_events reads them")
 
 
 def emulate(
-    video_or_frames: str | PathLike[str] | FrameSource | Frames,
-    params: EmulatorParams | None = None,
+    video_or_frames: str | PathLike[str] | FrameSource | Iterable[Any],
+    params: EmulatorParams | str | PathLike[str] | None = None,
     seed: int = 0,
     *,
     fps: float | None = None,
+    t_us: ArrayLike | None = None,
+    white: float | None = None,
     light: Light = "luma",
     clock: Clock = "first",
     strict: bool = True,
 ) -> EmulatedSource:
-    """Return the events of a clip as a Source.
+    """Return the events of a clip as a Source; `emulate(...).load()` has them all.
 
-    video_or_frames: the path of a video or of a folder of images, a FrameSource, or an iterable of
-    (t_us, frame), a frame being (height, width) in uint8, uint16 or float. `fps`, `light`, `clock`
-    and `strict` are for paths: see dvskit.video.open_frames. Raises VideoError for a clip that
-    cannot be opened, is damaged, has fewer than two frames, or whose times do not advance;
-    ShapeError for frames of another shape; ConfigError for options of paths without a path.
+    video_or_frames
+        the path of a video or of a folder of images; a FrameSource; or frames in memory: an array
+        or a tensor (T, H, W), or a list of pictures (arrays, tensors, PIL images), with `fps` or
+        `t_us`; or an iterable of (t_us, picture). Pictures are gray in uint8, uint16 (65535 is
+        white) or float (1.0 is white); RGB (H, W, 3) and RGBA are turned gray by ITU-R BT.601.
+    params  what the sensor is like: EmulatorParams, or the name of a preset, such as "DAVIS346"
+    fps     a steady rate, of frames that have no times of their own, or in place of a video's
+    t_us    whole microseconds (T,) of frames in memory
+    white   the number that white has in frames in memory, such as 255 for floats of 0..255
+
+    `light`, `clock` and `strict` are for paths: see dvskit.video.open_frames. Gives a ScaleWarning
+    for frames that look to be of another scale, a UnitWarning for times that look like seconds.
+    Raises VideoError for a clip that cannot be opened, is damaged, has fewer than two frames, or
+    whose times do not advance; ShapeError for frames of another shape or type; ConfigError for
+    options that do not go with what is given.
     """
-    emulator = Emulator(EmulatorParams() if params is None else params, seed)
-    if isinstance(video_or_frames, str | PathLike):
-        video_or_frames = open_frames(
-            video_or_frames, fps=fps, light=light, clock=clock, strict=strict
-        )
-    elif (fps, light, clock, strict) != (None, "luma", "first", True):
-        raise ConfigError("fps, light, clock and strict are for paths; frames hold their own times")
-    if isinstance(video_or_frames, FrameSource):
-        return EmulatedSource(video_or_frames, emulator, video_or_frames.size)
-    frames, size = _peeked(video_or_frames)
-    return EmulatedSource(frames, emulator, size)
+    emulator = Emulator(as_params(params), seed)
+    given = video_or_frames
+    if isinstance(given, str | PathLike):
+        if t_us is not None or white is not None:
+            raise ConfigError("t_us and white are for frames in memory; a path takes fps")
+        given = _opened(given, fps=fps, light=light, clock=clock, strict=strict)
+    elif (light, clock, strict) != ("luma", "first", True):
+        raise ConfigError("light, clock and strict are for paths; frames in memory are as they are")
+    if isinstance(given, FrameSource):
+        if given is video_or_frames and (fps, t_us, white) != (None, None, None):
+            raise ConfigError("fps, t_us and white are for frames that have no times of their own")
+        return EmulatedSource(given, emulator, given.size)
+    clip = frames_in_memory(given, fps=fps, t_us=t_us, white=checked_white(white))
+    if isinstance(clip, FrameSource):
+        return EmulatedSource(clip, emulator, clip.size)
+    frames, size = clip
+    return EmulatedSource(frames, emulator, size, white=white)

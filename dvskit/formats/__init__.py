@@ -181,11 +181,34 @@ def save_events(
     # What stands beside the events is the recording's, whether or not its reading is watched.
     whole = source.source if isinstance(source, WatchedSource) else source
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
-        left = hand_over(whole, sink) if isinstance(whole, Recording | RecordingPart) else []
+        if isinstance(whole, Recording | RecordingPart):
+            left = hand_over(whole, sink)
+        else:
+            left = _left_behind(whole)
         for block in source:
             sink.write(block)
     for text in left:
         warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
+
+
+def _left_behind(source: Source) -> list[str]:
+    """Return a line for each thing that stands beside the events which a source only filters."""
+    inner: object = source
+    while not isinstance(inner, Recording | RecordingPart):
+        inner = getattr(inner, "source", None)
+        if inner is None:
+            return []
+    counts = {
+        "triggers": len(inner.triggers()),
+        "IMU samples": len(inner.imu()),
+        "frames": sum(1 for _ in inner.frames()),
+        "labels": len(inner.labels()),
+    }
+    return [
+        f"{count:,} {name} of the recording are left out: a filter hands on events alone"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 # What `other_streams` counts although a recording is asked for it otherwise.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
-from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 

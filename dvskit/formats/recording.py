@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from dvskit import _files
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, Viewable, as_size, read_all
-from dvskit.formats.even_blocks import even_blocks
+from dvskit.events import Events, ReadableSource, Size, as_size, cut
+from dvskit.events.even_blocks import even_blocks
+from dvskit.events.sources import part_words
+from dvskit.events.window import check_window, warn_of_seconds
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
@@ -74,7 +76,7 @@ class Damage:
         )
 
 
-class Recording(Viewable, ABC):
+class Recording(ReadableSource, ABC):
     """A file of events: a Source that starts anew at each iteration.
 
     size         the sensor's size, and `size_origin`, where it is known from
@@ -121,14 +123,14 @@ class Recording(Viewable, ABC):
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
 
-    def between(self, start_us: int | None, stop_us: int | None) -> RecordingPart:
+    def between(self, start_us: int | None = None, stop_us: int | None = None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
         None leaves that side open.
         It is found without reading what is ahead of it where the format allows; damage there is
-        then not seen.
+        then not seen. Gives a UnitWarning where microseconds look like seconds.
         """
-        return RecordingPart(self, start_us, stop_us)
+        return RecordingPart(self, *check_window(start_us, stop_us))
 
     def load(self) -> Events:
         """Return all events, decoded into their final places."""
@@ -203,11 +205,15 @@ class Recording(Viewable, ABC):
         """Return what else the file holds, beside events and triggers: a name and a count each."""
         return {}
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the file and its format."""
+        return [("file", str(self.path)), ("format", self.format)]
+
     def __repr__(self) -> str:
         return f"<{self.format} recording {self.path} {self.size} (from {self.size_origin})>"
 
 
-class RecordingPart(Viewable):
+class RecordingPart(ReadableSource):
     """The part of a recording with start_us <= t < stop_us: a Source that starts anew each time.
 
     damage  what the latest pass lost, of the part that it read
@@ -228,15 +234,17 @@ class RecordingPart(Viewable):
                 return
             blocks = recording._blocks_from(start, self.damage, Storage())
         for block in recording._in_order(blocks):
-            part = block.between(start, stop)
+            part = cut(block, start, stop)
             if len(part):
                 yield part
             if stop is not None and block.t[-1] >= stop:
+                warn_of_seconds(start, stop, int(block.t[-1]))
                 return
 
-    def load(self) -> Events:
-        """Return all events of the part."""
-        return read_all(self)
+    def about(self) -> list[tuple[str, str]]:
+        """Return which part it is, and of what."""
+        words = part_words(self.start_us, self.stop_us)
+        return [("part", words), *self.recording.about()]
 
     def triggers(self) -> Triggers:
         """Return the external triggers of the part."""

@@ -1,4 +1,4 @@
-"""Events and sources as a notebook shows them: HTML, without plots and without reading sources."""
+"""Events and sources as a notebook shows them: HTML, with a picture of how they begin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -14,8 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._files import check_output, write_whole
-from dvskit.errors import ConfigError
-from dvskit.events import Events, Source, Viewable, about, file_name
+from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit.events import (
+    Events,
+    EventsSource,
+    Source,
+    SourcePart,
+    Viewable,
+    about,
+    cut,
+    file_name,
+)
+from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
@@ -25,6 +36,8 @@ _HEIGHT_PX = 240
 _FINEST_PX = 360  # finer than shown, for sharp screens
 _MOST_EVENTS = 2_000_000  # a picture of a part shows the same as one of all, sooner
 _SPARKS = 120
+_FIRST_US = 1_000_000  # of a file, for a picture
+_FIRST_BLOCKS = 4
 _ORIGINS = {
     "argument": "as given",
     "header": "from the header",
@@ -35,7 +48,12 @@ _ORIGINS = {
 
 
 def html(shown: Viewable) -> str:
-    """Return events or a source as HTML; a source is not read for it."""
+    """Return events or a source as HTML.
+
+    Of a file, and of what filters one, the beginning is read: a second, or a few blocks, whichever
+    is less. Other sources are not read: an emulation would take its time, and what arrives comes
+    once.
+    """
     if isinstance(shown, Events):
         return events_html(shown)
     if isinstance(shown, Recording | RecordingPart):
@@ -67,7 +85,7 @@ def events_html(events: Events) -> str:
 
 
 def recording_html(recording: Recording | RecordingPart) -> str:
-    """Return what is known of a recording, as HTML, without reading its events."""
+    """Return what is known of a recording, and a picture of its beginning, as HTML."""
     whole = recording.recording if isinstance(recording, RecordingPart) else recording
     file = whole.path
     rows = [("recording", str(file)), ("format", whole.format)]
@@ -85,13 +103,63 @@ def recording_html(recording: Recording | RecordingPart) -> str:
     rows += [("assumed", text) for text in whole.assumptions]
     if recording.damage:
         rows.append(("damage", str(recording.damage)))
-    return _frame("", _table(rows))
+    return _with_beginning(recording, rows)
 
 
 def source_html(source: Source) -> str:
-    """Return what a source says of itself, as HTML, without reading its events."""
-    rows = about(source)
-    return _frame("", _table([*rows, ("sensor", f"{source.size} pixels")]))
+    """Return what a source says of itself, as HTML, and a picture of its beginning if it is a file.
+
+    Events in memory are as good as a file.
+    """
+    return _with_beginning(source, [*about(source), ("sensor", f"{source.size} pixels")])
+
+
+def _with_beginning(source: Source, rows: list[tuple[str, str]]) -> str:
+    look = _look_at(source)
+    if look is None:
+        rows.append(("events", ".load() gives them all, .blocks(count=...) some at a time"))
+        return _frame("", _table(rows))
+    try:
+        seen = beginning(look)
+    except (DvskitError, OSError) as error:  # what shows itself must not fail
+        return _frame("", _table([*rows, ("not read", one_line(error))]))
+    if not len(seen):
+        return _frame("", _table([*rows, ("picture", "none: it begins without events")]))
+    rows.append(("picture", f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"))
+    return _frame(_picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))]), _table(rows))
+
+
+def beginning(source: Source) -> Events:
+    """Return the events of the first second of a source, of its first 4 blocks at most."""
+    kept: list[Events] = []
+    first_us: int | None = None
+    for block in islice(source, _FIRST_BLOCKS):
+        if len(block) and first_us is None:
+            first_us = int(block.t[0])
+        kept.append(cut(block, None, None if first_us is None else first_us + _FIRST_US))
+        if len(kept[-1]) < len(block):
+            break
+    return Events.concatenate(kept, source.size)
+
+
+def _look_at(source: Source) -> Source | None:
+    """Return the same source to look at: its pass is none of the source's, whose damage stays.
+
+    None where the first events do not come at once and each time anew.
+    """
+    if isinstance(source, Recording):
+        again = not source.live and source.path.exists()
+        return RecordingPart(source, None, None) if again else None
+    if isinstance(source, RecordingPart):
+        begins = source.start_us is None and _look_at(source.recording) is not None
+        return RecordingPart(source.recording, None, source.stop_us) if begins else None
+    if isinstance(source, FilteredSource):
+        inner = _look_at(source.source)
+        return None if inner is None else FilteredSource(inner, source.filter)
+    if isinstance(source, SourcePart):
+        inner = _look_at(source.source)
+        return None if inner is None else SourcePart(inner, source.start_us, source.stop_us)
+    return source if isinstance(source, EventsSource) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from dvskit.datasets import (
     load_labelled,
 )
 from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError
-from dvskit.events import Events, Size
+from dvskit.events import Events, Size, Source, read_all
 from dvskit.streams import Labels
+from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.models import Model
 
 _BATCH = 50
@@ -73,13 +74,17 @@ class Result:
         )
 
 
-def evaluate(model: Model, data: str | PathLike[str] | Sequence[Sample] | Binned) -> Result:
-    """Return how often `model` is right about labelled data.
+def evaluate(
+    model: Model | str | PathLike[str],
+    data: str | PathLike[str] | Sequence[Sample] | Binned,
+) -> Result:
+    """Return how often `model`, or the model of that name, is right about labelled data.
 
     data: a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins. Computed
     in float32. Raises FormatError for classes that the model does not know and for no samples,
     GeometryError for recordings of another size, FormatError for bad files.
     """
+    model = as_model(model)
     if isinstance(data, Binned):
         binned = data
     else:
@@ -130,12 +135,17 @@ def _logits(module: nn.Module, counts: Tensor) -> Tensor:
     return torch.as_tensor(answer).cpu()
 
 
-def classify(model: Model, events: Events) -> dict[str, float]:
+def classify(
+    model: Model | str | PathLike[str], events: Events | Source | str | PathLike[str]
+) -> dict[str, float]:
     """Return the probability of each class (softmax of the logits) for one recording.
 
     The window begins at the first event and is the model's; later events are not looked at. Raises
     GeometryError for another sensor size, ShapeError for no events.
+
+    `model` may be a name or a folder, as for load_model; `events` a Source or an event file's path.
     """
+    model, events = as_model(model), read_all(as_recording(events))
     check_size(model, events.size, "the recording")
     if not len(events):
         raise ShapeError("no events to classify; the window begins at the first one")

@@ -68,7 +68,7 @@ class Observed:
     def causes(self, neuron: int) -> Events:
         """Return the events that reach a neuron: those of its field."""
         reached = self.field(neuron)
-        return self.events.select(reached[self.events.y, self.events.x])
+        return self.events[reached[self.events.y, self.events.x]]
 
 
 def observe(model: Model, events: Events, layer: str | None = None) -> Observed:

@@ -15,6 +15,8 @@ from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
 from dvskit.video.losses import FrameLosses
+from dvskit.video.pictures import gray_picture
+from dvskit.video.scale import ScaleCheck
 from dvskit.video.source import FrameSource
 from dvskit.video.writing import write_video
 
@@ -28,7 +30,9 @@ __all__ = [
     "FrameSource",
     "ImageFolder",
     "Light",
+    "ScaleCheck",
     "VideoFrames",
+    "gray_picture",
     "luminance",
     "open_frames",
     "write_video",

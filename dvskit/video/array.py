@@ -2,46 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dvskit.errors import ShapeError, VideoError
+from dvskit.errors import ShapeError, UnitWarning, VideoError, warn
 from dvskit.events import as_size
+from dvskit.video.pictures import as_array, checked_white, gray_picture, is_coloured
+from dvskit.video.scale import look_at_scale
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
+
+_SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
 
 
 class ArrayFrames(FrameSource):
-    """Frames of an array (T, height, width), at times `t_us` (T,) or at a steady `fps`."""
+    """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
+
+    frames  (T, height, width), gray, or (T, height, width, 3 or 4), RGB or RGBA: an array, a
+            tensor in the processor's memory, or a list of pictures (arrays, tensors, PIL images).
+            uint8, uint16 (65535 is white) or float (1.0 is white)
+    white   the number that white has where it is another, such as 255 for floats of 0..255
+
+    Colours become gray as `gray_picture` says. Gives a ScaleWarning for frames that look to be of
+    another scale, a UnitWarning for times that look like seconds. Raises ShapeError, VideoError.
+    """
 
     def __init__(
         self,
-        frames: NDArray[Any],
+        frames: Any,
         *,
-        t_us: NDArray[np.int64] | list[int] | None = None,
+        t_us: ArrayLike | None = None,
         fps: float | None = None,
+        white: float | None = None,
     ) -> None:
-        if frames.ndim != 3:
-            raise ShapeError(f"frames have shape {frames.shape}; (T, height, width) is meant")
         rate = checked_fps(fps)
         if (t_us is None) == (rate is None):
             raise VideoError("give either t_us or fps")
-        if rate is not None:
-            times = [nth_time_us(number, rate) for number in range(len(frames))]
-        else:
-            times = (
-                [int(t) for t in t_us or ()]
-                if isinstance(t_us, list)
-                else np.asarray(t_us).tolist()
-            )
-        if len(times) != len(frames):
-            raise VideoError(f"{len(times)} times for {len(frames)} frames")
-        self._frames = frames
-        self._times = times
-        self.frame_count = len(times)
-        self.size = as_size((frames.shape[2], frames.shape[1]))
+        self._frames, self._white = _clip(frames), checked_white(white)
+        count = len(self._frames)
+        self._times = (
+            [nth_time_us(number, rate) for number in range(count)]
+            if rate is not None
+            else checked_times(t_us)
+        )
+        if len(self._times) != count:
+            raise VideoError(f"{len(self._times)} times for {count} frames")
+        self.frame_count = count
+        height, width = self._picture(0).shape if count else self._frames.shape[1:3]
+        self.size = as_size((width, height))
+        if count and is_coloured(np.shape(as_array(self._frames[0]))):
+            self.notes = ("colours are taken as RGB and turned gray (ITU-R BT.601)",)
+        if white is None:
+            look_at_scale(self._picture, count)
+
+    def _picture(self, number: int) -> NDArray[Any]:
+        return gray_picture(self._frames[number], number, self._white)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        yield from zip(self._times, self._frames, strict=True)
+        for number, t_us in enumerate(self._times):
+            yield t_us, self._picture(number)
+
+
+def _clip(frames: Any) -> Any:
+    """Return frames as an array or a list of pictures. Raises ShapeError, VideoError."""
+    if isinstance(frames, Sequence) and not isinstance(frames, str | bytes):
+        if not frames:
+            raise VideoError("the clip has no frames")
+        return frames
+    array = as_array(frames)
+    shape = array.shape
+    if len(shape) not in (3, 4):
+        one = "; one picture has no changes" * (len(shape) == 2)
+        raise ShapeError(
+            f"frames have shape {shape}; (T, height, width) is meant, or (T, height, width, 3) "
+            f"for RGB{one}"
+        )
+    if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= _SMALL_PX:
+        raise ShapeError(
+            f"frames have shape {shape}, which looks like one picture in colour; a clip is "
+            "(T, height, width) or (T, height, width, 3), and a gray one so narrow is given as "
+            "frames[..., None]"
+        )
+    return array
+
+
+def checked_times(t_us: Any) -> list[int]:
+    """Return times of frames as whole microseconds. Raises VideoError for what is none."""
+    times = as_array(t_us)
+    if times.ndim != 1 or (times.size and times.dtype.kind not in "iuf"):
+        raise VideoError(
+            f"t_us is {times.dtype} of shape {times.shape}; microseconds (T,) are meant"
+        )
+    if times.dtype.kind == "f" and times.size:
+        broken = times[~(times == np.rint(times)) | ~np.isfinite(times)]
+        if broken.size:
+            raise VideoError(
+                f"t_us holds {broken[0]}, which is no whole microsecond; of seconds, pass "
+                "t_us=[round(t * 1e6) for t in seconds]"
+            )
+        if 0 < np.abs(times).max() < 1000:
+            warn(
+                f"t_us goes to {times[-1]} us, which looks like seconds; pass "
+                "t_us=[round(t * 1e6) for t in seconds]",
+                UnitWarning,
+            )
+    return [int(t) for t in times.tolist()]

@@ -11,10 +11,10 @@ import numpy as np
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import EventsError, ShapeError
 from dvskit.events import Events, Size
+from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.aedat4 import encoding
 from dvskit.formats.aedat4.compression import Compression, Compressor
 from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER
-from dvskit.formats.even_blocks import EvenBlocks
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Frame, Imu, Triggers
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dvskit import _threads
 from dvskit.errors import DvskitError, EventsError, GeometryError, OutputError
 from dvskit.events import Events, Size
-from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.hdf5 import ecf
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers

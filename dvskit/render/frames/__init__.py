@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
-from dvskit.events import Events, Size, Source, as_source
+from dvskit.events import Events, Size, Source, as_source, cut
 from dvskit.render.colormap import DARK, Theme
 from dvskit.render.frames.styles import (
     Count,
@@ -94,7 +94,7 @@ class EventFrames:
         for block in self._blocks():
             if block.size != self.size:
                 raise GeometryError(f"a block is {block.size}, its source {self.size}")
-            events = block.between(self.start_us, self.stop_us)
+            events = cut(block, self.start_us, self.stop_us)
             if not len(events):
                 continue
             if last_us is not None and events.t[0] < last_us:

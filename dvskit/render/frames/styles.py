@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Size
+from dvskit.events import Events, Size, cut
 from dvskit.render.colormap import Theme, diverging, sequential
 from dvskit.render.frames import _kernels
 
@@ -273,7 +273,7 @@ class _CountRun:
     def _forget(self, before_us: int) -> None:
         while self._kept:
             events = self._kept[0]
-            old = events.between(None, before_us)
+            old = cut(events, None, before_us)
             _kernels.add_counts(old.x, old.y, -1, self._state)
             if len(old) < len(events):
                 self._kept[0] = events[len(old) :]

@@ -72,7 +72,7 @@ class Viewed:
 def _inside(events: Events, region: tuple[int, int, int, int]) -> Events:
     left, top, right, bottom = region
     x, y = events.x, events.y
-    return events.select((x >= left) & (x < right) & (y >= top) & (y < bottom))
+    return events[(x >= left) & (x < right) & (y >= top) & (y < bottom)]
 
 
 def message(told: dict[str, Any], planes: bytes) -> bytes:

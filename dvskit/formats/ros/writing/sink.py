@@ -10,7 +10,7 @@ import numpy as np
 
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.formats.even_blocks import EvenBlocks
+from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.evt3.writing import _kernels as evt3
 from dvskit.formats.recording import FileSink
 from dvskit.formats.ros.writing.boxes import Box

@@ -1,13 +1,16 @@
-"""Cut a stream anew, so that what a sink writes does not depend on how the events came."""
+"""Cut a stream anew, so that what comes out does not depend on how the events came."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dvskit.errors import ConfigError
-from dvskit.events import Events
+
+if TYPE_CHECKING:
+    from dvskit.events.columns import Events
 
 _LATEST_US = (1 << 63) - 1
 
@@ -25,16 +28,16 @@ class EvenBlocks:
         start = 0
         while self._held + len(events) - start >= self.count:
             stop = start + self.count - self._held
-            yield Events.concatenate([*self._waiting, events[start:stop]])
+            yield events.concatenate([*self._waiting, events[start:stop]])
             self._waiting, self._held, start = [], 0, stop
         if start < len(events):
-            self._waiting.append(_copy(events[start:]))  # the caller's arrays may change
+            self._waiting.append(events[start:].copy())  # the caller's arrays may change
             self._held += len(events) - start
 
     def rest(self) -> Iterator[Events]:
         """Yield what has not filled a block, if anything."""
         if self._waiting:
-            yield Events.concatenate(self._waiting)
+            yield self._waiting[0].concatenate(self._waiting)
             self._waiting, self._held = [], 0
 
 
@@ -62,16 +65,16 @@ class EvenTimes:
             if self._stop_us <= _LATEST_US:  # beyond it there is no event
                 stop = at + int(np.searchsorted(events.t[at:], self._stop_us))
             if stop < len(events):
-                yield Events.concatenate([*self._waiting, events[at:stop]])
+                yield events.concatenate([*self._waiting, events[at:stop]])
                 self._waiting = []
             else:
-                self._waiting.append(_copy(events[at:]))  # the caller's arrays may change
+                self._waiting.append(events[at:].copy())  # the caller's arrays may change
             at = stop
 
     def rest(self) -> Iterator[Events]:
         """Yield what the latest span holds, if anything."""
         if self._waiting:
-            yield Events.concatenate(self._waiting)
+            yield self._waiting[0].concatenate(self._waiting)
             self._waiting = []
 
 
@@ -85,12 +88,17 @@ def even_blocks(
     if count is not None and duration_us is not None:
         raise ConfigError("blocks are cut by count or by duration_us, not by both")
     for name, value in (("count", count), ("duration_us", duration_us)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} {value} is less than 1")
+        if value is None:
+            continue
+        if value < 1:
+            seconds = name == "duration_us" and value > 0
+            raise ConfigError(f"{name} {value} is less than 1" + "; it is microseconds" * seconds)
+        if value != int(value):
+            raise ConfigError(f"{name} {value} is no whole number")
     if count is not None:
-        return _cut(blocks, EvenBlocks(count))
+        return _cut(blocks, EvenBlocks(int(count)))
     if duration_us is not None:
-        return _cut(blocks, EvenTimes(duration_us))
+        return _cut(blocks, EvenTimes(int(duration_us)))
     return iter(blocks)
 
 
@@ -98,9 +106,3 @@ def _cut(blocks: Iterable[Events], cutter: EvenBlocks | EvenTimes) -> Iterator[E
     for block in blocks:
         yield from cutter.push(block)
     yield from cutter.rest()
-
-
-def _copy(events: Events) -> Events:
-    return Events.from_checked(
-        events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
-    )

@@ -1,17 +1,18 @@
-"""Events: the one currency, and the protocols that carry it."""
+"""Events: the one currency."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit.errors import ConfigError, EventsError, GeometryError, did_you_mean
+from dvskit.events.even_blocks import even_blocks
+from dvskit.events.size import Size, as_size
+from dvskit.events.window import check_window, warn_of_seconds
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
@@ -27,35 +28,6 @@ _TIME_FIELDS = ("t", "timestamp", "ts")
 _POLARITY_FIELDS = ("p", "on", "polarity")
 
 
-class Size(NamedTuple):
-    """A sensor's size in pixels: width first, as in (x, y)."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-
-def as_size(size: tuple[int, int]) -> Size:
-    """Return `size` as a checked Size. Raises GeometryError unless 1 <= width, height <= 32767."""
-    try:
-        width, height = (int(n) for n in size)
-    except (TypeError, ValueError):
-        raise GeometryError(f"size {size!r} is not (width, height)") from None
-    if not (1 <= width <= 32767 and 1 <= height <= 32767):
-        raise GeometryError(f"size {width}x{height} is outside 1..32767: give (width, height)")
-    return Size(width, height)
-
-
-def parse_size(text: str) -> Size:
-    """Return the Size that a text such as "640x480" says. Raises GeometryError."""
-    width, cross, height = text.lower().partition("x")
-    if not cross or not width.strip().isdecimal() or not height.strip().isdecimal():
-        raise GeometryError(f"size {text!r} is not WIDTHxHEIGHT, such as 640x480")
-    return as_size((int(width), int(height)))
-
-
 def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != 1:
@@ -64,11 +36,14 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
         if array.size and array.dtype.kind not in "iub":
             raise EventsError(
                 f"column {name} is {array.dtype}; it must be integers"
-                + (" (microseconds)" if name == "t" else "")
+                + (" (microseconds: np.round(seconds * 1e6).astype(int))" if name == "t" else "")
             )
         converted = array.astype(dtype)
         if array.size and not np.array_equal(converted, array):
-            raise EventsError(f"column {name} holds values that do not fit {np.dtype(dtype).name}")
+            fix = "; of -1 and 1, pass p > 0" if name == "p" else ""
+            raise EventsError(
+                f"column {name} holds values that do not fit {np.dtype(dtype).name}{fix}"
+            )
         array = converted
     view = array.view()
     view.flags.writeable = False
@@ -283,27 +258,44 @@ class Events(Viewable):
     def __len__(self) -> int:
         return len(self.t)
 
-    def __getitem__(self, part: slice) -> Events:
-        """Return a part of the events, in order: a slice with a positive step, without copying."""
-        if not isinstance(part, slice) or (part.step is not None and part.step < 1):
-            raise EventsError(f"{part!r}: events are cut by slices that run forward")
+    def __getitem__(self, part: slice | ArrayLike) -> Events:
+        """Return a part of the events, in order: `events[100:200]`, `events[events.p]`.
+
+        part  a slice with a positive step, which copies nothing; a boolean array, one an event; or
+              the numbers of events, rising. Raises EventsError for anything else.
+        """
+        which = part if isinstance(part, slice) else _which(part, self)
+        if isinstance(which, slice) and which.step is not None and which.step < 1:
+            raise EventsError(f"{part!r}: time runs forward in events; give a positive step")
         return Events.from_checked(
-            self.t[part], self.x[part], self.y[part], self.p[part], self.size
+            self.t[which], self.x[which], self.y[which], self.p[which], self.size
         )
 
-    def select(self, mask: NDArray[np.bool_]) -> Events:
-        """Return the events where the boolean `mask` (one an event) is true."""
-        if mask.dtype != np.bool_ or mask.shape != self.t.shape:
-            raise EventsError(f"a mask of {len(self)} booleans is needed, not {mask.shape}")
-        return Events.from_checked(
-            self.t[mask], self.x[mask], self.y[mask], self.p[mask], self.size
-        )
+    def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:
+        """Return the events with start_us <= t < stop_us, without copying; None leaves open.
 
-    def between(self, start_us: int | None, stop_us: int | None) -> Events:
-        """Return the events with start_us <= t < stop_us, without copying; None leaves open."""
-        first = 0 if start_us is None else int(np.searchsorted(self.t, start_us))
-        last = len(self) if stop_us is None else int(np.searchsorted(self.t, stop_us))
-        return self[first : max(first, last)]
+        Gives a UnitWarning where microseconds look like seconds.
+        """
+        start_us, stop_us = check_window(start_us, stop_us)
+        if len(self):
+            warn_of_seconds(start_us, stop_us, int(self.t[-1]))
+        return cut(self, start_us, stop_us)
+
+    def blocks(
+        self, *, count: int | None = None, duration_us: int | None = None
+    ) -> Iterator[Events]:
+        """Yield the events in blocks of `count` events or of `duration_us` microseconds each.
+
+        As `Recording.blocks` cuts a file: spans of time begin at the first event, and those without
+        events are left out. Raises ConfigError.
+        """
+        return even_blocks([self], count=count, duration_us=duration_us)
+
+    def copy(self) -> Events:
+        """Return the same events in columns of their own."""
+        return Events.from_checked(
+            self.t.copy(), self.x.copy(), self.y.copy(), self.p.copy(), self.size
+        )
 
     @property
     def duration_us(self) -> int:
@@ -329,6 +321,44 @@ class Events(Viewable):
         )
 
 
+def cut(events: Events, start_us: int | None, stop_us: int | None) -> Events:
+    """Return the events with start_us <= t < stop_us, as `Events.between` does, without a check."""
+    first = 0 if start_us is None else int(np.searchsorted(events.t, start_us))
+    last = len(events) if stop_us is None else int(np.searchsorted(events.t, stop_us))
+    return events[first : max(first, last)]
+
+
+def _which(part: ArrayLike, events: Events) -> NDArray[Any]:
+    """Return a mask or numbers of events, checked. Raises EventsError."""
+    which = np.asarray(part)
+    many = len(events)
+    if isinstance(part, str):
+        raise EventsError(
+            f"events[{part!r}]: the columns are events.t, events.x, events.y, events.p"
+        )
+    if which.ndim == 0 and which.dtype.kind == "i":
+        raise EventsError(
+            f"events[{which}]: one event is events[{which}:{which + 1}], its time "
+            f"events.t[{which}]; to go over events, take blocks() or to_array()"
+        )
+    if which.dtype == np.bool_:
+        if which.shape == events.t.shape:
+            return which
+        fix = "; of pixels it is events[mask[events.y, events.x]]" if which.ndim == 2 else ""
+        raise EventsError(f"a mask of {many} booleans is needed, not of shape {which.shape}{fix}")
+    if which.ndim != 1 or (which.size and which.dtype.kind not in "iu"):
+        raise EventsError(
+            f"events are selected by a slice, by {many} booleans or by rising numbers, not by "
+            f"{which.dtype} of shape {which.shape}"
+        )
+    which = which.astype(np.int64)
+    if which.size and (which[0] < 0 or which[-1] >= many or np.any(np.diff(which) < 1)):
+        raise EventsError(
+            f"numbers of events must rise and lie in 0..{many - 1}; np.unique(numbers) sorts them"
+        )
+    return which
+
+
 def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return polarities of bool, 0/1 or -1/1 as ON = True. Raises EventsError for other values."""
     if values.dtype == np.bool_:
@@ -342,90 +372,3 @@ def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
                 f"polarity holds {low}..{high} ({values.dtype}); 0 and 1, or -1 and 1, are meant"
             )
     return np.asarray(values > 0)
-
-
-@runtime_checkable
-class Source(Protocol):
-    """A stream of events in blocks.
-
-    Blocks follow each other in time; where they are cut means nothing. Memory is bounded by the
-    block. A file starts anew at each iteration; a camera does not.
-    """
-
-    @property
-    def size(self) -> Size:
-        """The sensor's size."""
-
-    def __iter__(self) -> Iterator[Events]:
-        """Yield the blocks in time order."""
-
-
-class Filter(Protocol):
-    """Frozen parameters of a function from events to events."""
-
-    def start(self, size: Size) -> Callable[[Events], Events]:
-        """Return the step of one pass over a stream; it holds the state of that pass."""
-
-
-class Sink(Protocol):
-    """Somewhere to write events to: a context manager.
-
-    A clean exit finishes the output; an exception leaves what was there before.
-    """
-
-    def __enter__(self) -> Self:
-        """Open a temporary output."""
-
-    def write(self, events: Events) -> None:
-        """Append a block; blocks come in time order and share one size."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the output, or remove it if there was an error."""
-
-
-class EventsSource(Viewable):
-    """Events in memory as a Source of one block."""
-
-    def __init__(self, events: Events) -> None:
-        self.events = events
-
-    @property
-    def size(self) -> Size:
-        """The sensor's size."""
-        return self.events.size
-
-    def __iter__(self) -> Iterator[Events]:
-        yield self.events
-
-    def about(self) -> list[tuple[str, str]]:
-        """Return how many events there are."""
-        return [("events", f"{len(self.events):,}, in memory")]
-
-
-def about(source: Source) -> list[tuple[str, str]]:
-    """Return names and values for people, of what a Source says of itself without being read."""
-    said = source.about() if isinstance(source, Viewable) else []
-    return [("source", type(source).__name__), *said]
-
-
-def file_name(events_or_source: Events | Source) -> str | None:
-    """Return the name of the file that a Source, or what it is a part of, is read from."""
-    path = getattr(getattr(events_or_source, "recording", events_or_source), "path", None)
-    return None if path is None else Path(path).name
-
-
-def as_source(events_or_source: Events | Source) -> Source:
-    """Return a Source: the argument itself, or Events wrapped in one."""
-    if isinstance(events_or_source, Events):
-        return EventsSource(events_or_source)
-    return events_or_source
-
-
-def read_all(source: Source) -> Events:
-    """Return all events of a Source as one."""
-    return Events.concatenate(source, size=source.size)

@@ -1,0 +1,39 @@
+"""Events: the one currency, and the protocols and sources that carry it."""
+
+from dvskit.events.columns import Events, Layout, Viewable, cut, polarity_column
+from dvskit.events.size import Size, as_size, parse_size
+from dvskit.events.sources import (
+    EventsSource,
+    Filter,
+    ReadableSource,
+    Sink,
+    Source,
+    SourcePart,
+    about,
+    as_source,
+    file_name,
+    is_source,
+    read_all,
+)
+
+__all__ = [
+    "Events",
+    "EventsSource",
+    "Filter",
+    "Layout",
+    "ReadableSource",
+    "Sink",
+    "Size",
+    "Source",
+    "SourcePart",
+    "Viewable",
+    "about",
+    "as_size",
+    "as_source",
+    "cut",
+    "file_name",
+    "is_source",
+    "parse_size",
+    "polarity_column",
+    "read_all",
+]

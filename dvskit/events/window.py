@@ -1,0 +1,61 @@
+"""Windows of time as people write them: checked, and warned of where they look like seconds."""
+
+from __future__ import annotations
+
+import math
+from typing import SupportsFloat, SupportsIndex, TypeGuard
+
+from dvskit.errors import EventsError, UnitWarning, warn
+
+_MANY_SECONDS = 1000  # a number below it may be seconds; so many microseconds are a millisecond
+_SECOND_US = 1_000_000
+_FIX = "times are microseconds: 1.5 s is 1_500_000"
+
+
+def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | None]:
+    """Return both ends of a window as whole microseconds; None leaves a side open.
+
+    Gives a UnitWarning for floats below 1000, which look like seconds. Raises EventsError for what
+    is no number.
+    """
+    ends = _end("start_us", start_us), _end("stop_us", stop_us)
+    floats = [abs(float(end)) for end in (start_us, stop_us) if _is_float(end)]
+    if floats and 0 < max(floats) < _MANY_SECONDS:
+        warn(f"the window {_said(start_us)}..{_said(stop_us)} us looks like seconds; {_FIX}",
+             UnitWarning)  # fmt: skip
+    return ends
+
+
+def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -> None:
+    """Give a UnitWarning for a window inside the first millisecond of events that go on for long.
+
+    `latest_us` is a time that the events are known to reach.
+    """
+    if stop_us is None or not 0 < stop_us < _MANY_SECONDS or latest_us < _SECOND_US:
+        return
+    if start_us is None or 0 <= start_us < stop_us:
+        warn(
+            f"the window {_said(start_us)}..{stop_us} us ends within the first millisecond, and "
+            f"the events go on to {latest_us:,} us at least; {_FIX}",
+            UnitWarning,
+        )
+
+
+def _is_float(end: object) -> TypeGuard[SupportsFloat]:
+    return isinstance(end, SupportsFloat) and not isinstance(end, SupportsIndex)
+
+
+def _end(name: str, value: object) -> int | None:
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, SupportsFloat | SupportsIndex):  # NumPy's numbers are, too
+        number = value.__index__() if isinstance(value, SupportsIndex) else float(value)
+        if math.isfinite(number):
+            return math.ceil(number)  # t >= 1.5 is t >= 2, and so is t < 1.5
+    raise EventsError(
+        f"{name}={value!r} is no time; give microseconds, or None to leave that side open"
+    )
+
+
+def _said(end: object) -> str:
+    return "" if end is None else str(end)

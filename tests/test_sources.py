@@ -1,0 +1,243 @@
+"""Every Source has load, between and blocks, and says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit._progress import Nowhere
+from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
+from dvskit.events import EventsSource, ReadableSource, Source
+from dvskit.filters import Chain, Crop, TimeWindow, chain
+from tests.test_events import make
+
+EVENTS = make(900, seed=3)
+
+
+class Cut(ReadableSource):
+    """Events in blocks of a few, as somebody else's source would give them."""
+
+    def __init__(self, events: Events, step: int) -> None:
+        self.events, self.step, self.size = events, step, events.size
+
+    def __iter__(self):
+        for start in range(0, len(self.events), self.step):
+            yield self.events[start : start + self.step]
+
+
+class Plain:
+    """Nothing but the protocol."""
+
+    size = EVENTS.size
+
+    def __iter__(self):
+        yield from Cut(EVENTS, 100)
+
+
+def clip() -> list[tuple[int, np.ndarray]]:
+    random = np.random.default_rng(1)
+    return [(t, random.integers(0, 256, (10, 20), np.uint8)) for t in range(0, 5000, 250)]
+
+
+def recording(tmp_path: Path) -> ReadableSource:
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
+    return dvskit.open_events(tmp_path / "a.npz")
+
+
+SOURCES: dict[str, Callable[[Path], ReadableSource]] = {
+    "recording": recording,
+    "part of a recording": lambda path: recording(path).between(3, 950),
+    "events": lambda _: EventsSource(EVENTS),
+    "blocks of 1": lambda _: Cut(EVENTS, 1),
+    "blocks of 64": lambda _: Cut(EVENTS, 64),
+    "part": lambda _: Cut(EVENTS, 64).between(3, 950),
+    "filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)),
+    "part of filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)).between(100, None),
+    "filtered protocol": lambda _: chain(Crop(2, 1, 15, 8), TimeWindow(5, 990))(Plain()),
+    "watched": lambda path: dvskit.progress(recording(path), display=Nowhere()),
+    "watched events": lambda _: dvskit.progress(EVENTS, display=Nowhere()),
+    "watched protocol": lambda _: dvskit.progress(Plain(), display=Nowhere()),
+    "emulation": lambda _: dvskit.emulate(clip()),
+    "watched part of an emulation": lambda _: dvskit.progress(
+        dvskit.emulate(clip()).between(1000, 4000), display=Nowhere()
+    ),
+}
+
+
+@pytest.fixture(params=SOURCES)
+def source(request, tmp_path) -> ReadableSource:
+    return SOURCES[request.param](tmp_path)
+
+
+def test_load_gives_all_events_at_each_pass(source):
+    whole = source.load()
+    assert isinstance(whole, Events)
+    assert len(whole) > 400
+    assert source.load() == whole == Events.concatenate(source, source.size)
+
+
+@pytest.mark.parametrize("count", [1, 7, 64, 5000])
+def test_blocks_of_a_count_hold_that_many_however_the_events_come(source, count):
+    whole = source.load()
+    blocks = list(source.blocks(count=count))
+    assert Events.concatenate(blocks) == whole
+    assert {len(block) for block in blocks[:-1]} <= {count}
+    assert 0 < len(blocks[-1]) <= count
+
+
+@pytest.mark.parametrize("duration_us", [1, 90, 10_000])
+def test_blocks_of_a_duration_are_those_of_the_events_in_memory(source, duration_us):
+    whole = source.load()
+    blocks = list(source.blocks(duration_us=duration_us))
+    assert blocks == list(whole.blocks(duration_us=duration_us))
+    starts = (np.array([block.t[0] for block in blocks]) - whole.t[0]) // duration_us
+    stops = (np.array([block.t[-1] for block in blocks]) - whole.t[0]) // duration_us
+    assert (starts == stops).all()
+    assert (np.diff(starts) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("start_us", "stop_us"), [(None, None), (100, 700), (None, 300), (300, None), (700, 100)]
+)
+def test_a_part_is_the_events_in_between_and_a_source_of_its_own(source, start_us, stop_us):
+    whole = source.load()
+    part = source.between(start_us, stop_us)
+    assert part.size == source.size
+    assert part.load() == whole.between(start_us, stop_us) == part.load()
+    again = part.between(200, None)
+    assert again.load() == whole.between(start_us, stop_us).between(200, None)
+    assert source.load() == whole
+
+
+def test_a_source_says_what_it_is_and_not_where_it_lies_in_memory(source):
+    text = repr(source)
+    assert " at 0x" not in text
+    assert str(source.size) in text
+    assert "\n" not in text
+
+
+def test_blocks_out_of_range_are_refused(source):
+    for wrong in ({"count": 0}, {"duration_us": 0.01}, {"count": 1, "duration_us": 1}):
+        with pytest.raises(ConfigError):
+            source.blocks(**wrong)
+
+
+def test_all_sources_of_the_package_have_the_same_methods():
+    sources = [
+        each
+        for each in _subclasses(dvskit.events.Viewable)
+        if each.__module__.startswith("dvskit.") and each.__name__ not in ("Events", "Viewable")
+    ]
+    assert len(sources) > 8
+    assert all(issubclass(each, ReadableSource) for each in sources)
+
+
+def _subclasses(of: type) -> list[type]:
+    found = [of]
+    for each in of.__subclasses__():
+        found += _subclasses(each)
+    return found
+
+
+def test_what_is_behind_a_part_of_an_emulation_is_not_emulated():
+    frames = clip()
+    emulation = dvskit.emulate(frames)
+    # Blocks are handed on in time, so that a part ends soon after its last event.
+    emulation.between(None, 1).load()
+    one = emulation.frames_done
+    emulation.load()
+    assert one <= emulation.frames_done == len(frames)
+
+
+def test_a_part_of_frames_that_are_read_once_is_read_once():
+    part = dvskit.emulate(iter(clip())).between(1000, 4000)
+    assert part.load() == dvskit.emulate(clip()).load().between(1000, 4000)
+    with pytest.raises(dvskit.errors.VideoError, match="used up"):
+        part.load()
+
+
+def test_seconds_for_microseconds_are_warned_of_in_sources_too(tmp_path):
+    seconds = Events(t=[0, 10, 3_000_000], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
+    dvskit.save_events(seconds, tmp_path / "a.npz")
+    for source in (dvskit.open_events(tmp_path / "a.npz"), EventsSource(seconds)):
+        with pytest.warns(UnitWarning, match="looks like seconds"):
+            part = source.between(1.0, 2.0)
+        with pytest.warns(UnitWarning, match="go on to 3,000,000 us"):
+            assert len(part.load()) == 0
+        assert len(source.between(0, 1000).load()) == 2
+    with pytest.warns(UnitWarning):
+        TimeWindow(0.5, 1.5)
+    with pytest.warns(UnitWarning):
+        dvskit.Triggers.empty().between(0.5, 1.5)
+
+
+def test_a_filter_gives_events_of_events_and_a_source_of_a_source(tmp_path):
+    crop = Crop(2, 1, 15, 8)
+    cropped = crop(EVENTS)
+    assert isinstance(cropped, Events)
+    assert cropped.size == (15, 8)
+    of_file = crop(recording(tmp_path))
+    assert isinstance(of_file, Source)
+    assert of_file.size == (15, 8)
+    assert of_file.load() == cropped
+
+
+def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_path, monkeypatch):
+    from dvskit.errors import LeftOutWarning
+    from dvskit.streams import Triggers
+
+    file = recording(tmp_path)
+    triggers = Triggers(np.array([5]), np.array([1], np.int16), np.array([True]))
+    monkeypatch.setattr(file, "triggers", lambda: triggers, raising=False)
+    watched = dvskit.progress(Crop(2, 1, 15, 8)(file.between(0, 500)), display=Nowhere())
+    with pytest.warns(LeftOutWarning, match="1 triggers of the recording are left out"):
+        dvskit.save_events(watched, tmp_path / "b.npz")
+    assert dvskit.load_events(tmp_path / "b.npz") == Crop(2, 1, 15, 8)(EVENTS.between(0, 500))
+
+
+def test_a_chain_is_its_filters_one_behind_the_other():
+    window, crop, smaller = TimeWindow(50, 800), Crop(2, 1, 15, 8), Crop(1, 1, 4, 5)
+    both = chain(window, crop, smaller)
+    assert both(EVENTS) == smaller(crop(window(EVENTS)))
+    assert both(Cut(EVENTS, 7)).load() == both(EVENTS)
+    assert chain()(EVENTS) == EVENTS
+    assert chain(chain(window, crop), smaller)(EVENTS) == both(EVENTS)
+    assert both == Chain((window, crop, smaller))
+
+    class Own:
+        def start(self, size):
+            return lambda events: events[events.p]
+
+    assert chain(Own(), crop)(EVENTS) == crop(EVENTS[EVENTS.p])
+
+
+def test_a_chain_of_a_crop_off_the_cropped_sensor_is_refused():
+    with pytest.raises(GeometryError, match="not on the 15x8"):
+        chain(Crop(2, 1, 15, 8), Crop(10, 0, 6, 8))(EVENTS)
+
+
+@pytest.mark.parametrize("wrong", ["a.raw", Path("a.raw"), np.zeros((3, 4)), None, [1, 2]])
+def test_what_is_no_source_is_refused_with_the_fix_wherever_one_is_meant(wrong, tmp_path):
+    fix = r"open_events\('a.raw'\)" if "a.raw" in str(wrong) else "neither Events nor a source"
+    for use in (
+        Crop(0, 0, 1, 1),
+        dvskit.progress,
+        lambda given: dvskit.tensors.bin_events(given, bins=2),
+        dvskit.render.plots.rate,
+        lambda given: dvskit.save_events(given, tmp_path / "a.npz"),
+    ):
+        with pytest.raises(EventsError, match=fix):
+            use(wrong)
+
+
+def test_a_column_of_a_source_that_is_not_read_yet_is_refused_with_the_fix(source):
+    with pytest.raises(AttributeError, match=r"\.load\(\)\.t"):
+        source.t  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        source.nothing  # noqa: B018
+    assert not hasattr(source, "x")
