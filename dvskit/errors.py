@@ -15,7 +15,8 @@
 
 A message is one line: what was wrong, where, and the mend.
 
-LeftOutWarning, a UserWarning, is given where an output cannot hold all that its input holds.
+LeftOutWarning, a UserWarning, is given where an output cannot hold all that its input holds,
+FittedWarning, another, where recordings of another sensor size were fitted to a model's.
 """
 
 from __future__ import annotations
@@ -102,6 +103,17 @@ class OutputError(DvskitError):
 
 class LeftOutWarning(UserWarning):
     """An output cannot hold something of its input, such as triggers; the events are all there."""
+
+
+class FittedWarning(UserWarning):
+    """Events of another sensor size were put on the one that a model takes.
+
+    `what` was fitted, `how`, and `dropped` of `total` events left out at the edges.
+    """
+
+    def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
+        self.what, self.how, self.dropped, self.total = what, how, dropped, total
+        super().__init__(f"{what} of {how}; {dropped:,} of {total:,} events left out")
 
 
 def one_line(error: BaseException) -> str:

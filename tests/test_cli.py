@@ -21,6 +21,8 @@ from dvskit.cli import _console
 from dvskit.errors import ConfigError
 from tests.test_events import make
 
+MODEL = "nmnist-signed-lif"
+
 
 def one_line_error(result, ended_with: int = 1) -> str:
     """Check that a command ended with a code and one line on stderr; return the line."""
@@ -296,7 +298,7 @@ def test_bad_recordings_give_one_line_and_leave_nothing(
     run, tmp_path, name, content, message, verb
 ):
     (tmp_path / name).write_bytes(content)
-    rest = {"convert": ["out.npz"], "cloud": ["-o", "out.png"], "classify": ["--model", "x"]}
+    rest = {"convert": ["out.npz"], "cloud": ["-o", "out.png"], "classify": ["--model", MODEL]}
     error = one_line_error(run(verb, name, *rest.get(verb, [])))
     assert message in error
     assert name in error
