@@ -116,6 +116,11 @@ def find_samples(folder: str | PathLike[str], *, anything: bool = False) -> list
         return find_spans(root)
     marked = readable_suffixes() - TEXTS
     strays = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in marked]
+    if strays and not classes:
+        raise FormatError(
+            f"{root}: holds recordings, not a folder of them a class; name the folder above, or "
+            f"move them to {root}/<class>/"
+        )
     if strays:
         raise FormatError(
             f"{strays[0]}: a recording beside the classes; move it to {root}/<class>/"

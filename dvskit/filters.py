@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,9 +165,12 @@ class Placement:
     def of(cls, size: Size, target: Size) -> Placement:
         """Return the placement that the rule gives."""
         whole = min(Fraction(target.width, size.width), Fraction(target.height, size.height))
-        near = Fraction(1, round(1 / whole)) if whole < 1 else Fraction(round(whole))
-        fits = _LEAST_FILLED <= near / whole <= _MOST_FILLED
-        return cls(size, target, near if fits else whole)
+        if whole < 1:
+            near = [Fraction(1, count) for count in (floor(1 / whole), ceil(1 / whole))]
+        else:
+            near = [Fraction(count) for count in (floor(whole), ceil(whole))]
+        good = [each for each in near if _LEAST_FILLED <= each / whole <= _MOST_FILLED]
+        return cls(size, target, min(good, key=lambda each: abs(each - whole), default=whole))
 
     @property
     def weight(self) -> float:

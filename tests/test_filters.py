@@ -80,6 +80,7 @@ def placed(x: int, y: int, placement: Placement) -> tuple[int, int]:
         ((240, 180), (34, 34), 1 / 7, "7x7 pixels to one, without 2 columns at the edges"),
         ((346, 260), (240, 180), 9 / 13, "scaled by 0.692, in the middle"),
         ((32, 32), (34, 34), 1, "at its own scale, in the middle"),
+        ((320, 240), (34, 34), 1 / 10, "10x10 pixels to one, in the middle"),
         ((34, 34), (128, 128), 64 / 17, "scaled by 3.76"),
         ((60, 45), (240, 180), 4, "scaled by 4"),
         ((1280, 720), (5, 5), 1 / 256, "256x256 pixels to one, in the middle"),

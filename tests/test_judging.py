@@ -224,7 +224,7 @@ def test_several_recordings_and_folders_make_a_table(
         "dvskit: note: mine/left/notes.md: passed over, for no recording",
         "dvskit: note: one.npz of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 1,120 events "
         "left out",
-        "dvskit: note: 1 more recordings of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 1,120 "
+        "dvskit: note: 1 more recording of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 1,120 "
         "events left out",
     ]
     head, *rows = out.splitlines()
@@ -236,10 +236,30 @@ def test_several_recordings_and_folders_make_a_table(
     assert [each["class"] for each in values] == [row.split()[1] for row in rows]
     shares = training.classify(trained.model, load_events(tmp_path / files[0]))
     assert values[0]["probabilities"] == pytest.approx(shares)
+    (root / "right" / "bad.npz").write_bytes(b"PK\x03\x04 no more")
+    save_events(Events.empty(SIZE), root / "right" / "none.npz")
+    code, out, err = run("classify", "mine", "--model", trained.folder, "--json")
+    assert (code, [len(each) for each in json.loads(out)]) == (1, [5, 5, 5, 5, 2, 2])
+    assert "none.npz: no events to classify" in json.loads(out)[-1]["error"]
+    assert err.splitlines()[-1] == "dvskit: error: 2 of 6 recordings are not judged: see above"
     (tmp_path / "empty").mkdir()
     code, out, err = run("classify", "empty", "--model", trained.folder)
     assert (code, out) == (1, "")
     assert err.startswith("dvskit: error: empty: holds no recordings; files of .aedat")
+
+
+def test_a_folder_of_other_classes_is_told_with_the_way_out(
+    run, trained: Trained, bars: Path, tmp_path: Path
+) -> None:
+    save_events(moving_bar(True, seed=1), tmp_path / "up.npz")
+    (tmp_path / "mine" / "up").mkdir(parents=True)
+    shutil.copy(tmp_path / "up.npz", tmp_path / "mine" / "up")
+    code, out, err = run("eval", trained.folder, "mine")
+    assert (code, out) == (1, "")
+    assert err.startswith("dvskit: error: no class of bars: up; it knows left, right: judge it by")
+    code, out, err = run("eval", trained.folder, "mine/up")
+    assert (code, out) == (1, "")
+    assert "mine/up: holds recordings, not a folder of them a class; name the folder above" in err
 
 
 def test_names_and_paths_do_for_models_and_recordings(trained: Trained, bars: Path) -> None:

@@ -61,15 +61,20 @@ def fits_noted() -> Iterator[None]:
         if len(alike[message.how]) == 1:
             _console.note(str(message))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", FittedWarning)
-        before, warnings.showwarning = warnings.showwarning, show
-        yield
-    for how, (_, *more) in alike.items():
-        if more:
-            dropped, total = sum(each.dropped for each in more), sum(each.total for each in more)
-            what = f"{len(more):,} more recordings"
-            _console.note(str(FittedWarning(what, how, dropped, total)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FittedWarning)
+            before, warnings.showwarning = warnings.showwarning, show
+            yield
+    finally:
+        for how, (_, *more) in alike.items():
+            if more:
+                what = f"{len(more):,} more recording{'s' if len(more) > 1 else ''}"
+                dropped, total = (
+                    sum(each.dropped for each in more),
+                    sum(each.total for each in more),
+                )
+                _console.note(str(FittedWarning(what, how, dropped, total)))
 
 
 @dataclass(slots=True)

@@ -10,11 +10,13 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._judging import Reader, fits_noted, say_passed_over
 from dvskit.cli._options import FormatOption, Json, Salvage, SizeOption
+from dvskit.errors import DvskitError, FormatError, one_line
 
 if TYPE_CHECKING:
     from dvskit.training import Classified, Model
 
 
+@fits_noted()
 def classify(
     files: Annotated[
         list[Path],
@@ -41,24 +43,44 @@ def classify(
     from dvskit.training import load_model
 
     network = load_model(model)
-    single = [Path(file) for file in files] == recordings[:1]
-    table = None if single or json else _Table(recordings, network)
+    if recordings == files[:1]:
+        found = _judge(network, files[0], reader)
+        _say_unlooked(str(files[0]), found.unlooked)
+        if json:
+            _console.print_json(_values(files[0], found))
+        else:
+            _print_one(found)
+        return
+    _judge_all(network, recordings, reader, json)
+
+
+def _judge_all(model: Model, recordings: list[Path], reader: Reader, json: bool) -> None:
+    """Judge several recordings. Raises FormatError, behind the others, if some cannot be judged."""
+    table = None if json else _Table(recordings, model)
     judged: list[dict[str, Any]] = []
-    unlooked = 0
-    with fits_noted():
-        for file in recordings:
-            found = _judge(network, file, reader)
-            unlooked += found.unlooked
-            judged.append({"file": str(file), **_values(found)})
-            if table is not None:
-                table.print(file, found)
-            elif not json:
-                _print_one(found)
-    if unlooked:
-        what = str(recordings[0]) if single else f"{len(recordings):,} recordings"
-        _console.note(f"{what}: {unlooked:,} events behind the last whole window are not looked at")
+    unlooked = failed = 0
+    for file in recordings:
+        try:
+            found = _judge(model, file, reader)
+        except DvskitError as error:
+            failed += 1
+            judged.append({"file": str(file), "error": one_line(error)})
+            _console.note(one_line(error))
+            continue
+        unlooked += found.unlooked
+        judged.append(_values(file, found))
+        if table is not None:
+            table.print(file, found)
     if json:
-        _console.print_json(judged[0] if single else judged)
+        _console.print_json(judged)
+    _say_unlooked(f"{len(recordings):,} recordings", unlooked)
+    if failed:
+        raise FormatError(f"{failed:,} of {len(recordings):,} recordings are not judged: see above")
+
+
+def _say_unlooked(what: str, count: int) -> None:
+    if count:
+        _console.note(f"{what}: {count:,} events behind the last whole window are not looked at")
 
 
 def _recordings(files: list[Path]) -> list[Path]:
@@ -80,7 +102,7 @@ def _judge(model: Model, file: Path, reader: Reader) -> Classified:
     return found
 
 
-def _values(found: Classified) -> dict[str, Any]:
+def _values(file: Path, found: Classified) -> dict[str, Any]:
     windows = [
         {
             "start_us": each.start_us,
@@ -92,6 +114,7 @@ def _values(found: Classified) -> dict[str, Any]:
         for each in found.windows
     ]
     return {
+        "file": str(file),
         "class": found.best,
         "probabilities": found.probabilities,
         "windows": windows,

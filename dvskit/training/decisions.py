@@ -104,9 +104,10 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
         start_us = windows[0].start_us if windows else int(block.t[0])
         windows.append(_decide(network, block, start_us, fitted.weight))
         last_us = int(block.t[-1])
+    what = file_name(source) or "the recording"
     if not windows:
-        raise ShapeError("no events to classify; the window begins at the first one")
-    fitted.say(file_name(source) or "the recording")
+        raise ShapeError(f"{what}: no events to classify; the window begins at the first one")
+    fitted.say(what)
     unlooked = 0
     if len(windows) > 1 and last_us + 1 - windows[-1].start_us < _window_us(network) / 2:
         unlooked = windows.pop().events

@@ -19,6 +19,7 @@ from dvskit.datasets import (
     Labelled,
     Sample,
     bin_labelled,
+    class_names,
     find_samples,
     load_labelled,
 )
@@ -102,6 +103,7 @@ def evaluate(
     if isinstance(data, Binned):
         return _judge_binned(model, data)
     samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
+    _check_classes(model, samples)
     chosen = choose_samples(model, samples, split)
     labelled = load_labelled(chosen.samples, model.classes, size=model.size, read=read)
     labelled = fit_labelled(labelled, model.size)
@@ -115,6 +117,15 @@ def evaluate(
         left_out=chosen.left_out,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
+    unknown = [name for name in class_names(samples) if name not in model.classes]
+    if unknown:
+        raise FormatError(
+            f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
+            "judge it by a folder of these, or train a model on yours"
+        )
 
 
 def _judge_binned(model: Model, binned: Binned) -> Result:
