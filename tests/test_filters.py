@@ -116,9 +116,13 @@ def test_a_fit_keeps_times_polarities_and_all_events_or_counts_those_it_leaves_o
 
 
 def test_what_a_fit_leaves_out_at_the_edges_is_counted_in_each_pass():
-    x = np.arange(103)  # 103 columns on 51: blocks of 2, and a column too many
-    events = Events(t=x, x=x, y=x * 0, p=x % 2 == 0, size=(103, 3))
+    x = np.arange(103)[::-1]  # 103 columns on 51: blocks of 2, and a column too many
+    events = Events(t=x[::-1], x=x, y=x * 0, p=x % 2 == 0, size=(103, 3))
     source = FilteredSource(EventsSource(events), Fit((51, 40)))
     for _ in range(2):
         assert len(read_all(source)) == 102
         assert source.dropped == 1
+    step = Fit((51, 40)).start(events.size)
+    fitted = [step(events[start : start + 7]) for start in range(0, 103, 7)]
+    assert sum(map(len, fitted)) == 102
+    assert step.dropped == 1

@@ -62,9 +62,7 @@ def main() -> None:
             events = emulate(images.pixels[number], size, number)
             step = Fit(model.size).start(size)
             total += len(events)
-            counts.append(
-                bin_events(step(events), bins=20, bin_us=15_500, start_us=0, outside="ignore")
-            )
+            counts.append(bin_events(step(events), bins=20, bin_us=15_500, outside="ignore"))
         weight = step.placement.weight
         shares = [_right(model, counts, labels, each) for each in (weight, 1.0)]
         mean = total / len(labels)
