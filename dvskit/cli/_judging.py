@@ -70,10 +70,8 @@ def fits_noted() -> Iterator[None]:
         for how, (_, *more) in alike.items():
             if more:
                 what = f"{len(more):,} more recording{'s' if len(more) > 1 else ''}"
-                dropped, total = (
-                    sum(each.dropped for each in more),
-                    sum(each.total for each in more),
-                )
+                dropped = sum(each.dropped for each in more)
+                total = sum(each.total for each in more)
                 _console.note(str(FittedWarning(what, how, dropped, total)))
 
 
@@ -95,7 +93,8 @@ class Reader:
     def __call__(self, file: Path) -> Recording:
         """Open a recording."""
         recording = open_file(file, self.from_, self.size, self.salvage)
-        self.opened.append(recording)
+        if self.salvage:  # else damage is an error
+            self.opened.append(recording)
         return recording
 
     def say(self) -> None:

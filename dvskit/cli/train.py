@@ -43,6 +43,8 @@ def train(
         trained = run(resolved, progress=follow)
     for name, result in trained.results.items():
         print(f"{name}: {result}")
+        for text in result.notes:
+            _console.note(text)
     _console.say(f"{trained.folder}: try it: dvskit classify FILE --model {trained.folder}")
 
 

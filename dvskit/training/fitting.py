@@ -62,6 +62,8 @@ class FittedSource:
     def say(self, what: str) -> None:
         """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
         if self.weight is not None:
+            if getattr(self._source, "size_origin", None) == "data":
+                what = f"{what}, its size inferred from its events,"
             _warn(what, str(self._step.placement), self._step.dropped, self._total)
 
 
