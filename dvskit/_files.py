@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -40,9 +41,24 @@ def partial_path(target: Path) -> Path:
 
 
 def finish(partial: Path, target: Path) -> None:
-    """Put the finished `partial` in the place of `target`."""
+    """Put the finished `partial` in the place of `target`, open to whom the umask says."""
     if partial != target:
+        if partial.is_file():
+            _follow_umask(partial)
         partial.replace(target)
+
+
+def _follow_umask(path: Path) -> None:
+    """Give a file the mode of any new file: libraries that write on their own may have a stricter.
+
+    The mode is read off an empty file beside it: asking for the umask sets it, for all threads.
+    """
+    probe = path.with_name(f"{path.name}.mode")
+    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        path.chmod(stat.S_IMODE(probe.stat().st_mode))
+    finally:
+        probe.unlink()
 
 
 def discard(partial: Path, target: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import le
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.errors import ConfigError, DvskitError, FormatError, GeometryError, ShapeError
-from dvskit.events import Events, as_size
-from dvskit.formats import formats, load_events, open_events
+from dvskit.events import Events, Size, Source, as_size
+from dvskit.formats import Recording, open_events
+from dvskit.formats.found import TEXTS, is_recording, readable_suffixes
 from dvskit.formats.labels import LABELS_ENDING, Part, find_labelled
 from dvskit.tensors import bin_events
 
@@ -50,7 +52,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Binned:
-    """Samples as tensors: counts (N, T, 2, H, W) uint8, labels (N,) int64, names of the classes."""
+    """Samples as tensors: counts (N, T, 2, H, W), labels (N,) int64, names of the classes.
+
+    Counts are uint8, or float32 where events of some samples weigh more or less than 1.
+    """
 
     counts: Tensor
     labels: Tensor
@@ -62,14 +67,26 @@ class Binned:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Samples as events: one Events each, labels (N,) int64, names of the classes."""
+    """Samples as events: one Events each, labels (N,) int64, names of the classes.
+
+    weights  what an event of each counts, where recordings were fitted to another sensor; () is 1
+    """
 
     events: tuple[Events, ...]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    weights: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def weight(self, row: int) -> float | None:
+        """Return what an event of a sample counts; None where none of them is weighed."""
+        return self.weights[row] if self.weights else None
+
+    def part(self, rows: slice) -> Labelled:
+        """Return some of the samples."""
+        return Labelled(self.events[rows], self.labels[rows], self.classes, self.weights[rows])
 
 
 class Images(NamedTuple):
@@ -79,13 +96,14 @@ class Images(NamedTuple):
     labels: NDArray[np.int64]
 
 
-def find_samples(folder: str | PathLike[str]) -> list[Sample]:
+def find_samples(folder: str | PathLike[str], *, anything: bool = False) -> list[Sample]:
     """Return the recordings `folder/<class>/<file>`, sorted by class and file name.
 
-    A folder's name is its class; any format that dvskit reads will do; names that start with a dot
-    are passed over. A folder of recordings with labels beside them gives a sample a label: see
-    `find_spans`. Raises FormatError for a missing or an empty folder, for files beside the
-    classes, and for files that no format's suffix fits.
+    A folder's name is its class; any format that dvskit reads will do. Names that start with a dot
+    are passed over, and so are files that are no recordings, which `passed_over` lists; with
+    `anything` they are taken too, for a format that is named. A folder of recordings with labels
+    beside them gives a sample a label: see `find_spans`. Raises FormatError for a missing folder, a
+    class without recordings, recordings beside the classes, and folders among the recordings.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -96,9 +114,13 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
     classes = [entry for entry in entries if entry.is_dir()]
     if not classes and any(entry.name.endswith(LABELS_ENDING) for entry in entries):
         return find_spans(root)
-    suffixes = _suffixes()
-    marked = suffixes - _TEXTS
+    marked = readable_suffixes() - TEXTS
     strays = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in marked]
+    if strays and not classes:
+        raise FormatError(
+            f"{root}: holds recordings, not a folder of them a class; name the folder above, or "
+            f"move them to {root}/<class>/"
+        )
     if strays:
         raise FormatError(
             f"{strays[0]}: a recording beside the classes; move it to {root}/<class>/"
@@ -107,18 +129,37 @@ def find_samples(folder: str | PathLike[str]) -> list[Sample]:
         raise FormatError(f"{root}: holds no folder; make one a class, named after it")
     samples = []
     for kind in classes:
-        files = _visible(kind)
+        files = _recordings(kind, anything)
         if not files:
-            raise FormatError(f"{kind}: is empty; put recordings in it or remove it")
-        for file in files:
-            if file.is_dir() or file.suffix.lower() not in suffixes:
-                what = "a folder" if file.is_dir() else f"suffix {file.suffix!r}"
-                raise FormatError(
-                    f"{file}: {what} among the recordings of class {kind.name}; "
-                    f"files of {', '.join(sorted(suffixes))} are meant"
-                )
-            samples.append(Sample(file, kind.name))
+            raise FormatError(
+                f"{kind}: holds no recordings; put some in it (files of "
+                f"{', '.join(sorted(readable_suffixes()))}) or remove it"
+            )
+        samples += [Sample(file, kind.name) for file in files]
     return samples
+
+
+def passed_over(folder: str | PathLike[str]) -> list[Path]:
+    """Return the files among the recordings of `find_samples` that are none, such as a read-me."""
+    root = Path(folder)
+    return [
+        file
+        for kind in (_visible(root) if root.is_dir() else [])
+        if kind.is_dir()
+        for file in _visible(kind)
+        if not is_recording(file)
+    ]
+
+
+def _recordings(kind: Path, anything: bool) -> list[Path]:
+    files = _visible(kind)
+    folders = [file for file in files if file.is_dir()]
+    if folders:
+        raise FormatError(
+            f"{folders[0]}: a folder among the recordings of class {kind.name}; "
+            f"move its recordings to {kind}"
+        )
+    return [file for file in files if anything or is_recording(file)]
 
 
 def find_spans(folder: str | PathLike[str]) -> list[Sample]:
@@ -129,20 +170,12 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
     `find_labelled` there does.
     """
     samples = []
-    for path, labels, part in find_labelled(Path(folder), _suffixes() - _TEXTS):
+    for path, labels, part in find_labelled(Path(folder), readable_suffixes() - TEXTS):
         spans = zip(labels.start_us.tolist(), labels.stop_us.tolist(), strict=True)
         samples += [
             Sample(path, name, span, part) for name, span in zip(labels.name, spans, strict=True)
         ]
     return samples
-
-
-# Beside recordings, a text is more likely a read-me or a list of labels than one of them.
-_TEXTS = {".txt", ".csv"}
-
-
-def _suffixes() -> set[str]:
-    return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -193,27 +226,45 @@ def _place(sample: Sample) -> tuple[str, tuple[int, int]]:
     return sample.path.name, sample.span or (0, 0)
 
 
-def load_labelled(samples: Sequence[Sample], classes: Sequence[str] | None = None) -> Labelled:
+def load_labelled(
+    samples: Sequence[Sample],
+    classes: Sequence[str] | None = None,
+    *,
+    size: Size | None = None,
+    read: Callable[[Path], Recording] = open_events,
+) -> Labelled:
     """Read the events of samples. `classes` gives the order of labels; sorted names without it.
+
+    `read` opens a file; one that does not say its sensor's size has `size`, if that holds it.
 
     Raises FormatError for a label that is not among the classes, a bad file, and a span without
     events.
     """
     names = class_names(samples) if classes is None else tuple(classes)
     labels = _labels(samples, names)
-    return Labelled(tuple(_load(sample) for sample in samples), labels, names)
+    return Labelled(tuple(_load(sample, size, read) for sample in samples), labels, names)
 
 
-def _load(sample: Sample) -> Events:
-    if sample.span is None:
-        return load_events(sample.path)
-    start, stop = sample.span
-    events = open_events(sample.path).between(start, stop).load()
-    if not len(events):
+def _load(sample: Sample, size: Size | None, read: Callable[[Path], Recording]) -> Events:
+    recording = read(sample.path)
+    start, stop = sample.span or (None, None)
+    events = recording.between(start, stop).load() if sample.span else recording.load()
+    if sample.span and not len(events):
         raise FormatError(
             f"{sample.path}: no events from {start} to {stop} us, which are labelled {sample.label}"
         )
-    return events
+    return events if size is None else on_sensor(events, likely_size(recording, size))
+
+
+def likely_size(source: Source, size: Size) -> Size:
+    """Return the size of a recording: `size` where it is only inferred from events that fit it."""
+    inferred = getattr(getattr(source, "recording", source), "size_origin", None) == "data"
+    return size if inferred and all(map(le, source.size, size)) else source.size
+
+
+def on_sensor(events: Events, size: Size) -> Events:
+    """Return events on a sensor that holds them, each where it is."""
+    return Events.from_checked(events.t, events.x, events.y, events.p, size)
 
 
 def _labels(samples: Sequence[Sample], names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -229,16 +280,31 @@ def _labels(samples: Sequence[Sample], names: tuple[str, ...]) -> NDArray[np.int
 def bin_labelled(data: Labelled, *, bins: int, bin_us: int) -> Binned:
     """Bin each recording from its first event; events behind bins * bin_us are left out.
 
-    Raises GeometryError for recordings of different sizes, ShapeError for counts above 255.
+    Raises GeometryError for recordings of different sizes, ShapeError for counts above 255 where
+    no events are weighed.
     """
-    counts = [count_window(events, bins=bins, bin_us=bin_us) for events in data.events]
     sizes = {events.size for events in data.events}
     if len(sizes) > 1:
         raise GeometryError(
-            f"recordings of {' and '.join(map(str, sorted(sizes)))}; crop them to one size first"
+            f"recordings of {' and '.join(map(str, sorted(sizes)))}; put them on one size first: "
+            "dvskit.filters.Fit"
         )
+    counts = [
+        window_counts(events, data.weight(row), bins=bins, bin_us=bin_us)
+        for row, events in enumerate(data.events)
+    ]
     stacked = torch.stack(counts) if counts else torch.empty(0, bins, 2, 1, 1, dtype=torch.uint8)
     return Binned(stacked, torch.from_numpy(data.labels), data.classes)
+
+
+def window_counts(
+    events: Events, weight: float | None, *, bins: int, bin_us: int, start_us: int | None = None
+) -> Tensor:
+    """Return the counts of `count_window`; with a weight, as float32 of any height, times it."""
+    if weight is None:
+        return count_window(events, bins=bins, bin_us=bin_us, start_us=start_us)
+    counts = bin_events(events, bins=bins, bin_us=bin_us, start_us=start_us, outside="ignore")
+    return counts.float() * weight
 
 
 def count_window(events: Events, *, bins: int, bin_us: int, start_us: int | None = None) -> Tensor:

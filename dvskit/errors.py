@@ -18,6 +18,7 @@ A message is one line: what was wrong, where, and the mend.
 Warnings, children of UserWarning, are given where something is done that may not be meant:
 
     LeftOutWarning      an output cannot hold all that its input holds
+    FittedWarning       recordings of another sensor size were fitted to a model's
     ScaleWarning        frames whose numbers fit another white than that of their type
     UnitWarning         times that look like seconds where microseconds are meant
 """
@@ -108,6 +109,17 @@ class OutputError(DvskitError):
 
 class LeftOutWarning(UserWarning):
     """An output cannot hold something of its input, such as triggers; the events are all there."""
+
+
+class FittedWarning(UserWarning):
+    """Events of another sensor size were put on the one that a model takes.
+
+    `what` was fitted, `how`, and `dropped` of `total` events left out at the edges.
+    """
+
+    def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
+        self.what, self.how, self.dropped, self.total = what, how, dropped, total
+        super().__init__(f"{what} of {how}; {dropped:,} of {total:,} events left out")
 
 
 class ScaleWarning(UserWarning):

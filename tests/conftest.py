@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 
 from dvskit import cli
+from tests.bars import bars, trained  # noqa: F401 (fixtures)
 from tests.browser import Browser, find_chromium, start_browser
 
 _HERE = Path(__file__).resolve().parent

@@ -21,6 +21,8 @@ from dvskit.cli import _console
 from dvskit.errors import ConfigError
 from tests.test_events import make
 
+MODEL = "nmnist-signed-lif"
+
 
 def one_line_error(result, ended_with: int = 1) -> str:
     """Check that a command ended with a code and one line on stderr; return the line."""
@@ -236,6 +238,20 @@ def test_convert_cuts_in_time_and_space(run, tmp_path):
     assert left_behind(tmp_path) == {"a.npz", "b.npz"}
 
 
+def test_convert_fits_another_sensor_and_says_how(run, tmp_path):
+    events = make(500)  # on 20x10
+    dvskit.save_events(events, tmp_path / "a.npz")
+    code, _, err = run("convert", "a.npz", "b.npz", "--fit", "10x10")
+    assert code == 0
+    fitted = dvskit.filters.Fit((10, 10)).start(events.size)(events)
+    assert dvskit.load_events(tmp_path / "b.npz") == fitted
+    assert "20x10 fitted to 10x10 (2x2 pixels to one, in the middle); 0 events at the" in err
+    code, _, err = run("convert", "a.npz", "c.npz", "--crop", "3,2,9,5", "--fit", "10x10")
+    assert code == 0
+    assert "9x5 fitted to 10x10 (at its own scale, in the middle)" in err
+    assert "--fit" in usage_error(run("convert", "a.npz", "d.npz", "--fit", "10"))
+
+
 def test_a_part_without_events_is_written_and_told(run, tmp_path):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
@@ -282,7 +298,7 @@ def test_bad_recordings_give_one_line_and_leave_nothing(
     run, tmp_path, name, content, message, verb
 ):
     (tmp_path / name).write_bytes(content)
-    rest = {"convert": ["out.npz"], "cloud": ["-o", "out.png"], "classify": ["--model", "x"]}
+    rest = {"convert": ["out.npz"], "cloud": ["-o", "out.png"], "classify": ["--model", MODEL]}
     error = one_line_error(run(verb, name, *rest.get(verb, [])))
     assert message in error
     assert name in error

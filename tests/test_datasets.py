@@ -17,6 +17,7 @@ from dvskit.datasets import (
     find_samples,
     from_tonic,
     load_labelled,
+    passed_over,
     read_idx,
     read_images,
     split_samples,
@@ -24,6 +25,7 @@ from dvskit.datasets import (
 from dvskit.errors import ConfigError, EventsError, FormatError, GeometryError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import save_events
+from dvskit.formats.found import find_recordings
 from dvskit.tensors import bin_events
 
 
@@ -64,15 +66,55 @@ def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
         find_samples(tmp_path)
     root = folder_of(tmp_path / "set", {"a": 1})
     (root / "b").mkdir()
-    with pytest.raises(FormatError, match="is empty; put recordings in it"):
+    with pytest.raises(FormatError, match="b: holds no recordings; put some in it"):
         find_samples(root)
     (root / "README.txt").write_text("about these recordings")
     (root / "b" / "notes.md").write_text("hello")
-    with pytest.raises(FormatError, match=r"notes.md: suffix '.md' among the recordings"):
+    with pytest.raises(FormatError, match="b: holds no recordings"):
         find_samples(root)
+    save_events(events(5, seed=0), root / "b" / "0.npz")
+    (root / "b" / "more").mkdir()
+    with pytest.raises(FormatError, match=r"more: a folder among the recordings of class b; move"):
+        find_samples(root)
+    (root / "b" / "more").rmdir()
     save_events(events(5, seed=0), root / "stray.npz")
     with pytest.raises(FormatError, match="a recording beside the classes"):
         find_samples(root)
+
+
+def test_files_that_are_no_recordings_are_passed_over_and_listed(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "set", {"a": 2, "b": 1})
+    save_events(events(9, seed=1), root / "a" / "text.csv")
+    save_events(events(9, seed=1), root / "b" / "text.txt")
+    others = {
+        "a": {"readme.txt": "Recorded on a Tuesday.\n\n3 people, 4 takes.\n", "cover.png": "x"},
+        "b": {
+            "text_labels.csv": "class,startTime_usec,endTime_usec\n1,2,3\n",
+            "notes.csv": "a,b\n",
+        },
+    }
+    for label, texts in others.items():
+        for name, text in texts.items():
+            (root / label / name).write_text(text)
+    assert [f"{s.label}/{s.path.name}" for s in find_samples(root)] == [
+        "a/000.npz", "a/001.npz", "a/text.csv", "b/000.npz", "b/text.txt",
+    ]  # fmt: skip
+    assert {path.name for path in passed_over(root)} == set(others["a"]) | set(others["b"])
+    (root / "a" / "empty.csv").touch()  # damaged, perhaps: not passed over
+    with pytest.raises(FormatError, match=r"empty.csv: is empty"):
+        load_labelled(find_samples(root))
+
+
+def test_recordings_of_folders_within_folders_are_found(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "set", {"a/x": 1, "b": 1})
+    (root / "b" / "readme.txt").write_text("words")
+    found = find_recordings(root)
+    assert [path.name for path in found.recordings] == ["000.npz", "000.npz"]
+    assert found.others == [root / "b" / "readme.txt"]
+    assert find_recordings(root / "b" / "readme.txt").recordings == [root / "b" / "readme.txt"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FormatError, match=r"none: holds no recordings; files of .aedat"):
+        find_recordings(tmp_path / "none")
 
 
 def many(counts: dict[str, int], root: str = "set") -> list[Sample]:

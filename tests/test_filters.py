@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dvskit import Events
 from dvskit.errors import ConfigError, GeometryError
-from dvskit.events import EventsSource, read_all
-from dvskit.filters import Crop, FilteredSource, TimeWindow
+from dvskit.events import EventsSource, Size, read_all
+from dvskit.filters import Crop, FilteredSource, Fit, Placement, TimeWindow
 from tests.test_events import make
 
 FILTERS = [
@@ -16,6 +17,10 @@ FILTERS = [
     TimeWindow(stop_us=1),
     Crop(3, 2, 10, 5),
     Crop(0, 0, 20, 10),
+    Fit((10, 5)),
+    Fit((7, 7)),
+    Fit((50, 26)),
+    Fit((20, 10)),
 ]
 
 
@@ -56,3 +61,68 @@ def test_a_filtered_source_starts_anew_at_each_pass():
 def test_a_crop_off_the_sensor_is_refused(crop):
     with pytest.raises(GeometryError, match="not on the 20x10"):
         FilteredSource(EventsSource(make()), crop)
+
+
+def placed(x: int, y: int, placement: Placement) -> tuple[int, int]:
+    """The rule of a fit, in floating point: middle upon middle, then the pixel it falls in."""
+    scale = float(placement.scale)
+    return tuple(
+        int(np.floor((at + 0.5 - count / 2) * scale + room / 2 + 1e-9))
+        for at, count, room in zip((x, y), placement.size, placement.target, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "scale", "words"),
+    [
+        ((128, 128), (34, 34), 1 / 4, "4x4 pixels to one, in the middle"),
+        ((136, 136), (34, 34), 1 / 4, "4x4 pixels to one"),
+        ((240, 180), (34, 34), 1 / 7, "7x7 pixels to one, without 2 columns at the edges"),
+        ((346, 260), (240, 180), 9 / 13, "scaled by 0.692, in the middle"),
+        ((32, 32), (34, 34), 1, "at its own scale, in the middle"),
+        ((320, 240), (34, 34), 1 / 10, "10x10 pixels to one, in the middle"),
+        ((34, 34), (128, 128), 64 / 17, "scaled by 3.76"),
+        ((60, 45), (240, 180), 4, "scaled by 4"),
+        ((1280, 720), (5, 5), 1 / 256, "256x256 pixels to one, in the middle"),
+    ],
+)
+def test_a_fit_is_whole_where_that_is_near_and_lays_middle_on_middle(size, target, scale, words):
+    placement = Placement.of(Size(*size), Size(*target))
+    assert float(placement.scale) == pytest.approx(scale)
+    assert placement.weight == pytest.approx(scale**2)
+    assert f"({words})" in str(placement)
+    columns, rows = placement.places(axis=0), placement.places(axis=1)
+    for x in range(0, size[0], 3):
+        wanted = placed(x, 0, placement)[0]
+        assert columns[x] == (wanted if 0 <= wanted < target[0] else -1)
+    if placement.scale.numerator == 1:  # each pixel of the picture has a block of the same size
+        inner = np.unique(columns[columns >= 0], return_counts=True)[1][1:-1]
+        assert set(inner) <= {placement.scale.denominator}
+    assert rows.max() < target[1]
+
+
+def test_a_fit_keeps_times_polarities_and_all_events_or_counts_those_it_leaves_out():
+    events = make(500)
+    for target in ((10, 5), (7, 7), (3, 9), (50, 26), (41, 20)):
+        step = Fit(target).start(events.size)
+        fitted = step(events)
+        assert fitted.size == target
+        assert len(fitted) + step.dropped == len(events)
+        Events(t=fitted.t, x=fitted.x, y=fitted.y, p=fitted.p, size=target)  # nothing is off it
+        if not step.dropped:
+            assert np.array_equal(fitted.t, events.t)
+            assert np.array_equal(fitted.p, events.p)
+    assert Fit(events.size).start(events.size)(events) is events
+
+
+def test_what_a_fit_leaves_out_at_the_edges_is_counted_in_each_pass():
+    x = np.arange(103)[::-1]  # 103 columns on 51: blocks of 2, and a column too many
+    events = Events(t=x[::-1], x=x, y=x * 0, p=x % 2 == 0, size=(103, 3))
+    source = FilteredSource(EventsSource(events), Fit((51, 40)))
+    for _ in range(2):
+        assert len(read_all(source)) == 102
+        assert source.dropped == 1
+    step = Fit((51, 40)).start(events.size)
+    fitted = [step(events[start : start + 7]) for start in range(0, 103, 7)]
+    assert sum(map(len, fitted)) == 102
+    assert step.dropped == 1

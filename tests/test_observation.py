@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dvskit import training
-from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, FittedWarning, ShapeError
 from dvskit.events import Events
 from dvskit.training import observe, spiking_layers, weighted_layers
+from tests.bars import blown_up
 from tests.test_plots import scattered
 
 
@@ -75,12 +76,18 @@ def test_a_window_is_that_of_the_network(model):
 def test_what_cannot_be_seen_is_refused(model, events):
     with pytest.raises(ConfigError, match="lif1"):
         observe(model, events, "lif")
-    with pytest.raises(GeometryError, match="34x34"):
-        observe(model, scattered())
     with pytest.raises(ShapeError, match="no events"):
         observe(model, Events.empty((34, 34)))
     with pytest.raises(ShapeError, match="neuron 2700"):
         observe(model, events, "lif1").field(2700)
+
+
+def test_a_recording_of_another_sensor_is_seen_fitted(model, events):
+    finer = blown_up(events, 2)
+    with pytest.warns(FittedWarning, match="68x68 fitted to 34x34"):
+        seen = observe(model, finer, "lif1")
+    torch.testing.assert_close(seen.spikes, observe(model, events, "lif1").spikes)
+    assert np.array_equal(seen.field(7), observe(model, events, "lif1").field(7))
 
 
 def test_layers_with_weights_are_named(model):

@@ -535,15 +535,16 @@ def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> 
     assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == ""
 
 
-def test_a_model_of_another_sensor_is_told_ahead_of_the_work_with_both_names(
+def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(
     run, tmp_path: Path
 ) -> None:
-    damaged = tmp_path / "a.csv"  # whose events cannot be read: the size is looked at first
-    damaged.write_text("t,x,y,p\n1,2,3,1\n2,oops,3,1\n")
-    for words in (("cloud", "a.csv", "-o", "x.html"), ("classify", "a.csv")):
-        code, out, err = run(*words, "--model", "nmnist-signed-lif", "--size", "100x60")
-        assert (code, out) == (1, "")
-        assert "a.csv: 100x60 where model nmnist-signed-lif takes 34x34" in err
+    save_events(EVENTS, tmp_path / "a.npz")  # on 100x60
+    code, _, err = run("cloud", "a.npz", "-o", "x.html", "--model", "nmnist-signed-lif")
+    assert code == 0
+    assert "of 100x60 fitted to 34x34 (3x3 pixels to one, in the middle" in err.replace(
+        "without 1 columns at the edges", "in the middle"
+    )
+    assert meta(tmp_path / "x.html")["decisions"]
 
 
 @pytest.mark.parametrize(
@@ -555,7 +556,7 @@ def test_a_model_of_another_sensor_is_told_ahead_of_the_work_with_both_names(
         (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels are of one recording"),
         (("-o", "x.html", "--every", "1s"), 2, "name a model"),
         (("-o", "x.html", "--labels", "missing.csv"), 1, "missing.csv: no such file"),
-        (("-o", "x.html", "--model", "nmnist-signed-lif"), 1, "a.npz: 100x60 where model"),
+        (("-o", "x.html", "--model", "nmnist"), 1, "neither a model folder nor a shipped model"),
     ],
 )
 def test_what_a_page_cannot_have_is_told_in_a_line(

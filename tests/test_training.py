@@ -16,7 +16,6 @@ import torch
 from dvskit import datasets, training
 from dvskit.errors import ConfigError, GeometryError, ModelError, OutputError, ShapeError
 from dvskit.events import Events, Size
-from dvskit.formats import save_events
 from dvskit.networks import ConvLIF
 from dvskit.training import (
     AugmentConfig,
@@ -30,44 +29,10 @@ from dvskit.training import (
 )
 from dvskit.training.augment import augment
 from dvskit.training.feed import _draws, encode, load_feed
+from tests.bars import SIZE, config_for, moving_bar
 
-SIZE = (16, 16)
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "models" / "nmnist-signed-lif"
-
-
-def moving_bar(rightwards: bool, seed: int) -> Events:
-    """A vertical bar that crosses the sensor in 8 ms: ON where it comes, OFF where it leaves."""
-    rng = np.random.default_rng(seed)
-    steps = np.arange(14)
-    t = np.repeat(steps * 600, 20) + np.sort(rng.integers(0, 600, (14, 20)), axis=1).ravel()
-    ahead = np.tile(np.arange(20) % 2 == 0, 14)
-    at = np.repeat(steps, 20) + ahead
-    x = at if rightwards else SIZE[0] - 1 - at
-    return Events(t=t, x=x, y=rng.integers(2, 14, 280), p=ahead, size=SIZE)
-
-
-@pytest.fixture(scope="session")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bars")
-    for label in ("left", "right"):
-        (root / label).mkdir()
-        for k in range(10):
-            save_events(moving_bar(label == "right", seed=k), root / label / f"{k}.npz")
-    return root
-
-
-def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
-    return Config(
-        name="bars",
-        seed=3,
-        output=str(output),
-        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
-        input=InputConfig(bins=6, bin_us=1_500),
-        data=DataConfig(recordings=str(bars), validation=0.2, test=0.3),
-        loop=LoopConfig(epochs=epochs, steps=6, recordings=8, learning_rate=0.02),
-        augment=AugmentConfig(shift_px=1.0, turn_deg=5.0, zoom=0.05, drop=0.2),
-    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -78,17 +43,12 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[key], second[key]) for key in first | second)
 
 
-@pytest.fixture(scope="session")
-def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Trained:
-    return training.train(config_for(bars, tmp_path_factory.mktemp("run") / "bars"))
-
-
 def test_training_lowers_the_loss_and_leaves_everything_beside_the_model(
     trained: training.Trained, bars: Path
 ) -> None:
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
     names = {path.name for path in trained.folder.iterdir()}
-    expected = {"config.toml", "log.csv", "model.toml", "weights.safetensors"}
+    expected = {"config.toml", "log.csv", "model.toml", "split.csv", "weights.safetensors"}
     assert names == expected | {"checkpoint.safetensors"}
     with (trained.folder / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -189,7 +149,7 @@ def test_a_model_folder_that_cannot_be_used_says_why(
 
 def test_evaluation_counts_each_sample_once(trained: training.Trained, bars: Path) -> None:
     model = trained.model
-    result = training.evaluate(model, bars)
+    result = training.evaluate(model, bars, split="all")
     assert (result.samples, result.confusion.sum(1).tolist()) == (20, [10, 10])
     right = sum(
         max(shares := training.classify(model, moving_bar(k >= 10, seed=k % 10)), key=shares.get)
@@ -208,14 +168,12 @@ def test_a_result_computes_its_shares_from_the_confusion() -> None:
     assert str(result) == "85.00 % of 20 (standard error 7.98)"
 
 
-def test_classification_gives_probabilities_and_refuses_what_the_model_cannot_take(
+def test_classification_gives_probabilities_and_refuses_no_events(
     trained: training.Trained,
 ) -> None:
     shares = training.classify(trained.model, moving_bar(True, seed=50))
     assert list(shares) == ["left", "right"]
     assert sum(shares.values()) == pytest.approx(1)
-    with pytest.raises(GeometryError, match="34x34 where model bars takes 16x16"):
-        training.classify(trained.model, Events(t=[1], x=[0], y=[0], p=[1], size=(34, 34)))
     with pytest.raises(ShapeError, match="no events to classify"):
         training.classify(trained.model, Events.empty(SIZE))
 
@@ -398,9 +356,6 @@ def test_data_that_cannot_be_learned_from_is_refused(
     changed = replace(config, data=replace(config.data, **data), loop=replace(config.loop, **loop))
     with pytest.raises(ConfigError, match=message):
         load_feed(changed)
-    wide = replace(config, network=ConvLIF(width=20, height=16, classes=2))
-    with pytest.raises(GeometryError, match="16x16, and the network takes 20x16"):
-        load_feed(wide)
 
 
 def shipped_split(data: Path) -> tuple[Model, datasets.Split]:
@@ -415,6 +370,13 @@ def test_the_shipped_model_reads_held_out_recordings_as_its_card_says(data: Path
     model, parts = shipped_split(data)
     result = training.evaluate(model, parts.test)
     assert result.samples == model.about["scores"]["recordings_samples"] == 200
+    assert (result.seen, result.left_out) == (0, 0)
+    listed = {(row.part, row.label, row.name) for row in model.used}
+    assert listed == {
+        (part, sample.label, sample.path.name)
+        for part, samples in parts._asdict().items()
+        for sample in samples
+    }
     assert result.accuracy >= 0.94
     assert result.accuracy == pytest.approx(model.about["scores"]["recordings_accuracy"])
     card = (SHIPPED / "README.md").read_text("utf-8")
@@ -428,6 +390,7 @@ def test_the_shipped_model_is_plain_data() -> None:
         "README.md",
         "config.toml",
         "model.toml",
+        "split.csv",
         "weights.safetensors",
     }
     head = (SHIPPED / "weights.safetensors").read_bytes()

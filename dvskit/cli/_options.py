@@ -163,11 +163,16 @@ def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) ->
 
     Raises ConfigError for their values, and what `open_events` raises of the file.
     """
+    pixels = check_reading(from_, size)
+    return open_events(file, format=from_, size=pixels, strict=not salvage)
+
+
+def check_reading(from_: str | None, size: str | None) -> Size | None:
+    """Return the size that --size says. Raises ConfigError for its value and that of --from."""
     if from_ is not None:
         with as_usage("--from"):
             named_format(from_)
-    pixels = None if size is None else size_from(size)
-    return open_events(file, format=from_, size=pixels, strict=not salvage)
+    return None if size is None else size_from(size)
 
 
 def check_writable(out: Path, to: str | None) -> None:

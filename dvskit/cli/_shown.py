@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli._console import parse_time_us
+from dvskit.cli._judging import fits_noted
 from dvskit.errors import ConfigError
-from dvskit.events import Size, read_all
+from dvskit.events import read_all
 from dvskit.formats import Recording, RecordingPart
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
@@ -29,8 +30,8 @@ def shown_from(
 ) -> list[Shown]:
     """Return recordings with the labels of a file, and what a model takes their spans for.
 
-    Raises ConfigError as `check_words` does, and GeometryError, ahead of the work, for a model that
-    takes another sensor size.
+    A model that takes another sensor size sees them fitted to it, which is noted. Raises
+    ConfigError as `check_words` does.
     """
     from dvskit import render
 
@@ -41,13 +42,13 @@ def shown_from(
     from dvskit.training import load_model
 
     judge = load_model(model)
-    for file, part in parts:  # told ahead of the work
-        check_model(judge, part.size, file)
     shown = []
     for file, part in parts:
         events = read_all(part)
         named = part.labels() if own is None else own
-        shown.append(render.Shown(events, file.name, named, _decisions(events, judge, every_us)))
+        shown.append(
+            render.Shown(events, file.name, named, _decisions(events, part, judge, every_us))
+        )
     return shown
 
 
@@ -65,14 +66,10 @@ def check_words(
     return None if every is None else parse_time_us(every, "--every")
 
 
-def _decisions(events: Events, model: Model, every_us: int | None) -> Labels:
+def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
+    from dvskit.datasets import likely_size, on_sensor
     from dvskit.training import classify_spans
 
-    return classify_spans(model, events, every_us=every_us)
-
-
-def check_model(model: Model, size: Size, file: Path) -> None:
-    """Raise GeometryError unless a model takes events of the sensor of a file; both are named."""
-    from dvskit.training.evaluation import check_size
-
-    check_size(model, size, str(file))
+    with fits_noted():
+        taken = on_sensor(events, likely_size(part, model.size))
+        return classify_spans(model, taken, every_us=every_us)

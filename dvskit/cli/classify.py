@@ -1,26 +1,30 @@
-"""`dvskit classify`: what a model sees in a recording."""
+"""`dvskit classify`: what a model sees in recordings."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import (
-    FormatOption,
-    InputFile,
-    Json,
-    Salvage,
-    SizeOption,
-    open_file,
-)
-from dvskit.cli._shown import check_model
-from dvskit.events import read_all
+from dvskit.cli._judging import Reader, fits_noted, say_passed_over
+from dvskit.cli._options import FormatOption, Json, Salvage, SizeOption
+from dvskit.errors import DvskitError, FormatError, one_line
+
+if TYPE_CHECKING:
+    from dvskit.training import Classified, Model
 
 
+@fits_noted()
 def classify(
-    file: InputFile,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Event files, folders of them, - for standard input, or udp://HOST:PORT.",
+            show_default=False,
+        ),
+    ],
     model: Annotated[
         str, typer.Option(help="A model folder, or a shipped model's name.", show_default=False)
     ],
@@ -29,20 +33,127 @@ def classify(
     size: SizeOption = None,
     salvage: Salvage = False,
 ) -> None:
-    """Say which class a recording is, and how sure the model is."""
-    recording = open_file(file, from_, size, salvage)
-    from dvskit.training import classify as judge
+    """Say which class recordings are, and how sure the model is.
+
+    A recording is looked at in windows of the model's length, each on its own; their mean decides.
+    Several recordings make a table, and an array of JSON where one makes an object.
+    """
+    reader = Reader(from_, size, salvage)
+    recordings = _recordings(files)
     from dvskit.training import load_model
 
     network = load_model(model)
-    check_model(network, recording.size, file)
-    shares = judge(network, read_all(recording))
-    best = max(shares, key=lambda name: shares[name])
-    if recording.damage:
-        _console.note(f"{file}: {recording.damage}")
-    if json:
-        _console.print_json({"class": best, "probabilities": shares})
+    if recordings == files[:1]:
+        found = _judge(network, files[0], reader)
+        _say_unlooked(str(files[0]), found.unlooked)
+        if json:
+            _console.print_json(_values(files[0], found))
+        else:
+            _print_one(found)
         return
-    print(f"{best} ({100 * shares[best]:.1f} %)")
+    _judge_all(network, recordings, reader, json)
+
+
+def _judge_all(model: Model, recordings: list[Path], reader: Reader, json: bool) -> None:
+    """Judge several recordings. Raises FormatError, behind the others, if some cannot be judged."""
+    table = None if json else _Table(recordings, model)
+    judged: list[dict[str, Any]] = []
+    unlooked = failed = 0
+    for file in recordings:
+        try:
+            found = _judge(model, file, reader)
+        except DvskitError as error:
+            failed += 1
+            judged.append({"file": str(file), "error": one_line(error)})
+            _console.note(one_line(error))
+            continue
+        unlooked += found.unlooked
+        judged.append(_values(file, found))
+        if table is not None:
+            table.print(file, found)
+    if json:
+        _console.print_json(judged)
+    _say_unlooked(f"{len(recordings):,} recordings", unlooked)
+    if failed:
+        raise FormatError(f"{failed:,} of {len(recordings):,} recordings are not judged: see above")
+
+
+def _say_unlooked(what: str, count: int) -> None:
+    if count:
+        _console.note(f"{what}: {count:,} events behind the last whole window are not looked at")
+
+
+def _recordings(files: list[Path]) -> list[Path]:
+    from dvskit.formats.found import find_recordings
+
+    recordings: list[Path] = []
+    for file in files:
+        found = find_recordings(file)
+        recordings += found.recordings
+        say_passed_over(found.others)
+    return recordings
+
+
+def _judge(model: Model, file: Path, reader: Reader) -> Classified:
+    from dvskit.training import classify_windows
+
+    found = classify_windows(model, reader(file))
+    reader.say()
+    return found
+
+
+def _values(file: Path, found: Classified) -> dict[str, Any]:
+    windows = [
+        {
+            "start_us": each.start_us,
+            "stop_us": each.stop_us,
+            "events": each.events,
+            "class": each.best,
+            "probabilities": each.probabilities,
+        }
+        for each in found.windows
+    ]
+    return {
+        "file": str(file),
+        "class": found.best,
+        "probabilities": found.probabilities,
+        "windows": windows,
+        "events_not_looked_at": found.unlooked,
+    }
+
+
+def _print_one(found: Classified) -> None:
+    shares, count = found.probabilities, len(found.windows)
+    first = found.windows[0]
+    length = _console.describe_us(first.stop_us - first.start_us)
+    mean = f", the mean of {count:,} windows of {length}" if count > 1 else ""
+    print(f"{found.best} ({100 * shares[found.best]:.1f} %){mean}")
     for name in sorted(shares, key=lambda name: -shares[name])[1:4]:
         print(f"  or {name} ({100 * shares[name]:.1f} %)")
+    if count > 1:
+        print("windows from the first event on:")
+    for each in found.windows if count > 1 else ():
+        at = _console.describe_us(each.start_us - first.start_us)
+        print(f"  {at:>12}  {each.best} ({100 * each.probabilities[each.best]:.1f} %)")
+
+
+class _Table:
+    """A line a recording, as they come: columns are as wide as what may stand in them."""
+
+    def __init__(self, recordings: list[Path], model: Model) -> None:
+        self._name = max(len("recording"), *(len(str(file)) for file in recordings))
+        self._class = max(len("class"), *(len(name) for name in model.classes))
+        print(self._line("recording", "class", "sure", "or", "", "windows"))
+
+    def print(self, file: Path, found: Classified) -> None:
+        """Print the line of a recording."""
+        shares = found.probabilities
+        best, *others = sorted(shares, key=lambda name: -shares[name])
+        second = others[0] if others else ""
+        sure, less = (f"{100 * shares[name]:.1f} %" if name else "" for name in (best, second))
+        print(self._line(str(file), best, sure, second, less, str(len(found.windows))))
+
+    def _line(self, name: str, best: str, sure: str, second: str, less: str, count: str) -> str:
+        wide = self._class
+        columns = f"{name:<{self._name}}  {best:<{wide}}  {sure:>7}  {second:<{wide}}  {less:>7}"
+        return f"{columns}  {count:>7}"

@@ -22,12 +22,13 @@ from dvskit.cli._options import (
     check_writable,
     open_file,
     part_from_first,
+    size_from,
     times_from,
     window_from,
 )
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.filters import Crop, FilteredSource
+from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
     Damage,
     FileSink,
@@ -50,6 +51,10 @@ def convert(
     start: StartOption = None,
     stop: StopOption = None,
     crop: Annotated[str | None, typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.")] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="Put the events, or the crop, on a sensor of WIDTHxHEIGHT, undistorted."),
+    ] = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
@@ -57,6 +62,7 @@ def convert(
     check_writable(out, to)
     after_us, until_us = times_from(start, stop)
     rectangle = None if crop is None else _parse_crop(crop)
+    target = None if fit is None else size_from(fit, "--fit")
     recording = open_file(file, from_, size, salvage)
     part: _Arriving | RecordingPart
     if recording.live:
@@ -67,6 +73,9 @@ def convert(
     if rectangle is not None:
         with as_usage("--crop"):
             source = FilteredSource(part, rectangle)
+    placement = Placement.of(source.size, target or source.size)
+    fitted = None if target is None else FilteredSource(source, Fit(target))
+    source = fitted or source
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
         left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
@@ -75,6 +84,8 @@ def convert(
                 show(sink.count, "")
     if isinstance(part, _Arriving):
         left += _left_of(recording)
+    if fitted is not None:
+        left.append(f"{placement}; {fitted.dropped:,} events at the edges left out")
     _report(recording, part.damage, sink, left)
 
 

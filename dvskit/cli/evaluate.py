@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Json
+from dvskit.cli._judging import PartName, Reader, SplitOption, judge_folder
+from dvskit.cli._options import FormatOption, Json, Salvage, SizeOption
 
 
 def evaluate(
@@ -18,13 +19,14 @@ def evaluate(
     data: Annotated[
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
+    split: SplitOption = PartName.held_out,
     json: Json = False,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
 ) -> None:
-    """Judge a model on a folder of labelled recordings."""
-    from dvskit.training import evaluate as judge
-    from dvskit.training import load_model
-
-    result = judge(load_model(model), data)
+    """Judge a model by labelled recordings, of which it may have seen a part: by the others."""
+    result = judge_folder(model, data, split, Reader(from_, size, salvage))
     if json:
         _console.print_json(
             {
@@ -32,6 +34,10 @@ def evaluate(
                 "samples": result.samples,
                 "standard_error": result.standard_error,
                 "per_class": result.per_class,
+                "split": split.value,
+                "trained_on": result.seen,
+                "left_out": result.left_out,
+                "notes": list(result.notes),
             }
         )
         return

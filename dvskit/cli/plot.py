@@ -10,6 +10,7 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._judging import PartName, Reader, SplitOption, fits_noted, judge_folder
 from dvskit.cli._options import (
     DarkOption,
     Force,
@@ -24,7 +25,6 @@ from dvskit.cli._options import (
     part_of,
     times_from,
 )
-from dvskit.cli._shown import check_model
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 
@@ -110,16 +110,19 @@ def confusion(
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
     out: Out,
+    split: SplitOption = PartName.held_out,
+    from_: FormatOption = None,
+    size: SizeOption = None,
+    salvage: Salvage = False,
     dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
-    """What a model takes for what, of labelled recordings."""
+    """What a model takes for what, of labelled recordings that it was not trained on."""
     style = _begin(out, dark, width, force)
     from dvskit.render import plots
-    from dvskit.training import evaluate, load_model
 
-    result = evaluate(load_model(model), data)
+    result = judge_folder(model, data, split, Reader(from_, size, salvage))
     _save(plots.confusion(result.confusion, result.classes, style=style), out, force)
 
 
@@ -195,8 +198,8 @@ def _observe(file: Path, model: str, layer: str | None) -> Observed:
     from dvskit.training import load_model, observe
 
     network, recording = load_model(model), open_events(file)
-    check_model(network, recording.size, file)
-    return observe(network, recording.load(), layer)
+    with fits_noted():
+        return observe(network, recording.load(), layer)
 
 
 def weights(

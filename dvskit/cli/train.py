@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._judging import fits_noted, say_passed_over
 from dvskit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dvskit.training import Progress
 
 
 def train(
@@ -20,15 +25,26 @@ def train(
 ) -> None:
     """Train a spiking network; goes on from its checkpoint if it was interrupted."""
     overrides = dict(_split(text) for text in set_ or ())
+    from dvskit.datasets import passed_over
     from dvskit.training import load_config
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
     total = resolved.loop.epochs * resolved.loop.steps
-    with _console.progress(f"training {resolved.name}", total, "steps") as show:
-        trained = run(resolved, progress=lambda now: show(now.step, now.remark))
+    if resolved.data.recordings:
+        say_passed_over(passed_over(resolved.data.recordings))
+    with fits_noted(), _console.progress(f"training {resolved.name}", total, "steps") as show:
+
+        def follow(now: Progress) -> None:
+            show(now.step, now.remark)
+            if now.scores and not (_console.quiet or _console.on_terminal()):
+                print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
+
+        trained = run(resolved, progress=follow)
     for name, result in trained.results.items():
         print(f"{name}: {result}")
+        for text in result.notes:
+            _console.note(text)
     _console.say(f"{trained.folder}: try it: dvskit classify FILE --model {trained.folder}")
 
 

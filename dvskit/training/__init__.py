@@ -4,7 +4,8 @@ config = load_config("samples/nmnist.toml", {"data.recordings": "nmnist"})
 result = train(config)                                   # a model folder, a log, a checkpoint
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
-evaluate(model, find_samples("nmnist")).accuracy
+classify_windows(model, recording).windows               # a decision each, of a long recording
+evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 """
 
 from dvskit.training.config import (
@@ -16,15 +17,24 @@ from dvskit.training.config import (
     load_config,
     write_config,
 )
-from dvskit.training.evaluation import Result, classify, classify_spans, evaluate
+from dvskit.training.decisions import (
+    Classified,
+    Decision,
+    classify,
+    classify_spans,
+    classify_windows,
+)
+from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.loop import Progress, Trained, progress_bar, train
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 
 __all__ = [
     "AugmentConfig",
+    "Classified",
     "Config",
     "DataConfig",
+    "Decision",
     "InputConfig",
     "LoopConfig",
     "Model",
@@ -34,6 +44,7 @@ __all__ = [
     "Trained",
     "classify",
     "classify_spans",
+    "classify_windows",
     "evaluate",
     "find_model",
     "load_config",

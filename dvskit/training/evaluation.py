@@ -1,11 +1,12 @@
-"""What a model says about events, and how often it is right."""
+"""How often a model is right about labelled recordings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,16 +16,18 @@ from torch.nn import functional
 
 from dvskit.datasets import (
     Binned,
+    Labelled,
     Sample,
     bin_labelled,
-    count_window,
+    class_names,
     find_samples,
     load_labelled,
 )
-from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError
-from dvskit.events import Events, Size, Source, read_all
-from dvskit.streams import Labels
-from dvskit.training.arguments import as_model, as_recording
+from dvskit.errors import FormatError
+from dvskit.formats import Recording, open_events
+from dvskit.training.arguments import as_model
+from dvskit.training.fitting import fit_labelled
+from dvskit.training.held_out import choose_samples
 from dvskit.training.models import Model
 
 _BATCH = 50
@@ -36,11 +39,17 @@ class Result:
 
     confusion  (classes, classes) int64: row the true class, column the answer
     loss       mean cross entropy, nats
+    seen       how many of the samples the model was trained on or chosen by
+    left_out   how many others there were, which were not judged for that reason
+    notes      lines on both and on events that were not looked at, for people
     """
 
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
     loss: float
+    seen: int = 0
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -71,28 +80,59 @@ class Result:
         return (
             f"{100 * self.accuracy:.2f} % of {self.samples:,} "
             f"(standard error {100 * self.standard_error:.2f})"
+            + (f", {self.seen:,} of which it was trained on or chosen by" if self.seen else "")
         )
 
 
 def evaluate(
     model: Model | str | PathLike[str],
     data: str | PathLike[str] | Sequence[Sample] | Binned,
+    *,
+    split: str = "held-out",
+    read: Callable[[Path], Recording] = open_events,
 ) -> Result:
     """Return how often `model`, or the model of that name, is right about labelled data.
 
-    data: a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins. Computed
-    in float32. Raises FormatError for classes that the model does not know and for no samples,
-    GeometryError for recordings of another size, FormatError for bad files.
+    The first window of each recording is judged.
+
+    data   a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins
+    split  what of it to judge, if it is not tensors: see `dvskit.training.held_out.choose_samples`
+    read   opens a recording
+
+    Computed in float32. Recordings of another size are fitted, with a FittedWarning. Raises
+    ConfigError for another split and one that is not there, FormatError for classes that the model
+    does not know, for no samples and for bad files.
     """
     model = as_model(model)
     if isinstance(data, Binned):
-        binned = data
-    else:
-        samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
-        labelled = load_labelled(samples, model.classes)
-        for sample, events in zip(samples, labelled.events, strict=True):
-            check_size(model, events.size, str(sample.path))
-        binned = bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
+        return _judge_binned(model, data)
+    samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
+    _check_classes(model, samples)
+    chosen = choose_samples(model, samples, split)
+    labelled = load_labelled(chosen.samples, model.classes, size=model.size, read=read)
+    labelled = fit_labelled(labelled, model.size)
+    result = _judge_binned(
+        model, bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
+    )
+    notes = [chosen.note, _unlooked(model, labelled)]
+    return replace(
+        result,
+        seen=chosen.seen,
+        left_out=chosen.left_out,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
+    unknown = [name for name in class_names(samples) if name not in model.classes]
+    if unknown:
+        raise FormatError(
+            f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
+            "judge it by a folder of these, or train a model on yours"
+        )
+
+
+def _judge_binned(model: Model, binned: Binned) -> Result:
     if binned.classes != model.classes:
         raise FormatError(
             f"data of classes {', '.join(binned.classes)}; "
@@ -101,6 +141,24 @@ def evaluate(
     if not len(binned):
         raise FormatError("no samples to evaluate; give at least one recording")
     return judge(model.module, binned)
+
+
+def _unlooked(model: Model, data: Labelled) -> str:
+    """Return a line on the events behind the first window of each recording; "" if none are."""
+    window_us = model.input.bins * model.input.bin_us
+    behind = [
+        len(events.between(int(events.t[0]) + window_us, None))
+        for events in data.events
+        if len(events)
+    ]
+    if not any(behind):
+        return ""
+    total = sum(map(len, data.events))
+    return (
+        f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window of "
+        f"{window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of {total:,} events "
+        "are not looked at"
+    )
 
 
 def add_results(parts: Iterable[Result]) -> Result:
@@ -116,7 +174,7 @@ def judge(module: nn.Module, data: Binned) -> Result:
     was_training = module.training
     module.eval()
     logits = torch.cat(
-        [_logits(module, data.counts[i : i + _BATCH]) for i in range(0, len(data), _BATCH)]
+        [logits_of(module, data.counts[i : i + _BATCH]) for i in range(0, len(data), _BATCH)]
     )
     module.train(was_training)
     classes = len(data.classes)
@@ -127,69 +185,9 @@ def judge(module: nn.Module, data: Binned) -> Result:
     return Result(data.classes, confusion.numpy(), loss)
 
 
-def _logits(module: nn.Module, counts: Tensor) -> Tensor:
+def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
     """Return logits (N, classes) of counts (N, T, 2, H, W), on the processor."""
     device = next(module.parameters()).device
     with torch.inference_mode():
         answer = module(counts.to(device).transpose(0, 1).float())  # (N, T, ...) -> (T, N, ...)
     return torch.as_tensor(answer).cpu()
-
-
-def classify(
-    model: Model | str | PathLike[str], events: Events | Source | str | PathLike[str]
-) -> dict[str, float]:
-    """Return the probability of each class (softmax of the logits) for one recording.
-
-    The window begins at the first event and is the model's; later events are not looked at. Raises
-    GeometryError for another sensor size, ShapeError for no events.
-
-    `model` may be a name or a folder, as for load_model; `events` a Source or an event file's path.
-    """
-    model, events = as_model(model), read_all(as_recording(events))
-    check_size(model, events.size, "the recording")
-    if not len(events):
-        raise ShapeError("no events to classify; the window begins at the first one")
-    counts = count_window(events, bins=model.input.bins, bin_us=model.input.bin_us)
-    model.module.eval()
-    shares = torch.softmax(_logits(model.module, counts[None])[0], 0)
-    return dict(zip(model.classes, shares.tolist(), strict=True))
-
-
-def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
-    """Return what a model takes each span of a recording for, such as "wave (93 %)".
-
-    A span of `every_us` (the model's window if not given) is named by the window that begins with
-    it; spans without events have no name. The last one ends with the recording: what is left at the
-    end, if less than half a span, belongs to the one ahead. Raises GeometryError for another sensor
-    size, ConfigError for every_us < 1.
-    """
-    check_size(model, events.size, "the recording")
-    window_us = model.input.bins * model.input.bin_us
-    every_us = window_us if every_us is None else every_us
-    if every_us < 1:
-        raise ConfigError(f"every_us={every_us} must be at least 1")
-    first, end = (int(events.t[0]), int(events.t[-1]) + 1) if len(events) else (0, 0)
-    named = []
-    starts = range(first, end, every_us)
-    if len(starts) > 1 and end - starts[-1] < every_us / 2:
-        starts = starts[:-1]
-    for start in starts:
-        until = end if start == starts[-1] else start + every_us
-        seen = events.between(start, start + window_us)
-        if len(events.between(start, until)):
-            shares = classify(model, seen)
-            best = max(shares, key=lambda name: shares[name])
-            named.append((start, until, f"{best} ({100 * shares[best]:.0f} %)"))
-    return Labels(
-        np.array([start for start, _, _ in named], np.int64),
-        np.array([stop for _, stop, _ in named], np.int64),
-        tuple(name for _, _, name in named),
-    )
-
-
-def check_size(model: Model, size: Size, what: str) -> None:
-    """Raise GeometryError unless the model takes events of that size."""
-    if size != model.size:
-        raise GeometryError(
-            f"{what}: {size} where model {model.name} takes {model.size}; crop it first"
-        )

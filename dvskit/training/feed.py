@@ -18,18 +18,20 @@ from dvskit.datasets import (
     Binned,
     Images,
     Labelled,
+    Split,
     bin_labelled,
     class_names,
-    count_window,
     find_samples,
     load_labelled,
     read_images,
     split_samples,
+    window_counts,
 )
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.training.augment import augment
 from dvskit.training.config import Config
+from dvskit.training.fitting import fit_labelled
 from dvskit.training.saccades import emulate_saccades
 
 ENCODERS = ("poisson", "latency")
@@ -46,6 +48,7 @@ class Feed:
     recordings, emulated  events to train on, changed anew at each draw
     images                gray images to train on, encoded anew at each draw
     validation            what the best epoch is chosen by, by name
+    split                 the recordings on disk, by what they are for; None without a folder
     """
 
     config: Config
@@ -54,9 +57,12 @@ class Feed:
     emulated: Labelled
     images: Images
     validation: dict[str, Binned]
+    split: Split | None
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's batches: counts (T, B, 2, H, W) uint8, labels (B,) int64.
+        """Yield an epoch's batches: counts (T, B, 2, H, W), labels (B,) int64.
+
+        Counts are uint8, or float32 where recordings were fitted to the network's sensor.
 
         They depend on the configuration and the epoch's number alone.
         """
@@ -80,12 +86,15 @@ class Feed:
     ) -> tuple[Tensor, Tensor]:
         given, size = self.config.input, _size(self.config)
         counts = torch.zeros(
-            (len(chosen), given.bins, 2, size.height, size.width), dtype=torch.uint8
+            (len(chosen), given.bins, 2, size.height, size.width),
+            dtype=torch.float32 if data.weights else torch.uint8,
         )
         for row, number in enumerate(chosen):
             events = augment(data.events[number], self.config.augment, rng)
             # Time 0 is where `augment` has put the first event, give or take its shift.
-            counts[row] = count_window(events, bins=given.bins, bin_us=given.bin_us, start_us=0)
+            counts[row] = window_counts(
+                events, data.weight(number), bins=given.bins, bin_us=given.bin_us, start_us=0
+            )
         return counts, torch.from_numpy(data.labels[chosen])
 
     def _encoded(
@@ -162,7 +171,8 @@ def load_feed(config: Config) -> Feed:
 
     Raises ConfigError where there is nothing to train on or where classes do not fit the network.
     """
-    recordings, held_recordings = _load_recordings(config)
+    split = split_recordings(config)
+    recordings, held_recordings = _load_recordings(config, split)
     images, held_images = _load_images(config)
     classes = _agree(config, recordings, images)
     validation: dict[str, Binned] = {}
@@ -184,31 +194,35 @@ def load_feed(config: Config) -> Feed:
     rng = np.random.default_rng((config.seed, _EMULATION))
     chosen = rng.permutation(len(images.labels))[: config.data.emulated]
     emulated = _emulate(images, chosen, config, classes, _EMULATION)
-    return Feed(config, classes, recordings, emulated, images, validation)
+    return Feed(config, classes, recordings, emulated, images, validation, split)
 
 
-def _load_recordings(config: Config) -> tuple[Labelled, Labelled]:
-    """Return the recordings to train on and those held out to choose by; none without a folder.
-
-    Raises GeometryError for a recording of another size than the network's.
-    """
+def split_recordings(config: Config) -> Split | None:
+    """Return the recordings that a run is made of, by part; None without a folder of them."""
     if not config.data.recordings:
+        return None
+    return split_samples(
+        find_samples(config.data.recordings),
+        validation=config.data.validation,
+        test=config.data.test,
+        seed=config.seed,
+    )
+
+
+def _load_recordings(config: Config, split: Split | None) -> tuple[Labelled, Labelled]:
+    """Return the recordings to train on and those held out to choose by; none without a split.
+
+    Those of another size than the network's are fitted to it, with a FittedWarning.
+    """
+    if split is None:
         none = Labelled((), np.empty(0, np.int64), ())
         return none, none
-    samples = find_samples(config.data.recordings)
-    parts = split_samples(
-        samples, validation=config.data.validation, test=config.data.test, seed=config.seed
-    )
-    classes = class_names(samples)
-    loaded = load_labelled(parts.train, classes), load_labelled(parts.validation, classes)
+    classes = class_names([*split.train, *split.validation, *split.test])
     size = _size(config)
-    for sample, events in zip(parts.train, loaded[0].events, strict=True):
-        if events.size != size:
-            raise GeometryError(
-                f"{sample.path}: {events.size}, and the network takes {size}; set network.width "
-                "and network.height, or crop the recordings"
-            )
-    return loaded
+    data = load_labelled([*split.train, *split.validation], classes, size=size)
+    data = fit_labelled(data, size)
+    count = len(split.train)
+    return data.part(slice(count)), data.part(slice(count, None))
 
 
 def _load_images(config: Config) -> tuple[Images, Images]:

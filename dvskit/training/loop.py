@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from dvskit import _files
 from dvskit._progress import Bar, Display
-from dvskit.datasets import Images, find_samples, read_images, split_samples
+from dvskit.datasets import Images, Split, read_images
 from dvskit.errors import OutputError
 from dvskit.training._device import pick_device, training_precision
 from dvskit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -25,6 +26,7 @@ from dvskit.training.config import Config, config_values, to_toml, write_config
 from dvskit.training.evaluation import Result, add_results, evaluate, judge
 from dvskit.training.feed import ENCODERS, Feed, image_parts, load_feed
 from dvskit.training.models import Model, save_model
+from dvskit.training.split_file import used_samples
 
 _DATA_KEYS = (
     "validation",
@@ -106,8 +108,9 @@ def train(config: Config, *, progress: Callable[[Progress], None] | None = None)
     folder = Path(config.output)
     state = folder / "checkpoint.safetensors"
     at = load_checkpoint(state, to_toml(config_values(config)))
-    _make(folder)
+    _check_place(folder)
     feed = load_feed(config)
+    _make(folder)
     write_config(config, folder / "config.toml")
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = _Run(config, feed, at)
@@ -118,6 +121,15 @@ def train(config: Config, *, progress: Callable[[Progress], None] | None = None)
             _tell(progress, run.last)
     run.module.load_state_dict(run.at.best)
     return _finish(config, feed, run, folder)
+
+
+def _check_place(folder: Path) -> None:
+    """Raise OutputError where no folder can be made, ahead of the work and of making one."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: cannot be made: {there} is no folder; name another output")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{folder}: cannot be written: no right to; name another output")
 
 
 def _make(folder: Path) -> None:
@@ -212,7 +224,8 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
 def _finish(config: Config, feed: Feed, run: _Run, folder: Path) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.classes)
-    test = _test(config, model)
+    split = feed.split
+    test = _test(config, model, split)
     best = run.at.history[run.at.best_epoch]
     scores: dict[str, Any] = {"epoch": run.at.best_epoch, "epochs": config.loop.epochs}
     scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}
@@ -223,22 +236,15 @@ def _finish(config: Config, feed: Feed, run: _Run, folder: Path) -> Trained:
     # Names of folders are no business of the model's; what makes the split again is.
     data = {key: config_values(config)["data"][key] for key in _DATA_KEYS}
     about = {"data": {"seed": config.seed, **data}, "scores": scores}
-    model = replace(model, about=about)
+    model = replace(model, about=about, used=() if split is None else used_samples(split))
     save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)
 
 
-def _test(config: Config, model: Model) -> dict[str, Result]:
+def _test(config: Config, model: Model, split: Split | None) -> dict[str, Result]:
     test: dict[str, Result] = {}
-    if config.data.recordings:
-        parts = split_samples(
-            find_samples(config.data.recordings),
-            validation=config.data.validation,
-            test=config.data.test,
-            seed=config.seed,
-        )
-        if parts.test:
-            test["recordings"] = evaluate(model, parts.test)
+    if split is not None and split.test:
+        test["recordings"] = evaluate(model, split.test, split="all")
     if config.data.images and config.loop.images and config.data.test_images:
         every = read_images(config.data.images, "t10k")
         count = config.data.test_images

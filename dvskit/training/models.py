@@ -1,4 +1,4 @@
-"""Models on disk: a folder of model.toml and weights.safetensors. Loading never runs code."""
+"""Models on disk: model.toml, weights.safetensors and split.csv. Loading never runs code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
 from dvskit.training._device import pick_device
 from dvskit.training.config import InputConfig, to_toml
+from dvskit.training.split_file import Used, read_split, split_text
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"
+_SPLIT = "split.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Model:
     input    bins of bin_us microseconds
     classes  the name of each logit
     about    what the model says about its data and scores: tables of plain values
+    used     the recordings of its run, and for what; empty where that is not recorded
     """
 
     name: str
@@ -41,6 +44,7 @@ class Model:
     input: InputConfig
     classes: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
+    used: tuple[Used, ...] = ()
 
     @property
     def size(self) -> Size:
@@ -49,9 +53,10 @@ class Model:
 
 
 def save_model(folder: str | PathLike[str], model: Model) -> Path:
-    """Write model.toml and weights.safetensors to `folder`, which is made if need be; return it.
+    """Write model.toml, weights.safetensors and split.csv to `folder`, made if need be; return it.
 
-    Files of an earlier model there are replaced. Raises OutputError.
+    There is no split.csv where it would be empty. Files of an earlier model there are replaced.
+    Raises OutputError.
     """
     target = Path(folder)
     try:
@@ -68,6 +73,10 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}
     with _files.whole_file(target / _WEIGHTS, overwrite=True) as partial:
         save_file(weights, partial)
+    if model.used:
+        _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
+    else:
+        (target / _SPLIT).unlink(missing_ok=True)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
 
@@ -100,7 +109,8 @@ def load_model(name_or_path: str | PathLike[str]) -> Model:
     except (OSError, SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise ModelError(f"{folder / _WEIGHTS}: does not fit {_TOML}: {why}") from error
-    return Model(name, network, module.eval().to(pick_device()), given, classes, values)
+    used = read_split(folder / _SPLIT)
+    return Model(name, network, module.eval().to(pick_device()), given, classes, values, used)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

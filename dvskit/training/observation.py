@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dvskit.datasets import count_window
+from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
 from dvskit.neurons import LIF
-from dvskit.training.evaluation import check_size
+from dvskit.training.fitting import fit_recording
 from dvskit.training.models import Model
 
 
@@ -26,6 +26,7 @@ class Observed:
     current      (T, ...) float32: what it was fed, on the processor
     spikes       (T, ...) float32: what it fired
     events       what the network saw; step k begins at start_us + k bin_us
+    weight       what an event counts, where the recording was of another sensor; else None
     """
 
     name: str
@@ -36,6 +37,7 @@ class Observed:
     start_us: int
     bin_us: int
     model: Model
+    weight: float | None = None
 
     @property
     def neurons(self) -> int:
@@ -58,7 +60,7 @@ class Observed:
         """
         if not 0 <= neuron < self.neurons:
             raise ShapeError(f"neuron {neuron} is not among the {self.neurons} of {self.name}")
-        counts = _counts(self.model, self.events).requires_grad_()
+        counts = _counts(self.model, self.events, self.weight).requires_grad_()
         with torch.enable_grad():
             current, _ = _run(self.model, self.name, counts)
             (slope,) = torch.autograd.grad(current.flatten(2)[:, 0, neuron].sum(), counts)
@@ -75,23 +77,23 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     """Let a network see a recording, and return what one of its spiking layers was fed and fired.
 
     layer: its name, as `spiking_layers` has it; None for the last. The window is that of
-    `classify`. Raises ConfigError for another name, GeometryError for another sensor, ShapeError
-    for no events.
+    `classify` begins with. A recording of another sensor is fitted, with a FittedWarning. Raises
+    ConfigError for another name, ShapeError for no events.
     """
     layers = spiking_layers(model)
     name = next(reversed(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
-    check_size(model, events.size, "the recording")
+    events, weight, *_ = fit_recording(events, model.size, "the recording")
     if not len(events):
         raise ShapeError("no events to look at; the window begins at the first one")
     start_us, bin_us = int(events.t[0]), model.input.bin_us
     seen = events.between(start_us, start_us + model.input.bins * bin_us)
     with torch.no_grad():
-        current, spikes = _run(model, name, _counts(model, seen))
+        current, spikes = _run(model, name, _counts(model, seen, weight))
     return Observed(
         name, layers[name], current[:, 0].float().cpu(), spikes[:, 0].float().cpu(), seen,
-        start_us, bin_us, model,
+        start_us, bin_us, model, weight,
     )  # fmt: skip
 
 
@@ -109,9 +111,9 @@ def weighted_layers(model: Model) -> dict[str, nn.Module]:
     }
 
 
-def _counts(model: Model, events: Events) -> Tensor:
+def _counts(model: Model, events: Events, weight: float | None) -> Tensor:
     """Return the counts of the window as a batch of one: (T, 1, 2, H, W) float32."""
-    counts = count_window(events, bins=model.input.bins, bin_us=model.input.bin_us)
+    counts = window_counts(events, weight, bins=model.input.bins, bin_us=model.input.bin_us)
     device = next(model.module.parameters()).device
     return counts[:, None].to(device).float()
 

@@ -1,0 +1,130 @@
+"""What commands that judge recordings share: how they are opened, and what is said of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._options import check_reading, open_file
+from dvskit.errors import FittedWarning
+from dvskit.formats import Recording
+
+if TYPE_CHECKING:
+    from dvskit.training import Result
+
+
+class PartName(Enum):
+    """Which of the recordings of a folder a model is judged by."""
+
+    held_out = "held-out"
+    all = "all"
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+SplitOption = Annotated[
+    PartName,
+    typer.Option(
+        help="Which recordings to judge: held-out are those that the model was neither trained on "
+        "nor chosen by; train, validation and test are the parts of its run."
+    ),
+]
+
+
+@contextmanager
+def fits_noted() -> Iterator[None]:
+    """Say how recordings of another size were fitted: in a note, and those alike in another."""
+    alike: dict[str, list[FittedWarning]] = defaultdict(list)
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not isinstance(message, FittedWarning):
+            before(message, category, filename, lineno, file, line)
+            return
+        alike[message.how].append(message)
+        if len(alike[message.how]) == 1:
+            _console.note(str(message))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FittedWarning)
+            before, warnings.showwarning = warnings.showwarning, show
+            yield
+    finally:
+        for how, (_, *more) in alike.items():
+            if more:
+                what = f"{len(more):,} more recording{'s' if len(more) > 1 else ''}"
+                dropped = sum(each.dropped for each in more)
+                total = sum(each.total for each in more)
+                _console.note(str(FittedWarning(what, how, dropped, total)))
+
+
+@dataclass(slots=True)
+class Reader:
+    """Opens recordings as --from, --size and --salvage say, and says what they have lost.
+
+    Raises ConfigError, ahead of opening any, for wrong values of the options.
+    """
+
+    from_: str | None = None
+    size: str | None = None
+    salvage: bool = False
+    opened: list[Recording] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_reading(self.from_, self.size)
+
+    def __call__(self, file: Path) -> Recording:
+        """Open a recording."""
+        recording = open_file(file, self.from_, self.size, self.salvage)
+        if self.salvage:  # else damage is an error
+            self.opened.append(recording)
+        return recording
+
+    def say(self) -> None:
+        """Say what the recordings that were opened since the last time have lost."""
+        for recording in self.opened:
+            if recording.damage:
+                _console.note(f"{recording.path}: {recording.damage}")
+        self.opened.clear()
+
+
+def say_passed_over(files: list[Path]) -> None:
+    """Say which files are no recordings."""
+    if files:
+        others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+        _console.note(f"{files[0]}{others}: passed over, for no recording")
+
+
+def judge_folder(model: str, data: Path, split: PartName, reader: Reader) -> Result:
+    """Judge a model by a folder of recordings, and say all that there is to say of them."""
+    from dvskit.datasets import find_samples, passed_over
+    from dvskit.training import evaluate, load_model
+
+    network = load_model(model)
+    anything = reader.from_ is not None
+    samples = find_samples(data, anything=anything)
+    if not anything:
+        say_passed_over(passed_over(data))
+    with fits_noted():
+        result = evaluate(network, samples, split=split.value, read=reader)
+    reader.say()
+    for text in result.notes:
+        _console.note(text)
+    return result

@@ -1,0 +1,74 @@
+"""Which files of a folder are recordings, by their names and, of texts, by what is in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from dvskit.errors import FormatError
+from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
+from dvskit.formats.table import file_of_events, formats, read_head
+
+TEXTS = {".txt", ".csv"}  # beside recordings, more likely a read-me or a list than one of them
+_NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+_EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
+
+
+class Found(NamedTuple):
+    """The recordings of a folder and of those in it, and the files that are none; by path."""
+
+    recordings: list[Path]
+    others: list[Path]
+
+
+def readable_suffixes() -> set[str]:
+    """Return the endings of the files that some format reads."""
+    return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
+
+
+def is_recording(path: Path) -> bool:
+    """Tell whether a file is to be read as a recording, whole or damaged.
+
+    It is if a format reads files of its ending; a text must have a line of three numbers in its
+    first 4096 bytes besides, and not be labels of one.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in readable_suffixes():
+        return False
+    if suffix not in TEXTS:
+        return True
+    if path.name.endswith(LABELS_ENDING) or path.name == MAPPING_NAME:
+        return False
+    head = read_head(path) + b"\n"
+    return head == b"\n" or any(_EVENT_LINE.match(line) for line in head.splitlines(keepends=True))
+
+
+def find_recordings(path: Path) -> Found:
+    """Return the recordings in a folder and in those below; a file is taken as it is.
+
+    Names that begin with a dot are passed over. A folder that some format reads as one recording is
+    one. Raises FormatError for a folder without recordings.
+    """
+    found = Found([], [])
+    _collect(path, found)
+    if not found.recordings:
+        raise FormatError(f"{path}: holds no recordings; files of {_named()} are meant")
+    return found
+
+
+def _collect(path: Path, found: Found) -> None:
+    if not path.is_dir() or file_of_events(path) != path:
+        found.recordings.append(path)
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() or is_recording(entry):
+            _collect(entry, found)
+        else:
+            found.others.append(entry)
+
+
+def _named() -> str:
+    return ", ".join(sorted(readable_suffixes()))

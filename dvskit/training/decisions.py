@@ -1,0 +1,163 @@
+"""What a model takes a recording for: as a whole, window by window, and span by span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+
+from dvskit.datasets import window_counts
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.events import Events, Source, file_name
+from dvskit.events.even_blocks import even_blocks
+from dvskit.streams import Labels
+from dvskit.training.arguments import as_model, as_recording
+from dvskit.training.evaluation import logits_of
+from dvskit.training.fitting import FittedSource, fit_recording
+from dvskit.training.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a model takes a window for.
+
+    start_us, stop_us  the window, half-open
+    events             how many it holds
+    probabilities      of each class: the softmax of the logits
+    """
+
+    start_us: int
+    stop_us: int
+    events: int
+    probabilities: dict[str, float]
+
+    @property
+    def best(self) -> str:
+        """The most likely class."""
+        return most_likely(self.probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a model takes a recording for.
+
+    windows     in order of time; those without events are left out
+    unlooked    events behind the last of them, in less than half a window
+    """
+
+    windows: tuple[Decision, ...]
+    unlooked: int
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Those of the whole recording: the mean over its windows."""
+        names = self.windows[0].probabilities
+        return {
+            name: sum(each.probabilities[name] for each in self.windows) / len(self.windows)
+            for name in names
+        }
+
+    @property
+    def best(self) -> str:
+        """The most likely class of the whole recording."""
+        return most_likely(self.probabilities)
+
+
+def most_likely(probabilities: dict[str, float]) -> str:
+    """Return the class with the highest probability; of equals, the first."""
+    return max(probabilities, key=lambda name: probabilities[name])
+
+
+Recorded = Events | Source | str | PathLike[str]
+
+
+def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[str, float]:
+    """Return the probability of each class for a recording: the mean over its windows.
+
+    Arguments and errors are those of `classify_windows`.
+    """
+    return classify_windows(model, recording).probabilities
+
+
+def classify_windows(model: Model | str | PathLike[str], recording: Recorded) -> Classified:
+    """Return what a model takes a recording for, window by window, and all in all.
+
+    model      a Model, a model's folder, or the name of a shipped one
+    recording  Events, a Source, or an event file
+
+    Windows have the model's length. The first begins at the first event, each further one where the
+    one ahead ends, and each from rest: the network remembers nothing of the one ahead, as in
+    training. A rest of less than half a window is not looked at unless it is all there is.
+
+    A recording of another sensor is fitted, with a FittedWarning: see `dvskit.filters.Fit`. Raises
+    ShapeError for no events, and what `load_model` and `open_events` raise.
+    """
+    network, source = as_model(model), as_recording(recording)
+    fitted = FittedSource(source, network.size)
+    windows: list[Decision] = []
+    for block in even_blocks(fitted, duration_us=_window_us(network)):
+        start_us = windows[0].start_us if windows else int(block.t[0])
+        windows.append(_decide(network, block, start_us, fitted.weight))
+        last_us = int(block.t[-1])
+    what = file_name(source) or "the recording"
+    if not windows:
+        raise ShapeError(f"{what}: no events to classify; the window begins at the first one")
+    fitted.say(what)
+    unlooked = 0
+    if len(windows) > 1 and last_us + 1 - windows[-1].start_us < _window_us(network) / 2:
+        unlooked = windows.pop().events
+    return Classified(tuple(windows), unlooked)
+
+
+def _window_us(model: Model) -> int:
+    return model.input.bins * model.input.bin_us
+
+
+def _decide(model: Model, events: Events, first_us: int, weight: float | None) -> Decision:
+    """Judge the window that holds some events, of those that begin at `first_us`."""
+    window_us = _window_us(model)
+    start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
+    shares = _shares(model, events, start_us, weight)
+    return Decision(start_us, start_us + window_us, len(events), shares)
+
+
+def _shares(model: Model, events: Events, start_us: int, weight: float | None) -> dict[str, float]:
+    given = model.input
+    counts = window_counts(events, weight, bins=given.bins, bin_us=given.bin_us, start_us=start_us)
+    model.module.eval()
+    shares = torch.softmax(logits_of(model.module, counts[None])[0], 0)
+    return dict(zip(model.classes, shares.tolist(), strict=True))
+
+
+def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
+    """Return what a model takes each span of a recording for, such as "wave (93 %)".
+
+    A span of `every_us` (the model's window if not given) is named by the window that begins at its
+    first event, from rest; spans without events have no name. The last one ends with the recording:
+    what is left at the end, if less than half a span, belongs to the one ahead. A recording of
+    another sensor is fitted, with a FittedWarning. Raises ConfigError for every_us < 1.
+    """
+    events, weight, *_ = fit_recording(events, model.size, "the recording")
+    window_us = _window_us(model)
+    every_us = window_us if every_us is None else every_us
+    if every_us < 1:
+        raise ConfigError(f"every_us={every_us} must be at least 1")
+    first, end = (int(events.t[0]), int(events.t[-1]) + 1) if len(events) else (0, 0)
+    named = []
+    starts = range(first, end, every_us)
+    if len(starts) > 1 and end - starts[-1] < every_us / 2:
+        starts = starts[:-1]
+    for start in starts:
+        until = end if start == starts[-1] else start + every_us
+        seen = events.between(start, start + window_us)
+        if len(events.between(start, until)):
+            shares = _shares(model, seen, int(seen.t[0]), weight)
+            best = most_likely(shares)
+            named.append((start, until, f"{best} ({100 * shares[best]:.0f} %)"))
+    return Labels(
+        np.array([start for start, _, _ in named], np.int64),
+        np.array([stop for _, stop, _ in named], np.int64),
+        tuple(name for _, _, name in named),
+    )

@@ -1,0 +1,100 @@
+"""Recordings of any sensor size, put on the one that a network takes: said, counted, weighed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from dvskit.datasets import Labelled, likely_size, on_sensor
+from dvskit.errors import FittedWarning
+from dvskit.events import Events, ReadableSource, Size, Source
+from dvskit.filters import Fit
+
+
+class Fitted(NamedTuple):
+    """Events on the sensor that a network takes.
+
+    weight   what each counts there, as `dvskit.filters.Placement.weight` says
+    how      one line for people
+    dropped  how many were left out at the edges
+
+    Where the size was right, `weight` and `how` are None.
+    """
+
+    events: Events
+    weight: float | None = None
+    how: str | None = None
+    dropped: int = 0
+
+
+def fit_events(events: Events, size: Size) -> Fitted:
+    """Return events on a sensor of `size`, as `dvskit.filters.Fit` puts them there."""
+    if events.size == size:
+        return Fitted(events)
+    step = Fit(size).start(events.size)
+    fitted = step(events)
+    return Fitted(fitted, step.placement.weight, str(step.placement), step.dropped)
+
+
+class FittedSource(ReadableSource):
+    """A Source on the sensor that a network takes; `weight` is what each event counts there.
+
+    It counts in each pass what it says behind it.
+    """
+
+    def __init__(self, source: Source, size: Size) -> None:
+        self.size = size
+        self._source = source
+        self._from = likely_size(source, size)
+        self._total = 0
+        self._step = Fit(size).start(self._from)
+        self.weight = None if self._from == size else self._step.placement.weight
+
+    def __iter__(self) -> Iterator[Events]:
+        self._total, self._step = 0, Fit(self.size).start(self._from)
+        for block in self._source:
+            self._total += len(block)
+            yield self._step(on_sensor(block, self._from))
+
+    def say(self, what: str) -> None:
+        """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
+        if self.weight is not None:
+            if getattr(self._source, "size_origin", None) == "data":
+                what = f"{what}, its size inferred from its events,"
+            _warn(what, str(self._step.placement), self._step.dropped, self._total)
+
+
+def fit_recording(events: Events, size: Size, what: str) -> Fitted:
+    """Return the events of one recording on a sensor of `size`.
+
+    Gives a FittedWarning, which names the recording as `what`, where they were on another.
+    """
+    fitted = fit_events(events, size)
+    if fitted.how is not None:
+        _warn(what, fitted.how, fitted.dropped, len(events))
+    return fitted
+
+
+def fit_labelled(data: Labelled, size: Size) -> Labelled:
+    """Return labelled recordings on a sensor of `size`, and what their events weigh there.
+
+    Gives a FittedWarning for each other size.
+    """
+    made = [fit_events(events, size) for events in data.events]
+    others = defaultdict(list)
+    for events, fitted in zip(data.events, made, strict=True):
+        if fitted.how is not None:
+            others[fitted.how].append((fitted.dropped, len(events)))
+    for how, counts in others.items():
+        dropped, total = (sum(column) for column in zip(*counts, strict=True))
+        what = f"{len(counts):,} recording{'s' if len(counts) > 1 else ''}"
+        _warn(what, how, dropped, total)
+    weights = tuple(1.0 if each.weight is None else each.weight for each in made) if others else ()
+    return replace(data, events=tuple(fitted.events for fitted in made), weights=weights)
+
+
+def _warn(what: str, how: str, dropped: int, total: int) -> None:
+    warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=4)

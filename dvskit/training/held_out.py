@@ -1,0 +1,132 @@
+"""What a model is judged by: the recordings that it was not trained on, as far as is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from dvskit.datasets import Sample, Split, class_names, split_samples
+from dvskit.errors import ConfigError, FormatError, did_you_mean
+from dvskit.training.models import Model
+from dvskit.training.split_file import Part, Used, fingerprint
+
+Chosen = Literal["held-out", "all", "train", "validation", "test"]
+
+
+class Judged(NamedTuple):
+    """What a model is judged by.
+
+    samples   those of the part that was asked for
+    seen      how many of them it was trained on or chosen by
+    left_out  how many others were there
+    note      one line on what is known; "" where there is nothing to say
+    """
+
+    samples: list[Sample]
+    seen: int
+    left_out: int
+    note: str
+
+
+def choose_samples(model: Model, samples: Sequence[Sample], chosen: str) -> Judged:
+    """Return the samples that a model is to be judged by.
+
+    chosen  "held-out": those that it was neither trained on nor chosen by; "all"; or a part of its
+            run, "train", "validation" or "test"
+
+    Parts are those that the model's split.csv records, whatever the recordings are called now.
+    Models without one tell the shares of their split: it is made again where the samples have the
+    same classes and give as many for the test as the model was tested on.
+
+    Raises ConfigError for another name and for a part of which nothing is there, FormatError if
+    nothing was held out.
+    """
+    if chosen not in get_args(Chosen):
+        raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
+    parts, guessed = _parts_of(model, samples)
+    known = {part: parts.count(part) for part in get_args(Part)}
+    wanted = {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
+    judged = [sample for sample, part in zip(samples, parts, strict=True) if part in wanted]
+    if samples and not judged:
+        if chosen == "held-out":
+            raise FormatError(
+                f"{model.name} was trained on or chosen by all {len(samples):,} recordings; give "
+                "others, or judge these too: split='all' (--split all)"
+            )
+        raise ConfigError(
+            f"none of the {len(samples):,} recordings is known to be of the {chosen} part of "
+            f"{model.name}; take split='all' (--split all)"
+        )
+    seen = sum(known[part] for part in ("train", "validation") if part in wanted)
+    note = _note(model, known, len(samples), chosen, len(judged), guessed)
+    return Judged(judged, seen, len(samples) - len(judged), note)
+
+
+def _note(
+    model: Model, known: dict[str, int], total: int, chosen: str, judged: int, guessed: bool
+) -> str:
+    if not sum(known.values()):
+        learned = "recordings_samples" in model.about.get("scores", {})
+        if learned and not model.used:
+            return (
+                f"{model.name} does not record which recordings it was trained on: if these are "
+                "among them, this is no test"
+            )
+        return ""
+    trained, by = known["train"], known["validation"]
+    how = " (by the seed and the shares of its split; no list was kept)" if guessed else ""
+    part = {"all": "all", "held-out": f"the other {judged:,}"}.get(
+        chosen, f"the {judged:,} of the {chosen} part"
+    )
+    return (
+        f"{trained + by:,} of {total:,} recordings were trained on ({trained:,}) or chosen by "
+        f"({by:,}){how}; judged: {part}"
+    )
+
+
+def _parts_of(model: Model, samples: Sequence[Sample]) -> tuple[list[Part | None], bool]:
+    """Return the part of each sample, None where it is in none, and whether that is a guess."""
+    if model.used:
+        return _recorded(model.used, samples), False
+    again = _split_again(model, samples)
+    if again is None:
+        return [None] * len(samples), False
+    part_of = {
+        sample: part for part, each in zip(get_args(Part), again, strict=True) for sample in each
+    }
+    return [part_of[sample] for sample in samples], True
+
+
+def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | None]:
+    of_file: dict[str, list[Used]] = {}
+    for row in used:
+        of_file.setdefault(row.fingerprint, []).append(row)
+    prints: dict[Path, str] = {}
+    found: list[Part | None] = []
+    for sample in samples:
+        if sample.path not in prints:
+            prints[sample.path] = fingerprint(sample.path)
+        rows = of_file.get(prints[sample.path], [])
+        same = [row for row in rows if row.span == sample.span]
+        shared = same or [row for row in rows if _overlap(row.span, sample.span)]
+        # What shares time with several parts counts as that which was learned from first.
+        parts = {row.part for row in shared}
+        found.append(next((part for part in get_args(Part) if part in parts), None))
+    return found
+
+
+def _overlap(first: tuple[int, int] | None, second: tuple[int, int] | None) -> bool:
+    return first is None or second is None or (first[0] < second[1] and second[0] < first[1])
+
+
+def _split_again(model: Model, samples: Sequence[Sample]) -> Split | None:
+    """Return the split by a model's own shares; None unless it is as large as it was."""
+    data, tested = model.about.get("data", {}), model.about.get("scores", {})
+    if not {"seed", "validation", "test"} <= set(data) or "recordings_samples" not in tested:
+        return None
+    if class_names(samples) != tuple(sorted(model.classes)):
+        return None
+    shares = {key: data[key] for key in ("validation", "test", "seed")}
+    again = split_samples(samples, **shares)
+    return again if len(again.test) == tested["recordings_samples"] else None

@@ -1,0 +1,83 @@
+"""`split.csv` beside a model: which recordings it was trained on, chosen by, and tested on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple, cast, get_args
+
+from dvskit.datasets import Split
+from dvskit.errors import ModelError
+
+Part = Literal["train", "validation", "test"]
+_HASHED_BYTES = 1 << 16
+_COLUMNS = ("part", "class", "recording", "start_us", "stop_us", "fingerprint")
+
+
+class Used(NamedTuple):
+    """A recording, or a span of one, of a model's run; the fingerprint tells it from others."""
+
+    part: Part
+    label: str
+    name: str
+    span: tuple[int, int] | None
+    fingerprint: str
+
+
+def used_samples(split: Split) -> tuple[Used, ...]:
+    """Return what a model keeps of the samples of its run."""
+    return tuple(
+        Used(part, sample.label, sample.path.name, sample.span, fingerprint(sample.path))
+        for part, samples in zip(get_args(Part), split, strict=True)
+        for sample in samples
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """Return what tells a recording from others: its length and a digest of its two ends.
+
+    A copy has the same under any name; the same events in another format have not.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(_HASHED_BYTES))
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(_HASHED_BYTES, length - _HASHED_BYTES))
+        digest.update(file.read())
+    return f"{length}-{digest.hexdigest()[:24]}"
+
+
+def split_text(used: Iterable[Used]) -> str:
+    """Return the text of a split.csv: a recording, or a span of one, a line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for part, label, name, span, digest in used:
+        writer.writerow((part, label, name, *(span or ("", "")), digest))
+    return text.getvalue()
+
+
+def read_split(path: Path) -> tuple[Used, ...]:
+    """Return the lines of a split.csv; none without the file. Raises ModelError for others."""
+    if not path.is_file():
+        return ()
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
+        if not rows or tuple(rows[0]) != _COLUMNS:
+            raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
+        return tuple(_used(row) for row in rows[1:])
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}: is no list of what was trained on: {error}; remove it"
+        ) from error
+
+
+def _used(row: list[str]) -> Used:
+    part, label, name, start, stop, digest = row
+    if part not in get_args(Part):
+        raise ValueError(f"{part!r} is no part")
+    span = (int(start), int(stop)) if start else None
+    return Used(cast(Part, part), label, name, span, digest)

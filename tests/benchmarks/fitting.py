@@ -1,0 +1,87 @@
+"""How often the shipped digit network is right about digits on sensors of other sizes.
+
+    python tests/benchmarks/fitting.py MNIST [--digits 200]
+
+MNIST is the folder of the four IDX files. Digits of its test part are moved along N-MNIST's
+saccades before a sensor of each size, which sees all as large as it is itself, and emulated. The
+events are fitted to the network's 34x34 (`dvskit.filters.Fit`) and judged in two ways: each
+counting the area of its pixel (as `dvskit.training` does), and each counting 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import cv2
+import numpy as np
+import torch
+
+from dvskit import training
+from dvskit.datasets import read_images
+from dvskit.emulator import Emulator, EmulatorParams
+from dvskit.events import Events, Size
+from dvskit.filters import Fit
+from dvskit.tensors import bin_events
+from dvskit.training import saccades
+
+_SIZES = (17, 26, 34, 68, 100, 128, 136, 240)
+_FRAME_US = 4_000
+_FLOOR = 0.15  # black on a screen is not dark
+
+
+def emulate(image: np.ndarray, size: Size, seed: int) -> Events:
+    """Return the events of a digit that fills a sensor of any size as it fills 34x34."""
+    rng = np.random.default_rng((seed, 1))
+    threshold = rng.uniform(0.22, 0.42)
+    run = Emulator(EmulatorParams(threshold_on=threshold, threshold_off=threshold)).start(size)
+    scale, middle = size.width / 34, (size.width - 1) / 2
+    blocks = []
+    for number, (dx, dy) in enumerate(saccades._path(rng)):
+        left, top = (middle + scale * (at - (28 - 1) / 2) for at in (dx, dy))
+        matrix = np.array([(scale, 0, left), (0, scale, top)])
+        moved = cv2.warpAffine(image.astype(np.float32) / 255, matrix, tuple(size))
+        frame = cv2.GaussianBlur(moved, (0, 0), max(0.4, 0.7 * scale))
+        light = (np.clip(frame, 0, 1) + _FLOOR) / (1 + _FLOOR)
+        blocks.append(run.step(number * _FRAME_US, light.astype(np.float32)))
+    return Events.concatenate(blocks)
+
+
+def main() -> None:
+    """Print a row a size."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("mnist")
+    parser.add_argument("--digits", type=int, default=200)
+    args = parser.parse_args()
+    model = training.load_model("nmnist-signed-lif")
+    images = read_images(args.mnist, "t10k")
+    labels = torch.from_numpy(images.labels[: args.digits])
+    print(f"{'sensor':>8}  {'events':>8}  {'by area':>8}  {'by count':>8}  fit")
+    for side in _SIZES:
+        size, counts, total = Size(side, side), [], 0
+        for number in range(len(labels)):
+            events = emulate(images.pixels[number], size, number)
+            step = Fit(model.size).start(size)
+            total += len(events)
+            counts.append(bin_events(step(events), bins=20, bin_us=15_500, outside="ignore"))
+        weight = step.placement.weight
+        shares = [_right(model, counts, labels, each) for each in (weight, 1.0)]
+        mean = total / len(labels)
+        print(
+            f"{size!s:>8}  {mean:8,.0f}  {shares[0]:6.1f} %  {shares[1]:6.1f} %  {step.placement}"
+        )
+
+
+def _right(
+    model: training.Model, counts: list[torch.Tensor], labels: torch.Tensor, weight: float
+) -> float:
+    """Return the share of right answers, in percent."""
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(counts), 50):
+            batch = torch.stack(counts[start : start + 50], 1).float() * weight
+            right += int((model.module(batch).argmax(1) == labels[start : start + 50]).sum())
+    return 100 * right / len(labels)
+
+
+if __name__ == "__main__":
+    main()

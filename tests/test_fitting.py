@@ -1,0 +1,90 @@
+"""Models see recordings of any sensor size, as the sensor that they take would have seen them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvskit import training
+from dvskit.datasets import Sample
+from dvskit.errors import FittedWarning
+from dvskit.filters import Fit
+from dvskit.formats import open_events, save_events
+from dvskit.training import AugmentConfig, Config
+from dvskit.training.feed import load_feed
+from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
+
+
+@pytest.mark.parametrize("times", [2, 3, 8])
+def test_blocks_of_pixels_that_fire_as_one_are_judged_as_that_one(trained, times: int) -> None:
+    events = moving_bar(True, seed=50)
+    words = f"the recording of {16 * times}x{16 * times} fitted to 16x16 .{times}x{times} pixels"
+    with pytest.warns(FittedWarning, match=words):
+        shares = training.classify(trained.model, blown_up(events, times))
+    assert shares == pytest.approx(training.classify(trained.model, events), abs=1e-6)
+
+
+def test_a_smaller_sensor_weighs_as_much_as_the_blocks_its_pixels_stand_for(trained) -> None:
+    events = Fit((8, 8)).start(moving_bar(True, 50).size)(moving_bar(True, seed=50))
+    with pytest.warns(FittedWarning, match="8x8 fitted to 16x16 .scaled by 2"):
+        seen = training.observe(trained.model, events)
+    assert seen.weight == 4
+    assert len(seen.events) == len(events.between(None, int(events.t[0]) + 9_000))
+    assert set(seen.events.x.tolist()) <= set(
+        range(1, 16, 2)
+    )  # one of the middle pixels of a block
+
+
+def test_a_folder_of_another_size_is_judged_and_said_once(trained, tmp_path: Path) -> None:
+    small, large = write_bars(tmp_path / "small", 3), write_bars(tmp_path / "large", 3, times=2)
+    with pytest.warns(FittedWarning) as given:
+        result = training.evaluate(trained.model, large, split="all")
+    assert np.array_equal(
+        result.confusion, training.evaluate(trained.model, small, split="all").confusion
+    )
+    assert [str(each.message) for each in given] == [
+        "6 recordings of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 6,720 events left out"
+    ]
+
+
+def test_training_sees_recordings_of_other_sizes_as_if_they_had_the_networks(
+    bars: Path, tmp_path: Path
+) -> None:
+    def loaded(folder: Path) -> training.Config:
+        return replace(config_for(folder, tmp_path / "run"), augment=AugmentConfig())
+
+    large = write_bars(tmp_path / "large", 10, times=2)
+    native = load_feed(loaded(bars)).validation["recordings"]
+    with pytest.warns(FittedWarning, match="14 recordings of 32x32 fitted to 16x16"):
+        feed = load_feed(loaded(large))
+    fitted = feed.validation["recordings"]
+    torch.testing.assert_close(fitted.counts, native.counts.float())
+    counts, _ = next(feed.batches(0))
+    assert counts.shape == (6, 8, 2, 16, 16)
+    assert counts.dtype == torch.float32
+    assert float(counts.sum()) / 8 <= 280  # what a recording of 16x16 has
+    config: Config = replace(loaded(large), output=str(tmp_path / "made"))
+    with pytest.warns(FittedWarning):
+        made = training.train(config)
+    assert made.results["recordings"].samples == 6
+
+
+def test_a_size_that_is_only_inferred_is_taken_for_the_models_if_that_holds_it(
+    trained, tmp_path: Path
+) -> None:
+    events = moving_bar(True, seed=50)
+    save_events(events, tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join(["t,x,y,p", *lines[-len(events) :]]) + "\n")
+    recording = open_events(tmp_path / "a.csv")
+    assert recording.size != SIZE  # rows 0, 14 and 15 have no events
+    shares = training.classify(trained.model, events)
+    assert training.classify(trained.model, recording) == shares
+    assert training.evaluate(trained.model, [Sample(tmp_path / "a.csv", "right")]).samples == 1
+    (tmp_path / "b.csv").write_text("t,x,y,p\n0,0,0,0\n9,19,3,1\n")
+    with pytest.warns(FittedWarning, match=r"b.csv, its size inferred .* of 20x4 fitted"):
+        training.classify(trained.model, tmp_path / "b.csv")
