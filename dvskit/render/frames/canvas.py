@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size
+from dvskit.render._ticks import number_text
 from dvskit.render.colormap import Theme, gradient, rgb
 from dvskit.render.frames import Moment, _kernels
 from dvskit.render.frames.styles import LEVELS
@@ -231,7 +232,7 @@ class Canvas:
 
 def speed_text(slow: float) -> str:
     """Return how fast a video plays, for people."""
-    return f"1/{slow:g}x" if slow >= 1 and slow != 1 else f"{1 / slow:g}x"
+    return f"1/{number_text(slow, 6)}x" if slow > 1 else f"{number_text(1 / slow, 6)}x"
 
 
 def rate_text(rate_hz: float) -> str:
