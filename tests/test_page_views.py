@@ -96,7 +96,24 @@ def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
     browser.open(tmp_path / "few.html")
     assert peaks(browser)[0] == pytest.approx(expected[0], rel=0.5)  # one in four events is there
     browser.open(pages / "one.html")
-    assert peaks(browser) == []
+    parts = (SINCE * 240 // 1_000_000).astype(int)
+    assert peaks(browser) == pytest.approx([np.bincount(parts).max() * 240], rel=0.01)
+
+
+def test_the_strip_names_times_from_the_start_to_the_end(browser: Browser, pages: Path) -> None:
+    for page, state, first, last in (
+        ("one", "", "0", "800 ms"), ("two", "", "0", "1,400 ms"),
+        ("two", "times=own", "0", "100 %"),
+    ):  # fmt: skip
+        browser.open(pages / f"{page}.html", state=state)
+        named = browser.js(
+            "const found = [], own = drawLabel; drawLabel = (...words) => found.push(words[4]);"
+            "try { drawTimes($('rate').getContext('2d'), 600, 40); } finally { drawLabel = own; }"
+            "return found;"
+        )
+        assert named[0] == first
+        assert named[-1] == last
+        assert 4 <= len(named) <= 9
 
 
 @pytest.mark.parametrize(
@@ -525,7 +542,7 @@ def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
     left, right, top, bottom = browser.js(
         "const b = $('rate').getBoundingClientRect(); return [b.left, b.right, b.top, b.bottom]"
     )
-    row = picture[round(bottom - 26 - 4)]  # the upper of two rows of 17 pixels
+    row = picture[round(bottom - 14 - 26 - 4)]  # the upper of two rows of 17 pixels, over times
     at = [round(left + share * (right - left)) for share in (0.02, 0.3, 0.9)]
     assert [tuple(row[u]) for u in at] == [rgb(colour) for colour in colours[:3]]
     cloud = picture[100 : round(top) - 30]

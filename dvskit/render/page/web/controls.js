@@ -72,7 +72,7 @@ function fillSpeeds() {
     const speed = Number((m * 10 ** power).toPrecision(1)), option = document.createElement('option');
     if (speed > wanted * 60 || speed < wanted / 60) { if (speed !== 1) continue; }
     option.value = speed;
-    option.textContent = speed < 1 ? `1/${Math.round(1 / speed)}×` : `${number(speed)}×`;
+    option.textContent = speed < 1 ? `1/${number(Math.round(1 / speed))}×` : `${number(speed)}×`;
     $('speed').append(option);
     if (Math.abs(Math.log(speed / wanted)) < Math.abs(Math.log(best / wanted)) || best === 1) best = speed;
   }
@@ -123,6 +123,7 @@ function showState(text) {
 }
 function layout() {  // fit again; keep a view that someone turned
   document.documentElement.classList.toggle('between', isBetween());
+  fitStrip();
   const below = $('head').getBoundingClientRect().bottom;
   document.documentElement.style.setProperty('--key-top', `${Math.round(below + 12)}px`);
   if (S.turned) arrange(); else lookFrom(Object.values(NAMED).includes(S.view) ? S.view : slant());

@@ -2,7 +2,8 @@
 // over it.
 const RATE_ROW = CLOUDS.length > 1 ? 26 : 40;
 const allBands = () => CLOUDS.flatMap(({told}) => bandRows(told));
-function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + allBands().length * BAND}px`; }
+const timesRow = () => isLying() ? 0 : 14;  // the names of times below
+function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + allBands().length * BAND + timesRow()}px`; }
 function countRates() {
   for (const cloud of CLOUDS) if (cloud.whole) {
     const given = !S.region && cloud.told.rate;
@@ -28,14 +29,25 @@ function drawStrip() {
   let top = 0;
   CLOUDS.forEach((cloud, i) => {
     drawRates(ctx, cloud.rates, most[i], w, top, from);
-    if (CLOUDS.length > 1) drawPeak(ctx, cloud, w, top);
+    drawPeak(ctx, cloud, w, top);
     top += RATE_ROW;
     for (const row of bandRows(cloud.told)) { drawRow(ctx, row, spanUs(cloud), w, top); top += BAND; }
   });
+  if (timesRow()) drawTimes(ctx, w, top);
   ctx.globalAlpha = 1; ctx.fillStyle = colours.text;
   const at = clamp(S.pos * w, 1.5, w - 1.5);
-  ctx.fillRect(at - 0.75, 2, 1.5, h - 4);
+  ctx.fillRect(at - 0.75, 2, 1.5, h - 4 - timesRow());
   ctx.beginPath(); ctx.arc(at, 4, 3.5, 0, 7); ctx.fill();
+}
+function drawTimes(ctx, w, top) {  // below the rows: times, or shares of them where each recording has its own
+  const [unit, length] = ownTimes() ? ['%', SPAN_US / 100] : unitOf(SPAN_US), colours = theme(), font = `10px ${family()}`;
+  const axis = {start: 0, stop: SPAN_US / length, whole: false}, marks = ticks(axis, Math.min(8, w / 70));
+  ctx.globalAlpha = 1; ctx.font = font;
+  marks.forEach(([value, text], i) => {
+    const at = value / axis.stop * w, words = i === marks.length - 1 ? `${text} ${unit}` : text, wide = ctx.measureText(words).width;
+    strokeLines(ctx, [[[clamp(at, 0.5, w - 0.5), top - 1], [clamp(at, 0.5, w - 0.5), top + 2]]], colours.line);
+    drawLabel(ctx, [clamp(at, wide / 2, w - wide / 2), top], [0, 1], 4, words, colours.faint, font);
+  });
 }
 function drawRates(ctx, rates, most, w, top, from) {  // the window in colour, the rest faint
   const colours = theme(), fill = ctx.createLinearGradient(0, 0, w, 0), step = w / rates.length, base = top + RATE_ROW - 2;
