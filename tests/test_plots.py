@@ -786,10 +786,10 @@ def test_noise_of_a_known_rate_is_found_again(rate_hz):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_even_noise_is_told_as_one_rate_whether_of_the_quietest_tenth_or_of_all(seed):
-    found = plots.measure_noise(
-        scattered(60_000, size=(160, 120), span_us=10_000_000, on=0.7, seed=seed)
-    )
-    assert found.quiet_rates_hz == pytest.approx(found.rates_hz, rel=0.15)
+    """Also of so few events, 10 a block, that the blocks with the least have half as many."""
+    events = scattered(24_000, size=(640, 480), span_us=10_000_000, seed=seed)
+    found = plots.measure_noise(events)
+    assert found.quiet_rates_hz == pytest.approx(found.rates_hz, rel=0.12)
 
 
 def test_the_quietest_tenth_has_no_noise_where_a_scene_without_noise_rests():

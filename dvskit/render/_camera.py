@@ -113,7 +113,7 @@ def fit_all(
         flat = scale * seen[:, :2] / (distance - perspective * seen[:, 2:])
         return np.stack([flat.min(axis=0), flat.max(axis=0)])
 
-    for _ in range(30):
+    for _ in range(26):
         middle = (near + far) / 2
         width, height = np.ptp(extent(middle), axis=0)
         if width <= right - left and height <= bottom - top:
