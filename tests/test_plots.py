@@ -17,7 +17,7 @@ from dvskit import Emulator, EmulatorParams, emulate
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import save_events
-from dvskit.render import plots
+from dvskit.render import _text, plots
 from dvskit.render.plots.fitting import all_axes
 from dvskit.render.plots.intervals import KINDS, interval_edges
 from dvskit.render.plots.membrane import trace
@@ -956,6 +956,18 @@ def test_the_confusion_matrix_shows_shares_and_counts():
 LOG = "epoch,loss,rate,a_accuracy,accuracy,validation_loss,seconds\n0,1.5,0.1,0.5,0.5,1.2,3\n" + (
     "1,0.7,0.1,0.9,0.9,0.6,3\n2,0.5,0.1,0.8,0.8,0.7,3\n"
 )
+
+
+def test_classes_may_have_names_in_any_letters(tmp_path):
+    """With a font that has them, or else with boxes; with no word of matplotlib's on stderr."""
+    stix = sorted(_text._letters(mpl.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"))
+    other = next(a for a in map(chr, stix) if ord(a) > 0x2100 and
+                 ord(a) not in _text._letters(_text.font_file()))  # fmt: skip
+    names = ("clap", f"to {other}", "\U000f1234")
+    figure = plots.confusion(np.eye(3, dtype=int), names)
+    plots.save(figure, tmp_path / "a.png")  # a warning would be an error
+    told = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert told == ["clap", f"to {other}", "□"]
 
 
 def test_training_curves_are_those_of_the_log(tmp_path):

@@ -91,6 +91,14 @@ def missing_letters(text: str) -> str:
     return "".join(dict.fromkeys(a for a in text if not a.isspace() and not _file_with(a)))
 
 
+def families(text: str) -> list[str]:
+    """Return the names of the fonts of a text, as matplotlib knows them: DejaVu Sans first."""
+    from matplotlib.font_manager import get_font
+
+    files = dict.fromkeys([font_file(), *(file for _, file in runs(text))])
+    return [str(get_font(file).family_name) for file in files]
+
+
 @lru_cache(maxsize=1)
 def other_fonts() -> tuple[str, ...]:
     """Return the files of all fonts that matplotlib knows of, plain ones first."""

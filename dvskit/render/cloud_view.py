@@ -22,11 +22,6 @@ class CloudView:
 
     azimuth_deg     turn about the upright axis; 90 looks along time from the early side
     elevation_deg   -90 (from below) .. 90 (from above)
-
-    Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
-    elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
-    those behind them exactly. All other views have a mild perspective.
-
     colour          `by_time`, `by_polarity`, `by_count`, or a function of the same form
     point_px        the side of a point in pixels of the picture; None chooses by sensor and count
     dark            light on dark, or dark on light
@@ -37,6 +32,10 @@ class CloudView:
                     by up to a fifth below a width of 80 mm, and white where it is not dark; None
                     is for screens: labels of 2 % of the width of a picture of 4:3, and of 11
                     pixels at the least
+
+    Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
+    elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
+    those behind them exactly. All other views have a mild perspective.
     """
 
     azimuth_deg: float = 48.0
