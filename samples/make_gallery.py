@@ -54,7 +54,7 @@ GALLERY = {
              "All events in space and time."),
         Item("cloud-print.png", "dvskit cloud arm.raw -o cloud-print.png --width 88 "
              "--dpi 220", "The same for a column of a paper."),
-        Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 10 "
+        Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 9 "
              "--seconds 4", "The cloud, turned once around."),
         Item("page.html", f"dvskit cloud arm.raw -o page.html --model {MODEL} --every 300ms",
              "A page to turn, play and zoom, with what a network takes each moment for."),

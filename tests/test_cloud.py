@@ -46,8 +46,8 @@ class Cut:
 # -- the splat
 
 
-def camera_for(size: Size, azimuth: float = 40.0) -> Camera:
-    return fit(box_halves(size), rotation(azimuth, 25.0), (5.0, 5.0, 95.0, 75.0))
+def camera_for(size: Size, azimuth: float = 40.0, perspective: float = 1.0) -> Camera:
+    return fit(box_halves(size), rotation(azimuth, 25.0), (5.0, 5.0, 95.0, 75.0), perspective)
 
 
 def box_points(events: Events, span: int) -> np.ndarray:
@@ -71,6 +71,7 @@ def splat_by_hand(
     """How near, and of what colour, what is seen in each place of the doubled picture is."""
     points = box_points(events, events.duration_us)
     seen = camera.project(points)
+    seen[:, 2] = camera.distance - points @ camera.turn[2]  # parallel too
     radius = float(np.linalg.norm(box_halves(events.size)))
     side = max(1, round(2 * point_px))
     nearest: dict[tuple[int, int], tuple[int, int]] = {}
@@ -92,11 +93,14 @@ def splat_by_hand(
 
 
 @pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("perspective", [0.0, 1.0])
 @pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5, 30.0])
-def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px: float, parts: int) -> None:
+def test_the_splat_shows_what_a_loop_over_the_definition_shows(
+    point_px: float, perspective: float, parts: int
+) -> None:
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
-    camera = camera_for(events.size)
+    camera = camera_for(events.size, perspective=perspective)
     layers = np.zeros((parts, 160, 200), np.uint32)
     span = _splat.Span(int(events.t[0]), int(events.t[-1]))
     _splat.splat_points(_splat.Points(events, index, point_px), camera, span, layers)
@@ -342,11 +346,13 @@ def test_the_bar_of_time_ends_with_the_span() -> None:
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(48, 24), (90, 0), (0, 90), (-130, -60)])
 @pytest.mark.parametrize("size", [(34, 34), (1280, 720), (1, 500)])
+@pytest.mark.parametrize("perspective", [0.0, 1.0])
 def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
-    azimuth: float, elevation: float, size: tuple[int, int]
+    azimuth: float, elevation: float, size: tuple[int, int], perspective: float
 ) -> None:
     halves = box_halves(Size(*size))
-    seen = fit(halves, rotation(azimuth, elevation), (30, 20, 430, 320)).project(corners(halves))
+    camera = fit(halves, rotation(azimuth, elevation), (30, 20, 430, 320), perspective)
+    seen = camera.project(corners(halves))
     low, high = seen.min(axis=0), seen.max(axis=0)
     assert low[0] >= 30 - 1e-6
     assert high[0] <= 430 + 1e-6

@@ -52,6 +52,19 @@ def test_labels_may_have_names_of_their_own(tmp_path):
             read_labels(write(tmp_path, head + row))
 
 
+def test_names_stand_in_quotes_as_spreadsheets_write_them(tmp_path):
+    head = '"start_us","stop_us","name"\n'
+    rows = '"1","2","wave, left"\n3,4,"say ""stop"""\n5,6, "clap"\n7,8,a, b\n'
+    path = write(tmp_path, head + rows)
+    names = ["wave, left", 'say "stop"', "clap", "a, b"]
+    assert [name for name, _, _ in rows_of(path)] == names
+    path = write(tmp_path, HEAD + '"1","3","4"\n')
+    write(tmp_path, 'action,label\n"hand, clapping","1"\n', "gesture_mapping.csv")
+    assert rows_of(path) == [("hand, clapping", 3, 4)]
+    with pytest.raises(FormatError, match=r"line 2 is .*quotes are closed in the same line"):
+        read_labels(write(tmp_path, head + '1,2,"wave\n'))
+
+
 def test_labels_are_found_beside_a_recording(tmp_path):
     recording = tmp_path / "user01_led.aedat"
     assert len(labels_beside(recording)) == 0

@@ -96,7 +96,24 @@ def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
     browser.open(tmp_path / "few.html")
     assert peaks(browser)[0] == pytest.approx(expected[0], rel=0.5)  # one in four events is there
     browser.open(pages / "one.html")
-    assert peaks(browser) == []
+    parts = (SINCE * 240 // 1_000_000).astype(int)
+    assert peaks(browser) == pytest.approx([np.bincount(parts).max() * 240], rel=0.01)
+
+
+def test_the_strip_names_times_from_the_start_to_the_end(browser: Browser, pages: Path) -> None:
+    for page, state, first, last in (
+        ("one", "", "0", "800 ms"), ("two", "", "0", "1,400 ms"),
+        ("two", "times=own", "0", "100 %"),
+    ):  # fmt: skip
+        browser.open(pages / f"{page}.html", state=state)
+        named = browser.js(
+            "const found = [], own = drawLabel; drawLabel = (...words) => found.push(words[4]);"
+            "try { drawTimes($('rate').getContext('2d'), 600, 40); } finally { drawLabel = own; }"
+            "return found;"
+        )
+        assert named[0] == first
+        assert named[-1] == last
+        assert 4 <= len(named) <= 9
 
 
 @pytest.mark.parametrize(
@@ -111,7 +128,110 @@ def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(
     assert titles & set(words_drawn(browser)) == titles - {gone}
 
 
+@pytest.mark.parametrize(("look", "same"), [("front", "us"), ("side", "x"), ("top", "y")])
+def test_a_view_along_an_axis_is_parallel(
+    browser: Browser, pages: Path, look: str, same: str
+) -> None:
+    """What differs along the axis alone falls on one place; what is as long is drawn as long."""
+    browser.open(pages / "one.html", state=f"look={look}")
+    places = {
+        (x, y, us): browser.js("return dvskit.place(...arguments)", x, y, us)
+        for x in (0, 50, 99) for y in (0, 59) for us in (0, 500_000, 999_999)
+    }  # fmt: skip
+    axis = ["x", "y", "us"].index(same)
+    for event, place in places.items():
+        alike = [at for other, at in places.items()
+                 if all(other[i] == event[i] for i in range(3) if i != axis)]  # fmt: skip
+        assert len(alike) == (2 if same == "y" else 3)
+        np.testing.assert_allclose(alike, [place] * len(alike), atol=1e-6)
+    box = np.array(browser.js("return dvskit.box()"))
+    wide, tall = np.ptp(box, axis=0)
+    long = {"front": 100 / 60, "side": 1.7 / 0.6, "top": 1.7 / 1.0}[look]
+    assert wide / tall == pytest.approx(long, rel=1e-6)
+    assert drawn(browser) == len(EVENTS)
+
+
+def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turned(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "one.html", state="look=front")
+    before = np.array(browser.js("return dvskit.box()"))
+    for _ in range(40):
+        browser.js("turn(0.5, 0.1)")
+        box = np.array(browser.js("return dvskit.box()"))
+        assert np.abs(box - before).max() < 30, "no leap"
+        before = box
+    assert browser.js("return camera(CELLS[0]).perspective") == 1
+    browser.frame()
+    assert browser.complaints() == []
+
+
+def test_the_side_that_is_seen_from_above_tells_its_times_below_it(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "one.html", state="look=top")
+    at = browser.js(
+        "const cam = camera(CELLS[0]), back = backOf(cam);"
+        "return [0, 2].map(axis => labelEdge(cam, CELLS[0].box, back, axis).middle)"
+    )
+    box = np.array(browser.js("return dvskit.box()"))
+    assert at[0][1] == pytest.approx(box[:, 1].max())
+    assert at[1][0] == pytest.approx(box[:, 0].min())
+    browser.press("3")
+    browser.frame()
+    browser.press("4")
+    browser.frame()
+    assert browser.js("return dvskit.link") == "look=top"
+
+
+# -- what is left out while it moves
+
+
+def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one: Browser) -> None:
+    one.frame()
+    assert one.js("return $('thinned').hidden")
+    told = one.js(
+        "S.budget = 1000; S.moving = true; clearTimeout(idle); draw();"
+        "const {count, drawn} = DRAWN, said = $('thinned');"
+        "return [said.textContent, said.hidden, count, drawn]"
+    )
+    assert told[1] is False
+    assert told[0] == f"1 in {round(told[2] / told[3])} events drawn while it moves"
+    assert told[3] < told[2] == len(EVENTS)
+    one.js("moving()")
+    one.frame()
+    assert one.js("return [$('thinned').hidden, DRAWN.drawn]") == [True, len(EVENTS)]
+
+
 # -- region and flat view
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1100, 640), (800, 600), (420, 800), (390, 844)])
+def test_the_fields_of_the_region_cover_no_flat_view_and_stay_while_one_is_drawn(
+    browser: Browser, pages: Path, size: tuple[int, int]
+) -> None:
+    browser.open(pages / "one.html", size, "flat=1")
+    browser.js("$('region').click()")
+    browser.frame()
+    panel, flat, whole = browser.js(
+        "const r = $('region-panel').getBoundingClientRect();"
+        "return [[r.left, r.top, r.right, r.bottom], dvskit.flat(), [innerWidth, innerHeight]]"
+    )
+    apart = (panel[2] <= flat["left"] or panel[0] >= flat["right"]
+             or panel[3] <= flat["top"] or panel[1] >= flat["bottom"])  # fmt: skip
+    assert apart, (panel, flat)
+    assert min(panel[:2]) >= 0
+    assert panel[2] <= whole[0]
+    assert panel[3] <= whole[1]
+    browser.js(
+        "const {left, top, pixel} = dvskit.flat();"
+        "for (const [kind, x, y] of [['down', 10, 5], ['move', 40, 30], ['up', 40, 30]])"
+        "  $('cloud').dispatchEvent(new PointerEvent(`pointer${kind}`, {pointerId: 1, button: 0,"
+        "    clientX: left + (x + .5) * pixel, clientY: top + (y + .5) * pixel}));"
+    )
+    browser.frame()
+    assert browser.js("return [$('region-panel').hidden, S.region]") == [False, [10, 5, 41, 31]]
+    assert browser.js("return ['x-first', 'y-last'].map(name => Number($(name).value))") == [10, 30]
 
 
 def inside(left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -263,6 +383,50 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
 
 
+def test_recordings_much_longer_than_others_leave_each_its_own_time(
+    browser: Browser, tmp_path: Path
+) -> None:
+    hours = Events(t=[0, 18_000_000_000, 36_000_000_000], x=[1, 2, 3], y=[1, 2, 3],
+                   p=[True, False, True], size=(20, 30))  # fmt: skip
+    shown = [render.Shown(EVENTS, "one second", LABELS), render.Shown(hours, "ten hours")]
+    render.page(shown, tmp_path / "p.html")
+    browser.open(tmp_path / "p.html")
+    assert browser.js("return CLOUDS.map(spanUs)") == [999_999, 36_000_000_000]
+    ends = "return CLOUDS.map((cloud, i) => CELLS[i].box.at(0, 0, cloud.told.span_us)[0])"
+    assert browser.js(ends) == pytest.approx([0.85, 0.85])
+    words = words_drawn(browser)
+    assert {"time (ms)", "time (s)"} <= set(words)
+    assert any("one second" in text and "1,000 ms" in text for text in words)
+    browser.js("setTime(0.3); setWindow(slideOf())")
+    browser.frame()
+    inside = np.searchsorted(SINCE, 0.3 * 999_999) + 1
+    assert browser.js("return DRAWN.count") == inside
+    assert browser.js("return $('clock').innerText").startswith("0 % – 30 %")
+    assert "wave" in browser.js("return $('clock').innerText")
+    browser.js("setTime(1)")
+    browser.press("t")
+    browser.frame()
+    assert browser.js("return CLOUDS.map(spanUs)") == [36_000_000_000] * 2
+    assert browser.js(ends)[0] < -0.84
+    assert browser.js("return [dvskit.link, $('own').getAttribute('aria-pressed')]") == [
+        "times=one", "false",
+    ]  # fmt: skip
+    browser.open(tmp_path / "p.html", state="times=own&look=side")
+    assert browser.js("return [dvskit.link, ownTimes()]") == ["look=side&times=own", True]
+    assert browser.complaints() == []
+
+
+def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "two.html")
+    assert browser.js("return [ownTimes(), $('own').hidden]") == [False, False]
+    browser.js("$('own').click()")
+    assert browser.js("return CLOUDS.map(spanUs)") == [999_999, 1_500_000]
+    browser.open(pages / "one.html", state="times=own")
+    assert browser.js("return [ownTimes(), $('own').hidden]") == [False, True]
+
+
 @pytest.mark.parametrize(
     ("count", "size", "grid"),
     [
@@ -378,7 +542,7 @@ def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
     left, right, top, bottom = browser.js(
         "const b = $('rate').getBoundingClientRect(); return [b.left, b.right, b.top, b.bottom]"
     )
-    row = picture[round(bottom - 26 - 4)]  # the upper of two rows of 17 pixels
+    row = picture[round(bottom - 14 - 26 - 4)]  # the upper of two rows of 17 pixels, over times
     at = [round(left + share * (right - left)) for share in (0.02, 0.3, 0.9)]
     assert [tuple(row[u]) for u in at] == [rgb(colour) for colour in colours[:3]]
     cloud = picture[100 : round(top) - 30]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -16,13 +17,16 @@ from dvskit import Emulator, EmulatorParams, emulate
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import save_events
-from dvskit.render import plots
+from dvskit.render import _text, plots
+from dvskit.render.plots.fitting import all_axes
 from dvskit.render.plots.intervals import KINDS, interval_edges
 from dvskit.render.plots.membrane import trace
 from dvskit.render.plots.noise import report
 from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
 from dvskit.render.plots.pixel_map import most_of_blocks
+from dvskit.render.plots.style import log_ticks, plain_number
 from dvskit.render.plots.time_counts import count_over_time, for_eyes
+from dvskit.render.plots.units import hz_text
 from dvskit.render.plots.weights import tiled
 from dvskit.render.plots.words import name_points
 from tests.pictures import matches
@@ -301,6 +305,55 @@ def test_a_lamp_has_mixed_intervals_of_half_its_period():
     assert np.isnan(stairs(axes, "ON-ON")[0]).all()
 
 
+# --- axes ---
+
+
+def log_axes(figure):
+    """The logarithmic axes of a figure that is drawn, and the names of their ticks in view."""
+    figure.canvas.draw()
+    for axes in all_axes(figure):
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log" and axis.get_visible():
+                low, high = sorted(axis.get_view_interval())
+                yield axis, [
+                    tick.label1.get_text() or tick.label2.get_text()
+                    for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+                ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["intervals", "pixel_map", "spectrum", "flicker", "noise"])
+@pytest.mark.parametrize("width_mm", [60, 180])
+@pytest.mark.parametrize(
+    "events",
+    [scattered(300), scattered(9000, span_us=40_000_000),
+     lamp(80), scattered(200, size=(3, 2), span_us=3000)],
+    ids=["few", "long", "lamp", "short"],
+)  # fmt: skip
+def test_a_logarithmic_axis_names_two_values_at_least(name, width_mm, events):
+    for axis, names in log_axes(getattr(plots, name)(events, style=plots.Style(width_mm=width_mm))):
+        told = [text for text in names if text]
+        assert len(told) >= 2, (axis.get_label_text(), axis.get_view_interval(), names)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.31, 0.33), (3.1, 4.4), (3, 22), (0.7, 900), (1, 1e9)])
+def test_ticks_of_a_logarithmic_axis_lie_in_view(low, high):
+    with plots.PAPER.drawing(0.6) as figure:
+        axes = figure.add_subplot(xscale="log", xlim=(low, high))
+        log_ticks(axes.xaxis, low, high)
+    (_, names), = log_axes(figure)  # fmt: skip
+    assert 2 <= len(set(names)) == len(names) <= 12
+
+
+def test_large_numbers_have_commas_on_axes_and_in_words():
+    assert [plain_number(value) for value in (0.5, 20, 2000, 1e5)] == [
+        "0.5",
+        "20",
+        "2,000",
+        "$10^{5}$",
+    ]
+    assert hz_text(2345.6) == "2,346 Hz"
+
+
 # --- maps ---
 
 
@@ -527,6 +580,8 @@ def test_a_spectrum_needs_a_sensible_range():
         plots.spectrum(scattered(), max_hz=math.nan)
     with pytest.raises(ConfigError, match="min_hz"):
         plots.flicker(scattered(), min_hz=10, max_hz=5)
+    with pytest.raises(ConfigError, match="certainty"):
+        plots.measure_flicker(scattered(), certainty=0.5)
 
 
 def test_flicker_is_found_at_its_pixels_and_its_frequency():
@@ -539,13 +594,96 @@ def test_flicker_is_found_at_its_pixels_and_its_frequency():
     assert "median 80.0 Hz" in axes.get_title(loc="left")
 
 
+def slow_flickers(events, certainty=1e6):
+    """Whether each pixel flickers, and its frequency: from the definition, pixel by pixel."""
+    found = np.full((events.size.height, events.size.width), np.nan)
+    chance = (3 * 0.1 - 0.1**3) / 2
+    for y, x in np.ndindex(found.shape):
+        mine = (events.x == x) & (events.y == y)
+        p, t = events.p[mine], events.t[mine]
+        periods = np.diff(t[1:][p[1:] & ~p[:-1]]).tolist()
+        within = [1000 <= period <= 200_000 for period in periods]
+        alike, best, run, most = [], [], 0.0, 0.0
+        for i in range(1, len(periods)):
+            one, two = periods[i - 1], periods[i]
+            if within[i - 1] and within[i] and abs(one - two) <= 0.1 * (one + two):
+                alike.append(two)
+                run += math.log(0.9 / chance)
+            else:
+                run += math.log(0.1 / (1 - chance))
+            if run <= 0:
+                alike, run = [], 0.0
+            if run > most:
+                best, most = list(alike), run
+        if most >= math.log(certainty):
+            found[y, x] = 1e6 / np.mean(best)
+    return found
+
+
+def jittered_lamp(hz, jitter, rng, span_us=1_000_000):
+    """Times and polarities of a pixel below a lamp: each change early or late by so many us."""
+    times = np.arange(0, 2 * hz * span_us / 1e6) * 5e5 / hz
+    return np.rint(np.sort(times + jitter * rng.normal(size=len(times)))).astype(np.int64)
+
+
+def by_pixel(times, size):
+    """Events of pixels in order: ON and OFF in turn, each at its own times."""
+    t = np.concatenate(times)
+    at = np.repeat(np.arange(len(times)), [len(one) for one in times])
+    p = np.concatenate([np.arange(len(one)) % 2 > 0 for one in times])
+    order = np.argsort(t, kind="stable")
+    return Events(t=t[order], x=at[order] % size[0], y=at[order] // size[0], p=p[order], size=size)
+
+
+def test_what_flickers_is_what_a_slow_search_finds():
+    rng = np.random.default_rng(5)
+    times = [jittered_lamp(hz, 0.004 * n * 1e6 / hz, rng, 500_000)
+             for n in range(30) for hz in (24, 60)]  # fmt: skip
+    events = by_pixel(times, (10, 6))
+    found = plots.measure_flicker(Cut(events, 7)).frequency_hz
+    np.testing.assert_allclose(found, slow_flickers(events))
+    assert 10 < np.isfinite(found).sum() < 50
+
+
+@pytest.mark.parametrize("rate_hz", [8, 30, 200])
+def test_independent_events_do_not_flicker_however_their_rate_changes(rate_hz):
+    rng = np.random.default_rng(rate_hz)
+    swell = np.repeat([1.0, 0.02, 3.0, 0.1, 0.6], rate_hz)  # of the times between: bursts
+    times = [np.cumsum(rng.exponential(1e6 / rate_hz, len(swell)) * swell).astype(np.int64)
+             for _ in range(40 * 30)]  # fmt: skip
+    found = plots.measure_flicker(by_pixel(times, (40, 30)))
+    assert found.periods.sum() > 1000, "periods are alike now and then"
+    assert not np.isfinite(found.frequency_hz).any()
+
+
+def test_light_that_goes_up_and_down_with_the_frames_of_a_film_does_not_flicker():
+    """Textures that pass by: each pixel changes at times of frames, by chance up or down."""
+    rng = np.random.default_rng(9)
+    frames = [cv2.GaussianBlur(rng.uniform(0, 255, (60, 80)), (0, 0), 1.0) for _ in range(60)]
+    clip = [(i * 40_000, np.clip(128 + 4 * (f - 128), 0, 255).astype(np.uint8))
+            for i, f in enumerate(frames)]  # fmt: skip
+    events = np.concatenate([block.t for block in emulate(clip)])
+    found = plots.measure_flicker(emulate(clip))
+    assert len(events) > 100_000
+    assert np.isfinite(found.frequency_hz).mean() < 0.001  # frames are a clock, too
+
+
+def test_a_lamp_is_found_below_noise_and_while_it_is_seen_for_a_part_of_the_time():
+    rng = np.random.default_rng(2)
+    times = [np.concatenate([jittered_lamp(100, 300, rng, 200_000) + 400_000,
+                             np.sort(rng.integers(0, 400_000, 6))]) for _ in range(24)]  # fmt: skip
+    found = plots.measure_flicker(by_pixel([np.sort(one) for one in times], (6, 4)))
+    assert np.isfinite(found.frequency_hz).mean() > 0.9
+    np.testing.assert_allclose(found.frequency_hz[np.isfinite(found.frequency_hz)], 100, rtol=0.05)
+
+
 def two_lamps():
-    """Left half at 40 Hz, right half at 160 Hz, one stray pixel at 10 Hz, and one that is noisy."""
+    """Left half at 40 Hz, right half at 160 Hz, one stray pixel at 20 Hz, and one that is noisy."""
     width, height = 20, 10
     columns = [np.empty(0, np.int64)] * 4
     for y in range(height):
         for x in range(width):
-            one = lamp(10 if (x, y) == (0, 0) else 40 if x < 10 else 160, size=(1, 1))
+            one = lamp(20 if (x, y) == (0, 0) else 40 if x < 10 else 160, size=(1, 1))
             parts = (one.t, np.full(len(one), x), np.full(len(one), y), one.p)
             if (x, y) == (19, 9):
                 parts = tuple(part[one.p] for part in parts)  # ON alone is no flicker
@@ -573,7 +711,7 @@ def test_beside_the_map_is_how_many_pixels_have_each_frequency_in_its_colours():
     image = axes.images[1]
     bars = [bar for bar in beside.patches if bar.get_width()]
     assert [bar.get_width() for bar in bars] == [1, 99, 98]
-    for bar, hz in zip(bars, (10, 40, 160), strict=True):
+    for bar, hz in zip(bars, (20, 40, 160), strict=True):
         assert bar.get_y() < hz < bar.get_y() + bar.get_height()
         np.testing.assert_allclose(bar.get_facecolor(), image.cmap(image.norm(hz)), atol=0.06)
     assert image.norm.vmin > 30, "a stray pixel does not press all others into one colour"
@@ -644,6 +782,61 @@ def test_noise_of_a_known_rate_is_found_again(rate_hz):
     assert found.shot_hz == pytest.approx(0.6 * rate_hz, rel=0.08)
     assert found.leak_hz == pytest.approx(0.4 * rate_hz, rel=0.15)
     assert f"{found.events:,} events" in report(found)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_even_noise_is_told_as_one_rate_whether_of_the_quietest_tenth_or_of_all(seed):
+    """Also of so few events, 10 a block, that the blocks with the least have half as many."""
+    events = scattered(24_000, size=(640, 480), span_us=10_000_000, seed=seed)
+    found = plots.measure_noise(events)
+    assert found.quiet_rates_hz == pytest.approx(found.rates_hz, rel=0.12)
+
+
+def test_the_quietest_tenth_has_no_noise_where_a_scene_without_noise_rests():
+    """An edge sweeps over half a clean sensor: isolated events, and yet no noise."""
+    columns = np.arange(0, 80)
+    t = np.repeat(columns * 20_000, 40) + np.tile(np.arange(40) * 17_013 % 20_000, 80)
+    order = np.argsort(t, kind="stable")
+    x, y = np.repeat(columns, 40), np.tile(np.arange(0, 120, 3), 80)
+    p = np.random.default_rng(0).random(len(t)) < 0.5
+    edge = Events(t=t[order], x=x[order], y=y[order], p=p, size=(160, 120))
+    found = plots.measure_noise(edge)
+    assert found.isolated.sum() > 1000
+    assert min(found.rates_hz) > 0
+    assert found.quiet_rates_hz == (0, 0)
+    assert "shot: 0 to " in report(found)
+
+
+@pytest.mark.parametrize("size", [(34, 34), (33, 31), (5, 3)])
+def test_sensors_of_any_size_have_a_quietest_tenth(size):
+    events = scattered(size[0] * size[1] * 8, size=size, span_us=4_000_000)
+    quiet = plots.measure_noise(events).quiet_rates_hz
+    assert quiet == pytest.approx(plots.measure_noise(events).rates_hz, rel=0.4)
+
+
+def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
+    """Beside an edge that passes often it is not hot by its events, but stands out on the map."""
+    swept = np.repeat(np.arange(14) * 300_000, 24 * 24)
+    t = swept + np.tile(np.repeat(np.arange(24) * 400, 24), 14)
+    x, y = np.tile(np.repeat(np.arange(24), 24), 14), np.tile(np.tile(np.arange(24), 24), 14)
+    lone = np.arange(14) * 300_000 + 150_000
+    order = np.argsort(np.concatenate([t, lone]), kind="stable")
+    events = Events(
+        t=np.concatenate([t, lone])[order], x=np.append(x, np.full(14, 12))[order],
+        y=np.append(y, np.full(14, 12))[order], p=np.ones(len(order), bool), size=(24, 24),
+    )  # fmt: skip
+    found = plots.measure_noise(events)
+    assert not hot_pixels(count_pixels(events).total).any()
+    most = found.isolated.sum(0) == 14  # the lone one, and where the edge enters
+    assert most.sum() == 2
+    np.testing.assert_array_equal(found.hot, most)
+    assert "standing out: 2" in report(found)
+    assert [12, 12] in plots.noise(events).axes[0].collections[0].get_offsets().tolist()
+
+
+def test_the_plot_says_that_isolated_events_are_of_scenes_too():
+    words = " ".join(text.get_text() for text in plots.noise(scattered()).texts)
+    assert "Scenes have such events, too" in words
 
 
 def test_a_noise_window_out_of_range_is_refused():
@@ -765,6 +958,18 @@ LOG = "epoch,loss,rate,a_accuracy,accuracy,validation_loss,seconds\n0,1.5,0.1,0.
 )
 
 
+def test_classes_may_have_names_in_any_letters(tmp_path):
+    """With a font that has them, or else with boxes; with no word of matplotlib's on stderr."""
+    stix = sorted(_text._letters(mpl.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"))
+    other = next(a for a in map(chr, stix) if ord(a) > 0x2100 and
+                 ord(a) not in _text._letters(_text.font_file()))  # fmt: skip
+    names = ("clap", f"to {other}", "\U000f1234")
+    figure = plots.confusion(np.eye(3, dtype=int), names)
+    plots.save(figure, tmp_path / "a.png")  # a warning would be an error
+    told = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert told == ["clap", f"to {other}", "□"]
+
+
 def test_training_curves_are_those_of_the_log(tmp_path):
     (tmp_path / "log.csv").write_text(LOG)
     left, right = plots.curves(tmp_path).axes
@@ -850,6 +1055,11 @@ def bearable(name: str) -> float:
     return 0.22 if name in ("intervals", "noise") else 0.15
 
 
+def style_of(name: str) -> plots.Style:
+    """Return how a stored picture is drawn: wider where many words would make its file large."""
+    return plots.Style(dark=name in DARK_ONES, width_mm=130 if name == "noise" else 88)
+
+
 def shown(figure) -> np.ndarray:
     figure.set_dpi(150)
     figure.canvas.draw()
@@ -858,7 +1068,7 @@ def shown(figure) -> np.ndarray:
 
 @pytest.mark.parametrize("name", list(drawings()))
 def test_each_plot_looks_as_its_stored_picture(name):
-    style = plots.Style(dark=name in DARK_ONES)
+    style = style_of(name)
     assert matches(f"plot-{name}", shown(drawings()[name](style)), tolerance=bearable(name))
 
 
@@ -883,7 +1093,7 @@ def test_a_plot_that_lacks_something_does_not_look_so(spoil):
 
 @pytest.mark.parametrize("name", list(drawings()))
 def test_other_letters_still_look_so(name):
-    style = plots.Style(dark=name in DARK_ONES)
+    style = style_of(name)
     with mpl.rc_context({"text.hinting": "none"}):
         assert matches(f"plot-{name}", shown(drawings()[name](style)), tolerance=bearable(name))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -21,7 +22,16 @@ from dvskit.formats import save_events
 from dvskit.render import Linear, Polarity, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import _kernels
-from dvskit.render.frames.canvas import Beside, Canvas, lay_out, rate_text, speed_text
+from dvskit.render.frames import canvas as canvas_module
+from dvskit.render.frames.canvas import (
+    Beside,
+    Canvas,
+    Dithered,
+    lay_out,
+    rate_text,
+    speed_text,
+    whole_palette,
+)
 from dvskit.render.frames.writers import packed_table, yuv_table
 from dvskit.video import open_frames
 from tests.pictures import matches
@@ -187,6 +197,92 @@ def test_the_source_video_stands_beside_the_events(tmp_path, dtype):
     assert last[:22, -20:-8].min() > 235
 
 
+COLOURS = np.array([[200, 40, 30], [30, 150, 60], [40, 60, 190], [230, 200, 40]], np.uint8)
+
+
+def quarters(height=24, width=40):
+    """An image of four colours, a quarter each."""
+    image = np.zeros((height, width, 3), np.uint8)
+    for number, colour in enumerate(COLOURS):
+        row, column = divmod(number, 2)
+        image[row * height // 2 :][: height // 2, column * width // 2 :][:, : width // 2] = colour
+    return image
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "folder"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, dtype):
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
+    beside = [(900_000, (quarters().astype(np.float64) * scale).astype(dtype))]
+    events = some_events((40, 24))
+    report = video(events, tmp_path / name, view=PLAIN, beside=beside)
+    if name == "folder":
+        last = cv2.imread(str(sorted(report.path.glob("*.png"))[-1]))[:, :, ::-1]
+    else:
+        last = decoded(report.path)[-1]
+    shown = last[: last.shape[0] // 2 * 2, -(last.shape[1] // 2) + 8 :]
+    height, width = shown.shape[:2]
+    near = 4 if name == "folder" else 14
+    for number, colour in enumerate(COLOURS):
+        row, column = divmod(number, 2)
+        place = shown[(4 * row + 1) * height // 8 : (4 * row + 3) * height // 8,
+                      (4 * column + 1) * width // 8 : (4 * column + 3) * width // 8]  # fmt: skip
+        np.testing.assert_allclose(place.mean((0, 1)), colour, atol=near)
+    gray = video(events, tmp_path / f"gray-{name}", view=PLAIN,
+                 beside=[(900_000, quarters()[..., 0])])  # fmt: skip
+    assert gray.size == report.size
+
+
+def test_events_look_the_same_beside_colours_and_beside_gray(tmp_path):
+    for name, image in (("colour", quarters()), ("gray", quarters()[..., 1])):
+        video(some_events((40, 24)), tmp_path / name, view=PLAIN, beside=[(900_000, image)])
+    for one, other in zip(sorted((tmp_path / "colour").glob("*.png")),
+                          sorted((tmp_path / "gray").glob("*.png")), strict=True):  # fmt: skip
+        seen, gray = cv2.imread(str(one)), cv2.imread(str(other))
+        assert np.array_equal(seen[:, : seen.shape[1] // 2 - 4], gray[:, : seen.shape[1] // 2 - 4])
+
+
+def test_a_gif_shows_colours_that_come_later_as_the_nearest_it_has():
+    first = np.full((8, 8, 3), 40, np.uint8)
+    palette = whole_palette(np.zeros((127, 3), np.uint8), DARK, image=first)
+    assert palette.shape == (256, 3)
+    drawn = palette[Dithered(palette)(np.full((64, 64, 3), (250, 10, 10), np.uint8))]
+    assert drawn[..., 0].mean() > 200
+    assert drawn[..., 1:].mean() < 60
+
+
+def test_a_footer_names_its_rates_and_times():
+    """The bars' scale is a round rate at least as high as any bar but a lone spike."""
+    events = some_events((320, 240))
+    layout = lay_out(Size(320, 240), None, beside=None, footer=True)
+    canvas = Canvas(layout, 10_000, slow=1, beside=None)
+    written = []
+    write = canvas_module._write
+
+    def heard(picture, text, *rest):
+        written.append(text.strip())
+        return write(picture, text, *rest)
+
+    canvas_module._write = heard
+    try:
+        for moment in frames(events, style=Polarity(), frame_us=10_000).moments():
+            written.clear()
+            canvas.draw(moment)
+            scale = [text for text in written if re.fullmatch(r"[125]0*k?", text)]
+            assert len(scale) >= 2
+            assert scale[0] == scale[1]
+            most = float(scale[0].replace("k", "")) * (1000 if "k" in scale[0] else 1)
+            rate = max(moment.on, moment.off) / 0.01
+            assert rate <= most or rate > 3 * most / 5
+    finally:
+        canvas_module._write = write
+    code = next(text for text in written if text.endswith(" s"))
+    times = [float(text) for text in written[written.index(scale[0]) + 2 :]]
+    assert 0.0 in times
+    assert max(times) <= float(code.removesuffix(" s"))
+    assert times == sorted(times)
+
+
 def test_a_footer_tells_time_speed_and_rates():
     events = some_events((320, 240))
     moments = frames(events, style=Polarity(), frame_us=10_000)
@@ -198,7 +294,7 @@ def test_a_footer_tells_time_speed_and_rates():
     assert len({footer.tobytes() for footer in footers}) == len(footers)
     assert np.array_equal(pictures[3][:480:2, :640:2], pictures[3][1:480:2, 1:640:2])
     assert lay_out(Size(128, 128), 1, beside=None, footer=True).footer_px == 0
-    assert [speed_text(s) for s in (1, 1000, 0.5)] == ["1x", "1/1000x", "2x"]
+    assert [speed_text(s) for s in (1, 1000, 0.5)] == ["1x", "1/1,000x", "2x"]
     assert rate_text(1.25e6).split() == ["1.2", "Mev/s"]
     assert rate_text(12).split() == ["12", "ev/s"]
 

@@ -402,7 +402,7 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path: Path, browse
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.slide("time", 0.2)
         assert " · 4" in browser.js("return $('clock').innerText")
-        assert browser.js("return $('line').clientHeight") == 57
+        assert browser.js("return $('line').clientHeight") == 40 + 17 + 14
         assert browser.complaints() == []
 
 

@@ -30,9 +30,13 @@ class ViewName(Enum):
     slant = "slant"
     front = "front"
     side = "side"
+    top = "top"
 
 
-_ANGLES = {ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0)}
+_ANGLES = {
+    ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0),
+    ViewName.top: (0.0, 90.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

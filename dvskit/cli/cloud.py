@@ -57,7 +57,8 @@ def cloud(
     view: Annotated[
         ViewName | None,
         typer.Option(
-            help="Where it is seen from: aslant, as the sensor saw it, or from the side.",
+            help="Where it is seen from: aslant, or, without perspective, as the sensor saw it, "
+            "from the side or from above.",
             show_default="slant",
         ),
     ] = None,
@@ -178,8 +179,10 @@ def cloud(
         _tell_labels(report, labels or out)
     elif suffix in _STILL:
         report = _still(parts[0], out, looks, force)
+        _tell_letters(report.missing, out)
     else:
         report = _turning(parts[0], out, looks, force)
+        _tell_letters(report.missing, out)
     for file, recording, part in zip(files, opened, parts, strict=True):
         _tell(file, recording, part)
     if not report.total:
@@ -201,6 +204,14 @@ def _tell_labels(report: PageReport, named: Path) -> None:
         _console.note(
             f"{named}: {left:,} of {report.labels_total:,} labels are of other times than what is "
             "shown and left out; label times are time stamps, as dvskit info tells them"
+        )
+
+
+def _tell_letters(missing: str, out: Path) -> None:
+    if missing:
+        _console.note(
+            f"{out}: no font here has {' '.join(missing)}: the title has boxes for them; install "
+            "a font that has (Noto Sans CJK, say), or write them in other letters"
         )
 
 

@@ -50,7 +50,7 @@ _WHAT = {
     "map": "Events of each pixel, with hot pixels circled.",
     "spectrum": "The power spectrum of the event rate, with peaks named in Hz.",
     "flicker": "The frequency of each pixel that flickers.",
-    "noise": "Isolated events, hot pixels, rates of shot and leak noise.",
+    "noise": "Isolated events, of noise and of the scene; shot and leak noise.",
 }
 
 

@@ -3,11 +3,13 @@
 `user01_natural_labels.csv` stands beside `user01_natural.aedat`: a line
 `class,startTime_usec,endTime_usec`, then three whole numbers a line. `gesture_mapping.csv` in the
 same folder, lines of `name,class`, gives names to classes. Or the first line is
-`start_us,stop_us,name`, and each further one has two whole numbers and a name.
+`start_us,stop_us,name`, and each further one has two whole numbers and a name. Fields may stand in
+quotes as in any CSV (RFC 4180); a name that holds commas need not.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -56,7 +58,7 @@ def read_labels(path: Path) -> Labels:
     end before they start.
     """
     lines = _lines(path)
-    found = tuple(name.strip().lower() for name in lines[0].split(",")) if lines else ()
+    found = tuple(name.lower() for name in _fields(path, 1, lines[0], 4)) if lines else ()
     if found not in (_COLUMNS, _NAMED_COLUMNS):
         raise FormatError(
             f"{path}: starts with {lines[0][:60] if lines else ''!r}; a line "
@@ -86,9 +88,32 @@ def _lines(path: Path) -> list[str]:
         raise FormatError(f"{path}: cannot be read as text: {error}") from error
 
 
+def _fields(
+    path: Path, number: int, line: str, most: int, *, name_first: bool = False
+) -> list[str]:
+    """Return the fields of a line, without quotes and the spaces around them.
+
+    Of more than `most` the last, or the first, are one name with commas that has no quotes.
+    """
+    try:
+        # Spaces before a quote would make it a part of the field.
+        (found,) = csv.reader([re.sub(r',\s+"', ',"', line)], strict=True)
+    except csv.Error as error:
+        raise FormatError(
+            f"{path}: line {number} is {line[:60]!r}: {error}; quotes are closed in the same line, "
+            'one within a name is doubled ("")'
+        ) from None
+    joined = len(found) - most + 1
+    if joined > 1 and name_first:
+        found = [",".join(found[:joined]), *found[joined:]]
+    elif joined > 1:
+        found = [*found[: most - 1], ",".join(found[most - 1 :])]
+    return [field.strip() for field in found]
+
+
 def _named_row(path: Path, number: int, line: str) -> tuple[int, int, str]:
-    """Return start, stop and name of a line; the name may hold commas."""
-    *times, name = [part.strip() for part in line.split(",", 2)]
+    """Return start, stop and name of a line; the name may hold commas, in quotes or without."""
+    *times, name = _fields(path, number, line, 3)
     whole = all(re.fullmatch(r"-?[0-9]{1,18}", part) for part in times)
     if len(times) != 2 or not whole or not name:
         raise FormatError(
@@ -106,7 +131,7 @@ def _check_order(path: Path, number: int, start: int, stop: int) -> None:
 
 
 def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
-    parts = [part.strip() for part in line.split(",")]
+    parts = _fields(path, number, line, 4)
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
         raise FormatError(
             f"{path}: line {number} is {line[:60]!r}; three whole numbers "
@@ -125,13 +150,14 @@ def _class_names(path: Path) -> dict[int, str]:
         return {}
     names = {}
     for number, line in enumerate(_lines(path), 1):
-        name, _, kind = line.rpartition(",")
-        if number == 1 and not kind.strip().isdecimal():
+        if not line.strip():
+            continue
+        *name, kind = _fields(path, number, line, 2, name_first=True)
+        if number == 1 and not kind.isdecimal():
             continue  # the line that names the columns
-        if line.strip():
-            if not name.strip() or not (kind.strip().isascii() and kind.strip().isdecimal()):
-                raise FormatError(f"{path}: line {number} is {line[:60]!r}; name,class is meant")
-            names[int(kind)] = name.strip()
+        if not any(name) or not (kind.isascii() and kind.isdecimal()):
+            raise FormatError(f"{path}: line {number} is {line[:60]!r}; name,class is meant")
+        names[int(kind)] = name[0]
     return names
 
 

@@ -78,7 +78,7 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
     An edge is on the outline where one of its faces is turned to the camera and the other away.
     Where no edge is (`clearance` is below 0) it is one about a far face.
     """
-    eye = camera.turn[2] * camera.distance  # the camera, in box coordinates
+    eye = camera.eye
     first, second = (i for i in range(3) if i != axis)
     centre = camera.project(np.zeros((1, 3)))[0, :2]
     found: list[tuple[bool, float, Edge]] = []

@@ -18,6 +18,7 @@ from dvskit.events import Size
 
 TIME_LENGTH = 1.7  # of the box, where the longer side of the sensor is 1
 FOCAL = 3.0  # cotangent of half the angle of view: a mild perspective
+_FAR_AWAY = 1e6  # where the eye of a parallel projection is, as good as at infinity
 
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -40,7 +41,9 @@ class Camera:
     """A pinhole before the box: where a point of the box falls in a picture, in pixels.
 
     u = centre_u + scale * right / depth,  v = centre_v - scale * up / depth,
-    depth = distance - towards
+    depth = distance - perspective * towards
+
+    `perspective` is 1, or 0 for a parallel projection: what is as large is drawn as large.
     """
 
     turn: NDArray[np.float64]
@@ -48,11 +51,18 @@ class Camera:
     scale: float
     centre_u: float
     centre_v: float
+    perspective: float = 1.0
+
+    @property
+    def eye(self) -> NDArray[np.float64]:
+        """Where it stands, in box coordinates."""
+        away = self.distance / self.perspective if self.perspective else _FAR_AWAY
+        return np.asarray(self.turn[2] * away)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (n, 3) u, v (pixels) and depth of (n, 3) box coordinates."""
         seen = points @ self.turn.T
-        depth = self.distance - seen[:, 2]
+        depth = self.distance - self.perspective * seen[:, 2]
         u = self.centre_u + self.scale * seen[:, 0] / depth
         v = self.centre_v - self.scale * seen[:, 1] / depth
         return np.stack([u, v, depth], axis=1)
@@ -69,16 +79,25 @@ def clearance(camera: Camera, halves: NDArray[np.float64], axis: int) -> float:
     Above 0 an edge along the axis is on the outline; below, the axis is seen end-on: all its edges
     run inwards, and what hangs on them lies over the events.
     """
-    eye = np.abs(camera.turn[2]) * camera.distance / halves
+    eye = np.abs(camera.eye) / halves
     return float(max(eye[i] for i in range(3) if i != axis)) - 1
 
 
-def fit(halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect) -> Camera:
+def looks_along_an_axis(azimuth_deg: float, elevation_deg: float) -> bool:
+    """Return whether a view is straight from the front, the back, a side, above or below."""
+    return abs(elevation_deg) == 90 or (elevation_deg == 0 and azimuth_deg % 90 == 0)
+
+
+def fit(
+    halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect, perspective: float = 1.0
+) -> Camera:
     """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
-    return fit_all(halves, turn[None], rect)[0]
+    return fit_all(halves, turn[None], rect, perspective)[0]
 
 
-def fit_all(halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect) -> list[Camera]:
+def fit_all(
+    halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect, perspective: float = 1.0
+) -> list[Camera]:
     """Return the nearest cameras, one for each of (n, 3, 3) `turns`, that see the box in `rect`.
 
     They have one distance, one scale and one centre, so that a box that is turned neither moves
@@ -86,12 +105,12 @@ def fit_all(halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect)
     """
     left, top, right, bottom = rect
     scale = FOCAL / 2 * max(bottom - top, (right - left) / 1.6, 1.0)
-    near, far = float(np.linalg.norm(halves)) * 1.01, 200.0
+    near, far = max(1e-3, perspective * float(np.linalg.norm(halves)) * 1.01), 200.0
     seen = np.einsum("nij,kj->nki", turns, corners(halves)).reshape(-1, 3)
 
     def extent(distance: float) -> NDArray[np.float64]:
         # Right and up of all corners: their least and their most.
-        flat = scale * seen[:, :2] / (distance - seen[:, 2:])
+        flat = scale * seen[:, :2] / (distance - perspective * seen[:, 2:])
         return np.stack([flat.min(axis=0), flat.max(axis=0)])
 
     for _ in range(26):
@@ -103,4 +122,4 @@ def fit_all(halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect)
             near = middle
     across, up = extent(far).mean(axis=0)
     u, v = float((left + right) / 2 - across), float((top + bottom) / 2 + up)
-    return [Camera(turn, far, scale, u, v) for turn in turns]
+    return [Camera(turn, far, scale, u, v, perspective) for turn in turns]

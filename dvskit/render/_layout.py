@@ -124,7 +124,9 @@ def _legend(key: tuple[tuple[str, str], ...], style: Style) -> tuple[Drawing, fl
     return drawing, left - 20 * unit, CAP * size
 
 
-def cameras(page: Page, top_px: float, angles: list[tuple[float, float]]) -> list[Camera]:
+def cameras(
+    page: Page, top_px: float, angles: list[tuple[float, float]], perspective: float
+) -> list[Camera]:
     """Return a camera for each azimuth and elevation, all at one distance and with one centre.
 
     From none of them a corner of the box or a label is outside of the picture or above `top_px`;
@@ -133,12 +135,12 @@ def cameras(page: Page, top_px: float, angles: list[tuple[float, float]]) -> lis
     halves = box_halves(page.sensor)
     turns = np.stack([rotation(*angle) for angle in angles])
     if not page.style.worded:
-        return fit_all(halves, turns, _inner(page, top_px, np.zeros(4)))
+        return fit_all(halves, turns, _inner(page, top_px, np.zeros(4)), perspective)
     # Left, top, right, bottom: how far labels reach over the box, at first as a guess. A smaller
     # box has other labels, so that it is asked again until they fit.
     around = np.full(4, 46 * page.style.unit_px)
     for number in range(_TRIES):
-        found = fit_all(halves, turns, _inner(page, top_px, around))
+        found = fit_all(halves, turns, _inner(page, top_px, around), perspective)
         needed = _overhang(page, found)
         if number and (needed <= around + 0.25).all():
             break

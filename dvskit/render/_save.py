@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit.render._drawing import Dot, Drawing, Lines, Strip, Words
 from dvskit.render._scene import Scene
-from dvskit.render._text import font_file
+from dvskit.render._text import runs, text_width
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _SCREEN_DPI = 96
@@ -78,7 +78,6 @@ def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
 
 def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
     """Draw on axes whose units are pixels, `points` points each."""
-    font = FontProperties(fname=font_file())
     for order, item in enumerate(drawing):
         z = 2 + order / len(drawing)
         match item:
@@ -92,11 +91,14 @@ def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
                 disc = Circle((item.u, item.v), item.radius_px, color=item.colour, linewidth=0)
                 panel.add_artist(disc)
             case Words():
-                panel.text(
-                    item.left, item.baseline, item.text, color=item.colour, zorder=z,
-                    fontproperties=font, fontsize=item.size_px * points,
-                    ha="left", va="baseline", parse_math=False,
-                )  # fmt: skip
+                left = item.left
+                for part, file in runs(item.text):
+                    panel.text(
+                        left, item.baseline, part, color=item.colour, zorder=z,
+                        fontproperties=FontProperties(fname=file), fontsize=item.size_px * points,
+                        ha="left", va="baseline", parse_math=False,
+                    )  # fmt: skip
+                    left += text_width(part, item.size_px)
             case Strip():
                 panel.imshow(
                     item.palette[None], interpolation="none", aspect="auto", zorder=z,

@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 from dvskit.errors import ShapeError
 from dvskit.render import _splat
 from dvskit.render._axes import Style, draw_box
-from dvskit.render._camera import Camera
+from dvskit.render._camera import Camera, looks_along_an_axis
 from dvskit.render._drawing import Drawing, paint
 from dvskit.render._layout import Page, cameras, lay_out_header
+from dvskit.render._text import drawable
 from dvskit.render._thin import Thinned
-from dvskit.render._ticks import time_unit
+from dvskit.render._ticks import number_text, time_unit
 from dvskit.render.cloud_view import CloudView
 from dvskit.render.colormap import by_count
 
 _LEAST_PX, _MOST_PX = 64, 16384
+_TOUCHING = 1.45  # pixels across is a disc that holds a whole one
 
 
 class Scene:
@@ -44,8 +46,13 @@ class Scene:
         return self.cameras([(self._view.azimuth_deg, self._view.elevation_deg)])[0]
 
     def cameras(self, angles: list[tuple[float, float]]) -> list[Camera]:
-        """Return cameras for azimuths and elevations that share a distance and a centre."""
-        return cameras(self._page, self._header.bottom_px, angles)
+        """Return cameras for azimuths and elevations that share a distance and a centre.
+
+        Where all of them look along an axis of the box the projection is parallel.
+        """
+        straight = all(looks_along_an_axis(*angle) for angle in angles)
+        perspective = 0.0 if straight else 1.0
+        return cameras(self._page, self._header.bottom_px, angles, perspective)
 
     def point_px(self, camera: Camera, share: float = 1.0) -> float:
         """Return the side of a point in pixels, where `share` of the events are seen at once."""
@@ -56,6 +63,9 @@ class Scene:
         crowd = (200_000 / max(share * len(self.events), 1)) ** 0.25
         # A point is never smaller than a pixel, or than print can show.
         least = max(1.0, 0.8 * self.style.unit_px)
+        if not camera.perspective and abs(camera.turn[2, 0]) == 1:
+            # As the sensor saw it, points touch: their gaps would be a pattern of their own.
+            return float(np.clip(_TOUCHING * pitch, least, 5.0 * least))
         return float(np.clip(0.55 * pitch * min(crowd, 1.5), least, 5.0 * least))
 
     def drawing(self, camera: Camera) -> Drawing:
@@ -96,10 +106,11 @@ def check_size_px(size_px: tuple[int, int]) -> None:
 def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tuple[str, str, float]]:
     """Return the words of a picture: text, colour, and how many units high."""
     theme, small = style.theme, 12.0 if style.compact else 13.5
-    lines = [(view.title, theme.text, 16.0 if style.compact else 21.0)] if view.title else []
+    title = drawable(view.title)
+    lines = [(title, theme.text, 16.0 if style.compact else 21.0)] if title else []
     unit_name, length = time_unit(kept.stop_us - kept.start_us)
     count = f"{kept.total:,} event{'s' * (kept.total != 1)}" if kept.total else "no events"
-    span = f"{(kept.stop_us - kept.start_us) / length:,.4g} {unit_name}"
+    span = f"{number_text((kept.stop_us - kept.start_us) / length)} {unit_name}"
     size = kept.events.size
     lines.append((f"{count}   {span}   {size.width} × {size.height} px", theme.faint, small))
     if note:

@@ -24,3 +24,12 @@ def tick_text(value: float, step: float) -> str:
     """Return a tick's label with as many decimals as the step needs."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{decimals}f}"
+
+
+def number_text(value: float, digits: int = 4) -> str:
+    """Return a number with so many digits that matter, as people write it: 36,000 and 0.0125."""
+    if not value:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, decimals):,.{max(0, decimals)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -14,6 +14,7 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render._save import SUFFIXES, png_bytes, vector_bytes
 from dvskit.render._scene import Scene, check_size_px
+from dvskit.render._text import missing_letters
 from dvskit.render._thin import thin
 from dvskit.render.cloud_view import CloudView
 
@@ -22,12 +23,16 @@ __all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud",
 
 @dataclass(frozen=True, slots=True)
 class CloudReport:
-    """What was drawn: events kept of a total, one in `every`."""
+    """What was drawn: events kept of a total, one in `every`.
+
+    missing  letters of the title that no font here has, and a box stands for
+    """
 
     path: Path
     kept: int
     total: int
     every: int
+    missing: str = ""
 
 
 def cloud(
@@ -58,7 +63,8 @@ def cloud(
     else:
         data = vector_bytes(scene, suffix[1:], view.dpi)
     write_whole(target, data, overwrite=overwrite)
-    return CloudReport(target, len(kept.events), kept.total, kept.every)
+    missing = missing_letters(view.title)
+    return CloudReport(target, len(kept.events), kept.total, kept.every, missing)
 
 
 def check_suffix(path: str | PathLike[str]) -> Path:

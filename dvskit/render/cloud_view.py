@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from dvskit.errors import ConfigError
 from dvskit.render._axes import Style
-from dvskit.render._text import check_letters
 from dvskit.render.colormap import DARK, LIGHT, Colouring, Theme, by_time
 
 _PAPER = replace(LIGHT, ground="#ffffff")
@@ -26,13 +25,17 @@ class CloudView:
     colour          `by_time`, `by_polarity`, `by_count`, or a function of the same form
     point_px        the side of a point in pixels of the picture; None chooses by sensor and count
     dark            light on dark, or dark on light
-    title           text above the cloud
+    title           text above the cloud; for letters that no font here has there are boxes
     max_events      beyond this every 2nd, 4th, ... event is drawn, and the picture says so
     text_scale      0.5..4: how large the words and the margins for them are, 1 as usual
     dpi             for print, 36..2400 pixels an inch: labels of 7 points, titles of 8, smaller
                     by up to a fifth below a width of 80 mm, and white where it is not dark; None
                     is for screens: labels of 2 % of the width of a picture of 4:3, and of 11
                     pixels at the least
+
+    Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
+    elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
+    those behind them exactly. All other views have a mild perspective.
     """
 
     azimuth_deg: float = 48.0
@@ -56,7 +59,6 @@ class CloudView:
             raise ConfigError(f"text_scale={self.text_scale} is outside 0.5..4")
         if self.dpi is not None and not 36 <= self.dpi <= 2400:
             raise ConfigError(f"dpi={self.dpi} is outside 36..2400")
-        check_letters(self.title)
 
     @property
     def theme(self) -> Theme:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events
 from dvskit.render import _kernels
-from dvskit.render._ticks import time_unit
+from dvskit.render._ticks import number_text, time_unit
 
 _EVENTS_A_PART = 1 << 18
 
@@ -123,7 +123,7 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
 
     run_parts(work, len(cuts) - 1)
     unit, length = time_unit(events.duration_us)
-    last = f"{events.duration_us / length:,.4g} {unit}"
+    last = f"{number_text(events.duration_us / length)} {unit}"
     return Colours(
         index, gradient(theme.time_stops), Bar("early → late", ((0.0, "0"), (1.0, last)))
     )

@@ -28,6 +28,7 @@ from dvskit.events import (
 )
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
+from dvskit.render._ticks import number_text
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
 
@@ -78,7 +79,9 @@ def events_html(events: Events) -> str:
         rows.append(("time", f"{events.t[0]} to {events.t[-1]} µs"))
         span = events.duration_us * 1e-6
         if span:
-            rows.append(("rate", f"{len(events) / span:,.0f} events/s over {span:,.6g} s"))
+            rows.append(
+                ("rate", f"{len(events) / span:,.0f} events/s over {number_text(span, 6)} s")
+            )
         if every > 1:
             rows.append(("picture", f"of one event in {every}"))
     return _frame(_picture(events[::every]), _table(rows) + _sparkline(events))

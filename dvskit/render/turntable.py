@@ -19,8 +19,9 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render import _kernels, _splat
 from dvskit.render._scene import Scene
+from dvskit.render._text import missing_letters
 from dvskit.render._thin import Thinned, thin
-from dvskit.render._ticks import time_unit
+from dvskit.render._ticks import number_text, time_unit
 from dvskit.render.cloud_view import CloudView
 from dvskit.render.colormap import Bar, Colours, Theme, gradient, rgb
 from dvskit.render.frames.writers import (
@@ -74,13 +75,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """What was drawn: events kept of a total, one in `every`, in so many frames."""
+    """What was drawn: events kept of a total, one in `every`, in so many frames.
+
+    missing  letters of the title that no font here has, and a box stands for
+    """
 
     path: Path
     kept: int
     total: int
     every: int
     frames: int
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ def turntable(
             out.write(number, picture if table is None else _indexed(picture, table))
             if on_frame is not None:
                 on_frame(number + 1, film.frames)
-    return TurnReport(target, len(kept.events), kept.total, kept.every, film.frames)
+    missing = missing_letters(view.title)
+    return TurnReport(target, len(kept.events), kept.total, kept.every, film.frames, missing)
 
 
 def check_turn_suffix(path: str | PathLike[str]) -> Path:
@@ -164,7 +170,7 @@ def _note(kept: Thinned, turn: Turn) -> str:
     if turn.sweep_us is None:
         return ""
     unit, length = time_unit(turn.sweep_us)
-    return f"{turn.sweep_us / length:,.4g} {unit} at a time"
+    return f"{number_text(turn.sweep_us / length)} {unit} at a time"
 
 
 def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator[Picture]:

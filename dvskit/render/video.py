@@ -9,18 +9,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames import Decay, EventFrames, Style, frames
-from dvskit.render.frames.canvas import Beside, Canvas, Images, lay_out, whole_palette
+from dvskit.render.frames.canvas import (
+    Beside,
+    Canvas,
+    Dithered,
+    Images,
+    as_uint8,
+    lay_out,
+    whole_palette,
+)
 from dvskit.render.frames.writers import (
     TIMES_FILE,
     VIDEO_SUFFIXES,
@@ -28,8 +39,10 @@ from dvskit.render.frames.writers import (
     GifWriter,
     H264Writer,
     InThread,
+    TrueColourWriter,
     Writer,
 )
+from dvskit.video import FrameSource
 
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
@@ -98,8 +111,9 @@ def video(
 ) -> VideoReport:
     """Write a video of events: .mp4, .mkv, .mov, .gif, or a folder of PNG (a path without suffix).
 
-    beside    (t_us, image) in time order, such as a FrameSource: shown at the right of the events,
-              at any time the latest image that is not later
+    beside    (t_us, image) in time order, gray or RGB as the first of them, such as a FrameSource
+              (in its colours): shown at the right of the events, at any time the latest image that
+              is not later. A GIF has 94 colours for it, dithered
     on_frame  is called with the number of frames so far and the time of the latest in us
 
     Frames stream through; the file is there whole or not at all. Raises ConfigError for another
@@ -112,13 +126,20 @@ def video(
         events_or_source, style=view.style, fps=float(fps * Fraction(view.slow)),
         start_us=view.start_us, stop_us=view.stop_us, theme=DARK if view.dark else LIGHT,
     )  # fmt: skip
-    canvas = _canvas(source_frames, view, beside)
-    palette = whole_palette(source_frames.palette, DARK if view.dark else LIGHT)
+    images = _Images(beside)
+    gif = target.suffix.lower() == ".gif"
+    theme = DARK if view.dark else LIGHT
+    palette = whole_palette(source_frames.palette, theme, image=images.colours if gif else None)
+    in_colour = images.colours is not None and not gif
+    dithered = Dithered(palette) if gif and images.colours is not None else None
+    canvas = _canvas(source_frames, view, images, dithered)
     size = Size(canvas.layout.width, canvas.layout.height)
 
     def writer(partial: Path) -> Writer:
-        if target.suffix.lower() == ".gif":
+        if gif:
             return GifWriter(partial, size, palette, fps=fps)
+        if target.suffix.lower() in VIDEO_SUFFIXES and in_colour:
+            return TrueColourWriter(partial, size, fps=fps, crf=view.crf, preset=view.preset)
         if target.suffix.lower() in VIDEO_SUFFIXES:
             return H264Writer(partial, size, palette, fps=fps, crf=view.crf, preset=view.preset)
         return FolderWriter(partial, palette)
@@ -130,7 +151,8 @@ def video(
         InThread(open_writer(writer, partial)) as out,
     ):
         for moment in source_frames.moments():
-            out.write(moment.t_us, canvas.draw(moment))
+            picture = canvas.draw(moment)
+            out.write(moment.t_us, canvas.in_colour(palette) if in_colour else picture)
             count, events = count + 1, events + moment.on + moment.off
             if on_frame is not None:
                 on_frame(count, moment.t_us)
@@ -157,28 +179,33 @@ def _output_fps(view: VideoView, target: Path) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _canvas(source_frames: EventFrames, view: VideoView, beside: Images | None) -> Canvas:
-    images, besides = None, None
-    if beside is not None:
-        images, first = peeked(beside)
-        besides = as_size((first.shape[1], first.shape[0]))
-    layout = lay_out(source_frames.size, view.scale, beside=besides, footer=view.footer)
-    shown = None if images is None or layout.beside is None else Beside(images, layout.beside)
-    return Canvas(layout, float(source_frames.period_us), slow=view.slow, beside=shown)
+class _Images:
+    """The images beside, if there are any, and the size of the first, and itself if in colour."""
+
+    def __init__(self, beside: Images | None) -> None:
+        self.all: Iterator[tuple[int, Any]] | None = None
+        self.size: Size | None = None
+        self.colours: NDArray[np.uint8] | None = None
+        if beside is None:
+            return
+        rest = beside.pictures() if isinstance(beside, FrameSource) else iter(beside)
+        first = next(rest, None)
+        if first is None:
+            raise VideoError("there are no frames to show beside the events")
+        self.all = chain([first], rest)
+        self.size = as_size((first[1].shape[1], first[1].shape[0]))
+        self.colours = as_uint8(first[1]) if first[1].ndim == 3 else None
 
 
-def peeked(images: Images) -> tuple[Iterator[tuple[int, Any]], Any]:
-    """Return the images, and the first of them. Raises VideoError where there is none."""
-    rest = iter(images)
-    first = next(rest, None)
-    if first is None:
-        raise VideoError("there are no frames to show beside the events")
-
-    def again() -> Iterator[tuple[int, Any]]:
-        yield first
-        yield from rest
-
-    return again(), first[1]
+def _canvas(
+    source_frames: EventFrames, view: VideoView, images: _Images, dithered: Dithered | None
+) -> Canvas:
+    layout = lay_out(source_frames.size, view.scale, beside=images.size, footer=view.footer)
+    shown = None
+    if images.all is not None and layout.beside is not None:
+        shown = Beside(images.all, layout.beside, colours=images.colours is not None)
+    period_us = float(source_frames.period_us)
+    return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered)
 
 
 def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:

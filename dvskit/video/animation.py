@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -82,13 +82,22 @@ class AnimatedImage(FrameSource):
             yield image
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(self._picture)
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same frames as RGB, (height, width, 3) uint8."""
+        return self._pass(_on_black)
+
+    def _pass(
+        self, picture_of: Callable[[NDArray[np.uint8]], NDArray[Any]]
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
         self.damage = FrameLosses(self.path, self.strict)
         t_us = number = 0
         with self._open() as image:
             while True:
                 try:
                     image.seek(number)
-                    picture = self._picture(np.asarray(image.convert("RGBA")))
+                    picture = picture_of(np.asarray(image.convert("RGBA")))
                 except EOFError:
                     break
                 except _DAMAGE as error:
@@ -105,9 +114,14 @@ class AnimatedImage(FrameSource):
             self.damage.lose(f"{cut}, behind frame {number - 1}")
 
     def _picture(self, rgba: NDArray[np.uint8]) -> NDArray[Any]:
-        opaque = rgba[..., 3:].astype(np.float32) / np.float32(255)
         if self._light == "linear":
-            return luminance(rgba[..., :3]) * opaque[..., 0]
-        if opaque.min() < 1:
-            rgba = np.rint(rgba * opaque).astype(np.uint8)
-        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY))
+            return luminance(rgba[..., :3]) * (rgba[..., 3] / np.float32(255))
+        return np.asarray(cv2.cvtColor(_on_black(rgba), cv2.COLOR_RGB2GRAY))
+
+
+def _on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return RGB, (height, width, 3), as it is seen on black."""
+    if rgba[..., 3].min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    opaque = rgba[..., 3:] / np.float32(255)
+    return np.asarray(np.rint(rgba[..., :3] * opaque), np.uint8)

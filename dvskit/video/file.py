@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,7 @@ from dvskit.video.decoding import Decoding, Shown
 from dvskit.video.light import Light, checked_light
 from dvskit.video.losses import FrameLosses, SuspectedLossError, SuspectedLosses
 from dvskit.video.orientation import Orientation, orientation_of
-from dvskit.video.pixels import gray_picture, has_transparent_pixels, hdr_name
+from dvskit.video.pixels import colour_picture, gray_picture, has_transparent_pixels, hdr_name
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
 Clock = Literal["first", "container"]
@@ -90,18 +90,25 @@ class VideoFrames(FrameSource):
         )
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(lambda frame: gray_picture(frame, self._light))
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same frames as RGB, (height, width, 3) uint8; gray ones as (height, width)."""
+        return self._pass(colour_picture)
+
+    def _pass(self, picture: Callable[[Any], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         self.damage = losses = FrameLosses(self.path, self.strict)
         done = 0
         if self.strict:
             try:
                 for shown in self._shown(SuspectedLosses(self.path, True), exact=False):
-                    yield self._time_us(shown), self._picture(shown.frame)
+                    yield self._time_us(shown), self._upright(picture(shown.frame))
                     done += 1
                 return
             except SuspectedLossError:
                 pass  # one thread goes on where several stumbled: it knows what is lost
         for shown in islice(self._shown(losses, exact=True), done, None):
-            yield self._time_us(shown), self._picture(shown.frame)
+            yield self._time_us(shown), self._upright(picture(shown.frame))
 
     def _shown(self, losses: FrameLosses, *, exact: bool) -> Iterator[Shown]:
         """Yield the frames of one pass that have the size of the first."""
@@ -127,8 +134,7 @@ class VideoFrames(FrameSource):
         start_us = self.container_start_us or 0
         return shown.t_us + (start_us if self._clock == "container" else 0)
 
-    def _picture(self, frame: Any) -> NDArray[Any]:
-        picture = gray_picture(frame, self._light)
+    def _upright(self, picture: NDArray[Any]) -> NDArray[Any]:
         return picture if self._turn == Orientation() else self._turn(picture)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -81,13 +81,7 @@ class ImageFolder(FrameSource):
         return self._read(self._entries[-1][1])
 
     def _read(self, file: Path) -> NDArray[Any]:
-        image = read_image(file)
-        if image.ndim == 3 and image.shape[2] == 4:
-            opaque = image[..., 3] / np.float32(np.iinfo(image.dtype).max)
-            gray = self._gray(image[..., :3])
-            seen = gray * opaque
-            return np.asarray(seen if gray.dtype.kind == "f" else np.rint(seen), gray.dtype)
-        return self._gray(image)
+        return _on_black(read_image(file), self._gray)
 
     def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
         if self._light == "linear":
@@ -95,10 +89,17 @@ class ImageFolder(FrameSource):
         return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(self._read)
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same images as RGB, (height, width, 3); gray ones as (height, width)."""
+        return self._pass(lambda file: _on_black(read_image(file), _rgb))
+
+    def _pass(self, read: Callable[[Path], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         self.damage = losses = FrameLosses(self.path, self.strict)
         for t_us, file in self._entries:
             try:
-                image = self._read(file)
+                image = read(file)
             except VideoError as error:
                 losses.lose(one_line(error).removeprefix(f"{self.path}/"), frames=1)
                 continue
@@ -109,3 +110,17 @@ class ImageFolder(FrameSource):
                 )
                 continue
             yield t_us, image
+
+
+def _rgb(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """Return what is made of an image, gray, BGR or BGRA, its transparent pixels black."""
+    if image.ndim == 2 or image.shape[2] < 4:
+        return made(image)
+    opaque = image[..., 3] / np.float32(np.iinfo(image.dtype).max)
+    picture = made(image[..., :3])
+    seen = picture * (opaque if picture.ndim == 2 else opaque[..., None])
+    return np.asarray(seen if picture.dtype.kind == "f" else np.rint(seen), picture.dtype)

@@ -37,6 +37,22 @@ def gray_picture(frame: Any, light: Light) -> NDArray[Any]:
     return np.asarray(seen if light == "linear" else np.rint(seen), picture.dtype)
 
 
+def colour_picture(frame: Any) -> NDArray[np.uint8]:
+    """Return the picture of a PyAV frame as it is looked at, contiguous, gamma-coded as it is.
+
+    (height, width, 3) uint8 RGB, or (height, width) of a format that is gray. Transparent pixels
+    are seen on black.
+    """
+    picture = _luma(frame) if _is_gray(frame) else _rgb(frame)
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    alpha = _alpha(frame)
+    if alpha is None:
+        return picture
+    opaque = alpha if picture.ndim == 2 else alpha[..., None]
+    return np.asarray(np.rint(picture * opaque), np.uint8)
+
+
 def has_transparent_pixels(frame: Any) -> bool:
     """Return whether any pixel of a PyAV frame is not wholly opaque."""
     alpha = _alpha(frame)

@@ -34,6 +34,14 @@ class FrameSource(ABC):
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (t_us, frame): int microseconds, and (height, width) gray."""
 
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (t_us, picture) to be looked at: the same frames, in their colours.
+
+        A picture is (height, width, 3) uint8 RGB, gamma-coded, where the frame has colours, and
+        else gray as a frame.
+        """
+        yield from self
+
 
 def checked_fps(fps: float | None) -> Fraction | None:
     """Return a rate as a fraction, None for None. Raises ConfigError for one that cannot be."""

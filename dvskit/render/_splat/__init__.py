@@ -92,10 +92,10 @@ def _splat(
     """Draw the places (k, 2) of a brush about each point."""
     events = points.events
     to_camera = _event_matrix(events.size, camera, max(1, span.stop_us - span.start_us))
-    radius = _radius(events.size)
+    reach = camera.perspective * _radius(events.size)
     lens = np.array(
         [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
-         camera.distance + radius, 2 * radius]
+         camera.distance + reach, 2 * reach]
     )  # fmt: skip
     cuts = [len(events) * part // len(layers) for part in range(len(layers) + 1)]
 

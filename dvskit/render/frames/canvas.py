@@ -5,6 +5,7 @@ All in one palette of 256 colours, so that a picture is one byte a pixel whateve
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size
+from dvskit.render._ticks import nice_step, number_text, tick_text
 from dvskit.render.colormap import Theme, gradient, rgb
 from dvskit.render.frames import Moment, _kernels
 from dvskit.render.frames.styles import LEVELS
@@ -30,19 +33,43 @@ _ON, _OFF, _LINE = _FAINT + 16, _FAINT + 17, _FAINT + 18
 _GRAY = _LINE + 1
 _GRAYS = 256 - _GRAY
 _GRAY_OF = (_GRAY + np.round(np.arange(256) * ((_GRAYS - 1) / 255))).astype(np.uint8)
+_CUBE = 3  # steps of red, green and blue each, in a palette for images in colour
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+_DITHER = 16  # of 255: how far it goes
+_SCALE = "500k"  # the longest name of a rate
 _LEAST_FOOTER_PX = 200  # what is narrower has no room for text
 _ALPHABET = " 0123456789.,:/-+()eskMGvpx×µm"
 
 Images = Iterable[tuple[int, NDArray[Any]]]
 
 
-def whole_palette(events: NDArray[np.uint8], theme: Theme) -> NDArray[np.uint8]:
-    """Return (256, 3) RGB: the colours of events, of text and lines, and grays."""
+def whole_palette(
+    events: NDArray[np.uint8], theme: Theme, *, image: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Return (256, 3) RGB: the colours of events, of text and lines, and grays.
+
+    With an RGB image in place of the grays, its colours, and some of all others.
+    """
     single = np.array([rgb(theme.on), rgb(theme.off), rgb(theme.line)], np.uint8)
     text = gradient((theme.ground, theme.text), 16)
     faint = gradient((theme.ground, theme.faint), 16)
     grays = np.round(np.linspace(0, 255, _GRAYS)).astype(np.uint8)
-    return np.concatenate([events, text, faint, single, np.stack([grays] * 3, axis=1)])
+    images = np.stack([grays] * 3, axis=1) if image is None else _colours_of(image)
+    return np.concatenate([events, text, faint, single, images])
+
+
+def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return as many colours as there are grays: a coarse cube of all, the rest those of an image.
+
+    Later images may have others, of which the cube has something near.
+    """
+    cube = np.round(np.indices((_CUBE,) * 3).reshape(3, -1).T * (255 / (_CUBE - 1)))
+    count = _GRAYS - len(cube)
+    cut = Image.fromarray(image).quantize(count, method=Image.Quantize.MAXCOVERAGE).getpalette()
+    own = np.zeros((count, 3))
+    found = np.reshape(cut or [], (-1, 3))[:count]
+    own[: len(found)] = found
+    return np.concatenate([cube, own]).astype(np.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -119,15 +146,17 @@ def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: boo
 class Beside:
     """Images at the right times: at any time the latest that is not later."""
 
-    def __init__(self, images: Images, size: Size) -> None:
+    def __init__(self, images: Images, size: Size, *, colours: bool = False) -> None:
+        self._colours = colours
         self._images: Iterator[tuple[int, NDArray[Any]]] = iter(images)
         self._size = size
         self._next: tuple[int, NDArray[Any]] | None = next(self._images, None)
 
     def advance(self, t_us: int) -> NDArray[np.uint8] | None:
-        """Return rows of the palette for the image at `t_us`; None where it is the one before.
+        """Return the image at `t_us`, None where it is the one before.
 
-        Raises VideoError where the times of the images run back.
+        (height, width) uint8 gray or, with `colours`, (height, width, 3) RGB. Raises VideoError
+        where the times of the images run back.
         """
         image = None
         while self._next is not None and self._next[0] <= t_us:
@@ -137,14 +166,19 @@ class Beside:
                 raise VideoError(f"the frames beside run back from {now_us} to {self._next[0]} us")
         if image is None:
             return None
-        gray = cv2.resize(as_gray(image), tuple(self._size), interpolation=cv2.INTER_AREA)
-        return np.asarray(_GRAY_OF[gray])
+        image = as_uint8(image)
+        if image.ndim == 3 and not self._colours:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        made = cv2.resize(image, tuple(self._size), interpolation=cv2.INTER_AREA)
+        return np.asarray(made)
 
 
-def as_gray(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (height, width) uint8 of a gray or RGB image: uint8, uint16, or float of 0..1."""
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+def _rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
+
+
+def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a gray or RGB image as uint8: of uint8, uint16, or float of 0..1."""
     if image.dtype == np.uint16:
         return np.asarray(image >> 8, dtype=np.uint8)
     if image.dtype.kind == "f":
@@ -152,18 +186,47 @@ def as_gray(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
+class Dithered:
+    """RGB images as rows of a palette that has colours, with an ordered pattern of steps between.
+
+    The pattern stands still, so that what stands still in a video does, too.
+    """
+
+    def __init__(self, palette: NDArray[np.uint8]) -> None:
+        middles = np.indices((32, 32, 32)).reshape(3, -1).T * 8.0 + 4
+        rows = palette[_GRAY:].astype(np.float64)
+        # |c - p|^2 without |c|^2, which is the same for all p.
+        away = (rows**2).sum(axis=1) - 2 * middles @ rows.T
+        self._table = (_GRAY + away.argmin(axis=1)).astype(np.uint8).reshape(32, 32, 32)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return (height, width) of an image (height, width, 3)."""
+        height, width = image.shape[:2]
+        pattern = np.tile((_BAYER + 0.5) / 16 - 0.5, (-(-height // 4), -(-width // 4)))
+        shift = np.rint(_DITHER * pattern[:height, :width, None]).astype(np.int16)
+        r, g, b = np.moveaxis(np.clip(image + shift, 0, 255) >> 3, 2, 0)
+        return np.asarray(self._table[r, g, b])
+
+
 class Canvas:
-    """Draws moments into one picture, (height, width) uint8 rows of the palette, used again."""
+    """Draws moments into one picture, (height, width) uint8 rows of the palette, used again.
+
+    Colours beside are rows of the palette, too, by `dithered`; without it they are left to
+    `in_colour`, which all pictures are to go through then.
+    """
 
     def __init__(
-        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None
-    ) -> None:
+        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None,
+        dithered: Dithered | None = None,
+    ) -> None:  # fmt: skip
         self.layout = layout
         # Text stands on the first step of its ramp, which is the ground too.
         self.picture = np.full((layout.height, layout.width), _TEXT, np.uint8)
         self._period_us = period_us
         self._slow = slow
         self._beside = beside
+        self._dithered = dithered
+        self._image: NDArray[np.uint8] | None = None  # beside, RGB
         self._start_us: int | None = None
         self._rates: deque[tuple[int, int]] = deque()
 
@@ -176,14 +239,36 @@ class Canvas:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
             _kernels.enlarge(moment.index, at.scale, self.picture)
-        if self._beside is not None and at.beside is not None:
+        if self._beside is not None:
             image = self._beside.advance(moment.t_us)
             if image is not None:
-                left = at.sensor.width * at.scale + at.gap_px
-                self.picture[: at.beside.height, left : left + at.beside.width] = image
+                self._put_beside(image)
         if at.footer_px:
             self._footer(moment)
         return self.picture
+
+    def _put_beside(self, image: NDArray[np.uint8]) -> None:
+        place = self._place_beside(self.picture)
+        self._image = None
+        if image.ndim == 2:
+            place[:] = _GRAY_OF[image] if self._dithered is None else self._dithered(_rgb(image))
+        elif self._dithered is not None:
+            place[:] = self._dithered(image)
+        else:
+            self._image = image
+
+    def _place_beside(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        at, beside = self.layout, self.layout.beside or Size(0, 0)
+        left = at.sensor.width * at.scale + at.gap_px
+        return picture[: beside.height, left : left + beside.width]
+
+    def in_colour(self, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the picture as (height, width, 3) RGB, with the colours beside."""
+        table = np.ascontiguousarray(palette[None])
+        picture = np.asarray(cv2.LUT(cv2.merge([self.picture] * 3), table), np.uint8)
+        if self._image is not None:
+            self._place_beside(picture)[:] = self._image
+        return picture
 
     def _footer(self, moment: Moment) -> None:
         at = self.layout
@@ -206,8 +291,14 @@ class Canvas:
         self._strip(footer[:, left + pad : right - pad // 2], moment)
 
     def _strip(self, place: NDArray[np.uint8], moment: Moment) -> None:
-        """Draw the rates of ON (up) and OFF (down), the latest at the right end."""
+        """Draw the rates of ON (up) and OFF (down), the latest at the right end, and axes."""
         bar = max(1, self.layout.width // 320)
+        tiny = max(8, round(self.layout.text_px * 0.6))
+        place[:] = _TEXT
+        named = place.shape[1] >= 16 * bar + 14 * tiny and place.shape[0] >= 4 * tiny
+        axes = place
+        if named:
+            place = place[: -round(1.25 * tiny) - 2, _text_width(_SCALE, tiny) + 3 :]
         bars = place.shape[1] // bar
         if bars < 16:
             return
@@ -219,19 +310,53 @@ class Canvas:
         reach = middle - 3
         # A lone spike, such as a sensor's first frame, is cut: it would flatten all the rest.
         top = max(1.0, min(rates.max(), 3 * float(np.quantile(rates.max(axis=1), 0.9))))
+        top_hz = nice_step(top * 1e6 / self._period_us, 1.0)  # steady while rates change a little
+        top = top_hz * self._period_us / 1e6
         heights = np.ceil(np.minimum(rates / top, 1) * reach).repeat(bar, axis=0)
-        place[:] = _TEXT
         place[middle] = _LINE
         shown = place[:, place.shape[1] - len(heights) :]
         above = np.arange(1, reach + 1)[::-1, None] <= heights[:, 0]
         below = np.arange(1, reach + 1)[:, None] <= heights[:, 1]
         shown[middle - reach : middle][above] = _ON
         shown[middle + 1 : middle + 1 + reach][below] = _OFF
+        if named:
+            place[:, 0] = _LINE
+            scale = _short(top_hz).rjust(len(_SCALE))
+            _write(axes, scale, 0, 0, tiny, _FAINT)
+            _write(axes, scale, 0, place.shape[0] - round(1.25 * tiny), tiny, _FAINT)
+            self._times(axes, place.shape, bar, tiny, moment.t_us)
+
+    def _times(
+        self, axes: NDArray[np.uint8], shape: tuple[int, ...], bar: int, tiny: int, now_us: int
+    ) -> None:
+        """Name times below the strip, as the time code counts them, in seconds."""
+        height, width = shape
+        left = axes.shape[1] - width
+        per_px = self._period_us * 1e-6 / bar
+        now = (now_us - (self._start_us or 0)) * 1e-6
+        step = nice_step(width * per_px, width / (9 * tiny))
+        first = max(0, math.ceil((now - width * per_px) / step))
+        for number in range(first, math.floor(now / step) + 1):
+            text = tick_text(number * step, step)
+            wide = _text_width(text, tiny)
+            at = round(width - (now - number * step) / per_px)
+            start = at - wide // 2
+            if start >= 0 and start + wide <= width:
+                axes[height - 2 : height + 2, left + at - 1] = _LINE
+                _write(axes, text, left + start, height + 2, tiny, _FAINT)
 
 
 def speed_text(slow: float) -> str:
     """Return how fast a video plays, for people."""
-    return f"1/{slow:g}x" if slow >= 1 and slow != 1 else f"{1 / slow:g}x"
+    return f"1/{number_text(slow, 6)}x" if slow > 1 else f"{number_text(1 / slow, 6)}x"
+
+
+def _short(rate_hz: float) -> str:
+    """Return a round rate in few letters, such as 200k."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rate_hz >= unit:
+            return f"{number_text(rate_hz / unit, 3)}{name}"
+    return number_text(rate_hz, 3)
 
 
 def rate_text(rate_hz: float) -> str:

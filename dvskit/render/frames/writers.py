@@ -180,7 +180,10 @@ class GifWriter(_StreamWriter):
 
 
 class FolderWriter:
-    """PNG files in a folder, and the time of each (us), as `dvskit.video.open_frames` reads it."""
+    """PNG files in a folder, and the time of each (us), as `dvskit.video.open_frames` reads it.
+
+    Pictures may be (height, width, 3) RGB, too.
+    """
 
     def __init__(self, folder: Path, palette: NDArray[np.uint8]) -> None:
         folder.mkdir()
@@ -196,7 +199,8 @@ class FolderWriter:
         """Encode a packed picture."""
         t_us, picture = packed
         file = self._folder / f"frame_{len(self._times):06}.png"
-        _, data = cv2.imencode(".png", self._colours[picture], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        bgr = self._colours[picture] if picture.ndim == 2 else picture[..., ::-1]
+        _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
         file.write_bytes(data.tobytes())
         self._times.append(t_us)
 

@@ -48,24 +48,41 @@ def add_periods(
     x: NDArray[np.int16],
     y: NDArray[np.int16],
     p: NDArray[np.bool_],
-    least_us: int,
-    most_us: int,
+    bounds_us: tuple[int, int],  # the shortest and the longest period
+    alike: float,  # how far two periods may be apart, of their sum
+    steps: tuple[float, float],  # of the evidence: for a period like the one before, and against
     seen: NDArray[np.int8],  # (H, W): the polarity before, -1 none yet
     risen: NDArray[np.int64],  # (H, W): when OFF last turned to ON, NEVER if it has not
-    count: NDArray[np.int64],  # (H, W): periods within [least_us, most_us]
-    total: NDArray[np.float64],  # (H, W): their sum
-    squares: NDArray[np.float64],  # (H, W): the sum of their squares
+    before: NDArray[np.int64],  # (H, W): the period before, 0 none yet, -1 out of bounds
+    evidence: NDArray[np.float64],  # (2, H, W): of the run of periods so far, and the most
+    sums: NDArray[np.float64],  # (4, H, W): of it, periods like the one before, their sum; the same
+    # of the run with the most evidence
 ) -> None:
-    """Sum up the times from one change of OFF to ON to the next, of each pixel."""
+    """Sum up the evidence that periods, OFF to ON to OFF to ON, are those of a lamp.
+
+    It is a cumulative sum that starts anew at 0, and with it the sum of the periods that are like
+    the one before; kept is what they were where the evidence was most.
+    """
+    least_us, most_us = bounds_us
     for i in range(len(t)):
         a, b = y[i], x[i]
         if p[i] and seen[a, b] == 0:
             if risen[a, b] != NEVER:
-                period = t[i] - risen[a, b]
-                if least_us <= period <= most_us:
-                    count[a, b] += 1
-                    total[a, b] += period
-                    squares[a, b] += float(period) * float(period)
+                period, last = t[i] - risen[a, b], before[a, b]
+                within = least_us <= period <= most_us
+                if within and last > 0 and abs(period - last) <= alike * (period + last):
+                    evidence[0, a, b] += steps[0]
+                    sums[0, a, b] += 1
+                    sums[1, a, b] += period
+                    if evidence[0, a, b] > evidence[1, a, b]:
+                        evidence[1, a, b] = evidence[0, a, b]
+                        sums[2:, a, b] = sums[:2, a, b]
+                elif last != 0:
+                    evidence[0, a, b] += steps[1]
+                    if evidence[0, a, b] <= 0:
+                        evidence[0, a, b] = 0
+                        sums[:2, a, b] = 0
+                before[a, b] = period if within else -1
             risen[a, b] = t[i]
         seen[a, b] = 1 if p[i] else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
@@ -12,6 +13,7 @@ from matplotlib.textpath import TextToPath
 from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
+from dvskit.render._text import drawable, families
 from dvskit.render.plots.arrays import as_array
 from dvskit.render.plots.bars import colour_bar
 from dvskit.render.plots.class_names import LINE, Naming, name_classes
@@ -39,8 +41,14 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     if array.dtype.kind not in "iu" or array.min() < 0:
         raise ShapeError("counts are whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
-    naming = name_classes(_names(classes), _room_pt(style), style, _measure(style.small_pt))
-    with style.drawing(_height_pt(naming, style) / style.width_pt) as figure:
+    names = _names(classes)
+    fonts = families("".join(names))
+    naming = name_classes(names, _room_pt(style), style, _measure(style.small_pt, fonts))
+    height_pt = _height_pt(naming, style, fonts)
+    with (
+        style.drawing(height_pt / style.width_pt) as figure,
+        mpl.rc_context({"font.family": fonts}),
+    ):
         if naming.key:
             write_below(figure, naming.key, style.small_pt, spacing=LINE)
         axes = figure.add_subplot()
@@ -54,19 +62,19 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
             style,
             f"{100 * right / total:.1f} % of {total:,} right" if total else "no samples",
         )
-        _write_names(axes, naming)
+        _write_names(axes, naming, fonts)
         figure.named[axes] = naming.size_pt
         _write_counts(axes, array, picture.to_rgba(share), naming.side_pt / n, style)
     return figure
 
 
 def _names(classes: Sequence[str]) -> list[str]:
-    return [" ".join(str(name).split()) for name in classes]  # on one line each
+    return [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
 
 
-def _measure(size_pt: float) -> Callable[[str], float]:
+def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], float]:
     """Return what tells how many points wide words of a size are."""
-    font = FontProperties(family=FONT, size=size_pt)
+    font = FontProperties(family=list(fonts), size=size_pt)
     return lambda text: float(TextToPath().get_text_width_height_descent(text, font, False)[0])
 
 
@@ -76,12 +84,12 @@ def _room_pt(style: Style) -> float:
     return room if style.narrow else (room - 5.0 * style.font_pt) / (1 + _BAR)
 
 
-def _height_pt(naming: Naming, style: Style) -> float:
+def _height_pt(naming: Naming, style: Style, fonts: Sequence[str]) -> float:
     """Return how high a figure is whose matrix is as wide as it can be."""
     lines = 1 + max(text.count("\n") for text in naming.columns)
     names = lines * naming.size_pt
     if naming.upright:
-        names = max(map(_measure(naming.size_pt), "\n".join(naming.columns).split("\n")))
+        names = max(map(_measure(naming.size_pt, fonts), "\n".join(naming.columns).split("\n")))
     bar = 3.7 * style.font_pt if style.narrow else 0.0
     return naming.side_pt + names + 4.0 * style.font_pt + bar + _key_pt(naming, style)
 
@@ -92,11 +100,12 @@ def _key_pt(naming: Naming, style: Style) -> float:
     return (len(naming.key[0].lines) * LINE + 0.6) * style.small_pt
 
 
-def _write_names(axes: Axes, naming: Naming) -> None:
+def _write_names(axes: Axes, naming: Naming, fonts: list[str]) -> None:
     count = len(naming.rows)
-    axes.set_yticks(range(count), naming.rows, multialignment="right", linespacing=1.1)
+    words: dict[str, Any] = {"linespacing": 1.1, "fontfamily": fonts}
+    axes.set_yticks(range(count), naming.rows, multialignment="right", **words)
     axes.set_xticks(
-        range(count), naming.columns, rotation=90 if naming.upright else 0, linespacing=1.1,
+        range(count), naming.columns, rotation=90 if naming.upright else 0, **words,
         multialignment="right" if naming.upright else "center",
     )  # fmt: skip
 

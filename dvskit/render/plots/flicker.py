@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
@@ -26,10 +26,16 @@ _BESIDE = 0.34  # the room for the frequencies beside a map, of the map's width
 _BELOW_PT = 32.0  # the height of the frequencies below a map, beside words of 8 points
 _LEAST_RATIO = 1.05  # colours that part less would tell noise apart
 _BINS = 48
+_ALIKE = 0.1  # how far a period may be from the one before, of their sum
+_OF_A_LAMP = 0.9  # the share of its periods that are as near
+_BY_CHANCE = (3 * _ALIKE - _ALIKE**3) / 2
 
 
 class Flicker(NamedTuple):
-    """Of each pixel (H, W): the frequency in Hz, NaN where none is steady; periods; events."""
+    """Of each pixel (H, W): the frequency in Hz, NaN where it does not flicker; periods; events.
+
+    Periods are those like the one before, of the run that is most like a lamp.
+    """
 
     frequency_hz: NDArray[np.float64]
     periods: NDArray[np.int64]
@@ -41,37 +47,44 @@ def measure_flicker(
     *,
     min_hz: float = 5.0,
     max_hz: float = 1000.0,
-    least_periods: int = 5,
-    spread: float = 0.25,
+    certainty: float = 1e6,
 ) -> Flicker:
-    """Return the frequency of each pixel that flickers steadily.
+    """Return the frequency of each pixel that flickers for some time.
 
-    A period is the time from one change of OFF to ON to the next, 1 / max_hz to 1 / min_hz long. A
-    pixel is steady with `least_periods` and a standard deviation of at most `spread` of their
-    mean. Raises ConfigError unless 0 < min_hz < max_hz.
+    A period is the time from one change of OFF to ON to the next. Of a lamp nine of ten are like
+    the one before: 1 / max_hz to 1 / min_hz long, and apart by at most a tenth of their sum. By
+    chance it is one of seven: of independent ON and OFF events, however their rate changes slowly,
+    two successive periods T, U have |T - U| <= d (T + U) with a probability of at most
+    (3 d - d^3) / 2, that of gamma-distributed times of two steps (their share T / (T + U) is
+    Beta(2, 2)). A pixel flickers where some run of its periods is `certainty` times likelier of a
+    lamp than by chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row are.
+    Its frequency is that of the periods of this run that are like the one before.
+
+    Raises ConfigError unless 0 < min_hz < max_hz and certainty >= 1.
     """
     if not 0 < min_hz < max_hz:
         raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is meant")
+    if not certainty >= 1:
+        raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
     source = as_source(events_or_source)
     shape = (source.size.height, source.size.width)
     seen, risen = np.full(shape, -1, np.int8), np.full(shape, _kernels.NEVER)
-    count, total, squares = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+    before = np.zeros(shape, np.int64)
+    evidence, sums = np.zeros((2, *shape)), np.zeros((4, *shape))
     events = np.zeros(shape[0] * shape[1], np.int64)
-    least_us, most_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
+    bounds_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
+    steps = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
     for block in source:
         _kernels.add_periods(
-            block.t, block.x, block.y, block.p, least_us, most_us,
-            seen, risen, count, total, squares,
+            block.t, block.x, block.y, block.p, bounds_us, _ALIKE, steps,
+            seen, risen, before, evidence, sums,
         )  # fmt: skip
         pixels = block.y.astype(np.int64) * shape[1] + block.x
         events += np.bincount(pixels, minlength=events.size)
-    number = np.maximum(count, 1)
-    mean = total / number
-    deviation = np.sqrt(np.maximum(squares / number - mean**2, 0))
-    steady = (count >= least_periods) & (deviation <= spread * mean)
+    flickers = evidence[1] >= max(math.log(certainty), steps[0])
     frequency = np.full(shape, np.nan)
-    frequency[steady] = 1e6 / mean[steady]
-    return Flicker(frequency, count, events.reshape(shape))
+    frequency[flickers] = 1e6 * sums[2, flickers] / sums[3, flickers]
+    return Flicker(frequency, sums[2].astype(np.int64), events.reshape(shape))
 
 
 def flicker(
@@ -81,7 +94,7 @@ def flicker(
     max_hz: float = 1000.0,
     style: Style = PAPER,
 ) -> Plot:
-    """Plot the frequency of each pixel that flickers steadily, as `measure_flicker` finds it.
+    """Plot the frequency of each pixel that flickers, as `measure_flicker` finds it.
 
     Beside the map, or below a small one, is how many pixels have each frequency, in the colours of
     the map, which part the frequencies of the middle 98 % of the pixels. Pixels with events that do
@@ -100,7 +113,7 @@ def flicker(
             return figure
         _show_others(axes, measured, style)
         if not found.size:
-            note(axes, style, "no pixel flickers steadily")
+            note(axes, style, "no pixel flickers")
             return figure
         norm = _colours(found)
         side_pt, larger = _side_pt(found.size, frequency.shape, style)
@@ -159,8 +172,7 @@ def _show_frequencies(
     hertz.set_view_interval(edges[0], edges[-1], ignore=True)
     hertz.set_label_text("flicker (Hz)")
     log_ticks(hertz, edges[0], edges[-1])
-    if edges[-1] < 2.5 * edges[0]:  # within which a logarithmic scale has hardly a round number
-        hertz.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if edges[-1] < 2.5 * edges[0]:
         hertz.set_minor_locator(NullLocator())
 
 

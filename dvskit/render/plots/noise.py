@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
@@ -23,6 +24,7 @@ from dvskit.render.plots.style import (
     Style,
     count_text,
     grid_lines,
+    log_ticks,
     plain_number,
     say_none,
 )
@@ -31,6 +33,9 @@ from dvskit.render.plots.units import small_hz_text, span_text
 _WIDE_PT = 20  # so many points of font size: panels beside each other
 _LINE = 1.5
 _LONGEST_US = 10_000_000
+_BLOCK = 16  # pixels to a side, whose rates tell where the sensor is quiet
+_QUIET = 0.1  # of the blocks
+_LETTER = 0.6  # about how wide one is, of its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Noise:
 
     isolated   (2, H, W) int64: events without one of their 8 neighbours in the window before
     alone_s    (H, W): for how long a pixel had none beside it, seconds; events there are isolated
-    hot        (H, W) bool: pixels whose events stand out from those around (`hot_pixels`)
+    hot        (H, W) bool: pixels whose events, or isolated ones, stand out from those around
+               (`hot_pixels`)
     events, span_us, window_us   how many events, how long, and the window
     """
 
@@ -60,22 +66,60 @@ class Noise:
         return off, on
 
     @property
+    def quiet_rates_hz(self) -> tuple[float, float]:
+        """The same of the quietest tenth of the sensor, in blocks of 16 x 16 pixels.
+
+        Where a scene rests in a tenth of it, these are of noise alone. The blocks for one polarity
+        are those with the least of the other: chosen by its own rate, noise would seem less.
+        """
+        time = _in_blocks(np.where(self.hot, 0.0, self.alone_s))
+        counts = [_in_blocks(np.where(self.hot, 0, part))[time > 0] for part in self.isolated]
+        time = time[time > 0]
+        if not time.size:
+            return np.nan, np.nan
+        found = []
+        for counted, other in (counts, counts[::-1]):
+            rates = other / time
+            quiet = rates <= np.quantile(rates, _QUIET, method="higher")
+            found.append(float(counted[quiet].sum() / time[quiet].sum()))
+        return found[0], found[1]
+
+    @property
     def shot_hz(self) -> float:
-        """Shot noise of a pixel, ON and OFF together: it comes in both alike, twice that of OFF."""
-        return 2 * self.rates_hz[0]
+        """Shot noise of a pixel, ON and OFF together: it comes in both alike, twice that of OFF.
+
+        That is with all isolated events taken for noise, those of the scene too: the most.
+        """
+        return _shot_hz(*self.rates_hz)
 
     @property
     def leak_hz(self) -> float:
         """Leak events of a pixel: only ON, so ON less OFF; below zero where OFF prevails."""
-        off, on = self.rates_hz
-        return on - off
+        return _leak_hz(*self.rates_hz)
+
+
+def _shot_hz(off: float, on: float) -> float:
+    return 2 * off
+
+
+def _leak_hz(off: float, on: float) -> float:
+    return on - off
+
+
+def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sums of blocks of pixels, smaller ones at the edges: (n,)."""
+    rows, columns = (range(0, side, _BLOCK) for side in values.shape)
+    sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+    return np.asarray(sums).ravel()
 
 
 def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> Noise:
     """Find the events without an event of a neighbouring pixel in the `window_us` before.
 
     Rates are per time during which the pixel had none beside it: independent noise of a known rate
-    is found again, however busy the scene beside it. Edges that begin to move count as noise too.
+    is found again, however busy the scene beside it. Of noise are only a part of these events: a
+    scene has them too, where edges begin to move and thin ones pass, and so has a clip without any
+    noise. `quiet_rates_hz` has less of the scene.
     Raises ConfigError unless 1 <= window_us <= 10,000,000.
     """
     if not 1 <= window_us <= _LONGEST_US:
@@ -96,7 +140,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
             )
     covered -= np.maximum(until, last) - last  # what reaches beyond the end
     alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
-    hot = hot_pixels(total.reshape(shape))
+    hot = hot_pixels(total.reshape(shape)) | hot_pixels(isolated.sum(0))
     return Noise(isolated, alone, hot, events, last - first, window_us)
 
 
@@ -105,37 +149,54 @@ def noise(
 ) -> Plot:
     """Plot where isolated events are and how the pixels' rates of them spread; name the rates.
 
-    As `measure_noise` finds them; hot pixels are left out of the rates, and circled: at most 100,
-    those with the most isolated events.
+    As `measure_noise` finds them; pixels that stand out are left out of the rates, and circled: at
+    most 100, those with the most isolated events. Words at the foot say that not all isolated
+    events are noise, and shot and leak noise are told from the quietest tenth of the sensor to all
+    of it.
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
-    with _panels(shape, style) as (figure, panels):
+    explained = _explained(found, style)
+    with _panels(shape, style, len(explained)) as (figure, panels):
         where, spread = panels["M"], panels["S"]
         isolated = found.isolated.sum(0)
         show_map(figure, where, isolated, "isolated events", style)
         circled = circle(where, found.hot, isolated, style) if found.events else 0
         _draw_spread(spread, found, style)
-        text = report(found, circled)
+        lines, foot = report(found, circled).split("\n"), explained
         if "W" in panels:
             panels["W"].axis("off")
             panels["W"].text(
-                0.0, 1.0, text, transform=panels["W"].transAxes, va="top",
+                0.0, 1.0, "\n".join(lines), transform=panels["W"].transAxes, va="top",
                 fontsize=style.small_pt, linespacing=_LINE,
             )  # fmt: skip
         else:
-            write_below(figure, [(2.0, text.split("\n"))], style.small_pt, spacing=_LINE)
+            foot = [*lines, *foot]
+        write_below(figure, [(2.0, foot)], style.small_pt, spacing=_LINE)
     return figure
 
 
+def _explained(found: Noise, style: Style) -> list[str]:
+    """Return in lines as wide as the page what isolated events are, and of what."""
+    text = (
+        f"Isolated: without an event beside it in the {span_text(found.window_us)} before. Scenes "
+        "have such events, too, where edges begin to move: shot and leak are those of the "
+        "quietest tenth of the sensor, and of all of it."
+    )
+    return textwrap.wrap(text, int(style.width_pt / (_LETTER * style.small_pt)))
+
+
 @contextmanager
-def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, dict[str, Axes]]]:
-    """Yield a figure and its panels: M the map, S the spread, W the words.
+def _panels(
+    shape: tuple[int, ...], style: Style, foot: int
+) -> Iterator[tuple[Plot, dict[str, Axes]]]:
+    """Yield a figure with `foot` lines of words below, and panels: M map, S spread, W words.
 
     They are below each other as far as need be. On a narrow page there is no W: words are at its
     foot.
     """
-    words = 4.6 * style.font_pt / style.width_mm  # seven lines, of the width
+    line = 0.46 * style.font_pt / style.width_mm  # of the width
+    words = 10 * line  # seven lines, and some air
     tall = map_height(shape, style)
     heights: tuple[float, ...] = (tall, 0.5)
     widths: tuple[float, ...] = (1.3, 1.0)
@@ -151,7 +212,7 @@ def _panels(shape: tuple[int, ...], style: Style) -> Iterator[tuple[Plot, dict[s
         plan, heights, widths = "M;S", (inner, 0.35), (1.0,)
     else:
         height, plan = tall + 0.5, "MM;SW"
-    with style.drawing(height) as figure:
+    with style.drawing(height + foot * line) as figure:
         panels = figure.subplot_mosaic(plan, height_ratios=heights, width_ratios=widths)
         yield figure, panels
 
@@ -170,17 +231,19 @@ def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
         rates = found.isolated[row] / (found.span_us * 1e-6)
         axes.stairs(np.histogram(rates, edges)[0], edges, color=colour, label=name, baseline=None)
     axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.xaxis, *axes.get_xlim())
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(0, None)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(plain_number)
+    axes.yaxis.set_major_formatter(plain_number)
     grid_lines(axes, style)
     legend_above(axes)
 
 
 def report(found: Noise, circled: int | None = None) -> str:
-    """Return the noise in words, a line each; `circled` of the hot pixels are, or all."""
+    """Return the noise in words, a line each; `circled` of the pixels that stand out are, or all.
+
+    Shot and leak noise are of the quietest tenth of the sensor, and of all of it.
+    """
     off, on = found.rates_hz
     isolated = int(found.isolated.sum())
     share = f"{100 * isolated / found.events:.1f} %" if found.events else "–"
@@ -190,10 +253,20 @@ def report(found: Noise, circled: int | None = None) -> str:
         (
             f"{count_text(found.events, 'event')} in {span_text(found.span_us)}",
             f"isolated ({span_text(found.window_us)}): {share}",
-            f"hot pixels: {hot:,}" + (f" ({circled} circled)" if few else ""),
+            f"pixels standing out: {hot:,}" + (f"\n ({circled} circled)" if few else ""),
             "isolated, of a pixel:",
             f" ON {small_hz_text(on)}, OFF {small_hz_text(off)}",
-            f"shot (2 OFF): {small_hz_text(found.shot_hz)}",
-            f"leak (ON − OFF): {small_hz_text(found.leak_hz)}",
+            f"shot: {_from_to(_shot_hz(*found.quiet_rates_hz), found.shot_hz)}",
+            f"leak: {_from_to(_leak_hz(*found.quiet_rates_hz), found.leak_hz)}",
         )
     )
+
+
+def _from_to(one: float, other: float) -> str:
+    """Return two rates as text, the lower first, the unit once where it is that of both."""
+    low, high = (small_hz_text(rate) for rate in sorted((one, other)))
+    if low == high:
+        return low
+    number, _, unit = low.rpartition(" ")
+    same = high.endswith(f" {unit}") or low == "0 Hz"
+    return f"{number if same else low} to {high}"

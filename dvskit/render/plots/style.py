@@ -215,19 +215,24 @@ def note(axes: Axes, style: Style, *parts: str) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers."""
+    """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers.
+
+    Within a range that holds hardly any of these, name evenly spaced ones.
+    """
     few = high < 150 * low
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    if high < 5 * low:
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=2))
     axis.set_major_formatter(plain_number)
     axis.set_minor_locator(LogLocator(subs="all", numticks=12))
     axis.set_minor_formatter(NullFormatter())
 
 
 def plain_number(value: float, position: float | None = None) -> str:
-    """Return a tick as people write it: 0.5, 2000, and powers of ten beyond."""
+    """Return a tick as people write it: 0.5, 2,000, and powers of ten beyond."""
     power = int(np.floor(np.log10(value) + 1e-9)) if value > 0 else 0
     if -4 < power < 4:
-        return f"{value:g}"
+        return f"{value:,g}"
     digit = round(value / 10.0**power)
     return f"$10^{{{power}}}$" if digit == 1 else f"${digit}·10^{{{power}}}$"
 
@@ -235,6 +240,7 @@ def plain_number(value: float, position: float | None = None) -> str:
 def whole_ticks(axis: Axis, most: int, **options: Any) -> None:
     """Name whole numbers only, at least one and about `most`."""
     axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1, **options))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace("-", "−"))
 
 
 def count_text(count: int, name: str) -> str:

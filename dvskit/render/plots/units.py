@@ -66,4 +66,4 @@ def small_hz_text(frequency_hz: float) -> str:
 def hz_text(frequency_hz: float) -> str:
     """Return a frequency with as many digits as matter, such as 99.8 Hz."""
     digits = 0 if frequency_hz >= 1000 else 1 if frequency_hz >= 10 else 2
-    return f"{frequency_hz:.{digits}f} Hz"
+    return f"{frequency_hz:,.{digits}f} Hz"

@@ -3,11 +3,12 @@
 const $ = id => document.getElementById(id);
 const META = JSON.parse($('meta').textContent);
 const DEG = Math.PI / 180;
-const SLANT = [48, 24], FRONT = [90, 0], SIDE = [0, 0], UPRIGHT = [64, 36];
+const SLANT = [48, 24], FRONT = [90, 0], SIDE = [0, 0], TOP = [0, 90], UPRIGHT = [64, 36];
+const NAMED = {front: FRONT, side: SIDE, top: TOP};  // views along an axis, as addresses tell them
 const S = {
   az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false,  // the camera
   pos: 1, win: 1, fill: false,  // the window's end and length, shares of the time; fills the box
-  colour: 'time', points: 0, theme: 'dark', flat: false, region: null,  // [left, top, right, bottom]
+  colour: 'time', points: 0, theme: 'dark', flat: false, own: null, region: null,  // [left, top, right, bottom]
   moving: false, budget: 5e5,
 };
 const COLOURINGS = ['time', 'polarity', 'count'];

@@ -19,13 +19,13 @@ function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lo
     const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
     let out = [-(q[1] - p[1]) / length, (q[0] - p[0]) / length];
     if (out[0] * (middle[0] - centre[0]) + out[1] * (middle[1] - centre[1]) < 0) out = [-out[0], -out[1]];
-    const outline = Math.abs(cam.turn[2][flip]) * cam.dist > box.half[flip];
+    const outline = Math.abs(cam.eye[flip]) > box.half[flip];
     return {fixed, length, middle, out, rank: (axis === 1 ? -middle[0] : middle[1]) + (outline ? 1e6 : 0)};
   });
   return edges[0].rank >= edges[1].rank ? edges[0] : edges[1];
 }
 function clearance(cam, box, axis) {  // above 0 an edge is on the outline; else words on it would lie over the events
-  return Math.max(...[0, 1, 2].filter(i => i !== axis).map(i => Math.abs(cam.turn[2][i]) * cam.dist / box.half[i])) - 1;
+  return Math.max(...[0, 1, 2].filter(i => i !== axis).map(i => Math.abs(cam.eye[i]) / box.half[i])) - 1;
 }
 function drawLabel(ctx, at, out, away, text, colour, font) {
   ctx.fillStyle = colour; ctx.font = font;
@@ -50,9 +50,13 @@ function farFaces(box, axes, back, marks) {  // grid lines and rims as pairs of 
   return {lines, rims};
 }
 const family = () => getComputedStyle(document.body).fontFamily;
+function backOf({turn: [right, up, towards]}) {  // the far side of each axis; of one across the view the lower or left one, for its words
+  const across = i => Math.abs(up[i]) > Math.abs(right[i]) ? up[i] : right[i];
+  return towards.map((v, i) => (Math.abs(v) > 1e-9 ? v : across(i)) >= 0 ? -1 : 1);
+}
 function drawBox(ctx, cell, cam) {
   const {box} = cell, {axes} = box, colours = theme(), small = isSmall() || CLOUDS.length > 1;
-  const back = cam.turn[2].map(v => v >= 0 ? -1 : 1);
+  const back = backOf(cam);
   const edges = [0, 1, 2].map(axis => labelEdge(cam, box, back, axis));
   const marks = axes.map((axis, i) => ticks(axis, Math.min(12, edges[i].length / (small ? 52 : 68))));
   const {lines, rims} = farFaces(box, axes, back, marks);
@@ -70,7 +74,7 @@ function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
   const colours = theme(), font = `${small ? 11 : 12}px ${family()}`;
   for (const [value, text] of marks) {
     const point = edge.fixed.slice(); point[i] = place(axis, value);
-    if (cam.dist - lookAt(cam.turn, point)[2] < 0.2) continue;
+    if (cam.perspective && depthOf(cam, lookAt(cam.turn, point)) < 0.2) continue;
     const at = project(cam, point), start = [at[0] + edge.out[0] * beside, at[1] + edge.out[1] * beside];
     strokeLines(ctx, [[start, [start[0] + edge.out[0] * 5, start[1] + edge.out[1] * 5]]], colours.line);
     drawLabel(ctx, start, edge.out, 9, text, colours.faint, font);
@@ -101,7 +105,7 @@ function bandName(text) { return text.replace(/\s+\(?\d+(\.\d+)?\s*%\)?$/, ''); 
 const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
 const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
 function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns the room that they take
-  const rows = bandRows(cloud.told), [start, stop] = boxUs();
+  const rows = bandRows(cloud.told), [start, stop] = boxUs(cloud);
   if (!rows.length || edge.length < 60) return 0;
   rows.forEach((row, r) => {
     for (const [from, to, name] of row) {

@@ -1,5 +1,5 @@
 // Where things are: the box of a recording, the camera before it, the parts of the window.
-// u = cu + scale * right / depth, v = cv - scale * up / depth, depth = dist - towards
+// u = cu + scale * right / depth, v = cv - scale * up / depth, depth = dist - perspective * towards
 const NEAR = 0.02;
 function rotation([az, el]) {
   const ca = Math.cos(az * DEG), sa = Math.sin(az * DEG), ce = Math.cos(el * DEG), se = Math.sin(el * DEG);
@@ -11,6 +11,7 @@ const lookAt = (turn, p) => [dot(turn[0], p), dot(turn[1], p), dot(turn[2], p)];
 // -- the box: time, height, width, centred; the longer side of the region is 1
 class Box {
   constructor(cloud) {
+    this.cloud = cloud;
     [this.left, this.top, this.right, this.bottom] = cloud.region;
     const width = this.right - this.left, height = this.bottom - this.top;
     this.pixel = 1 / Math.max(width, height);
@@ -19,14 +20,14 @@ class Box {
     this.corners = [0, 1, 2, 3, 4, 5, 6, 7].map(i => this.half.map((h, axis) => i >> axis & 1 ? h : -h));
   }
   get axes() {
-    const [start, stop] = boxUs(), [unit, length] = unitOf(stop - start), [t, y, x] = this.half;
+    const [start, stop] = boxUs(this.cloud), [unit, length] = unitOf(stop - start), [t, y, x] = this.half;
     return [
       {title: `time (${unit})`, start: start / length, stop: stop / length, origin: -t, scale: 2 * t * length / (stop - start), whole: false},
       {title: 'y (px)', start: this.top, stop: this.bottom, origin: y, scale: -this.pixel, whole: true},
       {title: 'x (px)', start: this.left, stop: this.right, origin: -x, scale: this.pixel, whole: true}];
   }
   at(x, y, us) {  // the middle of a pixel at a time
-    const [start, stop] = boxUs();
+    const [start, stop] = boxUs(this.cloud);
     return [((us - start) / (stop - start) * 2 - 1) * this.half[0],
       this.half[1] - (y + 0.5 - this.top) * this.pixel, (x + 0.5 - this.left) * this.pixel - this.half[2]];
   }
@@ -90,19 +91,28 @@ function frameFor(box, [left, top, right, bottom]) {  // the largest frame of th
 }
 
 // -- the camera of a cell
-function extent(box, turn, dist, scale) {
-  const points = box.corners.map(p => lookAt(turn, p)).map(e => [scale * e[0] / (dist - e[2]), -scale * e[1] / (dist - e[2])]);
+const BLEND = 12;  // degrees beside an axis within which the projection becomes parallel
+function perspectiveOf(turn) {  // 0, a parallel projection, along an axis of the box; else 1
+  const beside = Math.acos(Math.min(1, Math.max(...turn[2].map(Math.abs)))) / DEG, x = clamp(beside / BLEND, 0, 1);
+  return x * x * (3 - 2 * x);
+}
+function extent(box, turn, dist, scale, perspective) {
+  const points = box.corners.map(p => lookAt(turn, p)).map(e => [e[0], -e[1]].map(side => scale * side / (dist - perspective * e[2])));
   const u = points.map(p => p[0]), v = points.map(p => p[1]);
   return [Math.min(...u), Math.min(...v), Math.max(...u), Math.max(...v)];
 }
-function fitted({box, view: [left, top, right, bottom]}) {  // the nearest camera that sees all of the box
-  const turn = rotation(S.view), scale = META.focal / 2 * Math.max(bottom - top, (right - left) / 1.6);
-  let near = box.reach * 1.01, far = 200;
+function fitted(cell) {  // the nearest cameras that see all of the box, with perspective and parallel
+  const turn = rotation(S.view), seen = fitWith(cell, turn, 1);
+  return {...seen, parallel: perspectiveOf(turn) < 1e-6 ? fitWith(cell, turn, 0) : seen};
+}
+function fitWith({box, view: [left, top, right, bottom]}, turn, perspective) {
+  const scale = META.focal / 2 * Math.max(bottom - top, (right - left) / 1.6);
+  let near = Math.max(1e-3, perspective * box.reach * 1.01), far = 200;
   for (let i = 0; i < 40; i++) {
-    const dist = (near + far) / 2, seen = extent(box, turn, dist, scale);
+    const dist = (near + far) / 2, seen = extent(box, turn, dist, scale, perspective);
     if (seen[2] - seen[0] <= right - left && seen[3] - seen[1] <= bottom - top) far = dist; else near = dist;
   }
-  const seen = extent(box, turn, far, scale);
+  const seen = extent(box, turn, far, scale, perspective);
   return {dist: far, scale, cu: (left + right - seen[0] - seen[2]) / 2, cv: (top + bottom - seen[1] - seen[3]) / 2};
 }
 function arrange() {
@@ -110,7 +120,10 @@ function arrange() {
   for (const each of CELLS) each.fit = fitted(each);
 }
 function camera({fit}) {
-  return {turn: rotation([S.az, S.el]), dist: fit.dist * S.zoom, scale: fit.scale, cu: fit.cu + S.panX * innerHeight, cv: fit.cv + S.panY * innerHeight};
+  const turn = rotation([S.az, S.el]), perspective = perspectiveOf(turn);
+  const [dist, cu, cv] = ['dist', 'cu', 'cv'].map(name => fit.parallel[name] + perspective * (fit[name] - fit.parallel[name]));
+  return {turn, perspective, dist: dist * S.zoom, scale: fit.scale, cu: cu + S.panX * innerHeight, cv: cv + S.panY * innerHeight,
+    eye: turn[2].map(towards => towards * dist * S.zoom / Math.max(perspective, 1e-6))};  // in the box; as good as at infinity
 }
 function lookFrom(view) {
   Object.assign(S, {view, az: view[0], el: view[1], zoom: 1, panX: 0, panY: 0, turned: false});
@@ -122,11 +135,12 @@ function slant() {
   const [left, top, right, bottom] = first.view;
   return (right - left) / (bottom - top) < 0.85 ? UPRIGHT : SLANT;
 }
-const screen = (cam, e) => { const d = Math.max(NEAR, cam.dist - e[2]); return [cam.cu + cam.scale * e[0] / d, cam.cv - cam.scale * e[1] / d]; };
+const depthOf = (cam, e) => cam.dist - cam.perspective * e[2];
+const screen = (cam, e) => { const d = Math.max(NEAR, depthOf(cam, e)); return [cam.cu + cam.scale * e[0] / d, cam.cv - cam.scale * e[1] / d]; };
 const project = (cam, p) => screen(cam, lookAt(cam.turn, p));
 function projectLine(cam, p, q) {  // cut where it passes behind the camera
   let a = lookAt(cam.turn, p), b = lookAt(cam.turn, q);
-  const da = cam.dist - a[2] - NEAR, db = cam.dist - b[2] - NEAR;
+  const da = depthOf(cam, a) - NEAR, db = depthOf(cam, b) - NEAR;
   if (da < 0 && db < 0) return null;
   const cut = () => a.map((v, i) => v + (b[i] - v) * da / (da - db));
   if (da < 0) a = cut(); else if (db < 0) b = cut();

@@ -11,6 +11,7 @@ function draw() {
   countPixels();
   for (const cell of CELLS) drawCell(ctx, cell);
   if (GL) DRAWN = drawPoints(scale);
+  tellThinned();
   drawStrip(); tellClock(); tellKey(); tellNotice();
 }
 function drawCell(ctx, cell) {
@@ -22,12 +23,19 @@ function drawCell(ctx, cell) {
   if (CLOUDS.length > 1) {
     ctx.font = `500 13px ${family()}`;
     const room = cell.rect[2] - cell.rect[0] - 12, fits = text => ctx.measureText(text).width <= room;
-    let name = told.name, words = `${name}  ·  ${events(told.total)}`;
+    const long = ownTimes() ? `  ·  ${duration(told.span_us, 3)}` : '';
+    let name = told.name, words = `${name}  ·  ${events(told.total)}${long}`;
+    if (!fits(words)) words = `${name}${long}`;
     if (!fits(words)) words = name;
     while (!fits(words) && name.length > 3) { name = name.slice(0, -1); words = `${name}…`; }
     drawLabel(ctx, [(cell.rect[0] + cell.rect[2]) / 2, cell.rect[1]], [0, 1], 6, words, theme().text, `500 13px ${family()}`);
   }
   if (cell.flat) drawFlatFrame(ctx, cell);
+}
+function tellThinned() {  // what is left out while it moves, in its own place: lines of words would move the picture
+  const {count, drawn} = DRAWN, thinned = S.moving && drawn < count;
+  $('thinned').hidden = !thinned;
+  if (thinned) $('thinned').textContent = `1 in ${number(Math.round(count / Math.max(1, drawn)))} events drawn while it moves`;
 }
 function moving() {  // draw fewer points until the hand rests; as many as keep 30 frames a second
   const now = performance.now(), took = now - lastFrame;
@@ -50,7 +58,7 @@ function setWindow(slide) {
 function tellTime() {
   $('time').value = S.pos;
   $('window').value = S.win >= 1 ? 1 : clamp(1 + Math.log10(S.win) / windows(), 0, 1);
-  $('length').textContent = S.win >= 1 ? 'all' : duration(S.win * SPAN_US, 2);
+  $('length').textContent = S.win >= 1 ? 'all' : ownTimes() ? percent(S.win) : duration(S.win * SPAN_US, 2);
 }
 const slideOf = () => Number($('window').value);
 const stride = () => S.win >= 1 ? 0.01 : Math.max(1e-6, S.win / 4);
@@ -64,7 +72,7 @@ function fillSpeeds() {
     const speed = Number((m * 10 ** power).toPrecision(1)), option = document.createElement('option');
     if (speed > wanted * 60 || speed < wanted / 60) { if (speed !== 1) continue; }
     option.value = speed;
-    option.textContent = speed < 1 ? `1/${Math.round(1 / speed)}×` : `${number(speed)}×`;
+    option.textContent = speed < 1 ? `1/${number(Math.round(1 / speed))}×` : `${number(speed)}×`;
     $('speed').append(option);
     if (Math.abs(Math.log(speed / wanted)) < Math.abs(Math.log(best / wanted)) || best === 1) best = speed;
   }
@@ -98,10 +106,12 @@ function zoomBy(factor, u, v) {  // what lies under (u, v) stays there
 }
 function setTheme(name) { S.theme = name; document.documentElement.dataset.theme = name; paintPalette(); keyed = ''; request(); atRest(); }
 function setColour(name) { S.colour = name; keyed = ''; countPixels(); tellKey(); layout(); atRest(); }
+function setOwn(on) { S.own = on; keyed = ''; tellSwitches(); tellTime(); countRates(); layout(); moving(); }
 function setFlat(on) { S.flat = on; tellSwitches(); layout(); atRest(); }
 function setPoints(value) { S.points = value; $('points').value = value; moving(); }
 function tellSwitches() {
   $('flat').setAttribute('aria-pressed', S.flat); $('fill').setAttribute('aria-pressed', S.fill);
+  $('own').hidden = CLOUDS.length < 2; $('own').setAttribute('aria-pressed', ownTimes());
 }
 function reset() { play(false); showState(''); }
 function showState(text) {
@@ -113,9 +123,11 @@ function showState(text) {
 }
 function layout() {  // fit again; keep a view that someone turned
   document.documentElement.classList.toggle('between', isBetween());
+  fitStrip();
   const below = $('head').getBoundingClientRect().bottom;
   document.documentElement.style.setProperty('--key-top', `${Math.round(below + 12)}px`);
-  if (S.turned) arrange(); else lookFrom([FRONT, SIDE].includes(S.view) ? S.view : slant());
+  if (S.turned) arrange(); else lookFrom(Object.values(NAMED).includes(S.view) ? S.view : slant());
+  placePanels();
   request();
 }
 const hands = new Map();
@@ -124,8 +136,9 @@ function pointers() {
   cloud.addEventListener('pointerdown', e => {
     hands.set(e.pointerId, [e.clientX, e.clientY]);
     try { cloud.setPointerCapture(e.pointerId); } catch (_) { /* a made-up pointer */ }
-    cloud.focus({preventScroll: true}); hidePanels();
+    cloud.focus({preventScroll: true});
     const cell = hands.size === 1 && e.button === 0 && flatAt(e.clientX, e.clientY);
+    if (!cell) hidePanels();  // the fields of the region stay while one is drawn
     if (cell) startRegion(cell, e.clientX, e.clientY); else if (dragged) { dragged = null; showDragged(); }
   });
   for (const kind of ['pointerup', 'pointercancel', 'lostpointercapture']) cloud.addEventListener(kind, e => {
@@ -157,14 +170,26 @@ const KEYS = {
   ',': () => setTime(S.pos - stride()), '.': () => setTime(S.pos + stride()), f: () => setFill(!S.fill),
   Home: () => setTime(0), End: () => setTime(1),
   p: () => setColour(COLOURINGS[(COLOURINGS.indexOf(S.colour) + 1) % COLOURINGS.length]),
-  d: () => setTheme(S.theme === 'dark' ? 'light' : 'dark'), v: () => setFlat(!S.flat), x: () => setRegion(null),
+  d: () => setTheme(S.theme === 'dark' ? 'light' : 'dark'), v: () => setFlat(!S.flat), t: () => { if (CLOUDS.length > 1) setOwn(!ownTimes()); }, x: () => setRegion(null),
   r: reset, s: () => save(), l: () => copyLink(), '?': () => togglePanel('help', 'keys'),
-  1: () => { lookFrom(slant()); moving(); }, 2: () => { lookFrom(FRONT); moving(); }, 3: () => { lookFrom(SIDE); moving(); },
+  1: () => { lookFrom(slant()); moving(); }, 2: () => { lookFrom(FRONT); moving(); }, 3: () => { lookFrom(SIDE); moving(); }, 4: () => { lookFrom(TOP); moving(); },
   Escape: () => { hidePanels(); if (META.served && CLOUDS.length) $('message').hidden = true; }};
 function togglePanel(name, button) {
   const open = $(name).hidden;
   hidePanels();
   $(name).hidden = !open; $(button).setAttribute('aria-expanded', open);
+  placePanels();
+}
+function placePanels() {  // a corner where they cover no flat view, or the least of it
+  const [, top, , bottom] = free(), seen = CELLS.filter(({flat}) => flat).map(({flat}) => flat), bar = $('bar').getBoundingClientRect();
+  for (const name of ['region-panel', 'take-panel']) {
+    const panel = $(name), {width, height} = panel.getBoundingClientRect();
+    const corners = [bar.right - width, bar.left].flatMap(left => [bottom - height - 10, top + 8].map(up => [left, Math.max(top, up)]));
+    const over = ([left, up]) => seen.reduce((sum, flat) => sum
+      + Math.max(0, Math.min(left + width, flat.right) - Math.max(left, flat.left)) * Math.max(0, Math.min(up + height, flat.bottom) - Math.max(up, flat.top)), 0);
+    const [left, up] = corners.reduce((best, corner) => over(corner) < over(best) ? corner : best);
+    Object.assign(panel.style, {left: `${Math.round(left)}px`, top: `${Math.round(up)}px`, right: 'auto', bottom: 'auto'});
+  }
 }
 function showMore(open) { $('bar').classList.toggle('more', open); $('more').setAttribute('aria-expanded', open); }  // on low screens
 function hidePanels() {
@@ -181,13 +206,13 @@ function keyboard() {
   });
 }
 function buttons() {
-  const clicks = {play: () => play(!playing), reset, save: () => save(), keys: KEYS['?'], theme: KEYS.d, flat: KEYS.v, fill: KEYS.f, link: KEYS.l,
+  const clicks = {play: () => play(!playing), reset, save: () => save(), keys: KEYS['?'], theme: KEYS.d, flat: KEYS.v, fill: KEYS.f, own: KEYS.t, link: KEYS.l,
     more: () => { const open = !$('bar').classList.contains('more'); hidePanels(); showMore(open); },
     region: () => togglePanel('region-panel', 'region'), 'region-all': () => setRegion(null), 'region-clear': () => setRegion(null)};
   for (const [name, act] of Object.entries(clicks)) $(name).onclick = act;
   for (const name of COLOURINGS) $(`by-${name}`).onclick = () => setColour(name);
   $('time').oninput = e => { play(false); setTime(Number(e.target.value)); };
-  $('time').onmousemove = e => { const {left, width} = $('time').getBoundingClientRect(); $('time').title = namesAt((e.clientX - left) / width * SPAN_US).join(', '); };
+  $('time').onmousemove = e => { const {left, width} = $('time').getBoundingClientRect(); $('time').title = namesAt((e.clientX - left) / width).join(', '); };
   $('window').oninput = e => setWindow(Number(e.target.value));
   $('points').oninput = e => setPoints(Number(e.target.value));
   for (const name of ['x-first', 'x-last', 'y-first', 'y-last']) $(name).onchange = readRegion;

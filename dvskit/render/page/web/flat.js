@@ -1,10 +1,10 @@
 // The flat view: what the sensor sees in the window, beside the cloud; a region is chosen on it.
 let dragged = null;  // a region being drawn: {cell, from: [x, y], to: [x, y]} in pixels of the sensor
-function drawFlatFrame(ctx, {box, flat, rect}) {
+function drawFlatFrame(ctx, {cloud, box, flat, rect}) {
   const colours = theme(), {axes} = box, font = `11px ${family()}`;
   const {left, top, right, bottom} = flat;
   strokeLines(ctx, [[[left, top], [right, top]], [[right, top], [right, bottom]], [[right, bottom], [left, bottom]], [[left, bottom], [left, top]]].map(line => line.map(([u, v]) => [Math.round(u) + 0.5, Math.round(v) + 0.5])), colours.line);
-  const [start, stop] = windowUs();
+  const [start, stop] = windowUs(cloud);
   const words = S.win >= 1 && S.pos >= 1 ? right - left > 200 ? 'all events, the latest on top' : 'all events' : duration(stop - start, 3);
   drawLabel(ctx, [(left + right) / 2, top], [0, -1], 7, words, colours.text, `500 12px ${family()}`);
   for (const [value, text] of ticks(axes[2], Math.min(8, (right - left) / 52))) {

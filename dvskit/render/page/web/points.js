@@ -15,14 +15,15 @@ vec3 painted() {
 }`;
 const SOLID = `#version 300 es
 ${POINT}
-uniform mat3 turn; uniform vec4 lens, depths; uniform vec4 half_; uniform vec3 ground; uniform float size;
+uniform mat3 turn; uniform vec4 lens, half_, depths;  // depths: dist, perspective, reach of the box, fog
+uniform vec3 ground; uniform float size;
 void main() {
   vec3 p = vec3((share() * 2. - 1.) * half_.x, half_.y - (event.y + .5 - region.y) * half_.w, (event.x + .5 - region.x) * half_.w - half_.z);
-  vec3 e = turn * p; float d = depths.x - e.z, n = depths.y, f = depths.z;
-  gl_Position = vec4(lens.x * e.x + lens.z * d, lens.y * e.y + lens.w * d, (d * (f + n) - 2. * f * n) / (f - n), d);
-  if (outside()) gl_Position = vec4(2., 2., 2., 1.);
+  vec3 e = turn * p; float d = depths.x - depths.y * e.z;
+  gl_Position = vec4(lens.x * e.x + lens.z * d, lens.y * e.y + lens.w * d, -e.z / depths.z * d, d);
+  if (outside() || d < .01) gl_Position = vec4(2., 2., 2., 1.);
   gl_PointSize = side = clamp(size * depths.x / max(d, .01), 1., 64.);
-  float fog = depths.w * clamp((d - n) / (f - n), 0., 1.);
+  float fog = depths.w * clamp(.5 - .5 * e.z / depths.z, 0., 1.);
   colour = mix(painted(), ground, fog);
 }`;
 const FLAT = `#version 300 es
@@ -99,6 +100,8 @@ function countPixels() {  // for all recordings together, so that their colours 
 function pointSize(cam, box) {
   // Half a sensor pixel as it appears, less where many events share the box.
   const pitch = cam.scale * box.pixel / cam.dist, count = KEPT() * (S.fill ? S.win : 1);
+  // As the sensor saw it, points touch: gaps would be a pattern of their own.
+  if (!cam.perspective && Math.abs(cam.turn[2][0]) === 1) return clamp(1.45 * pitch, 1, 6) * 4 ** S.points;
   const crowd = Math.min(S.fill ? 1.5 : 1, (2e5 / Math.max(1, count)) ** 0.25);
   return Math.min(6, Math.max(1, 0.55 * pitch * crowd)) * 4 ** S.points;
 }
@@ -110,7 +113,7 @@ function useSet(set) {  // its buffer, made when first drawn
   gl.bufferData(gl.ARRAY_BUFFER, set.table, gl.STATIC_DRAW);
 }
 function drawEvents(program, cloud, every) {  // the window's events, every k-th; returns how many
-  const {gl} = GL, [start, stop] = boxUs(), [first, last] = cloud.set.shown();
+  const {gl} = GL, [start, stop] = boxUs(cloud), [first, last] = cloud.set.shown(windowUs(cloud));
   const far = every >= 8 ? 8 : 1, set = far > 1 ? cloud.set.sparse : cloud.set;
   every = Math.min(31, Math.round(every / far));  // by the stride alone, 255 bytes at most
   gl.uniform1i(program.at('palette'), 0); gl.uniform1i(program.at('levels'), 1);
@@ -130,12 +133,12 @@ function drawEvents(program, cloud, every) {  // the window's events, every k-th
 }
 function drawCloud(cell, cam, scale, every) {
   const {gl} = GL, w = innerWidth, h = innerHeight, {box} = cell;
-  const size = pointSize(cam, box) * scale, near = Math.max(0.01, cam.dist - box.reach);
+  const size = pointSize(cam, box) * scale, near = Math.max(0.01, cam.dist - cam.perspective * box.reach);
   const program = size * cam.dist / near > 2.5 ? GL.round : GL.square;
   gl.useProgram(program.program); gl.enable(gl.DEPTH_TEST);
   gl.uniformMatrix3fv(program.at('turn'), true, cam.turn.flat());
   gl.uniform4f(program.at('lens'), 2 * cam.scale / w, 2 * cam.scale / h, 2 * cam.cu / w - 1, 1 - 2 * cam.cv / h);
-  gl.uniform4f(program.at('depths'), cam.dist, near, cam.dist + box.reach, 0.3);
+  gl.uniform4f(program.at('depths'), cam.dist, cam.perspective, box.reach, 0.3);
   gl.uniform4f(program.at('half_'), ...box.half, box.pixel);
   gl.uniform3f(program.at('ground'), ...bytes(theme().ground).map(v => v / 255));
   gl.uniform1f(program.at('size'), size);
@@ -162,7 +165,7 @@ function drawPoints(scale) {
   // The counts' unit has a texture, too, where there are no counts: drivers warn of empty ones.
   for (const unit of [gl.TEXTURE1, gl.TEXTURE0]) { gl.activeTexture(unit); gl.bindTexture(gl.TEXTURE_2D, GL.palette); }
   const seen = CELLS.filter(cell => cell.cloud.set);
-  const all = seen.reduce((total, {cloud}) => { const [a, b] = cloud.set.shown(); return total + b - a; }, 0);
+  const all = seen.reduce((total, {cloud}) => { const [a, b] = cloud.set.shown(windowUs(cloud)); return total + b - a; }, 0);
   const every = S.moving ? Math.max(1, Math.ceil(all * (S.flat ? 2 : 1) / S.budget)) : 1;
   for (const cell of seen) {
     const {count, drawn} = drawCloud(cell, camera(cell), scale, every);

@@ -63,9 +63,9 @@ function busy(words) { $('toast').hidden = !words; $('toast').textContent = word
 // -- more of what is looked at
 let asked = null;
 function wants(cloud) {  // the part to ask for, or null where no more can be seen
-  const [start, stop] = windowUs(), {set} = cloud;
+  const [start, stop] = windowUs(cloud), {set} = cloud;
   if (!set || set.every === 1) return null;
-  const [first, last] = set.shown(), inside = last - first;
+  const [first, last] = set.shown([start, stop]), inside = last - first;
   if (S.region) cloud.count();
   const share = S.region && !set.region ? Math.max(0.02, cloud.counts.within(cloud.region) / Math.max(1, inside)) : 1;
   if (inside * share > META.most / 2) return null;  // a part would be no closer

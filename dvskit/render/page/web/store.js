@@ -65,8 +65,7 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
     const same = this.region === null || S.region && S.region.every((v, i) => v === this.region[i]);
     return same && start >= this.from && stop <= this.to;
   }
-  shown() {  // the first event of the window, and the end
-    const [start, stop] = windowUs();
+  shown([start, stop]) {  // the first event of a window, and the end
     return [S.win >= 1 ? 0 : this.firstAt(start), S.pos >= 1 ? this.length : this.firstAt(stop)];
   }
   * pieces(first, last) {  // [first, last, µs of step 0] of each piece within
@@ -75,10 +74,10 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
       if (a < b) yield [a, b, this.from + i * PIECE * this.step];
     }
   }
-  rate(region) {  // events in 240 parts of the time
+  rate(region, span) {  // events in 240 parts of the time
     const bins = new Float32Array(240), [left, top, right, bottom] = region || [0, 0, PIECE, PIECE];
     for (const [a, b, from] of this.pieces(0, this.length)) {
-      const scale = 240 * this.step / (SPAN_US + 1), base = 240 * from / (SPAN_US + 1);
+      const scale = 240 * this.step / (span + 1), base = 240 * from / (span + 1);
       for (let i = 4 * a; i < 4 * b; i += 4) {
         const x = this.table[i], y = this.table[i + 1];
         if (x >= left && x < right && y >= top && y < bottom) bins[Math.min(239, Math.floor(base + scale * this.table[i + 2]))]++;
@@ -152,7 +151,7 @@ class Recording {
   }
   get counts() { return this.counted = this.counted || new PixelCounts(this.told.width, this.told.height); }
   get set() {  // what to draw
-    const [start, stop] = windowUs();
+    const [start, stop] = windowUs(this);
     return this.close && this.close.covers(start, stop) ? this.close : this.whole;
   }
   get region() {  // [left, top, right, bottom] of the pixels that are seen
@@ -164,11 +163,21 @@ class Recording {
   }
   count() {  // brings the counts of pixels up to date
     const set = this.set;
-    return set !== null && this.counts.update(set, ...set.shown());
+    return set !== null && this.counts.update(set, ...set.shown(windowUs(this)));
   }
 }
 const CLOUDS = META.clouds.map((told, index) => new Recording(told, index));
 const KEPT = () => CLOUDS.reduce((sum, cloud) => sum + (cloud.set ? cloud.set.length : 0), 0);
 let SPAN_US = Math.max(1, ...META.clouds.map(told => told.span_us));
-const windowUs = () => [S.win >= 1 ? 0 : Math.max(0, S.pos - S.win) * SPAN_US, S.pos >= 1 ? SPAN_US : S.pos * SPAN_US];
-const boxUs = () => { const [start, stop] = windowUs(); return S.fill && stop > start ? [start, stop] : [0, SPAN_US]; };
+const UNLIKE = 5;  // times as long as the shortest, the longest would press it into a line
+function ownTimes() {  // whether each recording fills its box: chosen, or because they differ much in length
+  if (CLOUDS.length < 2) return false;
+  const spans = CLOUDS.map(({told}) => told.span_us).filter(span => span > 0);
+  return S.own === null ? Math.max(...spans) > UNLIKE * Math.min(...spans) : S.own;
+}
+const spanUs = cloud => ownTimes() ? Math.max(1, cloud.told.span_us) : SPAN_US;
+function windowUs(cloud) {
+  const span = spanUs(cloud);
+  return [S.win >= 1 ? 0 : Math.max(0, S.pos - S.win) * span, S.pos >= 1 ? span : S.pos * span];
+}
+const boxUs = cloud => { const [start, stop] = windowUs(cloud); return S.fill && stop > start ? [start, stop] : [0, spanUs(cloud)]; };
