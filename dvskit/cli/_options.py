@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit._files import check_standard_output
 from dvskit.cli._console import describe_us, parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
-from dvskit.formats import Recording, RecordingPart, format_for_writing, open_events
+from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
 from dvskit.formats.table import named_format
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) ->
 
 def check_writable(out: Path, to: str | None) -> None:
     """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
-    if to is None and not out.suffix:
+    if to is None and not out.suffix and not is_standard(out):
         raise ConfigError(
             f"{out}: has no suffix that tells a format; add one, or name it with --to"
         )
@@ -180,6 +181,8 @@ def check_writable(out: Path, to: str | None) -> None:
         format_for_writing(out, to)
     except UnknownFormatError as error:
         raise ConfigError(one_line(error)) from error
+    if is_standard(out):
+        check_standard_output()
 
 
 def window_from(

@@ -42,7 +42,11 @@ def convert(
     file: InputFile,
     out: Annotated[
         Path,
-        typer.Argument(help="The file to write: its suffix tells the format.", show_default=False),
+        typer.Argument(
+            help="The file to write: its suffix tells the format. - is standard output, in EVT3 "
+            "unless --to names another.",
+            show_default=False,
+        ),
     ],
     from_: FormatOption = None,
     to: ToOption = None,

@@ -23,7 +23,7 @@ from dvskit.cli._options import (
     clip_notes,
 )
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import open_sink
+from dvskit.formats import is_standard, open_sink
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, EmulatorParams
@@ -41,7 +41,9 @@ def emulate(
     out: Annotated[
         Path | None,
         typer.Argument(
-            help="The event file to write: its suffix tells the format.", show_default=False
+            help="The event file to write: its suffix tells the format. - is standard output, in "
+            "EVT3 unless --to names another.",
+            show_default=False,
         ),
     ] = None,
     camera: Annotated[
@@ -116,12 +118,13 @@ def emulate(
             if stop.asked:
                 source.stop()
     for text in sink.notes:
-        _console.note(f"{out}: {text}")
+        _console.note(f"{sink.path}: {text}")
     for text in _notes(source, frames, sink.count, stop.asked):
         _console.note(f"{name if video is None else video}: {text}")
+    look = f"; look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
     _console.say(
-        f"{out}: {sink.count:,} events on {sink.size} from {source.frames_done} frames; "
-        f"look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
+        f"{sink.path}: {sink.count:,} events on {sink.size} from {source.frames_done} frames"
+        + ("" if is_standard(out) else look)
     )
     if stop.asked and camera is None:
         raise typer.Exit(130)
