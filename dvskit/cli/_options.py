@@ -92,6 +92,24 @@ StopOption = Annotated[
         show_default="the end",
     ),
 ]  # fmt: skip
+StartOfClip = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="Begin so long after the first frame: 1.5s, 200ms, 30us.",
+        show_default="0s",
+    ),
+]  # fmt: skip
+StopOfClip = Annotated[
+    str | None,
+    typer.Option(
+        "--stop", help="End so long after the first frame: 1.5s, 200ms, 30us.",
+        show_default="the end",
+    ),
+]  # fmt: skip
+CropOption = Annotated[
+    str | None,
+    typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.", show_default="all"),
+]
 FpsOfVideo = Annotated[
     float | None,
     typer.Option(
@@ -134,6 +152,20 @@ class ClipOptions:
         )
 
 
+def preset_names(incomplete: str) -> list[str]:
+    """Return the named sensors that a shell may complete a word to, in any case."""
+    from dvskit.emulator.params import preset_table
+
+    return [name for name in preset_table() if name.casefold().startswith(incomplete.casefold())]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the shipped models that a shell may complete a word to."""
+    from dvskit.training import shipped_models
+
+    return [name for name in shipped_models() if name.startswith(incomplete)]
+
+
 def clip_notes(frames: FrameSource) -> Iterator[str]:
     """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
     yield from frames.notes
@@ -157,6 +189,15 @@ def size_from(text: str, option: str = "--size") -> Size:
     """Return the Size that an option says. Raises ConfigError."""
     with as_usage(option):
         return parse_size(text)
+
+
+def rectangle_from(text: str) -> tuple[int, int, int, int]:
+    """Return the x, y, width and height that --crop says. Raises ConfigError."""
+    try:
+        x, y, width, height = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
+    return x, y, width, height
 
 
 def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:

@@ -10,6 +10,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    CropOption,
     Force,
     FormatOption,
     InputFile,
@@ -22,10 +23,10 @@ from dvskit.cli._options import (
     check_writable,
     open_file,
     part_from_first,
+    rectangle_from,
     times_from,
     window_from,
 )
-from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource
 from dvskit.formats import (
@@ -53,14 +54,14 @@ def convert(
     size: SizeOption = None,
     start: StartOption = None,
     stop: StopOption = None,
-    crop: Annotated[str | None, typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.")] = None,
+    crop: CropOption = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
     """Write an event file, or events as they arrive, in another format, or a part of it."""
     check_writable(out, to)
     after_us, until_us = times_from(start, stop)
-    rectangle = None if crop is None else _parse_crop(crop)
+    rectangle = None if crop is None else Crop(*rectangle_from(crop))
     recording = open_file(file, from_, size, salvage)
     part: _Arriving | RecordingPart
     if recording.live:
@@ -126,14 +127,6 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
 def _left_of(recording: Recording) -> list[str]:
     count = len(recording.triggers())
     return [f"{count:,} triggers are left out: they came beside live events"] if count else []
-
-
-def _parse_crop(text: str) -> Crop:
-    try:
-        x, y, width, height = (int(word) for word in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
-    return Crop(x, y, width, height)
 
 
 def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:

@@ -32,7 +32,7 @@ class Upsampled(FrameSource):
 
     Each interval is cut in as many equal steps as pixels that its motion covers, at most 64; times
     are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by their
-    number of steps.
+    number of steps, `done` the clip's own frames that it gave.
     """
 
     def __init__(
@@ -49,16 +49,18 @@ class Upsampled(FrameSource):
             self.notes = frames.notes
             self.container_start_us = frames.container_start_us
         self.steps: dict[int, int] = {}
+        self.done = 0
         # One for all intervals: it keeps nothing from one to the next.
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        self.steps = {}
+        self.steps, self.done = {}, 0
         before: tuple[int, NDArray[np.float32]] | None = None
         for t_us, frame in self._frames:
             image = _as_float(frame)
             if before is not None:
                 yield from self._between(*before, t_us, image)
+            self.done += 1
             yield t_us, image
             before = t_us, image
         if isinstance(self._frames, FrameSource):
