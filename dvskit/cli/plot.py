@@ -10,17 +10,16 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._options import (
     DarkOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
     StopOption,
     as_usage,
-    open_file,
     part_of,
     times_from,
 )
@@ -56,7 +55,7 @@ _WHAT = {
 
 def _verb(name: str) -> Callable[..., None]:
     def plot(
-        file: InputFile,
+        file: ShownFile,
         out: Out,
         start: StartOption = None,
         stop: StopOption = None,
@@ -69,7 +68,7 @@ def _verb(name: str) -> Callable[..., None]:
     ) -> None:
         times = times_from(start, stop)
         style = _begin(out, dark, width, force)
-        recording = open_file(file, from_, size, salvage)
+        recording = open_shown(file, from_, size, salvage)
         part = part_of(recording, *times)
         from dvskit.render import plots
 
@@ -148,7 +147,7 @@ LayerOption = Annotated[
 
 
 def raster(
-    file: InputFile,
+    file: ShownFile,
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
@@ -165,7 +164,7 @@ def raster(
 
 
 def membrane(
-    file: InputFile,
+    file: ShownFile,
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,

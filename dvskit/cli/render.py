@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._options import (
     ClipOptions,
     ClockName,
@@ -16,13 +17,11 @@ from dvskit.cli._options import (
     DarkOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
     StopOption,
     clip_notes,
-    open_file,
     stamps_of,
     times_from,
 )
@@ -43,7 +42,7 @@ class StyleName(Enum):
 
 
 def render(
-    file: InputFile,
+    file: ShownFile,
     out: Annotated[
         Path,
         typer.Option(
@@ -93,7 +92,7 @@ def render(
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     window_us = None if window is None else _console.parse_time_us(window, "--window")
     times = times_from(start, stop)
-    recording = open_file(file, from_, size, salvage)
+    recording = open_shown(file, from_, size, salvage)
     start_us, stop_us = stamps_of(recording, *times)
     from dvskit import render as pictures
 

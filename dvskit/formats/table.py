@@ -15,7 +15,7 @@ HEAD_BYTES = 4096
 # The names of CSV's columns t, x, y and p, as far as they say what they are on any file.
 _COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
             (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
-_VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ def find_by_head(path: Path, head: bytes) -> Format:
             )
     if not fitting and (row := find_by_columns(head)):
         return row
-    if not fitting and path.suffix.lower() in _VIDEO_SUFFIXES:
+    if not fitting and path.suffix.lower() in VIDEO_SUFFIXES:
         raise UnknownFormatError(
             f"{path}: is a video, not events; dvskit emulate turns it into events"
         )
