@@ -199,7 +199,11 @@ def test_info_of_a_recording_as_text_and_as_json(run, tmp_path):
 @pytest.mark.parametrize("suffix", [".raw", ".aedat4", ".npz"])
 def test_emulate_info_convert_and_cloud_go_hand_in_hand(run, tmp_path, clip, suffix):
     code, out, err = run("emulate", "clip", f"bar{suffix}", "--fps", "100")
-    assert (code, out, err) == (0, "", "")  # nothing to say where nobody watches
+    assert (code, out) == (0, "")
+    assert re.fullmatch(
+        rf"bar\{suffix}: [\d,]+ events on 60x40 from 12 frames; look at them: .*\n", err
+    )
+    assert run("-q", "emulate", "clip", f"bar{suffix}", "--fps", 100, "--force")[2] == ""
     direct = dvskit.events.read_all(dvskit.emulate(dvskit.video.open_frames(clip, fps=100)))
     assert dvskit.load_events(tmp_path / f"bar{suffix}") == direct
     assert run("convert", f"bar{suffix}", "b.npz")[0] == 0
@@ -240,7 +244,10 @@ def test_a_part_without_events_is_written_and_told(run, tmp_path):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
     assert code == 0
-    assert err == "dvskit: note: b.npz: holds no events; there are none in what was asked for\n"
+    assert err.splitlines() == [
+        "dvskit: note: b.npz: holds no events; there are none in what was asked for",
+        "b.npz: 0 events on 20x10, npz",
+    ]
     assert len(dvskit.load_events(tmp_path / "b.npz")) == 0
 
 
