@@ -104,7 +104,7 @@ class LeftOutWarning(UserWarning):
     """An output cannot hold something of its input, such as triggers; the events are all there."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """Return what an error says, as one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -52,15 +52,21 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def verb(function: Function) -> Function:
-    """Turn what a verb raises into one line on stderr and an exit code."""
+BEGIN_ANEW = "nothing is left of it; the same command begins anew"
+
+
+def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
+    """Turn what a command raises into one line on stderr and an exit code.
+
+    interrupted  what to say of the work behind Ctrl-C
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except KeyboardInterrupt:
-            print("dvskit: interrupted", file=sys.stderr)
+            print(f"dvskit: interrupted; {interrupted}", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; python must not complain while it exits.

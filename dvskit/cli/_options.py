@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ class LightName(Enum):
 
 
 LightOption = Annotated[
-    LightName, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+    LightName,
+    typer.Option(
+        "--intensity", help="What a video's pixels are: luma, gray as it is coded; linear, light."
+    ),
 ]
 
 
@@ -132,7 +135,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 @dataclass(frozen=True, slots=True)
 class ClipOptions:
-    """How a video is opened: the options --fps, --light, --time and --salvage."""
+    """How a video is opened: the options --fps, --intensity, --time and --salvage."""
 
     fps: float | None = None
     light: LightName = LightName.luma

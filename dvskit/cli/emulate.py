@@ -153,6 +153,7 @@ class _Work:
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
+        self._compile(emulator)
         with (
             _console.stoppable() as stop,
             open_sink(out, source.size, format=to, overwrite=force) as sink,
@@ -173,6 +174,19 @@ class _Work:
             + ("" if is_standard(out) else look)
         )
         return stop.asked
+
+    def _compile(self, emulator: Emulator) -> None:
+        """Compile the loops that are needed and are not on disk, and say so."""
+        if emulator.params.is_ideal or emulator.params.model != "exact":
+            return
+        from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled
+        from dvskit.video import CameraFrames
+
+        live = isinstance(self._clip, CameraFrames)
+        dtype = "uint8" if live else next(iter(self._frames))[1].dtype
+        if not is_compiled(emulator.params, dtype):
+            _console.say("compiling the loops of sensors that are not ideal, once: about 10 s")
+            compile_ahead(emulator.params, dtype)
 
     def _done(self, source: EmulatedSource) -> int:
         """Return how many frames of the clip are done: those that were added are none of them."""
@@ -250,7 +264,8 @@ def _clip(
         return clip.open(video)
     if clip != ClipOptions() or upsample or (part.after_us, part.until_us) != (None, None):
         raise ConfigError(
-            "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for cameras"
+            "--fps, --intensity, --time, --salvage, --upsample, --start and --stop are not for a "
+            "camera"
         )
     from dvskit.video import CameraFrames
 

@@ -53,7 +53,7 @@ _WHAT = {
 }
 
 
-def _verb(name: str) -> Callable[..., None]:
+def _command(name: str) -> Callable[..., None]:
     def plot(
         file: ShownFile,
         out: Out,
@@ -221,6 +221,6 @@ def weights(
 
 
 for _name in _WHAT:
-    app.command(_name)(_console.verb(_verb(_name)))
+    app.command(_name)(_console.command(_command(_name)))
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__)(_console.verb(_function))
+    app.command(_function.__name__)(_console.command(_function))

@@ -48,6 +48,7 @@ class VideoView:
     footer            time code, speed, and the rates of ON and OFF events, below the picture (not
                       below one narrower than 200 pixels)
     start_us, stop_us the part to show; None leaves that side open
+    zero_us           the time at which the time code is 0; None: where the video begins
     crf, preset       quality (0 lossless .. 51) and effort of x264. Events come and go, so that its
                       search for motion finds little. "ultrafast" has pictures predicted from both
                       sides here, and fine rounding, which x264's own has not
@@ -61,7 +62,8 @@ class VideoView:
     footer: bool = True
     start_us: int | None = None
     stop_us: int | None = None
-    crf: float = 15.0
+    zero_us: int | None = None
+    crf: float = 20.0
     preset: str = "ultrafast"
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ def video(
     opened = whole_folder if not target.suffix else whole_file
     with (
         opened(target, overwrite=overwrite) as partial,
-        InThread(open_writer(writer, partial)) as out,
+        InThread(open_writer(writer, partial), str(target)) as out,
     ):
         for moment in source_frames.moments():
             out.write(moment.t_us, canvas.draw(moment))
@@ -164,7 +166,8 @@ def _canvas(source_frames: EventFrames, view: VideoView, beside: Images | None) 
         besides = as_size((first.shape[1], first.shape[0]))
     layout = lay_out(source_frames.size, view.scale, beside=besides, footer=view.footer)
     shown = None if images is None or layout.beside is None else Beside(images, layout.beside)
-    return Canvas(layout, float(source_frames.period_us), slow=view.slow, beside=shown)
+    return Canvas(layout, float(source_frames.period_us), slow=view.slow, beside=shown,
+                  zero_us=view.zero_us)  # fmt: skip
 
 
 def peeked(images: Images) -> tuple[Iterator[tuple[int, Any]], Any]:

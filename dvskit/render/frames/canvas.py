@@ -156,15 +156,16 @@ class Canvas:
     """Draws moments into one picture, (height, width) uint8 rows of the palette, used again."""
 
     def __init__(
-        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None
-    ) -> None:
+        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None,
+        zero_us: int | None = None,
+    ) -> None:  # fmt: skip
         self.layout = layout
         # Text stands on the first step of its ramp, which is the ground too.
         self.picture = np.full((layout.height, layout.width), _TEXT, np.uint8)
         self._period_us = period_us
         self._slow = slow
         self._beside = beside
-        self._start_us: int | None = None
+        self._start_us = zero_us  # of the time code; else the first moment's beginning
         self._rates: deque[tuple[int, int]] = deque()
 
     def draw(self, moment: Moment) -> NDArray[np.uint8]:
