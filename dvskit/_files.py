@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from dvskit.errors import OutputError
 
@@ -26,6 +28,22 @@ def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
     return target
+
+
+def check_standard_output() -> Path:
+    """Return a name for standard output, for messages. Raises OutputError for a terminal."""
+    name = Path("standard output")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise OutputError(
+            f"{name}: is a terminal; name a file, or hand it on: ... - | dvskit info -"
+        )
+    return name
+
+
+def standard_output() -> BinaryIO:
+    """Open standard output for bytes; closing it leaves the process's own open."""
+    sys.stdout.flush()
+    return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
 
 
 def _in_place(target: Path) -> bool:

@@ -50,8 +50,14 @@ class State(NamedTuple):
             parts.append(f"in {self.seconds:.1f} s")
         elif self.total and 0 < self.done < self.total and self.seconds > 1:
             left = round(self.seconds * (self.total / self.done - 1))
-            parts.append(f"{left // 60}:{left % 60:02} to go")
+            parts.append(f"{_clock(left)} to go")
         return ", ".join(part for part in parts if part)
+
+
+def _clock(seconds: int) -> str:
+    """Return 0:05, 12:30 or 2:00:00."""
+    hours, minutes = f"{seconds // 3600}:" if seconds >= 3600 else "", seconds // 60 % 60
+    return f"{hours}{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
 class Display(Protocol):

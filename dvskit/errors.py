@@ -138,7 +138,7 @@ def warn(text: str, category: type[Warning]) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """Return what an error says, as one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -146,6 +146,7 @@ def one_line(error: BaseException) -> str:
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return the tail of a message about an unknown name: the nearest choice and all of them."""
     known = sorted(choices)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    written = {choice.casefold(): choice for choice in known}
+    near = get_close_matches(name.casefold(), written, n=1)
+    hint = f"did you mean {written[near[0]]!r}? " if near else ""
     return f"{hint}choices: {', '.join(known)}"

@@ -57,7 +57,7 @@ def clip(tmp_path):
     return folder
 
 
-def test_help_names_every_verb(run):
+def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
     for verb in [
@@ -85,14 +85,13 @@ def commands(group=None, words=()):
             yield (*words, name), command
 
 
-def test_dark_and_light_are_one_pair_of_options_in_every_verb():
+def test_dark_and_light_are_one_pair_of_options_in_every_command():
     themed = {}
     for words, command in commands():
         for option in command.params:
             names = {*option.opts, *option.secondary_opts}
             assert "--theme" not in names
-            # --light of emulate and calibrate is that of a video's pixels.
-            if names & {"--dark", "--light"} and words[0] not in ("emulate", "calibrate"):
+            if names & {"--dark", "--light"}:
                 assert names == {"--dark", "--light"}, words
                 themed[words[0]] = option.default
     assert themed == {"cloud": None, "render": True, "plot": False}
@@ -112,12 +111,17 @@ def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, mon
     assert "in place of those of --view" in run("cloud", "--help")[1]
 
 
-def test_a_wrong_verb_option_or_argument_is_a_usage_error(run):
-    assert run("infoo")[0] == 2
-    assert "info" in run("infoo")[2]
-    assert run("info")[0] == 2
-    assert run("info", "a.raw", "--nope")[0] == 2
-    assert run("emulate", "a.mp4", "b.npz", "--threshold", "much")[0] == 2
+def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
+    for words, said in (
+        (("infoo",), "No such command 'infoo'. Did you mean 'info'? (dvskit --help)"),
+        (("info",), "Missing argument 'file' (dvskit info --help)"),
+        (("info", "a.raw", "--nope"), "No such option: --nope"),
+        (("emulate", "a.mp4", "b.npz", "--threshold", "much"), "Invalid value for '--threshold'"),
+        (("plot", "raet"), "(dvskit plot --help)"),
+    ):
+        assert said in usage_error(run(*words))
+    assert run()[0] == 2
+    assert run("plot")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -201,7 +205,11 @@ def test_info_of_a_recording_as_text_and_as_json(run, tmp_path):
 @pytest.mark.parametrize("suffix", [".raw", ".aedat4", ".npz"])
 def test_emulate_info_convert_and_cloud_go_hand_in_hand(run, tmp_path, clip, suffix):
     code, out, err = run("emulate", "clip", f"bar{suffix}", "--fps", "100")
-    assert (code, out, err) == (0, "", "")  # nothing to say where nobody watches
+    assert (code, out) == (0, "")
+    assert re.fullmatch(
+        rf"bar\{suffix}: [\d,]+ events on 60x40 from 12 frames; look at them: .*\n", err
+    )
+    assert run("-q", "emulate", "clip", f"bar{suffix}", "--fps", 100, "--force")[2] == ""
     direct = dvskit.events.read_all(dvskit.emulate(dvskit.video.open_frames(clip, fps=100)))
     assert dvskit.load_events(tmp_path / f"bar{suffix}") == direct
     assert run("convert", f"bar{suffix}", "b.npz")[0] == 0
@@ -256,7 +264,10 @@ def test_a_part_without_events_is_written_and_told(run, tmp_path):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
     assert code == 0
-    assert err == "dvskit: note: b.npz: holds no events; there are none in what was asked for\n"
+    assert err.splitlines() == [
+        "dvskit: note: b.npz: holds no events; there are none in what was asked for",
+        "b.npz: 0 events on 20x10, npz",
+    ]
     assert len(dvskit.load_events(tmp_path / "b.npz")) == 0
 
 
@@ -419,7 +430,8 @@ def test_an_interrupted_conversion_ends_with_130_and_leaves_nothing(tmp_path, da
     words = ("convert", tmp_path / "a.npz", tmp_path / "out" / "a.csv")
     process, (out, err) = interrupt(tmp_path / "out", *words)
     assert process.returncode == 130
-    assert (out, err) == ("", "dvskit: interrupted\n")
+    said = "nothing is left of it; the same command begins anew"
+    assert (out, err) == ("", f"dvskit: interrupted; {said}\n")
     assert left_behind(tmp_path / "out") == set()
 
 

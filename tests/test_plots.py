@@ -1104,7 +1104,7 @@ def test_other_letters_still_look_so(name):
 @pytest.fixture
 def dvskit(run):
     """Run `dvskit plot` in an empty folder; gives (exit code, stdout, stderr)."""
-    return functools.partial(run, "plot")
+    return functools.partial(run, "-q", "plot")
 
 
 @pytest.fixture

@@ -220,10 +220,39 @@ def test_a_real_notebook_shows_events_bars_plots_and_pages(tmp_path: Path):
     assert "a.npz" in data[4][0]["text/html"]
 
 
-def test_the_command_line_shows_nothing_when_piped():
+def test_the_command_line_writes_a_line_a_minute_when_piped(capsys, monkeypatch):
     from dvskit.cli import _console
 
+    now = [1000.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    with _console.progress("work", 30, "steps") as bar:
+        for number in range(1, 31):
+            now[0] += 7
+            bar(number, f"remark {number}")
+    assert capsys.readouterr().err.splitlines() == [
+        "dvskit: work: 9/30 steps, remark 9, 2:27 to go",
+        "dvskit: work: 18/30 steps, remark 18, 1:24 to go",
+        "dvskit: work: 27/30 steps, remark 27, 0:21 to go",
+    ]
+    monkeypatch.setattr(_console, "quiet", True)
     with _console.progress("work", 3, "steps") as bar:
+        now[0] += 100
         bar(1, "one")
-    assert isinstance(bar._display, Nowhere)
+    _console.say("done")
+    _console.log("an epoch")
+    assert capsys.readouterr().err == ""
     assert isinstance(EventsSource(scattered()).about(), list)
+
+
+def test_time_to_go_is_told_in_hours_where_it_takes_hours():
+    state = State("work", 1, 100, "steps", "", 3600.0 / 99 * 2, ended=False)
+    assert state.words.endswith("2:00:00 to go")
+
+
+def test_a_summary_and_an_epoch_are_told_where_nobody_watches(capsys):
+    from dvskit.cli import _console
+
+    _console.say("out.raw: 12 events")
+    _console.log("epoch 3")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "out.raw: 12 events\ndvskit: epoch 3\n")

@@ -1,8 +1,9 @@
-"""The command line: one module a verb. The only place that prints, prompts or exits."""
+"""The command line: one module a command. The only place that prints, prompts or exits."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -21,6 +22,7 @@ from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
 from dvskit.cli.train import train
 from dvskit.cli.view import view
+from dvskit.errors import one_line
 
 app = typer.Typer(
     name="dvskit",
@@ -31,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# What is said behind Ctrl-C.
+_INTERRUPTED = {"train": "the same command goes on behind the last whole epoch"}
+
 for _name, _function in (
     ("info", info),
     ("convert", convert),
@@ -45,7 +50,8 @@ for _name, _function in (
     ("demo", demo),
     ("doctor", doctor),
 ):
-    app.command(_name)(_console.verb(_function))
+    _after = _INTERRUPTED.get(_name, _console.BEGIN_ANEW)
+    app.command(_name)(_console.command(_function, _after))
 app.add_typer(plot, name="plot")
 
 
@@ -70,7 +76,29 @@ def _common(
 def main() -> None:
     """Run the command line; ends the process with 0 (done), 1 (data), 2 (usage) or 130 (Ctrl-C)."""
     arguments = sys.argv[1:]
-    # The switches that stand for all verbs are taken wherever they are written.
+    # The switches that stand for all commands are taken wherever they are written.
     common = [word for word in arguments if word in ("-q", "--quiet", "--debug")]
     rest = [word for word in arguments if word not in ("-q", "--quiet", "--debug")]
-    app(common + rest, prog_name="dvskit")
+    try:
+        ended_with = app(common + rest, prog_name="dvskit", standalone_mode=False)
+    except _WrongWords as error:
+        sys.exit(_tell_usage(error))
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(ended_with if isinstance(ended_with, int) else 0)
+
+
+# What the parser of the command line raises; typer names its children alone.
+_WrongWords: Any = typer.BadParameter.__mro__[2]
+
+
+def _tell_usage(error: Any) -> int:
+    """Say in a line what is wrong with the words of a command line; return the exit code."""
+    message = one_line(error.format_message())
+    context = getattr(error, "ctx", None)
+    where = "dvskit" if context is None else context.command_path
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+    else:
+        print(f"dvskit: error: {message.rstrip('.')} ({where} --help)", file=sys.stderr)
+    return int(error.exit_code)

@@ -1,4 +1,4 @@
-"""What a person sees: data on stdout, all else on stderr, progress only on a terminal."""
+"""What a person sees: data on stdout, all else on stderr; a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from dvskit._progress import Bar, Nowhere, Terminal
+from dvskit._progress import Bar, Nowhere, State, Terminal
 from dvskit.errors import ConfigError, DvskitError, one_line
 
 quiet = False
@@ -31,9 +31,15 @@ def on_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """Tell a watching person what was done."""
-    if on_terminal():
-        print(text, file=sys.stderr)
+    """Tell what was done; -q silences it."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def log(text: str) -> None:
+    """Tell how far long work is where no bar can: a line for a log, on no terminal; -q silences."""
+    if not quiet and not on_terminal():
+        print(f"dvskit: {text}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
@@ -46,15 +52,21 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def verb(function: Function) -> Function:
-    """Turn what a verb raises into one line on stderr and an exit code."""
+BEGIN_ANEW = "nothing is left of it; the same command begins anew"
+
+
+def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
+    """Turn what a command raises into one line on stderr and an exit code.
+
+    interrupted  what to say of the work behind Ctrl-C
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except KeyboardInterrupt:
-            print("dvskit: interrupted", file=sys.stderr)
+            print(f"dvskit: interrupted; {interrupted}", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; python must not complain while it exits.
@@ -95,9 +107,26 @@ def stoppable() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
+class Lines:
+    """Writes a line on stderr every minute, for a log: `dvskit: clip.mp4: 12/40 frames, ...`."""
+
+    def __init__(self, every_s: float = 60.0) -> None:
+        self._every_s = self._next_s = every_s
+
+    def show(self, state: State) -> None:
+        """Write how far work is, if it is time to."""
+        if state.seconds >= self._next_s and not state.ended:
+            self._next_s = state.seconds + self._every_s
+            print(f"dvskit: {state.title}: {state.words}", file=sys.stderr, flush=True)
+
+
 def progress(title: str, total: float | None, unit: str) -> Bar:
-    """Show progress on a terminal: call with how much is done in all, and a remark."""
-    return Bar(title, total, unit, display=Terminal() if on_terminal() else Nowhere())
+    """Show progress: call with how much is done in all, and a remark.
+
+    A bar on a terminal, a line a minute where there is none, nothing with -q.
+    """
+    display = Nowhere() if quiet else Terminal() if on_terminal() else Lines()
+    return Bar(title, total, unit, display=display)
 
 
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit._files import check_standard_output
 from dvskit.cli._console import describe_us, parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
-from dvskit.formats import Recording, RecordingPart, format_for_writing, open_events
+from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
 from dvskit.formats.table import named_format
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class LightName(Enum):
 
 
 LightOption = Annotated[
-    LightName, typer.Option(help="luma: gray as it is coded; linear: as linear light.")
+    LightName,
+    typer.Option(
+        "--intensity", help="What a video's pixels are: luma, gray as it is coded; linear, light."
+    ),
 ]
 
 
@@ -91,6 +95,24 @@ StopOption = Annotated[
         show_default="the end",
     ),
 ]  # fmt: skip
+StartOfClip = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="Begin so long after the first frame: 1.5s, 200ms, 30us.",
+        show_default="0s",
+    ),
+]  # fmt: skip
+StopOfClip = Annotated[
+    str | None,
+    typer.Option(
+        "--stop", help="End so long after the first frame: 1.5s, 200ms, 30us.",
+        show_default="the end",
+    ),
+]  # fmt: skip
+CropOption = Annotated[
+    str | None,
+    typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.", show_default="all"),
+]
 FpsOfVideo = Annotated[
     float | None,
     typer.Option(
@@ -113,7 +135,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 @dataclass(frozen=True, slots=True)
 class ClipOptions:
-    """How a video is opened: the options --fps, --light, --time and --salvage."""
+    """How a video is opened: the options --fps, --intensity, --time and --salvage."""
 
     fps: float | None = None
     light: LightName = LightName.luma
@@ -131,6 +153,20 @@ class ClipOptions:
             clock=self.time.value,
             strict=not self.salvage,
         )
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Return the named sensors that a shell may complete a word to, in any case."""
+    from dvskit.emulator.params import preset_table
+
+    return [name for name in preset_table() if name.casefold().startswith(incomplete.casefold())]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the shipped models that a shell may complete a word to."""
+    from dvskit.training import shipped_models
+
+    return [name for name in shipped_models() if name.startswith(incomplete)]
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:
@@ -158,6 +194,15 @@ def size_from(text: str, option: str = "--size") -> Size:
         return parse_size(text)
 
 
+def rectangle_from(text: str) -> tuple[int, int, int, int]:
+    """Return the x, y, width and height that --crop says. Raises ConfigError."""
+    try:
+        x, y, width, height = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
+    return x, y, width, height
+
+
 def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
     """Open a recording as the options --from, --size and --salvage say.
 
@@ -177,7 +222,7 @@ def check_reading(from_: str | None, size: str | None) -> Size | None:
 
 def check_writable(out: Path, to: str | None) -> None:
     """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
-    if to is None and not out.suffix:
+    if to is None and not out.suffix and not is_standard(out):
         raise ConfigError(
             f"{out}: has no suffix that tells a format; add one, or name it with --to"
         )
@@ -185,6 +230,8 @@ def check_writable(out: Path, to: str | None) -> None:
         format_for_writing(out, to)
     except UnknownFormatError as error:
         raise ConfigError(one_line(error)) from error
+    if is_standard(out):
+        check_standard_output()
 
 
 def window_from(

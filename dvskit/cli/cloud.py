@@ -10,6 +10,7 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._clips import open_shown
 from dvskit.cli._looks import ColourName, Looks, ViewName, looks_from
 from dvskit.cli._options import (
     Force,
@@ -18,7 +19,6 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
-    open_file,
     part_of,
     times_from,
 )
@@ -38,8 +38,8 @@ def cloud(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="An event file, - for standard input, or udp://HOST:PORT. A page shows several "
-            "side by side.",
+            help="An event file, - for standard input, or udp://HOST:PORT; a video or a folder of "
+            "images is emulated first. A page shows several side by side.",
             show_default=False,
         ),
     ],
@@ -167,7 +167,7 @@ def cloud(
     check_words(len(files), **words)
     times = times_from(start, stop)
     check_output(out, overwrite=force)
-    opened = [open_file(file, from_, size, salvage) for file in files]
+    opened = [open_shown(file, from_, size, salvage) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:

@@ -10,6 +10,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import (
+    CropOption,
     Force,
     FormatOption,
     InputFile,
@@ -22,11 +23,11 @@ from dvskit.cli._options import (
     check_writable,
     open_file,
     part_from_first,
+    rectangle_from,
     size_from,
     times_from,
     window_from,
 )
-from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
@@ -43,14 +44,18 @@ def convert(
     file: InputFile,
     out: Annotated[
         Path,
-        typer.Argument(help="The file to write: its suffix tells the format.", show_default=False),
+        typer.Argument(
+            help="The file to write: its suffix tells the format. - is standard output, in EVT3 "
+            "unless --to names another.",
+            show_default=False,
+        ),
     ],
     from_: FormatOption = None,
     to: ToOption = None,
     size: SizeOption = None,
     start: StartOption = None,
     stop: StopOption = None,
-    crop: Annotated[str | None, typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.")] = None,
+    crop: CropOption = None,
     fit: Annotated[
         str | None,
         typer.Option(help="Put the events, or the crop, on a sensor of WIDTHxHEIGHT, undistorted."),
@@ -61,7 +66,7 @@ def convert(
     """Write an event file, or events as they arrive, in another format, or a part of it."""
     check_writable(out, to)
     after_us, until_us = times_from(start, stop)
-    rectangle = None if crop is None else _parse_crop(crop)
+    rectangle = None if crop is None else Crop(*rectangle_from(crop))
     target = None if fit is None else size_from(fit, "--fit")
     recording = open_file(file, from_, size, salvage)
     part: _Arriving | RecordingPart
@@ -133,14 +138,6 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
 def _left_of(recording: Recording) -> list[str]:
     count = len(recording.triggers())
     return [f"{count:,} triggers are left out: they came beside live events"] if count else []
-
-
-def _parse_crop(text: str) -> Crop:
-    try:
-        x, y, width, height = (int(word) for word in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
-    return Crop(x, y, width, height)
 
 
 def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:

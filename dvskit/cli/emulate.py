@@ -13,20 +13,28 @@ from dvskit.cli._options import (
     ClipOptions,
     ClockName,
     ClockOption,
+    CropOption,
     Force,
     FpsOfVideo,
     LightName,
     LightOption,
     SalvageVideo,
+    StartOfClip,
+    StopOfClip,
     ToOption,
+    as_usage,
     check_writable,
     clip_notes,
+    preset_names,
+    rectangle_from,
+    size_from,
+    times_from,
 )
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import open_sink
+from dvskit.formats import is_standard, open_sink
 
 if TYPE_CHECKING:
-    from dvskit.emulator import EmulatedSource, EmulatorParams
+    from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
     from dvskit.video import FrameSource
 
 
@@ -41,7 +49,9 @@ def emulate(
     out: Annotated[
         Path | None,
         typer.Argument(
-            help="The event file to write: its suffix tells the format.", show_default=False
+            help="The event file to write: its suffix tells the format. - is standard output, in "
+            "EVT3 unless --to names another.",
+            show_default=False,
         ),
     ] = None,
     camera: Annotated[
@@ -52,7 +62,8 @@ def emulate(
         str,
         typer.Option(
             help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
-            "preset file (.toml)."
+            "preset file (.toml). A camera's name brings its size.",
+            autocompletion=preset_names,
         ),
     ] = "clean",
     threshold: Annotated[
@@ -73,6 +84,17 @@ def emulate(
     seed: Annotated[
         int, typer.Option(help="Fixes all randomness: the same seed, the same events.")
     ] = 0,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at "
+            "two sides is cut off. native keeps the video's size.",
+            show_default="the preset's, else native",
+        ),
+    ] = None,
+    crop: CropOption = None,
+    start: StartOfClip = None,
+    stop: StopOfClip = None,
     fps: FpsOfVideo = None,
     light: LightOption = LightName.luma,
     upsample: Annotated[
@@ -87,6 +109,23 @@ def emulate(
     force: Force = False,
 ) -> None:
     """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done."""
+    video, out = _named(video, out, camera)
+    # What is wrong with the output is told before the kernels are loaded.
+    check_writable(out, to)
+    from dvskit.emulator import Emulator
+
+    emulator = Emulator(_params(preset, threshold, set_ or []), seed)
+    part = _Part(preset, size, crop, *times_from(start, stop))
+    clip = _clip(video, camera, ClipOptions(fps, light, time, salvage), part, upsample)
+    frames = part.of(clip)
+    work = _Work(Path(f"camera {camera}") if video is None else video, clip, frames, upsample)
+    stopped = work.write(emulator, out, to, force)
+    if stopped and camera is None:
+        raise typer.Exit(130)
+
+
+def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Path | None, Path]:
+    """Return the video, None for a camera, and the output. Raises ConfigError."""
     if camera is not None:
         if video is not None and out is not None:
             raise ConfigError(f"{video}: name the output alone with --camera")
@@ -95,36 +134,78 @@ def emulate(
         raise ConfigError("name a video and the event file to write; or --camera 0 and the file")
     if out is None:
         raise ConfigError(f"{video or '--camera'}: name the event file to write behind it")
-    # What is wrong with the output is told before the kernels are loaded.
-    check_writable(out, to)
-    from dvskit.emulator import EmulatedSource, Emulator
+    return video, out
 
-    params = _params(preset, threshold, set_ or [])
-    emulator = Emulator(params, seed)
-    clip = ClipOptions(fps, light, time, salvage)
-    frames = _frames(video, camera, clip, upsample)
-    source = EmulatedSource(frames, emulator, frames.size)
-    name = f"camera {camera}" if video is None else video.name
-    with (
-        _console.stoppable() as stop,
-        open_sink(out, source.size, format=to, overwrite=force) as sink,
-        _console.progress(name, frames.frame_count, "frames") as show,
-    ):
-        for block in source:
-            sink.write(block)
-            show(source.frames_done, f"{sink.count:,} events")
-            if stop.asked:
-                source.stop()
-    for text in sink.notes:
-        _console.note(f"{out}: {text}")
-    for text in _notes(source, frames, sink.count, stop.asked):
-        _console.note(f"{name if video is None else video}: {text}")
-    _console.say(
-        f"{out}: {sink.count:,} events on {sink.size} from {source.frames_done} frames; "
-        f"look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
-    )
-    if stop.asked and camera is None:
-        raise typer.Exit(130)
+
+class _Work:
+    """A clip on its way to an event file."""
+
+    def __init__(self, name: Path, clip: FrameSource, part: FrameSource, upsample: bool) -> None:
+        self._name, self._clip, self._total = name, clip, part.frame_count
+        self._frames, self._added = part, None
+        if upsample:
+            from dvskit.emulator.upsample import Upsampled
+
+            self._frames = self._added = Upsampled(part, part.size)
+
+    def write(self, emulator: Emulator, out: Path, to: str | None, force: bool) -> bool:
+        """Write the events, and say what there is to say; return whether it was stopped."""
+        from dvskit.emulator import EmulatedSource
+
+        source = EmulatedSource(self._frames, emulator, self._frames.size)
+        self._compile(emulator)
+        with (
+            _console.stoppable() as stop,
+            open_sink(out, source.size, format=to, overwrite=force) as sink,
+            _console.progress(self._name.name, self._total, "frames") as show,
+        ):
+            for block in source:
+                sink.write(block)
+                show(self._done(source), f"{sink.count:,} events")
+                if stop.asked:
+                    source.stop()
+        for text in sink.notes:
+            _console.note(f"{sink.path}: {text}")
+        for text in self._notes(source, sink.count, stop.asked):
+            _console.note(f"{self._name}: {text}")
+        look = f"; look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
+        _console.say(
+            f"{sink.path}: {sink.count:,} events on {sink.size} from {self._done(source)} frames"
+            + ("" if is_standard(out) else look)
+        )
+        return stop.asked
+
+    def _compile(self, emulator: Emulator) -> None:
+        """Compile the loops that are needed and are not on disk, and say so."""
+        if emulator.params.is_ideal or emulator.params.model != "exact":
+            return
+        from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled
+        from dvskit.video import CameraFrames
+
+        live = isinstance(self._clip, CameraFrames)
+        dtype = "uint8" if live else next(iter(self._frames))[1].dtype
+        if not is_compiled(emulator.params, dtype):
+            _console.say("compiling the loops of sensors that are not ideal, once: about 10 s")
+            compile_ahead(emulator.params, dtype)
+
+    def _done(self, source: EmulatedSource) -> int:
+        """Return how many frames of the clip are done: those that were added are none of them."""
+        return source.frames_done if self._added is None else self._added.done
+
+    def _notes(self, source: EmulatedSource, count: int, stopped: bool) -> list[str]:
+        from dvskit.video import CameraFrames
+
+        notes = [*source.notes, *list(clip_notes(self._clip))[len(self._clip.notes) :]]
+        if stopped:
+            notes.append(f"stopped behind frame {self._done(source) - 1}; what was done is written")
+        if isinstance(self._clip, CameraFrames) and self._clip.dropped:
+            notes.append(
+                f"{self._clip.dropped} frames came faster than they were emulated: left out"
+            )
+        if not count:
+            threshold = source.emulator.params.threshold_on
+            notes.append(f"no events; the clip never changes by {threshold} e-folds")
+        return notes
 
 
 def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
@@ -146,34 +227,46 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
     return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]
 
 
-def _frames(
-    video: Path | None, camera: int | None, clip: ClipOptions, upsample: bool
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Which part of a clip is emulated, and at which size."""
+
+    preset: str
+    size: str | None
+    crop: str | None
+    after_us: int | None
+    until_us: int | None
+
+    def of(self, frames: FrameSource) -> FrameSource:
+        """Return the part. Raises ConfigError for one that the frames do not have."""
+        from dvskit.emulator.params import preset_name, preset_size
+        from dvskit.video import Cropped, Trimmed, resized
+
+        if (self.after_us, self.until_us) != (None, None):
+            frames = Trimmed(frames, self.after_us, self.until_us)
+        if self.crop is not None:
+            left, top, *size = rectangle_from(self.crop)
+            with as_usage("--crop"):
+                frames = Cropped(frames, left, top, (size[0], size[1]))
+        if self.size is not None:
+            return resized(frames, None if self.size == "native" else size_from(self.size))
+        scaled = resized(frames, preset_size(self.preset))
+        if scaled is not frames:
+            told = f"{scaled.notes[-1]}, the size of {preset_name(self.preset)}"
+            scaled.notes = (*scaled.notes[:-1], f"{told}; --size native keeps the video's own")
+        return scaled
+
+
+def _clip(
+    video: Path | None, camera: int | None, clip: ClipOptions, part: _Part, upsample: bool
 ) -> FrameSource:
-    if video is None or camera is not None:
-        if clip != ClipOptions() or upsample:
-            raise ConfigError(
-                "--fps, --light, --time, --salvage and --upsample are not for cameras"
-            )
-        from dvskit.video import CameraFrames
-
-        return CameraFrames(camera or 0)
-    frames = clip.open(video)
-    if not upsample:
-        return frames
-    from dvskit.emulator.upsample import Upsampled
-
-    return Upsampled(frames, frames.size)
-
-
-def _notes(source: EmulatedSource, frames: FrameSource, count: int, stopped: bool) -> list[str]:
+    if video is not None and camera is None:
+        return clip.open(video)
+    if clip != ClipOptions() or upsample or (part.after_us, part.until_us) != (None, None):
+        raise ConfigError(
+            "--fps, --intensity, --time, --salvage, --upsample, --start and --stop are not for a "
+            "camera"
+        )
     from dvskit.video import CameraFrames
 
-    notes = list(clip_notes(frames))
-    if stopped:
-        notes.append(f"stopped behind frame {source.frames_done - 1}; what was done is written")
-    if isinstance(frames, CameraFrames) and frames.dropped:
-        notes.append(f"{frames.dropped} frames came faster than they were emulated: left out")
-    if not count:
-        threshold = source.emulator.params.threshold_on
-        notes.append(f"no events; the clip never changes by {threshold} e-folds")
-    return notes
+    return CameraFrames(camera or 0)

@@ -2,30 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import FormatOption, InputFile, Json, Salvage, SizeOption, open_file
+from dvskit.cli._clips import find_clip
+from dvskit.cli._options import (
+    FormatOption,
+    Json,
+    Salvage,
+    SizeOption,
+    clip_notes,
+    open_file,
+)
 from dvskit.formats import COUNTED_BESIDE, Recording
+
+if TYPE_CHECKING:
+    from dvskit.video import FrameSource
 
 
 def info(
-    file: InputFile,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An event file or its folder, a video, a folder of images, - for standard input, "
+            "or udp://HOST:PORT.",
+            show_default=False,
+        ),
+    ],
     json: Json = False,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
 ) -> None:
-    """Show what is in an event file: events, times, sensor, triggers, damage."""
-    recording = open_file(file, from_, size, salvage)
-    facts = describe(recording)
+    """Show what is in an event file: events, times, sensor, triggers, damage. Or in a video."""
+    clip = find_clip(file, salvage) if from_ is None else None
+    if clip is not None:
+        facts = describe_clip(file, clip)
+        lines = _clip_lines(facts)
+    else:
+        facts = describe(open_file(file, from_, size, salvage))
+        lines = _lines(facts)
     if json:
         _console.print_json(facts)
         return
-    for line in _lines(facts):
+    for line in lines:
         print(line)
+
+
+def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
+    """Read a clip through, and return what there is to say of it."""
+    times = [t_us for t_us, _ in clip]
+    duration = times[-1] - times[0] if times else 0
+    return {
+        "file": str(file),
+        "format": "folder of images" if file.is_dir() else "video",
+        "bytes": file.stat().st_size if file.is_file() else None,
+        "width": clip.size.width,
+        "height": clip.size.height,
+        "frames": len(times),
+        "t_first_us": times[0] if times else None,
+        "t_last_us": times[-1] if times else None,
+        "duration_us": duration,
+        "frames_per_second": (len(times) - 1) / (duration * 1e-6) if duration else None,
+        "notes": list(clip_notes(clip)),
+    }
+
+
+def _clip_lines(facts: dict[str, Any]) -> list[str]:
+    rate = facts["frames_per_second"]
+    lines = [
+        f"{facts['file']}: {facts['format']}"
+        + (f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""),
+        f"  size      {facts['width']}x{facts['height']}",
+        f"  frames    {facts['frames']:,}" + (f" ({rate:.6g} a second)" if rate else ""),
+    ]
+    if facts["t_first_us"] is not None:
+        lines.append(_time_line(facts))
+    lines += [f"  note      {text}" for text in facts["notes"]]
+    lines.append(f"  events    none; to make them: dvskit emulate {facts['file']} events.raw")
+    return lines
+
+
+def _time_line(facts: dict[str, Any]) -> str:
+    return (
+        f"  time      {facts['t_first_us']} to {facts['t_last_us']} us "
+        f"({_console.describe_us(facts['duration_us'])})"
+    )
 
 
 def describe(recording: Recording) -> dict[str, Any]:
@@ -102,10 +168,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         + (f", {rate:,} a second" if rate else ""),
     ]
     if facts["t_first_us"] is not None:
-        lines.append(
-            f"  time      {facts['t_first_us']} to {facts['t_last_us']} us "
-            f"({_console.describe_us(facts['duration_us'])})"
-        )
+        lines.append(_time_line(facts))
     for key, title in _BESIDE.items():
         if facts[key]:
             lines.append(f"  {title:9} {facts[key]:,}")

@@ -10,18 +10,17 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._judging import PartName, Reader, SplitOption, fits_noted, judge_folder
 from dvskit.cli._options import (
     DarkOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
     StopOption,
     as_usage,
-    open_file,
     part_of,
     times_from,
 )
@@ -54,9 +53,9 @@ _WHAT = {
 }
 
 
-def _verb(name: str) -> Callable[..., None]:
+def _command(name: str) -> Callable[..., None]:
     def plot(
-        file: InputFile,
+        file: ShownFile,
         out: Out,
         start: StartOption = None,
         stop: StopOption = None,
@@ -69,7 +68,7 @@ def _verb(name: str) -> Callable[..., None]:
     ) -> None:
         times = times_from(start, stop)
         style = _begin(out, dark, width, force)
-        recording = open_file(file, from_, size, salvage)
+        recording = open_shown(file, from_, size, salvage)
         part = part_of(recording, *times)
         from dvskit.render import plots
 
@@ -151,7 +150,7 @@ LayerOption = Annotated[
 
 
 def raster(
-    file: InputFile,
+    file: ShownFile,
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
@@ -168,7 +167,7 @@ def raster(
 
 
 def membrane(
-    file: InputFile,
+    file: ShownFile,
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
@@ -225,6 +224,6 @@ def weights(
 
 
 for _name in _WHAT:
-    app.command(_name)(_console.verb(_verb(_name)))
+    app.command(_name)(_console.command(_command(_name)))
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__)(_console.verb(_function))
+    app.command(_function.__name__)(_console.command(_function))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._options import (
     ClipOptions,
     ClockName,
@@ -16,13 +18,11 @@ from dvskit.cli._options import (
     DarkOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
     StopOption,
     clip_notes,
-    open_file,
     stamps_of,
     times_from,
 )
@@ -30,6 +30,10 @@ from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.render import Style
+
+
+_LONG_FRAMES = 36_000  # ten minutes of 60 a second
+_SHORT_S = 0.25
 
 
 class StyleName(Enum):
@@ -43,7 +47,7 @@ class StyleName(Enum):
 
 
 def render(
-    file: InputFile,
+    file: ShownFile,
     out: Annotated[
         Path,
         typer.Option(
@@ -80,11 +84,14 @@ def render(
         ),
     ] = None,
     footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
-    preset: Annotated[
+    effort: Annotated[
         str,
-        typer.Option(help="The effort of x264, ultrafast .. veryslow: smaller files, more slowly."),
+        typer.Option(help="x264's preset, ultrafast .. veryslow: smaller files, more slowly."),
     ] = "ultrafast",
-    crf: Annotated[float, typer.Option(help="The quality of x264: 0 lossless .. 51.")] = 15.0,
+    crf: Annotated[
+        float,
+        typer.Option(help="x264's crf: 0 is lossless, 51 coarsest; 3 more take off a fifth."),
+    ] = 20.0,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
@@ -93,20 +100,30 @@ def render(
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     window_us = None if window is None else _console.parse_time_us(window, "--window")
     times = times_from(start, stop)
-    recording = open_file(file, from_, size, salvage)
+    recording = open_shown(file, from_, size, salvage)
     start_us, stop_us = stamps_of(recording, *times)
+    after_us = times[0] or 0
     from dvskit import render as pictures
 
     view = pictures.VideoView(
         style=_style(style, window_us), fps=fps, slow=slow, dark=dark,
-        scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=preset,
+        scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=effort,
+        zero_us=None if start_us is None else start_us - after_us,
     )  # fmt: skip
     images = None if beside is None else ClipOptions(time=time, salvage=salvage).open(beside)
     with _console.progress(out.name, None, "frames") as show:
+
+        def on_frame(count: int, t_us: int) -> None:
+            show(count, _console.describe_us(t_us))
+            if count == _LONG_FRAMES:
+                _console.say(
+                    f"{out}: {count:,} frames and more to come; --slow 0.1 shows ten times as much "
+                    "in as many, --start and --stop a part"
+                )
+
         report = pictures.video(
-            recording, out, view=view, beside=images, overwrite=force,
-            on_frame=lambda count, t_us: show(count, _console.describe_us(t_us)),
-        )  # fmt: skip
+            recording, out, view=view, beside=images, overwrite=force, on_frame=on_frame
+        )
     for text in recording.assumptions:
         _console.note(f"{file}: {text}")
     if recording.damage:
@@ -114,6 +131,16 @@ def render(
     for text in () if images is None else clip_notes(images):
         _console.note(f"{beside}: {text}")
     _console.say(f"{out}: {report.frames:,} frames of {report.size}, {report.events:,} events")
+    shown_fps = fps or (25 if out.suffix.lower() == ".gif" else 60)
+    if report.frames < _SHORT_S * shown_fps:
+        slower = _slower(slow, report.frames / shown_fps)
+        _console.note(f"{out}: is shown in {report.frames / shown_fps:.2g} s; --slow {slower:g} "
+                      "shows it in some seconds")  # fmt: skip
+
+
+def _slower(slow: float, seconds: float) -> float:
+    """Return a round factor by which so short a video takes 1 to 10 s."""
+    return float(10.0 ** math.ceil(math.log10(slow / seconds)))
 
 
 def _style(name: StyleName, window_us: int | None) -> Style:

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import FormatOption, Salvage, SizeOption, open_file
+from dvskit.cli._clips import open_shown
+from dvskit.cli._options import FormatOption, Salvage, SizeOption
 from dvskit.errors import ConfigError
 
 
@@ -19,7 +20,8 @@ def view(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Event files, side by side; none: files are dropped on the page.",
+            help="Event files, videos or folders of images, side by side; none: files are dropped "
+            "on the page.",
             show_default=False,
         ),
     ] = None,
@@ -31,14 +33,14 @@ def view(
 ) -> None:
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
-    The page is for this machine alone: nothing leaves it. Its address is printed on stdout. A video
-    or an event file that is dropped on it is emulated or opened, and shown beside the others.
+    The page is for this machine alone: nothing leaves it. Its address is printed on stdout. Event
+    files and videos can be dropped on it, to be shown beside the others. Videos are emulated.
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
     for file in files or []:
         _check_is_kept(file)
-    opened = functools.partial(open_file, from_=from_, size=size, salvage=salvage)
+    opened = functools.partial(open_shown, from_=from_, size=size, salvage=salvage)
     for file in files or []:
         for text in opened(file).assumptions:
             _console.note(f"{file}: {text}")

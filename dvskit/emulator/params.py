@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
+from dvskit.events import Size, as_size
 
 _PRESETS = Path(__file__).with_name("presets.toml")
 
 MODELS = ("exact", "v2e")
+
+_BESIDE = ("source", "summary", "size")  # of a preset, beside its parameters
 
 # name, least and most that a parameter may be
 _RANGES = (
@@ -124,11 +127,7 @@ class EmulatorParams:
         """
         if str(name).endswith(".toml"):
             return read_preset(Path(name))
-        table = presets()
-        for known, params in table.items():
-            if known.casefold() == str(name).casefold():
-                return params
-        raise ConfigError(f"unknown preset {str(name)!r}; {did_you_mean(str(name), table)}")
+        return presets()[preset_name(str(name))]
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
@@ -151,7 +150,7 @@ def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorPa
 
 def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
     known = {each.name for each in dataclasses.fields(EmulatorParams)}
-    values = {key: value for key, value in values.items() if key not in ("source", "summary")}
+    values = {key: value for key, value in values.items() if key not in _BESIDE}
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown parameter {key!r}; {did_you_mean(key, known)}")
@@ -195,6 +194,22 @@ def write_preset(
     if calibration:
         lines += ["", "[calibration]", *(f"{key} = {calibration[key]!r}" for key in calibration)]
     return "\n".join(lines) + "\n"
+
+
+def preset_name(name: str) -> str:
+    """Return a named sensor's name as it is written, of one in any case. Raises ConfigError."""
+    written = {known.casefold(): known for known in preset_table()}
+    if name.casefold() not in written:
+        raise ConfigError(f"unknown preset {name!r}; {did_you_mean(name, preset_table())}")
+    return written[name.casefold()]
+
+
+def preset_size(name: str | PathLike[str]) -> Size | None:
+    """Return the size of a named sensor; None where it has none, and of a preset file."""
+    if str(name).endswith(".toml"):
+        return None
+    size = preset_table()[preset_name(str(name))].get("size")
+    return None if size is None else as_size(tuple(size))
 
 
 @cache

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size
 from dvskit.video import FrameSource
@@ -32,7 +34,7 @@ class Upsampled(FrameSource):
 
     Each interval is cut in as many equal steps as pixels that its motion covers, at most 64; times
     are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by their
-    number of steps.
+    number of steps, `done` the clip's own frames that it gave.
     """
 
     def __init__(
@@ -49,16 +51,19 @@ class Upsampled(FrameSource):
             self.notes = frames.notes
             self.container_start_us = frames.container_start_us
         self.steps: dict[int, int] = {}
-        # One for all intervals: it keeps nothing from one to the next.
-        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self.done = 0
+        self._searches = [
+            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
+        ]
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        self.steps = {}
+        self.steps, self.done = {}, 0
         before: tuple[int, NDArray[np.float32]] | None = None
         for t_us, frame in self._frames:
             image = _as_float(frame)
             if before is not None:
                 yield from self._between(*before, t_us, image)
+            self.done += 1
             yield t_us, image
             before = t_us, image
         if isinstance(self._frames, FrameSource):
@@ -71,18 +76,25 @@ class Upsampled(FrameSource):
             self.steps[1] = self.steps.get(1, 0) + 1
             return
         gray = [_for_search(image) for image in (first, last)]
-        room = np.zeros((*first.shape, 2), np.float32)
-        onward = np.array(self._search.calc(gray[0], gray[1], room.copy()), np.float32)
-        back = np.array(self._search.calc(gray[1], gray[0], room), np.float32)
+        flows = [np.zeros((*first.shape, 2), np.float32) for _ in range(2)]
+
+        def search(way: int) -> None:
+            # Each has one of its own, which keeps nothing from one interval to the next.
+            flows[way] = np.asarray(
+                self._searches[way].calc(gray[way], gray[1 - way], flows[way]), np.float32
+            )
+
+        run_parts(search, 2)
+        onward, back = flows
         steps = min(self._steps(onward, back), t1 - t0, MOST_STEPS)
         self.steps[steps] = self.steps.get(steps, 0) + 1
-        blend: NDArray[np.float32] = _contradictions(onward, back)
+        blended = _contradictions(onward, back)
         for number in range(1, steps):
-            share = np.float32(number / steps)
+            share = number / steps
             made = _frame_at(share, first, last, onward, back)
-            plain = first + share * (last - first)
-            made = np.asarray(made + blend * (plain - made), np.float32)
-            yield t0 + round(number / steps * (t1 - t0)), made
+            plain = cv2.addWeighted(first, 1 - share, last, share, 0.0)
+            cv2.copyTo(plain, blended, made)
+            yield t0 + round(share * (t1 - t0)), made
 
     def _steps(self, onward: NDArray[np.float32], back: NDArray[np.float32]) -> int:
         furthest = 0.0
@@ -105,28 +117,36 @@ def _for_search(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
 
 
+@lru_cache(maxsize=2)
+def _places(height: int, width: int) -> NDArray[np.float32]:
+    """Return x and y of each pixel: (height, width, 2)."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.stack([x, y], axis=-1)
+
+
 def _sample(image: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return image at each pixel's place moved by `flow`; beyond the border, the border."""
-    height, width = image.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    x, y = x + flow[..., 0], y + flow[..., 1]
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE))
+    places = cv2.add(flow, _places(*image.shape[:2]))
+    sampled = cv2.remap(image, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(sampled, np.float32)
 
 
-def _contradictions(onward: NDArray[np.float32], back: NDArray[np.float32]) -> NDArray[np.float32]:
+def _contradictions(onward: NDArray[np.float32], back: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return 0 where going on and back leads to the same pixel, 1 where it does not."""
     missed = onward + _sample(back, onward)
-    return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.float32)
+    return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.uint8)
 
 
 def _frame_at(
-    share: np.float32,
+    share: float,
     first: NDArray[np.float32],
     last: NDArray[np.float32],
     onward: NDArray[np.float32],
     back: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    to_first = -(1 - share) * share * onward + share * share * back
-    to_last = (1 - share) * (1 - share) * onward - share * (1 - share) * back
-    ahead, behind = _sample(first, to_first), _sample(last, to_last)
-    return np.asarray((1 - share) * ahead + share * behind, np.float32)
+    # OpenCV weighs in one go over memory, on all threads, what NumPy takes several for.
+    to_first = cv2.addWeighted(onward, -(1 - share) * share, back, share * share, 0.0)
+    to_last = cv2.addWeighted(onward, (1 - share) ** 2, back, -share * (1 - share), 0.0)
+    ahead = _sample(first, np.asarray(to_first, np.float32))
+    behind = _sample(last, np.asarray(to_last, np.float32))
+    return np.asarray(cv2.addWeighted(ahead, 1 - share, behind, share, 0.0), np.float32)

@@ -29,12 +29,14 @@ from dvskit.formats.recording import (
     ReadOptions,
     Recording,
     RecordingPart,
+    is_standard,
 )
 from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,
     Format,
     file_of_events,
+    find_by_columns,
     find_by_head,
     find_format,
     format_for_writing,
@@ -58,6 +60,7 @@ __all__ = [
     "format_for_writing",
     "formats",
     "hand_over",
+    "is_standard",
     "load_events",
     "open_events",
     "open_sink",
@@ -65,8 +68,6 @@ __all__ = [
     "register_format",
     "save_events",
 ]
-
-STANDARD_INPUT = "-"
 
 
 def open_events(
@@ -91,7 +92,7 @@ def open_events(
     if format is not None:
         row, variant = named_format(format)
         options = replace(options, variant=variant)
-    if str(path) == STANDARD_INPUT:
+    if is_standard(path):
         raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         return open_stream(InputStream(raw, "standard input"), row, options)
     if _is_address(path):
@@ -135,6 +136,8 @@ def _find_in(stream: InputStream) -> Format:
         fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
         if len(fitting) == 1:
             return fitting[0]
+        if (columns := find_by_columns(head)) is not None:
+            return columns
     return find_by_head(Path(stream.name), more[:HEAD_BYTES])
 
 
@@ -158,7 +161,8 @@ def open_sink(
 ) -> FileSink:
     """Return a Sink that writes `path`, in the format that `format` or the suffix names.
 
-    Raises UnknownFormatError, OutputError.
+    A path of "-" is standard output, in EVT3 where `format` names none. Raises UnknownFormatError,
+    OutputError.
     """
     row = format_for_writing(path, format)
     module = import_module(row.module)

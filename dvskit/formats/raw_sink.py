@@ -62,7 +62,7 @@ class RawSink(FileSink):
         self._triggers = triggers
 
     def _open(self, partial: Path) -> None:
-        self._file = partial.open("wb")
+        self._file = self._create(partial)
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import BinaryIO, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,13 @@ from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 SizeOrigin = Literal["argument", "header", "camera", "format", "frames", "data"]
 
 BLOCK_EVENTS = 1 << 20
+
+STANDARD = "-"  # in place of a path: standard input, or standard output
+
+
+def is_standard(path: str | PathLike[str]) -> bool:
+    """Tell whether a path means standard input, or standard output."""
+    return str(path) == STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,18 +353,25 @@ def keep_valid(
 class FileSink(ABC):
     """A Sink that writes one file: whole on a clean exit, not at all otherwise.
 
+    A path of "-" is standard output: what was written stays, whatever happens later.
+
     notes  what a reader of the file should know about how the events were stored, for people
     """
 
     format: str
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
-        self.path = _files.check_output(path, overwrite=overwrite)
+        self._piped = is_standard(path)
+        self.path = (
+            _files.check_standard_output()
+            if self._piped
+            else _files.check_output(path, overwrite=overwrite)
+        )
         self.size = size
         self.notes: list[str] = []
         self.count = 0
         self._last: int | None = None
-        self._partial = _files.partial_path(self.path)
+        self._partial = self.path if self._piped else _files.partial_path(self.path)
 
     def __enter__(self) -> Self:
         try:
@@ -395,13 +411,20 @@ class FileSink(ABC):
                 self._guard(self._finish)
                 self._guard(lambda: _files.finish(self._partial, self.path))
             else:
-                self._abandon()
+                with suppress(OSError):  # what waits for a pipe that was closed
+                    self._abandon()
         finally:
             _files.discard(self._partial, self.path)
+
+    def _create(self, partial: Path) -> BinaryIO:
+        """Open what `_open` was given for writing, or standard output in its place."""
+        return _files.standard_output() if self._piped else partial.open("wb")
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
+        except BrokenPipeError:
+            raise  # who read has seen enough: no fault of the place
         except OSError as error:
             raise OutputError(
                 f"{self.path}: {error.strerror or error}; free some space or choose another place"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -11,7 +12,10 @@ from typing import Literal
 from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
 
 HEAD_BYTES = 4096
-_VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+# The names of CSV's columns t, x, y and p, as far as they say what they are on any file.
+_COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
+            (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Format:
     summary     one line for people
     variants    what may stand behind the name and a colon in `format=`, for people; empty if none
     inside      the file of events in a folder of this format; empty where a recording is one file
+    piped       "r", "w" or "rw": what of it goes through a pipe; nothing where the file has an
+                index that is written last, or is read in leaps
     """
 
     name: str
@@ -37,6 +43,7 @@ class Format:
     summary: str
     variants: str = ""
     inside: str = ""
+    piped: Literal["", "r", "w", "rw"] = ""
 
 
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
@@ -99,22 +106,23 @@ for _row in (
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
-           "Prophesee RAW, EVT 3.0"),
+           "Prophesee RAW, EVT 3.0", piped="rw"),
     Format("evt2", (".raw",), "dvskit.formats.words.evt2", _raw_header_says("2.0", "EVT2"), "rw",
-           "Prophesee RAW, EVT 2.0"),
+           "Prophesee RAW, EVT 2.0", piped="rw"),
     Format("evt21", (".raw",), "dvskit.formats.words.evt21", _raw_header_says("2.1", "EVT21"), "rw",
-           "Prophesee RAW, EVT 2.1"),
+           "Prophesee RAW, EVT 2.1", piped="rw"),
     Format("evt4", (".raw",), "dvskit.formats.words.evt4", _raw_header_says("4.0", "EVT4"), "rw",
-           "Prophesee RAW, EVT 4.0"),
+           "Prophesee RAW, EVT 4.0", piped="rw"),
     Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
-           "Prophesee DAT (8 bytes an event)"),
+           "Prophesee DAT (8 bytes an event)", piped="rw"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4", "the number of an event stream, where there are several"),
     Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
-           "Event Stream: DVS, ATIS, colour and generic events"),
+           "Event Stream: DVS, ATIS, colour and generic events", piped="w"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
            _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
-           "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346"),
+           "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346",
+           piped="w"),
     Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
            "cAER AEDAT 3.1"),
     Format("dsec", (".h5",), "dvskit.formats.hdf5.dsec", _never, "rw",
@@ -131,10 +139,10 @@ for _row in (
            "ROS 2 (or 1) recording in MCAP", "a topic, such as mcap:/event_camera/events"),
     Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
            "text, an event a line: t,x,y,p in microseconds, or as a header names",
-           "columns, such as x,y,t_s,p (t_s: seconds, -: left out)"),
+           "columns, such as x,y,t_s,p (t_s: seconds, -: left out)", piped="rw"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
            "text, an event a line: t x y p in seconds (event-camera dataset); or its folder",
-           inside="events.txt"),
+           inside="events.txt", piped="rw"),
     Format("udp", (), "dvskit.formats.udp", None, "r",
            "datagrams of faery or AEStream, at udp://HOST:PORT",
            "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
@@ -187,6 +195,16 @@ def find_format(path: str | PathLike[str]) -> Format:
     return find_by_head(path, read_head(path))
 
 
+def find_by_columns(head: bytes) -> Format | None:
+    """Return CSV where the first line names the columns t, x, y and p; None where it does not."""
+    line, newline, _ = head.partition(b"\n")
+    names = re.split(rb"[,; \t]+", line.strip().lower())
+    named = [re.sub(rb"@\d+$|[_\[(](us|s)[\])]?$", b"", name.strip(b'"')) for name in names]
+    if newline and all(any(name in named for name in ways) for ways in _COLUMNS):
+        return TABLE["csv"]
+    return None
+
+
 def find_by_head(path: Path, head: bytes) -> Format:
     """Return the format of a file that begins with `head`. Raises as `find_format` does."""
     if not head:
@@ -203,7 +221,9 @@ def find_by_head(path: Path, head: bytes) -> Format:
                 f"{path}: starts with {head[:16]!r}, which is no {' or '.join(expected)} header; "
                 "name the right format (format=, --from) if the suffix misleads"
             )
-    if not fitting and path.suffix.lower() in _VIDEO_SUFFIXES:
+    if not fitting and (row := find_by_columns(head)):
+        return row
+    if not fitting and path.suffix.lower() in VIDEO_SUFFIXES:
         raise UnknownFormatError(
             f"{path}: is a video, not events; dvskit emulate turns it into events"
         )
@@ -221,11 +241,14 @@ def find_by_head(path: Path, head: bytes) -> Format:
 def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Format:
     """Return the format to write `path` in: by `name`, else by its suffix.
 
-    Raises UnknownFormatError for an unknown name or suffix and for a format that is only read.
+    A path of "-" is standard output: EVT3 unless named. Raises UnknownFormatError for an unknown
+    name or suffix, for a format that is only read, and for one that cannot go through a pipe.
     """
     suffix = Path(path).suffix.lower()
     if name is not None:
         row, _ = named_format(name)
+    elif str(path) == "-":
+        row = TABLE["evt3"]
     else:
         rows = [row for row in TABLE.values() if "w" in row.can and suffix in row.suffixes]
         if not rows:
@@ -239,4 +262,10 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     if "w" not in row.can:
         writable = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.can))
         raise UnknownFormatError(f"{path}: {row.name} is only read; write one of {writable}")
+    if str(path) == "-" and "w" not in row.piped:
+        ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
+        raise UnknownFormatError(
+            f"standard output: {row.name} cannot go through a pipe, as its index is written last; "
+            f"name a file, or one of {ways} (format=, --to)"
+        )
     return row

@@ -132,7 +132,7 @@ def turntable(
         )
 
     opened = whole_file(target, overwrite=overwrite)
-    with opened as partial, InThread(open_writer(writer, partial)) as out:
+    with opened as partial, InThread(open_writer(writer, partial), str(target)) as out:
         for number, picture in enumerate(pictures(scene, view, turn, film.frames)):
             out.write(number, picture if table is None else _indexed(picture, table))
             if on_frame is not None:

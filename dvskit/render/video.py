@@ -61,6 +61,7 @@ class VideoView:
     footer            time code, speed, and the rates of ON and OFF events, below the picture (not
                       below one narrower than 200 pixels)
     start_us, stop_us the part to show; None leaves that side open
+    zero_us           the time at which the time code is 0; None: where the video begins
     crf, preset       quality (0 lossless .. 51) and effort of x264. Events come and go, so that its
                       search for motion finds little. "ultrafast" has pictures predicted from both
                       sides here, and fine rounding, which x264's own has not
@@ -74,7 +75,8 @@ class VideoView:
     footer: bool = True
     start_us: int | None = None
     stop_us: int | None = None
-    crf: float = 15.0
+    zero_us: int | None = None
+    crf: float = 20.0
     preset: str = "ultrafast"
 
     def __post_init__(self) -> None:
@@ -148,7 +150,7 @@ def video(
     opened = whole_folder if not target.suffix else whole_file
     with (
         opened(target, overwrite=overwrite) as partial,
-        InThread(open_writer(writer, partial)) as out,
+        InThread(open_writer(writer, partial), str(target)) as out,
     ):
         for moment in source_frames.moments():
             picture = canvas.draw(moment)
@@ -205,7 +207,8 @@ def _canvas(
     if images.all is not None and layout.beside is not None:
         shown = Beside(images.all, layout.beside, colours=images.colours is not None)
     period_us = float(source_frames.period_us)
-    return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered)
+    return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered,
+                  zero_us=view.zero_us)  # fmt: skip
 
 
 def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:

@@ -12,6 +12,7 @@ from dvskit.video.animation import AnimatedImage, is_animation
 from dvskit.video.array import ArrayFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
+from dvskit.video.fitting import Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
 from dvskit.video.losses import FrameLosses
@@ -26,15 +27,19 @@ __all__ = [
     "ArrayFrames",
     "CameraFrames",
     "Clock",
+    "Cropped",
     "FrameLosses",
     "FrameSource",
     "ImageFolder",
     "Light",
+    "Resized",
     "ScaleCheck",
+    "Trimmed",
     "VideoFrames",
     "gray_picture",
     "luminance",
     "open_frames",
+    "resized",
     "write_video",
 ]
 

@@ -72,6 +72,13 @@ def _table(transfer: Transfer, codes: int) -> NDArray[np.float32]:
     return table
 
 
+def coded(light: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the sRGB codes (65535 is white) of linear light 0..1 (IEC 61966-2-1)."""
+    within = np.clip(light, 0.0, 1.0).astype(np.float64)
+    codes = np.where(within <= 0.0031308, 12.92 * within, 1.055 * within ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(codes * 65535), np.uint16)
+
+
 def luminance(
     image: NDArray[Any], *, transfer: Transfer = "srgb", primaries: str = "bt709"
 ) -> NDArray[np.float32]:

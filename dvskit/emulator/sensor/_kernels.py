@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
 from dvskit.emulator.sensor.compiled import inlined, kernel, prefetch
-from dvskit.emulator.sensor.firing._kernels import fire
+from dvskit.emulator.sensor.firing._kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import LANES, Lanes
-from dvskit.emulator.sensor.noise._kernels import draw_hot, draw_shots, index_hits, order_hits
+from dvskit.emulator.sensor.noise._kernels import (
+    draw_hot,
+    draw_shots,
+    first_above,
+    index_hits,
+    order_hits,
+)
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
     CALM,
@@ -84,7 +90,7 @@ def _draw(
             pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t,
             hit_choice,
         )  # fmt: skip
-    own = hot[np.searchsorted(hot, number) : np.searchsorted(hot, number + pixels_in)]
+    own = hot[first_above(hot, number - 1) : first_above(hot, number + pixels_in - 1)]
     if count >= 0 and own.size > 0 and hot_rate > 0.0:
         count = draw_hot(count, number, frame, interval, seed, own, hot_rate, hit_t, hit_choice)
     if count < 0:
@@ -103,7 +109,7 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
     changed[after.size :] = 0
 
 
-@inlined
+@kernel
 def _wake(
     first_block: int, parts: int, stop: float, words: Array, pixels: Pixels, hit_choice: Array,
     count: int, wakes: Array,
@@ -135,15 +141,16 @@ def _wake(
             prefetch(pixels.calmed, first_block + part)
 
 
-@inlined
+@kernel
 def _finish(
     lane: int, later: int, first: int, start: float, stop: float, after: Array, tables: Tables,
     model: Array, seed: int, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
-    times: Array, marks: Array, n: int,
+    times: Array, marks: Array, n: int, follower: Follower,
 ) -> int:  # fmt: skip
     """Follow the pixels in lanes, then look at the blocks that saw no change."""
     if lane > 0:
-        n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n)
+        n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n,
+                 follower)  # fmt: skip
     for k in range(later):
         quieten(scratch.later[k], after, tables, stop, pixels)
     return n
@@ -154,11 +161,12 @@ def advance_tiles(
     first: int, frame: int, start: float, stop: float, before: Array, after: Array,
     tables: Tables, model: Array, seed: int, hot: Array, hot_rate: float, pixels: Pixels,
     weights: Weights, hits: Hits, scratch: Scratch, lanes: Lanes, resume: Array,
-    times: Array, marks: Array,
+    times: Array, marks: Array, follower: Follower,
 ) -> int:  # fmt: skip
     """Move a slice of pixels, of which `first` is the first, to the next frame.
 
     before, after  codes of the two frames
+    follower       True with a source follower, None without
     hot            pixels, in order, that fire at `hot_rate` a microsecond
     resume         (RESUME,), zeros to begin with: how far it is, see there
 
@@ -167,7 +175,7 @@ def advance_tiles(
     with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
     -1, else in times and marks. Make it, keep what the hits hold, and call again.
     """
-    n = 0
+    n = np.int64(0)
     size = after.size
     noise = model[M_SHOT] > 0.0 or hot.size > 0
     changed, words, wakes = scratch.changed, scratch.words, scratch.wakes
@@ -214,7 +222,7 @@ def advance_tiles(
                 lane, kept = lane + listed, kept + needed
             if lane > LANES - RUN or later > LATER - RUN // BLOCK:
                 n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels,
-                            hits, scratch, lanes, times, marks, n)  # fmt: skip
+                            hits, scratch, lanes, times, marks, n, follower)  # fmt: skip
                 lane, kept, later = 0, 0, 0
         if part < parts:
             resume[0], resume[1], resume[2], resume[3] = tile, drawn, part, held
@@ -224,7 +232,7 @@ def advance_tiles(
         # Together with others, but always the same ones.
         if (first // TILE + tile) % TOGETHER == TOGETHER - 1 or base + count == size:
             n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels, hits,
-                        scratch, lanes, times, marks, n)  # fmt: skip
+                        scratch, lanes, times, marks, n, follower)  # fmt: skip
             held, lane, kept, later = 0, 0, 0, 0
     resume[0] = (size + TILE - 1) // TILE
     return n

@@ -82,6 +82,7 @@ class SensorPixels:
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
         self.params, self.size, self.seed, self._threads = params, size, seed, threads
         self._model = _model(params)
+        self._follower = True if params.follower_hz > 0 else None
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame: every pixel has seen it for all time."""
@@ -171,6 +172,7 @@ class SensorPixels:
                 codes[part.slice], self._tables, self._model, self.seed, self._hot,
                 self.params.hot_hz * 1e-6, part.pixels, part.weights, part.hits, part.scratch,
                 part.lanes, resume, part.times[part.count :], part.marks[part.count :],
+                self._follower,
             )  # fmt: skip
             if resume[1] < 0:
                 part.hits = part.hits.grown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +78,7 @@ class Aedat2Sink(FileSink):
         self._triggers = Triggers(triggers.t[kept], triggers.id[kept], triggers.p[kept])
 
     def _open(self, partial: Path) -> None:
-        self._file: BinaryIO = partial.open("wb")
+        self._file = self._create(partial)
         lines = "".join(f"{line}\r\n" for line in _HEADER)
         self._file.write(lines.format(_CLASSES[self._chip.name]).encode())
         self.notes.append(

@@ -29,7 +29,7 @@ class EsSink(FileSink):
     format = "es"
 
     def _open(self, partial: Path) -> None:
-        self._file = partial.open("wb")
+        self._file = self._create(partial)
         self._clock = np.zeros(1, np.int64)
         self._data = np.empty(_BUFFER_BYTES, np.uint8)
         self._file.write(MAGIC + _VERSION_AND_TYPE + struct.pack("<HH", *self.size))

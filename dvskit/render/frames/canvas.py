@@ -217,7 +217,7 @@ class Canvas:
 
     def __init__(
         self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None,
-        dithered: Dithered | None = None,
+        dithered: Dithered | None = None, zero_us: int | None = None,
     ) -> None:  # fmt: skip
         self.layout = layout
         # Text stands on the first step of its ramp, which is the ground too.
@@ -227,7 +227,7 @@ class Canvas:
         self._beside = beside
         self._dithered = dithered
         self._image: NDArray[np.uint8] | None = None  # beside, RGB
-        self._start_us: int | None = None
+        self._start_us = zero_us  # of the time code; else the first moment's beginning
         self._rates: deque[tuple[int, int]] = deque()
 
     def draw(self, moment: Moment) -> NDArray[np.uint8]:

@@ -216,12 +216,13 @@ class FolderWriter:
 class InThread:
     """Runs a writer in a thread of its own: a context manager.
 
-    `write` waits while too much is to be encoded. A clean exit finishes the file.
+    `name` is for messages. `write` waits while too much is to be encoded. A clean exit finishes
+    the file.
     Raises what the writer raised; FFmpeg's own errors as VideoError.
     """
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, name: str = "the video") -> None:
+        self._writer, self._name = writer, name
         # Not a Queue: an interrupt at the wrong moment leaves its lock held, and nobody comes by
         # it again.
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -274,7 +275,10 @@ class InThread:
 
     def _raise(self, error: BaseException) -> None:
         if isinstance(error, OSError) and error.errno:
-            raise OutputError(f"the video cannot be written: {error.strerror}") from error
+            raise OutputError(
+                f"{self._name}: cannot be written: {error.strerror}; free some space or choose "
+                "another place"
+            ) from error
         if isinstance(error, (av.error.FFmpegError, ValueError)):
-            raise VideoError(f"the video cannot be encoded: {error}") from error
+            raise VideoError(f"{self._name}: cannot be encoded: {error}") from error
         raise error

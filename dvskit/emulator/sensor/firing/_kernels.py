@@ -65,11 +65,13 @@ from dvskit.emulator.sensor.signal._kernels import (
 )
 
 Array = NDArray[Any]
+Follower = bool | None  # True with a source follower: None leaves its half out of what is compiled
 
-R_JITTER = 5  # stream of random numbers
+R_JITTER = np.int64(5)  # stream of random numbers
 _SQRT_12 = math.sqrt(12.0)
 _TICKS_US = 16.0  # resets that are so near each other (1/16 us) draw the same leak
 _STEPS = 80
+_BEFORE, _STRUCK = np.bool_(False), np.bool_(True)
 
 
 @kernel
@@ -131,9 +133,9 @@ def _wait(m: int, end: float, two: bool, c: Array) -> None:
 
 
 @kernel
-def _release(padded: int, end: float, c: Array) -> None:
+def _release(padded: int, end: float, c: Array, follower: Follower) -> None:
     """Go on to where pixels that are held in reset begin anew."""
-    if c[K2] == 0.0:
+    if follower is None:
         for m in range(padded):
             _wait(m, end, False, c)
     else:
@@ -142,9 +144,9 @@ def _release(padded: int, end: float, c: Array) -> None:
 
 
 @kernel
-def _find_turns(padded: int, end: float, c: Array) -> None:
+def _find_turns(padded: int, end: float, c: Array, follower: Follower) -> None:
     """Fill TURN1 and TURN2."""
-    if c[K2] == 0.0:
+    if follower is None:
         for m in range(padded):
             c[TURN1 + m] = turn_of_one(c[B + m], c[C1 + m], c[K1 + m], end, c[KEPT1 + m])
             c[TURN2 + m] = end
@@ -182,9 +184,9 @@ def _ahead(m: int, end: float, two: bool, c: Array) -> None:
 
 
 @kernel
-def _look(padded: int, end: float, c: Array) -> int:
+def _look(padded: int, end: float, c: Array, follower: Follower) -> int:
     """Look ahead to the next limit; return how many pixels cross a threshold before."""
-    if c[K2] == 0.0:
+    if follower is None:
         for m in range(padded):
             _ahead(m, end, False, c)
     else:
@@ -210,9 +212,8 @@ def _closer(m: int, two: bool, c: Array) -> None:
 
 
 @kernel
-def _cross(padded: int, c: Array) -> None:
+def _cross(padded: int, c: Array, follower: Follower) -> None:
     """Find where the targets are reached, WIDTH lanes at a time."""
-    two = c[K2] != 0.0
     for group in range(0, padded, WIDTH):
         own = c[group:]
         for _ in range(_STEPS):
@@ -221,12 +222,12 @@ def _cross(padded: int, c: Array) -> None:
                 missing += own[OPEN + m] != 0.0
             if missing == 0:
                 break
-            if two:
-                for m in range(WIDTH):
-                    _closer(m, True, own)
-            else:
+            if follower is None:
                 for m in range(WIDTH):
                     _closer(m, False, own)
+            else:
+                for m in range(WIDTH):
+                    _closer(m, True, own)
 
 
 @kernel
@@ -286,11 +287,12 @@ def _reset(
 
 @kernel
 def _go_on(
-    padded: int, first: int, start: float, end: float, model: Array, seed: int, c: Array
+    padded: int, first: int, start: float, end: float, model: Array, seed: int, c: Array,
+    follower: Follower,
 ) -> int:  # fmt: skip
     """Let pixels begin anew behind their events; return how many have not come to the end."""
     refractory, jitter = model[M_REFRACTORY], model[M_JITTER]
-    if c[K2] == 0.0:
+    if follower is None:
         for m in range(padded):
             _reset(m, first, start, end, False, refractory, jitter, seed, c)
     else:
@@ -342,11 +344,12 @@ def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
 @kernel
 def fire(
     count: int, first: int, start: float, stop: float, model: Array, seed: int, pixels: Pixels,
-    hits: Hits, lanes: Lanes, times: Array, marks: Array, n: int,
+    hits: Hits, lanes: Lanes, times: Array, marks: Array, n: int, follower: Follower,
 ) -> int:  # fmt: skip
     """Move the pixels of `count` lanes on to `stop`, but for v and u.
 
-    first  number of pixel 0; the hits are those of the lanes' tiles
+    first     number of pixel 0; the hits are those of the lanes' tiles
+    follower  True with a source follower, None without
     Their events go behind the `n` ones that are there; returns how many there are then. There is
     to be room for one more.
     """
@@ -354,18 +357,18 @@ def fire(
     c = lanes.columns
     padded = _fill(count, c)
     _begin(padded, end, model[M_TAU2], c)
-    _release(padded, end, c)
-    _find_turns(padded, end, c)
-    _next_hits(count, False, lanes, hits.t)
+    _release(padded, end, c, follower)
+    _find_turns(padded, end, c, follower)
+    _next_hits(count, _BEFORE, lanes, hits.t)
     while count > 0:
-        if _look(padded, end, c) > 0:
-            _cross(padded, c)
+        if _look(padded, end, c, follower) > 0:
+            _cross(padded, c, follower)
         n = _emit(count, first, lanes, hits.choice, times, marks, n)
-        live = _go_on(padded, first, start, end, model, seed, c)
-        _next_hits(count, True, lanes, hits.t)
+        live = _go_on(padded, first, start, end, model, seed, c, follower)
+        _next_hits(count, _STRUCK, lanes, hits.t)
         if 2 * live < count:
             count = _drop(count, start, pixels, lanes)
             padded = _fill(count, c)
         if model[M_JITTER] > 0.0:
-            _find_turns(padded, end, c)
+            _find_turns(padded, end, c, follower)
     return n

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
@@ -23,7 +24,8 @@ from dvskit.emulator.sensor.signal._kernels import (
 
 Array = NDArray[Any]
 
-R_ON, R_OFF, R_LEAK, R_PHASE = range(1, 5)  # streams of random numbers
+R_ON, R_OFF, R_LEAK, R_PHASE = (np.int64(k) for k in range(1, 5))  # streams of random numbers
+_ONCE = np.int64(0)
 _LEAST = 0.01 * UNIT  # threshold
 _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
 
@@ -42,18 +44,18 @@ def start_pixels(
         k = first + i
         on, off = model[M_ON], model[M_OFF]
         if sigma > 0.0:
-            on = max(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, 0) + 0.5))
-            off = max(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, 0) + 0.5))
+            on = max(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, _ONCE) + 0.5))
+            off = max(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, _ONCE) + 0.5))
         rate = model[M_LEAK] * on
         if spread > 0.0:
-            rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, 0))
+            rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, _ONCE))
         pixels.on[i], pixels.off[i], pixels.factor[i] = on, off, rate
         pixels.leak[i] = jittered(rate, model[M_JITTER], seed, k, 0.0)
         pixels.ref[i] = levels[i]
         if rate > 0.0:
             period = pixels.on[i] / pixels.leak[i]
             struck = period * shot_rate(relative_light(levels[i], model), on, off, model)
-            pixels.begun[i] = -period * _age(uniform(seed, R_PHASE, k, 0), struck)
+            pixels.begun[i] = -period * _age(uniform(seed, R_PHASE, k, _ONCE), struck)
 
 
 @njit(cache=True, nogil=True)

@@ -8,11 +8,9 @@ the rate by is a second such process.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import bits, mix, uniform
@@ -28,7 +26,9 @@ _MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black i
 _HEAVY = 64  # one in so many choices is above the cap
 _FEW = 16  # places that a hit is moved by, one by one
 
-R_GAP, R_HOT, R_HEAVY = 6, 7, 8  # streams of random numbers
+R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)  # streams of random numbers
+_TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
+_FIRST = np.int64(0)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
@@ -36,7 +36,6 @@ _TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
 _FINE = 2.0**32  # steps in a share, as a whole number
 
 
-@njit(cache=True, nogil=True)
 def weigh_noise(
     on: Array, off: Array, model: Array, chances: Array, excess: Array, caps: Array
 ) -> None:
@@ -46,19 +45,19 @@ def weigh_noise(
     chances  uint8, of each choice: its rate in 1/254 of the cap, rounded down; 255 above the cap
     excess   of each choice of a tile up to this one: the sum of what they exceed the cap by
     """
+    # NumPy does it once a pass; compiled, it would be a quarter of all that is compiled at first.
     for tile in range(caps.size):
-        low, high = tile * TILE, min((tile + 1) * TILE, on.size)
-        weights = np.empty(2 * (high - low), np.float64)
-        for m in range(weights.size):
-            weights[m] = _weight(2 * low + m, on, off, model)
+        own = slice(tile * TILE, (tile + 1) * TILE)
+        weights = np.empty((on[own].size, 2))
+        weights[:, 0] = model[M_OFF] / off[own].astype(np.float64)
+        weights[:, 1] = model[M_ON] / on[own].astype(np.float64)
+        weights = weights.reshape(-1)  # (pixels, 2) -> (choices,)
         rank = weights.size - 1 - weights.size // _HEAVY
         caps[tile] = np.partition(weights, rank)[rank]
-        total = 0.0
-        for m in range(weights.size):
-            share = weights[m] / caps[tile]
-            chances[2 * low + m] = 255 if share > 1.0 else np.uint8(math.floor(share * 254.0))
-            total += max(0.0, weights[m] - caps[tile])
-            excess[2 * low + m] = total
+        share = weights / caps[tile]
+        choices = slice(2 * own.start, 2 * own.stop)
+        chances[choices] = np.where(share > 1.0, 255.0, np.floor(share * 254.0))
+        excess[choices] = np.cumsum(np.maximum(0.0, weights - caps[tile]))
 
 
 @kernel
@@ -87,6 +86,19 @@ def shot_rate(light: float, on: float, off: float, model: Array) -> float:
     """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
     nominal = 0.5 * model[M_SHOT] * _in_light(light)
     return nominal * (model[M_ON] / on + model[M_OFF] / off)
+
+
+@kernel
+def first_above(values: Array, limit: float) -> int:
+    """Return the place of the first of values, which are in order, that is above a limit."""
+    low, high = 0, values.size
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] > limit:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @kernel
@@ -142,17 +154,17 @@ def draw_shots(
             prefetch(begun, hit_choice[hit] >> 1)
     # What the choices above the cap exceed it by.
     key = bits(seed, R_HEAVY, tile, frame)
-    place, number = 0.0, 0
+    place, number = 0.0, _FIRST
     while True:
-        place -= log(uniform(key, R_HEAVY, number, 0)) / nominal
+        place -= log(uniform(key, R_HEAVY, number, _TIME)) / nominal
         if place >= excess[-1]:
             return count
         if count == hit_t.size:
             return -1
-        choice = np.searchsorted(excess, place, side="right")
-        hit_t[count] = uniform(key, R_HEAVY, number, 1) * interval
+        choice = first_above(excess, place)
+        hit_t[count] = uniform(key, R_HEAVY, number, _CHOICE) * interval
         hit_choice[count] = choice
-        luck = uniform(key, R_HEAVY, number, 2) * _MOST_SHOT
+        luck = uniform(key, R_HEAVY, number, _LUCK) * _MOST_SHOT
         count += luck < _share(choice, codes, lights, model)
         number += 1
 
@@ -167,10 +179,10 @@ def draw_hot(
     first  the tile's first pixel; hot: which of its pixels are hot
     """
     for j in range(hot.size):
-        t, number = 0.0, 0
+        t, number = 0.0, _FIRST
         key = bits(seed, R_HOT, hot[j], frame)
         while True:
-            t -= log(uniform(key, R_HOT, number, 0)) / hot_rate
+            t -= log(uniform(key, R_HOT, number, _TIME)) / hot_rate
             if t >= interval:
                 break
             if count == hit_t.size:
@@ -213,8 +225,8 @@ def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
     for root in range(count // 2 - 1, -1, -1):
         _sink(root, count, hit_t, hit_choice)
     for last in range(count - 1, 0, -1):
-        _swap(0, last, hit_t, hit_choice)
-        _sink(0, last, hit_t, hit_choice)
+        _swap(_FIRST, last, hit_t, hit_choice)
+        _sink(_FIRST, last, hit_t, hit_choice)
 
 
 @kernel

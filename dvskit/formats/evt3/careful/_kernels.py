@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -57,9 +59,11 @@ from dvskit.formats.evt3.words import (
     WRAP,
 )
 
-# Why a word is lost.
+# Why a word is lost. Numbers of NumPy: what takes a plain one is compiled anew for each.
+_WHY = cast("list[int]", [np.int64(why) for why in range(12)])
 (UNKNOWN, ROW_OFF, COLUMN_OFF, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_ROW, NO_BASE,
- NO_CLOCK, HIGH_BACK, OUT_OF_ORDER) = range(12)  # fmt: skip
+ NO_CLOCK, HIGH_BACK, OUT_OF_ORDER) = _WHY  # fmt: skip
+_ONE, _NOTHING = np.int64(1), np.int64(0)
 
 
 @njit(cache=True, nogil=True)
@@ -146,7 +150,7 @@ def decode(
                 if row >= height:
                     row_state = SPOILT
                     bad_word = here
-                    nl = _lose(losses, nl, here, 1, ROW_OFF, word, row)
+                    nl = _lose(losses, nl, here, _ONE, ROW_OFF, word, row)
                 ready = clock == USABLE and row_state == USABLE
             elif kind == ADDR_X or kind == VECT_12 or kind == VECT_8:
                 if kind == ADDR_X:
@@ -162,20 +166,20 @@ def decode(
                         continue
                 if not ready or (kind != ADDR_X and vector_state != USABLE):
                     if clock == SPOILT or clock == HALF:
-                        nl = _lose(losses, nl, here, 1, NO_CLOCK, word, 0)
+                        nl = _lose(losses, nl, here, _ONE, NO_CLOCK, word, _NOTHING)
                     elif kind == ADDR_X and column >= width:
                         bad_word = here
-                        nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, column)
+                        nl = _lose(losses, nl, here, _ONE, COLUMN_OFF, word, column)
                     elif row_state == SPOILT:
-                        nl = _lose(losses, nl, here, 1, NO_ROW, word, 0)
+                        nl = _lose(losses, nl, here, _ONE, NO_ROW, word, _NOTHING)
                     elif kind != ADDR_X and vector_state == SPOILT:
-                        nl = _lose(losses, nl, here, 1, NO_BASE, word, 0)
+                        nl = _lose(losses, nl, here, _ONE, NO_BASE, word, _NOTHING)
                     else:
                         state[S_EARLY] += 1
                     continue
                 if strict and now < last:
                     if segment == NO_SEGMENT or now < before:
-                        nl = _lose(losses, nl, here, 1, TIME_BACK, last, now)
+                        nl = _lose(losses, nl, here, _ONE, TIME_BACK, last, now)
                         continue
                     # All events between the two agree on the time ahead of them: they were ahead.
                     nl = _lose(losses, nl, segment_word, here - segment_word, TIME_AHEAD, last, now)
@@ -188,7 +192,7 @@ def decode(
                     mask &= mask - np.uint32(1)
                     if at >= width:
                         bad_word = here
-                        nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, at)
+                        nl = _lose(losses, nl, here, _ONE, COLUMN_OFF, word, at)
                         break
                     place = np.uint64(n)
                     t[place], x[place], y[place], p[place] = now, at, row, on != 0
@@ -216,13 +220,13 @@ def decode(
                     if verdict == SPURIOUS:
                         clock = SPOILT
                         ready = False
-                    nl = _lose(losses, nl, here, 1, HIGH_JUMP, high, value)
+                    nl = _lose(losses, nl, here, _ONE, HIGH_JUMP, high, value)
                     continue
                 if verdict == RESET:
-                    nl = _lose(losses, nl, here, 1, CLOCK_RESET, high, value)
+                    nl = _lose(losses, nl, here, _ONE, CLOCK_RESET, high, value)
                     loops += 1
                 elif verdict == BACK:
-                    nl = _lose(losses, nl, here, 1, HIGH_BACK, high, value)
+                    nl = _lose(losses, nl, here, _ONE, HIGH_BACK, high, value)
                 elif clock != UNHEARD and high >= value + WRAP:
                     loops += 1
                 if value != high:
@@ -240,14 +244,14 @@ def decode(
                 if base >= width:
                     vector_state = SPOILT
                     bad_word = here
-                    nl = _lose(losses, nl, here, 1, COLUMN_OFF, word, base)
+                    nl = _lose(losses, nl, here, _ONE, COLUMN_OFF, word, base)
             elif kind == TRIGGER:
                 if clock == USABLE:
                     trigger_t[nt], trigger_id[nt], trigger_p[nt] = now, value >> 8, value & 1 != 0
                     nt += 1
             elif kind != OTHERS and kind != CONTINUED_4 and kind != CONTINUED_12:
                 bad_word = here
-                nl = _lose(losses, nl, here, 1, UNKNOWN, word, kind)
+                nl = _lose(losses, nl, here, _ONE, UNKNOWN, word, kind)
     state[S_HIGH], state[S_LOW], state[S_LOOPS] = high, low, loops
     state[S_Y], state[S_BASE], state[S_ON] = row, base, base_on
     state[S_CLOCK], state[S_ROW], state[S_VECTOR] = clock, row_state, vector_state

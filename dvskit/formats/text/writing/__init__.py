@@ -21,7 +21,7 @@ class TextSink(FileSink):
     seconds: bool
 
     def _open(self, partial: Path) -> None:
-        self._file = partial.open("wb")
+        self._file = self._create(partial)
         self._data = np.empty(_BUFFER_BYTES, np.uint8)
         self._file.write(self.head)
         self.notes.append(

@@ -42,7 +42,7 @@ class DatSink(FileSink):
         self._wraps = False
 
     def _open(self, partial: Path) -> None:
-        self._file = partial.open("wb")
+        self._file = self._create(partial)
 
     def _begin(self, first_us: int) -> int:
         """Write the header; return what is taken off the times."""

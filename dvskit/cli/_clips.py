@@ -1,0 +1,111 @@
+"""Videos where events are expected: they are emulated first, and that is said."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._options import open_file, size_from
+from dvskit.errors import UnknownFormatError, VideoError
+from dvskit.formats import Recording, find_format, open_events, open_sink
+from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+
+if TYPE_CHECKING:
+    from dvskit.events import Size
+    from dvskit.video import FrameSource
+
+ShownFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
+        "folder of images is emulated first.",
+        show_default=False,
+    ),
+]
+
+
+def find_clip(file: Path, salvage: bool) -> FrameSource | None:
+    """Return the clip that a path is: a video or a folder of images; None for what is neither.
+
+    Raises VideoError for a clip that cannot be opened.
+    """
+    if file.is_dir():
+        if file_of_events(file) != file or not _has_images(file):
+            return None
+    elif not file.is_file() or _is_known(file):
+        return None
+    from dvskit.video import open_frames
+
+    try:
+        return open_frames(file, strict=not salvage)
+    except VideoError:
+        if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
+            raise
+        return None
+
+
+def _is_known(file: Path) -> bool:
+    """Tell whether a file is of events, or cannot be read at all."""
+    try:
+        find_format(file)
+    except UnknownFormatError:
+        return False
+    except (OSError, VideoError):
+        return True
+    return True
+
+
+def _has_images(folder: Path) -> bool:
+    from dvskit.formats.image_list import find_images, images_in
+
+    try:
+        return bool(images_in(folder) or find_images(folder).images)
+    except VideoError:
+        return False
+
+
+def open_shown(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
+    """Open a recording as `open_file` does; of a clip, the events that an ideal sensor sees.
+
+    They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
+    the frames are scaled.
+    """
+    clip = find_clip(file, salvage) if from_ is None else None
+    if clip is None:
+        return open_file(file, from_, size, salvage)
+    path, notes = _emulated(file, None if size is None else size_from(size), salvage)
+    recording = open_events(path)
+    recording.assumptions[:0] = notes
+    return recording
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="dvskit-")  # removed when the process ends
+
+
+@cache
+def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple[str, ...]]:
+    """Emulate a clip into a file; return it and what there is to say."""
+    from dvskit.emulator import EmulatedSource, Emulator
+    from dvskit.video import open_frames, resized
+
+    frames = resized(open_frames(file, strict=not salvage), size)
+    source = EmulatedSource(frames, Emulator(), frames.size)
+    path = Path(tempfile.mkdtemp(dir=_folder().name)) / f"{file.stem}.npz"
+    with (
+        open_sink(path, source.size) as sink,
+        _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show,
+    ):
+        for block in source:
+            sink.write(block)
+            show(source.frames_done, f"{sink.count:,} events")
+    kind = "a folder of images" if file.is_dir() else "a video"
+    notes = (f"is {kind}: its {source.frames_done:,} frames are emulated for an ideal sensor; "
+             "dvskit emulate has others", *source.notes)  # fmt: skip
+    return path, (*notes, str(frames.damage)) if frames.damage else notes

@@ -1,0 +1,127 @@
+"""Parts of clips: of the picture, of the time, or scaled to another size."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, GeometryError
+from dvskit.events import Size, as_size
+from dvskit.video.light import coded, luminance
+from dvskit.video.source import FrameSource
+
+
+class _Changed(FrameSource):
+    """Frames of another source, each changed on its own: the same ones at each pass."""
+
+    path: Path | None = None
+
+    def __init__(self, frames: FrameSource, size: Size, note: str = "") -> None:
+        self.frames, self.size = frames, size
+        self.frame_count = frames.frame_count
+        self.notes = (*frames.notes, note) if note else frames.notes
+        self.container_start_us = frames.container_start_us
+        self.path = getattr(frames, "path", None)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        try:
+            for t_us, frame in self._chosen():
+                yield t_us, self._change(frame)
+        finally:
+            self.damage = self.frames.damage
+
+    def _chosen(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return iter(self.frames)
+
+    @abstractmethod
+    def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Return what becomes of a frame."""
+
+
+class Cropped(_Changed):
+    """A rectangle of each frame: `size` pixels from (left, top) on.
+
+    Raises GeometryError unless it lies in the frame.
+    """
+
+    def __init__(self, frames: FrameSource, left: int, top: int, size: tuple[int, int]) -> None:
+        width, height = size
+        whole = frames.size
+        inside = left >= 0 and top >= 0 and width >= 1 and height >= 1
+        if not inside or left + width > whole.width or top + height > whole.height:
+            raise GeometryError(
+                f"{left},{top},{width},{height} (x, y, width, height) is not inside frames of "
+                f"{whole}"
+            )
+        super().__init__(frames, as_size(size))
+        self._left, self._top = left, top
+
+    def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
+        rows = slice(self._top, self._top + self.size.height)
+        return np.ascontiguousarray(frame[rows, self._left : self._left + self.size.width])
+
+
+class Trimmed(_Changed):
+    """The frames from `after_us` to ahead of `until_us` behind the first; None leaves a side open.
+
+    They keep their times. Raises ConfigError unless `until_us` is behind `after_us`.
+    """
+
+    def __init__(self, frames: FrameSource, after_us: int | None, until_us: int | None) -> None:
+        if until_us is not None and until_us <= (after_us or 0):
+            raise ConfigError(f"until_us = {until_us} is not behind after_us = {after_us or 0}")
+        super().__init__(frames, frames.size)
+        self.frame_count = None
+        self._after_us, self._until_us = after_us or 0, until_us
+
+    def _chosen(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        origin_us: int | None = None
+        for t_us, frame in self.frames:
+            origin_us = t_us if origin_us is None else origin_us
+            if self._until_us is not None and t_us >= origin_us + self._until_us:
+                return
+            if t_us >= origin_us + self._after_us:
+                yield t_us, frame
+
+    def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
+        return frame
+
+
+class Resized(_Changed):
+    """Frames scaled to `size`: they cover it, and what is beyond it at two sides is cut off.
+
+    A pixel of a sensor sums the light that falls on it. So codes are turned into light ahead of
+    averaging over areas, and into codes again behind it: the mean of codes would be too dark along
+    edges. Where frames are to grow, light is interpolated. uint8 and uint16 frames (sRGB codes)
+    become uint16, as means fall between the steps of 8 bits; floats are taken as light and stay so.
+    """
+
+    def __init__(self, frames: FrameSource, size: tuple[int, int]) -> None:
+        target, whole = as_size(size), frames.size
+        scale = max(target.width / whole.width, target.height / whole.height)
+        width = min(whole.width, max(1, round(target.width / scale)))
+        height = min(whole.height, max(1, round(target.height / scale)))
+        kept = f"{whole}" if (width, height) == whole else f"the middle {width}x{height} of {whole}"
+        super().__init__(frames, target, f"{kept}, scaled to {target}")
+        self._left, self._top = (whole.width - width) // 2, (whole.height - height) // 2
+        self._kept = Size(width, height)
+        self._way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+
+    def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
+        rows = slice(self._top, self._top + self._kept.height)
+        part = frame[rows, self._left : self._left + self._kept.width]
+        light = np.asarray(
+            cv2.resize(luminance(part), self.size, interpolation=self._way), np.float32
+        )
+        return light if frame.dtype.kind == "f" else coded(light)
+
+
+def resized(frames: FrameSource, size: tuple[int, int] | None) -> FrameSource:
+    """Return the frames scaled to `size`; the frames themselves for their own size, and None."""
+    return frames if size is None or frames.size == size else Resized(frames, size)

@@ -1,0 +1,151 @@
+"""Event files through pipes: `-` is standard input where events are read, standard output where
+they are written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import OutputError, UnknownFormatError
+from dvskit.formats import formats
+from dvskit.video import open_frames, write_video
+from tests.test_events import make
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line as a person writes it."""
+    scripts = folder / "scripts"
+    scripts.mkdir(exist_ok=True)
+    start = scripts / "dvskit"
+    start.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dvskit "$@"\n')
+    start.chmod(0o755)
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    frames = []
+    for number in range(12):
+        image = np.full((48, 64), 40, np.uint8)
+        image[:, 4 * number : 4 * number + 6] = 200
+        frames.append((number * 40_000, image))
+    write_video(frames, tmp_path / "clip.mp4", fps=25)
+    return tmp_path / "clip.mp4"
+
+
+def test_an_emulation_is_rendered_through_a_pipe(tmp_path, clip):
+    done = shell("dvskit emulate clip.mp4 - | dvskit render - -o x.mp4", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b""
+    assert open_frames(tmp_path / "x.mp4").size.width > 64
+    assert {file.name for file in tmp_path.iterdir()} == {"clip.mp4", "x.mp4", "scripts"}
+
+
+def test_a_pipe_holds_the_same_events_as_a_file(tmp_path, clip):
+    assert shell("dvskit emulate clip.mp4 - > piped.raw", tmp_path).returncode == 0
+    assert shell("dvskit emulate clip.mp4 file.raw", tmp_path).returncode == 0
+    assert (tmp_path / "piped.raw").read_bytes() == (tmp_path / "file.raw").read_bytes()
+
+
+def test_a_reader_that_has_seen_enough_ends_a_conversion_quietly(tmp_path):
+    dvskit.save_events(make(300_000), tmp_path / "a.aedat4")
+    done = shell("dvskit -q convert a.aedat4 - --to csv | head -n 3", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == b"t,x,y,p"
+    assert done.stdout.count(b"\n") == 3
+    assert b"Traceback" not in done.stderr
+    assert b"error" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_our_own_csv_is_known_from_a_pipe(tmp_path):
+    events = make(5000)
+    dvskit.save_events(events, tmp_path / "a.csv")
+    done = shell(f"cat a.csv | dvskit convert - b.npz --size {events.size}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert dvskit.load_events(tmp_path / "b.npz") == events
+    done = shell("cat a.csv | dvskit info -", tmp_path)
+    assert done.returncode == 1
+    assert b"--size" in done.stderr
+
+
+@pytest.mark.parametrize("head", [b"t,x,y,p\n", b"x;y;t_us;polarity\n", b"t,x@128,y@128,on\n"])
+def test_columns_that_are_named_are_csv_whatever_the_file_is_called(tmp_path, head):
+    path = tmp_path / "events.unknown"
+    path.write_bytes(head + b"10,1,1,1\n")
+    assert dvskit.formats.find_format(path).name == "csv"
+
+
+@pytest.mark.parametrize("head", [b"t,x,y\n1,2,3\n", b"a story\n", b"t,x,y,p"])
+def test_a_first_line_that_names_too_little_is_no_csv(tmp_path, head):
+    path = tmp_path / "events.unknown"
+    path.write_bytes(head)
+    with pytest.raises(UnknownFormatError, match="no format knows"):
+        dvskit.formats.find_format(path)
+
+
+@pytest.mark.parametrize("name", sorted(row.name for row in formats() if "w" in row.can))
+def test_the_table_says_which_formats_go_through_a_pipe(tmp_path, capfdbinary, name):
+    row = {row.name: row for row in formats()}[name]
+    small = make(500)
+    events = dvskit.Events(t=small.t, x=small.x, y=small.y, p=small.p, size=(128, 128))
+    if "w" not in row.piped:
+        with pytest.raises(UnknownFormatError, match="cannot go through a pipe"):
+            dvskit.save_events(events, "-", format=name)
+        assert capfdbinary.readouterr().out == b""
+        return
+    dvskit.save_events(events, "-", format=name)
+    dvskit.save_events(events, tmp_path / "file", format=name)
+    assert capfdbinary.readouterr().out == (tmp_path / "file").read_bytes()
+
+
+def test_a_format_that_cannot_go_through_a_pipe_is_a_usage_error(tmp_path):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    done = shell("dvskit convert a.npz - --to aedat4 > piped", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"cannot go through a pipe" in done.stderr
+
+
+@pytest.mark.parametrize("row", formats(), ids=lambda row: row.name)
+def test_the_table_says_which_formats_are_read_from_a_pipe(row):
+    from importlib import import_module
+
+    assert ("r" in row.piped) == hasattr(import_module(row.module), "open_stream")
+
+
+def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
+    dvskit.save_events(make(500), tmp_path / "a.npz")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, out, err = run("convert", "a.npz", "-")
+    assert (code, out) == (1, "")
+    assert err == (
+        "dvskit: error: standard output: is a terminal; name a file, or hand it on: "
+        "... - | dvskit info -\n"
+    )
+    with pytest.raises(OutputError, match="is a terminal"):
+        dvskit.save_events(make(5), "-")
+    assert not (tmp_path / "-").exists()
+
+
+def test_the_readme_says_which_formats_go_through_a_pipe():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
+    for row in formats():
+        if row.name == "udp":
+            continue
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{row.name}` |"))
+        cell = line.split("|")[-2]
+        assert ";".join(["", *cell.split(";")[1:]]).rstrip() == words[row.piped]

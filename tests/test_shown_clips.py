@@ -1,0 +1,123 @@
+"""Commands that show events take a video as well: it is emulated first, and that is said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.video import open_frames, write_video
+from tests.test_events import make
+from tests.video_kinds import B_FRAMES, Kind, cut_to, write
+
+
+def frames():
+    for number in range(12):
+        image = np.full((48, 64), 40, np.uint8)
+        image[:, 4 * number : 4 * number + 6] = 200
+        yield number * 40_000, image
+
+
+@pytest.fixture(params=["clip.mp4", "clip"])
+def clip(request, tmp_path):
+    """A video, or a folder of images."""
+    path = tmp_path / request.param
+    if path.suffix:
+        write_video(frames(), path, fps=25)
+        return path
+    path.mkdir()
+    for number, (_, image) in enumerate(frames()):
+        cv2.imwrite(str(path / f"{number:03}.png"), image)
+    (path / "timestamps_us.txt").write_text("".join(f"{t}\n" for t, _ in frames()))
+    return path
+
+
+SAID = "its 12 frames are emulated for an ideal sensor; dvskit emulate has others\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        (("cloud",), "a.html"),
+        (("cloud",), "a.png"),
+        (("render",), "a.mp4"),
+        (("plot", "rate"), "a.png"),
+        (("plot", "map"), "a.svg"),
+    ],
+    ids=lambda word: "-".join(word) if isinstance(word, tuple) else word,
+)
+def test_a_clip_is_emulated_first(run, tmp_path, clip, words, out):
+    code, printed, err = run(*words, clip, "-o", out)
+    assert (code, printed) == (0, "")
+    assert err.count(SAID) == 1
+    assert f"note: {clip}: is a {'video' if clip.suffix else 'folder of images'}: " in err
+    assert (tmp_path / out).stat().st_size > 100
+    assert {file.name for file in tmp_path.iterdir()} == {clip.name, out}
+
+
+def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
+    from dvskit.cli._clips import open_shown
+
+    recording = open_shown(clip, None, None, salvage=False)
+    assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))
+    again = open_shown(clip, None, None, salvage=False)
+    assert again.path == recording.path
+    assert tuple(open_shown(clip, None, "32x24", salvage=False).size) == (32, 24)
+
+
+def test_info_says_what_a_clip_is(run, clip):
+    code, out, err = run("info", clip)
+    assert (code, err) == (0, "")
+    assert "64x48" in out
+    assert "12 (25 a second)" in out
+    assert "0 to 440000 us (440.000 ms)" in out
+    assert f"none; to make them: dvskit emulate {clip} events.raw" in out
+    facts = json.loads(run("info", clip, "--json")[1])
+    assert facts["format"] == ("video" if clip.suffix else "folder of images")
+    assert (facts["frames"], facts["width"], facts["height"]) == (12, 64, 48)
+    assert facts["frames_per_second"] == pytest.approx(25)
+
+
+def test_a_view_begins_with_a_video(run, clip, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    stub = SimpleNamespace(Event=lambda: SimpleNamespace(wait=interrupted))
+    monkeypatch.setattr(sys.modules["dvskit.cli.view"], "threading", stub)
+    dvskit.save_events(make(500), "a.npz")
+    code, out, err = run("view", clip, "a.npz", "--no-browser")
+    assert code == 0
+    assert out.startswith("http://127.0.0.1:")
+    assert err.count(SAID) == 1
+
+
+def test_what_is_neither_events_nor_a_video_is_refused_as_before(run, tmp_path):
+    (tmp_path / "story.txt").write_text("once upon a time\n")
+    (tmp_path / "broken.mp4").write_bytes(b"\0" * 4000)
+    (tmp_path / "empty").mkdir()
+    for path, said in (
+        ("story.txt", ""),
+        ("broken.mp4", "broken.mp4"),
+        ("empty", "is a folder without"),
+        ("none.mp4", "no such file"),
+    ):
+        code, out, err = run("info", path)
+        assert (code, out) == (1, "")
+        assert err.startswith("dvskit: error: ")
+        assert err.count("\n") == 1
+        assert said in err
+
+
+def test_a_damaged_clip_is_salvaged_when_that_is_asked_for(run, tmp_path):
+    path = write(Kind("", ".mkv", "libx264", options=B_FRAMES, spoil=cut_to(0.6)), tmp_path)
+    code, _, err = run("render", path, "-o", "a.mp4")
+    assert (code, "--salvage" in err) == (1, True)
+    code, _, err = run("render", path, "-o", "a.mp4", "--salvage")
+    assert code == 0, err
+    assert "are emulated for an ideal sensor" in err
+    assert open_frames("a.mp4").size.width > 64
