@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import typer
@@ -85,14 +86,14 @@ def commands(group=None, words=()):
             yield (*words, name), command
 
 
-def test_dark_and_light_are_one_pair_of_options_in_every_command():
+def test_dark_and_bright_are_one_pair_of_options_in_every_command():
     themed = {}
     for words, command in commands():
         for option in command.params:
             names = {*option.opts, *option.secondary_opts}
             assert "--theme" not in names
-            if names & {"--dark", "--light"}:
-                assert names == {"--dark", "--light"}, words
+            if names & {"--dark", "--bright"}:
+                assert names == {"--dark", "--bright"}, words
                 themed[words[0]] = option.default
     assert themed == {"cloud": None, "render": True, "plot": False}
 
@@ -479,3 +480,18 @@ def test_times_have_their_unit(text, time_us):
 def test_times_without_a_unit_are_refused(text):
     with pytest.raises(ConfigError, match="no time"):
         _console.parse_time_us(text)
+
+
+def test_warnings_of_the_library_are_notes_and_short_parts_are_no_mistake_of_units(run, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(6):
+        picture = np.full((16, 16), 4 + 2 * number, np.uint16)
+        cv2.imwrite(str(frames / f"{number}.png"), picture)
+    code, _, err = run("emulate", frames, "dark.npz", "--fps", "10")
+    assert code == 0
+    assert "reaches 4 of 65,535, which is white" in err
+    long = dvskit.Events(t=[0, 400, 2_000_000], x=[1] * 3, y=[1] * 3, p=[True] * 3, size=(4, 4))
+    dvskit.save_events(long, "long.npz")
+    code, _, err = run("convert", "long.npz", "part.npz", "--stop", "500us")
+    assert (code, err) == (0, "part.npz: 2 events on 4x4, npz\n")

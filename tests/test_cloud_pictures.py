@@ -694,7 +694,7 @@ def test_the_command_writes_a_picture_of_a_part_for_print(run, tmp_path):
 def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, suffix):
     save_events(some_events(), tmp_path / "a.npz")
     moves = ["--seconds", "0.2", "--turns", "-1"] if suffix in (".gif", ".mp4") else []
-    words = ("cloud", "a.npz", "-o", f"a{suffix}", "--pixels", "320x240", "--light", *moves)
+    words = ("cloud", "a.npz", "-o", f"a{suffix}", "--pixels", "320x240", "--bright", *moves)
     assert run(*words)[0] == 0
     assert "exists already" in run(*words)[2]
     assert run(*words, "--force")[0] == 0

@@ -674,7 +674,7 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
     assert run("cloud", "a.npz", "b.npz", "-o", "two.html")[0] == 0
     assert [each["name"] for each in told(tmp_path / "two.html")["clouds"]] == ["a.npz", "b.npz"]
     (tmp_path / "l.csv").write_text("start_us,stop_us,name\n5000000,5400000,wave\n")
-    words = ("--colour", "polarity", "--view", "front", "--light", "--labels", "l.csv")
+    words = ("--colour", "polarity", "--view", "front", "--bright", "--labels", "l.csv")
     assert run("cloud", "a.npz", "-o", "one.html", *words)[0] == 0
     assert meta(tmp_path / "one.html")["labels"] == [[0, 400_000, "wave"]]
     assert told(tmp_path / "one.html")["state"] == "look=front&colour=polarity&theme=light"

@@ -372,7 +372,7 @@ def test_the_command_writes_each_style(recording, style):
     assert done.stdout == ""
     assert len(decoded(out)) > 2
     assert CliRunner().invoke(app, words).exit_code == 1
-    assert CliRunner().invoke(app, [*words, "--force", "--light"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "--force", "--bright"]).exit_code == 0
 
 
 def test_the_command_shows_a_video_beside(recording):

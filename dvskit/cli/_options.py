@@ -58,7 +58,7 @@ class LightName(Enum):
 LightOption = Annotated[
     LightName,
     typer.Option(
-        "--intensity", help="What a video's pixels are: luma, gray as it is coded; linear, light."
+        "--light", help="What a video's pixels are: luma, gray as it is coded; linear light."
     ),
 ]
 
@@ -127,7 +127,7 @@ ToOption = Annotated[
     ),
 ]  # fmt: skip
 DarkOption = Annotated[
-    bool, typer.Option("--dark/--light", help="Light on dark, or dark on light.")
+    bool, typer.Option("--dark/--bright", help="Light on dark, or dark on light.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -135,7 +135,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 @dataclass(frozen=True, slots=True)
 class ClipOptions:
-    """How a video is opened: the options --fps, --intensity, --time and --salvage."""
+    """How a video is opened: the options --fps, --light, --time and --salvage."""
 
     fps: float | None = None
     light: LightName = LightName.luma

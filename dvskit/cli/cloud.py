@@ -86,8 +86,8 @@ def cloud(
     dark: Annotated[
         bool | None,
         typer.Option(
-            "--dark/--light", help="Light on dark, or dark on light.",
-            show_default="dark; light for print",
+            "--dark/--bright", help="Light on dark, or dark on light.",
+            show_default="dark; bright for print",
         ),
     ] = None,
     pixels: Annotated[

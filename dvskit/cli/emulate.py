@@ -264,8 +264,7 @@ def _clip(
         return clip.open(video)
     if clip != ClipOptions() or upsample or (part.after_us, part.until_us) != (None, None):
         raise ConfigError(
-            "--fps, --intensity, --time, --salvage, --upsample, --start and --stop are not for a "
-            "camera"
+            "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a camera"
         )
     from dvskit.video import CameraFrames
 

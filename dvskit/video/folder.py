@@ -20,6 +20,8 @@ from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
+_MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, without being scaled
+
 
 class ImageFolder(FrameSource):
     """Frames of a folder of images, at the times that a list says, or else `fps`.
@@ -67,8 +69,14 @@ class ImageFolder(FrameSource):
         if not self._entries:
             raise VideoError(f"{self.path}: a time-stamp file that names no image; write its lines")
         self.frame_count = len(self._entries)
-        height, width = self._first().shape
-        self.size = as_size((width, height))
+        first = self._first()
+        self.size = as_size((first.shape[1], first.shape[0]))
+        top = int(first.max()) if first.dtype == np.uint16 else 0
+        if 0 < top <= _MOST_OF_12_BITS:
+            self.notes += (
+                f"the first of its 16-bit images reaches {top:,} of 65,535, which is white: scale "
+                "images of fewer bits first",
+            )
 
     def _first(self) -> NDArray[Any]:
         """Return the first image; without `strict`, the first that can be read."""
