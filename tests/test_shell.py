@@ -108,3 +108,11 @@ def test_an_interrupted_emulation_with_added_frames_counts_the_clip_s_own(tmp_pa
     times = [t_us for t_us, _ in open_frames(video)][: frames + 1]
     last_us = int(dvskit.load_events(tmp_path / "a.raw").t[-1])
     assert times[frames - 2] <= last_us <= times[-1]
+
+
+def test_help_names_every_parameter_of_the_emulator(run):
+    from dataclasses import fields
+
+    out = " ".join(run("emulate", "--help")[1].replace("│", " ").split())
+    names = ", ".join(each.name for each in fields(dvskit.EmulatorParams))
+    assert f"The names: {names}." in out

@@ -19,6 +19,7 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
+    model_names,
     part_of,
     times_from,
 )
@@ -138,7 +139,8 @@ def cloud(
     model: Annotated[
         str | None,
         typer.Option(
-            help="For a page: a model folder, or a shipped model's name; it names what it sees."
+            help="For a page: a model folder, or a shipped model's name; it names what it sees.",
+            autocompletion=model_names,
         ),
     ] = None,
     every: Annotated[

@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from dvskit.video import FrameSource
 
 
+# Written out, so that --help need not load the emulator.
+_NAMES = (
+    "threshold_on, threshold_off, threshold_sigma, linear_below, log_offset, cutoff_hz, "
+    "follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, refractory_us, hot_fraction, hot_hz, "
+    "dead_fraction, latency_us, jitter_us, surround_px, surround_gain, model"
+)
+
+
 def emulate(
     video: Annotated[
         Path | None,
@@ -77,8 +85,8 @@ def emulate(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Another parameter of the sensor: NAME=VALUE, such as shot_hz=5; as often as you "
-            "like.",
+            help=f"Another parameter of the sensor: NAME=VALUE, such as shot_hz=5; as often as you "
+            f"like. The names: {_NAMES}.",
         ),
     ] = None,
     seed: Annotated[

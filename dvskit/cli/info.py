@@ -38,7 +38,7 @@ def info(
     size: SizeOption = None,
     salvage: Salvage = False,
 ) -> None:
-    """Show what is in an event file: events, times, sensor, triggers, damage. Or in a video."""
+    """Show what is in an event file or a video: events or frames, times, size, damage."""
     clip = find_clip(file, salvage) if from_ is None else None
     if clip is not None:
         facts = describe_clip(file, clip)

@@ -21,6 +21,7 @@ from dvskit.cli._options import (
     StartOption,
     StopOption,
     as_usage,
+    model_names,
     part_of,
     times_from,
 )
@@ -142,8 +143,12 @@ def curves(
 
 
 ModelOption = Annotated[
-    str, typer.Option(help="A model folder, or a shipped model's name.", show_default=False)
-]
+    str,
+    typer.Option(
+        help="A model folder, or a shipped model's name.", show_default=False,
+        autocompletion=model_names,
+    ),
+]  # fmt: skip
 LayerOption = Annotated[
     str | None, typer.Option(help="A layer of the model; else its last spiking one.")
 ]

@@ -80,7 +80,7 @@ def render(
     scale: Annotated[
         int | None,
         typer.Option(
-            help="Draw each pixel as so many by so many.", show_default="more for small sensors"
+            help="Draw each pixel of the sensor as N x N.", show_default="more for small sensors"
         ),
     ] = None,
     footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
