@@ -90,8 +90,8 @@ def render(
     ] = "ultrafast",
     crf: Annotated[
         float,
-        typer.Option(help="x264's crf: 0 is lossless, 51 coarsest; 3 more take off a fifth."),
-    ] = 20.0,
+        typer.Option(help="x264's crf: 0 is lossless, 51 coarsest; 5 more take off a quarter."),
+    ] = 15.0,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,

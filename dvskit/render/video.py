@@ -76,7 +76,7 @@ class VideoView:
     start_us: int | None = None
     stop_us: int | None = None
     zero_us: int | None = None
-    crf: float = 20.0
+    crf: float = 15.0
     preset: str = "ultrafast"
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@
                                       [--only frames|mp4|encoders] [--crf 14]
 
 A 1280x720 sensor; exponential decay with a time constant of 50 ms. "defaults" are those of each
-(dvskit ultrafast, crf 20; faery medium, crf 17); else both have the same preset, faery crf 17 and
+(dvskit ultrafast, crf 15; faery medium, crf 17); else both have the same preset, faery crf 17 and
 dvskit --crf, 14 unless told: the same quantiser. (The same crf makes faery's pictures finer by 3
 steps: it tells x264 25 frames a second, dvskit how many there are, and x264 takes pictures that are
 shown for a shorter time to need less.) faery writes profile baseline, x264 build 164.
@@ -112,7 +112,7 @@ def ours_encoded(
 ) -> int:
     path, palette = folder / f"encoder {preset} ours.mp4", np.zeros((256, 3), np.uint8)
     palette[: len(frames.palette)] = frames.palette
-    options = {"crf": 20.0, "preset": "ultrafast"} | chosen(preset, crf)
+    options = {"crf": 15.0, "preset": "ultrafast"} | chosen(preset, crf)
     writer = H264Writer(path, Size(*SIZE), palette, fps=1_000_000 / frames.period_us, **options)
     with InThread(writer) as out:
         for index in indices:
