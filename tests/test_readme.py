@@ -72,7 +72,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 18
+    assert ran == 19
     for text in PYTHON:
         run([sys.executable, "-c", text + text], folder)  # cells of notebooks are run again
     for name in (
@@ -88,6 +88,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
         "events.aedat4",
         "cloud.html",
         "davis.aedat4",
+        "events.csv",
     ):
         assert (folder / name).stat().st_size > 1000
     assert (folder / "runs" / "digits" / "weights.safetensors").is_file()
