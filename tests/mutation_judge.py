@@ -12,6 +12,7 @@ of a size or a version changes what all events mean, and none can know.
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dvskit
-from dvskit.errors import DvskitError
+from dvskit.errors import DvskitError, UnitWarning
 from tests.mutation_kinds import Mutation
 from tests.mutation_places import Places
 from tests.mutation_samples import Sample
@@ -96,7 +97,9 @@ def _contradicted(recording: Any, columns: Columns) -> str:
         return ""
     t = columns.rows[:, 0]
     start, stop = int(t[len(t) // 3]), int(t[2 * len(t) // 3])
-    part = _columns(recording.between(start, stop), recording.size).rows
+    with warnings.catch_warnings():  # damage makes windows of microseconds, which are meant
+        warnings.simplefilter("ignore", UnitWarning)
+        part = _columns(recording.between(start, stop), recording.size).rows
     if problem := _impossible(Columns(part, recording.size)):
         return f"between({start}, {stop}): {problem}"
     if len(part) and (part[0, 0] < start or part[-1, 0] >= stop):

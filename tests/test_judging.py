@@ -277,7 +277,9 @@ def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path
     (tmp_path / "bars.toml").write_text(toml_of(bars, tmp_path / "out"))
     code, out, err = run("train", "bars.toml")
     assert code == 0
-    assert [line.split(",")[0] for line in err.splitlines()] == ["epoch 1 of 2", "epoch 2 of 2"]
+    lines = [line.split(",")[0] for line in err.splitlines()]
+    assert lines[:2] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert [line.split(": try it")[0] for line in lines[2:]] == [str(tmp_path / "out")]
     assert out.startswith("recordings: ")
     assert run("-q", "train", "bars.toml", "--set", "output=quiet")[2] == ""
 

@@ -696,7 +696,7 @@ def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> 
     report = render.page(render.Shown(EVENTS, labels=labels), tmp_path / "b.html")
     assert (report.labels, report.labels_total) == (1, 2)
     (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", lines[1]]))
-    assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == ""
+    assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == "c.html: 4,000 events\n"
 
 
 def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(

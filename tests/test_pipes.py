@@ -144,7 +144,7 @@ def test_the_readme_says_which_formats_go_through_a_pipe():
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
     for row in formats():
-        if row.name == "udp":
+        if row.name == "udp" or not row.module.startswith("dvskit."):
             continue
         line = next(line for line in text.splitlines() if line.startswith(f"| `{row.name}` |"))
         cell = line.split("|")[-2]

@@ -225,6 +225,7 @@ def test_the_command_line_writes_a_line_a_minute_when_piped(capsys, monkeypatch)
 
     now = [1000.0]
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_console, "quiet", False)
     with _console.progress("work", 30, "steps") as bar:
         for number in range(1, 31):
             now[0] += 7
@@ -249,9 +250,10 @@ def test_time_to_go_is_told_in_hours_where_it_takes_hours():
     assert state.words.endswith("2:00:00 to go")
 
 
-def test_a_summary_and_an_epoch_are_told_where_nobody_watches(capsys):
+def test_a_summary_and_an_epoch_are_told_where_nobody_watches(capsys, monkeypatch):
     from dvskit.cli import _console
 
+    monkeypatch.setattr(_console, "quiet", False)
     _console.say("out.raw: 12 events")
     _console.log("epoch 3")
     out, err = capsys.readouterr()

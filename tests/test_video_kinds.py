@@ -194,7 +194,7 @@ DAMAGED = [
          refused="frame", kept=4),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
-         refused="not behind the one ahead of it.*--fps", kept=4),
+         refused="not after the one before it.*--fps", kept=4),
     Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*--fps"),
     Kind("raw hevc", ".hevc", "libx265", options=X265_B, refused="holds no times.*--fps"),
     Kind("raw mpeg4", ".m4v", "mpeg4", container="m4v", refused="holds no times.*--fps"),
@@ -438,6 +438,25 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
             assert times == sorted(set(times))
             assert refusal.startswith(str(path))
             assert "\n" not in refusal
+
+
+def test_frames_that_build_on_a_lost_key_frame_are_left_out_and_on_another_are_told(tmp_path):
+    """By what is decoded: with the key frame of the first group gone, and with another."""
+    options = QUICK | {"g": "8", "x264-params": "scenecut=0"}
+    kind = Kind("", ".mkv", "libx264", options=options, size=(160, 120))
+    path = write(kind, tmp_path)
+    whole = path.read_bytes()
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for lost, gone, doubtful in ((8, range(8, 16), 0), (11, [11], 4)):
+        damaged = bytearray(whole)
+        start = places[lost][0] + 40
+        damaged[start : start + 60] = bytes(60)
+        path.write_bytes(bytes(damaged))
+        clip = open_frames(path, strict=False)
+        assert [t // 40_000 for t, _ in clip] == [k for k in range(FRAMES) if k not in gone]
+        assert (clip.damage.frames, clip.damage.doubtful) == (len(gone), doubtful)
+        assert ("may show it" in str(clip.damage)) == bool(doubtful)
 
 
 DAMAGED_ANYWHERE = [

@@ -364,7 +364,7 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file: Path) -> None
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "Ctrl-C ends it\n"
     finally:
         process.kill()
         process.communicate()

@@ -55,10 +55,9 @@ def calibrate(
     offset: Annotated[
         str | None,
         typer.Option(
-            help="How much later the frames are placed on the events' clock, added to their "
-            "stamps, such as 3ms; of a video, where it begins, such as 1.5s; left out, it is "
-            "estimated, up to 20 ms either way.",
-            show_default=False,
+            help="How much later the frames are than their stamps say, on the clock of the "
+            "events, such as 3ms; where a video begins on it, such as 1.5s.",
+            show_default="estimated, 20 ms either way at most",
         ),
     ] = None,
     light: LightOption = LightName.luma,

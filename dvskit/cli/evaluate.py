@@ -25,7 +25,7 @@ def evaluate(
     size: SizeOption = None,
     salvage: Salvage = False,
 ) -> None:
-    """Judge a model by labelled recordings, of which it may have seen a part: by the others."""
+    """Score a model on labelled recordings, by those of them that it was not trained on."""
     result = judge_folder(model, data, split, Reader(from_, size, salvage))
     if json:
         _console.print_json(

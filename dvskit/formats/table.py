@@ -246,7 +246,12 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     """
     suffix = Path(path).suffix.lower()
     if name is not None:
-        row, _ = named_format(name)
+        row, variant = named_format(name)
+        if variant:
+            raise UnknownFormatError(
+                f"{name}: a variant is for reading; {row.name} is written in one way (name it "
+                f"{row.name})"
+            )
     elif str(path) == "-":
         row = TABLE["evt3"]
     else:

@@ -60,7 +60,7 @@ class Decoding:
         self._first_stamps = sorted(stamp for stamp in stamps if stamp is not None)
         self._all_stamps: list[int] | None = None
         self._shown = 0
-        self._interlaced = False
+        self._interlaced = self._build_on_lost = self._key_lost = False
         self._last: Fraction | None = None
         self.leading = 0
         self.first_s: Fraction | None = None
@@ -69,7 +69,7 @@ class Decoding:
         for frame in self._decoded():
             seconds = self._clock.of(frame)
             self._interlaced |= bool(frame.interlaced_frame)
-            if self._is_sound(frame, seconds):
+            if self._is_sound(frame, seconds) and not self._builds_on_a_lost_key_frame(frame):
                 if not self._shown:
                     self.first_s = seconds
                     self._count_leading(seconds)
@@ -90,11 +90,30 @@ class Decoding:
             except av.error.FFmpegError as error:
                 where = "the last packets" if packet is None else self._named_packet(packet)
                 self._losses.lose(f"{where} cannot be decoded ({reason(error)})", frames=1)
+                self._lost(key=packet is not None and packet.is_keyframe)
+
+    def _lost(self, *, key: bool) -> None:
+        """Keep in mind that frames build on one that is lost, until the next key frame."""
+        self._build_on_lost, self._key_lost = True, self._key_lost or key
+
+    def _builds_on_a_lost_key_frame(self, frame: Any) -> bool:
+        """Return whether a frame is to be left out with the key frame that it builds on.
+
+        A frame that builds on another that is lost may show its damage, which is told.
+        """
+        if frame.key_frame:
+            self._build_on_lost = self._key_lost = False
+        elif self._key_lost:
+            self._losses.frames += 1
+        elif self._build_on_lost:
+            self._losses.doubtful += 1
+        return self._key_lost
 
     def _is_sound(self, frame: Any, seconds: Fraction | None) -> bool:
         """Return whether a frame is whole and in time; what is not is lost."""
         if frame.is_corrupt:
             self._losses.lose(f"{self._named(seconds)} is damaged", frames=1)
+            self._lost(key=bool(frame.key_frame))
             return False
         if not self._timed:
             return True
@@ -106,7 +125,7 @@ class Decoding:
             return True
         if self._since_first(seconds) <= self._since_first(self._last):
             self._losses.lose(
-                f"{self._named(seconds)} is not behind the one ahead of it, at "
+                f"{self._named(seconds)} is not after the one before it, at "
                 f"{self._from_start(self._last):.6f} s; pass fps (--fps) to count frames instead",
                 frames=1,
             )
@@ -127,6 +146,7 @@ class Decoding:
                     f"{hole.offset} hold nothing that can be read",
                     frames=round((seconds - last) / usual) - 1,
                 )
+                self._lost(key=False)
                 return
 
     def _count_leading(self, seconds: Fraction | None) -> None:

@@ -153,7 +153,7 @@ def _notes(frame: Any, stream: Any, light: Light) -> Iterator[str]:
         )
     hdr = hdr_name(frame)
     if hdr and light == "luma":
-        yield f"coded for high dynamic range ({hdr}): --intensity linear takes its light"
+        yield f"coded for high dynamic range ({hdr}): --light linear takes its light"
     if has_transparent_pixels(frame):
         yield "transparent pixels are seen on black"
     elif str(stream.metadata.get("alpha_mode", "0")) == "1":

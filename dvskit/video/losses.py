@@ -10,6 +10,10 @@ from dvskit.errors import VideoError
 _LISTED = 5
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 class SuspectedLossError(Exception):
     """Something may be lost; one thread alone can tell what."""
 
@@ -21,12 +25,14 @@ class FrameLosses:
     strict  raise a VideoError for the first loss
     count   how many there were, of which the first few are listed in `problems`
     frames  how many frames are known to be gone with them
+    doubtful  how many more may show their damage, up to the next key frame
     """
 
     path: Path
     strict: bool
     count: int = 0
     frames: int = 0
+    doubtful: int = 0
     problems: list[str] = field(default_factory=list)
 
     def lose(self, problem: str, *, frames: int = 0) -> None:
@@ -49,8 +55,13 @@ class FrameLosses:
             return "no damage"
         more = self.count - len(self.problems)
         listed = "; ".join(self.problems) + (f"; and {more} more" if more else "")
-        gone = f", {self.frames} frames left out" if self.frames else ""
-        return f"damaged in {self.count} {'place' if self.count == 1 else 'places'}{gone}: {listed}"
+        gone = f", {_counted(self.frames, 'frame')} left out" if self.frames else ""
+        doubt = (
+            f", {_counted(self.doubtful, 'frame')} up to the next key frame may show it"
+            if self.doubtful
+            else ""
+        )
+        return f"damaged in {_counted(self.count, 'place')}{gone}{doubt}: {listed}"
 
 
 class SuspectedLosses(FrameLosses):
