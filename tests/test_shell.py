@@ -116,3 +116,11 @@ def test_help_names_every_parameter_of_the_emulator(run):
     out = " ".join(run("emulate", "--help")[1].replace("│", " ").split())
     names = ", ".join(each.name for each in fields(dvskit.EmulatorParams))
     assert f"The names: {names}." in out
+
+
+def test_a_video_is_not_written_to_standard_output_nor_to_a_folder_of_that_name(run, tmp_path):
+    dvskit.save_events(dvskit.Events(t=[0, 9], x=[1, 2], y=[1, 2], p=[1, 0], size=(4, 4)), "a.npz")
+    code, _, err = run("render", "a.npz", "-o", "-")
+    assert code == 2
+    assert "not written to standard output" in err
+    assert not (tmp_path / "-").exists()

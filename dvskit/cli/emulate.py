@@ -179,7 +179,7 @@ class _Work:
         look = f"; look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
         _console.say(
             f"{sink.path}: {sink.count:,} events on {sink.size} from {self._done(source)} frames"
-            + ("" if is_standard(out) else look)
+            + (look if sink.count and not is_standard(out) else "")
         )
         return stop.asked
 
@@ -205,7 +205,7 @@ class _Work:
 
         notes = [*source.notes, *list(clip_notes(self._clip))[len(self._clip.notes) :]]
         if stopped:
-            notes.append(f"stopped behind frame {self._done(source) - 1}; what was done is written")
+            notes.append(f"stopped after frame {self._done(source) - 1}; what was done is written")
         if isinstance(self._clip, CameraFrames) and self._clip.dropped:
             notes.append(
                 f"{self._clip.dropped} frames came faster than they were emulated: left out"

@@ -98,6 +98,8 @@ def render(
     force: Force = False,
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
+    if str(out) == "-":
+        raise ConfigError("-: videos are not written to standard output; name a file or a folder")
     window_us = None if window is None else _console.parse_time_us(window, "--window")
     times = times_from(start, stop)
     recording = open_shown(file, from_, size, salvage)
