@@ -416,9 +416,9 @@ def test_an_interrupted_emulation_leaves_a_valid_file_of_what_was_done(tmp_path,
     process, (out, err) = interrupt(tmp_path, "emulate", video, tmp_path / "a.raw")
     assert process.returncode == 130
     assert out == ""
-    assert "stopped behind frame" in err
+    assert "stopped after frame" in err
     assert left_behind(tmp_path) == {"a.raw"}
-    frames = int(err.split("stopped behind frame ")[1].split(";")[0]) + 1
+    frames = int(err.split("stopped after frame ")[1].split(";")[0]) + 1
     whole = dvskit.events.read_all(dvskit.emulate(video))
     part = dvskit.load_events(tmp_path / "a.raw")
     assert 1 < frames < 250

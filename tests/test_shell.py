@@ -103,7 +103,7 @@ def test_an_interrupted_emulation_with_added_frames_counts_the_clip_s_own(tmp_pa
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    frames = int(err.split("stopped behind frame ")[1].split(";")[0]) + 1
+    frames = int(err.split("stopped after frame ")[1].split(";")[0]) + 1
     assert f"from {frames} frames" in err
     times = [t_us for t_us, _ in open_frames(video)][: frames + 1]
     last_us = int(dvskit.load_events(tmp_path / "a.raw").t[-1])
