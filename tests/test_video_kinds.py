@@ -14,7 +14,7 @@ import pytest
 from dvskit.errors import ConfigError, VideoError
 from dvskit.video import open_frames
 from dvskit.video.light import luminance
-from dvskit.video.pixels import gray_picture
+from dvskit.video.pixels import gray_frame
 from tests.video_kinds import (
     B_FRAMES,
     FRAMES,
@@ -362,7 +362,7 @@ def test_linear_light_of_colors_follows_their_matrix_and_range(bits, matrix, ful
     frame.colorspace, frame.color_range = matrix, 2 if full else 1
     light = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     expected = float(light @ [0.2126, 0.7152, 0.0722])
-    got = gray_picture(frame, "linear")
+    got = gray_frame(frame, "linear")
     assert got.dtype == np.float32
     assert got.mean() == pytest.approx(expected, rel=0.03 if bits == 8 else 0.012)
     assert np.ptp(got) < 0.01

@@ -17,7 +17,7 @@ from dvskit.video.decoding import Decoding, Shown
 from dvskit.video.light import Light, checked_light
 from dvskit.video.losses import FrameLosses, SuspectedLossError, SuspectedLosses
 from dvskit.video.orientation import Orientation, orientation_of
-from dvskit.video.pixels import colour_picture, gray_picture, has_transparent_pixels, hdr_name
+from dvskit.video.pixels import colour_frame, gray_frame, has_transparent_pixels, hdr_name
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
 Clock = Literal["first", "container"]
@@ -90,11 +90,11 @@ class VideoFrames(FrameSource):
         )
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        return self._pass(lambda frame: gray_picture(frame, self._light))
+        return self._pass(lambda frame: gray_frame(frame, self._light))
 
     def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the same frames as RGB, (height, width, 3) uint8; gray ones as (height, width)."""
-        return self._pass(colour_picture)
+        return self._pass(colour_frame)
 
     def _pass(self, picture: Callable[[Any], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         self.damage = losses = FrameLosses(self.path, self.strict)

@@ -19,7 +19,7 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS
 _HD_ROWS = 720  # where nothing is said, players take BT.709 from here on, BT.601 below
 
 
-def gray_picture(frame: Any, light: Light) -> NDArray[Any]:
+def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
     """Return the gray picture (height, width) of a PyAV frame, contiguous.
 
     light  "luma": uint8, or uint16 for more than 8 bits, over the whole range of the type,
@@ -37,7 +37,7 @@ def gray_picture(frame: Any, light: Light) -> NDArray[Any]:
     return np.asarray(seen if light == "linear" else np.rint(seen), picture.dtype)
 
 
-def colour_picture(frame: Any) -> NDArray[np.uint8]:
+def colour_frame(frame: Any) -> NDArray[np.uint8]:
     """Return the picture of a PyAV frame as it is looked at, contiguous, gamma-coded as it is.
 
     (height, width, 3) uint8 RGB, or (height, width) of a format that is gray. Transparent pixels

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.search import Search, golden
+from dvskit.emulator.calibration.search import Search, golden, least_of_groups
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAME = "offset_us"
@@ -121,13 +121,7 @@ def _by_chance(search: Search, pixel: Pixel) -> float:
     steps = np.arange(-4, 5) * 0.5 * _STEP_US
     tried = [dataclasses.replace(pixel, later_us=pixel.later_us + float(s)) for s in steps]
     scatters = np.array([search.scatter(each)[1:] for each in tried])
-    own = []
-    for column in scatters.T[np.isfinite(scatters).all(0)]:
-        at = int(np.clip(np.argmin(column), 1, steps.size - 2))
-        left, here, right = column[at - 1 : at + 2]
-        bend = left - 2 * here + right
-        shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
-        own.append(steps[at] + np.clip(shift, -1, 1) * (steps[1] - steps[0]))
+    own = least_of_groups(steps, scatters)
     if len(own) < 3:
         return _STEP_US
     return float(np.std(own, ddof=1)) / math.sqrt(len(own))

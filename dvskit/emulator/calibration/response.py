@@ -16,7 +16,7 @@ from dvskit.emulator.calibration import clocks, motion
 from dvskit.emulator.calibration.clocks import Vary
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.search import Search, View, golden
+from dvskit.emulator.calibration.search import Search, View, golden, least_of_groups
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("log_offset", "cutoff_hz")
@@ -263,13 +263,7 @@ def _uncertainty(
     """
     steps = np.linspace(-1.0, 1.0, 7) * math.log(1.5)
     scatters = np.array([search.scatter(vary(pixel, value * math.exp(s)))[1:] for s in steps])
-    own = []
-    for column in scatters.T[np.isfinite(scatters).all(0)]:
-        at = int(np.clip(np.argmin(column), 1, steps.size - 2))
-        left, here, right = column[at - 1 : at + 2]
-        bend = left - 2 * here + right
-        shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
-        own.append(steps[at] + np.clip(shift, -1, 1) * (steps[1] - steps[0]))
+    own = least_of_groups(steps, scatters)
     if len(own) < 3:
         return 0.3 * value
     by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,3 +135,21 @@ def golden(scatter: Callable[[float], float], low: float, high: float, turns: in
             b = low + share * (high - low)
             at_b = scatter(b)
     return 0.5 * (low + high)
+
+
+def least_of_groups(
+    steps: NDArray[np.floating[Any]], scatters: NDArray[np.floating[Any]]
+) -> list[float]:
+    """Return where each group of pixels scatters least, between evenly spaced steps.
+
+    scatters (steps, groups); the least is that of the parabola through three of them (Press et al.
+    1992, Numerical Recipes, 10.2). Groups without a scatter at some step are left out.
+    """
+    own = []
+    for column in scatters.T[np.isfinite(scatters).all(0)]:
+        at = int(np.clip(np.argmin(column), 1, steps.size - 2))
+        left, here, right = column[at - 1 : at + 2]
+        bend = left - 2 * here + right
+        shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
+        own.append(float(steps[at] + np.clip(shift, -1, 1) * (steps[1] - steps[0])))
+    return own
