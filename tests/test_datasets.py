@@ -118,7 +118,11 @@ def test_recordings_of_folders_within_folders_are_found(tmp_path: Path) -> None:
 
 
 def many(counts: dict[str, int], root: str = "set") -> list[Sample]:
-    return [Sample(Path(f"{root}/{c}/{k}.npz"), c) for c, n in counts.items() for k in range(n)]
+    return [
+        Sample(f"{c}/{k}.npz", c, path=Path(f"{root}/{c}/{k}.npz"))
+        for c, n in counts.items()
+        for k in range(n)
+    ]
 
 
 def test_a_split_is_complete_disjoint_stratified_and_exact_in_total() -> None:

@@ -84,7 +84,12 @@ def test_a_size_that_is_only_inferred_is_taken_for_the_models_if_that_holds_it(
     assert recording.size != SIZE  # rows 0, 14 and 15 have no events
     shares = training.classify(trained.model, events)
     assert training.classify(trained.model, recording) == shares
-    assert training.evaluate(trained.model, [Sample(tmp_path / "a.csv", "right")]).samples == 1
+    assert (
+        training.evaluate(
+            trained.model, [Sample("a.csv", "right", path=tmp_path / "a.csv")]
+        ).samples
+        == 1
+    )
     (tmp_path / "b.csv").write_text("t,x,y,p\n0,0,0,0\n9,19,3,1\n")
     with pytest.warns(FittedWarning, match=r"b.csv, its size inferred .* of 20x4 fitted"):
         training.classify(trained.model, tmp_path / "b.csv")

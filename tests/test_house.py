@@ -28,7 +28,6 @@ ORDER = [
     "emulator",
     "filters",
     "render",
-    "_kernels",
     "tensors",
     "encoders",
     "neurons",
@@ -38,7 +37,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-BEFORE_TORCH = ORDER[: ORDER.index("_kernels") + 1]
+BEFORE_TORCH = ORDER[: ORDER.index("render") + 1]
 
 
 def part_of(file: Path) -> str:

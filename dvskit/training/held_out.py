@@ -105,9 +105,9 @@ def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | No
     prints: dict[Path, str] = {}
     found: list[Part | None] = []
     for sample in samples:
-        if sample.path not in prints:
-            prints[sample.path] = fingerprint(sample.path)
-        rows = of_file.get(prints[sample.path], [])
+        if sample.file not in prints:
+            prints[sample.file] = fingerprint(sample.file)
+        rows = of_file.get(prints[sample.file], [])
         same = [row for row in rows if row.span == sample.span]
         shared = same or [row for row in rows if _overlap(row.span, sample.span)]
         # What shares time with several parts counts as that which was learned from first.

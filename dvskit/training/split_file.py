@@ -31,7 +31,7 @@ class Used(NamedTuple):
 def used_samples(split: Split) -> tuple[Used, ...]:
     """Return what a model keeps of the samples of its run."""
     return tuple(
-        Used(part, sample.label, sample.path.name, sample.span, fingerprint(sample.path))
+        Used(part, sample.label, sample.file.name, sample.span, fingerprint(sample.file))
         for part, samples in zip(get_args(Part), split, strict=True)
         for sample in samples
     )

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dvskit import _kernels
 from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Size, Source, as_source, cut
+from dvskit.tensors.counts_kernels import add_counts
 
 Outside = Literal["error", "ignore"]
 
@@ -64,7 +64,7 @@ def bin_events(
     for block in source:
         inside = cut(block, window.start_us, window.stop_us)
         missed += len(block) - len(inside)
-        _kernels.add_counts(
+        add_counts(
             inside.t,
             inside.x,
             inside.y,

@@ -1,4 +1,4 @@
-"""Compiled loops of tensors.py: plain arrays in and out."""
+"""Counting events per bin, polarity and pixel: plain arrays in and out."""
 
 from __future__ import annotations
 
