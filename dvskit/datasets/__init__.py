@@ -10,14 +10,25 @@ from dvskit.datasets.labelled import (
     Labelled,
     bin_labelled,
     count_window,
+    labelled_from,
     likely_size,
     load_labelled,
     on_sensor,
     window_counts,
 )
+from dvskit.datasets.leaks import Leak, check_leaks, find_leaks
 from dvskit.datasets.opening import open_samples
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
-from dvskit.datasets.splits import Split, split_samples
+from dvskit.datasets.splits import (
+    Split,
+    SplitSamples,
+    k_fold,
+    leave_one_group_out,
+    split_as_listed,
+    split_by_group,
+    split_by_share,
+    split_samples,
+)
 from dvskit.datasets.tonic_sets import from_tonic
 
 __all__ = [
@@ -26,19 +37,26 @@ __all__ = [
     "FileSamples",
     "Images",
     "Labelled",
+    "Leak",
     "LeftOut",
     "Part",
     "Sample",
     "Samples",
     "Split",
+    "SplitSamples",
     "Stills",
     "bin_labelled",
+    "check_leaks",
     "class_names",
     "count_window",
     "emulate_frames",
+    "find_leaks",
     "find_samples",
     "find_spans",
     "from_tonic",
+    "k_fold",
+    "labelled_from",
+    "leave_one_group_out",
     "likely_size",
     "load_labelled",
     "on_sensor",
@@ -46,6 +64,9 @@ __all__ = [
     "passed_over",
     "read_idx",
     "read_images",
+    "split_as_listed",
+    "split_by_group",
+    "split_by_share",
     "split_samples",
     "window_counts",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import le
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit.datasets.samples import Sample, class_names, class_numbers
+from dvskit._threads import thread_count
+from dvskit.datasets.samples import Sample, Samples, class_names, class_numbers
 from dvskit.errors import FormatError, GeometryError, ShapeError
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording, open_events
@@ -75,6 +77,13 @@ def load_labelled(
     names = class_names(samples) if classes is None else tuple(classes)
     labels = class_numbers(samples, names)
     return Labelled(tuple(_load(sample, size, read) for sample in samples), labels, names)
+
+
+def labelled_from(samples: Samples) -> Labelled:
+    """Read the events of any Samples, on all threads, into memory. Raises what reading raises."""
+    with ThreadPoolExecutor(thread_count()) as pool:
+        events = tuple(pool.map(samples.events, range(len(samples))))
+    return Labelled(events, samples.labels, samples.classes)
 
 
 def _load(sample: Sample, size: Size | None, read: Callable[[Path], Recording]) -> Events:

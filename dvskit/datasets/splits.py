@@ -1,14 +1,22 @@
-"""Samples split into those to train on, to choose by, and to report on."""
+"""Samples split into those to train on, to choose by, and to report on.
+
+The same names and seed give the same split, wherever the files lie and in whatever order they are
+found. Samples of one group (a person) are never parted but by `split_by_share`, which refuses it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.datasets.samples import Sample, class_names
+from dvskit.datasets.dealing import dealt, place_of, units_of
+from dvskit.datasets.leaks import check_leaks
+from dvskit.datasets.samples import Sample, Samples, class_names
 from dvskit.errors import ConfigError
+
+_DRAWS = 100  # of groups, until each class is among those to train on
 
 
 class Split(NamedTuple):
@@ -17,6 +25,204 @@ class Split(NamedTuple):
     train: list[Sample]
     validation: list[Sample]
     test: list[Sample]
+
+
+class SplitSamples(NamedTuple):
+    """Samples to train on, to choose by, and to report on."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+
+    @property
+    def rows(self) -> Split:
+        """What is known of the samples of each part."""
+        return Split(*(list(part.rows) for part in self))
+
+
+def split_by_share(
+    samples: Samples, *, validation: float, test: float, seed: int = 0
+) -> SplitSamples:
+    """Split each class by shares of all samples, as `split_samples` does.
+
+    Raises ConfigError for shares that cannot be had, and for a leak: a group in two parts, the same
+    file in two parts under two names, spans in two parts that overlap.
+    """
+    split = split_samples(samples.rows, validation=validation, test=test, seed=seed)
+    listed = any(row.part for row in samples.rows)
+    _check_parts(samples, split, validation, 0.0 if listed else test)
+    return _chosen(samples, split)
+
+
+def split_by_group(
+    samples: Samples, *, validation: float, test: float, seed: int = 0
+) -> SplitSamples:
+    """Split whole groups, so that no person is in two parts.
+
+    `validation` and `test` are shares of all samples, met as nearly as whole groups can, in each
+    class too. Where there is a share there is a group, and each class is among those to train on.
+    Files that hold the same bytes stay together. What a set says itself of parts is not asked.
+
+    Raises ConfigError for samples without a group, for fewer groups than parts, and where a class
+    would not be trained on.
+    """
+    _check_shares(validation, test)
+    _check_groups(samples)
+    units = units_of(samples.rows)
+    shares = (1 - validation - test, validation, test)
+    wanted = sum(share > 0 for share in shares)
+    if len(units) < wanted:
+        names = ", ".join(sorted({str(row.group) for row in samples.rows}))
+        raise ConfigError(
+            f"{len(units)} groups that can be parted ({names}) for {wanted} parts; give one of the "
+            "shares as 0, or take leave_one_group_out or split_by_share"
+        )
+    rng = np.random.default_rng(seed)
+    for _ in range(_DRAWS):
+        parts = dealt(units, shares, rng, largest_first=False)
+        if {row.label for row in parts[0]} == {row.label for row in samples.rows}:
+            break
+    split = Split(*parts)
+    _check_parts(samples, split, validation, test)
+    return _chosen(samples, split)
+
+
+def split_as_listed(samples: Samples, *, validation: float = 0.0, seed: int = 0) -> SplitSamples:
+    """Split as the set itself says: its lists, or folders train, validation and test.
+
+    Where it keeps nothing to choose by, `validation` is a share of what it trains on: whole groups
+    where groups are known, else of each class. Raises ConfigError for samples of no part, and for a
+    leak in the set's own lists.
+    """
+    for row in samples.rows:
+        if row.part is None:
+            raise ConfigError(
+                f"{row.where}: the set does not say what it is kept for; split_by_group and "
+                "split_by_share do"
+            )
+    parts = Split(*([r for r in samples.rows if r.part == part] for part in Split._fields))
+    if validation and parts.validation:
+        raise ConfigError(
+            f"validation = {validation}, but the set lists {len(parts.validation):,} samples for "
+            "it; leave the share out"
+        )
+    if validation:
+        train, chosen = _validation_of(parts.train, validation, np.random.default_rng(seed))
+        parts = Split(train, chosen, parts.test)
+    _check_parts(samples, parts, validation, 0.0)
+    return _chosen(samples, parts)
+
+
+def k_fold(
+    samples: Samples, folds: int, *, validation: float = 0.0, seed: int = 0
+) -> list[SplitSamples]:
+    """Return `folds` splits; each sample is tested in one of them.
+
+    Classes and counts are as even as can be. Groups stay whole where they are known; spans of one
+    file, and files of the same bytes, stay together anyway. `validation` is a share of what is not
+    tested. Raises ConfigError for fewer than two folds, for more than there are groups or files,
+    and where a class would not be trained on.
+    """
+    units = units_of(samples.rows)
+    if not 2 <= folds <= len(units):
+        raise ConfigError(
+            f"folds = {folds} of {len(units):,} groups or files that can be parted; "
+            f"2..{len(units):,} are meant"
+        )
+    rng = np.random.default_rng(seed)
+    tested = dealt(units, (1 / folds,) * folds, rng, largest_first=True)
+    return [_with_test(samples, test, validation, (seed, fold)) for fold, test in enumerate(tested)]
+
+
+def leave_one_group_out(
+    samples: Samples, *, validation: float = 0.0, seed: int = 0
+) -> list[SplitSamples]:
+    """Return a split for each group, by name: it is tested, and all others are trained on.
+
+    `validation` is a share of the others, whole groups of them. Raises ConfigError for samples
+    without a group, for one group alone, for a leak (files of the same bytes in two groups), and
+    where a class would not be trained on.
+    """
+    _check_groups(samples)
+    groups = sorted({str(row.group) for row in samples.rows})
+    if len(groups) < 2:
+        raise ConfigError(f"one group, {groups[0]}, leaves nothing to train on; give more")
+    return [
+        _with_test(samples, [r for r in samples.rows if r.group == group], validation, (seed, k))
+        for k, group in enumerate(groups)
+    ]
+
+
+def _with_test(
+    samples: Samples, test: Sequence[Sample], validation: float, seed: tuple[int, int]
+) -> SplitSamples:
+    kept = set(test)
+    rest = [row for row in samples.rows if row not in kept]
+    rng = np.random.default_rng(seed)
+    train, chosen = _validation_of(rest, validation, rng)
+    split = Split(train, chosen, sorted(test, key=place_of))
+    _check_parts(samples, split, validation, 0.0)
+    return _chosen(samples, split)
+
+
+def _validation_of(
+    rows: Sequence[Sample], share: float, rng: np.random.Generator
+) -> tuple[list[Sample], list[Sample]]:
+    """Return the rest and a share of samples, groups whole where they are known."""
+    _check_shares(share, 0.0)
+    units = units_of(rows)
+    if share and len(units) < 2:
+        raise ConfigError(f"validation = {share} of one group or file; give more, or leave it out")
+    train, chosen = dealt(units, (1 - share, share), rng, largest_first=False)
+    return train, chosen
+
+
+def _check_shares(validation: float, test: float) -> None:
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise ConfigError(
+            f"validation = {validation} and test = {test}: shares of at least 0 whose sum is "
+            "below 1 are meant"
+        )
+
+
+def _check_groups(samples: Samples) -> None:
+    unknown = [row for row in samples.rows if row.group is None]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0].where}: its group is not known, as of {len(unknown):,} of "
+            f"{len(samples):,} samples; open them with a rule, such as "
+            "open_samples(..., group=r'_s(\\d+)'), or with a column of groups"
+        )
+
+
+def _check_parts(samples: Samples, split: Split, validation: float, test: float) -> None:
+    """Raise ConfigError for empty parts, classes that are not trained on, and leaks."""
+    if len(samples.classes) < 2:
+        raise ConfigError(
+            f"one class, {', '.join(samples.classes)}: give two or more to tell apart"
+        )
+    for name, share, part in (
+        ("validation", validation, split.validation),
+        ("test", test, split.test),
+    ):
+        if share and not part:
+            raise ConfigError(
+                f"{name} = {share} of {len(samples):,} samples is none; give more samples or a "
+                "larger share"
+            )
+    missing = {row.label for row in samples.rows} - {row.label for row in split.train}
+    if missing:
+        label = min(missing)
+        groups = sorted({row.group or row.name for row in samples.rows if row.label == label})
+        raise ConfigError(
+            f"class {label} would not be trained on: it is in {', '.join(groups[:3])}"
+            f"{', ...' * (len(groups) > 3)} alone; add samples of it, or leave the class out"
+        )
+    check_leaks(split)
+
+
+def _chosen(samples: Samples, split: Iterable[Sequence[Sample]]) -> SplitSamples:
+    return SplitSamples(*(samples.only(part) for part in split))
 
 
 def split_samples(samples: Sequence[Sample], *, validation: float, test: float, seed: int) -> Split:
@@ -28,21 +234,17 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
     for, that decides what is tested, and `validation` is a share of the rest.
     Raises ConfigError for shares below 0 or that leave nothing to train on.
     """
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise ConfigError(
-            f"validation = {validation} and test = {test}: shares of at least 0 whose sum is "
-            "below 1 are meant"
-        )
+    _check_shares(validation, test)
     rng = np.random.default_rng(seed)
     parts = Split([], [], [])
     done = 0
     if any(sample.part for sample in samples):
         kept = [sample for sample in samples if sample.part == "test"]
-        parts.test.extend(sorted(kept, key=_place))
+        parts.test.extend(sorted(kept, key=place_of))
         samples = [sample for sample in samples if sample.part != "test"]
         test = 0.0
     for kind in class_names(samples):
-        members = sorted((sample for sample in samples if sample.label == kind), key=_place)
+        members = sorted((sample for sample in samples if sample.label == kind), key=place_of)
         order = [members[i] for i in rng.permutation(len(members))]
         # Rounding the running total keeps the error of the sum below one sample.
         held = round((done + len(order)) * test) - round(done * test)
@@ -52,7 +254,3 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
         parts.train.extend(order[held + chosen :])
         done += len(order)
     return parts
-
-
-def _place(sample: Sample) -> tuple[str, tuple[int, int]]:
-    return sample.name.rpartition("/")[2], sample.span or (0, 0)

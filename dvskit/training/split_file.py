@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
-from dvskit.datasets import Split
+from dvskit.datasets import Split, SplitSamples
+from dvskit.datasets.kinds import known_kind
 from dvskit.errors import ModelError
 
 Part = Literal["train", "validation", "test"]
 _HASHED_BYTES = 1 << 16
 _COLUMNS = ("part", "class", "recording", "start_us", "stop_us", "fingerprint")
+_WITH_GROUPS = (*_COLUMNS, "group")
 
 
 class Used(NamedTuple):
@@ -26,13 +28,22 @@ class Used(NamedTuple):
     name: str
     span: tuple[int, int] | None
     fingerprint: str
+    group: str | None = None
 
 
-def used_samples(split: Split) -> tuple[Used, ...]:
+def used_samples(split: Split | SplitSamples) -> tuple[Used, ...]:
     """Return what a model keeps of the samples of its run."""
+    rows = split.rows if isinstance(split, SplitSamples) else split
     return tuple(
-        Used(part, sample.label, sample.file.name, sample.span, fingerprint(sample.file))
-        for part, samples in zip(get_args(Part), split, strict=True)
+        Used(
+            part,
+            sample.label,
+            sample.file.name,
+            sample.span,
+            fingerprint(sample.file),
+            sample.group,
+        )
+        for part, samples in zip(get_args(Part), rows, strict=True)
         for sample in samples
     )
 
@@ -42,6 +53,8 @@ def fingerprint(path: Path) -> str:
 
     A copy has the same under any name; the same events in another format have not.
     """
+    if path.is_dir():  # a folder of images, or of events
+        return f"folder-{known_kind(path).content(path)}"
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_HASHED_BYTES))
         length = file.seek(0, os.SEEK_END)
@@ -51,12 +64,18 @@ def fingerprint(path: Path) -> str:
 
 
 def split_text(used: Iterable[Used]) -> str:
-    """Return the text of a split.csv: a recording, or a span of one, a line."""
+    """Return the text of a split.csv: a recording, or a span of one, a line.
+
+    There is a column of groups where any is known.
+    """
     text = io.StringIO()
+    rows = list(used)
+    grouped = any(row.group is not None for row in rows)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for part, label, name, span, digest in used:
-        writer.writerow((part, label, name, *(span or ("", "")), digest))
+    writer.writerow(_WITH_GROUPS if grouped else _COLUMNS)
+    for part, label, name, span, digest, group in rows:
+        known = (part, label, name, *(span or ("", "")), digest)
+        writer.writerow((*known, group or "") if grouped else known)
     return text.getvalue()
 
 
@@ -66,7 +85,7 @@ def read_split(path: Path) -> tuple[Used, ...]:
         return ()
     try:
         rows = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
-        if not rows or tuple(rows[0]) != _COLUMNS:
+        if not rows or tuple(rows[0]) not in (_COLUMNS, _WITH_GROUPS):
             raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
         return tuple(_used(row) for row in rows[1:])
     except (OSError, ValueError) as error:
@@ -76,8 +95,8 @@ def read_split(path: Path) -> tuple[Used, ...]:
 
 
 def _used(row: list[str]) -> Used:
-    part, label, name, start, stop, digest = row
+    part, label, name, start, stop, digest, group = row if len(row) > 6 else (*row, "")
     if part not in get_args(Part):
         raise ValueError(f"{part!r} is no part")
     span = (int(start), int(stop)) if start else None
-    return Used(cast(Part, part), label, name, span, digest)
+    return Used(cast(Part, part), label, name, span, digest, group or None)

@@ -1,0 +1,340 @@
+"""Splits of samples: nobody and nothing in two parts, the same anywhere, and each leak refused."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dvskit.datasets import (
+    Sample,
+    Samples,
+    SplitSamples,
+    check_leaks,
+    find_leaks,
+    k_fold,
+    labelled_from,
+    leave_one_group_out,
+    open_samples,
+    split_as_listed,
+    split_by_group,
+    split_by_share,
+    split_samples,
+)
+from dvskit.errors import ConfigError
+from dvskit.events import Events
+from dvskit.training.split_file import read_split, split_text, used_samples
+from tests.sample_files import folder, recording
+
+
+class Drawn(Samples):
+    """Samples that are in no file."""
+
+    def events(self, number, rng=None):
+        return Events.empty((2, 2))
+
+    def fingerprint(self, number):
+        return self.rows[number].name
+
+
+def people(counts: dict[str, int], labels=("a", "b", "c"), shuffled=None) -> Drawn:
+    """So many samples of each class a person."""
+    rows = [
+        Sample(f"{label}/{person}_{k}", label, group=person)
+        for person, count in counts.items()
+        for label in labels
+        for k in range(count)
+    ]
+    if shuffled is not None:
+        random.Random(shuffled).shuffle(rows)
+    return Drawn(rows)
+
+
+def names(split):
+    return [sorted(row.name for row in part.rows) for part in split]
+
+
+def groups(split):
+    return [{row.group for row in part.rows} for part in split]
+
+
+def assert_whole_and_disjoint(split, samples):
+    found = Counter(row for part in split for row in part.rows)
+    assert found == Counter(samples.rows)
+    for first in range(3):
+        for second in range(first):
+            assert not groups(split)[first] & groups(split)[second]
+    assert all(part.classes == samples.classes for part in split)
+
+
+TWO = Drawn([Sample("x", "a"), Sample("y", "b")])
+UNEVEN = {f"p{k}": 1 + k % 7 for k in range(29)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "counts", [UNEVEN, {f"p{k}": 4 for k in range(10)}, {"x": 9, "y": 1, "z": 1}]
+)
+def test_no_group_is_parted_and_shares_are_met_as_whole_groups_can(counts, seed):
+    samples = people(counts)
+    split = split_by_group(samples, validation=0.1, test=0.2, seed=seed)
+    assert_whole_and_disjoint(split, samples)
+    largest = 3 * max(counts.values())
+    for part, share in zip(split, (0.7, 0.1, 0.2), strict=True):
+        assert len(part)
+        assert abs(len(part) - share * len(samples)) <= largest
+    assert {row.label for row in split.train.rows} == set(samples.classes)
+
+
+def test_a_split_by_group_follows_the_seed_and_the_names_alone():
+    first = split_by_group(people(UNEVEN), validation=0.1, test=0.2, seed=1)
+    for shuffled in range(3):
+        samples = people(UNEVEN, shuffled=shuffled)
+        assert names(split_by_group(samples, validation=0.1, test=0.2, seed=1)) == names(first)
+    others = [split_by_group(people(UNEVEN), validation=0.1, test=0.2, seed=s) for s in range(8)]
+    assert len({str(sorted(groups(split)[2])) for split in others}) > 5
+    tested = {row.group for split in others for row in split.test.rows}
+    assert len(tested) > 15  # whoever has many samples is tested too
+
+
+def test_the_same_files_give_the_same_split_wherever_they_lie(tmp_path, monkeypatch):
+    files = [f"{c}/p{p}_t{t}.npz" for c in ("bow", "wave") for p in range(5) for t in range(2)]
+    here = folder(tmp_path / "here", *files)
+    there = tmp_path / "a" / "longer way" / "there"
+    there.mkdir(parents=True)
+    for name in sorted(files, reverse=True):
+        (there / name).parent.mkdir(exist_ok=True)
+        shutil.copy(here / name, there / name)
+    listed = Path.iterdir
+    first = {}
+    for root in (here, there):
+        samples = open_samples(root)
+        first[root] = [
+            names(split_by_group(samples, validation=0.2, test=0.2, seed=3)),
+            *map(names, k_fold(samples, 3, validation=0.2, seed=3)),
+            *map(names, leave_one_group_out(samples, validation=0.3, seed=3)),
+            names(split_by_share(open_samples(root, group=None), validation=0.2, test=0.2, seed=3)),
+        ]
+        monkeypatch.setattr(Path, "iterdir", lambda path: sorted(listed(path), reverse=True))
+    assert first[here] == first[there]
+    # Pinned: other numbers here are another split of everybody's data.
+    assert groups(split_by_group(open_samples(here), validation=0.2, test=0.2, seed=3)) == [
+        {"p1", "p2", "p4"},
+        {"p3"},
+        {"p0"},
+    ]
+
+
+def test_shares_are_those_of_the_split_of_rows(tmp_path):
+    rows = [Sample(f"{c}/{k}", c) for c in "ab" for k in range(40)]
+    split = split_by_share(Drawn(rows), validation=0.1, test=0.2, seed=5)
+    assert split.rows == split_samples(rows, validation=0.1, test=0.2, seed=5)
+    assert isinstance(split, SplitSamples)
+
+
+def test_files_of_one_name_in_folders_of_people_are_in_one_order():
+    rows = [Sample(f"{c}/p{p}/{k}.npz", c) for c in "ab" for p in range(4) for k in range(5)]
+    first = split_samples(rows, validation=0.2, test=0.3, seed=2)
+    assert split_samples(rows[::-1], validation=0.2, test=0.3, seed=2) == first
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_each_sample_is_tested_in_one_fold_and_folds_are_even(folds):
+    rows = [Sample(f"{c}/{k}", c) for c, n in (("a", 31), ("b", 17), ("c", 5)) for k in range(n)]
+    samples = Drawn(rows)
+    splits = k_fold(samples, folds, validation=0.2, seed=4)
+    assert Counter(row for split in splits for row in split.test.rows) == Counter(rows)
+    assert max(len(s.test) for s in splits) - min(len(s.test) for s in splits) <= 1
+    for split in splits:
+        assert sorted([*split.train.rows, *split.validation.rows, *split.test.rows]) == sorted(rows)
+        held = Counter(row.label for row in split.test.rows)
+        assert all(abs(held[c] - n / folds) < 1 for c, n in (("a", 31), ("b", 17), ("c", 5)))
+
+
+def test_folds_keep_groups_and_spans_of_a_file_together(tmp_path):
+    for split in k_fold(people(UNEVEN), 5, validation=0.2, seed=1):
+        assert_whole_and_disjoint(split, people(UNEVEN))
+        assert 40 <= len(split.test) <= 80
+    folder(tmp_path, *(f"{k}.npz" for k in range(6)))
+    (tmp_path / "list.csv").write_text(
+        "file,label,start,stop\n"
+        + "".join(f"{k}.npz,{'ab'[j % 2]},{j}00,{j + 1}00\n" for k in range(6) for j in range(4))
+    )
+    for split in k_fold(open_samples(tmp_path / "list.csv"), 3):
+        tested = {row.path for row in split.test.rows}
+        assert len(tested) == 2
+        assert not tested & {row.path for row in split.train.rows}
+
+
+def test_each_group_is_left_out_once_by_name():
+    samples = people({"anna": 2, "ben": 3, "cleo": 1, "dan": 2})
+    splits = leave_one_group_out(samples, validation=0.3, seed=1)
+    assert [groups(split)[2] for split in splits] == [{"anna"}, {"ben"}, {"cleo"}, {"dan"}]
+    for split in splits:
+        assert_whole_and_disjoint(split, samples)
+        assert len(groups(split)[1]) == 1
+    assert all(len(split.validation) == 0 for split in leave_one_group_out(samples))
+
+
+def test_a_set_says_itself_what_is_tested(tmp_path):
+    files = [
+        f"{part}/{c}/{part}{k}.npz" for part in ("train", "test") for c in "ab" for k in range(6)
+    ]
+    samples = open_samples(folder(tmp_path / "set", *files))
+    split = split_as_listed(samples)
+    assert [len(part) for part in split] == [12, 0, 12]
+    assert {row.part for row in split.test.rows} == {"test"}
+    chosen = split_as_listed(samples, validation=0.25, seed=2)
+    assert [len(part) for part in chosen] == [9, 3, 12]
+    assert names(chosen)[2] == names(split)[2]
+    folder(tmp_path / "set", "val/a/x.npz", "val/b/y.npz")
+    with pytest.raises(ConfigError, match=r"validation = 0\.1, but the set lists 2 samples for it"):
+        split_as_listed(open_samples(tmp_path / "set"), validation=0.1)
+
+
+def test_a_group_in_two_parts_is_refused_with_the_two_names():
+    samples = people({"p1": 4, "p2": 4})
+    with pytest.raises(ConfigError) as caught:
+        split_by_share(samples, validation=0.1, test=0.3, seed=0)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "are of group p" in said
+    assert "(1 more such pairs)" in said
+    assert "split_by_group keeps groups whole" in said
+    listed = Drawn([Sample("x", "a", "p1", "train"), Sample("y", "a", "p1", "test"),
+                    Sample("z", "b", "p2", "train")])  # fmt: skip
+    with pytest.raises(ConfigError, match=r"x \(train\) and y \(test\) are of group p1"):
+        split_as_listed(listed)
+
+
+def copies(root: Path) -> Path:
+    folder(root, *(f"{c}/{k}.npz" for c in "ab" for k in range(5)))
+    shutil.copy(root / "a/0.npz", root / "a/copy of 0.npz")
+    return root
+
+
+def test_the_same_bytes_under_two_names_in_two_parts_are_refused_with_both(tmp_path):
+    samples = open_samples(copies(tmp_path / "set"))
+    said = []
+    for seed in range(10):
+        try:
+            split = split_by_share(samples, validation=0.0, test=0.4, seed=seed)
+        except ConfigError as error:
+            said.append(str(error))
+        else:
+            assert not find_leaks(split.rows)
+    assert 0 < len(said) < 10
+    for text in said:
+        assert "a/0.npz (t" in text
+        assert "a/copy of 0.npz (t" in text
+        assert "hold the same bytes; remove one of them" in text
+    for seed in range(10):  # these keep the two together
+        for split in k_fold(samples, 3, seed=seed):
+            assert sum("0.npz" in row.name and row.label == "a" for row in split.test.rows) != 1
+
+
+def test_spans_that_overlap_in_two_parts_are_refused_and_others_are_not(tmp_path):
+    recording(tmp_path / "long.npz")
+    shutil.copy(tmp_path / "long.npz", tmp_path / "again.npz")
+    recording(tmp_path / "b.npz", seed=2)
+
+    def parts(*rows):
+        return [[Sample(n, "a", path=tmp_path / n, span=s) for n, s in part] for part in rows]
+
+    apart = parts([("long.npz", (0, 1000))], [], [("long.npz", (1000, 2000))])
+    assert find_leaks(apart) == []
+    for first, second, words in [
+        (("long.npz", (0, 1001)), ("long.npz", (1000, 2000)), "overlap in one file"),
+        (("long.npz", None), ("long.npz", (1000, 2000)), "overlap in one file"),
+        (("long.npz", (0, 1001)), ("again.npz", (1000, 2000)), "hold the same bytes"),
+        (("long.npz", None), ("again.npz", None), "hold the same bytes"),
+    ]:
+        (leak,) = find_leaks(parts([first, ("b.npz", None)], [], [second]))
+        assert (leak.common, leak.first_part, leak.second_part) == (words, "train", "test")
+        with pytest.raises(ConfigError, match=f"a split that leaks: long.* {words}; remove one of"):
+            check_leaks(parts([first], [second], []))
+    inside = parts([("long.npz", (0, 5000)), ("long.npz", (100, 200))], [],
+                   [("long.npz", (3000, 3001))])  # fmt: skip
+    assert len(find_leaks(inside)) == 1
+
+
+def test_the_same_bytes_in_two_groups_are_refused_where_groups_are_left_out(tmp_path):
+    names_ = [f"{c}/p{p}_t{t}.npz" for c in "ab" for p in (1, 2, 3) for t in (1, 2)]
+    root = folder(tmp_path / "set", *names_)
+    shutil.copy(root / "a/p1_t1.npz", root / "a/p2_t1.npz")
+    with pytest.raises(ConfigError, match=r"p2_t1\.npz .* and .*p1_t1\.npz .*hold the same bytes"):
+        leave_one_group_out(open_samples(root))
+    split = split_by_group(open_samples(root), validation=0.0, test=0.4, seed=1)
+    assert {"p1", "p2"} in groups(split)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: split_by_group(people({"p1": 2, "p2": 2}), validation=0.1, test=0.2),
+         r"2 groups that can be parted \(p1, p2\) for 3 parts; give one of the shares as 0"),
+        (lambda: split_by_group(people({"p1": 2}), validation=0.5, test=0.5), "below 1 are meant"),
+        (lambda: split_by_group(TWO, validation=0, test=0.2),
+         r"x: its group is not known, as of 2 of 2 samples; open them with a rule"),
+        (lambda: k_fold(people({"p1": 2, "p2": 2}), 3), r"folds = 3 of 2 groups or files .*2\.\.2"),
+        (lambda: leave_one_group_out(people({"p1": 3})), "one group, p1, leaves nothing to train"),
+        (lambda: leave_one_group_out(people({"p1": 3, "p2": 3}), validation=0.2),
+         r"validation = 0\.2 of one group or file; give more, or leave it out"),
+        (lambda: k_fold(people({"p1": 3, "p2": 3}, labels="a"), 2), "one class, a: give two or"),
+        (lambda: split_as_listed(people({"p1": 3})), "a/p1_0: the set does not say what it is"),
+        (lambda: leave_one_group_out(Drawn([Sample("x", "a", "p1"), Sample("y", "b", "p2"),
+                                            Sample("z", "b", "p1")])),
+         "class a would not be trained on: it is in p1 alone; add samples of it, or leave the"),
+        (lambda: split_by_share(Drawn([Sample(f"{c}{k}", c) for c in "ab" for k in range(2)]),
+                                validation=0.0, test=0.1),
+         r"test = 0\.1 of 4 samples is none; give more samples or a larger share"),
+    ],
+)  # fmt: skip
+def test_splits_that_cannot_be_had_say_why_and_what_to_do(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_is_written_with_its_groups_and_read_again(tmp_path):
+    samples = open_samples(
+        folder(
+            tmp_path / "set",
+            *(f"{c}/p{p}_t{t}.npz" for c in "ab" for p in (1, 2, 3) for t in (1, 2)),
+        )
+    )
+    split = split_by_group(samples, validation=0.3, test=0.3, seed=1)
+    used = used_samples(split)
+    assert used == used_samples(split.rows)
+    (tmp_path / "split.csv").write_text(split_text(used))
+    assert read_split(tmp_path / "split.csv") == used
+    assert {row.group for row in used} == {"p1", "p2", "p3"}
+    plain = used_samples(split_by_share(open_samples(tmp_path / "set", group=None),
+                                        validation=0.2, test=0.2))  # fmt: skip
+    text = split_text(plain)
+    assert text.startswith("part,class,recording,start_us,stop_us,fingerprint\n")
+    (tmp_path / "split.csv").write_text(text)
+    assert read_split(tmp_path / "split.csv") == plain
+
+
+def test_samples_become_labelled_events_in_memory(tmp_path):
+    samples = open_samples(folder(tmp_path / "set", "a/1.npz", "b/2.mp4", "b/3.npz"))
+    data = labelled_from(samples.choose([2, 0, 1]))
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.classes == ("a", "b")
+    assert list(data.events) == [samples.events(k) for k in (2, 0, 1)]
+    assert np.array_equal(samples.only(samples.rows[1:]).labels, [1, 1])
+
+
+def test_a_split_of_real_gestures_by_person_keeps_each_in_one_part(data):
+    samples = open_samples(data / "gestures/videos")
+    first, second = leave_one_group_out(samples)
+    assert groups(first) == [{"p2"}, set(), {"p1"}]
+    assert groups(second) == [{"p1"}, set(), {"p2"}]
+    assert len(first.test) == len(second.test) == 9
+    with pytest.raises(ConfigError, match="are of group p"):
+        split_by_share(samples, validation=0.1, test=0.2)
