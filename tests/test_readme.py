@@ -25,6 +25,7 @@ def folder(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("readme")
     shutil.copy(data / "video" / "carphone_pristine.mp4", folder / "video.mp4")
     shutil.copytree(TOP / "samples", folder / "samples")
+    shutil.copytree(data / "gestures" / "videos", folder / "gestures")
     for digit in "0123456789":
         (folder / "nmnist" / digit).mkdir(parents=True)
         recordings = sorted((data / "nmnist-700" / digit).glob("*.bin"))

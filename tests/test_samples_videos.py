@@ -17,7 +17,8 @@ from dvskit.emulator import emulate, emulate_batch
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import ConfigError, FormatError, GeometryError, VideoError
-from dvskit.video import Trimmed, open_frames, resized
+from dvskit.filters import Crop
+from dvskit.video import Bordered, Trimmed, open_frames, resized
 from tests.sample_files import folder, pictures, video
 
 NOISY = {"params": "noisy", "size": (24, 16)}
@@ -43,6 +44,22 @@ def test_a_wide_video_becomes_a_square_by_its_middle(tmp_path):
     frames = open_frames(tmp_path / "set/bow/a.mp4")
     assert "the middle 32x32 of 48x32, scaled to 16x16" in resized(frames, (16, 16)).notes
     assert samples.events(0) == emulate(resized(frames, (16, 16))).load()
+
+
+def test_a_wide_video_is_kept_whole_with_a_border_that_sees_nothing(tmp_path):
+    video(tmp_path / "set/bow/a.mp4", size=(48, 32))
+    for light in ("luma", "linear"):
+        events = open_samples(tmp_path / "set", size=(24, 24), whole=True, light=light).events(0)
+        frames = open_frames(tmp_path / "set/bow/a.mp4", light=light)
+        assert events.size == (24, 24)
+        assert Crop(0, 4, 24, 16)(events) == emulate(resized(frames, (24, 16))).load()
+        assert 4 <= events.y.min() <= events.y.max() < 20
+    assert Bordered(frames, (24, 24)).notes[-2:] == (
+        "48x32, scaled to 24x16",
+        "with a gray border to 24x24",
+    )
+    tall = open_samples(tmp_path / "set", size=(60, 32), whole=True).events(0)
+    assert Crop(6, 0, 48, 32)(tall) == open_samples(tmp_path / "set").events(0)
 
 
 def test_frames_are_added_at_the_working_size(clips):
@@ -106,6 +123,7 @@ def test_samples_have_noise_of_their_own_and_a_generator_draws_other(tmp_path):
         {"size": (20, 16)},
         {"size": None},
         {"upsample": True},
+        {"whole": True},
         {"seed": 3},
         {"fps": 30},
         {"light": "linear"},

@@ -11,7 +11,7 @@ from dvskit.emulator.params import as_params, preset_size
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import VideoError
 from dvskit.events import Events, as_size
-from dvskit.video import FrameSource, Light, resized
+from dvskit.video import Bordered, FrameSource, Light, resized
 from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
 
@@ -24,6 +24,8 @@ class Emulation:
     size      of the sensor, (width, height). Frames are scaled until they cover it, and what is
               then beyond it at two sides is cut off: 640x480 becomes 128x128 by its middle
               480x480. None: the size of a named sensor, else each clip's own
+    whole     whether the whole picture is kept instead: it is scaled until it fits into the size,
+              with a gray border at two sides
     upsample  whether frames are added where a clip moves, so that nothing moves by more than a
               pixel of the sensor from one to the next
     seed      fixes all noise. Each sample draws its own from it and the bytes of its file, so that
@@ -36,6 +38,7 @@ class Emulation:
 
     params: EmulatorParams | str | PathLike[str] | None = None
     size: tuple[int, int] | None = None
+    whole: bool = False
     upsample: bool = False
     seed: int = 0
     fps: float | None = None
@@ -61,6 +64,8 @@ def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
 
     `seed` is the sample's own. Raises VideoError for fewer than two frames and what reading raises.
     """
+    if how.size is not None and how.whole and frames.size != how.size:
+        frames = Bordered(frames, how.size)
     frames = resized(frames, how.size)
     if how.upsample:
         frames = Upsampled(frames, frames.size)

@@ -33,6 +33,7 @@ def open_samples(
     layout: str | None = None,
     params: EmulatorParams | str | PathLike[str] | None = None,
     size: tuple[int, int] | None = None,
+    whole: bool = False,
     upsample: bool = False,
     seed: int = 0,
     fps: float | None = None,
@@ -53,9 +54,10 @@ def open_samples(
             says what was taken: p1_t2, user01, subject-3); None: nothing
     layout  what the folders stand for, where their names do not say: "class", "class/group",
             "group/class", or one of them behind "part/"
-    params, size, upsample, seed, fps, light
-            how videos are emulated: see `dvskit.datasets.Emulation`. `size` is also that of
-            recordings which do not say theirs, where it holds their events
+    params, size, whole, upsample, seed, fps, light
+            how videos are emulated, such as params="noisy", size=(128, 128): see
+            `dvskit.datasets.Emulation`. `size` is also that of recordings which do not say theirs,
+            where it holds their events
     strict  whether what is wrong raises. Without, empty folders, missing files and what cannot be
             opened are left out and listed in `left_out` (each file is opened, which takes about
             10 ms for a video), and of damaged files what is whole is read, `damage` says what is
@@ -66,7 +68,15 @@ def open_samples(
     sample is read, with the file's name. Raises FormatError, ConfigError, MissingFileError.
     """
     how = Reading(
-        Emulation(params=params, size=size, upsample=upsample, seed=seed, fps=fps, light=light),
+        Emulation(
+            params=params,
+            size=size,
+            whole=whole,
+            upsample=upsample,
+            seed=seed,
+            fps=fps,
+            light=light,
+        ),
         strict,
     )
     root = Path(path)

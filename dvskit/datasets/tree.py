@@ -22,7 +22,6 @@ PARTS: dict[str, Part] = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_MOST_FOLDERS = 3
 # What systems leave in folders, beside names that begin with a dot.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
                "system volume information", "lost+found", "@eadir"}  # fmt: skip

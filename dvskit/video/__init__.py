@@ -12,7 +12,7 @@ from dvskit.video.animation import AnimatedImage, is_animation
 from dvskit.video.array import ArrayFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
-from dvskit.video.fitting import Cropped, Resized, Trimmed, resized
+from dvskit.video.fitting import Bordered, Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
 from dvskit.video.losses import FrameLosses
@@ -25,6 +25,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "AnimatedImage",
     "ArrayFrames",
+    "Bordered",
     "CameraFrames",
     "Clock",
     "Cropped",

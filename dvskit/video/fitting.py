@@ -16,6 +16,8 @@ from dvskit.events import Size, as_size
 from dvskit.video.light import coded, luminance
 from dvskit.video.source import FrameSource
 
+_MID_GRAY_LIGHT = 0.214  # the light of the code half way to white
+
 
 class _Changed(FrameSource):
     """Frames of another source, each changed on its own: the same ones at each pass."""
@@ -120,6 +122,30 @@ class Resized(_Changed):
             cv2.resize(luminance(part), self.size, interpolation=self._way), np.float32
         )
         return light if frame.dtype.kind == "f" else coded(light)
+
+
+class Bordered(_Changed):
+    """Whole frames in the middle of frames of `size`, with a border of mid gray, which never moves.
+
+    They are scaled until they fit, as `Resized` scales; the border is at two sides, or there is
+    none.
+    """
+
+    def __init__(self, frames: FrameSource, size: tuple[int, int]) -> None:
+        target, whole = as_size(size), frames.size
+        scale = min(target.width / whole.width, target.height / whole.height)
+        inner = Size(max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
+        super().__init__(resized(frames, inner), target, f"with a gray border to {target}")
+        self._inner = inner
+        self._left = (target.width - inner.width) // 2
+        self._top = (target.height - inner.height) // 2
+
+    def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
+        gray = _MID_GRAY_LIGHT if frame.dtype.kind == "f" else np.iinfo(frame.dtype).max // 2
+        picture = np.full((self.size.height, self.size.width), gray, frame.dtype)
+        rows = slice(self._top, self._top + self._inner.height)
+        picture[rows, self._left : self._left + self._inner.width] = frame
+        return picture
 
 
 def resized(frames: FrameSource, size: tuple[int, int] | None) -> FrameSource:
