@@ -22,7 +22,7 @@ from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
 from dvskit.tensors import bin_events
-from dvskit.training import saccades
+from dvskit.datasets import saccades
 
 _SIZES = (17, 26, 34, 68, 100, 128, 136, 240)
 _FRAME_US = 4_000
