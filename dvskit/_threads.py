@@ -7,16 +7,36 @@ numba's own threading layers out: the default one must not be entered from two t
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache
 
 from dvskit.errors import ConfigError
 
+_here = threading.local()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep what this thread does within on this thread: `thread_count` is 1, parts run in turn.
+
+    Who reads many samples at once has a thread for each, and more would stand in their way.
+    """
+    before = getattr(_here, "alone", False)
+    _here.alone = True
+    try:
+        yield
+    finally:
+        _here.alone = before
+
 
 def thread_count() -> int:
     """Return how many threads to use: DVSKIT_THREADS, else the processors of this process."""
+    if getattr(_here, "alone", False):
+        return 1
     asked = os.environ.get("DVSKIT_THREADS")
     if asked is not None:
         if not asked.isdecimal() or int(asked) < 1:
@@ -42,7 +62,8 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
 
     `work` must not call `run_parts` itself. The first error, by part, is raised.
     """
-    threads = thread_count() if threads is None else threads
+    if threads is None or getattr(_here, "alone", False):
+        threads = thread_count()
     if parts == 1 or threads == 1:
         for part in range(parts):
             work(part)

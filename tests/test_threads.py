@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import one_thread, run_parts, thread_count
 from dvskit.errors import ConfigError
 
 
@@ -90,3 +90,23 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     command = [sys.executable, "-W", "ignore", "-c", code]
     assert subprocess.run(command, timeout=60).returncode == 0
+
+
+def test_within_one_thread_all_parts_run_on_it_and_other_threads_are_left_alone():
+    def threads_of_parts():
+        seen = set()
+        run_parts(lambda part: (time.sleep(0.005), seen.add(threading.get_ident())), 8, 4)
+        return seen
+
+    with one_thread():
+        assert thread_count() == 1
+        assert threads_of_parts() == {threading.get_ident()}
+        elsewhere = []
+        other = threading.Thread(target=lambda: elsewhere.append(len(threads_of_parts())))
+        other.start()
+        other.join()
+        with one_thread():
+            pass
+        assert thread_count() == 1
+    assert elsewhere[0] > 1
+    assert len(threads_of_parts()) > 1

@@ -20,6 +20,8 @@ from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.video import ScaleCheck
 
+# Raise it with any change of what events frames give: what is kept of earlier ones is then stale.
+RESULTS_VERSION = 1
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 
+from dvskit._threads import thread_count
 from dvskit.errors import MissingFileError, VideoError
 from dvskit.video.file_length import cut_short, lacks_its_index
 from dvskit.video.losses import FrameLosses
@@ -151,10 +152,11 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
         if container.format.name in _GUESSES:
             raise VideoError(f"{path}: is not a video that can be opened (plain text or raw)")
         stream, notes = _video_stream(path, container)
-        if exact:
+        if exact or thread_count() == 1:
             stream.codec_context.thread_count = 1
         else:
             stream.thread_type = "AUTO"
+        if not exact:
             stream.codec_context.options = {"err_detect": "explode"}
         yield OpenVideo(path, container, stream, notes)
 

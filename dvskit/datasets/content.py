@@ -1,0 +1,44 @@
+"""What is in files, told from all else: a digest that is computed once while they do not change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from dvskit.errors import FormatError, MissingFileError
+
+_DIGITS = 32  # of 64: two files with the same are the same for all that chance can do
+_State = tuple[str, int, int, int]
+
+_known: dict[_State, str] = {}
+
+
+def content_digest(path: Path) -> str:
+    """Return a digest of all bytes of a file, as 32 hex digits: the same under any name.
+
+    A file that has kept its length, its time of change and its place on the disk is not read again
+    in this process. Raises MissingFileError, FormatError where it cannot be read.
+    """
+    try:
+        stat = path.stat()
+        state = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        found = _known.get(state)
+        if found is None:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+            _known[state] = found
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return found
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """Return a digest of texts, as 32 hex digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)} ".encode())
+        digest.update(part.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:_DIGITS]

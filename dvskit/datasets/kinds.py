@@ -1,0 +1,187 @@
+"""Kinds of files that samples are read from: one table, asked in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.content import content_digest, digest_of
+from dvskit.datasets.labelled import likely_size, on_sensor
+from dvskit.datasets.samples import Sample
+from dvskit.errors import FormatError, UnknownFormatError, VideoError
+from dvskit.events import Events, as_size
+from dvskit.formats import find_format, open_events
+from dvskit.formats.found import is_recording, readable_suffixes
+from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in
+from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+from dvskit.video import Trimmed, open_frames
+
+# Of what FFmpeg opens, what people have.
+CLIP_SUFFIXES = frozenset(
+    (*VIDEO_SUFFIXES, ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv",
+     ".ts", ".vob", ".asf", ".mxf", ".gif", ".y4m")
+)  # fmt: skip
+# Raise it where recordings give other events than before.
+_READING = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How samples are read.
+
+    emulation  how the frames of clips become events; its size is also that of recordings which do
+               not say theirs, where it holds their events
+    strict     whether damage raises; else what is damaged is left out and counted
+    """
+
+    emulation: Emulation = field(default_factory=Emulation)
+    strict: bool = True
+
+
+class Read(NamedTuple):
+    """The events of a sample, and what was damaged in its file; "" where nothing was."""
+
+    events: Events
+    damage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of files.
+
+    name        for people, such as "video"
+    recognises  whether a path is one, by its name and as little of its content as can be
+    read        a sample's events; the number is the seed of its noise
+    check       opens a file as far as is quick; raises what reading would
+    content     a digest of all bytes that its events come from
+    identity    what else they depend on, as text
+    drawn       whether chance enters
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Sample, Reading, int], Read]
+    check: Callable[[Path, Reading], object]
+    content: Callable[[Path], str]
+    identity: Callable[[Reading], str]
+    drawn: bool = True
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Return the kind of a file or folder; None for what no sample is read from."""
+    return next((kind for kind in KINDS if kind.recognises(path)), None)
+
+
+def known_kind(path: Path) -> Kind:
+    """Return the kind of a file that is said to be a sample, whatever its ending.
+
+    Raises FormatError where none reads it.
+    """
+    kind = kind_of(path)
+    if kind is None and not path.is_dir():
+        try:
+            find_format(path)
+            return RECORDINGS
+        except UnknownFormatError:
+            pass
+    if kind is None:
+        raise FormatError(
+            f"{path}: is no {' and no '.join(kind.name for kind in KINDS)}; files of "
+            f"{', '.join(sorted(sample_suffixes()))} are"
+        )
+    return kind
+
+
+def named_kind(name: str) -> Kind:
+    """Return the kind of a name."""
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def sample_suffixes() -> set[str]:
+    """Return the endings of the files that samples are read from."""
+    return readable_suffixes() | CLIP_SUFFIXES
+
+
+def _is_recording(path: Path) -> bool:
+    return file_of_events(path) != path if path.is_dir() else is_recording(path)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
+
+
+def _is_image_folder(path: Path) -> bool:
+    return path.is_dir() and any(
+        file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        for file in path.iterdir()
+    )
+
+
+def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
+    recording = open_events(sample.file, strict=how.strict)
+    part = recording if sample.span is None else recording.between(*sample.span)
+    events = part.load()
+    if sample.span and not len(events):
+        start, stop = sample.span
+        raise FormatError(
+            f"{sample.where}: no events from {start} to {stop} us, which are labelled "
+            f"{sample.label}; correct the times"
+        )
+    size = how.emulation.size
+    if size is not None:
+        events = on_sensor(events, likely_size(recording, as_size(size)))
+    return Read(events, str(part.damage) if part.damage else "")
+
+
+def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
+    given = how.emulation
+    clip = open_frames(sample.file, fps=given.fps, light=given.light, strict=how.strict)
+    frames = clip if sample.span is None else Trimmed(clip, *sample.span)
+    try:
+        events = emulate_frames(frames, given, seed)
+    except VideoError as error:
+        if sample.span is None:
+            raise
+        raise VideoError(f"from {sample.span[0]} to {sample.span[1]} us: {error}") from error
+    return Read(events, str(clip.damage) if clip.damage else "")
+
+
+def _check_clip(path: Path, how: Reading) -> object:
+    given = how.emulation
+    return open_frames(path, fps=given.fps, light=given.light, strict=how.strict)
+
+
+def _content_of_images(folder: Path) -> str:
+    try:
+        images = find_images(folder).images
+    except VideoError:  # no times: a rate is given
+        images = list(enumerate(images_in(folder)))
+    return digest_of(f"{t_us} {content_digest(file)}" for t_us, file in images)
+
+
+def _of_recording(how: Reading) -> str:
+    return f"read {_READING} {how.emulation.size} {how.strict}"
+
+
+def _of_clip(how: Reading) -> str:
+    return f"{how.emulation.identity} {how.strict}"
+
+
+RECORDINGS = Kind(
+    "recording",
+    _is_recording,
+    _read_recording,
+    lambda path, how: open_events(path, strict=how.strict),
+    lambda path: content_digest(file_of_events(path)),
+    _of_recording,
+    drawn=False,
+)
+VIDEOS = Kind("video", _is_video, _read_clip, _check_clip, content_digest, _of_clip)
+IMAGE_FOLDERS = Kind(
+    "folder of images", _is_image_folder, _read_clip, _check_clip, _content_of_images, _of_clip
+)
+# The first that recognises a path reads it: what shares an ending with others stands ahead.
+KINDS: list[Kind] = [RECORDINGS, VIDEOS, IMAGE_FOLDERS]

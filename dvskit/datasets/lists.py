@@ -1,0 +1,235 @@
+"""Lists of samples: a file and its label a line, and what else is known of it.
+
+    file,label,group,start,stop,part
+    wave/anna_1.mp4,wave,anna,0.5s,2.5s,train
+    wave/anna_1.mp4,wave,anna,3s,5s,train
+    ben.raw,clap,ben,,,test
+
+The first line names the columns, in any order; `file` and `label` are needed, and a list of two
+columns needs no such line. Files are relative to the list. `start` and `stop` are whole
+microseconds, of a clip from its first frame on, or have a unit behind them (1.5s, 300ms, 20us), or
+their column's name has (start_s, stop_ms); an empty field leaves that side open. `part` is train,
+validation (val, dev) or test. Fields may stand in quotes (RFC 4180); semicolons or tabs may stand
+in place of commas; lines that are empty or begin with # are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from dvskit.datasets.checking import Found, LeftOut
+from dvskit.datasets.samples import Part, Sample
+from dvskit.datasets.tree import PARTS, check_cases, plain_name
+from dvskit.errors import FormatError, MissingFileError, did_you_mean
+
+_COLUMNS = {
+    "file": ("file", "path", "filename", "file_name", "filepath", "recording", "video", "clip"),
+    "label": ("label", "class", "gesture", "action", "category"),
+    "group": ("group", "person", "subject", "user", "participant", "signer", "actor"),
+    "part": ("part", "split", "set", "subset", "fold"),
+    "start": ("start", "begin", "onset"),
+    "stop": ("stop", "end", "offset"),
+}
+_UNITS = {"": 1, "us": 1, "ms": 1_000, "s": 1_000_000}
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|µs|ms|s|)")
+OPEN_END_US = 1 << 62  # the stop of a span that goes on to the end of its file
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a list, by the names of columns."""
+
+    path: Path
+    number: int
+    fields: dict[str, str]
+
+    def wrong(self, text: str) -> FormatError:
+        return FormatError(f"{self.path}: line {self.number}: {text}")
+
+    def value(self, column: str) -> str:
+        return self.fields.get(column, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The columns of a list, in order, None for what is not known; and units of times."""
+
+    columns: tuple[str | None, ...]
+    units: dict[str, str]
+    unknown: tuple[str, ...]
+
+
+def read_list(path: Path, *, strict: bool = True) -> Found:
+    """Return the samples that a list names, in its order.
+
+    Raises FormatError with the line for what is wrong in it, MissingFileError with the line for a
+    file that is not there; without `strict` that one is left out.
+    """
+    rows = _table(path)
+    if not rows:
+        raise FormatError(f"{path}: holds no lines; file,label and a line a sample are meant")
+    header = _header(path, rows[0][1])
+    body = rows if header is None else rows[1:]
+    known = header or _Header(("file", "label"), {}, ())
+    found = Found([], [], [], [])
+    lines: dict[tuple[Path, tuple[int, int] | None], _Line] = {}
+    for number, fields in body:
+        line = _Line(path, number, _named(path, number, fields, known))
+        try:
+            sample = _sample(line, known)
+        except MissingFileError as error:
+            if strict:
+                raise
+            found.left_out.append(LeftOut(Path(error.filename), str(error)))
+            continue
+        first = lines.setdefault((sample.file.resolve(), sample.span), line)
+        if first is not line:
+            raise line.wrong(
+                f"{line.value('file')} is in line {first.number} already, with the label "
+                f"{first.value('label')!r} and the same times; remove one of them"
+            )
+        found.rows.append(sample)
+    check_cases(path, sorted({row.label for row in found.rows}))
+    if not found.rows:
+        raise FormatError(f"{path}: names no files that are there; write a line a sample")
+    if known.unknown:
+        found.notes.append(f"its columns {', '.join(known.unknown)} are not looked at")
+    return found
+
+
+def _table(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the numbers and fields of the lines that say something."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: is no UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    mark = next((mark for mark in ",;\t" if mark in first), ",")
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=mark, strict=True)
+    rows = []
+    try:
+        for fields in reader:
+            given = [field.strip() for field in fields]
+            if any(given) and not given[0].startswith("#"):
+                rows.append((reader.line_num, given))
+    except csv.Error as error:
+        raise FormatError(f"{path}: line {reader.line_num}: {error}; close its quotes") from None
+    return rows
+
+
+def _header(path: Path, fields: Sequence[str]) -> _Header | None:
+    """Return what the first line names; None where it is a sample of two columns itself."""
+    columns: list[str | None] = []
+    units: dict[str, str] = {}
+    unknown = []
+    for field in fields:
+        name, _, unit = field.lower().replace(" ", "_").partition("_")
+        column = _column(field.lower())
+        if column is None and unit in _UNITS and _column(name) in ("start", "stop"):
+            column = _column(name)
+            units[str(column)] = unit
+        if column is not None and column in columns:
+            raise FormatError(f"{path}: line 1: two columns of {column}s; name one otherwise")
+        unknown += [field] if column is None else []
+        columns.append(column)
+    if "file" in columns and "label" in columns:
+        return _Header(tuple(columns), units, tuple(unknown))
+    if len(fields) == 2 and not any(columns):
+        return None
+    missing = "file" if "file" not in columns else "label"
+    raise FormatError(
+        f"{path}: line 1 names no column {missing!r}; a first line such as file,label or "
+        "file,label,group,start,stop,part is meant"
+    )
+
+
+def _column(name: str) -> str | None:
+    return next((column for column, names in _COLUMNS.items() if name in names), None)
+
+
+def _named(path: Path, number: int, fields: list[str], header: _Header) -> dict[str, str]:
+    if len(fields) > len(header.columns) and any(fields[len(header.columns) :]):
+        raise FormatError(
+            f"{path}: line {number}: {len(fields)} fields for {len(header.columns)} columns; put "
+            "what holds commas in quotes"
+        )
+    pairs = zip(header.columns, fields, strict=False)
+    return {column: field for column, field in pairs if column is not None}
+
+
+def _sample(line: _Line, header: _Header) -> Sample:
+    written, label = line.value("file"), line.value("label")
+    if not written or not label:
+        raise line.wrong(f"names no {'label' if written else 'file'}; write it, or remove the line")
+    root = line.path.parent
+    file = _file(root, written)
+    if not file.exists():
+        raise MissingFileError(
+            file,
+            f"line {line.number} of {line.path} names it (files are relative to the list); correct "
+            "the line, or leave out what is missing: strict=False",
+        )
+    return Sample(
+        plain_name(Path(os.path.relpath(file, root)).as_posix()),
+        plain_name(label),
+        group=plain_name(line.value("group")) or None,
+        part=_part(line),
+        path=file,
+        span=_span(line, header),
+    )
+
+
+def _file(root: Path, written: str) -> Path:
+    file = root / written
+    if not file.exists() and "\\" in written:  # as Windows writes it
+        return root / written.replace("\\", "/")
+    return file
+
+
+def _part(line: _Line) -> Part | None:
+    said = line.value("part")
+    if not said:
+        return None
+    part = PARTS.get(said.casefold())
+    if part is None:
+        raise line.wrong(f"part {said!r}; {did_you_mean(said, PARTS)}")
+    return part
+
+
+def _span(line: _Line, header: _Header) -> tuple[int, int] | None:
+    start, stop = (_time_us(line, header, column) for column in ("start", "stop"))
+    if start is None and stop is None:
+        return None
+    span = start or 0, OPEN_END_US if stop is None else stop
+    if span[1] <= span[0]:
+        raise line.wrong(f"stops at {span[1]} us, not behind its start at {span[0]} us")
+    return span
+
+
+def _time_us(line: _Line, header: _Header, column: str) -> int | None:
+    said = line.value(column)
+    if not said:
+        return None
+    found = _TIME.fullmatch(said.lower())
+    unit = header.units.get(column, "")
+    if found is None or (found[2] and unit):
+        raise line.wrong(
+            f"{column} {said!r} is no time; whole microseconds, or 1.5s, 300ms, 20us, are meant"
+        )
+    time_us = Decimal(found[1]) * _UNITS[found[2].replace("µ", "u") or unit]
+    if "." in found[1] and not (found[2] or unit):
+        raise line.wrong(
+            f"{column} {said!r} is no whole number of microseconds; of seconds, write {said}s or "
+            f"name the column {column}_s"
+        )
+    return round(time_us)

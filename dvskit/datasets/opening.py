@@ -1,0 +1,140 @@
+"""Any folder or list of recordings and videos, opened as Samples."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from dvskit.datasets.checking import Found, LeftOut, failures
+from dvskit.datasets.clips import Emulation
+from dvskit.datasets.files import FileSamples
+from dvskit.datasets.folders import find_spans
+from dvskit.datasets.groups import grouped
+from dvskit.datasets.kinds import Reading, kind_of
+from dvskit.datasets.lists import read_list
+from dvskit.datasets.samples import Sample
+from dvskit.datasets.tree import empty_folders, rows_of, visible, walk
+from dvskit.emulator import EmulatorParams
+from dvskit.errors import ConfigError, FormatError, MissingFileError, one_line
+from dvskit.formats.labels import LABELS_ENDING
+from dvskit.video import Light
+
+_LISTS = (".csv", ".tsv", ".txt")
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
+
+def open_samples(
+    path: str | PathLike[str],
+    *,
+    group: str | None = "auto",
+    layout: str | None = None,
+    params: EmulatorParams | str | PathLike[str] | None = None,
+    size: tuple[int, int] | None = None,
+    upsample: bool = False,
+    seed: int = 0,
+    fps: float | None = None,
+    light: Light = "luma",
+    strict: bool = True,
+) -> FileSamples:
+    """Open a folder, or a list, of labelled recordings and videos. Nothing is read or emulated yet.
+
+    path    a folder: `<class>/<file>`, `<class>/<person>/<file>` or `<person>/<class>/<file>`, and
+            each of them behind `train/`, `validation/` and `test/`; or a folder of recordings with
+            labels beside them (`<recording>_labels.csv`: see `dvskit.formats.labels`); or a list
+            (.csv): see `dvskit.datasets.lists`. A file is a recording of any format that
+            `open_events` reads, or a video; a folder of images with their times is a video too.
+            Kinds and sizes may be mixed
+    group   what samples have in common that a split must not part, such as a person: a regular
+            expression that is sought in the files' names, r"_s(\\d+)", its bracket the group;
+            "auto": what the folders, the list or the names say, where that is beyond doubt (`notes`
+            says what was taken: p1_t2, user01, subject-3); None: nothing
+    layout  what the folders stand for, where their names do not say: "class", "class/group",
+            "group/class", or one of them behind "part/"
+    params, size, upsample, seed, fps, light
+            how videos are emulated: see `dvskit.datasets.Emulation`. `size` is also that of
+            recordings which do not say theirs, where it holds their events
+    strict  whether what is wrong raises. Without, empty folders, missing files and what cannot be
+            opened are left out and listed in `left_out` (each file is opened, which takes about
+            10 ms for a video), and of damaged files what is whole is read, `damage` says what is
+            not
+
+    What is wrong with names and folders, and files that are missing, empty, not to be read, or no
+    data at all (a web page, a pointer of Git LFS), raise here; damage within a file raises when the
+    sample is read, with the file's name. Raises FormatError, ConfigError, MissingFileError.
+    """
+    how = Reading(
+        Emulation(params=params, size=size, upsample=upsample, seed=seed, fps=fps, light=light),
+        strict,
+    )
+    root = Path(path)
+    found = _find(root, layout, strict)
+    _check(found, how, root)
+    rows, by_group = grouped(found.rows, group)
+    notes = [*found.notes, *by_group, *_of_counts(rows)]
+    return FileSamples(rows, how, notes=notes, others=found.others, left_out=found.left_out)
+
+
+def _find(root: Path, layout: str | None, strict: bool) -> Found:
+    if not root.exists():
+        raise MissingFileError(root, "a folder with a folder a class, or a list (.csv), is meant")
+    if root.is_dir():
+        return _find_in_folder(root, layout, strict)
+    if root.suffix.lower() in _LISTS:
+        if layout is not None:
+            raise ConfigError(f"{root}: a list has no folders; leave out layout")
+        return read_list(root, strict=strict)
+    kind = kind_of(root)
+    if kind is None and (root.suffix.lower() in _PACKED or zipfile.is_zipfile(root)):
+        raise FormatError(f"{root}: is packed; unpack it and give the folder")
+    what = "no folder and no list" if kind is None else f"one {kind.name}"
+    raise FormatError(
+        f"{root}: is {what}; give a folder with a folder a class, or a list (.csv) of file,label"
+    )
+
+
+def _find_in_folder(root: Path, layout: str | None, strict: bool) -> Found:
+    entries = visible(root)
+    labelled = any(entry.name.endswith(LABELS_ENDING) for entry in entries)
+    if layout is None and labelled and not any(entry.is_dir() for entry in entries):
+        return Found(find_spans(root))
+    tree = walk(root)
+    found = Found(others=tree.others)
+    for folder, why in empty_folders(tree):
+        if strict:
+            raise FormatError(f"{folder}: {why}")
+        found.left_out.append(LeftOut(folder, why))
+    if not tree.leaves:
+        packed = [path for path in tree.others if path.suffix.lower() in _PACKED]
+        if packed:
+            raise FormatError(f"{packed[0]}: is packed; unpack it, and remove it or move it away")
+        raise FormatError(f"{root}: holds no folder; make one a class, named after it")
+    found.rows, notes = rows_of(tree, layout)
+    found.notes += notes
+    return found
+
+
+def _check(found: Found, how: Reading, root: Path) -> None:
+    """Raise for the first file that is plainly none, or leave out all that cannot be opened."""
+    wrong = failures((row.file for row in found.rows), how, opened=not how.strict)
+    if wrong and how.strict:
+        raise next(iter(wrong.values()))
+    found.left_out += [LeftOut(path, one_line(error)) for path, error in wrong.items()]
+    found.rows = [row for row in found.rows if row.file not in wrong]
+    if not found.rows:
+        first = f": {found.left_out[0].why}" if found.left_out else ""
+        raise FormatError(f"{root}: none of its files can be read{first}")
+
+
+def _of_counts(rows: Sequence[Sample]) -> list[str]:
+    """Return what to know of classes that are too few or too small, a line each."""
+    counts = Counter(row.label for row in rows)
+    if len(counts) == 1:
+        return [f"one class, {next(iter(counts))}: there is nothing to tell it from"]
+    small = sorted(label for label, count in counts.items() if count == 1)
+    if not small:
+        return []
+    others = f" and {len(small) - 1:,} more classes" if len(small) > 1 else ""
+    return [f"class {small[0]}{others}: one sample, so that it is in one part of a split alone"]

@@ -1,0 +1,268 @@
+"""Samples in folders: a folder a class, and folders of people or of parts above or below."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from dvskit.datasets.groups import is_person
+from dvskit.datasets.kinds import kind_of, sample_suffixes
+from dvskit.datasets.samples import Part, Sample
+from dvskit.errors import ConfigError, FormatError
+from dvskit.formats.found import TEXTS
+from dvskit.formats.image_list import IMAGE_SUFFIXES
+
+Level = Literal["class", "group", "part"]
+LEVELS: tuple[Level, ...] = ("class", "group", "part")
+PARTS: dict[str, Part] = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_MOST_FOLDERS = 3
+# What systems leave in folders, beside names that begin with a dot.
+_OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
+               "system volume information", "lost+found", "@eadir"}  # fmt: skip
+
+
+class Leaf(NamedTuple):
+    """A file (or a folder that is one sample) and the names of the folders that lead to it."""
+
+    folders: tuple[str, ...]
+    path: Path
+
+
+@dataclass(slots=True)
+class Tree:
+    """What is in a folder: samples, files that are none, and folders that hold no sample."""
+
+    root: Path
+    leaves: list[Leaf] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what is in a folder, in order of names, without what is hidden or a system's own.
+
+    The order is that of characters in composed form (NFC), the same on all systems. Raises
+    FormatError for a folder that cannot be read, and for names that are no Unicode.
+    """
+    try:
+        found = [
+            entry
+            for entry in folder.iterdir()
+            if not entry.name.startswith(".") and entry.name.lower() not in _OF_SYSTEMS
+        ]
+    except OSError as error:
+        raise FormatError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return sorted(found, key=lambda entry: plain_name(entry.name))
+
+
+def plain_name(name: str) -> str:
+    """Return a name in composed form (NFC), as the same name is written on all systems."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise FormatError(
+            f"{name!a}: a file name with bytes that are no UTF-8; rename it"
+        ) from None
+    return unicodedata.normalize("NFC", name)
+
+
+def walk(root: Path) -> Tree:
+    """Return what is in a folder and those below. Raises FormatError for links in a circle."""
+    tree = Tree(root)
+    _walk(root, (), tree)
+    return tree
+
+
+def _walk(folder: Path, names: tuple[str, ...], tree: Tree) -> bool:
+    """Add what is in a folder; return whether there is a sample."""
+    any_leaf = False
+    for entry in visible(folder):
+        # A class may hold still images, which are no clip.
+        whole = not entry.is_dir() or len(names) > 0
+        if whole and kind_of(entry) is not None:
+            tree.leaves.append(Leaf(names, entry))
+            any_leaf = True
+        elif entry.is_dir():
+            if entry.resolve() in (folder.resolve(), *folder.resolve().parents):
+                raise FormatError(f"{entry}: a link to a folder that it lies in; remove it")
+            inner = (*names, plain_name(entry.name))
+            any_leaf |= _walk(entry, inner, tree)
+        else:
+            tree.others.append(entry)
+    if not any_leaf and names:
+        tree.empty.append(folder)
+    return any_leaf
+
+
+def rows_of(tree: Tree, layout: str | None) -> tuple[list[Sample], list[str]]:
+    """Return the samples of a tree, and what was taken for granted, a line each.
+
+    layout  what the folders stand for, from the outermost: "class", "class/group", "group/class",
+            and either of them behind "part/"; None: as the names and their depth say
+
+    Raises ConfigError for another layout, FormatError for samples that do not fit it, for folders
+    without any, and where names do not say what the folders stand for.
+    """
+    tree = _without_texts_beside(tree)
+    levels = _levels(layout) if layout is not None else _levels_by_names(tree)
+    rows = [_row(tree.root, leaf, levels) for leaf in tree.leaves]
+    check_cases(tree.root, sorted({row.label for row in rows}))
+    said = "/".join((*levels, "file"))
+    notes = [] if layout is not None or levels == ("class",) else [f"its folders are {said}"]
+    return rows, notes
+
+
+def _without_texts_beside(tree: Tree) -> Tree:
+    """Return a tree in which texts beside the folders are no samples: lists and read-mes are."""
+    beside = [leaf.path for leaf in tree.leaves if not leaf.folders and _is_text(leaf.path)]
+    if not beside:
+        return tree
+    leaves = [leaf for leaf in tree.leaves if leaf.path not in beside]
+    return Tree(tree.root, leaves, [*tree.others, *beside], tree.empty)
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() in TEXTS
+
+
+def _levels(layout: str) -> tuple[Level, ...]:
+    words = tuple(layout.strip("/").split("/"))
+    chosen = tuple(level for word in words for level in LEVELS if level == word)
+    if len(chosen) < len(words) or len(set(words)) < len(words) or "class" not in words:
+        raise ConfigError(
+            f"layout = {layout!r}; class, group and part, each once and class among them, are "
+            "meant, from the outermost folder in: class/group"
+        )
+    return chosen
+
+
+def _row(root: Path, leaf: Leaf, levels: tuple[Level, ...]) -> Sample:
+    if len(leaf.folders) != len(levels):
+        raise _misplaced(root, leaf, levels)
+    named = dict(zip(levels, leaf.folders, strict=True))
+    part = named.get("part")
+    if part is not None and part.casefold() not in PARTS:
+        raise FormatError(
+            f"{root / part}: is no part; train, validation and test are (layout {'/'.join(levels)})"
+        )
+    return Sample(
+        "/".join((*leaf.folders, plain_name(leaf.path.name))),
+        named["class"],
+        group=named.get("group"),
+        part=None if part is None else PARTS[part.casefold()],
+        path=leaf.path,
+    )
+
+
+def _misplaced(root: Path, leaf: Leaf, levels: tuple[Level, ...]) -> FormatError:
+    kind = kind_of(leaf.path)
+    what = "sample" if kind is None else kind.name
+    meant = "/".join(f"<{level}>" for level in levels)
+    if not leaf.folders:
+        return FormatError(f"{leaf.path}: a {what} beside the classes; move it to {root}/{meant}/")
+    if len(leaf.folders) > len(levels):
+        folder = root.joinpath(*leaf.folders)
+        name = leaf.folders[levels.index("class")]
+        return FormatError(
+            f"{folder}: a folder among the {what}s of class {name}; move its {what}s to "
+            f"{root.joinpath(*leaf.folders[: len(levels)])}, or all others into such folders"
+        )
+    return FormatError(
+        f"{leaf.path}: a {what} beside folders that hold others; move it to {root}/{meant}/"
+    )
+
+
+def _levels_by_names(tree: Tree) -> tuple[Level, ...]:
+    depths = {len(leaf.folders) for leaf in tree.leaves}
+    if depths == {0}:
+        kind = kind_of(tree.leaves[0].path)
+        raise FormatError(
+            f"{tree.root}: holds {'samples' if kind is None else kind.name + 's'}, not a folder of "
+            f"them a class; name the folder above, or move them to {tree.root}/<class>/"
+            + _or_list(tree)
+        )
+    tops = {leaf.folders[0] for leaf in tree.leaves if leaf.folders}
+    parts: tuple[Level, ...] = ()
+    if min(depths, default=0) > 1 and all(name.casefold() in PARTS for name in tops):
+        parts = ("part",)
+    # Where depths differ, the fewest folders that most samples have are the right ones.
+    inner = [leaf.folders[len(parts) :] for leaf in tree.leaves if leaf.folders]
+    depth = min(map(len, inner), default=1)
+    if depth == 1:
+        return (*parts, "class")
+    if depth == 2 and {len(folders) for folders in inner} == {2}:
+        return (*parts, *_two_levels(tree.root, inner))
+    deep = next(leaf for leaf in tree.leaves if len(leaf.folders) - len(parts) != 1)
+    raise FormatError(
+        f"{deep.path}: lies {len(deep.folders)} folders deep; {tree.root}/<class>/<file> is meant, "
+        "or a folder a person in each class, or the other way round"
+    )
+
+
+def _or_list(tree: Tree) -> str:
+    """Return a hint at a list beside the samples; "" where there is none."""
+    lists = [path for path in tree.others if path.suffix.lower() == ".csv"]
+    return f", or give {lists[0]}, if it lists them" if lists else ""
+
+
+def _two_levels(root: Path, inner: Sequence[tuple[str, ...]]) -> tuple[Level, Level]:
+    """Return which of two folders is the class, where names of people say it."""
+    people = [all(is_person(folders[level]) for folders in inner) for level in (0, 1)]
+    if people == [True, False]:
+        return "group", "class"
+    if people == [False, True]:
+        return "class", "group"
+    outer, within = inner[0]
+    if len({folders[0] for folders in inner}) == 1:
+        raise FormatError(
+            f"{root}: holds one folder, {outer}, with folders in it; name {root / outer}, or say "
+            "what the folders are: layout='class/group'"
+        )
+    raise FormatError(
+        f"{root}: {outer}/{within} may be a class and a person or a person and a class; say which: "
+        "layout='class/group' or 'group/class'"
+    )
+
+
+def check_cases(root: Path, labels: Sequence[str]) -> None:
+    """Raise FormatError for classes of a folder or list whose names differ by case alone."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        first = seen.setdefault(label.casefold(), label)
+        if first != label:
+            raise FormatError(
+                f"{root}: classes {first} and {label} differ by case alone; give them one name, or "
+                "names that differ by more"
+            )
+
+
+def empty_folders(tree: Tree) -> Iterator[tuple[Path, str]]:
+    """Yield the folders without a sample that lie in none of them, and what is wrong, in a line."""
+    inside = set(tree.empty)
+    for folder in sorted(tree.empty):
+        if folder.parent in inside:
+            continue
+        held = [path for path in tree.others if folder in path.parents]
+        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in held):
+            yield (
+                folder,
+                (
+                    "holds still images, which show no change; a clip is a folder of them, "
+                    f"{folder}/<clip>/, with their times beside them or fps="
+                ),
+            )
+        else:
+            yield (
+                folder,
+                (
+                    f"holds no recordings or videos; put some in it (files of "
+                    f"{', '.join(sorted(sample_suffixes()))}) or remove it"
+                ),
+            )

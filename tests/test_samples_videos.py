@@ -1,0 +1,256 @@
+"""Videos as samples: what they become, that it depends on nothing else, and broken ones."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from dvskit import EmulatorParams
+from dvskit.datasets import Emulation, open_samples
+from dvskit.emulator import emulate, emulate_batch
+from dvskit.emulator.model import RESULTS_VERSION
+from dvskit.emulator.upsample import Upsampled
+from dvskit.errors import ConfigError, FormatError, GeometryError, VideoError
+from dvskit.video import Trimmed, open_frames, resized
+from tests.sample_files import folder, pictures, video
+
+NOISY = {"params": "noisy", "size": (24, 16)}
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return folder(tmp_path / "set", "bow/1.mp4", "bow/2.mkv", "wave/1.mp4")
+
+
+def test_an_ideal_sensor_gives_what_emulate_gives_at_the_working_size(clips):
+    samples = open_samples(clips, size=(24, 16))
+    for number, row in enumerate(samples.rows):
+        expected = emulate(resized(open_frames(row.path), (24, 16))).load()
+        assert samples.events(number) == expected
+        assert len(expected)
+    assert open_samples(clips).events(0) == emulate(clips / "bow/1.mp4").load()
+
+
+def test_a_wide_video_becomes_a_square_by_its_middle(tmp_path):
+    video(tmp_path / "set/bow/a.mp4", size=(48, 32))
+    samples = open_samples(tmp_path / "set", size=(16, 16))
+    frames = open_frames(tmp_path / "set/bow/a.mp4")
+    assert "the middle 32x32 of 48x32, scaled to 16x16" in resized(frames, (16, 16)).notes
+    assert samples.events(0) == emulate(resized(frames, (16, 16))).load()
+
+
+def test_frames_are_added_at_the_working_size(clips):
+    samples = open_samples(clips, size=(24, 16), upsample=True)
+    frames = resized(open_frames(clips / "bow/1.mp4"), (24, 16))
+    added = Upsampled(frames, frames.size)
+    assert samples.events(0) == emulate(added).load()
+    assert added.steps != {1: 7}
+    assert samples.events(0) != open_samples(clips, size=(24, 16)).events(0)
+
+
+def test_a_named_sensor_brings_its_size(clips):
+    assert open_samples(clips, params="DVS128").events(0).size == (128, 128)
+    assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).size == (30, 20)
+
+
+def test_a_sample_is_the_same_whoever_reads_it_when_and_beside_what(clips):
+    samples = open_samples(clips, **NOISY)
+    alone = [samples.events(number) for number in range(3)]
+    again = open_samples(clips, **NOISY).choose([2, 0])
+    assert [again.events(0), again.events(1)] == [alone[2], alone[0]]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(samples.events, [0, 1, 2] * 3)) == alone * 3
+
+
+def test_another_process_reads_the_same_samples(clips):
+    samples = open_samples(clips, **NOISY)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(samples.events, [2]) == [samples.events(2)]
+    assert pickle.loads(pickle.dumps(samples)).fingerprint(1) == samples.fingerprint(1)
+
+
+def test_noise_follows_from_the_bytes_of_the_file_and_not_from_its_name(clips, tmp_path):
+    first = open_samples(clips, **NOISY)
+    moved = tmp_path / "elsewhere" / "wave"
+    moved.mkdir(parents=True)
+    (moved / "z.mp4").write_bytes((clips / "bow/1.mp4").read_bytes())
+    second = open_samples(tmp_path / "elsewhere", **NOISY)
+    assert second.events(0) == first.events(0)
+    assert second.fingerprint(0) == first.fingerprint(0)
+
+
+def test_samples_have_noise_of_their_own_and_a_generator_draws_other(tmp_path):
+    video(tmp_path / "set/bow/a.mp4", seed=1, frames=20)
+    samples = open_samples(tmp_path / "set", **NOISY)
+    usual = samples.events(0)
+    drawn = [samples.events(0, np.random.default_rng(seed)) for seed in (5, 5, 6)]
+    assert drawn[0] == drawn[1]
+    assert len({str(each.to_array().tobytes()) for each in (usual, *drawn)}) == 3
+    assert samples.events(0) == usual
+    other = open_samples(tmp_path / "set", **NOISY, seed=1)
+    assert other.events(0) != usual
+    assert other.fingerprint(0) != samples.fingerprint(0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": EmulatorParams(threshold_on=0.3)},
+        {"params": "clean"},
+        {"size": (20, 16)},
+        {"size": None},
+        {"upsample": True},
+        {"seed": 3},
+        {"fps": 30},
+        {"light": "linear"},
+        {"strict": False},
+    ],
+    ids=str,
+)
+def test_a_fingerprint_follows_from_each_parameter(clips, change):
+    before, after = open_samples(clips, **NOISY), open_samples(clips, **{**NOISY, **change})
+    assert before.fingerprint(0) != after.fingerprint(0)
+    assert after.fingerprint(0) == open_samples(clips, **{**NOISY, **change}).fingerprint(0)
+    assert len({after.fingerprint(number) for number in range(3)}) == 3
+
+
+def test_a_fingerprint_follows_from_the_bytes_and_the_span(clips, tmp_path):
+    samples = open_samples(clips, **NOISY)
+    before = samples.fingerprint(0)
+    video(tmp_path / "new.mp4", seed=9)
+    (clips / "bow/1.mp4").write_bytes((tmp_path / "new.mp4").read_bytes())
+    assert samples.fingerprint(0) != before
+    (clips / "list.csv").write_text(
+        "file,label,start_ms,stop_ms\nbow/1.mp4,bow,,\nbow/1.mp4,bow,40,160\nbow/1.mp4,bow,80,200\n"
+    )
+    listed = open_samples(clips / "list.csv", **NOISY)
+    assert listed.fingerprint(0) == samples.fingerprint(0)
+    assert len({listed.fingerprint(number) for number in range(3)}) == 3
+
+
+def test_a_span_of_a_video_is_emulated_from_its_own_first_frame(clips):
+    (clips / "list.csv").write_text("file,label,start_ms,stop_ms\nbow/1.mp4,bow,80,250\n")
+    samples = open_samples(clips / "list.csv")
+    expected = emulate(Trimmed(open_frames(clips / "bow/1.mp4"), 80_000, 250_000)).load()
+    assert samples.events(0) == expected
+    assert 80_000 < expected.t[0] <= expected.t[-1] <= 240_000
+    (clips / "list.csv").write_text("file,label,start_s,stop_s\nbow/1.mp4,bow,80,250\n")
+    with pytest.raises(
+        VideoError, match=r"bow/1\.mp4: from 80000000 to 250000000 us: 0 frames where two at least"
+    ):
+        open_samples(clips / "list.csv").events(0)
+
+
+def test_one_broken_video_among_many_is_named_when_it_is_read_or_found_ahead(tmp_path):
+    root = tmp_path / "set"
+    folder(root, *(f"{label}/{k}.mp4" for label in ("bow", "wave") for k in range(6)))
+    whole = (root / "wave/3.mp4").read_bytes()
+    (root / "wave/3.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(500))
+    samples = open_samples(root)
+    with pytest.raises(VideoError, match=r"wave/3\.mp4: is not a video that can be opened") as said:
+        list(map(samples.events, range(len(samples))))
+    assert "\n" not in str(said.value)
+    assert [(each.path.name, "not a video" in each.why) for each in samples.check()] == [
+        ("3.mp4", True)
+    ]
+    lenient = open_samples(root, strict=False)
+    assert len(lenient) == 11
+    assert [each.path for each in lenient.left_out] == [root / "wave/3.mp4"]
+    (root / "wave/3.mp4").write_bytes(whole[: len(whole) // 2])
+    assert len(open_samples(root).check()) == 1
+
+
+def test_damage_within_a_video_raises_or_is_counted(tmp_path):
+    root = tmp_path / "set"
+    path = video(root / "bow/a.mkv", seed=3, frames=30)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(VideoError, match=r"bow/a\.mkv"):
+        open_samples(root).events(0)
+    samples = open_samples(root, strict=False)
+    assert len(samples.events(0))
+    assert "damaged in" in samples.damage[0]
+
+
+def test_a_video_of_one_frame_is_refused_with_its_name(tmp_path):
+    video(tmp_path / "set/bow/a.mp4", frames=1)
+    with pytest.raises(VideoError, match=r"bow/a\.mp4: 1 frame where two at least are meant"):
+        open_samples(tmp_path / "set").events(0)
+
+
+def test_a_damaged_recording_is_named_and_salvaged(tmp_path):
+    root = folder(tmp_path / "set", "bow/a.raw", "bow/b.raw")
+    data = (root / "bow/a.raw").read_bytes()
+    (root / "bow/a.raw").write_bytes(data[:-3])
+    with pytest.raises(FormatError, match=r"bow/a\.raw: "):
+        open_samples(root).events(0)
+    samples = open_samples(root, strict=False)
+    assert len(samples.events(0))
+    assert "lost" in samples.damage[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"params": "nosiy"}, ConfigError, "did you mean 'noisy'"),
+        ({"size": (0, 5)}, GeometryError, "outside 1..32767"),
+        ({"fps": 0}, ConfigError, "fps = 0 is outside"),
+        ({"seed": -1}, ConfigError, "seed = -1 is outside"),
+        ({"light": "red"}, ConfigError, "red"),
+    ],
+)
+def test_wrong_parameters_are_refused_when_the_folder_is_opened(clips, options, error, message):
+    with pytest.raises(error, match=message):
+        open_samples(clips, **options)
+
+
+def test_a_sample_is_made_by_the_thread_that_asks_for_it(clips, monkeypatch):
+    seen = set()
+    original = cv2.DISOpticalFlow.create
+
+    def noted(*preset):
+        seen.add(threading.get_ident())
+        return original(*preset)
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(cv2.DISOpticalFlow, "create", noted)
+    monkeypatch.setenv("DVSKIT_THREADS", "7")
+    open_samples(clips, params="noisy", size=(64, 48), upsample=True).events(0)
+    assert seen == {threading.get_ident()}
+    assert set(threading.enumerate()) == before
+
+
+def test_emulation_is_plain_data():
+    how = Emulation(params="noisy", size=[8, 4])
+    assert how == Emulation(params=EmulatorParams.preset("noisy"), size=(8, 4))
+    assert hash(how) == hash(Emulation(params="noisy", size=(8, 4)))
+    assert "0.05" in how.identity
+
+
+def test_the_events_that_the_emulator_gives_are_those_of_its_version():
+    """What is kept on disk is taken for this version's: change it with the events."""
+    frames = pictures(4, 12, (32, 24))
+    t_us = [t for t, _ in frames]
+    clips = np.stack([[picture for _, picture in frames]] * 3)
+    params = [EmulatorParams.preset(name) for name in ("clean", "noisy", "v2e")]
+    made = emulate_batch(clips, t_us, params, seed=7)
+    # Counts and mean times in 0.1 ms: a last bit of a processor's logarithm moves neither.
+    said = [(len(events), round(float(events.t.mean()) / 100)) for events in made]
+    assert (RESULTS_VERSION, said) == (1, [(2688, 2575), (3820, 2469), (2509, 2455)])
+
+
+def test_real_gestures_become_events_of_a_person_that_moves(data):
+    samples = open_samples(data / "gestures/videos", params="noisy", size=(64, 64))
+    assert samples.classes == ("arms_up", "both_arms_out", "right_hand_wave")
+    assert sorted({row.group for row in samples.rows}) == ["p1", "p2"]
+    assert len(samples) == 18
+    events = samples.events(0)
+    assert events.size == (64, 64)
+    assert 20_000 < len(events) < 400_000
+    assert 3_000_000 < events.t[-1] < 4_500_000
