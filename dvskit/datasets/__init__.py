@@ -16,32 +16,48 @@ from dvskit.datasets.labelled import (
     window_counts,
 )
 from dvskit.datasets.opening import open_samples
+from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
 from dvskit.datasets.splits import Split, split_samples
-from dvskit.datasets.tonic_sets import from_tonic
+from dvskit.datasets.stills import Encode, FolderStills, IdxStills, MovedStills
+from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 
 __all__ = [
+    "GESTURES",
+    "NOMINAL",
+    "PUBLIC_SETS",
     "Binned",
     "Emulation",
+    "Encode",
     "FileSamples",
+    "FolderStills",
+    "IdxStills",
     "Images",
     "Labelled",
     "LeftOut",
+    "MovedStills",
     "Part",
+    "Saccades",
     "Sample",
     "Samples",
     "Split",
     "Stills",
+    "TonicSamples",
     "bin_labelled",
     "class_names",
     "count_window",
     "emulate_frames",
+    "emulate_moved",
+    "emulate_saccades",
     "find_samples",
     "find_spans",
     "from_tonic",
+    "in_tonic",
     "likely_size",
     "load_labelled",
     "on_sensor",
+    "open_public",
     "open_samples",
     "passed_over",
     "read_idx",

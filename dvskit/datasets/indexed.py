@@ -16,11 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit.datasets.content import content_digest, digest_of
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets.read_samples import read_dvs128
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import FormatError
 from dvskit.events import Events
-from dvskit.formats import open_events
 
 ANIMALS = (
     "cat", "dog", "camel", "cow", "sheep", "goat", "wolf", "squirrel", "mouse", "dolphin", "shark",
@@ -46,12 +45,9 @@ class IndexedSamples(Samples):
     samples of a recording one after the other, or through a cache.
     """
 
-    def __init__(
-        self, tagged: Iterable[Tagged], how: Reading, classes: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, tagged: Iterable[Tagged], classes: Sequence[str] | None = None) -> None:
         self._tagged = tuple(tagged)
         super().__init__((each.sample for each in self._tagged), classes)
-        self._how = how
         self._lock = threading.Lock()
         self._latest: tuple[Path, Events] | None = None
 
@@ -69,19 +65,18 @@ class IndexedSamples(Samples):
     def _recording(self, path: Path) -> Events:
         with self._lock:
             if self._latest is None or self._latest[0] != path:
-                self._latest = (path, open_events(path, strict=self._how.strict).load())
+                self._latest = (path, read_dvs128(path))
             return self._latest[1]
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the recording's bytes and of the numbers of its events."""
         sample, start, stop = self._tagged[number]
-        return digest_of((content_digest(sample.file), f"{start} {stop} {self._how.strict}"))
+        return digest_of((content_digest(sample.file), f"{start} {stop}"))
 
 
 def indexed_rows(
     recordings: Iterable[Path],
     tags: Mapping[str, Path],
-    how: Reading,
     group: Callable[[Iterable[Sample]], list[Sample]],
 ) -> IndexedSamples:
     """Return the samples of recordings and of the tag files of the same names.
@@ -102,7 +97,7 @@ def indexed_rows(
     found = [row for stem, path in by_stem.items() for row in read_tags(tags[stem], path)]
     grouped = group(each.sample for each in found)
     tagged = [each._replace(sample=row) for each, row in zip(found, grouped, strict=True)]
-    return IndexedSamples(tagged, how, ANIMALS)
+    return IndexedSamples(tagged, ANIMALS)
 
 
 def read_tags(path: Path, recording: Path) -> list[Tagged]:
@@ -113,14 +108,18 @@ def read_tags(path: Path, recording: Path) -> list[Tagged]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FormatError(f"{path}: cannot be read as text: {error}") from error
     if not lines or tuple(field.lower() for field in lines[0][:3]) != _COLUMNS:
-        raise FormatError(f"{path}: starts with {lines[:1]}; class,startTime_ev,endTime_ev is meant")
+        raise FormatError(
+            f"{path}: starts with {lines[:1]}; class,startTime_ev,endTime_ev is meant"
+        )
     found = []
     for number, line in enumerate(lines[1:], 2):
         if not any(line):
             continue
         if len(line) < 3 or not all(field.isascii() and field.isdecimal() for field in line[:3]):
-            raise FormatError(f"{path}: line {number} is {','.join(line)[:60]!r}; three whole "
-                              "numbers, class,startTime_ev,endTime_ev, are meant")
+            raise FormatError(
+                f"{path}: line {number} is {','.join(line)[:60]!r}; three whole "
+                "numbers, class,startTime_ev,endTime_ev, are meant"
+            )
         kind, start, stop = map(int, line[:3])
         if not 1 <= kind <= len(ANIMALS) or stop <= start:
             raise FormatError(

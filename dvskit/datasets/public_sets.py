@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples
 from dvskit.datasets.folders import find_spans
 from dvskit.datasets.indexed import indexed_rows
 from dvskit.datasets.kinds import Reading
-from dvskit.datasets.read_samples import ReadSamples, read_mat, read_milliseconds
+from dvskit.datasets.read_samples import ReadSamples, read_dvs128, read_mat, read_milliseconds
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.datasets.splits import split_samples
 from dvskit.datasets.tree import visible
@@ -206,7 +204,9 @@ def _n_cars(root: Path, how: Reading) -> Samples | None:
 
 def _cifar10_dvs(root: Path, how: Reading) -> Samples | None:
     for folder in _inside(root, "CIFAR10DVS", "CIFAR10-DVS", "extract", "events_np"):
-        if rows := _by_class(folder, (".aedat", ".aedat4", ".npz")):
+        if rows := _by_class(folder, (".aedat", ".aedat4")):
+            return ReadSamples(_with_fixed_test(rows), read_dvs128)
+        if rows := _by_class(folder, (".npz",)):
             return FileSamples(_with_fixed_test(rows), _reading(how, (128, 128)))
     return None
 
@@ -221,7 +221,7 @@ def _asl_dvs(root: Path, how: Reading) -> Samples | None:
 def _sl_animals_dvs(root: Path, how: Reading) -> Samples | None:
     recordings = [file for file in sorted(root.rglob("*.aedat")) if file.is_file()]
     tags = {file.stem: file for file in sorted(root.rglob("*.csv")) if file.stem.startswith("user")}
-    return indexed_rows(recordings, tags, how, _with_users) if recordings and tags else None
+    return indexed_rows(recordings, tags, _with_users) if recordings and tags else None
 
 
 PUBLIC_SETS: dict[str, PublicSet] = {

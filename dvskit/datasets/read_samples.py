@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from dvskit.datasets.content import content_digest, digest_of
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import DvskitError, FormatError
-from dvskit.events import Events, Size
+from dvskit.events import Events, Size, polarity_column
+from dvskit.formats import open_events
+from dvskit.formats.table import find_format
 
 _DVS128 = Size(128, 128)
 _DAVIS240 = Size(240, 180)
@@ -43,6 +45,15 @@ class ReadSamples(Samples):
     def fingerprint(self, number: int) -> str:
         """Return a digest of the file's bytes and of how they are read."""
         return digest_of((content_digest(self.rows[number].file), self.read.__name__))
+
+
+def read_dvs128(path: Path) -> Events:
+    """Return the events of a recording of a DVS128, also where jAER's header does not name it.
+
+    Of other formats the size is that which they say. Raises what `open_events` and reading raise.
+    """
+    unnamed = find_format(path).name == "aedat2"
+    return open_events(path, format="aedat2:DVS128" if unnamed else None).load()
 
 
 def read_milliseconds(path: Path) -> Events:
@@ -120,10 +131,8 @@ def _checked(
     back = np.diff(t, prepend=t[:1]) < 0
     if back.any():
         row = _first(back)
-        raise FormatError(
-            f"{path}: event {row}: time runs back from {t[row - 1]} to {t[row]} us"
-        )
+        raise FormatError(f"{path}: event {row}: time runs back from {t[row - 1]} to {t[row]} us")
     try:
-        return Events(t=t, x=x, y=y, p=p, size=size)
+        return Events(t=t, x=x, y=y, p=polarity_column(p), size=size)
     except DvskitError as error:
         raise FormatError(f"{path}: {error}") from error

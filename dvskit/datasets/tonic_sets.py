@@ -127,7 +127,7 @@ def from_tonic(
 
 
 def in_tonic(chosen: Filter, sensor_size: Sequence[int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return a filter as a transform of tonic's: `Compose([in_tonic(Refractory(1000), size), ...])`.
+    """Return a filter as a transform of tonic's: `Compose([in_tonic(Crop(...), size), ...])`.
 
     sensor_size  tonic's (width, height, polarities), or (width, height)
 
