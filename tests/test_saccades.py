@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dvskit import load_events
 from dvskit.datasets import read_images
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades, vary
 from dvskit.events import Events, Size
 from dvskit.tensors import bin_events
-from dvskit.training.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades, vary
 
 SIZE = Size(34, 34)
 FIRST_JUDGED = 401  # recordings before were fitted

@@ -18,6 +18,8 @@ from dvskit.datasets.labelled import (
 )
 from dvskit.datasets.leaks import Leak, check_leaks, find_leaks
 from dvskit.datasets.opening import open_samples
+from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
 from dvskit.datasets.splits import (
     Split,
@@ -29,37 +31,51 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
-from dvskit.datasets.tonic_sets import from_tonic
+from dvskit.datasets.stills import Encode, FolderStills, IdxStills, MovedStills
+from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 
 __all__ = [
+    "GESTURES",
+    "NOMINAL",
+    "PUBLIC_SETS",
     "Binned",
     "Emulation",
+    "Encode",
     "FileSamples",
+    "FolderStills",
+    "IdxStills",
     "Images",
     "Labelled",
     "Leak",
     "LeftOut",
+    "MovedStills",
     "Part",
+    "Saccades",
     "Sample",
     "Samples",
     "Split",
     "SplitSamples",
     "Stills",
+    "TonicSamples",
     "bin_labelled",
     "check_leaks",
     "class_names",
     "count_window",
     "emulate_frames",
+    "emulate_moved",
+    "emulate_saccades",
     "find_leaks",
     "find_samples",
     "find_spans",
     "from_tonic",
+    "in_tonic",
     "k_fold",
     "labelled_from",
     "leave_one_group_out",
     "likely_size",
     "load_labelled",
     "on_sensor",
+    "open_public",
     "open_samples",
     "passed_over",
     "read_idx",

@@ -68,7 +68,7 @@ def read_labels(path: Path) -> Labels:
     if found == _NAMED_COLUMNS:
         rows = [_named_row(path, number, line) for number, line in numbered]
     else:
-        names = _class_names(path.with_name(MAPPING_NAME))
+        names = read_mapping(path.with_name(MAPPING_NAME))
         kinds = [_row(path, number, line) for number, line in numbered]
         rows = [(start, stop, names.get(kind, str(kind))) for kind, start, stop in kinds]
     rows.sort(key=lambda row: row[:2])
@@ -144,7 +144,7 @@ def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
     return kind, start, stop
 
 
-def _class_names(path: Path) -> dict[int, str]:
+def read_mapping(path: Path) -> dict[int, str]:
     """Return the names of classes; none without the file. Raises FormatError."""
     if not path.is_file():
         return {}

@@ -27,12 +27,12 @@ from dvskit.datasets import (
     split_samples,
     window_counts,
 )
+from dvskit.datasets.saccades import emulate_saccades
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.training.augment import augment
 from dvskit.training.config import Config
 from dvskit.training.fitting import fit_labelled
-from dvskit.training.saccades import emulate_saccades
 
 ENCODERS = ("poisson", "latency")
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end

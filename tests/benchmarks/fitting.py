@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from dvskit import training
-from dvskit.datasets import read_images
+from dvskit.datasets import read_images, saccades
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
 from dvskit.tensors import bin_events
-from dvskit.training import saccades
 
 _SIZES = (17, 26, 34, 68, 100, 128, 136, 240)
 _FRAME_US = 4_000

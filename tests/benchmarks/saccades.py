@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from dvskit import load_events
 from dvskit._threads import run_parts
 from dvskit.datasets import read_images
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved
 from dvskit.events import Events, Size
 from dvskit.tensors import bin_events
-from dvskit.training.saccades import NOMINAL, Saccades, emulate_moved
 
 SIZE = Size(34, 34)
 BINS, BIN_US = 32, 10_000

@@ -1,0 +1,138 @@
+"""Samples in files that are no event files by themselves: their data set says what they hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.datasets.content import content_digest, digest_of
+from dvskit.datasets.samples import Sample, Samples
+from dvskit.errors import DvskitError, FormatError
+from dvskit.events import Events, Size, polarity_column
+from dvskit.formats import open_events
+from dvskit.formats.table import find_format
+
+_DVS128 = Size(128, 128)
+_DAVIS240 = Size(240, 180)
+
+
+class ReadSamples(Samples):
+    """Samples in files, each read by a function of its path.
+
+    rows, classes, labels  as in `Samples`
+    read                   gives the events of a file; raises FormatError with its path
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Sample],
+        read: Callable[[Path], Events],
+        *,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(rows, classes)
+        self.read = read
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample; nothing in them is left to chance."""
+        return self.read(self.rows[number].file)
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the file's bytes and of how they are read."""
+        return digest_of((content_digest(self.rows[number].file), self.read.__name__))
+
+
+def read_dvs128(path: Path) -> Events:
+    """Return the events of a recording of a DVS128, also where jAER's header does not name it.
+
+    Of other formats the size is that which they say. Raises what `open_events` and reading raise.
+    """
+    unnamed = find_format(path).name == "aedat2"
+    return open_events(path, format="aedat2:DVS128" if unnamed else None).load()
+
+
+def read_milliseconds(path: Path) -> Events:
+    """Return the events of tonic's DVS128 Gesture: an N x 4 .npy of x, y, p and t in milliseconds.
+
+    Raises FormatError for other arrays and for values that are no events of a DVS128.
+    """
+    try:
+        rows = np.load(path)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: is no NumPy array: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+        raise FormatError(
+            f"{path}: holds {rows.shape} {rows.dtype}; N rows of x, y, p and t in milliseconds are "
+            "meant, as tonic's ibmGestureTrain has them"
+        )
+    whole = np.rint(rows.astype(np.float64) * [1, 1, 1, 1000])
+    if not np.isfinite(whole).all():
+        raise FormatError(f"{path}: row {_first(~np.isfinite(whole).all(axis=1))} is no number")
+    x, y, p, t = whole.astype(np.int64).T
+    return _checked(path, t, x, y, p, _DVS128)
+
+
+def read_mat(path: Path) -> Events:
+    """Return the events of ASL-DVS: a MATLAB file of the vectors ts (microseconds), x, y and pol.
+
+    It is of a DAVIS240, 240x180, and counts y from the bottom. Raises FormatError for others.
+    """
+    columns = [column.ravel() for column in _vectors(path, ("ts", "x", "y", "pol"))]
+    if len({len(column) for column in columns}) > 1:
+        lengths = ", ".join(str(len(column)) for column in columns)
+        raise FormatError(f"{path}: ts, x, y and pol have {lengths} values; as many each are meant")
+    for name, column in zip(("ts", "x", "y", "pol"), columns, strict=True):
+        if column.dtype.kind not in "iufb" or not np.array_equal(column, np.rint(column)):
+            raise FormatError(f"{path}: {name} ({column.dtype}) holds what is no whole number")
+    t, x, y, p = (column.astype(np.int64) for column in columns)
+    return _checked(path, t, x, _DAVIS240.height - 1 - y, p, _DAVIS240)
+
+
+def _vectors(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    from scipy.io import loadmat
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = loadmat(path, variable_names=list(names))
+    except FileNotFoundError as error:
+        raise FormatError(f"{path}: no such file") from error
+    except Exception as error:  # scipy raises what damage happens to lead to
+        what = " ".join(str(error).split())
+        raise FormatError(f"{path}: is no MATLAB file that can be read: {what}") from error
+    missing = [name for name in names if not isinstance(found.get(name), np.ndarray)]
+    if missing:
+        raise FormatError(f"{path}: holds no {' and no '.join(missing)}; it is no file of ASL-DVS")
+    return [found[name] for name in names]
+
+
+def _first(wrong: NDArray[np.bool_]) -> int:
+    return int(wrong.argmax())
+
+
+def _checked(
+    path: Path,
+    t: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    p: NDArray[np.int64],
+    size: Size,
+) -> Events:
+    """Return columns as events; raise FormatError with the first that is none."""
+    off = (x < 0) | (x >= size.width) | (y < 0) | (y >= size.height)
+    if off.any():
+        row = _first(off)
+        raise FormatError(f"{path}: event {row} at ({x[row]}, {y[row]}) is off the {size} sensor")
+    back = np.diff(t, prepend=t[:1]) < 0
+    if back.any():
+        row = _first(back)
+        raise FormatError(f"{path}: event {row}: time runs back from {t[row - 1]} to {t[row]} us")
+    try:
+        return Events(t=t, x=x, y=y, p=polarity_column(p), size=size)
+    except DvskitError as error:
+        raise FormatError(f"{path}: {error}") from error

@@ -1,0 +1,195 @@
+"""Still images as samples: IDX files, folders of images, encoded as spikes or moved as seen by a
+sensor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dvskit import encoders
+from dvskit.datasets.content import content_digest, digest_of
+from dvskit.datasets.idx import read_images
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, vary
+from dvskit.datasets.samples import Part, Sample, Samples, Stills
+from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
+from dvskit.events import Events, Size, as_size
+from dvskit.formats.image_list import IMAGE_SUFFIXES
+
+_DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_SEEDS = 1 << 62
+_MOVING = 1  # raise it where moved images give other events than before
+
+Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
+"""(H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, H, W) of 0 and 1."""
+
+
+class IdxStills(Stills):
+    """Images of a folder of IDX files, MNIST's layout; names are train/0, train/1, ..., test/0.
+
+    rows, classes, labels  as in `Samples`; a class is a number as text
+    """
+
+    def __init__(self, folder: str | PathLike[str], parts: Sequence[Part] = ("train", "test")):
+        rows: list[Sample] = []
+        found: list[NDArray[np.uint8]] = []
+        for part in parts:
+            if part not in ("train", "test"):
+                raise ConfigError(f"IDX files have no part {part!r}; train and test are meant")
+            images = read_images(folder, "train" if part == "train" else "t10k")
+            found.append(images.pixels)
+            rows += [
+                Sample(f"{part}/{number}", str(label), part=part)
+                for number, label in enumerate(images.labels.tolist())
+            ]
+        super().__init__(rows, sorted({row.label for row in rows}, key=int))
+        self._pixels = np.concatenate(found)
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Return the image of a sample, (height, width) uint8."""
+        image: NDArray[np.uint8] = self._pixels[number]
+        return image
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the image."""
+        return hashlib.sha256(self._pixels[number].tobytes()).hexdigest()[:32]
+
+
+class FolderStills(Stills):
+    """Images `<class>/<image>` of a folder (PNG, JPEG and what else OpenCV reads), as gray.
+
+    rows, classes, labels  as in `Samples`
+
+    Raises MissingFileError, and FormatError for a folder without classes and a class without
+    images; for a broken image when it is read.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise MissingFileError(root, "a folder with a folder of images a class is meant")
+        rows = []
+        for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+            if kind.name.startswith("."):
+                continue
+            files = sorted(file for file in kind.iterdir() if _is_image(file))
+            if not files:
+                raise FormatError(
+                    f"{kind}: holds no images; put some in it (files of "
+                    f"{', '.join(sorted(IMAGE_SUFFIXES))}) or remove it"
+                )
+            rows += [Sample(f"{kind.name}/{file.name}", kind.name, path=file) for file in files]
+        if not rows:
+            raise FormatError(f"{root}: holds no folder of images; make one a class")
+        super().__init__(rows)
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Return the image of a sample, (height, width) uint8. Raises FormatError."""
+        path = self.rows[number].file
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+        if image is None:
+            raise FormatError(f"{path}: is no image that can be read; remove or replace it")
+        return np.asarray(image, np.uint8)
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the file."""
+        return content_digest(self.rows[number].file)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+class MovedStills(Samples):
+    """Stills moved along saccades before an emulated sensor, as N-MNIST's images were.
+
+    rows, classes, labels  those of the stills
+    size                   of the sensor, (width, height)
+    saccades               what they vary about: see `dvskit.datasets.saccades`
+
+    `events` with a generator draws path, lens, screen, thresholds and noise; without one they are
+    drawn by the image itself, so that a sample is always the same.
+    """
+
+    def __init__(
+        self, stills: Stills, size: tuple[int, int] = (34, 34), saccades: Saccades = NOMINAL
+    ) -> None:
+        super().__init__(stills.rows, stills.classes)
+        self.stills, self.size, self.saccades = stills, as_size(size), saccades
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of the image of a sample, moved, from time 0 on."""
+        if rng is None:
+            rng = np.random.default_rng(int(self.stills.fingerprint(number)[:16], 16))
+        drawn = vary(self.saccades, rng)
+        seed = int(rng.integers(_SEEDS))
+        return emulate_moved(self.stills.image(number), self.size, drawn, seed=seed)
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the image, the sensor's size and the saccades."""
+        given = f"moved {_MOVING} {self.size} {self.saccades}"
+        return digest_of((self.stills.fingerprint(number), given))
+
+
+def _poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.poisson(image, steps, generator=generator)
+
+
+def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    law = partial(encoders.linear_latency, tau=float(steps - 1), threshold=_DARKEST)
+    return encoders.latency(image, steps, law=law)
+
+
+ENCODERS: dict[str, Encoder] = {"poisson": _poisson, "latency": _latency}
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
+
+    encoder  "poisson", "latency" (darker than a tenth: no spike), or a function of the image, the
+             steps and a generator, such as one made of any of `dvskit.encoders`
+    steps    of time, a bin each
+    size     of the sensor, (width, height); the image is put in its middle
+
+    Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF. Raises ConfigError for another
+    encoder, GeometryError for an image that is larger than the sensor.
+    """
+
+    encoder: str | Encoder
+    steps: int
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
+            raise ConfigError(
+                f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
+            )
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+        """Return the spikes of an image (height, width) uint8."""
+        encoder = ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder
+        generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
+        spikes = encoder(_centred(image, as_size(self.size)), self.steps, generator)
+        counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
+        return counts
+
+
+def _centred(image: NDArray[np.uint8], size: Size) -> Tensor:
+    height, width = image.shape
+    right, down = size.width - width, size.height - height
+    if right < 0 or down < 0:
+        raise GeometryError(f"an image of {width}x{height} does not fit the input, {size}")
+    borders = (right // 2, right - right // 2, down // 2, down - down // 2)
+    return functional.pad(torch.from_numpy(image.astype(np.float32) / 255), borders)

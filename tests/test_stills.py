@@ -1,0 +1,178 @@
+"""Still images as samples, encoded or moved; tonic's data sets as samples, and filters in tonic."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dvskit import encoders
+from dvskit.datasets import (
+    Encode,
+    FolderStills,
+    IdxStills,
+    MovedStills,
+    Stills,
+    TonicSamples,
+    in_tonic,
+)
+from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError
+from dvskit.events import Events
+from dvskit.filters import Crop
+from tests.test_datasets import events
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> IdxStills:
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 12), ("t10k", 4)):
+        idx(tmp_path / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28)))
+        idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 11)
+    return IdxStills(tmp_path)
+
+
+def test_idx_files_have_their_parts_and_classes_in_the_order_of_numbers(digits: IdxStills) -> None:
+    assert digits.classes == tuple(map(str, range(11)))
+    assert [row.part for row in digits.rows].count("test") == 4
+    assert digits.rows[12].name == "test/0"
+    assert digits.image(3).shape == (28, 28)
+    assert len({digits.fingerprint(k) for k in range(16)}) == 16
+
+
+def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), image)
+    stills = FolderStills(tmp_path)
+    assert [(row.name, row.label) for row in stills.rows] == [
+        ("cat/a.png", "cat"),
+        ("dog/a.png", "dog"),
+    ]
+    assert np.array_equal(stills.image(1), image)
+    (tmp_path / "dog" / "a.png").write_bytes(b"no image")
+    with pytest.raises(FormatError, match=r"dog/a\.png: is no image"):
+        stills.image(1)
+    (tmp_path / "emu").mkdir()
+    with pytest.raises(FormatError, match="emu: holds no images"):
+        FolderStills(tmp_path)
+    with pytest.raises(MissingFileError, match="folder of images a class"):
+        FolderStills(tmp_path / "absent")
+
+
+def test_moved_stills_are_the_same_each_time_and_vary_with_a_generator(digits: IdxStills) -> None:
+    moved = MovedStills(digits, (34, 34))
+    assert (len(moved), moved.classes) == (16, digits.classes)
+    assert moved.events(2) == moved.events(2)
+    first, second = (moved.events(2, np.random.default_rng(seed)) for seed in (1, 2))
+    assert first != second
+    assert first == moved.events(2, np.random.default_rng(1))
+    assert first.size == (34, 34)
+    assert moved.fingerprint(2) != MovedStills(digits, (40, 34)).fingerprint(2)
+    assert moved.choose([2]).events(0) == moved.events(2)
+
+
+def by_rate(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:
+    return encoders.poisson(image / 2, steps, generator=generator)
+
+
+@pytest.mark.parametrize("encoder", ["poisson", "latency", by_rate])
+def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxStills, encoder: str) -> None:
+    encode = Encode(encoder, 20, (34, 34))
+    spikes = encode(digits.image(0), np.random.default_rng(3))
+    assert (spikes.shape, spikes.dtype) == ((20, 2, 34, 34), torch.uint8)
+    assert spikes[:, 1, 3:31, 3:31].sum() == spikes.sum() > 0
+    again = encode(digits.image(0), np.random.default_rng(3))
+    assert torch.equal(spikes, again)
+    largest = int(spikes.sum(0).max())
+    assert largest == 1 if encoder == "latency" else largest > 1
+
+
+def test_encoders_and_images_that_do_not_fit_are_refused(digits: Stills) -> None:
+    with pytest.raises(ConfigError, match="poisson"):
+        Encode("poison", 20, (34, 34))
+    with pytest.raises(GeometryError, match="28x28 does not fit the input, 20x20"):
+        Encode("poisson", 20, (20, 20))(digits.image(0), np.random.default_rng(0))
+
+
+def tonic_set(arrays: list[np.ndarray], **members: object) -> object:
+    from tonic.dataset import Dataset
+
+    class Made(Dataset):
+        sensor_size = (8, 6, 2)
+
+        def __init__(self) -> None:
+            super().__init__("nowhere")
+
+        def __len__(self) -> int:
+            return len(arrays)
+
+        def __getitem__(self, number: int) -> tuple[np.ndarray, int]:
+            return arrays[number], number % 2
+
+        def _check_exists(self) -> bool:
+            return True
+
+    dataset = Made()
+    for name, member in members.items():
+        setattr(dataset, name, member)
+    return dataset
+
+
+def test_a_tonic_set_becomes_samples_with_its_names_and_users() -> None:
+    originals = [events(5, seed) for seed in range(4)]
+    arrays = [e.to_array("tonic") for e in originals]
+    plain = TonicSamples(tonic_set(arrays), part="test")
+    assert [row.label for row in plain.rows] == ["0", "1", "0", "1"]
+    assert [plain.events(k) for k in range(4)] == originals
+    named = TonicSamples(
+        tonic_set(arrays, targets=[0, 1, 0, 1], classes=["clap", "wave"], users=[1, 1, 2, 2])
+    )
+    assert [(row.label, row.group) for row in named.rows] == [
+        ("clap", "1"), ("wave", "1"), ("clap", "2"), ("wave", "2"),
+    ]  # fmt: skip
+    by_number = TonicSamples(tonic_set(arrays, targets=[0, 1, 0, 1], classes={"a": 0, "b": 1}))
+    assert by_number.classes == ("a", "b")
+    assert plain.fingerprint(0) == named.fingerprint(0) != plain.fingerprint(1)
+    with pytest.raises(ConfigError, match="3 labels for 4 samples"):
+        TonicSamples(tonic_set(arrays), labels=[1, 2, 3])
+    with pytest.raises(ConfigError, match="list is no tonic data set"):
+        TonicSamples([1, 2])
+
+
+def test_filters_work_inside_tonics_compose() -> None:
+    from tonic.transforms import Compose, ToFrame
+
+    whole = events(200, 3)
+    array = whole.to_array("tonic")
+    transform = in_tonic(Crop(2, 1, 4, 3), (8, 6, 2))
+    cropped = transform(array)
+    assert cropped.dtype == array.dtype
+    expected = Crop(2, 1, 4, 3)(whole)
+    assert isinstance(expected, Events)
+    assert Events.from_array(cropped, size=(4, 3)) == expected
+    frames = Compose([transform, ToFrame(sensor_size=(4, 3, 2), n_time_bins=5)])(array)
+    assert frames.shape == (5, 2, 3, 4)
+    # Tonic's bins leave out the last event where times do not divide: its own affair.
+    assert len(expected) - 1 <= int(frames.sum()) <= len(expected)
+
+
+def test_any_encoder_of_the_module_can_be_used(digits: Stills) -> None:
+    law = partial(encoders.log_latency, tau=5.0)
+
+    def logarithmic(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:
+        return encoders.latency(image, steps, law=law)
+
+    spikes = Encode(logarithmic, 10, (28, 28))(digits.image(0), np.random.default_rng(0))
+    assert spikes.shape == (10, 2, 28, 28)
