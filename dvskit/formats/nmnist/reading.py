@@ -20,6 +20,7 @@ NMNIST_SIZE = Size(34, 34)
 _SURE = 200  # events, from which on a few that do not fit 34x34 are damage
 _FIT = 0.98
 _GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
+_SMALL = 1 << 20  # bytes
 _FILLING = 32  # times the same event
 _NEVER = -(1 << 62)
 _PROBLEMS = {
@@ -90,6 +91,8 @@ class NmnistRecording(Recording):
 
 
 def _rows(path: Path) -> NDArray[np.uint8]:
+    if path.stat().st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
+        return np.frombuffer(path.read_bytes(), np.uint8)
     return np.memmap(path, np.uint8, "r")
 
 
@@ -176,48 +179,20 @@ def has_overflows(data: NDArray[np.uint8]) -> bool:
     Told by windows of rows: nearly all fields are that short where the rows line up, in more than
     half of the windows, and some rows are overflows.
     """
-    count = len(data) // k.EVENT_BYTES
-    short = long_windows = marks = 0
-    starts = range(0, count, max(_GLANCE, -(-count // _GLANCES)))
-    for first in starts:
-        found = []
-        for shift in range(k.EVENT_BYTES):
-            start = first * k.EVENT_BYTES + shift
-            rows = min(_GLANCE, (len(data) - start) // k.EVENT_BYTES)
-            part = data[start : start + rows * k.EVENT_BYTES].reshape(rows, k.EVENT_BYTES)
-            part = part[np.any(part != np.roll(part, 1, axis=0), axis=1) | (rows == 1)]
-            if 2 * len(part) > rows:  # the others fill a gap
-                mark = part[:, 1] == k.OVERFLOW_ROW
-                long = (part[:, 2] & 0x7F != 0) | (part[:, 3] >= k.OVERFLOW_US >> 8)
-                found.append((float((long & ~mark).mean()), -int(mark.sum())))
-        if found:
-            share, found_marks = min(found)
-            is_short = share <= 1 - _FIT
-            short += is_short
-            long_windows += not is_short
-            marks -= found_marks if is_short else 0
-    return short > long_windows and marks > 0
+    step = max(_GLANCE, -(-(len(data) // k.EVENT_BYTES) // _GLANCES))
+    short, long, marks = k.glance(data, step, _GLANCE, 1 - _FIT)
+    return bool(short > long and marks > 0)
 
 
 def _survey(path: Path, *, strict: bool) -> tuple[int, int, int, int]:
     """Return the width and height that hold all events, their number, and how many fit 34x34."""
     data = _rows(path)
-    width = height = count = fit = 0
     if strict:
-        whole = data[: len(data) // k.EVENT_BYTES * k.EVENT_BYTES].reshape(-1, k.EVENT_BYTES)
-        parts: Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]] = (
-            (part[:, 0], part[:, 1])
-            for part in (
-                block[block[:, 1] != k.OVERFLOW_ROW]
-                for block in (
-                    whole[first : first + BLOCK_EVENTS]
-                    for first in range(0, len(whole), BLOCK_EVENTS)
-                )
-            )
-        )
-    else:
-        parts = ((part.x, part.y) for part in _decoded(data, None, lambda *_: None))
-    for x, y in parts:
+        width, height, count, fit = k.survey(data, *NMNIST_SIZE)
+        return width, height, count, fit
+    width = height = count = fit = 0
+    for part in _decoded(data, None, lambda *_: None):
+        x, y = part.x, part.y
         if len(x):
             width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
             count += len(x)
