@@ -15,7 +15,15 @@ from torch.utils.data import DataLoader
 
 from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
 from dvskit.datasets.order import drawn, drawn_by_class
-from dvskit.errors import ConfigError, FittedWarning, FormatError, ShapeError
+from dvskit.datasets.processes import that_travels
+from dvskit.errors import (
+    ConfigError,
+    DamagedFileError,
+    FittedWarning,
+    FormatError,
+    MissingFileError,
+    ShapeError,
+)
 from dvskit.events import Events
 from dvskit.filters import Crop, Fit, chain
 from tests.drawn_samples import DrawnSamples
@@ -140,8 +148,7 @@ def test_mixed_batches_have_the_count_of_each_share_in_their_order():
     assert max(np.bincount(balanced)) - min(np.bincount(balanced)) <= 1
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("context", "workers"), [(None, 0), ("fork", 2), ("spawn", 1)])
 def test_torch_makes_the_same_batches_in_its_processes(context, workers):
     batches = mixed(steps=3)
     data = BatchesDataset(batches)
@@ -150,13 +157,48 @@ def test_torch_makes_the_same_batches_in_its_processes(context, workers):
         batch_sampler=EpochBatches(batches, epoch=1),
         collate_fn=data.collate,
         num_workers=workers,
-        multiprocessing_context=context if workers else None,
+        multiprocessing_context=context,
         persistent_workers=workers > 0,
     )
     assert len(loader) == 3
     assert len(data) == 24
     for epoch in (1, 2):
         assert equal(listed(loader), listed(batches.epoch(epoch)))
+
+
+@pytest.mark.timeout(60)
+def test_processes_make_the_same_batches_from_epoch_to_epoch_and_beside_each_other(tmp_path):
+    batches = mixed(processes=2, cache=Cache(tmp_path))
+    wanted = [listed(mixed().epoch(k)) for k in range(3)]
+    assert equal(list(islice(batches.epoch(0), 3)), wanted[0][:3])  # left early
+    assert equal(listed(batches.epoch(1)), wanted[1])
+    one, other = batches.epoch(0), batches.epoch(2)
+    pairs = list(zip(one, other, strict=True))
+    assert equal([pair[0] for pair in pairs], wanted[0])
+    assert equal([pair[1] for pair in pairs], wanted[2])
+    again = pickle.loads(pickle.dumps(batches))
+    assert equal(listed(again.epoch(1)), wanted[1])
+
+
+@pytest.mark.timeout(60)
+def test_errors_and_warnings_of_processes_are_those_of_threads():
+    samples = DrawnSamples(22, broken=(9,), size=(16, 12))
+    batches = make(samples, shuffle=False, processes=1).epoch(0)
+    with pytest.warns(FittedWarning, match="s0 and others"):
+        next(batches)
+    next(batches)
+    with pytest.raises(ValueError, match="cannot be read") as raised:
+        next(batches)
+    assert raised.value.__notes__ == ["while the sample s9 was made ready"]
+    lost = DamagedFileError("a.es", 5, "nothing")  # has other arguments than its text
+    assert str(that_travels(lost)) == str(lost)
+    assert type(that_travels(lost)) is FormatError
+    missing = MissingFileError("a.es")
+    assert type(that_travels(missing)) is MissingFileError
+    assert str(pickle.loads(pickle.dumps(that_travels(missing)))) == str(missing)
+    bad = Share(samples=samples, count=1, vary=Shifts(), relabel=lambda label, drawn: label)
+    with pytest.raises(ConfigError, match="other processes"):
+        next(make([bad], batch_size=None, processes=1).epoch(0))
 
 
 def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
@@ -384,6 +426,7 @@ def test_no_events_give_an_empty_tensor():
         ({"steps": 0}, "steps=0"),
         ({"threads": -1}, "threads=-1"),
         ({"ahead": 0}, "ahead=0"),
+        ({"processes": -1}, "processes=-1"),
         ({"batch_axis": 9}, "batch_axis=9"),
         ({"batch_size": 30, "drop_last": True}, "leaves no batch"),
         ({"balanced": True, "shuffle": False}, "shuffle"),

@@ -13,6 +13,7 @@ from torch import Tensor
 from dvskit._threads import thread_count
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.cache import Cache
+from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
 from dvskit.datasets.shares import Plan, Representation, Share, Varying, plan_epoch
@@ -20,7 +21,10 @@ from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
 
+Made = tuple[Tensor, list[Row]]  # a batch, and what each row of it is
+
 _BATCH_SIZE = 32
+_NO_ROW = Row(-1, -1, -1)
 # What a seed is for: no two draws are alike.
 _ORDER, _SAMPLE = range(2)
 
@@ -61,6 +65,8 @@ class Batches:
     batch_axis      where the batch stands: 1 gives (T, B, ...), 0 gives (B, ...)
     cache           keeps the tensors where no chance enters, else the events ahead of `vary`
     threads         that read ahead: as many as processors unless given; 0 reads when it is asked to
+    processes       that read in place of threads. Python itself runs in one thread at a time: it is
+                    what small samples take longest for, of less than about 20,000 events
     ahead           how many batches they make that nobody has taken yet
     pin_memory      make batches in memory that a GPU copies from without waiting
 
@@ -83,9 +89,11 @@ class Batches:
     batch_axis: int = field(default=1, kw_only=True)
     cache: Cache | None = field(default=None, kw_only=True)
     threads: int | None = field(default=None, kw_only=True)
+    processes: int = field(default=0, kw_only=True)
     ahead: int = field(default=3, kw_only=True)
     pin_memory: bool = field(default=False, kw_only=True)
     _rows: Rows = field(init=False, repr=False)
+    _idle: list[Workers] = field(default_factory=list, init=False, repr=False)
     _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +128,13 @@ class Batches:
                     f"classes {', '.join(classes)} in one share and "
                     f"{', '.join(share.samples.classes)} in another; make them equal"
                 )
-        for name, least in (("seed", 0), ("steps", 1), ("threads", 0), ("ahead", 1)):
+        for name, least in (
+            ("seed", 0),
+            ("steps", 1),
+            ("threads", 0),
+            ("processes", 0),
+            ("ahead", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name}={value} is less than {least}")
@@ -192,27 +206,55 @@ class Batches:
         A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
         with its name, where its batch would have come. The threads end with the iterator.
         """
-        plan, sizes = self.plan(number), self.sizes()
+        made = self._from_processes(number) if self.processes else self._from_threads(number)
+        for tensor, rows in made:
+            self.note(rows)
+            yield tensor, torch.tensor([row.label for row in rows])
+
+    def make(self, plan: Plan, epoch: int, batch: int) -> Made:
+        """Return a batch of an epoch, made here and now."""
+        tensor, rows = self._begin(self.sizes()[batch], pin=False)
+        for row in range(len(rows)):
+            self._fill(plan, epoch, (tensor, rows), batch, row)
+        return tensor, rows
+
+    def _begin(self, count: int, *, pin: bool) -> Made:
+        shape = list(self._rows.shape)
+        shape.insert(self.batch_axis, count)
+        tensor = torch.empty(shape, dtype=self._rows.dtype, pin_memory=pin)
+        return tensor, [_NO_ROW] * count
+
+    def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, row: int) -> None:
+        tensor, rows = made
+        rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
+
+    def _from_threads(self, epoch: int) -> Iterator[Made]:
+        plan, sizes = self.plan(epoch), self.sizes()
         threads = thread_count() if self.threads is None else self.threads
-
-        def begin(batch: int) -> tuple[Tensor, list[Row | None]]:
-            shape = list(self._rows.shape)
-            shape.insert(self.batch_axis, sizes[batch])
-            tensor = torch.empty(shape, dtype=self._rows.dtype, pin_memory=self.pin_memory)
-            return tensor, [None] * sizes[batch]
-
-        def fill(made: tuple[Tensor, list[Row | None]], batch: int, row: int) -> None:
-            tensor, rows = made
-            out = tensor.select(self.batch_axis, row)
-            rows[row] = self.fill(plan, number, batch, row, out)
-
         # Few rows at once leave the threads together at the end; one costs a lock for each.
         at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
-        made = made_ahead(sizes, begin, fill, threads=threads, ahead=self.ahead, at_once=at_once)
-        for tensor, rows in made:
-            whole = [row for row in rows if row is not None]
-            self.note(whole)
-            yield tensor, torch.tensor([row.label for row in whole])
+        return made_ahead(
+            sizes,
+            lambda batch: self._begin(sizes[batch], pin=self.pin_memory),
+            lambda made, batch, row: self._fill(plan, epoch, made, batch, row),
+            threads=threads,
+            ahead=self.ahead,
+            at_once=at_once,
+        )
+
+    def _from_processes(self, epoch: int) -> Iterator[Made]:
+        # They are kept from epoch to epoch; an epoch beside another has its own.
+        workers = self._idle.pop() if self._idle else Workers(self)
+        try:
+            yield from workers.epoch(epoch)
+        finally:
+            self._idle.append(workers)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_idle": []}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
 
     def note(self, rows: Sequence[Row]) -> None:
         """Count what was fitted among rows; give a FittedWarning of each size that is new."""
