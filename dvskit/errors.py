@@ -21,6 +21,7 @@ Warnings, children of UserWarning, are given where something is done that may no
     FittedWarning       recordings of another sensor size were fitted to a model's
     ScaleWarning        frames whose numbers fit another white than that of their type
     UnitWarning         times that look like seconds where microseconds are meant
+    CacheWarning        something kept on disk was damaged, or nothing can be kept there
 """
 
 from __future__ import annotations
@@ -128,6 +129,10 @@ class ScaleWarning(UserWarning):
 
 class UnitWarning(UserWarning):
     """Times that look like seconds where microseconds are meant."""
+
+
+class CacheWarning(UserWarning):
+    """Something kept on disk was damaged, or nothing can be kept there; it is only slower."""
 
 
 def warn(text: str, category: type[Warning]) -> None:

@@ -138,3 +138,42 @@ def test_bytes_that_fill_a_gap_are_no_events(tmp_path):
     recording = dvskit.open_events(path, strict=False)
     assert rows_of(recording.load()) == plain_decode(data)
     assert recording.damage.lost_bytes == 5000
+
+
+def plain_has_overflows(data: bytes) -> bool:
+    """Whether fields of 13 bits are the rule, in windows of 128 rows, and some rows overflow."""
+    count = len(data) // 5
+    windows = []
+    for first in range(0, count, max(128, -(-count // 64))):
+        found = []
+        for shift in range(5):
+            start = 5 * first + shift
+            size = min(128, (len(data) - start) // 5)
+            rows = [data[start + 5 * k : start + 5 * k + 5] for k in range(size)]
+            kept = [row for k, row in enumerate(rows) if size == 1 or row != rows[k - 1]]
+            if 2 * len(kept) > size:
+                marks = sum(row[1] == 240 for row in kept)
+                long = sum(row[1] != 240 and (row[2] & 127 > 0 or row[3] >= 32) for row in kept)
+                found.append((long / len(kept), -marks))
+        windows += [min(found)] if found else []
+    short = [marks for share, marks in windows if share <= 1 - 0.98]
+    return 2 * len(short) > len(windows) and sum(short) < 0
+
+
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+def test_whether_a_file_has_overflows_is_told_as_a_plain_twin_tells_it(make):
+    rng = np.random.default_rng(11)
+    whole = np.frombuffer(make(), np.uint8)
+    told = []
+    for trial in range(60):
+        first = int(rng.integers(0, 12))
+        data = whole[first : first + int(rng.integers(0, len(whole)))].copy()
+        if len(data) and trial % 3 == 1:  # a few bytes, or many, are others
+            at = rng.integers(0, len(data), int(rng.integers(1, 400)))
+            data[at] = rng.integers(0, 256, len(at))
+        elif len(data) and trial % 3 == 2:  # a gap that is filled
+            at = int(rng.integers(0, len(data)))
+            data[at : at + int(rng.integers(0, 5000))] = 0
+        told.append(reading.has_overflows(data))
+        assert told[-1] == plain_has_overflows(data.tobytes())
+    assert any(told) == (make is marked_bytes)

@@ -1,5 +1,8 @@
 """Labelled samples: what is on disk or drawn, split by person; the only place that knows tonic."""
 
+from dvskit.datasets.cache import Cache
+from dvskit.datasets.cache_keys import key_of
+from dvskit.datasets.cached_samples import CachedSamples
 from dvskit.datasets.checking import LeftOut
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.files import FileSamples
@@ -17,10 +20,12 @@ from dvskit.datasets.labelled import (
     window_counts,
 )
 from dvskit.datasets.leaks import Leak, check_leaks, find_leaks
+from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import open_samples
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
+from dvskit.datasets.shares import Share
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,
@@ -33,14 +38,20 @@ from dvskit.datasets.splits import (
 )
 from dvskit.datasets.stills import Encode, FolderStills, IdxStills, MovedStills
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
+from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
 
 __all__ = [
     "GESTURES",
     "NOMINAL",
     "PUBLIC_SETS",
+    "Batches",
+    "BatchesDataset",
     "Binned",
+    "Cache",
+    "CachedSamples",
     "Emulation",
     "Encode",
+    "EpochBatches",
     "FileSamples",
     "FolderStills",
     "IdxStills",
@@ -53,6 +64,7 @@ __all__ = [
     "Saccades",
     "Sample",
     "Samples",
+    "Share",
     "Split",
     "SplitSamples",
     "Stills",
@@ -70,6 +82,7 @@ __all__ = [
     "from_tonic",
     "in_tonic",
     "k_fold",
+    "key_of",
     "labelled_from",
     "leave_one_group_out",
     "likely_size",

@@ -102,9 +102,13 @@ class Samples(_Listed):
     rows     what is known of each sample before it is read
     classes  names of the classes, sorted unless given
     labels   the number of each sample's class, (N,) int64
+    draws    whether `events` draws anything from its generator; a set that never does says False,
+             and what is made of its samples can be kept
 
     Reading is safe on several threads, and a sample is the same whenever and wherever it is read.
     """
+
+    draws = True
 
     @abstractmethod
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -142,6 +146,7 @@ class _ChosenSamples(Samples):
     def __init__(self, whole: Samples, numbers: Sequence[int] | NDArray[np.int64]) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
         super().__init__((whole.rows[number] for number in self._numbers), whole.classes)
+        self.draws = whole.draws
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         return self._whole.events(self._numbers[number], rng)

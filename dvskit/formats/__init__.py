@@ -101,11 +101,11 @@ def open_events(
         module = import_module(TABLE["udp"].module)
         return cast(Recording, module.open_recording(Path(path), options))
     path = file_of_events(Path(path))
+    head = read_head(path)
     if row is None:
-        row = find_format(path)
+        row = find_by_head(path, head)
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
-    read_head(path)
     module = import_module(row.module)
     return cast(Recording, module.open_recording(path, options))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -150,7 +151,11 @@ class Recording(ReadableSource, ABC):
 
     def _room(self) -> int:
         # Where events take fewer than 2 bytes, and where the length is not known, columns grow.
-        return self.path.stat().st_size // 2 + 1024 if self.path.is_file() else BLOCK_EVENTS
+        try:
+            status = self.path.stat()
+        except OSError:
+            return BLOCK_EVENTS
+        return status.st_size // 2 + 1024 if stat.S_ISREG(status.st_mode) else BLOCK_EVENTS
 
     def _read(self, storage: Storage) -> Iterator[Events]:
         """Yield the blocks of one pass, after which `damage` is that of this pass."""

@@ -57,6 +57,8 @@ def _never(head: bytes) -> bool:
 
 def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
     def recognises(head: bytes) -> bool:
+        if not head.startswith(b"%"):
+            return False
         lines = []
         for line in head.split(b"\n"):
             if not line.startswith(b"%"):
@@ -182,7 +184,9 @@ def read_head(path: Path) -> bytes:
 
 def file_of_events(path: Path) -> Path:
     """Return the file of events in a folder of some format; `path` itself where it is none."""
-    inside = [row.inside for row in TABLE.values() if row.inside] if path.is_dir() else []
+    if not path.is_dir():
+        return path
+    inside = [row.inside for row in TABLE.values() if row.inside]
     return next((path / name for name in inside if (path / name).is_file()), path)
 
 

@@ -117,3 +117,68 @@ def decode_all(
         offsets[n] = at
         n += 1
     state[S_CLOCK], state[S_FIELD], state[S_EVENTS], state[S_LOSSES] = clock, ahead, n, lost
+
+
+@njit(cache=True, nogil=True)
+def survey(data: NDArray[np.uint8], fit_width: int, fit_height: int) -> tuple[int, int, int, int]:
+    """Return the width and height that hold all events, their number, and how many fit a sensor."""
+    width = height = count = fit = 0
+    for at in range(0, len(data) - EVENT_BYTES + 1, EVENT_BYTES):
+        column, row = np.int64(data[at]), np.int64(data[at + 1])
+        if row != OVERFLOW_ROW:
+            width, height = max(width, column + 1), max(height, row + 1)
+            count += 1
+            fit += column < fit_width and row < fit_height
+    return width, height, count, fit
+
+
+@njit(cache=True, nogil=True)
+def _same_row(data: NDArray[np.uint8], one: int, other: int) -> bool:
+    for k in range(EVENT_BYTES):
+        if data[one + k] != data[other + k]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def glance(
+    data: NDArray[np.uint8], step: int, glance_rows: int, long_share: float
+) -> tuple[int, int, int]:
+    """Look at a window of rows at every `step` of them, as they line up at each of five bytes.
+
+    Rows equal to the one ahead are left out: they fill a gap. Where more than half are left, their
+    time fields are short if no more than `long_share` of them need more than 13 bits. Returns in
+    how many windows they are short at some byte, in how many they are long at all, and the overflow
+    rows of the short ones, at the byte where the share is least.
+    """
+    short = long_windows = marks = 0
+    for first in range(0, len(data) // EVENT_BYTES, step):
+        seen = False
+        best_share, best_marks = 2.0, 0
+        for shift in range(EVENT_BYTES):
+            start = first * EVENT_BYTES + shift
+            rows = min(glance_rows, (len(data) - start) // EVENT_BYTES)
+            kept = long = found = i = 0
+            surely_long = False
+            while i < rows and not (surely_long and (seen or 2 * kept > rows)):
+                at = start + i * EVENT_BYTES
+                ahead = start + (i if i > 0 else rows) * EVENT_BYTES - EVENT_BYTES
+                if rows == 1 or not _same_row(data, at, ahead):
+                    kept += 1
+                    if data[at + 1] == OVERFLOW_ROW:
+                        found += 1
+                    elif data[at + 2] & 0x7F != 0 or data[at + 3] >= OVERFLOW_US >> 8:
+                        long += 1
+                        surely_long = long > long_share * rows
+                i += 1
+            if 2 * kept > rows:
+                seen = True
+                share = long / kept
+                if share < best_share or (share == best_share and found > best_marks):
+                    best_share, best_marks = share, found
+        if seen and best_share <= long_share:
+            short += 1
+            marks += best_marks
+        elif seen:
+            long_windows += 1
+    return short, long_windows, marks

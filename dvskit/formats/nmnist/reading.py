@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.nmnist import _kernels as k
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording
 from dvskit.formats.row_alignment import Lose, RowAlignment
 from dvskit.formats.storage import Storage, new_columns
 
@@ -20,6 +21,7 @@ NMNIST_SIZE = Size(34, 34)
 _SURE = 200  # events, from which on a few that do not fit 34x34 are damage
 _FIT = 0.98
 _GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
+_SMALL = 1 << 20  # bytes
 _FILLING = 32  # times the same event
 _NEVER = -(1 << 62)
 _PROBLEMS = {
@@ -32,20 +34,35 @@ class NmnistRecording(Recording):
     """Events of an ATIS `.bin` file."""
 
     format = "nmnist"
+    _file: _File | None = None  # as it was when it was opened
+
+    def keep(self, file: _File) -> None:
+        """Keep the bytes of a small file, to be read again only if it changes."""
+        self._file = file if len(file.rows) <= _SMALL else None
+
+    def _rows(self) -> NDArray[np.uint8]:
+        """Return the rows of the file as it is now."""
+        file = _File.read(self.path, self._file)
+        self.keep(file)
+        return file.rows
+
+    def _room(self) -> int:
+        return len(self._rows()) // k.EVENT_BYTES
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if not self.path.stat().st_size:
+        rows = self._rows()
+        if not len(rows):
             return
         if self.strict:
-            yield from self._clean(_rows(self.path), 0, 0, storage)
+            yield from self._clean(rows, 0, 0, storage)
         else:
-            yield from self._salvaged(damage)
+            yield from self._salvaged(rows, damage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if not self.strict or not self.path.stat().st_size:
+        data = self._rows()
+        if not self.strict or not len(data):
             yield from self._blocks(damage, storage)  # damaged times cannot be searched
             return
-        data = _rows(self.path)
         row, clock = _search(data, start_us)
         yield from self._clean(data, row * k.EVENT_BYTES, clock, storage)
 
@@ -81,16 +98,31 @@ class NmnistRecording(Recording):
             return f"time runs back from {last} to {int(state[k.S_CLOCK]) + field} us"
         return _PROBLEMS[why]
 
-    def _salvaged(self, damage: Damage) -> Iterator[Events]:
-        data = _rows(self.path)
+    def _salvaged(self, data: NDArray[np.uint8], damage: Damage) -> Iterator[Events]:
         order = InOrder(self.path, self.size, strict=False, damage=damage)
         for columns in _decoded(data, self.size, damage.add):
             yield from order.push(columns)
         yield from order.rest()
 
 
-def _rows(path: Path) -> NDArray[np.uint8]:
-    return np.memmap(path, np.uint8, "r")
+class _File(NamedTuple):
+    """The bytes of a file, read-only, and what tells whether it has changed since."""
+
+    rows: NDArray[np.uint8]
+    state: tuple[int, int, int]
+
+    @classmethod
+    def read(cls, path: Path, before: _File | None = None) -> _File:
+        """Return the file as it is now: `before`, where it is small and has not changed."""
+        now = path.stat()
+        state = (now.st_size, now.st_mtime_ns, now.st_ino)
+        if before is not None and before.state == state:
+            return before
+        if not now.st_size:
+            return cls(np.empty(0, np.uint8), state)
+        if now.st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
+            return cls(np.frombuffer(path.read_bytes(), np.uint8), state)
+        return cls(np.memmap(path, np.uint8, "r"), state)
 
 
 def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
@@ -176,48 +208,19 @@ def has_overflows(data: NDArray[np.uint8]) -> bool:
     Told by windows of rows: nearly all fields are that short where the rows line up, in more than
     half of the windows, and some rows are overflows.
     """
-    count = len(data) // k.EVENT_BYTES
-    short = long_windows = marks = 0
-    starts = range(0, count, max(_GLANCE, -(-count // _GLANCES)))
-    for first in starts:
-        found = []
-        for shift in range(k.EVENT_BYTES):
-            start = first * k.EVENT_BYTES + shift
-            rows = min(_GLANCE, (len(data) - start) // k.EVENT_BYTES)
-            part = data[start : start + rows * k.EVENT_BYTES].reshape(rows, k.EVENT_BYTES)
-            part = part[np.any(part != np.roll(part, 1, axis=0), axis=1) | (rows == 1)]
-            if 2 * len(part) > rows:  # the others fill a gap
-                mark = part[:, 1] == k.OVERFLOW_ROW
-                long = (part[:, 2] & 0x7F != 0) | (part[:, 3] >= k.OVERFLOW_US >> 8)
-                found.append((float((long & ~mark).mean()), -int(mark.sum())))
-        if found:
-            share, found_marks = min(found)
-            is_short = share <= 1 - _FIT
-            short += is_short
-            long_windows += not is_short
-            marks -= found_marks if is_short else 0
-    return short > long_windows and marks > 0
+    step = max(_GLANCE, -(-(len(data) // k.EVENT_BYTES) // _GLANCES))
+    short, long, marks = k.glance(data, step, _GLANCE, 1 - _FIT)
+    return bool(short > long and marks > 0)
 
 
-def _survey(path: Path, *, strict: bool) -> tuple[int, int, int, int]:
+def _survey(data: NDArray[np.uint8], *, strict: bool) -> tuple[int, int, int, int]:
     """Return the width and height that hold all events, their number, and how many fit 34x34."""
-    data = _rows(path)
-    width = height = count = fit = 0
     if strict:
-        whole = data[: len(data) // k.EVENT_BYTES * k.EVENT_BYTES].reshape(-1, k.EVENT_BYTES)
-        parts: Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]] = (
-            (part[:, 0], part[:, 1])
-            for part in (
-                block[block[:, 1] != k.OVERFLOW_ROW]
-                for block in (
-                    whole[first : first + BLOCK_EVENTS]
-                    for first in range(0, len(whole), BLOCK_EVENTS)
-                )
-            )
-        )
-    else:
-        parts = ((part.x, part.y) for part in _decoded(data, None, lambda *_: None))
-    for x, y in parts:
+        width, height, count, fit = k.survey(data, *NMNIST_SIZE)
+        return width, height, count, fit
+    width = height = count = fit = 0
+    for part in _decoded(data, None, lambda *_: None):
+        x, y = part.x, part.y
         if len(x):
             width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
             count += len(x)
@@ -233,21 +236,22 @@ def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
     """
     if options.size is not None:
         return NmnistRecording(path, options, options.size, "argument")
-    if path.stat().st_size < k.EVENT_BYTES:
+    file = _File.read(path)
+    if len(file.rows) < k.EVENT_BYTES:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    width, height, count, fit = _survey(path, strict=options.strict)
+    width, height, count, fit = _survey(file.rows, strict=options.strict)
     if not count:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    origin: SizeOrigin = "data"
     if fit == count or (count >= _SURE and fit >= _FIT * count):
-        origin = "format"
-        recording = NmnistRecording(path, options, NMNIST_SIZE, origin)
+        recording = NmnistRecording(path, options, NMNIST_SIZE, "format")
         fitting = "all" if fit == count else f"{fit} of {count}"
         recording.assumptions.append(
             f"no sensor size in the file: {fitting} events fit N-MNIST's 34x34"
         )
-        return recording
-    try:
-        return NmnistRecording(path, options, as_size((width, height)), origin)
-    except GeometryError as error:
-        raise FormatError(f"{path}: {error}") from error
+    else:
+        try:
+            recording = NmnistRecording(path, options, as_size((width, height)), "data")
+        except GeometryError as error:
+            raise FormatError(f"{path}: {error}") from error
+    recording.keep(file)
+    return recording

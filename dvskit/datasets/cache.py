@@ -1,0 +1,276 @@
+"""Arrays kept on disk under a key, for all processes of a user."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from dvskit.datasets.cache_entries import DamagedEntryError, pack, unpack
+from dvskit.errors import CacheWarning, ConfigError, warn
+from dvskit.formats.index_cache import cache_folder
+
+_SUFFIX, _PARTIAL = ".zst", ".partial"
+_TOUCHED_S = 600  # an entry's time of use is right to this
+_ABANDONED_S = 86400  # a partial file of this age is nobody's
+_KEPT_SHARE = 0.9  # of the limit, when room is made
+
+
+class Entry(NamedTuple):
+    """A file of the cache: when it was last used, its path, its bytes."""
+
+    used_ns: int
+    path: str
+    size: int
+
+
+class Cache:
+    """Arrays under keys, in a folder that any number of threads and processes share.
+
+    folder     where; by default the folder `samples` in dvskit's own (DVSKIT_CACHE, else
+               XDG_CACHE_HOME/dvskit or ~/.cache/dvskit)
+    limit_gb   how large it may become; what has not been used for longest is removed first. It is
+               counted as each process writes, and may be passed for a while by a twentieth
+    memory_gb  how much of it this process keeps in memory too, compressed
+
+    A file appears whole or not at all, whoever ends when. Each read is checked: what is damaged is
+    counted, said once by a CacheWarning, removed, and counts as missing. Where nothing can be
+    written (a full disk, a folder of someone else) that is said once, and the rest goes on.
+
+    hits, misses, damaged  how often since this object was made
+    """
+
+    def __init__(
+        self,
+        folder: str | PathLike[str] | None = None,
+        *,
+        limit_gb: float = 20.0,
+        memory_gb: float = 0.0,
+    ) -> None:
+        if not limit_gb > 0 or not memory_gb >= 0:
+            raise ConfigError(
+                f"limit_gb = {limit_gb}, memory_gb = {memory_gb}: a limit above 0 is meant, and "
+                "memory of at least 0"
+            )
+        self.folder = cache_folder() / "samples" if folder is None else Path(folder).absolute()
+        self.limit_gb, self.memory_gb = limit_gb, memory_gb
+        self.hits = self.misses = self.damaged = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._memory: OrderedDict[str, bytes] = OrderedDict()
+        self._held = 0
+        self._used: int | None = None  # bytes on disk, as far as this process knows
+        self._unseen = 0  # bytes that it wrote since it looked
+        self._said: set[str] = set()
+        self._writes = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("folder", "limit_gb", "memory_gb")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.hits = self.misses = self.damaged = 0
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.folder)!r}, limit_gb={self.limit_gb}, memory_gb={self.memory_gb})"
+
+    def path(self, key: str) -> Path:
+        """Return the file of a key: of digits and letters a to f alone, in one of 256 folders."""
+        return Path(self._place(key))
+
+    def _place(self, key: str) -> str:
+        if len(key) != 64 or not set(key) <= set("0123456789abcdef"):
+            raise ConfigError(f"{key!r} is no key; dvskit.datasets.key_of gives one")
+        return f"{self.folder}{os.sep}{key[:2]}{os.sep}{key}{_SUFFIX}"
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays kept under a key, read-only; None where there are none."""
+        place = self._place(key)
+        data = self._recall(key)
+        remembered = data is not None
+        if data is None:
+            data = _read(place)
+        if data is None:
+            with self._lock:
+                self.misses += 1
+            return None
+        try:
+            arrays = unpack(key, data)
+        except DamagedEntryError as error:
+            self._lose(key, place, error)
+            return None
+        if not remembered:
+            self._remember(key, data)
+        with self._lock:
+            self.hits += 1
+        return arrays
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep arrays under a key, in place of any that are kept; see the class for failures."""
+        place = self._place(key)
+        data = pack(key, arrays)
+        self._remember(key, data)
+        if not self._writes or len(data) > self._limit:
+            return
+        path = Path(place)
+        try:
+            _write(path, data)
+        except OSError as error:
+            if not path.exists():  # else another process was faster
+                self._writes = False
+                self._say(
+                    "full",
+                    f"{self.folder}: cannot be written ({error.strerror or error}); nothing more "
+                    "is kept there by this process, and all goes on without",
+                )
+            return
+        self._count(len(data))
+
+    @property
+    def _limit(self) -> int:
+        return int(self.limit_gb * 1e9)
+
+    def _lose(self, key: str, place: str, error: Exception) -> None:
+        with self._lock:
+            self.damaged += 1
+            self.misses += 1
+            self._held -= len(self._memory.pop(key, b""))
+        with suppress(OSError):
+            Path(place).unlink(missing_ok=True)
+        self._say("damaged", f"{place}: a damaged entry ({error}) is removed and made anew")
+
+    def _say(self, what: str, text: str) -> None:
+        with self._lock:
+            first = what not in self._said
+            self._said.add(what)
+        if first:
+            warn(text, CacheWarning)
+
+    def _recall(self, key: str) -> bytes | None:
+        if not self.memory_gb:
+            return None
+        with self._lock:
+            data = self._memory.get(key)
+            if data is not None:
+                self._memory.move_to_end(key)
+            return data
+
+    def _remember(self, key: str, data: bytes) -> None:
+        room = int(self.memory_gb * 1e9)
+        if len(data) > room:
+            return
+        with self._lock:
+            self._held += len(data) - len(self._memory.pop(key, b""))
+            self._memory[key] = data
+            while self._held > room:
+                self._held -= len(self._memory.popitem(last=False)[1])
+
+    def _count(self, size: int) -> None:
+        """Count what was written; look at the folder, and make room, when it is time."""
+        with self._lock:
+            self._unseen += size
+            known = self._used is not None and self._unseen <= self._limit // 20
+            if known and (self._used or 0) + self._unseen <= self._limit:
+                return
+            entries = sorted(self.entries())
+            used = sum(entry.size for entry in entries)
+            if used > self._limit:
+                used = _remove(entries, used, int(_KEPT_SHARE * self._limit))
+            self._used, self._unseen = used, 0
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the files that are kept, in no order; what a crash has left behind is removed."""
+        for shard in _scan(self.folder):
+            for file in _scan(shard.path) if len(shard.name) == 2 else ():
+                with suppress(OSError):  # removed by someone since
+                    status = file.stat()
+                    if file.name.endswith(_SUFFIX):
+                        yield Entry(status.st_mtime_ns, file.path, status.st_size)
+                    elif file.name.endswith(_PARTIAL) and _age_s(status) > _ABANDONED_S:
+                        Path(file.path).unlink()
+
+    def usage(self) -> tuple[int, int]:
+        """Return how many entries there are, and their bytes."""
+        sizes = [entry.size for entry in self.entries()]
+        return len(sizes), sum(sizes)
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._memory.clear()
+            self._held = 0
+            entries = list(self.entries())
+            _remove(entries, sum(entry.size for entry in entries), -1)
+            self._used, self._unseen = None, 0
+
+
+def _age_s(status: os.stat_result) -> float:
+    return time.time() - status.st_mtime
+
+
+def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []
+
+
+def _remove(entries: list[Entry], used: int, limit: int) -> int:
+    """Remove entries, those first that come first, until `limit` bytes are left of `used`.
+
+    Two processes that do so at once remove the same ones: the order is that of the files' times.
+    """
+    for entry in entries:
+        if used <= limit:
+            break
+        try:
+            Path(entry.path).unlink(missing_ok=True)
+        except OSError:  # such as a file that another process reads, where that forbids it
+            continue
+        used -= entry.size
+    return used
+
+
+def _read(place: str) -> bytes | None:
+    """Return a file's bytes and note that it is used; None where it cannot be read."""
+    try:
+        # A Path takes as long as the reading.
+        with open(place, "rb", buffering=0) as file:  # noqa: PTH123
+            status = os.fstat(file.fileno())
+            data = file.readall()
+    except OSError:
+        return None
+    if _age_s(status) > _TOUCHED_S:
+        with suppress(OSError):
+            os.utime(place)
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Not forced to the disk: reading checks every byte."""
+    partial = path.with_name(f".{path.stem[:16]}.{secrets.token_hex(4)}{_PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

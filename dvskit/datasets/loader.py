@@ -1,0 +1,273 @@
+"""Batches: samples read, filtered and turned into tensors, on all threads, ahead of training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dvskit._threads import thread_count
+from dvskit.datasets.ahead import made_ahead
+from dvskit.datasets.cache import Cache
+from dvskit.datasets.processes import Workers
+from dvskit.datasets.rows import Row, Rows
+from dvskit.datasets.samples import Samples, Stills
+from dvskit.datasets.shares import Plan, Representation, Share, Varying, plan_epoch
+from dvskit.errors import ConfigError, FittedWarning
+from dvskit.events import Size, as_size
+from dvskit.filters.fit import Placement
+
+Made = tuple[Tensor, list[Row]]  # a batch, and what each row of it is
+
+_BATCH_SIZE = 32
+_NO_ROW = Row(-1, -1, -1)
+# What a seed is for: no two draws are alike.
+_ORDER, _SAMPLE = range(2)
+
+
+class Fitted(NamedTuple):
+    """Samples of another size than the network's: how many, and of their events those left out."""
+
+    samples: int
+    dropped: int
+    total: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches of samples for training and for evaluation, the same ones for a seed.
+
+        counts = Counts(bins=20, bin_us=15_000, outside="ignore", dtype=torch.float32)
+        batches = Batches(samples, counts, size=(34, 34), seed=1)
+        for counts, labels in batches.epoch(0): ...
+
+    The chain of each sample: its events, put on a sensor of `size` by `dvskit.filters.Fit`, changed
+    by a filter that `vary` draws, and made a tensor by `representation`, its first event being time
+    0. What is drawn for it follows from the seed, the epoch and its place there alone: not from
+    threads, processes, the cache, or the epochs ahead.
+
+    samples         a set, or `Share`s of several, which follow each other in each batch
+    representation  such as `dvskit.tensors.Counts`; its dtype is that of the batches
+    size            (width, height) of the sensor that the network takes
+    batch_size      samples of a batch, 32 unless given; of several shares each has its count
+    vary, balanced  as in `Share`, for the one set
+    seed            of the order and of all that is drawn
+    shuffle         draw the order anew for each epoch; without, it is that of the set
+    steps           batches of an epoch, all full. Unless given, each sample of the share that takes
+                    longest comes once, of a single set exactly once: the last batch has what is
+                    left, or is left out with `drop_last`
+    weigh           multiply by what an event weighs that `Fit` has scaled (`Placement.weight`), as
+                    float32: for counts, whose height depends on how many pixels became one
+    batch_axis      where the batch stands: 1 gives (T, B, ...), 0 gives (B, ...)
+    cache           keeps the tensors where no chance enters, else the events ahead of `vary`
+    threads         that read ahead: as many as processors unless given; 0 reads when it is asked to
+    processes       that read in place of threads. Python itself runs in one thread at a time: it is
+                    what small samples take longest for, of less than about 20,000 events
+    ahead           how many batches they make that nobody has taken yet
+    pin_memory      make batches in memory that a GPU copies from without waiting
+
+    A FittedWarning is given for the first sample of each other size, `fitted` counts all of them.
+    Raises ConfigError for parameters that do not fit each other, and what `representation.shape`
+    raises.
+    """
+
+    samples: Samples | Sequence[Share]
+    representation: Representation
+    size: tuple[int, int] = field(kw_only=True)
+    batch_size: int | None = field(default=None, kw_only=True)
+    vary: Varying | None = field(default=None, kw_only=True)
+    balanced: bool = field(default=False, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+    shuffle: bool = field(default=True, kw_only=True)
+    steps: int | None = field(default=None, kw_only=True)
+    drop_last: bool = field(default=False, kw_only=True)
+    weigh: bool = field(default=False, kw_only=True)
+    batch_axis: int = field(default=1, kw_only=True)
+    cache: Cache | None = field(default=None, kw_only=True)
+    threads: int | None = field(default=None, kw_only=True)
+    processes: int = field(default=0, kw_only=True)
+    ahead: int = field(default=3, kw_only=True)
+    pin_memory: bool = field(default=False, kw_only=True)
+    _rows: Rows = field(init=False, repr=False)
+    _idle: list[Workers] = field(default_factory=list, init=False, repr=False)
+    _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shares = self._make_shares()
+        self._check(shares)
+        size = as_size(self.size)
+        rows = Rows(shares, self.representation, size, weigh=self.weigh, cache=self.cache)
+        if not 0 <= self.batch_axis <= len(rows.shape):
+            raise ConfigError(f"batch_axis={self.batch_axis} of tensors of shape {rows.shape}")
+        object.__setattr__(self, "_rows", rows)
+
+    def _make_shares(self) -> tuple[Share, ...]:
+        if isinstance(self.samples, Stills):
+            raise ConfigError("stills have no events; pass Share(samples=..., encode=...)")
+        if isinstance(self.samples, Samples):
+            count = _BATCH_SIZE if self.batch_size is None else self.batch_size
+            one = Share(samples=self.samples, count=count, vary=self.vary, balanced=self.balanced)
+            return (one,)
+        if self.batch_size is not None or self.vary is not None or self.balanced:
+            raise ConfigError(
+                "batch_size, vary and balanced are those of each Share; say them there"
+            )
+        return tuple(self.samples)
+
+    def _check(self, shares: tuple[Share, ...]) -> None:
+        if not shares:
+            raise ConfigError("batches of no share; give a set of samples")
+        classes = shares[0].samples.classes
+        for share in shares[1:]:
+            if share.samples.classes != classes:
+                raise ConfigError(
+                    f"classes {', '.join(classes)} in one share and "
+                    f"{', '.join(share.samples.classes)} in another; make them equal"
+                )
+        for name, least in (
+            ("seed", 0),
+            ("steps", 1),
+            ("threads", 0),
+            ("processes", 0),
+            ("ahead", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name}={value} is less than {least}")
+        if not self.shuffle and any(share.balanced for share in shares):
+            raise ConfigError("balanced samples are drawn; leave shuffle=True")
+        if self.drop_last and not self._sizes(shares):
+            raise ConfigError("drop_last leaves no batch: the set is smaller than one")
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What the batches are composed of; of one set, one share."""
+        return self._rows.shares
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order of the labels."""
+        return self._rows.classes
+
+    @property
+    def fitted(self) -> dict[Size, Fitted]:
+        """Count what was fitted so far, by the size of the sensor it was seen by."""
+        return dict(self._fitted)
+
+    def _sizes(self, shares: Sequence[Share]) -> list[int]:
+        """Return how many samples each batch has."""
+        full = sum(share.count for share in shares)
+        if self.steps is not None:
+            return [full] * self.steps
+        if len(shares) > 1:
+            return [full] * max(-(-len(share.samples) // share.count) for share in shares)
+        whole, rest = divmod(len(shares[0].samples), full)
+        return [full] * whole + [rest] * (rest > 0 and not self.drop_last)
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has."""
+        return len(self._sizes(self.shares))
+
+    def sizes(self) -> list[int]:
+        """Return how many samples each batch of an epoch has."""
+        return self._sizes(self.shares)
+
+    def plan(self, epoch: int) -> Plan:
+        """Return which samples an epoch has, in order."""
+        if epoch < 0:
+            raise ConfigError(f"epoch {epoch} is less than 0")
+        sizes = self.sizes()
+        one = len(self.shares) == 1
+        lengths = [sum(sizes) if one else len(sizes) * share.count for share in self.shares]
+        seed = (self.seed, _ORDER, epoch) if self.shuffle else None
+        return plan_epoch(self.shares, lengths, seed)
+
+    def fill(self, plan: Plan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
+        """Write a row of a batch to `out`, a tensor of one sample."""
+        share, number = plan.at(batch, row)
+        place = batch * sum(plan.counts) + row
+        return self._rows.fill(share, number, (self.seed, _SAMPLE, epoch, place), out)
+
+    def fill_number(self, number: int, out: Tensor) -> Row:
+        """Write a sample of one set without chance to `out`, by its number."""
+        return self._rows.fill(0, number, (), out)
+
+    def empty(self) -> Tensor:
+        """Return an uninitialised tensor of one sample, without the batch."""
+        return torch.empty(self._rows.shape, dtype=self._rows.dtype)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
+
+        A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
+        with its name, where its batch would have come. The threads end with the iterator.
+        """
+        made = self._from_processes(number) if self.processes else self._from_threads(number)
+        for tensor, rows in made:
+            self.note(rows)
+            yield tensor, torch.tensor([row.label for row in rows])
+
+    def make(self, plan: Plan, epoch: int, batch: int) -> Made:
+        """Return a batch of an epoch, made here and now."""
+        tensor, rows = self._begin(self.sizes()[batch], pin=False)
+        for row in range(len(rows)):
+            self._fill(plan, epoch, (tensor, rows), batch, row)
+        return tensor, rows
+
+    def _begin(self, count: int, *, pin: bool) -> Made:
+        shape = list(self._rows.shape)
+        shape.insert(self.batch_axis, count)
+        tensor = torch.empty(shape, dtype=self._rows.dtype, pin_memory=pin)
+        return tensor, [_NO_ROW] * count
+
+    def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, row: int) -> None:
+        tensor, rows = made
+        rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
+
+    def _from_threads(self, epoch: int) -> Iterator[Made]:
+        plan, sizes = self.plan(epoch), self.sizes()
+        threads = thread_count() if self.threads is None else self.threads
+        # Few rows at once leave the threads together at the end; one costs a lock for each.
+        at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
+        return made_ahead(
+            sizes,
+            lambda batch: self._begin(sizes[batch], pin=self.pin_memory),
+            lambda made, batch, row: self._fill(plan, epoch, made, batch, row),
+            threads=threads,
+            ahead=self.ahead,
+            at_once=at_once,
+        )
+
+    def _from_processes(self, epoch: int) -> Iterator[Made]:
+        # They are kept from epoch to epoch; an epoch beside another has its own.
+        workers = self._idle.pop() if self._idle else Workers(self)
+        try:
+            yield from workers.epoch(epoch)
+        finally:
+            self._idle.append(workers)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_idle": []}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+
+    def note(self, rows: Sequence[Row]) -> None:
+        """Count what was fitted among rows; give a FittedWarning of each size that is new."""
+        for row in rows:
+            if row.fitting is None:
+                continue
+            size, dropped, total = row.fitting
+            before = self._fitted.get(size, Fitted(0, 0, 0))
+            self._fitted[size] = Fitted(
+                before.samples + 1, before.dropped + dropped, before.total + total
+            )
+            if not before.samples:
+                where = self.shares[row.share].samples.rows[row.number].where
+                how = str(Placement.of(size, as_size(self.size)))
+                what = f"{where} and others of its size"
+                warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=3)

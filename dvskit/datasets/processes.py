@@ -1,0 +1,106 @@
+"""Batches made by processes: torch's DataLoader starts them and carries the tensors."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dvskit.datasets.rows import Row
+from dvskit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dvskit.datasets.loader import Batches
+    from dvskit.datasets.shares import Plan
+
+Answer = tuple[Tensor, list[Row]] | Exception
+
+
+class _Order:
+    """The batches of the epoch that is asked for, one at a time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, batch) for batch in range(self.count))
+
+
+class _Answers(Dataset[Answer]):
+    """Whole batches, or why there is none; each process has its own copy of all that they need.
+
+    A copy, not what was there when the process was forked off: another thread may have held a lock.
+    """
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+        self._batches: Batches | None = None
+        self._plan: tuple[int, Plan] | None = None
+
+    def __getitem__(self, place: tuple[int, int]) -> Answer:
+        epoch, batch = place
+        try:
+            if self._batches is None:
+                self._batches = pickle.loads(self._packed)
+            if self._plan is None or self._plan[0] != epoch:
+                self._plan = epoch, self._batches.plan(epoch)
+            return self._batches.make(self._plan[1], epoch, batch)
+        except Exception as error:
+            return that_travels(error)
+
+
+def that_travels(error: Exception) -> Exception:
+    """Return an error that another process can be given, of the nearest type that can."""
+    with suppress(Exception):  # an error may need anything to be made
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    text = str(error)
+    made: Exception = RuntimeError(text)
+    for kind in type(error).__mro__:
+        with suppress(Exception):
+            candidate = kind(text)
+            if isinstance(candidate, Exception) and str(candidate) == text:
+                made = candidate
+                break
+    for note in getattr(error, "__notes__", ()):
+        made.add_note(note)
+    return made
+
+
+class Workers:
+    """Processes that make batches, from one epoch to the next. Raises ConfigError."""
+
+    def __init__(self, batches: Batches) -> None:
+        try:
+            packed = pickle.dumps(batches)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"what the batches are made of cannot be given to other processes ({error}); "
+                "threads do without"
+            ) from error
+        self._order = _Order(len(batches))
+        self._loader = DataLoader(
+            _Answers(packed),
+            batch_size=None,
+            sampler=self._order,
+            num_workers=batches.processes,
+            prefetch_factor=max(1, -(-batches.ahead // batches.processes)),
+            persistent_workers=True,
+            pin_memory=batches.pin_memory,
+        )
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, list[Row]]]:
+        """Yield the batches of an epoch. Raises what making one raises, where it would come."""
+        self._order.epoch = number
+        for answer in self._loader:
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer

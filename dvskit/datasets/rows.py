@@ -1,0 +1,195 @@
+"""One sample of a batch: read, fitted, varied, and written to its place as a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvskit.datasets.cache import Cache
+from dvskit.datasets.cache_keys import key_of
+from dvskit.datasets.cached_samples import CachedSamples, smallest
+from dvskit.datasets.samples import Samples, Stills
+from dvskit.datasets.shares import Representation, Share
+from dvskit.errors import ConfigError, DvskitError, ShapeError
+from dvskit.events import Events, Size
+from dvskit.filters import Fit
+
+
+class Fitting(NamedTuple):
+    """Events of one sample put on another sensor: the size of theirs, those left out, and all."""
+
+    size: Size
+    dropped: int
+    total: int
+
+
+class Row(NamedTuple):
+    """What was written: the share and the number of the sample, its class, and how it was fitted.
+
+    `fitting` is None where its size was right.
+    """
+
+    share: int
+    number: int
+    label: int
+    fitting: Fitting | None = None
+
+
+class Rows:
+    """Makes the rows of batches, on any thread; nothing of it depends on rows made before."""
+
+    def __init__(
+        self,
+        shares: Sequence[Share],
+        representation: Representation,
+        size: Size,
+        *,
+        weigh: bool,
+        cache: Cache | None,
+    ) -> None:
+        self.shares = tuple(shares)
+        self.representation, self.size, self.weigh = representation, size, weigh
+        self.shape = tuple(representation.shape(size))
+        self.dtype = torch.float32 if weigh else representation.dtype
+        self.classes = shares[0].samples.classes
+        self._sets = [_kept(share, cache) for share in shares]
+        self._cache = cache
+        self._chain = "" if cache is None else key_of("tensor", representation, size, weigh)
+        self._keys: dict[tuple[int, int], str] = {}
+
+    def fill(self, share: int, number: int, seed: tuple[int, ...], out: Tensor) -> Row:
+        """Write a sample to `out`; what is drawn for it follows from `seed`.
+
+        Raises what reading it raises, with its name.
+        """
+        given = self.shares[share]
+        row = Row(share, number, int(given.samples.labels[number]))
+        try:
+            if not given.chance:
+                return row._replace(fitting=self._fill_kept(share, number, out))
+            rng = np.random.default_rng(seed)
+            if given.encode is None:
+                return self._fill_drawn(row, rng, out)
+            stills = self._sets[share]
+            assert isinstance(stills, Stills)
+            self._write(given.encode(stills.image(number), rng), out)
+            return row
+        except Exception as error:
+            raise _named(error, given.samples.rows[number].where) from error
+
+    def _fill_drawn(self, row: Row, rng: np.random.Generator, out: Tensor) -> Row:
+        given = self.shares[row.share]
+        events, weight, fitting = self._events(row.share, row.number, rng)
+        row = row._replace(fitting=fitting)
+        if given.vary is None:
+            self._represent(events, weight, None, out)
+            return row
+        if len(events):  # filters of time begin at 0
+            t = events.t - events.t[0]
+            events = Events.from_checked(t, events.x, events.y, events.p, events.size)
+        drawn = given.vary.draw(rng)
+        self._represent(drawn.start(events.size)(events), weight, 0, out)
+        if given.relabel is None:
+            return row
+        name = given.relabel(self.classes[row.label], drawn)
+        if name not in self.classes:
+            raise ConfigError(f"relabel gives {name!r}, which is not among {self.classes}")
+        return row._replace(label=self.classes.index(name))
+
+    def _fill_kept(self, share: int, number: int, out: Tensor) -> Fitting | None:
+        if self._cache is None:
+            events, weight, fitting = self._events(share, number, None)
+            self._represent(events, weight, None, out)
+            return fitting
+        key = self._key(share, number)
+        arrays = self._cache.get(key)
+        if arrays is None:
+            events, weight, fitting = self._events(share, number, None)
+            self._represent(events, weight, None, out)
+            made = {"tensor": compact(out)}
+            if fitting is not None:
+                made["fitting"] = np.array([*fitting.size, fitting.dropped, fitting.total])
+            self._cache.put(key, made)
+            return fitting
+        _assign(out, arrays["tensor"])
+        if "fitting" not in arrays:
+            return None
+        width, height, dropped, total = arrays["fitting"].tolist()
+        return Fitting(Size(width, height), dropped, total)
+
+    def _key(self, share: int, number: int) -> str:
+        key = self._keys.get((share, number))
+        if key is None:
+            samples = self._sets[share]
+            assert isinstance(samples, Samples)
+            key = self._keys[share, number] = key_of(self._chain, samples.fingerprint(number))
+        return key
+
+    def _events(
+        self, share: int, number: int, rng: np.random.Generator | None
+    ) -> tuple[Events, float, Fitting | None]:
+        """Return the events on the network's sensor, what each weighs there, and the fitting."""
+        samples = self._sets[share]
+        assert isinstance(samples, Samples)
+        events = samples.events(number, rng if samples.draws else None)
+        if events.size == self.size:
+            return events, 1.0, None
+        step = Fit(self.size).start(events.size)
+        fitted = step(events)
+        fitting = Fitting(events.size, step.dropped, len(events))
+        return fitted, step.placement.weight, fitting
+
+    def _represent(self, events: Events, weight: float, start_us: int | None, out: Tensor) -> None:
+        if not self.weigh:
+            self.representation(events, start_us=start_us, out=out)
+            return
+        plain = self.representation(events, start_us=start_us)
+        np.multiply(plain.numpy(), np.float32(weight), out=out.numpy(), casting="unsafe")
+
+    def _write(self, tensor: Tensor, out: Tensor) -> None:
+        if tuple(tensor.shape) != self.shape:
+            raise ShapeError(
+                f"encode gives {tuple(tensor.shape)}, the representation {self.shape}; make them "
+                "equal"
+            )
+        out.copy_(tensor)
+
+
+def _kept(share: Share, cache: Cache | None) -> Samples | Stills:
+    """Return the samples of a share, with their events in the cache where their tensors are not."""
+    samples = share.samples
+    if cache is None or share.vary is None or not isinstance(samples, Samples) or samples.draws:
+        return samples
+    return samples if isinstance(samples, CachedSamples) else CachedSamples(samples, cache)
+
+
+def compact(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array of the smallest type that holds each of its numbers exactly."""
+    array = tensor.numpy()
+    if not array.size or array.dtype == np.bool_ or not array.min() >= 0:
+        return array
+    most = array.max()
+    if not most < 1 << 32:
+        return array
+    small = array.astype(smallest(int(most)))
+    return small if array.dtype.kind in "iu" or np.array_equal(small, array) else array
+
+
+def _assign(out: Tensor, array: NDArray[Any]) -> None:
+    np.copyto(out.numpy(), array, casting="unsafe")
+
+
+def _named(error: Exception, where: str) -> Exception:
+    """Return an error of dvskit that names the sample; a note says it on any other."""
+    if where in str(error):
+        return error
+    plain = type(error).__init__ in (Exception.__init__, ValueError.__init__)
+    if isinstance(error, DvskitError) and plain:
+        return type(error)(f"{where}: {error}")
+    error.add_note(f"while the sample {where} was made ready")
+    return error

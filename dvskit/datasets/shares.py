@@ -1,0 +1,112 @@
+"""What batches are composed of: shares of several sets, and which samples an epoch has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvskit.datasets.order import drawn, drawn_by_class, in_turn
+from dvskit.datasets.samples import Samples, Stills
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Filter, Source
+
+
+class Representation(Protocol):
+    """Frozen parameters of a function from events to a tensor; those of `dvskit.tensors`."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor."""
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of the tensor of events on a sensor of `size`."""
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the tensor of the events, written over `out` where that is given."""
+
+
+class Varying(Protocol):
+    """A distribution of filters, such as `dvskit.filters.Vary`."""
+
+    def draw(self, rng: np.random.Generator) -> Filter:
+        """Return a filter; the same for the same state of the generator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Share:
+    """What of each batch comes from one set, and how it is changed.
+
+    samples   recordings, or stills that `encode` makes tensors of
+    count     how many of each batch
+    vary      filters drawn anew for each sample each time, such as `dvskit.filters.Vary`
+    relabel   the class of a sample that was varied: relabel(its class, the filter) -> a class; a
+              wave of the left hand, mirrored, is one of the right
+    encode    encode(image, rng) -> a tensor of the representation's shape; images are (H, W) uint8
+    balanced  draw from all classes as often; else each sample comes as often as any other
+
+    Raises ConfigError for parameters that do not fit each other.
+    """
+
+    samples: Samples | Stills
+    count: int
+    vary: Varying | None = None
+    relabel: Callable[[str, Filter], str] | None = None
+    encode: Callable[[NDArray[np.uint8], np.random.Generator], Tensor] | None = None
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"{self.count} samples of each batch; at least 1 is meant")
+        if not len(self.samples):
+            raise ConfigError("a set without samples; leave it out, or look where it was read from")
+        if isinstance(self.samples, Stills) != (self.encode is not None):
+            raise ConfigError("stills need encode, and recordings do without: they have events")
+        if self.vary is not None and self.encode is not None:
+            raise ConfigError("vary changes events; stills are varied in what encode does")
+        if self.relabel is not None and self.vary is None:
+            raise ConfigError("relabel without vary: no filter is drawn that could change a class")
+
+    @property
+    def chance(self) -> bool:
+        """Whether a sample may be another each time."""
+        drawn_events = isinstance(self.samples, Samples) and self.samples.draws
+        return self.vary is not None or self.encode is not None or drawn_events
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Which samples an epoch has: `orders` of each share, in batches of `counts` each."""
+
+    counts: tuple[int, ...]
+    orders: tuple[NDArray[np.int64], ...]
+
+    def at(self, batch: int, row: int) -> tuple[int, int]:
+        """Return which share, and which of its samples, a row of a batch is."""
+        stops = list(accumulate(self.counts))
+        share = next(k for k, stop in enumerate(stops) if row < stop)
+        first = batch * self.counts[share] - (stops[share] - self.counts[share])
+        return share, int(self.orders[share][first + row])
+
+
+def plan_epoch(shares: Sequence[Share], lengths: Sequence[int], seed: Sequence[int] | None) -> Plan:
+    """Return an epoch with `lengths` samples of each share, drawn by a seed or in turn without."""
+    orders = []
+    for number, (share, length) in enumerate(zip(shares, lengths, strict=True)):
+        if seed is None:
+            order = in_turn(len(share.samples), length)
+        elif share.balanced:
+            rng = np.random.default_rng((*seed, number))
+            order = drawn_by_class(share.samples.labels, length, rng)
+        else:
+            order = drawn(len(share.samples), length, np.random.default_rng((*seed, number)))
+        orders.append(order)
+    return Plan(tuple(share.count for share in shares), tuple(orders))

@@ -1,0 +1,464 @@
+"""Batches: the same ones for a seed, whoever makes them, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import threading
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
+from dvskit.datasets.order import drawn, drawn_by_class
+from dvskit.datasets.processes import that_travels
+from dvskit.errors import (
+    ConfigError,
+    DamagedFileError,
+    FittedWarning,
+    FormatError,
+    MissingFileError,
+    ShapeError,
+)
+from dvskit.events import Events
+from dvskit.filters import Crop, Fit, chain
+from tests.drawn_samples import DrawnSamples
+from tests.labelled_files import CountWindow
+
+COUNTS = CountWindow(5, 500)
+SIZE = (8, 6)
+
+
+class Shift:
+    """A filter of the tests: columns moved, those off the sensor left out."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+
+    def start(self, size):
+        def step(events):
+            x = events.x + np.int16(self.columns)
+            on = (x >= 0) & (x < size.width)
+            return Events(t=events.t[on], x=x[on], y=events.y[on], p=events.p[on], size=events.size)
+
+        return step
+
+
+class Shifts:
+    def draw(self, rng):
+        return Shift(int(rng.integers(-3, 4)))
+
+
+class Grays(Stills):
+    def __init__(self, total: int) -> None:
+        super().__init__([Sample(f"i{k}", "abc"[k % 3]) for k in range(total)])
+
+    def image(self, number):
+        return np.full((SIZE[1], SIZE[0]), number, np.uint8)
+
+    def fingerprint(self, number):
+        return f"gray {number}"
+
+
+def encode(image, rng):
+    drawn = rng.random((COUNTS.bins, 2, *image.shape)) < 0.5
+    return torch.from_numpy(drawn * image).to(torch.uint8)
+
+
+def mixed(**options) -> Batches:
+    shares = [
+        Share(samples=DrawnSamples(10), count=4, vary=Shifts(), balanced=True),
+        Share(samples=DrawnSamples(5, draws=False), count=1),
+        Share(samples=Grays(30), count=3, encode=encode),
+    ]
+    return Batches(shares, COUNTS, size=SIZE, seed=7, **options)
+
+
+def make(samples=None, **options) -> Batches:
+    options = {"size": SIZE, "batch_size": 4, "seed": 3, **options}
+    return Batches(DrawnSamples(22) if samples is None else samples, COUNTS, **options)
+
+
+def listed(batches) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(batches)
+
+
+def equal(one, other) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+
+
+def by_hand(samples, seed: int, epoch: int) -> list[tuple[np.ndarray, list[int]]]:
+    """What an epoch of one set is by its definition, without the loader."""
+    order = np.random.default_rng((seed, 0, epoch, 0)).permutation(len(samples))
+    batches = []
+    for first in range(0, len(order), 4):
+        chosen = order[first : first + 4]
+        counts = np.zeros((5, len(chosen), 2, 6, 8), np.uint8)
+        for row, number in enumerate(chosen):
+            rng = np.random.default_rng((seed, 1, epoch, first + row))
+            events = samples.events(number, rng)
+            shift = int(rng.integers(-3, 4))
+            for t, x, y, p in zip(events.t, events.x, events.y, events.p, strict=True):
+                k = (t - events.t[0]) // 500
+                if k < 5 and 0 <= x + shift < 8:
+                    counts[k, row, int(p), y, x + shift] += 1
+        batches.append((counts, samples.labels[chosen].tolist()))
+    return batches
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 5])
+def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads):
+    batches = make(vary=Shifts(), threads=threads)
+    for epoch in (0, 4):
+        found = listed(batches.epoch(epoch))
+        wanted = by_hand(DrawnSamples(22), 3, epoch)
+        assert len(found) == len(wanted) == len(batches) == 6
+        for (counts, labels), (plain, numbers) in zip(found, wanted, strict=True):
+            assert counts.dtype == torch.uint8
+            assert np.array_equal(counts.numpy(), plain)
+            assert labels.tolist() == numbers
+            assert labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_mixed_batches_do_not_depend_on_threads_nor_on_how_far_they_are_ahead(threads, ahead):
+    wanted = listed(mixed(threads=0).epoch(2))
+    batches = mixed(threads=threads, ahead=ahead)
+    assert equal(listed(batches.epoch(2)), wanted)
+    assert not equal(listed(batches.epoch(1)), wanted)
+    assert equal(listed(batches.epoch(2)), wanted)  # whatever came ahead
+    assert not equal(listed(make(threads=0).epoch(0)), listed(make(seed=4, threads=0).epoch(0)))
+
+
+def test_mixed_batches_have_the_count_of_each_share_in_their_order():
+    batches = mixed()
+    assert len(batches) == 10  # until each of 30 stills, 3 at a time, has come once
+    found = listed(batches.epoch(0))
+    assert {tuple(counts.shape) for counts, _ in found} == {(5, 8, 2, 6, 8)}
+    stills = [int(counts[:, row].max()) for counts, _ in found for row in (5, 6, 7)]
+    assert sorted(stills) == list(range(30))
+    balanced = np.concatenate([labels[:4].numpy() for _, labels in found])
+    assert max(np.bincount(balanced)) - min(np.bincount(balanced)) <= 1
+
+
+@pytest.mark.parametrize(("context", "workers"), [(None, 0), ("fork", 2), ("spawn", 1)])
+def test_torch_makes_the_same_batches_in_its_processes(context, workers):
+    batches = mixed(steps=3)
+    data = BatchesDataset(batches)
+    loader = DataLoader(
+        data,
+        batch_sampler=EpochBatches(batches, epoch=1),
+        collate_fn=data.collate,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=workers > 0,
+    )
+    assert len(loader) == 3
+    assert len(data) == 24
+    for epoch in (1, 2):
+        assert equal(listed(loader), listed(batches.epoch(epoch)))
+
+
+@pytest.mark.timeout(60)
+def test_processes_make_the_same_batches_from_epoch_to_epoch_and_beside_each_other(tmp_path):
+    batches = mixed(processes=2, cache=Cache(tmp_path))
+    wanted = [listed(mixed().epoch(k)) for k in range(3)]
+    assert equal(list(islice(batches.epoch(0), 3)), wanted[0][:3])  # left early
+    assert equal(listed(batches.epoch(1)), wanted[1])
+    one, other = batches.epoch(0), batches.epoch(2)
+    pairs = list(zip(one, other, strict=True))
+    assert equal([pair[0] for pair in pairs], wanted[0])
+    assert equal([pair[1] for pair in pairs], wanted[2])
+    again = pickle.loads(pickle.dumps(batches))
+    assert equal(listed(again.epoch(1)), wanted[1])
+
+
+@pytest.mark.timeout(60)
+def test_errors_and_warnings_of_processes_are_those_of_threads():
+    samples = DrawnSamples(22, broken=(9,), size=(16, 12))
+    batches = make(samples, shuffle=False, processes=1).epoch(0)
+    with pytest.warns(FittedWarning, match="s0 and others"):
+        next(batches)
+    next(batches)
+    with pytest.raises(ValueError, match="cannot be read") as raised:
+        next(batches)
+    assert raised.value.__notes__ == ["while the sample s9 was made ready"]
+    lost = DamagedFileError("a.es", 5, "nothing")  # has other arguments than its text
+    assert str(that_travels(lost)) == str(lost)
+    assert type(that_travels(lost)) is FormatError
+    missing = MissingFileError("a.es")
+    assert type(that_travels(missing)) is MissingFileError
+    assert str(pickle.loads(pickle.dumps(that_travels(missing)))) == str(missing)
+    bad = Share(samples=samples, count=1, vary=Shifts(), relabel=lambda label, drawn: label)
+    with pytest.raises(ConfigError, match="other processes"):
+        next(make([bad], batch_size=None, processes=1).epoch(0))
+
+
+def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
+    samples = DrawnSamples(9, draws=False)
+    data = BatchesDataset(make(samples, shuffle=False))
+    loader = DataLoader(data, batch_size=4, collate_fn=data.collate)
+    assert equal(listed(loader), listed(data.batches.epoch(0)))
+    for batches in (make(), make(samples, vary=Shifts()), mixed()):
+        with pytest.raises(ConfigError, match="which epoch"):
+            BatchesDataset(batches)[0]
+    with pytest.raises(IndexError):
+        data[9]
+
+
+@pytest.mark.parametrize("vary", [None, Shifts()])
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary, draws):
+    wanted = [listed(make(DrawnSamples(22, draws=draws), vary=vary).epoch(k)) for k in (0, 1)]
+    for again in range(2):
+        samples = DrawnSamples(22, draws=draws)
+        batches = make(samples, vary=vary, cache=Cache(tmp_path))
+        assert [equal(listed(batches.epoch(k)), wanted[k]) for k in (0, 1)] == [True, True]
+        assert samples.reads == [2 if draws else 1 - again] * 22
+
+
+def test_tensors_in_the_cache_are_those_of_their_parameters(tmp_path):
+    cache = Cache(tmp_path)
+    samples = DrawnSamples(6, draws=False, size=(16, 12))
+    kinds = [
+        {"representation": representation, "size": size, "weigh": weigh}
+        for representation in (COUNTS, CountWindow(5, 501), CountWindow(5, 500, torch.float32))
+        for size in (SIZE, (16, 12))
+        for weigh in (False, True)
+    ]
+    for _ in range(2):
+        for options in kinds:
+            with_cache = Batches(samples, **options, cache=cache)
+            without = Batches(samples, **options)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("warnings.warn", lambda *_, **__: None)
+                assert equal(listed(with_cache.epoch(0)), listed(without.epoch(0)))
+    assert cache.hits == 6 * len(kinds)
+
+
+def test_each_sample_comes_once_and_the_last_batch_has_what_is_left():
+    samples = DrawnSamples(22, draws=False)
+    whole = listed(make(samples).epoch(0))
+    assert [len(labels) for _, labels in whole] == [4, 4, 4, 4, 4, 2]
+    sums = sorted(tuple(counts[:, k].flatten().tolist()) for counts, _ in whole
+                  for k in range(counts.shape[1]))  # fmt: skip
+    plain = sorted(tuple(COUNTS(samples.events(k)).flatten().tolist()) for k in range(22))
+    assert sums == plain
+    cut = make(samples, drop_last=True)
+    assert len(cut) == 5
+    assert equal(listed(cut.epoch(0)), whole[:5])
+    steps = listed(make(samples, steps=9).epoch(0))
+    assert [len(labels) for _, labels in steps] == [4] * 9
+    assert equal(steps[:5], whole[:5])
+    assert not equal(whole, listed(make(samples).epoch(1)))
+    plain = listed(make(samples, shuffle=False).epoch(0))
+    assert torch.cat([labels for _, labels in plain]).tolist() == samples.labels.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 12, 29])
+def test_samples_are_drawn_each_once_before_any_comes_again(count):
+    order = drawn(5, count, np.random.default_rng(1))
+    assert len(order) == count
+    for first in range(0, count, 5):
+        part = order[first : first + 5].tolist()
+        assert len(set(part)) == len(part)
+
+
+def test_balanced_classes_come_as_often_and_their_members_in_turn():
+    labels = np.array([4] * 9 + [2] * 3 + [0])
+    for count in (1, 7, 40):
+        order = drawn_by_class(labels, count, np.random.default_rng(2))
+        assert len(order) == count
+        often = [int(np.sum(labels[order] == kind)) for kind in (0, 2, 4)]
+        assert max(often) - min(often) <= 1
+        times = np.bincount(order, minlength=len(labels))
+        for kind in (0, 2, 4):
+            assert np.ptp(times[labels == kind]) <= 1
+
+
+def test_samples_of_another_size_are_fitted_said_once_counted_and_weighed(tmp_path):
+    samples = DrawnSamples(8, draws=False, size=(16, 12))
+    float_counts = CountWindow(5, 500, torch.float32)
+    for weigh, factor in ((False, 1.0), (True, 0.25)):
+        batches = Batches(
+            samples, float_counts, size=SIZE, batch_size=8, shuffle=False, weigh=weigh
+        )
+        with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6") as said:
+            ((counts, _),) = batches.epoch(0)
+        assert len(said) == 1
+        listed(batches.epoch(1))  # no more warnings
+        for k in range(8):
+            plain = float_counts(Fit(SIZE)(samples.events(k)))
+            assert torch.equal(counts[:, k], plain * factor)
+        assert batches.fitted == {(16, 12): (16, 0, 3200)}
+    for _ in range(2):
+        options = {"weigh": True, "cache": Cache(tmp_path)}
+        whole = Batches(samples, COUNTS, size=SIZE, batch_size=8, shuffle=False, **options)
+        with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6"):
+            ((weighed, _),) = whole.epoch(0)
+        assert torch.equal(weighed, counts)
+        assert whole.fitted == {(16, 12): (8, 0, 1600)}
+
+
+def test_a_drawn_filter_may_change_the_class():
+    def relabel(label, drawn):
+        return {"a": "b", "b": "a"}.get(label, label) if drawn.columns < 0 else label
+
+    samples = DrawnSamples(22)
+    plain = make([Share(samples=samples, count=4, vary=Shifts())], batch_size=None)
+    other = make([Share(samples=samples, count=4, vary=Shifts(), relabel=relabel)], batch_size=None)
+    changed = 0
+    for (one, labels), (two, others) in zip(plain.epoch(0), other.epoch(0), strict=True):
+        assert torch.equal(one, two)
+        changed += int((labels != others).sum())
+        swapped = {0: 1, 1: 0, 2: 2}
+        for a, b in zip(labels.tolist(), others.tolist(), strict=True):
+            assert b in (a, swapped[a])
+    assert 0 < changed < 22
+    bad = Share(samples=samples, count=4, vary=Shifts(), relabel=lambda label, drawn: "z")
+    with pytest.raises(ConfigError, match=r"s\d+: relabel gives 'z'"):
+        listed(make([bad], batch_size=None).epoch(0))
+
+
+def test_the_batch_stands_where_it_is_asked_to():
+    one = listed(make(batch_axis=0).epoch(0))
+    for (counts, labels), (other, same) in zip(one, make().epoch(0), strict=True):
+        assert torch.equal(counts.transpose(0, 1), other)
+        assert torch.equal(labels, same)
+    data = BatchesDataset(make(batch_axis=0))
+    loader = DataLoader(data, batch_sampler=EpochBatches(data.batches), collate_fn=data.collate)
+    assert equal(listed(loader), one)
+
+
+def alive() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name.startswith("dvskit-loader")]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_a_sample_that_fails_is_raised_by_name_behind_the_batches_ahead_of_it(threads):
+    samples = DrawnSamples(22, broken=(9, 13))
+    batches = make(samples, shuffle=False, threads=threads).epoch(0)
+    assert len(list(islice(batches, 2))) == 2
+    with pytest.raises(ValueError, match="cannot be read") as raised:
+        next(batches)
+    assert raised.value.__notes__ == ["while the sample s9 was made ready"]
+    assert not alive()
+
+
+def test_an_error_of_dvskit_says_the_sample():
+    class Bad(DrawnSamples):
+        def events(self, number, rng=None):
+            raise FormatError("something")
+
+    with pytest.raises(FormatError, match=r"^s\d+: something$"):
+        listed(make(Bad(5)).epoch(0))
+
+
+@pytest.mark.timeout(20)
+def test_threads_end_with_an_iterator_that_is_left_early():
+    for leave in ("close", "forget", "raise"):
+        batches = make(DrawnSamples(200), threads=3).epoch(0)
+        next(batches)
+        assert alive()
+        if leave == "close":
+            batches.close()
+        elif leave == "forget":
+            del batches
+            gc.collect()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                batches.throw(KeyboardInterrupt)
+        assert not alive()
+
+
+@pytest.mark.timeout(20)
+def test_no_more_batches_are_made_than_asked_for_and_none_is_written_to_later():
+    samples = DrawnSamples(400, draws=False)
+    batches = make(samples, threads=2, ahead=3).epoch(0)
+    kept = list(islice(batches, 2))
+    copies = [(counts.clone(), labels.clone()) for counts, labels in kept]
+    for _ in range(100):
+        if sum(samples.reads) == 4 * 5:
+            break
+        time.sleep(0.02)
+    time.sleep(0.1)
+    assert sum(samples.reads) == 4 * 5  # two that were taken, three ahead
+    rest = listed(batches)
+    assert len(rest) == 98
+    assert equal(kept, copies)
+
+
+def test_batches_are_pickled_with_all_that_they_need(tmp_path):
+    batches = mixed(cache=Cache(tmp_path))
+    again = pickle.loads(pickle.dumps(batches))
+    assert equal(listed(batches.epoch(0)), listed(again.epoch(0)))
+
+
+def test_filters_of_dvskit_vary_samples_too():
+    class Crops:
+        def draw(self, rng):
+            return chain(Crop(0, 0, 4, 6), Fit(SIZE))
+
+    ((counts, _),) = make(DrawnSamples(4), vary=Crops()).epoch(0)
+    assert counts[..., 6:].sum() == 0
+    assert counts.sum() > 0
+
+
+def test_no_events_give_an_empty_tensor():
+    ((counts, _),) = make(DrawnSamples(4, events=0), vary=Shifts()).epoch(0)
+    assert counts.shape == (5, 4, 2, 6, 8)
+    assert counts.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"batch_size": 0}, "at least 1"),
+        ({"seed": -1}, "seed=-1"),
+        ({"steps": 0}, "steps=0"),
+        ({"threads": -1}, "threads=-1"),
+        ({"ahead": 0}, "ahead=0"),
+        ({"processes": -1}, "processes=-1"),
+        ({"batch_axis": 9}, "batch_axis=9"),
+        ({"batch_size": 30, "drop_last": True}, "leaves no batch"),
+        ({"balanced": True, "shuffle": False}, "shuffle"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(options, match):
+    with pytest.raises(ConfigError, match=match):
+        make(**options)
+
+
+def test_shares_that_do_not_fit_are_refused():
+    samples, stills = DrawnSamples(5), Grays(5)
+    for options in (
+        {"samples": stills},
+        {"samples": samples, "encode": encode},
+        {"samples": stills, "encode": encode, "vary": Shifts()},
+        {"samples": samples, "relabel": str},
+        {"samples": samples, "count": 0},
+        {"samples": DrawnSamples(0)},
+    ):
+        with pytest.raises(ConfigError):
+            Share(**{"count": 1, **options})
+    shares = [Share(samples=samples, count=1), Share(samples=DrawnSamples(9, classes=2), count=1)]
+    with pytest.raises(ConfigError, match="in another"):
+        make(shares, batch_size=None)
+    for wrong in ([], stills):
+        with pytest.raises(ConfigError):
+            make(wrong, batch_size=None)
+    with pytest.raises(ConfigError, match="each Share"):
+        make(shares[:1])
+    with pytest.raises(ConfigError, match="epoch -1"):
+        next(make().epoch(-1))
+    wide = Share(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
+    with pytest.raises(ShapeError, match="encode gives"):
+        next(make([wide], batch_size=None).epoch(0))
