@@ -45,6 +45,8 @@ class IndexedSamples(Samples):
     samples of a recording one after the other, or through a cache.
     """
 
+    draws = False
+
     def __init__(self, tagged: Iterable[Tagged], classes: Sequence[str] | None = None) -> None:
         self._tagged = tuple(tagged)
         super().__init__((each.sample for each in self._tagged), classes)

@@ -28,6 +28,8 @@ class ReadSamples(Samples):
     read                   gives the events of a file; raises FormatError with its path
     """
 
+    draws = False
+
     def __init__(
         self,
         rows: Iterable[Sample],

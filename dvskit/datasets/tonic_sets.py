@@ -30,6 +30,8 @@ class TonicSamples(Samples):
     of the sample.
     """
 
+    draws = False
+
     def __init__(
         self,
         dataset: Any,
