@@ -90,6 +90,14 @@ def test_no_group_is_parted_and_shares_are_met_as_whole_groups_can(counts, seed)
     assert {row.label for row in split.train.rows} == set(samples.classes)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_class_of_two_people_is_trained_on_whoever_is_drawn(seed):
+    everyone = people({f"p{k}": 3 for k in range(6)}, labels="ab").rows
+    rare = people({"p1": 1, "p2": 1}, labels="r").rows
+    split = split_by_group(Drawn([*everyone, *rare]), validation=0.2, test=0.3, seed=seed)
+    assert {row.label for row in split.train.rows} == {"a", "b", "r"}
+
+
 def test_a_split_by_group_follows_the_seed_and_the_names_alone():
     first = split_by_group(people(UNEVEN), validation=0.1, test=0.2, seed=1)
     for shuffled in range(3):
