@@ -178,6 +178,21 @@ def test_folds_keep_groups_and_spans_of_a_file_together(tmp_path):
         assert not tested & {row.path for row in split.train.rows}
 
 
+def test_people_who_follow_each_other_in_one_file_are_parted_unless_their_spans_overlap(tmp_path):
+    folder(tmp_path, "day.npz", "copy.npz")
+    shutil.copy(tmp_path / "day.npz", tmp_path / "copy.npz")
+    lines = [f"day.npz,{c},{p},{2 * p + k}00,{2 * p + k + 1}00" for p in range(4) for k, c in
+             enumerate("ab")]  # fmt: skip
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(["file,label,group,start,stop", *lines]))
+    split = split_by_group(open_samples(path), validation=0.25, test=0.25)
+    assert [len(part) for part in split] == [4, 2, 2]
+    path.write_text("\n".join(["file,label,group,start,stop", *lines, "copy.npz,a,4,50,350"]))
+    for seed in range(6):
+        split = split_by_group(open_samples(path), validation=0.0, test=0.4, seed=seed)
+        assert any({"0", "1", "4"} <= part for part in groups(split))
+
+
 def test_each_group_is_left_out_once_by_name():
     samples = people({"anna": 2, "ben": 3, "cleo": 1, "dan": 2})
     splits = leave_one_group_out(samples, validation=0.3, seed=1)
