@@ -176,6 +176,7 @@ def test_the_public_names_stand():
         ("neurons.SignedLIF", None),
         ("encoders.poisson", None),
         ("encoders.latency", None),
+        ("datasets.open_samples", None),
         ("training.train", None),
         ("training.evaluate", None),
         ("training.load_model", None),

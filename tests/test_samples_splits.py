@@ -90,6 +90,14 @@ def test_no_group_is_parted_and_shares_are_met_as_whole_groups_can(counts, seed)
     assert {row.label for row in split.train.rows} == set(samples.classes)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_class_of_two_people_is_trained_on_whoever_is_drawn(seed):
+    everyone = people({f"p{k}": 3 for k in range(6)}, labels="ab").rows
+    rare = people({"p1": 1, "p2": 1}, labels="r").rows
+    split = split_by_group(Drawn([*everyone, *rare]), validation=0.2, test=0.3, seed=seed)
+    assert {row.label for row in split.train.rows} == {"a", "b", "r"}
+
+
 def test_a_split_by_group_follows_the_seed_and_the_names_alone():
     first = split_by_group(people(UNEVEN), validation=0.1, test=0.2, seed=1)
     for shuffled in range(3):
@@ -168,6 +176,21 @@ def test_folds_keep_groups_and_spans_of_a_file_together(tmp_path):
         tested = {row.path for row in split.test.rows}
         assert len(tested) == 2
         assert not tested & {row.path for row in split.train.rows}
+
+
+def test_people_who_follow_each_other_in_one_file_are_parted_unless_their_spans_overlap(tmp_path):
+    folder(tmp_path, "day.npz", "copy.npz")
+    shutil.copy(tmp_path / "day.npz", tmp_path / "copy.npz")
+    lines = [f"day.npz,{c},{p},{2 * p + k}00,{2 * p + k + 1}00" for p in range(4) for k, c in
+             enumerate("ab")]  # fmt: skip
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(["file,label,group,start,stop", *lines]))
+    split = split_by_group(open_samples(path), validation=0.25, test=0.25)
+    assert [len(part) for part in split] == [4, 2, 2]
+    path.write_text("\n".join(["file,label,group,start,stop", *lines, "copy.npz,a,4,50,350"]))
+    for seed in range(6):
+        split = split_by_group(open_samples(path), validation=0.0, test=0.4, seed=seed)
+        assert any({"0", "1", "4"} <= part for part in groups(split))
 
 
 def test_each_group_is_left_out_once_by_name():

@@ -16,7 +16,7 @@ from dvskit.datasets import Emulation, open_samples
 from dvskit.emulator import emulate, emulate_batch
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.upsample import Upsampled
-from dvskit.errors import ConfigError, FormatError, GeometryError, VideoError
+from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError, VideoError
 from dvskit.filters import Crop
 from dvskit.video import Bordered, Trimmed, open_frames, resized
 from tests.sample_files import folder, pictures, video
@@ -202,6 +202,12 @@ def test_a_video_of_one_frame_is_refused_with_its_name(tmp_path):
         open_samples(tmp_path / "set").events(0)
 
 
+def test_what_a_clip_is_too_small_for_is_said_with_its_name(tmp_path):
+    video(tmp_path / "set/bow/a.mp4")
+    with pytest.raises(ShapeError, match=r"bow/a\.mp4: frames of 10x10 are too small to find mot"):
+        open_samples(tmp_path / "set", size=(10, 10), upsample=True).events(0)
+
+
 def test_a_damaged_recording_is_named_and_salvaged(tmp_path):
     root = folder(tmp_path / "set", "bow/a.raw", "bow/b.raw")
     data = (root / "bow/a.raw").read_bytes()
@@ -219,6 +225,7 @@ def test_a_damaged_recording_is_named_and_salvaged(tmp_path):
         ({"params": "nosiy"}, ConfigError, "did you mean 'noisy'"),
         ({"size": (0, 5)}, GeometryError, "outside 1..32767"),
         ({"fps": 0}, ConfigError, "fps = 0 is outside"),
+        ({"size": 5}, GeometryError, "is not"),
         ({"seed": -1}, ConfigError, "seed = -1 is outside"),
         ({"light": "red"}, ConfigError, "red"),
     ],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from dvskit.errors import FormatError, MissingFileError
 
 _DIGITS = 32  # of 64: two files with the same are the same for all that chance can do
+_SETTLED_NS = 2_000_000_000  # a file that changed just now may change again at the same time
 _State = tuple[str, int, int, int]
 
 _known: dict[_State, str] = {}
@@ -27,7 +29,8 @@ def content_digest(path: Path) -> str:
         if found is None:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-            _known[state] = found
+            if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+                _known[state] = found
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except OSError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import fsum
 
 import numpy as np
 
-from dvskit.datasets.leaks import contents
+from dvskit.datasets.leaks import contents, span_of
 from dvskit.datasets.samples import Sample
 
 
@@ -20,7 +20,8 @@ def place_of(sample: Sample) -> tuple[str, tuple[int, int], str]:
 def units_of(rows: Sequence[Sample]) -> list[list[Sample]]:
     """Return samples in lists that are not to be parted, in order of names.
 
-    Those of one group are one; those without, of one file; and those whose files hold the same.
+    Those of one group are one, and those that share time of one file, under whatever name. Where
+    groups are not known, all of a file is one.
     """
     parent = list(range(len(rows)))
 
@@ -30,16 +31,32 @@ def units_of(rows: Sequence[Sample]) -> list[list[Sample]]:
             number = parent[number]
         return number
 
-    first: dict[tuple[str, str], int] = {}
-    for number, (row, content) in enumerate(zip(rows, contents(rows), strict=True)):
-        keys = [("content", content)] + ([("group", row.group)] if row.group is not None else [])
-        for key in keys:
-            parent[root(number)] = root(first.setdefault(key, number))
+    for first, second in _joined(rows):
+        parent[root(second)] = root(first)
     found: dict[int, list[Sample]] = defaultdict(list)
     for number, row in enumerate(rows):
         found[root(number)].append(row)
     units = [sorted(unit, key=place_of) for unit in found.values()]
     return sorted(units, key=lambda unit: (place_of(unit[0]), unit[0].label))
+
+
+def _joined(rows: Sequence[Sample]) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of samples, two by two, that are not to be parted."""
+    of_group: dict[str, int] = {}
+    of_content: dict[str, list[int]] = defaultdict(list)
+    for number, (row, content) in enumerate(zip(rows, contents(rows), strict=True)):
+        of_content[content].append(number)
+        if row.group is not None:
+            yield of_group.setdefault(row.group, number), number
+    for numbers in of_content.values():
+        numbers.sort(key=lambda number: span_of(rows[number]))
+        latest = numbers[0]  # which ends behind all others so far
+        for number in numbers[1:]:
+            start, stop = span_of(rows[number])
+            end = span_of(rows[latest])[1]
+            if start < end or rows[number].group is None:
+                yield latest, number
+            latest = number if stop > end else latest
 
 
 def dealt(

@@ -12,7 +12,13 @@ from dvskit.datasets.checking import LeftOut, failures
 from dvskit.datasets.content import digest_of
 from dvskit.datasets.kinds import Kind, Reading, known_kind, named_kind
 from dvskit.datasets.samples import Sample, Samples
-from dvskit.errors import DvskitError, FormatError, one_line
+from dvskit.errors import (
+    DamagedFileError,
+    DvskitError,
+    FormatError,
+    MissingFileError,
+    one_line,
+)
 from dvskit.events import Events
 
 _SEEDS = 1 << 63
@@ -91,6 +97,6 @@ def _named(error: Exception, row: Sample) -> Exception:
     """Return an error that names the file of a sample."""
     if isinstance(error, OSError) and not isinstance(error, DvskitError):
         return FormatError(f"{row.where}: cannot be read: {error.strerror or error}")
-    if row.where in str(error) or type(error).__init__ is not Exception.__init__:
+    if row.where in str(error) or isinstance(error, DamagedFileError | MissingFileError):
         return error
     return type(error)(f"{row.where}: {one_line(error)}")

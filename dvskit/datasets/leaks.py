@@ -102,8 +102,8 @@ def _first_overlap(several: Sequence[_Placed]) -> Leak | None:
     """Return the first two of the same content, in two parts, that share time."""
     # In order of start, what overlaps a span that is still open follows it.
     waiting: dict[Part, tuple[int, _Placed]] = {}
-    for each in sorted(several, key=lambda each: (each.sample.span or _WHOLE, each.sample.name)):
-        start, stop = each.sample.span or _WHOLE
+    for each in sorted(several, key=lambda each: (span_of(each.sample), each.sample.name)):
+        start, stop = span_of(each.sample)
         for part, (end, other) in waiting.items():
             if part != each.part and start < end:
                 same_file = other.sample.path == each.sample.path
@@ -115,7 +115,9 @@ def _first_overlap(several: Sequence[_Placed]) -> Leak | None:
     return None
 
 
-_WHOLE = (-(1 << 62), 1 << 62)
+def span_of(sample: Sample) -> tuple[int, int]:
+    """Return the span of a sample in microseconds; of a whole file, one that holds all others."""
+    return (-(1 << 62), 1 << 62) if sample.span is None else sample.span
 
 
 def contents(samples: Sequence[Sample]) -> list[str]:
