@@ -10,6 +10,7 @@
     +-- VideoError          frames that cannot be decoded, or whose times run back
     +-- ShapeError          an array or a window of the wrong shape
     +-- ConfigError         a parameter out of range, an unknown name
+    |   +-- ArgumentError        a call with wrong arguments; Python's TypeError too
     +-- ModelError          a model folder that cannot be used
     +-- OutputError         an output that exists already or cannot be written
 
@@ -97,6 +98,10 @@ class ShapeError(DvskitError, ValueError):
 
 class ConfigError(DvskitError, ValueError):
     """A parameter out of its range, or an unknown name."""
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A call with arguments that cannot be meant: names that there are not, a text for a number."""
 
 
 class ModelError(DvskitError):

@@ -12,6 +12,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import (
     Events,
@@ -53,6 +54,7 @@ class CallableFilter(ABC):
         return FilteredSource(as_source(events_or_source), self)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
     """Keep events with start_us <= t < stop_us; None leaves that side open."""
@@ -74,6 +76,7 @@ class TimeWindow(CallableFilter):
         return step
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Crop(CallableFilter):
     """Keep events of a rectangle of the sensor; its upper left corner becomes (0, 0).
@@ -124,6 +127,11 @@ class Chain(CallableFilter):
 
     filters: tuple[Filter, ...]
 
+    def __post_init__(self) -> None:
+        for each in self.filters:
+            if not hasattr(each, "start"):
+                raise ConfigError(f"{each!r} is no filter; pass filters alone, as in chain(a, b)")
+
     def start(self, size: Size) -> Callable[[Events], Events]:
         """Return the step of one pass: the steps of all, each started with what the last leaves."""
         steps = []
@@ -173,6 +181,7 @@ class FilteredSource(ReadableSource):
         return [("filter", repr(self.filter)), *about(self.source)]
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Fit(CallableFilter):
     """Put the events of one sensor on another of `size`: whole, undistorted, in the middle.

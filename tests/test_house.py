@@ -17,6 +17,7 @@ PACKAGE = Path(dvskit.__file__).parent
 # A part imports from parts above it only (DESIGN's list, foundations first).
 ORDER = [
     "errors",
+    "_arguments",
     "_threads",
     "_files",
     "events",

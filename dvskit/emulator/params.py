@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -44,6 +45,7 @@ _RANGES = (
 )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorParams:
     """What the emulated sensor is like; without arguments, ideal.
@@ -119,6 +121,7 @@ class EmulatorParams:
         )
 
     @classmethod
+    @check_arguments
     def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
         """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.emulator.in_memory import frames_in_memory
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params
@@ -152,6 +153,7 @@ def _opened(path: str | PathLike[str], **options: Any) -> FrameSource:
     raise VideoError(f"{path}: holds events already ({format}); dvskit.open_events reads them")
 
 
+@check_arguments
 def emulate(
     video_or_frames: str | PathLike[str] | FrameSource | Iterable[Any],
     params: EmulatorParams | str | PathLike[str] | None = None,

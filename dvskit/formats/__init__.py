@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import cast
 
+from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import LeftOutWarning, UnknownFormatError
+from dvskit.errors import LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import (
@@ -70,6 +70,7 @@ __all__ = [
 ]
 
 
+@check_arguments
 def open_events(
     path: str | PathLike[str],
     *,
@@ -141,6 +142,7 @@ def _find_in(stream: InputStream) -> Format:
     return find_by_head(Path(stream.name), more[:HEAD_BYTES])
 
 
+@check_arguments
 def load_events(
     path: str | PathLike[str],
     *,
@@ -152,6 +154,7 @@ def load_events(
     return open_events(path, format=format, size=size, strict=strict).load()
 
 
+@check_arguments
 def open_sink(
     path: str | PathLike[str],
     size: Size,
@@ -169,6 +172,7 @@ def open_sink(
     return cast(FileSink, module.open_sink(Path(path), as_size(size), overwrite=overwrite))
 
 
+@check_arguments
 def save_events(
     events_or_source: Events | Source,
     path: str | PathLike[str],
@@ -192,7 +196,7 @@ def save_events(
         for block in source:
             sink.write(block)
     for text in left:
-        warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
+        warn(f"{path}: {text}", LeftOutWarning)
 
 
 def _left_behind(source: Source) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit import _files
+from dvskit._arguments import check_arguments
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
 from dvskit.events import Events, ReadableSource, Size, as_size, cut
 from dvskit.events.even_blocks import even_blocks
@@ -115,6 +116,7 @@ class Recording(ReadableSource, ABC):
     def __iter__(self) -> Iterator[Events]:
         return self._read(Storage())
 
+    @check_arguments
     def blocks(
         self,
         *,
@@ -132,6 +134,7 @@ class Recording(ReadableSource, ABC):
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
 
+    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
@@ -242,12 +245,15 @@ class RecordingPart(ReadableSource):
             if stop is not None and stop <= start:
                 return
             blocks = recording._blocks_from(start, self.damage, Storage())
+        is_first = True
         for block in recording._in_order(blocks):
+            if is_first:
+                warn_of_seconds(start, stop, int(block.t[-1]))
+                is_first = False
             part = cut(block, start, stop)
             if len(part):
                 yield part
             if stop is not None and block.t[-1] >= stop:
-                warn_of_seconds(start, stop, int(block.t[-1]))
                 return
 
     def about(self) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from dvskit._arguments import check_arguments
 from dvskit.video.animation import AnimatedImage, is_animation
 from dvskit.video.array import ArrayFrames
 from dvskit.video.camera import CameraFrames
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 
+@check_arguments
 def open_frames(
     path: str | PathLike[str],
     *,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, UnitWarning, VideoError, warn
 from dvskit.events import as_size
 from dvskit.video.pictures import as_array, checked_white, gray_picture, is_coloured
@@ -17,6 +18,7 @@ from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 _SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
 
 
+@check_arguments
 class ArrayFrames(FrameSource):
     """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
 
