@@ -124,7 +124,7 @@ class FittedWarning(UserWarning):
 
     def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
         self.what, self.how, self.dropped, self.total = what, how, dropped, total
-        super().__init__(f"{what} of {how}; {dropped:,} of {total:,} events left out")
+        super().__init__(f"{what} of {how}; {dropped:,} of {count_of(total, 'event')} left out")
 
 
 class ScaleWarning(UserWarning):
@@ -146,6 +146,11 @@ def warn(text: str, category: type[Warning]) -> None:
 def one_line(error: BaseException | str) -> str:
     """Return what an error says, as one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def count_of(count: int, name: str) -> str:
+    """Return a number of things: "1 event", "2,000 events"."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

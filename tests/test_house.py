@@ -157,7 +157,8 @@ def test_the_public_names_stand():
         (
             "emulate",
             "(video_or_frames, params=None, seed=0, *, fps=None, t_us=None, white=None, "
-            "light='luma', clock='first', strict=True)",
+            "light='luma', clock='first', strict=True, size=None, crop=None, start_us=None, "
+            "stop_us=None)",
         ),
         (
             "tensors.bin_events",

@@ -215,7 +215,7 @@ def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_pat
     triggers = Triggers(np.array([5]), np.array([1], np.int16), np.array([True]))
     monkeypatch.setattr(file, "triggers", lambda: triggers, raising=False)
     watched = dvskit.progress(Crop(2, 1, 15, 8)(file.between(0, 500)), display=Nowhere())
-    with pytest.warns(LeftOutWarning, match="1 triggers of the recording are left out"):
+    with pytest.warns(LeftOutWarning, match="1 trigger of the recording is left out"):
         dvskit.save_events(watched, tmp_path / "b.npz")
     assert dvskit.load_events(tmp_path / "b.npz") == Crop(2, 1, 15, 8)(EVENTS.between(0, 500))
 

@@ -207,6 +207,24 @@ def preset_name(name: str) -> str:
     return written[name.casefold()]
 
 
+def sensor_size(
+    params: EmulatorParams | str | PathLike[str] | None, size: tuple[int, int] | str | None
+) -> tuple[Size | None, str]:
+    """Return the size that clips are scaled to, and what to say of it: as given, or a preset's.
+
+    "native", and a sensor without a size of its own, keep the clip's: None. Raises GeometryError.
+    """
+    if size == "native":
+        return None, ""
+    if size is not None:
+        return as_size(size), ""  # type: ignore[arg-type]
+    own = None if params is None or isinstance(params, EmulatorParams) else preset_size(params)
+    if own is None:
+        return None, ""
+    why = f", the size of {preset_name(str(params))}"
+    return own, f'{why}; size="native" (--size native) keeps the clip\'s own'
+
+
 def preset_size(name: str | PathLike[str]) -> Size | None:
     """Return the size of a named sensor; None where it has none, and of a preset file."""
     if str(name).endswith(".toml"):

@@ -19,7 +19,7 @@ from typing import cast
 
 from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import LeftOutWarning, UnknownFormatError, warn
+from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import (
@@ -207,16 +207,21 @@ def _left_behind(source: Source) -> list[str]:
         if inner is None:
             return []
     counts = {
-        "triggers": len(inner.triggers()),
-        "IMU samples": len(inner.imu()),
-        "frames": sum(1 for _ in inner.frames()),
-        "labels": len(inner.labels()),
+        "trigger": len(inner.triggers()),
+        "IMU sample": len(inner.imu()),
+        "frame": sum(1 for _ in inner.frames()),
+        "label": len(inner.labels()),
     }
     return [
-        f"{count:,} {name} of the recording are left out: a filter hands on events alone"
+        _left_out(count, name, "a filter hands on events alone", " of the recording")
         for name, count in counts.items()
         if count
     ]
+
+
+def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
+    are = "is" if count == 1 else "are"
+    return f"{count_of(count, name)}{whose} {are} left out: {why}"
 
 
 # What `other_streams` counts although a recording is asked for it otherwise.
@@ -233,7 +238,7 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
     if len(triggers):
         write = getattr(sink, "write_triggers", None)
         if write is None:
-            left.append(f"{len(triggers):,} triggers are left out: {sink.format} has none")
+            left.append(_left_out(len(triggers), "trigger", f"{sink.format} has none"))
         else:
             write(triggers)
     others = dict(recording.other_streams())
@@ -241,18 +246,18 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
     if len(samples) and hasattr(sink, "write_imu"):
         sink.write_imu(samples)
     elif len(samples):
-        left.append(f"{len(samples):,} IMU samples are left out: {sink.format} has none")
+        left.append(_left_out(len(samples), "IMU sample", f"{sink.format} has none"))
     if hasattr(sink, "write_frames"):
         sink.write_frames(recording.frames())
     else:
         frames = sum(1 for _ in recording.frames())
         if frames:
-            left.append(f"{frames:,} frames are left out: {sink.format} has none")
+            left.append(_left_out(frames, "frame", f"{sink.format} has none"))
     if recording.intrinsics() is not None:
         left.append(f"the camera's calibration is left out: {sink.format} has none")
     labels = len(recording.labels())
     if labels:
-        left.append(f"{labels:,} labels are left out: they stand beside the file")
+        left.append(_left_out(labels, "label", "labels stand beside the file"))
     for name, count in others.items():
         if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
+from dvskit.errors import (
+    DamagedFileError,
+    DvskitError,
+    EventsError,
+    GeometryError,
+    OutputError,
+    count_of,
+)
 from dvskit.events import Events, ReadableSource, Size, as_size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
@@ -81,7 +88,7 @@ class Damage:
             return "no damage"
         first = self.losses[0]
         return (
-            f"{self.lost_bytes:,} bytes lost in {self.count:,} places, "
+            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
             f"the first at byte {first.offset}: {first.problem}"
         )
 
@@ -309,7 +316,8 @@ def smallest_size(path: Path, blocks: Iterable[Events]) -> Size:
             height = max(height, int(block.y.max()) + 1)
     if not width:
         raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
+            f"{path}: no sensor size in the header and no events; pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     return as_size((width, height))
 

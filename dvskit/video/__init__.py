@@ -9,11 +9,13 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import FormatError, VideoError
+from dvskit.formats import find_format
 from dvskit.video.animation import AnimatedImage, is_animation
-from dvskit.video.array import ArrayFrames
+from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
-from dvskit.video.fitting import Cropped, Resized, Trimmed, resized
+from dvskit.video.fitting import ClipPart, Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
 from dvskit.video.losses import FrameLosses
@@ -27,6 +29,7 @@ __all__ = [
     "AnimatedImage",
     "ArrayFrames",
     "CameraFrames",
+    "ClipPart",
     "Clock",
     "Cropped",
     "FrameLosses",
@@ -35,6 +38,7 @@ __all__ = [
     "Light",
     "Resized",
     "ScaleCheck",
+    "TimedFrames",
     "Trimmed",
     "VideoFrames",
     "gray_picture",
@@ -68,4 +72,20 @@ def open_frames(
         return ImageFolder(path, fps=fps, light=light, strict=strict)
     if is_animation(Path(path)):
         return AnimatedImage(path, fps=fps, light=light, strict=strict)
-    return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
+    try:
+        return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
+    except VideoError:
+        if format := _format_of_events(Path(path)):
+            raise VideoError(
+                f"{path}: is an event file ({format}), not a video; dvskit.open_events (dvskit "
+                "convert) reads it"
+            ) from None
+        raise
+
+
+def _format_of_events(path: Path) -> str:
+    """Return the format of an event file; nothing for what is none."""
+    try:
+        return find_format(path).name
+    except FormatError:
+        return ""
