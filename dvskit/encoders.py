@@ -13,12 +13,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 
 LatencyLaw = Callable[[Tensor], Tensor]
 """What turns values in [0, 1] into times in steps, from 0; inf means no spike."""
 
 
+@check_arguments
 def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int) -> Tensor:
     """Spike in each step with probability `image`, independently: a rate code.
 
@@ -55,6 +57,7 @@ def log_latency(values: Tensor, *, tau: float, threshold: float = 0.01) -> Tenso
     return times.masked_fill(values <= threshold, math.inf)
 
 
+@check_arguments
 def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tensor:
     """Spike once, the sooner the brighter: at the step nearest to law(value).
 

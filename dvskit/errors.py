@@ -10,6 +10,7 @@
     +-- VideoError          frames that cannot be decoded, or whose times run back
     +-- ShapeError          an array or a window of the wrong shape
     +-- ConfigError         a parameter out of range, an unknown name
+    |   +-- ArgumentError        a call with wrong arguments; Python's TypeError too
     +-- ModelError          a model folder that cannot be used
     +-- OutputError         an output that exists already or cannot be written
 
@@ -100,6 +101,10 @@ class ConfigError(DvskitError, ValueError):
     """A parameter out of its range, or an unknown name."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """A call with arguments that cannot be meant: names that there are not, a text for a number."""
+
+
 class ModelError(DvskitError):
     """A model folder that is incomplete or does not fit its weights."""
 
@@ -120,7 +125,7 @@ class FittedWarning(UserWarning):
 
     def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
         self.what, self.how, self.dropped, self.total = what, how, dropped, total
-        super().__init__(f"{what} of {how}; {dropped:,} of {total:,} events left out")
+        super().__init__(f"{what} of {how}; {dropped:,} of {count_of(total, 'event')} left out")
 
 
 class ScaleWarning(UserWarning):
@@ -146,6 +151,11 @@ def warn(text: str, category: type[Warning]) -> None:
 def one_line(error: BaseException | str) -> str:
     """Return what an error says, as one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def count_of(count: int, name: str) -> str:
+    """Return a number of things: "1 event", "2,000 events"."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

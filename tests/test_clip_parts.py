@@ -8,7 +8,15 @@ import pytest
 
 import dvskit
 from dvskit.emulator.params import preset_size
-from dvskit.errors import ConfigError, GeometryError
+from dvskit.errors import (
+    ConfigError,
+    EventsError,
+    GeometryError,
+    ScaleWarning,
+    ShapeError,
+    UnitWarning,
+    VideoError,
+)
 from dvskit.video import ArrayFrames, Cropped, Resized, Trimmed, luminance, resized, write_video
 from dvskit.video.light import coded
 
@@ -51,7 +59,7 @@ def test_a_part_in_time_keeps_its_stamps_and_is_half_open():
     )
     assert [t for t, _ in Trimmed(frames, 20_000, 50_000)] == [20_000, 30_000, 40_000]
     assert len(list(Trimmed(frames, None, None))) == 10
-    with pytest.raises(ConfigError, match="not behind"):
+    with pytest.raises(ConfigError, match="not after"):
         Trimmed(frames, 5, 5)
 
 
@@ -118,7 +126,7 @@ def test_a_sensor_s_preset_brings_its_size(run, video):
     assert code == 0
     assert (
         "note: " + str(video) + ": the middle 479x360 of 640x360, scaled to 346x260, the size of "
-        "DAVIS346; --size native keeps the video's own\n"
+        "DAVIS346; --size native keeps the clip's own\n"
     ) in err
     assert tuple(dvskit.open_events("a.raw").size) == (346, 260)
     code, _, err = run("emulate", video, "b.raw", "--preset", "DAVIS346", "--size", "native")
@@ -148,7 +156,7 @@ def test_a_part_of_a_video_is_emulated_alone(run, video):
         (("--crop", "600,0,100,10"), "--crop: 600,0,100,10"),
         (("--crop", "1,2"), "is not X,Y,WIDTH,HEIGHT"),
         (("--size", "big"), "--size"),
-        (("--start", "1s", "--stop", "500ms"), "--stop 500ms is not behind --start 1s"),
+        (("--start", "1s", "--stop", "500ms"), "--stop 500ms is not after --start 1s"),
         (("--preset", "davis34"), "did you mean 'DAVIS346'"),
     ],
 )
@@ -157,3 +165,83 @@ def test_a_part_that_cannot_be_is_a_usage_error(run, video, words, said):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video):
+    ways = {
+        (): {},
+        ("--preset", "DAVIS240"): {"params": "davis240"},
+        ("--preset", "DAVIS240", "--size", "native"): {"params": "DAVIS240", "size": "native"},
+        ("--size", "64x48"): {"size": (64, 48)},
+        ("--crop", "80,40,160,120", "--size", "80x60", "--start", "200ms", "--stop", "400ms"): {
+            "crop": (80, 40, 160, 120), "size": (80, 60), "start_us": 200_000, "stop_us": 400_000,
+        },
+    }  # fmt: skip
+    for words, options in ways.items():
+        assert run("emulate", video, "a.npz", "--force", *words)[0] == 0
+        assert dvskit.emulate(video, **options).load() == dvskit.load_events("a.npz"), words
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"params": "DVS128"}, {"size": (20, 30)}, {"crop": (3, 2, 30, 20)}, {"start_us": 90_000},
+     {"crop": (3, 2, 40, 40), "size": (12, 12), "start_us": 40_000, "stop_us": 300_000}],
+)  # fmt: skip
+def test_frames_in_memory_are_scaled_and_cut_as_files_are(options):
+    frames = clip()
+    pictures = [frame for _, frame in frames]
+    expected = dvskit.emulate(frames, **options)
+    whole = dvskit.emulate(frames).load()
+    assert len(expected.load()) > 100
+    assert expected.load() != whole
+    for way in (
+        lambda: dvskit.emulate(np.stack(pictures), fps=25, **options),
+        lambda: dvskit.emulate(pictures, fps=25, **options),
+        lambda: dvskit.emulate(iter(pictures), fps=25, **options),
+        lambda: dvskit.emulate(list(frames), **options),
+        lambda: dvskit.emulate(iter(list(frames)), **options),
+    ):
+        assert way().load() == expected.load()
+        assert way().size == expected.size
+
+
+def test_a_preset_s_parameters_alone_bring_no_size():
+    davis = dvskit.EmulatorParams.preset("DAVIS346")
+    assert dvskit.emulate(clip(), davis).size == (64, 48)
+    named = dvskit.emulate(clip(), "DAVIS346")
+    assert named.size == (346, 260)
+    assert "the size of DAVIS346" in repr(named)
+
+
+def test_scaled_frames_of_another_scale_or_shape_are_told_as_others_are():
+    frames = np.stack([frame for _, frame in clip()]).astype(np.float32)
+    pairs = list(enumerate(frames))
+    for way in (lambda: dvskit.emulate(frames, fps=25, size=(8, 6)),
+                lambda: dvskit.emulate(pairs, size=(8, 6))):  # fmt: skip
+        with pytest.warns(ScaleWarning, match="white=255"):
+            way().load()
+    assert dvskit.emulate(pairs, white=255, size=(8, 6)).load().size == (8, 6)
+    odd = [*pairs, (99, frames[0][:-1])]
+    with pytest.raises(ShapeError, match=r"frame at 99 us has shape \(47, 64\)"):
+        dvskit.emulate(odd, white=255, size=(8, 6)).load()
+    once = dvskit.emulate(iter(pairs), white=255, size=(8, 6))
+    once.load()
+    with pytest.raises(VideoError, match="used up"):
+        once.load()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"size": "346x260"}, GeometryError, "not (width, height)"),
+        ({"crop": (60, 0, 10, 10)}, GeometryError, "not inside frames of 64x48"),
+        ({"start_us": 5_000, "stop_us": 4_000}, EventsError, "ends ahead of its start"),
+        ({"stop_us": -1}, ConfigError, "not after"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(options, error, said):
+    with pytest.raises(error) as raised:
+        dvskit.emulate(clip(), **options)
+    assert said in str(raised.value)
+    with pytest.warns(UnitWarning, match="looks like seconds"):
+        dvskit.emulate(clip(), start_us=0.1)

@@ -298,7 +298,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name():
 
 
 def test_too_short_a_clip_is_refused():
-    with pytest.raises(VideoError, match="1 frames"):
+    with pytest.raises(VideoError, match="the clip has 1 frame;"):
         list(emulate([(0, np.zeros((2, 2), np.uint8))]))
     with pytest.raises(VideoError, match="no frames"):
         emulate([])

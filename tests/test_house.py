@@ -17,6 +17,7 @@ PACKAGE = Path(dvskit.__file__).parent
 # A part imports from parts above it only (DESIGN's list, foundations first).
 ORDER = [
     "errors",
+    "_arguments",
     "_threads",
     "_files",
     "events",
@@ -155,7 +156,8 @@ def test_the_public_names_stand():
         (
             "emulate",
             "(video_or_frames, params=None, seed=0, *, fps=None, t_us=None, white=None, "
-            "light='luma', clock='first', strict=True)",
+            "light='luma', clock='first', strict=True, size=None, crop=None, start_us=None, "
+            "stop_us=None)",
         ),
         (
             "tensors.bin_events",

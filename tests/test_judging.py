@@ -120,7 +120,7 @@ def test_files_that_are_no_recordings_are_passed_over_and_damaged_ones_are_not(
     assert "bad.csv" in err.splitlines()[-1]
     code, out, err = run("eval", trained.folder, "mine", "--split", "all", "--salvage")
     assert (code, "of 5 (" in out) == (0, True)
-    assert "bad.csv: 11 bytes lost in 1 places" in err
+    assert "bad.csv: 11 bytes lost in 1 place," in err
 
 
 def test_eval_reads_as_from_and_size_say(run, trained: Trained, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
     save_events(Events.concatenate([first, end]), tmp_path / "a.npz")
     code, out, err = run("classify", "a.npz", "--model", trained.folder)
     assert (code, "mean" in out) == (0, False)
-    assert err == ("dvskit: note: a.npz: 1 events behind the last whole window are not looked at\n")
+    assert err == ("dvskit: note: a.npz: not looked at: 1 event after the last whole window\n")
     with pytest.raises(ShapeError, match="no events to classify"):
         training.classify(trained.model, Events.empty(SIZE))
 

@@ -84,7 +84,7 @@ def test_an_emulation_says_what_its_clip_is_like(tmp_path):
     assert ("note", source.notes[0]) in source.about()
     assert source.damage is not None
     assert not source.damage
-    with pytest.raises(VideoError, match="1 frames"):
+    with pytest.raises(VideoError, match="has 1 frame;"):
         list(
             dvskit.emulate(
                 write(Kind("", ".mkv", "libx264", options=QUICK, times_ms=[0]), tmp_path)

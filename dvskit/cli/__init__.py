@@ -36,8 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# What is said behind Ctrl-C.
-_INTERRUPTED = {"train": "the same command goes on behind the last whole epoch"}
+# What is said after Ctrl-C.
+_INTERRUPTED = {"train": "the same command goes on after the last whole epoch"}
 
 for _name, _function in (
     ("info", info),
@@ -54,7 +54,7 @@ for _name, _function in (
     ("doctor", doctor),
 ):
     _after = _INTERRUPTED.get(_name, _console.BEGIN_ANEW)
-    app.command(_name)(_console.command(_function, _after))
+    app.command(_name, help=_console.help_of(_function))(_console.command(_function, _after))
 app.add_typer(plot, name="plot")
 
 
@@ -115,11 +115,26 @@ def _warnings_as_notes() -> Iterator[None]:
 _WrongWords: Any = typer.BadParameter.__mro__[2]
 
 
+# What people look for under another name: the command, what they type, and what is meant.
+_MEANT = {
+    ("convert", "--scale"): "--fit WIDTHxHEIGHT",
+    ("convert", "--resize"): "--fit WIDTHxHEIGHT",
+    ("emulate", "--scale"): "--size WIDTHxHEIGHT",
+    ("emulate", "--resize"): "--size WIDTHxHEIGHT",
+    ("render", "--resize"): "--scale N",
+    ("cloud", "--scale"): "--pixels WIDTHxHEIGHT",
+}
+
+
 def _tell_usage(error: Any) -> int:
     """Say in a line what is wrong with the words of a command line; return the exit code."""
     message = one_line(error.format_message())
     context = getattr(error, "ctx", None)
     where = "dvskit" if context is None else context.command_path
+    asked = getattr(error, "option_name", None)
+    meant = _MEANT.get((where.rpartition(" ")[2], str(asked)))
+    if meant is not None:
+        message = f"No such option: {asked}; {meant} scales"
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
     else:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import open_file, size_from
-from dvskit.errors import UnknownFormatError, VideoError
+from dvskit.cli._options import open_file, size_from, temporary_folder
+from dvskit.errors import UnknownFormatError, VideoError, count_of
 from dvskit.formats import Recording, find_format, open_events, open_sink
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
 
@@ -85,11 +85,6 @@ def open_shown(file: Path, from_: str | None, size: str | None, salvage: bool) -
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="dvskit-")  # removed when the process ends
-
-
-@cache
 def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple[str, ...]]:
     """Emulate a clip into a file; return it and what there is to say."""
     from dvskit.emulator import EmulatedSource, Emulator
@@ -97,7 +92,7 @@ def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple
 
     frames = resized(open_frames(file, strict=not salvage), size)
     source = EmulatedSource(frames, Emulator(), frames.size)
-    path = Path(tempfile.mkdtemp(dir=_folder().name)) / f"{file.stem}.npz"
+    path = Path(tempfile.mkdtemp(dir=temporary_folder().name)) / f"{file.stem}.npz"
     with (
         open_sink(path, source.size) as sink,
         _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show,
@@ -106,6 +101,6 @@ def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple
             sink.write(block)
             show(source.frames_done, f"{sink.count:,} events")
     kind = "a folder of images" if file.is_dir() else "a video"
-    notes = (f"is {kind}: its {source.frames_done:,} frames are emulated for an ideal sensor; "
+    notes = (f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for an ideal sensor; "
              "dvskit emulate has others", *source.notes)  # fmt: skip
     return path, (*notes, str(frames.damage)) if frames.damage else notes

@@ -19,6 +19,11 @@ import typer
 from dvskit._progress import Bar, Nowhere, State, Terminal
 from dvskit.errors import ConfigError, DvskitError, one_line
 
+# A keyword with its value, names of times, a rate, or a function, and the option or the command.
+_PYTHON_AND_SHELL = re.compile(
+    r"(?:\w+=(?:\([^()]*\)|\S+)|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
+)
+
 quiet = False
 debug = False
 
@@ -44,7 +49,15 @@ def log(text: str) -> None:
 
 def note(text: str) -> None:
     """Tell anyone what they should know: never silent, for nothing is lost silently."""
-    print(f"dvskit: note: {text}", file=sys.stderr)
+    print(f"dvskit: note: {for_shell(text)}", file=sys.stderr)
+
+
+def for_shell(text: str) -> str:
+    """Return what the library says, in the words of the shell.
+
+    It names a fix in Python's words and then the shell's: "pass overwrite=True (--force)".
+    """
+    return _PYTHON_AND_SHELL.sub(r"\1", text)
 
 
 def print_json(value: object) -> None:
@@ -55,10 +68,15 @@ def print_json(value: object) -> None:
 BEGIN_ANEW = "nothing is left of it; the same command begins anew"
 
 
+def help_of(function: Callable[..., Any]) -> str:
+    """Return a docstring as help: paragraphs without the line breaks of the source."""
+    return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
+
+
 def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
     """Turn what a command raises into one line on stderr and an exit code.
 
-    interrupted  what to say of the work behind Ctrl-C
+    interrupted  what to say of the work after Ctrl-C
     """
 
     @functools.wraps(function)
@@ -75,7 +93,7 @@ def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
         except (DvskitError, OSError, MemoryError) as error:
             if debug:
                 raise
-            print(f"dvskit: error: {one_line(error)}", file=sys.stderr)
+            print(f"dvskit: error: {for_shell(one_line(error))}", file=sys.stderr)
             # A wrong option is found here too, where the parser of the options cannot know it.
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
@@ -127,6 +145,24 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
     """
     display = Nowhere() if quiet else Terminal() if on_terminal() else Lines()
     return Bar(title, total, unit, display=display)
+
+
+@contextmanager
+def stages(title: str) -> Iterator[Callable[[str], None]]:
+    """Show the stages of work that cannot be counted: call with the name of each as it begins.
+
+    A bar on a terminal, a line each where there is none, nothing with -q.
+    """
+    with progress(title, None, "stages") as show:
+        done = 0
+
+        def begin(stage: str) -> None:
+            nonlocal done
+            show(done, stage)
+            log(f"{title}: {stage}")
+            done += 1
+
+        yield begin
 
 
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}

@@ -35,8 +35,9 @@ class PartName(Enum):
 SplitOption = Annotated[
     PartName,
     typer.Option(
-        help="Which recordings to judge: held-out are those that the model was neither trained on "
-        "nor chosen by; train, validation and test are the parts of its run."
+        metavar="PART",
+        help="Which recordings to judge: all, train, validation or test of its run, or held-out, "
+        "those that the model was neither trained on nor chosen by.",
     ),
 ]
 

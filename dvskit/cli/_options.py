@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dvskit._files import check_standard_output
 from dvskit.cli._console import describe_us, parse_time_us
-from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
-from dvskit.events import Size, parse_size
+from dvskit.errors import (
+    ConfigError,
+    FormatError,
+    GeometryError,
+    ShapeError,
+    UnknownFormatError,
+    one_line,
+)
+from dvskit.events import Events, ReadableSource, Size, parse_size
 from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
 from dvskit.formats.table import named_format
 
@@ -44,7 +55,8 @@ SizeOption = Annotated[
     ),
 ]
 Salvage = Annotated[
-    bool, typer.Option("--salvage", help="Read damaged files: keep what is whole, report the rest.")
+    bool,
+    typer.Option("--salvage", help="Read damaged files: keep what is undamaged, report the rest."),
 ]
 
 
@@ -58,7 +70,9 @@ class LightName(Enum):
 LightOption = Annotated[
     LightName,
     typer.Option(
-        "--light", help="What a video's pixels are: luma, gray as it is coded; linear light."
+        "--light",
+        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
+        "that they stand for.",
     ),
 ]
 
@@ -74,7 +88,8 @@ ClockOption = Annotated[
     ClockName,
     typer.Option(
         "--time",
-        help="first: a video's first frame is at 0; container: at the time its container says.",
+        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
+        "says.",
     ),
 ]
 SalvageVideo = Annotated[
@@ -111,7 +126,12 @@ StopOfClip = Annotated[
 ]  # fmt: skip
 CropOption = Annotated[
     str | None,
-    typer.Option(help="Keep a rectangle: X,Y,WIDTH,HEIGHT.", show_default="all"),
+    typer.Option(
+        metavar="RECTANGLE",
+        help="Keep a rectangle, X,Y,WIDTH,HEIGHT, in pixels of the input, before anything is "
+        "scaled.",
+        show_default="all",
+    ),
 ]
 FpsOfVideo = Annotated[
     float | None,
@@ -143,11 +163,11 @@ class ClipOptions:
     salvage: bool = False
 
     def open(self, path: Path) -> FrameSource:
-        """Open a video or a folder of images. Raises VideoError."""
+        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
         from dvskit.video import open_frames
 
         return open_frames(
-            path,
+            piped_video() if is_standard(path) else path,
             fps=self.fps,
             light=self.light.value,
             clock=self.time.value,
@@ -155,18 +175,68 @@ class ClipOptions:
         )
 
 
+class _Word(str):
+    """A word to complete to: typer leaves out those that do not start as what was typed."""
+
+    __slots__ = ()
+
+    def startswith(self, *typed: Any) -> bool:
+        """Tell whether it starts so, in any case."""
+        return self.casefold().startswith(str(typed[0]).casefold())
+
+
+def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
+    words = [_Word(name) for name in names]
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the shipped models that a shell may complete a word to, in any case."""
+    from dvskit.training import shipped_models
+
+    return _completed(incomplete, shipped_models())
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A model folder, or a shipped model's name.", show_default=False,
+        autocompletion=model_names,
+    ),
+]  # fmt: skip
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="A model folder, or a shipped model's name.", show_default=False,
+        autocompletion=model_names,
+    ),
+]  # fmt: skip
+
+
+def piped_video() -> Path:
+    """Return a temporary file of what arrives on standard input: videos are read to and fro.
+
+    It is removed when the process ends. Raises ConfigError for a terminal.
+    """
+    if sys.stdin.isatty():
+        raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
+    path = Path(temporary_folder().name) / "standard-input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return path
+
+
+@cache
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="dvskit-")
+
+
 def preset_names(incomplete: str) -> list[str]:
     """Return the named sensors that a shell may complete a word to, in any case."""
     from dvskit.emulator.params import preset_table
 
-    return [name for name in preset_table() if name.casefold().startswith(incomplete.casefold())]
-
-
-def model_names(incomplete: str) -> list[str]:
-    """Return the shipped models that a shell may complete a word to."""
-    from dvskit.training import shipped_models
-
-    return [name for name in shipped_models() if name.startswith(incomplete)]
+    return _completed(incomplete, preset_table())
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:
@@ -237,7 +307,7 @@ def check_writable(out: Path, to: str | None) -> None:
 def window_from(
     origin_us: int, after_us: int | None, until_us: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the times that lie so long behind `origin_us`; None stays None."""
+    """Return the times that lie so long after `origin_us`; None stays None."""
     return (
         None if after_us is None else origin_us + after_us,
         None if until_us is None else origin_us + until_us,
@@ -258,14 +328,14 @@ def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | N
         for option, text in (("--start", start), ("--stop", stop))
     )
     if until is not None and until <= (after or 0):
-        raise ConfigError(f"--stop {stop} is not behind --start {start or '0s'}")
+        raise ConfigError(f"--stop {stop} is not after --start {start or '0s'}")
     return after, until
 
 
 def stamps_of(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the time stamps that lie so long behind the first event; None stays None.
+    """Return the time stamps that lie so long after the first event; None stays None.
 
     Raises ConfigError for live events.
     """
@@ -275,6 +345,27 @@ def stamps_of(
         raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
     origin_us = next((int(block.t[0]) for block in recording), 0)
     return window_from(origin_us, after_us, until_us)
+
+
+class WithEvents(ReadableSource):
+    """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
+
+    def __init__(self, part: Recording | RecordingPart) -> None:
+        self.source, self.size = part, part.size
+
+    def __iter__(self) -> Iterator[Events]:
+        some = False
+        for block in self.source:
+            some = some or len(block) > 0
+            yield block
+        if not some:
+            part = self.source
+            path, where = (
+                (part.recording.path, " from --start to --stop")
+                if isinstance(part, RecordingPart)
+                else (part.path, "")
+            )
+            raise FormatError(f"{path}: there are no events to show{where}")
 
 
 def part_of(

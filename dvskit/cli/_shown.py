@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dvskit.cli._console import parse_time_us
 from dvskit.cli._judging import fits_noted
+from dvskit.cli._options import WithEvents
 from dvskit.errors import ConfigError
 from dvskit.events import read_all
 from dvskit.formats import Recording, RecordingPart
@@ -38,13 +39,16 @@ def shown_from(
     every_us = check_words(len(parts), labels=labels, model=model, every=every)
     own = None if labels is None else read_labels(labels)
     if model is None:
-        return [render.Shown(part, file.name, own) for file, part in parts]
+        return [
+            render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
+            for file, part in parts
+        ]
     from dvskit.training import load_model
 
     judge = load_model(model)
     shown = []
     for file, part in parts:
-        events = read_all(part)
+        events = read_all(WithEvents(part))
         named = part.labels() if own is None else own
         shown.append(
             render.Shown(events, file.name, named, _decisions(events, part, judge, every_us))

@@ -74,7 +74,8 @@ def calibrate(
     pictures = _frames(source, frames, ClipOptions(fps, light, time, salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
-    found = calibrated(source, pictures, offset_us=offset_us)
+    with _console.stages(recording.name) as begin:
+        found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
     from dvskit.video import FrameSource
 
     for text in clip_notes(pictures) if isinstance(pictures, FrameSource) else ():

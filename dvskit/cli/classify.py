@@ -9,8 +9,8 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._judging import Reader, fits_noted, say_passed_over
-from dvskit.cli._options import FormatOption, Json, Salvage, SizeOption
-from dvskit.errors import DvskitError, FormatError, one_line
+from dvskit.cli._options import FormatOption, Json, ModelOption, Salvage, SizeOption
+from dvskit.errors import DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
     from dvskit.training import Classified, Model
@@ -25,9 +25,7 @@ def classify(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="A model folder, or a shipped model's name.", show_default=False)
-    ],
+    model: ModelOption,
     json: Json = False,
     from_: FormatOption = None,
     size: SizeOption = None,
@@ -55,7 +53,7 @@ def classify(
 
 
 def _judge_all(model: Model, recordings: list[Path], reader: Reader, json: bool) -> None:
-    """Judge several recordings. Raises FormatError, behind the others, if some cannot be judged."""
+    """Judge several recordings. Raises FormatError, after the others, if some cannot be judged."""
     table = None if json else _Table(recordings, model)
     judged: list[dict[str, Any]] = []
     unlooked = failed = 0
@@ -80,7 +78,9 @@ def _judge_all(model: Model, recordings: list[Path], reader: Reader, json: bool)
 
 def _say_unlooked(what: str, count: int) -> None:
     if count:
-        _console.note(f"{what}: {count:,} events behind the last whole window are not looked at")
+        _console.note(
+            f"{what}: not looked at: {count_of(count, 'event')} after the last whole window"
+        )
 
 
 def _recordings(files: list[Path]) -> list[Path]:

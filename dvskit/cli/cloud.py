@@ -19,12 +19,13 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
+    WithEvents,
     model_names,
     part_of,
     times_from,
 )
 from dvskit.cli._shown import check_words, shown_from
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
 from dvskit.formats import Recording, RecordingPart
 
@@ -40,8 +41,7 @@ def cloud(
         list[Path],
         typer.Argument(
             help="An event file, - for standard input, or udp://HOST:PORT; a video or a folder of "
-            "images is emulated first. A page shows several side by side.",
-            show_default=False,
+            "images is emulated first. A page shows several side by side.", show_default=False,
         ),
     ],
     out: Annotated[
@@ -53,36 +53,43 @@ def cloud(
         ),
     ],
     colour: Annotated[
-        ColourName | None, typer.Option(help="What colours tell.", show_default="time")
+        ColourName | None,
+        typer.Option(
+            metavar="WHAT", show_default="time",
+            help="What colours tell: time, polarity, or count, the events of a pixel.",
+        ),
     ] = None,
     view: Annotated[
         ViewName | None,
         typer.Option(
-            help="Where it is seen from: aslant, or, without perspective, as the sensor saw it, "
-            "from the side or from above.",
-            show_default="slant",
+            metavar="VIEW", show_default="slant",
+            help="Where it is seen from: slant, in perspective; or without it front, as the sensor "
+            "saw it, side, or top.",
         ),
     ] = None,
     azimuth: Annotated[
         float | None,
         typer.Option(
-            help="Degrees about the upright axis, in place of those of --view: 90 is the front, 0 "
-            "the side.",
-            show_default="the view's; 48 of slant",
+            help="Turn the view about the upright axis, to an angle in degrees: 0 looks from the "
+            "side, 90 from the front.",
+            show_default="that of --view; slant has 48",
         ),
     ] = None,
     elevation: Annotated[
         float | None,
         typer.Option(
-            help="Degrees, in place of those of --view: -90 from below .. 90 from above.",
-            show_default="the view's; 24 of slant",
+            help="Raise the view to an angle in degrees: -90 looks from below, 0 level, 90 from "
+            "above.",
+            show_default="that of --view; slant has 24",
         ),
     ] = None,
     start: StartOption = None,
     stop: StopOption = None,
     title: Annotated[
         str | None,
-        typer.Option(help="Words above.", show_default="none; a page has the file's name"),
+        typer.Option(
+            help="A title above the picture.", show_default="none; a page has the file's name"
+        ),
     ] = None,
     dark: Annotated[
         bool | None,
@@ -94,19 +101,22 @@ def cloud(
     pixels: Annotated[
         str | None,
         typer.Option(
-            help="The size of a picture or video, WIDTHxHEIGHT.",
+            help="Of a picture or video: its size in pixels, WIDTHxHEIGHT.",
             show_default="1280x960, GIF 640x480",
         ),
     ] = None,
     width: Annotated[
         float | None,
         typer.Option(
-            help="For print: its width in mm, in place of --pixels; 88 is a column, 180 a page."
+            help="Of a picture for print: its width in mm instead of --pixels; 88 is a column, 180 "
+            "a page."
         ),
     ] = None,
     dpi: Annotated[
         float | None,
-        typer.Option(help="For print: pixels an inch.", show_default="300 with --width"),
+        typer.Option(
+            help="Of a picture for print: pixels an inch.", show_default="300 with --width"
+        ),
     ] = None,
     point_px: Annotated[
         float | None,
@@ -134,19 +144,23 @@ def cloud(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="For a page: a CSV file of start_us,stop_us,name.", show_default=False),
+        typer.Option(
+            help="Of a page: a CSV file of start_us,stop_us,name, shown along the time.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="For a page: a model folder, or a shipped model's name; it names what it sees.",
+            help="Of a page: a model folder, or a shipped model's name; along the time the page "
+            "says what the model takes the events for.",
             autocompletion=model_names,
         ),
     ] = None,
     every: Annotated[
         str | None,
         typer.Option(
-            help="For a page: how often --model names it, such as 200ms.",
+            help="Of a page: the time from one decision of --model to the next, such as 200ms.",
             show_default="the model's window",
         ),
     ] = None,
@@ -187,11 +201,9 @@ def cloud(
         _tell_letters(report.missing, out)
     for file, recording, part in zip(files, opened, parts, strict=True):
         _tell(file, recording, part)
-    if not report.total:
-        _console.note(f"{out}: there are no events to show")
     if report.kept < report.total:
         _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
-    _console.say(f"{out}: {report.kept:,} events")
+    _console.say(f"{out}: {count_of(report.kept, 'event')}")
 
 
 def _title(files: list[Path], start: str | None, stop: str | None) -> str:
@@ -246,23 +258,24 @@ def _refuse(out: Path, options: dict[str, Any]) -> None:
         raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
 
 
-def _still(part: Source, out: Path, looks: Looks, force: bool) -> CloudReport:
+def _still(part: Recording | RecordingPart, out: Path, looks: Looks, force: bool) -> CloudReport:
     from dvskit import render
 
     width_px, height_px = looks.size_px or (1280, 960)
     with _console.progress(out.name, None, "events") as show:
         return render.cloud(
-            _Watched(part, show), out, view=looks.view, width_px=width_px, height_px=height_px,
-            overwrite=force,
+            _Watched(WithEvents(part), show), out, view=looks.view, width_px=width_px,
+            height_px=height_px, overwrite=force,
         )  # fmt: skip
 
 
-def _turning(part: Source, out: Path, looks: Looks, force: bool) -> TurnReport:
+def _turning(part: Recording | RecordingPart, out: Path, looks: Looks, force: bool) -> TurnReport:
     from dvskit import render
 
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
-            _Watched(part, lambda count, _: show(0, f"{count:,.0f} events read")), out,
+            _Watched(WithEvents(part), lambda count, _: show(0, f"{count:,.0f} events read")),
+            out,
             view=looks.view, turn=looks.turn, overwrite=force,
             on_frame=lambda done, total: show(done, f"of {total}"),
         )  # fmt: skip

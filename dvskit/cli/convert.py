@@ -28,6 +28,7 @@ from dvskit.cli._options import (
     times_from,
     window_from,
 )
+from dvskit.errors import count_of
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
@@ -58,7 +59,11 @@ def convert(
     crop: CropOption = None,
     fit: Annotated[
         str | None,
-        typer.Option(help="Put the events, or the crop, on a sensor of WIDTHxHEIGHT, undistorted."),
+        typer.Option(
+            metavar="SIZE",
+            help="Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, "
+            "undistorted.",
+        ),
     ] = None,
     salvage: Salvage = False,
     force: Force = False,
@@ -90,12 +95,12 @@ def convert(
     if isinstance(part, _Arriving):
         left += _left_of(recording)
     if fitted is not None:
-        left.append(f"{placement}; {fitted.dropped:,} events at the edges left out")
+        left.append(f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out")
     _report(recording, part.damage, sink, left)
 
 
 class _Arriving:
-    """Live events from `after_us` to `until_us` behind the first; Ctrl-C ends them early."""
+    """Live events from `after_us` to `until_us` after the first; Ctrl-C ends them early."""
 
     def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
         self._recording = recording
@@ -137,7 +142,8 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
 
 def _left_of(recording: Recording) -> list[str]:
     count = len(recording.triggers())
-    return [f"{count:,} triggers are left out: they came beside live events"] if count else []
+    found = count_of(count, "trigger")
+    return [f"left out: {found} that came beside live events"] if count else []
 
 
 def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
@@ -147,4 +153,4 @@ def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str
         _console.note(f"{recording.path}: {damage}")
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; there are none in what was asked for")
-    _console.say(f"{sink.path}: {sink.count:,} events on {sink.size}, {sink.format}")
+    _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")

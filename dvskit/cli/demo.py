@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvskit.errors import ModelError, OutputError
+from dvskit.errors import ConfigError, ModelError, OutputError
 
 if TYPE_CHECKING:
     from dvskit.events import Events
@@ -23,11 +23,18 @@ _BINS = 20
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="The folder to make; else dvskit-demo, or -2, -3 ..."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="The folder to make.",
+            show_default="dvskit-demo, dvskit-demo-2, ...",
+        ),
     ] = None,
     gesture: Annotated[str, typer.Option(help="What the drawn person does.")] = "hand wave",
 ) -> None:
     """Draw a clip, emulate its events, write, bin, classify and picture them."""
+    if str(out) == "-":
+        raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
     begun = time.perf_counter()
     from dvskit import emulate, load_events, save_events
     from dvskit.scenes import ArmScene

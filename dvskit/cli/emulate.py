@@ -30,12 +30,12 @@ from dvskit.cli._options import (
     size_from,
     times_from,
 )
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import is_standard, open_sink
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
-    from dvskit.video import FrameSource
+    from dvskit.video import ClipPart, FrameSource
 
 
 # Written out, so that --help need not load the emulator.
@@ -50,7 +50,8 @@ def emulate(
     video: Annotated[
         Path | None,
         typer.Argument(
-            help="A video file, or a folder of images; left out with --camera.",
+            help="A video file, a folder of images, or - for a video on standard input; left out "
+            "with --camera.",
             show_default=False,
         ),
     ] = None,
@@ -85,8 +86,9 @@ def emulate(
         list[str] | None,
         typer.Option(
             "--set",
-            help=f"Another parameter of the sensor: NAME=VALUE, such as shot_hz=5; as often as you "
-            f"like. The names: {_NAMES}.",
+            metavar="NAME=VALUE",
+            help=f"Another parameter of the sensor, such as shot_hz=5; as often as you like. The "
+            f"names: {_NAMES}.",
         ),
     ] = None,
     seed: Annotated[
@@ -97,6 +99,7 @@ def emulate(
         typer.Option(
             help="Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at "
             "two sides is cut off. native keeps the video's size.",
+            metavar="SIZE",
             show_default="the preset's, else native",
         ),
     ] = None,
@@ -123,9 +126,10 @@ def emulate(
     from dvskit.emulator import Emulator
 
     emulator = Emulator(_params(preset, threshold, set_ or []), seed)
-    part = _Part(preset, size, crop, *times_from(start, stop))
+    part = _part(preset, size, crop, times_from(start, stop))
     clip = _clip(video, camera, ClipOptions(fps, light, time, salvage), part, upsample)
-    frames = part.of(clip)
+    with as_usage("--crop"):
+        frames = part.of(clip)
     work = _Work(Path(f"camera {camera}") if video is None else video, clip, frames, upsample)
     stopped = work.write(emulator, out, to, force)
     if stopped and camera is None:
@@ -141,7 +145,7 @@ def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Pa
     elif video is None:
         raise ConfigError("name a video and the event file to write; or --camera 0 and the file")
     if out is None:
-        raise ConfigError(f"{video or '--camera'}: name the event file to write behind it")
+        raise ConfigError(f"{video or '--camera'}: name the event file to write after it")
     return video, out
 
 
@@ -178,7 +182,8 @@ class _Work:
             _console.note(f"{self._name}: {text}")
         look = f"; look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
         _console.say(
-            f"{sink.path}: {sink.count:,} events on {sink.size} from {self._done(source)} frames"
+            f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
+            + count_of(self._done(source), "frame")
             + (look if sink.count and not is_standard(out) else "")
         )
         return stop.asked
@@ -208,7 +213,7 @@ class _Work:
             notes.append(f"stopped after frame {self._done(source) - 1}; what was done is written")
         if isinstance(self._clip, CameraFrames) and self._clip.dropped:
             notes.append(
-                f"{self._clip.dropped} frames came faster than they were emulated: left out"
+                f"left out: {count_of(self._clip.dropped, 'frame')}, faster than they were emulated"
             )
         if not count:
             threshold = source.emulator.params.threshold_on
@@ -235,42 +240,24 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
     return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Part:
-    """Which part of a clip is emulated, and at which size."""
+def _part(
+    preset: str, size: str | None, crop: str | None, times: tuple[int | None, int | None]
+) -> ClipPart:
+    """Return which part of a clip is emulated, and at which size. Raises ConfigError."""
+    from dvskit.emulator.params import sensor_size
+    from dvskit.video import ClipPart
 
-    preset: str
-    size: str | None
-    crop: str | None
-    after_us: int | None
-    until_us: int | None
-
-    def of(self, frames: FrameSource) -> FrameSource:
-        """Return the part. Raises ConfigError for one that the frames do not have."""
-        from dvskit.emulator.params import preset_name, preset_size
-        from dvskit.video import Cropped, Trimmed, resized
-
-        if (self.after_us, self.until_us) != (None, None):
-            frames = Trimmed(frames, self.after_us, self.until_us)
-        if self.crop is not None:
-            left, top, *size = rectangle_from(self.crop)
-            with as_usage("--crop"):
-                frames = Cropped(frames, left, top, (size[0], size[1]))
-        if self.size is not None:
-            return resized(frames, None if self.size == "native" else size_from(self.size))
-        scaled = resized(frames, preset_size(self.preset))
-        if scaled is not frames:
-            told = f"{scaled.notes[-1]}, the size of {preset_name(self.preset)}"
-            scaled.notes = (*scaled.notes[:-1], f"{told}; --size native keeps the video's own")
-        return scaled
+    rectangle = None if crop is None else rectangle_from(crop)
+    asked = size if size in (None, "native") else size_from(size)
+    return ClipPart(*times, rectangle, *sensor_size(preset, asked))
 
 
 def _clip(
-    video: Path | None, camera: int | None, clip: ClipOptions, part: _Part, upsample: bool
+    video: Path | None, camera: int | None, clip: ClipOptions, part: ClipPart, upsample: bool
 ) -> FrameSource:
     if video is not None and camera is None:
         return clip.open(video)
-    if clip != ClipOptions() or upsample or (part.after_us, part.until_us) != (None, None):
+    if clip != ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
         raise ConfigError(
             "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a camera"
         )

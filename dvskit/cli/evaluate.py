@@ -9,13 +9,11 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._judging import PartName, Reader, SplitOption, judge_folder
-from dvskit.cli._options import FormatOption, Json, Salvage, SizeOption
+from dvskit.cli._options import FormatOption, Json, ModelArgument, Salvage, SizeOption
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A model folder, or a shipped model's name.", show_default=False)
-    ],
+    model: ModelArgument,
     data: Annotated[
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
@@ -25,7 +23,7 @@ def evaluate(
     size: SizeOption = None,
     salvage: Salvage = False,
 ) -> None:
-    """Score a model on labelled recordings, by those of them that it was not trained on."""
+    """Score a model on labelled recordings: on those that it was not trained on."""
     result = judge_folder(model, data, split, Reader(from_, size, salvage))
     if json:
         _console.print_json(

@@ -18,6 +18,7 @@ from dvskit.cli._options import (
     clip_notes,
     open_file,
 )
+from dvskit.errors import ConfigError
 from dvskit.formats import COUNTED_BESIDE, Recording
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def info(
     """Show what is in an event file or a video: events or frames, times, size, damage."""
     clip = find_clip(file, salvage) if from_ is None else None
     if clip is not None:
+        if size is not None:
+            raise ConfigError(
+                f"{file}: --size is of event files, and this is a video of {clip.size}; dvskit "
+                "emulate --size scales it"
+            )
         facts = describe_clip(file, clip)
         lines = _clip_lines(facts)
     else:

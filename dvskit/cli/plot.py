@@ -16,12 +16,14 @@ from dvskit.cli._options import (
     DarkOption,
     Force,
     FormatOption,
+    ModelArgument,
+    ModelOption,
     Salvage,
     SizeOption,
     StartOption,
     StopOption,
+    WithEvents,
     as_usage,
-    model_names,
     part_of,
     times_from,
 )
@@ -74,7 +76,7 @@ def _command(name: str) -> Callable[..., None]:
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        _save(draw(part, style=style), out, force)
+        _save(draw(WithEvents(part), style=style), out, force)
         for text in recording.assumptions:
             _console.note(f"{file}: {text}")
         damage = part.damage if isinstance(part, RecordingPart) else recording.damage
@@ -103,9 +105,7 @@ def _save(figure: Plot, out: Path, force: bool) -> None:
 
 
 def confusion(
-    model: Annotated[
-        str, typer.Argument(help="A model folder, or a shipped model's name.", show_default=False)
-    ],
+    model: ModelArgument,
     data: Annotated[
         Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
     ],
@@ -118,7 +118,7 @@ def confusion(
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
-    """What a model takes for what, of labelled recordings that it was not trained on."""
+    """Which classes a model takes for which: recordings that it was not trained on."""
     style = _begin(out, dark, width, force)
     from dvskit.render import plots
 
@@ -142,13 +142,6 @@ def curves(
     _save(plots.curves(log, style=style), out, force)
 
 
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        help="A model folder, or a shipped model's name.", show_default=False,
-        autocompletion=model_names,
-    ),
-]  # fmt: skip
 LayerOption = Annotated[
     str | None, typer.Option(help="A layer of the model; else its last spiking one.")
 ]
@@ -207,9 +200,7 @@ def _observe(file: Path, model: str, layer: str | None) -> Observed:
 
 
 def weights(
-    model: Annotated[
-        str, typer.Argument(help="A model folder, or a shipped model's name.", show_default=False)
-    ],
+    model: ModelArgument,
     out: Out,
     layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
     dark: DarkOption = False,

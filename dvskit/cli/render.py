@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +27,7 @@ from dvskit.cli._options import (
     stamps_of,
     times_from,
 )
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.render import Style
@@ -55,7 +56,14 @@ def render(
             help="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
         ),
     ],
-    style: Annotated[StyleName, typer.Option(help="What a frame shows.")] = StyleName.decay,
+    style: Annotated[
+        StyleName,
+        typer.Option(
+            metavar="STYLE",
+            help="What a frame shows: decay or linear, events that fade; polarity, the latest; "
+            "count, how many; surface, how long ago.",
+        ),
+    ] = StyleName.decay,
     fps: Annotated[
         float | None,
         typer.Option(help="Frames a second of the video.", show_default="60, GIF 25"),
@@ -66,7 +74,8 @@ def render(
     window: Annotated[
         str | None,
         typer.Option(
-            help="How long events are seen, such as 20ms; of decay and surface the time constant.",
+            help="How long events are seen, such as 20ms; for decay and surface the time in which "
+            "they fade to 37 %.",
             show_default="some frames",
         ),
     ] = None,
@@ -80,17 +89,24 @@ def render(
     scale: Annotated[
         int | None,
         typer.Option(
-            help="Draw each pixel of the sensor as N x N.", show_default="more for small sensors"
+            help="Draw each pixel of the sensor as N x N pixels.",
+            show_default="more for small sensors",
         ),
     ] = None,
-    footer: Annotated[bool, typer.Option(help="Time code and event rate below.")] = True,
+    footer: Annotated[
+        bool, typer.Option(help="Show time code and event rates below the events.")
+    ] = True,
     effort: Annotated[
         str,
-        typer.Option(help="x264's preset, ultrafast .. veryslow: smaller files, more slowly."),
+        typer.Option(
+            help="x264's preset, from ultrafast to veryslow: slower ones make smaller files."
+        ),
     ] = "ultrafast",
     crf: Annotated[
         float,
-        typer.Option(help="x264's crf: 0 is lossless, 51 coarsest; 5 more take off a quarter."),
+        typer.Option(
+            help="x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller."
+        ),
     ] = 15.0,
     from_: FormatOption = None,
     size: SizeOption = None,
@@ -113,14 +129,17 @@ def render(
         zero_us=None if start_us is None else start_us - after_us,
     )  # fmt: skip
     images = None if beside is None else ClipOptions(time=time, salvage=salvage).open(beside)
-    with _console.progress(out.name, None, "frames") as show:
+    shown_fps = fps or (25 if out.suffix.lower() == ".gif" else 60)
+    total = None if times[1] is None else (times[1] - after_us) * 1e-6 * slow * shown_fps
+    begun = monotonic()
+    with _console.progress(out.name, total, "frames") as show:
 
         def on_frame(count: int, t_us: int) -> None:
             show(count, _console.describe_us(t_us))
             if count == _LONG_FRAMES:
                 _console.say(
-                    f"{out}: {count:,} frames and more to come; --slow 0.1 shows ten times as much "
-                    "in as many, --start and --stop a part"
+                    f"{out}: {count:,} frames took {monotonic() - begun:.0f} s, and more are to "
+                    "come; --slow 0.1 shows ten times as much in as many, --start and --stop a part"
                 )
 
         report = pictures.video(
@@ -132,8 +151,8 @@ def render(
         _console.note(f"{file}: {recording.damage}")
     for text in () if images is None else clip_notes(images):
         _console.note(f"{beside}: {text}")
-    _console.say(f"{out}: {report.frames:,} frames of {report.size}, {report.events:,} events")
-    shown_fps = fps or (25 if out.suffix.lower() == ".gif" else 60)
+    frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")
+    _console.say(f"{out}: {frames} of {report.size}, {events}")
     if report.frames < _SHORT_S * shown_fps:
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: is shown in {report.frames / shown_fps:.2g} s; --slow {slower:g} "

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML configuration.", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="A configuration (.toml); samples/ has some.", show_default=False)
+    ],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a key: --set loop.epochs=3 (as often as you like)."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the configuration, such as loop.epochs=3; as often as you like.",
+        ),
     ] = None,
 ) -> None:
-    """Train a spiking network; goes on from its checkpoint if it was interrupted."""
+    """Train a spiking network. A run that was interrupted goes on where it was."""
     overrides = dict(_split(text) for text in set_ or ())
     from dvskit.datasets import passed_over
     from dvskit.training import load_config
@@ -34,8 +40,11 @@ def train(
     if resolved.data.recordings:
         say_passed_over(passed_over(resolved.data.recordings))
     with fits_noted(), _console.progress(f"training {resolved.name}", total, "steps") as show:
+        begun = False
 
         def follow(now: Progress) -> None:
+            nonlocal begun
+            begun = True
             show(now.step, now.remark)
             if now.scores and not (_console.quiet or _console.on_terminal()):
                 print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
@@ -45,6 +54,11 @@ def train(
         print(f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
+    if not begun:
+        _console.note(
+            f"{trained.folder}: was finished before ({resolved.loop.epochs} epochs); another "
+            "output trains anew (--set output=FOLDER)"
+        )
     _console.say(f"{trained.folder}: try it: dvskit classify FILE --model {trained.folder}")
 
 

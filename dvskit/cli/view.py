@@ -20,8 +20,8 @@ def view(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Event files, videos or folders of images, side by side; none: files are dropped "
-            "on the page.",
+            help="Event files, videos or folders of images, shown side by side; without any the "
+            "page is empty, and files can be dropped on it.",
             show_default=False,
         ),
     ] = None,
@@ -33,8 +33,8 @@ def view(
 ) -> None:
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
-    The page is for this machine alone: nothing leaves it. Its address is printed on stdout. Event
-    files and videos can be dropped on it, to be shown beside the others. Videos are emulated.
+    The page is served to this machine alone: nothing leaves it. Its address is printed on standard
+    output. More event files and videos can be dropped on it. Videos are emulated.
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params
@@ -17,6 +18,7 @@ from dvskit.video.pictures import as_array
 from dvskit.video.scale import look_at_scale
 
 
+@check_arguments
 def emulate_batch(
     clips: ArrayLike,
     t_us: ArrayLike,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.delay import Delay
@@ -43,6 +44,7 @@ def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixe
     return SensorPixels(params, size, seed, threads)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
@@ -51,13 +53,14 @@ class Emulator:
     randomness.
     """
 
-    params: EmulatorParams = field(default_factory=EmulatorParams)
+    params: Annotated[EmulatorParams, "or a name"] = field(default_factory=EmulatorParams)
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", as_params(self.params))
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
+        object.__setattr__(self, "seed", int(self.seed))  # 3.0, say
 
     def start(
         self, size: tuple[int, int], *, threads: int | None = None, scale_is_known: bool = False

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -44,6 +45,7 @@ _RANGES = (
 )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorParams:
     """What the emulated sensor is like; without arguments, ideal.
@@ -119,6 +121,7 @@ class EmulatorParams:
         )
 
     @classmethod
+    @check_arguments
     def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
         """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 
@@ -202,6 +205,24 @@ def preset_name(name: str) -> str:
     if name.casefold() not in written:
         raise ConfigError(f"unknown preset {name!r}; {did_you_mean(name, preset_table())}")
     return written[name.casefold()]
+
+
+def sensor_size(
+    params: EmulatorParams | str | PathLike[str] | None, size: tuple[int, int] | str | None
+) -> tuple[Size | None, str]:
+    """Return the size that clips are scaled to, and what to say of it: as given, or a preset's.
+
+    "native", and a sensor without a size of its own, keep the clip's: None. Raises GeometryError.
+    """
+    if size == "native":
+        return None, ""
+    if size is not None:
+        return as_size(size), ""  # type: ignore[arg-type]
+    own = None if params is None or isinstance(params, EmulatorParams) else preset_size(params)
+    if own is None:
+        return None, ""
+    why = f", the size of {preset_name(str(params))}"
+    return own, f'{why}; size="native" (--size native) keeps the clip\'s own'
 
 
 def preset_size(name: str | PathLike[str]) -> Size | None:

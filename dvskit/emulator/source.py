@@ -7,18 +7,28 @@ from collections.abc import Iterable, Iterator, Sized
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.emulator.in_memory import frames_in_memory
 from dvskit.emulator.model import Emulator, EmulatorRun
-from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.errors import ConfigError, FormatError, VideoError
+from dvskit.emulator.params import EmulatorParams, as_params, sensor_size
+from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size
-from dvskit.formats import find_format
-from dvskit.video import Clock, FrameLosses, FrameSource, Light, gray_picture, open_frames
+from dvskit.events.window import check_window
+from dvskit.video import (
+    ClipPart,
+    Clock,
+    FrameLosses,
+    FrameSource,
+    Light,
+    TimedFrames,
+    gray_picture,
+    open_frames,
+)
 from dvskit.video.pictures import checked_white
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
@@ -75,7 +85,7 @@ class EmulatedSource(ReadableSource):
     def about(self) -> list[tuple[str, str]]:
         """Return what is emulated and how, without decoding a frame."""
         clip = type(self._frames).__name__ if self.path is None else str(self.path)
-        count = "" if self.frame_count is None else f", {self.frame_count:,} frames"
+        count = "" if self.frame_count is None else f", {count_of(self.frame_count, 'frame')}"
         once = ", read once" if isinstance(self._frames, Iterator) else ""
         changed = ", ".join(
             f"{each.name}={getattr(self.emulator.params, each.name)!r}"
@@ -133,25 +143,15 @@ class EmulatedSource(ReadableSource):
             if self._stopped:
                 break
         if self.frames_done < 2 and not self._stopped:
+            name = "the clip" if self.path is None else f"{self.path}:"
             raise VideoError(
-                f"the clip has {self.frames_done} frames; events are changes between two at least"
+                f"{name} has {count_of(self.frames_done, 'frame')}; events are changes between two "
+                "at least"
             )
         yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
-def _opened(path: str | PathLike[str], **options: Any) -> FrameSource:
-    try:
-        return open_frames(path, **options)
-    except VideoError:
-        try:
-            format = find_format(Path(path)).name
-        except FormatError:
-            format = ""
-        if not format:
-            raise
-    raise VideoError(f"{path}: holds events already ({format}); dvskit.open_events reads them")
-
-
+@check_arguments
 def emulate(
     video_or_frames: str | PathLike[str] | FrameSource | Iterable[Any],
     params: EmulatorParams | str | PathLike[str] | None = None,
@@ -163,6 +163,10 @@ def emulate(
     light: Light = "luma",
     clock: Clock = "first",
     strict: bool = True,
+    size: tuple[int, int] | Literal["native"] | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    start_us: int | None = None,
+    stop_us: int | None = None,
 ) -> EmulatedSource:
     """Return the events of a clip as a Source; `emulate(...).load()` has them all.
 
@@ -175,27 +179,49 @@ def emulate(
     fps     a steady rate, of frames that have no times of their own, or in place of a video's
     t_us    whole microseconds (T,) of frames in memory
     white   the number that white has in frames in memory, such as 255 for floats of 0..255
+    size    (width, height) of the sensor to which the clip is scaled: it covers the sensor, and
+            what is beyond at two sides is cut off. Without it the name of a camera's preset brings
+            the camera's size, as for the command; "native" keeps the clip's
+    crop    (x, y, width, height): a rectangle of the clip's own pixels, taken before scaling
+    start_us, stop_us  the part to emulate, in microseconds after the first frame, half-open
 
     `light`, `clock` and `strict` are for paths: see dvskit.video.open_frames. Gives a ScaleWarning
     for frames that look to be of another scale, a UnitWarning for times that look like seconds.
     Raises VideoError for a clip that cannot be opened, is damaged, has fewer than two frames, or
-    whose times do not advance; ShapeError for frames of another shape or type; ConfigError for
-    options that do not go with what is given.
+    whose times do not advance; ShapeError for frames of another shape or type; GeometryError for a
+    size that cannot be or a crop off the frames; ConfigError for options that do not go with what
+    is given.
     """
     emulator = Emulator(as_params(params), seed)
-    given = video_or_frames
+    part = ClipPart(*check_window(start_us, stop_us), crop, *sensor_size(params, size))
+    clip = _clip(
+        video_or_frames, {"light": light, "clock": clock, "strict": strict}, fps, t_us, white
+    )
+    if not isinstance(clip, FrameSource):
+        frames, native = clip
+        if part.is_whole(native):
+            return EmulatedSource(frames, emulator, native, white=white)
+        clip = TimedFrames(frames, native, white)
+    taken = part.of(clip)
+    return EmulatedSource(taken, emulator, taken.size)
+
+
+def _clip(
+    given: Any,
+    of_path: dict[str, Any],
+    fps: float | None,
+    t_us: ArrayLike | None,
+    white: float | None,
+) -> FrameSource | tuple[Frames, Size]:
+    """Return what is given as a clip, or as (t_us, picture) and their size. Raises ConfigError."""
     if isinstance(given, str | PathLike):
         if t_us is not None or white is not None:
             raise ConfigError("t_us and white are for frames in memory; a path takes fps")
-        given = _opened(given, fps=fps, light=light, clock=clock, strict=strict)
-    elif (light, clock, strict) != ("luma", "first", True):
+        return open_frames(given, fps=fps, **of_path)
+    if of_path != {"light": "luma", "clock": "first", "strict": True}:
         raise ConfigError("light, clock and strict are for paths; frames in memory are as they are")
-    if isinstance(given, FrameSource):
-        if given is video_or_frames and (fps, t_us, white) != (None, None, None):
-            raise ConfigError("fps, t_us and white are for frames that have no times of their own")
-        return EmulatedSource(given, emulator, given.size)
-    clip = frames_in_memory(given, fps=fps, t_us=t_us, white=checked_white(white))
-    if isinstance(clip, FrameSource):
-        return EmulatedSource(clip, emulator, clip.size)
-    frames, size = clip
-    return EmulatedSource(frames, emulator, size, white=white)
+    if not isinstance(given, FrameSource):
+        return frames_in_memory(given, fps=fps, t_us=t_us, white=checked_white(white))
+    if (fps, t_us, white) != (None, None, None):
+        raise ConfigError("fps, t_us and white are for frames that have no times of their own")
+    return given

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, EventsError, GeometryError, did_you_mean
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.size import Size, as_size
@@ -64,6 +65,7 @@ class Viewable:
         return []
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Events(Viewable):
     """A stream of events, or a part of one: four columns of equal length and the sensor's size.
@@ -200,6 +202,7 @@ class Events(Viewable):
         )
 
     @classmethod
+    @check_arguments
     def from_array(cls, array: NDArray[Any], *, size: tuple[int, int]) -> Events:
         """Make events from a structured array of any of the five layouts, told by its field names.
 
@@ -227,6 +230,7 @@ class Events(Viewable):
             size=size,
         )
 
+    @check_arguments
     def to_array(self, layout: Layout = "tonic") -> NDArray[Any]:
         """Return the events as a structured array in the layout that a peer takes.
 
@@ -271,6 +275,7 @@ class Events(Viewable):
             self.t[which], self.x[which], self.y[which], self.p[which], self.size
         )
 
+    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:
         """Return the events with start_us <= t < stop_us, without copying; None leaves open.
 
@@ -281,6 +286,7 @@ class Events(Viewable):
             warn_of_seconds(start_us, stop_us, int(self.t[-1]))
         return cut(self, start_us, stop_us)
 
+    @check_arguments
     def blocks(
         self, *, count: int | None = None, duration_us: int | None = None
     ) -> Iterator[Events]:

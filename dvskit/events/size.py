@@ -20,6 +20,8 @@ class Size(NamedTuple):
 def as_size(size: tuple[int, int]) -> Size:
     """Return `size` as a checked Size. Raises GeometryError unless 1 <= width, height <= 32767."""
     try:
+        if isinstance(size, str):  # "64" would be (6, 4)
+            raise ValueError
         width, height = (int(n) for n in size)
     except (TypeError, ValueError):
         raise GeometryError(f"size {size!r} is not (width, height)") from None

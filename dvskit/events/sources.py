@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError
 from dvskit.events.columns import Events, Viewable, cut
 from dvskit.events.even_blocks import even_blocks
@@ -73,6 +74,7 @@ class ReadableSource(Viewable, ABC):
         """Return all events."""
         return read_all(self)
 
+    @check_arguments
     def blocks(
         self, *, count: int | None = None, duration_us: int | None = None
     ) -> Iterator[Events]:
@@ -83,6 +85,7 @@ class ReadableSource(Viewable, ABC):
         """
         return even_blocks(self, count=count, duration_us=duration_us)
 
+    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> ReadableSource:
         """Return the part with start_us <= t < stop_us, a Source itself; None leaves a side open.
 
@@ -131,10 +134,15 @@ class SourcePart(ReadableSource):
         start, stop = self.start_us, self.stop_us
         if start is not None and stop is not None and stop <= start:
             return
+        is_first = True
         for block in self.source:
             yield cut(block, start, stop)
-            if stop is not None and len(block) and block.t[-1] >= stop:
+            if not len(block):
+                continue
+            if is_first:
                 warn_of_seconds(start, stop, int(block.t[-1]))
+                is_first = False
+            if stop is not None and block.t[-1] >= stop:
                 return
 
     def about(self) -> list[tuple[str, str]]:

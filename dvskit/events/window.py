@@ -8,7 +8,7 @@ from typing import SupportsFloat, SupportsIndex, TypeGuard
 from dvskit.errors import EventsError, UnitWarning, warn
 
 _MANY_SECONDS = 1000  # a number below it may be seconds; so many microseconds are a millisecond
-_SECOND_US = 1_000_000
+_GOES_ON = 1000  # times its end: so much longer are events whose window was meant in seconds
 _FIX = "times are microseconds: 1.5 s is 1_500_000"
 
 
@@ -16,9 +16,14 @@ def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | N
     """Return both ends of a window as whole microseconds; None leaves a side open.
 
     Gives a UnitWarning for floats below 1000, which look like seconds. Raises EventsError for what
-    is no number.
+    is no number, and for a window that ends ahead of its start.
     """
-    ends = _end("start_us", start_us), _end("stop_us", stop_us)
+    ends = start, stop = _end("start_us", start_us), _end("stop_us", stop_us)
+    if start is not None and stop is not None and stop < start:
+        raise EventsError(
+            f"the window {_said(start_us)}..{_said(stop_us)} us ends ahead of its start; "
+            "give the earlier time first"
+        )
     floats = [abs(float(end)) for end in (start_us, stop_us) if _is_float(end)]
     if floats and 0 < max(floats) < _MANY_SECONDS:
         warn(f"the window {_said(start_us)}..{_said(stop_us)} us looks like seconds; {_FIX}",
@@ -27,16 +32,19 @@ def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | N
 
 
 def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -> None:
-    """Give a UnitWarning for a window inside the first millisecond of events that go on for long.
+    """Give a UnitWarning for a window within the first millisecond of events that go on for long.
 
-    `latest_us` is a time that the events are known to reach.
+    `latest_us` is a time that the events are known to reach. A window that leaves its end open is
+    judged by its start.
     """
-    if stop_us is None or not 0 < stop_us < _MANY_SECONDS or latest_us < _SECOND_US:
+    end_us = start_us if stop_us is None else stop_us
+    if end_us is None or not 0 < end_us < _MANY_SECONDS or latest_us < _GOES_ON * end_us:
         return
-    if start_us is None or 0 <= start_us < stop_us:
+    if stop_us is None or start_us is None or 0 <= start_us < stop_us:
+        side = "starts" if stop_us is None else "ends"
         warn(
-            f"the window {_said(start_us)}..{stop_us} us ends within the first millisecond, and "
-            f"the events go on to {latest_us:,} us at least; {_FIX}",
+            f"the window {_said(start_us)}..{_said(stop_us)} us {side} within the first "
+            f"millisecond, and the events go on to {latest_us:,} us at least; {_FIX}",
             UnitWarning,
         )
 

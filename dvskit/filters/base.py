@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import overload
 
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Filter, ReadableSource, Size, Source, about, as_source
 
 
@@ -38,6 +39,11 @@ class Chain(CallableFilter):
     """Filters one behind the other, the first one first."""
 
     filters: tuple[Filter, ...]
+
+    def __post_init__(self) -> None:
+        for each in self.filters:
+            if not hasattr(each, "start"):
+                raise ConfigError(f"{each!r} is no filter; pass filters alone, as in chain(a, b)")
 
     def start(self, size: Size) -> Callable[[Events], Events]:
         """Return the step of one pass: the steps of all, each started with what the last leaves."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import GeometryError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Crop(CallableFilter):
     """Keep events of a rectangle of the sensor; its upper left corner becomes (0, 0).

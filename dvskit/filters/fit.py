@@ -9,6 +9,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size, as_size
 from dvskit.filters.base import CallableFilter
 
@@ -16,6 +17,7 @@ from dvskit.filters.base import CallableFilter
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Fit(CallableFilter):
     """Put the events of one sensor on another of `size`: whole, undistorted, in the middle.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
 from dvskit.filters.base import CallableFilter
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
     """Keep events with start_us <= t < stop_us; None leaves that side open."""

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import cast
 
+from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import LeftOutWarning, UnknownFormatError
+from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import (
@@ -70,6 +70,7 @@ __all__ = [
 ]
 
 
+@check_arguments
 def open_events(
     path: str | PathLike[str],
     *,
@@ -141,6 +142,7 @@ def _find_in(stream: InputStream) -> Format:
     return find_by_head(Path(stream.name), more[:HEAD_BYTES])
 
 
+@check_arguments
 def load_events(
     path: str | PathLike[str],
     *,
@@ -152,6 +154,7 @@ def load_events(
     return open_events(path, format=format, size=size, strict=strict).load()
 
 
+@check_arguments
 def open_sink(
     path: str | PathLike[str],
     size: Size,
@@ -169,6 +172,7 @@ def open_sink(
     return cast(FileSink, module.open_sink(Path(path), as_size(size), overwrite=overwrite))
 
 
+@check_arguments
 def save_events(
     events_or_source: Events | Source,
     path: str | PathLike[str],
@@ -192,7 +196,7 @@ def save_events(
         for block in source:
             sink.write(block)
     for text in left:
-        warnings.warn(f"{path}: {text}", LeftOutWarning, stacklevel=2)
+        warn(f"{path}: {text}", LeftOutWarning)
 
 
 def _left_behind(source: Source) -> list[str]:
@@ -203,16 +207,21 @@ def _left_behind(source: Source) -> list[str]:
         if inner is None:
             return []
     counts = {
-        "triggers": len(inner.triggers()),
-        "IMU samples": len(inner.imu()),
-        "frames": sum(1 for _ in inner.frames()),
-        "labels": len(inner.labels()),
+        "trigger": len(inner.triggers()),
+        "IMU sample": len(inner.imu()),
+        "frame": sum(1 for _ in inner.frames()),
+        "label": len(inner.labels()),
     }
     return [
-        f"{count:,} {name} of the recording are left out: a filter hands on events alone"
+        _left_out(count, name, "a filter hands on events alone", " of the recording")
         for name, count in counts.items()
         if count
     ]
+
+
+def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
+    are = "is" if count == 1 else "are"
+    return f"{count_of(count, name)}{whose} {are} left out: {why}"
 
 
 # What `other_streams` counts although a recording is asked for it otherwise.
@@ -229,7 +238,7 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
     if len(triggers):
         write = getattr(sink, "write_triggers", None)
         if write is None:
-            left.append(f"{len(triggers):,} triggers are left out: {sink.format} has none")
+            left.append(_left_out(len(triggers), "trigger", f"{sink.format} has none"))
         else:
             write(triggers)
     others = dict(recording.other_streams())
@@ -237,18 +246,18 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
     if len(samples) and hasattr(sink, "write_imu"):
         sink.write_imu(samples)
     elif len(samples):
-        left.append(f"{len(samples):,} IMU samples are left out: {sink.format} has none")
+        left.append(_left_out(len(samples), "IMU sample", f"{sink.format} has none"))
     if hasattr(sink, "write_frames"):
         sink.write_frames(recording.frames())
     else:
         frames = sum(1 for _ in recording.frames())
         if frames:
-            left.append(f"{frames:,} frames are left out: {sink.format} has none")
+            left.append(_left_out(frames, "frame", f"{sink.format} has none"))
     if recording.intrinsics() is not None:
         left.append(f"the camera's calibration is left out: {sink.format} has none")
     labels = len(recording.labels())
     if labels:
-        left.append(f"{labels:,} labels are left out: they stand beside the file")
+        left.append(_left_out(labels, "label", "labels stand beside the file"))
     for name, count in others.items():
         if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")

@@ -288,7 +288,10 @@ def _open_sound(path: Path, options: ReadOptions) -> NpzRecording:
             size, origin = _stored_size(path, archive, stored), "header"
             if size is None:
                 if not count:
-                    raise GeometryError(f"{path}: no events and no size; pass size=(width, height)")
+                    raise GeometryError(
+                        f"{path}: no events and no size; pass "
+                        "size=(width, height) (--size WIDTHxHEIGHT)"
+                    )
                 size, origin = _size_of_data(path, archive, names, count), "data"
     return NpzRecording(path, options, size, origin, names, count)
 

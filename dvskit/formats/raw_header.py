@@ -104,7 +104,8 @@ def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
             return parse_size(keys["geometry"])
     except (ValueError, GeometryError) as error:
         raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+            f"{path}: the header's sensor size cannot be used ({error}); pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
     return None
 

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit import _files
-from dvskit.errors import DamagedFileError, DvskitError, EventsError, GeometryError, OutputError
+from dvskit._arguments import check_arguments
+from dvskit.errors import (
+    DamagedFileError,
+    DvskitError,
+    EventsError,
+    GeometryError,
+    OutputError,
+    count_of,
+)
 from dvskit.events import Events, ReadableSource, Size, as_size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
@@ -81,7 +89,7 @@ class Damage:
             return "no damage"
         first = self.losses[0]
         return (
-            f"{self.lost_bytes:,} bytes lost in {self.count:,} places, "
+            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
             f"the first at byte {first.offset}: {first.problem}"
         )
 
@@ -116,6 +124,7 @@ class Recording(ReadableSource, ABC):
     def __iter__(self) -> Iterator[Events]:
         return self._read(Storage())
 
+    @check_arguments
     def blocks(
         self,
         *,
@@ -133,6 +142,7 @@ class Recording(ReadableSource, ABC):
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
 
+    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
@@ -247,12 +257,15 @@ class RecordingPart(ReadableSource):
             if stop is not None and stop <= start:
                 return
             blocks = recording._blocks_from(start, self.damage, Storage())
+        is_first = True
         for block in recording._in_order(blocks):
+            if is_first:
+                warn_of_seconds(start, stop, int(block.t[-1]))
+                is_first = False
             part = cut(block, start, stop)
             if len(part):
                 yield part
             if stop is not None and block.t[-1] >= stop:
-                warn_of_seconds(start, stop, int(block.t[-1]))
                 return
 
     def about(self) -> list[tuple[str, str]]:
@@ -308,7 +321,8 @@ def smallest_size(path: Path, blocks: Iterable[Events]) -> Size:
             height = max(height, int(block.y.max()) + 1)
     if not width:
         raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
+            f"{path}: no sensor size in the header and no events; pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     return as_size((width, height))
 

@@ -73,7 +73,10 @@ class UdpRecording(Recording):
         if layout not in LAYOUTS:
             raise ConfigError(f"udp layout {layout!r} is unknown; {did_you_mean(layout, LAYOUTS)}")
         if options.size is None:
-            raise GeometryError(f"{path}: datagrams do not tell the sensor's size; pass size=")
+            raise GeometryError(
+                f"{path}: datagrams do not tell the sensor's size; "
+                "pass size=(width, height) (--size WIDTHxHEIGHT)"
+            )
         super().__init__(path, replace(options, strict=False), options.size, "argument")
         self.layout = layout
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

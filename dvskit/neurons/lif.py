@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.fused import Constants, fused_lif, why_not_fused
 from dvskit.neurons.surrogates import ATan, Surrogate, spike
@@ -72,6 +73,7 @@ def lif_step(
     return spikes.to(current.dtype), LIFState(v)
 
 
+@check_arguments
 class LIF(nn.Module):
     """A layer of leaky integrate-and-fire neurons: (T, ...) currents in, (T, ...) spikes out.
 
@@ -180,6 +182,7 @@ class LIF(nn.Module):
             )
 
 
+@check_arguments
 class SignedLIF(LIF):
     """A LIF layer that spikes upwards (+1) and downwards (-1): both thresholds are finite.
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from torch import Tensor
 from torch.autograd import Function
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 
 
@@ -26,6 +27,7 @@ class Surrogate(Protocol):
         ...
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class ATan:
     """The derivative of arctan(pi alpha u / 2) / pi: (alpha / 2) / (1 + (pi alpha u / 2)^2).

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
@@ -35,6 +36,7 @@ class CloudReport:
     missing: str = ""
 
 
+@check_arguments
 def cloud(
     events_or_source: Events | Source,
     path: str | PathLike[str],
@@ -79,6 +81,7 @@ def check_suffix(path: str | PathLike[str]) -> Path:
     return target
 
 
+@check_arguments
 def cloud_image(
     events_or_source: Events | Source,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.render._axes import Style
 from dvskit.render.colormap import DARK, LIGHT, Colouring, Theme, by_time
@@ -16,6 +17,7 @@ _COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, or they would le
 _UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class CloudView:
     """How a cloud is looked at.

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import (
@@ -196,6 +197,7 @@ class PageView:
         return target
 
 
+@check_arguments
 def page(
     events_or_source: Events | Source,
     *,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._files import check_output, whole_file
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
@@ -36,6 +37,7 @@ from dvskit.render.video import PRESETS, open_writer
 Picture = NDArray[np.uint8]
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Turn:
     """How a cloud is turned.
@@ -97,6 +99,7 @@ class _Film:
     size_px: tuple[int, int]
 
 
+@check_arguments
 def turntable(
     events_or_source: Events | Source,
     path: str | PathLike[str],

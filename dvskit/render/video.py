@@ -18,6 +18,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size, Source, as_size
@@ -49,6 +50,7 @@ PRESETS = (
 )  # fmt: skip
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class VideoView:
     """How events are turned into a video.
@@ -102,6 +104,7 @@ class VideoReport:
     size: Size
 
 
+@check_arguments
 def video(
     events_or_source: Events | Source,
     path: str | PathLike[str],

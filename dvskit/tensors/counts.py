@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
@@ -35,6 +36,7 @@ class _Window:
     denominator: int
 
 
+@check_arguments
 def bin_events(
     events: Events | Source,
     *,
@@ -78,6 +80,7 @@ def bin_events(
     return torch.from_numpy(counts)
 
 
+@check_arguments
 def bin_clips(
     clips: ArrayLike | Tensor,
     t_us: ArrayLike,

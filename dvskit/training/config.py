@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit import _files
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.networks import ConvLIF, Network, network_from, network_values
 
@@ -126,6 +127,7 @@ _SECTIONS: dict[str, type[Any]] = {
 }
 
 
+@check_arguments
 def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
     """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
 

@@ -8,6 +8,7 @@ from os import PathLike
 import numpy as np
 import torch
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Source, file_name
@@ -73,6 +74,7 @@ def most_likely(probabilities: dict[str, float]) -> str:
 Recorded = Events | Source | str | PathLike[str]
 
 
+@check_arguments
 def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[str, float]:
     """Return the probability of each class for a recording: the mean over its windows.
 
@@ -81,6 +83,7 @@ def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[st
     return classify_windows(model, recording).probabilities
 
 
+@check_arguments
 def classify_windows(model: Model | str | PathLike[str], recording: Recorded) -> Classified:
     """Return what a model takes a recording for, window by window, and all in all.
 
@@ -131,6 +134,7 @@ def _shares(model: Model, events: Events, start_us: int, weight: float | None) -
     return dict(zip(model.classes, shares.tolist(), strict=True))
 
 
+@check_arguments
 def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
     """Return what a model takes each span of a recording for, such as "wave (93 %)".
 

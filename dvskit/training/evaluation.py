@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets import (
     Binned,
     Labelled,
@@ -23,7 +24,7 @@ from dvskit.datasets import (
     find_samples,
     load_labelled,
 )
-from dvskit.errors import FormatError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.formats import Recording, open_events
 from dvskit.training.arguments import as_model
 from dvskit.training.fitting import fit_labelled
@@ -84,6 +85,7 @@ class Result:
         )
 
 
+@check_arguments
 def evaluate(
     model: Model | str | PathLike[str],
     data: str | PathLike[str] | Sequence[Sample] | Binned,
@@ -106,6 +108,11 @@ def evaluate(
     model = as_model(model)
     if isinstance(data, Binned):
         return _judge_binned(model, data)
+    if not isinstance(data, str | PathLike | Sequence):
+        raise ConfigError(
+            f"evaluate: {type(data).__name__} is no folder of <class>/<recording>, no Samples and "
+            "no Binned tensors; classify judges one recording"
+        )
     samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
     _check_classes(model, samples)
     chosen = choose_samples(model, samples, split)

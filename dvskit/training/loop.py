@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,19 @@ import torch
 from torch.nn import functional
 
 from dvskit import _files
+from dvskit._arguments import check_arguments
 from dvskit._progress import Bar, Display
 from dvskit.datasets import Images, Split, read_images
 from dvskit.errors import OutputError
 from dvskit.training._device import pick_device, training_precision
 from dvskit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dvskit.training.config import Config, config_values, to_toml, write_config
+from dvskit.training.config import (
+    Config,
+    config_values,
+    load_config,
+    to_toml,
+    write_config,
+)
 from dvskit.training.evaluation import Result, add_results, evaluate, judge
 from dvskit.training.feed import ENCODERS, Feed, image_parts, load_feed
 from dvskit.training.models import Model, save_model
@@ -94,8 +102,13 @@ class Trained:
     results: Mapping[str, Result]
 
 
-def train(config: Config, *, progress: Callable[[Progress], None] | None = None) -> Trained:
-    """Train a network; `config.output` holds the model, config.toml, log.csv and a checkpoint.
+@check_arguments
+def train(
+    config: Config | str | PathLike[str], *, progress: Callable[[Progress], None] | None = None
+) -> Trained:
+    """Train a network as a configuration, or the file of one, says.
+
+    `config.output` then holds the model, config.toml, log.csv and a checkpoint.
 
     The weights of the epoch with the best validation accuracy (the mean over recordings and
     encodings; of equals, the one with the least loss) are kept, and only they see the test parts.
@@ -105,6 +118,7 @@ def train(config: Config, *, progress: Callable[[Progress], None] | None = None)
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
     checkpoint, ConfigError and FormatError for the data.
     """
+    config = config if isinstance(config, Config) else load_config(config)
     folder = Path(config.output)
     state = folder / "checkpoint.safetensors"
     at = load_checkpoint(state, to_toml(config_values(config)))

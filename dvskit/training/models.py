@@ -15,6 +15,7 @@ from torch import nn
 
 import dvskit
 from dvskit import _files
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
@@ -52,6 +53,7 @@ class Model:
         return Size(self.network.width, self.network.height)
 
 
+@check_arguments
 def save_model(folder: str | PathLike[str], model: Model) -> Path:
     """Write model.toml, weights.safetensors and split.csv to `folder`, made if need be; return it.
 
@@ -85,6 +87,7 @@ def _state(model: Model) -> dict[str, Any]:
     return model.module.state_dict()
 
 
+@check_arguments
 def load_model(name_or_path: str | PathLike[str]) -> Model:
     """Return a shipped model by name, or the model in a folder, ready to evaluate.
 

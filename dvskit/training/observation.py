@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
@@ -73,6 +74,7 @@ class Observed:
         return self.events[reached[self.events.y, self.events.x]]
 
 
+@check_arguments
 def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     """Let a network see a recording, and return what one of its spiking layers was fed and fired.
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from dvskit._arguments import check_arguments
+from dvskit.errors import FormatError, VideoError
+from dvskit.formats import find_format
 from dvskit.video.animation import AnimatedImage, is_animation
-from dvskit.video.array import ArrayFrames
+from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
-from dvskit.video.fitting import Bordered, Cropped, Resized, Trimmed, resized
+from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
 from dvskit.video.losses import FrameLosses
@@ -27,6 +30,7 @@ __all__ = [
     "ArrayFrames",
     "Bordered",
     "CameraFrames",
+    "ClipPart",
     "Clock",
     "Cropped",
     "FrameLosses",
@@ -35,6 +39,7 @@ __all__ = [
     "Light",
     "Resized",
     "ScaleCheck",
+    "TimedFrames",
     "Trimmed",
     "VideoFrames",
     "gray_picture",
@@ -45,6 +50,7 @@ __all__ = [
 ]
 
 
+@check_arguments
 def open_frames(
     path: str | PathLike[str],
     *,
@@ -67,4 +73,20 @@ def open_frames(
         return ImageFolder(path, fps=fps, light=light, strict=strict)
     if is_animation(Path(path)):
         return AnimatedImage(path, fps=fps, light=light, strict=strict)
-    return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
+    try:
+        return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
+    except VideoError:
+        if format := _format_of_events(Path(path)):
+            raise VideoError(
+                f"{path}: is an event file ({format}), not a video; dvskit.open_events (dvskit "
+                "convert) reads it"
+            ) from None
+        raise
+
+
+def _format_of_events(path: Path) -> str:
+    """Return the format of an event file; nothing for what is none."""
+    try:
+        return find_format(path).name
+    except FormatError:
+        return ""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, UnitWarning, VideoError, warn
-from dvskit.events import as_size
+from dvskit.events import Size, as_size
 from dvskit.video.pictures import as_array, checked_white, gray_picture, is_coloured
-from dvskit.video.scale import look_at_scale
+from dvskit.video.scale import ScaleCheck, look_at_scale
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
 _SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
 
 
+@check_arguments
 class ArrayFrames(FrameSource):
     """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
 
@@ -63,6 +65,32 @@ class ArrayFrames(FrameSource):
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         for number, t_us in enumerate(self._times):
             yield t_us, self._picture(number)
+
+
+class TimedFrames(FrameSource):
+    """Pairs of (t_us, picture) as a clip: read once where they come from an iterator.
+
+    They are taken as `ArrayFrames` takes pictures. Gives a ScaleWarning, raises ShapeError and
+    VideoError.
+    """
+
+    def __init__(
+        self, pairs: Iterable[tuple[int, Any]], size: Size, white: float | None = None
+    ) -> None:
+        self.size, self._pairs, self._white = size, pairs, white
+        self._used = False
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        if self._used and isinstance(self._pairs, Iterator):
+            raise VideoError("the frames came from an iterator, which is used up; pass a list")
+        self._used = True
+        check = ScaleCheck()
+        for number, (t_us, picture) in enumerate(self._pairs):
+            frame = gray_picture(picture, number, self._white)
+            if self._white is None:
+                check.see(frame)
+            yield t_us, frame
+        check.end()
 
 
 def _clip(frames: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, GeometryError
+from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Size, as_size
 from dvskit.video.light import coded, luminance
 from dvskit.video.source import FrameSource
@@ -32,8 +33,13 @@ class _Changed(FrameSource):
         self.path = getattr(frames, "path", None)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        size = self.frames.size
         try:
             for t_us, frame in self._chosen():
+                if frame.shape != (size.height, size.width):
+                    raise ShapeError(
+                        f"the frame at {t_us} us has shape {frame.shape}, the first was {size}"
+                    )
                 yield t_us, self._change(frame)
         finally:
             self.damage = self.frames.damage
@@ -70,25 +76,25 @@ class Cropped(_Changed):
 
 
 class Trimmed(_Changed):
-    """The frames from `after_us` to ahead of `until_us` behind the first; None leaves a side open.
+    """The frames from `start_us` to before `stop_us` after the first; None leaves a side open.
 
-    They keep their times. Raises ConfigError unless `until_us` is behind `after_us`.
+    They keep their times. Raises ConfigError unless `stop_us` is after `start_us`.
     """
 
-    def __init__(self, frames: FrameSource, after_us: int | None, until_us: int | None) -> None:
-        if until_us is not None and until_us <= (after_us or 0):
-            raise ConfigError(f"until_us = {until_us} is not behind after_us = {after_us or 0}")
+    def __init__(self, frames: FrameSource, start_us: int | None, stop_us: int | None) -> None:
+        if stop_us is not None and stop_us <= (start_us or 0):
+            raise ConfigError(f"stop_us = {stop_us} is not after start_us = {start_us or 0}")
         super().__init__(frames, frames.size)
         self.frame_count = None
-        self._after_us, self._until_us = after_us or 0, until_us
+        self._start_us, self._stop_us = start_us or 0, stop_us
 
     def _chosen(self) -> Iterator[tuple[int, NDArray[Any]]]:
         origin_us: int | None = None
         for t_us, frame in self.frames:
             origin_us = t_us if origin_us is None else origin_us
-            if self._until_us is not None and t_us >= origin_us + self._until_us:
+            if self._stop_us is not None and t_us >= origin_us + self._stop_us:
                 return
-            if t_us >= origin_us + self._after_us:
+            if t_us >= origin_us + self._start_us:
                 yield t_us, frame
 
     def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
@@ -98,19 +104,19 @@ class Trimmed(_Changed):
 class Resized(_Changed):
     """Frames scaled to `size`: they cover it, and what is beyond it at two sides is cut off.
 
-    A pixel of a sensor sums the light that falls on it. So codes are turned into light ahead of
-    averaging over areas, and into codes again behind it: the mean of codes would be too dark along
+    A pixel of a sensor sums the light that falls on it. So codes are turned into light before
+    averaging over areas, and into codes again after it: the mean of codes would be too dark along
     edges. Where frames are to grow, light is interpolated. uint8 and uint16 frames (sRGB codes)
     become uint16, as means fall between the steps of 8 bits; floats are taken as light and stay so.
     """
 
-    def __init__(self, frames: FrameSource, size: tuple[int, int]) -> None:
+    def __init__(self, frames: FrameSource, size: tuple[int, int], why: str = "") -> None:
         target, whole = as_size(size), frames.size
         scale = max(target.width / whole.width, target.height / whole.height)
         width = min(whole.width, max(1, round(target.width / scale)))
         height = min(whole.height, max(1, round(target.height / scale)))
         kept = f"{whole}" if (width, height) == whole else f"the middle {width}x{height} of {whole}"
-        super().__init__(frames, target, f"{kept}, scaled to {target}")
+        super().__init__(frames, target, f"{kept}, scaled to {target}{why}")
         self._left, self._top = (whole.width - width) // 2, (whole.height - height) // 2
         self._kept = Size(width, height)
         self._way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -151,3 +157,37 @@ class Bordered(_Changed):
 def resized(frames: FrameSource, size: tuple[int, int] | None) -> FrameSource:
     """Return the frames scaled to `size`; the frames themselves for their own size, and None."""
     return frames if size is None or frames.size == size else Resized(frames, size)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPart:
+    """Which part of a clip is taken, and at which size.
+
+    start_us, stop_us  microseconds after the first frame, half-open; None leaves a side open
+    crop               (x, y, width, height) in the clip's own pixels, before scaling
+    size               (width, height) that the part is scaled to; None keeps its own
+    why                what the note on the scaling ends with
+    """
+
+    start_us: int | None = None
+    stop_us: int | None = None
+    crop: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
+    why: str = ""
+
+    def of(self, frames: FrameSource) -> FrameSource:
+        """Return the part. Raises GeometryError for a crop off the frames, ConfigError."""
+        if (self.start_us, self.stop_us) != (None, None):
+            frames = Trimmed(frames, self.start_us, self.stop_us)
+        if self.crop is not None:
+            x, y, *size = self.crop
+            frames = Cropped(frames, x, y, (size[0], size[1]))
+        if self.size is None or frames.size == self.size:
+            return frames
+        return Resized(frames, self.size, self.why)
+
+    def is_whole(self, size: Size) -> bool:
+        """Tell whether clips of `size` are taken as they are."""
+        return self.crop is None and self.start_us is None and self.stop_us is None and (
+            self.size is None or self.size == size
+        )  # fmt: skip

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import VideoError
 from dvskit.video.container import reason
@@ -19,6 +20,7 @@ _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray
 
 
+@check_arguments
 def write_video(
     frames: Iterable[tuple[int, NDArray[np.uint8]]],
     path: str | PathLike[str],

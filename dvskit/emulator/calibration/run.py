@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def calibrate(
     frames: Iterable[Any] | None = None,
     *,
     offset_us: float | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Estimate what the sensor of a recording is like, as parameters of the emulator.
 
@@ -60,6 +61,7 @@ def calibrate(
     offset_us  how much later the frames are placed on the events' clock: added to the middle of
                the exposure where a Frame tells that, or else to the frame's only stamp. None
                searches it, up to 20 ms either way; the table has what was found.
+    on_stage   is called ahead of each stage of the work, with its name
 
     What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
     is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
@@ -69,11 +71,20 @@ def calibrate(
     so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
     size, VideoError for frames out of order or of another time.
     """
+    begin = on_stage or _say_nothing
+    begin("reading the events")
     observed = observe(as_source(recording))
+    if frames is not None:
+        begin("reading the frames")
     seen = None if frames is None else see(frames, observed, offset_us or 0.0)
     if seen is None:
+        begin("estimating noise")
         return _from_events(observed)
-    return _from_frames(observed, seen, offset_us)
+    return _from_frames(observed, seen, offset_us, begin)
+
+
+def _say_nothing(stage: str) -> None:
+    """Take the name of a stage."""
 
 
 def _from_events(observed: Observed) -> Calibration:
@@ -97,7 +108,10 @@ def _from_events(observed: Observed) -> Calibration:
     return _made(observed, table, notes, np.flatnonzero(marked))
 
 
-def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Calibration:
+def _from_frames(
+    observed: Observed, seen: Seen, given_us: float | None, begin: Callable[[str], None]
+) -> Calibration:
+    begin("searching offset, low-pass and log map")
     edge = refractory.find_edge(observed.events)
     held = edge.at_us if edge is not None and edge.confirmed else 0.0
     search, near, far, offset = response.search_in(observed, seen, held, given_us is None)
@@ -110,6 +124,7 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
         view = near if pixel.between_events else far
         missed = search.missed(pixel)
         tables = thresholds.threshold_estimates(observed, view, pixel, missed), tables[1]
+    begin("estimating noise")
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(observed, far, pixel, least)
@@ -123,6 +138,7 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
         still = still.without(marked)
     noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
+        begin("estimating all again, with the leak")
         rest_s = still.rest_s if still is not None else 0.0
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table, rest_s)
         tables = (
@@ -134,6 +150,7 @@ def _from_frames(observed: Observed, seen: Seen, given_us: float | None) -> Cali
             shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
             leak = response.with_drift(search, pixel, leak, still.rest_s)
             noise_table = (shot, leak, *others)
+    begin("emulating, to see how well it agrees")
     offset = offset or clocks.given(given_us or 0.0)
     table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))

@@ -131,7 +131,8 @@ def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
         return as_size((int(attributes["sizeX"]), int(attributes["sizeY"])))
     except (ValueError, GeometryError) as error:
         raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+            f"{path}: the header's sensor size cannot be used ({error}); pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
 
 

@@ -196,7 +196,7 @@ def _blank(path: Path, size: Size) -> NDArray[np.int32]:
     except MemoryError:
         raise GeometryError(
             f"{path}: no memory for the colours of a {size} sensor; pass the right "
-            "size=(width, height)"
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
 
 
@@ -248,7 +248,8 @@ def size_of(
         return as_size((width, height)), "header"
     except GeometryError as error:
         raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+            f"{path}: the header's sensor size cannot be used ({error}); pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
 
 
@@ -261,6 +262,7 @@ def _extent(path: Path, layout: Layout) -> Size:
         height = max(height, whole.height - int(block.y.min()))  # row 0 is the top row
     if not width:
         raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass size=(width, height)"
+            f"{path}: no sensor size in the header and no events; pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     return Size(width, height)

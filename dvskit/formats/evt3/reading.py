@@ -204,7 +204,8 @@ def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
     size, origin, notes = told_size(stream.name, options, header)
     if size is None:
         raise GeometryError(
-            f"{stream.name}: no sensor size in the header; pass size=(width, height)"
+            f"{stream.name}: no sensor size in the header; pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     recording = Evt3Stream(stream, options, size, origin, header)
     recording.assumptions += notes

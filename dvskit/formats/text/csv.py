@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dvskit.errors import FormatError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size, as_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions
@@ -120,6 +120,8 @@ def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
         names = _split(line)
         if re.match(r"[+-]?[.\d]", names[0]) is None:
             fields, seconds = asked or _fields(name, names, "the header")
+            if asked is not None:
+                _check_asked(name, names, fields, variant)
             size = _header_size(names, size)
             return Lines(head.following(place), fields, seconds, size), True
         if asked is not None:
@@ -130,6 +132,18 @@ def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
             )
         return Lines(start, _ORDER, False, size), False
     raise FormatError(f"{name}: holds no line of events")
+
+
+def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: str | None) -> None:
+    """Raise ConfigError where a header names the same columns at other places than a variant."""
+    own = tuple(_kind(re.sub(r"^([xy])@\d+$", r"\1", column))[0] for column in names)
+    if any(own.count(kind) != 1 for kind in _ORDER):
+        return  # its names are not ours: that is what a variant is for
+    if any(own.index(kind) != asked.index(kind) for kind in _ORDER):
+        raise ConfigError(
+            f"{name}: its header names {', '.join(names)}, and format='csv:{variant}' "
+            f"(--from csv:{variant}) another order; leave that out, or take the header off"
+        )
 
 
 def _say_order(recording: TextRecording, told: bool) -> None:

@@ -202,7 +202,7 @@ def stream_size(stream: InputStream, options: ReadOptions, lines: Lines) -> tupl
         return lines.size, "header"
     raise GeometryError(
         f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be looked at "
-        "ahead; pass size=(width, height) (--size)"
+        "ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
     )
 
 

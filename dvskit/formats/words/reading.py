@@ -175,5 +175,5 @@ def no_size(stream: InputStream) -> GeometryError:
     """Return the error for a stream that does not tell the sensor's size."""
     return GeometryError(
         f"{stream.name}: no sensor size in the header, and a stream cannot be read ahead for it; "
-        "pass size=(width, height)"
+        "pass size=(width, height) (--size WIDTHxHEIGHT)"
     )

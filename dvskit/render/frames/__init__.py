@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_source, cut
 from dvskit.render.colormap import DARK, Theme
@@ -172,6 +173,7 @@ class _Pass:
             yield self._frame()
 
 
+@check_arguments
 def frames(
     events_or_source: Events | Source,
     *,

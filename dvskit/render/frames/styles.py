@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
@@ -62,6 +63,7 @@ def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
     run_parts(lambda part: work(slice(cuts[part], cuts[part + 1])), parts)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity:
     """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
@@ -84,6 +86,7 @@ class Polarity:
         return diverging(theme, LEVELS)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Linear:
     """The latest event of a pixel, fading on a straight line to nothing in `window_us`.
@@ -131,6 +134,7 @@ class _LatestRun:
         _by_rows(self._size, work)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Decay:
     """The sum of all earlier events of a pixel, ON less OFF, fading exponentially.
@@ -180,6 +184,7 @@ class _DecayRun:
         )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Surface:
     """The time surface: how long ago a pixel had its latest event, of either polarity.
@@ -221,6 +226,7 @@ class _SurfaceRun:
         )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Count:
     """How many events a pixel had in the last `window_us` (None: since the last frame).

@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
@@ -31,6 +32,7 @@ SCRIPTS = (
 )  # fmt: skip
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A recording on a page.
@@ -81,6 +83,7 @@ class Held:
         return self.kept.stop_us - self.kept.start_us
 
 
+@check_arguments
 def page(
     shown: Events | Source | Shown | Sequence[Events | Source | Shown],
     path: str | PathLike[str],
@@ -133,7 +136,8 @@ def hold(
     shown: Events | Source | Shown | Sequence[Events | Source | Shown], *, max_events: int
 ) -> list[Held]:
     """Read what is to be shown. Raises ConfigError for no recording, or max_events < 1."""
-    several = list(shown) if isinstance(shown, Sequence) else [shown]
+    alone = isinstance(shown, str) or not isinstance(shown, Sequence)
+    several: list[Any] = [shown] if alone else list(shown)  # type: ignore[arg-type]
     for given in several:
         if isinstance(given, str | PathLike):
             raise ConfigError(f"{given}: is a name; open the recording with dvskit.open_events")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots.pixel_counts import PixelCounter
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
@@ -15,6 +16,7 @@ _BINS = 120
 _LEAST_EVENTS = 10
 
 
+@check_arguments
 def balance(
     events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
 ) -> Plot:

@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render._text import drawable, families
 from dvskit.render.plots.arrays import as_array
@@ -25,6 +26,7 @@ _LEAST_PT = 4.0  # smaller counts cannot be read
 _IN_CELL = 0.8  # of a cell's side, for its count
 
 
+@check_arguments
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 

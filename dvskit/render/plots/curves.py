@@ -11,12 +11,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, MissingFileError
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, whole_ticks
 
 _NEEDED = ("epoch", "loss", "validation_loss", "accuracy")
 
 
+@check_arguments
 def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     """Return the columns of the log.csv that `dvskit.training.train` writes.
 
@@ -45,6 +47,7 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     return dict(zip(rows[0], columns.T, strict=True))
 
 
+@check_arguments
 def curves(
     log: str | PathLike[str] | Mapping[str, NDArray[np.float64]], *, style: Style = PAPER
 ) -> Plot:

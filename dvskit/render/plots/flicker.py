@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
@@ -42,6 +43,7 @@ class Flicker(NamedTuple):
     events: NDArray[np.int64]
 
 
+@check_arguments
 def measure_flicker(
     events_or_source: Events | Source,
     *,
@@ -87,6 +89,7 @@ def measure_flicker(
     return Flicker(frequency, sums[2].astype(np.int64), events.reshape(shape))
 
 
+@check_arguments
 def flicker(
     events_or_source: Events | Source,
     *,

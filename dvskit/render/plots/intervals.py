@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
 from dvskit.render.plots.fitting import legend_above
@@ -34,6 +35,7 @@ def interval_edges() -> NDArray[np.int64]:
     return np.concatenate([[0], edges, [np.iinfo(np.int64).max]])
 
 
+@check_arguments
 def count_intervals(
     events_or_source: Events | Source,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -48,6 +50,7 @@ def count_intervals(
     return edges, counts
 
 
+@check_arguments
 def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the times between an event and the one before it at the same pixel.
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.render.plots.arrays import over_time
@@ -65,6 +66,7 @@ def trace(
     return given, layer.beta * before + given, reset, spikes
 
 
+@check_arguments
 def membrane(
     layer: Layer,
     current: Any,

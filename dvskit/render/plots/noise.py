@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.render.plots import _kernels
@@ -113,6 +114,7 @@ def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(sums).ravel()
 
 
+@check_arguments
 def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> Noise:
     """Find the events without an event of a neighbouring pixel in the `window_us` before.
 
@@ -144,6 +146,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
     return Noise(isolated, alone, hot, events, last - first, window_us)
 
 
+@check_arguments
 def noise(
     events_or_source: Events | Source, *, window_us: int = 10_000, style: Style = PAPER
 ) -> Plot:

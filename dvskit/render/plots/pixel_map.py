@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source
 from dvskit.render.plots.bars import bar_below, colour_bar
 from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
@@ -29,6 +30,7 @@ _BELOW_MM = 10.0  # the height of a colour bar and its words below a map
 _MOST_CIRCLES = 100  # more would hide what they mark
 
 
+@check_arguments
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 

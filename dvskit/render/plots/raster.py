@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.render.plots.arrays import over_time
 from dvskit.render.plots.fitting import legend_above
@@ -24,6 +25,7 @@ from dvskit.render.plots.style import (
 VECTORS = 20_000
 
 
+@check_arguments
 def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
     """Plot the spikes of a tensor (T, neurons) or (T, ...): what is not zero is a mark.
 

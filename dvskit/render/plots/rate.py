@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source
 from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
@@ -16,6 +17,7 @@ _FEW = 0.02
 _TOWERING = 5
 
 
+@check_arguments
 def rate(
     events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
 ) -> Plot:

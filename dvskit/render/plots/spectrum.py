@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, log_ticks, say_none
@@ -38,6 +39,7 @@ class Spectrum(NamedTuple):
     density: NDArray[np.float64]
 
 
+@check_arguments
 def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) -> Spectrum:
     """Return the one-sided power spectral density of the rate, up to `max_hz`.
 
@@ -67,6 +69,7 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
     return Spectrum(frequency[kept].astype(np.float64), density[kept].astype(np.float64))
 
 
+@check_arguments
 def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
@@ -122,6 +125,7 @@ def _is_highest(decibels: NDArray[np.float64], i: int) -> bool:
     return i >= 4 and bool(decibels[i] >= decibels[i - 4 : i + 5].max())
 
 
+@check_arguments
 def spectrum(
     events_or_source: Events | Source,
     *,

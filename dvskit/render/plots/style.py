@@ -19,6 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.render.colormap import DARK, LIGHT, Theme
@@ -54,6 +55,7 @@ class Plot(Figure):
         return data.getvalue()
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Style:
     """How a plot looks.
@@ -258,6 +260,7 @@ def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str =
     )  # fmt: skip
 
 
+@check_arguments
 def save(
     figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
 ) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render.plots.arrays import as_array
 from dvskit.render.plots.bars import colour_bar
@@ -29,6 +30,7 @@ _SPREAD_MM = 18.0
 _WORDS_MM = 31.0  # what words and the colour bar take of the height
 
 
+@check_arguments
 def weights(values: Any, *, style: Style = PAPER) -> Plot:
     """Plot the weights of a layer as a picture, blue below zero and orange above, and their spread.
 

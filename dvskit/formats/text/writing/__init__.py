@@ -26,7 +26,7 @@ class TextSink(FileSink):
         self._file.write(self.head)
         self.notes.append(
             f"a {self.format} file has no place for the sensor's size: "
-            f"pass size={tuple(self.size)} to read it back as it was"
+            f"pass size={tuple(self.size)} (--size {self.size}) to read it back as it was"
         )
 
     def _write(self, events: Events) -> None:

@@ -135,7 +135,8 @@ def _header_size(name: str, keys: Mapping[str, str]) -> Size | None:
         return as_size((int(lower["width"]), int(lower["height"])))
     except (ValueError, GeometryError) as error:
         raise GeometryError(
-            f"{name}: the header's sensor size cannot be used ({error}); pass size=(width, height)"
+            f"{name}: the header's sensor size cannot be used ({error}); pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
 
 

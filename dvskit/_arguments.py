@@ -1,0 +1,190 @@
+"""Calls with wrong arguments: one line that says what is wrong, in which call, and the fix."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from os import PathLike, fspath
+from typing import Any, TypeVar
+
+from dvskit.errors import ArgumentError, did_you_mean
+
+Called = TypeVar("Called", bound=Callable[..., Any])
+
+_NUMBERS, _PATHS = {"int", "float"}, {"str", "PathLike[str]", "Path"}
+_LONGEST = 32  # letters of a value that are said
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def check_arguments(called: Called) -> Called:
+    """Have the calls of a function, or of a class, checked against its signature.
+
+    Names that there are not, and too many or too few arguments, raise ArgumentError. So does what
+    cannot be meant where the annotation is of numbers, a text, a path, or a class of dvskit, and
+    a file and events that are swapped. Other annotations are left to the function.
+    """
+    is_class = isinstance(called, type)
+    function: Any = called.__init__ if is_class else called
+    check = _Check(called.__qualname__, function)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check(args, kwargs)
+        return function(*args, **kwargs)
+
+    if not is_class:
+        return checked  # type: ignore[return-value]
+    called.__init__ = checked  # type: ignore[method-assign]
+    return called
+
+
+class _Check:
+    """What is known of a function's arguments."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self._name, self._globals = name, function.__globals__
+        self._signature = inspect.signature(function)
+        self._parameters = [
+            each for each in self._signature.parameters.values() if each.name not in ("self", "cls")
+        ]
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise ArgumentError for arguments that are not of the function."""
+        try:
+            given = self._signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            own = args[len(self._signature.parameters) - len(self._parameters) :]
+            raise ArgumentError(f"{self._name}: {self._misfit(own, kwargs)}") from None
+        wrong = [
+            each for each in self._parameters
+            if each.name in given and not self._may_be(each, given[each.name])
+        ]  # fmt: skip
+        for each in wrong:
+            for other in wrong:
+                if self._may_be(each, given[other.name]) and self._may_be(other, given[each.name]):
+                    raise ArgumentError(
+                        f"{self._name}: {each.name} and {other.name} are swapped; "
+                        f"pass {self._call()}"
+                    )
+        for each in wrong:
+            if not _is_of_events(each.annotation):  # as_source says it
+                problem = self._problem(each, given[each.name])
+                raise ArgumentError(f"{self._name}: {each.name} is {problem}")
+
+    def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return why the arguments cannot be those of the function."""
+        names = [each.name for each in self._parameters]
+        for name in kwargs:
+            if name not in names:
+                return f"there is no {name!r}; {did_you_mean(name, names)}"
+        first = [each.name for each in self._parameters if each.kind in _BY_POSITION]
+        if len(args) > len(first):
+            return self._unnamed(args[len(first)], kwargs)
+        for each in self._parameters[len(args) :]:
+            if each.default is each.empty and each.name not in kwargs:
+                return f"{each.name} is missing; pass {self._call()}"
+        return f"{names[0]} is given twice; pass {self._call()}"
+
+    def _unnamed(self, value: Any, kwargs: dict[str, Any]) -> str:
+        """Return what to say of an argument behind those that need no name."""
+        for each in self._parameters:
+            free = each.kind is each.KEYWORD_ONLY and each.name not in kwargs
+            if free and self._may_be(each, value):
+                short = _said(value) if _said(value) == repr(value) else "..."
+                return f"{_said(value)} needs a name, such as {each.name}={short}"
+        return f"{_said(value)} is one argument too many; pass {self._call()}"
+
+    def _call(self) -> str:
+        """Return how the function is called, but for what may be left out."""
+        needed = [each for each in self._parameters if each.default is each.empty]
+        words = [each.name if each.kind in _BY_POSITION else f"{each.name}=" for each in needed]
+        optional = ", ..." if len(needed) < len(self._parameters) else ""
+        return f"{self._name.rpartition('.')[2]}({', '.join(words)}{optional})"
+
+    def _may_be(self, parameter: inspect.Parameter, value: Any) -> bool:
+        """Tell whether a value can be meant; what is not known of may be anything."""
+        kinds = _kinds(parameter)
+        if value is None and ("None" in kinds or parameter.default is None):
+            return True
+        kinds = kinds - {"None"}
+        if not kinds:
+            return True
+        if kinds <= _NUMBERS:
+            # Fractions of a microsecond are the function's to judge: they may be seconds.
+            whole = kinds == {"int"} and not parameter.name.endswith("_us")
+            return _is_number(value, whole=whole)
+        if kinds == {"str"}:
+            return isinstance(value, str)
+        if kinds <= _PATHS:
+            return isinstance(value, str | PathLike)
+        if _is_of_events(parameter.annotation):
+            return not isinstance(value, str | PathLike)
+        classes = [self._class(kind) for kind in kinds]
+        if not all(classes):
+            return True
+        return isinstance(value, tuple(each for each in classes if each))
+
+    def _class(self, kind: str) -> type | None:
+        """Return the class of that name where the function is; None where it can be like it."""
+        found = self._globals.get(kind)
+        if not isinstance(found, type) or found is Any or getattr(found, "_is_protocol", False):
+            return None
+        return found
+
+    def _problem(self, parameter: inspect.Parameter, value: Any) -> str:
+        """Return what is wrong with a value, and the fix."""
+        kinds, name = _kinds(parameter) - {"None"}, parameter.name
+        if kinds <= _NUMBERS:
+            kind = "a whole number" if kinds == {"int"} else "a number"
+            kind = "a time in microseconds" if name.endswith("_us") else kind
+            text = isinstance(value, str) and _is_number_text(value)
+            return f"{_said(value)}; {kind} is meant" + (f": {name}={value}" if text else "")
+        if kinds == {"str"}:
+            return f"{_said(value)}; a text is meant"
+        if kinds <= _PATHS:
+            kind = "a name or " if "name" in name else ""
+            return f"{_said(value)}; {kind}the path of a file or a folder is meant"
+        kind = " or ".join(sorted(kinds))
+        own = [each for each in kinds if self._globals[each].__module__.startswith("dvskit.")]
+        fix = f": {name}={own[0]}(...)" if len(own) == 1 else ""
+        return f"{_said(value)}; {kind} is meant{fix}"
+
+
+def _kinds(parameter: inspect.Parameter) -> set[str]:
+    """Return the parts of an annotation as they are written; none of what is collected."""
+    collects = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    if collects or not isinstance(parameter.annotation, str):
+        return set()
+    return {part.strip() for part in parameter.annotation.split("|")}
+
+
+def _is_of_events(annotation: Any) -> bool:
+    return isinstance(annotation, str) and annotation.startswith("Events | Source") and (
+        "PathLike" not in annotation
+    )  # fmt: skip
+
+
+def _is_number(value: Any, *, whole: bool) -> bool:
+    kind = type(value)
+    if isinstance(value, str) or getattr(value, "shape", ()) != ():
+        return False
+    if hasattr(kind, "__index__"):
+        return True
+    return hasattr(kind, "__float__") and (not whole or float(value).is_integer())
+
+
+def _is_number_text(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _said(value: Any) -> str:
+    """Return a value as it is written, its type where that is long."""
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    said = repr(value)
+    return said if len(said) <= _LONGEST and "\n" not in said else type(value).__name__

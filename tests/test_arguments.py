@@ -1,0 +1,142 @@
+"""Wrong calls are told in one line: what is wrong, in which call, and the fix."""
+
+from __future__ import annotations
+
+import inspect
+from operator import attrgetter
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import EmulatorParams, emulate, filters, render, tensors, training
+from dvskit._arguments import check_arguments
+from dvskit.errors import ArgumentError, DvskitError
+from tests.test_events import make
+
+EVENTS = make(300)
+FRAMES = np.random.default_rng(0).random((5, 20, 30))
+
+CALLED = [
+    "open_events", "load_events", "save_events", "progress", "Events", "Emulator",
+    "EmulatorParams", "emulate", "formats.open_sink", "emulator.emulate_batch",
+    "video.open_frames", "video.write_video", "video.ArrayFrames", "render.cloud",
+    "render.cloud_image", "render.turntable", "render.page", "render.video", "render.frames",
+    "render.CloudView", "render.VideoView", "render.Turn", "render.Shown", "render.Polarity",
+    "render.Linear", "render.Decay", "render.Surface", "render.Count", "render.plots.rate",
+    "render.plots.balance", "render.plots.intervals", "render.plots.pixel_map",
+    "render.plots.spectrum", "render.plots.flicker", "render.plots.noise", "render.plots.raster",
+    "render.plots.membrane", "render.plots.weights", "render.plots.confusion",
+    "render.plots.curves", "render.plots.save", "render.plots.Style", "filters.Crop",
+    "filters.TimeWindow", "filters.Fit", "tensors.bin_events", "tensors.bin_clips",
+    "encoders.poisson", "encoders.latency", "neurons.LIF", "neurons.SignedLIF", "neurons.ATan",
+    "training.train", "training.evaluate", "training.classify", "training.classify_windows",
+    "training.classify_spans", "training.load_model", "training.save_model",
+    "training.load_config", "training.observe",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_name_that_there_is_not_is_told_of_every_call(name):
+    with pytest.raises(ArgumentError, match="there is no 'nothing_like_it'; choices: "):
+        attrgetter(name)(dvskit)(nothing_like_it=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: EmulatorParams(treshold_on=1), "no 'treshold_on'; did you mean 'threshold_on'?"),
+        (
+            lambda: EmulatorParams(threshold_on="0.1"),
+            "EmulatorParams: threshold_on is '0.1'; a number is meant: threshold_on=0.1",
+        ),
+        (lambda: EmulatorParams(threshold_on=None), "threshold_on is None; a number is meant"),
+        (lambda: EmulatorParams(0.1), "0.1 needs a name, such as threshold_on=0.1"),
+        (lambda: emulate(FRAMES, fps="x"), "emulate: fps is 'x'; a number is meant"),
+        (lambda: emulate(FRAMES, fps=9, seed="a"), "emulate: seed is 'a'; a whole number is meant"),
+        (lambda: dvskit.Emulator(seed=1.5), "Emulator: seed is 1.5; a whole number is meant"),
+        (lambda: emulate(FRAMES, None, 0, 240), "emulate: 240 needs a name, such as fps=240"),
+        (lambda: dvskit.open_events(None), "open_events: path is None; the path of a file"),
+        (lambda: dvskit.open_events(EVENTS), "open_events: path is Events; the path of a file"),
+        (lambda: dvskit.open_events("a.raw", "evt3"), "'evt3' needs a name, such as format='evt3'"),
+        (lambda: dvskit.load_events(5), "load_events: path is 5; the path of a file"),
+        (lambda: dvskit.save_events(EVENTS), "path is missing; pass save_events(events_or_source,"),
+        (
+            lambda: dvskit.save_events("a.npz", EVENTS),
+            "events_or_source and path are swapped; pass save_events(events_or_source, path, ...)",
+        ),
+        (lambda: dvskit.save_events(EVENTS, "a.npz", True), "such as overwrite=True"),
+        (
+            lambda: render.page("c.html", EVENTS),
+            "page: shown and path are swapped; pass page(",
+        ),
+        (lambda: render.page(["a.raw"], "c.html"), "a.raw: is a name; open the recording with"),
+        (lambda: render.page("a.raw", "c.html"), "a.raw: is a name; open the recording with"),
+        (lambda: render.cloud("c.png", EVENTS), "cloud: events_or_source and path are swapped"),
+        (
+            lambda: render.cloud(EVENTS, "c.png", view="front"),
+            "cloud: view is 'front'; CloudView is meant: view=CloudView(...)",
+        ),
+        (lambda: render.video("c.mp4", EVENTS), "video: events_or_source and path are swapped"),
+        (lambda: render.plots.rate(EVENTS, style="dark"), "style is 'dark'; Style is meant"),
+        (
+            lambda: render.plots.save("a.png", render.plots.rate(EVENTS)),
+            "save: figure and path are swapped; pass save(figure, path, ...)",
+        ),
+        (lambda: tensors.bin_events(EVENTS, 20), "bin_events: 20 needs a name, such as bins=20"),
+        (lambda: tensors.bin_events(EVENTS, bins="20"), "a whole number is meant: bins=20"),
+        (lambda: filters.Crop("1", "2", "3", "4"), "Crop: x is '1'; a whole number is meant: x=1"),
+        (lambda: filters.Crop((0, 0, 4, 4)), "y is missing; pass Crop(x, y, width, height)"),
+        (lambda: filters.Crop(0, 0, 4, 4, 5), "5 is one argument too many; pass Crop(x, y,"),
+        (lambda: filters.Crop(0, 0, 1.5, 4), "Crop: width is 1.5; a whole number is meant"),
+        (lambda: filters.chain("a"), "'a' is no filter"),
+        (lambda: EmulatorParams.preset("DAVIS364"), "did you mean 'DAVIS346'?"),
+        (lambda: EmulatorParams.preset(None), "EmulatorParams.preset: name is None; a name or"),
+        (lambda: dvskit.Emulator("nosy"), "unknown preset 'nosy'; did you mean 'noisy'?"),
+        (lambda: EVENTS.blocks(100), "Events.blocks: 100 needs a name, such as count=100"),
+        (lambda: EVENTS.between("1s"), "start_us is '1s'; a time in microseconds is meant"),
+        (lambda: dvskit.open_events("a.raw", size="64"), "size '64' is not (width, height)"),
+        (lambda: dvskit.Events(EVENTS.t), "Events: ndarray needs a name, such as t=..."),
+        (lambda: training.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
+        (lambda: training.evaluate("nmnist-signed-lif", EVENTS), "classify judges one recording"),
+        (lambda: training.train("none.toml"), "none.toml: no such file"),
+        (lambda: training.load_model(None), "load_model: name_or_path is None; a name or the path"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line_with_the_fix(call, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DvskitError) as raised:
+        call()
+    text = str(raised.value)
+    assert said in text
+    assert "\n" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_call_is_python_s_type_error_too():
+    with pytest.raises(TypeError, match="no 'sized'"):
+        dvskit.open_events("a.raw", sized=1)
+    with pytest.raises(ValueError, match="number"):
+        EmulatorParams(threshold_on="much")
+
+
+def test_numbers_of_numpy_and_whole_floats_are_numbers():
+    params = EmulatorParams(threshold_on=np.float32(0.5), refractory_us=np.int16(7), leak_hz=1)
+    assert (params.threshold_on, params.refractory_us) == (0.5, 7)
+    assert dvskit.Emulator(seed=np.uint8(3)) == dvskit.Emulator(seed=3.0)
+    assert tensors.bin_events(EVENTS, bins=np.int64(3)).shape[0] == 3
+
+
+def test_the_checked_function_is_called_with_what_was_given():
+    @check_arguments
+    def told(count: int, /, name: str = "a", *more: str, scale: float | None = None, **rest: int):
+        """Say what came."""
+        return count, name, more, scale, rest
+
+    assert told(1) == (1, "a", (), None, {})
+    assert told(1, "b", "c", scale=2, other=3) == (1, "b", ("c",), 2, {"other": 3})
+    assert told.__doc__ == "Say what came."
+    assert str(inspect.signature(told)).startswith("(count: 'int', /")
+    for wrong in (lambda: told(), lambda: told("1"), lambda: told(1, 2), lambda: told(1, scale="")):
+        with pytest.raises(ArgumentError):
+            wrong()
