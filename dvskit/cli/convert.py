@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._filters import FilterOption, filter_notes, filtered
 from dvskit.cli._options import (
     CropOption,
     Force,
@@ -60,6 +61,7 @@ def convert(
         str | None,
         typer.Option(help="Put the events, or the crop, on a sensor of WIDTHxHEIGHT, undistorted."),
     ] = None,
+    filters: FilterOption = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
@@ -78,6 +80,10 @@ def convert(
     if rectangle is not None:
         with as_usage("--crop"):
             source = FilteredSource(part, rectangle)
+    chosen = None
+    if filters:
+        with as_usage("--filter"):
+            source = chosen = filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
@@ -89,6 +95,8 @@ def convert(
                 show(sink.count, "")
     if isinstance(part, _Arriving):
         left += _left_of(recording)
+    if chosen is not None:
+        left += filter_notes(chosen, filters or [])
     if fitted is not None:
         left.append(f"{placement}; {fitted.dropped:,} events at the edges left out")
     _report(recording, part.damage, sink, left)

@@ -11,8 +11,9 @@ from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Source
+from dvskit.filters import hot_pixels
 from dvskit.render.plots.bars import bar_below, colour_bar
-from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
+from dvskit.render.plots.pixel_counts import count_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
