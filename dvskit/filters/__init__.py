@@ -40,6 +40,8 @@ from dvskit.filters.flip import Flip, QuarterTurn, Transpose
 from dvskit.filters.hot_pixel import HotPixel, hot_pixels
 from dvskit.filters.jitter import SpatialJitter, TemporalJitter
 from dvskit.filters.mask import DropArea, DropPixels, Mask
+from dvskit.filters.mix import cut_mix, event_mix
+from dvskit.filters.names import filter_from, filter_names
 from dvskit.filters.noise import Noise
 from dvskit.filters.pixel_map import PixelMap
 from dvskit.filters.polarity import Polarity, SwapPolarity
@@ -47,9 +49,11 @@ from dvskit.filters.rate import EvenRateLimit, EventRateLimit
 from dvskit.filters.recent import BackgroundActivity, Refractory
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
 from dvskit.filters.undistort import Undistort
+from dvskit.filters.vary import NDA, Varied, Vary
 from dvskit.filters.window import DropTime, TimeWindow
 
 __all__ = [
+    "NDA",
     "Affine",
     "BackgroundActivity",
     "CallableFilter",
@@ -89,9 +93,15 @@ __all__ = [
     "TimeWindow",
     "Transpose",
     "Undistort",
+    "Varied",
+    "Vary",
     "Zoom",
     "chain",
     "cropped_size",
+    "cut_mix",
+    "event_mix",
+    "filter_from",
+    "filter_names",
     "finish",
     "hot_pixels",
 ]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.filters.parameters import check_number, check_whole
-from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
+from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 _MOST = 1e6
 _ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the same of them
@@ -31,14 +32,18 @@ class _AboutTheMiddle(PixelMap):
 
     def places(self, size: Size) -> Places:
         """Return where pixels go."""
-        xx, xy, yx, yy, dx, dy = self.matrix
+        from dvskit.filters.pixel_map_kernels import affine_places
+
+        xx, xy, yx, yy, x_px, y_px = self.matrix
         middle_x, middle_y = (size.width - 1) / 2, (size.height - 1) / 2
-        x = np.arange(size.width)[None, :] - middle_x
-        y = np.arange(size.height)[:, None] - middle_y
-        new_x = np.floor(xx * x + xy * y + (middle_x + dx + 0.5 + _ROUNDING))
-        new_y = np.floor(yx * x + yy * y + (middle_y + dy + 0.5 + _ROUNDING))
-        on = (new_x >= 0) & (new_x < size.width) & (new_y >= 0) & (new_y < size.height)
-        return np.where(on, place(np.where(on, new_x, 0), np.where(on, new_y, 0)), np.int32(-1))
+        found = np.empty((size.height, size.width), np.int32)
+        affine_places(
+            xx, xy, yx, yy,
+            middle_x - xx * middle_x - xy * middle_y + x_px + 0.5 + _ROUNDING,
+            middle_y - yx * middle_x - yy * middle_y + y_px + 0.5 + _ROUNDING,
+            found,
+        )  # fmt: skip
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Affine(_AboutTheMiddle):
     @property
     def matrix(self) -> tuple[float, float, float, float, float, float]:
         """The six numbers."""
-        return self.xx, self.xy, self.yx, self.yy, self.x_px, self.y_px
+        return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,8 @@ class Zoom(_AboutTheMiddle):
     @property
     def matrix(self) -> tuple[float, float, float, float, float, float]:
         """The six numbers."""
-        return self.factor, 0.0, 0.0, self.factor, 0.0, 0.0
+        factor = float(self.factor)
+        return factor, 0.0, 0.0, factor, 0.0, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +134,12 @@ class Shift(PixelMap):
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
-        return Axes(*(
-            np.where((at := np.arange(count) + by) < count, np.maximum(at, -1), -1).astype(np.int16)
-            for count, by in zip(size, (self.x_px, self.y_px), strict=True)
-        ))  # fmt: skip
+        return Axes(_shifted(size.width, self.x_px), _shifted(size.height, self.y_px))
+
+
+def _shifted(count: int, by: int) -> NDArray[np.int16]:
+    at = np.arange(count) + by
+    return np.where((at >= 0) & (at < count), at, -1).astype(np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,24 @@ class Roll(PixelMap):
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
-        return Axes(*(
+        columns, rows = (
             ((np.arange(count) + by) % count).astype(np.int16)
             for count, by in zip(size, (self.x_px, self.y_px), strict=True)
-        ))  # fmt: skip
+        )
+        return Axes(columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RollShare(PixelMap):
+    """Roll by shares of the sensor's width and height, rounded to pixels."""
+
+    x: float = 0.0
+    y: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            check_number(self, name, -1, 1)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Roll(round(self.x * size.width), round(self.y * size.height)).places(size)

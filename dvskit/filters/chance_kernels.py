@@ -8,10 +8,24 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.random._kernels import bits, uniform
+from dvskit.emulator.random._kernels import mix, uniform
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+
+
+@njit(cache=True, nogil=True)
+def begin(seed: int, stream: int) -> int:
+    """Return where the words of a stream begin, uint64."""
+    return mix(mix(np.uint64(seed)) + np.uint64(stream) * _GOLDEN)
+
+
+@njit(cache=True, nogil=True)
+def word(begun: int, number: int) -> int:
+    """Return 64 random bits, uint64: that many steps into SplitMix64 (Steele, Lea, Flood 2014)."""
+    return mix(np.uint64(begun) + np.uint64(number) * _GOLDEN)
 
 
 @njit(cache=True, nogil=True)
@@ -19,8 +33,10 @@ def kept_by_chance(
     seed: int, stream: int, first: int, dropped_share: float, keep: NDArray[Any]
 ) -> None:
     """Mark what is kept of the things numbered first, first + 1, ..."""
+    begun = begin(seed, stream)
+    least = np.uint64(dropped_share * 9007199254740992.0)  # of 53 bits
     for i in range(len(keep)):
-        keep[i] = uniform(seed, stream, first + i, 0) >= dropped_share
+        keep[i] = (word(begun, first + i) >> np.uint64(11)) >= least
 
 
 @njit(cache=True, nogil=True)
@@ -54,11 +70,12 @@ def alias_of(weights: NDArray[Any], chance: NDArray[Any], other: NDArray[Any]) -
 
 
 @njit(cache=True, nogil=True)
-def drawn(word: int, chance: NDArray[Any], other: NDArray[Any]) -> int:
+def drawn(bits: int, chance: NDArray[Any], other: NDArray[Any]) -> int:
     """Return the entry that 32 random bits draw."""
-    product = np.uint64(word) * np.uint64(len(chance))
-    k = np.int64(product >> _HALF)
-    return k if (product & _LOW) < chance[k] else np.int64(other[k])
+    product = np.uint64(bits) * np.uint64(len(chance))
+    k = product >> _HALF
+    another = np.int64((product & _LOW) >= chance[k])  # no branch: it would be guessed wrongly
+    return np.int64(k) + another * (np.int64(other[k]) - np.int64(k))
 
 
 @njit(cache=True, nogil=True)
@@ -76,11 +93,11 @@ def jitter_pixels(
     keep: NDArray[Any],
 ) -> None:
     """Move the events numbered first, first + 1, ... and mark those that stay on the sensor."""
-    middle = len(chance) // 2
+    middle, begun = len(chance) // 2, begin(seed, 2)
     for i in range(len(x)):
-        word = bits(seed, 2, first + i, 0)
-        new_x = x[i] + drawn(word & _LOW, chance, other) - middle
-        new_y = y[i] + drawn(word >> _HALF, chance, other) - middle
+        bits = word(begun, first + i)
+        new_x = x[i] + drawn(bits & _LOW, chance, other) - middle
+        new_y = y[i] + drawn(bits >> _HALF, chance, other) - middle
         out_x[i] = new_x
         out_y[i] = new_y
         keep[i] = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
@@ -97,9 +114,9 @@ def jitter_times(
     keep: NDArray[Any],
 ) -> None:
     """Move the times of the events numbered first, first + 1, ... and mark those not before 0."""
-    middle = len(chance) // 2
+    middle, begun = len(chance) // 2, begin(seed, 3)
     for i in range(len(t)):
-        new = t[i] + drawn(bits(seed, 3, first + i, 0) >> _HALF, chance, other) - middle
+        new = t[i] + drawn(word(begun, first + i) >> _HALF, chance, other) - middle
         out_t[i] = new
         keep[i] = (new >= 0) | (t[i] < 0)
 
@@ -144,7 +161,7 @@ def merge_noise(
     out_p: NDArray[Any],
 ) -> None:
     """Put noise at `times` between events, ahead of those of the same time."""
-    pixels = np.uint64(width * height)
+    pixels, begun = np.uint64(width * height), begin(seed, 5)
     i = 0
     for j in range(len(times)):
         while i < len(t) and t[i] < times[j]:
@@ -153,12 +170,12 @@ def merge_noise(
             out_y[i + j] = y[i]
             out_p[i + j] = p[i]
             i += 1
-        word = bits(seed, 5, first + j, 0)
-        pixel = np.int64(((word >> _HALF) * pixels) >> _HALF)
+        bits = word(begun, first + j)
+        pixel = np.int64(((bits >> _HALF) * pixels) >> _HALF)
         out_t[i + j] = times[j]
         out_x[i + j] = pixel % width
         out_y[i + j] = pixel // width
-        out_p[i + j] = np.float64(word & _LOW) + 0.5 < on_share * 4294967296.0
+        out_p[i + j] = np.float64(bits & _LOW) + 0.5 < on_share * 4294967296.0
     for k in range(i, len(t)):
         out_t[k + len(times)] = t[k]
         out_x[k + len(times)] = x[k]

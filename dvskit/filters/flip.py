@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.filters.parameters import check_choice, check_whole
-from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
+from dvskit.filters.pixel_map import Axes, PixelMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Flip(PixelMap):
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
-        columns, rows = (np.arange(count, dtype=np.int16) for count in size)
+        columns, rows = _counted(size.width), _counted(size.height)
         return Axes(
             columns[::-1].copy() if "x" in self.axis else columns,
             rows[::-1].copy() if "y" in self.axis else rows,
@@ -41,9 +42,9 @@ class Transpose(PixelMap):
         """Return height x width."""
         return Size(size.height, size.width)
 
-    def places(self, size: Size) -> Places:
-        """Return where pixels go."""
-        return place(np.arange(size.height)[:, None], np.arange(size.width)[None, :])
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Axes(_counted(size.height), _counted(size.width), swap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,12 @@ class QuarterTurn(PixelMap):
         """Return the size; by an odd number of quarters, height x width."""
         return Size(size.height, size.width) if self.turns % 2 else size
 
-    def places(self, size: Size) -> Places:
-        """Return where pixels go."""
-        x, y = np.arange(size.width)[None, :], np.arange(size.height)[:, None]
-        right, below = size.width - 1, size.height - 1
-        turned = [(x, y), (below - y, x), (right - x, below - y), (y, right - x)]
-        return place(*turned[self.turns % 4])
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        x, y = _counted(size.width), _counted(size.height)
+        left, up = x[::-1].copy(), y[::-1].copy()
+        return (Axes(x, y), Axes(up, x, True), Axes(left, up), Axes(y, left, True))[self.turns % 4]
+
+
+def _counted(count: int) -> NDArray[np.int16]:
+    return np.arange(count, dtype=np.int16)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.mask import Mask, kept_places
@@ -46,6 +47,26 @@ def hot_pixels(
     rival = np.partition(others, -1 - _RIVALS, axis=1)[:, -1 - _RIVALS]
     hot[rows, columns] = total[rows, columns] > _ABOVE_RIVALS * rival
     return hot
+
+
+def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
+    """Add one to counts[y, x], (H, W), for each event."""
+    from dvskit.filters.pixel_map_kernels import count_pixels
+
+    _, x, y, _ = columns(events)
+    parts = min(thread_count(), len(events) // counts.size + 1)
+    if parts == 1:
+        count_pixels(x, y, counts)
+        return
+    own = np.zeros((parts, *counts.shape), np.int32)  # a table a thread
+    ends = [len(events) * k // parts for k in range(parts + 1)]
+
+    def work(k: int) -> None:
+        at = slice(ends[k], ends[k + 1])
+        count_pixels(x[at], y[at], own[k])
+
+    run_parts(work, parts)
+    counts += own.sum(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +125,12 @@ class _Counting:
 
     def add(self, events: Events) -> bool:
         """Count a block; tell whether there is nothing more to count."""
-        from dvskit.filters.pixel_map_kernels import count_pixels
-
         if not len(events):
             return False
         if self._stop_us is None and self._chosen.learn_us is not None:
             self._stop_us = int(events.t[0]) + self._chosen.learn_us
         seen = cut(events, None, self._stop_us)
-        _, x, y, _ = columns(seen)
-        count_pixels(x, y, self._counts)
+        add_per_pixel(seen, self._counts)
         return len(seen) < len(events)
 
     def hot(self) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """Events moved from pixel to pixel: plain arrays in and out.
 
 A place is y * 65536 + x; -1 - k says that the k-th of several maps leaves the events out. Columns
-and rows say the same of an axis each; where both leave out, the earlier map does.
+and rows say the same of an axis each; where both leave out, the earlier map does. Coordinates are
+made unsigned before they are looked up: signed ones would be looked at for counting from the end.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ def count_axes(
     """Count the events that stay in found[0], and those that map k leaves out in found[1 + k]."""
     stay = 0
     for i in range(len(x)):
-        stay += (columns[x[i]] | rows[y[i]]) >= 0
+        stay += (columns[np.uint16(x[i])] | rows[np.uint16(y[i])]) >= 0
     found[0] = stay
-    if stay == len(x):
+    if len(found) == 2:
+        found[1] = len(x) - stay
         return
     for i in range(len(x)):
-        column, row = columns[x[i]], rows[y[i]]
+        column, row = columns[np.uint16(x[i])], rows[np.uint16(y[i])]
         if (column | row) < 0:
             found[-(max(column, row) if column < 0 and row < 0 else min(column, row))] += 1
 
@@ -42,44 +44,43 @@ def count_places(
 ) -> None:
     """Count as `count_axes` does."""
     stay = 0
-    several = len(found) > 2
     for i in range(len(x)):
-        there = places[y[i], x[i]]
-        stay += there >= 0
-        if several and there < 0:
-            found[-there] += 1
+        stay += places[np.uint16(y[i]), np.uint16(x[i])] >= 0
     found[0] = stay
-    if not several:
+    if len(found) == 2:
         found[1] = len(x) - stay
+        return
+    for i in range(len(x)):
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
+        if there < 0:
+            found[-there] += 1
 
 
 @njit(cache=True, nogil=True)
-def all_axes(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    columns: NDArray[Any],
-    rows: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-) -> None:
-    """Move events that all stay."""
+def look_up(keep: NDArray[Any], x: NDArray[Any], y: NDArray[Any], kept: NDArray[Any]) -> None:
+    """Fill `kept` with what `keep`, (H, W), says of the events' pixels."""
     for i in range(len(x)):
-        out_x[i] = columns[x[i]]
-    for i in range(len(x)):
-        out_y[i] = rows[y[i]]
+        kept[i] = keep[np.uint16(y[i]), np.uint16(x[i])]
 
 
 @njit(cache=True, nogil=True)
-def all_places(
-    x: NDArray[Any],
-    y: NDArray[Any],
+def move_axis(table: NDArray[Any], old: NDArray[Any], new: NDArray[Any]) -> None:
+    """Move the columns or rows of events that all stay."""
+    for i in range(len(old)):
+        new[i] = table[np.uint16(old[i])]
+
+
+@njit(cache=True, nogil=True)
+def move_all(
     places: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
     out_x: NDArray[Any],
     out_y: NDArray[Any],
 ) -> None:
     """Move events that all stay."""
     for i in range(len(x)):
-        there = places[y[i], x[i]]
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
         out_x[i] = there & 0xFFFF
         out_y[i] = there >> 16
 
@@ -104,15 +105,13 @@ def move_axes(
         found = 0
         for i in range(start, min(start + _LOOKED, len(x))):
             which[found] = i
-            found += (columns[x[i]] | rows[y[i]]) >= 0
+            found += (columns[np.uint16(x[i])] | rows[np.uint16(y[i])]) >= 0
         for j in range(found):
-            out_t[at + j] = t[which[j]]
-        for j in range(found):
-            out_x[at + j] = columns[x[which[j]]]
-        for j in range(found):
-            out_y[at + j] = rows[y[which[j]]]
-        for j in range(found):
-            out_p[at + j] = p[which[j]]
+            i = np.uint32(which[j])
+            out_t[at + j] = t[i]
+            out_x[at + j] = columns[np.uint16(x[i])]
+            out_y[at + j] = rows[np.uint16(y[i])]
+            out_p[at + j] = p[i]
         at += found
 
 
@@ -135,22 +134,38 @@ def move_places(
     for start in range(0, len(x), _LOOKED):
         found = 0
         for i in range(start, min(start + _LOOKED, len(x))):
-            there = places[y[i], x[i]]
+            there = places[np.uint16(y[i]), np.uint16(x[i])]
             which[found] = i
             where[found] = there
             found += there >= 0
         for j in range(found):
-            out_t[at + j] = t[which[j]]
-        for j in range(found):
+            i = np.uint32(which[j])
+            out_t[at + j] = t[i]
             out_x[at + j] = where[j] & 0xFFFF
             out_y[at + j] = where[j] >> 16
-        for j in range(found):
-            out_p[at + j] = p[which[j]]
+            out_p[at + j] = p[i]
         at += found
+
+
+@njit(cache=True, nogil=True)
+def affine_places(
+    xx: float, xy: float, yx: float, yy: float, dx: float, dy: float, places: NDArray[Any]
+) -> None:
+    """Fill `places`, (H, W), with those of a matrix that goes by the middles of pixels.
+
+    The upper left pixel's middle is (0, 0); a half goes to the right, and down.
+    """
+    height, width = places.shape
+    for y in range(height):
+        for x in range(width):
+            new_x = np.floor(xx * x + xy * y + dx)
+            new_y = np.floor(yx * x + yy * y + dy)
+            on = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+            places[y, x] = (np.int64(new_y) << 16) + np.int64(new_x) if on else -1
 
 
 @njit(cache=True, nogil=True)
 def count_pixels(x: NDArray[Any], y: NDArray[Any], counts: NDArray[Any]) -> None:
     """Add one to counts[y, x] for each event."""
     for i in range(len(x)):
-        counts[y[i], x[i]] += 1
+        counts[np.uint16(y[i]), np.uint16(x[i])] += 1

@@ -27,17 +27,20 @@ def near_in_time_8(
 
     `last` is (H + 2, W + 2), with a border that never fires.
     """
-    stride = last.shape[1]
+    stride, one = last.shape[1], np.uint64(1)
+    wide = np.uint64(stride)
     times = last.reshape(-1)
     for i in range(len(t)):
-        at = np.int64(y[i] + 1) * stride + x[i] + 1
+        at = np.uint64((np.int64(y[i]) + 1) * stride + np.int64(x[i]) + 1)
         now = t[i] - origin_us
         since = max(now - within_us, 1)
-        above, below = at - stride, at + stride
+        above, below = at - wide, at + wide
         near = (
-            (times[above - 1] >= since) | (times[above] >= since) | (times[above + 1] >= since)
-            | (times[at - 1] >= since) | (times[at + 1] >= since)
-            | (times[below - 1] >= since) | (times[below] >= since) | (times[below + 1] >= since)
+            (times[above - one] >= since) | (times[above] >= since)
+            | (times[above + one] >= since)
+            | (times[at - one] >= since) | (times[at + one] >= since)
+            | (times[below - one] >= since) | (times[below] >= since)
+            | (times[below + one] >= since)
         )  # fmt: skip
         keep[i] = near | (itself & (times[at] >= since))
         times[at] = now
@@ -55,15 +58,16 @@ def near_in_time_4(
     keep: NDArray[Any],
 ) -> None:
     """Mark as `near_in_time_8` does, by the four pixels that share a side."""
-    stride = last.shape[1]
+    stride, one = last.shape[1], np.uint64(1)
+    wide = np.uint64(stride)
     times = last.reshape(-1)
     for i in range(len(t)):
-        at = np.int64(y[i] + 1) * stride + x[i] + 1
+        at = np.uint64((np.int64(y[i]) + 1) * stride + np.int64(x[i]) + 1)
         now = t[i] - origin_us
         since = max(now - within_us, 1)
         near = (
-            (times[at - stride] >= since) | (times[at + stride] >= since)
-            | (times[at - 1] >= since) | (times[at + 1] >= since)
+            (times[at - wide] >= since) | (times[at + wide] >= since)
+            | (times[at - one] >= since) | (times[at + one] >= since)
         )  # fmt: skip
         keep[i] = near | (itself & (times[at] >= since))
         times[at] = now
@@ -89,7 +93,7 @@ def rested(
     height, width = last.shape[1:]
     times = last.reshape(-1)
     for i in range(len(t)):
-        at = (np.int64(apart & p[i]) * height + y[i]) * width + x[i]
+        at = np.uint64((np.int64(apart & p[i]) * height + y[i]) * width + x[i])
         now = t[i] - origin_us
         before = times[at]
         kept = (before == 0) | (now - before >= period_us)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +17,14 @@ Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray
 
 def columns(events: Events) -> Columns:
     """Return the four columns as kernels take them: contiguous, copied only where they are not."""
-    return (
-        np.ascontiguousarray(events.t),
-        np.ascontiguousarray(events.x),
-        np.ascontiguousarray(events.y),
-        np.ascontiguousarray(events.p),
-    )
+    return _whole(events.t), _whole(events.x), _whole(events.y), _whole(events.p)
+
+
+def _whole(column: NDArray[Any]) -> NDArray[Any]:
+    whole = np.ascontiguousarray(column)
+    if whole is not column:
+        whole.flags.writeable = False  # as the others are, so that one compiled loop serves all
+    return whole
 
 
 def room(count: int) -> Columns:
@@ -40,20 +44,26 @@ def parts_of(count: int) -> list[tuple[int, int]]:
 
 def select(events: Events, keep: NDArray[np.bool_]) -> Events:
     """Return the events that `keep`, one boolean an event, says: as `events[keep]`, and sooner."""
+    given = columns(events)
+    out = columns_kept(given, keep)
+    return events if out is given else Events.from_checked(*out, events.size)
+
+
+def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
+    """Return the columns of the events that `keep` says; those given where all are kept."""
     from dvskit.filters.select_kernels import select_events
 
-    parts = parts_of(len(keep))
-    counts = [int(np.count_nonzero(keep[start:stop])) for start, stop in parts]
+    parts = [slice(*each) for each in parts_of(len(keep))]
+    counts = [int(np.count_nonzero(keep[part])) for part in parts]
     total = sum(counts)
     if total == len(keep):
-        return events
-    begins = np.cumsum([0, *counts])
-    given, out = columns(events), room(total)
+        return given
+    ends, out = np.cumsum(counts), room(total)
 
-    def work(part: int) -> None:
-        start, stop = parts[part]
-        select_events(keep[start:stop], *(each[start:stop] for each in given),
-                      *(each[begins[part] : begins[part + 1]] for each in out))  # fmt: skip
+    def work(k: int) -> None:
+        at = slice(ends[k] - counts[k], ends[k])
+        select_events(keep[parts[k]], *(each[parts[k]] for each in given),
+                      *(each[at] for each in out))  # fmt: skip
 
     run_parts(work, len(parts))
-    return Events.from_checked(*out, events.size)
+    return out
