@@ -7,6 +7,7 @@ numba's own threading layers out: the default one must not be entered from two t
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -37,13 +38,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+_here = threading.local()
+
+
 def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
     """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
 
-    `work` must not call `run_parts` itself. The first error, by part, is raised.
+    Where `work` calls `run_parts` itself, those parts run one after the other: the threads are busy
+    already. The first error, by part, is raised.
     """
     threads = thread_count() if threads is None else threads
-    if parts == 1 or threads == 1:
+    if parts == 1 or threads == 1 or getattr(_here, "at_work", False):
         for part in range(parts):
             work(part)
         return
@@ -52,15 +57,19 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
     errors: dict[int, Exception] = {}
 
     def take() -> None:
-        while waiting:
-            try:
-                part = waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                work(part)
-            except Exception as error:
-                errors[part] = error
+        _here.at_work = True
+        try:
+            while waiting:
+                try:
+                    part = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                try:
+                    work(part)
+                except Exception as error:
+                    errors[part] = error
+        finally:
+            _here.at_work = False
 
     helpers = [_pool(threads).submit(take) for _ in range(min(threads, parts) - 1)]
     try:

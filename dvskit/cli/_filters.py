@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from dvskit.events import Source
-from dvskit.filters import FilteredSource, chain
-from dvskit.filters.names import filter_from, filter_names
-from dvskit.formats import Recording
+from dvskit.filters import (
+    FilteredSource,
+    StartAt,
+    TimeReversal,
+    TimeScale,
+    TimeShift,
+    chain,
+    filter_from,
+    filter_names,
+)
+from dvskit.formats import Recording, RecordingPart
 
 FilterOption = Annotated[
     list[str] | None,
@@ -37,3 +45,17 @@ def filter_notes(source: FilteredSource, texts: Sequence[str]) -> Iterator[str]:
         if each.added or text.strip().lower().startswith("noise"):
             counts = f"{each.added:,} events added"
         yield f"{text}: {counts}"
+
+
+def stays_in_time(chosen: FilteredSource | None) -> bool:
+    """Return whether events keep their times, so that what stands beside them still fits."""
+    moving = TimeScale | TimeShift | StartAt | TimeReversal
+    return chosen is None or not any(isinstance(each.filter, moving) for each in chosen.tally())
+
+
+def left_beside(part: RecordingPart) -> list[str]:
+    """Return a line where something stands beside events whose times are moved."""
+    beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
+    if beside is None or beside == 0:
+        return []
+    return ["triggers, IMU samples and frames are left out: the filters move the times of events"]

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._filters import FilterOption, filter_notes, filtered
+from dvskit.cli._filters import (
+    FilterOption,
+    filter_notes,
+    filtered,
+    left_beside,
+    stays_in_time,
+)
 from dvskit.cli._options import (
     CropOption,
     Force,
@@ -88,7 +94,7 @@ def convert(
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
-        left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
+        left = _beside(part, sink, chosen)
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
                 sink.write(block)
@@ -141,6 +147,15 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
             stop.waiting = False
     _console.note("stopped; what has arrived is written")
     return None
+
+
+def _beside(
+    part: _Arriving | RecordingPart, sink: FileSink, chosen: FilteredSource | None
+) -> list[str]:
+    """Hand over what stands beside the events of a file; return what is left out, in words."""
+    if not isinstance(part, RecordingPart):
+        return []
+    return hand_over(part, sink) if stays_in_time(chosen) else left_beside(part)
 
 
 def _left_of(recording: Recording) -> list[str]:

@@ -23,9 +23,10 @@ def event_mix(
 ) -> tuple[Events, float]:
     """Mix by a random mask in x, y and time: Shen, Zhao, Zeng 2023, EventMix.
 
-    The mask is where a mixture of `blobs` random 3-D normal densities over the sensor and the time
-    of both is high: a share of that space, drawn from Beta(beta, beta), is the second's, the rest
-    the first's. Returns the events and the share of them that is the first's (1.0 of none at all).
+    A mixture of `blobs` random 3-D normal densities lies over the sensor and the time of both.
+    Where it is high the second's events are taken, elsewhere the first's, in a share of that space
+    that is drawn from Beta(beta, beta). Returns the events and the share of them that is the first's
+    (1.0 of none at all).
     Raises GeometryError for unlike sensors, ConfigError.
     """
     _check(first, second, beta)

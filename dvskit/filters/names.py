@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
-from dvskit.events import Filter, parse_size
+from dvskit.events import parse_size
 from dvskit.filters.affine import Affine, Roll, Rotate, Shear, Shift, Zoom
 from dvskit.filters.base import CallableFilter
 from dvskit.filters.crop import Crop
@@ -72,7 +72,7 @@ def _written(name: str, value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> Filter:
+def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableFilter:
     """Return the filter that a text says: NAME, or NAME:ARGUMENTS.
 
     Arguments stand in the order of the class's fields, or are named, key=value, with or without the
