@@ -25,9 +25,8 @@ def event_mix(
 
     A mixture of `blobs` random 3-D normal densities lies over the sensor and the time of both.
     Where it is high the second's events are taken, elsewhere the first's, in a share of that space
-    that is drawn from Beta(beta, beta). Returns the events and the share of them that is the first's
-    (1.0 of none at all).
-    Raises GeometryError for unlike sensors, ConfigError.
+    that is drawn from Beta(beta, beta). Returns the events and the share of them that are the
+    first's (1.0 of none at all). Raises GeometryError for unlike sensors, ConfigError.
     """
     _check(first, second, beta)
     if blobs < 1:

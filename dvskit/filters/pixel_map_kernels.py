@@ -13,8 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_LOOKED = 1024  # see select_kernels
-
 
 @njit(cache=True, nogil=True)
 def count_axes(
@@ -98,21 +96,16 @@ def move_axes(
     out_y: NDArray[Any],
     out_p: NDArray[Any],
 ) -> None:
-    """Move the events that stay; the outputs have room for just those."""
-    which = np.empty(_LOOKED, np.int32)
-    at = 0
-    for start in range(0, len(x), _LOOKED):
-        found = 0
-        for i in range(start, min(start + _LOOKED, len(x))):
-            which[found] = i
-            found += (columns[np.uint16(x[i])] | rows[np.uint16(y[i])]) >= 0
-        for j in range(found):
-            i = np.uint32(which[j])
-            out_t[at + j] = t[i]
-            out_x[at + j] = columns[np.uint16(x[i])]
-            out_y[at + j] = rows[np.uint16(y[i])]
-            out_p[at + j] = p[i]
-        at += found
+    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    i = at = np.uint64(0)
+    while at < np.uint64(len(out_t)):
+        column, row = columns[np.uint16(x[i])], rows[np.uint16(y[i])]
+        out_t[at] = t[i]
+        out_x[at] = column
+        out_y[at] = row
+        out_p[at] = p[i]
+        at += np.uint64((column | row) >= 0)
+        i += np.uint64(1)
 
 
 @njit(cache=True, nogil=True)
@@ -127,24 +120,16 @@ def move_places(
     out_y: NDArray[Any],
     out_p: NDArray[Any],
 ) -> None:
-    """Move the events that stay; the outputs have room for just those."""
-    which = np.empty(_LOOKED, np.int32)
-    where = np.empty(_LOOKED, np.int32)
-    at = 0
-    for start in range(0, len(x), _LOOKED):
-        found = 0
-        for i in range(start, min(start + _LOOKED, len(x))):
-            there = places[np.uint16(y[i]), np.uint16(x[i])]
-            which[found] = i
-            where[found] = there
-            found += there >= 0
-        for j in range(found):
-            i = np.uint32(which[j])
-            out_t[at + j] = t[i]
-            out_x[at + j] = where[j] & 0xFFFF
-            out_y[at + j] = where[j] >> 16
-            out_p[at + j] = p[i]
-        at += found
+    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    i = at = np.uint64(0)
+    while at < np.uint64(len(out_t)):
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
+        out_t[at] = t[i]
+        out_x[at] = there & 0xFFFF
+        out_y[at] = there >> 16
+        out_p[at] = p[i]
+        at += np.uint64(there >= 0)
+        i += np.uint64(1)
 
 
 @njit(cache=True, nogil=True)

@@ -8,10 +8,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# So many events are looked at before those that stay are copied: where none is skipped by a branch,
-# none is guessed wrongly.
-_LOOKED = 1024
-
 
 @njit(cache=True, nogil=True)
 def select_events(
@@ -25,20 +21,17 @@ def select_events(
     out_y: NDArray[Any],
     out_p: NDArray[Any],
 ) -> None:
-    """Copy the events where `keep` is true; the outputs have room for just those."""
-    which = np.empty(_LOOKED, np.int32)
-    at = 0
-    for start in range(0, len(keep), _LOOKED):
-        found = 0
-        for i in range(start, min(start + _LOOKED, len(keep))):
-            which[found] = i
-            found += keep[i]
-        for j in range(found):
-            out_t[at + j] = t[which[j]]
-        for j in range(found):
-            out_x[at + j] = x[which[j]]
-        for j in range(found):
-            out_y[at + j] = y[which[j]]
-        for j in range(found):
-            out_p[at + j] = p[which[j]]
-        at += found
+    """Copy the events where `keep` is true; the outputs have room for just those.
+
+    Each event is written, and the next one over it unless it is kept: where nothing is skipped by a
+    branch, nothing is guessed wrongly. Counters are unsigned: signed ones would be looked at for
+    counting from the end.
+    """
+    i = at = np.uint64(0)
+    while at < np.uint64(len(out_t)):
+        out_t[at] = t[i]
+        out_x[at] = x[i]
+        out_y[at] = y[i]
+        out_p[at] = p[i]
+        at += np.uint64(keep[i])
+        i += np.uint64(1)
