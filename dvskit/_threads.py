@@ -60,7 +60,8 @@ if hasattr(os, "register_at_fork"):
 def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
     """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
 
-    `work` must not call `run_parts` itself. The first error, by part, is raised.
+    Where `work` calls `run_parts` itself, those parts run one after the other: the threads are busy
+    already. The first error, by part, is raised.
     """
     if threads is None or getattr(_here, "alone", False):
         threads = thread_count()
@@ -73,15 +74,16 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
     errors: dict[int, Exception] = {}
 
     def take() -> None:
-        while waiting:
-            try:
-                part = waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                work(part)
-            except Exception as error:
-                errors[part] = error
+        with one_thread():
+            while waiting:
+                try:
+                    part = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                try:
+                    work(part)
+                except Exception as error:
+                    errors[part] = error
 
     helpers = [_pool(threads).submit(take) for _ in range(min(threads, parts) - 1)]
     try:

@@ -22,6 +22,18 @@ def test_every_part_runs_once(threads, parts):
     assert sorted(done) == list(range(parts))
 
 
+def test_parts_may_have_parts():
+    done = []
+
+    def work(part):
+        run_parts(lambda inner: done.append((part, inner)), 5, 2)
+
+    run_parts(work, 7, 2)
+    assert sorted(done) == [(part, inner) for part in range(7) for inner in range(5)]
+    run_parts(work, 2, 2)  # and afterwards all is as before
+    assert len(done) == 45
+
+
 def test_the_error_of_a_part_comes_out_after_all_have_ended():
     done = []
 

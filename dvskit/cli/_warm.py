@@ -66,6 +66,20 @@ def _read_damaged(path: Path, options: dict[str, str]) -> None:
         open_events(path, strict=False, **options).load()  # type: ignore[arg-type]
 
 
+def warm_filters(events: Events) -> Iterator[str]:
+    """Apply a filter for each compiled loop."""
+    from dvskit.filters import filter_from
+
+    for text in (
+        "background_activity:1ms", "background_activity:1ms,4", "refractory:1ms", "hot_pixel",
+        "crop:1,1,99,99", "flip", "rotate:8", "rotate:0", "drop_area:0.1,0.1,0.5,0.5",
+        "drop_events:0.1", "spatial_jitter", "temporal_jitter:1ms", "noise", "time_scale:1.1",
+        "event_rate_limit:1e4", "even_rate_limit:1e4",
+    ):  # fmt: skip
+        filter_from(text)(events)
+    yield "filters"
+
+
 def warm_emulator() -> Iterator[str]:
     """Emulate a few frames of each type of pixel."""
     from dvskit.emulator import Emulator
@@ -113,6 +127,7 @@ def warm_all() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield from warm_formats(events)
+        yield from warm_filters(events)
         yield from warm_emulator()
         yield from warm_pictures(events)
         yield from warm_networks()

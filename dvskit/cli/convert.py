@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._filters import (
+    FilterOption,
+    filter_notes,
+    filtered,
+    left_beside,
+    stays_in_time,
+)
 from dvskit.cli._options import (
     CropOption,
     Force,
@@ -65,6 +72,7 @@ def convert(
             "undistorted.",
         ),
     ] = None,
+    filters: FilterOption = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
@@ -83,17 +91,23 @@ def convert(
     if rectangle is not None:
         with as_usage("--crop"):
             source = FilteredSource(part, rectangle)
+    chosen = None
+    if filters:
+        with as_usage("--filter"):
+            source = chosen = filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
-        left = hand_over(part, sink) if isinstance(part, RecordingPart) else []
+        left = _beside(part, sink, chosen)
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
                 sink.write(block)
                 show(sink.count, "")
     if isinstance(part, _Arriving):
         left += _left_of(recording)
+    if chosen is not None:
+        left += filter_notes(chosen, filters or [])
     if fitted is not None:
         left.append(f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out")
     _report(recording, part.damage, sink, left)
@@ -138,6 +152,15 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
             stop.waiting = False
     _console.note("stopped; what has arrived is written")
     return None
+
+
+def _beside(
+    part: _Arriving | RecordingPart, sink: FileSink, chosen: FilteredSource | None
+) -> list[str]:
+    """Hand over what stands beside the events of a file; return what is left out, in words."""
+    if not isinstance(part, RecordingPart):
+        return []
+    return hand_over(part, sink) if stays_in_time(chosen) else left_beside(part)
 
 
 def _left_of(recording: Recording) -> list[str]:

@@ -37,7 +37,11 @@ class Filter(Protocol):
     """Frozen parameters of a function from events to events."""
 
     def start(self, size: Size) -> Callable[[Events], Events]:
-        """Return the step of one pass over a stream; it holds the state of that pass."""
+        """Return the step of one pass over a stream; it holds the state of that pass.
+
+        A step that must know what follows holds events back, and has `finish() -> Events`, which
+        gives the rest: whoever drives it calls that once at the end (`dvskit.filters.finish`).
+        """
 
 
 class Sink(Protocol):

@@ -1,23 +1,107 @@
 """Events to Events: frozen parameters, and a step that holds the state of one pass.
 
 One idea a file. A filter is called with Events or a Source, `Crop(0, 0, 64, 48)(events)`, and
-`chain` puts several one behind the other.
+`chain` puts several one behind the other. On the command line, and in TOML, each has a name:
+`dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python `filter_from("...")`.
+
+    by when pixels fired   BackgroundActivity, Refractory
+    by pixel               Crop, Mask, HotPixel, DropArea, DropPixels
+    moved                  Fit, Flip, Transpose, QuarterTurn, Rotate, Zoom, Shift, Roll, Shear,
+                           Affine, Undistort
+    by time                TimeWindow, DropTime
+    moved in time          TimeScale, TimeShift, StartAt, TimeReversal
+    by polarity            Polarity, SwapPolarity
+    by rate                EventRateLimit, EvenRateLimit
+    at random              DropEvents, SpatialJitter, TemporalJitter, Noise
+
+What a filter leaves out and adds it counts: the step of a pass has `dropped` and `added`, and so
+has `FilteredSource`. Where a stream is cut means nothing, also to what is drawn at random. A filter
+that must know what follows holds events back, and gives the rest when the stream ends.
+
+For training, `Vary` is a distribution of filters: `Vary(rotate_deg=8, zoom=0.1).draw(rng)` gives
+one for a sample, and `Vary.nda()` the policy of Li et al. 2022. `event_mix` and `cut_mix` mix two
+samples.
 """
 
-from dvskit.filters.base import CallableFilter, Chain, FilteredSource, chain
+from dvskit.filters.affine import Affine, Roll, Rotate, Shear, Shift, Zoom
+from dvskit.filters.base import (
+    CallableFilter,
+    Chain,
+    FilteredSource,
+    Step,
+    Tally,
+    chain,
+    finish,
+)
 from dvskit.filters.crop import Crop, cropped_size
+from dvskit.filters.drop import DropEvents
 from dvskit.filters.fit import Fit, FitStep, Placement
-from dvskit.filters.window import TimeWindow
+from dvskit.filters.flip import Flip, QuarterTurn, Transpose
+from dvskit.filters.hot_pixel import HotPixel, hot_pixels
+from dvskit.filters.jitter import SpatialJitter, TemporalJitter
+from dvskit.filters.mask import DropArea, DropPixels, Mask
+from dvskit.filters.mix import cut_mix, event_mix
+from dvskit.filters.names import filter_from, filter_names
+from dvskit.filters.noise import Noise
+from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.polarity import Polarity, SwapPolarity
+from dvskit.filters.rate import EvenRateLimit, EventRateLimit
+from dvskit.filters.recent import BackgroundActivity, Refractory
+from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
+from dvskit.filters.undistort import Undistort
+from dvskit.filters.vary import NDA, Varied, Vary
+from dvskit.filters.window import DropTime, TimeWindow
 
 __all__ = [
+    "NDA",
+    "Affine",
+    "BackgroundActivity",
     "CallableFilter",
     "Chain",
     "Crop",
+    "DropArea",
+    "DropEvents",
+    "DropPixels",
+    "DropTime",
+    "EvenRateLimit",
+    "EventRateLimit",
     "FilteredSource",
     "Fit",
     "FitStep",
+    "Flip",
+    "HotPixel",
+    "Mask",
+    "Noise",
+    "PixelMap",
     "Placement",
+    "Polarity",
+    "QuarterTurn",
+    "Refractory",
+    "Roll",
+    "Rotate",
+    "Shear",
+    "Shift",
+    "SpatialJitter",
+    "StartAt",
+    "Step",
+    "SwapPolarity",
+    "Tally",
+    "TemporalJitter",
+    "TimeReversal",
+    "TimeScale",
+    "TimeShift",
     "TimeWindow",
+    "Transpose",
+    "Undistort",
+    "Varied",
+    "Vary",
+    "Zoom",
     "chain",
     "cropped_size",
+    "cut_mix",
+    "event_mix",
+    "filter_from",
+    "filter_names",
+    "finish",
+    "hot_pixels",
 ]

@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Filter, ReadableSource, Size, Source, about, as_source
+from dvskit.events import (
+    Events,
+    EventsSource,
+    Filter,
+    ReadableSource,
+    Size,
+    Source,
+    about,
+    as_source,
+)
+from dvskit.events.sources import inside
+
+
+class Step(ABC):
+    """One pass of a filter: called with each block in turn, it gives what becomes of it.
+
+    size     of the sensor whose events it gives
+    dropped  how many events it has left out so far
+    added    how many it has added
+
+    What came in is what came out, with `dropped`, less `added`, and with what is held back until
+    `finish`.
+    """
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.dropped = 0
+        self.added = 0
+
+    @abstractmethod
+    def __call__(self, events: Events) -> Events:
+        """Return what becomes of a block, and of what was held back of the ones before."""
+
+    def finish(self) -> Events:
+        """Return what is still held back, behind the last block; to be called once."""
+        return Events.empty(self.size)
+
+
+def finish(step: Callable[[Events], Events], size: Size) -> Events:
+    """Return what a step holds back at the end of a stream; any step, also one without `finish`."""
+    rest = getattr(step, "finish", None)
+    return Events.empty(size) if rest is None else rest()
+
+
+class Tally(NamedTuple):
+    """How many events a filter has left out, and added, in a pass."""
+
+    filter: Filter
+    dropped: int
+    added: int
 
 
 class CallableFilter(ABC):
@@ -30,34 +78,129 @@ class CallableFilter(ABC):
         Raises EventsError for anything else.
         """
         if isinstance(events_or_source, Events):
-            return self.start(events_or_source.size)(events_or_source)
+            return self.of_events(events_or_source)
         return FilteredSource(as_source(events_or_source), self)
 
+    def of_events(self, events: Events) -> Events:
+        """Return events filtered that are all there: what a pass gives, and what it holds back."""
+        return _filtered(self, events)
 
-@dataclass(frozen=True, slots=True)
+
+def _filtered(chosen: Filter, events: Events) -> Events:
+    step = learned(chosen, EventsSource(events)).start(events.size)
+    part = step(events)
+    rest = finish(step, part.size)
+    return Events.concatenate([part, rest]) if len(rest) else part
+
+
+def learned(chosen: Filter, source: Source) -> Filter:
+    """Return a filter that gives the same and need not hold back a whole stream to learn from it.
+
+    A filter with `learn(source)` is asked, where the source can be read again: Events, and files.
+    """
+    learn = getattr(chosen, "learn", None)
+    innermost = inside(source)
+    again = isinstance(innermost, EventsSource) or getattr(innermost, "live", True) is False
+    return learn(source) if learn is not None and again else chosen
+
+
 class Chain(CallableFilter):
     """Filters one behind the other, the first one first."""
 
-    filters: tuple[Filter, ...]
+    __slots__ = ("filters",)
 
-    def __post_init__(self) -> None:
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self.filters = tuple(filters)
         for each in self.filters:
             if not hasattr(each, "start"):
                 raise ConfigError(f"{each!r} is no filter; pass filters alone, as in chain(a, b)")
 
-    def start(self, size: Size) -> Callable[[Events], Events]:
-        """Return the step of one pass: the steps of all, each started with what the last leaves."""
-        steps = []
+    def __eq__(self, other: object) -> bool:
+        return self.filters == other.filters if isinstance(other, Chain) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.filters)
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.filters))})"
+
+    def joined(self) -> list[Filter]:
+        """Return filters that do the same: neighbours that can be one are joined."""
+        found: list[Filter] = []
         for each in self.filters:
-            steps.append(each.start(size))
-            size = steps[-1](Events.empty(size)).size
+            for one in each.joined() if isinstance(each, Chain) else [each]:
+                join = getattr(found[-1], "join", None) if found else None
+                both = None if join is None else join(one)
+                found[-1:] = [both] if both is not None else [*found[-1:], one]
+        return found
 
-        def step(events: Events) -> Events:
-            for each in steps:
-                events = each(events)
-            return events
+    def of_events(self, events: Events) -> Events:
+        """Return events filtered, by one filter behind the other."""
+        for each in self.joined():
+            if isinstance(each, CallableFilter):
+                events = each.of_events(events)
+            else:
+                events = _filtered(each, events)
+        return events
 
-        return step
+    def learn(self, source: Source) -> Chain:
+        """Return the same chain, of filters that have learned from what comes to them."""
+        known: list[Filter] = []
+        for each in self.joined():
+            known.append(learned(each, FilteredSource(source, Chain(known)) if known else source))
+        return Chain(known)
+
+    def start(self, size: Size) -> ChainStep:
+        """Return the step of one pass: the steps of all, each started with what the last leaves."""
+        return ChainStep(self.joined(), size)
+
+
+class ChainStep(Step):
+    """A pass of a `Chain`."""
+
+    def __init__(self, filters: Sequence[Filter], size: Size) -> None:
+        self._steps: list[tuple[Filter, Any, Size]] = []
+        for each in filters:
+            step = each.start(size)
+            size = step(Events.empty(size)).size
+            self._steps.append((each, step, size))
+        self.size = size
+
+    def __call__(self, events: Events) -> Events:
+        """Return what the last step makes of a block."""
+        for _, step, _ in self._steps:
+            events = step(events)
+        return events
+
+    def finish(self) -> Events:
+        """Return what the steps hold back, each followed through those behind it."""
+        events: Events | None = None
+        for _, step, size in self._steps:
+            parts = [] if events is None else [step(events)]
+            events = Events.concatenate([*parts, finish(step, size)])
+        return Events.empty(self.size) if events is None else events
+
+    def tally(self) -> list[Tally]:
+        """Return how many events each filter has left out, and added."""
+        return [each for chosen, step, _ in self._steps for each in tally_of(chosen, step)]
+
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        """How many events the filters have left out."""
+        return sum(each.dropped for each in self.tally())
+
+    @property
+    def added(self) -> int:  # type: ignore[override]
+        """How many events the filters have added."""
+        return sum(each.added for each in self.tally())
+
+
+def tally_of(chosen: Filter, step: Any) -> list[Tally]:
+    """Return how many events a step has left out and added: one of each filter in it."""
+    within = getattr(step, "tally", None)
+    if within is not None:
+        return list(within())
+    return [Tally(chosen, getattr(step, "dropped", 0), getattr(step, "added", 0))]
 
 
 def chain(*filters: Filter) -> Chain:
@@ -72,22 +215,38 @@ def chain(*filters: Filter) -> Chain:
 class FilteredSource(ReadableSource):
     """A Source seen through a Filter. Each iteration starts the filter anew.
 
-    dropped  how many events the latest pass left out, where the filter counts them: `Fit`
+    A filter that learns from the whole stream (`HotPixel`) reads a file once more for that; of live
+    events it holds back what it learns from.
     """
 
     def __init__(self, source: Source, chosen: Filter) -> None:
         self.source = source
         self.filter = chosen
-        self.dropped = 0
-        self.size = chosen.start(source.size)(Events.empty(source.size)).size
+        self._filter, self._step = chosen, chosen.start(source.size)
+        self.size = self._step(Events.empty(source.size)).size
 
     def __iter__(self) -> Iterator[Events]:
-        step = self.filter.start(self.source.size)
-        self.dropped = 0
+        self._filter = learned(self.filter, self.source)
+        self._step = step = self._filter.start(self.source.size)
         for block in self.source:
-            part = step(block)
-            self.dropped = getattr(step, "dropped", 0)
-            yield part
+            yield step(block)
+        rest = finish(step, self.size)
+        if len(rest):
+            yield rest
+
+    @property
+    def dropped(self) -> int:
+        """How many events the latest pass has left out, of those that the filter counts."""
+        return int(getattr(self._step, "dropped", 0))
+
+    @property
+    def added(self) -> int:
+        """How many events the latest pass has added."""
+        return int(getattr(self._step, "added", 0))
+
+    def tally(self) -> list[Tally]:
+        """Return what each filter of the latest pass has left out, and added."""
+        return tally_of(self._filter, self._step)
 
     def about(self) -> list[tuple[str, str]]:
         """Return the filter and what it is applied to."""

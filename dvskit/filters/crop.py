@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import GeometryError
-from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter
+from dvskit.events import Size
+from dvskit.filters.pixel_map import Axes, PixelMap
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Crop(CallableFilter):
+class Crop(PixelMap):
     """Keep events of a rectangle of the sensor; its upper left corner becomes (0, 0).
 
     Raises GeometryError, when started, if the rectangle is not on the sensor.
@@ -26,26 +25,20 @@ class Crop(CallableFilter):
     width: int
     height: int
 
-    def start(self, size: Size) -> Callable[[Events], Events]:
-        """Return the step of one pass."""
-        cropped = cropped_size(self, size)
+    def target(self, size: Size) -> Size:
+        """Return the rectangle's size. Raises GeometryError."""
+        return cropped_size(self, size)
 
-        def step(events: Events) -> Events:
-            inside = events[
-                (events.x >= self.x)
-                & (events.x < self.x + self.width)
-                & (events.y >= self.y)
-                & (events.y < self.y + self.height)
-            ]
-            return Events.from_checked(
-                inside.t,
-                inside.x - np.int16(self.x),
-                inside.y - np.int16(self.y),
-                inside.p,
-                cropped,
-            )
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Axes(
+            _inside(size.width, self.x, self.width), _inside(size.height, self.y, self.height)
+        )
 
-        return step
+
+def _inside(count: int, first: int, kept: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    place = np.arange(count, dtype=np.int16) - np.int16(first)
+    return np.where((place >= 0) & (place < kept), place, np.int16(-1))
 
 
 def cropped_size(crop: Crop, size: Size) -> Size:

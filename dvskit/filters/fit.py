@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.base import CallableFilter
+from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep
 
 # How much of a sensor a picture fills whose scale is a whole number, to be preferred.
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
@@ -19,7 +19,7 @@ _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Fit(CallableFilter):
+class Fit(PixelMap):
     """Put the events of one sensor on another of `size`: whole, undistorted, in the middle.
 
     One event stays one event, with its time and polarity. On a smaller sensor the k x k pixels of
@@ -33,30 +33,30 @@ class Fit(CallableFilter):
 
     size: tuple[int, int]
 
+    def target(self, size: Size) -> Size:
+        """Return the size of the other sensor. Raises GeometryError."""
+        return as_size(self.size)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        placement = Placement.of(size, as_size(self.size))
+        return Axes(placement.places(axis=0), placement.places(axis=1))
+
     def start(self, size: Size) -> FitStep:
         """Return the step of one pass."""
-        return FitStep(Placement.of(size, as_size(self.size)))
+        return FitStep(self, size)
 
 
-class FitStep:
+class FitStep(PixelMapStep):
     """A pass of a `Fit`. `placement` says how it fits, `dropped` how many events were left out."""
 
-    def __init__(self, placement: Placement) -> None:
-        self.placement = placement
-        self.dropped = 0
-        self._columns = placement.places(axis=0)
-        self._rows = placement.places(axis=1)
+    def __init__(self, fit: Fit, size: Size) -> None:
+        super().__init__((fit,), size)
+        self.placement = Placement.of(size, self.size)
 
     def __call__(self, events: Events) -> Events:
         """Return the events on the other sensor."""
-        if self.placement.size == self.placement.target:
-            return events
-        x, y = self._columns[events.x], self._rows[events.y]
-        on = (x >= 0) & (y >= 0)
-        count = len(events) - int(np.count_nonzero(on))
-        self.dropped += count
-        fitted = Events.from_checked(events.t, x, y, events.p, self.placement.target)
-        return fitted[on] if count else fitted
+        return events if self.placement.size == self.size else super().__call__(events)
 
 
 @dataclass(frozen=True, slots=True)

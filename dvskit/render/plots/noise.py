@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
+from dvskit.filters import hot_pixels
 from dvskit.render.plots import _kernels
 from dvskit.render.plots.fitting import legend_above, write_below
-from dvskit.render.plots.pixel_counts import hot_pixels
 from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
 from dvskit.render.plots.style import (
     PAPER,

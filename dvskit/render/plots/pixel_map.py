@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source
+from dvskit.filters import hot_pixels
 from dvskit.render.plots.bars import bar_below, colour_bar
-from dvskit.render.plots.pixel_counts import count_pixels, hot_pixels
+from dvskit.render.plots.pixel_counts import count_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,

@@ -1,0 +1,178 @@
+"""Moved, turned, zoomed and sheared about the middle of the sensor, which keeps its size.
+
+A pixel goes to the pixel in which its middle comes to lie. One event stays one event: a picture
+that is zoomed in has holes, one that is zoomed out has the events of several pixels in one. Events
+that leave the sensor are left out, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.events import Size
+from dvskit.filters.parameters import check_number, check_whole
+from dvskit.filters.pixel_map import Axes, PixelMap, Places
+
+_MOST = 1e6
+_ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the same of them
+
+
+class _AboutTheMiddle(PixelMap):
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def matrix(self) -> tuple[float, float, float, float, float, float]:
+        """xx, xy, yx, yy, x and y of x' = xx x + xy y + x, y' = yx x + yy y + y."""
+
+    def places(self, size: Size) -> Places:
+        """Return where pixels go."""
+        from dvskit.filters.pixel_map_kernels import affine_places
+
+        xx, xy, yx, yy, x_px, y_px = self.matrix
+        middle_x, middle_y = (size.width - 1) / 2, (size.height - 1) / 2
+        found = np.empty((size.height, size.width), np.int32)
+        affine_places(
+            xx, xy, yx, yy,
+            middle_x - xx * middle_x - xy * middle_y + x_px + 0.5 + _ROUNDING,
+            middle_y - yx * middle_x - yy * middle_y + y_px + 0.5 + _ROUNDING,
+            found,
+        )  # fmt: skip
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Affine(_AboutTheMiddle):
+    """Map pixels by a matrix about the middle: x' = xx x + xy y + x_px, y' = yx x + yy y + y_px.
+
+    x and y count from the middle of the sensor, in pixels, to the right and downwards.
+    """
+
+    xx: float = 1.0
+    xy: float = 0.0
+    yx: float = 0.0
+    yy: float = 1.0
+    x_px: float = 0.0
+    y_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("xx", "xy", "yx", "yy", "x_px", "y_px"):
+            check_number(self, name, -_MOST, _MOST)
+
+    @property
+    def matrix(self) -> tuple[float, float, float, float, float, float]:
+        """The six numbers."""
+        return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(_AboutTheMiddle):
+    """Turn about the middle by an angle in degrees, clockwise as one sees it."""
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        check_number(self, "degrees", -360, 360)
+
+    @property
+    def matrix(self) -> tuple[float, float, float, float, float, float]:
+        """The six numbers."""
+        angle = math.radians(self.degrees)
+        return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle), 0.0, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Zoom(_AboutTheMiddle):
+    """Zoom in (a factor above 1) or out, about the middle."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        check_number(self, "factor", 1 / _MOST, _MOST)
+
+    @property
+    def matrix(self) -> tuple[float, float, float, float, float, float]:
+        """The six numbers."""
+        factor = float(self.factor)
+        return factor, 0.0, 0.0, factor, 0.0, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shear(_AboutTheMiddle):
+    """Shear by angles in degrees: along x, rows move by tan(x_deg) of their y; along y likewise."""
+
+    x_deg: float = 0.0
+    y_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("x_deg", "y_deg"):
+            check_number(self, name, -80, 80)
+
+    @property
+    def matrix(self) -> tuple[float, float, float, float, float, float]:
+        """The six numbers."""
+        along = (math.tan(math.radians(each)) for each in (self.x_deg, self.y_deg))
+        x, y = along
+        return 1.0, x, y, 1.0, 0.0, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(PixelMap):
+    """Move by whole pixels, to the right and downwards."""
+
+    x_px: int = 0
+    y_px: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("x_px", "y_px"):
+            check_whole(self, name, -32767, 32767)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Axes(_shifted(size.width, self.x_px), _shifted(size.height, self.y_px))
+
+
+def _shifted(count: int, by: int) -> NDArray[np.int16]:
+    at = np.arange(count) + by
+    return np.where((at >= 0) & (at < count), at, -1).astype(np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class Roll(PixelMap):
+    """Move by whole pixels; what leaves the sensor comes in again on the other side."""
+
+    x_px: int = 0
+    y_px: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("x_px", "y_px"):
+            check_whole(self, name, -32767, 32767)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        columns, rows = (
+            ((np.arange(count) + by) % count).astype(np.int16)
+            for count, by in zip(size, (self.x_px, self.y_px), strict=True)
+        )
+        return Axes(columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RollShare(PixelMap):
+    """Roll by shares of the sensor's width and height, rounded to pixels."""
+
+    x: float = 0.0
+    y: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            check_number(self, name, -1, 1)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Roll(round(self.x * size.width), round(self.y * size.height)).places(size)

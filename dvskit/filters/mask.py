@@ -1,0 +1,129 @@
+"""Events of some pixels: a mask, a rectangle left out, pixels left out at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dvskit.errors import GeometryError, ShapeError
+from dvskit.events import Size
+from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.pixel_map import PixelMap, Places, place
+
+
+def kept_places(keep: NDArray[np.bool_]) -> Places:
+    """Return places of pixels that stay where they are, where `keep` (H, W) says so."""
+    height, width = keep.shape
+    own = place(np.arange(width)[None, :], np.arange(height)[:, None])
+    return np.where(keep, own, np.int32(-1))
+
+
+class Mask(PixelMap):
+    """Keep the events of the pixels where `keep`, (H, W) booleans, is true.
+
+    Raises ShapeError for other arrays, GeometryError, when started, for another sensor's size.
+    """
+
+    __slots__ = ("keep", "path")
+
+    def __init__(self, keep: ArrayLike) -> None:
+        array = np.array(keep)
+        if array.ndim != 2 or array.dtype != np.bool_:
+            raise ShapeError(
+                f"Mask: a mask is (H, W) booleans, not {array.dtype} of shape {array.shape}"
+                + "; mask > 0 makes it so" * (array.ndim == 2)
+            )
+        array.flags.writeable = False
+        self.keep: NDArray[np.bool_] = array
+        self.path: str | None = None
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Mask:
+        """Return the mask of a picture: pixels that are neither black nor transparent are kept.
+
+        Raises MissingFileError, VideoError for what is no picture.
+        """
+        from dvskit.formats.image_list import read_image
+
+        image = read_image(Path(path))
+        if image.ndim == 3 and image.shape[2] == 4:
+            image = image[..., :3] * (image[..., 3:] > 0)
+        mask = cls(image > 0 if image.ndim == 2 else (image > 0).any(2))
+        mask.path = str(path)
+        return mask
+
+    def __eq__(self, other: object) -> bool:
+        return np.array_equal(self.keep, other.keep) if isinstance(other, Mask) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.keep.shape, self.keep.tobytes()))
+
+    def __repr__(self) -> str:
+        height, width = self.keep.shape
+        share = f"{np.count_nonzero(self.keep):,} of {self.keep.size:,} pixels"
+        return f"Mask({self.path or f'{width}x{height}'}, {share})"
+
+    def target(self, size: Size) -> Size:
+        """Return the size as it is. Raises GeometryError if the mask has another."""
+        height, width = self.keep.shape
+        if (width, height) != size:
+            raise GeometryError(
+                f"the mask{f' {self.path}' if self.path else ''} is {width}x{height}, the sensor "
+                f"{size[0]}x{size[1]}; give a mask of the sensor's size"
+            )
+        return Size(*size)
+
+    def places(self, size: Size) -> Places:
+        """Return where pixels go."""
+        return kept_places(self.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class DropArea(PixelMap):
+    """Leave out the events of a rectangle, in shares of the sensor's width and height, 0 to 1.
+
+    It may reach beyond the sensor. A pixel whose middle is in it is left out.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        for name in ("left", "top"):
+            check_number(self, name, -1, 1)
+        for name in ("width", "height"):
+            check_number(self, name, 0, 2)
+
+    def places(self, size: Size) -> Places:
+        """Return where pixels go."""
+        x = (np.arange(size.width) + 0.5) / size.width
+        y = (np.arange(size.height) + 0.5) / size.height
+        columns = (x >= self.left) & (x < self.left + self.width)
+        rows = (y >= self.top) & (y < self.top + self.height)
+        return kept_places(~(columns[None, :] & rows[:, None]))
+
+
+@dataclass(frozen=True, slots=True)
+class DropPixels(PixelMap):
+    """Leave out all events of a share of the pixels, each chosen with that chance: dead pixels."""
+
+    share: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "share", 0, 1)
+        check_seed(self)
+
+    def places(self, size: Size) -> Places:
+        """Return where pixels go."""
+        from dvskit.filters.chance_kernels import kept_by_chance
+
+        keep = np.empty(size.width * size.height, np.bool_)
+        kept_by_chance(self.seed, 1, 0, self.share, keep)
+        return kept_places(keep.reshape(size.height, size.width))

@@ -1,0 +1,156 @@
+"""Events moved from pixel to pixel: plain arrays in and out.
+
+A place is y * 65536 + x; -1 - k says that the k-th of several maps leaves the events out. Columns
+and rows say the same of an axis each; where both leave out, the earlier map does. Coordinates are
+made unsigned before they are looked up: signed ones would be looked at for counting from the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True)
+def count_axes(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    columns: NDArray[Any],
+    rows: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Count the events that stay in found[0], and those that map k leaves out in found[1 + k]."""
+    stay = 0
+    for i in range(len(x)):
+        stay += (columns[np.uint16(x[i])] | rows[np.uint16(y[i])]) >= 0
+    found[0] = stay
+    if len(found) == 2:
+        found[1] = len(x) - stay
+        return
+    for i in range(len(x)):
+        column, row = columns[np.uint16(x[i])], rows[np.uint16(y[i])]
+        if (column | row) < 0:
+            found[-(max(column, row) if column < 0 and row < 0 else min(column, row))] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_places(
+    x: NDArray[Any], y: NDArray[Any], places: NDArray[Any], found: NDArray[Any]
+) -> None:
+    """Count as `count_axes` does."""
+    stay = 0
+    for i in range(len(x)):
+        stay += places[np.uint16(y[i]), np.uint16(x[i])] >= 0
+    found[0] = stay
+    if len(found) == 2:
+        found[1] = len(x) - stay
+        return
+    for i in range(len(x)):
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
+        if there < 0:
+            found[-there] += 1
+
+
+@njit(cache=True, nogil=True)
+def look_up(keep: NDArray[Any], x: NDArray[Any], y: NDArray[Any], kept: NDArray[Any]) -> None:
+    """Fill `kept` with what `keep`, (H, W), says of the events' pixels."""
+    for i in range(len(x)):
+        kept[i] = keep[np.uint16(y[i]), np.uint16(x[i])]
+
+
+@njit(cache=True, nogil=True)
+def move_axis(table: NDArray[Any], old: NDArray[Any], new: NDArray[Any]) -> None:
+    """Move the columns or rows of events that all stay."""
+    for i in range(len(old)):
+        new[i] = table[np.uint16(old[i])]
+
+
+@njit(cache=True, nogil=True)
+def move_all(
+    places: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    out_x: NDArray[Any],
+    out_y: NDArray[Any],
+) -> None:
+    """Move events that all stay."""
+    for i in range(len(x)):
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
+        out_x[i] = there & 0xFFFF
+        out_y[i] = there >> 16
+
+
+@njit(cache=True, nogil=True)
+def move_axes(
+    t: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    p: NDArray[Any],
+    columns: NDArray[Any],
+    rows: NDArray[Any],
+    out_t: NDArray[Any],
+    out_x: NDArray[Any],
+    out_y: NDArray[Any],
+    out_p: NDArray[Any],
+) -> None:
+    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    i = at = np.uint64(0)
+    while at < np.uint64(len(out_t)):
+        column, row = columns[np.uint16(x[i])], rows[np.uint16(y[i])]
+        out_t[at] = t[i]
+        out_x[at] = column
+        out_y[at] = row
+        out_p[at] = p[i]
+        at += np.uint64((column | row) >= 0)
+        i += np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def move_places(
+    t: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    p: NDArray[Any],
+    places: NDArray[Any],
+    out_t: NDArray[Any],
+    out_x: NDArray[Any],
+    out_y: NDArray[Any],
+    out_p: NDArray[Any],
+) -> None:
+    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    i = at = np.uint64(0)
+    while at < np.uint64(len(out_t)):
+        there = places[np.uint16(y[i]), np.uint16(x[i])]
+        out_t[at] = t[i]
+        out_x[at] = there & 0xFFFF
+        out_y[at] = there >> 16
+        out_p[at] = p[i]
+        at += np.uint64(there >= 0)
+        i += np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def affine_places(
+    xx: float, xy: float, yx: float, yy: float, dx: float, dy: float, places: NDArray[Any]
+) -> None:
+    """Fill `places`, (H, W), with those of a matrix that goes by the middles of pixels.
+
+    The upper left pixel's middle is (0, 0); a half goes to the right, and down.
+    """
+    height, width = places.shape
+    for y in range(height):
+        for x in range(width):
+            new_x = np.floor(xx * x + xy * y + dx)
+            new_y = np.floor(yx * x + yy * y + dy)
+            on = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+            places[y, x] = (np.int64(new_y) << 16) + np.int64(new_x) if on else -1
+
+
+@njit(cache=True, nogil=True)
+def count_pixels(x: NDArray[Any], y: NDArray[Any], counts: NDArray[Any]) -> None:
+    """Add one to counts[y, x] for each event."""
+    for i in range(len(x)):
+        counts[np.uint16(y[i]), np.uint16(x[i])] += 1

@@ -1,0 +1,69 @@
+"""Events of which some are kept: one pass over the columns, in as many threads as there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts
+from dvskit.events import Events
+
+PART = 1 << 17  # events to a part of the work
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
+
+
+def columns(events: Events) -> Columns:
+    """Return the four columns as kernels take them: contiguous, copied only where they are not."""
+    return _whole(events.t), _whole(events.x), _whole(events.y), _whole(events.p)
+
+
+def _whole(column: NDArray[Any]) -> NDArray[Any]:
+    whole = np.ascontiguousarray(column)
+    if whole is not column:
+        whole.flags.writeable = False  # as the others are, so that one compiled loop serves all
+    return whole
+
+
+def room(count: int) -> Columns:
+    """Return columns for `count` events, to be filled."""
+    return (
+        np.empty(count, np.int64),
+        np.empty(count, np.int16),
+        np.empty(count, np.int16),
+        np.empty(count, np.bool_),
+    )
+
+
+def parts_of(count: int) -> list[tuple[int, int]]:
+    """Return where the parts of the work on `count` events begin and stop."""
+    return [(start, min(count, start + PART)) for start in range(0, count, PART)]
+
+
+def select(events: Events, keep: NDArray[np.bool_]) -> Events:
+    """Return the events that `keep`, one boolean an event, says: as `events[keep]`, and sooner."""
+    given = columns(events)
+    out = columns_kept(given, keep)
+    return events if out is given else Events.from_checked(*out, events.size)
+
+
+def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
+    """Return the columns of the events that `keep` says; those given where all are kept."""
+    from dvskit.filters.select_kernels import select_events
+
+    parts = [slice(*each) for each in parts_of(len(keep))]
+    counts = [int(np.count_nonzero(keep[part])) for part in parts]
+    total = sum(counts)
+    if total == len(keep):
+        return given
+    ends, out = np.cumsum(counts), room(total)
+
+    def work(k: int) -> None:
+        at = slice(ends[k] - counts[k], ends[k])
+        select_events(keep[parts[k]], *(each[parts[k]] for each in given),
+                      *(each[at] for each in out))  # fmt: skip
+
+    run_parts(work, len(parts))
+    return out

@@ -1,0 +1,170 @@
+"""Times of events stretched, moved, and run backwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dvskit._threads import run_parts
+from dvskit.errors import EventsError
+from dvskit.events import Events, Size
+from dvskit.filters.base import CallableFilter, Step
+from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole
+from dvskit.filters.selecting import columns, parts_of
+
+_MOST_US = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class TimeScale(CallableFilter):
+    """Stretch times by a factor above 1, or shorten them: t' = origin + factor (t - origin).
+
+    Times are rounded to the microsecond. The origin is `origin_us`, or the first event, which then
+    stays where it is. Events that come from time 0 or later to before 0 are left out, and counted.
+    """
+
+    factor: float
+    origin_us: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number(self, "factor", 1e-6, 1e6)
+        if self.origin_us is not None:
+            check_whole(self, "origin_us", -LONGEST_US)
+
+    def start(self, size: Size) -> TimesStep:
+        """Return the step of one pass."""
+        return TimesStep(size, float(self.factor), self.origin_us, 0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeShift(CallableFilter):
+    """Move all times: later, or earlier where `shift_us` is negative.
+
+    Events that come from time 0 or later to before 0 are left out, and counted.
+    """
+
+    shift_us: int
+
+    def __post_init__(self) -> None:
+        check_whole(self, "shift_us", -LONGEST_US)
+
+    def start(self, size: Size) -> TimesStep:
+        """Return the step of one pass."""
+        return TimesStep(size, 1.0, 0, int(self.shift_us), None)
+
+
+@dataclass(frozen=True, slots=True)
+class StartAt(CallableFilter):
+    """Move all times so that the first event is at `start_us`."""
+
+    start_us: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole(self, "start_us", -LONGEST_US)
+
+    def start(self, size: Size) -> TimesStep:
+        """Return the step of one pass."""
+        return TimesStep(size, 1.0, None, 0, int(self.start_us))
+
+
+class TimesStep(Step):
+    """A pass of a filter that stretches and moves times."""
+
+    def __init__(
+        self, size: Size, factor: float, origin_us: int | None, shift_us: int, first_us: int | None
+    ) -> None:
+        super().__init__(size)
+        self._factor, self._origin, self._shift = factor, origin_us, shift_us
+        self._first_us = first_us
+
+    def __call__(self, events: Events) -> Events:
+        """Return the events at their new times; the other columns are shared with those given."""
+        from dvskit.filters.timing_kernels import stretch
+
+        if not len(events):
+            return events
+        if self._origin is None:
+            self._origin = int(events.t[0])
+        if self._first_us is not None:
+            self._shift = self._first_us - self._origin
+        self._check(int(events.t[0]), int(events.t[-1]))
+        t = columns(events)[0]
+        new = np.empty_like(t)
+        parts = parts_of(len(t))
+        origin = self._origin
+
+        def work(part: int) -> None:
+            at = slice(*parts[part])
+            stretch(t[at], origin, self._factor, self._shift, new[at])
+
+        run_parts(work, len(parts))
+        moved = Events.from_checked(new, events.x, events.y, events.p, self.size)
+        if self._first_us is not None:
+            return moved
+        # What was before 0 stays, what comes to before 0 does not: both at the beginning.
+        was, comes = int(np.searchsorted(t, 0)), int(np.searchsorted(new, 0))
+        if comes <= was:
+            return moved
+        self.dropped += comes - was
+        return Events.concatenate([moved[:was], moved[comes:]]) if was else moved[comes:]
+
+    def _check(self, *times_us: int) -> None:
+        for t_us in times_us:
+            new = (t_us - (self._origin or 0)) * self._factor + (self._origin or 0) + self._shift
+            if abs(new) > _MOST_US:
+                raise EventsError(
+                    f"an event at {t_us} us would come to {new:.3g} us, beyond what times hold"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReversal(CallableFilter):
+    """Run the events backwards: the last comes first, t' = first + last - t.
+
+    What brightens darkens backwards: polarities are swapped, unless `swap_polarity` is false. Twice
+    reversed, events are as they were. The first can only come when the last is known: all events
+    are held in memory until the stream ends, 13 bytes each, and as much again at its end.
+    """
+
+    swap_polarity: bool = True
+
+    def __post_init__(self) -> None:
+        check_flag(self, "swap_polarity")
+
+    def start(self, size: Size) -> TimeReversalStep:
+        """Return the step of one pass."""
+        return TimeReversalStep(self.swap_polarity, size)
+
+    def of_events(self, events: Events) -> Events:
+        """Return events backwards that are all there."""
+        return reverse(events, swap_polarity=self.swap_polarity)
+
+
+class TimeReversalStep(Step):
+    """A pass of a `TimeReversal`, which gives all at the end."""
+
+    def __init__(self, swap_polarity: bool, size: Size) -> None:
+        super().__init__(size)
+        self._swap = swap_polarity
+        self._held: list[Events] = []
+
+    def __call__(self, events: Events) -> Events:
+        """Hold the events back."""
+        if len(events):
+            self._held.append(events.copy())  # the caller's may change
+        return Events.empty(self.size)
+
+    def finish(self) -> Events:
+        """Return all events."""
+        held, self._held = self._held, []
+        return reverse(Events.concatenate(held, size=self.size), swap_polarity=self._swap)
+
+
+def reverse(events: Events, *, swap_polarity: bool) -> Events:
+    """Return the events backwards, as `TimeReversal` says."""
+    if not len(events):
+        return events
+    t = (events.t[0] + events.t[-1]) - events.t[::-1]
+    p = ~events.p[::-1] if swap_polarity else events.p[::-1].copy()
+    return Events.from_checked(t, events.x[::-1].copy(), events.y[::-1].copy(), p, events.size)

@@ -1,0 +1,225 @@
+"""Filters drawn at random, one for each sample of a training set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dvskit.errors import ConfigError
+from dvskit.events import Filter
+from dvskit.filters.affine import Affine, Roll, RollShare, Rotate, Shear
+from dvskit.filters.base import Chain
+from dvskit.filters.drop import DropEvents
+from dvskit.filters.flip import Flip
+from dvskit.filters.jitter import SpatialJitter, TemporalJitter
+from dvskit.filters.mask import DropArea, DropPixels
+from dvskit.filters.noise import Noise
+from dvskit.filters.parameters import check_number, check_whole
+from dvskit.filters.polarity import SwapPolarity
+from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
+from dvskit.filters.window import DropTime
+
+_SEEDS = 2**63 - 1
+_MOST: dict[str, float] = {
+    "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "time_scale": 0.99, "later_us": 1e12,
+    "jitter_us": 1e5, "jitter_px": 1e3, "shift_px": 32767, "roll_px": 32767, "noise_hz": 1e6,
+}  # fmt: skip
+
+
+class Varied(Chain):
+    """What `Vary` has drawn for a sample: a filter, and what it does to what a class is called."""
+
+    __slots__ = ()
+
+    @property
+    def flipped_x(self) -> bool:
+        """Whether left and right are swapped: a wave of the left hand is one of the right."""
+        return any(isinstance(each, Flip) and "x" in each.axis for each in self.filters)
+
+    @property
+    def flipped_y(self) -> bool:
+        """Whether top and bottom are swapped."""
+        return any(isinstance(each, Flip) and "y" in each.axis for each in self.filters)
+
+    @property
+    def reversed(self) -> bool:
+        """Whether time runs backwards: an arm that turns clockwise turns the other way."""
+        return any(isinstance(each, TimeReversal) for each in self.filters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vary:
+    """How far samples are changed at random, as another camera position or speed would have done.
+
+    `draw` gives the filter for a sample. Each change is drawn uniformly up to its bound; 0 is no
+    change. Times of what is varied count from the sample's first event, which is at 0.
+
+    shift_px, rotate_deg, zoom, shear_deg   to either side, all at once, about the middle; zoom 0.1
+                             is a scale of 0.9 to 1.1. What leaves the sensor is left out
+    roll_px                  to either side; what leaves comes in again on the other side
+    flip_x, flip_y, swap_polarity, reverse_time   the chance of each
+    time_scale, later_us     to either side; time_scale 0.1 is a factor of 0.9 to 1.1
+    drop, drop_pixels        the largest share of events, of pixels, left out at random
+    drop_area                the largest share of the sensor's area, left out as a rectangle of its
+                             proportions
+    drop_time                the largest share of `duration_us`, left out at once
+    jitter_px, jitter_us     the largest standard deviation
+    noise_hz                 the most noise events a second and pixel
+    duration_us              how long samples are; needed for drop_time alone
+
+    Raises ConfigError.
+    """
+
+    shift_px: float = 0.0
+    rotate_deg: float = 0.0
+    zoom: float = 0.0
+    shear_deg: float = 0.0
+    roll_px: float = 0.0
+    flip_x: float = 0.0
+    flip_y: float = 0.0
+    swap_polarity: float = 0.0
+    reverse_time: float = 0.0
+    time_scale: float = 0.0
+    later_us: float = 0.0
+    drop: float = 0.0
+    drop_pixels: float = 0.0
+    drop_area: float = 0.0
+    drop_time: float = 0.0
+    jitter_px: float = 0.0
+    jitter_us: float = 0.0
+    noise_hz: float = 0.0
+    duration_us: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name == "duration_us":
+                check_whole(self, field.name, 0)
+            else:
+                check_number(self, field.name, 0, _MOST.get(field.name, 1))
+        if self.drop_time and not self.duration_us:
+            raise ConfigError("Vary: drop_time is a share of duration_us; say how long samples are")
+
+    @staticmethod
+    def nda(magnitude: float = 1.0, *, flip_x: float = 0.5) -> NDA:
+        """Return the policy of Li et al. 2022, see `NDA`."""
+        return NDA(magnitude, flip_x)
+
+    def draw(self, rng: np.random.Generator) -> Varied:
+        """Return a filter for a sample. The same state of the generator gives the same filter.
+
+        As many numbers are drawn whatever is changed: to change one thing more changes only that.
+        """
+        side = dict(zip(_SIDES, rng.uniform(-1, 1, len(_SIDES)).tolist(), strict=True))
+        upto = dict(zip(_UPTO, rng.uniform(0, 1, len(_UPTO)).tolist(), strict=True))
+        seeds = rng.integers(0, _SEEDS, 5).tolist()
+        drawn = {name: getattr(self, name) * share for name, share in (side | upto).items()
+                 if name not in _PLACES}  # fmt: skip
+        happens = {name: upto[name] < getattr(self, name) for name in _CHANCES}
+        return Varied([
+            StartAt(0),
+            *self._times(drawn, happens, upto["place_time"]),
+            *self._pixels(drawn, happens, side, upto, seeds),
+            *self._events(drawn, happens, seeds),
+        ])  # fmt: skip
+
+    def _times(
+        self, drawn: dict[str, float], happens: dict[str, bool], place: float
+    ) -> list[Filter]:
+        found: list[Filter] = []
+        if self.time_scale:
+            found.append(TimeScale(1 + drawn["time_scale"], 0))
+        if happens["reverse_time"]:
+            found.append(TimeReversal())
+        if self.later_us:
+            found.append(TimeShift(round(drawn["later_us"])))
+        if self.drop_time:
+            length = drawn["drop_time"] * self.duration_us
+            start_us = round(place * (self.duration_us - length))
+            found.append(DropTime(start_us, start_us + round(length)))
+        return found
+
+    def _pixels(
+        self, drawn: dict[str, float], happens: dict[str, bool], side: dict[str, float],
+        upto: dict[str, float], seeds: list[int],
+    ) -> list[Filter]:  # fmt: skip
+        found: list[Filter] = []
+        if self.shift_px or self.rotate_deg or self.zoom or self.shear_deg:
+            found.append(self._affine(drawn, side))
+        if self.roll_px:
+            found.append(Roll(*(round(self.roll_px * side[name]) for name in ("roll_x", "roll_y"))))
+        axes = "x" * happens["flip_x"] + "y" * happens["flip_y"]
+        if axes:
+            found.append(Flip(axes))  # type: ignore[arg-type]
+        if self.drop_area:
+            across = math.sqrt(drawn["drop_area"])
+            found.append(DropArea(upto["place_x"] * (1 - across), upto["place_y"] * (1 - across),
+                                  across, across))  # fmt: skip
+        if self.drop_pixels:
+            found.append(DropPixels(drawn["drop_pixels"], seeds[0]))
+        return found
+
+    def _events(
+        self, drawn: dict[str, float], happens: dict[str, bool], seeds: list[int]
+    ) -> list[Filter]:
+        found: list[Filter] = [SwapPolarity()] if happens["swap_polarity"] else []
+        if self.drop:
+            found.append(DropEvents(drawn["drop"], seeds[1]))
+        if self.jitter_px:
+            found.append(SpatialJitter(drawn["jitter_px"], seeds[2]))
+        if self.jitter_us:
+            found.append(TemporalJitter(drawn["jitter_us"], seeds[3]))
+        if self.noise_hz:
+            found.append(Noise(drawn["noise_hz"], seed=seeds[4]))
+        return found
+
+    def _affine(self, drawn: dict[str, float], side: dict[str, float]) -> Affine:
+        angle, scale = math.radians(drawn["rotate_deg"]), 1 + drawn["zoom"]
+        across, along = scale * math.cos(angle), scale * math.sin(angle)
+        shear = math.tan(math.radians(drawn["shear_deg"]))
+        return Affine(
+            across, across * shear - along, along, along * shear + across,
+            self.shift_px * side["shift_x"], self.shift_px * side["shift_y"],
+        )  # fmt: skip
+
+
+_SIDES = ("shift_x", "shift_y", "rotate_deg", "zoom", "shear_deg", "roll_x", "roll_y", "time_scale",
+          "later_us")  # fmt: skip
+_CHANCES = ("flip_x", "flip_y", "swap_polarity", "reverse_time")
+_UPTO = (*_CHANCES, "drop", "drop_pixels", "drop_area", "drop_time", "jitter_px", "jitter_us",
+         "noise_hz", "place_x", "place_y", "place_time")  # fmt: skip
+_PLACES = ("shift_x", "shift_y", "roll_x", "roll_y", "place_x", "place_y", "place_time", *_CHANCES)
+
+
+@dataclass(frozen=True, slots=True)
+class NDA:
+    """A policy of random changes: Li et al. 2022, Neuromorphic Data Augmentation.
+
+    A sample is flipped with the chance `flip_x`, and has one of four changes, each as likely. At
+    magnitude 1: rolled by up to 5/48 of the sensor, turned by up to 30 degrees, sheared along x by
+    up to 30 degrees, or a square of up to 8/48 of it left out; else in proportion, to magnitude 2.
+    Mixing two samples, which belongs to it, is `cut_mix`. Times count from the first event, at 0.
+    """
+
+    magnitude: float = 1.0
+    flip_x: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number(self, "magnitude", 0, 2)
+        check_number(self, "flip_x", 0, 1)
+
+    def draw(self, rng: np.random.Generator) -> Varied:
+        """Return a filter for a sample. The same state of the generator gives the same filter."""
+        chance, which, first, second, size = rng.random(5).tolist()
+        one, two = (2 * each - 1 for each in (first, second))
+        far = self.magnitude
+        flip = [Flip("x")] if chance < self.flip_x else []
+        side = size * far * 8 / 48
+        changes: tuple[Filter, ...] = (
+            RollShare(one * far * 5 / 48, two * far * 5 / 48),
+            Rotate(one * far * 30),
+            Shear(one * far * 30),
+            DropArea(first * (1 - side), second * (1 - side), side, side),
+        )
+        return Varied([StartAt(0), *flip, changes[int(which * len(changes))]])

@@ -1,0 +1,328 @@
+"""The laws of all filters: cuts, threads and passes do not matter, and no event is unaccounted."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import dvskit.filters
+from dvskit import Events
+from dvskit.events import EventsSource, ReadableSource, read_all
+from dvskit.filters import (
+    Affine,
+    BackgroundActivity,
+    Chain,
+    Crop,
+    DropArea,
+    DropEvents,
+    DropPixels,
+    DropTime,
+    EvenRateLimit,
+    EventRateLimit,
+    FilteredSource,
+    Fit,
+    Flip,
+    HotPixel,
+    Mask,
+    Noise,
+    PixelMap,
+    Polarity,
+    QuarterTurn,
+    Refractory,
+    Roll,
+    Rotate,
+    Shear,
+    Shift,
+    SpatialJitter,
+    StartAt,
+    SwapPolarity,
+    TemporalJitter,
+    TimeReversal,
+    TimeScale,
+    TimeShift,
+    TimeWindow,
+    Transpose,
+    Undistort,
+    Zoom,
+    chain,
+    filter_names,
+    finish,
+    selecting,
+)
+
+SIZE = (24, 18)
+_MASK = np.random.default_rng(4).random((18, 24)) < 0.6
+
+FILTERS = [
+    BackgroundActivity(300),
+    BackgroundActivity(2_000, neighbours=4),
+    BackgroundActivity(200, itself=True),
+    Refractory(9_000),
+    Refractory(9_000, by_polarity=True),
+    Refractory(9_000, restart=True),
+    HotPixel(),
+    HotPixel(learn_us=20_000),
+    HotPixel(learn_us=10**9),
+    Mask(_MASK),
+    Crop(3, 2, 10, 5),
+    Fit((7, 7)),
+    Fit((50, 26)),
+    Flip("x"),
+    Flip("xy"),
+    Transpose(),
+    QuarterTurn(1),
+    QuarterTurn(-2),
+    Rotate(20),
+    Zoom(1.4),
+    Zoom(0.5),
+    Shift(3, -2),
+    Roll(-5, 30),
+    Shear(10, 5),
+    Affine(0.9, 0.2, -0.1, 1.2, 1.5, -0.5),
+    Undistort(20, 20, 12, 9, -0.3, 0.1, 0.01, 0.005),
+    TimeWindow(5_000, 30_000),
+    DropTime(5_000, 30_000),
+    TimeScale(0.37),
+    TimeScale(1.7, 10_000),
+    TimeScale(1.7, 100_000),
+    TimeShift(-10_000),
+    StartAt(123),
+    TimeReversal(),
+    TimeReversal(swap_polarity=False),
+    Polarity("on"),
+    Polarity("off"),
+    SwapPolarity(),
+    EventRateLimit(50_000, 700),
+    EventRateLimit(0),
+    EvenRateLimit(50_000, 700),
+    EvenRateLimit(50_000, 10**9),
+    DropEvents(0.3, seed=1),
+    DropArea(0.3, 0.2, 0.4, 0.5),
+    DropPixels(0.2, seed=2),
+    SpatialJitter(1.5, seed=3),
+    TemporalJitter(150.0, seed=4),
+    TemporalJitter(5_000.0, seed=5),
+    Noise(20.0, on_share=0.3, seed=6),
+    chain(Crop(2, 2, 16, 12), Flip("x"), Rotate(30), Crop(1, 1, 9, 9), Shift(1, 1)),
+    chain(TemporalJitter(300.0), BackgroundActivity(2_000), TimeReversal(), HotPixel(), Flip("y")),
+    chain(EvenRateLimit(50_000, 700), Noise(5.0), TemporalJitter(80.0), DropEvents(0.5)),
+    chain(),
+]
+IDEMPOTENT = [
+    Refractory(9_000),
+    Refractory(9_000, by_polarity=True),
+    Mask(_MASK),
+    Crop(0, 0, 10, 5),
+    Fit((7, 7)),
+    TimeWindow(5_000, 30_000),
+    DropTime(5_000, 30_000),
+    StartAt(123),
+    Polarity("on"),
+    EventRateLimit(50_000, 700),
+    EvenRateLimit(50_000, 700),
+    DropArea(0.3, 0.2, 0.4, 0.5),
+    DropPixels(0.2, seed=2),
+]
+
+every_filter = pytest.mark.parametrize("chosen", FILTERS, ids=repr)
+
+
+def recording(count: int = 3_000, seed: int = 0, size: tuple[int, int] = SIZE) -> Events:
+    """Events of a moving edge, of noise and of a hot pixel, some at the same time."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, 60_000, count)) // 3 * 3
+    kind = rng.random(count)
+    x = np.where(kind < 0.5, t * size[0] // 60_001, rng.integers(0, size[0], count))
+    y = rng.integers(0, size[1], count)
+    hot = kind > 0.93
+    return Events(t=t, x=np.where(hot, 5, x), y=np.where(hot, 6, y), p=rng.random(count) < 0.6,
+                  size=size)  # fmt: skip
+
+
+EVENTS = recording()
+
+
+def cuts(count: int, way: str) -> list[int]:
+    """Return where a stream is cut: some blocks are empty, some hold one event."""
+    if way == "one by one":
+        return list(range(count + 1))
+    rng = np.random.default_rng(len(way))
+    inner = rng.integers(0, count + 1, 40)
+    return sorted([0, 0, 1, *inner.tolist(), *inner[:10].tolist(), count, count])
+
+
+def in_blocks(chosen, events: Events, way: str):
+    """Return the step, and what it gives of the blocks, whose arrays are overwritten behind it."""
+    step = chosen.start(events.size)
+    size = step(Events.empty(events.size)).size
+    at = cuts(len(events), way)
+    given = []
+    for start, stop in pairwise(at):
+        columns = [getattr(events, name)[start:stop].copy() for name in "txyp"]
+        given.append(step(Events.from_checked(*columns, events.size)).copy())
+        for column in columns:
+            column[...] = 0
+    given.append(finish(step, size))
+    return step, Events.concatenate(given, size=size)
+
+
+def test_every_filter_is_among_those_tested():
+    tested = {type(each) for each in FILTERS}
+    assert set(filter_names().values()) <= tested
+    named = {
+        value
+        for value in vars(dvskit.filters).values()
+        if inspect.isclass(value) and not inspect.isabstract(value) and hasattr(value, "start")
+    }
+    assert named - {Chain, dvskit.filters.Varied} <= tested
+
+
+@every_filter
+@pytest.mark.parametrize("way", ["at random", "otherwise at random", "one by one"])
+def test_a_filter_gives_the_same_events_however_the_stream_is_cut(chosen, way):
+    events = EVENTS if way != "one by one" else EVENTS[:700]
+    step, given = in_blocks(chosen, events, way)
+    assert given == chosen(events)
+    whole = chosen.start(events.size)
+    whole(events)
+    finish(whole, given.size)
+    assert (step.dropped, step.added) == (whole.dropped, whole.added)
+
+
+@every_filter
+def test_no_event_is_unaccounted_and_what_comes_out_is_a_stream_of_events(chosen):
+    step, given = in_blocks(chosen, EVENTS, "at random")
+    assert len(given) == len(EVENTS) - step.dropped + step.added
+    Events(t=given.t, x=given.x, y=given.y, p=given.p, size=given.size)  # in order, on the sensor
+    source = FilteredSource(EventsSource(EVENTS), chosen)
+    assert len(read_all(source)) == len(given)
+    assert (source.dropped, source.added) == (step.dropped, step.added)
+    tally = source.tally()
+    assert sum(each.dropped for each in tally) == step.dropped
+    assert sum(each.added for each in tally) == step.added
+    assert len(tally) == (len(chosen.filters) if isinstance(chosen, Chain) else 1)
+
+
+@every_filter
+def test_a_second_pass_gives_the_same(chosen):
+    source = FilteredSource(EventsSource(EVENTS), chosen)
+    assert read_all(source) == read_all(source) == chosen(EVENTS)
+    assert source.size == chosen(EVENTS).size
+
+
+@every_filter
+def test_threads_do_not_matter(chosen, monkeypatch):
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    alone = chosen(EVENTS)
+    monkeypatch.setenv("DVSKIT_THREADS", "3")
+    monkeypatch.setattr(selecting, "PART", 100)
+    assert chosen(EVENTS) == alone
+
+
+@every_filter
+def test_no_events_stay_no_events(chosen):
+    nothing = Events.empty(SIZE)
+    size = chosen(EVENTS).size
+    assert chosen(nothing) == Events.empty(size)
+    step = chosen.start(nothing.size)
+    assert step(nothing) == Events.empty(size)
+    assert len(finish(step, size)) == 0
+
+
+@every_filter
+def test_what_is_given_is_not_changed(chosen):
+    before = EVENTS.copy()
+    chosen(EVENTS)
+    assert before == EVENTS
+
+
+@every_filter
+def test_columns_that_are_parts_of_others_are_taken_as_they_are(chosen):
+    array = EVENTS.to_array("tonic")
+    columns = (array[name] for name in "txyp")
+    apart = Events.from_checked(*columns, EVENTS.size)
+    assert not apart.t.flags.c_contiguous
+    assert chosen(apart) == chosen(EVENTS)
+
+
+@every_filter
+def test_filters_are_equal_by_what_they_do_and_say_it(chosen):
+    assert chosen == chosen
+    assert hash(chosen) == hash(chosen)
+    assert type(chosen).__name__ in repr(chosen)
+
+
+@pytest.mark.parametrize("chosen", IDEMPOTENT, ids=repr)
+def test_a_second_time_changes_nothing(chosen):
+    once = chosen(EVENTS)
+    if isinstance(chosen, Mask | DropArea | DropPixels | Fit | Crop):
+        assert len(once) < len(EVENTS) or isinstance(chosen, Fit)
+    assert chosen(once) == once
+
+
+@pytest.mark.parametrize(
+    ("chosen", "times"),
+    [(Flip("x"), 2), (Flip("y"), 2), (Flip("xy"), 2), (SwapPolarity(), 2), (TimeReversal(), 2),
+     (Transpose(), 2), (QuarterTurn(1), 4), (QuarterTurn(-1), 4), (Roll(8, 6), 3),
+     (Rotate(180), 2)],
+    ids=repr,
+)  # fmt: skip
+def test_so_many_times_bring_the_events_back(chosen, times):
+    events = EVENTS
+    for number in range(times):
+        events = chosen(events)
+        assert (events == EVENTS) == (number == times - 1)
+
+
+def test_maps_in_a_chain_are_one_and_do_what_they_do_one_behind_the_other():
+    maps = [Crop(2, 2, 18, 14), Flip("x"), Rotate(30), QuarterTurn(1), Shift(2, -1), Zoom(1.3),
+            Mask(np.random.default_rng(1).random((18, 14)) < 0.8), Transpose()]  # fmt: skip
+    events, dropped = EVENTS, []
+    for each in maps:
+        assert isinstance(each, PixelMap)
+        before = len(events)
+        events = each(events)
+        dropped.append(before - len(events))
+    together = chain(*maps)
+    assert len(together.joined()) == 1
+    assert together(EVENTS) == events
+    source = together(EventsSource(EVENTS))
+    assert read_all(source) == events
+    assert [each.dropped for each in source.tally()] == dropped
+    assert [each.filter for each in source.tally()] == maps
+    assert min(dropped[2], dropped[4], dropped[5], dropped[6]) > 0
+
+
+class Tape(ReadableSource):
+    """A source that is read once, like a camera."""
+
+    def __init__(self, events: Events, live: bool) -> None:
+        self.size, self.events, self.live = events.size, events, live
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        yield from self.events.blocks(count=100)
+
+
+@pytest.mark.parametrize("chosen", [HotPixel(), HotPixel(learn_us=9_000),
+                                    chain(Flip("x"), HotPixel(), Flip("y"))], ids=repr)  # fmt: skip
+def test_a_file_is_read_once_more_to_learn_from_it_and_a_camera_is_not(chosen):
+    live, file = Tape(EVENTS, live=True), Tape(EVENTS, live=False)
+    assert read_all(chosen(live)) == read_all(chosen(file)) == chosen(EVENTS)
+    assert len(chosen(EVENTS)) < len(EVENTS)
+    assert (live.passes, file.passes) == (1, 2)
+
+
+def test_a_filter_of_ones_own_stands_in_a_chain():
+    class Half:
+        def start(self, size):
+            return lambda events: events[events.x < size[0] // 2]
+
+    together = chain(Flip("x"), Half(), TimeReversal())
+    flipped = Flip("x")(EVENTS)
+    assert together(EVENTS) == TimeReversal()(flipped[flipped.x < 12])
+    assert read_all(together(EventsSource(EVENTS))) == together(EVENTS)
