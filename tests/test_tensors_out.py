@@ -10,7 +10,19 @@ import torch
 
 from dvskit.errors import ShapeError
 from dvskit.events import Events
-from dvskit.tensors import Binary, Counts, Representation, Signed
+from dvskit.tensors import (
+    Binary,
+    Counts,
+    DecayedCounts,
+    EventFrames,
+    LastTimes,
+    PointSet,
+    Representation,
+    Signed,
+    TimeSurface,
+    Tore,
+    VoxelGrid,
+)
 from tests.test_tensors import SIZE, Blocks, random_events
 
 # One of each kind and rule; all have a shape that is known beforehand.
@@ -25,6 +37,23 @@ REPRESENTATIONS: list[Any] = [
     Signed(bins=6),
     Signed(bins=3, dtype=torch.int16),
     Signed(bins=3, dtype=torch.float32),
+    VoxelGrid(bins=5),
+    VoxelGrid(bins=1),
+    VoxelGrid(bins=9, duration_us=31_000, outside="ignore"),
+    LastTimes(),
+    LastTimes(bins=7, channels=1),
+    TimeSurface(tau_us=9_000),
+    TimeSurface(tau_us=3_000.5, bins=6),
+    TimeSurface(tau_us=1e9, bins=3, bin_us=1 << 32),
+    DecayedCounts(tau_us=8_000),
+    DecayedCounts(tau_us=5_000, bins=11, bin_us=3_300, channels=1, outside="ignore"),
+    EventFrames(frames=4),
+    EventFrames(frames=3, count=111, outside="ignore"),
+    EventFrames(frames=3, duration_us=9_000, outside="ignore", channels=1),
+    Tore(latest=3, shortest_us=300),
+    Tore(bins=5),
+    PointSet(points=64, seed=3),
+    PointSet(points=2_048, fewer="zeros", scale="pixels"),
 ]
 every = pytest.mark.parametrize("chosen", REPRESENTATIONS, ids=repr)
 

@@ -1,8 +1,33 @@
-"""Events -> tensors, one representation a file."""
+"""Events -> tensors, one representation a file.
+
+A representation is frozen parameters that are called: `VoxelGrid(bins=5)(events)`; `Representation`
+says what all have in common.
+"""
 
 from dvskit.tensors.binary import Binary
 from dvskit.tensors.counts import Counts, bin_clips, bin_events
+from dvskit.tensors.decayed_counts import DecayedCounts
+from dvskit.tensors.event_frames import EventFrames
+from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 from dvskit.tensors.signed import Signed
+from dvskit.tensors.time_surface import NEVER_US, LastTimes, TimeSurface
+from dvskit.tensors.tore import Tore
+from dvskit.tensors.voxel_grid import VoxelGrid
 
-__all__ = ["Binary", "Counts", "Representation", "Signed", "bin_clips", "bin_events"]
+__all__ = [
+    "NEVER_US",
+    "Binary",
+    "Counts",
+    "DecayedCounts",
+    "EventFrames",
+    "LastTimes",
+    "PointSet",
+    "Representation",
+    "Signed",
+    "TimeSurface",
+    "Tore",
+    "VoxelGrid",
+    "bin_clips",
+    "bin_events",
+]

@@ -67,4 +67,4 @@ class _BinaryFill:
         )
 
     def finish(self) -> None:
-        pass
+        self.planes.clear_rest()

@@ -17,7 +17,7 @@ Outside = Literal["error", "ignore"]
 
 LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
 _LATEST_US = (1 << 63) - 1
-_WORTH_A_THREAD = 1 << 17  # events; waking a thread costs as much as counting some ten thousand
+_WORTH_A_THREAD = 1 << 17  # waking a thread costs as much as counting ten thousand events
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,12 @@ class Bins:
         """Return where the bins first, ..., stop - 1 begin, counted from `start`."""
         numbers = np.arange(first, stop, dtype=np.int64)
         return -(-numbers * self.denominator // max(1, self.numerator))
+
+    def reaching(self, part: Part) -> Part:
+        """Return a part with the bin behind its last, empty, where there is one."""
+        if part.first + len(part.borders) > self.count:
+            return part
+        return part._replace(borders=np.append(part.borders, part.borders[-1]))
 
     def check(self) -> None:
         """Raise ShapeError where bins could not be told exactly in int64."""
@@ -95,14 +101,18 @@ class TimeParts:
 
 
 class NumberParts:
-    """A Source cut at bins of event numbers, 0 the first. `missed` counts those behind the last."""
+    """A Source cut at bins of event numbers. `missed` counts those behind the last.
 
-    def __init__(self, source: Source, bins: Bins) -> None:
-        self.source, self.bins, self.missed = source, bins, 0
+    0 is the first event at or after `start_us`; those before it are left out.
+    """
+
+    def __init__(self, source: Source, bins: Bins, start_us: int | None = None) -> None:
+        self.source, self.bins, self.start_us, self.missed = source, bins, start_us, 0
 
     def __iter__(self) -> Iterator[Part]:
         bins, seen = self.bins, 0
         for block in self.source:
+            block = cut(block, self.start_us, None)
             inside = block[: max(0, bins.stop - seen)]
             self.missed += len(block) - len(inside)
             if len(inside):
@@ -113,18 +123,27 @@ class NumberParts:
                 yield Part(inside, first, borders)
             seen += len(block)
 
+    def refuse_missed(self, outside: Outside) -> None:
+        """Raise ShapeError where events were missed that may not be."""
+        if self.missed and outside == "error":
+            raise ShapeError(
+                f"{self.missed:,} events are behind the {self.bins.count} frames of "
+                f'{self.bins.denominator} events; take more, or pass outside="ignore"'
+            )
 
-def run_bins(work: Callable[[int, int], None], bins: int, events: int) -> None:
-    """Call `work(first, stop)` for spans that make up range(bins), in parallel where it pays.
 
-    No two calls have a bin in common, so that each bin may be written without a lock.
+def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
+    """Call `work(first, stop)` for spans that make up range(count), in parallel where it pays.
+
+    `amount` is how many values all of it touches. No two calls have a number in common, so that
+    each bin may be written without a lock.
     """
     threads = thread_count()
-    if threads == 1 or bins == 1 or events < _WORTH_A_THREAD:
-        work(0, bins)
+    if threads == 1 or count == 1 or amount < _WORTH_A_THREAD:
+        work(0, count)
         return
-    parts = min(bins, 4 * threads)
-    run_parts(lambda n: work(bins * n // parts, bins * (n + 1) // parts), parts, threads)
+    parts = min(count, 4 * threads)
+    run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)
 
 
 def check_bins(bins: int | None, bin_us: int | None, outside: str = "error") -> None:
@@ -177,6 +196,6 @@ def find_span(source: Source) -> tuple[int | None, int | None]:
     return first, last
 
 
-def count_events(source: Source) -> int:
-    """Return how many events a Source has."""
-    return sum(len(block) for block in source)
+def count_events(source: Source, start_us: int | None = None) -> int:
+    """Return how many events a Source has, those before `start_us` left out."""
+    return sum(len(cut(block, start_us, None)) for block in source)

@@ -88,6 +88,7 @@ class CountsFill:
 
     def finish(self) -> None:
         """Refuse counts that do not fit. Raises ShapeError."""
+        self.planes.clear_rest()
         refuse_full(sum(self.full), self.most)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -45,6 +45,10 @@ class Planes:
         start = number * self.step
         plane: NDArray[Any] = self.flat[start : start + self.length]
         return plane
+
+    def seen_as(self, dtype: np.dtype[Any]) -> Planes:
+        """Return the same memory seen as another dtype, of the same width."""
+        return replace(self, flat=self.flat.view(dtype))
 
     def clear_rest(self) -> None:
         """Write zeros to the planes that hold no events."""

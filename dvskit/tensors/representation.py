@@ -18,7 +18,7 @@ from dvskit.tensors.bins import (
     Part,
     TimeParts,
     check_bins,
-    run_bins,
+    in_spans,
     time_bins,
 )
 from dvskit.tensors.planes import Planes, planes_for
@@ -62,7 +62,7 @@ class Fill(Protocol):
         """Add the events of the bins first, ..., stop - 1 of a part; no one else adds to them."""
 
     def finish(self) -> None:
-        """Do what is left to do when all events are added."""
+        """Do what is left to do when all events are added, `clear_rest` among it."""
 
 
 StartFill = Callable[[Bins, Planes, Size], Fill]
@@ -115,17 +115,21 @@ def fill(
     dtype: torch.dtype,
     start: StartFill,
     out: Tensor | None,
+    *,
+    reaching: bool = False,
 ) -> Tensor:
-    """Return a tensor (bins, channels, H, W) that is filled with the parts of a stream."""
+    """Return a tensor (bins, channels, H, W) that is filled with the parts of a stream.
+
+    reaching  whether events are added to the bin behind theirs, too
+    """
     size = as_size(parts.source.size)
     planes = planes_for((parts.bins.count, channels, size.height, size.width), dtype, out)
     filling = start(parts.bins, planes, size)
-    for part in parts:
+    for part in map(parts.bins.reaching, parts) if reaching else parts:
 
         def add(first: int, stop: int, part: Part = part) -> None:
             filling.add(part, first, stop)
 
-        run_bins(add, len(part.borders) - 1, len(part.events))
-    planes.clear_rest()
+        in_spans(add, len(part.borders) - 1, len(part.events))
     filling.finish()
     return planes.finish()

@@ -68,4 +68,5 @@ class _SignedFill:
             self.full.append(full)
 
     def finish(self) -> None:
+        self.planes.clear_rest()
         refuse_full(sum(self.full), self.most)
