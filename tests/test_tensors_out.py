@@ -11,6 +11,7 @@ import torch
 from dvskit.errors import ShapeError
 from dvskit.events import Events
 from dvskit.tensors import (
+    AveragedTimeSurface,
     Binary,
     Counts,
     DecayedCounts,
@@ -52,6 +53,8 @@ REPRESENTATIONS: list[Any] = [
     EventFrames(frames=3, duration_us=9_000, outside="ignore", channels=1),
     Tore(latest=3, shortest_us=300),
     Tore(bins=5),
+    AveragedTimeSurface(cell_px=4, radius_px=2, tau_us=4_000),
+    AveragedTimeSurface(cell_px=5, radius_px=1, tau_us=20, window_us=9_000),
     PointSet(points=64, seed=3),
     PointSet(points=2_048, fewer="zeros", scale="pixels"),
 ]

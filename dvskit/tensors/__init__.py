@@ -4,10 +4,12 @@ A representation is frozen parameters that are called: `VoxelGrid(bins=5)(events
 says what all have in common.
 """
 
+from dvskit.tensors.averaged_surface import AveragedTimeSurface
 from dvskit.tensors.binary import Binary
 from dvskit.tensors.counts import Counts, bin_clips, bin_events
 from dvskit.tensors.decayed_counts import DecayedCounts
 from dvskit.tensors.event_frames import EventFrames
+from dvskit.tensors.names import representation_from
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 from dvskit.tensors.signed import Signed
@@ -17,6 +19,7 @@ from dvskit.tensors.voxel_grid import VoxelGrid
 
 __all__ = [
     "NEVER_US",
+    "AveragedTimeSurface",
     "Binary",
     "Counts",
     "DecayedCounts",
@@ -30,4 +33,5 @@ __all__ = [
     "VoxelGrid",
     "bin_clips",
     "bin_events",
+    "representation_from",
 ]

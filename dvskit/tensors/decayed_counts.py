@@ -12,6 +12,7 @@ from torch import Tensor
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.tensors.bins import Bins, Part, in_spans
 from dvskit.tensors.counts import check_channels
+from dvskit.tensors.fading import fading_tables
 from dvskit.tensors.planes import Planes
 from dvskit.tensors.representation import Binned
 from dvskit.tensors.surface_kernels import add_faded, carry_faded
@@ -64,6 +65,8 @@ class _DecayedFill:
         self.bins, self.planes, self.width, self.tau_us = bins, planes, size.width, tau_us
         self.on = size.width * size.height if channels == 2 else 0
         self.edges = bins.edges(0, bins.count + 1)
+        longest = int(np.diff(self.edges).max()) if bins.count else 0
+        self.tables = fading_tables(longest, tau_us)
 
     def add(self, part: Part, first: int, stop: int) -> None:
         events, number = part.events, part.first
@@ -78,7 +81,7 @@ class _DecayedFill:
             self.on,
             self.bins.start,
             self.edges[number + first : number + stop + 1],
-            self.tau_us,
+            *self.tables,
         )
 
     def finish(self) -> None:

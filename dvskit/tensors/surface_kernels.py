@@ -1,12 +1,12 @@
 """Times of the latest events, and what fades since then: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`; bin k goes from edges[k] to edges[k + 1],
-microseconds after the first bin begins at start_us.
+microseconds after the first bin begins at start_us. What is left of an age is in the two tables of
+`fading_tables`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,23 @@ from numpy.typing import NDArray
 from dvskit.tensors.counts_kernels import begin_plane
 
 _AT_ONCE = 2048  # pixels that are followed through all bins together, within the nearest cache
+
+
+@njit(cache=True, nogil=True)
+def _left(age: int, low: NDArray[Any], high: NDArray[Any], shift: int) -> float:
+    """Return exp(-age / tau)."""
+    coarse = np.uintp(age) >> np.uintp(shift)
+    if coarse >= np.uintp(len(high)):
+        return 0.0
+    return high[coarse] * low[np.uintp(age) & np.uintp(len(low) - 1)]
+
+
+@njit(cache=True, nogil=True)
+def _shift_of(low: NDArray[Any]) -> int:
+    shift = 0
+    while 1 << shift < len(low):
+        shift += 1
+    return shift
 
 
 @njit(cache=True, nogil=True)
@@ -84,26 +101,28 @@ def fade_stamps(
     first: int,
     stop: int,
     edges: NDArray[Any],
-    tau_us: float,
+    low: NDArray[Any],
+    high: NDArray[Any],
 ) -> None:
     """Write exp(-age / tau) of pixels first, ..., stop - 1 at the end of each bin, 0 where never.
 
     `surface` may be the memory of `stamps`: each value is read before it is written.
     """
     latest = np.empty(_AT_ONCE, np.int64)
-    for low in range(first, stop, _AT_ONCE):
-        high = min(stop, low + _AT_ONCE)
+    shift = _shift_of(low)
+    for some in range(first, stop, _AT_ONCE):
+        rest = min(stop, some + _AT_ONCE)
         latest[:] = -1
         for k in range(len(edges) - 1):
-            plane = stamps[k * stamps_step + low : k * stamps_step + high]
-            faded = surface[k * step + low : k * step + high]
+            plane = stamps[k * stamps_step + some : k * stamps_step + rest]
+            faded = surface[k * step + some : k * step + rest]
             for i in range(len(plane)):
                 if plane[i]:
                     latest[i] = edges[k] - 1 + plane[i]
                 if latest[i] < 0:
                     faded[i] = 0.0
                 else:
-                    faded[i] = math.exp((latest[i] - edges[k + 1]) / tau_us)
+                    faded[i] = _left(edges[k + 1] - latest[i], low, high, shift)
 
 
 @njit(cache=True, nogil=True)
@@ -123,10 +142,11 @@ def add_faded(
     on: int,
     start_us: int,
     edges: NDArray[Any],
-    tau_us: float,
+    low: NDArray[Any],
+    high: NDArray[Any],
 ) -> None:
     """Add for each event what is left of it at the end of its bin, exp(-age / tau)."""
-    row, above = np.uintp(width), np.uintp(on)
+    row, above, shift = np.uintp(width), np.uintp(on), _shift_of(low)
     for k in range(len(borders) - 1):
         start, stop = borders[k], borders[k + 1]
         ts, xs, ys, ps = t[start:stop], x[start:stop], y[start:stop], p[start:stop]
@@ -134,12 +154,9 @@ def add_faded(
         begin_plane(plane, held[k], len(ts), clean)
         held[k] += len(ts)
         end = start_us + edges[k + 1]
-        since, left = np.int64(0), np.float32(0)
         for i in range(len(ts)):
-            if i == 0 or ts[i] != since:  # many events share a microsecond
-                since = ts[i]
-                left = np.float32(math.exp((since - end) / tau_us))
-            plane[np.uintp(ys[i]) * row + np.uintp(xs[i]) + np.uintp(ps[i]) * above] += left
+            at = np.uintp(ys[i]) * row + np.uintp(xs[i]) + np.uintp(ps[i]) * above
+            plane[at] += np.float32(_left(end - ts[i], low, high, shift))
 
 
 @njit(cache=True, nogil=True)

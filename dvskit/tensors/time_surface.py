@@ -13,6 +13,7 @@ from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.tensors.bins import Bins, Part, in_spans
 from dvskit.tensors.counts import check_channels
+from dvskit.tensors.fading import fading_tables
 from dvskit.tensors.planes import Planes, planes_for
 from dvskit.tensors.representation import Binned
 from dvskit.tensors.surface_kernels import carry_stamps, fade_stamps, stamp
@@ -143,7 +144,7 @@ class _TimeSurfaceFill(_LastTimesFill):
         self, bins: Bins, planes: Planes, size: Size, channels: int, tau_us: float
     ) -> None:
         super().__init__(bins, planes, size, channels)
-        self.surface, self.tau_us = planes, tau_us
+        self.surface, self.tables = planes, fading_tables(int(self.edges[-1]), tau_us)
         if bins.count and int(np.diff(self.edges).max()) <= _LONGEST_US:
             self.stamps = planes.seen_as(np.dtype(np.int32))  # no memory but the surface's own
         else:
@@ -163,7 +164,7 @@ class _TimeSurfaceFill(_LastTimesFill):
                 first,
                 stop,
                 self.edges,
-                self.tau_us,
+                *self.tables,
             )
 
         in_spans(fade, surface.length, self.bins.count * surface.length)
