@@ -9,6 +9,7 @@ from dvskit.tensors.binary import Binary
 from dvskit.tensors.counts import Counts, bin_clips, bin_events
 from dvskit.tensors.decayed_counts import DecayedCounts
 from dvskit.tensors.event_frames import EventFrames
+from dvskit.tensors.files import save_tensor
 from dvskit.tensors.names import representation_from
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
@@ -34,4 +35,5 @@ __all__ = [
     "bin_clips",
     "bin_events",
     "representation_from",
+    "save_tensor",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source, cut
-from dvskit.tensors.bins import check_whole
+from dvskit.tensors.bins import check_whole, in_spans
 from dvskit.tensors.planes import check_out, zeros_for
+from dvskit.tensors.point_kernels import write_points
+
+Points = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,35 +68,37 @@ class PointSet:
         """Return the points, as `Representation` says. A Source is read twice."""
         source = as_source(events)
         total, first, last = _span_and_number(source, start_us)
-        points = total if self.points is None else int(self.points)
+        count = total if self.points is None else int(self.points)
         if out is not None:
-            check_out(out, (points, 4), self.dtype)
-        rows = self._rows(total, points)
-        chosen = _take(source, rows, start_us)
-        found = zeros_for((points, 4), self.dtype)
+            check_out(out, (count, 4), self.dtype)
         start = first if start_us is None else start_us
-        found[: len(chosen)] = self._scaled(chosen, start, last)
-        tensor = torch.from_numpy(found)
+        scales = (1.0, 1.0, 1.0)
+        if self.scale == "unit":
+            width, height = as_size(source.size)
+            scales = 1 / max(1, width - 1), 1 / max(1, height - 1), 1 / max(1, last - start)
+        points = zeros_for((count, 4), self.dtype)
+        rows = self._rows(total, count)
+        written = 0
+        for block in _chosen(source, rows, start_us):
+            some = points[written : written + len(block)]
+            written += len(block)
+
+            def write(low: int, high: int, block: Events = block, some: Points = some) -> None:
+                part = block[low:high]
+                write_points(part.t, part.x, part.y, part.p, start, *scales, some[low:high])
+
+            in_spans(write, len(block), len(block))
+        tensor = torch.from_numpy(points)
         return tensor if out is None else out.copy_(tensor)
 
-    def _rows(self, total: int, points: int) -> NDArray[np.int64]:
-        """Return the numbers of the events of each point, in order."""
+    def _rows(self, total: int, points: int) -> NDArray[np.int64] | None:
+        """Return the numbers of the events of each point, in order; None for each event once."""
         if total > points:
             rng = np.random.default_rng(self.seed)
             return np.sort(rng.choice(total, points, replace=False, shuffle=False))
-        if self.fewer == "zeros" or not total:
-            return np.arange(total)
+        if self.fewer == "zeros" or total in (0, points):
+            return None
         return np.arange(points) * total // points
-
-    def _scaled(self, events: Events, start_us: int, last_us: int) -> NDArray[Any]:
-        width, height = as_size(events.size)
-        columns = np.empty((len(events), 4), np.float64)
-        columns[:, 0], columns[:, 1] = events.x, events.y
-        columns[:, 2] = events.t - start_us
-        columns[:, 3] = np.where(events.p, 1, -1)
-        if self.scale == "unit":
-            columns[:, :3] /= max(1, width - 1), max(1, height - 1), max(1, last_us - start_us)
-        return columns
 
 
 def _span_and_number(source: Source, start_us: int | None) -> tuple[int, int, int]:
@@ -106,14 +112,18 @@ def _span_and_number(source: Source, start_us: int | None) -> tuple[int, int, in
     return total, first, last
 
 
-def _take(source: Source, rows: NDArray[np.int64], start_us: int | None) -> Events:
-    """Return events by their numbers, which do not fall; a number may come again."""
-    taken, seen = [], 0
+def _chosen(
+    source: Source, rows: NDArray[np.int64] | None, start_us: int | None
+) -> Iterator[Events]:
+    """Yield events by their numbers, which do not fall; a number may come again."""
+    seen = 0
     for block in source:
         block = cut(block, start_us, None)
+        if rows is None:
+            yield block
+            continue
         low, high = np.searchsorted(rows, (seen, seen + len(block)))
         which = rows[low:high] - seen
         columns = (block.t[which], block.x[which], block.y[which], block.p[which])
-        taken.append(Events.from_checked(*columns, block.size))
+        yield Events.from_checked(*columns, block.size)
         seen += len(block)
-    return Events.concatenate(taken, size=source.size)
