@@ -127,3 +127,24 @@ def test_three_channels_and_unsigned_signs_are_refused() -> None:
         Counts(bins=1, channels=3)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="has no sign"):
         Signed(bins=1, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("threads", ["1", "2", "3"])
+def test_threads_that_share_a_bin_count_as_one_does(
+    dtype: torch.dtype, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVSKIT_THREADS", threads)
+    monkeypatch.setattr("dvskit.tensors.bins._WORTH_A_THREAD", 100)
+    events = crowded(4_000, seed=8)
+    counts = Counts(bins=1, dtype=dtype)
+    found = counts(Blocks(events, 1_500))
+    expected = np.zeros((1, 2, SIZE[1], SIZE[0]), np.int64)
+    np.add.at(expected, (0, events.p.astype(int), events.y, events.x), 1)
+    assert np.array_equal(found.numpy(), expected)
+    many = Events(t=[0] * 900, x=[1] * 900, y=[2] * 900, p=[1] * 900, size=SIZE)
+    if dtype == torch.uint8:
+        with pytest.raises(ShapeError, match=r"^645 events are more than 255 in a bin"):
+            counts(many)
+    else:
+        assert int(counts(many).max()) == 900

@@ -138,12 +138,17 @@ def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
     `amount` is how many values all of it touches. No two calls have a number in common, so that
     each bin may be written without a lock.
     """
-    threads = thread_count()
-    if threads == 1 or count == 1 or amount < _WORTH_A_THREAD:
+    threads = threads_for(amount)
+    if threads == 1 or count == 1:
         work(0, count)
         return
     parts = min(count, 4 * threads)
     run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)
+
+
+def threads_for(amount: int) -> int:
+    """Return how many threads to use where so many values are touched."""
+    return thread_count() if amount >= _WORTH_A_THREAD else 1
 
 
 def check_bins(bins: int | None, bin_us: int | None, outside: str = "error") -> None:

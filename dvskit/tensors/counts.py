@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dvskit._threads import run_parts
@@ -16,9 +16,9 @@ from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_size
-from dvskit.tensors.bins import Bins, Outside, Part, check_bins
-from dvskit.tensors.counts_kernels import add_counts
-from dvskit.tensors.planes import Planes
+from dvskit.tensors.bins import Bins, Outside, Part, check_bins, threads_for
+from dvskit.tensors.counts_kernels import add_counts, add_tally
+from dvskit.tensors.planes import Planes, Span
 from dvskit.tensors.representation import Binned
 
 # The most that a dtype counts to, each number in between too.
@@ -72,17 +72,44 @@ class CountsFill:
 
     def add(self, part: Part, first: int, stop: int) -> None:
         """Count the events of some bins."""
-        events, number = part.events, part.first
-        full = add_counts(
-            events.x,
-            events.y,
-            events.p,
-            part.borders[first : stop + 1],
-            *self.planes.span(number + first, number + stop),
-            self.width,
-            self.on,
-            self.most,
+        if len(part.borders) == 2:
+            count = len(part.events)  # to add a plane takes as long as some events for each value
+            shares = min(threads_for(count), count // self.planes.length)
+            if shares > 1:
+                self._add_shared(part.events, part.first, shares)
+                return
+        span = self.planes.span(part.first + first, part.first + stop)
+        self._count(part.events, part.borders[first : stop + 1], span, self.most)
+
+    def _count(self, events: Events, borders: NDArray[np.int64], span: Span, most: int) -> None:
+        self._note(
+            add_counts(events.x, events.y, events.p, borders, *span, self.width, self.on, most)
         )
+
+    def _add_shared(self, events: Events, number: int, shares: int) -> None:
+        """Count the events of one bin by several threads, the first in its plane."""
+        planes, length = self.planes, self.planes.length
+        ends = np.arange(shares + 1) * len(events) // shares
+        own = np.zeros((shares, length), np.int32)  # holds as many events as fit into memory
+        nothing = np.zeros(0, np.int64)
+
+        def count(share: int) -> None:
+            some = events[ends[share] : ends[share + 1]]
+            borders = np.array([0, len(some)])
+            if share:
+                span = own[share], 0, length, length, np.zeros(1, np.int64), True
+                self._count(some, borders, span, MOST[torch.int32])
+            else:
+                self._count(some, borders, planes.span(number, number + 1), self.most)
+
+        run_parts(count, shares, shares)
+        for share in range(1, shares):
+            held, more = int(planes.held[number]), int(ends[share + 1] - ends[share])
+            plane = planes.plane(number)
+            self._note(add_tally(plane, own[share], nothing, held, more, self.most))
+            planes.held[number] += more
+
+    def _note(self, full: int) -> None:
         if full:
             self.full.append(full)
 

@@ -60,7 +60,7 @@ def add_counts(
         plane = flat[origin + k * step : origin + k * step + length]
         if len(xs) * _DENSE > length:
             wraps = _tally(xs, ys, ps, width, on, tally, wrapped)
-            full += _add_tally(plane, tally, wrapped[:wraps], held[k], len(xs), most)
+            full += add_tally(plane, tally, wrapped[:wraps], held[k], len(xs), most)
         else:
             begin_plane(plane, held[k], len(xs), clean)
             full += _add_each(xs, ys, ps, width, on, plane, most)
@@ -120,7 +120,7 @@ def _tally(
 
 
 @njit(cache=True, nogil=True)
-def _add_tally(
+def add_tally(
     plane: NDArray[Any],
     tally: NDArray[Any],
     wrapped: NDArray[Any],

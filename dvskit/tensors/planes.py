@@ -14,6 +14,8 @@ from torch import Tensor
 
 from dvskit.errors import ShapeError
 
+Span = tuple[NDArray[Any], int, int, int, NDArray[np.int64], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Planes:
@@ -33,9 +35,7 @@ class Planes:
     _tensor: Tensor
     _out: Tensor
 
-    def span(
-        self, first: int, stop: int
-    ) -> tuple[NDArray[Any], int, int, int, NDArray[np.int64], bool]:
+    def span(self, first: int, stop: int) -> Span:
         """Return what kernels take of the planes first, ..., stop - 1."""
         held = self.held[first:stop]
         return self.flat, first * self.step, self.step, self.length, held, self.clean
