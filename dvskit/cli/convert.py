@@ -1,4 +1,4 @@
-"""`dvskit convert`: an event file in another format, or a part of it."""
+"""`dvskit convert`: an event file in another format, or a part of it, or as a tensor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from dvskit.cli._options import (
     times_from,
     window_from,
 )
-from dvskit.errors import count_of
+from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
@@ -73,11 +74,19 @@ def convert(
         ),
     ] = None,
     filters: FilterOption = None,
+    bins: BinsOption = None,
+    bin_: BinOption = None,
+    as_: AsOption = None,
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
-    """Write an event file, or events as they arrive, in another format, or a part of it."""
-    check_writable(out, to)
+    """Write an event file, or events as they arrive, in another format, a part of it, or a tensor.
+
+    With --bins, --bin or --as a tensor is written, without them events: also as .npy and .npz.
+    """
+    tensor = tensor_from(out, to, bins, bin_, as_)
+    if tensor is None:
+        check_writable(out, to)
     after_us, until_us = times_from(start, stop)
     rectangle = None if crop is None else Crop(*rectangle_from(crop))
     target = None if fit is None else size_from(fit, "--fit")
@@ -98,6 +107,16 @@ def convert(
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
+    if tensor is not None:
+        if not isinstance(part, RecordingPart):
+            raise ConfigError(f"{file}: a tensor needs a file; write one first")
+        begin = part.start_us if stays_in_time(chosen) else None
+        said = tensor.write(source, begin, out, force=force)
+        left = [] if chosen is None else filter_notes(chosen, filters or [])
+        left += [] if fitted is None else [_edges(placement, fitted)]
+        _notes(out, [*left, *recording.assumptions], recording, part.damage)
+        _console.say(said)
+        return
     with open_sink(out, source.size, format=to, overwrite=force) as sink:
         left = _beside(part, sink, chosen)
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
@@ -109,7 +128,7 @@ def convert(
     if chosen is not None:
         left += filter_notes(chosen, filters or [])
     if fitted is not None:
-        left.append(f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out")
+        left.append(_edges(placement, fitted))
     _report(recording, part.damage, sink, left)
 
 
@@ -169,11 +188,19 @@ def _left_of(recording: Recording) -> list[str]:
     return [f"left out: {found} that came beside live events"] if count else []
 
 
-def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
-    for text in (*left, *recording.assumptions, *sink.notes):
-        _console.note(f"{sink.path}: {text}")
+def _edges(placement: Placement, fitted: FilteredSource) -> str:
+    return f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out"
+
+
+def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) -> None:
+    for text in notes:
+        _console.note(f"{out}: {text}")
     if damage:
         _console.note(f"{recording.path}: {damage}")
+
+
+def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
+    _notes(sink.path, [*left, *recording.assumptions, *sink.notes], recording, damage)
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; there are none in what was asked for")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")

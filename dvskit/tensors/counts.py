@@ -8,32 +8,138 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
-from dvskit.errors import ShapeError, did_you_mean
-from dvskit.events import Events, Size, Source, as_source, cut
-from dvskit.tensors.counts_kernels import add_counts
+from dvskit.errors import ShapeError
+from dvskit.events import Events, Size, Source, as_size
+from dvskit.tensors.bins import Bins, Outside, Part, check_bins, threads_for
+from dvskit.tensors.counts_kernels import add_counts, add_tally
+from dvskit.tensors.planes import Planes, Span
+from dvskit.tensors.representation import Binned
 
-Outside = Literal["error", "ignore"]
+# The most that a dtype counts to, each number in between too.
+MOST = {
+    torch.uint8: 255,
+    torch.int16: (1 << 15) - 1,
+    torch.int32: (1 << 31) - 1,
+    torch.float32: 1 << 24,
+}
 
-_LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts(Binned):
+    """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
+
+    channels  2: OFF, ON; 1: both together
+    dtype     uint8, int16, int32 or float32: a pixel with more events in a bin than it counts to is
+              a ShapeError
+    """
+
+    channels: Literal[1, 2] = 2
+    dtype: torch.dtype = torch.int32
+
+    def __post_init__(self) -> None:
+        Binned.__post_init__(self)
+        check_channels(self.channels)
+        check_dtype(self.dtype)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
+        width, height = as_size(size)
+        return self._count(), self.channels, height, width
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the counts, as `Representation` says."""
+        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> CountsFill:
+        return CountsFill(planes, size, self.channels, MOST[self.dtype])
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Bins of equal length: bin k holds start_us <= t < stop_us with
-    (t - start_us) * numerator // denominator == k."""
+class CountsFill:
+    """A tensor of counts that is filled."""
 
-    start_us: int
-    stop_us: int
-    bins: int
-    numerator: int
-    denominator: int
+    def __init__(self, planes: Planes, size: Size, channels: int, most: int) -> None:
+        self.planes, self.width, self.most = planes, size.width, most
+        self.on = size.width * size.height if channels == 2 else 0
+        self.full: list[int] = []
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        """Count the events of some bins."""
+        if len(part.borders) == 2:
+            count = len(part.events)  # to add a plane takes as long as some events for each value
+            shares = min(threads_for(count), count // self.planes.length)
+            if shares > 1:
+                self._add_shared(part.events, part.first, shares)
+                return
+        span = self.planes.span(part.first + first, part.first + stop)
+        self._count(part.events, part.borders[first : stop + 1], span, self.most)
+
+    def _count(self, events: Events, borders: NDArray[np.int64], span: Span, most: int) -> None:
+        self._note(
+            add_counts(events.x, events.y, events.p, borders, *span, self.width, self.on, most)
+        )
+
+    def _add_shared(self, events: Events, number: int, shares: int) -> None:
+        """Count the events of one bin by several threads, the first in its plane."""
+        planes, length = self.planes, self.planes.length
+        ends = np.arange(shares + 1) * len(events) // shares
+        own = np.zeros((shares, length), np.int32)  # holds as many events as fit into memory
+        nothing = np.zeros(0, np.int64)
+
+        def count(share: int) -> None:
+            some = events[ends[share] : ends[share + 1]]
+            borders = np.array([0, len(some)])
+            if share:
+                span = own[share], 0, length, length, np.zeros(1, np.int64), True
+                self._count(some, borders, span, MOST[torch.int32])
+            else:
+                self._count(some, borders, planes.span(number, number + 1), self.most)
+
+        run_parts(count, shares, shares)
+        for share in range(1, shares):
+            held, more = int(planes.held[number]), int(ends[share + 1] - ends[share])
+            plane = planes.plane(number)
+            self._note(add_tally(plane, own[share], nothing, held, more, self.most))
+            planes.held[number] += more
+
+    def _note(self, full: int) -> None:
+        if full:
+            self.full.append(full)
+
+    def finish(self) -> None:
+        """Refuse counts that do not fit. Raises ShapeError."""
+        self.planes.clear_rest()
+        refuse_full(sum(self.full), self.most)
+
+
+def refuse_full(full: int, most: int) -> None:
+    """Raise ShapeError where events could not be counted."""
+    if full:
+        raise ShapeError(
+            f"{full:,} events are more than {most} in a bin of their pixel, which the dtype cannot "
+            "hold; take shorter bins, or dtype=torch.int32"
+        )
+
+
+def check_channels(channels: int) -> None:
+    """Raise ShapeError unless there are 1 or 2 channels."""
+    if channels not in (1, 2):
+        raise ShapeError(f"channels={channels} is neither 1, ON and OFF together, nor 2, OFF, ON")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise ShapeError for a dtype that does not count."""
+    if dtype not in MOST:
+        names = ", ".join(str(each).removeprefix("torch.") for each in MOST)
+        raise ShapeError(f"dtype={dtype} does not count events; choices: {names}")
 
 
 @check_arguments
@@ -48,36 +154,19 @@ def bin_events(
     """Count events per time bin, polarity and pixel: nothing lost, nothing merged.
 
     bins             [start_us, t_last] is cut in `bins` parts, equal to a microsecond
-    bin_us           as many bins of `bin_us` microseconds as reach the last event
+    bin_us           as many bins of `bin_us` microseconds as reach the last event: the last one is
+                     kept, though it may go on behind that event
     bins and bin_us  the window [start_us, start_us + bins * bin_us)
 
     `start_us` is the time of the first event unless given. Returns (bins, 2, H, W) int32; channel 0
     is OFF, channel 1 ON. The sum is the number of events; how a Source is cut does not matter. A
     Source is read twice (once for its times) unless bins, bin_us and start_us are all given.
+    `Counts` does the same for other dtypes and into a given tensor.
 
     Raises ShapeError if neither bins nor bin_us is given, if one is below 1, and for events outside
     the window, unless outside="ignore".
     """
-    _check(bins, bin_us, outside)
-    source = as_source(events)
-    window = _find_window(source, bins, bin_us, start_us)
-    counts = _zeros(window.bins, source.size)
-    missed = 0
-    for block in source:
-        inside = cut(block, window.start_us, window.stop_us)
-        missed += len(block) - len(inside)
-        add_counts(
-            inside.t,
-            inside.x,
-            inside.y,
-            inside.p,
-            window.start_us,
-            window.numerator,
-            window.denominator,
-            counts,
-        )
-    _refuse_missed(missed, outside, f"the window [{window.start_us}, {window.stop_us}) us")
-    return torch.from_numpy(counts)
+    return Counts(bins=bins, bin_us=bin_us, outside=outside)(events, start_us=start_us)
 
 
 @check_arguments
@@ -100,7 +189,7 @@ def bin_clips(
     bin k holds start_us + k * bin_us <= t < start_us + (k + 1) * bin_us, with start_us the time of
     the clip's first frame unless given. Raises what the two raise.
     """
-    _check(bins, bin_us, outside)
+    check_bins(bins, bin_us, outside)
     batch = Batch(clips, t_us, params, seed)
     shape = (len(batch), bins, 2, batch.height, batch.width)
     counts = np.zeros(shape, np.int32)
@@ -114,67 +203,9 @@ def bin_clips(
         )
 
     run_parts(count, len(batch))
-    _refuse_missed(sum(missed), outside, f"the {bins} bins of {bin_us} us")
+    if any(missed) and outside == "error":
+        raise ShapeError(
+            f"{sum(missed):,} events are outside the {bins} bins of {bin_us} us; widen them, or "
+            'pass outside="ignore"'
+        )
     return torch.from_numpy(counts)
-
-
-def _refuse_missed(missed: int, outside: Outside, window: str) -> None:
-    if missed and outside == "error":
-        raise ShapeError(
-            f'{missed:,} events are outside {window}; widen it, or pass outside="ignore"'
-        )
-
-
-def _check(bins: int | None, bin_us: int | None, outside: str) -> None:
-    if bins is None and bin_us is None:
-        raise ShapeError("neither bins nor bin_us is given; give one of them, or both")
-    for name, value in (("bins", bins), ("bin_us", bin_us)):
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-            raise ShapeError(f"{name}={value} is not a whole number of at least 1")
-    if outside not in ("error", "ignore"):
-        raise ShapeError(
-            f"unknown outside={outside!r}; {did_you_mean(outside, ('error', 'ignore'))}"
-        )
-
-
-def _find_window(
-    source: Source, bins: int | None, bin_us: int | None, start_us: int | None
-) -> _Window:
-    first, last = start_us, None
-    if bins is None or bin_us is None or start_us is None:
-        first, last = _find_span(source)
-    start = int(start_us) if start_us is not None else first if first is not None else 0
-    span = 0 if last is None else max(0, last - start + 1)  # [start, last], the last included
-    if bin_us is not None:
-        bins = -(-span // bin_us) if bins is None else int(bins)
-        window = _Window(start, start + bins * int(bin_us), bins, 1, int(bin_us))
-    else:
-        bins = int(bins or 0)  # _check has seen that it is given
-        window = _Window(start, start + span, bins, bins, max(1, span))
-    if (window.stop_us - start) * window.numerator + window.denominator >= _LARGEST:
-        raise ShapeError(
-            f"{window.bins} bins over {window.stop_us - start} us are too many to count exactly; "
-            "take fewer bins"
-        )
-    return window
-
-
-def _find_span(source: Source) -> tuple[int | None, int | None]:
-    first = last = None
-    for block in source:
-        if len(block):
-            first = int(block.t[0]) if first is None else first
-            last = int(block.t[-1])
-    return first, last
-
-
-def _zeros(bins: int, size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    shape = (bins, 2, size.height, size.width)
-    try:
-        return np.zeros(shape, np.int32)
-    except (MemoryError, ValueError) as error:
-        gib = 8 * bins * size.height * size.width / 2**30
-        raise ShapeError(
-            f"{bins} bins on {size} take {gib:,.1f} GiB, which cannot be had; "
-            "take fewer or longer bins"
-        ) from error

@@ -1,0 +1,154 @@
+"""Tensors of events on the command line: `dvskit convert events.raw counts.npy --bins 20`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dvskit._files import check_output
+from dvskit.cli import _console
+from dvskit.cli._console import describe_us, parse_time_us
+from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
+from dvskit.events import Events, Source
+
+if TYPE_CHECKING:
+    from dvskit.tensors import Representation
+
+BinsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Write a tensor of so many bins of time: event counts (bins, 2, height, width), OFF "
+        "then ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
+        show_default=False,
+    ),
+]
+BinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bin",
+        help="How long each bin of the tensor is, such as 10ms; alone, as many as reach the end.",
+        show_default=False,
+    ),
+]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="What tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
+        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 or "
+        "point_set:points=1024, with any of its parameters, such as counts:dtype=uint8.",
+        show_default="counts",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorOutput:
+    """A tensor to be written in place of events: the options --as, --bins and --bin."""
+
+    name: str
+    representation: Representation
+
+    def write(self, source: Source, start_us: int | None, out: Path, *, force: bool) -> str:
+        """Write the tensor of a source; return what to say. Raises ShapeError, OutputError."""
+        from dvskit.tensors.files import save_tensor
+
+        check_output(out, overwrite=force)
+        with _console.progress(f"{out.name}", None, "events") as show:
+            shown = _Shown(source, show)
+            try:
+                tensor = self.representation(shown, start_us=start_us)
+            except ShapeError as error:
+                hint = f" (--as {self.name}:outside=ignore)" if "outside=" in str(error) else ""
+                raise ShapeError(f"{one_line(error)}{hint}") from error
+        notes = {"representation": repr(self.representation), "sensor": str(source.size)}
+        save_tensor(tensor, out, name=self.name, notes=notes, overwrite=force)
+        shape = ", ".join(map(str, tensor.shape))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return f"{out}: {self.name} ({shape}) {dtype} of {shown.words}"
+
+
+def tensor_from(
+    out: Path, to: str | None, bins: int | None, bin_: str | None, as_: str | None
+) -> TensorOutput | None:
+    """Return what tensor is asked for; None where events are. Raises ConfigError."""
+    if bins is None and bin_ is None and as_ is None:
+        return None
+    from dvskit.tensors.files import tensor_suffix
+    from dvskit.tensors.names import representation_from
+
+    if to is not None:
+        raise ConfigError("--to names a format of events; how a tensor is written tells its suffix")
+    try:
+        tensor_suffix(out)
+    except OutputError as error:
+        raise ConfigError(one_line(error)) from error
+    name, parameters = _parse(as_ or "counts")
+    for key, value in (
+        ("bins", bins),
+        ("bin_us", None if bin_ is None else parse_time_us(bin_, "--bin")),
+    ):
+        if value is not None:
+            if key in parameters:
+                raise ConfigError(f"--as {as_} says {key} and so does an option; give it once")
+            parameters[key] = value
+    return TensorOutput(name, representation_from(name, **parameters))
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the parameters of NAME[:KEY=VALUE,...]. Raises ConfigError."""
+    from dvskit.tensors.names import REPRESENTATIONS, parameters_of
+
+    name, _, rest = text.partition(":")
+    known = parameters_of(name) if name in REPRESENTATIONS else {}
+    parameters: dict[str, Any] = {}
+    for word in rest.split(",") if rest else ():
+        key, equals, value = word.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"--as {text!r} is not NAME[:KEY=VALUE,...]: see {word!r}")
+        key = key.strip()
+        if key not in known and f"{key}_us" in known:
+            parameters[f"{key}_us"] = parse_time_us(value, f"--as {name}:{key}")
+        else:
+            parameters[key] = _literal(value.strip())
+    return name, parameters
+
+
+def _literal(text: str) -> Any:
+    """Return a number where a text is one, else the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+class _Shown:
+    """A Source whose passes are shown; the latest is counted."""
+
+    def __init__(self, source: Source, show: Any) -> None:
+        self.source, self.size, self._show = source, source.size, show
+        self.count = 0
+        self.first_us = self.last_us = 0
+
+    def __iter__(self) -> Iterator[Events]:
+        self.count = 0
+        for block in self.source:
+            if len(block):
+                self.first_us = self.first_us if self.count else int(block.t[0])
+                self.last_us = int(block.t[-1])
+            self.count += len(block)
+            self._show(self.count, "")
+            yield block
+
+    @property
+    def words(self) -> str:
+        """What the latest pass had."""
+        span = describe_us(self.last_us - self.first_us + 1 if self.count else 0)
+        return f"{self.count:,} events in {span} on {self.size}"

@@ -1,0 +1,206 @@
+"""Bins along time or along the number of events, and streams cut at their borders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.errors import ShapeError, did_you_mean
+from dvskit.events import Events, Source, cut
+
+Outside = Literal["error", "ignore"]
+
+LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
+_LATEST_US = (1 << 63) - 1
+_WORTH_A_THREAD = 1 << 17  # waking a thread costs as much as counting ten thousand events
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Bins of equal length on an axis of whole numbers: times in microseconds, or event numbers.
+
+    Bin k holds start <= at < stop with (at - start) * numerator // denominator == k.
+    """
+
+    start: int
+    stop: int
+    count: int
+    numerator: int
+    denominator: int
+
+    def of(self, at: int) -> int:
+        """Return the bin of a place between start and stop."""
+        return (at - self.start) * self.numerator // self.denominator
+
+    def edges(self, first: int, stop: int) -> NDArray[np.int64]:
+        """Return where the bins first, ..., stop - 1 begin, counted from `start`."""
+        numbers = np.arange(first, stop, dtype=np.int64)
+        return -(-numbers * self.denominator // max(1, self.numerator))
+
+    def reaching(self, part: Part) -> Part:
+        """Return a part with the bin behind its last, empty, where there is one."""
+        if part.first + len(part.borders) > self.count:
+            return part
+        return part._replace(borders=np.append(part.borders, part.borders[-1]))
+
+    def check(self) -> None:
+        """Raise ShapeError where bins could not be told exactly in int64."""
+        span = self.stop - self.start
+        if span * self.numerator + self.denominator >= LARGEST:
+            raise ShapeError(
+                f"{self.count} bins over {span} us are too many to count exactly; take fewer bins"
+            )
+
+
+class Part(NamedTuple):
+    """Events of a block, and where bins end: bin `first` + i is events[borders[i]:borders[i + 1]].
+
+    borders  int64, from 0 to the number of events
+    """
+
+    events: Events
+    first: int
+    borders: NDArray[np.int64]
+
+
+class TimeParts:
+    """A Source cut at the borders of bins of time. `missed` counts the events outside of all."""
+
+    def __init__(self, source: Source, bins: Bins) -> None:
+        self.source, self.bins, self.missed = source, bins, 0
+
+    def __iter__(self) -> Iterator[Part]:
+        bins = self.bins
+        # A number beyond int64 would be compared as a float.
+        stop = None if bins.stop > _LATEST_US else bins.stop
+        for block in self.source:
+            inside = cut(block, bins.start, stop)
+            self.missed += len(block) - len(inside)
+            if not len(inside):
+                continue
+            first, last = bins.of(int(inside.t[0])), bins.of(int(inside.t[-1]))
+            borders = np.zeros(last - first + 2, np.int64)
+            borders[-1] = len(inside)
+            if last > first:
+                edges = bins.edges(first + 1, last + 1) + bins.start
+                borders[1:-1] = np.searchsorted(inside.t, edges)
+            yield Part(inside, first, borders)
+
+    def refuse_missed(self, outside: Outside) -> None:
+        """Raise ShapeError where events were missed that may not be."""
+        if self.missed and outside == "error":
+            raise ShapeError(
+                f"{self.missed:,} events are outside the window [{self.bins.start}, "
+                f'{self.bins.stop}) us; widen it, or pass outside="ignore"'
+            )
+
+
+class NumberParts:
+    """A Source cut at bins of event numbers. `missed` counts those behind the last.
+
+    0 is the first event at or after `start_us`; those before it are left out.
+    """
+
+    def __init__(self, source: Source, bins: Bins, start_us: int | None = None) -> None:
+        self.source, self.bins, self.start_us, self.missed = source, bins, start_us, 0
+
+    def __iter__(self) -> Iterator[Part]:
+        bins, seen = self.bins, 0
+        for block in self.source:
+            block = cut(block, self.start_us, None)
+            inside = block[: max(0, bins.stop - seen)]
+            self.missed += len(block) - len(inside)
+            if len(inside):
+                first, last = bins.of(seen), bins.of(seen + len(inside) - 1)
+                borders = np.zeros(last - first + 2, np.int64)
+                borders[1:-1] = bins.edges(first + 1, last + 1) - seen
+                borders[-1] = len(inside)
+                yield Part(inside, first, borders)
+            seen += len(block)
+
+    def refuse_missed(self, outside: Outside) -> None:
+        """Raise ShapeError where events were missed that may not be."""
+        if self.missed and outside == "error":
+            raise ShapeError(
+                f"{self.missed:,} events are behind the {self.bins.count} frames of "
+                f'{self.bins.denominator} events; take more, or pass outside="ignore"'
+            )
+
+
+def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
+    """Call `work(first, stop)` for spans that make up range(count), in parallel where it pays.
+
+    `amount` is how many values all of it touches. No two calls have a number in common, so that
+    each bin may be written without a lock.
+    """
+    threads = threads_for(amount)
+    if threads == 1 or count == 1:
+        work(0, count)
+        return
+    parts = min(count, 4 * threads)
+    run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)
+
+
+def threads_for(amount: int) -> int:
+    """Return how many threads to use where so many values are touched."""
+    return thread_count() if amount >= _WORTH_A_THREAD else 1
+
+
+def check_bins(bins: int | None, bin_us: int | None, outside: str = "error") -> None:
+    """Raise ShapeError unless bins, or their length, are given and whole."""
+    if bins is None and bin_us is None:
+        raise ShapeError("neither bins nor bin_us is given; give one of them, or both")
+    for name, value in (("bins", bins), ("bin_us", bin_us)):
+        check_whole(name, value)
+    check_outside(outside)
+
+
+def check_whole(name: str, value: int | None) -> None:
+    """Raise ShapeError unless a number is whole and at least 1, or None."""
+    if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+        raise ShapeError(f"{name}={value} is not a whole number of at least 1")
+
+
+def check_outside(outside: str) -> None:
+    """Raise ShapeError for an unknown rule for the events outside a window."""
+    if outside not in ("error", "ignore"):
+        raise ShapeError(
+            f"unknown outside={outside!r}; {did_you_mean(outside, ('error', 'ignore'))}"
+        )
+
+
+def time_bins(source: Source, bins: int | None, bin_us: int | None, start_us: int | None) -> Bins:
+    """Return the bins of time that `bin_events` describes; reads the times where it has to."""
+    first, last = start_us, None
+    if bins is None or bin_us is None or start_us is None:
+        first, last = find_span(source)
+    start = int(start_us) if start_us is not None else first if first is not None else 0
+    span = 0 if last is None else max(0, last - start + 1)  # [start, last], the last included
+    if bin_us is not None:
+        bins = -(-span // bin_us) if bins is None else int(bins)
+        found = Bins(start, start + bins * int(bin_us), bins, 1, int(bin_us))
+    else:
+        bins = int(bins or 0)  # check_bins has seen that it is given
+        found = Bins(start, start + span, bins, bins, max(1, span))
+    found.check()
+    return found
+
+
+def find_span(source: Source) -> tuple[int | None, int | None]:
+    """Return the times of the first event and of the last; None where there is none."""
+    first = last = None
+    for block in source:
+        if len(block):
+            first = int(block.t[0]) if first is None else first
+            last = int(block.t[-1])
+    return first, last
+
+
+def count_events(source: Source, start_us: int | None = None) -> int:
+    """Return how many events a Source has, those before `start_us` left out."""
+    return sum(len(cut(block, start_us, None)) for block in source)

@@ -1,0 +1,93 @@
+"""Representations by name, for configurations and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import torch
+
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.tensors.averaged_surface import AveragedTimeSurface
+from dvskit.tensors.binary import Binary
+from dvskit.tensors.counts import MOST, Counts
+from dvskit.tensors.decayed_counts import DecayedCounts
+from dvskit.tensors.event_frames import EventFrames
+from dvskit.tensors.point_set import PointSet
+from dvskit.tensors.representation import Representation
+from dvskit.tensors.signed import Signed
+from dvskit.tensors.time_surface import LastTimes, TimeSurface
+from dvskit.tensors.tore import Tore
+from dvskit.tensors.voxel_grid import VoxelGrid
+
+REPRESENTATIONS: Mapping[str, type[Any]] = {
+    "counts": Counts,
+    "binary": Binary,
+    "signed": Signed,
+    "voxel_grid": VoxelGrid,
+    "last_times": LastTimes,
+    "time_surface": TimeSurface,
+    "decayed_counts": DecayedCounts,
+    "averaged_time_surface": AveragedTimeSurface,
+    "tore": Tore,
+    "event_frames": EventFrames,
+    "point_set": PointSet,
+}
+_DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
+
+
+def representation_from(name: str, **parameters: Any) -> Representation:
+    """Return the representation of a name: `representation_from("voxel_grid", bins=5)`.
+
+    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown name of a
+    representation, of a parameter or of a dtype, for one that is missing, and for values that the
+    representation refuses.
+    """
+    if name not in REPRESENTATIONS:
+        raise ConfigError(f"unknown representation {name!r}; {did_you_mean(name, REPRESENTATIONS)}")
+    kind = REPRESENTATIONS[name]
+    known = parameters_of(name)
+    for each in parameters:
+        if each not in known:
+            raise ConfigError(f"{name} has no parameter {each!r}; {did_you_mean(each, known)}")
+    for each, needed in known.items():
+        if needed and each not in parameters:
+            raise ConfigError(f"{name} needs {each}")
+    dtype = parameters.get("dtype")
+    if isinstance(dtype, str):
+        if dtype not in _DTYPES:
+            raise ConfigError(f"unknown dtype {dtype!r}; {did_you_mean(dtype, _DTYPES)}")
+        parameters["dtype"] = _DTYPES[dtype]
+    try:
+        found: Representation = kind(**parameters)
+    except ShapeError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return found
+
+
+def parameters_of(name: str) -> dict[str, bool]:
+    """Return the parameters of a representation, and whether each must be given."""
+    return {
+        each.name: each.default is MISSING for each in fields(REPRESENTATIONS[name]) if each.init
+    }
+
+
+def name_of(representation: Representation) -> str:
+    """Return the name of a representation."""
+    return next(name for name, kind in REPRESENTATIONS.items() if type(representation) is kind)
+
+
+def parameters_from(representation: Representation) -> dict[str, Any]:
+    """Return the parameters of a representation as plain values: what `representation_from` takes.
+
+    Those that are None are left out; a dtype is its name.
+    """
+    found = {}
+    for name in parameters_of(name_of(representation)):
+        value = getattr(representation, name)
+        if isinstance(value, torch.dtype):
+            value = str(value).removeprefix("torch.")
+        if value is not None:
+            found[name] = value
+    return found

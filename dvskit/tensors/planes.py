@@ -1,0 +1,132 @@
+"""The memory that a representation is written to: its own, or a view that was given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvskit.errors import ShapeError
+
+Span = tuple[NDArray[Any], int, int, int, NDArray[np.int64], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """A tensor of planes that each stand in one piece, `step` values from one to the next.
+
+    flat    (values,) the memory from the first plane on
+    length  how many values a plane has
+    held    int64, how many events each plane holds: one that holds none may not be written yet
+    clean   whether planes that are not written yet hold zeros
+    """
+
+    flat: NDArray[Any]
+    step: int
+    length: int
+    held: NDArray[np.int64]
+    clean: bool
+    _tensor: Tensor
+    _out: Tensor
+
+    def span(self, first: int, stop: int) -> Span:
+        """Return what kernels take of the planes first, ..., stop - 1."""
+        held = self.held[first:stop]
+        return self.flat, first * self.step, self.step, self.length, held, self.clean
+
+    def plane(self, number: int) -> NDArray[Any]:
+        """Return a plane, (length,)."""
+        start = number * self.step
+        plane: NDArray[Any] = self.flat[start : start + self.length]
+        return plane
+
+    def seen_as(self, dtype: np.dtype[Any]) -> Planes:
+        """Return the same memory seen as another dtype, of the same width."""
+        return replace(self, flat=self.flat.view(dtype))
+
+    def clear_rest(self) -> None:
+        """Write zeros to the planes that hold no events."""
+        if not self.clean:
+            for number in np.flatnonzero(self.held == 0).tolist():
+                self.plane(number)[:] = 0
+
+    def finish(self) -> Tensor:
+        """Return the tensor: that which was given to be written to, or the new one."""
+        if self._out is not self._tensor:
+            self._out.copy_(self._tensor)
+        return self._out
+
+
+def planes_for(shape: tuple[int, ...], dtype: torch.dtype, out: Tensor | None) -> Planes:
+    """Return planes for a tensor of `shape`, the first dimension numbering the planes.
+
+    They are `out` itself where its planes stand in one piece in the processor's memory, as
+    `batch[:, b]` of a (T, B, ...) tensor does; other views are copied to in the end.
+
+    Raises ShapeError for an `out` of another shape or dtype, and for what memory cannot hold.
+    """
+    length = prod(shape[1:])
+    if out is not None:
+        check_out(out, shape, dtype)
+        if _stands_in_one_piece(out, length):
+            given = out.detach()
+            step = given.stride(0) if shape[0] > 1 else length
+            values = (shape[0] - 1) * step + length if given.numel() else 0
+            flat = given.as_strided((values,), (1,)).numpy()
+            return Planes(flat, step, length, np.zeros(shape[0], np.int64), False, out, out)
+    zeros = zeros_for(shape, dtype)
+    tensor = torch.from_numpy(zeros)
+    held = np.zeros(shape[0], np.int64)
+    out = tensor if out is None else out
+    return Planes(zeros.reshape(-1), length, length, held, True, tensor, out)
+
+
+def check_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise ShapeError unless `out` has this shape and dtype."""
+    if tuple(out.shape) != shape or out.dtype != dtype:
+        raise ShapeError(
+            f"out is {tuple(out.shape)} of {out.dtype}; {shape} of {dtype} is to be written"
+        )
+
+
+def _stands_in_one_piece(out: Tensor, length: int) -> bool:
+    if out.device.type != "cpu" or out.layout != torch.strided:
+        return False
+    if out.shape[0] > 1 and out.stride(0) < length:
+        return False
+    return out.shape[0] == 0 or out[0].is_contiguous()
+
+
+def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
+    """Return an array of zeros. NumPy's large arrays stand in huge pages, torch's do not: half the
+    time to touch them. Raises ShapeError for what memory cannot hold."""
+    size = prod(shape) * dtype.itemsize
+    try:
+        if size > _memory():
+            raise MemoryError
+        return np.zeros(shape, numpy_dtype(dtype))
+    except (MemoryError, ValueError) as error:
+        raise ShapeError(
+            f"a tensor of shape {shape} takes {size / 2**30:,.1f} GiB, which cannot be had; "
+            "take fewer or longer bins"
+        ) from error
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return NumPy's name of a dtype."""
+    found: np.dtype[Any] = torch.empty(0, dtype=dtype).numpy().dtype
+    return found
+
+
+def _memory() -> int:
+    """Return the bytes of this machine's memory; the largest number where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return (1 << 63) - 1

@@ -1,0 +1,129 @@
+"""Events -> sets of points for networks that take clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvskit.errors import ShapeError, did_you_mean
+from dvskit.events import Events, Source, as_size, as_source, cut
+from dvskit.tensors.bins import check_whole, in_spans
+from dvskit.tensors.planes import check_out, zeros_for
+from dvskit.tensors.point_kernels import write_points
+
+Points = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSet:
+    """Events as points x, y, t, p: (points, 4), in the order of time.
+
+    Of more events than `points`, that many are drawn, each as likely, none twice; the same seed
+    draws the same of as many events. Without `points` all events are taken. (Wang et al. 2019,
+    "Space-time event clouds for gesture recognition: from RGB cameras to event cameras".)
+
+    points  how many there are
+    seed    what the draw depends on
+    fewer   where there are fewer events: "repeat" takes each of them as often as any other, or
+            once more; "zeros" puts rows of zeros behind them. Without any event all rows are zeros
+    scale   "unit": x / (width - 1), y / (height - 1), (t - first) / (last - first), all from 0 to
+            1, and p of -1 or 1; float32
+            "pixels": x, y, microseconds since `start_us`, and p of -1 or 1; float64, which is exact
+
+    `start_us`, when called, leaves out the events before it, and is where t begins.
+    """
+
+    points: int | None = None
+    seed: int = 0
+    fewer: Literal["repeat", "zeros"] = "repeat"
+    scale: Literal["unit", "pixels"] = "unit"
+
+    def __post_init__(self) -> None:
+        check_whole("points", self.points)
+        for name, choices in (("fewer", ("repeat", "zeros")), ("scale", ("unit", "pixels"))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ShapeError(f"unknown {name}={value!r}; {did_you_mean(str(value), choices)}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor: float32 for "unit", float64 for "pixels"."""
+        return torch.float32 if self.scale == "unit" else torch.float64
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (points, 4). Raises ShapeError without `points`."""
+        if self.points is None:
+            raise ShapeError("how many points there are depends on the events; give points too")
+        return int(self.points), 4
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the points, as `Representation` says. A Source is read twice."""
+        source = as_source(events)
+        total, first, last = _span_and_number(source, start_us)
+        count = total if self.points is None else int(self.points)
+        if out is not None:
+            check_out(out, (count, 4), self.dtype)
+        start = first if start_us is None else start_us
+        scales = (1.0, 1.0, 1.0)
+        if self.scale == "unit":
+            width, height = as_size(source.size)
+            scales = 1 / max(1, width - 1), 1 / max(1, height - 1), 1 / max(1, last - start)
+        points = zeros_for((count, 4), self.dtype)
+        rows = self._rows(total, count)
+        written = 0
+        for block in _chosen(source, rows, start_us):
+            some = points[written : written + len(block)]
+            written += len(block)
+
+            def write(low: int, high: int, block: Events = block, some: Points = some) -> None:
+                part = block[low:high]
+                write_points(part.t, part.x, part.y, part.p, start, *scales, some[low:high])
+
+            in_spans(write, len(block), len(block))
+        tensor = torch.from_numpy(points)
+        return tensor if out is None else out.copy_(tensor)
+
+    def _rows(self, total: int, points: int) -> NDArray[np.int64] | None:
+        """Return the numbers of the events of each point, in order; None for each event once."""
+        if total > points:
+            rng = np.random.default_rng(self.seed)
+            return np.sort(rng.choice(total, points, replace=False, shuffle=False))
+        if self.fewer == "zeros" or total in (0, points):
+            return None
+        return np.arange(points) * total // points
+
+
+def _span_and_number(source: Source, start_us: int | None) -> tuple[int, int, int]:
+    """Return how many events there are, and the times of the first and the last, 0 without."""
+    total = first = last = 0
+    for block in source:
+        block = cut(block, start_us, None)
+        if len(block):
+            first, last = first if total else int(block.t[0]), int(block.t[-1])
+            total += len(block)
+    return total, first, last
+
+
+def _chosen(
+    source: Source, rows: NDArray[np.int64] | None, start_us: int | None
+) -> Iterator[Events]:
+    """Yield events by their numbers, which do not fall; a number may come again."""
+    seen = 0
+    for block in source:
+        block = cut(block, start_us, None)
+        if rows is None:
+            yield block
+            continue
+        low, high = np.searchsorted(rows, (seen, seen + len(block)))
+        which = rows[low:high] - seen
+        columns = (block.t[which], block.x[which], block.y[which], block.p[which])
+        yield Events.from_checked(*columns, block.size)
+        seen += len(block)

@@ -1,0 +1,135 @@
+"""What representations share: parameters that are frozen, called with events, and bins of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dvskit.errors import ShapeError
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.tensors.bins import (
+    Bins,
+    NumberParts,
+    Outside,
+    Part,
+    TimeParts,
+    check_bins,
+    in_spans,
+    time_bins,
+)
+from dvskit.tensors.planes import Planes, planes_for
+
+
+@runtime_checkable
+class Representation(Protocol):
+    """Frozen parameters of a function from events to a tensor.
+
+    The same events give the same tensor, of a Source however it is cut, and with any number of
+    threads.
+    """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor."""
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of the tensor of events on a sensor of `size` (width, height).
+
+        Raises ShapeError where it depends on the events too.
+        """
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the tensor of the events.
+
+        start_us  where time begins; the time of the first event unless given
+        out       a tensor of that shape and dtype, a view such as `batch[:, b]` too: it is written
+                  over and returned. After an error it holds anything
+
+        Raises ShapeError for an `out` that does not fit, and where memory cannot hold the tensor.
+        """
+
+
+class Fill(Protocol):
+    """How the planes of one tensor are filled; a plane is a bin."""
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        """Add the events of the bins first, ..., stop - 1 of a part; no one else adds to them."""
+
+    def finish(self) -> None:
+        """Do what is left to do when all events are added, `clear_rest` among it."""
+
+
+StartFill = Callable[[Bins, Planes, Size], Fill]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binned:
+    """Bins of time, as `bin_events` describes them.
+
+    bins     how many there are; without `bin_us` they cut the time from the first event to the last
+    bin_us   how long each is, in microseconds; without `bins` there are as many as reach the last
+             event, so that the last bin may go on behind it: no event is left out
+    outside  events outside of bins of a given number and length are an error, or to be ignored
+    """
+
+    bins: int | None = None
+    bin_us: int | None = None
+    outside: Outside = "error"
+
+    def __post_init__(self) -> None:
+        check_bins(self.bins, self.bin_us, self.outside)
+
+    def _count(self) -> int:
+        if self.bins is None:
+            raise ShapeError(
+                f"how many bins of {self.bin_us} us there are depends on the events; give bins too"
+            )
+        return int(self.bins)
+
+    def _fill(
+        self,
+        events: Events | Source,
+        channels: int,
+        dtype: torch.dtype,
+        start: StartFill,
+        start_us: int | None,
+        out: Tensor | None,
+    ) -> Tensor:
+        source = as_source(events)
+        bins = time_bins(source, self.bins, self.bin_us, start_us)
+        parts = TimeParts(source, bins)
+        tensor = fill(parts, channels, dtype, start, out)
+        parts.refuse_missed(self.outside)
+        return tensor
+
+
+def fill(
+    parts: TimeParts | NumberParts,
+    channels: int,
+    dtype: torch.dtype,
+    start: StartFill,
+    out: Tensor | None,
+    *,
+    reaching: bool = False,
+) -> Tensor:
+    """Return a tensor (bins, channels, H, W) that is filled with the parts of a stream.
+
+    reaching  whether events are added to the bin behind theirs, too
+    """
+    size = as_size(parts.source.size)
+    planes = planes_for((parts.bins.count, channels, size.height, size.width), dtype, out)
+    filling = start(parts.bins, planes, size)
+    for part in map(parts.bins.reaching, parts) if reaching else parts:
+
+        def add(first: int, stop: int, part: Part = part) -> None:
+            filling.add(part, first, stop)
+
+        in_spans(add, len(part.borders) - 1, len(part.events))
+    filling.finish()
+    return planes.finish()

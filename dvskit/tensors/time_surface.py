@@ -1,0 +1,170 @@
+"""Events -> the times of the latest events, and surfaces that fade with their age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvskit.errors import ShapeError
+from dvskit.events import Events, Size, Source, as_size
+from dvskit.tensors.bins import Bins, Part, in_spans
+from dvskit.tensors.counts import check_channels
+from dvskit.tensors.fading import fading_tables
+from dvskit.tensors.planes import Planes, planes_for
+from dvskit.tensors.representation import Binned
+from dvskit.tensors.surface_kernels import carry_stamps, fade_stamps, stamp
+
+NEVER_US = -(1 << 63)  # of LastTimes: there was no event yet
+_LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit int32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastTimes(Binned):
+    """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
+
+    (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
+    number, where there was no event yet. Events of all bins before count, those before `start_us`
+    do not.
+
+    bins      1 unless given: the surface after the last event
+    channels  2: OFF, ON; 1: both together
+    """
+
+    channels: Literal[1, 2] = 2
+    dtype: ClassVar[torch.dtype] = torch.int64
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        check_channels(self.channels)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
+        width, height = as_size(size)
+        return self._count(), self.channels, height, width
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the times, as `Representation` says."""
+        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _LastTimesFill:
+        return _LastTimesFill(bins, planes, size, self.channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSurface(Binned):
+    """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
+
+    (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
+    hierarchy of event-based time-surfaces for pattern recognition", here of the whole
+    sensor). Ages are counted to where a bin ends, which is no time of the bin itself: with `bins`
+    alone the last ends a microsecond behind the last event, with `bin_us` where the next would
+    begin. Events of all bins before count.
+
+    tau_us    the age at which 1/e is left, in microseconds
+    bins      1 unless given: the surface after the last event
+    channels  2: OFF, ON; 1: both together
+    """
+
+    tau_us: float
+    channels: Literal[1, 2] = 2
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        check_channels(self.channels)
+        check_tau(self.tau_us)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
+        width, height = as_size(size)
+        return self._count(), self.channels, height, width
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the surfaces, as `Representation` says."""
+        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _TimeSurfaceFill:
+        return _TimeSurfaceFill(bins, planes, size, self.channels, float(self.tau_us))
+
+
+def one_bin_unless_given(binned: Binned) -> None:
+    """Set `bins` to 1 where neither bins nor their length is given, and check them."""
+    if binned.bins is None and binned.bin_us is None:
+        object.__setattr__(binned, "bins", 1)
+    Binned.__post_init__(binned)
+
+
+def check_tau(tau_us: float) -> None:
+    """Raise ShapeError unless a time constant is positive and finite."""
+    if not 0 < tau_us < float("inf"):
+        raise ShapeError(f"tau_us={tau_us} is no time above 0, in microseconds")
+
+
+class _LastTimesFill:
+    def __init__(self, bins: Bins, planes: Planes, size: Size, channels: int) -> None:
+        self.bins, self.stamps, self.width = bins, planes, size.width
+        self.on = size.width * size.height if channels == 2 else 0
+        self.edges = bins.edges(0, bins.count + 1)
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        events, number = part.events, part.first
+        stamp(
+            events.t,
+            events.x,
+            events.y,
+            events.p,
+            part.borders[first : stop + 1],
+            *self.stamps.span(number + first, number + stop),
+            self.width,
+            self.on,
+            self.bins.start,
+            self.edges[number + first : number + stop],
+        )
+
+    def finish(self) -> None:
+        stamps, start = self.stamps, self.bins.start
+        stamps.clear_rest()
+
+        def carry(first: int, stop: int) -> None:
+            carry_stamps(stamps.flat, stamps.step, first, stop, start, self.edges, NEVER_US)
+
+        in_spans(carry, stamps.length, self.bins.count * stamps.length)
+
+
+class _TimeSurfaceFill(_LastTimesFill):
+    def __init__(
+        self, bins: Bins, planes: Planes, size: Size, channels: int, tau_us: float
+    ) -> None:
+        super().__init__(bins, planes, size, channels)
+        self.surface, self.tables = planes, fading_tables(int(self.edges[-1]), tau_us)
+        if bins.count and int(np.diff(self.edges).max()) <= _LONGEST_US:
+            self.stamps = planes.seen_as(np.dtype(np.int32))  # no memory but the surface's own
+        else:
+            shape = (bins.count, planes.length)
+            self.stamps = planes_for(shape, torch.int64, None)
+
+    def finish(self) -> None:
+        stamps, surface = self.stamps, self.surface
+        stamps.clear_rest()
+
+        def fade(first: int, stop: int) -> None:
+            fade_stamps(
+                stamps.flat,
+                stamps.step,
+                surface.flat,
+                surface.step,
+                first,
+                stop,
+                self.edges,
+                *self.tables,
+            )
+
+        in_spans(fade, surface.length, self.bins.count * surface.length)

@@ -1,0 +1,108 @@
+"""Events -> voxel grids: signed events shared out between the two nearest nodes in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.tensors.bins import (
+    Bins,
+    Outside,
+    Part,
+    TimeParts,
+    check_outside,
+    check_whole,
+    find_span,
+)
+from dvskit.tensors.planes import Planes
+from dvskit.tensors.representation import fill
+from dvskit.tensors.voxel_kernels import add_shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoxelGrid:
+    """A voxel grid, bilinear in time: (bins, 1, H, W) float32.
+
+    An event at time t adds its polarity, +1 or -1, times max(0, 1 - |b - t*|) to bin b, with
+    t* = (bins - 1) (t - start) / duration (Zhu et al. 2019, "Unsupervised event-based learning of
+    optical flow, depth, and egomotion", equations 1 to 3). The sum is that of the polarities: the
+    first event counts whole in the first bin, the last one in the last. There is no partial bin.
+
+    bins         how many nodes of time there are
+    duration_us  the time from the first node to the last, both of which belong to it; up to the
+                 last event unless given
+    outside      events outside of a given duration are an error, or to be ignored
+
+    Values are added as float32 in the order of time: up to 1e-7 an event is rounded off.
+    """
+
+    bins: int
+    duration_us: int | None = None
+    outside: Outside = "error"
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        check_whole("bins", self.bins)
+        check_whole("duration_us", self.duration_us)
+        check_outside(self.outside)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, 1, H, W)."""
+        width, height = as_size(size)
+        return int(self.bins), 1, height, width
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the voxel grid, as `Representation` says."""
+        source = as_source(events)
+        parts = TimeParts(source, self._intervals(source, start_us))
+        tensor = fill(parts, 1, self.dtype, _VoxelFill, out, reaching=True)
+        parts.refuse_missed(self.outside)
+        return tensor
+
+    def _intervals(self, source: Source, start_us: int | None) -> Bins:
+        """Return the intervals from each node to the next; that of the last has one instant."""
+        first, last, bins = start_us, None, int(self.bins)
+        if start_us is None or self.duration_us is None:
+            first, last = find_span(source)
+        start = int(start_us) if start_us is not None else first or 0
+        if self.duration_us is not None:
+            duration = int(self.duration_us)
+        else:
+            duration = 0 if last is None else max(0, last - start)
+        if duration and bins > 1:
+            found = Bins(start, start + duration + 1, bins, bins - 1, duration)
+        else:
+            found = Bins(start, start + duration + 1, bins, 0, 1)  # all at the first node
+        found.check()
+        return found
+
+
+class _VoxelFill:
+    def __init__(self, bins: Bins, planes: Planes, size: Size) -> None:
+        self.bins, self.planes, self.width = bins, planes, size.width
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        events, bins, node = part.events, self.bins, part.first + first
+        add_shares(
+            events.t,
+            events.x,
+            events.y,
+            events.p,
+            part.borders[first : stop + 1],
+            part.borders[first - 1] if first else 0,
+            *self.planes.span(node, part.first + stop),
+            self.width,
+            bins.start,
+            bins.numerator,
+            bins.denominator,
+            node,
+        )
+
+    def finish(self) -> None:
+        self.planes.clear_rest()

@@ -1,0 +1,149 @@
+"""Tensors in files: what is written, what is said, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import dvskit
+from dvskit.errors import OutputError
+from dvskit.tensors import Counts, PointSet, TimeSurface, VoxelGrid, bin_events, save_tensor
+from tests.test_cli import left_behind, one_line_error, usage_error
+from tests.test_tensors import random_events
+
+
+@pytest.fixture
+def events(tmp_path: Any) -> dvskit.Events:
+    made = random_events(2_000, seed=1)
+    dvskit.save_events(made, tmp_path / "a.npz")
+    return made
+
+
+def test_counts_are_written_as_each_suffix_says(run: Any, tmp_path: Any, events: Any) -> None:
+    expected = bin_events(events, bins=5)
+    for name in ("c.npy", "c.npz", "c.pt", "c.pth", "c.safetensors"):
+        code, out, err = run("convert", "a.npz", name, "--bins", "5")
+        assert (code, out) == (0, "")
+        assert f"{name}: counts (5, 2, 7, 13) int32 of 2,000 events in" in err
+    assert np.array_equal(np.load(tmp_path / "c.npy"), expected)
+    with np.load(tmp_path / "c.npz") as archive:
+        assert archive.files == ["counts"]
+        assert np.array_equal(archive["counts"], expected)
+    for name in ("c.pt", "c.pth"):
+        assert torch.equal(torch.load(tmp_path / name, weights_only=True), expected)
+    with safe_open(tmp_path / "c.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("counts"), expected)
+        assert file.metadata()["sensor"] == "13x7"
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["--bin", "10ms"], Counts(bin_us=10_000)),
+        (["--bins", "9", "--bin", "6ms"], Counts(bins=9, bin_us=6_000)),
+        (["--as", "counts:dtype=uint8,channels=1", "--bins", "3"],
+         Counts(bins=3, dtype=torch.uint8, channels=1)),
+        (["--as", "voxel_grid", "--bins", "4"], VoxelGrid(bins=4)),
+        (["--as", "voxel_grid:bins=4,duration=60ms"], VoxelGrid(bins=4, duration_us=60_000)),
+        (["--as", "time_surface:tau=5ms", "--bin", "7ms"], TimeSurface(tau_us=5_000, bin_us=7_000)),
+        (["--as", "time_surface:tau_us=2.5"], TimeSurface(tau_us=2.5)),
+        (["--as", "point_set:points=64,seed=3"], PointSet(points=64, seed=3)),
+    ],
+)  # fmt: skip
+def test_a_tensor_is_what_the_library_gives(
+    run: Any, tmp_path: Any, events: Any, words: list[str], chosen: Any
+) -> None:
+    assert run("convert", "a.npz", "c.npy", *words)[0] == 0
+    assert np.array_equal(np.load(tmp_path / "c.npy"), chosen(events).numpy())
+
+
+def test_a_part_begins_where_start_says(run: Any, tmp_path: Any, events: Any) -> None:
+    words = ("--start", "10ms", "--stop", "40ms", "--crop", "2,1,8,5", "--bins", "3")
+    assert run("convert", "a.npz", "c.npy", *words)[0] == 0
+    first = int(events.t[0])
+    part = dvskit.filters.Crop(2, 1, 8, 5)(events.between(first + 10_000, first + 40_000))
+    expected = bin_events(part, bins=3, start_us=first + 10_000)
+    assert np.array_equal(np.load(tmp_path / "c.npy"), expected)
+
+
+def test_events_outside_of_the_bins_are_refused_with_the_way_out(
+    run: Any, tmp_path: Any, events: Any
+) -> None:
+    words = ("convert", "a.npz", "c.npy", "--bins", "2", "--bin", "1ms")
+    line = one_line_error(run(*words))
+    assert "events are outside the window" in line
+    assert "(--as counts:outside=ignore)" in line
+    assert left_behind(tmp_path) == {"a.npz"}
+    assert run(*words, "--as", "counts:outside=ignore")[0] == 0
+    assert np.load(tmp_path / "c.npy").sum() == len(events.between(None, events.t[0] + 2_000))
+
+
+def test_a_tensor_larger_than_memory_is_refused_with_its_size(
+    run: Any, tmp_path: Any, events: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("dvskit.tensors.planes._memory", lambda: 1 << 20)
+    line = one_line_error(run("convert", "a.npz", "c.npy", "--bin", "1us"))
+    assert "0.0 GiB" in line or "GiB, which cannot be had" in line
+    assert left_behind(tmp_path) == {"a.npz"}
+
+
+def test_what_exists_is_replaced_only_when_told(run: Any, tmp_path: Any, events: Any) -> None:
+    (tmp_path / "c.npy").write_bytes(b"kept")
+    assert "--force" in one_line_error(run("convert", "a.npz", "c.npy", "--bins", "2"))
+    assert (tmp_path / "c.npy").read_bytes() == b"kept"
+    assert run("convert", "a.npz", "c.npy", "--bins", "2", "--force")[0] == 0
+    assert np.load(tmp_path / "c.npy").shape == (2, 2, 7, 13)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["c.csv", "--bins", "3"], "c.csv: its suffix tells how a tensor is written"),
+        (["c", "--bins", "3"], "choices: .npy, .npz"),
+        (["-", "--bins", "3"], "choices: .npy, .npz"),
+        (["c.npy", "--bins", "0"], "bins=0 is not a whole number"),
+        (["c.npy", "--bin", "5"], "--bin '5' is no time"),
+        (["c.npy", "--bins", "3", "--to", "evt3"], "--to names a format of events"),
+        (["c.npy", "--as", "voxelgrid"], "did you mean 'voxel_grid'"),
+        (["c.npy", "--as", "voxel_grid"], "voxel_grid needs bins"),
+        (["c.npy", "--as", "voxel_grid:5"], "is not NAME[:KEY=VALUE,...]: see '5'"),
+        (["c.npy", "--as", "tore:deep=5"], "tore has no parameter 'deep'"),
+        (["c.npy", "--as", "counts:bins=5", "--bins", "3"], "give it once"),
+        (["c.npy", "--as", "time_surface:tau=5"], "--as time_surface:tau '5' is no time"),
+        (["c.npy", "--as", "event_frames:count=9", "--bin", "3ms"], "no parameter 'bin_us'"),
+    ],
+)
+def test_mistakes_of_usage_are_one_line(
+    run: Any, tmp_path: Any, events: Any, words: list[str], message: str
+) -> None:
+    assert message in usage_error(run("convert", "a.npz", *words))
+    assert left_behind(tmp_path) == {"a.npz"}
+
+
+def test_without_bins_npy_and_npz_hold_events_as_before(
+    run: Any, tmp_path: Any, events: Any
+) -> None:
+    assert run("convert", "a.npz", "b.npz")[0] == 0
+    assert dvskit.load_events(tmp_path / "b.npz") == events
+
+
+def test_a_tensor_that_cannot_be_written_leaves_nothing(tmp_path: Any) -> None:
+    for name in ("c.npy", "c.npz", "c.pt", "c.safetensors"):
+        with pytest.raises(OutputError, match="does not exist; make it first"):
+            save_tensor(torch.zeros(3), tmp_path / "none" / name)
+    with pytest.raises(OutputError, match="its suffix tells"):
+        save_tensor(torch.zeros(3), tmp_path / "c.txt")
+    assert left_behind(tmp_path) == set()
+
+
+def test_the_same_tensor_gives_the_same_bytes(tmp_path: Any) -> None:
+    tensor = torch.arange(6).reshape(2, 3).T
+    for name in ("c.npy", "c.npz", "c.pt", "c.safetensors"):
+        for turn in ("one", "two"):
+            (tmp_path / turn).mkdir(exist_ok=True)
+            save_tensor(tensor, tmp_path / turn / name, name="x", notes={"a": "b"})
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
