@@ -123,7 +123,7 @@ MISTAKES = {
     "undistort:1,2": "cx is missing",
     "transpose:1": "one argument too many",
     "time_reversal:maybe": "neither true nor false",
-    "time_window:5ms,1ms": "is empty",
+    "time_window:5ms,1ms": "ends ahead of its start",
 }
 
 

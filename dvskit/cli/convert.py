@@ -112,7 +112,7 @@ def convert(
             raise ConfigError(f"{file}: a tensor needs a file; write one first")
         begin = part.start_us if stays_in_time(chosen) else None
         said = tensor.write(source, begin, out, force=force)
-        left = [] if chosen is None else filter_notes(chosen, filters or [])
+        left = [] if chosen is None else list(filter_notes(chosen, filters or []))
         left += [] if fitted is None else [_edges(placement, fitted)]
         _notes(out, [*left, *recording.assumptions], recording, part.damage)
         _console.say(said)
