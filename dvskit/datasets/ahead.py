@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from typing import Generic, TypeVar
 
@@ -109,7 +109,7 @@ def made_ahead(
     threads: int,
     ahead: int,
     at_once: int = 1,
-) -> Iterator[T]:
+) -> Generator[T]:
     """Yield what `begin(0)`, `begin(1)`, ... return, each after `fill` was called for its rows.
 
     sizes    how many rows each has, at least one; fill(batch, number of the batch, row) fills one

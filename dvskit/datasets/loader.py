@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -207,9 +208,10 @@ class Batches:
         with its name, where its batch would have come. The threads end with the iterator.
         """
         made = self._from_processes(number) if self.processes else self._from_threads(number)
-        for tensor, rows in made:
-            self.note(rows)
-            yield tensor, torch.tensor([row.label for row in rows])
+        with closing(made):
+            for tensor, rows in made:
+                self.note(rows)
+                yield tensor, torch.tensor([row.label for row in rows])
 
     def shape(self, count: int) -> tuple[int, ...]:
         """Return the shape of a batch of `count` samples."""
@@ -237,7 +239,7 @@ class Batches:
         tensor, rows = made
         rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
 
-    def _from_threads(self, epoch: int) -> Iterator[Made]:
+    def _from_threads(self, epoch: int) -> Generator[Made]:
         plan, sizes = self.plan(epoch), self.sizes()
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
@@ -251,7 +253,7 @@ class Batches:
             at_once=at_once,
         )
 
-    def _from_processes(self, epoch: int) -> Iterator[Made]:
+    def _from_processes(self, epoch: int) -> Generator[Made]:
         # They are kept from epoch to epoch; an epoch beside another has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:
