@@ -218,6 +218,19 @@ def test_two_processes_that_make_the_same_entries_keep_each_whole(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked off")
+@pytest.mark.timeout(20)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_that_is_forked_off_while_a_thread_is_in_the_cache_can_use_it(tmp_path):
+    cache = Cache(tmp_path, memory_gb=1)
+    cache.put(key_of(1), ARRAYS)
+    with cache._lock:  # as another thread may have it at that moment
+        child = os.fork()
+        if not child:
+            os._exit(0 if same(cache.get(key_of(1)), ARRAYS) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_many_threads_share_one_cache(tmp_path):
     cache = Cache(tmp_path, memory_gb=1e-5)
 

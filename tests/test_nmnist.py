@@ -177,3 +177,14 @@ def test_whether_a_file_has_overflows_is_told_as_a_plain_twin_tells_it(make):
         told.append(reading.has_overflows(data))
         assert told[-1] == plain_has_overflows(data.tobytes())
     assert any(told) == (make is marked_bytes)
+
+
+def test_a_file_that_has_changed_since_it_was_opened_is_read_anew(tmp_path):
+    whole = unmarked_bytes()
+    path = bin_file(tmp_path / "a.bin", whole)
+    recording = dvskit.open_events(path)
+    assert rows_of(recording.load()) == rows_of(recording.load()) == plain_decode(whole)
+    path.write_bytes(whole[:500])
+    assert rows_of(recording.load()) == plain_decode(whole[:500])
+    path.write_bytes(b"")
+    assert not len(recording.load())

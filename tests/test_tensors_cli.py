@@ -76,7 +76,7 @@ def test_events_outside_of_the_bins_are_refused_with_the_way_out(
     words = ("convert", "a.npz", "c.npy", "--bins", "2", "--bin", "1ms")
     line = one_line_error(run(*words))
     assert "events are outside the window" in line
-    assert "(--as counts:outside=ignore)" in line
+    assert "pass --as counts:outside=ignore" in line
     assert left_behind(tmp_path) == {"a.npz"}
     assert run(*words, "--as", "counts:outside=ignore")[0] == 0
     assert np.load(tmp_path / "c.npy").sum() == len(events.between(None, events.t[0] + 2_000))

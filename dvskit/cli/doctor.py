@@ -39,6 +39,7 @@ def doctor(
         ("video", _video),
         ("networks", _networks),
         ("shipped models", _models),
+        ("cache", _cache),
     ):
         findings.append(_run(name, check))
     sound = all(good for _, good, _ in findings)
@@ -106,6 +107,14 @@ def _video() -> str:
         name for name in ("h264", "hevc", "vp9", "av1", "mjpeg") if name in av.codecs_available
     ]
     return "decodes " + ", ".join(codecs)
+
+
+def _cache() -> str:
+    from dvskit.datasets import Cache
+
+    cache = Cache()
+    count, size = cache.usage()
+    return f"{count:,} samples, {size / 1e9:.2f} GB in {cache.folder} (DVSKIT_CACHE changes it)"
 
 
 def _networks() -> str:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from numpy.typing import NDArray
 
@@ -23,6 +24,19 @@ _SUFFIX, _PARTIAL = ".zst", ".partial"
 _TOUCHED_S = 600  # an entry's time of use is right to this
 _ABANDONED_S = 86400  # a partial file of this age is nobody's
 _KEPT_SHARE = 0.9  # of the limit, when room is made
+
+
+_caches: WeakSet[Cache] = WeakSet()
+
+
+def _unlock_all() -> None:
+    for cache in _caches:
+        cache._lock = threading.Lock()
+
+
+# A lock that some thread held when a process was forked off would be held there for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 class Entry(NamedTuple):
@@ -74,6 +88,7 @@ class Cache:
         self._unseen = 0  # bytes that it wrote since it looked
         self._said: set[str] = set()
         self._writes = True
+        _caches.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("folder", "limit_gb", "memory_gb")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -207,42 +208,52 @@ class Batches:
         with its name, where its batch would have come. The threads end with the iterator.
         """
         made = self._from_processes(number) if self.processes else self._from_threads(number)
-        for tensor, rows in made:
-            self.note(rows)
-            yield tensor, torch.tensor([row.label for row in rows])
+        with closing(made):
+            for tensor, rows in made:
+                self.note(rows)
+                yield tensor, torch.tensor([row.label for row in rows])
 
-    def make(self, plan: Plan, epoch: int, batch: int) -> Made:
-        """Return a batch of an epoch, made here and now."""
-        tensor, rows = self._begin(self.sizes()[batch], pin=False)
-        for row in range(len(rows)):
-            self._fill(plan, epoch, (tensor, rows), batch, row)
-        return tensor, rows
-
-    def _begin(self, count: int, *, pin: bool) -> Made:
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Return the shape of a batch of `count` samples."""
         shape = list(self._rows.shape)
         shape.insert(self.batch_axis, count)
-        tensor = torch.empty(shape, dtype=self._rows.dtype, pin_memory=pin)
+        return tuple(shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of a batch."""
+        return self._rows.dtype
+
+    def make(self, plan: Plan, epoch: int, batch: int, tensor: Tensor) -> list[Row]:
+        """Write a batch of an epoch to a tensor, here and now; return what its rows are."""
+        rows = [_NO_ROW] * self.sizes()[batch]
+        for row in range(len(rows)):
+            self._fill(plan, epoch, (tensor, rows), batch, row)
+        return rows
+
+    def _begin(self, count: int) -> Made:
+        tensor = torch.empty(self.shape(count), dtype=self.dtype, pin_memory=self.pin_memory)
         return tensor, [_NO_ROW] * count
 
     def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, row: int) -> None:
         tensor, rows = made
         rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
 
-    def _from_threads(self, epoch: int) -> Iterator[Made]:
+    def _from_threads(self, epoch: int) -> Generator[Made]:
         plan, sizes = self.plan(epoch), self.sizes()
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
         at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
         return made_ahead(
             sizes,
-            lambda batch: self._begin(sizes[batch], pin=self.pin_memory),
+            lambda batch: self._begin(sizes[batch]),
             lambda made, batch, row: self._fill(plan, epoch, made, batch, row),
             threads=threads,
             ahead=self.ahead,
             at_once=at_once,
         )
 
-    def _from_processes(self, epoch: int) -> Iterator[Made]:
+    def _from_processes(self, epoch: int) -> Generator[Made]:
         # They are kept from epoch to epoch; an epoch beside another has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -52,9 +54,20 @@ class _Answers(Dataset[Answer]):
                 self._batches = pickle.loads(self._packed)
             if self._plan is None or self._plan[0] != epoch:
                 self._plan = epoch, self._batches.plan(epoch)
-            return self._batches.make(self._plan[1], epoch, batch)
+            batches = self._batches
+            tensor = _shared(batches.shape(batches.sizes()[batch]), batches.dtype)
+            return tensor, batches.make(self._plan[1], epoch, batch, tensor)
         except Exception as error:
             return that_travels(error)
+
+
+def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return an uninitialised tensor in memory that another process can be given without a copy."""
+    size = prod(shape) * dtype.itemsize
+    # As torch's own collate does: a tensor that is shared later is copied.
+    new_shared: Any = torch.UntypedStorage._new_shared
+    whole = torch.empty(0, dtype=torch.uint8).set_(new_shared(size, device="cpu"))
+    return whole.view(dtype).view(shape)
 
 
 def that_travels(error: Exception) -> Exception:

@@ -101,7 +101,7 @@ def open_events(
             raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
         module = import_module(TABLE["udp"].module)
         return cast(Recording, module.open_recording(Path(path), options))
-    path = file_of_events(Path(path))
+    path = file_of_events(path if isinstance(path, Path) else Path(path))
     head = read_head(path)
     if row is None:
         row = find_by_head(path, head)
