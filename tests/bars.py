@@ -57,8 +57,9 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
+    from dvskit.filters import Vary
     from dvskit.networks import ConvLIF
-    from dvskit.training import AugmentConfig, Config, DataConfig, InputConfig, LoopConfig
+    from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
 
     return Config(
         name="bars",
@@ -68,7 +69,7 @@ def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
         input=InputConfig(bins=6, bin_us=1_500),
         data=DataConfig(recordings=str(bars), validation=0.2, test=0.3),
         loop=LoopConfig(epochs=epochs, steps=6, recordings=8, learning_rate=0.02),
-        augment=AugmentConfig(shift_px=1.0, turn_deg=5.0, zoom=0.05, drop=0.2),
+        augment=Vary(shift_px=1.0, rotate_deg=5.0, zoom=0.05, drop=0.2),
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from dvskit import training
 from dvskit.datasets import Sample
 from dvskit.errors import FittedWarning
-from dvskit.filters import Fit
+from dvskit.filters import Fit, Vary
 from dvskit.formats import open_events, save_events
-from dvskit.training import AugmentConfig, Config
+from dvskit.training import Config
 from dvskit.training.feed import load_feed
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 
@@ -55,7 +55,7 @@ def test_training_sees_recordings_of_other_sizes_as_if_they_had_the_networks(
     bars: Path, tmp_path: Path
 ) -> None:
     def loaded(folder: Path) -> training.Config:
-        return replace(config_for(folder, tmp_path / "run"), augment=AugmentConfig())
+        return replace(config_for(folder, tmp_path / "run"), augment=Vary())
 
     large = write_bars(tmp_path / "large", 10, times=2)
     native = load_feed(loaded(bars)).validation["recordings"]

@@ -18,7 +18,6 @@ from dvskit.errors import ConfigError, GeometryError, ModelError, OutputError, S
 from dvskit.events import Events, Size
 from dvskit.networks import ConvLIF
 from dvskit.training import (
-    AugmentConfig,
     Config,
     DataConfig,
     InputConfig,
@@ -27,7 +26,6 @@ from dvskit.training import (
     Progress,
     Result,
 )
-from dvskit.training.augment import augment
 from dvskit.training.feed import _draws, encode, load_feed
 from tests.bars import SIZE, config_for, moving_bar
 
@@ -231,25 +229,6 @@ def test_a_configuration_that_cannot_be_is_refused(
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         training.load_config(tmp_path / "c.toml", overrides)
-
-
-def test_augmentation_by_nothing_changes_nothing_but_the_start() -> None:
-    events = moving_bar(True, seed=0)
-    same_events = augment(events, AugmentConfig(), np.random.default_rng(0))
-    assert same_events.t.tolist() == (events.t - events.t[0]).tolist()
-    assert np.array_equal(same_events.x, events.x)
-    assert np.array_equal(same_events.y, events.y)
-
-
-def test_augmented_events_are_valid_and_follow_the_generator() -> None:
-    far = AugmentConfig(shift_px=4, turn_deg=20, zoom=0.3, stretch=0.2, shift_us=2_000, drop=0.5)
-    for seed in range(20):
-        once, again = (
-            augment(moving_bar(True, 1), far, np.random.default_rng(seed)) for _ in range(2)
-        )
-        assert once == again
-        checked = Events(t=once.t, x=once.x, y=once.y, p=once.p, size=once.size)
-        assert checked == once
 
 
 def test_batches_follow_the_epoch_and_each_recording_comes_before_any_comes_again(

@@ -9,7 +9,6 @@ evaluate(model, "nmnist").accuracy                       # by what it was not tr
 """
 
 from dvskit.training.config import (
-    AugmentConfig,
     Config,
     DataConfig,
     InputConfig,
@@ -30,7 +29,6 @@ from dvskit.training.models import Model, find_model, load_model, save_model, sh
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 
 __all__ = [
-    "AugmentConfig",
     "Classified",
     "Config",
     "DataConfig",

@@ -13,6 +13,7 @@ from typing import Any
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
+from dvskit.filters import Vary
 from dvskit.networks import ConvLIF, Network, network_from, network_values
 
 
@@ -68,24 +69,11 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AugmentConfig:
-    """How far recordings are changed at random: uniformly up to each bound.
-
-    shift_px, turn_deg, zoom (0.1 is +-10 %) in space; stretch (0.1 is +-10 %) and shift_us in time;
-    drop is the largest share of events left out.
-    """
-
-    shift_px: float = 0.0
-    turn_deg: float = 0.0
-    zoom: float = 0.0
-    stretch: float = 0.0
-    shift_us: float = 0.0
-    drop: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that a training run depends on, with the code and the processor."""
+    """All that a training run depends on, with the code and the processor.
+
+    augment  how far recordings are changed at random: see `dvskit.filters.Vary`
+    """
 
     name: str = "model"
     seed: int = 0
@@ -94,7 +82,7 @@ class Config:
     input: InputConfig = field(default_factory=InputConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: Vary = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
         positive = {
@@ -123,7 +111,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "input": InputConfig,
     "data": DataConfig,
     "loop": LoopConfig,
-    "augment": AugmentConfig,
+    "augment": Vary,
 }
 
 

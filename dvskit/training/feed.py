@@ -30,7 +30,6 @@ from dvskit.datasets import (
 from dvskit.datasets.saccades import emulate_saccades
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Size
-from dvskit.training.augment import augment
 from dvskit.training.config import Config
 from dvskit.training.fitting import fit_labelled
 
@@ -90,8 +89,8 @@ class Feed:
             dtype=torch.float32 if data.weights else torch.uint8,
         )
         for row, number in enumerate(chosen):
-            events = augment(data.events[number], self.config.augment, rng)
-            # Time 0 is where `augment` has put the first event, give or take its shift.
+            events = self.config.augment.draw(rng).of_events(data.events[number])
+            # Time 0 is where `Vary` has put the first event, give or take how much later it is.
             counts[row] = window_counts(
                 events, data.weight(number), bins=given.bins, bin_us=given.bin_us, start_us=0
             )
