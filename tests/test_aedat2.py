@@ -445,7 +445,8 @@ def test_a_part_is_the_part_of_the_whole(tmp_path, monkeypatch, seed, strict):
     recording = dvskit.open_events(tmp_path / "a.aedat", strict=strict)
     whole = recording.load()
     rng = np.random.default_rng(seed)
-    for start, stop in rng.integers(whole.t[0] - 1000, whole.t[-1] + 1000, (20, 2)).tolist():
+    windows = rng.integers(whole.t[0] - 1000, whole.t[-1] + 1000, (20, 2))
+    for start, stop in np.sort(windows, axis=1).tolist():
         assert recording.between(start, stop).load() == whole.between(start, stop)
 
 

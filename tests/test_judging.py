@@ -281,6 +281,9 @@ def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path
     assert lines[:2] == ["epoch 1 of 2", "epoch 2 of 2"]
     assert [line.split(": try it")[0] for line in lines[2:]] == [str(tmp_path / "out")]
     assert out.startswith("recordings: ")
+    code, _, err = run("-q", "train", "bars.toml")
+    assert (code, err.count("\n")) == (0, 1)
+    assert f"{tmp_path / 'out'}: was finished before (2 epochs); another output trains anew" in err
     assert run("-q", "train", "bars.toml", "--set", "output=quiet")[2] == ""
 
 
