@@ -296,6 +296,16 @@ def test_maps_in_a_chain_are_one_and_do_what_they_do_one_behind_the_other():
     assert min(dropped[2], dropped[4], dropped[5], dropped[6]) > 0
 
 
+def test_what_two_maps_leave_out_counts_for_the_first():
+    source = chain(Shift(6, 0), Shift(0, 6), Shift(-9, -9))(EventsSource(EVENTS))
+    kept = read_all(source)
+    beyond, below = EVENTS.x >= 18, EVENTS.y >= 12
+    before = ~beyond & ~below & ((EVENTS.x < 3) | (EVENTS.y < 3))
+    wanted = [np.count_nonzero(beyond), np.count_nonzero(below & ~beyond), np.count_nonzero(before)]
+    assert [each.dropped for each in source.tally()] == wanted
+    assert len(kept) == len(EVENTS) - sum(wanted)
+
+
 class Tape(ReadableSource):
     """A source that is read once, like a camera."""
 

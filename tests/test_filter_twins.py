@@ -104,6 +104,32 @@ def test_what_pixels_remember_does_not_depend_on_when_it_was(start_us, memory_us
         assert found.t.tolist() == [*(first.t + start_us), *(second.t + start_us)]
 
 
+def test_what_pixels_remember_is_kept_where_four_bytes_of_time_are_over():
+    first = Events(t=[-1], x=[0], y=[0], p=[True], size=EVENTS.size)
+    t = EVENTS.t + 2**31 - 30_000  # the middle lies there
+    moved = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    for chosen in (BackgroundActivity(3_000), Refractory(3_000), Refractory(3_000, restart=True)):
+        found = chosen(Events.concatenate([first, moved]))
+        assert found == Events.concatenate([chosen(first), chosen(moved)])
+
+
+def test_a_pixel_fires_again_just_when_its_rest_is_over_and_is_near_up_to_then():
+    for gap, again in ((99, 0), (100, 1), (101, 1)):
+        events = Events(t=[7, 7 + gap], x=[5, 5], y=[5, 5], p=[1, 0], size=(20, 10))
+        assert len(Refractory(100)(events)) == 1 + again
+        assert len(Refractory(100, by_polarity=True)(events)) == 2
+    for gap, near in ((99, 1), (100, 1), (101, 0)):
+        events = Events(t=[7, 7 + gap], x=[5, 6], y=[5, 5], p=[1, 0], size=(20, 10))
+        assert len(BackgroundActivity(100)(events)) == near
+
+
+def test_a_window_comes_as_soon_as_the_next_has_begun():
+    step = EvenRateLimit(2_000_000, 10).start(EVENTS.size)
+    events = Events(t=[1, 3, 3, 12], x=[0] * 4, y=[0] * 4, p=[0] * 4, size=EVENTS.size)
+    assert [len(step(events[k : k + 1])) for k in range(4)] == [0, 0, 0, 3]
+    assert len(step.finish()) == 1
+
+
 @pytest.mark.parametrize("window_us", [1, 700, 60_000])
 def test_rate_limits_are_those_of_the_definition(window_us):
     most = 5
