@@ -214,6 +214,14 @@ def test_averaged_surfaces_equal_their_definition(tau_us: float, window_us: int 
     np.testing.assert_allclose(found, averaged_twin(events, chosen), rtol=1e-6, atol=1e-30)
 
 
+def test_a_window_of_averaged_surfaces_has_its_oldest_microsecond() -> None:
+    events = Events(t=[0, 1, 100], x=[0, 1, 2], y=[0] * 3, p=[1] * 3, size=SIZE)
+    for window_us, ages in ((100, [100, 99, 1]), (99, [99, 1]), (98, [1])):
+        chosen = AveragedTimeSurface(cell_px=7, radius_px=2, tau_us=50.0, window_us=window_us)
+        total = sum(math.exp(-age / 50) for age in ages)  # the second sees the first, too
+        np.testing.assert_allclose(chosen(events).sum(), total / 3, rtol=1e-6)
+
+
 def frame_numbers(chosen: EventFrames, events: Events) -> list[int]:
     return [int(each.sum()) for each in chosen(events)]
 
