@@ -147,6 +147,21 @@ def test_decayed_counts_equal_their_definition(tau_us: float) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-40)
 
 
+def test_bins_of_unequal_length_fade_each_by_its_own() -> None:
+    events = Events(t=[0, 1, 2, 10], x=[0, 0, 1, 2], y=[0] * 4, p=[1] * 4, size=SIZE)
+    found = DecayedCounts(bins=3, tau_us=2.0)(events)[:, 1, 0]
+    for k, end in enumerate((4, 8, 11)):  # 11 us in three bins of 4, 4 and 3
+        first, second = math.exp(-end / 2), math.exp((1 - end) / 2)
+        np.testing.assert_allclose(found[k, 0], first + second, rtol=1e-6)
+        np.testing.assert_allclose(found[k, 1], math.exp((2 - end) / 2), rtol=1e-6)
+
+
+def test_a_surface_of_one_bin_of_an_hour_is_exact() -> None:
+    events = Events(t=[0, 3_600_000_000], x=[0, 1], y=[0, 0], p=[1, 1], size=SIZE)
+    surface = TimeSurface(tau_us=1e9)(events)[0, 1, 0]
+    np.testing.assert_allclose(surface[:2], [math.exp(-3.600000001), math.exp(-1e-9)], rtol=1e-6)
+
+
 def test_decayed_counts_that_hardly_decay_are_counts() -> None:
     events = random_events(2_000, seed=11)
     decayed = DecayedCounts(bins=3, tau_us=1e15)(events)
@@ -197,6 +212,14 @@ def test_averaged_surfaces_equal_their_definition(tau_us: float, window_us: int 
     chosen = AveragedTimeSurface(cell_px=4, radius_px=2, tau_us=tau_us, window_us=window_us)
     found = chosen(Blocks(events, 37)).numpy()
     np.testing.assert_allclose(found, averaged_twin(events, chosen), rtol=1e-6, atol=1e-30)
+
+
+def test_a_window_of_averaged_surfaces_has_its_oldest_microsecond() -> None:
+    events = Events(t=[0, 1, 100], x=[0, 1, 2], y=[0] * 3, p=[1] * 3, size=SIZE)
+    for window_us, ages in ((100, [100, 99, 1]), (99, [99, 1]), (98, [1])):
+        chosen = AveragedTimeSurface(cell_px=7, radius_px=2, tau_us=50.0, window_us=window_us)
+        total = sum(math.exp(-age / 50) for age in ages)  # the second sees the first, too
+        np.testing.assert_allclose(chosen(events).sum(), total / 3, rtol=1e-6)
 
 
 def frame_numbers(chosen: EventFrames, events: Events) -> list[int]:

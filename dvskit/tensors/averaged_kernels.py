@@ -49,7 +49,7 @@ def add_surfaces(
         if (now - origin_us) / tau_us > _MOST_TAUS:
             sums *= math.exp((origin_us - now) / tau_us)
             origin_us = now
-        while 0 <= window_us < now - kept_t[oldest] and oldest < held + i:
+        while oldest < held + i and 0 <= window_us < now - kept_t[oldest]:
             _forget(kept_t[oldest], kept_at[oldest], sums, numbers, origin_us, tau_us)
             oldest += 1
         row, cell_column = line // cell_px, column // cell_px
