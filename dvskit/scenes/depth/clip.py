@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, ShapeError, one_line
-from dvskit.scenes.depth.person import PICTURE, find_person
+from dvskit.scenes.depth.person import PICTURE, as_seen, find_person
 
 KINECT_FOCAL_PX = 285.63  # of the depth camera of the first Kinect, at 320x240
 KINECT_CENTRE_PX = (160.0, 120.0)
@@ -58,7 +58,8 @@ class DepthClip:
             raise ShapeError(f"{self.name}: depth has shape {depth.shape}; (T, H, W) is meant")
         if times.shape != depth.shape[:1] or (np.diff(times) <= 0).any():
             raise ShapeError(
-                f"{self.name}: t_us has shape {times.shape}; {len(depth)} increasing times are meant"
+                f"{self.name}: t_us has shape {times.shape}; "
+                f"{len(depth)} increasing times are meant"
             )
         if joints is not None and joints.shape != (len(depth), len(JOINTS), 3):
             raise ShapeError(
@@ -114,7 +115,7 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
 
 def _read_npz(path: Path) -> DepthClip:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             held = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise FormatError(f"{path}: is no readable .npz ({one_line(error)})") from None
@@ -150,16 +151,21 @@ def _read_mat(path: Path) -> DepthClip:
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
-    joints, notes = None, (f"no {beside.name}: the parts of the body go by height",)
+    joints: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = (f"no {beside.name}: the parts of the body go by height",)
     if beside != path and beside.is_file():
-        joints, notes = _mat_array(beside, "d_skel"), ()
-        if joints.shape != (len(JOINTS), 3, len(millimetres)):
+        stored = _mat_array(beside, "d_skel")
+        if stored.shape != (len(JOINTS), 3, len(millimetres)):
             raise ShapeError(
-                f"{beside}: d_skel has shape {joints.shape}; (20, 3, {len(millimetres)}) is meant, "
+                f"{beside}: d_skel has shape {stored.shape}; (20, 3, {len(millimetres)}) is meant, "
                 f"as {path.name} has {len(millimetres)} frames"
             )
-        joints = joints.transpose(2, 0, 1).astype(np.float32)  # (20, 3, T) -> (T, 20, 3)
-    depth_m = find_person(_metres(millimetres), joints, KINECT_FOCAL_PX, KINECT_CENTRE_PX)
+        joints = stored.transpose(2, 0, 1).astype(np.float32)  # (20, 3, T) -> (T, 20, 3)
+    depth_m = _metres(millimetres)
+    camera = KINECT_FOCAL_PX, KINECT_CENTRE_PX
+    if joints is not None:
+        depth_m, joints, notes = as_seen(depth_m, joints, *camera)
+    depth_m = find_person(depth_m, joints, *camera)
     return _checked(path, depth_m, joints, KINECT_CENTRE_PX, notes)
 
 

@@ -32,6 +32,7 @@ def bones_of(clip: DepthClip) -> Array:
     if joints is None:
         joints = np.repeat(_standing(clip, surface)[None], len(clip), 0)
         return _bones(joints * (1, -1, 1), arms=False)
+    joints = _tracked(joints)
     down = joints * np.array((1, -1, 1), np.float32)  # y of pictures points down
     down = _on_the_body(clip, surface, down)
     trunk, limbs = (down[:, each].reshape(len(clip), -1) for each in (_TRUNK, _ARMS))
@@ -48,6 +49,7 @@ def head_to_hips(clip: DepthClip) -> tuple[float, float, float]:
     joints = clip.joints_m
     if joints is None:
         joints = _standing(clip, surface_of(clip))[None]
+    joints = _tracked(joints)
     ahead = np.maximum(joints[..., 2], 0.2)
     column = clip.centre_px[0] + clip.focal_px * joints[..., 0] / ahead
     row = clip.centre_px[1] - clip.focal_px * joints[..., 1] / ahead
@@ -57,17 +59,24 @@ def head_to_hips(clip: DepthClip) -> tuple[float, float, float]:
     return float(np.median(middle)), min(float(np.median(top)), hips - 5), hips
 
 
+def _tracked(joints: Array) -> Array:
+    """Give frames without joints, where the tracker had lost her, those of the nearest that has."""
+    known = np.flatnonzero((joints[..., 2] > 0.2).all(1))
+    if not len(known):
+        return joints
+    nearest = np.abs(np.arange(len(joints))[:, None] - known).argmin(1)
+    return np.asarray(joints[known[nearest]], np.float32)
+
+
 def _standing(clip: DepthClip, surface: Surface) -> Array:
-    """Return the joints (20, 3), y up, of a person who fills the clip's outline from head to knees."""
-    inside = np.median(surface.outline, axis=0) > 0
+    """Return the joints (20, 3), y up, of who fills the clip's outline from head to knees."""
+    inside: NDArray[np.bool_] = np.greater(np.median(surface.outline, axis=0), 0)
     if not inside.any():
         inside = (surface.outline > 0).any(0)
     rows = np.flatnonzero(inside.any(1))
     z = float(np.median(surface.depth_m[:, inside]))
     pitch = z / clip.focal_px
-    columns = np.flatnonzero(inside.any(0))
     middle = (float(np.median(np.nonzero(inside)[1])) - surface.centre_px[0]) * pitch
-    del columns
     top = (surface.centre_px[1] - rows[0]) * pitch
     high = min(max((rows[-1] + 1 - rows[0]) * pitch, 0.6), 1.4)  # head to knees
     joints = np.zeros((20, 3), np.float32)

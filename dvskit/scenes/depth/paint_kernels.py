@@ -50,12 +50,14 @@ def _cloth(paints: Array, texture: Array, x: float, y: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _albedo(part: int, u: float, along: float, across: float, paints: Array, texture: Array) -> float:
+def _albedo(
+    part: int, u: float, along: float, across: float, paints: Array, texture: Array
+) -> float:
     """Return the reflectance at a bone: `u` of 1 along it, metres along and across it."""
     skin = paints[SKIN]
     if part == HEAD:  # along: up from the middle of the head
-        hair = max(_step(along - 0.045, 0.02), _step(abs(across) - 0.075, 0.015))
-        hair = max(hair * _step(along + 0.05, 0.03), 0.0)
+        face = math.sqrt((across / 0.066) ** 2 + ((along + 0.02) / 0.09) ** 2)
+        hair = _step(face - 1, 0.2) * _step(along + 0.03, 0.03)
         brow = 1 - 0.35 * math.exp(-(((along - 0.005) / 0.016) ** 2))
         mouth = 1 - 0.2 * math.exp(-(((along + 0.075) / 0.012) ** 2 + (across / 0.035) ** 2))
         return paints[HAIR] * hair + skin * brow * mouth * (1 - hair)
@@ -64,7 +66,9 @@ def _albedo(part: int, u: float, along: float, across: float, paints: Array, tex
     if part == HAND:
         return skin
     if part == THIGH:
-        return paints[TROUSERS] * (1 + 0.5 * paints[TEXTURE] * _tile(texture, across * 60, along * 40))
+        return paints[TROUSERS] * (
+            1 + 0.5 * paints[TEXTURE] * _tile(texture, across * 60, along * 40)
+        )
     if part == TORSO:
         shirt = paints[SHIRT] * _cloth(paints, texture, across, along)
         if paints[PRINT] != 0:
@@ -79,7 +83,28 @@ def _albedo(part: int, u: float, along: float, across: float, paints: Array, tex
     sleeve = _step(paints[SLEEVE] - worn, 0.08)
     if sleeve == 0:
         return skin
-    return sleeve * paints[SHIRT] * _cloth(paints, texture, across, along + 0.4) + (1 - sleeve) * skin
+    return (
+        sleeve * paints[SHIRT] * _cloth(paints, texture, across, along + 0.4) + (1 - sleeve) * skin
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _bone_of(px: float, py: float, z: float, bones: Array, axes: Array) -> int:
+    """Return which bone's flesh a place is in, or the nearest to it."""
+    least = np.float32(1e9)
+    best = 0
+    for b in range(len(bones)):
+        qx, qy, qz = px - bones[b, 0], py - bones[b, 1], z - bones[b, 2]
+        u = (qx * axes[b, 0] + qy * axes[b, 1] + qz * axes[b, 2]) * axes[b, 3]
+        u = min(max(u, np.float32(0.0)), np.float32(1.0))
+        qx -= u * axes[b, 0]
+        qy -= u * axes[b, 1]
+        qz -= u * axes[b, 2]
+        far = math.sqrt(qx * qx + qy * qy + qz * qz) - bones[b, 6]
+        if far < least:
+            least = far
+            best = b
+    return best
 
 
 @njit(cache=True, nogil=True)
@@ -95,6 +120,13 @@ def paint(
     texture  (N, N) periodic, of zero mean and unit deviation
     """
     height, width = depth.shape
+    axes = np.empty((len(bones), 4), np.float32)  # of each bone, and one over its square
+    for b in range(len(bones)):
+        square = np.float32(1e-9)
+        for c in range(3):
+            axes[b, c] = bones[b, 3 + c] - bones[b, c]
+            square += axes[b, c] ** 2
+        axes[b, 3] = 1 / square
     for y in range(height):
         for x in range(width):
             if outline[y, x] < -4:
@@ -102,22 +134,11 @@ def paint(
                 continue
             z = depth[y, x]
             px, py = (x - camera[1]) * z / camera[0], (y - camera[2]) * z / camera[0]
-            least = 1e9
-            best = 0
-            for b in range(len(bones)):
-                ax, ay, az = bones[b, 3] - bones[b, 0], bones[b, 4] - bones[b, 1], bones[b, 5] - bones[b, 2]
-                qx, qy, qz = px - bones[b, 0], py - bones[b, 1], z - bones[b, 2]
-                length = ax * ax + ay * ay + az * az + 1e-9
-                u = min(max((qx * ax + qy * ay + qz * az) / length, 0.0), 1.0)
-                far = math.sqrt((qx - u * ax) ** 2 + (qy - u * ay) ** 2 + (qz - u * az) ** 2)
-                if far - bones[b, 6] < least:
-                    least = far - bones[b, 6]
-                    best = b
+            best = _bone_of(px, py, z, bones, axes)
             part = int(bones[best, 7])
             if part == TORSO:
                 best = TRUNK  # one cloth goes over all of it
-            ax, ay = bones[best, 3] - bones[best, 0], bones[best, 4] - bones[best, 1]
-            az = bones[best, 5] - bones[best, 2]
+            ax, ay, az = axes[best, 0], axes[best, 1], axes[best, 2]
             length = math.sqrt(ax * ax + ay * ay + az * az) + 1e-6
             qx, qy, qz = px - bones[best, 0], py - bones[best, 1], z - bones[best, 2]
             along = (qx * ax + qy * ay + qz * az) / length

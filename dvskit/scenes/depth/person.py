@@ -42,6 +42,49 @@ def find_person(
     return np.where(found, depth_m, np.float32(np.nan))
 
 
+def as_seen(
+    depth_m: NDArray[np.float32],
+    joints_m: NDArray[np.float32],
+    focal_px: float,
+    centre_px: tuple[float, float],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]:
+    """Return picture and joints as a camera sees her, her right on the left, and what was changed.
+
+    Some recorders mirror the picture, or the joints, or both. Joints that fit the picture better
+    the other way round are turned; then both are, if her right shoulder is on the right.
+    """
+    notes = []
+    other = joints_m * np.array((-1, 1, 1), np.float32)
+    fits = [_on_depth(depth_m, each, focal_px, centre_px) for each in (joints_m, other)]
+    if fits[1] > fits[0] + 0.02:
+        joints_m = other
+        notes.append("the joints are a mirror image of the picture and were turned")
+    tracked = joints_m[:, 8, 2] > 0.2
+    apart = joints_m[tracked, 8, 0] - joints_m[tracked, 4, 0]
+    if len(apart) and np.median(apart) > 0:
+        depth_m, joints_m = depth_m[:, :, ::-1], joints_m * np.array((-1, 1, 1), np.float32)
+        notes.append("the picture is a mirror image, by the shoulders, and was turned")
+    return depth_m, joints_m, tuple(notes)
+
+
+def _on_depth(
+    depth_m: NDArray[np.float32],
+    joints_m: NDArray[np.float32],
+    focal_px: float,
+    centre_px: tuple[float, float],
+) -> float:
+    """Return the share of the joints that lie near a surface of the picture."""
+    z = np.maximum(joints_m[..., 2], 0.2)
+    column = np.rint(centre_px[0] + focal_px * joints_m[..., 0] / z).astype(int)
+    row = np.rint(centre_px[1] - focal_px * joints_m[..., 1] / z).astype(int)
+    inside = (column >= 0) & (column < depth_m.shape[2]) & (row >= 0) & (row < depth_m.shape[1])
+    frame = np.broadcast_to(np.arange(len(z))[:, None], z.shape)
+    seen = depth_m[frame[inside], row[inside], column[inside]]
+    with np.errstate(invalid="ignore"):
+        near = np.abs(seen - joints_m[..., 2][inside]) < 0.25
+    return float(near.sum() / z.size)
+
+
 def _around(depth_m: NDArray[np.float32], joints_m: NDArray[np.float32]) -> NDArray[np.bool_]:
     distance = joints_m[:, 2]
     if not (distance > 0.2).any():  # the tracker had lost her
@@ -61,14 +104,12 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     best = int(np.argmax(area))
     if area[best] < _LEAST_PX:
         return np.zeros(mask.shape, np.bool_)
-    x, y, wide, high = stats[1 + best, :4]
     beside = cv2.dilate((labels == 1 + best).astype(np.uint8), np.ones((13, 13), np.uint8))
     kept = [
         1 + k
         for k in range(count - 1)
         if k == best or (area[k] >= 12 and beside[labels == 1 + k].any())
     ]
-    del x, y, wide, high
     return np.asarray(np.isin(labels, kept))
 
 

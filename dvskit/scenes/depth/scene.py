@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,8 @@ from dvskit.scenes.depth.warp_kernels import between
 Frame = NDArray[np.float32]
 
 _SIZE = Size(128, 128)
-_FPS = 240
+_MOST_PX = 1.0  # that anything moves from frame to frame, where the scene sets the times
+_LEAST_FRAMES = 2  # to each of the clip's
 _EDGE_PX = 1.4  # that the outline takes from wall to body: the blur of a lens
 _TEXTURE = 64  # pixels a side
 
@@ -33,7 +35,9 @@ class DepthScene:
     """A person in a depth clip, lit; iterating gives (t_us, frame), frames (H, W) float32, 0 to 1.
 
     clip         what moves
-    size, fps    of the frames; hands cover 10 pixels in a thirtieth of a second
+    size         of the frames, in pixels
+    fps          frames per second; None for as many as it takes that nothing moves further than a
+                 pixel from one to the next
     seed         draws the patterns of wall and cloth
     speed        1 is as recorded, 2 twice as fast
     flip         left and right changed: a right hand's gesture becomes a left hand's
@@ -56,7 +60,7 @@ class DepthScene:
 
     clip: DepthClip
     size: Size = _SIZE
-    fps: int = _FPS
+    fps: int | None = None
     seed: int = 0
     speed: float = 1.0
     flip: bool = False
@@ -83,6 +87,8 @@ class DepthScene:
         object.__setattr__(self, "size", as_size(self.size))
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
+            if value is None and name == "fps":
+                continue
             if not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
 
@@ -93,7 +99,7 @@ class DepthScene:
         seed: int,
         *,
         size: tuple[int, int] = _SIZE,
-        fps: int = _FPS,
+        fps: int | None = None,
         flip: bool | None = None,
     ) -> DepthScene:
         """Return a scene with light, clothes, skin, wall, place, scale and speed drawn from `seed`.
@@ -106,10 +112,13 @@ class DepthScene:
         draw = rng.uniform
         flipped = bool(rng.random() < 0.5)
         before_dark = rng.random() < 0.5
-        # Skin and wall are kept apart: an arm of the wall's brightness makes no events.
         skin, wall = (
-            (draw(0.42, 0.75), draw(0.07, 0.25)) if before_dark else (draw(0.12, 0.4), draw(0.55, 0.9))
+            (draw(0.42, 0.75), draw(0.07, 0.25))
+            if before_dark
+            else (draw(0.12, 0.4), draw(0.55, 0.9))
         )
+        # An arm of the brightness of what is behind it makes no events.
+        shirt = _apart(draw, 0.06, 0.85, (wall, skin))
         return cls(
             clip=clip,
             size=as_size(size),
@@ -126,15 +135,15 @@ class DepthScene:
             specular=draw(0.0, 0.15),
             skin=skin,
             wall=wall,
-            shirt=float(np.exp(draw(np.log(0.06), np.log(0.85)))),
-            trousers=float(np.exp(draw(np.log(0.05), np.log(0.6)))),
+            shirt=shirt,
+            trousers=_apart(draw, 0.05, 0.6, (wall,)),
             hair=draw(0.04, 0.25),
             sleeve=(0.4, 0.55, 0.7, 1.2, 1.9, 1.9)[int(rng.integers(6))],
             texture=draw(0.0, 0.12),
             stripes=draw(0.1, 0.35) if rng.random() < 0.2 else 0.0,
             print_contrast=draw(-0.7, 0.8) if rng.random() < 0.35 else 0.0,
             wall_texture=draw(0.0, 0.15),
-            shadow=draw(0.0, 0.3),
+            shadow=draw(0.05, 0.3) if rng.random() < 0.5 else 0.0,
         )
 
     @property
@@ -146,9 +155,16 @@ class DepthScene:
         return self.frames()
 
     def times_us(self) -> Iterator[int]:
-        """Yield the times of the frames: 0 up to and with the clip's end."""
-        count = self.duration_us * self.fps // 1_000_000 + 1
-        return (n * 1_000_000 // self.fps for n in range(count))
+        """Yield the times of the frames: from 0 to the clip's end."""
+        if self.fps is not None:
+            count = self.duration_us * self.fps // 1_000_000 + 1
+            yield from (n * 1_000_000 // self.fps for n in range(count))
+            return
+        times = (self.clip.t_us - self.clip.t_us[0]) / self.speed
+        for k, furthest in enumerate(_furthest(self.clip) * _placed(self)[1]):
+            frames = max(_LEAST_FRAMES, math.ceil(furthest / _MOST_PX))
+            yield from (int(t) for t in np.linspace(times[k], times[k + 1], frames, endpoint=False))
+        yield self.duration_us
 
     def frames(self, times_us: Iterable[int] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yield (t_us, frame) at the given times, or at those of `times_us()`.
@@ -158,6 +174,16 @@ class DepthScene:
         drawn = _Drawn(self)
         for t_us in self.times_us() if times_us is None else times_us:
             yield t_us, drawn.frame(t_us)
+
+
+def _apart(
+    draw: Callable[[float, float], float], low: float, high: float, others: tuple[float, ...]
+) -> float:
+    """Draw a reflectance, evenly in its logarithm, that others are not within 0.35 of."""
+    while True:
+        drawn = math.exp(draw(math.log(low), math.log(high)))
+        if all(abs(math.log(drawn / other)) > 0.35 for other in others):
+            return drawn
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -185,6 +211,35 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+def _placed(scene: DepthScene) -> tuple[NDArray[np.float64], float]:
+    """Return the affine map from pixels of a frame to pixels of the surface, and its scale."""
+    size = scene.size
+    column, top, hips = head_to_hips(scene.clip)
+    offset = np.subtract(surface_of(scene.clip).centre_px, scene.clip.centre_px)
+    scale = scene.reach * size.height / (hips - top)
+    side = -1 if scene.flip else 1
+    # Centres of pixels lie at whole numbers, a picture begins at -0.5.
+    x0 = scene.centre_x * size.width - 0.5
+    y0 = scene.top * size.height - 0.5
+    column, top = column + offset[0], top + offset[1]
+    return np.array(
+        [[side / scale, 0, column - side * x0 / scale], [0, 1 / scale, top - y0 / scale]]
+    ), scale
+
+
+@lru_cache(maxsize=2)
+def _furthest(clip: DepthClip) -> NDArray[np.float64]:
+    """Return (T - 1,) how many pixels of the clip its fastest part covers to the next frame.
+
+    Twenty pixels may be faster: the search has outliers.
+    """
+    surface = surface_of(clip)
+    lengths = np.hypot(surface.onward[..., 0], surface.onward[..., 1])
+    lengths[surface.outline[:-1] < 0] = 0
+    lengths = lengths.reshape(len(lengths), -1)
+    return np.partition(lengths, -20, axis=1)[:, -20].astype(np.float64)
+
+
 class _Drawn:
     """What a scene's frames are made of. Keeps the light of the last few frames of the clip."""
 
@@ -198,24 +253,9 @@ class _Drawn:
         self.texture = _texture(rng)
         self.paints = _paints(scene, rng)
         self.camera = np.array((clip.focal_px, *self.surface.centre_px), np.float32)
-        self.matrix, self.scale = self._placed()
+        self.matrix, self.scale = _placed(scene)
         self.light = lru_cache(maxsize=4)(self._light)
         self.times = clip.t_us - clip.t_us[0]
-
-    def _placed(self) -> tuple[NDArray[np.float64], float]:
-        """Return the affine map from pixels of the frame to pixels of the surface, and its scale."""
-        scene, size = self.scene, self.scene.size
-        column, top, hips = head_to_hips(scene.clip)
-        offset = np.subtract(self.surface.centre_px, scene.clip.centre_px)
-        scale = scene.reach * size.height / (hips - top)
-        side = -1 if scene.flip else 1
-        # Centres of pixels lie at whole numbers, a picture begins at -0.5.
-        x0 = scene.centre_x * size.width - 0.5
-        y0 = scene.top * size.height - 0.5
-        column, top = column + offset[0], top + offset[1]
-        return np.array(
-            [[side / scale, 0, column - side * x0 / scale], [0, 1 / scale, top - y0 / scale]]
-        ), scale
 
     def _light(self, k: int) -> Frame:
         light = np.empty(self.surface.depth_m.shape[1:], np.float32)
@@ -231,17 +271,19 @@ class _Drawn:
         k = min(int(np.searchsorted(self.times, when, side="right")) - 1, len(self.times) - 2)
         share = (when - self.times[k]) / (self.times[k + 1] - self.times[k])
         surface = self.surface
-        distance, light = np.empty((2, *surface.depth_m.shape[1:]), np.float32)
+        drawn = np.empty((*surface.depth_m.shape[1:], 2), np.float32)
         between(
             surface.outline[k : k + 2], surface.depth_m[k : k + 2],
             np.stack([self.light(k), self.light(k + 1)]),
-            surface.onward[k], surface.back[k], share, distance, light,
+            surface.onward[k], surface.back[k], share, drawn,
         )  # fmt: skip
-        distance, light = self._shown(distance), self._shown(light)
-        cover = np.clip(0.5 + distance * (self.scale / _EDGE_PX), 0, 1)
-        return np.asarray(self._lit_wall(cover) * (1 - cover) + light * cover, np.float32)
+        distance, light = cv2.split(self._shown(drawn))
+        cover = np.clip(distance * np.float32(self.scale / _EDGE_PX) + np.float32(0.5), 0, 1)
+        wall = self._lit_wall(cover)
+        return np.asarray(wall + (light - wall) * cover, np.float32)
 
-    def _shown(self, image: Frame) -> Frame:
+    def _shown(self, drawn: Frame) -> Frame:
+        image: Any = drawn
         if self.scale < 0.8:  # else what is between the frame's pixels would be left out
             image = cv2.GaussianBlur(image, (0, 0), 0.4 / self.scale)
         return np.asarray(
@@ -281,14 +323,14 @@ class _Drawn:
 
 def _wall(scene: DepthScene, rng: np.random.Generator) -> Frame:
     shape = (scene.size.height, scene.size.width)
-    pattern = sum(
+    pattern: Any = sum(
         (weight * soft_noise(rng, shape, (grain * shape[0], grain * shape[0])))
         for weight, grain in ((0.6, 0.35), (0.3, 0.1), (0.1, 0.03))
     )
     light = np.linspace(1.05, 0.85, shape[0], dtype=np.float32)[:, None]
     wall = scene.wall * light * np.maximum(0.2, 1 + scene.wall_texture * pattern)
     wall = np.clip(wall, 0.005, 1).astype(np.float32)
-    return wall[:, ::-1].copy() if scene.flip else wall
+    return np.ascontiguousarray(wall[:, ::-1] if scene.flip else wall)
 
 
 def _texture(rng: np.random.Generator) -> Frame:
@@ -316,6 +358,3 @@ def _paints(scene: DepthScene, rng: np.random.Generator) -> Frame:
     made[paints.LAMP_Y] = -math.sin(elevation)
     made[paints.LAMP_Z] = -math.cos(azimuth) * math.cos(elevation)
     return made
-
-
-assert all(name in {each.name for each in fields(DepthScene)} for name in _RANGES)

@@ -12,41 +12,54 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def steady(values: Array, reach: int, jump: float, slack: float) -> Array:
     """Return (T, N) values averaged over `reach` frames each way, and then held.
 
     The average leaves out what differs by much more than `jump`: motion. Weights fall with the
     distance in time as a Gaussian's, to its two sigma, and by (1 + (difference / jump)^2)^-2. What
     is left of a flicker is held: the result follows only what leaves a band of +-slack about it.
-    The held value begins amid the values of the first `reach` frames, as far as they lie together.
     """
     frames, count = values.shape
     mean = np.empty_like(values)
-    window = np.empty(reach + 1, np.float32)
-    for d in range(reach + 1):
-        window[d] = math.exp(-2.0 * d * d / (reach * reach)) if reach else 1.0
+    total = np.empty(count, np.float32)
+    weights = np.empty(count, np.float32)
+    sharp = np.float32(1 / (jump * jump))
+    one = np.float32(1.0)
     for k in range(frames):
-        first, last = max(0, k - reach), min(frames - 1, k + reach)
+        total[:] = 0
+        weights[:] = 0
+        for j in range(max(0, k - reach), min(frames, k + reach + 1)):
+            window = np.float32(math.exp(-2.0 * (j - k) ** 2 / max(1, reach * reach)))
+            for n in range(count):
+                apart = values[j, n] - values[k, n]
+                weight = one + apart * apart * sharp
+                weight = window / (weight * weight)
+                weights[n] += weight
+                total[n] += weight * values[j, n]
         for n in range(count):
-            here = values[k, n]
-            total = np.float32(0.0)
-            weights = np.float32(0.0)
-            for j in range(first, last + 1):
-                other = (values[j, n] - here) / jump
-                weight = window[abs(j - k)] / (1 + other * other) ** 2
-                weights += weight
-                total += weight * values[j, n]
-            mean[k, n] = total / weights
-    for n in range(count):
-        low = high = mean[0, n]
-        for k in range(1, frames):
-            # Hold back until the band is left: the middle of what was seen is kept as long.
-            if max(high, mean[k, n]) - min(low, mean[k, n]) > 2 * slack:
-                break
-            low, high = min(low, mean[k, n]), max(high, mean[k, n])
-        held = (low + high) / 2
-        for k in range(frames):
-            held = min(max(held, mean[k, n] - slack), mean[k, n] + slack)
-            mean[k, n] = held
+            mean[k, n] = total[n] / weights[n]
+    _hold(mean, np.float32(slack))
     return mean
+
+
+@njit(cache=True, nogil=True)
+def _hold(values: Array, slack: float) -> None:
+    """Let each of (T, N) values follow only what leaves a band of +-slack about the last one."""
+    frames, count = values.shape
+    # It begins amid what comes first, up to the frame at which that is wider than the band.
+    low, high = values[0].copy(), values[0].copy()
+    open_ = np.ones(count, np.bool_)
+    for k in range(1, frames):
+        for n in range(count):
+            if open_[n]:
+                least, most = min(low[n], values[k, n]), max(high[n], values[k, n])
+                if most - least > 2 * slack:
+                    open_[n] = False
+                else:
+                    low[n], high[n] = least, most
+    held = (low + high) / 2
+    for k in range(frames):
+        for n in range(count):
+            held[n] = min(max(held[n], values[k, n] - slack), values[k, n] + slack)
+            values[k, n] = held[n]

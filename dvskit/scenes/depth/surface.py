@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ _OUT_PX = 12  # the outline's distance is not followed further
 _SPECK_PX = 40
 _HOLE_PX = 12
 _REACH = 8  # frames that the smoothing in time looks ahead and back
-_OUTLINE_SLACK_PX, _OUTLINE_JUMP_PX = 0.3, 1.0
+_OUTLINE_SLACK_PX, _OUTLINE_JUMP_PX = 0.35, 1.0
 _DEPTH_SLACK_M, _DEPTH_JUMP_M = 0.006, 0.04
 _SLOPE_SLACK, _SLOPE_JUMP = 0.06, 0.3
 _MOVED_M = 0.05
@@ -62,7 +63,7 @@ def surface_of(clip: DepthClip) -> Surface:
         np.stack([_outline(~np.isnan(frame)) for frame in depth]),
         _OUTLINE_JUMP_PX, _OUTLINE_SLACK_PX,
     )  # fmt: skip
-    depth = np.stack([_smooth(frame) for frame in depth])
+    depth = _without_thin_changes(np.stack([_smooth(frame) for frame in depth]))
     depth = _held(depth, _DEPTH_JUMP_M, _DEPTH_SLACK_M)
     slope = np.stack([_slope(*both, clip.focal_px) for both in zip(depth, outline, strict=True)])
     slope = _held(slope, _SLOPE_JUMP, _SLOPE_SLACK)
@@ -106,7 +107,26 @@ def _without_holes(depth: Array) -> Array:
     return filled
 
 
-def _but_small(mask: NDArray[np.uint8], least_px: int) -> NDArray[np.uint8]:
+def _without_thin_changes(depth: Array) -> Array:
+    """Give borders within the body the mean of the frames around where they differ but thinly.
+
+    An arm before the body changes a patch at a time; a camera that cannot tell to which of them a
+    pixel of the border belongs changes lines of a pixel or two.
+    """
+    frames = len(depth)
+    total = np.concatenate([np.zeros_like(depth[:1]), depth]).cumsum(0, dtype=np.float64)
+    made = depth.copy()
+    for k, frame in enumerate(depth):
+        first, last = max(0, k - _REACH), min(frames, k + _REACH + 1)
+        usual = ((total[last] - total[first]) / (last - first)).astype(np.float32)
+        other = (np.abs(frame - usual) > _DEPTH_JUMP_M / 4).astype(np.uint8)
+        thick = cv2.morphologyEx(other, cv2.MORPH_OPEN, np.ones((4, 4), np.uint8))
+        kept = cv2.dilate(thick, np.ones((3, 3), np.uint8))
+        np.copyto(made[k], usual, where=(other > 0) & (kept == 0))
+    return made
+
+
+def _but_small(mask: NDArray[Any], least_px: int) -> NDArray[np.uint8]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     kept = stats[:, cv2.CC_STAT_AREA] >= least_px
     kept[0] = False
@@ -126,7 +146,7 @@ def _nearest(inside: NDArray[np.bool_]) -> NDArray[np.intp]:
     places = np.flatnonzero(inside)
     index = np.zeros(int(labels.max()) + 1, np.intp)
     index[labels.reshape(-1)[places]] = places
-    return index[labels]
+    return np.asarray(index[labels])
 
 
 def _outline(inside: NDArray[np.bool_]) -> Array:
@@ -136,16 +156,16 @@ def _outline(inside: NDArray[np.bool_]) -> Array:
     # The border runs between the pixels, half a pixel from the centres on both its sides.
     distance = np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
     distance = np.clip(distance, -_OUT_PX, _OUT_PX)
-    return np.asarray(cv2.GaussianBlur(distance, (0, 0), 1.1), np.float32)
+    return np.asarray(cv2.GaussianBlur(distance, (0, 0), 1.2), np.float32)
 
 
 def _smooth(frame: Array) -> Array:
     """Smooth depth within its steps: what differs by much more than 4 cm stays apart."""
     whole = _extended(frame, ~np.isnan(frame)).astype(np.float32)
-    whole = cv2.medianBlur(whole, 5)
+    smooth: Any = cv2.medianBlur(whole, 5)
     for _ in range(2):
-        whole = cv2.bilateralFilter(whole, 7, 0.04, 2.0)
-    return np.asarray(whole, np.float32)
+        smooth = cv2.bilateralFilter(smooth, 7, 0.04, 2.0)
+    return np.asarray(smooth, np.float32)
 
 
 def _slope(depth: Array, outline: Array, focal_px: float) -> Array:

@@ -18,7 +18,9 @@ _FAR_OUT = np.float32(-3.0)
 
 
 @njit(cache=True, nogil=True)
-def _land(depth: Array, outline: Array, flow: Array, share: float, near: Array, moved: Array) -> None:
+def _land(
+    depth: Array, outline: Array, flow: Array, share: float, near: Array, moved: Array
+) -> None:
     """Move each pixel `share` of its flow; of those that land on one, the nearest stays.
 
     Fills `near` (H, W) with its depth, _NOWHERE where none lands, and `moved` (H, W, 2).
@@ -92,18 +94,30 @@ def _sample(image: Array, x: float, y: float) -> float:
 
 
 @njit(cache=True, nogil=True)
+def _taken(
+    outline: Array, light: Array, x: int, y: int, dx: float, dy: float
+) -> tuple[float, float]:
+    """Return the distance, cut to 3 px, and the light of what was moved to a pixel."""
+    if dx == 0 and dy == 0:
+        distance, shine = outline[y, x], light[y, x]
+    else:
+        distance, shine = _sample(outline, x - dx, y - dy), _sample(light, x - dx, y - dy)
+    return max(_FAR_OUT, min(-_FAR_OUT, distance)), shine
+
+
+@njit(cache=True, nogil=True)
 def between(
     outlines: Array, depths: Array, lights: Array, onward: Array, back: Array, share: float,
-    distance: Array, light: Array,
+    drawn: Array,
 ) -> None:  # fmt: skip
-    """Fill `distance` and `light` (H, W) at `share` of the way from the first frame to the second.
+    """Fill `drawn` (H, W, 2), distance and light, at `share` of the way between two frames.
 
     outlines, depths, lights are (2, H, W); onward and back (H, W, 2) the motion from the first to
     the second and from the second to the first. Where both frames tell of one layer, it is their
     mean; where of two, the nearer one wins in the middle and gives way towards the frame in which
     it is not: at a share of 0 and 1 the result is that frame itself.
     """
-    height, width = distance.shape
+    height, width = depths.shape[1:]
     near = np.empty((2, height, width), np.float32)
     moved = np.empty((2, height, width, 2), np.float32)
     raw_near = np.empty((height, width), np.float32)
@@ -114,16 +128,16 @@ def between(
     _close(raw_near, raw_moved, near[1], moved[1])
     for y in range(height):
         for x in range(width):
+            if near[0, y, x] == _NOWHERE and near[1, y, x] == _NOWHERE:
+                drawn[y, x, 0] = _FAR_OUT
+                drawn[y, x, 1] = 0
+                continue
             d0 = d1 = _FAR_OUT
             l0 = l1 = np.float32(0.0)
             if near[0, y, x] < _NOWHERE:
-                px, py = x - moved[0, y, x, 0], y - moved[0, y, x, 1]
-                d0 = max(_FAR_OUT, min(-_FAR_OUT, _sample(outlines[0], px, py)))
-                l0 = _sample(lights[0], px, py)
+                d0, l0 = _taken(outlines[0], lights[0], x, y, moved[0, y, x, 0], moved[0, y, x, 1])
             if near[1, y, x] < _NOWHERE:
-                px, py = x - moved[1, y, x, 0], y - moved[1, y, x, 1]
-                d1 = max(_FAR_OUT, min(-_FAR_OUT, _sample(outlines[1], px, py)))
-                l1 = _sample(lights[1], px, py)
+                d1, l1 = _taken(outlines[1], lights[1], x, y, moved[1, y, x, 0], moved[1, y, x, 1])
             apart = abs(near[0, y, x] - near[1, y, x])
             two = min(max((apart - _ALIKE_M) / (_APART_M - _ALIKE_M), 0.0), 1.0)
             if near[0, y, x] < near[1, y, x]:
@@ -131,11 +145,11 @@ def between(
             else:
                 front = min(1.0, 2 * share)
             weight = (1 - two) * share + two * front
-            distance[y, x] = (1 - weight) * d0 + weight * d1
+            drawn[y, x, 0] = (1 - weight) * d0 + weight * d1
             # A layer that is not there lends no light.
             w0 = (1 - weight) * min(max(d0 + 1.5, 0.0), 1.0)
             w1 = weight * min(max(d1 + 1.5, 0.0), 1.0)
             if w0 + w1 > 0:
-                light[y, x] = (w0 * l0 + w1 * l1) / (w0 + w1)
+                drawn[y, x, 1] = (w0 * l0 + w1 * l1) / (w0 + w1)
             else:
-                light[y, x] = l0 if share < 0.5 else l1
+                drawn[y, x, 1] = l0 if share < 0.5 else l1
