@@ -93,22 +93,36 @@ def make(task: Task) -> int:
     return len(events)
 
 
-def make_all(tasks: list[Task], jobs: int) -> list[str]:
-    """Make all recordings, with a bar on a terminal; return what failed, a line each."""
-    failed = []
+def outcomes(tasks: list[Task], jobs: int) -> Iterator[int | DvskitError]:
+    """Make all recordings; yield how many events each has, or why there is none."""
+    if jobs == 1:
+        for task in tasks:
+            try:
+                yield make(task)
+            except DvskitError as error:
+                yield error
+        return
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    made = {pool.submit(make, task): task for task in tasks}
     try:
-        with Bar("arm gestures", len(tasks), "recordings") as bar:
-            events = 0
-            for done, future in enumerate(as_completed(made), 1):
-                try:
-                    events += future.result()
-                except DvskitError as error:
-                    failed.append(str(error))
-                bar(done, f"{events:,} events")
+        for future in as_completed([pool.submit(make, task) for task in tasks]):
+            error = future.exception()
+            if error is not None and not isinstance(error, DvskitError):
+                raise error
+            yield future.result() if error is None else error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def make_all(tasks: list[Task], jobs: int) -> list[str]:
+    """Make all recordings, with a bar on a terminal; return what failed, a line each."""
+    failed, events = [], 0
+    with Bar("arm gestures", len(tasks), "recordings") as bar:
+        for done, outcome in enumerate(outcomes(tasks, jobs), 1):
+            if isinstance(outcome, DvskitError):
+                failed.append(str(outcome))
+            else:
+                events += outcome
+            bar(done, f"{events:,} events")
     return failed
 
 

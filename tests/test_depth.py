@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import h5py
@@ -375,3 +378,32 @@ def test_real_clips_move_where_their_hands_are(data):
     assert len(events) > 3000
     assert (events.x < 64).mean() > 0.7
     assert 0.4 < events.p.mean() < 0.6
+
+
+def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monkeypatch, capsys):
+    depth, out = tmp_path / "depth", tmp_path / "out"
+    (depth / "wave").mkdir(parents=True)
+    few = clip_of(np.linspace(0.1, 0.6, 4))
+    write_npz(depth / "wave" / "s1_t1.npz", few)
+    write_npz(depth / "wave" / "s2_t1.npz", few, near_mm=None)
+    write_mat(depth, few)  # action 3 of subject 1, which is a wave too
+    (depth / "a3_s1_t1_depth.mat").rename(depth / "a9_s3_t1_depth.mat")
+    script = Path(__file__).parent.parent / "samples" / "make_arm_gestures.py"
+    words = [str(script), str(depth), str(out), "--to", "npz", "--jobs", "1"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    threads = cv2.getNumThreads()
+
+    def run():
+        with pytest.raises(SystemExit, match=r"s2_t1\.npz: has no 'near_mm'"):
+            runpy.run_path(str(script), run_name="__main__")
+        files = sorted(path for path in out.rglob("*") if path.is_file())
+        return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in files}
+
+    first = run()
+    assert "2 recordings made, 0 were there" in capsys.readouterr().err
+    assert list(first) == ["circle_clockwise/s3_t1.npz", "wave/s1_t1.npz"]
+    assert dvskit.load_events(out / "wave" / "s1_t1.npz").size == (128, 128)
+    assert run() == first
+    assert "0 recordings made, 2 were there" in capsys.readouterr().err
+    cv2.setNumThreads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def _tracked(joints: Array) -> Array:
 
 def _standing(clip: DepthClip, surface: Surface) -> Array:
     """Return the joints (20, 3), y up, of who fills the clip's outline from head to knees."""
-    inside: NDArray[np.bool_] = np.greater(np.median(surface.outline, axis=0), 0)
+    inside: Any = np.median(surface.outline, axis=0) > 0
     if not inside.any():
         inside = (surface.outline > 0).any(0)
     rows = np.flatnonzero(inside.any(1))
