@@ -20,8 +20,9 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import Image, Parts, Point, Sprite, Tones, draw_parts, paste, soft_noise
 from dvskit.scenes._motion import GESTURES, Limbs, Pose, hanging, pose
+from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 
-__all__ = ["GESTURES", "ArmScene"]
+__all__ = ["GESTURES", "ArmScene", "DepthClip", "DepthScene", "read_depth_clip"]
 
 Frame = NDArray[np.uint8]
 

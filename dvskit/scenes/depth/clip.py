@@ -1,0 +1,237 @@
+"""A depth clip: how far each pixel of a person is, frame by frame, and where the joints are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError, MissingFileError, ShapeError, one_line
+from dvskit.scenes.depth.person import PICTURE, as_seen, find_person
+
+KINECT_FOCAL_PX = 285.63  # of the depth camera of the first Kinect, at 320x240
+KINECT_CENTRE_PX = (160.0, 120.0)
+KINECT_FPS = 30
+NEAREST_M, FURTHEST_M = 0.2, 12.0
+
+JOINTS = (
+    "head", "shoulder centre", "spine", "hip centre",
+    "left shoulder", "left elbow", "left wrist", "left hand",
+    "right shoulder", "right elbow", "right wrist", "right hand",
+    "left hip", "left knee", "left ankle", "left foot",
+    "right hip", "right knee", "right ankle", "right foot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class DepthClip:
+    """A person as a depth camera saw her, without what is behind her.
+
+    depth_m    (T, H, W) float32, metres along the optical axis; NaN where the person is not
+    t_us       (T,) int64, increasing
+    joints_m   (T, 20, 3) float32 in the camera's metres (x right, y up, z away from it), in the
+               order of JOINTS; or None
+    focal_px   of the depth camera, in pixels
+    centre_px  (x, y) of the optical axis, in pixels of `depth_m`; it may lie outside
+    name       for messages
+    notes      what was left out or changed while reading, a line each
+
+    The picture is as a camera sees it: the right hand is on the left. Raises ShapeError for arrays
+    that do not go together, for a clip of fewer than two frames, and for depth out of 0.2 to 12 m.
+    """
+
+    depth_m: NDArray[np.float32]
+    t_us: NDArray[np.int64]
+    joints_m: NDArray[np.float32] | None = None
+    focal_px: float = KINECT_FOCAL_PX
+    centre_px: tuple[float, float] = KINECT_CENTRE_PX
+    name: str = "depth clip"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        depth, times, joints = self.depth_m, self.t_us, self.joints_m
+        if depth.ndim != 3 or 0 in depth.shape:
+            raise ShapeError(f"{self.name}: depth has shape {depth.shape}; (T, H, W) is meant")
+        if times.shape != depth.shape[:1] or (np.diff(times) <= 0).any():
+            raise ShapeError(
+                f"{self.name}: t_us has shape {times.shape}; "
+                f"{len(depth)} increasing times are meant"
+            )
+        if joints is not None and joints.shape != (len(depth), len(JOINTS), 3):
+            raise ShapeError(
+                f"{self.name}: joints have shape {joints.shape}; "
+                f"{(len(depth), len(JOINTS), 3)} is meant: 20 joints of each of the frames"
+            )
+        if joints is not None and not np.isfinite(joints).all():
+            raise ShapeError(f"{self.name}: joints that are no numbers; pass joints_m=None")
+        if len(depth) < 2:
+            raise ShapeError(f"{self.name}: {len(depth)} frames with a person; a clip has two")
+        if np.isnan(depth).all((1, 2)).any():
+            raise ShapeError(f"{self.name}: a frame has no person (all NaN); leave it out")
+        low, high = float(np.nanmin(depth)), float(np.nanmax(depth))
+        if not (low >= NEAREST_M and high <= FURTHEST_M):
+            raise ShapeError(
+                f"{self.name}: depth of {low:g} to {high:g} m is outside {NEAREST_M} to "
+                f"{FURTHEST_M} m; is it in millimetres?"
+            )
+
+    def __len__(self) -> int:
+        return len(self.depth_m)
+
+    @property
+    def duration_us(self) -> int:
+        """From the first frame to the last."""
+        return int(self.t_us[-1] - self.t_us[0])
+
+
+def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
+    """Return the clip of a file, cut to the person.
+
+    .npz  `depth` (T, H, W) uint8 with 0 for the background, else near_mm + (depth - 1) step_mm;
+          `near_mm`, `step_mm`; `corner` (x, y) of the cut in the 320x240 picture; `joints_m`
+          (T, 20, 3), which may be missing
+    .mat  of UTD-MHAD, `<name>_depth.mat`: `d_depth` (240, 320, T) millimetres, the whole picture,
+          in which the person is found; joints from `d_skel` (20, 3, T) of `<name>_skeleton.mat`
+          beside it, which may be missing. Below the knees the person is cut off.
+
+    30 frames a second. Frames without a person are left out and counted in `notes`; the times of
+    the others stay. Raises FormatError for a file of another kind, a missing key or no person,
+    ShapeError for arrays that do not go together, MissingFileError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(path, "a depth clip is an .npz or a *_depth.mat")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _read_npz(path)
+    if suffix == ".mat":
+        return _read_mat(path)
+    raise FormatError(f"{path}: {suffix or 'no suffix'} is no depth clip; .npz or .mat is meant")
+
+
+def _read_npz(path: Path) -> DepthClip:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            held = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise FormatError(f"{path}: is no readable .npz ({one_line(error)})") from None
+    for key in ("depth", "near_mm", "step_mm", "corner"):
+        if key not in held:
+            raise FormatError(
+                f"{path}: has no {key!r} (it has {', '.join(sorted(held)) or 'nothing'}); "
+                "a depth clip has depth, near_mm, step_mm and corner"
+            )
+    stored_depth = held["depth"]
+    if stored_depth.ndim != 3 or stored_depth.dtype != np.uint8:
+        raise ShapeError(
+            f"{path}: depth is {stored_depth.dtype} {stored_depth.shape}; (T, H, W) uint8 is meant"
+        )
+    for key, count in (("near_mm", 1), ("step_mm", 1), ("corner", 2)):
+        if held[key].size != count or held[key].dtype.kind not in "iuf":
+            raise ShapeError(f"{path}: {key} has shape {held[key].shape}; {count} is meant")
+    steps = stored_depth.astype(np.int64) - 1
+    near, step = int(held["near_mm"].item()), int(held["step_mm"].item())
+    depth_m = _metres(np.where(steps < 0, 0, near + steps * step))
+    left, top = held["corner"].tolist()
+    centre = (KINECT_CENTRE_PX[0] - left, KINECT_CENTRE_PX[1] - top)
+    return _checked(path, depth_m, held.get("joints_m"), centre, ())
+
+
+def _read_mat(path: Path) -> DepthClip:
+    depth = _mat_array(path, "d_depth")
+    if depth.ndim == 2:  # MATLAB leaves out a last dimension of one
+        depth = depth[..., None]
+    if depth.ndim != 3 or depth.shape[:2] != PICTURE or depth.dtype.kind not in "iuf":
+        raise ShapeError(
+            f"{path}: d_depth is {depth.dtype} {depth.shape}; {(*PICTURE, 'T')} is meant"
+        )
+    millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
+    beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
+    joints: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = (f"no {beside.name}: the parts of the body go by height",)
+    if beside != path and beside.is_file():
+        stored = _mat_array(beside, "d_skel")
+        if stored.shape != (len(JOINTS), 3, len(millimetres)):
+            raise ShapeError(
+                f"{beside}: d_skel has shape {stored.shape}; (20, 3, {len(millimetres)}) is meant, "
+                f"as {path.name} has {len(millimetres)} frames"
+            )
+        joints = stored.transpose(2, 0, 1).astype(np.float32)  # (20, 3, T) -> (T, 20, 3)
+    depth_m = _metres(millimetres)
+    camera = KINECT_FOCAL_PX, KINECT_CENTRE_PX
+    if joints is not None:
+        depth_m, joints, notes = as_seen(depth_m, joints, *camera)
+    depth_m = find_person(depth_m, joints, *camera)
+    return _checked(path, depth_m, joints, KINECT_CENTRE_PX, notes)
+
+
+def _mat_array(path: Path, key: str) -> NDArray[np.generic]:
+    """Return a variable of a MATLAB file, of any version, as MATLAB shows its shape."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        held = loadmat(path, variable_names=[key])
+    except NotImplementedError:  # version 7.3 is HDF5, its dimensions in reverse
+        return _hdf5_array(path, key)
+    except (OSError, ValueError, TypeError, EOFError, MatReadError) as error:
+        raise FormatError(f"{path}: is no readable .mat ({one_line(error)})") from None
+    if key not in held:
+        raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
+    return np.asarray(held[key])
+
+
+def _hdf5_array(path: Path, key: str) -> NDArray[np.generic]:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            if key not in file:
+                raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
+            return np.asarray(file[key]).T
+    except OSError as error:
+        raise FormatError(f"{path}: is no readable .mat ({one_line(error)})") from None
+
+
+def _metres(millimetres: NDArray[np.generic]) -> NDArray[np.float32]:
+    metres = np.asarray(millimetres, np.float32) / np.float32(1000)
+    return np.where(metres > 0, metres, np.float32(np.nan))
+
+
+def _checked(
+    path: Path,
+    depth_m: NDArray[np.float32],
+    joints_m: NDArray[np.generic] | None,
+    centre_px: tuple[float, float],
+    notes: tuple[str, ...],
+) -> DepthClip:
+    """Return a clip of the frames that hold a person, cut to her."""
+    seen = ~np.isnan(depth_m)
+    whole = np.flatnonzero(seen.any((1, 2)))
+    if len(whole) < len(depth_m):
+        count = f"{len(depth_m) - len(whole)} of {len(depth_m)} frames"
+        if len(whole) < 2:
+            raise FormatError(f"{path}: {count} hold no person; is it a clip of one?")
+        notes += (f"{count} hold no person and were left out",)
+    elif len(whole) < 2:
+        raise FormatError(f"{path}: {len(whole)} frames; motion needs two at least")
+    rows, columns = (np.flatnonzero(seen.any(axes)) for axes in ((0, 2), (0, 1)))
+    top, left = int(rows[0]), int(columns[0])
+    clip = DepthClip(
+        depth_m[whole, top : rows[-1] + 1, left : columns[-1] + 1],
+        whole * 1_000_000 // KINECT_FPS,
+        name=str(path),
+        centre_px=(centre_px[0] - left, centre_px[1] - top),
+        notes=notes,
+    )
+    if joints_m is None:
+        return clip
+    if joints_m.shape != (len(depth_m), len(JOINTS), 3):
+        raise ShapeError(
+            f"{path}: joints_m has shape {joints_m.shape}; {(len(depth_m), 20, 3)} is meant"
+        )
+    return replace(clip, joints_m=joints_m[whole].astype(np.float32))

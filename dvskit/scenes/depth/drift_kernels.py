@@ -1,0 +1,117 @@
+"""Where the points of one depth picture are in another: coherent point drift.
+
+After Myronenko and Song 2010 (Point Set Registration: Coherent Point Drift): the points of the
+second picture are drawn from Gaussians about the moved points of the first, whose width shrinks
+from step to step. In place of the paper's linear system, each point moves by the mean of what
+those around it would, weighted by a Gaussian that narrows as well: that is what keeps limbs whole.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STEPS = 8
+_WIDE, _NARROW = 0.12, 0.025  # metres, of the Gaussians: as far as a hand goes in a frame
+_STIFF, _SOFT = 0.12, 0.05  # metres, of the neighbourhood that moves as one
+_STRAYS = 0.3  # of a point's weight go to points that have no counterpart
+_REST = 0.3  # weight of points that are known to stand still
+_DOUBT = 0.05
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def drift(points: Array, moves: Array, targets: Array) -> Array:
+    """Return (N, 3) how far each of `points` (N, 3) moves to lie among `targets` (M, 3), metres.
+
+    Those that `moves` (N,) excludes stand still. All float32.
+    """
+    n, m = len(points), len(targets)
+    moved = np.zeros((n, 3), np.float32)
+    pulled = np.empty((n, 3), np.float32)
+    weights = np.empty(n, np.float32)
+    share = np.empty(n, np.float32)
+    near = np.empty((n, n), np.float32)
+    for i in range(n):
+        for j in range(n):
+            square = np.float32(0.0)
+            for c in range(3):
+                square += (points[i, c] - points[j, c]) ** 2
+            near[i, j] = square
+    for step in range(STEPS):
+        part = step / (STEPS - 1)
+        width = _WIDE * (_NARROW / _WIDE) ** part
+        reach = _STIFF * (_SOFT / _STIFF) ** part
+        sharp = np.float32(0.5 / (width * width))
+        pulled[:] = 0
+        weights[:] = 0
+        for j in range(m):
+            total = np.float32(_STRAYS)
+            for i in range(n):
+                square = np.float32(0.0)
+                for c in range(3):
+                    square += (points[i, c] + moved[i, c] - targets[j, c]) ** 2
+                square *= sharp
+                share[i] = math.exp(-square) if square < 8 else np.float32(0.0)
+                total += share[i]
+            for i in range(n):
+                if share[i] > 0:
+                    weight = share[i] / total
+                    weights[i] += weight
+                    for c in range(3):
+                        pulled[i, c] += weight * (targets[j, c] - points[i, c])
+        sharp = np.float32(0.5 / (reach * reach))
+        for i in range(n):
+            if not moves[i]:
+                continue
+            x = y = z = np.float32(0.0)
+            total = np.float32(_DOUBT)
+            for j in range(n):
+                square = near[i, j] * sharp
+                if square > 5:
+                    continue
+                weight = math.exp(-square)
+                if not moves[j]:
+                    total += _REST * weight
+                    continue
+                total += weight * weights[j]
+                x += weight * pulled[j, 0]
+                y += weight * pulled[j, 1]
+                z += weight * pulled[j, 2]
+            moved[i, 0], moved[i, 1], moved[i, 2] = x / total, y / total, z / total
+    return moved
+
+
+@njit(cache=True, nogil=True)
+def spread(
+    depth: Array, inside: Array, rows: Array, columns: Array, flow: Array, near_m: float, out: Array
+) -> None:
+    """Fill `out` (H, W, 2) from the flow (N, 2) of some pixels, each at `rows`, `columns`.
+
+    A pixel takes the mean of those within 3 px that are about as far away.
+    """
+    height, width = depth.shape
+    weights = np.zeros((height, width), np.float32)
+    out[:] = 0
+    for i in range(len(rows)):
+        row, column = rows[i], columns[i]
+        for y in range(max(0, row - 3), min(height, row + 4)):
+            for x in range(max(0, column - 3), min(width, column + 4)):
+                if not inside[y, x]:
+                    continue
+                apart = (depth[y, x] - depth[row, column]) / near_m
+                square = ((x - column) ** 2 + (y - row) ** 2) / 4 + apart * apart
+                weight = math.exp(-square)
+                weights[y, x] += weight
+                out[y, x, 0] += weight * flow[i, 0]
+                out[y, x, 1] += weight * flow[i, 1]
+    for y in range(height):
+        for x in range(width):
+            if weights[y, x] > 1e-6:
+                out[y, x, 0] /= weights[y, x]
+                out[y, x, 1] /= weights[y, x]

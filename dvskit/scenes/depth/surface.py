@@ -1,0 +1,242 @@
+"""The surface of a person in a depth clip, without the flicker of the camera.
+
+The outline is kept as its signed distance in pixels, which is smoothed in space and in time; what
+is between two frames is drawn from the motion of each point of the surface (`drift_kernels`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.scenes.depth.clip import DepthClip
+from dvskit.scenes.depth.drift_kernels import drift, spread
+from dvskit.scenes.depth.steady_kernels import steady
+
+Array = NDArray[np.float32]
+
+MARGIN_PX = 14
+_OUT_PX = 12  # the outline's distance is not followed further
+_SPECK_PX = 40
+_HOLE_PX = 12
+_REACH = 8  # frames that the smoothing in time looks ahead and back
+_OUTLINE_SLACK_PX, _OUTLINE_JUMP_PX = 0.35, 1.0
+_DEPTH_SLACK_M, _DEPTH_JUMP_M = 0.006, 0.04
+_SLOPE_SLACK, _SLOPE_JUMP = 0.06, 0.3
+_MOVED_M = 0.05
+_MOVED_PX = 1.2
+_MOST_POINTS = 420
+_STEEPEST = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What is drawn of a clip, each (T, H, W) float32, on the clip's pixels and a margin.
+
+    outline   signed distance to the outline in pixels, positive inside
+    depth_m   beyond the outline, that of the nearest pixel inside
+    slope     (T, H, W, 2) of the depth to the right and down: metres per metre
+    onward    (T - 1, H, W, 2) where each pixel's point goes until the next frame, in pixels
+    back      (T - 1, H, W, 2) where each pixel of the next frame comes from
+    centre_px the optical axis, (x, y) on these pixels
+    """
+
+    outline: Array
+    depth_m: Array
+    slope: Array
+    onward: Array
+    back: Array
+    centre_px: tuple[float, float]
+
+
+@lru_cache(maxsize=2)
+def surface_of(clip: DepthClip) -> Surface:
+    """Return the surface of a clip."""
+    depth = _without_holes(_with_margin(clip.depth_m))
+    centre = (clip.centre_px[0] + MARGIN_PX, clip.centre_px[1] + MARGIN_PX)
+    outline = _held(
+        np.stack([_outline(~np.isnan(frame)) for frame in depth]),
+        _OUTLINE_JUMP_PX, _OUTLINE_SLACK_PX,
+    )  # fmt: skip
+    depth = _without_thin_changes(np.stack([_smooth(frame) for frame in depth]))
+    depth = _held(depth, _DEPTH_JUMP_M, _DEPTH_SLACK_M)
+    slope = np.stack([_slope(*both, clip.focal_px) for both in zip(depth, outline, strict=True)])
+    slope = _held(slope, _SLOPE_JUMP, _SLOPE_SLACK)
+    onward = np.zeros((len(depth) - 1, *depth.shape[1:], 2), np.float32)
+    back = np.zeros_like(onward)
+    for k in range(len(depth) - 1):
+        _find_motion(
+            (depth[k], outline[k]), (depth[k + 1], outline[k + 1]), clip.focal_px, centre,
+            onward[k], back[k],
+        )  # fmt: skip
+    return Surface(outline, depth, slope, onward, back, centre)
+
+
+def _with_margin(depth: Array) -> Array:
+    """Add room about the person; below, where the picture cuts her, she goes on as she is."""
+    sides = ((0, 0), (MARGIN_PX, 0), (MARGIN_PX, MARGIN_PX))
+    return np.pad(depth, sides, constant_values=np.nan)
+
+
+def _held(values: Array, jump: float, slack: float) -> Array:
+    flat = np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
+    return np.asarray(steady(flat, _REACH, jump, slack).reshape(values.shape), np.float32)
+
+
+def _without_holes(depth: Array) -> Array:
+    """Fill what is missing in one frame but not around it, in time or in space; drop specks."""
+    filled = depth.copy()
+    before, here, after = depth[:-2], depth[1:-1], depth[2:]
+    with np.errstate(invalid="ignore"):
+        lost = np.isnan(here) & (np.abs(before - after) < 0.08)
+    filled[1:-1][lost] = ((before + after) / 2)[lost]
+    for k, frame in enumerate(filled):
+        body = (~np.isnan(frame)).astype(np.uint8)
+        closed = cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        closed = _but_small(closed, _SPECK_PX)
+        closed = 1 - _but_small(1 - closed, _HOLE_PX)
+        if not closed.any():
+            closed = body
+        values = _extended(frame, body > 0)
+        filled[k] = np.where(closed > 0, values, np.nan)
+    return filled
+
+
+def _without_thin_changes(depth: Array) -> Array:
+    """Give borders within the body the mean of the frames around where they differ but thinly.
+
+    An arm before the body changes a patch at a time; a camera that cannot tell to which of them a
+    pixel of the border belongs changes lines of a pixel or two.
+    """
+    frames = len(depth)
+    total = np.concatenate([np.zeros_like(depth[:1]), depth]).cumsum(0, dtype=np.float64)
+    made = depth.copy()
+    for k, frame in enumerate(depth):
+        first, last = max(0, k - _REACH), min(frames, k + _REACH + 1)
+        usual = ((total[last] - total[first]) / (last - first)).astype(np.float32)
+        other = (np.abs(frame - usual) > _DEPTH_JUMP_M / 4).astype(np.uint8)
+        thick = cv2.morphologyEx(other, cv2.MORPH_OPEN, np.ones((4, 4), np.uint8))
+        kept = cv2.dilate(thick, np.ones((3, 3), np.uint8))
+        np.copyto(made[k], usual, where=(other > 0) & (kept == 0))
+    return made
+
+
+def _but_small(mask: NDArray[Any], least_px: int) -> NDArray[np.uint8]:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    kept = stats[:, cv2.CC_STAT_AREA] >= least_px
+    kept[0] = False
+    return np.asarray(kept[labels], np.uint8)
+
+
+def _extended(values: Array, inside: NDArray[np.bool_]) -> Array:
+    """Give each pixel outside the value of the nearest inside."""
+    return np.where(inside, values, values.reshape(-1)[_nearest(inside)])
+
+
+def _nearest(inside: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the flat index of the nearest pixel inside, for each pixel."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = np.flatnonzero(inside)
+    index = np.zeros(int(labels.max()) + 1, np.intp)
+    index[labels.reshape(-1)[places]] = places
+    return np.asarray(index[labels])
+
+
+def _outline(inside: NDArray[np.bool_]) -> Array:
+    body = inside.astype(np.uint8)
+    within = cv2.distanceTransform(body, cv2.DIST_L2, 5)
+    beyond = cv2.distanceTransform(1 - body, cv2.DIST_L2, 5)
+    # The border runs between the pixels, half a pixel from the centres on both its sides.
+    distance = np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
+    distance = np.clip(distance, -_OUT_PX, _OUT_PX)
+    return np.asarray(cv2.GaussianBlur(distance, (0, 0), 1.2), np.float32)
+
+
+def _smooth(frame: Array) -> Array:
+    """Smooth depth within its steps: what differs by much more than 4 cm stays apart."""
+    whole = _extended(frame, ~np.isnan(frame)).astype(np.float32)
+    smooth: Any = cv2.medianBlur(whole, 5)
+    for _ in range(2):
+        smooth = cv2.bilateralFilter(smooth, 7, 0.04, 2.0)
+    return np.asarray(smooth, np.float32)
+
+
+def _slope(depth: Array, outline: Array, focal_px: float) -> Array:
+    """Return (H, W, 2) how depth grows to the right and down, rounded off towards the outline."""
+    metres_per_px = depth / focal_px
+    slopes = []
+    distance = np.clip(outline, 0, 5) / 5
+    for axis in (1, 0):
+        rise = np.gradient(depth, axis=axis) / metres_per_px
+        # Depth at the rim is the camera's worst; a limb is about round there.
+        rim = (1 - distance) * np.gradient(outline, axis=axis)
+        slopes.append(np.clip(rise * distance - 1.2 * rim, -_STEEPEST, _STEEPEST))
+    blurred = [cv2.GaussianBlur(slope.astype(np.float32), (0, 0), 0.8) for slope in slopes]
+    return np.stack(blurred, axis=-1)
+
+
+Frame = tuple[Array, Array]
+
+
+def _find_motion(
+    first: Frame, last: Frame, focal_px: float, centre_px: tuple[float, float],
+    onward: Array, back: Array,
+) -> None:  # fmt: skip
+    """Fill in the motion between two frames, each (depth, outline), of what moves by a pixel."""
+    inside = [outline > 0 for _, outline in (first, last)]
+    apart = np.abs(first[0] - last[0]) > _MOVED_M
+    moved = (inside[0] | inside[1]) & apart
+    moved |= (inside[0] != inside[1]) & (np.abs(first[1] - last[1]) > _MOVED_PX)
+    specks = moved.astype(np.uint8)
+    specks = cv2.morphologyEx(specks, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    specks = _but_small(specks, 10)
+    if not specks.any():
+        return
+    moving = cv2.dilate(specks, np.ones((5, 5), np.uint8)) > 0
+    around = cv2.dilate(specks, np.ones((11, 11), np.uint8)) > 0
+    points = [_thinned(around & each) for each in inside]
+    if min(len(rows) for rows, _ in points) < 5:
+        return
+    spots = [
+        _metric(depth, *place, focal_px, centre_px)
+        for (depth, _), place in zip((first, last), points, strict=True)
+    ]
+    for way, (frame, out) in enumerate(((first, onward), (last, back))):
+        rows, columns = points[way]
+        step = drift(spots[way], moving[rows, columns], spots[1 - way])
+        there = spots[way] + step
+        flow = np.stack(
+            [
+                centre_px[0] + focal_px * there[:, 0] / there[:, 2] - columns,
+                centre_px[1] + focal_px * there[:, 1] / there[:, 2] - rows,
+            ],
+            axis=1,
+        ).astype(np.float32)
+        spread(frame[0], inside[way], rows, columns, flow, 0.04, out)
+        out[:] = out.reshape(-1, 2)[_nearest(inside[way])]
+
+
+def _thinned(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of every second pixel, or of fewer, of a mask."""
+    rows, columns = np.nonzero(mask)
+    kept = (rows % 2 == 0) & (columns % 2 == 0)
+    rows, columns = rows[kept], columns[kept]
+    fewer = -(-len(rows) // _MOST_POINTS)
+    return (rows[::fewer], columns[::fewer]) if fewer > 1 else (rows, columns)
+
+
+def _metric(
+    depth: Array, rows: NDArray[np.intp], columns: NDArray[np.intp],
+    focal_px: float, centre_px: tuple[float, float],
+) -> Array:  # fmt: skip
+    """Return (N, 3) the places of some pixels in metres: right, down, away."""
+    z = depth[rows, columns]
+    x, y = (columns - centre_px[0]) * z / focal_px, (rows - centre_px[1]) * z / focal_px
+    return np.stack([x, y, z], axis=1).astype(np.float32)

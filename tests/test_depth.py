@@ -1,0 +1,409 @@
+"""Depth clips as scenes: a frame is a function of its time, and what flickers is held still."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+import dvskit
+from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileError, ShapeError
+from dvskit.scenes import DepthClip, DepthScene, read_depth_clip
+from dvskit.scenes.depth.drift_kernels import drift
+from dvskit.scenes.depth.steady_kernels import steady
+from dvskit.scenes.depth.surface import surface_of
+
+HIGH, WIDE = 110, 90
+CORNER = (110, 60)  # of the person in the camera's picture
+CENTRE = (160.0 - CORNER[0], 120.0 - CORNER[1])
+FOCAL = 285.63
+
+
+def figure(angle: float = 0.0, shift: float = 0.0) -> np.ndarray:
+    """Return (H, W) metres of a person 2.9 m away whose right arm is turned by `angle`."""
+    fine = 4
+    depth = np.full((HIGH * fine, WIDE * fine), np.nan, np.float32)
+
+    def lay(draw, metres):
+        mask = np.zeros(depth.shape, np.uint8)
+        draw(mask)
+        depth[mask > 0] = metres
+
+    at = lambda x, y: (round((x + shift) * fine), round(y * fine))  # noqa: E731
+    lay(lambda m: cv2.ellipse(m, at(50, 75), (16 * fine, 45 * fine), 0, 0, 360, 1, -1), 2.9)
+    lay(lambda m: cv2.ellipse(m, at(50, 17), (8 * fine, 11 * fine), 0, 0, 360, 1, -1), 2.85)
+    tip = 36 - 26 * np.sin(angle), 42 + 26 * np.cos(angle)
+    lay(lambda m: cv2.line(m, at(36, 42), at(*tip), 1, 8 * fine), 2.8)
+    return depth[fine // 2 :: fine, fine // 2 :: fine]
+
+
+def joints(angle: float = 0.0) -> np.ndarray:
+    """Return the (20, 3) joints that go with `figure`."""
+    tip = np.array((-np.sin(angle), np.cos(angle)))
+    arm = [np.array((36, 42)) + share * tip for share in (0, 13, 22, 26)]
+    other = [np.array((62, y)) for y in (42, 55, 66, 70)]
+    legs = [(56, 80), (56, 112), (56, 140), (56, 145), (44, 80), (44, 112), (44, 140), (44, 145)]
+    rows = [(50, 17), (50, 32), (50, 60), (50, 76), *other, *arm, *legs]
+    pixels = np.array([tuple(map(float, row)) for row in rows])
+    flat = np.array([1, -1]) * (pixels - CENTRE) * 2.9 / FOCAL
+    return np.column_stack([flat, np.full(20, 2.9)]).astype(np.float32)
+
+
+def clip_of(angles, frames=None, **fields) -> DepthClip:
+    depth = np.stack([figure(a) for a in angles]) if frames is None else frames
+    return DepthClip(
+        depth.astype(np.float32),
+        np.arange(len(depth)) * 1_000_000 // 30,
+        np.stack([joints(a) for a in angles]),
+        centre_px=CENTRE,
+        **fields,
+    )
+
+
+SWING = clip_of(np.linspace(0.1, 1.5, 10))
+
+
+def flickering(frames: int, seed: int) -> DepthClip:
+    """Return a person who stands still before a camera that errs by a pixel and by a centimetre."""
+    rng = np.random.default_rng(seed)
+    still = figure()
+    noisy = []
+    for _ in range(frames):
+        frame = still + 0.008 * rng.integers(-1, 2, still.shape)
+        wider = cv2.dilate(np.nan_to_num(frame, nan=0).astype(np.float32), np.ones((3, 3)))
+        rim = np.isnan(still) & (wider > 0)
+        frame[rim] = np.where(rng.random(rim.sum()) < 0.5, wider[rim], np.nan)
+        frame[(rng.random(still.shape) < 0.01)] = np.nan  # holes
+        noisy.append(frame)
+    clip = clip_of(np.zeros(frames), np.stack(noisy))
+    shaken = clip.joints_m + rng.normal(0, 0.004, clip.joints_m.shape)
+    return replace(clip, joints_m=shaken.astype(np.float32))
+
+
+@pytest.mark.parametrize("fps", [None, 100])
+def test_a_frame_depends_on_its_time_alone(fps):
+    scene = DepthScene.random(SWING, 3, size=(64, 48), fps=fps)
+    whole = list(scene)
+    some = [8, 2, 2, 15, 0]
+    for n, (t_us, frame) in zip(some, scene.frames([whole[n][0] for n in some]), strict=True):
+        assert t_us == whole[n][0]
+        np.testing.assert_array_equal(frame, whole[n][1])
+
+
+def test_frames_are_light_of_0_to_1_in_steps_finer_than_bytes():
+    frames = list(DepthScene.random(SWING, 4, size=(60, 50)))
+    times = [t_us for t_us, _ in frames]
+    assert times[0] == 0
+    assert (np.diff(times) > 0).all()
+    assert all(type(t_us) is int for t_us in times)
+    for _, frame in frames:
+        assert frame.shape == (50, 60)
+        assert frame.dtype == np.float32
+        assert frame.min() > 0
+        assert frame.max() < 1.3
+    assert len(np.unique(frames[0][1])) > 256
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
+    one, same, other = (list(DepthScene.random(SWING, seed, size=(40, 40))) for seed in (1, 1, 2))
+    assert len(one) == len(same)
+    for a, b in zip(one, same, strict=True):
+        assert a[0] == b[0]
+        assert a[1].tobytes() == b[1].tobytes()
+    assert (one[0][1] != other[0][1]).any()
+
+
+def test_a_seed_draws_the_same_person_at_every_size_and_rate():
+    large = DepthScene.random(SWING, 5, size=(120, 120), fps=100)
+    small = DepthScene.random(SWING, 5, size=(60, 60))
+    fine, coarse = (next(replace(s, wall_texture=0).frames([90_000]))[1] for s in (large, small))
+    pooled = fine.reshape(60, 2, 60, 2).mean((1, 3))
+    assert np.corrcoef(pooled.ravel(), coarse.ravel())[0, 1] > 0.99
+
+
+def test_a_flip_is_the_mirror_image():
+    scene = DepthScene.random(SWING, 6, size=(64, 64), flip=False)
+    flipped = replace(scene, flip=True, centre_x=1 - scene.centre_x)
+    for (_, frame), (_, mirrored) in zip(
+        scene.frames([0, 100_000, 155_000]), flipped.frames([0, 100_000, 155_000]), strict=True
+    ):
+        np.testing.assert_allclose(mirrored[:, ::-1], frame, atol=0.02)
+    assert {DepthScene.random(SWING, seed).flip for seed in range(12)} == {False, True}
+
+
+def test_twice_the_speed_shows_the_same_in_half_the_time():
+    scene = replace(DepthScene.random(SWING, 7, size=(40, 40)), speed=1.0)
+    fast = replace(scene, speed=2.0)
+    assert fast.duration_us == scene.duration_us // 2
+    for (_, slow), (_, quick) in zip(
+        scene.frames([0, 120_000]), fast.frames([0, 60_000]), strict=True
+    ):
+        np.testing.assert_array_equal(slow, quick)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_who_stands_still_gives_no_events_although_her_outline_flickers(seed):
+    clip = flickering(30, seed)
+    scene = DepthScene.random(clip, seed, size=(96, 96))
+    assert len(dvskit.emulate(scene).load()) == 0
+
+
+def test_the_background_stays_still_while_an_arm_moves():
+    scene = replace(DepthScene.random(SWING, 8, size=(96, 96), flip=False), shadow=0.0)
+    frames = np.stack([frame for _, frame in scene])
+    change = np.ptp(frames, axis=0)
+    assert change.max() > 0.05
+    assert change[:, 70:].max() == 0  # the picture's right is the still arm's side, and the wall
+
+
+def test_a_fast_arm_is_one_arm_on_the_whole_way_between_two_frames():
+    clip = clip_of([0.5, 0.5, 0.95, 0.95])  # the hand covers 12 pixels, an arm's width is 8
+    scene = DepthScene(
+        clip, size=(WIDE, HIGH), wall=0.9, skin=0.1, shirt=0.1, wall_texture=0, shadow=0
+    )
+    from dvskit.scenes.depth.scene import _placed
+
+    matrix, _ = _placed(scene)
+    area = []
+    for t_us in np.linspace(33_333, 66_666, 9).astype(int):
+        _, frame = next(scene.frames([int(t_us)]))
+        # Along a circle about the shoulder: dark where the arm is.
+        turn = np.linspace(0.2, 1.3, 200)
+        x, y = 36 - 22 * np.sin(turn) + 14, 42 + 22 * np.cos(turn) + 14
+        column = (x - matrix[0, 2]) / matrix[0, 0]
+        row = (y - matrix[1, 2]) / matrix[1, 1]
+        dark = cv2.remap(
+            frame, column[None].astype(np.float32), row[None].astype(np.float32), cv2.INTER_LINEAR
+        )[0] < 0.4  # fmt: skip
+        assert (np.diff(dark.astype(int)) == 1).sum() + dark[0] == 1
+        area.append(dark.sum())
+    assert min(area) > 0.7 * max(area)
+
+
+def test_drift_finds_a_turn_and_leaves_the_rest():
+    rng = np.random.default_rng(1)
+    arm = rng.uniform((0, 0, 2.5), (0.3, 0.06, 2.52), (150, 3)).astype(np.float32)
+    body = rng.uniform((-0.3, -0.1, 2.8), (0, 0.2, 2.82), (60, 3)).astype(np.float32)
+    c, s = np.cos(0.35), np.sin(0.35)
+    turned = (arm @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])).astype(np.float32)
+    points = np.concatenate([arm, body])
+    moves = np.arange(210) < 150
+    found = drift(points, moves, np.concatenate([turned, body]))
+    assert (found[150:] == 0).all()
+    error = np.linalg.norm(found[:150] - (turned - arm), axis=1)
+    assert np.median(error) < 0.015
+    assert np.linalg.norm(turned - arm, axis=1).max() > 0.09
+
+
+def test_steady_is_what_its_words_say():
+    rng = np.random.default_rng(2)
+    values = rng.normal(0, 1, (13, 5)).astype(np.float32).cumsum(0)
+    reach, jump, slack = 3, 0.7, 0.2
+    expected = np.empty_like(values)
+    for k in range(13):
+        window = range(max(0, k - reach), min(13, k + reach + 1))
+        for n in range(5):
+            weights = [
+                np.exp(-2 * (j - k) ** 2 / reach**2)
+                / (1 + ((values[j, n] - values[k, n]) / jump) ** 2) ** 2
+                for j in window
+            ]
+            expected[k, n] = np.average([values[j, n] for j in window], weights=weights)
+    means = expected.copy()
+    for n in range(5):
+        first = 1
+        while first < 13 and np.ptp(means[: first + 1, n]) <= 2 * slack:
+            first += 1
+        held = (means[:first, n].min() + means[:first, n].max()) / 2
+        for k in range(13):
+            held = np.clip(held, means[k, n] - slack, means[k, n] + slack)
+            expected[k, n] = held
+    np.testing.assert_allclose(steady(values, reach, jump, slack), expected, atol=1e-5)
+
+
+def write_npz(path, clip: DepthClip, **changed):
+    steps = np.rint((np.nan_to_num(clip.depth_m, nan=0) * 1000 - 2500) / 5) + 1
+    held = {
+        "depth": np.where(np.isnan(clip.depth_m), 0, steps).astype(np.uint8),
+        "near_mm": np.int32(2500),
+        "step_mm": np.int32(5),
+        "corner": np.array(CORNER, np.int16),
+        "joints_m": clip.joints_m.astype(np.float16),
+    } | changed
+    np.savez(path, **{key: value for key, value in held.items() if value is not None})
+    return path
+
+
+def write_mat(folder, clip: DepthClip, wall_mm=4200, skeleton=True, mirrored=False):
+    picture = np.full((240, 320, len(clip)), wall_mm, np.uint16)
+    x, y = CORNER
+    millimetres = np.rint(np.nan_to_num(clip.depth_m, nan=0) * 1000)
+    window = picture[y : y + HIGH, x : x + WIDE]
+    window[:] = np.where(millimetres > 0, millimetres, wall_mm).transpose(1, 2, 0)
+    bones = clip.joints_m.astype(np.float16).astype(float).transpose(1, 2, 0)
+    if mirrored:
+        picture, bones = picture[:, ::-1], bones * np.array((-1, 1, 1))[None, :, None]
+    savemat(folder / "a3_s1_t1_depth.mat", {"d_depth": picture})
+    if skeleton:
+        savemat(folder / "a3_s1_t1_skeleton.mat", {"d_skel": bones})
+    return folder / "a3_s1_t1_depth.mat"
+
+
+def test_npz_and_mat_of_one_clip_give_the_same_scene(tmp_path):
+    packed = read_depth_clip(write_npz(tmp_path / "s1_t1.npz", SWING))
+    whole = read_depth_clip(write_mat(tmp_path, SWING))
+    np.testing.assert_array_equal(packed.depth_m, whole.depth_m)
+    assert packed.centre_px == whole.centre_px
+    one, two = (list(DepthScene.random(clip, 9, size=(48, 48))) for clip in (packed, whole))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_a_mirrored_mat_is_turned_and_it_is_said(tmp_path):
+    whole = read_depth_clip(write_mat(tmp_path, SWING))
+    (tmp_path / "m").mkdir()
+    turned = read_depth_clip(write_mat(tmp_path / "m", SWING, mirrored=True))
+    np.testing.assert_array_equal(turned.depth_m, whole.depth_m)
+    np.testing.assert_array_equal(turned.joints_m, whole.joints_m)
+    assert any("mirror" in note for note in turned.notes)
+
+
+def test_a_mat_of_version_73_is_read(tmp_path):
+    path = write_mat(tmp_path, SWING)
+    whole = read_depth_clip(path)
+    from scipy.io import loadmat
+
+    stored = loadmat(path)["d_depth"]
+    path.unlink()
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["d_depth"] = stored.T
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    np.testing.assert_array_equal(read_depth_clip(path).depth_m, whole.depth_m)
+
+
+def test_without_a_skeleton_the_nearest_body_is_found_and_clothed_by_height(tmp_path):
+    clip = read_depth_clip(write_mat(tmp_path, SWING, skeleton=False))
+    assert clip.joints_m is None
+    assert "by height" in clip.notes[0]
+    with_joints = read_depth_clip(write_mat(tmp_path, SWING))
+    bodies = [(~np.isnan(c.depth_m)).sum() for c in (clip, with_joints)]
+    assert 0.55 < bodies[0] / bodies[1] <= 1.01
+    frame = next(iter(DepthScene.random(clip, 2, size=(64, 64))))[1]
+    assert frame.std() > 0.02
+
+
+def test_frames_without_a_person_are_left_out_and_counted(tmp_path):
+    depth = SWING.depth_m.copy()
+    depth[3:5] = np.nan
+    path = tmp_path / "s1_t1.npz"
+    write_npz(path, SWING, depth=np.where(np.isnan(depth), 0, 80).astype(np.uint8))
+    clip = read_depth_clip(path)
+    assert len(clip) == 8
+    assert clip.notes == ("2 of 10 frames hold no person and were left out",)
+    assert np.diff(clip.t_us).max() > 90_000  # the others' times stay
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"depth": None}, FormatError, "has no 'depth'"),
+        ({"near_mm": None}, FormatError, "has no 'near_mm'"),
+        ({"depth": np.zeros((4, 9, 9), np.uint8)}, FormatError, "4 of 4 frames hold no person"),
+        ({"depth": np.zeros((9, 9), np.uint8)}, ShapeError, r"depth is uint8 \(9, 9\)"),
+        ({"depth": np.ones((1, 9, 9), np.uint8)}, FormatError, "1 frames; motion needs two"),
+        ({"depth": np.ones((0, 9, 9), np.uint8)}, FormatError, "0 frames"),
+        ({"depth": np.ones((4, 9, 9), np.float32)}, ShapeError, "float32"),
+        ({"joints_m": np.zeros((3, 20, 3))}, ShapeError, r"joints_m has shape \(3, 20, 3\)"),
+        ({"joints_m": np.full((10, 20, 3), np.nan)}, ShapeError, "no numbers"),
+        ({"near_mm": np.int32(2_500_000)}, ShapeError, "millimetres"),
+        ({"corner": np.arange(3)}, ShapeError, "corner"),
+    ],
+)
+def test_what_is_wrong_with_an_npz_is_said_in_one_line(tmp_path, changed, error, message):
+    path = write_npz(tmp_path / "bad.npz", SWING, **changed)
+    with pytest.raises(error, match=message) as caught:
+        read_depth_clip(path)
+    assert "bad.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hostile_files_are_refused_by_name(tmp_path):
+    for name, content in (
+        ("empty.npz", b""), ("noise.npz", b"PK\x03\x04" + bytes(range(200))),
+        ("noise_depth.mat", bytes(range(256)) * 4), ("empty_depth.mat", b""), ("clip.avi", b"x"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DvskitError, match=name):
+            read_depth_clip(tmp_path / name)
+    with pytest.raises(MissingFileError, match="no such file"):
+        read_depth_clip(tmp_path / "none.npz")
+    savemat(tmp_path / "other_depth.mat", {"x": np.zeros(3)})
+    with pytest.raises(FormatError, match="no variable 'd_depth'"):
+        read_depth_clip(tmp_path / "other_depth.mat")
+    savemat(tmp_path / "small_depth.mat", {"d_depth": np.zeros((3, 4, 5))})
+    with pytest.raises(ShapeError, match=r"\(3, 4, 5\)"):
+        read_depth_clip(tmp_path / "small_depth.mat")
+    path = write_mat(tmp_path, SWING)
+    savemat(tmp_path / "a3_s1_t1_skeleton.mat", {"d_skel": np.zeros((20, 3, 4))})
+    with pytest.raises(ShapeError, match="has 10 frames"):
+        read_depth_clip(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"fps": 0}, {"speed": 0}, {"skin": 2}, {"reach": float("nan")}, {"azimuth": 91}, {"seed": -1}],
+)
+def test_values_out_of_range_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(ConfigError, match=name):
+        DepthScene(SWING, **fields)
+
+
+def test_real_clips_move_where_their_hands_are(data):
+    clip = read_depth_clip(data / "gestures" / "utd-mhad" / "wave" / "s1_t1.npz")
+    surface = surface_of(clip)
+    assert surface.onward.shape[0] == len(clip) - 1
+    scene = DepthScene.random(clip, 1, flip=False)
+    early = [t_us for t_us in scene.times_us() if t_us < 900_000]
+    events = dvskit.emulate(list(scene.frames(early))).load()
+    # The right arm is on the left of the picture.
+    assert len(events) > 3000
+    assert (events.x < 64).mean() > 0.7
+    assert 0.4 < events.p.mean() < 0.6
+
+
+def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monkeypatch, capsys):
+    depth, out = tmp_path / "depth", tmp_path / "out"
+    (depth / "wave").mkdir(parents=True)
+    few = clip_of(np.linspace(0.1, 0.6, 4))
+    write_npz(depth / "wave" / "s1_t1.npz", few)
+    write_npz(depth / "wave" / "s2_t1.npz", few, near_mm=None)
+    write_mat(depth, few)  # action 3 of subject 1, which is a wave too
+    (depth / "a3_s1_t1_depth.mat").rename(depth / "a9_s3_t1_depth.mat")
+    script = Path(__file__).parent.parent / "samples" / "make_arm_gestures.py"
+    words = [str(script), str(depth), str(out), "--to", "npz", "--jobs", "1"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    threads = cv2.getNumThreads()
+
+    def run():
+        with pytest.raises(SystemExit, match=r"s2_t1\.npz: has no 'near_mm'"):
+            runpy.run_path(str(script), run_name="__main__")
+        files = sorted(path for path in out.rglob("*") if path.is_file())
+        return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in files}
+
+    first = run()
+    assert "2 recordings made, 0 were there" in capsys.readouterr().err
+    assert list(first) == ["circle_clockwise/s3_t1.npz", "wave/s1_t1.npz"]
+    assert dvskit.load_events(out / "wave" / "s1_t1.npz").size == (128, 128)
+    assert run() == first
+    assert "0 recordings made, 2 were there" in capsys.readouterr().err
+    cv2.setNumThreads(threads)
