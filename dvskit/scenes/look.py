@@ -1,0 +1,325 @@
+"""What a scene looks like: skin, clothes, hair, light and wall, and how the camera sees them.
+
+Reflectances and brightness run from 0 (black) to 1 (white), linear in light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, isfinite, pi, radians, sin
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, did_you_mean
+
+Image = NDArray[np.float32]
+
+PATTERNS = ("plain", "stripes", "bands", "checks", "dots", "print")
+WALLS = ("plain", "panels", "bricks", "curtain", "room")
+_TEXTURE = 128  # texels of a cloth, each way
+
+
+def _check(thing: object, ranges: dict[str, tuple[float, float]]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(thing, name)
+        if not (isfinite(value) and low <= value <= high):
+            raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class View:
+    """How the camera sees the person; angles in degrees.
+
+    height_m    what the picture's height covers at the person
+    distance_m  from the camera: nearer is more perspective
+    x, y        where the middle of the shoulders lies: picture heights right of the middle, down
+    turn        of the person: to her right
+    rise        of the camera: it looks down
+    roll        of the picture, clockwise
+    blur        width of an edge in picture heights; never below a pixel
+
+    Raises ConfigError for values out of range.
+    """
+
+    height_m: float = 1.3
+    distance_m: float = 2.5
+    x: float = 0.0
+    y: float = 0.42
+    turn: float = 0.0
+    rise: float = 0.0
+    roll: float = 0.0
+    blur: float = 0.008
+
+    def __post_init__(self) -> None:
+        _check(self, {"height_m": (0.05, 20), "distance_m": (0.7, 100), "x": (-9, 9), "y": (-9, 9),
+                      "turn": (-180, 180), "rise": (-60, 60), "roll": (-180, 180),
+                      "blur": (0, 0.2)})  # fmt: skip
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> View:
+        """Return a view as in DVS128 Gesture: head to hips, about two thirds of the height."""
+        height = rng.uniform(1.08, 1.55)
+        return cls(
+            height_m=height,
+            distance_m=rng.uniform(1.6, 3.5),
+            x=rng.normal(0, 0.06),
+            y=rng.uniform(0.36, 0.5),
+            turn=rng.normal(0, 7),
+            rise=rng.normal(0, 4),
+            roll=rng.normal(0, 1.5),
+            blur=rng.uniform(0.006, 0.016),
+        )
+
+    @classmethod
+    def near(cls, place: NDArray[np.float64], rng: np.random.Generator) -> View:
+        """Return a view in which a place (x, y in metres from the shoulders' middle) is large."""
+        height = rng.uniform(0.36, 0.75)
+        aim = rng.uniform((-0.3, 0.3), (0.3, 0.7))
+        return cls(
+            height_m=height,
+            distance_m=rng.uniform(0.9, 1.6),
+            x=aim[0] - place[0] / height,
+            y=aim[1] + place[1] / height,
+            turn=rng.normal(0, 7),
+            rise=rng.normal(0, 4),
+            roll=rng.normal(0, 4),
+            blur=rng.uniform(0.006, 0.03),
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """Tones, clothes, face, light and wall; `seed` draws folds, patterns and what hangs on the wall.
+
+    skin, hair, shirt, trousers, wall    reflectances
+    sleeves      part of the arm that the shirt covers: 0, 0.3 (short) to 0.97 (long)
+    loose        1 is a close shirt, 1.3 a wide one
+    pattern, pattern_contrast    of the shirt, one of PATTERNS
+    folds        contrast of the cloth's folds
+    hairline     0.1 low to 0.9; 2 is bald                hair_length    0 short, 1 to the shoulders
+    beard, glasses, watch    0 to 1, how dark
+    lamp_turn, lamp_height   where light comes from: degrees right of the camera, above it
+    ambient      share of light from everywhere           reach    how far the lamp's reaches around
+    bright       of a white surface that faces the lamp
+    shadow, wall_shadow      how dark shadows are on the body and on the wall
+    walls, wall_contrast     the wall's pattern, one of WALLS
+
+    Raises ConfigError for values out of range.
+    """
+
+    seed: int = 0
+    skin: float = 0.5
+    hair: float = 0.06
+    shirt: float = 0.15
+    trousers: float = 0.1
+    wall: float = 0.7
+    sleeves: float = 0.3
+    loose: float = 1.1
+    pattern: str = "plain"
+    pattern_contrast: float = 0.4
+    folds: float = 0.12
+    hairline: float = 0.5
+    hair_length: float = 0.0
+    beard: float = 0.0
+    glasses: float = 0.0
+    watch: float = 0.0
+    lamp_turn: float = -25.0
+    lamp_height: float = 55.0
+    ambient: float = 0.45
+    reach: float = 0.3
+    bright: float = 0.9
+    shadow: float = 0.25
+    wall_shadow: float = 0.1
+    walls: str = "plain"
+    wall_contrast: float = 0.06
+
+    def __post_init__(self) -> None:
+        share = (0.0, 1.0)
+        _check(self, dict.fromkeys(
+            ("skin", "hair", "shirt", "trousers", "wall", "sleeves", "pattern_contrast", "folds",
+             "hair_length", "beard", "glasses", "watch", "ambient", "reach", "bright", "shadow",
+             "wall_shadow", "wall_contrast"), share))  # fmt: skip
+        _check(self, {"seed": (0, 2**63), "loose": (0.8, 2), "hairline": (-1, 3),
+                      "lamp_turn": (-180, 180), "lamp_height": (-90, 90)})  # fmt: skip
+        for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"unknown {name} {getattr(self, name)!r}; "
+                    f"{did_you_mean(str(getattr(self, name)), choices)}"
+                )
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Look:
+        """Return the look of somebody somewhere."""
+        u = rng.uniform
+        skin = float(np.exp(u(np.log(0.12), np.log(0.62))))
+        wall = _apart(rng, skin, (0.05, 0.95), 0.25)
+        shirt = _apart(rng, skin, (0.02, 0.95), 0.25)
+        sleeves = rng.choice([u(0.0, 0.12), u(0.22, 0.45), u(0.6, 0.8), u(0.93, 0.98)],
+                             p=[0.08, 0.46, 0.08, 0.38])  # fmt: skip
+        long_hair = rng.random() < 0.3
+        return cls(
+            seed=int(rng.integers(2**62)),
+            skin=skin,
+            hair=float(np.exp(u(np.log(0.02), np.log(0.35)))),
+            shirt=shirt,
+            trousers=float(np.exp(u(np.log(0.02), np.log(0.5)))),
+            wall=wall,
+            sleeves=float(sleeves),
+            loose=u(0.98, 1.3),
+            pattern=str(rng.choice(PATTERNS, p=[0.5, 0.1, 0.1, 0.08, 0.07, 0.15])),
+            pattern_contrast=u(0.1, 0.75),
+            folds=u(0.02, 0.22),
+            hairline=float(rng.choice([u(0.3, 0.65), 2.0], p=[0.9, 0.1])),
+            hair_length=u(0.4, 1.0) if long_hair else 0.0,
+            beard=0.0 if long_hair else float(rng.choice([0.0, u(0.3, 1.0)], p=[0.7, 0.3])),
+            glasses=float(rng.choice([0.0, u(0.3, 0.9)], p=[0.65, 0.35])),
+            watch=float(rng.choice([0.0, u(0.4, 1.0)], p=[0.6, 0.4])),
+            lamp_turn=rng.normal(0, 45),
+            lamp_height=u(15, 80),
+            ambient=u(0.25, 0.75),
+            reach=u(0.1, 0.7),
+            bright=u(0.55, 1.0),
+            shadow=u(0.0, 0.5),
+            wall_shadow=float(rng.choice([0.0, u(0.05, 0.45)], p=[0.5, 0.5])),
+            walls=str(rng.choice(WALLS, p=[0.45, 0.14, 0.08, 0.08, 0.25])),
+            wall_contrast=u(0.0, 0.2),
+        )
+
+    def light(self) -> Image:
+        """Return the lamp's direction (right, up, to the camera), ambient share and reach."""
+        turn, up = radians(self.lamp_turn), radians(self.lamp_height)
+        direction = (cos(up) * sin(turn), sin(up), cos(up) * cos(turn))
+        return np.array([*direction, self.ambient, self.reach], np.float32)
+
+    def face(self) -> Image:
+        """Return hair's tone, hairline, beard, glasses and the lips' darkness, for the painter."""
+        return np.array(
+            [self.bright * self.hair, self.hairline, self.beard, self.glasses, 0.35], np.float32
+        )
+
+
+def _apart(
+    rng: np.random.Generator, tone: float, ends: tuple[float, float], least: float
+) -> float:
+    """Return a tone that mostly differs from another by `least` e-folds at least."""
+    strict = rng.random() < 0.85
+    while True:
+        found = float(np.exp(rng.uniform(*np.log(ends))))
+        found = found if rng.random() < 0.5 else rng.uniform(*ends)
+        if not strict or abs(np.log(found / tone)) > least:
+            return float(found)
+
+
+def smooth_noise(rng: np.random.Generator, grain: tuple[float, float]) -> Image:
+    """Return (128, 128) smooth noise that repeats, of deviation 1; grain in texels down, across."""
+    side = _TEXTURE
+    noise = np.fft.rfft2(rng.standard_normal((side, side)))
+    down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    noise *= np.exp(-0.5 * (2 * pi) ** 2 * ((down * grain[0]) ** 2 + (across * grain[1]) ** 2))
+    noise[0, 0] = 0
+    field = np.fft.irfft2(noise, (side, side))
+    return np.asarray(field / (field.std() + 1e-12), np.float32)
+
+
+def cloths(look: Look) -> Image:
+    """Return the textures (3, 128, 128) of the shirt's body, its sleeves and the trousers."""
+    rng = np.random.default_rng((look.seed, 3))
+    folds = [
+        0.7 * smooth_noise(rng, grain) + 0.5 * smooth_noise(rng, (2.0, 2.0))
+        for grain in ((9.0, 4.0), (4.0, 7.0), (9.0, 4.0))
+    ]
+    pattern = _pattern(look, rng)
+    sleeve = np.zeros_like(pattern) if look.pattern == "print" else pattern
+    made = [look.folds * folds[0] + pattern, look.folds * folds[1] + sleeve, look.folds * folds[2]]
+    return np.clip(np.stack(made), -0.85, 2.0).astype(np.float32)
+
+
+def _pattern(look: Look, rng: np.random.Generator) -> Image:
+    across, down = np.meshgrid(np.arange(_TEXTURE), np.arange(_TEXTURE))
+    count = int(rng.integers(5, 18))
+    duty = rng.uniform(-0.6, 0.6)
+
+    def edge(wave: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.clip(3 * (wave - duty), -1, 1)
+
+    rows = edge(np.sin(2 * pi * count * down / _TEXTURE))
+    columns = edge(np.sin(2 * pi * count * across / _TEXTURE))
+    if look.pattern == "stripes":
+        drawn = columns
+    elif look.pattern == "bands":
+        drawn = rows
+    elif look.pattern == "checks":
+        drawn = 0.5 * (rows + columns)
+    elif look.pattern == "dots":
+        drawn = np.clip(4 * (rows + columns) - 5, -1, 1)
+    elif look.pattern == "print":
+        drawn = _print(rng, across, down)
+    else:
+        drawn = np.zeros((_TEXTURE, _TEXTURE))
+    return np.asarray(look.pattern_contrast * drawn, np.float32)
+
+
+def _print(
+    rng: np.random.Generator, across: NDArray[np.int64], down: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return a picture printed on the chest: blobs and lines of letters within a rectangle."""
+    x = (across + _TEXTURE // 2) % _TEXTURE - _TEXTURE / 2  # texel 0 lies on the breastbone
+    wide, high, top = rng.uniform(8, 18), rng.uniform(5, 16), rng.uniform(18, 34)
+    inside = np.clip(wide - abs(x), 0, 1) * np.clip(high - abs(down - top - high), 0, 1)
+    marks = np.sign(smooth_noise(rng, (1.5, 2.0)) + rng.uniform(-0.5, 0.5))
+    return np.asarray(inside * marks * rng.choice([-1.0, 1.0]))
+
+
+def backdrop(look: Look, height: int, width: int) -> Image:
+    """Return the wall (height, width) as bright as it is; the same for a seed at every size."""
+    rng = np.random.default_rng((look.seed, 4))
+    x = (np.arange(width) + 0.5 - width / 2)[None, :] / height
+    y = (np.arange(height) + 0.5)[:, None] / height
+    tone = np.ones((height, width))
+    for _ in range(14):
+        cycles = rng.uniform(0.5, 3) ** 2
+        turn, phase = rng.uniform(0, 2 * pi), rng.uniform(0, 2 * pi)
+        wave = np.cos(2 * pi * cycles * (x * cos(turn) + y * sin(turn)) + phase)
+        tone += 0.35 * look.wall_contrast * wave / cycles**0.3
+    tone *= _wall_pattern(look, rng, x, y)
+    slope = rng.normal(0, 0.18, 2)
+    tone *= np.exp(slope[0] * x + slope[1] * (y - 0.5))
+    return np.clip(look.bright * look.wall * tone, 0.004, 1.0).astype(np.float32)
+
+
+def _box(
+    x: NDArray[np.float64], y: NDArray[np.float64], box: tuple[float, float, float, float]
+) -> NDArray[np.float64]:
+    """Return 1 inside a box (left, top, right, bottom), 0 outside, with edges a pixel wide."""
+    step = y[1, 0] - y[0, 0] if len(y) > 1 else 1.0
+    across = np.clip(np.minimum(x - box[0], box[2] - x) / step + 0.5, 0, 1)
+    return np.asarray(across * np.clip(np.minimum(y - box[1], box[3] - y) / step + 0.5, 0, 1))
+
+
+def _wall_pattern(
+    look: Look, rng: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    u, depth = rng.uniform, 2.5 * look.wall_contrast + 0.05
+    drawn = np.ones(np.broadcast_shapes(x.shape, y.shape))
+    if look.walls == "panels":
+        for edge in np.arange(-1.5 + u(0, 0.4), 1.5, u(0.25, 0.6)):
+            drawn -= depth * _box(x, y, (edge, -1, edge + u(0.006, 0.02), 2))
+    elif look.walls == "bricks":
+        step = u(0.05, 0.12)
+        for row in range(int(1 / step) + 1):
+            drawn -= depth * _box(x, y, (-9, row * step, 9, row * step + 0.008))
+            for edge in np.arange(-1.5 + (row % 2) * step, 1.5, 2 * step):
+                drawn -= depth * _box(x, y, (edge, row * step, edge + 0.008, (row + 1) * step))
+    elif look.walls == "curtain":
+        drawn += depth * np.sin(2 * pi * (u(4, 14) * x + 0.3 * np.sin(u(2, 6) * x + u(0, 6))))
+    elif look.walls == "room":
+        for _ in range(int(rng.integers(1, 6))):
+            left, top, wide, high = u(-0.7, 0.5), u(-0.2, 0.9), u(0.05, 0.6), u(0.05, 0.7)
+            box = (left, top, left + wide, top + high)
+            rim = tuple(np.add(box, np.multiply(0.015, (1, 1, -1, -1))))
+            tone, frame = np.exp(rng.normal(0, 0.5, 2))
+            drawn += (drawn * frame - drawn) * _box(x, y, box)
+            drawn += (drawn * tone / frame - drawn) * _box(x, y, rim)  # type: ignore[arg-type]
+    return np.maximum(drawn, 0.05)
