@@ -42,6 +42,11 @@ class Build:
     head: float = 0.115
     girth: float = 1.0
 
+    @property
+    def front(self) -> float:
+        """How far the chest lies before the shoulder joints, in metres."""
+        return 0.11 * self.girth**0.7
+
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Build:
         """Return the build of somebody, from a child of twelve to a tall adult."""
@@ -162,6 +167,7 @@ def reach(target: Array, pole: Array, build: Build) -> tuple[Array, Array]:
 
     The law of cosines gives how far along the line to the wrist the elbow lies.
     """
+    target = _before_the_chest(target, build)
     upper, fore = build.upper_arm, build.forearm
     longest, least = 0.995 * (upper + fore), abs(upper - fore) + 0.3 * fore
     far = np.sqrt((target * target).sum(-1))
@@ -175,6 +181,15 @@ def reach(target: Array, pole: Array, build: Build) -> tuple[Array, Array]:
     out = unit(pole - (pole * line).sum(-1, keepdims=True) * line)
     elbow = along[:, None] * line + aside[:, None] * out
     return unit(elbow), unit(far[:, None] * line - elbow)
+
+
+def _before_the_chest(target: Array, build: Build) -> Array:
+    """Return a wrist's places, moved forward where they would lie inside the trunk."""
+    out, up, ahead = np.moveaxis(np.asarray(target, float), -1, 0)
+    inside = 0.25 * (1 - np.tanh((out - 0.02) / 0.05)) * (1 - np.tanh((up - 0.05) / 0.05))
+    least = build.front + 0.05
+    ahead = ahead + inside * (least + _softplus(ahead - least, 0.02) - ahead)
+    return np.stack([out, up, ahead], -1)
 
 
 def _softplus(x: Array, width: float) -> Array:

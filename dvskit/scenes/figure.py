@@ -12,6 +12,7 @@ from dvskit.scenes.painting_kernels import COLUMNS, Column, Kind
 
 SHIRT, SLEEVE, TROUSERS, NO_CLOTH = 0, 1, 2, -1
 _HEM = 1.12  # the shirt's rim, in lengths of the trunk
+_SHORTEST = 0.08  # a shirt without sleeves has less
 
 
 def profile(build: Build, look: Look) -> Array:
@@ -25,7 +26,7 @@ def profile(build: Build, look: Look) -> Array:
     return np.interp(steps, down, wide).astype(np.float32)
 
 
-class _Camera:
+class Camera:
     """Places in space to (x, y) in pixels, depth in metres and pixels a metre."""
 
     def __init__(self, view: View, width: int, height: int) -> None:
@@ -50,7 +51,7 @@ class _Camera:
 class Rows:
     """Parts in the making: each is (T, COLUMNS)."""
 
-    def __init__(self, camera: _Camera, times: int) -> None:
+    def __init__(self, camera: Camera, times: int) -> None:
         self.camera, self.times, self.made = camera, times, [np.empty((0, 0))][:0]
 
     def add(self, kind: Kind, **columns: Array | float) -> Array:
@@ -85,7 +86,7 @@ class Rows:
 
 def parts(joints: Joints, build: Build, look: Look, view: View, width: int, height: int) -> Array:
     """Return the parts (T, parts, COLUMNS) of a dressed body, in the order of painting."""
-    camera = _Camera(view, width, height)
+    camera = Camera(view, width, height)
     rows = Rows(camera, len(joints.yaw))
     if look.wall_shadow:
         _shadows_on_the_wall(rows, joints, build, look)
@@ -105,16 +106,20 @@ def _between(a: Array, b: Array, share: float) -> Array:
 
 
 def _legs(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
-    thick = build.girth**0.6
+    thick = build.girth**0.5
     tone, folds = look.bright * look.trousers, dict(cloth=TROUSERS, weight=1.0)
     for leg in (RIGHT, LEFT):
         rows.limb((joints.knee[:, leg], joints.ankle[:, leg]), (0.065 * thick, 0.05), tone, **folds)
         rows.limb(
-            (joints.leg[:, leg], joints.knee[:, leg]), (0.088 * thick, 0.065 * thick), tone, **folds
+            (joints.leg[:, leg], joints.knee[:, leg]), (0.077 * thick, 0.06 * thick), tone, **folds
         )
-    rows.limb((joints.leg[:, RIGHT], joints.leg[:, LEFT]), (0.09 * thick, 0.09 * thick), tone, flat=0.4)
-    waist = _between(joints.chest, joints.hips, 0.9)
-    rows.limb((waist, joints.hips), (0.12 * thick, 0.12 * thick), tone, flat=0.4, **folds)
+    behind = [0.0, 0.0, 0.05]  # the shirt's
+    pelvis = joints.leg + behind
+    rows.limb((pelvis[:, RIGHT], pelvis[:, LEFT]), (0.075 * thick, 0.075 * thick), tone, flat=0.4)
+    waist = _between(joints.chest, joints.hips, 0.9) + behind
+    rows.limb(
+        (waist, joints.hips + behind), (0.115 * thick, 0.115 * thick), tone, flat=0.4, **folds
+    )
 
 
 def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
@@ -149,14 +154,14 @@ def _trunk(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
     torso[:, Column.LENGTH] = _HEM * build.trunk
     torso[:, Column.SPIN] = joints.yaw + radians_of(rows)
     torso[:, Column.BULGE] = level[:, 1] / level[:, 0]
-    torso[:, Column.FLAT] = 0.11 * build.girth * look.loose
+    torso[:, Column.FLAT] = build.front * look.loose**0.3
     torso[:, Column.SOFT], torso[:, Column.LIFT] = 0.7 * lifts[:, LEFT], 0.7 * lifts[:, RIGHT]
     for arm in (RIGHT, LEFT):
         root = chest + 0.25 * (joints.shoulder[:, arm] - chest) + [0, 0.02, 0]
-        rows.limb(
-            (root, joints.shoulder[:, arm]), (0.05, 0.056 * build.girth**0.4), tone, flat=0.2,
-            cloth=SLEEVE, weight=0.5,
-        )  # fmt: skip
+        bare = look.sleeves < _SHORTEST
+        end = _between(root, joints.shoulder[:, arm], 0.7 if bare else 1.0)
+        thick = 0.04 if bare else 0.054 * build.girth**0.4
+        rows.limb((root, end), (0.05, thick), tone, flat=0.2, cloth=SLEEVE, weight=0.5)
 
 
 def radians_of(rows: Rows) -> float:
@@ -179,7 +184,7 @@ def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None
     covered = look.sleeves * length
     cloth = dict(cloth=SLEEVE, weight=1.0)
     wide = thick * look.loose
-    if covered > 0.02:
+    if look.sleeves >= _SHORTEST:
         share = min(covered / build.upper_arm, 1.0)
         rows.limb(
             (shoulder, _between(shoulder, elbow, share)),

@@ -57,7 +57,7 @@ def resting(arm: int, rng: Rng, build: Build) -> Part:
 def waving(arm: int, rng: Rng, build: Build) -> Part:
     """A wave: the forearm is up and swings about the elbow, the open hand follows."""
     beat, swing = Rhythm.drawn(rng, (1.1, 3.0)), Swing.drawn(rng)
-    kind = rng.choice(5, p=[0.56, 0.17, 0.11, 0.08, 0.08])
+    kind = rng.choice(5, p=[0.6, 0.17, 0.11, 0.04, 0.08])
     # how far the upper arm is raised, out to the side, and what swings: arm, forearm, wrist
     raised, outward, arm_part, fore_part, hand_part = (
         (rng.uniform(0.15, 1.25), rng.uniform(0.5, 1.5), (0.0, 0.1), (0.2, 0.6), (0.0, 0.45)),
@@ -72,6 +72,7 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
     turn_of_palm, lag = rng.uniform(-0.7, 0.7), rng.uniform(0.2, 1.1)
     curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0)
     flap = rng.uniform(0, 0.35) if rng.random() < 0.3 else 0.0
+    cocked = rng.uniform(0.2, 0.8) * ahead  # the wrist is bent back, so that the hand is upright
     place = wander(rng, 0.04)
 
     def fill(t: Array, moves: Moves) -> None:
@@ -82,10 +83,12 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
         moves.upper[:, arm] = _turned(outward + still, raised + arm_part * way + still)
         side = lean + still + fore_part * way + 0.6 * arm_part * way
         moves.fore[:, arm] = towards(np.sin(side), np.cos(side), ahead * np.ones_like(t))
-        moves.palm[:, arm] = towards(np.sin(turn_of_palm + 0.2 * way), 0.0, np.cos(turn_of_palm))
+        moves.palm[:, arm] = towards(
+            np.sin(turn_of_palm + 0.2 * way), -0.8 * ahead, np.cos(turn_of_palm)
+        )
         # the thumb is on the inner side: towards it is inward
         moves.turn[:, arm] = -hand_part * follow
-        moves.flex[:, arm] = flap * swing(angle - 0.5) + 0.1
+        moves.flex[:, arm] = flap * swing(angle - 0.5) + 0.1 - cocked
         moves.curl[:, arm] = np.clip(curl + flap * 0.5 * way, 0, 1)
         moves.spread[:, arm] = spread
 
@@ -94,13 +97,13 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
 
 def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
     """A big circle of the stretched arm; `turn` is 1 for clockwise as the person sees it."""
-    beat = Rhythm.drawn(rng, (0.65, 2.0), unsteady=0.8)
+    beat = Rhythm.drawn(rng, (0.75, 2.1), unsteady=0.8)
     if arm == LEFT:
         turn = -turn  # outward is to her left
     span = build.upper_arm + build.forearm
-    bent = rng.random() < 0.3
+    bent = rng.random() < 0.15
     if bent:  # smaller circles before or beside the body, the elbow bent
-        wide = span * rng.uniform(0.28, 0.55)
+        wide = span * rng.uniform(0.36, 0.58)
         middle = span * np.array([rng.uniform(0.0, 0.4), rng.uniform(-0.3, 0.3), rng.uniform(0.3, 0.75)])
     else:
         wide = span * rng.uniform(0.6, 1.05)
@@ -134,9 +137,9 @@ def clapping(rng: Rng, build: Build) -> Part:
     beat = Rhythm.drawn(rng, (1.3, 4.5))
     swing = Swing(rng.uniform(0.3, 2.2), rng.uniform(-0.5, 0.5))
     wide = rng.uniform(0.06, 0.34) * min(1.0, 2.6 / beat.hz)
-    height = rng.uniform(-0.36, 0.0) if rng.random() < 0.88 else rng.uniform(0.0, 0.3)
+    height = rng.uniform(-0.25, -0.05) if rng.random() < 0.9 else rng.uniform(-0.08, 0.2)
     ahead = rng.uniform(0.2, 0.42)
-    slant, still = rng.uniform(-0.6, 0.6), rng.uniform(-0.8, 0.8) if rng.random() < 0.4 else 0.0
+    slant, still = rng.normal(0, 0.22), rng.uniform(-0.8, 0.8) if rng.random() < 0.3 else 0.0
     middle = rng.uniform(-0.06, 0.06)
     thick = rng.uniform(0.018, 0.04)
     elbows = np.array([rng.uniform(0.2, 1.2), -1.0, rng.uniform(-0.4, 0.2)])
@@ -172,9 +175,9 @@ def rolling(rng: Rng, build: Build) -> Part:
     turn = 1.0 if rng.random() < 0.7 else -1.0
     radius = rng.uniform(0.06, 0.17) * min(1.0, (2.2 / beat.hz) ** 0.5)
     oval = rng.uniform(0.6, 1.2)
-    height, ahead = rng.uniform(-0.38, -0.04), rng.uniform(0.2, 0.36)
-    past = rng.uniform(-0.04, 0.13)  # how far the wrists reach beyond the middle
-    elbows = np.array([rng.uniform(0.6, 1.6), rng.uniform(-1.0, -0.2), rng.uniform(-0.2, 0.3)])
+    height, ahead = rng.uniform(-0.28, 0.0), rng.uniform(0.2, 0.36)
+    past = rng.uniform(-0.15, 0.03)  # how far the wrists reach beyond the middle
+    elbows = np.array([1.0, rng.uniform(-0.35, 0.15), rng.uniform(-0.3, 0.2)])
     apart = np.pi + rng.uniform(-0.4, 0.4)
     curl, drift = rng.choice([rng.uniform(0, 0.35), rng.uniform(0.7, 1.0)]), wander3(rng, (0.02, 0.02, 0.015))
     flex = rng.uniform(-0.2, 0.5)
@@ -202,9 +205,10 @@ def drumming(rng: Rng, build: Build) -> Part:
     apart = np.pi if rng.random() < 0.75 else rng.choice([0.0, 0.5 * np.pi])
     ratio = rng.choice([1.0, 1.0, 1.0, 0.5])  # one hand keeps time, the other beats half as often
     swing = Swing(rng.uniform(0.05, 1.5), rng.uniform(-0.7, 0.7))
-    tall = rng.uniform(0.07, 0.32) * min(1.0, 2.6 / beat.hz)
+    tall = rng.uniform(0.05, 0.17) if rng.random() < 0.85 else rng.uniform(0.17, 0.28)
+    tall *= min(1.0, 2.8 / beat.hz)
     sizes = np.array([1.0, rng.uniform(0.6, 1.2)])
-    height, ahead = rng.uniform(-0.42, -0.12), rng.uniform(0.2, 0.42)
+    height, ahead = rng.uniform(-0.36, -0.1), rng.uniform(0.24, 0.44)
     open_ = rng.uniform(-0.12, 0.16)
     roam = [wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.1)]), (0.3, 1.1)) for _ in range(2)]
     elbows = np.array([rng.uniform(0.2, 1.0), -1.0, rng.uniform(-0.7, 0.1)])
@@ -234,12 +238,12 @@ def strumming(rng: Rng, build: Build) -> Part:
     """One hand strums by the belly, the other holds a neck that nobody sees."""
     beat, swing = Rhythm.drawn(rng, (1.3, 4.6)), Swing.drawn(rng, 1.2)
     strum, hold = (RIGHT, LEFT) if rng.random() < 0.85 else (LEFT, RIGHT)
-    size = rng.uniform(0.05, 0.2) * min(1.0, 3.0 / beat.hz)
+    size = rng.uniform(0.04, 0.15) * min(1.0, 3.0 / beat.hz)
     if rng.random() < 0.12:
         size *= 1.8
     slant = rng.uniform(-0.5, 0.7)
     belly = np.array([rng.uniform(-0.22, 0.02), rng.uniform(-0.5, -0.26), rng.uniform(0.14, 0.26)])
-    neck = np.array([rng.uniform(0.1, 0.36), rng.uniform(-0.4, 0.12), rng.uniform(0.12, 0.36)])
+    neck = np.array([rng.uniform(0.02, 0.3), rng.uniform(-0.38, -0.04), rng.uniform(0.18, 0.4)])
     along = wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.09)]), (0.3, 1.4))
     fret, fret_size = wander(rng, 1.0, (0.8, 3.0)), rng.uniform(0.02, 0.25)
     wrist, curl = rng.uniform(0.0, 0.5), rng.uniform(0.3, 0.9)

@@ -9,7 +9,7 @@ brightness never jumps from one frame to the next.
 from __future__ import annotations
 
 from enum import IntEnum
-from math import exp, floor, sqrt
+from math import floor, sqrt
 
 import numpy as np
 from numba import njit
@@ -66,26 +66,36 @@ _KIND, _CLOTH, _TONE, _WEIGHT = int(Column.KIND), int(Column.CLOTH), int(Column.
 _TEXELS = 160.0  # of a cloth, a metre
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _clip(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fading(value: float) -> float:
+    """Return 1 up to 0, then less and less, as exp(-value) does nearly."""
+    below = 1 + 0.5 * max(value, 0.0)
+    return 1 / (below * below)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _weave(cloth: Floats, along: float, across: float) -> float:
-    """Return a texture's value, between its texels by bilinear interpolation; it repeats."""
-    side = cloth.shape[0]
+    """Return a texture's value, between its texels by bilinear interpolation; it repeats.
+
+    Its side is a power of 2.
+    """
+    last = cloth.shape[0] - 1
     row, column = along * _TEXELS, across * _TEXELS
     top, left = floor(row), floor(column)
     down, right = row - top, column - left
-    i, j = int(top) % side, int(left) % side
-    k, m = (i + 1) % side, (j + 1) % side
+    i, j = int(top) & last, int(left) & last
+    k, m = (i + 1) & last, (j + 1) & last
     upper = cloth[i, j] * (1 - right) + cloth[i, m] * right
     lower = cloth[k, j] * (1 - right) + cloth[k, m] * right
     return upper * (1 - down) + lower * down
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _lit(nx: float, ny: float, nz: float, light: Floats) -> float:
     """Return the light on a surface that looks along (nx, ny, nz): right, up, to the camera.
 
@@ -95,7 +105,7 @@ def _lit(nx: float, ny: float, nz: float, light: Floats) -> float:
     return light[3] + (1 - light[3]) * max(lamp, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _lay(
     colour: Floats, depth: Floats, y: int, x: int, cover: float, z: float, value: float
 ) -> None:
@@ -106,14 +116,14 @@ def _lay(
             depth[y, x] = z
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _bounds(low: float, high: float, size: int) -> tuple[int, int]:
     """Return the range of pixels between two places, cut to the picture."""
     first = int(max(0.0, min(floor(low), size)))
     return first, int(max(0.0, min(floor(high) + 1, size)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _paint_limb(
     part: Floats, cloth: Floats, light: Floats, blur: float, colour: Floats, depth: Floats
 ) -> None:
@@ -132,7 +142,12 @@ def _paint_limb(
     which = int(part[_CLOTH])
     for y in range(top, bottom):
         qy = y + 0.5 - ay
-        for x in range(left, right):
+        start, stop = left, right
+        if abs(dy) > 0.5:  # only where the row crosses the band along the limb
+            middle, half = ax + dx * qy / dy, far * length / abs(dy)
+            start = max(start, int(max(middle - half - 0.5, -1.0)))
+            stop = min(stop, int(max(middle + half + 1.5, 0.0)))
+        for x in range(start, stop):
             qx = x + 0.5 - ax
             across = dx * qy - dy * qx
             if across * across > far * far * square:
@@ -170,7 +185,7 @@ def _paint_limb(
             _lay(colour, depth, y, x, cover, z, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _paint_torso(
     part: Floats,
     cloth: Floats,
@@ -200,7 +215,7 @@ def _paint_torso(
             qx, qy = x + 0.5 - ax, y + 0.5 - ay
             s = qx * ey - qy * ex
             v = (qx * ex + qy * ey) / length
-            reach = (v + slope * s / length * exp(-3 * max(v, 0.0)) + above) / (1 + above)
+            reach = (v + slope * s / length * _fading(3 * v) + above) / (1 + above)
             if reach < 0 or reach > 1.2:
                 continue
             at = min(reach, 0.9999) * steps
@@ -231,21 +246,21 @@ def _paint_torso(
             ny = 0.25 - 0.5 * _clip(v)
             value = part[_TONE] * _lit(nx, ny, nz, light)
             if which >= 0:
-                lift = 0.5 * (part[18] * (1 + side) + part[19] * (1 - side)) * exp(-2 * max(v, 0.0))
+                lift = 0.5 * (part[18] * (1 + side) + part[19] * (1 - side)) * _fading(2 * v)
                 value *= 1 + part[_WEIGHT] * _weave(
                     cloth[which], v * part[12] + lift, s / scale + 0.12 * yaw
                 )
             _lay(colour, depth, y, x, cover, z, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _spot(x: float, y: float, wide: float, high: float) -> float:
     """Return 1 inside an ellipse about the origin, falling to 0 outside."""
     d = x * x / (wide * wide) + y * y / (high * high)
     return _clip(1.6 - d)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _skin_of_head(hx: float, hy: float, hz: float, tone: float, face: Floats) -> float:
     """Return the reflectance of a place on the head: right of the picture, up, to the front.
 
@@ -272,7 +287,7 @@ def _skin_of_head(hx: float, hy: float, hz: float, tone: float, face: Floats) ->
     return value + (face[0] - value) * hair
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _paint_head(
     part: Floats, face: Floats, light: Floats, blur: float, colour: Floats, depth: Floats
 ) -> None:
@@ -305,7 +320,7 @@ def _paint_head(
             _lay(colour, depth, y, x, cover, az - w * wide / scale, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def paint(
     backdrop: Floats,
     parts: Floats,

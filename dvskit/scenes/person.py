@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
-from dvskit.scenes.body import LEFT, RIGHT, Build, Joints, joints
-from dvskit.scenes.figure import parts, profile
+from dvskit.scenes.body import Build, Joints, joints
+from dvskit.scenes.figure import Camera, parts, profile
 from dvskit.scenes.look import Look, View, backdrop, cloths
 from dvskit.scenes.motion import (
     PERSON_GESTURES,
@@ -93,7 +93,7 @@ class PersonScene:
             view=View.drawn(rng),
             build=Build.drawn(rng),
         )
-        return replace(scene, view=View.near(scene._busiest(), rng)) if close else scene
+        return replace(scene, view=_near(scene._busiest(), rng)) if close else scene
 
     def flipped(self) -> PersonScene:
         """Return the scene in a mirror, named for what is seen there."""
@@ -144,4 +144,21 @@ class PersonScene:
         spread = palms.std(0).sum(-1)
         if spread.max() < 0.04:
             return np.asarray(body.head.mean(0))
-        return np.asarray(palms[:, int(spread.argmax() == LEFT) or RIGHT].mean(0))
+        return np.asarray(palms[:, int(spread.argmax())].mean(0))
+
+
+def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
+    """Return a view in which a place (x, y, z in metres) is large and somewhere in the middle."""
+    distance = rng.uniform(0.9, 1.6)
+    view = View(
+        height_m=rng.uniform(0.36, 0.75) * distance / max(distance + place[2], 0.3),
+        distance_m=distance,
+        x=0.0,
+        y=0.0,
+        turn=rng.normal(0, 7),
+        rise=rng.normal(0, 4),
+        roll=rng.normal(0, 4),
+        blur=rng.uniform(0.006, 0.03),
+    )
+    x, y, _, _ = Camera(view, 0, 1).see(place)
+    return replace(view, x=rng.uniform(-0.3, 0.3) - float(x), y=rng.uniform(0.3, 0.7) - float(y))
