@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvskit.scenes.body import LEFT, RIGHT, Array, Build, Moves, reach, unit
-from dvskit.scenes.gestures import Part, Rng, resting, towards
-from dvskit.scenes.rhythm import Rhythm, Swing, knock, wander, wander3
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, reach, unit
+from dvskit.scenes.person.gestures import Part, Rng, resting, towards
+from dvskit.scenes.person.rhythm import Rhythm, Swing, knock, wander, wander3
 
 ARMS = (RIGHT, LEFT)
 
@@ -18,7 +18,13 @@ def _which(rng: Rng, both: float) -> tuple[int, ...]:
     return ARMS if rng.random() < both else (int(rng.integers(2)),)
 
 
-def _between(rng: Rng, build: Build, ends: tuple[Array, Array], hz: tuple[float, float], arms: tuple[int, ...]) -> Part:
+def _between(
+    rng: Rng,
+    build: Build,
+    ends: tuple[Array, Array],
+    hz: tuple[float, float],
+    arms: tuple[int, ...],
+) -> Part:
     """Wrists go to and fro between two places, in turn or together."""
     beat, swing = Rhythm.drawn(rng, hz), Swing.drawn(rng, 2.5, 0.6)
     apart = np.pi if rng.random() < 0.35 else 0.0
@@ -141,7 +147,12 @@ def _nod(rng: Rng, build: Build) -> Part:
 def _step(rng: Rng, build: Build) -> Part:
     """Steps on the spot or from side to side, arms swinging; also a squat and a kick."""
     beat, swing = Rhythm.drawn(rng, (0.6, 1.8)), Swing.drawn(rng, 1.0)
-    aside, knee, swung, squat = rng.uniform(0, 0.12), rng.uniform(0, 0.3), rng.uniform(0.1, 0.6), 0.0
+    aside, knee, swung, squat = (
+        rng.uniform(0, 0.12),
+        rng.uniform(0, 0.3),
+        rng.uniform(0.1, 0.6),
+        0.0,
+    )
     if rng.random() < 0.25:
         knee, squat = 0.0, rng.uniform(0.1, 0.3)
     bent = rng.uniform(0.1, 1.4)
@@ -198,7 +209,9 @@ def _hammer(rng: Rng, build: Build) -> Part:
     def fill(t: Array, moves: Moves) -> None:
         stroke = knock(beat.angle(t), sharp)[:, None]
         for arm in arms:
-            moves.upper[:, arm], moves.fore[:, arm] = reach(high + stroke * (low - high), pole, build)
+            moves.upper[:, arm], moves.fore[:, arm] = reach(
+                high + stroke * (low - high), pole, build
+            )
             moves.palm[:, arm] = (-1.0, 0.0, 0.3)
             moves.curl[:, arm] = curl
 

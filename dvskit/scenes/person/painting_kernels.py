@@ -204,10 +204,16 @@ def _paint_torso(
     above = 0.07 / part[12]
     widest = profile.max() * scale + blur
     far = length * (1 + above) + blur
-    left, right = _bounds(min(ax, part[5]) - widest - 0.3 * far, 
-                          max(ax, part[5]) + widest + 0.3 * far, colour.shape[1])
-    top, bottom = _bounds(min(ay, part[6]) - above * length - widest * 0.5 - blur,
-                          max(ay, part[6]) + 0.5 * widest + blur, colour.shape[0])
+    left, right = _bounds(
+        min(ax, part[5]) - widest - 0.3 * far,
+        max(ax, part[5]) + widest + 0.3 * far,
+        colour.shape[1],
+    )
+    top, bottom = _bounds(
+        min(ay, part[6]) - above * length - widest * 0.5 - blur,
+        max(ay, part[6]) + 0.5 * widest + blur,
+        colour.shape[0],
+    )
     steps = profile.size - 1
     which = int(part[_CLOTH])
     for y in range(top, bottom):
@@ -228,7 +234,9 @@ def _paint_torso(
             t = part_of
             half = scale * (
                 w1
-                + 0.5 * t * (w2 - w0 + t * (2 * w0 - 5 * w1 + 4 * w2 - w3 + t * (3 * (w1 - w2) + w3 - w0)))
+                + 0.5
+                * t
+                * (w2 - w0 + t * (2 * w0 - 5 * w1 + 4 * w2 - w3 + t * (3 * (w1 - w2) + w3 - w0)))
             )
             half = max(half, 1e-3)
             rise = scale * (w2 - w1) * steps / (length * (1 + above))

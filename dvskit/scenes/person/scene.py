@@ -7,24 +7,27 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
-from dvskit.scenes.body import Build, Joints, joints
-from dvskit.scenes.figure import Camera, parts, profile
-from dvskit.scenes.look import Look, View, backdrop, cloths
-from dvskit.scenes.motion import (
+from dvskit.scenes.person.body import Build, Joints, joints
+from dvskit.scenes.person.figure import Camera, parts, profile
+from dvskit.scenes.person.look import Look, View
+from dvskit.scenes.person.motion import (
     PERSON_GESTURES,
     GestureMotion,
     Motion,
     checked_gesture,
     mirrored,
 )
-from dvskit.scenes.painting_kernels import paint
+from dvskit.scenes.person.painting_kernels import paint
+from dvskit.scenes.person.skeleton import SkeletonMotion
+from dvskit.scenes.person.surfaces import backdrop, cloths
 
 Frame = NDArray[np.uint16]
 
+_SIZE = Size(128, 128)
 _BLOCK = 64  # frames whose parts are laid out at once
 
 
@@ -47,7 +50,7 @@ class PersonScene:
     """
 
     gesture: str = "right_hand_wave"
-    size: Size = Size(128, 128)
+    size: Size = _SIZE
     fps: int = 200
     duration_us: int = 1_450_000
     seed: int = 0
@@ -60,7 +63,11 @@ class PersonScene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         checked_gesture(self.gesture)
-        for name, low, high in (("fps", 1, 100_000), ("duration_us", 0, 10**15), ("seed", 0, 2**62)):
+        for name, low, high in (
+            ("fps", 1, 100_000),
+            ("duration_us", 0, 10**15),
+            ("seed", 0, 2**62),
+        ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value} is outside {low} to {high}")
@@ -95,6 +102,34 @@ class PersonScene:
         )
         return replace(scene, view=_near(scene._busiest(), rng)) if close else scene
 
+    @classmethod
+    def from_joints(
+        cls,
+        joints_m: ArrayLike,
+        t_us: ArrayLike,
+        seed: int,
+        *,
+        gesture: str = "other",
+        size: tuple[int, int] = (128, 128),
+        fps: int = 200,
+        duration_us: int | None = None,
+    ) -> PersonScene:
+        """Return a scene of a person drawn from `seed` whom a recorded skeleton moves.
+
+        joints_m     (T, 20, 3) metres, as `scenes.skeleton` says; what is missing is mended
+        t_us         (T,) its frames' times
+        gesture      what it shows, of PERSON_GESTURES
+        duration_us  None for the whole recording; behind its end the body stands still
+
+        `scene.motion.mended` says how much was missing. Raises ShapeError, ConfigError.
+        """
+        motion = SkeletonMotion.of(joints_m, t_us)
+        drawn = cls.random(gesture, seed, size=size, fps=fps)
+        whole = round(float(motion.t_s[-1]) * 1e6)
+        return replace(
+            drawn, motion=motion, duration_us=whole if duration_us is None else duration_us
+        )
+
     def flipped(self) -> PersonScene:
         """Return the scene in a mirror, named for what is seen there."""
         return replace(self, gesture=mirrored(self.gesture), in_mirror=not self.in_mirror)
@@ -121,7 +156,7 @@ class PersonScene:
         wall = backdrop(self.look, height, width)
         cloth, wide = cloths(self.look), profile(self.build, self.look)
         light, face = self.look.light(), self.look.face()
-        blur = np.float32(max(1.0, self.view.blur * height))
+        blur = max(1.0, self.view.blur * height)
         colour, depth = np.empty_like(wall), np.empty_like(wall)
         times = iter(self.times_us() if times_us is None else times_us)
         while block := list(islice(times, _BLOCK)):

@@ -18,7 +18,7 @@ Signal = Callable[[Array], Array]
 
 def wander(rng: np.random.Generator, size: float, hz: tuple[float, float] = (0.12, 0.9)) -> Signal:
     """Return a smooth random movement of standard deviation `size` about 0."""
-    rates = np.exp(rng.uniform(*np.log(hz), 4))
+    rates = np.exp(rng.uniform(np.log(hz[0]), np.log(hz[1]), 4))
     phases = rng.uniform(0, 2 * np.pi, 4)
     weights = rng.uniform(0.4, 1.0, 4) / rates**0.5
     weights *= size * np.sqrt(2 / (weights * weights).sum())

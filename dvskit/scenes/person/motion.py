@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.scenes.body import LEFT, RIGHT, Array, Build, Moves
-from dvskit.scenes.gestures import (
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves
+from dvskit.scenes.person.gestures import (
     Part,
     circling,
     clapping,
@@ -19,8 +19,8 @@ from dvskit.scenes.gestures import (
     strumming,
     waving,
 )
-from dvskit.scenes.other_gestures import doing_otherwise
-from dvskit.scenes.rhythm import wander, wander3
+from dvskit.scenes.person.other_gestures import doing_otherwise
+from dvskit.scenes.person.rhythm import wander, wander3
 
 PERSON_GESTURES = (
     "hand_clap",

@@ -6,21 +6,21 @@ from math import cos, radians, sin
 
 import numpy as np
 
-from dvskit.scenes.body import LEFT, RIGHT, SIDES, Array, Build, Joints
-from dvskit.scenes.look import Look, View
-from dvskit.scenes.painting_kernels import COLUMNS, Column, Kind
+from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Joints
+from dvskit.scenes.person.look import Image, Look, View
+from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind
 
 SHIRT, SLEEVE, TROUSERS, NO_CLOTH = 0, 1, 2, -1
 _HEM = 1.12  # the shirt's rim, in lengths of the trunk
 _SHORTEST = 0.08  # a shirt without sleeves has less
 
 
-def profile(build: Build, look: Look) -> Array:
+def profile(build: Build, look: Look) -> Image:
     """Return the half widths of the trunk, in metres, in even steps from above the shoulders."""
     down = np.array([-0.07, -0.045, -0.02, 0.02, 0.06, 0.12, 0.25, 0.38, 0.48, 0.6])
     wide = np.array([0.052, 0.072, 0.112, 0.158, 0.176, 0.176, 0.163, 0.152, 0.16, 0.172])
     waist = build.girth ** np.clip((down - 0.05) / 0.3, 0.1, 1.0)
-    loose = look.loose ** np.clip((down - 0.0) / 0.2, 0.0, 1.0)
+    loose = look.loose ** np.clip(down / 0.2, 0.0, 1.0)
     wide = wide * build.shoulder / 0.18 * waist**0.7 * loose
     steps = np.linspace(-0.07, _HEM * build.trunk, 25)
     return np.interp(steps, down, wide).astype(np.float32)
@@ -54,10 +54,9 @@ class Rows:
     def __init__(self, camera: Camera, times: int) -> None:
         self.camera, self.times, self.made = camera, times, [np.empty((0, 0))][:0]
 
-    def add(self, kind: Kind, **columns: Array | float) -> Array:
+    def add(self, **columns: Array | float) -> Array:
         """Add a part of the columns that are named (in lower case); return it."""
         row = np.zeros((self.times, COLUMNS))
-        row[:, Column.KIND] = kind
         row[:, Column.CLOTH] = NO_CLOTH
         for name, value in columns.items():
             row[:, Column[name.upper()]] = value
@@ -66,7 +65,7 @@ class Rows:
 
     def limb(
         self, ends: tuple[Array, Array], radii: tuple[float, float], tone: float,
-        *, kind: Kind = Kind.LIMB, **columns: Array | float,
+        **columns: Array | float,
     ) -> Array:  # fmt: skip
         """Add a limb from one end to the other; radii in metres."""
         (ax, ay, az, a_scale), (bx, by, bz, b_scale) = (self.camera.see(each) for each in ends)
@@ -77,7 +76,7 @@ class Rows:
             "tone": tone, "length": length, "girth": sum(radii) / 2,
             "scale": 0.5 * (a_scale + b_scale),
         }  # fmt: skip
-        return self.add(kind, **(named | columns))
+        return self.add(**(named | columns))
 
     def array(self) -> Array:
         """Return all parts, (T, parts, COLUMNS)."""
@@ -107,7 +106,7 @@ def _between(a: Array, b: Array, share: float) -> Array:
 
 def _legs(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
     thick = build.girth**0.5
-    tone, folds = look.bright * look.trousers, dict(cloth=TROUSERS, weight=1.0)
+    tone, folds = look.bright * look.trousers, {"cloth": TROUSERS, "weight": 1.0}
     for leg in (RIGHT, LEFT):
         rows.limb((joints.knee[:, leg], joints.ankle[:, leg]), (0.065 * thick, 0.05), tone, **folds)
         rows.limb(
@@ -132,7 +131,9 @@ def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None
         nape = head + 0.4 * size * back + (0.05 + 1.5 * look.hair_length) * size * down
         crown = head - 0.22 * size * down + 0.25 * size * back
         wide = 0.74 + 0.12 * (look.hair_length > 0)
-        rows.limb((crown, nape), (wide * size, (0.6 + 0.35 * look.hair_length) * size), hair, flat=0.2)
+        rows.limb(
+            (crown, nape), (wide * size, (0.6 + 0.35 * look.hair_length) * size), hair, flat=0.2
+        )
     rows.limb((joints.chest + 0.01, _between(joints.neck, head, 0.55)), (0.062, 0.052), 0.85 * skin)
     x, y, z, scale = rows.camera.see(head)
     across = np.stack([np.cos(yaw), np.zeros_like(yaw), np.sin(yaw)], 1)
@@ -140,7 +141,7 @@ def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None
         ear = head + side * 0.68 * size * across + 0.05 * size * down
         rows.limb((ear, ear + 0.18 * size * down), (0.13 * size, 0.1 * size), 0.9 * skin)
     rows.add(
-        Kind.HEAD, a_x=x, a_y=y, a_z=z, radius_a=0.7 * size * scale, radius_b=size * scale,
+        kind=Kind.HEAD, a_x=x, a_y=y, a_z=z, radius_a=0.7 * size * scale, radius_b=size * scale,
         tone=skin, spin=yaw, bulge=joints.head_turn[:, 1], flat=joints.head_turn[:, 2], scale=scale,
     )  # fmt: skip
 
@@ -177,12 +178,13 @@ def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None
     rows.limb((elbow, wrist), (0.041 * thick, 0.027 * thick), skin, bulge=0.0)
     if look.watch and arm == look.seed % 2:
         rows.limb(
-            (_between(elbow, wrist, 0.9), _between(elbow, wrist, 0.96)), (0.03 * thick, 0.029 * thick),
+            (_between(elbow, wrist, 0.9), _between(elbow, wrist, 0.96)),
+            (0.03 * thick, 0.029 * thick),
             look.bright * 0.5 * (1 - look.watch),
-        )  # fmt: skip
+        )
     length = build.upper_arm + build.forearm
     covered = look.sleeves * length
-    cloth = dict(cloth=SLEEVE, weight=1.0)
+    cloth = {"cloth": SLEEVE, "weight": 1.0}
     wide = thick * look.loose
     if look.sleeves >= _SHORTEST:
         share = min(covered / build.upper_arm, 1.0)
@@ -227,7 +229,9 @@ def _shadows_on_the_body(rows: Rows, joints: Joints, build: Build, look: Look) -
             (joints.wrist[:, arm], joints.knuckles[:, arm, 1:3].mean(1), 0.04),
         )
         for start, end, radius in bones:
-            row = rows.limb((start + shift, end + shift), (radius, radius), look.shadow, kind=Kind.SHADOW)
+            row = rows.limb(
+                (start + shift, end + shift), (radius, radius), look.shadow, kind=Kind.SHADOW
+            )
             row[:, Column.SOFT] = 0.05 * row[:, Column.SCALE]
 
 

@@ -8,11 +8,12 @@ arm goes outward, her left arm inward. Seen from the front, both turn counter-cl
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.scenes.body import LEFT, RIGHT, Array, Build, Moves, reach
-from dvskit.scenes.rhythm import Rhythm, Swing, wander, wander3
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, reach
+from dvskit.scenes.person.rhythm import Rhythm, Swing, wander, wander3
 
 Rng = np.random.Generator
 Part = Callable[[Array, Moves], None]  # fills in what its limbs do at times in seconds
@@ -25,18 +26,21 @@ def towards(*parts: float | Array) -> Array:
 
 
 def _turned(outward: Array | float, raised: Array | float) -> Array:
-    """Return the direction `raised` radians above the hanging arm, `outward` from straight ahead."""
+    """Return where an arm points, `raised` radians from hanging, `outward` from straight ahead."""
     level = np.sin(raised)
     return towards(level * np.sin(outward), -np.cos(raised), level * np.cos(outward))
 
 
 def resting(arm: int, rng: Rng, build: Build) -> Part:
-    """An arm that does nothing: it hangs, lies on the hip or the belly, or is kept behind the back."""
+    """An arm that does nothing: it hangs, lies on hip or belly, or is kept behind the back."""
     breath = [wander(rng, rng.uniform(0.005, 0.045)) for _ in range(3)]
     how = rng.choice(4, p=[0.78, 0.08, 0.08, 0.06])
     out, ahead = rng.uniform(0.05, 0.3), rng.uniform(-0.08, 0.12)
     if how == 0:
-        upper, fore = (out, -1.0, ahead), (out * rng.uniform(-0.3, 0.9), -1.0, ahead + rng.uniform(0.05, 0.4))
+        upper, fore = (
+            (out, -1.0, ahead),
+            (out * rng.uniform(-0.3, 0.9), -1.0, ahead + rng.uniform(0.05, 0.4)),
+        )
     elif how == 1:  # on the hip
         upper, fore = (0.62, -0.75, -0.25), (-0.6, -0.6, 0.35)
     elif how == 2:  # on the belly
@@ -54,21 +58,49 @@ def resting(arm: int, rng: Rng, build: Build) -> Part:
     return fill
 
 
+class _Wave(NamedTuple):
+    """A way to wave: ranges of angles in radians, and how many people do it so.
+
+    raised, outward     of the upper arm       lean, ahead    of the forearm, outward and forward
+    arm, forearm, hand  how far each swings
+    """
+
+    share: float
+    raised: tuple[float, float]
+    outward: tuple[float, float]
+    lean: tuple[float, float]
+    ahead: tuple[float, float]
+    arm: tuple[float, float]
+    forearm: tuple[float, float]
+    hand: tuple[float, float]
+
+
+_WAVES = (
+    # beside the head or the shoulder, about the elbow
+    _Wave(0.6, (0.15, 1.25), (0.5, 1.5), (-0.35, 0.55), (0.05, 0.8), (0, 0.1), (0.2, 0.6),
+          (0, 0.45)),
+    # high, with the whole arm
+    _Wave(0.17, (1.5, 2.5), (0.7, 1.5), (-0.35, 0.55), (0.05, 0.8), (0.08, 0.3), (0.1, 0.5),
+          (0, 0.35)),
+    # with the wrist alone
+    _Wave(0.11, (0.2, 1.4), (0.4, 1.5), (-0.35, 0.55), (0.05, 0.8), (0, 0.03), (0, 0.1),
+          (0.35, 0.75)),
+    # away to the side
+    _Wave(0.04, (1.2, 2.0), (1.0, 1.6), (0.4, 1.1), (0.05, 0.8), (0.1, 0.35), (0.1, 0.4),
+          (0.1, 0.4)),
+    # before the body, the forearm towards the camera
+    _Wave(0.08, (0.1, 0.6), (0.0, 0.9), (-0.35, 0.55), (0.6, 1.6), (0, 0.1), (0.15, 0.5),
+          (0.1, 0.6)),
+)  # fmt: skip
+
+
 def waving(arm: int, rng: Rng, build: Build) -> Part:
     """A wave: the forearm is up and swings about the elbow, the open hand follows."""
     beat, swing = Rhythm.drawn(rng, (1.1, 3.0)), Swing.drawn(rng)
-    kind = rng.choice(5, p=[0.6, 0.17, 0.11, 0.04, 0.08])
-    # how far the upper arm is raised, out to the side, and what swings: arm, forearm, wrist
-    raised, outward, arm_part, fore_part, hand_part = (
-        (rng.uniform(0.15, 1.25), rng.uniform(0.5, 1.5), (0.0, 0.1), (0.2, 0.6), (0.0, 0.45)),
-        (rng.uniform(1.5, 2.5), rng.uniform(0.7, 1.5), (0.08, 0.3), (0.1, 0.5), (0.0, 0.35)),
-        (rng.uniform(0.2, 1.4), rng.uniform(0.4, 1.5), (0.0, 0.03), (0.0, 0.1), (0.35, 0.75)),
-        (rng.uniform(1.2, 2.0), rng.uniform(1.0, 1.6), (0.1, 0.35), (0.1, 0.4), (0.1, 0.4)),
-        (rng.uniform(0.1, 0.6), rng.uniform(0.0, 0.9), (0.0, 0.1), (0.15, 0.5), (0.1, 0.6)),
-    )[kind]
-    arm_part, fore_part, hand_part = (rng.uniform(*each) for each in (arm_part, fore_part, hand_part))
-    lean = rng.uniform(-0.35, 0.55) if kind != 3 else rng.uniform(0.4, 1.1)
-    ahead = rng.uniform(0.05, 0.8) if kind != 4 else rng.uniform(0.6, 1.6)
+    kind = _WAVES[rng.choice(len(_WAVES), p=[wave.share for wave in _WAVES])]
+    raised, outward, lean, ahead, with_arm, with_forearm, with_hand = (
+        rng.uniform(*each) for each in kind[1:]
+    )
     turn_of_palm, lag = rng.uniform(-0.7, 0.7), rng.uniform(0.2, 1.1)
     curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0)
     flap = rng.uniform(0, 0.35) if rng.random() < 0.3 else 0.0
@@ -78,16 +110,14 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
     def fill(t: Array, moves: Moves) -> None:
         angle, size = beat.angle(t), beat.amplitude(t)
         way = swing(angle) * size
-        follow = swing(angle - lag) * size
         still = place(t)
-        moves.upper[:, arm] = _turned(outward + still, raised + arm_part * way + still)
-        side = lean + still + fore_part * way + 0.6 * arm_part * way
-        moves.fore[:, arm] = towards(np.sin(side), np.cos(side), ahead * np.ones_like(t))
-        moves.palm[:, arm] = towards(
-            np.sin(turn_of_palm + 0.2 * way), -0.8 * ahead, np.cos(turn_of_palm)
-        )
+        moves.upper[:, arm] = _turned(outward + still, raised + with_arm * way + still)
+        side = lean + still + (with_forearm + 0.6 * with_arm) * way
+        moves.fore[:, arm] = towards(np.sin(side), np.cos(side), ahead)
+        palm = turn_of_palm + 0.2 * way
+        moves.palm[:, arm] = towards(np.sin(palm), -0.8 * ahead, np.cos(palm))
         # the thumb is on the inner side: towards it is inward
-        moves.turn[:, arm] = -hand_part * follow
+        moves.turn[:, arm] = -with_hand * swing(angle - lag) * size
         moves.flex[:, arm] = flap * swing(angle - 0.5) + 0.1 - cocked
         moves.curl[:, arm] = np.clip(curl + flap * 0.5 * way, 0, 1)
         moves.spread[:, arm] = spread
@@ -104,17 +134,21 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
     bent = rng.random() < 0.15
     if bent:  # smaller circles before or beside the body, the elbow bent
         wide = span * rng.uniform(0.36, 0.58)
-        middle = span * np.array([rng.uniform(0.0, 0.4), rng.uniform(-0.3, 0.3), rng.uniform(0.3, 0.75)])
+        middle = span * np.array(
+            [rng.uniform(0.0, 0.4), rng.uniform(-0.3, 0.3), rng.uniform(0.3, 0.75)]
+        )
     else:
         wide = span * rng.uniform(0.6, 1.05)
-        middle = span * np.array([rng.uniform(0.0, 0.3), rng.uniform(-0.12, 0.15), rng.uniform(0.12, 0.6)])
+        middle = span * np.array(
+            [rng.uniform(0.0, 0.3), rng.uniform(-0.12, 0.15), rng.uniform(0.12, 0.6)]
+        )
     oval = rng.uniform(0.75, 1.2)
     tip, oblique = rng.uniform(-0.5, 0.5), rng.uniform(0, 2 * np.pi)
     inner = rng.uniform(0.1, 0.35) * span  # goes forward where it passes the chest
     uneven = rng.uniform(0.0, 0.35), rng.uniform(0, 2 * np.pi)
     pole = np.array([rng.uniform(0.1, 0.8), -0.6, rng.uniform(-0.9, 0.1)])
     curl = rng.choice([rng.uniform(0, 0.3), rng.uniform(0.7, 1.0)])
-    palm = rng.uniform(-1, 1, 3)
+    palm = rng.uniform((-1, -1, 0), (1, 1, 2))
     trail, drift = rng.uniform(-0.3, 0.3), wander3(rng, (0.02, 0.02, 0.02))
 
     def fill(t: Array, moves: Moves) -> None:
@@ -125,7 +159,7 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
         depth = 0.5 * tip * size * np.cos(angle - oblique) + inner * (0.5 - 0.5 * np.sin(angle))
         place = middle + towards(out, up, depth) + drift(t)
         moves.upper[:, arm], moves.fore[:, arm] = reach(place, pole, build)
-        moves.palm[:, arm] = palm + [0.0, 0.0, 1.0]
+        moves.palm[:, arm] = palm
         moves.turn[:, arm] = trail
         moves.curl[:, arm] = curl
 
@@ -144,7 +178,11 @@ def clapping(rng: Rng, build: Build) -> Part:
     thick = rng.uniform(0.018, 0.04)
     elbows = np.array([rng.uniform(0.2, 1.2), -1.0, rng.uniform(-0.4, 0.2)])
     bend, up = rng.uniform(-0.2, 0.6), rng.uniform(-0.5, 0.5)
-    curl, spread, drift = rng.uniform(0.0, 0.25), rng.uniform(0, 0.4), wander3(rng, (0.02, 0.02, 0.015))
+    curl, spread, drift = (
+        rng.uniform(0.0, 0.25),
+        rng.uniform(0, 0.4),
+        wander3(rng, (0.02, 0.02, 0.015)),
+    )
 
     def fill(t: Array, moves: Moves) -> None:
         gap = wide * beat.amplitude(t) * (0.5 + 0.5 * swing(beat.angle(t)))
@@ -179,7 +217,10 @@ def rolling(rng: Rng, build: Build) -> Part:
     past = rng.uniform(-0.15, 0.03)  # how far the wrists reach beyond the middle
     elbows = np.array([1.0, rng.uniform(-0.35, 0.15), rng.uniform(-0.3, 0.2)])
     apart = np.pi + rng.uniform(-0.4, 0.4)
-    curl, drift = rng.choice([rng.uniform(0, 0.35), rng.uniform(0.7, 1.0)]), wander3(rng, (0.02, 0.02, 0.015))
+    curl, drift = (
+        rng.choice([rng.uniform(0, 0.35), rng.uniform(0.7, 1.0)]),
+        wander3(rng, (0.02, 0.02, 0.015)),
+    )
     flex = rng.uniform(-0.2, 0.5)
 
     def fill(t: Array, moves: Moves) -> None:
@@ -218,7 +259,9 @@ def drumming(rng: Rng, build: Build) -> Part:
 
     def fill(t: Array, moves: Moves) -> None:
         for arm in (RIGHT, LEFT):
-            angle = beat.angle(t) * (ratio if arm == LEFT else 1.0) + (apart if arm == LEFT else 0.0)
+            angle = beat.angle(t) * (ratio if arm == LEFT else 1.0) + (
+                apart if arm == LEFT else 0.0
+            )
             size = tall * sizes[arm] * beat.amplitude(t)
             up = swing(angle)
             place = towards(
@@ -254,7 +297,9 @@ def strumming(rng: Rng, build: Build) -> Part:
     def fill(t: Array, moves: Moves) -> None:
         angle = beat.angle(t)
         way = swing(angle) * size * beat.amplitude(t)
-        place = belly + towards(way * np.sin(slant), way * np.cos(slant), -0.2 * np.abs(way)) + drift(t)
+        place = (
+            belly + towards(way * np.sin(slant), way * np.cos(slant), -0.2 * np.abs(way)) + drift(t)
+        )
         moves.upper[:, strum], moves.fore[:, strum] = reach(place, pole, build)
         moves.palm[:, strum] = (-0.2, -0.3, -1.0)
         moves.turn[:, strum] = wrist * swing(angle - 0.6)

@@ -45,7 +45,7 @@ class Build:
     @property
     def front(self) -> float:
         """How far the chest lies before the shoulder joints, in metres."""
-        return 0.11 * self.girth**0.7
+        return float(0.11 * self.girth**0.7)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Build:
@@ -79,7 +79,7 @@ class Moves:
     yaw       (T,) her left shoulder goes back  tilt   (T,) her left shoulder goes up; radians
     look      (T, 3) yaw, pitch (down) and roll of the head against the trunk, radians
     shrug     (T, 2) metres up
-    upper, fore, palm   (T, 2, 3) where the upper arm, the forearm and the palm point, beside the body
+    upper, fore, palm   (T, 2, 3) where upper arm, forearm and palm point, beside the body
     flex, turn          (T, 2) the wrist's bend towards the palm and towards the thumb, radians
     curl, spread        (T, 2) of the fingers: 0 open, 1 a fist; 1 is spread
     feet      (T, 2, 3) where the feet are moved to, metres outward, up, forward
@@ -220,23 +220,42 @@ def joints(moves: Moves, build: Build) -> Joints:
     raised = _softplus(upper[..., 1] + 0.15, 0.15)  # the collar bone goes up with the arm
     lift = moves.shrug + 0.06 * np.minimum(raised, 1.2)
     base = np.stack(
-        [np.full_like(raised, build.shoulder) - 0.025 * raised, lift, 0.05 * np.maximum(upper[..., 2], 0)],
+        [
+            np.full_like(raised, build.shoulder) - 0.025 * raised,
+            lift,
+            0.05 * np.maximum(upper[..., 2], 0),
+        ],
         -1,
     )
     shoulder = chest[:, None] + placed(base)
     elbow = shoulder + build.upper_arm * placed(upper)
     wrist = elbow + build.forearm * placed(fore)
     hand = _hand(fore, palm, moves, build)
-    fingers = [wrist[:, :, None] + placed(each) for each in hand]
+    knuckles, middles, tips, thumb = (wrist[:, :, None] + placed(each) for each in hand)
     neck = chest + 0.35 * build.neck * spine
     look = moves.look + np.stack([moves.yaw, 0.5 * forward, 0.5 * side], 1)
     nod = unit(
         np.stack([np.sin(look[:, 2]), np.cos(look[:, 2]), -0.35 * np.sin(look[:, 1]) - 0.12], 1)
     )
     head = neck + (0.65 * build.neck + 0.95 * build.head) * nod
-    legs = _legs(moves, hips, build)
+    leg, knee, ankle = _legs(moves, hips, build)
     return Joints(
-        chest, hips, neck, head, look, moves.yaw, shoulder, elbow, wrist, *fingers, *legs
+        chest=chest,
+        hips=hips,
+        neck=neck,
+        head=head,
+        head_turn=look,
+        yaw=moves.yaw,
+        shoulder=shoulder,
+        elbow=elbow,
+        wrist=wrist,
+        knuckles=knuckles,
+        middles=middles,
+        tips=tips,
+        thumb=thumb,
+        leg=leg,
+        knee=knee,
+        ankle=ankle,
     )
 
 
@@ -265,7 +284,11 @@ def _hand(fore: Array, palm: Array, moves: Moves, build: Build) -> tuple[Array, 
     tips = middles + 0.45 * lengths * (np.cos(second) * way + np.sin(second) * n)
     root = size * (0.16 * ahead + 0.16 * thumb)
     curl1, spread1 = moves.curl[..., None], moves.spread[..., None]
-    out = unit((0.55 + 0.5 * spread1) * (1 - 0.6 * curl1) * thumb + 0.8 * ahead + (0.15 + 0.9 * curl1) * normal)
+    out = unit(
+        (0.55 + 0.5 * spread1) * (1 - 0.6 * curl1) * thumb
+        + 0.8 * ahead
+        + (0.15 + 0.9 * curl1) * normal
+    )
     bend = root + 0.24 * size * out
     end = bend + 0.19 * size * unit(out + 0.5 * ahead - 0.9 * curl1 * thumb)
     return knuckles, middles, tips, np.stack([root, bend, end], 2)
