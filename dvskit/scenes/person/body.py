@@ -8,16 +8,19 @@ shoulder. Arrays run over time first; of two arms the right is 0, the left is 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dvskit.scenes.person.ranges import check_ranges
 
 Array = NDArray[np.float64]
 
 SIDES = np.array([-1.0, 1.0])  # of the right and the left arm in the picture
 RIGHT, LEFT = 0, 1
 FINGERS = 4
+_AHEAD = np.array([0.0, 0.0, 1.0])
 _HANGING_UPPER = (0.16, -0.98, 0.02)
 _HANGING_FORE = (0.06, -0.97, 0.2)
 
@@ -28,6 +31,8 @@ class Build:
 
     shoulder  half the distance of the shoulder joints     hip  half the distance of the hip joints
     girth     1 is the usual thickness of trunk and limbs
+
+    Raises ConfigError for values out of range.
     """
 
     upper_arm: float = 0.29
@@ -41,6 +46,9 @@ class Build:
     neck: float = 0.12
     head: float = 0.115
     girth: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, dict.fromkeys((each.name for each in fields(self)), (0.01, 3.0)))
 
     @property
     def front(self) -> float:
@@ -159,11 +167,13 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.maximum(length, 1e-9))
 
 
-def reach(target: Array, pole: Array, build: Build) -> tuple[Array, Array]:
+def reach(target: Array, elbow: Array, build: Build) -> tuple[Array, Array]:
     """Return where the upper arm and the forearm point, to bring the wrist to a place.
 
     target  (T, 3) metres from the shoulder; a place out of reach is approached on a smooth curve
-    pole    (3,) or (T, 3), the way the elbow goes
+    elbow   (2,) outward and up: the way the elbow goes while the arm points forward. It is carried
+            along, on the shortest way, to where the arm points: overhead the elbow of a hanging
+            arm is in front, at the side it is behind
 
     The law of cosines gives how far along the line to the wrist the elbow lies.
     """
@@ -177,19 +187,32 @@ def reach(target: Array, pole: Array, build: Build) -> tuple[Array, Array]:
     far = least + _softplus(far - least, 0.02)
     along = (upper**2 + far**2 - fore**2) / (2 * far)
     aside = np.sqrt(np.maximum(upper**2 - along**2, 1e-6))
-    pole = np.broadcast_to(np.asarray(pole, float), line.shape)
-    out = unit(pole - (pole * line).sum(-1, keepdims=True) * line)
-    elbow = along[:, None] * line + aside[:, None] * out
-    return unit(elbow), unit(far[:, None] * line - elbow)
+    at_front = unit(np.array([elbow[0], elbow[1], 0.0]))
+    turn = (line @ at_front) / (1.05 + line[:, 2])
+    out = unit(at_front - turn[:, None] * (line + _AHEAD))
+    bent = unit(along[:, None] * line + aside[:, None] * out)
+    return bent, unit(far[:, None] * line - upper * bent)
 
 
 def _before_the_chest(target: Array, build: Build) -> Array:
-    """Return a wrist's places, moved forward where they would lie inside the trunk."""
+    """Return a wrist's places, moved forward where they would lie inside the body."""
     out, up, ahead = np.moveaxis(np.asarray(target, float), -1, 0)
     inside = 0.25 * (1 - np.tanh((out - 0.02) / 0.05)) * (1 - np.tanh((up - 0.05) / 0.05))
     least = build.front + 0.05
     ahead = ahead + inside * (least + _softplus(ahead - least, 0.02) - ahead)
+    # Through the shoulder itself no arm reaches: past it the wrist goes before it.
+    ahead = ahead + _softplus(0.16 - np.sqrt(out**2 + up**2 + ahead**2), 0.03)
     return np.stack([out, up, ahead], -1)
+
+
+def palm_of(upper: Array, fore: Array, turned: Array | float) -> Array:
+    """Return where the palm of a bent arm points, (T, 3), by how far the forearm is turned.
+
+    turned  0 with the thumb on top of a level forearm, pi / 2 with the palm down (pronation)
+    """
+    hinge = unit(np.cross(upper, fore))
+    turned = np.asarray(turned)[..., None]
+    return np.asarray(np.cos(turned) * hinge + np.sin(turned) * np.cross(fore, hinge))
 
 
 def _softplus(x: Array, width: float) -> Array:
@@ -204,29 +227,26 @@ def joints(moves: Moves, build: Build) -> Joints:
     spine = unit(np.stack([np.sin(side), np.cos(side) * np.cos(forward), -np.sin(forward)], 1))
     hips = np.array([0.0, -build.trunk, 0.0]) + moves.sway
     chest = hips + build.trunk * spine
-    across = unit(np.stack([cos_yaw, np.sin(moves.tilt) - 0.5 * np.sin(side), sin_yaw], 1))
-    facing = np.stack([sin_yaw, zero, -cos_yaw], 1)
+    slope = np.sin(moves.tilt) - 0.5 * np.sin(side)  # of the line between the shoulders
+    level, facing = (
+        np.stack(each, 1) for each in ([cos_yaw, zero, sin_yaw], [sin_yaw, zero, -cos_yaw])
+    )
     up = np.zeros_like(facing)
     up[:, 1] = 1.0
 
     def placed(arms: Array) -> Array:
         """Return (T, 2, 3) or (T, 2, N, 3) from (outward, up, forward) to the camera's axes."""
         side = SIDES.reshape(1, 2, *[1] * (arms.ndim - 3))
-        axes = [each.reshape(-1, *[1] * (arms.ndim - 2), 3) for each in (across, up, facing)]
+        axes = [each.reshape(-1, *[1] * (arms.ndim - 2), 3) for each in (level, up, facing)]
         outward = (side * arms[..., 0])[..., None] * axes[0]
         return np.asarray(outward + arms[..., 1:2] * axes[1] + arms[..., 2:] * axes[2])
 
     upper, fore, palm = unit(moves.upper), unit(moves.fore), moves.palm
     raised = _softplus(upper[..., 1] + 0.15, 0.15)  # the collar bone goes up with the arm
     lift = moves.shrug + 0.06 * np.minimum(raised, 1.2)
-    base = np.stack(
-        [
-            np.full_like(raised, build.shoulder) - 0.025 * raised,
-            lift,
-            0.05 * np.maximum(upper[..., 2], 0),
-        ],
-        -1,
-    )
+    wide = build.shoulder - 0.025 * raised
+    lift = lift + wide * SIDES * slope[:, None]
+    base = np.stack([wide, lift, 0.05 * np.maximum(upper[..., 2], 0)], -1)
     shoulder = chest[:, None] + placed(base)
     elbow = shoulder + build.upper_arm * placed(upper)
     wrist = elbow + build.forearm * placed(fore)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, reach
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, palm_of, reach
 from dvskit.scenes.person.rhythm import Rhythm, Swing, wander, wander3
 
 Rng = np.random.Generator
@@ -146,9 +146,9 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
     tip, oblique = rng.uniform(-0.5, 0.5), rng.uniform(0, 2 * np.pi)
     inner = rng.uniform(0.1, 0.35) * span  # goes forward where it passes the chest
     uneven = rng.uniform(0.0, 0.35), rng.uniform(0, 2 * np.pi)
-    pole = np.array([rng.uniform(0.1, 0.8), -0.6, rng.uniform(-0.9, 0.1)])
+    elbow = rng.uniform((-0.1, -1.0), (1.0, -0.4))
     curl = rng.choice([rng.uniform(0, 0.3), rng.uniform(0.7, 1.0)])
-    palm = rng.uniform((-1, -1, 0), (1, 1, 2))
+    palm = rng.uniform(-1.3, 1.6)
     trail, drift = rng.uniform(-0.3, 0.3), wander3(rng, (0.02, 0.02, 0.02))
 
     def fill(t: Array, moves: Moves) -> None:
@@ -158,8 +158,8 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
         out, up = size * np.sin(angle), oval * size * np.cos(angle)
         depth = 0.5 * tip * size * np.cos(angle - oblique) + inner * (0.5 - 0.5 * np.sin(angle))
         place = middle + towards(out, up, depth) + drift(t)
-        moves.upper[:, arm], moves.fore[:, arm] = reach(place, pole, build)
-        moves.palm[:, arm] = palm
+        moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
+        moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
         moves.turn[:, arm] = trail
         moves.curl[:, arm] = curl
 
@@ -176,7 +176,7 @@ def clapping(rng: Rng, build: Build) -> Part:
     slant, still = rng.normal(0, 0.22), rng.uniform(-0.8, 0.8) if rng.random() < 0.3 else 0.0
     middle = rng.uniform(-0.06, 0.06)
     thick = rng.uniform(0.018, 0.04)
-    elbows = np.array([rng.uniform(0.2, 1.2), -1.0, rng.uniform(-0.4, 0.2)])
+    elbows = np.array([rng.uniform(0.2, 1.2), -1.0])
     bend, up = rng.uniform(-0.2, 0.6), rng.uniform(-0.5, 0.5)
     curl, spread, drift = (
         rng.uniform(0.0, 0.25),
@@ -215,7 +215,7 @@ def rolling(rng: Rng, build: Build) -> Part:
     oval = rng.uniform(0.6, 1.2)
     height, ahead = rng.uniform(-0.28, 0.0), rng.uniform(0.2, 0.36)
     past = rng.uniform(-0.15, 0.03)  # how far the wrists reach beyond the middle
-    elbows = np.array([1.0, rng.uniform(-0.35, 0.15), rng.uniform(-0.3, 0.2)])
+    elbows = np.array([1.0, rng.uniform(-0.35, 0.15)])
     apart = np.pi + rng.uniform(-0.4, 0.4)
     curl, drift = (
         rng.choice([rng.uniform(0, 0.35), rng.uniform(0.7, 1.0)]),
@@ -252,9 +252,9 @@ def drumming(rng: Rng, build: Build) -> Part:
     height, ahead = rng.uniform(-0.36, -0.1), rng.uniform(0.24, 0.44)
     open_ = rng.uniform(-0.12, 0.16)
     roam = [wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.1)]), (0.3, 1.1)) for _ in range(2)]
-    elbows = np.array([rng.uniform(0.2, 1.0), -1.0, rng.uniform(-0.7, 0.1)])
+    elbows = np.array([rng.uniform(0.2, 1.0), -1.0])
     curl, wrist = rng.uniform(0.6, 1.0), rng.uniform(0.0, 0.6)
-    palm = (rng.uniform(-1.0, 0.0), -0.7, 0.1)
+    palm = (rng.uniform(-1.0, -0.4), -0.7, 0.1)
     lag = rng.uniform(0.3, 0.9)
 
     def fill(t: Array, moves: Moves) -> None:
@@ -290,8 +290,8 @@ def strumming(rng: Rng, build: Build) -> Part:
     along = wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.09)]), (0.3, 1.4))
     fret, fret_size = wander(rng, 1.0, (0.8, 3.0)), rng.uniform(0.02, 0.25)
     wrist, curl = rng.uniform(0.0, 0.5), rng.uniform(0.3, 0.9)
-    pole = np.array([rng.uniform(0.5, 1.2), -0.6, rng.uniform(-0.8, 0.0)])
-    under = np.array([rng.uniform(0.1, 0.7), -1.0, 0.0])
+    elbow = np.array([rng.uniform(0.5, 1.2), -0.6])
+    under = np.array([rng.uniform(0.1, 0.7), -1.0])
     drift = wander3(rng, (0.012, 0.012, 0.008))
 
     def fill(t: Array, moves: Moves) -> None:
@@ -300,7 +300,7 @@ def strumming(rng: Rng, build: Build) -> Part:
         place = (
             belly + towards(way * np.sin(slant), way * np.cos(slant), -0.2 * np.abs(way)) + drift(t)
         )
-        moves.upper[:, strum], moves.fore[:, strum] = reach(place, pole, build)
+        moves.upper[:, strum], moves.fore[:, strum] = reach(place, elbow, build)
         moves.palm[:, strum] = (-0.2, -0.3, -1.0)
         moves.turn[:, strum] = wrist * swing(angle - 0.6)
         moves.curl[:, strum] = curl

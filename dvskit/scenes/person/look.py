@@ -6,24 +6,18 @@ Reflectances and brightness run from 0 (black) to 1 (white), linear in light.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, isfinite, radians, sin
+from math import cos, radians, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, did_you_mean
+from dvskit.scenes.person.ranges import check_ranges
 
 Image = NDArray[np.float32]
 
 PATTERNS = ("plain", "stripes", "bands", "checks", "dots", "print")
 WALLS = ("plain", "panels", "bricks", "curtain", "room")
-
-
-def _check(thing: object, ranges: dict[str, tuple[float, float]]) -> None:
-    for name, (low, high) in ranges.items():
-        value = getattr(thing, name)
-        if not (isfinite(value) and low <= value <= high):
-            raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,9 @@ class View:
     blur: float = 0.008
 
     def __post_init__(self) -> None:
-        _check(self, {"height_m": (0.05, 20), "distance_m": (0.7, 100), "x": (-9, 9), "y": (-9, 9),
-                      "turn": (-180, 180), "rise": (-60, 60), "roll": (-180, 180),
-                      "blur": (0, 0.2)})  # fmt: skip
+        check_ranges(self, {"height_m": (0.05, 20), "distance_m": (0.7, 100),
+                            "x": (-9, 9), "y": (-9, 9), "turn": (-180, 180),
+                            "rise": (-60, 60), "roll": (-180, 180), "blur": (0, 0.2)})  # fmt: skip
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> View:
@@ -119,11 +113,11 @@ class Look:
 
     def __post_init__(self) -> None:
         share = (0.0, 1.0)
-        _check(self, dict.fromkeys(
+        check_ranges(self, dict.fromkeys(
             ("skin", "hair", "shirt", "trousers", "wall", "sleeves", "pattern_contrast", "folds",
              "hair_length", "beard", "glasses", "watch", "ambient", "reach", "bright", "shadow",
              "wall_shadow", "wall_contrast"), share))  # fmt: skip
-        _check(self, {"seed": (0, 2**63), "loose": (0.8, 2), "hairline": (-1, 3),
+        check_ranges(self, {"seed": (0, 2**63), "loose": (0.8, 2), "hairline": (-1, 3),
                       "lamp_turn": (-180, 180), "lamp_height": (-90, 90)})  # fmt: skip
         for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
             if getattr(self, name) not in choices:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, reach, unit
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, palm_of, reach, unit
 from dvskit.scenes.person.gestures import Part, Rng, resting, towards
 from dvskit.scenes.person.rhythm import Rhythm, Swing, knock, wander, wander3
 
@@ -28,9 +28,9 @@ def _between(
     """Wrists go to and fro between two places, in turn or together."""
     beat, swing = Rhythm.drawn(rng, hz), Swing.drawn(rng, 2.5, 0.6)
     apart = np.pi if rng.random() < 0.35 else 0.0
-    pole = np.array([rng.uniform(0.3, 1.2), -0.7, rng.uniform(-0.6, 0.2)])
+    elbow = np.array([rng.uniform(0.3, 1.2), -0.7])
     bow, curl, drift = rng.uniform(-0.12, 0.12, 3), rng.uniform(0, 1), wander3(rng, (0.02,) * 3)
-    palm = np.append(rng.uniform(-1, 0.3, 2), rng.uniform(-0.5, 1))
+    palm = rng.uniform(-1.3, 1.6)
 
     def fill(t: Array, moves: Moves) -> None:
         for arm in arms:
@@ -38,8 +38,8 @@ def _between(
             way = swing(angle)[:, None] * beat.amplitude(t)[:, None]
             place = 0.5 * (ends[0] + ends[1]) + 0.5 * way * (ends[1] - ends[0])
             place = place + bow * (1 - way**2) + drift(t)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, pole, build)
-            moves.palm[:, arm] = palm
+            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
+            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
             moves.curl[:, arm] = curl
 
     return fill
@@ -180,7 +180,7 @@ def _draw(rng: Rng, build: Build) -> Part:
     middle, size = _place(rng, (-0.2, 0.2), (-0.3, 0.2), (0.3, 0.42)), rng.uniform(0.1, 0.3)
     orders = rng.permutation([1, 2, 3])[:2]
     phases, corner = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.1, 2.0)
-    pole = np.array([0.6, -0.8, -0.2])
+    elbow = np.array([0.6, -0.8])
     curl = rng.uniform(0, 0.9)
 
     def fill(t: Array, moves: Moves) -> None:
@@ -191,8 +191,8 @@ def _draw(rng: Rng, build: Build) -> Part:
         )
         for arm in arms:
             place = middle + size * towards(x, y, 0.1 * x)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, pole, build)
-            moves.palm[:, arm] = (-0.2, -0.3, 1.0)
+            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
+            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], 1.2)
             moves.curl[:, arm] = curl
 
     return fill
@@ -204,15 +204,16 @@ def _hammer(rng: Rng, build: Build) -> Part:
     arms = _which(rng, 0.2)
     high = _place(rng, (-0.1, 0.3), (-0.1, 0.4), (0.15, 0.4))
     low = high + _place(rng, (-0.15, 0.15), (-0.5, -0.2), (0.0, 0.2))
-    pole, curl = np.array([0.7, -0.8, -0.3]), rng.uniform(0, 1)
+    elbow, curl = np.array([0.7, -0.8]), rng.uniform(0, 1)
+    palm = rng.uniform(-0.5, 1.5)
 
     def fill(t: Array, moves: Moves) -> None:
         stroke = knock(beat.angle(t), sharp)[:, None]
         for arm in arms:
             moves.upper[:, arm], moves.fore[:, arm] = reach(
-                high + stroke * (low - high), pole, build
+                high + stroke * (low - high), elbow, build
             )
-            moves.palm[:, arm] = (-1.0, 0.0, 0.3)
+            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
             moves.curl[:, arm] = curl
 
     return fill
@@ -225,18 +226,18 @@ def _roam(rng: Rng, build: Build) -> Part:
     paths = [
         (_place(rng, (-0.2, 0.35), (-0.45, 0.3), (0.15, 0.4)),
          [wander(rng, rng.uniform(0.05, 0.2), (0.2 * speed, speed)) for _ in range(3)],
-         np.array([rng.uniform(0.3, 1.0), -0.7, rng.uniform(-0.6, 0.1)]), wander(rng, 0.3))
+         np.array([rng.uniform(0.3, 1.0), -0.7]), wander(rng, 0.3))
         for _ in ARMS
     ]  # fmt: skip
-    palm = rng.uniform(-1, 1, (2, 3))
+    palm = rng.uniform(-1.3, 1.6, 2)
 
     def fill(t: Array, moves: Moves) -> None:
         for arm in arms:
-            middle, ways, pole, flex = paths[arm]
+            middle, ways, elbow, flex = paths[arm]
             place = middle + np.stack([way(t) for way in ways], -1)
             place[:, 2] = np.maximum(place[:, 2], 0.12)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, pole, build)
-            moves.palm[:, arm] = palm[arm]
+            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
+            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm[arm])
             moves.flex[:, arm] = flex(t)
 
     return fill

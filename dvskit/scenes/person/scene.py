@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import Camera, parts, profile
@@ -22,6 +21,7 @@ from dvskit.scenes.person.motion import (
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
+from dvskit.scenes.person.ranges import LARGEST_SEED, check_range, check_ranges
 from dvskit.scenes.person.skeleton import SkeletonMotion
 from dvskit.scenes.person.surfaces import backdrop, cloths
 
@@ -63,14 +63,9 @@ class PersonScene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         checked_gesture(self.gesture)
-        for name, low, high in (
-            ("fps", 1, 100_000),
-            ("duration_us", 0, 10**15),
-            ("seed", 0, 2**62),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} = {value} is outside {low} to {high}")
+        check_ranges(
+            self, {"fps": (1, 100_000), "duration_us": (0, 10**15), "seed": (0, LARGEST_SEED)}
+        )
 
     @classmethod
     def random(
@@ -89,6 +84,7 @@ class PersonScene:
         camera near to the hand that moves most, or, where none does, to the head.
         """
         checked_gesture(gesture)
+        check_range("seed", seed, 0, LARGEST_SEED)
         rng = np.random.default_rng((seed, PERSON_GESTURES.index(gesture)))
         scene = cls(
             gesture=gesture,

@@ -78,10 +78,12 @@ def mend(joints: ArrayLike) -> Mended:
         )
     whole = np.broadcast_to(known[:, None], given.shape[:2]).copy()
     filled = _filled(given, whole)
-    jumping = _jumping(filled) & whole
+    steady = whole & ~_elsewhere(filled)
+    filled = _filled(given, steady)
+    good = steady & ~_off_their_bones(filled)
     # Where a joint is wrong in most frames there is nothing to fill it in from.
-    jumping &= jumping.mean(0) < 0.4
-    return Mended(_filled(given, whole & ~jumping), int((~known).sum()), int(jumping.sum()))
+    good |= whole & (good.mean(0) < 0.6)
+    return Mended(_filled(given, good), int((~known).sum()), int((whole & ~good).sum()))
 
 
 def _filled(joints: Array, good: NDArray[np.bool_]) -> Array:
@@ -97,13 +99,16 @@ def _filled(joints: Array, good: NDArray[np.bool_]) -> Array:
     return filled
 
 
-def _jumping(joints: Array) -> NDArray[np.bool_]:
+def _elsewhere(joints: Array) -> NDArray[np.bool_]:
     padded = np.pad(joints, ((2, 2), (0, 0), (0, 0)), mode="edge")
     around = np.stack([padded[n : n + len(joints)] for n in range(5)])
     away = np.linalg.norm(joints - np.median(around, 0), axis=-1)
+    return np.asarray(away > _JUMP_M)
+
+
+def _off_their_bones(joints: Array) -> NDArray[np.bool_]:
     bones = np.linalg.norm(joints - joints[:, _PARENTS], axis=-1)
-    too_long = bones > 1.5 * np.median(bones, 0) + 0.1
-    return np.asarray((away > _JUMP_M) | too_long)
+    return np.asarray(bones > 1.5 * np.median(bones, 0) + 0.1)
 
 
 @dataclass(frozen=True, eq=False)
