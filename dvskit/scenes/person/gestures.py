@@ -77,7 +77,7 @@ class _Wave(NamedTuple):
 
 _WAVES = (
     # beside the head or the shoulder, about the elbow
-    _Wave(0.6, (0.15, 1.25), (0.5, 1.5), (-0.35, 0.55), (0.05, 0.8), (0, 0.1), (0.2, 0.6),
+    _Wave(0.6, (0.15, 1.25), (0.5, 1.5), (-0.35, 0.55), (0.05, 0.8), (0, 0.1), (0.08, 0.55),
           (0, 0.45)),
     # high, with the whole arm
     _Wave(0.17, (1.5, 2.5), (0.7, 1.5), (-0.35, 0.55), (0.05, 0.8), (0.08, 0.3), (0.1, 0.5),
@@ -96,13 +96,13 @@ _WAVES = (
 
 def waving(arm: int, rng: Rng, build: Build) -> Part:
     """A wave: the forearm is up and swings about the elbow, the open hand follows."""
-    beat, swing = Rhythm.drawn(rng, (1.1, 3.0)), Swing.drawn(rng)
+    beat, swing = Rhythm.drawn(rng, (1.1, 3.4)), Swing.drawn(rng)
     kind = _WAVES[rng.choice(len(_WAVES), p=[wave.share for wave in _WAVES])]
     raised, outward, lean, ahead, with_arm, with_forearm, with_hand = (
         rng.uniform(*each) for each in kind[1:]
     )
     turn_of_palm, lag = rng.uniform(-0.7, 0.7), rng.uniform(0.2, 1.1)
-    curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0)
+    curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0) ** 1.5
     flap = rng.uniform(0, 0.35) if rng.random() < 0.3 else 0.0
     cocked = rng.uniform(0.2, 0.8) * ahead  # the wrist is bent back, so that the hand is upright
     place = wander(rng, 0.04)
@@ -215,7 +215,7 @@ def rolling(rng: Rng, build: Build) -> Part:
     oval = rng.uniform(0.6, 1.2)
     height, ahead = rng.uniform(-0.28, 0.0), rng.uniform(0.2, 0.36)
     past = rng.uniform(-0.15, 0.03)  # how far the wrists reach beyond the middle
-    elbows = np.array([1.0, rng.uniform(-0.35, 0.15)])
+    elbows = np.array([1.0, rng.uniform(-0.4, 0.1) + 2 * height])  # level with the hands
     apart = np.pi + rng.uniform(-0.4, 0.4)
     curl, drift = (
         rng.choice([rng.uniform(0, 0.35), rng.uniform(0.7, 1.0)]),

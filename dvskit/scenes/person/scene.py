@@ -180,7 +180,7 @@ class PersonScene:
 
 def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
     """Return a view in which a place (x, y, z in metres) is large and somewhere in the middle."""
-    distance = rng.uniform(0.9, 1.6)
+    distance = rng.uniform(0.75, 1.6)
     view = View(
         height_m=rng.uniform(0.36, 0.75) * distance / max(distance + place[2], 0.3),
         distance_m=distance,
