@@ -47,7 +47,8 @@ class Item:
     needs: tuple[str, ...] = ("arm.raw",)
 
 
-CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 200"
+CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 150"
+PEOPLE = f"python {HERE.name}/make_people.py people.webp"
 GALLERY = {
     "Clouds and videos": (
         Item("cloud.png", "dvskit cloud arm.raw -o cloud.png --pixels 800x600",
@@ -69,6 +70,11 @@ GALLERY = {
         Item("notebook.png", "python samples/make_gallery.py --only notebook",
              "What a notebook shows of events, of a recording, of a clip to be emulated, and of "
              "work going on."),
+    ),
+    "Scenes": (
+        Item("people.webp", PEOPLE,
+             "Drawn people make the gestures of DVS128 Gesture before a noisy sensor: six a "
+             "gesture, a frame beside the events of 50 ms.", ()),
     ),
     "Plots of events": (
         Item("rate.png", "dvskit plot rate arm.raw -o rate.png", "How many events a second."),

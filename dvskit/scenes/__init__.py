@@ -1,6 +1,10 @@
-"""Scenes that dvskit draws itself: a person who moves an arm in front of a wall.
+"""Scenes that dvskit draws itself: people who make gestures in front of a wall.
 
+    for t_us, frame in PersonScene.random("hand_clap", seed=7): ...
     for t_us, frame in ArmScene.random("hand wave", seed=7): ...
+
+A PersonScene is a whole body in space with the eleven gestures of DVS128 Gesture, or moved by a
+recorded skeleton; an ArmScene is flat, with five gestures of one or both arms.
 
 They stand in for a camera where there is none: in the demo, in tests, and as training material
 whose label is known. They are drawings; nothing measured on them speaks for recordings of people.
@@ -21,8 +25,17 @@ from dvskit.events import Size, as_size
 from dvskit.scenes._figure import Image, Parts, Point, Sprite, Tones, draw_parts, paste, soft_noise
 from dvskit.scenes._motion import GESTURES, Limbs, Pose, hanging, pose
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
+from dvskit.scenes.person import PERSON_GESTURES, PersonScene
 
-__all__ = ["GESTURES", "ArmScene", "DepthClip", "DepthScene", "read_depth_clip"]
+__all__ = [
+    "GESTURES",
+    "PERSON_GESTURES",
+    "ArmScene",
+    "DepthClip",
+    "DepthScene",
+    "PersonScene",
+    "read_depth_clip",
+]
 
 Frame = NDArray[np.uint8]
 

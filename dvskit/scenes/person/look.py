@@ -1,0 +1,187 @@
+"""What a scene looks like: skin, clothes, hair, light and wall, and how the camera sees them.
+
+Reflectances and brightness run from 0 (black) to 1 (white), linear in light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, radians, sin
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.scenes.person.ranges import check_ranges
+
+Image = NDArray[np.float32]
+
+PATTERNS = ("plain", "stripes", "bands", "checks", "dots", "print")
+WALLS = ("plain", "panels", "bricks", "curtain", "room")
+
+
+@dataclass(frozen=True)
+class View:
+    """How the camera sees the person; angles in degrees.
+
+    height_m    what the picture's height covers at the person
+    distance_m  from the camera: nearer is more perspective
+    x, y        where the middle of the shoulders lies: picture heights right of the middle, down
+    turn        of the person: to her right
+    rise        of the camera: it looks down
+    roll        of the picture, clockwise
+    blur        width of an edge in picture heights; never below a pixel
+
+    Raises ConfigError for values out of range.
+    """
+
+    height_m: float = 1.3
+    distance_m: float = 2.5
+    x: float = 0.0
+    y: float = 0.42
+    turn: float = 0.0
+    rise: float = 0.0
+    roll: float = 0.0
+    blur: float = 0.008
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"height_m": (0.05, 20), "distance_m": (0.7, 100),
+                            "x": (-9, 9), "y": (-9, 9), "turn": (-180, 180),
+                            "rise": (-60, 60), "roll": (-180, 180), "blur": (0, 0.2)})  # fmt: skip
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> View:
+        """Return a view as in DVS128 Gesture: head to hips, about two thirds of the height."""
+        height = rng.uniform(1.02, 1.45)
+        return cls(
+            height_m=height,
+            distance_m=rng.uniform(1.6, 3.5),
+            x=rng.normal(0, 0.06),
+            y=rng.uniform(0.36, 0.5),
+            turn=rng.normal(0, 7),
+            rise=rng.normal(0, 4),
+            roll=rng.normal(0, 1.5),
+            blur=rng.uniform(0.006, 0.016),
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """Tones, clothes, face, light and wall; `seed` draws folds, patterns and what is on the wall.
+
+    skin, hair, shirt, trousers, wall    reflectances
+    sleeves      part of the arm that the shirt covers: 0, 0.3 (short) to 0.97 (long)
+    loose        1 is a close shirt, 1.3 a wide one
+    pattern, pattern_contrast    of the shirt, one of PATTERNS
+    folds        contrast of the cloth's folds
+    hairline     0.1 low to 0.9; 2 is bald                hair_length    0 short, 1 to the shoulders
+    beard, glasses, watch    0 to 1, how dark
+    lamp_turn, lamp_height   where light comes from: degrees right of the camera, above it
+    ambient      share of light from everywhere           reach    how far the lamp's reaches around
+    bright       of a white surface that faces the lamp
+    shadow, wall_shadow      how dark shadows are on the body and on the wall
+    walls, wall_contrast     the wall's pattern, one of WALLS
+
+    Raises ConfigError for values out of range.
+    """
+
+    seed: int = 0
+    skin: float = 0.5
+    hair: float = 0.06
+    shirt: float = 0.15
+    trousers: float = 0.1
+    wall: float = 0.7
+    sleeves: float = 0.3
+    loose: float = 1.1
+    pattern: str = "plain"
+    pattern_contrast: float = 0.4
+    folds: float = 0.12
+    hairline: float = 0.5
+    hair_length: float = 0.0
+    beard: float = 0.0
+    glasses: float = 0.0
+    watch: float = 0.0
+    lamp_turn: float = -25.0
+    lamp_height: float = 55.0
+    ambient: float = 0.45
+    reach: float = 0.3
+    bright: float = 0.9
+    shadow: float = 0.25
+    wall_shadow: float = 0.1
+    walls: str = "plain"
+    wall_contrast: float = 0.06
+
+    def __post_init__(self) -> None:
+        share = (0.0, 1.0)
+        check_ranges(self, dict.fromkeys(
+            ("skin", "hair", "shirt", "trousers", "wall", "sleeves", "pattern_contrast", "folds",
+             "hair_length", "beard", "glasses", "watch", "ambient", "reach", "bright", "shadow",
+             "wall_shadow", "wall_contrast"), share))  # fmt: skip
+        check_ranges(self, {"seed": (0, 2**63), "loose": (0.8, 2), "hairline": (-1, 3),
+                      "lamp_turn": (-180, 180), "lamp_height": (-90, 90)})  # fmt: skip
+        for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"unknown {name} {getattr(self, name)!r}; "
+                    f"{did_you_mean(str(getattr(self, name)), choices)}"
+                )
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Look:
+        """Return the look of somebody somewhere."""
+        u = rng.uniform
+        skin = float(np.exp(u(np.log(0.12), np.log(0.62))))
+        wall = _apart(rng, skin, (0.05, 0.95), 0.25)
+        shirt = _apart(rng, skin, (0.02, 0.95), 0.25)
+        sleeves = rng.choice([0.0, u(0.22, 0.45), u(0.6, 0.8), u(0.93, 0.98)],
+                             p=[0.06, 0.48, 0.08, 0.38])  # fmt: skip
+        long_hair = rng.random() < 0.3
+        return cls(
+            seed=int(rng.integers(2**62)),
+            skin=skin,
+            hair=float(np.exp(u(np.log(0.02), np.log(0.35)))),
+            shirt=shirt,
+            trousers=float(np.exp(u(np.log(0.02), np.log(0.5)))),
+            wall=wall,
+            sleeves=float(sleeves),
+            loose=u(0.98, 1.3),
+            pattern=str(rng.choice(PATTERNS, p=[0.5, 0.1, 0.1, 0.08, 0.07, 0.15])),
+            pattern_contrast=u(0.1, 0.75),
+            folds=u(0.02, 0.22),
+            hairline=float(rng.choice([u(0.3, 0.65), 2.0], p=[0.9, 0.1])),
+            hair_length=u(0.4, 1.0) if long_hair else 0.0,
+            beard=0.0 if long_hair else float(rng.choice([0.0, u(0.3, 1.0)], p=[0.7, 0.3])),
+            glasses=float(rng.choice([0.0, u(0.3, 0.9)], p=[0.65, 0.35])),
+            watch=float(rng.choice([0.0, u(0.4, 1.0)], p=[0.6, 0.4])),
+            lamp_turn=u(-80, 80),
+            lamp_height=u(15, 80),
+            ambient=u(0.25, 0.75),
+            reach=u(0.1, 0.7),
+            bright=u(0.55, 1.0),
+            shadow=u(0.0, 0.5),
+            wall_shadow=float(rng.choice([0.0, u(0.05, 0.45)], p=[0.5, 0.5])),
+            walls=str(rng.choice(WALLS, p=[0.45, 0.14, 0.08, 0.08, 0.25])),
+            wall_contrast=u(0.0, 0.15),
+        )
+
+    def light(self) -> Image:
+        """Return the lamp's direction (right, up, to the camera), ambient share and reach."""
+        turn, up = radians(self.lamp_turn), radians(self.lamp_height)
+        direction = (cos(up) * sin(turn), sin(up), cos(up) * cos(turn))
+        return np.array([*direction, self.ambient, self.reach], np.float32)
+
+    def face(self) -> Image:
+        """Return hair's tone, hairline, beard, glasses and the lips' darkness, for the painter."""
+        return np.array(
+            [self.bright * self.hair, self.hairline, self.beard, self.glasses, 0.35], np.float32
+        )
+
+
+def _apart(rng: np.random.Generator, tone: float, ends: tuple[float, float], least: float) -> float:
+    """Return a tone that mostly differs from another by `least` e-folds at least."""
+    strict = rng.random() < 0.85
+    while True:
+        found = float(np.exp(rng.uniform(*np.log(ends))))
+        found = found if rng.random() < 0.5 else rng.uniform(*ends)
+        if not strict or abs(np.log(found / tone)) > least:
+            return float(found)

@@ -1,0 +1,135 @@
+"""What moves a drawn person: a gesture by its name and a seed, or a recorded skeleton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves
+from dvskit.scenes.person.gestures import (
+    Part,
+    circling,
+    clapping,
+    drumming,
+    resting,
+    rolling,
+    strumming,
+    waving,
+)
+from dvskit.scenes.person.other_gestures import doing_otherwise
+from dvskit.scenes.person.rhythm import wander, wander3
+
+PERSON_GESTURES = (
+    "hand_clap",
+    "right_hand_wave",
+    "left_hand_wave",
+    "right_arm_clockwise",
+    "right_arm_counter_clockwise",
+    "left_arm_clockwise",
+    "left_arm_counter_clockwise",
+    "arm_roll",
+    "air_drums",
+    "air_guitar",
+    "other",
+)
+"""The classes of DVS128 Gesture in its own order; sides and turns are the person's own."""
+
+MIRRORED = {
+    "right_hand_wave": "left_hand_wave",
+    "right_arm_clockwise": "left_arm_counter_clockwise",
+    "right_arm_counter_clockwise": "left_arm_clockwise",
+}
+MIRRORED |= {left: right for right, left in MIRRORED.items()}
+
+
+def mirrored(gesture: str) -> str:
+    """Return what a gesture is in a mirror: the other arm, and the other way round."""
+    return MIRRORED.get(gesture, gesture)
+
+
+class Motion(Protocol):
+    """What a body does over time."""
+
+    def moves(self, t_s: Array, build: Build) -> Moves:
+        """Return what it does at times (T,) in seconds; a time's moves depend on it alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class GestureMotion:
+    """One of PERSON_GESTURES, as somebody makes it whom the seed draws.
+
+    speed    1 is the drawn one's own         start_s  where in it the clip begins
+    """
+
+    gesture: str
+    seed: int
+    speed: float = 1.0
+    start_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        checked_gesture(self.gesture)
+
+    def moves(self, t_s: Array, build: Build) -> Moves:
+        """Return what the person does at times (T,) in seconds."""
+        rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 1))
+        t = self.start_s + self.speed * np.asarray(t_s, float)
+        moves = Moves.still(len(t))
+        for part in _parts(self.gesture, rng, build):
+            part(t, moves)
+        _accompany(rng, t, moves)
+        return moves
+
+
+def checked_gesture(gesture: str) -> str:
+    """Return the gesture's name. Raises ConfigError if it is none of PERSON_GESTURES."""
+    if gesture not in PERSON_GESTURES:
+        raise ConfigError(
+            f"unknown gesture {gesture!r}; {did_you_mean(str(gesture), PERSON_GESTURES)}"
+        )
+    return gesture
+
+
+def _parts(gesture: str, rng: np.random.Generator, build: Build) -> list[Part]:
+    rest = [resting(arm, rng, build) for arm in (RIGHT, LEFT)]
+    arm = LEFT if gesture.startswith("left") else RIGHT
+    if gesture.endswith("wave"):
+        return [rest[1 - arm], waving(arm, rng, build)]
+    if gesture.endswith("clockwise"):
+        turn = -1 if gesture.endswith("counter_clockwise") else 1
+        return [rest[1 - arm], circling(arm, turn, rng, build)]
+    make = {
+        "hand_clap": clapping,
+        "arm_roll": rolling,
+        "air_drums": drumming,
+        "air_guitar": strumming,
+        "other": doing_otherwise,
+    }[gesture]
+    return [*rest, make(rng, build)]
+
+
+def _accompany(rng: np.random.Generator, t: Array, moves: Moves) -> None:
+    """Add what the rest of the body does: it sways, and the trunk gives way to the arms."""
+    lively = rng.choice([0.3, 1.0, 2.2], p=[0.4, 0.45, 0.15])
+    moves.sway += lively * wander3(rng, (0.008, 0.003, 0.006))(t)
+    moves.lean += lively * np.stack([wander(rng, size)(t) for size in (0.008, 0.012)], -1)
+    moves.yaw += lively * wander(rng, 0.02)(t)
+    moves.look += lively * wander3(rng, (0.05, 0.03, 0.02))(t)
+    moves.look += rng.normal(0, (0.12, 0.08, 0.05))
+    moves.yaw += rng.normal(0, 0.1)
+    give = rng.uniform(0.0, 1.0, 4)
+    out = moves.upper + moves.fore
+    out = out / 2
+    side, turn = out[:, LEFT, 0] - out[:, RIGHT, 0], out[:, LEFT, 2] - out[:, RIGHT, 2]
+    up = out[:, LEFT, 1] - out[:, RIGHT, 1]
+    moves.yaw -= 0.09 * give[0] * turn
+    moves.lean[:, 0] -= 0.05 * give[1] * (side + 0.5 * up)
+    moves.tilt += 0.07 * give[1] * up
+    moves.sway[:, 0] -= 0.025 * give[2] * side
+    both = out.sum(1)
+    moves.sway[:, 1] += 0.012 * give[3] * both[:, 1]
+    moves.lean[:, 1] -= 0.03 * give[3] * both[:, 2]
+    moves.look[:, 1] += 0.04 * give[3] * both[:, 1]

@@ -1,0 +1,195 @@
+"""A drawn person who makes a gesture before a wall: frames from a seed, or from a skeleton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dvskit.events import Size, as_size
+from dvskit.scenes.person.body import Build, Joints, joints
+from dvskit.scenes.person.figure import Camera, parts, profile
+from dvskit.scenes.person.look import Look, View
+from dvskit.scenes.person.motion import (
+    PERSON_GESTURES,
+    GestureMotion,
+    Motion,
+    checked_gesture,
+    mirrored,
+)
+from dvskit.scenes.person.painting_kernels import paint
+from dvskit.scenes.person.ranges import LARGEST_SEED, check_range, check_ranges
+from dvskit.scenes.person.skeleton import SkeletonMotion
+from dvskit.scenes.person.surfaces import backdrop, cloths
+
+Frame = NDArray[np.uint16]
+
+_SIZE = Size(128, 128)
+_BLOCK = 64  # frames whose parts are laid out at once
+
+
+@dataclass(frozen=True)
+class PersonScene:
+    """A person who faces the camera and makes a gesture; iterating gives (t_us, frame).
+
+    gesture      one of PERSON_GESTURES, as the frames show it
+    size         of the frames, in pixels; what is seen follows the height
+    fps          frames per second; a fast hand moves some 3 pixels of 128 in 1/200 s
+    duration_us  frames lie at 0 <= t < duration_us
+    seed         draws the motion, where none is given
+    look, view, build   see there
+    motion       what moves the body; None for the gesture, as the seed draws it
+    in_mirror    the frames are those of the mirrored gesture, left and right exchanged
+
+    Frames are (H, W) uint16, 65535 is white: slow movements pass between the steps of 8 bits.
+    A frame depends on the fields and on its time alone. Raises ConfigError for values out of range
+    and an unknown gesture, GeometryError for an impossible size.
+    """
+
+    gesture: str = "right_hand_wave"
+    size: Size = _SIZE
+    fps: int = 200
+    duration_us: int = 1_450_000
+    seed: int = 0
+    look: Look = field(default_factory=Look)
+    view: View = field(default_factory=View)
+    build: Build = field(default_factory=Build)
+    motion: Motion | None = None
+    in_mirror: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", as_size(self.size))
+        checked_gesture(self.gesture)
+        check_ranges(
+            self, {"fps": (1, 100_000), "duration_us": (0, 10**15), "seed": (0, LARGEST_SEED)}
+        )
+
+    @classmethod
+    def random(
+        cls,
+        gesture: str,
+        seed: int,
+        *,
+        size: tuple[int, int] = (128, 128),
+        fps: int = 200,
+        duration_us: int = 1_450_000,
+        close: bool = False,
+    ) -> PersonScene:
+        """Return a scene with person, clothes, wall, light, place and motion drawn from `seed`.
+
+        The same gesture and seed give the same scene at every size and rate. `close` brings the
+        camera near to the hand that moves most, or, where none does, to the head.
+        """
+        checked_gesture(gesture)
+        check_range("seed", seed, 0, LARGEST_SEED)
+        rng = np.random.default_rng((seed, PERSON_GESTURES.index(gesture)))
+        scene = cls(
+            gesture=gesture,
+            size=as_size(size),
+            fps=fps,
+            duration_us=duration_us,
+            seed=seed,
+            look=Look.drawn(rng),
+            view=View.drawn(rng),
+            build=Build.drawn(rng),
+        )
+        return replace(scene, view=_near(scene._busiest(), rng)) if close else scene
+
+    @classmethod
+    def from_joints(
+        cls,
+        joints_m: ArrayLike,
+        t_us: ArrayLike,
+        seed: int,
+        *,
+        gesture: str = "other",
+        size: tuple[int, int] = (128, 128),
+        fps: int = 200,
+        duration_us: int | None = None,
+    ) -> PersonScene:
+        """Return a scene of a person drawn from `seed` whom a recorded skeleton moves.
+
+        joints_m     (T, 20, 3) metres, as `scenes.skeleton` says; what is missing is mended
+        t_us         (T,) its frames' times
+        gesture      what it shows, of PERSON_GESTURES
+        duration_us  None for the whole recording; behind its end the body stands still
+
+        `scene.motion.mended` says how much was missing. Raises ShapeError, ConfigError.
+        """
+        motion = SkeletonMotion.of(joints_m, t_us)
+        drawn = cls.random(gesture, seed, size=size, fps=fps)
+        whole = round(float(motion.t_s[-1]) * 1e6)
+        return replace(
+            drawn, motion=motion, duration_us=whole if duration_us is None else duration_us
+        )
+
+    def flipped(self) -> PersonScene:
+        """Return the scene in a mirror, named for what is seen there."""
+        return replace(self, gesture=mirrored(self.gesture), in_mirror=not self.in_mirror)
+
+    def joints(self, times_us: Iterable[int] | None = None) -> Joints:
+        """Return where the body's joints are at the given times, or at those of `times_us()`.
+
+        Metres; x to the right of the picture, y up, z away from the camera, before any mirror.
+        """
+        times = np.array(list(self.times_us() if times_us is None else times_us), float) / 1e6
+        return joints(self._motion().moves(times, self.build), self.build)
+
+    def __iter__(self) -> Iterator[tuple[int, Frame]]:
+        return self.frames()
+
+    def times_us(self) -> Iterator[int]:
+        """Yield the times of the frames, from 0 to below duration_us."""
+        count = -(-self.duration_us * self.fps // 1_000_000)
+        return (n * 1_000_000 // self.fps for n in range(count))
+
+    def frames(self, times_us: Iterable[int] | None = None) -> Iterator[tuple[int, Frame]]:
+        """Yield (t_us, frame) at the given times, or at those of `times_us()`, in any order."""
+        width, height = self.size
+        wall = backdrop(self.look, height, width)
+        cloth, wide = cloths(self.look), profile(self.build, self.look)
+        light, face = self.look.light(), self.look.face()
+        blur = max(1.0, self.view.blur * height)
+        colour, depth = np.empty_like(wall), np.empty_like(wall)
+        times = iter(self.times_us() if times_us is None else times_us)
+        while block := list(islice(times, _BLOCK)):
+            body = self.joints(block)
+            rows = parts(body, self.build, self.look, self.view, width, height).astype(np.float32)
+            for t_us, row in zip(block, rows, strict=True):
+                frame = np.empty((height, width), np.uint16)
+                paint(wall, row, cloth, wide, light, face, blur, colour, depth, frame)
+                yield t_us, np.ascontiguousarray(frame[:, ::-1]) if self.in_mirror else frame
+
+    def _motion(self) -> Motion:
+        if self.motion is not None:
+            return self.motion
+        return GestureMotion(mirrored(self.gesture) if self.in_mirror else self.gesture, self.seed)
+
+    def _busiest(self) -> NDArray[np.float64]:
+        """Return where the hand is that moves most, else the head: x, y in metres."""
+        body = self.joints(range(0, 2_000_000, 50_000))
+        palms = body.knuckles.mean(2)
+        spread = palms.std(0).sum(-1)
+        if spread.max() < 0.04:
+            return np.asarray(body.head.mean(0))
+        return np.asarray(palms[:, int(spread.argmax())].mean(0))
+
+
+def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
+    """Return a view in which a place (x, y, z in metres) is large and somewhere in the middle."""
+    distance = rng.uniform(0.75, 1.6)
+    view = View(
+        height_m=rng.uniform(0.36, 0.75) * distance / max(distance + place[2], 0.3),
+        distance_m=distance,
+        x=0.0,
+        y=0.0,
+        turn=rng.normal(0, 7),
+        rise=rng.normal(0, 4),
+        roll=rng.normal(0, 4),
+        blur=rng.uniform(0.006, 0.03),
+    )
+    x, y, _, _ = Camera(view, 0, 1).see(place)
+    return replace(view, x=rng.uniform(-0.3, 0.3) - float(x), y=rng.uniform(0.3, 0.7) - float(y))

@@ -1,0 +1,297 @@
+"""The drawn person: a frame is a function of its time, and gestures are what their names say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.scenes import PERSON_GESTURES, PersonScene
+from dvskit.scenes.person import (
+    Build,
+    GestureMotion,
+    Look,
+    SkeletonMotion,
+    View,
+    from_msr_action3d,
+    mend,
+    mirrored,
+)
+from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
+from dvskit.scenes.person.skeleton import KINECT_JOINTS
+
+SMALL = (48, 48)
+SEEDS = range(4)
+SECOND = np.arange(0, 2.0, 0.01)
+CIRCLES = [gesture for gesture in PERSON_GESTURES if gesture.endswith("clockwise")]
+
+
+def body(gesture: str, seed: int, t_s=SECOND):
+    build = Build()
+    return joints(GestureMotion(gesture, seed).moves(t_s, build), build)
+
+
+def travel(places: np.ndarray) -> float:
+    return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
+
+
+@pytest.mark.parametrize("gesture", PERSON_GESTURES)
+@pytest.mark.parametrize("close", [False, True])
+def test_a_frame_depends_on_its_time_alone(gesture, close):
+    scene = PersonScene.random(gesture, 3, size=SMALL, duration_us=400_000, close=close)
+    whole = list(scene)
+    assert len(whole) == 80  # more than are laid out at once
+    some = [70, 2, 2, 33]
+    for n, (t_us, frame) in zip(some, scene.frames([whole[n][0] for n in some]), strict=True):
+        assert t_us == whole[n][0]
+        np.testing.assert_array_equal(frame, whole[n][1])
+
+
+def test_frames_are_16_bit_of_the_asked_size_at_exact_times():
+    scene = PersonScene(size=(60, 40), fps=120, duration_us=50_000)
+    frames = list(scene)
+    assert [t_us for t_us, _ in frames] == [0, 8333, 16666, 25000, 33333, 41666]
+    assert all(type(t_us) is int for t_us, _ in frames)
+    assert all(frame.shape == (40, 60) and frame.dtype == np.uint16 for _, frame in frames)
+    assert list(replace(scene, duration_us=0)) == []
+
+
+def test_clips_of_one_seed_are_equal_and_of_two_seeds_are_not():
+    one, same, other = (PersonScene.random("air_drums", seed, size=SMALL) for seed in (1, 1, 2))
+    assert one == same
+    np.testing.assert_array_equal(*(next(iter(scene))[1] for scene in (one, same)))
+    assert one != other
+    assert (next(iter(one))[1] != next(iter(other))[1]).any()
+
+
+@pytest.mark.parametrize("gesture", ["hand_clap", "left_arm_clockwise", "other"])
+@pytest.mark.parametrize("close", [False, True])
+def test_the_same_seed_gives_the_same_scene_at_every_size(gesture, close):
+    coarse, fine = (
+        replace(scene, view=replace(scene.view, blur=0.02))
+        for scene in (
+            PersonScene.random(gesture, 5, size=s, close=close) for s in (SMALL, (192,) * 2)
+        )
+    )
+    assert replace(coarse, size=fine.size) == fine
+    large, small = (next(scene.frames([300_000]))[1] / 65535 for scene in (fine, coarse))
+    pooled = large.reshape(48, 4, 48, 4).mean((1, 3))
+    assert np.abs(pooled - small).mean() < 0.012
+    assert np.corrcoef(pooled.ravel(), small.ravel())[0, 1] > 0.97
+
+
+def test_a_wide_picture_shows_the_same_person_and_more_wall():
+    square, wide = (
+        next(PersonScene.random("arm_roll", 2, size=size).frames([0]))[1]
+        for size in ((64, 64), (96, 64))
+    )
+    np.testing.assert_allclose(wide[:, 16:80].astype(int), square, atol=40)
+
+
+@pytest.mark.parametrize("gesture", PERSON_GESTURES)
+def test_a_mirror_shows_the_other_hand_and_the_other_turn(gesture):
+    scene = PersonScene.random(gesture, 1, size=SMALL)
+    mirror = scene.flipped()
+    assert mirror.gesture == mirrored(gesture)
+    assert mirror.flipped() == scene
+    for (_, seen), (_, frame) in zip(mirror.frames([0, 1]), scene.frames([0, 1]), strict=True):
+        np.testing.assert_array_equal(seen, frame[:, ::-1])
+    swapped = gesture.replace("left", "RIGHT").replace("right", "left").lower()
+    if "counter_clockwise" in gesture:
+        swapped = swapped.replace("counter_clockwise", "clockwise")
+    elif "clockwise" in gesture:
+        swapped = swapped.replace("clockwise", "counter_clockwise")
+    assert mirror.gesture == swapped
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("gesture", CIRCLES)
+def test_clockwise_is_as_the_person_sees_it(gesture, seed):
+    arm = LEFT if gesture.startswith("left") else RIGHT
+    x, y, _ = body(gesture, seed).wrist[:, arm].T
+    # The person looks at us: what is right for her is left in the picture.
+    angle = np.unwrap(np.arctan2(y - y.mean(), -(x - x.mean())))
+    turns = (angle[-1] - angle[0]) / (2 * np.pi)
+    assert (turns > 1) if "counter" in gesture else (turns < -1)  # y is up: clockwise falls
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("gesture", [g for g in PERSON_GESTURES if g.startswith(("left", "right"))])
+def test_the_named_arm_moves_and_the_other_rests(gesture, seed):
+    moving = LEFT if gesture.startswith("left") else RIGHT
+    tips = body(gesture, seed).tips[:, :, 1]
+    assert travel(tips[:, moving]) > 4 * travel(tips[:, 1 - moving])
+
+
+@pytest.mark.parametrize("gesture", ["right_hand_wave", "left_hand_wave"])
+def test_a_picture_changes_on_the_side_of_the_waving_hand(gesture):
+    left = right = 0.0
+    for seed in range(6):
+        scene = PersonScene.random(gesture, seed, size=SMALL)
+        scene = replace(scene, view=View(), look=replace(scene.look, wall_shadow=0))
+        frames = np.stack([frame for _, frame in scene.frames(range(0, 1_000_000, 50_000))])
+        change = np.abs(np.diff(frames.astype(int), axis=0)).sum(0)
+        left, right = left + change[:, :24].sum(), right + change[:, 24:].sum()
+    assert (left > 2.5 * right) if gesture == "right_hand_wave" else (right > 2.5 * left)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clapping_hands_meet_and_part(seed):
+    palms = body("hand_clap", seed).knuckles.mean(2)
+    apart = np.linalg.norm(palms[:, LEFT] - palms[:, RIGHT], axis=-1)
+    assert apart.min() < 0.1
+    assert apart.max() > apart.min() + 0.06
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rolling_forearms_run_around_one_another(seed):
+    wrist = body("arm_roll", seed).wrist
+    _, up, back = (wrist[:, LEFT] - wrist[:, RIGHT]).T
+    angle = np.unwrap(np.arctan2(up, back))
+    assert abs(angle[-1] - angle[0]) > 2 * np.pi
+
+
+@pytest.mark.parametrize("gesture", PERSON_GESTURES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bones_keep_their_length_and_nothing_jumps(gesture, seed):
+    at = body(gesture, seed, np.arange(0, 1.5, 0.002))
+    own = Build()
+    for one, other, length in (
+        (at.shoulder, at.elbow, own.upper_arm),
+        (at.elbow, at.wrist, own.forearm),
+    ):
+        np.testing.assert_allclose(np.linalg.norm(other - one, axis=-1), length, rtol=0.05)
+    for places in (at.wrist, at.tips, at.head, at.ankle):
+        steps = np.linalg.norm(np.diff(places, axis=0), axis=-1)
+        assert steps.max() < 0.035  # 17 m/s
+        # Steps grow and shrink by little: no joint snaps into place.
+        assert np.abs(np.diff(steps, axis=0)).max() < 0.008
+
+
+def test_hands_stay_outside_the_trunk():
+    build = Build()
+    grid = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 21)] * 3), -1).reshape(-1, 3)
+    upper, fore = reach(grid, np.array([0.5, -1.0]), build)
+    wrist = build.upper_arm * upper + build.forearm * fore
+    inside = (wrist[:, 0] < -0.06) & (wrist[:, 0] > -0.3) & (abs(wrist[:, 1] + 0.25) < 0.2)
+    assert inside.sum() > 50
+    assert wrist[inside, 2].min() > 0.5 * build.front
+
+
+@pytest.mark.parametrize("gesture", PERSON_GESTURES)
+def test_about_half_of_the_events_are_on(gesture):
+    params = dvskit.EmulatorParams(
+        threshold_on=0.25, threshold_off=0.25, threshold_sigma=0.03, cutoff_hz=200.0, shot_hz=0.5
+    )
+    counts = []
+    for seed in (1, 2):
+        scene = PersonScene.random(gesture, seed, duration_us=500_000, size=(64, 64))
+        events = dvskit.emulate(scene, params=params).load()
+        counts.append((len(events.t), events.p.sum()))
+    total, on = np.sum(counts, 0)
+    assert total > 3000
+    assert 0.4 < on / total < 0.6
+
+
+def test_brightness_never_jumps_where_an_arm_passes_before_the_body():
+    scene = PersonScene.random("arm_roll", 9, size=(64, 64), fps=4000, duration_us=60_000)
+    frames = np.stack([frame for _, frame in scene]).astype(float) / 65535
+    steps = np.abs(np.diff(frames, axis=0))
+    assert steps.max() < 0.15
+
+
+def test_a_body_moves_as_its_skeleton_does():
+    for gesture in ("right_hand_wave", "left_arm_clockwise"):
+        build, t_s = Build(), np.arange(0, 2, 1 / 30)
+        drawn = joints(GestureMotion(gesture, 4).moves(t_s, build), build)
+        motion = SkeletonMotion.of(kinect(drawn), t_s * 1e6)
+        again = joints(motion.moves(t_s, build), build)
+        away = np.linalg.norm(again.wrist - drawn.wrist, axis=-1)[5:-5]
+        assert np.median(away) < 0.05
+        assert motion.mended.missing == motion.mended.jumps == 0
+
+
+def kinect(at) -> np.ndarray:
+    """Return the joints of a body as Kinect gives them."""
+    places = {"head": at.head, "neck": at.chest, "spine": at.hips, "hips": at.hips}
+    for arm, side in ((RIGHT, "right"), (LEFT, "left")):
+        for name in ("shoulder", "elbow", "wrist", "knee", "ankle"):
+            places[f"{side}_{name}"] = getattr(at, name)[:, arm]
+        places[f"{side}_hip"] = at.leg[:, arm]
+        places[f"{side}_hand"] = at.knuckles[:, arm, 1]
+        places[f"{side}_foot"] = at.ankle[:, arm]
+    return np.stack([places[name] for name in KINECT_JOINTS], 1)
+
+
+def test_missing_frames_and_jumping_joints_are_filled_in_and_counted():
+    whole = kinect(body("right_hand_wave", 1, np.arange(0, 2, 1 / 30)))
+    broken = whole.copy()
+    broken[10:13] = 0
+    broken[20, 3, 1] = np.nan
+    broken[30, KINECT_JOINTS.index("right_wrist")] += [0.0, 0.9, 0.0]
+    mended = mend(broken)
+    assert (mended.missing, mended.jumps) == (4, 1)
+    assert np.abs(mended.joints - whole).max() < 0.2
+    again = mend(mended.joints)
+    assert (again.missing, again.jumps) == (0, 0)
+    np.testing.assert_array_equal(again.joints, mended.joints)
+    scene = PersonScene.from_joints(broken, np.arange(60) * 33_333, 1, size=SMALL)
+    assert scene.motion.mended.missing == 4
+    assert scene.duration_us == 59 * 33_333
+    assert len(list(scene.frames([0, 1_000_000, 3_000_000]))) == 3
+
+
+def test_msr_action3d_is_turned_to_the_picture_and_its_right_hand_to_the_left():
+    given = np.zeros((5, 20, 4))
+    given[..., 0] = np.arange(20)
+    turned = from_msr_action3d(given)
+    assert turned.shape == (5, 20, 3)
+    assert turned[0, KINECT_JOINTS.index("head"), 0] == -19
+    assert turned[0, KINECT_JOINTS.index("right_hand"), 0] == -12
+    assert turned[0, KINECT_JOINTS.index("left_shoulder"), 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("joints_m", "t_us", "message"),
+    [
+        (np.ones((9, 20, 4)), np.arange(9), r"shape \(9, 20, 4\); \(frames, 20, 3\)"),
+        (np.ones((9, 25, 3)), np.arange(9), r"shape \(9, 25, 3\)"),
+        (np.zeros((9, 20, 3)), np.arange(9), "0 of 9 frames have a skeleton"),
+        (np.full((9, 20, 3), np.nan), np.arange(9), "0 of 9 frames have a skeleton"),
+        (np.ones((9, 20, 3)), np.arange(8), r"t_us is int64 of shape \(8,\); \(9,\)"),
+        (np.ones((9, 20, 3)), np.array([0, 1, 2, 2, 3, 4, 5, 6, 7]), "does not grow at frame 3"),
+        (np.ones((9, 20, 3)), np.full(9, np.nan), "does not grow"),
+    ],
+)
+def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
+    with pytest.raises(ShapeError, match=message):
+        PersonScene.from_joints(joints_m, t_us, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PersonScene.random("hand_claps", 0), "did you mean 'hand_clap'"),
+        (lambda: PersonScene(gesture="waving"), "unknown gesture 'waving'"),
+        (lambda: GestureMotion("arm_rol", 0), "did you mean 'arm_roll'"),
+        (lambda: PersonScene(fps=0), "fps = 0"),
+        (lambda: PersonScene(duration_us=-1), "duration_us = -1"),
+        (lambda: PersonScene.random("other", -1), "seed = -1"),
+        (lambda: Look(skin=1.2), "skin = 1.2 is outside 0 to 1"),
+        (lambda: Look(pattern="stripe"), "did you mean 'stripes'"),
+        (lambda: Look(walls="brick"), "did you mean 'bricks'"),
+        (lambda: View(distance_m=float("nan")), "distance_m = nan"),
+        (lambda: Build(forearm=0.0), "forearm = 0.0"),
+    ],
+)
+def test_fields_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_an_impossible_size_is_refused():
+    with pytest.raises(GeometryError):
+        PersonScene(size=(0, 10))
