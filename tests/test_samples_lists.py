@@ -179,5 +179,7 @@ def test_a_file_of_any_ending_is_read_where_a_list_names_it(tmp_path):
     (tmp_path / "c.npz").rename(tmp_path / "rec.bak")
     assert len(open_samples(path).events(0))
     (tmp_path / "rec.bak").write_text("no events at all")
-    with pytest.raises(FormatError, match=r"rec\.bak: is no recording and no video and no folder"):
+    with pytest.raises(
+        FormatError, match=r"rec\.bak: is no depth clip and no recording and no video and no folder"
+    ):
         open_samples(path)

@@ -104,8 +104,11 @@ def test_noise_follows_from_the_bytes_of_the_file_and_not_from_its_name(clips, t
 
 def test_samples_have_noise_of_their_own_and_a_generator_draws_other(tmp_path):
     video(tmp_path / "set/bow/a.mp4", seed=1, frames=20)
-    samples = open_samples(tmp_path / "set", **NOISY)
+    kept = open_samples(tmp_path / "set", **NOISY)
+    samples = open_samples(tmp_path / "set", **NOISY, redraw=True)
     usual = samples.events(0)
+    assert (kept.draws, samples.draws) == (False, True)
+    assert kept.events(0, np.random.default_rng(5)) == usual
     drawn = [samples.events(0, np.random.default_rng(seed)) for seed in (5, 5, 6)]
     assert drawn[0] == drawn[1]
     assert len({str(each.to_array().tobytes()) for each in (usual, *drawn)}) == 3

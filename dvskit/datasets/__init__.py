@@ -5,6 +5,7 @@ from dvskit.datasets.cache_keys import key_of
 from dvskit.datasets.cached_samples import CachedSamples
 from dvskit.datasets.checking import LeftOut
 from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
 from dvskit.datasets.files import FileSamples
 from dvskit.datasets.folders import find_samples, find_spans, passed_over
 from dvskit.datasets.idx import Images, read_idx, read_images
@@ -49,6 +50,7 @@ __all__ = [
     "Binned",
     "Cache",
     "CachedSamples",
+    "DrawnSamples",
     "Emulation",
     "Encode",
     "EpochBatches",
@@ -93,6 +95,7 @@ __all__ = [
     "passed_over",
     "read_idx",
     "read_images",
+    "sensor_like_dvs128",
     "split_as_listed",
     "split_by_group",
     "split_by_share",

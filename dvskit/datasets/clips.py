@@ -30,6 +30,8 @@ class Emulation:
               pixel of the sensor from one to the next
     seed      fixes all noise. Each sample draws its own from it and the bytes of its file, so that
               its events do not depend on its name, its place or the other samples
+    redraw    whether a sample has other noise each time that it is read with a generator, as in
+              training; then its events cannot be kept
     fps       a steady rate in place of the clips' own times
     light     "luma" or "linear": see `dvskit.video.open_frames`
 
@@ -41,6 +43,7 @@ class Emulation:
     whole: bool = False
     upsample: bool = False
     seed: int = 0
+    redraw: bool = False
     fps: float | None = None
     light: Light = "luma"
 

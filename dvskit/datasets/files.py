@@ -55,15 +55,17 @@ class FileSamples(Samples):
         kinds = {row.file: known_kind(row.file).name for row in self.rows}
         # Names, not kinds: other processes get the samples too.
         self._kinds = tuple(kinds[row.file] for row in self.rows)
+        drawn = any(named_kind(name).drawn for name in set(self._kinds))
+        self.draws = drawn and self.reading.emulation.redraw
 
     def _kind(self, number: int) -> Kind:
         return named_kind(self._kinds[number])
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample; of a clip, `rng` draws the noise of the sensor."""
+        """Return the events of a sample; with `redraw`, `rng` draws the noise of a clip."""
         row = self.rows[number]
         try:
-            seed = self._seed(number) if rng is None else int(rng.integers(_SEEDS))
+            seed = int(rng.integers(_SEEDS)) if rng and self.draws else self._seed(number)
             with one_thread():
                 read = self._kind(number).read(row, self.reading, seed)
         except (DvskitError, OSError) as error:

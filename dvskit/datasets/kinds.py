@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.content import content_digest, digest_of
+from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
 from dvskit.datasets.labelled import likely_size, on_sensor
 from dvskit.datasets.samples import Sample
+from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, UnknownFormatError, VideoError
 from dvskit.events import Events, as_size
 from dvskit.formats import find_format, open_events
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+from dvskit.scenes import read_depth_clip
 from dvskit.video import Trimmed, open_frames
 
 # Of what FFmpeg opens, what people have.
@@ -149,6 +152,14 @@ def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
     return Read(events, str(clip.damage) if clip.damage else "")
 
 
+def _read_depth(sample: Sample, how: Reading, seed: int) -> Read:
+    if sample.span is not None:
+        raise FormatError(f"{sample.where}: is a depth clip, which is read whole; leave out times")
+    given = how.emulation
+    size = None if given.size is None else as_size(given.size)
+    return Read(emulate_depth_clip(sample.file, as_params(given.params), size, seed), "")
+
+
 def _check_clip(path: Path, how: Reading) -> object:
     given = how.emulation
     return open_frames(path, fps=given.fps, light=given.light, strict=how.strict)
@@ -170,6 +181,14 @@ def _of_clip(how: Reading) -> str:
     return f"{how.emulation.identity} {how.strict}"
 
 
+DEPTH_CLIPS = Kind(
+    "depth clip",
+    is_depth_clip,
+    _read_depth,
+    lambda path, how: read_depth_clip(path),
+    content_digest,
+    _of_clip,
+)
 RECORDINGS = Kind(
     "recording",
     _is_recording,
@@ -184,4 +203,4 @@ IMAGE_FOLDERS = Kind(
     "folder of images", _is_image_folder, _read_clip, _check_clip, _content_of_images, _of_clip
 )
 # The first that recognises a path reads it: what shares an ending with others stands ahead.
-KINDS: list[Kind] = [RECORDINGS, VIDEOS, IMAGE_FOLDERS]
+KINDS: list[Kind] = [DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS]

@@ -36,6 +36,7 @@ def open_samples(
     whole: bool = False,
     upsample: bool = False,
     seed: int = 0,
+    redraw: bool = False,
     fps: float | None = None,
     light: Light = "luma",
     strict: bool = True,
@@ -54,7 +55,7 @@ def open_samples(
             says what was taken: p1_t2, user01, subject-3); None: nothing
     layout  what the folders stand for, where their names do not say: "class", "class/group",
             "group/class", or one of them behind "part/"
-    params, size, whole, upsample, seed, fps, light
+    params, size, whole, upsample, seed, redraw, fps, light
             how videos are emulated, such as params="noisy", size=(128, 128): see
             `dvskit.datasets.Emulation`. `size` is also that of recordings which do not say theirs,
             where it holds their events
@@ -74,6 +75,7 @@ def open_samples(
             whole=whole,
             upsample=upsample,
             seed=seed,
+            redraw=redraw,
             fps=fps,
             light=light,
         ),

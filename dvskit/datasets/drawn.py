@@ -1,0 +1,166 @@
+"""Samples that dvskit draws: people before a sensor like a DVS128, and depth clips made visible."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.datasets.content import digest_of
+from dvskit.datasets.samples import Sample, Samples
+from dvskit.emulator import Emulator, EmulatorParams
+from dvskit.emulator.model import RESULTS_VERSION
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.events import Events, Size, as_size
+from dvskit.scenes import PERSON_GESTURES, DepthScene, PersonScene, read_depth_clip
+
+_SEEDS = 1 << 62
+_DRAWING = 1  # raise it where the same seed gives another person than before
+DEPTH_SIZE = Size(128, 128)
+"""The sensor before which depth clips are put unless another is named."""
+
+Sensor = Callable[[np.random.Generator], EmulatorParams]
+
+
+class Scene(Protocol):
+    """Frames that are drawn: `size`, and (t_us, frame) in order of time."""
+
+    @property
+    def size(self) -> Size:
+        """Of the frames."""
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Start anew."""
+
+
+def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
+    """Return a sensor such as a DVS128 may be, with noise, as one user or another has set it.
+
+    Thresholds, mismatch, bandwidth, leak, shot noise and refractory period are drawn from what is
+    published of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck 2017, Hu
+    et al. 2021).
+    """
+    threshold = rng.uniform(0.15, 0.45)
+    return EmulatorParams(
+        threshold_on=threshold,
+        threshold_off=threshold * np.exp(rng.uniform(-0.3, 0.3)),
+        threshold_sigma=rng.uniform(0.02, 0.05),
+        cutoff_hz=np.exp(rng.uniform(np.log(60), np.log(500))),
+        leak_hz=rng.uniform(0.02, 0.5),
+        leak_spread=0.1,
+        leak_jitter=0.1,
+        shot_hz=np.exp(rng.uniform(np.log(0.1), np.log(4))),
+        refractory_us=int(rng.uniform(100, 2000)),
+        latency_us=12,
+    )
+
+
+def emulate_scene(scene: Scene, params: EmulatorParams, seed: int) -> Events:
+    """Return the events of a scene's frames, all of it done by the thread that calls."""
+    run = Emulator(params, seed).start(scene.size, threads=1, scale_is_known=True)
+    found = [run.step(t_us, frame) for t_us, frame in scene]
+    return Events.concatenate([*found, run.finish()], scene.size)
+
+
+class DrawnSamples(Samples):
+    """People drawn from a seed, each making a gesture before a sensor of her own.
+
+    rows, classes, labels  as in `Samples`; names are <gesture>/<number>
+    count        of each gesture
+    seed         of all that is drawn; the same seed gives the same samples whatever `count` is
+    gestures     of `dvskit.scenes.PERSON_GESTURES`, all unless given
+    size         of the sensor, (width, height)
+    duration_us  of each sample
+    fps          frames a second that the sensor sees
+    close        the share of samples in which the camera is close to the hands
+    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+
+    Sample k of a gesture is always the same person; draw others by another seed, or a larger count.
+    Raises ConfigError.
+    """
+
+    draws = False
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        seed: int,
+        gestures: Sequence[str] = PERSON_GESTURES,
+        size: tuple[int, int] = (128, 128),
+        duration_us: int = 1_450_000,
+        fps: int = 200,
+        close: float = 0.0,
+        sensor: Sensor = sensor_like_dvs128,
+    ) -> None:
+        if count < 1 or seed < 0 or not 0 <= close <= 1:
+            raise ConfigError(
+                f"count = {count}, seed = {seed}, close = {close}; at least 1, at least 0 and 0 to "
+                "1 are meant"
+            )
+        for gesture in gestures:
+            if gesture not in PERSON_GESTURES:
+                raise ConfigError(
+                    f"unknown gesture {gesture!r}; {did_you_mean(gesture, PERSON_GESTURES)}"
+                )
+        rows = [Sample(f"{name}/{k:05}", name) for name in gestures for k in range(count)]
+        super().__init__(rows, [name for name in PERSON_GESTURES if name in gestures])
+        self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
+        self.duration_us, self.close, self.sensor = duration_us, close, sensor
+
+    def scene(self, number: int) -> PersonScene:
+        """Return what a sample is drawn from: its person, view and motion."""
+        rng, gesture = self._rng(number), self.rows[number].label
+        return self._scene(gesture, rng)
+
+    def _scene(self, gesture: str, rng: np.random.Generator) -> PersonScene:
+        seed, near = int(rng.integers(_SEEDS)), bool(rng.random() < self.close)
+        return PersonScene.random(
+            gesture, seed, size=self.size, fps=self.fps, duration_us=self.duration_us, close=near
+        )
+
+    def _rng(self, number: int) -> np.random.Generator:
+        row = self.rows[number]
+        gesture = PERSON_GESTURES.index(row.label)
+        return np.random.default_rng((self.seed, gesture, int(row.name.rpartition("/")[2])))
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample, its first frame at time 0."""
+        drawn = self._rng(number)
+        scene = self._scene(self.rows[number].label, drawn)
+        return emulate_scene(scene, self.sensor(drawn), int(drawn.integers(_SEEDS)))
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the seed, the sample's name and all parameters."""
+        given = (self.seed, self.size, self.duration_us, self.fps, self.close)
+        sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
+        drawn = f"drawn {_DRAWING} {RESULTS_VERSION}"
+        return digest_of((drawn, self.rows[number].name, sensor, *map(str, given)))
+
+
+def is_depth_clip(path: Path) -> bool:
+    """Tell whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
+    if path.suffix.lower() == ".mat":
+        return path.stem.lower().endswith("_depth") and path.is_file()
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "depth.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, seed: int) -> Events:
+    """Return the events of a depth clip, shaded: looks, light and place are drawn from `seed`.
+
+    size  of the sensor; DEPTH_SIZE without. Raises what reading the clip raises.
+    """
+    looks, noise = np.random.default_rng(seed).integers(_SEEDS, size=2).tolist()
+    chosen = DEPTH_SIZE if size is None else size
+    scene = DepthScene.random(read_depth_clip(path), looks, size=chosen, flip=False)
+    return emulate_scene(scene, params, noise)
