@@ -122,6 +122,10 @@ def test_files_have_names_that_any_system_takes_whatever_the_key_is_of(tmp_path)
             cache.get(each)
 
 
+def noise_of(number: int) -> dict:
+    return {"noise": np.random.default_rng(number).integers(0, 255, 10_000).astype(np.uint8)}
+
+
 def damaged(data: bytes) -> dict[str, bytes]:
     middle = len(data) // 2
     return {
@@ -150,6 +154,22 @@ def test_a_damaged_entry_is_said_once_counted_and_made_anew(tmp_path, kind):
     assert not cache.path(keys[0]).exists()
     cache.put(keys[0], ARRAYS)
     assert same(cache.get(keys[0]), ARRAYS)
+
+
+def test_any_single_bit_that_changes_is_noticed(tmp_path):
+    cache = Cache(tmp_path)
+    key = key_of("noise")
+    cache.put(key, noise_of(0))  # noise is stored as it is: any byte would do
+    data = cache.path(key).read_bytes()
+    rng = np.random.default_rng(1)
+    found = []
+    with pytest.warns(CacheWarning, match="damaged"):  # noqa: PT031
+        for at in rng.integers(0, len(data), 50).tolist():
+            changed = bytes([data[at] ^ 1 << int(rng.integers(8))])
+            cache.path(key).write_bytes(data[:at] + changed + data[at + 1 :])
+            found.append(cache.get(key))
+    assert found == [None] * 50
+    assert cache.damaged == 50
 
 
 def test_an_entry_under_the_name_of_another_is_not_taken_for_it(tmp_path):
@@ -296,10 +316,6 @@ def test_a_folder_that_cannot_be_made_is_no_obstacle(tmp_path):
         cache.put(key_of(1), ARRAYS)
     assert cache.get(key_of(1)) is None
     assert cache.usage() == (0, 0)
-
-
-def noise_of(number: int) -> dict:
-    return {"noise": np.random.default_rng(number).integers(0, 255, 10_000).astype(np.uint8)}
 
 
 def test_the_limit_holds_and_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
