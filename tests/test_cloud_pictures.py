@@ -712,7 +712,7 @@ def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, su
         (["a.png", "--fps", "30"], "--fps is not for a still"),
         (["a.html", "--point-px", "3"], "--point-px is not for a page"),
         (["a.gif", "--sweep", "0us"], "sweep_us=0"),
-        (["a.png", "--start", "5ms", "--stop", "4ms"], "not behind"),
+        (["a.png", "--start", "5ms", "--stop", "4ms"], "not after"),
     ],
 )
 def test_the_command_refuses_in_one_line(run, tmp_path, words, text):

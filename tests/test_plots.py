@@ -1139,7 +1139,7 @@ def test_the_command_plots_the_part_between_start_and_stop(dvskit, file, tmp_pat
         (("rate", "in.npz", "-o", "there.png"), 1, "--force"),
         (("rate", "in.npz", "-o", "no/a.png"), 1, "does not exist"),
         (("rate", "in.npz", "-o", "a.png", "--start", "5"), 2, "1.5s"),
-        (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), 2, "not behind"),
+        (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), 2, "not after"),
         (("rate", "in.npz", "-o", "a.png", "--width", "3"), 2, "40..1000"),
         (("curves", "in.npz", "-o", "a.png"), 1, "log.csv"),
         (("raster", "in.npz", "-o", "a.png", "--model", "none"), 1, "none"),
