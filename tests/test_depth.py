@@ -241,15 +241,17 @@ def write_npz(path, clip: DepthClip, **changed):
     return path
 
 
-def write_mat(folder, clip: DepthClip, wall_mm=4200, skeleton=True, mirrored=False):
+def write_mat(folder, clip: DepthClip, wall_mm=4200, skeleton=True, mirrored=()):
     picture = np.full((240, 320, len(clip)), wall_mm, np.uint16)
     x, y = CORNER
     millimetres = np.rint(np.nan_to_num(clip.depth_m, nan=0) * 1000)
     window = picture[y : y + HIGH, x : x + WIDE]
     window[:] = np.where(millimetres > 0, millimetres, wall_mm).transpose(1, 2, 0)
     bones = clip.joints_m.astype(np.float16).astype(float).transpose(1, 2, 0)
-    if mirrored:
-        picture, bones = picture[:, ::-1], bones * np.array((-1, 1, 1))[None, :, None]
+    if "picture" in mirrored:
+        picture = picture[:, ::-1]
+    if "joints" in mirrored:
+        bones = bones * np.array((-1, 1, 1))[None, :, None]
     savemat(folder / "a3_s1_t1_depth.mat", {"d_depth": picture})
     if skeleton:
         savemat(folder / "a3_s1_t1_skeleton.mat", {"d_skel": bones})
@@ -266,10 +268,11 @@ def test_npz_and_mat_of_one_clip_give_the_same_scene(tmp_path):
         np.testing.assert_array_equal(a[1], b[1])
 
 
-def test_a_mirrored_mat_is_turned_and_it_is_said(tmp_path):
+@pytest.mark.parametrize("mirrored", [("picture", "joints"), ("joints",), ("picture",)])
+def test_a_mirrored_mat_is_turned_and_it_is_said(tmp_path, mirrored):
     whole = read_depth_clip(write_mat(tmp_path, SWING))
     (tmp_path / "m").mkdir()
-    turned = read_depth_clip(write_mat(tmp_path / "m", SWING, mirrored=True))
+    turned = read_depth_clip(write_mat(tmp_path / "m", SWING, mirrored=mirrored))
     np.testing.assert_array_equal(turned.depth_m, whole.depth_m)
     np.testing.assert_array_equal(turned.joints_m, whole.joints_m)
     assert any("mirror" in note for note in turned.notes)
