@@ -5,8 +5,8 @@
 For each representation prints million events a second of the median pass [of the fastest], how
 many times ours that of a peer is, by the clock and by the processor time of all threads (which
 other work on the machine disturbs less), and whether its tensor is ours. Each tool has the events
-in its own layout beforehand; passes alternate, so that other work falls on all alike. Peers that are
-not installed are left out: tonic, eventcv, frames2py, evlib (with polars), spikingjelly (with
+in its own layout beforehand; passes alternate, so that other work falls on all alike. Peers that
+are not installed are left out: tonic, eventcv, frames2py, evlib (with polars), spikingjelly (with
 loguru, torchvision and torchaudio).
 """
 
