@@ -142,6 +142,10 @@ def test_threads_that_share_a_bin_count_as_one_does(
     expected = np.zeros((1, 2, SIZE[1], SIZE[0]), np.int64)
     np.add.at(expected, (0, events.p.astype(int), events.y, events.x), 1)
     assert np.array_equal(found.numpy(), expected)
+    small = Events(t=[0] * 300, x=[1] * 300, y=[1] * 300, p=[1] * 300, size=(3, 2))
+    if dtype == torch.uint8:  # shares of 100: it is the third that is too much
+        with pytest.raises(ShapeError, match=r"^45 events are more than 255 in a bin"):
+            counts(small)
     many = Events(t=[0] * 900, x=[1] * 900, y=[2] * 900, p=[1] * 900, size=SIZE)
     if dtype == torch.uint8:
         with pytest.raises(ShapeError, match=r"^645 events are more than 255 in a bin"):
