@@ -18,6 +18,7 @@ PACKAGE = Path(dvskit.__file__).parent
 ORDER = [
     "errors",
     "_threads",
+    "_compiling",
     "_files",
     "events",
     "streams",
