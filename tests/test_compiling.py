@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numba import njit
+
 import dvskit
+from dvskit import _compiling
 
 CODE = """
 import numpy as np
 import dvskit
+from dvskit.emulator.crossings import _kernels as crossings
 from dvskit.emulator.sensor import _kernels as loops
 from dvskit.emulator.sensor import compiling
 
 params = dvskit.EmulatorParams.preset("noisy")
 print(compiling.is_compiled(params, np.uint8))
-compiling.compile_ahead(params, np.uint8)
+compiling.compile_ahead(params, np.uint8, "npz")
 rng = np.random.default_rng(0)
 frames = [(k * 10_000, rng.integers(0, 256, (8, 8), dtype=np.uint8)) for k in range(3)]
 print(len(dvskit.events.read_all(dvskit.emulate(frames, params))) > 0)
 followed = dvskit.EmulatorParams(follower_hz=100.0)
 print(compiling.is_compiled(params, np.uint8), compiling.is_compiled(params, np.uint16),
       compiling.is_compiled(followed, np.uint8))
-print(sum(loops._finish.stats.cache_misses.values()), len(loops._finish.stats.cache_hits),
+print(sum(loops.fire.stats.cache_misses.values()), len(loops.fire.stats.cache_hits),
+      sum(crossings.unpack.stats.cache_misses.values()),
       len(loops._draw.overloads), len(loops.advance_tiles.overloads))
 """
 
@@ -39,5 +47,46 @@ def test_what_two_processes_compiled_is_used(tmp_path):
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    # The firing loop came from the other process; nothing was compiled for a type never met.
-    assert done.stdout.split() == ["False", "True", "True", "False", "False", "0", "1", "1", "1"]
+    # What fires and what puts events in order came from the other process; nothing was compiled
+    # for a type never met.
+    assert done.stdout.split() == ["False", "True", "True", "False", "False", *"01011"]
+
+
+def test_compiling_is_said_once_and_leaves_garbage_alone(monkeypatch):
+    monkeypatch.setattr(_compiling, "_watches", [])
+    said = []
+    _compiling.watch_compiling(lambda: said.append(gc.isenabled()))
+    _compiling.watch_compiling(lambda: said.append("twice"))
+    collected = []
+    monkeypatch.setattr(_compiling.gc, "disable", lambda: collected.append("off"))
+    monkeypatch.setattr(_compiling.gc, "enable", lambda: collected.append("on"))
+
+    @njit
+    def within(x):
+        return x + 1
+
+    @njit
+    def outer(x):
+        return within(x)
+
+    assert (outer(1), outer(2.0), outer(3)) == (2, 3.0, 4)
+    assert said == [True]
+    assert collected == ["off", "on"] * 2  # for each type, and not for the loop within
+
+
+def test_emulate_says_that_it_compiles_and_only_then(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for k in range(3):
+        cv2.imwrite(str(frames / f"{k}.png"), np.full((8, 8), 40 * k + 20, np.uint8))
+    lines = [
+        subprocess.run(
+            [sys.executable, "-m", "dvskit", "emulate", str(frames), str(tmp_path / f"{k}.npz"),
+             "--fps", "30"],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            cwd=Path(dvskit.__file__).parents[1], capture_output=True, text=True, timeout=200,
+            check=True,
+        ).stderr
+        for k in range(2)
+    ]  # fmt: skip
+    assert [text.count("compiling loops") for text in lines] == [1, 0]

@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "_arguments",
     "_threads",
+    "_compiling",
     "_files",
     "events",
     "streams",

@@ -60,6 +60,15 @@ def for_shell(text: str) -> str:
     return _PYTHON_AND_SHELL.sub(r"\1", text)
 
 
+def tell_compiling() -> None:
+    """Say so, once, when loops are compiled from here on that are not on disk."""
+    from dvskit._compiling import watch_compiling  # numba takes a while to load
+
+    watch_compiling(
+        lambda: say("compiling loops, as these are not on disk yet: once, for up to 10 s")
+    )
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout."""
     print(json.dumps(value, indent=1, ensure_ascii=False))

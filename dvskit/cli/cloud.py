@@ -183,6 +183,7 @@ def cloud(
     check_words(len(files), **words)
     times = times_from(start, stop)
     check_output(out, overwrite=force)
+    _console.tell_compiling()
     opened = [open_shown(file, from_, size, salvage) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport

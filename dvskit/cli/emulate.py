@@ -31,7 +31,7 @@ from dvskit.cli._options import (
     times_from,
 )
 from dvskit.errors import ConfigError, count_of, did_you_mean
-from dvskit.formats import is_standard, open_sink
+from dvskit.formats import format_for_writing, is_standard, open_sink
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
@@ -165,7 +165,7 @@ class _Work:
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
-        self._compile(emulator)
+        self._compile(emulator, format_for_writing(out, to).name)
         with (
             _console.stoppable() as stop,
             open_sink(out, source.size, format=to, overwrite=force) as sink,
@@ -188,8 +188,9 @@ class _Work:
         )
         return stop.asked
 
-    def _compile(self, emulator: Emulator) -> None:
-        """Compile the loops that are needed and are not on disk, and say so."""
+    def _compile(self, emulator: Emulator, written: str) -> None:
+        """Compile ahead what takes long: the loops of sensors that are not ideal."""
+        _console.tell_compiling()
         if emulator.params.is_ideal or emulator.params.model != "exact":
             return
         from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled
@@ -198,8 +199,7 @@ class _Work:
         live = isinstance(self._clip, CameraFrames)
         dtype = "uint8" if live else next(iter(self._frames))[1].dtype
         if not is_compiled(emulator.params, dtype):
-            _console.say("compiling the loops of sensors that are not ideal, once: about 10 s")
-            compile_ahead(emulator.params, dtype)
+            compile_ahead(emulator.params, dtype, written)
 
     def _done(self, source: EmulatedSource) -> int:
         """Return how many frames of the clip are done: those that were added are none of them."""

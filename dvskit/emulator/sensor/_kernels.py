@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
-from dvskit.emulator.sensor.compiled import inlined, kernel, prefetch
+from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch
 from dvskit.emulator.sensor.firing._kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import LANES, Lanes
 from dvskit.emulator.sensor.noise._kernels import (
@@ -40,6 +40,7 @@ from dvskit.emulator.sensor.pixels import (
     Weights,
 )
 from dvskit.emulator.sensor.signal._kernels import M_REFRACTORY, M_SHOT
+from dvskit.emulator.sensor.spans import spans
 
 Array = NDArray[Any]
 
@@ -67,11 +68,11 @@ def _strike(
             begun[i] = start + (t + model[M_REFRACTORY])
             block = i // BLOCK
             since[block] = CALM_STALE
-            quiet[block] = min(quiet[block], begun[i] + soonest[block])
+            quiet[block] = lesser(quiet[block], begun[i] + soonest[block])
     return n
 
 
-@kernel
+@inner
 def _draw(
     tile: int, pixels_in: int, first: int, frame: int, interval: float, model: Array, seed: int,
     after: Array, tables: Tables, hot: Array, hot_rate: float, pixels: Pixels, weights: Weights,
@@ -94,22 +95,24 @@ def _draw(
     if count >= 0 and own.size > 0 and hot_rate > 0.0:
         count = draw_hot(count, number, frame, interval, seed, own, hot_rate, hit_t, hit_choice)
     if count < 0:
-        hits_from[:] = 0
+        for part in range(hits_from.size):
+            hits_from[part] = 0
         return count
     order_hits(count, hit_t, hit_choice)
     index_hits(count, hit_choice, hits_from)
     return count
 
 
-@kernel
+@inner
 def _changes(before: Array, after: Array, changed: Array) -> None:
     """Mark in `changed` (uint8, of a tile's length) which codes differ."""
     for j in range(after.size):
         changed[j] = before[j] != after[j]
-    changed[after.size :] = 0
+    for j in range(after.size, changed.size):
+        changed[j] = 0
 
 
-@kernel
+@inner
 def _wake(
     first_block: int, parts: int, stop: float, words: Array, pixels: Pixels, hit_choice: Array,
     count: int, wakes: Array,
@@ -141,7 +144,7 @@ def _wake(
             prefetch(pixels.calmed, first_block + part)
 
 
-@kernel
+@inlined
 def _finish(
     lane: int, later: int, first: int, start: float, stop: float, after: Array, tables: Tables,
     model: Array, seed: int, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
@@ -151,8 +154,7 @@ def _finish(
     if lane > 0:
         n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n,
                  follower)  # fmt: skip
-    for k in range(later):
-        quieten(scratch.later[k], after, tables, stop, pixels)
+    quieten(later, scratch.later, after, tables, stop, pixels)
     return n
 
 
@@ -175,6 +177,10 @@ def advance_tiles(
     with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
     -1, else in times and marks. Make it, keep what the hits hold, and call again.
     """
+    before, after, tables, model = spans(before), spans(after), spans(tables), spans(model)
+    hot, pixels, weights, hits = spans(hot), spans(pixels), spans(weights), spans(hits)
+    scratch, lanes, resume = spans(scratch), spans(lanes), spans(resume)
+    times, marks = spans(times), spans(marks)
     n = np.int64(0)
     size = after.size
     noise = model[M_SHOT] > 0.0 or hot.size > 0
@@ -185,7 +191,7 @@ def advance_tiles(
     lane, kept, later = resume[4], resume[5], resume[6]
     for tile in range(resume[0], (size + TILE - 1) // TILE):
         base = tile * TILE
-        count = min(TILE, size - base)
+        count = lesser(TILE, size - base)
         parts = (count + BLOCK - 1) // BLOCK
         _changes(before[base : base + count], after[base : base + count], changed)
         if drawn <= 0 and noise:
@@ -206,7 +212,7 @@ def advance_tiles(
             n = _strike(tile, part, end, first, start, model, begun, since, quiet, soonest, hit_t,
                         hit_choice, hits_from, hits.free, times, marks, n)  # fmt: skip
             part = end
-            while end < min(parts, part + RUN // BLOCK) and wakes[end] != 0:
+            while end < lesser(parts, part + RUN // BLOCK) and wakes[end] != 0:
                 end += 1
             if part < end:
                 listed, needed = foresee(

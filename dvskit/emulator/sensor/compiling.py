@@ -1,7 +1,8 @@
 """The sensor's loops compiled ahead of their first use, by two processes at once.
 
 Numba compiles one function at a time in a process, and keeps the result on disk. So another process
-compiles the half that follows pixels from event to event, while this one compiles the rest.
+compiles the half that follows pixels from event to event, while this one compiles what moves tiles;
+then what puts events in order and writes them, while this one compiles the loop over the tiles.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,19 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import dvskit
+from dvskit._compiling import watch_compiling
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.sensor._kernels import _changes, _draw, _finish, _wake, advance_tiles
-from dvskit.emulator.sensor.blocks._kernels import _refresh, _settle
-from dvskit.emulator.sensor.firing._kernels import Follower
+from dvskit.emulator.sensor._kernels import _changes, _draw, _wake, advance_tiles
+from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
+from dvskit.emulator.sensor.firing._kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import Lanes
 from dvskit.emulator.sensor.pixels import Hits, Pixels, Scratch, Tables, Weights
 from dvskit.emulator.sensor.run import SensorPixels
 from dvskit.emulator.sensor.signal._kernels import MODEL_FIELDS, fill_poles
-from dvskit.events import Size
+from dvskit.emulator.sensor.spans import spans_type
+from dvskit.events import Events, Size
+from dvskit.formats import save_events
 
 typeof: Any = numba.typeof
 _CODES, _FOLLOWER = 4, 19  # places among the arguments of the outermost loop
@@ -48,25 +53,44 @@ def is_compiled(params: EmulatorParams, dtype: DTypeLike) -> bool:
     return any((types[_CODES], types[_FOLLOWER]) == wanted for types in known)
 
 
-def compile_ahead(params: EmulatorParams, dtype: DTypeLike) -> None:
-    """Compile the loops for frames of a type, but for the outermost one, on two processors.
+def compile_ahead(params: EmulatorParams, dtype: DTypeLike, written: str | None = None) -> None:
+    """Compile the loops for frames of a type, on two processors.
+
+    written  the name of a format, whose writing is compiled too
 
     Where no other process can be started, they are compiled on first use.
     """
     if getattr(sys, "frozen", False) or not sys.executable:
         return
     paths = [str(Path(dvskit.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    given = f"{np.dtype(dtype).name!r}, {_follower(params)}"
+    given = f"{np.dtype(dtype).name!r}, {_follower(params)}, {written!r}"
     with subprocess.Popen(
-        [sys.executable, "-c", f"import {__name__} as ahead; ahead.compile_firing({given})"],
+        [sys.executable, "-c", f"import {__name__} as ahead; ahead.compile_beside({given})"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as other:  # fmt: skip
         try:
-            compile_rest(dtype)
+            the = _Called(dtype)
+            compile_tiles(the)
+            assert other.stdout is not None
+            other.stdout.readline()  # the firing loop is on disk, or the other process has ended
+            compile_outermost(the, _follower(params))
         except BaseException:
             other.kill()
             raise
+
+
+def compile_beside(dtype: DTypeLike, follower: Follower, written: str | None) -> None:
+    """Compile, in the other process, what the outermost loop awaits; say so; then what is left."""
+    watch_compiling()
+    the = _Called(dtype)
+    compile_firing(the, follower)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    events = compile_ends(the)
+    if written is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            save_events(events, Path(folder) / "events", format=written)
 
 
 def _follower(params: EmulatorParams) -> Follower:
@@ -91,29 +115,54 @@ def _code_type(dtype: DTypeLike) -> DTypeLike:
     return np.int32 if np.dtype(dtype).kind == "f" else dtype
 
 
-def compile_firing(dtype: DTypeLike, follower: Follower) -> None:
-    """Compile what follows pixels from event to event, and what puts events in order."""
-    the = _Called(dtype)
-    _finish(
-        0, 0, 0, 0.0, 1.0, the.codes, the.tables, the.model, 0, the.pixels, the.hits, the.scratch,
-        the.lanes, the.times, the.marks, 0, follower,
-    )  # fmt: skip
-    Crossings(Size(_SIDE, _SIDE), 0, 1, [the.times], [the.marks], by_pixel=False).events()
+def _compile(loop: Any, *given: Any) -> None:
+    """Compile a loop that others call with these, of which arrays are spans by then."""
+    loop.compile(tuple(spans_type(typeof(each)) for each in given))
 
 
-def compile_rest(dtype: DTypeLike) -> None:
-    """Compile the rest: what pixels begin with, noise, calm blocks."""
-    the = _Called(dtype)
-    codes, pixels, scratch = the.codes, the.pixels, the.scratch
-    _changes(codes, codes, scratch.changed)
-    _draw(
-        0, codes.size, 0, 0, 1.0, the.model, 0, codes, the.tables, the.hot, 0.0, pixels,
-        the.weights, the.hits.t, the.hits.choice, the.hits.start, scratch,
+def compile_firing(the: _Called, follower: Follower) -> None:
+    """Compile what follows pixels from event to event."""
+    _compile(
+        fire, 0, 0, 0.0, 1.0, the.model, 0, the.pixels, the.hits, the.lanes, the.times, the.marks,
+        0, follower,
     )  # fmt: skip
-    _wake(0, 1, 0.0, scratch.words, pixels, the.hits.choice, 0, scratch.wakes)
-    _refresh(0, 0, 1, 0, codes, the.tables, the.model, 0, pixels)
-    _settle(0, 1, codes, the.tables, the.model, 1.0, pixels)
+    _compile(quieten, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
+
+
+def compile_tiles(the: _Called) -> None:
+    """Compile what else the outermost loop calls: noise, blocks that are calm or are moved."""
+    codes, tables, pixels, scratch, hits = the.codes, the.tables, the.pixels, the.scratch, the.hits
+    _compile(_changes, codes, codes, scratch.changed)
+    _compile(
+        _draw, 0, codes.size, 0, 0, 1.0, the.model, 0, codes, tables, the.hot, 0.0, pixels,
+        the.weights, hits.t, hits.choice, hits.start, scratch,
+    )  # fmt: skip
+    _compile(_wake, 0, 1, 0.0, scratch.words, pixels, hits.choice, 0, scratch.wakes)
+    _compile(
+        foresee, 0, 0, 1, 0, 0.0, 1.0, codes, codes, tables, the.model, 0, pixels, hits.choice,
+        hits.start, scratch,
+    )  # fmt: skip
+    _compile(
+        move, 0, 0, 1, 0, 0.0, 1.0, codes, scratch.words, tables, the.model, pixels, 0,
+        hits.choice, hits.start, scratch, the.lanes, 0, 0,
+    )  # fmt: skip
+
+
+def compile_outermost(the: _Called, follower: Follower) -> None:
+    """Compile the outermost loop, which takes arrays."""
+    given = (
+        0, 0, 0.0, 1.0, the.codes, the.codes, the.tables, the.model, 0, the.hot, 0.0, the.pixels,
+        the.weights, the.hits, the.scratch, the.lanes, the.marks, the.times, the.marks, follower,
+    )  # fmt: skip
+    outermost: Any = advance_tiles
+    outermost.compile(tuple(map(typeof, given)))
+
+
+def compile_ends(the: _Called) -> Events:
+    """Compile what pixels begin with, and what puts events in order; return some."""
     SensorPixels(_NOISY, Size(_SIDE, _SIDE), 0, threads=1).begin(
-        codes, the.tables.level.astype(np.int32)
+        the.codes, the.tables.level.astype(np.int32)
     )
     fill_poles(the.tables.light, the.model, 1.0, *the.tables[2:])
+    crossings = Crossings(Size(_SIDE, _SIDE), 0, 1, [the.times], [the.marks], by_pixel=False)
+    return crossings.events()[0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.sensor.compiled import inlined, kernel
+from dvskit.emulator.sensor.compiled import greater, inlined, inner, lesser, merged
 from dvskit.emulator.sensor.elementary._kernels import exp
 from dvskit.emulator.sensor.firing._kernels import jittered
 from dvskit.emulator.sensor.lanes import (
@@ -71,7 +71,7 @@ _SLOWEST = 1e-30  # a leak, so that none needs no case of its own
 _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
 
 
-@kernel
+@inner
 def _refresh(
     block: int, low: int, high: int, first: int, codes: Array, tables: Tables, model: Array,
     seed: int, pixels: Pixels,
@@ -83,10 +83,10 @@ def _refresh(
     for i in range(low, high):
         if begun[i] > since:
             ref[i] = levels[codes[i]] if tabled else np.float64(codes[i])
-            leak[i] = jittered(factor[i], model[M_JITTER], seed, first + i, begun[i])
+            leak[i] = jittered(np.float64(factor[i]), model[M_JITTER], seed, first + i, begun[i])
 
 
-@kernel
+@inner
 def _settle(
     low: int, high: int, codes: Array, tables: Tables, model: Array, gone: float, pixels: Pixels
 ) -> None:
@@ -98,7 +98,9 @@ def _settle(
             continue
         tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
         if u.size > 0:
-            a, b, c1, k1, c2, k2 = curve(0.0, 0.0, v[i], u[i], tau1, model[M_TAU2])
+            a, b, c1, k1, c2, k2 = curve(
+                0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model[M_TAU2]
+            )
             u[i] = value(a, b, c1, k1, c2, k2, gone)
             if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
                 u[i] = 0.0
@@ -107,35 +109,39 @@ def _settle(
             v[i] = 0.0
 
 
-@kernel
-def quieten(block: int, codes: Array, tables: Tables, now: float, pixels: Pixels) -> None:
-    """Note of a block that saw no change a time ahead of which no pixel can fire.
+@inner
+def quieten(
+    count: int, blocks: Array, codes: Array, tables: Tables, now: float, pixels: Pixels
+) -> None:
+    """Note of `count` blocks that saw no change a time ahead of which no pixel can fire.
 
     The signal stays between where it is and where it is going.
     """
     v, u, ref, begun = pixels.v, pixels.u, pixels.ref, pixels.begun
     on, off, leaks = pixels.on, pixels.off, pixels.leak
     levels, tabled = tables.level, tables.level.size > 0
-    least, calm = NEVER, True
-    for i in range(block * BLOCK, min(codes.size, (block + 1) * BLOCK)):
-        level = levels[codes[i]] if tabled else np.float64(codes[i])
-        over, under = max(0.0, np.float64(v[i])), min(0.0, np.float64(v[i]))
-        if u.size > 0:
-            over, under = max(over, np.float64(u[i])), min(under, np.float64(u[i]))
-        highest, lowest = level + over, level + under
-        still = over == under
-        calm = calm and still
-        if begun[i] > now:
-            if still:
-                ref[i] = level
-            else:
+    for k in range(count):
+        block = blocks[k]
+        least, calm = NEVER, True
+        for i in range(block * BLOCK, lesser(codes.size, (block + 1) * BLOCK)):
+            level = levels[codes[i]] if tabled else np.float64(codes[i])
+            over, under = greater(0.0, v[i]), lesser(0.0, v[i])
+            if u.size > 0:
+                over, under = greater(over, u[i]), lesser(under, u[i])
+            highest, lowest = level + over, level + under
+            still = over == under
+            calm = calm and still
+            if begun[i] > now:
+                if still:
+                    ref[i] = level
+                else:
+                    least = now
+            leak = greater(leaks[i], _SLOWEST)
+            least = lesser(least, begun[i] + (on[i] + ref[i] - highest) / leak)
+            if ref[i] + leak * (begun[i] - now) - lowest >= off[i]:
                 least = now
-        leak = max(np.float64(leaks[i]), _SLOWEST)
-        least = min(least, begun[i] + (on[i] + ref[i] - highest) / leak)
-        if ref[i] + leak * (begun[i] - now) - lowest >= off[i]:
-            least = now
-    pixels.quiet[block] = least
-    pixels.since[block], pixels.calmed[block] = CALM if calm else now, now
+        pixels.quiet[block] = least
+        pixels.since[block], pixels.calmed[block] = CALM if calm else now, now
 
 
 @inlined
@@ -174,17 +180,17 @@ def _foresee(
         # A signal that does not turn stays between its ends, else it turns where it meets L.
         turns = past * left < 0.0
         here, end = now + past, following + left
-        high, low_end = max(here, end), min(here, end)
-        most, least = max(now, following), min(now, following)
+        high, low_end = greater(here, end), lesser(here, end)
+        most, least = greater(now, following), lesser(now, following)
         seen[LEFT + j] = left
-        seen[HIGH + j] = max(high, most) if turns else high
-        seen[LOW + j] = min(low_end, least) if turns else low_end
+        seen[HIGH + j] = greater(high, most) if turns else high
+        seen[LOW + j] = lesser(low_end, least) if turns else low_end
     if u.size > 0:
         for j in range(length):
             now, following = seen[LEVEL + j], seen[NEXT + j]
             here, under = now + np.float64(v[j]), now + np.float64(u[low + j])
-            seen[HIGH + j] = max(max(now, following), max(here, under))
-            seen[LOW + j] = min(min(now, following), min(here, under))
+            seen[HIGH + j] = greater(greater(now, following), greater(here, under))
+            seen[LOW + j] = lesser(lesser(now, following), lesser(here, under))
     _exceed(low, length, start, stop, pixels, seen, loud)
 
 
@@ -218,7 +224,7 @@ def _room(
         i = low + who[m]
         # A signal turns twice at most.
         way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
-        needed += np.int64(way / min(on[i], off[i]))
+        needed += np.int64(way / lesser(on[i], off[i]))
     return needed
 
 
@@ -278,7 +284,7 @@ def _follow(
         u[i] = 0.0 if settled else left
 
 
-@inlined
+@merged
 def foresee(
     tile: int, part: int, parts: int, first: int, start: float, stop: float, before: Array,
     after: Array, tables: Tables, model: Array, seed: int, pixels: Pixels, hit_choice: Array,
@@ -289,17 +295,17 @@ def foresee(
     Fills `who`, and returns how many pixels may fire and how many events they may give.
     """
     low = tile * TILE + part * BLOCK
-    length = min(after.size, low + parts * BLOCK) - low
+    length = lesser(after.size, low + parts * BLOCK) - low
     since = pixels.since
     loud, who, seen = scratch.loud, scratch.who, scratch.seen
     for block in range(low // BLOCK, low // BLOCK + parts):
         if since[block] == CALM_STALE:
-            _refresh(block, block * BLOCK, min(low + length, (block + 1) * BLOCK), first, before,
+            _refresh(block, block * BLOCK, lesser(low + length, (block + 1) * BLOCK), first, before,
                      tables, model, seed, pixels)  # fmt: skip
             since[block] = CALM
             pixels.calmed[block] = start
         if since[block] < start:
-            _settle(block * BLOCK, min(low + length, (block + 1) * BLOCK), before, tables, model,
+            _settle(block * BLOCK, lesser(low + length, (block + 1) * BLOCK), before, tables, model,
                     start - since[block], pixels)  # fmt: skip
             since[block] = start
     _see(low, length, before, after, tables, model, stop - start, seen)
@@ -315,7 +321,7 @@ def foresee(
     return listed, needed + to_hit - from_hit
 
 
-@inlined
+@merged
 def move(
     tile: int, part: int, parts: int, listed: int, start: float, stop: float, after: Array,
     words: Array, tables: Tables, model: Array, pixels: Pixels, held: int, hit_choice: Array,
@@ -327,7 +333,7 @@ def move(
     many are there then.
     """
     low = tile * TILE + part * BLOCK
-    length = min(after.size, low + parts * BLOCK) - low
+    length = lesser(after.size, low + parts * BLOCK) - low
     seen = scratch.seen
     _take(low, listed, scratch.who, start, model, after, tables, pixels, seen, lanes, lane)
     _hand_out(lane, hits_from[part], hits_from[part + parts], tile, held, hit_choice, lanes)

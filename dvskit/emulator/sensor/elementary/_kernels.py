@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.compiled import greater, kernel
 
 _LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts, so that a whole number of up to 11 bits times the first is exact.
@@ -63,7 +63,7 @@ fma: Any = intrinsic(_fma)
 @kernel
 def exp(x: float) -> float:
     """Return e to the power of x, of -700 for less; x is at most 700."""
-    x = max(x, _LEAST)
+    x = greater(x, _LEAST)
     shifted = fma(x, _LOG2_E, _WHOLE)
     whole = shifted - _WHOLE
     r = fma(whole, -_LN2_LOW, fma(whole, -_LN2_HIGH, x))

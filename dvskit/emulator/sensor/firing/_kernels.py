@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.crossings._kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.random._kernels import uniform
-from dvskit.emulator.sensor.compiled import inlined, kernel
+from dvskit.emulator.sensor.compiled import inlined, inner
 from dvskit.emulator.sensor.elementary._kernels import exp
 from dvskit.emulator.sensor.lanes import (
     AGAINST,
@@ -74,14 +74,14 @@ _STEPS = 80
 _BEFORE, _STRUCK = np.bool_(False), np.bool_(True)
 
 
-@kernel
+@inner
 def jittered(rate: float, jitter: float, seed: int, k: int, begun: float) -> float:
     """Return the leak of pixel k from the reset at `begun` on: uniform, jittered."""
     tick = np.int64(math.floor(begun * _TICKS_US))
     return rate * (1.0 + jitter * _SQRT_12 * (uniform(seed, R_JITTER, k, tick) - 0.5))
 
 
-@kernel
+@inner
 def _fill(count: int, c: Array) -> int:
     """Put dead lanes behind the last, up to a multiple of WIDTH; return how many there are then.
 
@@ -93,7 +93,7 @@ def _fill(count: int, c: Array) -> int:
     return padded
 
 
-@kernel
+@inner
 def _begin(padded: int, end: float, tau2: float, c: Array) -> None:
     """Turn what is known of the pixels into their signals."""
     per_end = 1.0 / end
@@ -132,7 +132,7 @@ def _wait(m: int, end: float, two: bool, c: Array) -> None:
     c[LIVE + m] = 0.0 if at >= end else c[LIVE + m]
 
 
-@kernel
+@inner
 def _release(padded: int, end: float, c: Array, follower: Follower) -> None:
     """Go on to where pixels that are held in reset begin anew."""
     if follower is None:
@@ -143,7 +143,7 @@ def _release(padded: int, end: float, c: Array, follower: Follower) -> None:
             _wait(m, end, True, c)
 
 
-@kernel
+@inner
 def _find_turns(padded: int, end: float, c: Array, follower: Follower) -> None:
     """Fill TURN1 and TURN2."""
     if follower is None:
@@ -183,7 +183,7 @@ def _ahead(m: int, end: float, two: bool, c: Array) -> None:
     c[LOW + m], c[HIGH + m] = at, limit
 
 
-@kernel
+@inner
 def _look(padded: int, end: float, c: Array, follower: Follower) -> int:
     """Look ahead to the next limit; return how many pixels cross a threshold before."""
     if follower is None:
@@ -211,7 +211,7 @@ def _closer(m: int, two: bool, c: Array) -> None:
     c[OPEN + m] = 0.0 if near else still
 
 
-@kernel
+@inner
 def _cross(padded: int, c: Array, follower: Follower) -> None:
     """Find where the targets are reached, WIDTH lanes at a time."""
     for group in range(0, padded, WIDTH):
@@ -230,7 +230,7 @@ def _cross(padded: int, c: Array, follower: Follower) -> None:
                     _closer(m, True, own)
 
 
-@kernel
+@inner
 def _emit(
     count: int, first: int, lanes: Lanes, hit_choice: Array, times: Array, marks: Array, n: int
 ) -> int:
@@ -285,7 +285,7 @@ def _reset(
     c[LIVE + m] = 0.0 if over else c[LIVE + m]
 
 
-@kernel
+@inner
 def _go_on(
     padded: int, first: int, start: float, end: float, model: Array, seed: int, c: Array,
     follower: Follower,
@@ -304,7 +304,7 @@ def _go_on(
     return live
 
 
-@kernel
+@inner
 def _next_hits(count: int, struck: bool, lanes: Lanes, hit_t: Array) -> None:
     """Fill HIT; if `struck`, those that are used up are passed over."""
     c, hits, last = lanes.columns, lanes.hit, lanes.last
@@ -319,7 +319,7 @@ def _next_hits(count: int, struck: bool, lanes: Lanes, hit_t: Array) -> None:
         c[HIT + m] = hit_t[hits[m]] if there else NO_HIT
 
 
-@kernel
+@inner
 def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
     """Take leave of pixels that have come to the end; return how many are left."""
     c = lanes.columns
@@ -341,7 +341,7 @@ def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
     return left
 
 
-@kernel
+@inner
 def fire(
     count: int, first: int, start: float, stop: float, model: Array, seed: int, pixels: Pixels,
     hits: Hits, lanes: Lanes, times: Array, marks: Array, n: int, follower: Follower,

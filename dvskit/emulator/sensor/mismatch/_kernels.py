@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import normal, uniform
+from dvskit.emulator.sensor.compiled import greater, inner, kernel
 from dvskit.emulator.sensor.firing._kernels import jittered
 from dvskit.emulator.sensor.noise._kernels import shot_rate
 from dvskit.emulator.sensor.pixels import BLOCK, NEVER, Pixels
@@ -21,6 +21,7 @@ from dvskit.emulator.sensor.signal._kernels import (
     UNIT,
     relative_light,
 )
+from dvskit.emulator.sensor.spans import spans
 
 Array = NDArray[Any]
 
@@ -30,7 +31,7 @@ _LEAST = 0.01 * UNIT  # threshold
 _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def start_pixels(
     levels: Array, first: int, model: Array, sigma: float, spread: float, seed: int,
     pixels: Pixels,
@@ -40,12 +41,13 @@ def start_pixels(
     Thresholds and leaks are drawn. A pixel that leaks begins anywhere on its way to a leak event;
     shot noise has reset many of those that would be far on it.
     """
+    levels, model, pixels = spans(levels), spans(model), spans(pixels)
     for i in range(levels.size):
         k = first + i
         on, off = model[M_ON], model[M_OFF]
         if sigma > 0.0:
-            on = max(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, _ONCE) + 0.5))
-            off = max(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, _ONCE) + 0.5))
+            on = greater(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, _ONCE) + 0.5))
+            off = greater(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, _ONCE) + 0.5))
         rate = model[M_LEAK] * on
         if spread > 0.0:
             rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, _ONCE))
@@ -58,7 +60,7 @@ def start_pixels(
             pixels.begun[i] = -period * _age(uniform(seed, R_PHASE, k, _ONCE), struck)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _age(luck: float, struck: float) -> float:
     """Return how long ago, in periods, a pixel was reset that is reset once a period and by noise.
 
@@ -70,13 +72,9 @@ def _age(luck: float, struck: float) -> float:
     return -math.log1p(luck * math.expm1(-struck)) / struck
 
 
-@njit(cache=True, nogil=True)
 def fill_soonest(jitter: float, pixels: Pixels) -> None:
     """Fill the times that leaks take at least, of each block."""
-    for block in range(pixels.soonest.size):
-        least = NEVER
-        for i in range(block * BLOCK, min(pixels.on.size, (block + 1) * BLOCK)):
-            if pixels.factor[i] > 0.0:
-                most = pixels.factor[i] * (1.0 + _WORST_JITTER * jitter)
-                least = min(least, pixels.on[i] / most)
-        pixels.soonest[block] = least
+    # NumPy does it once a pass, as in `weigh_noise`.
+    most = pixels.factor * np.float64(1.0 + _WORST_JITTER * jitter)
+    takes = np.divide(pixels.on, most, out=np.full(most.size, NEVER), where=most > 0.0)
+    pixels.soonest[:] = np.minimum.reduceat(takes, np.arange(0, takes.size, BLOCK))

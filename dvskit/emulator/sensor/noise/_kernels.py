@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.random._kernels import bits, mix, uniform
-from dvskit.emulator.sensor.compiled import kernel, prefetch
+from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
 from dvskit.emulator.sensor.elementary._kernels import log
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
 from dvskit.emulator.sensor.signal._kernels import M_OFF, M_ON, M_SHOT, relative_light
@@ -60,7 +60,7 @@ def weigh_noise(
         excess[choices] = np.cumsum(np.maximum(0.0, weights - caps[tile]))
 
 
-@kernel
+@inner
 def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
     """Return by how much a choice fires more often than nominal."""
     if choice & 1 != 0:
@@ -68,27 +68,27 @@ def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
     return model[M_OFF] / off[choice >> 1]
 
 
-@kernel
+@inner
 def _in_light(light: float) -> float:
     """Return by how much less shot noise is than in the dark."""
     return SHOT_DARK - SHOT_SLOPE * light
 
 
-@kernel
+@inner
 def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
     """Return by how much less a choice fires than in the dark."""
     code = codes[choice >> 1]
     return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
 
 
-@kernel
+@inner
 def shot_rate(light: float, on: float, off: float, model: Array) -> float:
     """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
     nominal = 0.5 * model[M_SHOT] * _in_light(light)
     return nominal * (model[M_ON] / on + model[M_OFF] / off)
 
 
-@kernel
+@inner
 def first_above(values: Array, limit: float) -> int:
     """Return the place of the first of values, which are in order, that is above a limit."""
     low, high = 0, values.size
@@ -101,7 +101,7 @@ def first_above(values: Array, limit: float) -> int:
     return low
 
 
-@kernel
+@inner
 def draw_shots(
     tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
     excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
@@ -140,36 +140,36 @@ def draw_shots(
             choice = np.int64(gaps[m])
             luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
             own = _share(choice, codes, lights, model)
-            least = own * min(254.0, np.float64(chances[choice]))
+            least = own * lesser(254.0, np.float64(chances[choice]))
             short = luck * 254.0 - least
             kept = short < 0.0
             # As chances are rounded down, the few that are near are looked at closely. One test of
             # both ends: most fail it, so that a processor foresees it.
             if np.uint64(np.int64(short * _FINE)) <= np.uint64(own * _FINE):
-                kept = luck < own * min(1.0, _weight(choice, on, off, model) / cap)
+                kept = luck < own * lesser(1.0, _weight(choice, on, off, model) / cap)
             hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
             hit_choice[count] = choice
             count += kept
         for hit in range(first, count):
             prefetch(begun, hit_choice[hit] >> 1)
     # What the choices above the cap exceed it by.
-    key = bits(seed, R_HEAVY, tile, frame)
+    own_seed = np.int64(bits(seed, R_HEAVY, tile, frame))  # as `seed` is: else compiled again
     place, number = 0.0, _FIRST
     while True:
-        place -= log(uniform(key, R_HEAVY, number, _TIME)) / nominal
-        if place >= excess[-1]:
+        place -= log(uniform(own_seed, R_HEAVY, number, _TIME)) / nominal
+        if place >= excess[excess.size - 1]:
             return count
         if count == hit_t.size:
             return -1
         choice = first_above(excess, place)
-        hit_t[count] = uniform(key, R_HEAVY, number, _CHOICE) * interval
+        hit_t[count] = uniform(own_seed, R_HEAVY, number, _CHOICE) * interval
         hit_choice[count] = choice
-        luck = uniform(key, R_HEAVY, number, _LUCK) * _MOST_SHOT
+        luck = uniform(own_seed, R_HEAVY, number, _LUCK) * _MOST_SHOT
         count += luck < _share(choice, codes, lights, model)
         number += 1
 
 
-@kernel
+@inner
 def draw_hot(
     count: int, first: int, frame: int, interval: float, seed: int, hot: Array, hot_rate: float,
     hit_t: Array, hit_choice: Array,
@@ -180,9 +180,9 @@ def draw_hot(
     """
     for j in range(hot.size):
         t, number = 0.0, _FIRST
-        key = bits(seed, R_HOT, hot[j], frame)
+        own_seed = np.int64(bits(seed, R_HOT, hot[j], frame))
         while True:
-            t -= log(uniform(key, R_HOT, number, _TIME)) / hot_rate
+            t -= log(uniform(own_seed, R_HOT, number, _TIME)) / hot_rate
             if t >= interval:
                 break
             if count == hit_t.size:
@@ -193,20 +193,20 @@ def draw_hot(
     return count
 
 
-@kernel
+@inner
 def _ahead(i: int, j: int, hit_t: Array, hit_choice: Array) -> bool:
     """Return whether hit i is of a pixel ahead of hit j's, or of the same pixel and earlier."""
     own, other = hit_choice[i] >> 1, hit_choice[j] >> 1
     return own < other or (own == other and hit_t[i] < hit_t[j])
 
 
-@kernel
+@inner
 def _swap(i: int, j: int, hit_t: Array, hit_choice: Array) -> None:
     hit_t[i], hit_t[j] = hit_t[j], hit_t[i]
     hit_choice[i], hit_choice[j] = hit_choice[j], hit_choice[i]
 
 
-@kernel
+@inner
 def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
     """Let a hit sink in the heap to where none below it is behind it."""
     while 2 * root + 1 < count:
@@ -219,7 +219,7 @@ def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
         root = child
 
 
-@kernel
+@inner
 def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
     """Put hits in order where they are (Williams 1964)."""
     for root in range(count // 2 - 1, -1, -1):
@@ -229,7 +229,7 @@ def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
         _sink(_FIRST, last, hit_t, hit_choice)
 
 
-@kernel
+@inner
 def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
     """Put a tile's hits in order of pixel, then time; they mostly are."""
     moves = 0
@@ -251,10 +251,11 @@ def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
             return
 
 
-@kernel
+@inner
 def index_hits(count: int, hit_choice: Array, starts: Array) -> None:
     """Fill `starts`: where the hits of each block of a tile begin."""
-    starts[:] = 0
+    for part in range(starts.size):
+        starts[part] = 0
     for m in range(count):
         starts[hit_choice[m] // (2 * BLOCK) + 1] += 1
     for part in range(1, starts.size):

@@ -16,8 +16,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dvskit.emulator._kernels import light_of, number_of
-from dvskit.emulator.sensor.compiled import kernel
+from dvskit.emulator.sensor.compiled import inner, kernel
 from dvskit.emulator.sensor.elementary._kernels import exp, log
+from dvskit.emulator.sensor.spans import spans
 
 Array = NDArray[Any]
 
@@ -31,14 +32,14 @@ UNIT = float(1 << 24)
 NEAR_US = 1e-3  # so near is a crossing to the root of the curve
 
 
-@kernel
+@inner
 def relative_light(level: float, model: Array) -> float:
     """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
     number = number_of(level / UNIT, model[M_OFFSET], model[M_KNEE], model[M_SLOPE])
     return light_of(number)
 
 
-@kernel
+@inner
 def apart(tau1: float, tau2: float) -> float:
     """Return tau1, a hair off tau2: the closed solution has no double pole."""
     return tau2 * (1.0 + 1e-6) if abs(tau1 - tau2) < 1e-6 * tau2 else tau1
@@ -52,6 +53,8 @@ def fill_poles(
 
     tau   microseconds; lag: tau / interval; kept: what is left of a difference behind the interval
     """
+    lights, model, tau = spans(lights), spans(model), spans(tau)
+    lag, kept = spans(lag), spans(kept)
     for code in range(lights.size):
         t = apart(model[M_POLE] / lights[code], model[M_TAU2])
         tau[code] = t
@@ -59,7 +62,7 @@ def fill_poles(
         kept[code] = exp(-interval / t) if t > 0.0 else 0.0
 
 
-@kernel
+@inner
 def pole_of(level: float, model: Array) -> float:
     """Return the photoreceptor's time constant at a level, 0 for none."""
     if model[M_POLE] == 0.0:
@@ -83,7 +86,7 @@ def curve(
     return a2, slope, gained, k1, u - a2 - gained, 1.0 / tau2
 
 
-@kernel
+@inner
 def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
     """Return the signal at t."""
     found = a + b * t
@@ -94,13 +97,13 @@ def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: flo
     return found
 
 
-@kernel
+@inner
 def slope_at(b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
     """Return the signal's slope at t."""
     return b - c1 * k1 * exp(-k1 * t) - c2 * k2 * exp(-k2 * t)
 
 
-@kernel
+@inner
 def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high: float) -> float:
     """Return where the slope, which is monotone from low to high, is 0; -1 where it is not."""
     at_low = slope_at(b, c1, k1, c2, k2, low)
@@ -116,7 +119,7 @@ def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high
     return 0.5 * (low + high)
 
 
-@kernel
+@inner
 def turn_of_one(b: float, c: float, k: float, end: float, kept: float) -> float:
     """Return the time in (0, end) at which a signal of one pole turns; `end` for none.
 
