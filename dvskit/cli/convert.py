@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._many import for_many
 from dvskit.cli._options import (
     CropOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
@@ -28,6 +28,7 @@ from dvskit.cli._options import (
     times_from,
     window_from,
 )
+from dvskit.cli._trees import Inputs
 from dvskit.errors import count_of
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
@@ -39,18 +40,25 @@ from dvskit.formats import (
     hand_over,
     open_sink,
 )
+from dvskit.formats.found import is_recording, readable_suffixes
+from dvskit.formats.table import file_of_events
 
 
+@for_many(
+    Inputs(
+        "recording",
+        is_recording,
+        lambda folder: file_of_events(folder) != folder,
+        ", ".join(sorted(readable_suffixes())),
+    ),
+    "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to write, "
+    "whose suffix tells the format (- is standard output, in EVT3 unless --to names another). Many "
+    "need --to: a folder and the folder to write into, or several files, folders and patterns "
+    "such as 'rec/**/*.raw' with -o FOLDER.",
+)
 def convert(
-    file: InputFile,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            help="The file to write: its suffix tells the format. - is standard output, in EVT3 "
-            "unless --to names another.",
-            show_default=False,
-        ),
-    ],
+    file: Path,
+    out: Path,
     from_: FormatOption = None,
     to: ToOption = None,
     size: SizeOption = None,
@@ -68,7 +76,12 @@ def convert(
     salvage: Salvage = False,
     force: Force = False,
 ) -> None:
-    """Write an event file, or events as they arrive, in another format, or a part of it."""
+    """Write an event file, or events as they arrive, in another format, or a part of it.
+
+    Of many, the tree of folders is kept. A file that is there already is passed over, whatever
+    options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
+    files are there, and the same command goes on.
+    """
     check_writable(out, to)
     after_us, until_us = times_from(start, stop)
     rectangle = None if crop is None else Crop(*rectangle_from(crop))
