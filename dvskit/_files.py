@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import sys
@@ -56,6 +57,17 @@ def partial_path(target: Path) -> Path:
     if _in_place(target):
         return target
     return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+
+
+def unfinished(target: Path) -> list[Path]:
+    """Return what was written before renaming it to `target`, and is there still."""
+    ours = re.compile(
+        rf"\.{re.escape(target.stem)}\.[0-9a-f]{{8}}\.partial{re.escape(target.suffix)}(\.mode)?"
+    )
+    try:
+        return [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]
+    except OSError:
+        return []
 
 
 def finish(partial: Path, target: Path) -> None:

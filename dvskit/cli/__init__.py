@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -25,7 +22,7 @@ from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
 from dvskit.cli.train import train
 from dvskit.cli.view import view
-from dvskit.errors import LeftOutWarning, ScaleWarning, UnitWarning, one_line
+from dvskit.errors import one_line
 
 app = typer.Typer(
     name="dvskit",
@@ -83,32 +80,13 @@ def main() -> None:
     common = [word for word in arguments if word in ("-q", "--quiet", "--debug")]
     rest = [word for word in arguments if word not in ("-q", "--quiet", "--debug")]
     try:
-        with _warnings_as_notes():
+        with _console.warnings_as_notes():
             ended_with = app(common + rest, prog_name="dvskit", standalone_mode=False)
     except _WrongWords as error:
         sys.exit(_tell_usage(error))
     except typer.Abort:
         sys.exit(130)
     sys.exit(ended_with if isinstance(ended_with, int) else 0)
-
-
-@contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Say the library's warnings as notes, but for units: on the command line times have one."""
-    with warnings.catch_warnings():
-        before = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if category in (ScaleWarning, LeftOutWarning):
-                _console.note(str(message))
-            else:
-                before(message, category, *where)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        warnings.simplefilter("ignore", UnitWarning)
-        for category in (ScaleWarning, LeftOutWarning):
-            warnings.simplefilter("always", category)
-        yield
 
 
 # What the parser of the command line raises; typer names its children alone.

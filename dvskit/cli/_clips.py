@@ -35,7 +35,7 @@ def find_clip(file: Path, salvage: bool) -> FrameSource | None:
     Raises VideoError for a clip that cannot be opened.
     """
     if file.is_dir():
-        if file_of_events(file) != file or not _has_images(file):
+        if file_of_events(file) != file or not has_images(file):
             return None
     elif not file.is_file() or _is_known(file):
         return None
@@ -60,7 +60,8 @@ def _is_known(file: Path) -> bool:
     return True
 
 
-def _has_images(folder: Path) -> bool:
+def has_images(folder: Path) -> bool:
+    """Tell whether a folder holds images, or a list of them."""
     from dvskit.formats.image_list import find_images, images_in
 
     try:

@@ -8,16 +8,24 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import typer
 
-from dvskit._progress import Bar, Nowhere, State, Terminal
-from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit._progress import Bar, Display, Nowhere, State, Terminal
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    LeftOutWarning,
+    ScaleWarning,
+    UnitWarning,
+    one_line,
+)
 
 # A keyword with its value, names of times, a rate, or a function, and the option or the command.
 _PYTHON_AND_SHELL = re.compile(
@@ -26,8 +34,20 @@ _PYTHON_AND_SHELL = re.compile(
 
 quiet = False
 debug = False
+# Where a process that does one job of many says what there is to say, in place of stderr.
+reports: Reports | None = None
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Reports(Display, Protocol):
+    """Takes what one job of many has to say; it says itself what was done."""
+
+    def note(self, text: str) -> None:
+        """Take what anyone should know."""
+
+    def announce(self, text: str) -> None:
+        """Take what is about to take long."""
 
 
 def on_terminal() -> bool:
@@ -37,19 +57,61 @@ def on_terminal() -> bool:
 
 def say(text: str) -> None:
     """Tell what was done; -q silences it."""
-    if not quiet:
+    if not quiet and reports is None:
         print(text, file=sys.stderr, flush=True)
+
+
+def announce(text: str) -> None:
+    """Tell what is about to take long, once for many jobs; -q silences it."""
+    if reports is None:
+        say(text)
+    else:
+        reports.announce(text)
 
 
 def log(text: str) -> None:
     """Tell how far long work is where no bar can: a line for a log, on no terminal; -q silences."""
-    if not quiet and not on_terminal():
+    if not quiet and reports is None and not on_terminal():
         print(f"dvskit: {text}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
     """Tell anyone what they should know: never silent, for nothing is lost silently."""
-    print(f"dvskit: note: {for_shell(text)}", file=sys.stderr)
+    if reports is None:
+        print(f"dvskit: note: {for_shell(text)}", file=sys.stderr)
+    else:
+        reports.note(for_shell(text))
+
+
+def tell(text: str) -> None:
+    """Tell how a command has ended where that is not well: never silent."""
+    print(f"dvskit: {text}", file=sys.stderr)
+
+
+def failed(text: str, trace: str = "") -> None:
+    """Tell that one of many has failed: never silent; `trace` is told with --debug."""
+    tell(f"failed: {text}")
+    if debug and trace:
+        print(trace, file=sys.stderr)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Say the library's warnings as notes, but for units: on the command line times have one."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if category in (ScaleWarning, LeftOutWarning):
+                note(str(message))
+            else:
+                before(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.simplefilter("ignore", UnitWarning)
+        for category in (ScaleWarning, LeftOutWarning):
+            warnings.simplefilter("always", category)
+        yield
 
 
 def for_shell(text: str) -> str:
@@ -65,7 +127,7 @@ def tell_compiling() -> None:
     from dvskit._compiling import watch_compiling  # numba takes a while to load
 
     watch_compiling(
-        lambda: say("compiling loops, as these are not on disk yet: once, for up to 10 s")
+        lambda: announce("compiling loops, as these are not on disk yet: once, for up to 10 s")
     )
 
 
@@ -125,8 +187,14 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Let Ctrl-C ask to stop, in place of stopping in the middle of something."""
+    """Let Ctrl-C ask to stop, in place of stopping in the middle of something.
+
+    A job of many is not asked: half of it would be taken for the whole.
+    """
     stop = Stop()
+    if reports is not None:
+        yield stop
+        return
     before = signal.signal(signal.SIGINT, stop.handle)
     try:
         yield stop
@@ -152,6 +220,8 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
 
     A bar on a terminal, a line a minute where there is none, nothing with -q.
     """
+    if reports is not None:
+        return Bar(title, total, unit, display=reports)
     display = Nowhere() if quiet else Terminal() if on_terminal() else Lines()
     return Bar(title, total, unit, display=display)
 

@@ -16,11 +16,11 @@ from dvskit.cli._filters import (
     left_beside,
     stays_in_time,
 )
+from dvskit.cli._many import for_many
 from dvskit.cli._options import (
     CropOption,
     Force,
     FormatOption,
-    InputFile,
     Salvage,
     SizeOption,
     StartOption,
@@ -36,6 +36,7 @@ from dvskit.cli._options import (
     window_from,
 )
 from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
+from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
@@ -47,18 +48,25 @@ from dvskit.formats import (
     hand_over,
     open_sink,
 )
+from dvskit.formats.found import is_recording, readable_suffixes
+from dvskit.formats.table import file_of_events
 
 
+@for_many(
+    Inputs(
+        "recording",
+        is_recording,
+        lambda folder: file_of_events(folder) != folder,
+        ", ".join(sorted(readable_suffixes())),
+    ),
+    "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to write, "
+    "whose suffix tells the format (- is standard output, in EVT3 unless --to names another). Many "
+    "need --to: a folder and the folder to write into, or several files, folders and patterns "
+    "such as 'rec/**/*.raw' with -o FOLDER.",
+)
 def convert(
-    file: InputFile,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            help="The file to write: its suffix tells the format. - is standard output, in EVT3 "
-            "unless --to names another.",
-            show_default=False,
-        ),
-    ],
+    file: Path,
+    out: Path,
     from_: FormatOption = None,
     to: ToOption = None,
     size: SizeOption = None,
@@ -83,6 +91,10 @@ def convert(
     """Write an event file, or events as they arrive, in another format, a part of it, or a tensor.
 
     With --bins, --bin or --as a tensor is written, without them events: also as .npy and .npz.
+
+    Of many, the tree of folders is kept. A file that is there already is passed over, whatever
+    options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
+    files are there, and the same command goes on.
     """
     tensor = tensor_from(out, to, bins, bin_, as_)
     if tensor is None:

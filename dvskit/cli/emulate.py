@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._clips import has_images
+from dvskit.cli._many import Options, for_many
 from dvskit.cli._options import (
     ClipOptions,
     ClockName,
@@ -30,8 +32,11 @@ from dvskit.cli._options import (
     size_from,
     times_from,
 )
+from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink
+from dvskit.formats.content import content_digest, images_digest, own_seed
+from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
@@ -46,23 +51,37 @@ _NAMES = (
 )
 
 
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in CLIP_SUFFIXES
+
+
+def _is_clip(folder: Path) -> bool:
+    """Tell whether a folder is one of images; a picture beside videos makes it none."""
+    return has_images(folder) and not any(map(_is_video, folder.iterdir()))
+
+
+def _own_seed(video: Path, options: Options) -> Options:
+    """Return the seed of one clip of many, as that of a sample in a folder of them."""
+    from dvskit.emulator import Emulator
+
+    seed = Emulator(seed=options["seed"]).seed
+    content = images_digest(video) if video.is_dir() else content_digest(video)
+    return {"seed": own_seed(seed, content)}
+
+
+@for_many(
+    Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
+    "A video file, a folder of images, or - for a video on standard input (left out with "
+    "--camera); and the event file to write, whose suffix tells the format (- is standard output, "
+    "in EVT3 unless --to names another). Many: a folder of videos and the folder to write into, or "
+    "several files, folders and patterns such as 'videos/**/*.mp4' with -o FOLDER.",
+    ending=".raw",
+    alone="camera",
+    own=_own_seed,
+)
 def emulate(
-    video: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A video file, a folder of images, or - for a video on standard input; left out "
-            "with --camera.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Argument(
-            help="The event file to write: its suffix tells the format. - is standard output, in "
-            "EVT3 unless --to names another.",
-            show_default=False,
-        ),
-    ] = None,
+    video: Path | None = None,
+    out: Path | None = None,
     camera: Annotated[
         int | None,
         typer.Option(help="Emulate what a camera sees, until Ctrl-C: its number, from 0."),
@@ -92,7 +111,11 @@ def emulate(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Fixes all randomness: the same seed, the same events.")
+        int,
+        typer.Option(
+            help="Fixes all randomness: the same seed, the same events. Of many, each file draws "
+            "its own from it and its content.",
+        ),
     ] = 0,
     size: Annotated[
         str | None,
@@ -119,7 +142,12 @@ def emulate(
     to: ToOption = None,
     force: Force = False,
 ) -> None:
-    """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done."""
+    """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done.
+
+    Of many, the tree of folders is kept. A file that is there already is passed over, whatever
+    options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
+    files are there, and the same command goes on.
+    """
     video, out = _named(video, out, camera)
     # What is wrong with the output is told before the kernels are loaded.
     check_writable(out, to)

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.datasets.content import digest_of
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Events, Size, as_size
+from dvskit.formats.content import digest_of
 from dvskit.scenes import PERSON_GESTURES, DepthScene, PersonScene, read_depth_clip
 
 _SEEDS = 1 << 62

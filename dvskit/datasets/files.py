@@ -9,7 +9,6 @@ import numpy as np
 
 from dvskit._threads import one_thread
 from dvskit.datasets.checking import LeftOut, failures
-from dvskit.datasets.content import digest_of
 from dvskit.datasets.kinds import Kind, Reading, known_kind, named_kind
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import (
@@ -20,6 +19,7 @@ from dvskit.errors import (
     one_line,
 )
 from dvskit.events import Events
+from dvskit.formats.content import digest_of, own_seed
 
 _SEEDS = 1 << 63
 
@@ -91,8 +91,7 @@ class FileSamples(Samples):
         row, kind = self.rows[number], self._kind(number)
         if not kind.drawn:
             return 0
-        said = digest_of((kind.content(row.file), str(row.span), str(self.reading.emulation.seed)))
-        return int(said, 16) % _SEEDS
+        return own_seed(self.reading.emulation.seed, kind.content(row.file), row.span)
 
 
 def _named(error: Exception, row: Sample) -> Exception:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.datasets.content import content_digest, digest_of
 from dvskit.datasets.read_samples import read_dvs128
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import FormatError
 from dvskit.events import Events
+from dvskit.formats.content import content_digest, digest_of
 
 ANIMALS = (
     "cat", "dog", "camel", "cow", "sheep", "goat", "wolf", "squirrel", "mouse", "dolphin", "shark",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit.datasets.clips import Emulation, emulate_frames
-from dvskit.datasets.content import content_digest, digest_of
 from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
 from dvskit.datasets.labelled import likely_size, on_sensor
 from dvskit.datasets.samples import Sample
@@ -16,17 +15,13 @@ from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, UnknownFormatError, VideoError
 from dvskit.events import Events, as_size
 from dvskit.formats import find_format, open_events
+from dvskit.formats.content import content_digest, images_digest
 from dvskit.formats.found import is_recording, readable_suffixes
-from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in
-from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+from dvskit.formats.image_list import IMAGE_SUFFIXES
+from dvskit.formats.table import CLIP_SUFFIXES, file_of_events
 from dvskit.scenes import read_depth_clip
 from dvskit.video import Trimmed, open_frames
 
-# Of what FFmpeg opens, what people have.
-CLIP_SUFFIXES = frozenset(
-    (*VIDEO_SUFFIXES, ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv",
-     ".ts", ".vob", ".asf", ".mxf", ".gif", ".y4m")
-)  # fmt: skip
 # Raise it where recordings give other events than before.
 _READING = 1
 
@@ -165,14 +160,6 @@ def _check_clip(path: Path, how: Reading) -> object:
     return open_frames(path, fps=given.fps, light=given.light, strict=how.strict)
 
 
-def _content_of_images(folder: Path) -> str:
-    try:
-        images = find_images(folder).images
-    except VideoError:  # no times: a rate is given
-        images = list(enumerate(images_in(folder)))
-    return digest_of(f"{t_us} {content_digest(file)}" for t_us, file in images)
-
-
 def _of_recording(how: Reading) -> str:
     return f"read {_READING} {how.emulation.size} {how.strict}"
 
@@ -200,7 +187,7 @@ RECORDINGS = Kind(
 )
 VIDEOS = Kind("video", _is_video, _read_clip, _check_clip, content_digest, _of_clip)
 IMAGE_FOLDERS = Kind(
-    "folder of images", _is_image_folder, _read_clip, _check_clip, _content_of_images, _of_clip
+    "folder of images", _is_image_folder, _read_clip, _check_clip, images_digest, _of_clip
 )
 # The first that recognises a path reads it: what shares an ending with others stands ahead.
 KINDS: list[Kind] = [DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from dvskit.datasets.content import content_digest
 from dvskit.datasets.kinds import known_kind
 from dvskit.datasets.samples import Part, Sample
 from dvskit.errors import ConfigError
+from dvskit.formats.content import content_digest
 
 
 class Leak(NamedTuple):

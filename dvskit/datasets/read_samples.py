@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.datasets.content import content_digest, digest_of
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import DvskitError, FormatError
 from dvskit.events import Events, Size, polarity_column
 from dvskit.formats import open_events
+from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.table import find_format
 
 _DVS128 = Size(128, 128)

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit import encoders
-from dvskit.datasets.content import content_digest, digest_of
 from dvskit.datasets.idx import read_images
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, vary
 from dvskit.datasets.samples import Part, Sample, Samples, Stills
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
 from dvskit.events import Events, Size, as_size
+from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.datasets.content import digest_of
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.errors import ConfigError, DvskitError, GeometryError
 from dvskit.events import Events, Filter, Size, as_size
 from dvskit.filters import chain
+from dvskit.formats.content import digest_of
 
 
 class TonicSamples(Samples):

@@ -12,7 +12,7 @@ from dvskit.datasets.groups import is_person
 from dvskit.datasets.kinds import kind_of, sample_suffixes
 from dvskit.datasets.samples import Part, Sample
 from dvskit.errors import ConfigError, FormatError
-from dvskit.formats.found import TEXTS
+from dvskit.formats.found import TEXTS, is_hidden
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 Level = Literal["class", "group", "part"]
@@ -22,9 +22,6 @@ PARTS: dict[str, Part] = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-# What systems leave in folders, beside names that begin with a dot.
-_OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
-               "system volume information", "lost+found", "@eadir"}  # fmt: skip
 
 
 class Leaf(NamedTuple):
@@ -51,11 +48,7 @@ def visible(folder: Path) -> list[Path]:
     FormatError for a folder that cannot be read, and for names that are no Unicode.
     """
     try:
-        found = [
-            entry
-            for entry in folder.iterdir()
-            if not entry.name.startswith(".") and entry.name.lower() not in _OF_SYSTEMS
-        ]
+        found = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
     except OSError as error:
         raise FormatError(f"{folder}: cannot be read: {error.strerror or error}") from error
     return sorted(found, key=lambda entry: plain_name(entry.name))

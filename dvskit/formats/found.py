@@ -11,6 +11,9 @@ from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
 from dvskit.formats.table import file_of_events, formats, read_head
 
 TEXTS = {".txt", ".csv"}  # beside recordings, more likely a read-me or a list than one of them
+# What systems leave in folders, beside names that begin with a dot.
+_OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
+               "system volume information", "lost+found", "@eadir"}  # fmt: skip
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
 
@@ -25,6 +28,11 @@ class Found(NamedTuple):
 def readable_suffixes() -> set[str]:
     """Return the endings of the files that some format reads."""
     return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of that name is none of the user's: hidden, or a system's."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def is_recording(path: Path) -> bool:

@@ -16,6 +16,11 @@ HEAD_BYTES = 4096
 _COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
             (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+# Of what FFmpeg opens, what people have.
+CLIP_SUFFIXES = frozenset(
+    (*VIDEO_SUFFIXES, ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv",
+     ".ts", ".vob", ".asf", ".mxf", ".gif", ".y4m")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

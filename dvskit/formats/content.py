@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from dvskit.errors import FormatError, MissingFileError
+from dvskit.errors import FormatError, MissingFileError, VideoError
+from dvskit.formats.image_list import find_images, images_in
 
 _DIGITS = 32  # of 64: two files with the same are the same for all that chance can do
 _SETTLED_NS = 2_000_000_000  # a file that changed just now may change again at the same time
+_SEEDS = 1 << 63
 _State = tuple[str, int, int, int]
 
 _known: dict[_State, str] = {}
@@ -45,3 +47,21 @@ def digest_of(parts: Iterable[str]) -> str:
         digest.update(f"{len(part)} ".encode())
         digest.update(part.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:_DIGITS]
+
+
+def images_digest(folder: Path) -> str:
+    """Return a digest of all bytes of a folder's images, and of their times."""
+    try:
+        images = find_images(folder).images
+    except VideoError:  # no times: a rate is given
+        images = list(enumerate(images_in(folder)))
+    return digest_of(f"{t_us} {content_digest(file)}" for t_us, file in images)
+
+
+def own_seed(seed: int, content: str, span: tuple[int, int] | None = None) -> int:
+    """Return the seed of one file among many: from `seed` and what is in it, not from its name.
+
+    content  the digest of its bytes
+    span     the part of it that is meant, in microseconds; None: all
+    """
+    return int(digest_of((content, str(span), str(seed))), 16) % _SEEDS

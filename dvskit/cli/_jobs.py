@@ -1,0 +1,306 @@
+"""Jobs done by processes, a file each at a time; what they have to say comes back over pipes.
+
+A process and not a thread for each job: one that dies takes no other with it, and all that a
+command does for one file it does for one of many.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, NamedTuple
+
+from dvskit._files import unfinished
+from dvskit._progress import State
+from dvskit.cli import _console
+from dvskit.cli._trees import Job
+from dvskit.errors import ConfigError, DvskitError, one_line
+
+_PATIENCE_S = 15.0  # for a process to remove what it has begun, before it is ended
+_LOOK_S = 0.2  # how often Ctrl-C is looked for
+# There is no room, or no right to write: for no other file either.
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
+             if hasattr(signal, name)]  # fmt: skip
+
+
+class Task(NamedTuple):
+    """What is done with each file: a function (module and name) of file, output and options."""
+
+    module: str
+    name: str
+    options: dict[str, Any]
+
+
+class Result(NamedTuple):
+    """How a job ended: `reason` is empty where all went well.
+
+    usage    whether the options are wrong
+    no_room  whether nothing more can be written at all
+    trace    where the error came from, with --debug
+    """
+
+    reason: str = ""
+    usage: bool = False
+    no_room: bool = False
+    trace: str = ""
+
+
+# What a process says: how far it is, a note, what takes long, and at last how it ended.
+_Said = tuple[str, Any]
+
+
+class _Wire:
+    """Where a process says what it has to say: to the one that began it.
+
+    If that one has gone, so does this one, as at Ctrl-C.
+    """
+
+    def __init__(self, end: Connection) -> None:
+        self._end = end
+
+    def show(self, state: State) -> None:
+        share = min(1.0, state.done / state.total) if state.total else 0.0
+        self.say("share", (share, state.done > 0))
+
+    def note(self, text: str) -> None:
+        self.say("note", text)
+
+    def announce(self, text: str) -> None:
+        self.say("announce", text)
+
+    def say(self, what: str, value: object) -> None:
+        try:
+            self._end.send((what, value))
+        except OSError:
+            raise KeyboardInterrupt from None
+
+
+def serve(end: Connection, task: Task, threads: int, debug: bool) -> None:
+    """Do the jobs that arrive until None does: what a process runs."""
+    _mind_signals()
+    os.environ["DVSKIT_THREADS"] = str(threads)
+    wire = _Wire(end)
+    _console.reports, _console.debug = wire, debug
+    with suppress(KeyboardInterrupt, EOFError, OSError):
+        function = getattr(import_module(task.module), task.name)
+        with _console.warnings_as_notes():
+            while (paths := end.recv()) is not None:
+                wire.say("end", _done(partial(function, *paths, **task.options)))
+
+
+def _mind_signals() -> None:
+    """Leave Ctrl-C to the process that began this one, which ends it with SIGTERM."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is begun is removed in peace
+        raise KeyboardInterrupt
+
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _done(work: Callable[[], None]) -> Result:
+    try:
+        work()
+    except Exception as error:  # whatever it is, it is of one file of many
+        known = isinstance(error, DvskitError | OSError | MemoryError)
+        text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        return Result(
+            _console.for_shell(text) or type(error).__name__,
+            isinstance(error, ConfigError),
+            getattr(cause, "errno", None) in _NO_PLACE,
+            traceback.format_exc() if _console.debug else "",
+        )
+    return Result()
+
+
+class Watcher:
+    """Is told what happens; does nothing of itself."""
+
+    def noted(self, job: Job, text: str) -> None:
+        """Take what is to be known of a job."""
+
+    def announced(self, text: str) -> None:
+        """Take what is about to take long."""
+
+    def moved(self, job: Job, share: float) -> None:
+        """Take how much of a job is done."""
+
+    def ended(self, job: Job, result: Result) -> None:
+        """Take how a job ended."""
+
+    def waited(self) -> None:
+        """Take that time has passed."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: SpawnProcess
+    end: Connection
+    job: Job | None = None
+    begun: float = field(default_factory=time.time)
+
+
+class Pool:
+    """Processes that do jobs. Each has `threads` threads."""
+
+    def __init__(self, task: Task, processes: int, threads: int, watcher: Watcher) -> None:
+        self._task, self._most, self._threads = task, processes, threads
+        self._watcher = watcher
+        self._workers: list[_Worker] = []
+        # Until one has done something, the others wait: what it compiles they find on disk.
+        self._warm = False
+
+    def run(self, jobs: list[Job]) -> bool:
+        """Do the jobs; return whether all are done: Ctrl-C or a full disk may end them before."""
+        waiting = deque(jobs)
+        with _asked_to_stop() as stop:
+            try:
+                while waiting or any(worker.job for worker in self._workers):
+                    self._hand_out(waiting)
+                    if self._listen() or stop:
+                        self._break_off(stop)
+                        return False
+                self._dismiss()
+            except BaseException:
+                self._break_off(stop)
+                raise
+        return True
+
+    def _hand_out(self, waiting: deque[Job]) -> None:
+        most = self._most if self._warm else 1
+        while waiting and len(self._workers) < min(most, self._busy() + len(waiting)):
+            self._workers.append(_start(self._task, self._threads))
+        for worker in self._workers:
+            if worker.job is None and waiting:
+                worker.job, worker.begun = waiting.popleft(), time.time()
+                with suppress(OSError):  # if it has died, it is heard of
+                    worker.end.send((worker.job.file, worker.job.out))
+
+    def _busy(self) -> int:
+        return sum(worker.job is not None for worker in self._workers)
+
+    def _listen(self) -> bool:
+        """Take what the processes say; return whether nothing more can be written."""
+        full = False
+        by_end = {worker.end: worker for worker in self._workers}
+        for end in connection.wait(list(by_end), timeout=_LOOK_S):
+            worker = by_end[end]  # type: ignore[index]
+            try:
+                full |= self._take(worker, worker.end.recv())
+            except (EOFError, OSError):
+                self._bury(worker)
+        self._watcher.waited()
+        return full
+
+    def _take(self, worker: _Worker, said: _Said) -> bool:
+        what, value = said
+        job = worker.job
+        if job is None:
+            return False
+        if what == "end":
+            worker.job, self._warm = None, True
+            self._watcher.ended(job, value)
+            return bool(value.no_room)
+        if what == "share":
+            self._warm |= value[1]
+            self._watcher.moved(job, value[0])
+        elif what == "note":
+            self._watcher.noted(job, value)
+        else:
+            self._watcher.announced(value)
+        return False
+
+    def _bury(self, worker: _Worker) -> None:
+        """Take that a process has died, and remove what it had begun."""
+        self._workers.remove(worker)
+        worker.end.close()
+        worker.process.join(_PATIENCE_S)
+        if worker.job is not None:
+            _remove_begun(worker)
+            code = worker.process.exitcode or 0
+            how = f"signal {-code}" if code < 0 else f"code {code}"
+            self._watcher.ended(
+                worker.job,
+                Result(f"its process died ({how}); if memory ran out, --jobs 1 takes least"),
+            )
+
+    def _dismiss(self) -> None:
+        for worker in self._workers:
+            with suppress(OSError):
+                worker.end.send(None)
+        self._end_all(time.monotonic() + _PATIENCE_S)
+
+    def _break_off(self, stop: list[int]) -> None:
+        """End all processes; each removes what it has begun, or else it is removed here."""
+        for worker in self._workers:
+            worker.end.close()
+            if os.name == "posix":  # elsewhere this would end it without tidying up
+                worker.process.terminate()
+        self._end_all(time.monotonic() + _PATIENCE_S, stop)
+        for worker in self._workers:
+            _remove_begun(worker)
+
+    def _end_all(self, until: float, stop: list[int] | None = None) -> None:
+        for worker in self._workers:
+            # Who asks twice does not wait.
+            while worker.process.is_alive() and time.monotonic() < until and len(stop or ()) < 2:
+                worker.process.join(_LOOK_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+
+def _remove_begun(worker: _Worker) -> None:
+    if worker.job is not None:
+        for path in unfinished(worker.job.out):
+            with suppress(OSError):
+                if path.stat().st_mtime >= worker.begun - 1:
+                    path.unlink()
+
+
+def _start(task: Task, threads: int) -> _Worker:
+    """Begin a process, the same way on all systems: a fork would copy locks that threads hold."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(
+        target=serve, args=(there, task, threads, _console.debug), daemon=True
+    )
+    # It is deaf to Ctrl-C from the start, and not only when it has got so far as to say so.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        there.close()
+    return _Worker(process, here)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Yield a list that grows by each Ctrl-C, and by each SIGTERM and SIGHUP."""
+    asked: list[int] = []
+    before = {}
+    for number in _STOPPING:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            before[number] = signal.signal(number, lambda got, frame: asked.append(got))
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,223 @@
+"""One command for one file and for many: what tells them apart."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dvskit.cli._jobs import Task
+from dvskit.cli._many_files import ManyFiles
+from dvskit.cli._options import as_usage
+from dvskit.cli._trees import Inputs, is_pattern, is_tree
+from dvskit.errors import ConfigError, count_of
+from dvskit.formats import format_for_writing, formats, is_standard
+from dvskit.formats.image_list import IMAGE_SUFFIXES
+from dvskit.formats.table import named_format
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command for one file that is done for many, too.
+
+    one     does it: input, output, and the options by name
+    inputs  what it reads
+    words   what its arguments are, for its help
+    ending  of the outputs where --to does not say; empty where it must
+    alone   an option with which there is no input; empty if there is none
+    own     the options of one file of many; None: those of all
+    """
+
+    one: Callable[..., None]
+    inputs: Inputs
+    words: str
+    ending: str = ""
+    alone: str = ""
+    own: Callable[[Path, Options], Options] | None = None
+
+    def __call__(
+        self, words: list[str], output: str | None, jobs: int | None, rest: Options
+    ) -> None:
+        """Do what the words of a command line say."""
+        if self._is_one(words, output, rest):
+            paths = [Path(word) for word in (*words, *([] if output is None else [output]))]
+            self.one(*(*paths, None, None)[:2], **rest)
+            return
+        folder = Path(words.pop() if output is None else output)
+        ending, rest = _ending(rest, self.ending)
+        task = Task(__name__, do_one.__name__, {"module": self.one.__module__, "options": rest})
+        ManyFiles(self.inputs, words, folder, force=rest["force"]).do(task, ending, jobs)
+
+    def _is_one(self, words: list[str], output: str | None, rest: Options) -> bool:
+        """Tell whether one input is meant, and no folder for what is written of it.
+
+        Raises ConfigError for words that mean neither.
+        """
+        read = words if output is not None else words[:-1]
+        if self.alone and rest[self.alone] is not None:
+            if len(words) + (output is not None) > 2:
+                raise ConfigError(f"--{self.alone}: name the output alone")
+            return True
+        if not read:
+            if self.alone:
+                return True  # which says what is missing
+            raise ConfigError(f"{words[0]}: name the file to write after it, or a folder with -o")
+        if len(read) > 1:
+            if output is None:
+                raise ConfigError(
+                    f"{count_of(len(words), 'path')} without -o; name the folder for what is "
+                    f"written of them: {words[0]} ... -o FOLDER"
+                )
+            streams = [word for word in (*read, output) if _is_stream(word)]
+            if streams:
+                raise ConfigError(f"{streams[0]}: is taken alone; the others are files")
+            if _names_a_file(output):
+                raise ConfigError(
+                    f"{output}: is the name of a file; of several inputs, name a folder: "
+                    f"{output}{os.sep} is one"
+                )
+            return False
+        word, out = read[0], words[-1] if output is None else output
+        return self._is_one_of(word, out, of_file=output is None)
+
+    def _is_one_of(self, word: str, out: str, *, of_file: bool) -> bool:
+        """Tell whether `out` is the file that is written of an input, and not a folder for it.
+
+        of_file  whether it is meant as a file where nothing tells
+        """
+        if _is_stream(word) or _is_stream(out):
+            return True
+        if _names_a_folder(out):
+            return False
+        a_file = _names_a_file(out)
+        if is_tree(word, self.inputs):
+            if a_file and not _has_images(Path(word)):
+                raise ConfigError(
+                    f"{word}: is a folder of {self.inputs.name}s; name a folder for what is "
+                    f"written of them, not {out}"
+                )
+            return a_file
+        return (of_file or a_file) and not is_pattern(word)
+
+
+COMMANDS: dict[str, Command] = {}  # by the names of their modules
+
+
+def for_many(
+    inputs: Inputs, words: str, *, ending: str = "", alone: str = "",
+    own: Callable[[Path, Options], Options] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Make a command for one file one for many: its first two parameters become words.
+
+    All its options are those of many, too; -o and --jobs are added. The parameters are those of
+    `Command`.
+    """
+
+    def decorate(one: Callable[..., None]) -> Callable[..., None]:
+        command = Command(one, inputs, words, ending, alone, own)
+        COMMANDS[one.__module__] = command
+
+        def of_many(**given: Any) -> None:
+            paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
+            command(list(paths or ()), output, jobs, given)
+
+        signature = _signature(one, command)
+        of_many.__name__, of_many.__doc__ = one.__name__, one.__doc__
+        of_many.__module__ = one.__module__
+        of_many.__signature__ = signature  # type: ignore[attr-defined]
+        of_many.__annotations__ = {
+            name: each.annotation for name, each in signature.parameters.items()
+        }
+        return of_many
+
+    return decorate
+
+
+def _signature(one: Callable[..., None], command: Command) -> inspect.Signature:
+    """Return the parameters of a command for many: they are what the command line shows."""
+    known = inspect.signature(one, eval_str=True)
+    _, _, *rest = known.parameters.values()
+    argument = typer.Argument(help=command.words, metavar="IN OUT", show_default=False)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    paths = inspect.Parameter("paths", kind, annotation=Annotated[list[str], argument])
+    if command.alone:
+        optional = Annotated[list[str] | None, argument]
+        paths = paths.replace(default=None, annotation=optional)
+    output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
+    jobs = inspect.Parameter("jobs", kind, default=None, annotation=_JobsOption)
+    return known.replace(parameters=[paths, output, *rest, jobs])
+
+
+_OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--out", help="What to write, in place of the last word; of several inputs, the "
+        "folder to write into.",
+        show_default=False,
+    ),
+]  # fmt: skip
+_JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of many, how many are worked on at a time; each takes memory of its own.",
+        show_default="one a processor",
+    ),
+]  # fmt: skip
+_SLASHES = tuple({os.sep, os.altsep or os.sep})
+
+
+def _names_a_folder(out: str) -> bool:
+    return out.endswith(_SLASHES) or Path(out).is_dir()
+
+
+def _names_a_file(out: str) -> bool:
+    if _names_a_folder(out):
+        return False
+    return os.path.lexists(out) or Path(out).suffix.lower() in _endings()
+
+
+def _is_stream(word: str) -> bool:
+    return is_standard(word) or word.startswith("udp:/")
+
+
+def _endings() -> set[str]:
+    return {suffix for row in formats() for suffix in row.suffixes} | _OF_TENSORS
+
+
+_OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
+
+
+def _has_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+
+
+def _ending(options: Options, usual: str) -> tuple[str, Options]:
+    """Return the ending of what is written, and the options: --to may name either. ConfigError."""
+    to = options["to"]
+    if to is None:
+        if not usual:
+            raise ConfigError("say what the files become with --to: a format, such as --to aedat4")
+        return usual, options
+    if to.startswith("."):
+        return to, options | {"to": None}
+    with as_usage("--to"):
+        row = named_format(to)[0]
+        if "w" not in row.can:
+            format_for_writing("x", to)  # which says so
+    return row.suffixes[0], options
+
+
+def do_one(file: Path, out: Path, *, module: str, options: Options) -> None:
+    """Do a command for one file of many, in a process of its own."""
+    import_module(module)
+    command = COMMANDS[module]
+    own = {} if command.own is None else command.own(file, options)
+    command.one(file, out, **options | own)

@@ -1,0 +1,219 @@
+"""Many files on their way: which are to be done, how far they are, and what there is to say."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from dvskit._files import unfinished
+from dvskit._progress import Bar
+from dvskit._threads import thread_count
+from dvskit.cli import _console
+from dvskit.cli._jobs import Pool, Result, Task, Watcher
+from dvskit.cli._trees import Failure, Inputs, Job, Plan, find_jobs, left_out
+from dvskit.errors import ConfigError, OutputError, count_of
+
+_LEFT_OVER_S = 3600.0  # without a change, for an unfinished file to be nobody's
+_AT_LEAST_MB = 100  # of inputs, to be counted in megabytes
+
+
+class ManyFiles(Watcher):
+    """The files that the words of a command mean, on their way into a folder.
+
+    inputs  what the command reads
+    words   files, folders and patterns
+    folder  to write into
+    force   whether what is there is made anew
+    """
+
+    def __init__(self, inputs: Inputs, words: list[str], folder: Path, *, force: bool) -> None:
+        self._inputs, self._words, self._folder = inputs, words, folder
+        self._force = force
+        self._plan = Plan()
+        self._written: list[Job] = []
+        self._there: list[Job] = []
+        self._wrong: list[tuple[Job, Result]] = []
+        self._notes: dict[str, list[str]] = defaultdict(list)
+        self._announced: set[str] = set()
+        self._shares: dict[Job, float] = {}
+        self._done_bytes = 0
+        self._bar: Bar | None = None
+        self._scale = 1.0
+
+    def do(self, task: Task, ending: str, jobs: int | None) -> None:
+        """Do a task with each, so many at a time, and say what there is to say.
+
+        What is written has the `ending`. Raises typer.Exit where some fail and after Ctrl-C, and
+        DvskitError where nothing can be done.
+        """
+        _check_folder(self._folder)
+        self._plan = find_jobs(self._words, self._folder, self._inputs, ending)
+        todo = self._to_do()
+        made = self._make_folders(todo)
+        todo = [job for job in todo if job.out.parent.is_dir()]
+        try:
+            whole = not todo or self._work(task, todo, jobs)
+        finally:
+            for folder in reversed(made):
+                with suppress(OSError):  # is not empty
+                    folder.rmdir()
+        self._report()
+        if not whole:
+            self._stopped()
+        self._end()
+
+    def _to_do(self) -> list[Job]:
+        """Return the jobs whose output is missing, or all with --force."""
+        if self._force:
+            return self._plan.jobs
+        todo, older = [], 0
+        for job in self._plan.jobs:
+            if job.out.is_file():
+                self._there.append(job)
+                older += _is_older(job.out, job.file)
+            else:
+                todo.append(job)
+        if older:
+            verb = "is older than its input" if older == 1 else "are older than their inputs"
+            _console.note(
+                f"{self._folder}: {count_of(older, 'file')} there {verb}; --force makes all anew"
+            )
+        return todo
+
+    def _make_folders(self, todo: list[Job]) -> list[Path]:
+        """Make the folders of the outputs; return those that were not there, outer ones first."""
+        made = [] if self._folder.is_dir() else [self._folder]
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self._folder}: {error.strerror or error}; choose another place"
+            ) from error
+        for folder in dict.fromkeys(job.out.parent for job in todo):
+            missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                made += reversed(missing)
+            except OSError as error:
+                self._plan.failures += [
+                    Failure(job.file, f"{folder}: {error.strerror or error}")
+                    for job in todo if job.out.parent == folder
+                ]  # fmt: skip
+        return made
+
+    def _work(self, task: Task, todo: list[Job], jobs: int | None) -> bool:
+        _remove_left_over(todo)
+        processors = thread_count()
+        processes = min(jobs or processors, len(todo))
+        threads = max(1, processors // processes)
+        total = sum(job.bytes for job in todo) / 1e6
+        self._scale, unit = (1e6, "MB") if total >= _AT_LEAST_MB else (1e3, "kB")
+        title = f"{' '.join(self._words[:1])}{' ...' * (len(self._words) > 1)} -> {self._folder}"
+        with _console.progress(title, total * 1e6 / self._scale, unit) as self._bar:
+            return Pool(task, processes, threads, self).run(todo)
+
+    def noted(self, job: Job, text: str) -> None:
+        self._notes[_unnamed(job, text)].append(str(job.out))
+
+    def announced(self, text: str) -> None:
+        if text not in self._announced:
+            self._announced.add(text)
+            _console.say(text)
+
+    def moved(self, job: Job, share: float) -> None:
+        self._shares[job] = max(share, self._shares.get(job, 0.0))
+
+    def ended(self, job: Job, result: Result) -> None:
+        self._shares.pop(job, None)
+        self._done_bytes += job.bytes
+        if result.reason:
+            self._wrong.append((job, result))
+        else:
+            self._written.append(job)
+
+    def waited(self) -> None:
+        if self._bar is not None:
+            done = self._done_bytes + sum(job.bytes * got for job, got in self._shares.items())
+            ended = len(self._written) + len(self._wrong)
+            of = len(self._plan.jobs) - len(self._there)
+            failed = f", {len(self._wrong)} failed" if self._wrong else ""
+            self._bar(done / self._scale, f"{ended:,} of {of:,} files{failed}")
+
+    def _report(self) -> None:
+        """Say what is to be known of files, of those with the same in one line; list failures."""
+        if self._plan.others:
+            _console.note(left_out(self._plan.others, self._inputs))
+        for text, files in self._notes.items():
+            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+            _console.note(f"{files[0]}{more}: {text}")
+        reasons = {_unnamed(job, result.reason) for job, result in self._wrong}
+        if len(reasons) == 1 and not self._written and all(each.usage for _, each in self._wrong):
+            raise ConfigError(reasons.pop())
+        for job, result in self._wrong:
+            if not result.no_room:
+                _console.failed(f"{job.file}: {_unnamed(job, result.reason)}", result.trace)
+        for failure in self._plan.failures:
+            _console.failed(f"{failure.file}: {failure.reason}")
+
+    def _stopped(self) -> None:
+        """Say how far it has come before it was stopped."""
+        whole, of = len(self._written) + len(self._there), self._count()
+        said = f"{whole:,} of {count_of(of, 'file')} are whole; the same command goes on"
+        full = [result for _, result in self._wrong if result.no_room]
+        if full:
+            raise OutputError(f"{full[0].reason}; {said}")
+        _console.tell(f"interrupted; {said}")
+        raise typer.Exit(130)
+
+    def _count(self) -> int:
+        failures = {failure.file for failure in self._plan.failures}
+        return len({job.file for job in self._plan.jobs} | failures)
+
+    def _end(self) -> None:
+        wrong = len(self._plan.failures) + len(self._wrong)
+        there = f", {len(self._there):,} there already (--force makes all anew)"
+        said = f"{self._folder}: {count_of(len(self._written), 'file')} written"
+        said += there * bool(self._there)
+        if wrong:
+            _console.tell(f"error: {wrong:,} of {count_of(self._count(), 'file')} failed; {said}")
+            raise typer.Exit(1)
+        _console.say(said)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OutputError unless files can be put into a folder, or it can be made."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; name a folder for what is written of many")
+    if not folder.parent.is_dir():
+        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+
+
+def _is_older(out: Path, file: Path) -> bool:
+    try:
+        return out.stat().st_mtime_ns < file.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _remove_left_over(jobs: list[Job]) -> None:
+    """Remove what a run that was killed has not finished; what may be at work is left alone."""
+    begun = {job.out.parent for job in jobs}
+    hidden = {path for folder in begun for path in folder.glob(".*.partial*")}
+    for job in jobs if hidden else ():
+        for path in unfinished(job.out):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
+                    path.unlink()
+                    _console.note(f"{path}: removed; a run that was killed has left it unfinished")
+
+
+def _unnamed(job: Job, text: str) -> str:
+    """Return what is said of a job without its names ahead."""
+    for path in (job.out, job.file):
+        text = text.removeprefix(f"{path}: ")
+    return text

@@ -1,0 +1,227 @@
+"""Which files the words of a command mean, and where what becomes of each is put."""
+
+from __future__ import annotations
+
+import glob
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dvskit.errors import ConfigError, FormatError, count_of, one_line
+from dvskit.formats.found import is_hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a command reads.
+
+    name       of one, such as "video"
+    is_file    whether a file found in a folder is one, by its name and as little of its content as
+               can be; a file that is named is one whatever its name
+    is_folder  whether a folder is one as a whole, such as a folder of images
+    endings    of such files, for people
+    """
+
+    name: str
+    is_file: Callable[[Path], bool]
+    is_folder: Callable[[Path], bool]
+    endings: str
+
+
+class Job(NamedTuple):
+    """A file (or a folder that is one input), what is written of it, and how much there is."""
+
+    file: Path
+    out: Path
+    bytes: int
+
+
+class Failure(NamedTuple):
+    """An input of which nothing could be made, and why, in a line."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done, what cannot be, and the files found that are no inputs."""
+
+    jobs: list[Job] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def is_pattern(word: str) -> bool:
+    """Tell whether a word is a pattern of names, and not a name itself."""
+    return glob.has_magic(word) and not os.path.lexists(word)
+
+
+def is_tree(word: str, inputs: Inputs) -> bool:
+    """Tell whether a word is a folder that is not one input as a whole."""
+    return Path(word).is_dir() and not inputs.is_folder(Path(word))
+
+
+def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> Plan:
+    """Return a job for each input that the words mean: files, folders and patterns.
+
+    The tree is kept: `folder` holds what becomes of a file under the path that the file has in the
+    folder that all words have in common, which is the folder itself where one is named, and the
+    part ahead of the first * of a pattern. `folder` may lie among the inputs; what is in it is
+    passed over.
+
+    Raises FormatError for words that mean nothing, ConfigError where an output would be written
+    over an input.
+    """
+    plan, own = Plan(), _Walk(inputs, _real(folder))
+    given: list[tuple[Path, Path]] = []  # a path, and the folder that its place counts from
+    alone = len(words) == 1
+    for word in words:
+        given += _given(word, tree=alone and is_tree(word, inputs))
+    root = _common([base for _, base in given])
+    if alone and _real(Path(words[0])) == own.out:
+        raise ConfigError(f"{folder}: is what is read; name another folder, which may lie in it")
+    files: dict[Path, Path] = {}
+    for path, _ in given:
+        for file in own.below(path, plan, named=True):
+            files.setdefault(_full(file), file)
+    if not files and not plan.failures:
+        raise FormatError(
+            f"{' '.join(words)}: holds no {inputs.name}s; files of {inputs.endings} are meant"
+        )
+    _place(files, root, folder, ending, plan)
+    _check_apart(plan.jobs, files)
+    return plan
+
+
+def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
+    if not is_pattern(word):
+        path = Path(word)
+        return [(path, _full(path) if tree else _full(path).parent)]
+    # The shell's own rules, with ** for folders however deep; pathlib has others.
+    found = [Path(path) for path in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+    found = [path for path in found if not is_hidden(path.name)]
+    if not found:
+        raise FormatError(f"{word}: no file has a name of this pattern")
+    base = Path(word).parent
+    while glob.has_magic(str(base)):
+        base = base.parent
+    return [(path, _full(base)) for path in found]
+
+
+def _full(path: Path) -> Path:
+    """Return a path from the root, as it is written: links in it stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _common(bases: list[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath(bases))
+    except ValueError:  # Windows: on several drives
+        raise ConfigError("the inputs lie on several drives; take one drive at a time") from None
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Finds inputs in folders; `out` is where they do not lie."""
+
+    inputs: Inputs
+    out: str
+
+    def below(
+        self, path: Path, plan: Plan, above: tuple[str, ...] = (), *, named: bool = False
+    ) -> Iterator[Path]:
+        """Yield the inputs that a path is or holds; what is `named` is one, if it is a file."""
+        real = _real(path)
+        if real == self.out:
+            return
+        try:
+            if not path.is_dir():
+                if named or self._is_file(path):
+                    yield path
+                else:
+                    plan.others.append(path)
+            elif self.inputs.is_folder(path):
+                yield path
+            elif real in above:
+                plan.failures.append(Failure(path, "is a link to a folder that it lies in"))
+            else:
+                for name in _visible(path):
+                    yield from self.below(path / name, plan, (*above, real))
+        except (OSError, FormatError) as error:
+            plan.failures.append(Failure(path, _why(path, error)))
+
+    def _is_file(self, path: Path) -> bool:
+        # A link to nothing is tried, and told, if it has the name of an input; a pipe would wait.
+        return (path.is_file() or path.is_symlink()) and self.inputs.is_file(path)
+
+
+def _why(path: Path, error: Exception) -> str:
+    if isinstance(error, FormatError):
+        return one_line(error).removeprefix(f"{path}: ")
+    return f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
+
+
+def _visible(folder: Path) -> list[str]:
+    """Return the names in a folder but for hidden ones, in the same order on all systems."""
+    names = (entry.name for entry in folder.iterdir())
+    return sorted((name for name in names if not is_hidden(name)), key=_composed)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: Plan) -> None:
+    """Add a job for each file, and a failure for those whose outputs would have one name.
+
+    Names that differ by case or by how accents are coded are one on some systems, so everywhere.
+    """
+    places: dict[str, list[tuple[Path, Path]]] = {}
+    for full, file in files.items():
+        place = full.relative_to(root)
+        name = (place.name if file.is_dir() else place.stem) + ending
+        out = folder / place.with_name(name)
+        places.setdefault(_composed(str(out)).casefold(), []).append((file, out))
+    for alike in places.values():
+        if len(alike) == 1:
+            file, out = alike[0]
+            plan.jobs.append(Job(file, out, _bytes_in(file)))
+            continue
+        for file, out in alike:
+            other = next(path for path, _ in alike if path != file)
+            plan.failures.append(Failure(file, f"would become {out}, as {other} would; rename one"))
+
+
+def _bytes_in(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _check_apart(jobs: list[Job], files: dict[Path, Path]) -> None:
+    read = {_real(file) for file in files.values()}
+    for job in jobs:
+        if _real(job.out) in read:
+            raise ConfigError(
+                f"{job.out}: is an input, and would be written over; name another folder"
+            )
+
+
+def left_out(others: list[Path], inputs: Inputs) -> str:
+    """Say which files of the folders are no inputs."""
+    kinds: dict[str, int] = {}
+    for path in others:
+        kinds[path.suffix.lower() or "no ending"] = kinds.get(path.suffix.lower(), 0) + 1
+    said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+    return f"passed over, for they are no {inputs.name}s: {count_of(len(others), 'file')} ({said})"
