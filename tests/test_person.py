@@ -21,6 +21,7 @@ from dvskit.scenes.person import (
     mirrored,
 )
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
+from dvskit.scenes.person.painting_kernels import COLUMNS, Column, paint
 from dvskit.scenes.person.skeleton import KINECT_JOINTS
 
 SMALL = (48, 48)
@@ -194,6 +195,59 @@ def test_about_half_of_the_events_are_on(gesture):
     total, on = np.sum(counts, 0)
     assert total > 3000
     assert 0.4 < on / total < 0.6
+
+
+def bars(*rows: dict[str, float], blur: float = 1.0) -> np.ndarray:
+    """Return a picture (32, 32) of bars from left to right over a gray wall."""
+    parts = np.zeros((len(rows), COLUMNS), np.float32)
+    for part, row in zip(parts, rows, strict=True):
+        usual = {
+            "a_x": -9,
+            "b_x": 41,
+            "a_y": 16,
+            "b_y": 16,
+            "radius_a": 6,
+            "radius_b": 6,
+            "cloth": -1,
+            "scale": 1e6,
+        }
+        for name, value in (usual | row).items():
+            part[Column[name.upper()]] = value
+    wall = np.full((32, 32), 0.5, np.float32)
+    flat_light = np.array([0, 0, 1, 1, 0], np.float32)
+    cloth, out = np.zeros((1, 2, 2), np.float32), np.empty((32, 32), np.uint16)
+    paint(wall, parts, cloth, wall[0], flat_light, wall[0], blur, wall.copy(), wall.copy(), out)
+    return out / 65535
+
+
+def test_what_is_nearer_hides_what_is_farther_in_any_order():
+    near, far = (
+        {"tone": 0.9, "a_z": 1, "b_z": 1},
+        {"tone": 0.1, "a_z": 2, "b_z": 2, "radius_a": 9, "radius_b": 9},
+    )
+    one, other = bars(near, far), bars(far, near)
+    np.testing.assert_allclose(one[16], 0.9, atol=1e-4)
+    np.testing.assert_allclose(one[[8, 23]], 0.1, atol=1e-4)
+    # At the very edge of the nearer bar only what was painted before it shows through.
+    np.testing.assert_allclose(
+        np.delete(one, [9, 10, 21, 22], 0), np.delete(other, [9, 10, 21, 22], 0)
+    )
+
+
+def test_bars_that_pass_through_one_another_blend_halfway():
+    crossing = bars({"tone": 0.9, "a_z": 1, "b_z": 2}, {"tone": 0.1, "a_z": 2, "b_z": 1})[16]
+    # In 50 px each goes 1 m deeper or nearer: they blend over less than a pixel.
+    assert crossing[0] > 0.85
+    assert crossing[31] < 0.15
+    assert (np.diff(crossing) <= 1e-4).all()
+
+
+@pytest.mark.parametrize("blur", [1.0, 4.0, 7.0])
+def test_an_edge_is_as_wide_as_the_blur_and_keeps_its_place(blur):
+    column = bars({"tone": 1.0}, blur=blur)[:, 16]
+    between = (column[:16] > 0.501) & (column[:16] < 0.999)
+    assert abs(between.sum() - blur) <= 1
+    assert 2 * (column - 0.5).sum() == pytest.approx(12, abs=0.05)
 
 
 def test_brightness_never_jumps_where_an_arm_passes_before_the_body():

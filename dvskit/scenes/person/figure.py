@@ -22,8 +22,9 @@ def profile(build: Build, look: Look) -> Image:
     waist = build.girth ** np.clip((down - 0.05) / 0.3, 0.1, 1.0)
     loose = look.loose ** np.clip(down / 0.2, 0.0, 1.0)
     wide = wide * build.shoulder / 0.18 * waist**0.7 * loose
-    steps = np.linspace(-0.07, _HEM * build.trunk, 25)
-    return np.interp(steps, down, wide).astype(np.float32)
+    steps = np.linspace(-0.07, _HEM * build.trunk, 129)
+    near = np.exp(-0.5 * ((steps[:, None] - steps) / 0.015) ** 2)  # no corners
+    return np.asarray(near @ np.interp(steps, down, wide) / near.sum(1), np.float32)
 
 
 class Camera:
@@ -174,7 +175,6 @@ def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None
     skin, tone = look.bright * look.skin, look.bright * look.shirt
     shoulder, elbow, wrist = joints.shoulder[:, arm], joints.elbow[:, arm], joints.wrist[:, arm]
     thick = build.girth**0.5 * (build.upper_arm / 0.29) ** 0.5
-    rows.limb((shoulder, elbow), (0.05 * thick, 0.04 * thick), skin)
     rows.limb((elbow, wrist), (0.041 * thick, 0.027 * thick), skin, bulge=0.0)
     if look.watch and arm == look.seed % 2:
         rows.limb(
@@ -186,6 +186,8 @@ def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None
     covered = look.sleeves * length
     cloth = {"cloth": SLEEVE, "weight": 1.0}
     wide = thick * look.loose
+    if covered < build.upper_arm:
+        rows.limb((shoulder, elbow), (0.05 * thick, 0.04 * thick), skin)
     if look.sleeves >= _SHORTEST:
         share = min(covered / build.upper_arm, 1.0)
         rows.limb(

@@ -226,19 +226,10 @@ def _paint_torso(
                 continue
             at = min(reach, 0.9999) * steps
             n = int(at)
-            part_of = at - n
-            # between the profile's numbers: a curve without corners
-            w0 = profile[max(n - 1, 0)]
             w1, w2 = profile[n], profile[n + 1]
-            w3 = profile[min(n + 2, steps)]
-            t = part_of
-            half = scale * (
-                w1
-                + 0.5
-                * t
-                * (w2 - w0 + t * (2 * w0 - 5 * w1 + 4 * w2 - w3 + t * (3 * (w1 - w2) + w3 - w0)))
-            )
-            half = max(half, 1e-3)
+            half = max(scale * (w1 + (at - n) * (w2 - w1)), 1e-3)
+            if abs(s) > half + 5 * blur:
+                continue
             rise = scale * (w2 - w1) * steps / (length * (1 + above))
             cover = _clip((half - abs(s)) / (blur * sqrt(1 + rise * rise)) + 0.5)
             cover *= _clip((1 - reach) * (1 + above) * length / blur + 0.5)
