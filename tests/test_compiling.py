@@ -10,7 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numba import njit
+from numba.core import event
 
 import dvskit
 from dvskit import _compiling
@@ -52,8 +54,21 @@ def test_what_two_processes_compiled_is_used(tmp_path):
     assert done.stdout.split() == ["False", "True", "True", "False", "False", *"01011"]
 
 
-def test_compiling_is_said_once_and_leaves_garbage_alone(monkeypatch):
+@pytest.fixture
+def unwatched(monkeypatch):
+    """A process in which nothing watches numba yet; what other tests have begun goes on after."""
+    before = list(_compiling._watches)
+    for watch in before:
+        event.unregister(_compiling._COMPILE, watch)
     monkeypatch.setattr(_compiling, "_watches", [])
+    yield
+    for watch in _compiling._watches:
+        event.unregister(_compiling._COMPILE, watch)
+    for watch in before:
+        event.register(_compiling._COMPILE, watch)
+
+
+def test_compiling_is_said_once_and_leaves_garbage_alone(unwatched, monkeypatch):
     said = []
     _compiling.watch_compiling(lambda: said.append(gc.isenabled()))
     _compiling.watch_compiling(lambda: said.append("twice"))
