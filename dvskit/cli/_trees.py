@@ -222,6 +222,7 @@ def left_out(others: list[Path], inputs: Inputs) -> str:
     """Say which files of the folders are no inputs."""
     kinds: dict[str, int] = {}
     for path in others:
-        kinds[path.suffix.lower() or "no ending"] = kinds.get(path.suffix.lower(), 0) + 1
+        kind = path.suffix.lower() or "no ending"
+        kinds[kind] = kinds.get(kind, 0) + 1
     said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
     return f"passed over, for they are no {inputs.name}s: {count_of(len(others), 'file')} ({said})"
