@@ -65,6 +65,11 @@ def is_tree(word: str, inputs: Inputs) -> bool:
     return Path(word).is_dir() and not inputs.is_folder(Path(word))
 
 
+def holds_any(word: str, inputs: Inputs) -> bool:
+    """Tell whether there is an input in a folder."""
+    return any(True for _ in _Walk(inputs, "").below(Path(word), Plan()))
+
+
 def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> Plan:
     """Return a job for each input that the words mean: files, folders and patterns.
 
