@@ -15,6 +15,11 @@ from typing import BinaryIO
 
 from dvskit.errors import OutputError
 
+# The names that `partial_path` and `_follow_umask` make.
+_PARTIAL = re.compile(
+    r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
+)
+
 
 def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
     """Return `path` as a Path after checking that it may be written.
@@ -59,15 +64,16 @@ def partial_path(target: Path) -> Path:
     return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
 
 
-def unfinished(target: Path) -> list[Path]:
-    """Return what was written before renaming it to `target`, and is there still."""
-    ours = re.compile(
-        rf"\.{re.escape(target.stem)}\.[0-9a-f]{{8}}\.partial{re.escape(target.suffix)}(\.mode)?"
-    )
+def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the files of a folder that wait to be renamed, each with the name it would have."""
     try:
-        return [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]
+        found = list(folder.iterdir())
     except OSError:
-        return []
+        return
+    for path in found:
+        ours = _PARTIAL.fullmatch(path.name)
+        if ours:
+            yield path, path.with_name(ours["stem"] + (ours["suffix"] or ""))
 
 
 def finish(partial: Path, target: Path) -> None:

@@ -254,7 +254,8 @@ class Pool:
                 worker.process.terminate()
         self._end_all(time.monotonic() + _PATIENCE_S, stop)
         for worker in self._workers:
-            _remove_begun(worker)
+            if worker.process.exitcode:  # else it has done so
+                _remove_begun(worker)
 
     def _end_all(self, until: float, stop: list[int] | None = None) -> None:
         for worker in self._workers:
@@ -268,9 +269,9 @@ class Pool:
 
 def _remove_begun(worker: _Worker) -> None:
     if worker.job is not None:
-        for path in unfinished(worker.job.out):
+        for path, target in unfinished(worker.job.out.parent):
             with suppress(OSError):
-                if path.stat().st_mtime >= worker.begun - 1:
+                if target == worker.job.out and path.stat().st_mtime >= worker.begun - 1:
                     path.unlink()
 
 

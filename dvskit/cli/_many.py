@@ -15,10 +15,9 @@ import typer
 from dvskit.cli._jobs import Task
 from dvskit.cli._many_files import ManyFiles
 from dvskit.cli._options import as_usage
-from dvskit.cli._trees import Inputs, is_pattern, is_tree
+from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, formats, is_standard
-from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.formats.table import named_format
 
 Options = dict[str, Any]
@@ -99,7 +98,7 @@ class Command:
             return False
         a_file = _names_a_file(out)
         if is_tree(word, self.inputs):
-            if a_file and not _has_images(Path(word)):
+            if a_file and not _has_images(Path(word)) and holds_any(word, self.inputs):
                 raise ConfigError(
                     f"{word}: is a folder of {self.inputs.name}s; name a folder for what is "
                     f"written of them, not {out}"
@@ -145,15 +144,22 @@ def _signature(one: Callable[..., None], command: Command) -> inspect.Signature:
     """Return the parameters of a command for many: they are what the command line shows."""
     known = inspect.signature(one, eval_str=True)
     _, _, *rest = known.parameters.values()
-    argument = typer.Argument(help=command.words, metavar="IN OUT", show_default=False)
+    argument = typer.Argument(
+        help=command.words, metavar="IN OUT", show_default=False, parser=_as_written
+    )
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    paths = inspect.Parameter("paths", kind, annotation=Annotated[list[str], argument])
+    paths = inspect.Parameter("paths", kind, annotation=Annotated[list[Path], argument])
     if command.alone:
-        optional = Annotated[list[str] | None, argument]
+        optional = Annotated[list[Path] | None, argument]
         paths = paths.replace(default=None, annotation=optional)
     output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
     jobs = inspect.Parameter("jobs", kind, default=None, annotation=_JobsOption)
     return known.replace(parameters=[paths, output, *rest, jobs])
+
+
+def _as_written(word: str) -> str:
+    """Leave a path as it is, where a slash at its end says that it is a folder."""
+    return word
 
 
 _OutputOption = Annotated[
@@ -196,6 +202,8 @@ _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 
 def _has_images(folder: Path) -> bool:
+    from dvskit.formats.image_list import IMAGE_SUFFIXES
+
     return any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
 
 

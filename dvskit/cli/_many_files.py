@@ -38,7 +38,8 @@ class ManyFiles(Watcher):
         self._written: list[Job] = []
         self._there: list[Job] = []
         self._wrong: list[tuple[Job, Result]] = []
-        self._notes: dict[str, list[str]] = defaultdict(list)
+        self._noted: dict[Job, list[str]] = defaultdict(list)  # of those that are at work
+        self._notes: dict[str, list[Path]] = defaultdict(list)  # of what was written
         self._announced: set[str] = set()
         self._shares: dict[Job, float] = {}
         self._done_bytes = 0
@@ -118,7 +119,7 @@ class ManyFiles(Watcher):
             return Pool(task, processes, threads, self).run(todo)
 
     def noted(self, job: Job, text: str) -> None:
-        self._notes[_unnamed(job, text)].append(str(job.out))
+        self._noted[job].append(_unnamed(job, text))
 
     def announced(self, text: str) -> None:
         if text not in self._announced:
@@ -130,11 +131,14 @@ class ManyFiles(Watcher):
 
     def ended(self, job: Job, result: Result) -> None:
         self._shares.pop(job, None)
+        notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
         if result.reason:
             self._wrong.append((job, result))
         else:
             self._written.append(job)
+            for text in notes:
+                self._notes[text].append(job.out)
 
     def waited(self) -> None:
         if self._bar is not None:
@@ -202,12 +206,11 @@ def _is_older(out: Path, file: Path) -> bool:
 
 def _remove_left_over(jobs: list[Job]) -> None:
     """Remove what a run that was killed has not finished; what may be at work is left alone."""
-    begun = {job.out.parent for job in jobs}
-    hidden = {path for folder in begun for path in folder.glob(".*.partial*")}
-    for job in jobs if hidden else ():
-        for path in unfinished(job.out):
+    outs = {job.out for job in jobs}
+    for folder in {out.parent for out in outs}:
+        for path, target in unfinished(folder):
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
+                if target in outs and time.time() - path.stat().st_mtime > _LEFT_OVER_S:
                     path.unlink()
                     _console.note(f"{path}: removed; a run that was killed has left it unfinished")
 

@@ -65,6 +65,11 @@ def is_tree(word: str, inputs: Inputs) -> bool:
     return Path(word).is_dir() and not inputs.is_folder(Path(word))
 
 
+def holds_any(word: str, inputs: Inputs) -> bool:
+    """Tell whether there is an input in a folder."""
+    return any(True for _ in _Walk(inputs, "").below(Path(word), Plan()))
+
+
 def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> Plan:
     """Return a job for each input that the words mean: files, folders and patterns.
 
@@ -222,6 +227,7 @@ def left_out(others: list[Path], inputs: Inputs) -> str:
     """Say which files of the folders are no inputs."""
     kinds: dict[str, int] = {}
     for path in others:
-        kinds[path.suffix.lower() or "no ending"] = kinds.get(path.suffix.lower(), 0) + 1
+        kind = path.suffix.lower() or "no ending"
+        kinds[kind] = kinds.get(kind, 0) + 1
     said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
     return f"passed over, for they are no {inputs.name}s: {count_of(len(others), 'file')} ({said})"

@@ -35,7 +35,6 @@ from dvskit.cli._options import (
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink
-from dvskit.formats.content import content_digest, images_digest, own_seed
 from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def _is_clip(folder: Path) -> bool:
 def _own_seed(video: Path, options: Options) -> Options:
     """Return the seed of one clip of many, as that of a sample in a folder of them."""
     from dvskit.emulator import Emulator
+    from dvskit.formats.content import content_digest, images_digest, own_seed
 
     seed = Emulator(seed=options["seed"]).seed
     content = images_digest(video) if video.is_dir() else content_digest(video)
