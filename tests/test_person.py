@@ -374,6 +374,7 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
         (lambda: PersonScene.random("hand_claps", 0), "did you mean 'hand_clap'"),
         (lambda: PersonScene(gesture="waving"), "unknown gesture 'waving'"),
         (lambda: GestureMotion("arm_rol", 0), "did you mean 'arm_roll'"),
+        (lambda: GestureMotion("arm_roll", 0, speed=float("nan")), "speed = nan"),
         (lambda: PersonScene(fps=0), "fps = 0"),
         (lambda: PersonScene(duration_us=-1), "duration_us = -1"),
         (lambda: PersonScene.random("other", -1), "seed = -1"),
@@ -387,6 +388,13 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
 def test_fields_out_of_range_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (300, 5)])
+def test_the_smallest_pictures_are_drawn(size):
+    for gesture in PERSON_GESTURES:
+        ((_, frame),) = PersonScene.random(gesture, 0, size=size).frames([0])
+        assert frame.shape == size[::-1]
 
 
 def test_an_impossible_size_is_refused():
