@@ -21,7 +21,8 @@ from dvskit.scenes.person import (
     mirrored,
 )
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
-from dvskit.scenes.person.painting_kernels import COLUMNS, Column, paint
+from dvskit.scenes.person.figure import Camera
+from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind, paint
 from dvskit.scenes.person.skeleton import KINECT_JOINTS
 
 SMALL = (48, 48)
@@ -242,6 +243,48 @@ def test_bars_that_pass_through_one_another_blend_halfway():
     assert (np.diff(crossing) <= 1e-4).all()
 
 
+def head(**turned: float) -> np.ndarray:
+    """Return how dark the features of a white head are before a black wall, (64, 64)."""
+    part = np.zeros((1, COLUMNS), np.float32)
+    usual = {"kind": Kind.HEAD, "a_x": 32, "a_y": 32, "radius_a": 20, "radius_b": 28, "tone": 1}
+    for name, value in (usual | {"scale": 100} | turned).items():
+        part[0, Column[name.upper()]] = value
+    wall, light = np.zeros((64, 64), np.float32), np.array([0, 0, 1, 1, 0], np.float32)
+    face, out = np.array([1, 0.5, 0, 0, 0.5], np.float32), np.empty((64, 64), np.uint16)
+    cloth = np.zeros((1, 2, 2), np.float32)
+    paint(wall, part, cloth, wall[0], light, face, 1.0, wall.copy(), wall.copy(), out)
+    return out / 65535
+
+
+def middle(weight: np.ndarray) -> np.ndarray:
+    """Return the centre of a picture's weight: x, y."""
+    y, x = np.indices(weight.shape)
+    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+
+
+def test_a_face_turns_with_the_head():
+    inside = np.hypot(*(np.indices((64, 64)) - 31.5) / [[[26]], [[18]]]) < 1
+    ahead, left, down = (
+        middle(inside * (1 - head(**turned))) for turned in ({}, {"spin": 0.4}, {"bulge": 0.3})
+    )
+    assert left[0] > ahead[0] + 2  # her left is on the right of the picture
+    assert down[1] > ahead[1] + 2
+    y, x = np.indices((64, 64)) - 31.5
+    assert (x * y * head(flat=0.4)).sum() < -1000  # the crown to the right, the chin to the left
+
+
+def test_a_camera_above_sees_what_is_far_higher_in_the_picture():
+    far, above = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
+    camera = Camera(View(rise=20.0), 100, 100)
+    (_, middle_y, depth, _), (_, far_y, _, _), (_, _, high_depth, _) = (
+        camera.see(place) for place in (np.zeros(3), far, above)
+    )
+    assert far_y < middle_y
+    assert high_depth < depth
+    x, *_ = Camera(View(turn=20.0), 100, 100).see(np.array([0.0, 0.0, -0.3]))
+    assert x < 50  # her front, turned to her right, is on the left of the picture
+
+
 @pytest.mark.parametrize("blur", [1.0, 4.0, 7.0])
 def test_an_edge_is_as_wide_as_the_blur_and_keeps_its_place(blur):
     column = bars({"tone": 1.0}, blur=blur)[:, 16]
@@ -331,6 +374,7 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
         (lambda: PersonScene.random("hand_claps", 0), "did you mean 'hand_clap'"),
         (lambda: PersonScene(gesture="waving"), "unknown gesture 'waving'"),
         (lambda: GestureMotion("arm_rol", 0), "did you mean 'arm_roll'"),
+        (lambda: GestureMotion("arm_roll", 0, speed=float("nan")), "speed = nan"),
         (lambda: PersonScene(fps=0), "fps = 0"),
         (lambda: PersonScene(duration_us=-1), "duration_us = -1"),
         (lambda: PersonScene.random("other", -1), "seed = -1"),
@@ -344,6 +388,13 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
 def test_fields_out_of_range_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (300, 5)])
+def test_the_smallest_pictures_are_drawn(size):
+    for gesture in PERSON_GESTURES:
+        ((_, frame),) = PersonScene.random(gesture, 0, size=size).frames([0])
+        assert frame.shape == size[::-1]
 
 
 def test_an_impossible_size_is_refused():

@@ -33,8 +33,9 @@ class Camera:
     def __init__(self, view: View, width: int, height: int) -> None:
         turn, rise, roll = radians(view.turn), radians(view.rise), radians(view.roll)
         about_y = np.array([[cos(turn), 0, sin(turn)], [0, 1, 0], [-sin(turn), 0, cos(turn)]])
-        about_x = np.array([[1, 0, 0], [0, cos(rise), -sin(rise)], [0, sin(rise), cos(rise)]])
+        about_x = np.array([[1, 0, 0], [0, cos(rise), sin(rise)], [0, -sin(rise), cos(rise)]])
         about_z = np.array([[cos(roll), sin(roll), 0], [-sin(roll), cos(roll), 0], [0, 0, 1]])
+        self.turns = (-turn, rise, roll)  # yaw, pitch and roll that it adds to what it sees
         self.matrix = about_z @ about_x @ about_y
         self.focal = height / view.height_m * view.distance_m
         self.distance = view.distance_m
@@ -141,9 +142,10 @@ def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None
     for side in SIDES:
         ear = head + side * 0.68 * size * across + 0.05 * size * down
         rows.limb((ear, ear + 0.18 * size * down), (0.13 * size, 0.1 * size), 0.9 * skin)
+    turns = joints.head_turn + rows.camera.turns
     rows.add(
         kind=Kind.HEAD, a_x=x, a_y=y, a_z=z, radius_a=0.7 * size * scale, radius_b=size * scale,
-        tone=skin, spin=yaw, bulge=joints.head_turn[:, 1], flat=joints.head_turn[:, 2], scale=scale,
+        tone=skin, spin=turns[:, 0], bulge=turns[:, 1], flat=turns[:, 2], scale=scale,
     )  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def _trunk(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
     lifts = joints.shoulder[:, :, 1] - chest[:, None, 1]
     torso = rows.limb((chest, rim), (0.0, 0.0), tone, kind=Kind.TORSO, cloth=SHIRT, weight=1.0)
     torso[:, Column.LENGTH] = _HEM * build.trunk
-    torso[:, Column.SPIN] = joints.yaw + radians_of(rows)
+    torso[:, Column.SPIN] = joints.yaw + rows.camera.turns[0]
     torso[:, Column.BULGE] = level[:, 1] / level[:, 0]
     torso[:, Column.FLAT] = build.front * look.loose**0.3
     torso[:, Column.SOFT], torso[:, Column.LIFT] = 0.7 * lifts[:, LEFT], 0.7 * lifts[:, RIGHT]
@@ -164,11 +166,6 @@ def _trunk(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
         end = _between(root, joints.shoulder[:, arm], 0.7 if bare else 1.0)
         thick = 0.04 if bare else 0.054 * build.girth**0.4
         rows.limb((root, end), (0.05, thick), tone, flat=0.2, cloth=SLEEVE, weight=0.5)
-
-
-def radians_of(rows: Rows) -> float:
-    """Return how far the camera sees the person turned."""
-    return float(np.arctan2(rows.camera.matrix[0, 2], rows.camera.matrix[2, 2])) * -1.0
 
 
 def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None:

@@ -20,6 +20,7 @@ from dvskit.scenes.person.gestures import (
     waving,
 )
 from dvskit.scenes.person.other_gestures import doing_otherwise
+from dvskit.scenes.person.ranges import LARGEST_SEED, check_ranges
 from dvskit.scenes.person.rhythm import wander, wander3
 
 PERSON_GESTURES = (
@@ -63,6 +64,8 @@ class GestureMotion:
     """One of PERSON_GESTURES, as somebody makes it whom the seed draws.
 
     speed    1 is the drawn one's own         start_s  where in it the clip begins
+
+    Raises ConfigError for an unknown gesture and values out of range.
     """
 
     gesture: str
@@ -72,6 +75,8 @@ class GestureMotion:
 
     def __post_init__(self) -> None:
         checked_gesture(self.gesture)
+        limits = {"seed": (0, LARGEST_SEED), "speed": (-100, 100), "start_s": (-1e6, 1e6)}
+        check_ranges(self, limits)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
         """Return what the person does at times (T,) in seconds."""

@@ -301,7 +301,7 @@ def _paint_head(
     for y in range(top, bottom):
         for x in range(left, right):
             qx, qy = x + 0.5 - ax, ay - y - 0.5
-            u, v = (qx * cr + qy * sr) / wide, (qy * cr - qx * sr) / high
+            u, v = (qx * cr - qy * sr) / wide, (qy * cr + qx * sr) / high
             # narrower towards the chin
             u *= 1 + 0.16 * max(-v, 0.0)
             k = sqrt(u * u + v * v)
@@ -313,9 +313,9 @@ def _paint_head(
                 u, v = u / k, v / k
             w = sqrt(max(1 - out * out, 0.0))
             hx, hz = u * cy - w * sy, u * sy + w * cy
-            hy, hz = v * cp - hz * sp, v * sp + hz * cp
+            hy, hz = v * cp + hz * sp, hz * cp - v * sp
             value = _skin_of_head(hx, hy, hz, part[_TONE], face)
-            value *= _lit(u * cr - v * sr, v * cr + u * sr, w, light)
+            value *= _lit(u * cr + v * sr, v * cr - u * sr, w, light)
             _lay(colour, depth, y, x, cover, az - w * wide / scale, value)
 
 
