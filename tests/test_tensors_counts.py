@@ -152,3 +152,75 @@ def test_threads_that_share_a_bin_count_as_one_does(
             counts(many)
     else:
         assert int(counts(many).max()) == 900
+
+
+LATEST_US = (1 << 63) - 1
+FEW_WINDOWS: list[dict[str, int]] = [
+    {"bins": 1},
+    {"bins": 7},
+    {"bins": 60_000},
+    {"bin_us": 333},
+    {"bins": 9, "bin_us": 7_001},
+    {"bins": 6, "bin_us": 4_000},
+    {"bins": 6, "bin_us": 4_000, "start_us": 9_000},
+    {"bins": 3, "bin_us": 10, "start_us": 1 << 40},
+    {"bins": 3, "start_us": 1 << 40},
+    {"bins": 3, "bin_us": 10, "start_us": -(1 << 63)},
+    {"bins": 3, "bin_us": 1 << 59, "start_us": LATEST_US},
+    {"bins": 70, "bin_us": 1_000, "start_us": -10_000},
+]
+
+
+def result(counts: Counts, events: Any, start_us: int | None, out: torch.Tensor | None) -> Any:
+    try:
+        return counts(events, start_us=start_us, out=out)
+    except ShapeError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("window", FEW_WINDOWS, ids=str)
+@pytest.mark.parametrize("outside", ["error", "ignore"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_few_events_at_once_are_counted_as_a_stream_of_them_is(
+    window: dict[str, int], outside: Any, channels: Any, dtype: torch.dtype
+) -> None:
+    start_us = window.get("start_us")
+    window = {name: value for name, value in window.items() if name != "start_us"}
+    counts = Counts(**window, outside=outside, channels=channels, dtype=dtype)
+    for events in (random_events(1, 1), random_events(500, 2), crowded(6_000, seed=3)):
+        expected = result(counts, Blocks(events, 1 << 20), start_us, None)
+        found = result(counts, events, start_us, None)
+        if isinstance(expected, str):
+            assert found == expected
+            continue
+        assert torch.equal(found, expected)
+        batch = torch.full((len(expected), 3, *expected.shape[1:]), 9, dtype=dtype)
+        assert result(counts, events, start_us, batch[:, 1]).data_ptr() == batch[:, 1].data_ptr()
+        assert torch.equal(batch[:, 1], expected)
+        assert bool((batch[:, 0] == 9).all() and (batch[:, 2] == 9).all())  # nothing beside it
+        turned = torch.full((*expected.shape[:2], *expected.shape[:1:-1]), 9, dtype=dtype)
+        assert torch.equal(counts(events, start_us=start_us, out=turned.mT), expected)
+
+
+def test_few_events_at_both_ends_of_int64_are_in_their_bins() -> None:
+    for start in (-(1 << 63) + 1, LATEST_US - 9):
+        t = [start, start + 3, start + 4, start + 9]
+        events = Events(t=t, x=[3] * 4, y=[1] * 4, p=[1, 0, 1, 1], size=SIZE)
+        for counts in (Counts(bins=5), Counts(bin_us=2), Counts(bins=5, bin_us=2)):
+            assert counts(events)[:, :, 1, 3].tolist() == [[0, 1], [1, 0], [0, 1], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_few_events_at_one_pixel_are_counted_to_the_most_of_the_dtype(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvskit.tensors.counts._FEW", 1 << 17)
+    most = torch.iinfo(dtype).max
+    flat = np.zeros(most + 300, np.int64)
+    events = Events(t=flat, x=flat + 3, y=flat + 2, p=flat == 0, size=SIZE)
+    counts = Counts(bins=1, dtype=dtype)
+    assert int(counts(events[:most])[0, 1, 2, 3]) == most
+    for more in (1, 300):
+        with pytest.raises(ShapeError, match=rf"^{more} events are more than {most} in a bin"):
+            counts(events[: most + more])

@@ -16,7 +16,7 @@ from dvskit.events import Events, Source, cut
 Outside = Literal["error", "ignore"]
 
 LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
-_LATEST_US = (1 << 63) - 1
+LATEST_US = (1 << 63) - 1
 _WORTH_A_THREAD = 1 << 17  # waking a thread costs as much as counting ten thousand events
 
 
@@ -77,7 +77,7 @@ class TimeParts:
     def __iter__(self) -> Iterator[Part]:
         bins = self.bins
         # A number beyond int64 would be compared as a float.
-        stop = None if bins.stop > _LATEST_US else bins.stop
+        stop = None if bins.stop > LATEST_US else bins.stop
         for block in self.source:
             inside = cut(block, bins.start, stop)
             self.missed += len(block) - len(inside)
@@ -93,11 +93,16 @@ class TimeParts:
 
     def refuse_missed(self, outside: Outside) -> None:
         """Raise ShapeError where events were missed that may not be."""
-        if self.missed and outside == "error":
-            raise ShapeError(
-                f"{self.missed:,} events are outside the window [{self.bins.start}, "
-                f'{self.bins.stop}) us; widen it, or pass outside="ignore"'
-            )
+        refuse_outside(self.missed, self.bins, outside)
+
+
+def refuse_outside(missed: int, bins: Bins, outside: Outside) -> None:
+    """Raise ShapeError where events were outside the bins that may not be."""
+    if missed and outside == "error":
+        raise ShapeError(
+            f"{missed:,} events are outside the window [{bins.start}, {bins.stop}) us; widen it, "
+            'or pass outside="ignore"'
+        )
 
 
 class NumberParts:

@@ -16,10 +16,19 @@ from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
-from dvskit.events import Events, Size, Source, as_size
-from dvskit.tensors.bins import Bins, Outside, Part, check_bins, threads_for
-from dvskit.tensors.counts_kernels import add_counts, add_tally
-from dvskit.tensors.planes import Planes, Span
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.tensors.bins import (
+    LATEST_US,
+    Bins,
+    Outside,
+    Part,
+    check_bins,
+    refuse_outside,
+    threads_for,
+    time_bins,
+)
+from dvskit.tensors.counts_kernels import add_counts, add_tally, count_few
+from dvskit.tensors.planes import Planes, Span, planes_for
 from dvskit.tensors.representation import Binned
 
 # The most that a dtype counts to, each number in between too.
@@ -29,6 +38,9 @@ MOST = {
     torch.int32: (1 << 31) - 1,
     torch.float32: 1 << 24,
 }
+# Events up to which one pass is faster, measured with 1 to 20 bins on 34x34 and 640x480 pixels: it
+# begins 10 to 20 us earlier, and takes up to 1.7 times as long for an event.
+_FEW = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,38 @@ class Counts(Binned):
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
         """Return the counts, as `Representation` says."""
+        if isinstance(events, Events) and 0 < len(events) <= _FEW:
+            bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
+            if -LATEST_US <= bins.start <= LATEST_US:
+                return self._count_few(events, bins, out)
         return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+
+    def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
+        """Do at once, with one thread, what `_fill` does in parts."""
+        width, height = events.size
+        planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
+        full, missed = count_few(
+            events.t,
+            events.x,
+            events.y,
+            events.p,
+            bins.count,
+            bins.start,
+            min(bins.stop - 1, LATEST_US),
+            bins.numerator,
+            bins.denominator,
+            planes.flat,
+            planes.step,
+            planes.length,
+            planes.clean,
+            width,
+            width * height if self.channels == 2 else 0,
+            MOST[self.dtype],
+        )
+        refuse_full(full, MOST[self.dtype])
+        counts = planes.finish()
+        refuse_outside(missed, bins, self.outside)
+        return counts
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> CountsFill:
         return CountsFill(planes, size, self.channels, MOST[self.dtype])

@@ -69,6 +69,61 @@ def add_counts(
 
 
 @njit(cache=True, nogil=True)
+def count_few(
+    t: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    p: NDArray[Any],
+    bins: int,
+    start: int,
+    latest: int,
+    numerator: int,
+    denominator: int,
+    flat: NDArray[Any],
+    step: int,
+    length: int,
+    clean: bool,
+    width: int,
+    on: int,
+    most: int,
+) -> tuple[int, int]:
+    """Count the events of start <= t <= latest in planes that hold nothing yet, in one pass.
+
+    Bins are those of `dvskit.tensors.bins.Bins`. Returns by how many a value would have passed
+    `most`, and how many events were outside.
+    """
+    first, stop = 0, len(t)
+    while first < stop and t[first] < start:
+        first += 1
+    while stop > first and t[stop - 1] > latest:
+        stop -= 1
+    missed = len(t) - (stop - first)
+    full = written = 0
+    while first < stop:
+        k = (t[first] - start) * numerator // denominator
+        edge = -(-(k + 1) * denominator // numerator)
+        behind = first + 1
+        while behind < stop and t[behind] - start < edge:
+            behind += 1
+        if not clean:
+            _clear(flat, written, k + 1, step, length)
+            written = k + 1
+        plane = flat[k * step : k * step + length]
+        part = slice(first, behind)
+        full += _add_each(x[part], y[part], p[part], width, on, plane, most)
+        first = behind
+    if not clean:
+        _clear(flat, written, bins, step, length)
+    return full, missed
+
+
+@njit(cache=True, nogil=True)
+def _clear(flat: NDArray[Any], first: int, stop: int, step: int, length: int) -> None:
+    for k in range(first, stop):
+        flat[k * step : k * step + length] = 0
+
+
+@njit(cache=True, nogil=True)
 def _add_each(
     x: NDArray[Any],
     y: NDArray[Any],
