@@ -24,6 +24,7 @@ FilterOption = Annotated[
     list[str] | None,
     typer.Option(
         "--filter",
+        metavar="FILTER",
         help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
         "noise:hz=0.1,seed=3. Several apply in order. Names: " + ", ".join(filter_names()) + ".",
         show_default="none",
