@@ -75,7 +75,7 @@ class GestureMotion:
 
     def __post_init__(self) -> None:
         checked_gesture(self.gesture)
-        limits = {"seed": (0, LARGEST_SEED), "speed": (-100, 100), "start_s": (-1e6, 1e6)}
+        limits = {"seed": (0, LARGEST_SEED), "speed": (0, 100), "start_s": (-1e6, 1e6)}
         check_ranges(self, limits)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
@@ -126,8 +126,7 @@ def _accompany(rng: np.random.Generator, t: Array, moves: Moves) -> None:
     moves.look += rng.normal(0, (0.12, 0.08, 0.05))
     moves.yaw += rng.normal(0, 0.1)
     give = rng.uniform(0.0, 1.0, 4)
-    out = moves.upper + moves.fore
-    out = out / 2
+    out = (moves.upper + moves.fore) / 2
     side, turn = out[:, LEFT, 0] - out[:, RIGHT, 0], out[:, LEFT, 2] - out[:, RIGHT, 2]
     up = out[:, LEFT, 1] - out[:, RIGHT, 1]
     moves.yaw -= 0.09 * give[0] * turn
