@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._completion import preset_names
 from dvskit.cli._options import (
     ClipOptions,
     ClockName,
@@ -25,7 +26,6 @@ from dvskit.cli._options import (
     as_usage,
     check_writable,
     clip_notes,
-    preset_names,
     rectangle_from,
     size_from,
     times_from,
