@@ -169,10 +169,10 @@ def test_a_part_that_cannot_be_is_a_usage_error(run, video, words, said):
 
 def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video):
     ways = {
-        (): {},
-        ("--preset", "DAVIS240"): {"params": "davis240"},
-        ("--preset", "DAVIS240", "--size", "native"): {"params": "DAVIS240", "size": "native"},
-        ("--size", "64x48"): {"size": (64, 48)},
+        ("--preset", "DVS128", "--stop", "200ms"): {"params": "dvs128", "stop_us": 200_000},
+        ("--preset", "DVS128", "--size", "native", "--stop", "100ms"): {
+            "params": "DVS128", "size": "native", "stop_us": 100_000,
+        },
         ("--crop", "80,40,160,120", "--size", "80x60", "--start", "200ms", "--stop", "400ms"): {
             "crop": (80, 40, 160, 120), "size": (80, 60), "start_us": 200_000, "stop_us": 400_000,
         },

@@ -5,27 +5,27 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit._files import check_standard_output
+from dvskit.cli._completion import model_names
 from dvskit.cli._console import describe_us, parse_time_us
 from dvskit.errors import (
     ConfigError,
-    FormatError,
     GeometryError,
     ShapeError,
     UnknownFormatError,
     one_line,
 )
-from dvskit.events import Events, ReadableSource, Size, parse_size
+from dvskit.events import Size, parse_size
 from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
 from dvskit.formats.table import named_format
 
@@ -175,28 +175,6 @@ class ClipOptions:
         )
 
 
-class _Word(str):
-    """A word to complete to: typer leaves out those that do not start as what was typed."""
-
-    __slots__ = ()
-
-    def startswith(self, *typed: Any) -> bool:
-        """Tell whether it starts so, in any case."""
-        return self.casefold().startswith(str(typed[0]).casefold())
-
-
-def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
-    words = [_Word(name) for name in names]
-    return [word for word in words if word.startswith(incomplete)]
-
-
-def model_names(incomplete: str) -> list[str]:
-    """Return the shipped models that a shell may complete a word to, in any case."""
-    from dvskit.training import shipped_models
-
-    return _completed(incomplete, shipped_models())
-
-
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -230,13 +208,6 @@ def piped_video() -> Path:
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="dvskit-")
-
-
-def preset_names(incomplete: str) -> list[str]:
-    """Return the named sensors that a shell may complete a word to, in any case."""
-    from dvskit.emulator.params import preset_table
-
-    return _completed(incomplete, preset_table())
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:
@@ -345,27 +316,6 @@ def stamps_of(
         raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
     origin_us = next((int(block.t[0]) for block in recording), 0)
     return window_from(origin_us, after_us, until_us)
-
-
-class WithEvents(ReadableSource):
-    """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
-
-    def __init__(self, part: Recording | RecordingPart) -> None:
-        self.source, self.size = part, part.size
-
-    def __iter__(self) -> Iterator[Events]:
-        some = False
-        for block in self.source:
-            some = some or len(block) > 0
-            yield block
-        if not some:
-            part = self.source
-            path, where = (
-                (part.recording.path, " from --start to --stop")
-                if isinstance(part, RecordingPart)
-                else (part.path, "")
-            )
-            raise FormatError(f"{path}: there are no events to show{where}")
 
 
 def part_of(

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli._console import parse_time_us
 from dvskit.cli._judging import fits_noted
-from dvskit.cli._options import WithEvents
-from dvskit.errors import ConfigError
-from dvskit.events import read_all
+from dvskit.errors import ConfigError, FormatError
+from dvskit.events import Events, ReadableSource, read_all
 from dvskit.formats import Recording, RecordingPart
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 
 if TYPE_CHECKING:
-    from dvskit.events import Events
     from dvskit.render import Shown
     from dvskit.training import Model
 
 Part = Recording | RecordingPart
+
+
+class WithEvents(ReadableSource):
+    """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
+
+    def __init__(self, part: Recording | RecordingPart) -> None:
+        self.source, self.size = part, part.size
+
+    def __iter__(self) -> Iterator[Events]:
+        some = False
+        for block in self.source:
+            some = some or len(block) > 0
+            yield block
+        if not some:
+            part = self.source
+            path, where = (
+                (part.recording.path, " from --start to --stop")
+                if isinstance(part, RecordingPart)
+                else (part.path, "")
+            )
+            raise FormatError(f"{path}: there are no events to show{where}")
 
 
 def shown_from(

@@ -10,6 +10,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._clips import has_images
+from dvskit.cli._completion import preset_names
 from dvskit.cli._many import Options, for_many
 from dvskit.cli._options import (
     ClipOptions,
@@ -27,7 +28,6 @@ from dvskit.cli._options import (
     as_usage,
     check_writable,
     clip_notes,
-    preset_names,
     rectangle_from,
     size_from,
     times_from,

@@ -22,11 +22,11 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
-    WithEvents,
     as_usage,
     part_of,
     times_from,
 )
+from dvskit.cli._shown import WithEvents
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 
