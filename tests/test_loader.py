@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 import time
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -26,10 +27,11 @@ from dvskit.errors import (
 )
 from dvskit.events import Events
 from dvskit.filters import Crop, Fit, chain
+from dvskit.tensors import Counts
 from tests.drawn_samples import DrawnSamples
-from tests.labelled_files import CountWindow
 
-COUNTS = CountWindow(5, 500)
+COUNTS = Counts(bins=5, bin_us=500, outside="ignore", dtype=torch.uint8)
+SINGLE = replace(COUNTS, dtype=torch.float32)
 SIZE = (8, 6)
 
 
@@ -229,7 +231,7 @@ def test_tensors_in_the_cache_are_those_of_their_parameters(tmp_path):
     samples = DrawnSamples(6, draws=False, size=(16, 12))
     kinds = [
         {"representation": representation, "size": size, "weigh": weigh}
-        for representation in (COUNTS, CountWindow(5, 501), CountWindow(5, 500, torch.float32))
+        for representation in (COUNTS, replace(COUNTS, bin_us=501), SINGLE)
         for size in (SIZE, (16, 12))
         for weigh in (False, True)
     ]
@@ -285,17 +287,14 @@ def test_balanced_classes_come_as_often_and_their_members_in_turn():
 
 def test_samples_of_another_size_are_fitted_said_once_counted_and_weighed(tmp_path):
     samples = DrawnSamples(8, draws=False, size=(16, 12))
-    float_counts = CountWindow(5, 500, torch.float32)
     for weigh, factor in ((False, 1.0), (True, 0.25)):
-        batches = Batches(
-            samples, float_counts, size=SIZE, batch_size=8, shuffle=False, weigh=weigh
-        )
+        batches = Batches(samples, SINGLE, size=SIZE, batch_size=8, shuffle=False, weigh=weigh)
         with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6") as said:
             ((counts, _),) = batches.epoch(0)
         assert len(said) == 1
         listed(batches.epoch(1))  # no more warnings
         for k in range(8):
-            plain = float_counts(Fit(SIZE)(samples.events(k)))
+            plain = SINGLE(Fit(SIZE)(samples.events(k)))
             assert torch.equal(counts[:, k], plain * factor)
         assert batches.fitted == {(16, 12): (16, 0, 3200)}
     for _ in range(2):
