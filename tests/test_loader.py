@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 import time
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -16,7 +17,9 @@ from torch.utils.data import DataLoader
 from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
 from dvskit.datasets.order import drawn, drawn_by_class
 from dvskit.datasets.processes import that_travels
+from dvskit.datasets.samples import named
 from dvskit.errors import (
+    ArgumentError,
     ConfigError,
     DamagedFileError,
     FittedWarning,
@@ -26,10 +29,11 @@ from dvskit.errors import (
 )
 from dvskit.events import Events
 from dvskit.filters import Crop, Fit, chain
+from dvskit.tensors import Counts
 from tests.drawn_samples import DrawnSamples
-from tests.labelled_files import CountWindow
 
-COUNTS = CountWindow(5, 500)
+COUNTS = Counts(bins=5, bin_us=500, outside="ignore", dtype=torch.uint8)
+SINGLE = replace(COUNTS, dtype=torch.float32)
 SIZE = (8, 6)
 
 
@@ -229,7 +233,7 @@ def test_tensors_in_the_cache_are_those_of_their_parameters(tmp_path):
     samples = DrawnSamples(6, draws=False, size=(16, 12))
     kinds = [
         {"representation": representation, "size": size, "weigh": weigh}
-        for representation in (COUNTS, CountWindow(5, 501), CountWindow(5, 500, torch.float32))
+        for representation in (COUNTS, replace(COUNTS, bin_us=501), SINGLE)
         for size in (SIZE, (16, 12))
         for weigh in (False, True)
     ]
@@ -285,17 +289,14 @@ def test_balanced_classes_come_as_often_and_their_members_in_turn():
 
 def test_samples_of_another_size_are_fitted_said_once_counted_and_weighed(tmp_path):
     samples = DrawnSamples(8, draws=False, size=(16, 12))
-    float_counts = CountWindow(5, 500, torch.float32)
     for weigh, factor in ((False, 1.0), (True, 0.25)):
-        batches = Batches(
-            samples, float_counts, size=SIZE, batch_size=8, shuffle=False, weigh=weigh
-        )
+        batches = Batches(samples, SINGLE, size=SIZE, batch_size=8, shuffle=False, weigh=weigh)
         with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6") as said:
             ((counts, _),) = batches.epoch(0)
         assert len(said) == 1
         listed(batches.epoch(1))  # no more warnings
         for k in range(8):
-            plain = float_counts(Fit(SIZE)(samples.events(k)))
+            plain = SINGLE(Fit(SIZE)(samples.events(k)))
             assert torch.equal(counts[:, k], plain * factor)
         assert batches.fitted == {(16, 12): (16, 0, 3200)}
     for _ in range(2):
@@ -462,3 +463,17 @@ def test_shares_that_do_not_fit_are_refused():
     wide = Share(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
     with pytest.raises(ShapeError, match="encode gives"):
         next(make([wide], batch_size=None).epoch(0))
+
+
+@pytest.mark.parametrize("kind", [FormatError, ConfigError, ShapeError, ArgumentError])
+def test_an_error_keeps_its_type_and_begins_with_its_sample(kind):
+    said = named(kind("is odd"), Sample("a/b", "a"))
+    assert type(said) is kind
+    assert str(said) == "a/b: is odd"
+    assert named(said, Sample("a/b", "a")) is said
+
+
+def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample():
+    for error in (DamagedFileError("x", 3, "odd"), MissingFileError("x"), ValueError("odd")):
+        assert named(error, Sample("a/b", "a")) is error
+        assert error.__notes__ == ["while the sample a/b was made ready"]

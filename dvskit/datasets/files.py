@@ -10,14 +10,8 @@ import numpy as np
 from dvskit._threads import one_thread
 from dvskit.datasets.checking import LeftOut, failures
 from dvskit.datasets.kinds import Kind, Reading, known_kind, named_kind
-from dvskit.datasets.samples import Sample, Samples
-from dvskit.errors import (
-    DamagedFileError,
-    DvskitError,
-    FormatError,
-    MissingFileError,
-    one_line,
-)
+from dvskit.datasets.samples import Sample, Samples, named
+from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
 from dvskit.formats.content import digest_of, own_seed
 
@@ -68,8 +62,11 @@ class FileSamples(Samples):
             seed = int(rng.integers(_SEEDS)) if rng and self.draws else self._seed(number)
             with one_thread():
                 read = self._kind(number).read(row, self.reading, seed)
-        except (DvskitError, OSError) as error:
-            raise _named(error, row) from error
+        except DvskitError as error:
+            raise named(error, row) from error
+        except OSError as error:
+            why = error.strerror or error
+            raise FormatError(f"{row.where}: cannot be read: {why}") from error
         if read.damage:
             self.damage[number] = read.damage
         return read.events
@@ -92,12 +89,3 @@ class FileSamples(Samples):
         if not kind.drawn:
             return 0
         return own_seed(self.reading.emulation.seed, kind.content(row.file), row.span)
-
-
-def _named(error: Exception, row: Sample) -> Exception:
-    """Return an error that names the file of a sample."""
-    if isinstance(error, OSError) and not isinstance(error, DvskitError):
-        return FormatError(f"{row.where}: cannot be read: {error.strerror or error}")
-    if row.where in str(error) or isinstance(error, DamagedFileError | MissingFileError):
-        return error
-    return type(error)(f"{row.where}: {one_line(error)}")

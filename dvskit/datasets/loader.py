@@ -17,10 +17,11 @@ from dvskit.datasets.cache import Cache
 from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import Plan, Representation, Share, Varying, plan_epoch
+from dvskit.datasets.shares import Plan, Share, Varying, plan_epoch
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
+from dvskit.tensors.representation import Representation
 
 Made = tuple[Tensor, list[Row]]  # a batch, and what each row of it is
 

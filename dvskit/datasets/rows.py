@@ -13,11 +13,12 @@ from torch import Tensor
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.cache_keys import key_of
 from dvskit.datasets.cached_samples import CachedSamples, smallest
-from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import Representation, Share
-from dvskit.errors import ConfigError, DvskitError, ShapeError
+from dvskit.datasets.samples import Samples, Stills, named
+from dvskit.datasets.shares import Share
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
+from dvskit.tensors.representation import Representation
 
 
 class Fitting(NamedTuple):
@@ -80,7 +81,7 @@ class Rows:
             self._write(given.encode(stills.image(number), rng), out)
             return row
         except Exception as error:
-            raise _named(error, given.samples.rows[number].where) from error
+            raise named(error, given.samples.rows[number]) from error
 
     def _fill_drawn(self, row: Row, rng: np.random.Generator, out: Tensor) -> Row:
         given = self.shares[row.share]
@@ -182,14 +183,3 @@ def compact(tensor: Tensor) -> NDArray[Any]:
 
 def _assign(out: Tensor, array: NDArray[Any]) -> None:
     np.copyto(out.numpy(), array, casting="unsafe")
-
-
-def _named(error: Exception, where: str) -> Exception:
-    """Return an error of dvskit that names the sample; a note says it on any other."""
-    if where in str(error):
-        return error
-    plain = type(error).__init__ in (Exception.__init__, ValueError.__init__)
-    if isinstance(error, DvskitError) and plain:
-        return type(error)(f"{where}: {error}")
-    error.add_note(f"while the sample {where} was made ready")
-    return error

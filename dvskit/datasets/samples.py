@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
+from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
 
 Part = Literal["train", "validation", "test"]
@@ -52,6 +52,21 @@ class Sample(NamedTuple):
         if self.path is None:
             raise FormatError(f"{self.name}: is drawn, no file; give one that is on disk")
         return self.path
+
+
+def named(error: Exception, sample: Sample) -> Exception:
+    """Return an error that says which sample it is of.
+
+    It begins with the sample's file; a note says it where an error is not dvskit's, or is made of
+    more than its text, as DamagedFileError is.
+    """
+    if sample.where in str(error):
+        return error
+    plain = type(error).__init__ in (Exception.__init__, ValueError.__init__)
+    if isinstance(error, DvskitError) and plain:
+        return type(error)(f"{sample.where}: {one_line(error)}")
+    error.add_note(f"while the sample {sample.where} was made ready")
+    return error
 
 
 def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:

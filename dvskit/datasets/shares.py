@@ -8,30 +8,13 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.datasets.order import drawn, drawn_by_class, in_turn
 from dvskit.datasets.samples import Samples, Stills
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Filter, Source
-
-
-class Representation(Protocol):
-    """Frozen parameters of a function from events to a tensor; those of `dvskit.tensors`."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the tensor."""
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of the tensor of events on a sensor of `size`."""
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the tensor of the events, written over `out` where that is given."""
+from dvskit.events import Filter
 
 
 class Varying(Protocol):

@@ -157,7 +157,7 @@ def load_events(
 @check_arguments
 def open_sink(
     path: str | PathLike[str],
-    size: Size,
+    size: tuple[int, int],
     *,
     format: str | None = None,
     overwrite: bool = False,
