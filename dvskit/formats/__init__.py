@@ -20,7 +20,7 @@ from typing import cast
 from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
 from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
-from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import (
     Damage,
