@@ -171,7 +171,7 @@ def named_format(name: str) -> tuple[Format, str | None]:
 def read_head(path: Path) -> bytes:
     """Return the first bytes of a file. Raises FormatError where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise MissingFileError(path) from None

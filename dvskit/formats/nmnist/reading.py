@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -122,15 +123,19 @@ class _File(NamedTuple):
     @classmethod
     def read(cls, path: Path, before: _File | None = None) -> _File:
         """Return the file as it is now: `before`, where it is small and has not changed."""
-        now = path.stat()
-        state = (now.st_size, now.st_mtime_ns, now.st_ino)
-        if before is not None and before.state == state:
+        if before is not None and before.state == _state(path.stat()):
             return before
+        with path.open("rb", buffering=0) as file:
+            now = os.fstat(file.fileno())
+            if 0 < now.st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
+                return cls(np.frombuffer(file.read(), np.uint8), _state(now))
         if not now.st_size:
-            return cls(np.empty(0, np.uint8), state)
-        if now.st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
-            return cls(np.frombuffer(path.read_bytes(), np.uint8), state)
-        return cls(np.memmap(path, np.uint8, "r"), state)
+            return cls(np.empty(0, np.uint8), _state(now))
+        return cls(np.memmap(path, np.uint8, "r"), _state(now))
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
