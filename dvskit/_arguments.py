@@ -15,6 +15,7 @@ Called = TypeVar("Called", bound=Callable[..., Any])
 _NUMBERS, _PATHS = {"int", "float"}, {"str", "PathLike[str]", "Path"}
 _LONGEST = 32  # letters of a value that are said
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def check_arguments(called: Called) -> Called:
@@ -48,11 +49,27 @@ class _Check:
         self._parameters = [
             each for each in self._signature.parameters.values() if each.name not in ("self", "cls")
         ]
+        self._kinds = {each.name: _kinds(each) for each in self._parameters}
+        every = self._signature.parameters.values()
+        self._plain = all(each.kind in _PLAIN for each in every)
+        self._first = [each.name for each in every if each.kind in _BY_POSITION]
+        self._needed = {each.name for each in every if each.default is each.empty}
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name. Raises TypeError for those that are not of the function."""
+        if self._plain and len(args) <= len(
+            self._first
+        ):  # what inspect does, in a fifth of the time
+            given = {**dict(zip(self._first, args, strict=False)), **kwargs}
+            apart = len(given) == len(args) + len(kwargs)
+            if apart and self._needed <= given.keys() <= self._signature.parameters.keys():
+                return given
+        return self._signature.bind(*args, **kwargs).arguments
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise ArgumentError for arguments that are not of the function."""
         try:
-            given = self._signature.bind(*args, **kwargs).arguments
+            given = self._bind(args, kwargs)
         except TypeError:
             own = args[len(self._signature.parameters) - len(self._parameters) :]
             raise ArgumentError(f"{self._name}: {self._misfit(own, kwargs)}") from None
@@ -104,7 +121,7 @@ class _Check:
 
     def _may_be(self, parameter: inspect.Parameter, value: Any) -> bool:
         """Tell whether a value can be meant; what is not known of may be anything."""
-        kinds = _kinds(parameter)
+        kinds = self._kinds[parameter.name]
         if value is None and ("None" in kinds or parameter.default is None):
             return True
         kinds = kinds - {"None"}
@@ -134,7 +151,7 @@ class _Check:
 
     def _problem(self, parameter: inspect.Parameter, value: Any) -> str:
         """Return what is wrong with a value, and the fix."""
-        kinds, name = _kinds(parameter) - {"None"}, parameter.name
+        kinds, name = self._kinds[parameter.name] - {"None"}, parameter.name
         if kinds <= _NUMBERS:
             kind = "a whole number" if kinds == {"int"} else "a number"
             kind = "a time in microseconds" if name.endswith("_us") else kind
