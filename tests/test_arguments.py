@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import product
 from operator import attrgetter
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import dvskit
 from dvskit import EmulatorParams, emulate, filters, render, tensors, training
-from dvskit._arguments import check_arguments
+from dvskit._arguments import _Check, check_arguments
 from dvskit.errors import ArgumentError, DvskitError
 from tests.test_events import make
 
@@ -140,3 +141,18 @@ def test_the_checked_function_is_called_with_what_was_given():
     for wrong in (lambda: told(), lambda: told("1"), lambda: told(1, 2), lambda: told(1, scale="")):
         with pytest.raises(ArgumentError):
             wrong()
+
+
+def test_arguments_are_bound_as_python_binds_them():
+    def call(a, b=1, *, c, d=2): ...
+
+    check = _Check("call", call)
+    for args, names in product(((), (5,), (5, 6), (5, 6, 7)), product("acde", "abcd", "cde")):
+        kwargs = dict.fromkeys(names, 8)
+        try:
+            expected = inspect.signature(call).bind(*args, **kwargs).arguments
+        except TypeError:
+            with pytest.raises(TypeError):
+                check._bind(args, kwargs)
+        else:
+            assert check._bind(args, kwargs) == expected

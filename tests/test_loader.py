@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
 from dvskit.datasets.order import drawn, drawn_by_class
 from dvskit.datasets.processes import that_travels
+from dvskit.datasets.samples import named
 from dvskit.errors import (
+    ArgumentError,
     ConfigError,
     DamagedFileError,
     FittedWarning,
@@ -461,3 +463,17 @@ def test_shares_that_do_not_fit_are_refused():
     wide = Share(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
     with pytest.raises(ShapeError, match="encode gives"):
         next(make([wide], batch_size=None).epoch(0))
+
+
+@pytest.mark.parametrize("kind", [FormatError, ConfigError, ShapeError, ArgumentError])
+def test_an_error_keeps_its_type_and_begins_with_its_sample(kind):
+    said = named(kind("is odd"), Sample("a/b", "a"))
+    assert type(said) is kind
+    assert str(said) == "a/b: is odd"
+    assert named(said, Sample("a/b", "a")) is said
+
+
+def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample():
+    for error in (DamagedFileError("x", 3, "odd"), MissingFileError("x"), ValueError("odd")):
+        assert named(error, Sample("a/b", "a")) is error
+        assert error.__notes__ == ["while the sample a/b was made ready"]
