@@ -57,9 +57,8 @@ class _Check:
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments by name. Raises TypeError for those that are not of the function."""
-        if self._plain and len(args) <= len(
-            self._first
-        ):  # what inspect does, in a fifth of the time
+        # What inspect does, in a third of the time; it judges all that this does not take.
+        if self._plain and len(args) <= len(self._first):
             given = {**dict(zip(self._first, args, strict=False)), **kwargs}
             apart = len(given) == len(args) + len(kwargs)
             if apart and self._needed <= given.keys() <= self._signature.parameters.keys():

@@ -155,6 +155,8 @@ def main() -> None:
         "dvskit, 2 processes": our_epochs(samples, single, processes=2),
         "dvskit, 2 threads": our_epochs(samples, single, threads=2),
         "dvskit, 2 processes, uint8": our_epochs(samples, small, processes=2),
+        "dvskit, 2 threads, uint8": our_epochs(samples, small, threads=2),
+        "dvskit, 1 thread, uint8": our_epochs(samples, small, threads=1),
     }
     show("raw files", measure(raw, given.rounds), len(samples))
 
