@@ -67,8 +67,8 @@ class Batches:
     batch_axis      where the batch stands: 1 gives (T, B, ...), 0 gives (B, ...)
     cache           keeps the tensors where no chance enters, else the events ahead of `vary`
     threads         that read ahead: as many as processors unless given; 0 reads when it is asked to
-    processes       that read in place of threads, where samples are made by much Python of one's own,
-                    which runs in one thread at a time
+    processes       that read in place of threads: where making samples takes much Python of one's
+                    own, which runs in one thread at a time
     ahead           how many batches they make that nobody has taken yet
     pin_memory      make batches in memory that a GPU copies from without waiting
 
