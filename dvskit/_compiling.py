@@ -13,7 +13,7 @@ _COMPILE = "numba:compile"  # of a loop that is not on disk
 class _Watch(event.Listener):
     """Says so when the first loop is compiled; leaves cyclic garbage alone while loops are.
 
-    Looking for garbage among what numba keeps would be a tenth of the time.
+    Looking for garbage among what numba keeps can be a tenth of the time.
     """
 
     def __init__(self, say: Callable[[], None]) -> None:
