@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import atan2, cos, hypot, isfinite, pi, sin
+from math import atan2, cos, hypot, pi, sin
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from dvskit.scenes._figure import Image, Parts, Point, Sprite, Tones, draw_parts
 from dvskit.scenes._motion import GESTURES, Limbs, Pose, hanging, pose
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
+from dvskit.scenes.ranges import check_ranges
 
 __all__ = [
     "GESTURES",
@@ -108,10 +109,7 @@ class ArmScene:
             )
         if self.arm not in ("left", "right"):
             raise ConfigError(f"arm {self.arm!r} is neither 'left' nor 'right'")
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not (isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
+        check_ranges(self, _RANGES)
 
     @classmethod
     def random(

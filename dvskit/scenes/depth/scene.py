@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import soft_noise
 from dvskit.scenes.depth import paint_kernels as paints
@@ -20,6 +19,7 @@ from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.looks import bones_of, head_to_hips
 from dvskit.scenes.depth.surface import surface_of
 from dvskit.scenes.depth.warp_kernels import between
+from dvskit.scenes.ranges import check_range
 
 Frame = NDArray[np.float32]
 
@@ -86,11 +86,8 @@ class DepthScene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None and name == "fps":
-                continue
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
+            if name != "fps" or self.fps is not None:
+                check_range(name, getattr(self, name), low, high)
 
     @classmethod
     def random(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.scenes.person.ranges import check_ranges
+from dvskit.scenes.ranges import check_ranges
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.scenes.person.ranges import check_ranges
+from dvskit.scenes.ranges import check_ranges
 
 Image = NDArray[np.float32]
 

@@ -20,8 +20,8 @@ from dvskit.scenes.person.gestures import (
     waving,
 )
 from dvskit.scenes.person.other_gestures import doing_otherwise
-from dvskit.scenes.person.ranges import LARGEST_SEED, check_ranges
 from dvskit.scenes.person.rhythm import wander, wander3
+from dvskit.scenes.ranges import LARGEST_SEED, check_ranges
 
 PERSON_GESTURES = (
     "hand_clap",

@@ -21,9 +21,9 @@ from dvskit.scenes.person.motion import (
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
-from dvskit.scenes.person.ranges import LARGEST_SEED, check_range, check_ranges
 from dvskit.scenes.person.skeleton import SkeletonMotion
 from dvskit.scenes.person.surfaces import backdrop, cloths
+from dvskit.scenes.ranges import LARGEST_SEED, check_range, check_ranges
 
 Frame = NDArray[np.uint16]
 
