@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from dvskit._threads import run_parts
 from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
-from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.events import Events, Size, Source, as_source
 from dvskit.tensors.bins import (
     LATEST_US,
     Bins,
@@ -29,7 +28,7 @@ from dvskit.tensors.bins import (
 )
 from dvskit.tensors.counts_kernels import add_counts, add_tally, count_few
 from dvskit.tensors.planes import Planes, Span, planes_for
-from dvskit.tensors.representation import Binned
+from dvskit.tensors.representation import BinnedByPolarity
 
 # The most that a dtype counts to, each number in between too.
 MOST = {
@@ -44,7 +43,7 @@ _FEW = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts(Binned):
+class Counts(BinnedByPolarity):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
 
     channels  2: OFF, ON; 1: both together
@@ -52,18 +51,11 @@ class Counts(Binned):
               a ShapeError
     """
 
-    channels: Literal[1, 2] = 2
     dtype: torch.dtype = torch.int32
 
     def __post_init__(self) -> None:
-        Binned.__post_init__(self)
-        check_channels(self.channels)
+        BinnedByPolarity.__post_init__(self)
         check_dtype(self.dtype)
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
-        width, height = as_size(size)
-        return self._count(), self.channels, height, width
 
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
@@ -73,7 +65,7 @@ class Counts(Binned):
             bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
             if -LATEST_US <= bins.start <= LATEST_US:
                 return self._count_few(events, bins, out)
-        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+        return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
 
     def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
         """Do at once, with one thread, what `_fill` does in parts."""
@@ -170,12 +162,6 @@ def refuse_full(full: int, most: int) -> None:
             f"{full:,} events are more than {most} in a bin of their pixel, which the dtype cannot "
             "hold; take shorter bins, or dtype=torch.int32"
         )
-
-
-def check_channels(channels: int) -> None:
-    """Raise ShapeError unless there are 1 or 2 channels."""
-    if channels not in (1, 2):
-        raise ShapeError(f"channels={channels} is neither 1, ON and OFF together, nor 2, OFF, ON")
 
 
 def check_dtype(dtype: torch.dtype) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dvskit.events import Events, Size, Source, as_size
+from dvskit.events import Size
 from dvskit.tensors.bins import Bins, Part, in_spans
-from dvskit.tensors.counts import check_channels
 from dvskit.tensors.fading import fading_tables
 from dvskit.tensors.planes import Planes
-from dvskit.tensors.representation import Binned
+from dvskit.tensors.representation import BinnedByPolarity, one_bin_unless_given
 from dvskit.tensors.surface_kernels import add_faded, carry_faded
-from dvskit.tensors.time_surface import check_tau, one_bin_unless_given
+from dvskit.tensors.time_surface import check_tau
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayedCounts(Binned):
+class DecayedCounts(BinnedByPolarity):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
 
     (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
@@ -35,24 +33,12 @@ class DecayedCounts(Binned):
     """
 
     tau_us: float
-    channels: Literal[1, 2] = 2
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
         one_bin_unless_given(self)
-        check_channels(self.channels)
+        BinnedByPolarity.__post_init__(self)
         check_tau(self.tau_us)
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
-        width, height = as_size(size)
-        return self._count(), self.channels, height, width
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the decayed counts, as `Representation` says."""
-        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> _DecayedFill:
         return _DecayedFill(bins, planes, size, self.channels, float(self.tau_us))

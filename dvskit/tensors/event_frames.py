@@ -21,9 +21,9 @@ from dvskit.tensors.bins import (
     find_span,
     time_bins,
 )
-from dvskit.tensors.counts import MOST, CountsFill, check_channels, check_dtype
+from dvskit.tensors.counts import MOST, CountsFill, check_dtype
 from dvskit.tensors.planes import Planes
-from dvskit.tensors.representation import fill
+from dvskit.tensors.representation import check_channels, fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -107,6 +108,52 @@ class Binned:
         tensor = fill(parts, channels, dtype, start, out)
         parts.refuse_missed(self.outside)
         return tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinnedByPolarity(Binned, ABC):
+    """Planes of each bin, one a polarity or one for both: (bins, channels, H, W).
+
+    channels  2: OFF, ON; 1: both together
+    """
+
+    channels: Literal[1, 2] = 2
+
+    def __post_init__(self) -> None:
+        Binned.__post_init__(self)
+        check_channels(self.channels)
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor."""
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
+        width, height = as_size(size)
+        return self._count(), self.channels, height, width
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the tensor of the events, as `Representation` says."""
+        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+
+    @abstractmethod
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> Fill:
+        """Return what fills the planes of one tensor."""
+
+
+def one_bin_unless_given(binned: Binned) -> None:
+    """Set `bins` to 1 where neither bins nor their length is given."""
+    if binned.bins is None and binned.bin_us is None:
+        object.__setattr__(binned, "bins", 1)
+
+
+def check_channels(channels: int) -> None:
+    """Raise ShapeError unless there are 1 or 2 channels."""
+    if channels not in (1, 2):
+        raise ShapeError(f"channels={channels} is neither 1, ON and OFF together, nor 2, OFF, ON")
 
 
 def fill(

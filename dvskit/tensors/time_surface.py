@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dvskit.errors import ShapeError
-from dvskit.events import Events, Size, Source, as_size
+from dvskit.events import Size
 from dvskit.tensors.bins import Bins, Part, in_spans
-from dvskit.tensors.counts import check_channels
 from dvskit.tensors.fading import fading_tables
 from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import Binned
+from dvskit.tensors.representation import BinnedByPolarity, one_bin_unless_given
 from dvskit.tensors.surface_kernels import carry_stamps, fade_stamps, stamp
 
 NEVER_US = -(1 << 63)  # of LastTimes: there was no event yet
@@ -23,7 +21,7 @@ _LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit int32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastTimes(Binned):
+class LastTimes(BinnedByPolarity):
     """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
 
     (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
@@ -34,30 +32,18 @@ class LastTimes(Binned):
     channels  2: OFF, ON; 1: both together
     """
 
-    channels: Literal[1, 2] = 2
     dtype: ClassVar[torch.dtype] = torch.int64
 
     def __post_init__(self) -> None:
         one_bin_unless_given(self)
-        check_channels(self.channels)
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
-        width, height = as_size(size)
-        return self._count(), self.channels, height, width
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the times, as `Representation` says."""
-        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
+        BinnedByPolarity.__post_init__(self)
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> _LastTimesFill:
         return _LastTimesFill(bins, planes, size, self.channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSurface(Binned):
+class TimeSurface(BinnedByPolarity):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
 
     (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
@@ -72,34 +58,15 @@ class TimeSurface(Binned):
     """
 
     tau_us: float
-    channels: Literal[1, 2] = 2
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
         one_bin_unless_given(self)
-        check_channels(self.channels)
+        BinnedByPolarity.__post_init__(self)
         check_tau(self.tau_us)
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
-        width, height = as_size(size)
-        return self._count(), self.channels, height, width
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the surfaces, as `Representation` says."""
-        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> _TimeSurfaceFill:
         return _TimeSurfaceFill(bins, planes, size, self.channels, float(self.tau_us))
-
-
-def one_bin_unless_given(binned: Binned) -> None:
-    """Set `bins` to 1 where neither bins nor their length is given, and check them."""
-    if binned.bins is None and binned.bin_us is None:
-        object.__setattr__(binned, "bins", 1)
-    Binned.__post_init__(binned)
 
 
 def check_tau(tau_us: float) -> None:

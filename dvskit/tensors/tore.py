@@ -12,8 +12,7 @@ from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import TimeParts, check_whole, in_spans, time_bins
 from dvskit.tensors.planes import planes_for, zeros_for
-from dvskit.tensors.representation import Binned
-from dvskit.tensors.time_surface import one_bin_unless_given
+from dvskit.tensors.representation import Binned, one_bin_unless_given
 from dvskit.tensors.tore_kernels import log_ages, push_latest
 
 
@@ -37,6 +36,7 @@ class Tore(Binned):
 
     def __post_init__(self) -> None:
         one_bin_unless_given(self)
+        Binned.__post_init__(self)
         check_whole("latest", self.latest)
         if not 0 <= self.shortest_us < self.longest_us < float("inf"):
             raise ShapeError(
