@@ -202,9 +202,9 @@ _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 
 def _has_images(folder: Path) -> bool:
-    from dvskit.formats.image_list import IMAGE_SUFFIXES
+    from dvskit.formats.image_list import images_in
 
-    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+    return bool(images_in(folder))
 
 
 def _ending(options: Options, usual: str) -> tuple[str, Options]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import le
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._threads import thread_count
+from dvskit._threads import run_parts
 from dvskit.datasets.samples import Sample, Samples, class_names, class_numbers
 from dvskit.errors import FormatError, GeometryError, ShapeError
 from dvskit.events import Events, Size, Source
@@ -81,8 +80,13 @@ def load_labelled(
 
 def labelled_from(samples: Samples) -> Labelled:
     """Read the events of any Samples, on all threads, into memory. Raises what reading raises."""
-    with ThreadPoolExecutor(thread_count()) as pool:
-        events = tuple(pool.map(samples.events, range(len(samples))))
+    found: dict[int, Events] = {}
+
+    def read(number: int) -> None:
+        found[number] = samples.events(number)
+
+    run_parts(read, len(samples))
+    events = tuple(found[number] for number in range(len(samples)))
     return Labelled(events, samples.labels, samples.classes)
 
 
