@@ -122,8 +122,8 @@ class Shear(_AboutTheMiddle):
 
 
 @dataclass(frozen=True, slots=True)
-class Shift(PixelMap):
-    """Move by whole pixels, to the right and downwards."""
+class _ByPixels(PixelMap):
+    """A move by whole pixels, to the right and downwards."""
 
     x_px: int = 0
     y_px: int = 0
@@ -131,6 +131,11 @@ class Shift(PixelMap):
     def __post_init__(self) -> None:
         for name in ("x_px", "y_px"):
             check_whole(self, name, -32767, 32767)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(_ByPixels):
+    """Move by whole pixels, to the right and downwards."""
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
@@ -143,15 +148,8 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
 
 
 @dataclass(frozen=True, slots=True)
-class Roll(PixelMap):
+class Roll(_ByPixels):
     """Move by whole pixels; what leaves the sensor comes in again on the other side."""
-
-    x_px: int = 0
-    y_px: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("x_px", "y_px"):
-            check_whole(self, name, -32767, 32767)
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
