@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.params import as_params, preset_size
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import VideoError
-from dvskit.events import Events, as_size
+from dvskit.events import Events, Size, as_size
 from dvskit.video import Bordered, FrameSource, Light, resized
 from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
@@ -72,14 +76,28 @@ def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
     frames = resized(frames, how.size)
     if how.upsample:
         frames = Upsampled(frames, frames.size)
-    run = Emulator(as_params(how.params), seed).start(frames.size, threads=1, scale_is_known=True)
-    found, count = [], 0
-    for t_us, frame in frames:
-        found.append(run.step(t_us, frame))
-        count += 1
+    events, count = emulated(frames, as_params(how.params), seed)
     if count < 2:
         raise VideoError(
             f"{count} frame{'s' * (count != 1)} where two at least are meant: events are changes "
             "from one to the next"
         )
-    return Events.concatenate([*found, run.finish()], frames.size)
+    return events
+
+
+class Frames(Protocol):
+    """Frames of one size, (t_us, frame) in order of time."""
+
+    @property
+    def size(self) -> Size:
+        """Of the frames."""
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Start anew."""
+
+
+def emulated(frames: Frames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
+    """Return the events of frames and how many frames there are, all by the thread that calls."""
+    run = Emulator(params, seed).start(frames.size, threads=1, scale_is_known=True)
+    found = [run.step(t_us, frame) for t_us, frame in frames]
+    return Events.concatenate([*found, run.finish()], frames.size), len(found)

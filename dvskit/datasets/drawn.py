@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dvskit.datasets.clips import emulated
 from dvskit.datasets.samples import Sample, Samples
-from dvskit.emulator import Emulator, EmulatorParams
+from dvskit.emulator import EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Events, Size, as_size
@@ -24,17 +23,6 @@ DEPTH_SIZE = Size(128, 128)
 """The sensor before which depth clips are put unless another is named."""
 
 Sensor = Callable[[np.random.Generator], EmulatorParams]
-
-
-class Scene(Protocol):
-    """Frames that are drawn: `size`, and (t_us, frame) in order of time."""
-
-    @property
-    def size(self) -> Size:
-        """Of the frames."""
-
-    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Start anew."""
 
 
 def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
@@ -57,13 +45,6 @@ def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
         refractory_us=int(rng.uniform(100, 2000)),
         latency_us=12,
     )
-
-
-def emulate_scene(scene: Scene, params: EmulatorParams, seed: int) -> Events:
-    """Return the events of a scene's frames, all of it done by the thread that calls."""
-    run = Emulator(params, seed).start(scene.size, threads=1, scale_is_known=True)
-    found = [run.step(t_us, frame) for t_us, frame in scene]
-    return Events.concatenate([*found, run.finish()], scene.size)
 
 
 class DrawnSamples(Samples):
@@ -132,7 +113,7 @@ class DrawnSamples(Samples):
         """Return the events of a sample, its first frame at time 0."""
         drawn = self._rng(number)
         scene = self._scene(self.rows[number].label, drawn)
-        return emulate_scene(scene, self.sensor(drawn), int(drawn.integers(_SEEDS)))
+        return emulated(scene, self.sensor(drawn), int(drawn.integers(_SEEDS)))[0]
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the seed, the sample's name and all parameters."""
@@ -163,4 +144,4 @@ def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, se
     looks, noise = np.random.default_rng(seed).integers(_SEEDS, size=2).tolist()
     chosen = DEPTH_SIZE if size is None else size
     scene = DepthScene.random(read_depth_clip(path), looks, size=chosen, flip=False)
-    return emulate_scene(scene, params, noise)
+    return emulated(scene, params, noise)[0]

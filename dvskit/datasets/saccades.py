@@ -70,8 +70,15 @@ def emulate_saccades(image: NDArray[np.uint8], size: Size, seed: tuple[int, ...]
 
     Position, path, turn, zoom, blur, contrast, thresholds and background vary with `seed`.
     """
-    rng = np.random.default_rng(seed)
-    return emulate_moved(image, size, vary(NOMINAL, rng), seed=int(rng.integers(1 << 62)))
+    return emulate_varied(image, size, NOMINAL, np.random.default_rng(seed))
+
+
+def emulate_varied(
+    image: NDArray[np.uint8], size: Size, saccades: Saccades, rng: np.random.Generator
+) -> Events:
+    """Return the events of a gray image (h, w), moved by a draw of `vary` about `saccades`."""
+    drawn = vary(saccades, rng)
+    return emulate_moved(image, size, drawn, seed=int(rng.integers(1 << 62)))
 
 
 def vary(saccades: Saccades, rng: np.random.Generator) -> Saccades:

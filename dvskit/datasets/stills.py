@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from dvskit import encoders
 from dvskit.datasets.idx import read_images
-from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, vary
+from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.samples import Part, Sample, Samples, Stills
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
 from dvskit.events import Events, Size, as_size
@@ -31,7 +31,7 @@ _SEEDS = 1 << 62
 _MOVING = 1  # raise it where moved images give other events than before
 
 Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
-"""(H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, H, W) of 0 and 1."""
+"""(..., H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, ..., H, W)."""
 
 
 class IdxStills(Stills):
@@ -132,9 +132,7 @@ class MovedStills(Samples):
         """Return the events of the image of a sample, moved, from time 0 on."""
         if rng is None:
             rng = np.random.default_rng(int(self.stills.fingerprint(number)[:16], 16))
-        drawn = vary(self.saccades, rng)
-        seed = int(rng.integers(_SEEDS))
-        return emulate_moved(self.stills.image(number), self.size, drawn, seed=seed)
+        return emulate_varied(self.stills.image(number), self.size, self.saccades, rng)
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the image, the sensor's size and the saccades."""
@@ -181,15 +179,21 @@ class Encode:
         """Return the spikes of an image (height, width) uint8."""
         encoder = ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
-        spikes = encoder(_centred(image, as_size(self.size)), self.steps, generator)
+        spikes = encoder(centred(image, as_size(self.size)), self.steps, generator)
         counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
         return counts
 
 
-def _centred(image: NDArray[np.uint8], size: Size) -> Tensor:
-    height, width = image.shape
+def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
+    """Return images (..., h, w) in the middle of a sensor, (..., H, W) float32 of 0 to 1.
+
+    Raises GeometryError for images that are larger than the sensor.
+    """
+    height, width = images.shape[-2:]
     right, down = size.width - width, size.height - height
     if right < 0 or down < 0:
-        raise GeometryError(f"an image of {width}x{height} does not fit the input, {size}")
+        what = "an image" if images.ndim == 2 else "images"
+        does = "does" if images.ndim == 2 else "do"
+        raise GeometryError(f"{what} of {width}x{height} {does} not fit the input, {size}")
     borders = (right // 2, right - right // 2, down // 2, down - down // 2)
-    return functional.pad(torch.from_numpy(image.astype(np.float32) / 255), borders)
+    return functional.pad(torch.from_numpy(images.astype(np.float32) / 255), borders)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from dvskit import encoders
 from dvskit._threads import run_parts
@@ -25,16 +23,16 @@ from dvskit.datasets import (
     load_labelled,
     read_images,
     split_samples,
+    stills,
     window_counts,
 )
 from dvskit.datasets.saccades import emulate_saccades
-from dvskit.errors import ConfigError, GeometryError
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
 from dvskit.training.config import Config
 from dvskit.training.fitting import fit_labelled
 
-ENCODERS = ("poisson", "latency")
-_DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+ENCODERS = tuple(stills.ENCODERS)
 _CHUNK = 1000  # images encoded at a time: 20 bins of 34x34 take 46 MB
 # What a seed is for: no two draws are alike.
 _SPLIT, _CHOICE, _EMULATION, _ENCODING, _HELD_EMULATION = range(5)
@@ -131,18 +129,8 @@ def encode(pixels: NDArray[np.uint8], kind: str, bins: int, size: Size, seed: in
     kind: "poisson" (a spike with the probability of the pixel's intensity) or "latency" (one
     spike, the earlier the brighter). Raises GeometryError for images larger than the sensor.
     """
-    right, down = size.width - pixels.shape[2], size.height - pixels.shape[1]
-    if right < 0 or down < 0:
-        raise GeometryError(
-            f"images of {pixels.shape[2]}x{pixels.shape[1]} do not fit the input, {size}"
-        )
-    borders = (right // 2, right - right // 2, down // 2, down - down // 2)
-    images = functional.pad(torch.from_numpy(pixels.astype(np.float32) / 255), borders)
-    if kind == "poisson":
-        spikes = encoders.poisson(images, bins, generator=torch.Generator().manual_seed(seed))
-    else:
-        law = partial(encoders.linear_latency, tau=float(bins - 1), threshold=_DARKEST)
-        spikes = encoders.latency(images, bins, law=law)
+    images = stills.centred(pixels, size)
+    spikes = stills.ENCODERS[kind](images, bins, torch.Generator().manual_seed(seed))
     counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
     return counts.transpose(0, 1)  # (T, N, 2, H, W) -> (N, T, 2, H, W)
 
