@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -202,13 +203,19 @@ class Batches:
         """Return an uninitialised tensor of one sample, without the batch."""
         return torch.empty(self._rows.shape, dtype=self._rows.dtype)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
+
+        first  how many to leave out at the beginning, for a run that goes on; without
+                processes they are not made either
 
         A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
         with its name, where its batch would have come. The threads end with the iterator.
         """
-        made = self._from_processes(number) if self.processes else self._from_threads(number)
+        if self.processes:
+            made = self._from_processes(number, first)
+        else:
+            made = self._from_threads(number, first)
         with closing(made):
             for tensor, rows in made:
                 self.note(rows)
@@ -240,25 +247,25 @@ class Batches:
         tensor, rows = made
         rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
 
-    def _from_threads(self, epoch: int) -> Generator[Made]:
+    def _from_threads(self, epoch: int, first: int) -> Generator[Made]:
         plan, sizes = self.plan(epoch), self.sizes()
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
         at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
         return made_ahead(
-            sizes,
-            lambda batch: self._begin(sizes[batch]),
-            lambda made, batch, row: self._fill(plan, epoch, made, batch, row),
+            sizes[first:],
+            lambda batch: self._begin(sizes[first + batch]),
+            lambda made, batch, row: self._fill(plan, epoch, made, first + batch, row),
             threads=threads,
             ahead=self.ahead,
             at_once=at_once,
         )
 
-    def _from_processes(self, epoch: int) -> Generator[Made]:
+    def _from_processes(self, epoch: int, first: int) -> Generator[Made]:
         # They are kept from epoch to epoch; an epoch beside another has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:
-            yield from workers.epoch(epoch)
+            yield from islice(workers.epoch(epoch), first, None)
         finally:
             self._idle.append(workers)
 

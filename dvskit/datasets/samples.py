@@ -137,12 +137,22 @@ class Samples(_Listed):
 
     def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Samples:
         """Return some of the samples, in the order given, of the same classes."""
-        return _ChosenSamples(self, numbers)
+        return _ChosenSamples(self, numbers, self.classes)
 
     def only(self, rows: Iterable[Sample]) -> Samples:
         """Return the samples of some of `rows`, in the order given, of the same classes."""
-        number_of = {row: number for number, row in enumerate(self.rows)}
-        return self.choose([number_of[row] for row in rows])
+        return self.choose(_numbers_of(rows, self.rows))
+
+    def among(self, classes: Sequence[str]) -> Samples:
+        """Return the samples, their labels being the places of their classes among `classes`.
+
+        Raises FormatError for a class that is not among them.
+        """
+        return _ChosenSamples(self, range(len(self)), classes)
+
+    def settled(self) -> Samples:
+        """Return the samples without chance: `events` gives the own draw of each, always."""
+        return _SettledSamples(self, range(len(self)), self.classes) if self.draws else self
 
 
 class Stills(_Listed):
@@ -156,11 +166,25 @@ class Stills(_Listed):
         """Return some of the samples, in the order given, of the same classes."""
         return _ChosenStills(self, numbers)
 
+    def only(self, rows: Iterable[Sample]) -> Stills:
+        """Return the samples of some of `rows`, in the order given, of the same classes."""
+        return self.choose(_numbers_of(rows, self.rows))
+
+
+def _numbers_of(chosen: Iterable[Sample], rows: Sequence[Sample]) -> list[int]:
+    number_of = {row: number for number, row in enumerate(rows)}
+    return [number_of[row] for row in chosen]
+
 
 class _ChosenSamples(Samples):
-    def __init__(self, whole: Samples, numbers: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        whole: Samples,
+        numbers: Sequence[int] | NDArray[np.int64],
+        classes: Sequence[str],
+    ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
-        super().__init__((whole.rows[number] for number in self._numbers), whole.classes)
+        super().__init__((whole.rows[number] for number in self._numbers), classes)
         self.draws = whole.draws
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -168,6 +192,15 @@ class _ChosenSamples(Samples):
 
     def fingerprint(self, number: int) -> str:
         return self._whole.fingerprint(self._numbers[number])
+
+
+class _SettledSamples(_ChosenSamples):
+    def __init__(self, whole: Samples, numbers: Sequence[int], classes: Sequence[str]) -> None:
+        super().__init__(whole, numbers, classes)
+        self.draws = False
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        return super().events(number)
 
 
 class _ChosenStills(Stills):

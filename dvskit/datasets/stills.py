@@ -27,6 +27,7 @@ from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_DELTA = 0.1  # how much brighter a pixel becomes from one spike to the next
 _SEEDS = 1 << 62
 _MOVING = 1  # raise it where moved images give other events than before
 
@@ -149,39 +150,63 @@ def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     return encoders.latency(image, steps, law=law)
 
 
-ENCODERS: dict[str, Encoder] = {"poisson": _poisson, "latency": _latency}
+def _delta(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    shares = torch.arange(steps + 1, dtype=torch.float32) / steps
+    seen = shares.view(-1, *[1] * image.ndim) * image
+    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is less than 3 in float32
+
+
+def _direct(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return image.expand(steps, *image.shape)
+
+
+ENCODERS: dict[str, Encoder] = {
+    "poisson": _poisson, "latency": _latency, "delta": _delta, "direct": _direct,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Encode:
     """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
 
-    encoder  "poisson", "latency" (darker than a tenth: no spike), or a function of the image, the
-             steps and a generator, such as one made of any of `dvskit.encoders`
-    steps    of time, a bin each
-    size     of the sensor, (width, height); the image is put in its middle
+    encoder   "poisson" (a spike with the probability of the brightness), "latency" (one spike, the
+              earlier the brighter; darker than a tenth: none), "delta" (the image fades in; a spike
+              for each tenth that a pixel has become brighter), "direct" (no spikes: at each step
+              the brightness itself, 0 to 1), or a function of the image, the steps and a generator,
+              such as one made of any of `dvskit.encoders`
+    steps     of time, a bin each
+    size      of the sensor, (width, height); the image is put in its middle
+    channels  2: what is below 0 as OFF, what is above as ON; 1: as the encoder gives it
 
-    Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF. Raises ConfigError for another
-    encoder, GeometryError for an image that is larger than the sensor.
+    Gives (steps, channels, H, W): float32 of "direct" and of 1 channel, else uint8. Raises
+    ConfigError for another encoder, GeometryError for an image that is larger than the sensor.
     """
 
     encoder: str | Encoder
     steps: int
     size: tuple[int, int]
+    channels: int = 2
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
             raise ConfigError(
                 f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
             )
+        if self.channels not in (1, 2):
+            raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Return the spikes of an image (height, width) uint8."""
+        """Return the spikes of an image (height, width) uint8.
+
+        Of images (N, height, width) those of all, (steps, N, channels, H, W), drawn together.
+        """
         encoder = ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
         spikes = encoder(centred(image, as_size(self.size)), self.steps, generator)
-        counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
-        return counts
+        if self.channels == 1:
+            return spikes.unsqueeze(-3)
+        counts = encoders.two_channels(spikes)
+        return counts if self.encoder == "direct" else counts.to(torch.uint8)
 
 
 def centred(images: NDArray[np.uint8], size: Size) -> Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,22 +16,22 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import (
-    Binned,
-    Labelled,
+    Batches,
+    Emulation,
+    FileSamples,
     Sample,
-    bin_labelled,
+    Samples,
     class_names,
-    find_samples,
-    load_labelled,
+    open_samples,
 )
-from dvskit.errors import ConfigError, FormatError
-from dvskit.formats import Recording, open_events
+from dvskit.datasets.kinds import Reading
+from dvskit.errors import ConfigError, FittedWarning, FormatError
+from dvskit.events import Events
 from dvskit.training.arguments import as_model
-from dvskit.training.fitting import fit_labelled
+from dvskit.training.feed import judged_batches
+from dvskit.training.fitting import say_fitted
 from dvskit.training.held_out import choose_samples
 from dvskit.training.models import Model
-
-_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +88,55 @@ class Result:
 @check_arguments
 def evaluate(
     model: Model | str | PathLike[str],
-    data: str | PathLike[str] | Sequence[Sample] | Binned,
+    data: str | PathLike[str] | Samples | Sequence[Sample],
     *,
     split: str = "held-out",
-    read: Callable[[Path], Recording] = open_events,
 ) -> Result:
     """Return how often `model`, or the model of that name, is right about labelled data.
 
-    The first window of each recording is judged.
+    The first window of each recording is judged. Samples are read as they are judged, so that they
+    need not fit into memory.
 
-    data   a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins
-    split  what of it to judge, if it is not tensors: see `dvskit.training.held_out.choose_samples`
-    read   opens a recording
+    data   a folder or a list, which `dvskit.datasets.open_samples` opens; any Samples; or rows of
+           some. Clips are emulated at the model's size
+    split  what of it to judge: see `dvskit.training.held_out.choose_samples`
 
     Computed in float32. Recordings of another size are fitted, with a FittedWarning. Raises
     ConfigError for another split and one that is not there, FormatError for classes that the model
     does not know, for no samples and for bad files.
     """
     model = as_model(model)
-    if isinstance(data, Binned):
-        return _judge_binned(model, data)
-    if not isinstance(data, str | PathLike | Sequence):
-        raise ConfigError(
-            f"evaluate: {type(data).__name__} is no folder of <class>/<recording>, no Samples and "
-            "no Binned tensors; classify judges one recording"
-        )
-    samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
-    _check_classes(model, samples)
-    chosen = choose_samples(model, samples, split)
-    labelled = load_labelled(chosen.samples, model.classes, size=model.size, read=read)
-    labelled = fit_labelled(labelled, model.size)
-    result = _judge_binned(
-        model, bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
-    )
-    notes = [chosen.note, _unlooked(model, labelled)]
+    samples = _as_samples(model, data)
+    _check_classes(model, samples.rows)
+    chosen = choose_samples(model, samples.rows, split)
+    if not chosen.samples:
+        raise FormatError("no samples to evaluate; give at least one recording")
+    window_us = model.input.bins * model.input.bin_us
+    watched = _Watched(samples.only(chosen.samples).among(model.classes), window_us)
+    batches = judged_batches(watched, model.input, model.size)
+    result = judge(model.module, batches)
+    say_fitted(batches)
+    notes = [chosen.note, watched.unlooked()]
     return replace(
         result,
         seen=chosen.seen,
         left_out=chosen.left_out,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _as_samples(model: Model, data: object) -> Samples:
+    if isinstance(data, Samples):
+        return data
+    size = (model.size.width, model.size.height)
+    if isinstance(data, str | PathLike):
+        return open_samples(data, group=None, size=size)
+    if not isinstance(data, Sequence) or not all(isinstance(row, Sample) for row in data):
+        raise ConfigError(
+            f"evaluate: {type(data).__name__} is no folder of <class>/<recording> and no Samples; "
+            "classify judges one recording"
+        )
+    return FileSamples(data, Reading(Emulation(size=size)))
 
 
 def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
@@ -139,62 +148,73 @@ def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
         )
 
 
-def _judge_binned(model: Model, binned: Binned) -> Result:
-    if binned.classes != model.classes:
-        raise FormatError(
-            f"data of classes {', '.join(binned.classes)}; "
-            f"the model knows {', '.join(model.classes)}"
+class _Watched(Samples):
+    """Samples, and how many of their events lie behind the window that is looked at."""
+
+    def __init__(self, whole: Samples, window_us: int) -> None:
+        super().__init__(whole.rows, whole.classes)
+        self._whole, self._window_us = whole, window_us
+        self.draws = whole.draws
+        self._counts: dict[int, tuple[int, int]] = {}
+
+    def settled(self) -> Samples:
+        """Return these samples, which give the own draw of each, always."""
+        self.draws = False
+        return self
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample, its own draw."""
+        events = self._whole.events(number)
+        if len(events):
+            behind = events.between(int(events.t[0]) + self._window_us, None)
+            self._counts[number] = len(events), len(behind)
+        return events
+
+    def fingerprint(self, number: int) -> str:
+        """Return what tells the content of a sample from that of all others."""
+        return self._whole.fingerprint(number)
+
+    def unlooked(self) -> str:
+        """Return a line on the events behind the windows of those read; "" if there are none."""
+        behind = [behind for _, behind in self._counts.values()]
+        if not any(behind):
+            return ""
+        total = sum(total for total, _ in self._counts.values())
+        return (
+            f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window "
+            f"of {self._window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of "
+            f"{total:,} events are not looked at"
         )
-    if not len(binned):
-        raise FormatError("no samples to evaluate; give at least one recording")
-    return judge(model.module, binned)
 
 
-def _unlooked(model: Model, data: Labelled) -> str:
-    """Return a line on the events behind the first window of each recording; "" if none are."""
-    window_us = model.input.bins * model.input.bin_us
-    behind = [
-        len(events.between(int(events.t[0]) + window_us, None))
-        for events in data.events
-        if len(events)
-    ]
-    if not any(behind):
-        return ""
-    total = sum(map(len, data.events))
-    return (
-        f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window of "
-        f"{window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of {total:,} events "
-        "are not looked at"
-    )
+def judge(module: nn.Module, batches: Batches) -> Result:
+    """Return how often a module is right about batches, in float32 and evaluation mode.
 
-
-def add_results(parts: Iterable[Result]) -> Result:
-    """Return the result over all samples of results on parts of them; there is at least one."""
-    results = list(parts)
-    confusion = np.sum([part.confusion for part in results], axis=0)
-    loss = sum(part.loss * part.samples for part in results) / int(confusion.sum())
-    return Result(results[0].classes, confusion, loss)
-
-
-def judge(module: nn.Module, data: Binned) -> Result:
-    """Return how often a module is right about tensors, in float32 and evaluation mode."""
+    Of what was fitted nothing is said; `batches.fitted` counts it.
+    """
     was_training = module.training
     module.eval()
-    logits = torch.cat(
-        [logits_of(module, data.counts[i : i + _BATCH]) for i in range(0, len(data), _BATCH)]
-    )
+    logits, labels = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)
+        for counts, numbers in batches.epoch(0):
+            logits.append(logits_of(module, counts))
+            labels.append(numbers)
     module.train(was_training)
-    classes = len(data.classes)
-    confusion = torch.zeros(classes, classes, dtype=torch.int64)
-    ones = torch.ones(len(data), dtype=torch.int64)
-    confusion.index_put_((data.labels, logits.argmax(1)), ones, accumulate=True)
-    loss = float(functional.cross_entropy(logits, data.labels))
-    return Result(data.classes, confusion.numpy(), loss)
+    return _result(batches.classes, torch.cat(logits), torch.cat(labels))
+
+
+def _result(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
+    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    ones = torch.ones(len(labels), dtype=torch.int64)
+    confusion.index_put_((labels, logits.argmax(1)), ones, accumulate=True)
+    loss = float(functional.cross_entropy(logits, labels))
+    return Result(classes, confusion.numpy(), loss)
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
-    """Return logits (N, classes) of counts (N, T, 2, H, W), on the processor."""
+    """Return logits (B, classes) of inputs (T, B, C, H, W), on the processor."""
     device = next(module.parameters()).device
     with torch.inference_mode():
-        answer = module(counts.to(device).transpose(0, 1).float())  # (N, T, ...) -> (T, N, ...)
+        answer = module(counts.to(device).float())
     return torch.as_tensor(answer).cpu()
