@@ -260,6 +260,6 @@ def test_torch_compiles_a_whole_network_and_its_state() -> None:
     torch.testing.assert_close(compiled(counts()), layers(counts()))
     run = torch.compile(layers.run, backend="eager", fullgraph=True)
     _, states = run(counts()[:4])
-    out, _ = run(counts()[4:], states)
+    out, _ = run(counts()[4:], states.detach())
     torch.testing.assert_close(out, layers(counts()), rtol=0, atol=1e-6)
     torch.compiler.reset()

@@ -5,6 +5,7 @@ papers. `network_from` and `network_values` are the way from and to the tables o
 """
 
 from dvskit.networks.conv_lif import ConvLIF
+from dvskit.networks.layered import Layered
 from dvskit.networks.motion_lif import MotionLIF
 from dvskit.networks.names import NETWORKS, network_from, network_values
 from dvskit.networks.network import Network, NetworkModule
@@ -12,6 +13,7 @@ from dvskit.networks.network import Network, NetworkModule
 __all__ = [
     "NETWORKS",
     "ConvLIF",
+    "Layered",
     "MotionLIF",
     "Network",
     "NetworkModule",

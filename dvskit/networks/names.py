@@ -8,11 +8,13 @@ from typing import Any
 
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.networks.conv_lif import ConvLIF
+from dvskit.networks.layered import Layered
 from dvskit.networks.motion_lif import MotionLIF
 from dvskit.networks.network import Network
 
-NETWORKS: Mapping[str, type[ConvLIF] | type[MotionLIF]] = {
+NETWORKS: Mapping[str, type[ConvLIF] | type[Layered] | type[MotionLIF]] = {
     "conv-lif": ConvLIF,
+    "layers": Layered,
     "motion-lif": MotionLIF,
 }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dvskit.errors import ShapeError
 from dvskit.layers import Conv2d, Linear, Sequence, States
 
-Weighted = TypeVar("Weighted", Conv2d, Linear)
+Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
 
 class Network(Protocol):
@@ -37,7 +37,8 @@ class Network(Protocol):
     def build(self) -> nn.Module:
         """Return the module with fresh weights from torch's generator.
 
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
+        It takes counts (T, B, 2, H, W) and returns logits (B, classes), or those of each step,
+        (T, B, classes): the loss is then the mean over the steps, and the answer their mean.
         """
 
 
