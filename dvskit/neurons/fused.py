@@ -19,7 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.neurons._kernels import lif_backward, lif_forward
-from dvskit.neurons.surrogates import ATan, Surrogate
+from dvskit.neurons.dynamics import Dynamics
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import ATan
 
 _SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs more than it gives
 
@@ -36,10 +38,15 @@ class Constants:
     detach_reset: bool
 
 
-def why_not_fused(x: Tensor, surrogate: Surrogate) -> str | None:
+def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
     """Return why the fused kernel cannot take this input, or None if it can."""
-    if type(surrogate) is not ATan:
-        return f"it knows the surrogate ATan only, not {surrogate!r}"
+    if type(dynamics.surrogate) is not ATan:
+        return f"it knows the surrogate ATan only, not {dynamics.surrogate!r}"
+    optional = (dynamics.alpha, dynamics.gain, dynamics.rest, dynamics.kappa)
+    if any(value is not None for value in optional) or dynamics.tensors() or dynamics.refractory:
+        return "it knows numbers for beta and the thresholds only"
+    if dynamics.reset == "none":
+        return "it knows soft and hard resets only"
     if x.device.type != "cpu" or x.layout != torch.strided:
         return f"it takes dense tensors on the cpu, not {x.layout} on {x.device}"
     if x.dtype not in (torch.float32, torch.bfloat16):
@@ -47,6 +54,20 @@ def why_not_fused(x: Tensor, surrogate: Surrogate) -> str | None:
     if torch.compiler.is_compiling():
         return "it cannot be traced by torch.compile"
     return None
+
+
+def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
+    """Return the spikes of `x` (T, ...), T >= 1, and the state after it."""
+    constants = Constants(
+        beta=cast(float, dynamics.beta),
+        threshold=cast(float, dynamics.threshold),
+        threshold_off=cast(float, dynamics.threshold_off) if dynamics.signed else None,
+        alpha=cast(ATan, dynamics.surrogate).alpha,  # why_not_fused has looked
+        soft=dynamics.reset == "soft",
+        detach_reset=dynamics.detach_reset,
+    )
+    spikes, v = fused_lif(x, state.v, constants)
+    return spikes, NeuronState(v)
 
 
 def fused_lif(x: Tensor, v: Tensor | None, constants: Constants) -> tuple[Tensor, Tensor]:

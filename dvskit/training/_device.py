@@ -34,7 +34,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def training_precision(device: torch.device, precision: str) -> torch.autocast:
+def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
     """Return the autocast of a training step: of bfloat16, or none.
 
     precision  "float32", "bfloat16", or "auto": bfloat16 where it is fast

@@ -213,8 +213,11 @@ def _result(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
-    """Return logits (B, classes) of inputs (T, B, C, H, W), on the processor."""
+    """Return logits (B, classes) of inputs (T, B, C, H, W), on the processor.
+
+    Of a network that answers at each step, (T, B, classes), they are the mean over the steps.
+    """
     device = next(module.parameters()).device
     with torch.inference_mode():
-        answer = module(counts.to(device).float())
-    return torch.as_tensor(answer).cpu()
+        answer: Tensor = module(counts.to(device).float())
+    return (answer.mean(0) if answer.ndim == 3 else answer).cpu()

@@ -13,7 +13,7 @@ from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Result, judge
 from dvskit.training.feed import Feed
-from dvskit.training.losses import loss_of
+from dvskit.training.losses import LOSSES, answer_of
 from dvskit.training.optimising import make_optimiser, rate_at, take_step
 from dvskit.training.progress import Progress
 from dvskit.training.toml_config import config_values, to_toml
@@ -42,7 +42,6 @@ class Run:
         torch.manual_seed(config.seed)
         self.module = config.network.build().to(self.device)
         self.optimiser = make_optimiser(self.module, config.loop)
-        self._loss = loss_of(config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
         else:
@@ -92,7 +91,8 @@ class Run:
         loop = self.config.loop
         inputs, labels = counts.to(self.device).float(), labels.to(self.device)
         with training_precision(self.device, loop.precision):
-            loss = self._loss(self.module, inputs, labels, loop.label_smoothing)
+            answer = answer_of(self.module, inputs, loop)
+        loss = LOSSES[loop.loss](answer, labels, loop.label_smoothing)
         take_step(self.optimiser, loss, loop, rate)
         return float(loss.detach())
 

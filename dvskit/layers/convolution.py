@@ -1,0 +1,80 @@
+"""Convolution of each time step, alone and together with the average pooling behind it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dvskit.layers.folding import check_images, check_window, over_time
+from dvskit.layers.pooling import AvgPool2d
+
+
+class Conv2d(nn.Conv2d):
+    """torch.nn.Conv2d of each time step: (T, B, C, H, W) -> (T, B, C', H', W').
+
+    Arguments, weights and their initial values are torch's. Inside torch.autocast it computes in
+    bfloat16, in which spikes of -1, 0 and 1 and small counts are exact.
+    Raises ShapeError for another number of channels, and if nothing is left behind the kernel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of `x` (T, B, C, H, W)."""
+        self.check(x)
+        return over_time(super().forward, x)
+
+    def check(self, x: Tensor) -> None:
+        """Raise ShapeError if `x` is not what the layer takes."""
+        check_images(self, x, self.in_channels)
+        if isinstance(self.padding, str):  # "same" leaves the size, "valid" is 0
+            return
+        rows, columns = (
+            (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for side, padding, dilation, kernel, stride in zip(
+                x.shape[-2:], self.padding, self.dilation, self.kernel_size, self.stride,
+                strict=True,
+            )
+        )  # fmt: skip
+        check_window(self, x, (rows, columns), f"a kernel of {self.kernel_size}")
+
+
+def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
+    """Return whether a layer and the one behind it are a convolution that can pool by itself."""
+    return (
+        isinstance(conv, Conv2d)
+        and isinstance(pool, AvgPool2d)
+        and conv.stride == conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and pool.stride == pool.kernel_size
+    )
+
+
+def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor) -> Tensor:
+    """Return pool(conv(x)) as one convolution: the same but for rounding.
+
+    Both are linear: together they are a convolution of the pool's stride with the averaged kernel,
+    of side K + P - 1. Of K = 5 and P = 2 it multiplies 36 times where both multiply 100 times, and
+    there is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` says of which layers.
+    Raises ShapeError as the layers do.
+    """
+    conv.check(x)
+    size = pool.kernel_size
+    edge = size - 1
+    weight = functional.avg_pool2d(
+        functional.pad(conv.weight, (edge, edge, edge, edge)), size, stride=1
+    )  # K x K -> (K + P - 1) x (K + P - 1)
+    rows, columns = (
+        (side + 2 * padding - kernel + 1) // size
+        for side, padding, kernel in zip(
+            x.shape[-2:], cast(tuple[int, int], conv.padding), conv.kernel_size, strict=True
+        )
+    )
+    check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
+    return over_time(
+        lambda folded: functional.conv2d(
+            folded, weight, conv.bias, stride=size, padding=conv.padding, groups=conv.groups
+        ),
+        x,
+    )
