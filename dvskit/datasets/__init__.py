@@ -27,6 +27,7 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
+from dvskit.datasets.still_batches import StillBatches
 from dvskit.datasets.stills import ENCODERS, Encode, FolderStills, IdxStills, MovedStills
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
@@ -58,6 +59,7 @@ __all__ = [
     "Share",
     "Split",
     "SplitSamples",
+    "StillBatches",
     "Stills",
     "TonicSamples",
     "check_leaks",

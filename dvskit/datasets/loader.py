@@ -18,7 +18,7 @@ from dvskit.datasets.cache import Cache
 from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import Plan, Share, Varying, plan_epoch
+from dvskit.datasets.shares import Plan, Share, Varying, batch_sizes, planned
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
@@ -163,13 +163,7 @@ class Batches:
 
     def _sizes(self, shares: Sequence[Share]) -> list[int]:
         """Return how many samples each batch has."""
-        full = sum(share.count for share in shares)
-        if self.steps is not None:
-            return [full] * self.steps
-        if len(shares) > 1:
-            return [full] * max(-(-len(share.samples) // share.count) for share in shares)
-        whole, rest = divmod(len(shares[0].samples), full)
-        return [full] * whole + [rest] * (rest > 0 and not self.drop_last)
+        return batch_sizes(shares, self.steps, drop_last=self.drop_last)
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
@@ -183,11 +177,8 @@ class Batches:
         """Return which samples an epoch has, in order."""
         if epoch < 0:
             raise ConfigError(f"epoch {epoch} is less than 0")
-        sizes = self.sizes()
-        one = len(self.shares) == 1
-        lengths = [sum(sizes) if one else len(sizes) * share.count for share in self.shares]
         seed = (self.seed, _ORDER, epoch) if self.shuffle else None
-        return plan_epoch(self.shares, lengths, seed)
+        return planned(self.shares, self.sizes(), seed)
 
     def fill(self, plan: Plan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
         """Write a row of a batch to `out`, a tensor of one sample."""

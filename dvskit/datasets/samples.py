@@ -89,6 +89,10 @@ def class_numbers(samples: Iterable[Sample], classes: Sequence[str]) -> NDArray[
     return np.array([number[sample.label] for sample in given], np.int64)
 
 
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
+"""Gray images: (N, height, width) uint8, or a list of (height, width) of any sizes."""
+
+
 class _Listed(ABC):
     """Rows of a set and the names of its classes."""
 
@@ -162,6 +166,10 @@ class Stills(_Listed):
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8, gray."""
 
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
+        """Return the images of some samples; where all are of one size, that may be one array."""
+        return [self.image(int(number)) for number in numbers]
+
     def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Stills:
         """Return some of the samples, in the order given, of the same classes."""
         return _ChosenStills(self, numbers)
@@ -210,6 +218,9 @@ class _ChosenStills(Stills):
 
     def image(self, number: int) -> NDArray[np.uint8]:
         return self._whole.image(self._numbers[number])
+
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
+        return self._whole.images([self._numbers[number] for number in numbers])
 
     def fingerprint(self, number: int) -> str:
         return self._whole.fingerprint(self._numbers[number])

@@ -20,7 +20,7 @@ from torch.nn import functional
 from dvskit import encoders
 from dvskit.datasets.idx import read_images
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
-from dvskit.datasets.samples import Part, Sample, Samples, Stills
+from dvskit.datasets.samples import Images, Part, Sample, Samples, Stills
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
@@ -60,6 +60,11 @@ class IdxStills(Stills):
         """Return the image of a sample, (height, width) uint8."""
         image: NDArray[np.uint8] = self._pixels[number]
         return image
+
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of some samples, (N, height, width) uint8."""
+        images: NDArray[np.uint8] = self._pixels[np.asarray(numbers, np.int64)]
+        return images
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the image."""
@@ -196,13 +201,20 @@ class Encode:
             raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Return the spikes of an image (height, width) uint8.
+        """Return the spikes of an image (height, width) uint8."""
+        return self._encoded(centred(image, as_size(self.size)), rng)
 
-        Of images (N, height, width) those of all, (steps, N, channels, H, W), drawn together.
-        """
+    def many(self, images: Images, rng: np.random.Generator) -> Tensor:
+        """Return the spikes of images, (steps, N, channels, H, W), drawn together."""
+        size = as_size(self.size)
+        if isinstance(images, np.ndarray):
+            return self._encoded(centred(images, size), rng)
+        return self._encoded(torch.stack([centred(image, size) for image in images]), rng)
+
+    def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         encoder = ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
-        spikes = encoder(centred(image, as_size(self.size)), self.steps, generator)
+        spikes = encoder(images, self.steps, generator)
         if self.channels == 1:
             return spikes.unsqueeze(-3)
         counts = encoders.two_channels(spikes)

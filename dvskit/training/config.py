@@ -117,6 +117,12 @@ class Config:
                 raise ConfigError(f"input.{key} = {value} is not above 0")
         if self.input.channels not in (1, 2):
             raise ConfigError(f"input.channels = {self.input.channels}; 1 or 2 is meant")
+        inputs = getattr(self.network, "inputs", 2)
+        if inputs != self.input.channels:
+            raise ConfigError(
+                f"input.channels = {self.input.channels}, but the network takes {inputs} (that is "
+                "network.inputs, of networks that have it); make them equal"
+            )
         titles = Counter(entry.title for entry in self.data)
         for title, count in titles.items():
             if count > 1:

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import (
-    Batches,
     Emulation,
     FileSamples,
     Sample,
@@ -28,7 +27,7 @@ from dvskit.datasets.kinds import Reading
 from dvskit.errors import ConfigError, FittedWarning, FormatError
 from dvskit.events import Events
 from dvskit.training.arguments import as_model
-from dvskit.training.feed import judged_batches
+from dvskit.training.feed import AnyBatches, judged_batches
 from dvskit.training.fitting import say_fitted
 from dvskit.training.held_out import choose_samples
 from dvskit.training.models import Model
@@ -187,7 +186,7 @@ class _Watched(Samples):
         )
 
 
-def judge(module: nn.Module, batches: Batches) -> Result:
+def judge(module: nn.Module, batches: AnyBatches) -> Result:
     """Return how often a module is right about batches, in float32 and evaluation mode.
 
     Of what was fitted nothing is said; `batches.fitted` counts it.

@@ -15,6 +15,7 @@ from dvskit.datasets import (
     Samples,
     Share,
     Split,
+    StillBatches,
     Stills,
 )
 from dvskit.training.config import Config, InputConfig
@@ -22,6 +23,7 @@ from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import is_weighed, representation_of
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
+AnyBatches = Batches | StillBatches
 JUDGED_AT_ONCE = 50
 """How many samples are judged at a time."""
 
@@ -38,9 +40,9 @@ class Feed:
     """
 
     config: Config
-    train: Batches
-    validation: dict[str, Batches]
-    test: dict[str, Batches]
+    train: AnyBatches
+    validation: dict[str, AnyBatches]
+    test: dict[str, AnyBatches]
     split: Split
     notes: tuple[str, ...]
 
@@ -88,7 +90,9 @@ def _in_files(sets: Sequence[TrainingSet], part: int) -> list[Sample]:
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 
-def _training_batches(sets: Sequence[TrainingSet], config: Config, cache: Cache | None) -> Batches:
+def _training_batches(
+    sets: Sequence[TrainingSet], config: Config, cache: Cache | None
+) -> AnyBatches:
     shares = [
         Share(
             samples=each.parts.train,
@@ -99,12 +103,15 @@ def _training_batches(sets: Sequence[TrainingSet], config: Config, cache: Cache 
         )
         for each in sets
     ]
+    steps = config.loop.steps or None
+    if all(share.encode is not None for share in shares):
+        return StillBatches(shares, seed=config.seed, steps=steps)
     return Batches(
         shares,
         representation_of(config.input),
         size=network_size(config),
         seed=config.seed,
-        steps=config.loop.steps or None,
+        steps=steps,
         weigh=is_weighed(config.input),
         cache=cache,
     )
@@ -119,24 +126,22 @@ def _encode(entry: DataConfig, config: Config) -> Encode | None:
 
 def _judged(
     each: TrainingSet, samples: Samples | Stills, config: Config, cache: Cache | None
-) -> Batches:
-    size = network_size(config)
-    return judged_batches(samples, config.input, size, _encode(each.entry, config), cache)
+) -> AnyBatches:
+    if isinstance(samples, Samples):
+        return judged_batches(samples, config.input, network_size(config), cache)
+    share = Share(samples=samples, count=JUDGED_AT_ONCE, encode=_encode(each.entry, config))
+    return StillBatches([share], seed=config.seed, shuffle=False)
 
 
 def judged_batches(
-    samples: Samples | Stills,
-    given: InputConfig,
-    size: tuple[int, int],
-    encode: Encode | None = None,
-    cache: Cache | None = None,
+    samples: Samples, given: InputConfig, size: tuple[int, int], cache: Cache | None = None
 ) -> Batches:
     """Return batches of samples in their order, each once and without chance: epoch 0 of them."""
-    settled = samples.settled() if isinstance(samples, Samples) else samples
     return Batches(
-        [Share(samples=settled, count=JUDGED_AT_ONCE, encode=encode)],
+        samples.settled(),
         representation_of(given),
         size=size,
+        batch_size=JUDGED_AT_ONCE,
         shuffle=False,
         weigh=is_weighed(given),
         cache=cache,
