@@ -22,13 +22,14 @@ from dvskit.layers import (
     Linear,
     MaxPool2d,
     MeanMembrane,
+    Membrane,
     ResidualBlock,
     Sequence,
     SpikeCount,
     States,
     checkpointed,
 )
-from dvskit.neurons import LIF, SignedLIF
+from dvskit.neurons import LI, LIF, SignedLIF
 
 STEPS = 9
 
@@ -240,6 +241,53 @@ def test_a_checkpointed_run_keeps_the_states_between_chunks_only() -> None:
     given = x.untyped_storage().nbytes()
     assert sum(whole.values()) > 3 * given
     assert sum(chunks.values()) < 1.1 * given
+
+
+FRONTS: list[list[nn.Module]] = [
+    [SignedLIF(0.5)],
+    [LIF(0.5, reset="hard"), MaxPool2d(2)],
+    [LIF(0.5), AvgPool2d(2)],
+    [LIF(0.5), Dropout(0.0), ResidualBlock(SignedLIF(0.5))],
+    [Membrane(LIF(0.5))],
+    [LI(0.5)],
+    [],
+]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(
+    "front", FRONTS, ids=lambda front: "-".join(type(f).__name__ for f in front)
+)
+def test_what_is_kept_of_spikes_changes_no_gradient(
+    front: list[nn.Module], pooled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(8)
+    conv = Conv2d(4, 6, 3, stride=1 if pooled else 2, padding=1, groups=2)
+    layers = Sequence(*front, conv, *([AvgPool2d(2)] if pooled else []))
+    slopes = []
+    for _ in range(2):
+        x = torch.randn(4, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        layers.zero_grad()
+        layers(x).square().sum().backward()
+        slopes.append([x.grad, *(p.grad for p in layers.parameters())])
+        monkeypatch.setattr("dvskit.layers.sequence._gives_spikes", lambda layer, given: False)
+    assert all(torch.equal(*pair) for pair in zip(*slopes, strict=True))
+
+
+def test_spikes_in_front_of_a_convolution_are_kept_in_a_byte_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = Sequence(LIF(0.5), Conv2d(4, 1, 3))
+    x = torch.randn(5, 2, 4, 8, 8).requires_grad_()
+    kept = []
+    for _ in range(2):
+        for low in (False, True):
+            with saved_bytes() as saved, torch.autocast("cpu", torch.bfloat16, enabled=low):
+                layers(x)
+            kept.append(sum(saved.values()))
+        monkeypatch.setattr("dvskit.layers.sequence._gives_spikes", lambda layer, given: False)
+    assert kept[2] - kept[0] == 3 * x.numel()
+    assert kept[3] == kept[1]  # in bfloat16 they are kept as they are
 
 
 def test_what_cannot_be_checkpointed_is_refused() -> None:

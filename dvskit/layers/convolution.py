@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from dvskit.layers.folding import check_images, check_window, over_time
 from dvskit.layers.pooling import AvgPool2d
+from dvskit.layers.spike_convolution import Window, convolve_spikes
 
 
 class Conv2d(nn.Conv2d):
@@ -19,10 +20,20 @@ class Conv2d(nn.Conv2d):
     Raises ShapeError for another number of channels, and if nothing is left behind the kernel.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of `x` (T, B, C, H, W)."""
+    def forward(self, x: Tensor, of_spikes: bool = False) -> Tensor:
+        """Return the convolution of `x` (T, B, C, H, W).
+
+        `of_spikes` says that `x` holds -1, 0 and 1 only, which a Sequence knows behind neurons:
+        the backward pass then needs less memory (`convolve_spikes`), and nothing else changes.
+        """
         self.check(x)
-        return over_time(super().forward, x)
+        if not (of_spikes and self._is_plain()):
+            return over_time(super().forward, x)
+        window = Window(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        return over_time(lambda folded: convolve_spikes(folded, self.weight, self.bias, window), x)
+
+    def _is_plain(self) -> bool:
+        return self.padding_mode == "zeros" and not isinstance(self.padding, str)
 
     def check(self, x: Tensor) -> None:
         """Raise ShapeError if `x` is not what the layer takes."""
@@ -45,19 +56,18 @@ def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
         isinstance(conv, Conv2d)
         and isinstance(pool, AvgPool2d)
         and conv.stride == conv.dilation == (1, 1)
-        and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
+        and conv._is_plain()
         and pool.stride == pool.kernel_size
     )
 
 
-def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor) -> Tensor:
+def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool = False) -> Tensor:
     """Return pool(conv(x)) as one convolution: the same but for rounding.
 
     Both are linear: together they are a convolution of the pool's stride with the averaged kernel,
     of side K + P - 1. Of K = 5 and P = 2 it multiplies 36 times where both multiply 100 times, and
     there is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` says of which layers.
-    Raises ShapeError as the layers do.
+    `of_spikes` is that of Conv2d. Raises ShapeError as the layers do.
     """
     conv.check(x)
     size = pool.kernel_size
@@ -65,16 +75,16 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor) -> Tensor:
     weight = functional.avg_pool2d(
         functional.pad(conv.weight, (edge, edge, edge, edge)), size, stride=1
     )  # K x K -> (K + P - 1) x (K + P - 1)
+    padding = cast(tuple[int, int], conv.padding)
     rows, columns = (
-        (side + 2 * padding - kernel + 1) // size
-        for side, padding, kernel in zip(
-            x.shape[-2:], cast(tuple[int, int], conv.padding), conv.kernel_size, strict=True
-        )
+        (side + 2 * edge - kernel + 1) // size
+        for side, edge, kernel in zip(x.shape[-2:], padding, conv.kernel_size, strict=True)
     )
     check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
-    return over_time(
-        lambda folded: functional.conv2d(
-            folded, weight, conv.bias, stride=size, padding=conv.padding, groups=conv.groups
-        ),
-        x,
-    )
+    window = Window((size, size), padding, (1, 1), conv.groups)
+    convolve = convolve_spikes if of_spikes else _convolve
+    return over_time(lambda folded: convolve(folded, weight, conv.bias, window), x)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    return functional.conv2d(x, weight, bias, *window)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
 from dvskit.layers.dense import Linear
-from dvskit.layers.pooling import AvgPool2d
+from dvskit.layers.pooling import AvgPool2d, MaxPool2d
 from dvskit.layers.readouts import MeanMembrane, Readout
 from dvskit.layers.states import Stateful, States
+from dvskit.neurons import Neurons
 
 # Of torch's own layers those that would take time for the batch or the batch for channels, and
 # what to take instead.
@@ -134,9 +136,10 @@ def _check_hides_no_state(layer: Any) -> None:
 class _PooledConvolution:
     conv: Conv2d
     pool: AvgPool2d
+    of_spikes: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        return pooled_convolution(self.conv, self.pool, x)
+        return pooled_convolution(self.conv, self.pool, x, self.of_spikes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +162,24 @@ class _LinearOfMean:
 def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
     """Yield what to compute one after another, neighbours merged, each with its state's index."""
     parts = list(layers)
-    index = 0
+    index, spikes = 0, False
     while index < len(parts):
         layer, behind = parts[index], parts[index + 1] if index + 1 < len(parts) else None
         if behind is not None and can_merge(layer, behind):
-            yield index, _PooledConvolution(cast(Conv2d, layer), cast(AvgPool2d, behind))
+            unit = _PooledConvolution(cast(Conv2d, layer), cast(AvgPool2d, behind), spikes)
+            yield index, unit
             index += 2
         elif isinstance(layer, Linear) and isinstance(behind, MeanMembrane):
             yield index + 1, _LinearOfMean(layer, behind)
             index += 2
         else:
-            yield index, layer
+            yield index, partial(layer, of_spikes=spikes) if isinstance(layer, Conv2d) else layer
             index += 1
+        spikes = _gives_spikes(layer, spikes)
+
+
+def _gives_spikes(layer: nn.Module, given: bool) -> bool:
+    """Return whether the output of a layer is -1, 0 and 1, `given` whether its input is."""
+    if isinstance(layer, Neurons):
+        return layer.dynamics.spikes
+    return given and isinstance(layer, MaxPool2d)

@@ -21,6 +21,7 @@ from dvskit.training.checkpoint import load_checkpoint, save_checkpoint
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Result, judge
 from dvskit.training.feed import Feed, load_feed
+from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run
@@ -62,7 +63,8 @@ def train(
     with a validation part; of equals, the one with the least loss) are kept, and only they see the
     test parts. A checkpoint is written after each epoch, and every five minutes within one: an
     interrupted run goes on from there, and the same configuration gives the same weights on the
-    same machine, either way.
+    same machine, either way. On Linux the process keeps the memory that it has used from here on
+    (`keep_memory`).
 
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
     checkpoint, ConfigError and FormatError for the data.
@@ -76,6 +78,7 @@ def train(
     if note is not None:
         for line in feed.notes:
             note(line)
+    keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = Run(config, feed, at, partial(save_checkpoint, state))
         _make(folder)
