@@ -449,6 +449,13 @@ def test_signals_that_cannot_be_are_refused_with_the_fix(name):
             ENCODE[name](signal)
 
 
+@pytest.mark.parametrize("name", SIGNED)
+def test_finite_signals_are_taken_even_if_their_sum_is_not_finite(name):
+    signal = torch.full((20, 2), 3e38)
+    signal[10:] = -3e38
+    assert ENCODE[name](signal).shape == (20, 2)
+
+
 @pytest.mark.parametrize("code", [hsa, bsa])
 def test_filters_and_signals_below_zero_are_refused(code):
     with pytest.raises(ConfigError, match=r"-0.5 at \(1,\), below 0; subtract signal.amin\(0\)"):

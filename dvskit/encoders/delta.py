@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_signal, per_channel, threshold_for, working_dtype
+from dvskit.encoders.checking import (
+    check_signal,
+    per_channel,
+    signed_spikes,
+    threshold_for,
+    working_dtype,
+)
 from dvskit.encoders.staircase import staircase
 
 
@@ -57,8 +63,7 @@ def run_delta(
     x = signal.detach().to(working_dtype(signal.dtype))
     first = x[:1] if before is None else before[None]
     change = torch.diff(x, dim=0, prepend=first)
-    spikes = (change >= on).to(signal.dtype) - (change <= -off).to(signal.dtype)
-    return spikes, x[-1].clone()
+    return signed_spikes(change >= on, change <= -off, signal.dtype), x[-1].clone()
 
 
 @check_arguments

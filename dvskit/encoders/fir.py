@@ -71,7 +71,7 @@ def checked_response(response: Tensor, signal: Tensor, name: str) -> Tensor:
 def check_unsigned(signal: Tensor, name: str) -> None:
     """Raise as `check_signal` does, and ConfigError for values below 0."""
     check_signal(signal, name)
-    if bool((signal < 0).any()):
+    if signal.numel() and signal.min().item() < 0:
         where = tuple(int(index) for index in (signal < 0).nonzero()[0])
         raise ConfigError(
             f"{name}: signal is {signal[where].item():g} at {where}, below 0; subtract "

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_signal, check_time, threshold_for, working_dtype
+from dvskit.encoders.checking import (
+    check_signal,
+    check_time,
+    signed_spikes,
+    threshold_for,
+    working_dtype,
+)
 from dvskit.encoders.staircase import staircase
 from dvskit.errors import ConfigError
 
@@ -41,7 +47,7 @@ def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> 
     mean = torch.empty_like(x)
     mean[:first] = _sums(x[:first], first) / first
     mean[first:] = _sums(x[:-1], window) / window
-    return (x > mean + height).to(signal.dtype) - (x < mean - height).to(signal.dtype)
+    return signed_spikes(x > mean + height, x < mean - height, signal.dtype)
 
 
 @check_arguments

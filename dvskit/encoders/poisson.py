@@ -47,7 +47,9 @@ def signed_poisson(values: Tensor, steps: int, *, generator: torch.Generator | i
     True
     """
     check_fractions(values, steps, "signed_poisson", lowest=-1.0)
-    return torch.where(_draw(values.abs(), steps, generator), values.detach().sign(), 0)
+    drawn = _draw(values.detach().abs(), steps, generator)
+    sign = values.detach().sign().to(torch.int8)
+    return (drawn.view(torch.int8) * sign).to(values.dtype)
 
 
 @check_arguments

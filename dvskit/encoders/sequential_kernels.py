@@ -16,18 +16,21 @@ from numba import njit
 @njit(cache=True, nogil=True, error_model="numpy")
 def follow(x: Any, spikes: Any, level: Any, height: Any, first: int, last: int) -> None:
     """Fill the spikes of the step-forward code; `level` is the baseline before, and after it."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    base, step = level[first:last], height[first:last]
     for t in range(x.shape[0]):
-        xt, st = x[t], spikes[t]
-        for n in range(first, last):
-            above, below = level[n] + height[n], level[n] - height[n]
-            up, down = xt[n] > above, xt[n] < below
-            st[n] = (1.0 if up else 0.0) - (1.0 if down else 0.0)
-            level[n] = above if up else (below if down else level[n])
+        now, spiked = x[t, first:last], spikes[t, first:last]
+        for n in range(base.size):
+            up = one if now[n] > base[n] + step[n] else zero
+            down = one if now[n] < base[n] - step[n] else zero
+            spiked[n] = up - down
+            base[n] += (up - down) * step[n]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def hough(left: Any, spikes: Any, shape: Any, first: int, last: int) -> None:
     """Fill the spikes of the Hough spiker; `left` is the signal, then what is left of it."""
+    one, zero = left.dtype.type(1), left.dtype.type(0)
     fits = np.empty(last - first, np.bool_)
     for t in range(left.shape[0] - shape.size + 1):
         fits[:] = True
@@ -37,7 +40,7 @@ def hough(left: Any, spikes: Any, shape: Any, first: int, last: int) -> None:
                 fits[n] &= row[n] >= height
         spiked = spikes[t, first:last]
         for n in range(spiked.size):
-            spiked[n] = 1.0 if fits[n] else 0.0
+            spiked[n] = one if fits[n] else zero
         if np.any(fits):
             for k in range(shape.size):
                 row, height = left[t + k, first:last], shape[k]
@@ -49,12 +52,13 @@ def hough(left: Any, spikes: Any, shape: Any, first: int, last: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def ben(left: Any, spikes: Any, shape: Any, threshold: Any, first: int, last: int) -> None:
     """Fill the spikes of Ben's spiker; `left` is the signal, then what is left of it."""
+    one, zero = left.dtype.type(1), left.dtype.type(0)
     with_spike = np.empty(last - first, left.dtype)
     without = np.empty(last - first, left.dtype)
     limit = threshold[first:last]
     for t in range(left.shape[0] - shape.size + 1):
-        with_spike[:] = 0.0
-        without[:] = 0.0
+        with_spike[:] = zero
+        without[:] = zero
         for k in range(shape.size):
             row, height = left[t + k, first:last], shape[k]
             for n in range(row.size):
@@ -64,7 +68,7 @@ def ben(left: Any, spikes: Any, shape: Any, threshold: Any, first: int, last: in
         spiked = spikes[t, first:last]
         for n in range(spiked.size):
             fits = with_spike[n] <= without[n] - limit[n]
-            spiked[n] = 1.0 if fits else 0.0
+            spiked[n] = one if fits else zero
             any_fits |= fits
         if any_fits:
             for k in range(shape.size):

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_signal, per_channel, threshold_for, working_dtype
+from dvskit.encoders.checking import (
+    check_signal,
+    per_channel,
+    signed_spikes,
+    threshold_for,
+    working_dtype,
+)
 from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
 from dvskit.encoders.sequential_kernels import follow
 from dvskit.encoders.staircase import staircase
@@ -62,7 +68,7 @@ def run_step_forward(
         over_channels(lambda first, last: follow(*arrays, first, last), x.shape)
     else:
         for now, fired in zip(x, spikes, strict=True):
-            fired.copy_((now > level + step).to(x.dtype) - (now < level - step).to(x.dtype))
+            fired.copy_(signed_spikes(now > level + step, now < level - step, x.dtype))
             level += fired * step
     return spikes.to(signal.dtype).reshape(signal.shape), level.reshape(signal.shape[1:])
 

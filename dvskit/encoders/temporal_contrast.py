@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import at_least_0, check_signal, working_dtype
+from dvskit.encoders.checking import at_least_0, check_signal, signed_spikes, working_dtype
 from dvskit.encoders.staircase import staircase
 
 
@@ -36,7 +36,7 @@ def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor
     if x.shape[0] < 2:
         return spikes
     change = torch.diff(x, dim=0)
-    spikes[1:] = (change > threshold).to(signal.dtype) - (change < -threshold).to(signal.dtype)
+    spikes[1:] = signed_spikes(change > threshold, change < -threshold, signal.dtype)
     return spikes
 
 
