@@ -269,6 +269,18 @@ def test_delta_may_have_thresholds_of_its_own_for_off_and_a_sample_before():
     assert last.tolist() == pytest.approx(2.9)
 
 
+def test_what_is_exactly_at_the_threshold_spikes_as_the_definitions_have_it():
+    up = torch.tensor([0.0, 0.125, 0.25, 0.375])
+    for signal, sign in ((up, 1.0), (-up, -1.0)):
+        assert (sign * delta(signal, threshold=0.125)).tolist() == [0, 1, 1, 1]
+        assert (sign * step_forward(signal, threshold=0.125)).tolist() == [0, 0, 1, 1]
+        assert not moving_window(signal, window=1, threshold=0.125).any()
+        assert (sign * temporal_contrast(signal, factor=0.0)).tolist() == [0, 0, 0, 0]
+    response = torch.tensor([0.25, 0.5, 0.25])
+    assert hsa(response, response=response).tolist() == [1, 0, 0]
+    assert bsa(response, response=response, threshold=1.0).tolist() == [1, 0, 0]
+
+
 def test_the_threshold_of_temporal_contrast_is_its_formula():
     signal = walks(50, channels=4)
     changes = signal.diff(dim=0).numpy()

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/encoders.py [--steps 1000] [--channels 1024] [--rounds 5] [--looped 16]
 
-For each code prints the median milliseconds of ours [fastest], those of each peer, how many times
-ours that is, and how many of its spikes are ours ("of chance": drawn apart; their mean rates are
-compared). Signals are float32, (steps, channels); still values are as many channels over as many
+For each code prints the median milliseconds of ours [fastest pass] and of each peer, how many times
+ours that is by the clock and by the processor time of the fastest pass (which other work on the
+machine disturbs less), and how many of its spikes are not ours ("of chance": drawn apart, so their
+mean rates are told). Signals are float32, (steps, channels); still values are as many channels over as many
 steps. Peers that loop over channels in Python are timed on `--looped` of them and the time is
 multiplied: their channels do not depend on one another. Passes alternate. Peers that are not
 installed are left out: snntorch, norse, innuce-spikify, spike-encoding (only its converters are
@@ -230,35 +231,44 @@ def agreement(peer: Peer, made: Tensor, theirs: Tensor, name: str) -> str:
     return f"{unlike} of {int((theirs != 0).sum()):,} spikes unlike"
 
 
-def clock(run: Run, x: Tensor) -> tuple[float, Tensor]:
-    start = time.perf_counter()
-    made = run(x)
-    return (time.perf_counter() - start) * 1e3, made
+@dataclass(frozen=True)
+class Taken:
+    """Milliseconds of the passes: by the clock, and of the processor in all threads."""
+
+    clock: list[float]
+    processor: list[float]
+
+    def time(self, run: Run, x: Tensor, times: float = 1.0) -> Tensor:
+        start, used = time.perf_counter(), time.process_time()
+        made = run(x)
+        self.clock.append((time.perf_counter() - start) * 1e3 * times)
+        self.processor.append((time.process_time() - used) * 1e3 * times)
+        return made
 
 
 def compare(name: str, run: Run, peers: list[Peer], x: Tensor, rounds: int, looped: int) -> None:
     made = run(x)  # compiles
-    times: list[list[float]] = [[] for _ in range(len(peers) + 1)]
+    mine, others = Taken([], []), [Taken([], []) for _ in peers]
     said = [""] * len(peers)
     for turn in range(rounds):
-        times[0].append(clock(run, x)[0])
+        mine.time(run, x)
         for place, peer in enumerate(peers):
             if peer.looped and turn >= 2:
                 continue
             part = x[..., :looped] if peer.looped else x
-            taken, theirs = clock(peer.run, part)
-            times[place + 1].append(taken * x.shape[-1] / part.shape[-1])
+            theirs = others[place].time(peer.run, part, x.shape[-1] / part.shape[-1])
             if turn == 0:
-                mine = made[..., :looped] if peer.looped else made
-                said[place] = agreement(peer, mine, theirs, name)
-    middle = median(times[0])
-    print(f"{name:20s} {middle:9.2f} ms [{min(times[0]):.2f}]")
-    for place, peer in enumerate(peers):
-        theirs_ms = median(times[place + 1])
-        mark = " *" if peer.looped else ""
+                ours_of_them = made[..., :looped] if peer.looped else made
+                said[place] = agreement(peer, ours_of_them, theirs, name)
+    middle = median(mine.clock)
+    print(f"{name:20s} {middle:9.2f} ms [{min(mine.clock):.2f}]")
+    for place, (peer, taken) in enumerate(zip(peers, others, strict=True)):
+        ratio = median(taken.clock) / middle
+        processor = min(taken.processor) / min(mine.processor)
+        mark = "*" if peer.looped else " "
         print(
-            f"    {peer.name:16s} {theirs_ms:9.1f} ms  {theirs_ms / middle:7.1f}x ours{mark}  "
-            f"{said[place]}"
+            f"    {peer.name:16s} {median(taken.clock):9.1f} ms {ratio:8.1f}x, "
+            f"processor {processor:8.1f}x {mark} {said[place]}"
         )
 
 
