@@ -28,7 +28,7 @@ from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
-_DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # at a half, neither: e^-2 is 0.14
+_DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
 _SEEDS = 1 << 62
 _MOVING = 1  # raise it where moved images give other events than before
 
@@ -210,14 +210,14 @@ class Encode:
              of `dvskit.encoders`. Names:
              "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
              (black: no spike), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
-             bright ON); "population" (one spike a neuron: one that black excites most, as OFF, and
-             one that white does, as ON)
+             bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
+             one for black, as OFF, and one for white, as ON)
     steps    of time, a bin each
-    size     of the sensor, (width, height); the image is put in its middle
+    size     of the sensor, (width, height); the image is put in its middle, black around it
 
     Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF; a function that returns
-    channels (steps, C, H, W) keeps them. Raises ConfigError for another
-    encoder, GeometryError for an image that is larger than the sensor.
+    channels (steps, C, H, W) keeps them. Raises ConfigError for another encoder, GeometryError for
+    an image that is larger than the sensor.
     """
 
     encoder: str | Encoder

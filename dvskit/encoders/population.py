@@ -68,7 +68,7 @@ class ReceptiveFields:
 def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
     """Return the response of each neuron, exp(-(x - centre)^2 / (2 width^2)): (..., neurons).
 
-    `values` of any shape and size; the responses, in (0, 1], have their dtype and one dimension
+    `values` of any shape and size; the responses, in [0, 1], have their dtype and one dimension
     more, and gradients pass through. They are probabilities for `poisson` and values for
     `latency`. Raises ShapeError for integers, ConfigError for NaN and infinities.
     """
