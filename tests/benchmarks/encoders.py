@@ -6,8 +6,8 @@ For each code prints the median milliseconds of ours [fastest pass] and of each 
 ours that is by the clock and by the processor time of the fastest pass (which other work on the
 machine disturbs less), and how many of its spikes are not ours ("of chance": drawn apart, so their
 mean rates are told). Signals are float32, (steps, channels); still values are as many channels over
-as many steps. Peers that loop over channels in Python are timed on `--looped` of them and the time is
-multiplied: their channels do not depend on one another. Passes alternate. Peers that are not
+as many steps. Peers that loop over channels in Python are timed on `--looped` of them and the time
+is multiplied: their channels do not depend on one another. Passes alternate. Peers that are not
 installed are left out: snntorch, norse, innuce-spikify, spike-encoding (only its converters are
 used: `pip install --no-deps spike-encoding` with optuna, torchmetrics, colorama, joblib serves).
 
