@@ -14,8 +14,14 @@ from dvskit.errors import ConfigError
 from tests.test_stills import digits  # noqa: F401 (a fixture)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("encoder", ["latency", "delta", "direct"])
+@pytest.mark.parametrize(
+    ("encoder", "channels"),
+    [
+        *((name, k) for name in ("latency", "log_latency", "delta", "direct") for k in (1, 2)),
+        ("rank_order", 1),
+        ("population", 2),
+    ],
+)
 def test_images_encoded_together_are_those_encoded_one_by_one(
     digits: IdxStills,  # noqa: F811
     encoder: str,
@@ -42,6 +48,8 @@ def test_direct_images_are_the_brightness_at_each_step_and_stand_in_memory_once(
     assert tensor.stride(0) == 0
     one = encode(digits.image(3), np.random.default_rng(0))
     assert np.array_equal(one[24, 0].numpy(), digits.image(3).astype(np.float32) / 255)
+    with pytest.raises(ConfigError, match="'population' has two neurons a pixel"):
+        Encode("population", 25, (28, 28), 1)
     with pytest.raises(ConfigError, match="channels = 3; 1 or 2 is meant"):
         Encode("direct", 25, (28, 28), 3)
 

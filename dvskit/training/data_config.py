@@ -47,7 +47,7 @@ class DataConfig:
     skip        samples that are never used, the first of those not kept for tests
     limit       the most samples to train on, drawn by the seed; 0: all
     balanced    draw from all classes as often
-    encoder     of images: "poisson", "latency", "delta" or "direct", see `dvskit.datasets.Encode`
+    encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      of clips, what the sensor is like; "": ideal
     size        of the sensor, (width, height), that clips are put before, and of recordings that do
                 not say theirs; (): that of the network
