@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dvskit import training
-from dvskit.datasets import open_samples
+from dvskit.datasets import Samples, open_samples
 from dvskit.errors import ConfigError, FormatError, ModelError, ShapeError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
-from dvskit.training import Trained
+from dvskit.training import Trained, judged
 from dvskit.training.split_file import fingerprint
 from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
@@ -307,3 +307,47 @@ def test_a_training_that_cannot_begin_leaves_nothing(
     assert (code, out) != (0, "")
     assert said in err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["bars.toml"]
+
+
+class Counted(Samples):
+    """Other samples; it knows how many were read."""
+
+    def __init__(self, whole: Samples) -> None:
+        super().__init__(whole.rows, whole.classes)
+        self.whole, self.read = whole, 0
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        assert rng is None  # the sample's own draw
+        self.read += 1
+        return self.whole.events(number)
+
+    def fingerprint(self, number: int) -> str:
+        return self.whole.fingerprint(number)
+
+
+def test_any_samples_are_judged_each_read_once_and_as_they_come(
+    trained: Trained, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "JUDGED_AT_ONCE", 2)
+    samples = Counted(open_samples(bars))
+    batches = judged.judged_batches(samples, trained.model.input, trained.model.size)
+    next(batches.epoch(0))
+    assert samples.read <= 2 * (batches.ahead + 1) < len(samples)  # not all are in memory
+    samples.read = 0
+    result = training.evaluate(trained.model, samples, split="all")
+    assert samples.read == result.samples == 20
+    folder = training.evaluate(trained.model, bars, split="all")
+    assert np.array_equal(result.confusion, folder.confusion)
+    rows = training.evaluate(trained.model, list(samples.rows), split="all")
+    assert np.array_equal(result.confusion, rows.confusion)
+    for wrong in (5, load_events(bars / "left" / "0.npz"), [bars]):
+        with pytest.raises(ConfigError, match="is no folder of <class>/<recording> and no Samples"):
+            training.evaluate(trained.model, wrong)
+
+
+def test_a_run_says_what_of_its_tests_was_not_looked_at(bars: Path, tmp_path: Path) -> None:
+    config = config_for(bars, tmp_path / "run", epochs=1)
+    short = replace(config, input=replace(config.input, bin_us=1_000))
+    trained = training.train(short)
+    (note,) = trained.results["recordings"].notes
+    assert note.startswith("6 recordings are longer than the model's window of 6 ms: their first")

@@ -20,16 +20,16 @@ from dvskit.datasets import (
     FileSamples,
     Sample,
     Samples,
+    StillBatches,
     class_names,
     open_samples,
 )
 from dvskit.datasets.kinds import Reading
 from dvskit.errors import ConfigError, FittedWarning, FormatError
-from dvskit.events import Events
 from dvskit.training.arguments import as_model
-from dvskit.training.feed import AnyBatches, judged_batches
 from dvskit.training.fitting import say_fitted
 from dvskit.training.held_out import choose_samples
+from dvskit.training.judged import AnyBatches, Watched, judged_batches
 from dvskit.training.models import Model
 
 
@@ -110,12 +110,9 @@ def evaluate(
     chosen = choose_samples(model, samples.rows, split)
     if not chosen.samples:
         raise FormatError("no samples to evaluate; give at least one recording")
-    window_us = model.input.bins * model.input.bin_us
-    watched = _Watched(samples.only(chosen.samples).among(model.classes), window_us)
-    batches = judged_batches(watched, model.input, model.size)
-    result = judge(model.module, batches)
-    say_fitted(batches)
-    notes = [chosen.note, watched.unlooked()]
+    part = samples.only(chosen.samples).among(model.classes)
+    result = judge_and_say(model.module, judged_batches(part, model.input, model.size))
+    notes = (chosen.note, *result.notes)
     return replace(
         result,
         seen=chosen.seen,
@@ -147,43 +144,18 @@ def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
         )
 
 
-class _Watched(Samples):
-    """Samples, and how many of their events lie behind the window that is looked at."""
+def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
+    """Return what `judge` returns, with a note on events that were not looked at.
 
-    def __init__(self, whole: Samples, window_us: int) -> None:
-        super().__init__(whole.rows, whole.classes)
-        self._whole, self._window_us = whole, window_us
-        self.draws = whole.draws
-        self._counts: dict[int, tuple[int, int]] = {}
-
-    def settled(self) -> Samples:
-        """Return these samples, which give the own draw of each, always."""
-        self.draws = False
-        return self
-
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, its own draw."""
-        events = self._whole.events(number)
-        if len(events):
-            behind = events.between(int(events.t[0]) + self._window_us, None)
-            self._counts[number] = len(events), len(behind)
-        return events
-
-    def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
-        return self._whole.fingerprint(number)
-
-    def unlooked(self) -> str:
-        """Return a line on the events behind the windows of those read; "" if there are none."""
-        behind = [behind for _, behind in self._counts.values()]
-        if not any(behind):
-            return ""
-        total = sum(total for total, _ in self._counts.values())
-        return (
-            f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window "
-            f"of {self._window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of "
-            f"{total:,} events are not looked at"
-        )
+    Gives a FittedWarning of each other size that recordings had.
+    """
+    result = judge(module, batches)
+    if isinstance(batches, StillBatches):
+        return result
+    say_fitted(batches)
+    unlooked = (share.samples.unlooked() for share in batches.shares
+                if isinstance(share.samples, Watched))  # fmt: skip
+    return replace(result, notes=tuple(note for note in unlooked if note))
 
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:

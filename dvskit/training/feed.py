@@ -18,14 +18,11 @@ from dvskit.datasets import (
     StillBatches,
     Stills,
 )
-from dvskit.training.config import Config, InputConfig
+from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import is_weighed, representation_of
+from dvskit.training.judged import JUDGED_AT_ONCE, AnyBatches, judged_batches
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
-
-AnyBatches = Batches | StillBatches
-JUDGED_AT_ONCE = 50
-"""How many samples are judged at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,18 +128,3 @@ def _judged(
         return judged_batches(samples, config.input, network_size(config), cache)
     share = Share(samples=samples, count=JUDGED_AT_ONCE, encode=_encode(each.entry, config))
     return StillBatches([share], seed=config.seed, shuffle=False)
-
-
-def judged_batches(
-    samples: Samples, given: InputConfig, size: tuple[int, int], cache: Cache | None = None
-) -> Batches:
-    """Return batches of samples in their order, each once and without chance: epoch 0 of them."""
-    return Batches(
-        samples.settled(),
-        representation_of(given),
-        size=size,
-        batch_size=JUDGED_AT_ONCE,
-        shuffle=False,
-        weigh=is_weighed(given),
-        cache=cache,
-    )

@@ -19,7 +19,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import OutputError
 from dvskit.training.checkpoint import load_checkpoint, save_checkpoint
 from dvskit.training.config import Config
-from dvskit.training.evaluation import Result, judge
+from dvskit.training.evaluation import Result, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
@@ -119,7 +119,7 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
 def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.classes)
-    test = {name: judge(model.module, batches) for name, batches in feed.test.items()}
+    test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
     best = run.at.history[run.at.best_epoch]
     scores: dict[str, Any] = {"epoch": run.at.best_epoch, "epochs": config.loop.epochs}
     scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}
