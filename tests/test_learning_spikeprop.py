@@ -224,7 +224,7 @@ def test_waking_raises_the_weights_of_silent_neurons_until_they_spike():
     with torch.no_grad():
         network.layers[0].weight[1] = 0
         network.layers[1].weight[0] = 0
-    times, before = torch.rand(5, 3), [p.clone() for p in network.parameters()]
+    times, before = random(5, 3).float(), [p.clone() for p in network.parameters()]
     assert network.wake(network.run(times), by=0.05) == 2
     raised = [after - was for after, was in zip(network.parameters(), before, strict=True)]
     assert (raised[0][1] - 0.05).abs().max() < 1e-7
@@ -237,9 +237,21 @@ def test_waking_raises_the_weights_of_silent_neurons_until_they_spike():
     assert all((spikes < math.inf).all() for spikes in network.run(times))
 
 
+def test_a_hidden_neuron_may_miss_some_inputs_and_an_output_neuron_none():
+    network = SpikeProp([2, 2, 2], SYNAPSES, generator=0)
+    both = torch.zeros(3, 2)
+    one_missed, all_missed = both.clone(), both.clone()
+    one_missed[1, 0] = math.inf
+    all_missed[:, 0] = math.inf
+    assert network.wake([one_missed, both], by=0.1) == 0
+    assert network.wake([all_missed, both], by=0.1) == 1
+    assert network.wake([both, one_missed], by=0.1) == 1
+    assert network.wake([both, both], by=0.1) == 0
+
+
 def test_any_optimizer_trains_it():
     network = SpikeProp([4, 5, 2], SYNAPSES, generator=1)
-    times, desired = 5 * torch.rand(1, 4), torch.tensor([[14.0, 17.0]])
+    times, desired = random(1, 4, high=5.0).float(), torch.tensor([[14.0, 17.0]])
     optimizer, errors = torch.optim.Adam(network.parameters(), lr=0.005), []
     for _ in range(150):
         optimizer.zero_grad()

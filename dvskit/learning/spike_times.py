@@ -77,6 +77,7 @@ class Synapses:
         return spikes[:, :, None, None] - (times[:, None, :, None] + delays)
 
 
+@check_arguments
 def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     """Return when neurons spike first, for input spikes at `times`; inf where they do not.
 
@@ -86,8 +87,9 @@ def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     Times are exact but for rounding, and so is the gradient (Bohte, Kok & La Poutré 2002): with u'
     the slope of the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is
     (sum of weight alpha') / u'. A neuron that does not spike passes no gradient: raise its weights
-    (`SpikeProp.wake`). Raises ShapeError where shapes or dtypes do not fit, ConfigError for times
-    that are NaN or -inf.
+    (`SpikeProp.wake`). Memory grows with B M N L.
+
+    Raises ShapeError where shapes or dtypes do not fit, ConfigError for times that are NaN or -inf.
     """
     fits = times.ndim == 2 and weight.ndim == 3 and times.shape[1] == weight.shape[1]
     if not fits or weight.shape[2] != len(synapses.delays):

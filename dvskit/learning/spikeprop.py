@@ -34,6 +34,7 @@ def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
     return 0.5 * ((counted - desired) ** 2).sum()
 
 
+@check_arguments
 def spikeprop_gradients(
     times: Tensor, weights: Sequence[Tensor], desired: Tensor, synapses: Synapses
 ) -> list[Tensor]:
