@@ -4,8 +4,8 @@
 
 1000 inputs spike at random, at a constant rate. Again and again 50 ms of what half of them do is
 the same, but for jitter: rates do not show it. A neuron that starts out spiking at anything comes
-to spike at the start of the pattern and at nothing else (Masquelier, Guyonneau & Thorpe 2008).
-FOLDER (the current one by default) gets stdp-pattern.png.
+to spike in the pattern, from its first milliseconds, and at nothing else (Masquelier, Guyonneau &
+Thorpe 2008). FOLDER (the current one by default) gets stdp-pattern.png.
 """
 
 from __future__ import annotations
