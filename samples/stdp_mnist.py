@@ -6,8 +6,10 @@ MNIST holds the four IDX files. Patches of 5x5 pixels become spikes, the stronge
 sooner; 64 neurons compete for each, and the first to spike learns it by STDP. Then the same weights
 run over whole images as a convolution, and a linear readout of the spikes is trained with labels
 (after Kheradpisheh et al. 2018). The readout is chosen on training images that are kept back; the
-test images are used once, and 98.4 % of them are read right (standard error 0.1). It takes about
-three minutes of processor time. FOLDER (the current one by default) gets stdp-features.png.
+test images are used once, and 98.4 % of them are read right (standard error 0.1). What STDP does
+for it shows where labels are few: with 5000 of them 96.8 % of 2500 kept back are right, 95.4 % with
+neurons that learned nothing (0.4 each). It takes about three minutes of processor time. FOLDER (the
+current one by default) gets stdp-features.png.
 """
 
 from __future__ import annotations

@@ -218,6 +218,17 @@ def test_one_neuron_each_side_needs_no_batch():
     )
 
 
+@pytest.mark.parametrize(("steps", "batch"), [(0, 2), (3, 0)])
+def test_without_steps_or_without_a_batch_weights_stay(steps, batch):
+    for shapes, connection in (
+        (((6,), (3,), (3, 6)), Dense()),
+        (((2, 6, 6), (3, 4, 4), (3, 2, 3, 3)), Convolution()),
+    ):
+        pre, post = (spikes(steps, batch, *shape) for shape in shapes[:2])
+        weight = weights(*shapes[2])
+        assert torch.equal(STDP(WINDOW, connection).run(pre, post, weight)[0], weight)
+
+
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_it_agrees_with_snntorch_where_spikes_are_apart(convolutional):
     learner = pytest.importorskip("snntorch.functional.stdp_learner").STDPLearner

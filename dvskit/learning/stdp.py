@@ -170,7 +170,9 @@ class STDP:
         (B, M) for Dense, (B, C, H, W) and (B, M, H', W') for Convolution. The change has the shape
         and dtype of `weight`, which is left as it is; it is summed over the batch (divide the
         window's a by B for the mean). weight + change is within the bounds, to rounding. Outside
-        of autograd. Raises ShapeError where shapes do not fit, or for a weight of integers.
+        of autograd. Numbers are not looked at: a NaN spike makes weights NaN.
+
+        Raises ShapeError where shapes do not fit, or for a weight of integers.
         """
         with torch.no_grad():
             self._check(state, pre, post, weight)
