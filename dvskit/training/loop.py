@@ -206,13 +206,19 @@ def _learn(run: _Run, counts: torch.Tensor, labels: torch.Tensor, rate: float) -
         group["lr"] = rate
     with training_precision(run.device):
         logits = run.module(counts.float())
-    loss = functional.cross_entropy(
-        logits.float(), labels, label_smoothing=run.config.loop.label_smoothing
-    )
+    loss = _loss(logits.float(), labels, run.config.loop.label_smoothing)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
     return float(loss.detach())
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Return the mean cross entropy of logits (B, classes), or of each step's (T, B, classes)."""
+    if logits.ndim == 3:
+        labels = labels.repeat(logits.shape[0])
+        logits = logits.flatten(0, 1)  # (T, B, C) -> (T*B, C)
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def _scores(results: Mapping[str, Result]) -> dict[str, float]:
