@@ -32,7 +32,7 @@ from dvskit.training.config import (
     write_config,
 )
 from dvskit.training.evaluation import Result, add_results, evaluate, judge
-from dvskit.training.feed import ENCODERS, Feed, image_parts, load_feed
+from dvskit.training.feed import Feed, image_parts, load_feed
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
 from dvskit.training.split_file import used_samples
@@ -272,7 +272,7 @@ def _test(config: Config, model: Model, split: Split | None) -> dict[str, Result
         every = read_images(config.data.images, "t10k")
         count = config.data.test_images
         images = Images(every.pixels[:count], every.labels[:count])
-        for kind in ENCODERS:
+        for kind in config.data.encoders:
             test[kind] = add_results(
                 evaluate(model, part) for part in image_parts(images, config, kind)
             )
