@@ -133,6 +133,7 @@ def test_the_public_names_stand():
         "filters",
         "formats",
         "layers",
+        "learning",
         "load_events",
         "networks",
         "neurons",
