@@ -173,6 +173,15 @@ def _tally(
     wraps = 0
     row, above = np.uintp(width), np.uintp(on)
     tally[:] = 0
+    if on == 0:  # polarities are not looked at: a quarter less time
+        for i in range(len(x)):
+            at = np.uintp(y[i]) * row + np.uintp(x[i])
+            after = np.uint8(tally[at] + np.uint8(1))
+            tally[at] = after
+            if after == 0:
+                wrapped[wraps] = at
+                wraps += 1
+        return wraps
     for i in range(len(x)):
         at = np.uintp(y[i]) * row + np.uintp(x[i]) + np.uintp(p[i]) * above
         after = np.uint8(tally[at] + np.uint8(1))
