@@ -221,10 +221,15 @@ class Pieces:
             yield self.events[start : start + self.count]
 
 
-def test_the_result_does_not_depend_on_how_the_recording_is_cut_or_when_it_began(frames):
+def test_the_result_does_not_depend_on_threads_or_how_the_recording_is_cut_or_when_it_began(
+    frames, monkeypatch
+):
     small = [(t, frame[:24, :24]) for t, frame in frames[:200:2]]
-    events = recorded(small, EmulatorParams(threshold_sigma=0.03, shot_hz=5.0))
+    events = recorded(small, EmulatorParams(threshold_sigma=0.03, leak_hz=1.0, shot_hz=5.0))
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = calibrate(events, small)
+    assert whole["leak_hz"].value is not None
+    monkeypatch.setenv("DVSKIT_THREADS", "3")
     assert calibrate(Pieces(events, 777), iter(small)) == whole
     later = Events(t=events.t + 10**12, x=events.x, y=events.y, p=events.p, size=events.size)
     moved = calibrate(later, [(t + 10**12, frame) for t, frame in small])
