@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import npy
+from dvskit.formats.npy_header import read_array_header
 from tests.test_events import make
 
 ORDERS = ["txyp", "xytp", "xypt"]
@@ -227,3 +229,39 @@ def test_a_negative_count_of_rows_is_an_error(tmp_path, order, strict):
     path.write_bytes(content.replace(b"(1000, 4)", b"(-100, 4)"))
     with pytest.raises(FormatError, match="counts are not negative"):
         dvskit.open_events(path, size=(20, 10), strict=strict)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5, 1)])
+def test_a_header_is_read_as_numpy_reads_it(version, shape):
+    array = np.zeros(shape, "<i2", order="F")
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, version)
+    file.seek(0)
+    expected = (shape, array.flags.fnc, array.dtype)
+    assert read_array_header(file) == expected
+    assert file.tell() == len(file.getvalue()) - array.nbytes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'descr': '<i2', 'fortran_order': False, 'shape': (3L, 10L)}", None),
+        ("{'descr': '<i2', 'fortran_order': False, 'shape': (-3,)}", "counts are not negative"),
+        ("{'descr': '<i2', 'fortran_order': False, 'shape': (1.5,)}", "no whole numbers"),
+        ("{'descr': '<i2', 'fortran_order': 1, 'shape': (3,)}", "neither True nor False"),
+        ("{'descr': '<i2', 'shape': (3,)}", "is no table of descr"),
+        ("[1, 2]", "is no table of descr"),
+        (
+            "{'descr': '<i2', 'fortran_order': False, 'shape': (3,)}" + " " * 10_000,
+            "at most 10,000",
+        ),
+    ],
+)
+def test_odd_headers_are_told_and_those_of_python_2_are_read(text, message):
+    file = io.BytesIO(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+    if message is None:
+        assert read_array_header(file) == ((3, 10), False, np.dtype("<i2"))
+        return
+    with pytest.raises(ValueError, match=message):
+        read_array_header(file)
