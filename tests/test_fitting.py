@@ -61,17 +61,20 @@ def test_training_sees_recordings_of_other_sizes_as_if_they_had_the_networks(
     large = write_bars(tmp_path / "large", 10, times=2)
     native = next(load_feed(loaded(bars)).validation["recordings"].epoch(0))
     feed = load_feed(loaded(large))
-    with pytest.warns(FittedWarning, match="and others of its size of 32x32 fitted to 16x16"):
-        fitted = next(feed.validation["recordings"].epoch(0))
+    fitted = next(feed.validation["recordings"].epoch(0))
     torch.testing.assert_close(fitted, native)
-    with pytest.warns(FittedWarning):
+    assert feed.validation["recordings"].fitted == {(32, 32): (4, 0, 4_480)}
+    with pytest.warns(FittedWarning, match="and others of its size of 32x32 fitted to 16x16"):
         counts, _ = next(feed.batches(0))
     assert counts.shape == (6, 8, 2, 16, 16)
     assert counts.dtype == torch.float32
     assert float(counts.sum()) / 8 <= 280  # what a recording of 16x16 has
     config = replace(loaded(large), output=str(tmp_path / "made"))
-    with pytest.warns(FittedWarning):
+    with pytest.warns(FittedWarning) as given:
         made = training.train(config)
+    first, second = (str(each.message) for each in given)  # of the training part, of the test
+    assert "and others of its size of 32x32 fitted to 16x16" in first
+    assert second.startswith("6 recordings of 32x32 fitted to 16x16")
     assert made.results["recordings"].samples == 6
 
 

@@ -75,7 +75,9 @@ class Batches:
     ahead           how many batches they make that nobody has taken yet
     pin_memory      make batches in memory that a GPU copies from without waiting
 
-    A FittedWarning is given for the first sample of each other size, `fitted` counts all of them.
+    say_fitted      whether a FittedWarning is given for the first sample of each other size;
+                    `fitted` counts all of them
+
     Raises ConfigError for parameters that do not fit each other, and what `representation.shape`
     raises.
     """
@@ -97,6 +99,7 @@ class Batches:
     processes: int = field(default=0, kw_only=True)
     ahead: int = field(default=3, kw_only=True)
     pin_memory: bool = field(default=False, kw_only=True)
+    say_fitted: bool = field(default=True, kw_only=True)
     _rows: Rows = field(init=False, repr=False)
     _idle: list[Workers] = field(default_factory=list, init=False, repr=False)
     _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
@@ -277,7 +280,7 @@ class Batches:
             self._fitted[size] = Fitted(
                 before.samples + 1, before.dropped + dropped, before.total + total
             )
-            if not before.samples:
+            if self.say_fitted and not before.samples:
                 where = self.shares[row.share].samples.rows[row.number].where
                 how = str(Placement.of(size, as_size(self.size)))
                 what = f"{where} and others of its size"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -25,7 +24,7 @@ from dvskit.datasets import (
     open_samples,
 )
 from dvskit.datasets.kinds import Reading
-from dvskit.errors import ConfigError, FittedWarning, FormatError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.training.arguments import as_model
 from dvskit.training.fitting import say_fitted
 from dvskit.training.held_out import choose_samples
@@ -159,18 +158,13 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
 
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:
-    """Return how often a module is right about batches, in float32 and evaluation mode.
-
-    Of what was fitted nothing is said; `batches.fitted` counts it.
-    """
+    """Return how often a module is right about batches, in float32 and evaluation mode."""
     was_training = module.training
     module.eval()
     logits, labels = [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FittedWarning)
-        for counts, numbers in batches.epoch(0):
-            logits.append(logits_of(module, counts))
-            labels.append(numbers)
+    for counts, numbers in batches.epoch(0):
+        logits.append(logits_of(module, counts))
+        labels.append(numbers)
     module.train(was_training)
     return _result(batches.classes, torch.cat(logits), torch.cat(labels))
 

@@ -17,7 +17,10 @@ JUDGED_AT_ONCE = 50
 def judged_batches(
     samples: Samples, given: InputConfig, size: tuple[int, int], cache: Cache | None = None
 ) -> Batches:
-    """Return batches of samples in their order, each once and without chance: epoch 0 of them."""
+    """Return batches of samples in their order, each once and without chance: epoch 0 of them.
+
+    They give no FittedWarning; `dvskit.training.fitting.say_fitted` does, of all at once.
+    """
     return Batches(
         Watched(samples.settled(), given.bins * given.bin_us),
         representation_of(given),
@@ -26,6 +29,7 @@ def judged_batches(
         shuffle=False,
         weigh=is_weighed(given),
         cache=cache,
+        say_fitted=False,
     )
 
 
