@@ -33,6 +33,7 @@ ORDER = [
     "tensors",
     "encoders",
     "neurons",
+    "learning",
     "networks",
     "datasets",
     "training",
