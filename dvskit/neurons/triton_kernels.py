@@ -1,14 +1,10 @@
-"""The neurons over time on a GPU, in Triton: forward, and backward through time.
+"""The neurons over time on a GPU, in Triton: forward, and what the way back shares with it.
 
 Tensors are (T, N): float32, or bfloat16 or float16 with float32 inside; states are (N,), float32
 and int32. A program takes BLOCK neurons through all of time with their state in registers. Bits of
 PARTS say what the neurons have; the rest is None, and compiled away. The kernels are launched with
 enable_fp_fusion=False: a contracted multiply-add would round once where torch rounds twice, and
 spikes differ.
-
-The backward pass runs forward once more from the start state and keeps what the way back needs of
-each step: h in gx where that is float32, all else in a scratch of its own. A program that is done
-with its neurons takes the next ones, so that the scratch is bounded by the number of programs.
 """
 
 from __future__ import annotations
@@ -43,7 +39,7 @@ def _value(given, n, inside, tensor: tl.constexpr, many: tl.constexpr, BLOCK: tl
 
 
 @triton.jit
-def _values(
+def values_of(
     beta, threshold, off, alpha, gain, rest, kappa, rho, n, inside, TENSORS: tl.constexpr,
     MANY: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -61,7 +57,7 @@ def _values(
 
 
 @triton.jit
-def _row(row, n, inside, BLOCK: tl.constexpr):
+def row_of(row, n, inside, BLOCK: tl.constexpr):
     """Return row[n] as float32; 0 for None."""
     if row is None:
         value = tl.full((BLOCK,), 0.0, tl.float32)
@@ -71,14 +67,14 @@ def _row(row, n, inside, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _store(row, n, inside, value):
+def store(row, n, inside, value):
     """Store row[n] in the dtype of row; None is not written."""
     if row is not None:
         tl.store(row + n, value.to(row.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _advance(
+def advance(
     x, v, i, a, waiting, beta, threshold, off, alpha, gain, rest, kappa, rho, refractory,
     PARTS: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -138,215 +134,26 @@ def neurons_forward(
     """Fill s with the spikes of x, or the potentials unless SPIKES, and *_end with the state."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < neurons
-    beta, threshold, off, alpha, gain, rest, kappa, rho = _values(
+    beta, threshold, off, alpha, gain, rest, kappa, rho = values_of(
         beta, threshold, off, alpha, gain, rest, kappa, rho, n, inside, TENSORS, MANY, BLOCK
     )
-    v = _row(v, n, inside, BLOCK)
-    i = _row(i, n, inside, BLOCK)
-    a = _row(a, n, inside, BLOCK)
-    waiting = _row(waiting, n, inside, BLOCK)
+    v = row_of(v, n, inside, BLOCK)
+    i = row_of(i, n, inside, BLOCK)
+    a = row_of(a, n, inside, BLOCK)
+    waiting = row_of(waiting, n, inside, BLOCK)
     for _ in range(steps):
-        current = _row(x, n, inside, BLOCK)
-        h, _ready, up, down, v, i, a, waiting = _advance(
+        current = row_of(x, n, inside, BLOCK)
+        h, _ready, up, down, v, i, a, waiting = advance(
             current, v, i, a, waiting, beta, threshold, off, alpha, gain, rest, kappa, rho,
             refractory, PARTS, RESET, SPIKES, BLOCK,
         )  # fmt: skip
         if SPIKES:
-            _store(s, n, inside, up - down)
+            store(s, n, inside, up - down)
         else:
-            _store(s, n, inside, h)
+            store(s, n, inside, h)
         x += neurons
         s += neurons
-    _store(v_end, n, inside, v)
-    _store(i_end, n, inside, i)
-    _store(a_end, n, inside, a)
-    _store(waiting_end, n, inside, waiting)
-
-
-@triton.jit
-def _slope(u, p, q, SURROGATE: tl.constexpr):
-    """Return the surrogate's derivative at u; p and q are its parameters."""
-    if SURROGATE == "ATan":  # p = alpha / 2, q = pi alpha / 2
-        z = q * u
-        slope = p / (1.0 + z * z)
-    elif SURROGATE == "FastSigmoid":  # p = 1, q = slope
-        z = 1.0 + q * tl.abs(u)
-        slope = p / (z * z)
-    elif SURROGATE == "Sigmoid":  # p = q = alpha
-        fall = tl.exp(-q * tl.abs(u))
-        slope = p * fall / ((1.0 + fall) * (1.0 + fall))
-    elif SURROGATE == "Triangle":  # p = height, q = width
-        z = 1.0 - tl.abs(u) / q
-        slope = p * tl.where(z < 0.0, 0.0, z)  # NaN stays
-    elif SURROGATE == "Boxcar":  # p = height, q = half the width
-        slope = tl.where(tl.abs(u) <= q, p, 0.0)
-    else:  # StraightThrough
-        slope = tl.where(u == u, 1.0, 1.0)
-    return slope
-
-
-@triton.jit
-def _back(
-    h, th, off, rest, up, down, ready, rise, fall, RESET: tl.constexpr, ATTACHED: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Return the derivatives of v after the reset: dv/dh, dv/d(th), dv/d(off) and dv/d(rest)."""
-    none = tl.full((BLOCK,), 0.0, tl.float32)
-    d = none + 1.0
-    to_th = none
-    to_off = none
-    to_rest = none
-    if RESET == "soft":
-        to_th = -up
-        to_off = down
-        to_rest = up + down
-        if ATTACHED:
-            d = 1.0 - (th - rest) * rise - (off + rest) * fall
-            to_th = (th - rest) * rise - up
-            to_off = down - (off + rest) * fall
-    if RESET == "hard":
-        d = ready - up - down  # 0 while waiting, too
-        to_rest = 1.0 - d
-        if ATTACHED:
-            d = d - (h - rest) * (rise - fall)
-            to_th = (h - rest) * rise
-            to_off = (h - rest) * fall
-    return d, to_th, to_off, to_rest
-
-
-@triton.jit
-def neurons_backward(
-    x, gs, gx, v, i, a, waiting, gv_end, gi_end, ga_end, gv_start, gi_start, ga_start, beta,
-    threshold, off, alpha, gain, rest, kappa, rho, to_beta, to_threshold, to_off, to_alpha,
-    to_gain, to_rest, to_kappa, to_rho, kept_h, kept_v, kept_i, kept_a, kept_ready, steps,
-    neurons, turns, gs_row, refractory, p, q, PARTS: tl.constexpr, TENSORS: tl.constexpr,
-    MANY: tl.constexpr, LEARNED: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr,
-    ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Fill gx, g*_start and to_*, a gradient a neuron, from gs and g*_end; those None are 0.
-
-    The spikes' gradient at step t begins at gs + t gs_row. kept_h None: h is kept in gx.
-    """
-    lane = tl.arange(0, BLOCK).to(tl.int64)
-    program = tl.program_id(0).to(tl.int64)
-    for turn in range(turns):
-        n = (program + turn * tl.num_programs(0)) * BLOCK + lane
-        inside = n < neurons
-        beta_n, threshold_n, off_n, alpha_n, gain_n, rest_n, kappa_n, rho_n = _values(
-            beta, threshold, off, alpha, gain, rest, kappa, rho, n, inside, TENSORS, MANY, BLOCK
-        )
-
-        # Forward once more: each row is kept as it is before or in the step that it is named for.
-        v_n = _row(v, n, inside, BLOCK)
-        i_n = _row(i, n, inside, BLOCK)
-        a_n = _row(a, n, inside, BLOCK)
-        waiting_n = _row(waiting, n, inside, BLOCK)
-        own = program * steps * BLOCK  # where the program keeps the first step
-        at_x = program * 0
-        at_gs = program * 0
-        for _ in range(steps):
-            _store(kept_v, own + lane, inside, v_n)
-            _store(kept_i, own + lane, inside, i_n)
-            _store(kept_a, own + lane, inside, a_n)
-            h, ready, up, down, v_n, i_n, a_n, waiting_n = _advance(
-                _row(x, at_x + n, inside, BLOCK), v_n, i_n, a_n, waiting_n, beta_n, threshold_n,
-                off_n, alpha_n, gain_n, rest_n, kappa_n, rho_n, refractory, PARTS, RESET, SPIKES,
-                BLOCK,
-            )  # fmt: skip
-            if kept_h is None:
-                _store(gx, at_x + n, inside, h)
-            else:
-                _store(kept_h, own + lane, inside, h)
-            _store(kept_ready, own + lane, inside, ready)
-            at_x += neurons
-            at_gs += gs_row
-            own += BLOCK
-        tl.debug_barrier()  # another thread of the program may read what one has kept
-
-        gv = _row(gv_end, n, inside, BLOCK)
-        gi = _row(gi_end, n, inside, BLOCK)
-        ga = _row(ga_end, n, inside, BLOCK)
-        none = tl.full((BLOCK,), 0.0, tl.float32)
-        sum_beta = none
-        sum_threshold = none
-        sum_off = none
-        sum_alpha = none
-        sum_gain = none
-        sum_rest = none
-        sum_kappa = none
-        sum_rho = none
-        for _ in range(steps):
-            at_x -= neurons
-            at_gs -= gs_row
-            own -= BLOCK
-            if kept_h is None:
-                h = _row(gx, at_x + n, inside, BLOCK)
-            else:
-                h = _row(kept_h, own + lane, inside, BLOCK)
-            g = _row(gs, at_gs + n, inside, BLOCK)
-            gh = g + gv
-            if SPIKES:
-                before = _row(kept_a, own + lane, inside, BLOCK)
-                th = threshold_n
-                if KAPPA & PARTS:
-                    th = threshold_n + kappa_n * before
-                ready = none + 1.0
-                if WAITS & PARTS:
-                    ready = _row(kept_ready, own + lane, inside, BLOCK)
-                rise = _slope(h - th, p, q, SURROGATE) * ready
-                up = tl.where(h - th >= 0.0, ready, 0.0)
-                fall = none
-                down = none
-                if OFF & PARTS:
-                    fall = _slope(-h - off_n, p, q, SURROGATE) * ready
-                    down = tl.where(-h - off_n >= 0.0, ready, 0.0)
-                d, v_th, v_off, v_rest = _back(
-                    h, th, off_n, rest_n, up, down, ready, rise, fall, RESET, ATTACHED, BLOCK
-                )
-                gh = g * (rise + fall) + gv * d
-                gth = gv * v_th - g * rise
-                if KAPPA & PARTS:
-                    gh += ga * (rise - fall)
-                    gth -= ga * rise
-                if OFF & LEARNED:
-                    sum_off += gv * v_off + (g - ga) * fall
-                if REST & LEARNED:
-                    sum_rest += gv * v_rest
-                if KAPPA & LEARNED:
-                    sum_kappa += gth * before
-                if RHO & LEARNED:
-                    sum_rho += ga * before
-                if KAPPA & PARTS:
-                    ga = rho_n * ga + kappa_n * gth
-                sum_threshold += gth
-            current = gh
-            if GAIN & PARTS:
-                current = gain_n * gh
-            if (ALPHA | GAIN) & LEARNED:
-                i_n = _row(x, at_x + n, inside, BLOCK)
-                if ALPHA & PARTS:
-                    before = _row(kept_i, own + lane, inside, BLOCK)
-                    i_n = alpha_n * before + i_n
-                    sum_alpha += (current + gi) * before
-                sum_gain += gh * i_n
-            if ALPHA & PARTS:
-                current += gi
-                gi = alpha_n * current
-            _store(gx, at_x + n, inside, current)
-            if BETA & LEARNED:
-                sum_beta += gh * (_row(kept_v, own + lane, inside, BLOCK) - rest_n)
-            if REST & LEARNED:
-                sum_rest += gh * (1.0 - beta_n)
-            gv = beta_n * gh
-        _store(gv_start, n, inside, gv)
-        _store(gi_start, n, inside, gi)
-        _store(ga_start, n, inside, ga)
-        _store(to_beta, n, inside, sum_beta)
-        _store(to_threshold, n, inside, sum_threshold)
-        _store(to_off, n, inside, sum_off)
-        _store(to_alpha, n, inside, sum_alpha)
-        _store(to_gain, n, inside, sum_gain)
-        _store(to_rest, n, inside, sum_rest)
-        _store(to_kappa, n, inside, sum_kappa)
-        _store(to_rho, n, inside, sum_rho)
-        tl.debug_barrier()  # the next neurons take the place of what was kept
+    store(v_end, n, inside, v)
+    store(i_end, n, inside, i)
+    store(a_end, n, inside, a)
+    store(waiting_end, n, inside, waiting)
