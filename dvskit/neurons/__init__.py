@@ -9,11 +9,15 @@ left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure fun
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
     spikes, state = layer.step(current, state)         # one bin
 
+Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
+it back to the system.
+
 Surrogate gradients are values: `ATan`, `FastSigmoid`, `Sigmoid`, `Triangle`, `Boxcar`,
 `StraightThrough`, or any object with `derivative(u)`.
 """
 
 from dvskit.neurons.alif import ALIF, alif_step
+from dvskit.neurons.buffers import release_buffers
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.integrator import LI
 from dvskit.neurons.lif import IF, LIF, SignedLIF, lif_step
@@ -52,6 +56,7 @@ __all__ = [
     "Triangle",
     "alif_step",
     "lif_step",
+    "release_buffers",
     "spike",
     "synaptic_step",
 ]

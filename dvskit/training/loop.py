@@ -33,6 +33,7 @@ from dvskit.training.config import (
 )
 from dvskit.training.evaluation import Result, add_results, evaluate, judge
 from dvskit.training.feed import ENCODERS, Feed, image_parts, load_feed
+from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
 from dvskit.training.split_file import used_samples
 
@@ -113,7 +114,8 @@ def train(
     The weights of the epoch with the best validation accuracy (the mean over recordings and
     encodings; of equals, the one with the least loss) are kept, and only they see the test parts.
     An interrupted run goes on behind its last whole epoch; the same configuration gives the same
-    weights on the same machine, either way.
+    weights on the same machine, either way. The process keeps the memory that it frees from then
+    on (`keep_memory`).
 
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
     checkpoint, ConfigError and FormatError for the data.
@@ -126,6 +128,7 @@ def train(
     feed = load_feed(config)
     _make(folder)
     write_config(config, folder / "config.toml")
+    keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = _Run(config, feed, at)
         while run.at.epoch < config.loop.epochs:
