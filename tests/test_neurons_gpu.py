@@ -85,7 +85,8 @@ NEURONS = {
         learned(0.2, 0.95, 5, 1), learned(0.6, 1.4, 7, seed=1), learned(0.6, 1.4, 5, 7, seed=2),
         gain=learned(0.5, 1.5, ()), rest=learned(-0.3, 0.3, 7, seed=3), **k),
     "all learned, adaptive": lambda **k: ALIF(
-        learned(0.2, 0.95, 7), kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
+        learned(0.2, 0.95, 7), threshold_off=learned(0.5, 1.0, 7, seed=2),
+        kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
     "all learned, synaptic": lambda **k: SynapticLIF(
         learned(0.2, 0.95, 7), alpha=learned(0.2, 0.8, 5, 1), gain=learned(0.5, 1.5, 7), **k),
 }  # fmt: skip
@@ -138,10 +139,6 @@ def passed(layer, x, gs, start=None):
     leaves = {n: leaf for n, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
     found = torch.autograd.grad(outputs, list(leaves.values()), weights)
     return spikes.detach(), parts, dict(zip(leaves, found, strict=True))
-
-
-def _learned(layer):
-    return list(layer.dynamics.tensors())
 
 
 def check(ours, theirs, tolerance=2e-5):
@@ -203,6 +200,19 @@ def test_what_is_not_finite_goes_through_as_in_torch(reset):
 
 @triton_only
 @on_gpu
+def test_a_potential_at_a_threshold_spikes_and_is_reset_on_the_way_back_too():
+    x, found = torch.tensor([[1.0, -0.5, 1 - 2**-24, -0.5 + 2**-25]] * 2, device=DEVICE), []
+    for backend in ("fused", "torch"):
+        leaf = x.clone().requires_grad_()
+        spikes = SignedLIF(0.9, 1.0, 0.5, reset="hard", backend=backend)(leaf)
+        spikes.sum().backward()
+        found.append(leaf.grad)
+        assert spikes[0].tolist() == [1, -1, 0, 0]
+    torch.testing.assert_close(*found)
+
+
+@triton_only
+@on_gpu
 def test_a_layer_that_does_not_spike_returns_its_potential():
     found = []
     for backend in ("fused", "torch"):
@@ -220,17 +230,26 @@ def test_a_layer_that_does_not_spike_returns_its_potential():
 @pytest.mark.parametrize("name", ["signed ALIF", "all learned, synaptic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_programs_that_take_turns_give_the_numbers_of_one(name, dtype, monkeypatch):
-    x = currents(5, 2, 5, 7, dtype=dtype)  # 70 neurons: 5 blocks of 16, two programs, three turns
+    x = currents(5, 2, 5, 7, dtype=dtype)
     layer = NEURONS[name](refractory=1, backend="fused")
     whole = passed(layer, x, torch.ones_like(x))
+    scratch, kept = gpu._scratch, []
+
+    def two_programs(dynamics, x, wanted, block):
+        rows = [row for row in scratch(dynamics, x, wanted, 16)[0] if row is not None]
+        monkeypatch.setattr(gpu, "SCRATCH", len(rows) * rows[0][:2].numel() * 4)
+        found, programs = scratch(dynamics, x, wanted, 16)
+        kept.extend(row.fill_(math.nan) for row in found if row is not None)
+        assert programs == 2  # of 70 neurons 32 at a time
+        return found, programs
+
     monkeypatch.setattr(gpu, "block_of", lambda neurons: 16)
-    rows = sum(row is not None for row in gpu._scratch(layer.dynamics, x, _learned(layer), 16)[0])
-    monkeypatch.setattr(gpu, "SCRATCH", rows * 4 * 5 * 16 * 2)
-    assert gpu._scratch(layer.dynamics, x, _learned(layer), 16)[1] == 2
+    monkeypatch.setattr(gpu, "_scratch", two_programs)
     turned = passed(layer, x, torch.ones_like(x))
     assert torch.equal(turned[0], whole[0])
     for index in (1, 2):
         assert all(torch.equal(turned[index][key], whole[index][key]) for key in whole[index])
+    assert not any(row.isnan().any() for row in kept)  # each in a part of its own, without gaps
 
 
 @triton_only
