@@ -279,6 +279,21 @@ def test_values_of_neurons_find_them_in_every_layout(of):
 
 @triton_only
 @on_gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_values_of_another_dtype_are_taken_and_learned_in_it(dtype):
+    x, found = currents(5, 3, 7), []
+    for backend in ("fused", "torch"):
+        layer = LIF(learned(0.2, 0.95, 7), learned(0.5, 1.5, ()), backend=backend).to(dtype)
+        spikes = layer(x)
+        spikes.sum().backward()
+        assert layer.beta.grad.dtype == dtype
+        found.append((spikes.detach(), layer.beta.grad, layer.threshold.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1:], found[1][1:], rtol=1e-2, atol=1e-2)
+
+
+@triton_only
+@on_gpu
 def test_gradients_of_any_strides_are_taken():
     x, layer, found = currents(5, 4, 6), LIF(backend="fused"), []
     for gs in (

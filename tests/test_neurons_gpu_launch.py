@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dvskit.errors import ConfigError
 from dvskit.neurons import ALIF, LIF, gpu
+from dvskit.neurons.fused import why_not_fused
 from tests.test_neurons_gpu import currents, layer_of, off_gpu, start_of, triton_only
 
 
@@ -104,25 +105,39 @@ def on_cuda(*shape, dtype=torch.float32):
     return torch.empty(*shape, device="cuda", dtype=dtype)
 
 
-def test_a_tensor_on_a_gpu_is_for_the_kernels_where_triton_and_the_gpu_can(monkeypatch):
-    from dvskit.neurons.fused import why_not_fused
-
-    able = [(8, 0)]
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: able[0])
+def test_a_tensor_on_a_gpu_is_for_the_kernels_where_triton_works(monkeypatch):
+    failure = [None]
     monkeypatch.setattr(gpu, "_INSTALLED", True)
+    monkeypatch.setattr(gpu, "_failure", lambda device: failure[0])
     d = LIF().dynamics
     with FakeTensorMode():
         assert why_not_fused(on_cuda(3, 4), d) is None
         assert why_not_fused(on_cuda(3, 4, dtype=torch.float16), d) is None
         assert "not torch.float64" in why_not_fused(on_cuda(3, 4, dtype=torch.float64), d)
-        able[0] = (6, 1)
-        assert "compute capability 7.0, not (6, 1)" in why_not_fused(on_cuda(3, 4), d)
+        failure[0] = "Triton fails"
+        assert why_not_fused(on_cuda(3, 4), d) == "Triton fails"
         monkeypatch.setattr(gpu, "_INSTALLED", False)
         assert "Triton, which compiles them, is not installed" in why_not_fused(on_cuda(3, 4), d)
         with pytest.raises(ConfigError, match="Triton"):
             LIF(backend="fused")(on_cuda(3, 4))
         spikes = LIF()(on_cuda(3, 4))  # in plain torch
     assert spikes.device.type == "cuda"
+
+
+@triton_only
+def test_what_triton_fails_with_is_the_reason_for_plain_torch(monkeypatch):
+    from dvskit.neurons import triton_kernels
+
+    able = [(8, 0)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: able[0])
+    failure, kernel = gpu._failure.__wrapped__, Recorder()
+    monkeypatch.setattr(triton_kernels, "neurons_forward", kernel)
+    assert failure(torch.device("cpu")) is None
+    assert len(kernel.launches) == 1
+    monkeypatch.setattr(triton_kernels, "neurons_forward", None)  # cannot be launched
+    assert "Triton fails on cpu with TypeError: 'NoneType'" in failure(torch.device("cpu"))
+    able[0] = (6, 1)
+    assert "compute capability 7.0, not (6, 1)" in failure(torch.device("cpu"))
 
 
 def test_triton_is_imported_by_the_kernels_only_and_these_when_they_are_called():

@@ -1,7 +1,8 @@
 """The fused kernels on a GPU, in Triton, for float32, bfloat16 and float16.
 
 Triton is not a dependency: torch brings it along where torch is built for a GPU that Triton knows.
-It is imported when the first tensor comes. The forward pass keeps its input and start state only.
+It is imported when the first tensor comes, and tried once: it needs a C compiler, and where it does
+not work layers run in plain torch. The forward pass keeps its input and start state only.
 
 The backward pass writes the potentials to where the gradient of a float32 input will be, and needs
 no other memory for the plain neuron. Inputs of 16 bits, adaptation, refractory steps, a learned
@@ -15,6 +16,7 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,14 +50,8 @@ class _GPU:
             return f"they take float32, bfloat16 and float16, not {x.dtype}"
         if not _INSTALLED:
             return "Triton, which compiles them, is not installed"
-        # What torch.compile traces cannot be asked for; it takes no older GPU itself.
-        if x.is_cuda and torch.version.hip is None and not torch.compiler.is_compiling():
-            able = torch.cuda.get_device_capability(x.device)
-            if able < _OLDEST:
-                return (
-                    f"they need a GPU of compute capability {_OLDEST[0]}.{_OLDEST[1]}, not {able}"
-                )
-        return None
+        # What torch.compile traces cannot be tried; it needs the same of a GPU itself.
+        return _failure(x.device) if x.is_cuda and not torch.compiler.is_compiling() else None
 
     def forward(
         self, dynamics: Dynamics, x: Tensor, state: NeuronState
@@ -118,6 +114,22 @@ class _GPU:
 
 
 GPU = _GPU()
+
+
+@cache
+def _failure(device: torch.device) -> str | None:
+    """Return why the kernels do not run on a GPU, or None if they do: the smallest is run."""
+    if torch.version.hip is None:
+        able = torch.cuda.get_device_capability(device)
+        if able < _OLDEST:
+            return f"they need a GPU of compute capability {_OLDEST[0]}.{_OLDEST[1]}, not {able}"
+    x = torch.zeros(1, 1, device=device)
+    try:
+        GPU.forward(Dynamics(beta=0.9, threshold=1.0), x, NeuronState(x[0]))
+    except Exception as error:  # of a compiler, a linker, a driver: whatever there is
+        said = (str(error).strip() or "no reason given").splitlines()[0]
+        return f"Triton fails on {device} with {type(error).__name__}: {said}"
+    return None
 
 
 def _device_of(x: Tensor) -> AbstractContextManager[Any]:
