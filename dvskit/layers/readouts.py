@@ -7,6 +7,7 @@ what `forward` returns of all steps up to there. So a live decision costs one st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ class FirstSpike(Readout):
         """Return the logits (B, ...) so far, and the state behind the spikes `x` (T, B, ...)."""
         _check(self, x, None if state is None else state.silent)
         on = x.clamp(0, 1).to(_sum_dtype(x))  # at 0 and 1 the gradient passes the clamp
-        silent = torch.cumprod(1 - on, 0)
+        silent = _running_product(1 - on)
         if state is None:
             state = FirstSpikeState(torch.ones_like(on[0]), torch.zeros_like(on[0]))
         silent = silent * state.silent
@@ -126,6 +127,13 @@ class FirstSpike(Readout):
     def extra_repr(self) -> str:
         """Return the parameters as they were given."""
         return f"tau={self.tau}"
+
+
+def _running_product(x: Tensor) -> Tensor:
+    """Return the product of the steps so far, at each step of `x` (T, ...)."""
+    if torch.compiler.is_compiling():  # a graph for export: ONNX has no cumulative product
+        return torch.stack(list(accumulate(x.unbind(0), torch.mul)))
+    return torch.cumprod(x, 0)
 
 
 def _add(readout: Readout, x: Tensor, state: SumState | None) -> SumState:

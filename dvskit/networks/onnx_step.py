@@ -1,0 +1,240 @@
+"""Networks as ONNX files, to run without Python or torch: one time step, or all of them.
+
+    write_onnx_step(network, "step.onnx")                    # live: states in, states out
+    write_onnx(network, "whole.onnx", steps=20, batch=1)     # (T, B, ...) at once, from rest
+
+The graph is of plain operators of opset 18, in one file, made by torch.onnx.export (which needs the
+packages onnx and onnxscript; onnxruntime is one that runs it). The network is written as it is in
+evaluation. Neurons are written as plain torch computes them: additions, products and comparisons in
+the same order, so that spikes are the same, bit for bit, where the convolutions and weighted sums
+in front of them are; those are added up in another order by each library.
+
+A network step by step, its states from `onnx_start` on:
+
+    session = onnxruntime.InferenceSession("step.onnx")
+    states = onnx_start(network)                             # {"lif1.v": zeros, ...}
+    for counts in bins:                                      # (B, ...) float32 arrays
+        out, *after = session.run(None, {"x": counts, **states})
+        states = dict(zip(states, after))
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from os import PathLike
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit._files import whole_file
+from dvskit.errors import ConfigError
+from dvskit.layers import Membrane, ResidualBlock, Sequence, States
+from dvskit.layers.readouts import FirstSpikeState, SumState
+from dvskit.networks.exchange import (
+    Shape,
+    input_shape,
+    optional_package,
+    plain_evaluation,
+    silence,
+)
+from dvskit.neurons import Neurons, NeuronState, RecurrentLIF
+
+OPSET = 18
+
+
+@check_arguments
+def write_onnx(
+    module: Sequence,
+    path: str | PathLike[str],
+    shape: Shape | None = None,
+    *,
+    steps: int,
+    batch: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Write a network over `steps` time steps, from rest, as an ONNX file.
+
+    The graph takes "x" (steps, batch, *shape), of the dtype of the weights, and returns "out", what
+    module(x) returns in evaluation. Its time steps are unrolled: its size grows with `steps`, and
+    so does the time that writing takes; for long or live input take `write_onnx_step`. `shape` is
+    that of one time step of one sample, None where the network knows it.
+
+    Raises ConfigError for numbers below 1 and without the packages onnx and onnxscript; ShapeError
+    where `shape` does not fit the layers; OutputError if the file exists and `overwrite` is false.
+    """
+    if min(steps, batch) < 1:
+        raise ConfigError(
+            f"write_onnx: steps = {steps}, batch = {batch}: numbers of at least 1 are meant"
+        )
+    shape = input_shape(module, shape, "write_onnx")
+    x = silence(module, steps, batch, *shape)
+    with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
+        _export("write_onnx", _Whole(module), (x,), partial, (["x"], ["out"]))
+
+
+@check_arguments
+def write_onnx_step(
+    module: Sequence,
+    path: str | PathLike[str],
+    shape: Shape | None = None,
+    *,
+    batch: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Write one time step of a network, with its states as inputs and outputs, as an ONNX file.
+
+    The graph takes "x" (batch, *shape), of the dtype of the weights, and the states by the names
+    that `onnx_start` gives, such as "lif1.v"; it returns "out", as module.step does (behind a
+    readout the answer to all steps so far), and the states behind the step, in the same order, as
+    "lif1.v.next".
+
+    Raises what `write_onnx` raises.
+    """
+    if batch < 1:
+        raise ConfigError(f"write_onnx_step: batch = {batch}: a number of at least 1 is meant")
+    shape = input_shape(module, shape, "write_onnx_step")
+    x = silence(module, batch, *shape)
+    with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
+        states = _start(module, x)
+        named = dict(_named(module, states))
+        names = (["x", *named], ["out", *(f"{name}.next" for name in named)])
+        _export("write_onnx_step", _Step(module, states), (x, *named.values()), partial, names)
+
+
+@check_arguments
+def onnx_start(
+    module: Sequence, shape: Shape | None = None, *, batch: int = 1
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the states at rest that the first step of `write_onnx_step` takes, by name.
+
+    Names are those of the layers and what they carry: v, i, a, waiting and s of neurons
+    (`NeuronState`), total and steps, or silent and waited, of readouts. Arguments are those of
+    `write_onnx_step`.
+    """
+    shape = input_shape(module, shape, "onnx_start")
+    with plain_evaluation(module):
+        states = _start(module, silence(module, batch, *shape))
+        return {name: tensor.cpu().numpy() for name, tensor in _named(module, states)}
+
+
+class _Whole(nn.Module):
+    def __init__(self, module: Sequence) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.module(x))
+
+
+class _Step(nn.Module):
+    """A step from tensors to tensors."""
+
+    def __init__(self, module: Sequence, states: States) -> None:
+        super().__init__()
+        self.module, self.states = module, states
+
+    def forward(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+        states = _filled(self.states, iter(parts))
+        out, states = self.module.step(x, states)
+        return out, *(tensor for _, tensor in _named(self.module, states))
+
+
+def _export(
+    caller: str,
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    path: Any,
+    names: tuple[list[str], list[str]],
+) -> None:
+    for package in ("onnx", "onnxscript"):
+        optional_package(package, caller)
+    if "external_data" not in inspect.signature(torch.onnx.export).parameters:
+        raise ConfigError(
+            f"{caller}: torch {torch.__version__} is too old to write ONNX; "
+            "pip install --upgrade torch"
+        )
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter, of itself
+        log.setLevel(logging.ERROR)
+        try:
+            torch.onnx.export(
+                module.eval(),
+                inputs,
+                path,
+                input_names=names[0],
+                output_names=names[1],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        finally:
+            log.setLevel(level)
+
+
+def _start(module: Sequence, x: Tensor) -> States:
+    """Return the states at rest for steps like `x` (B, ...)."""
+    with torch.no_grad():
+        _, states = module.step(x)
+    return cast(States, _rest(module, states))
+
+
+def _rest(layer: nn.Module, state: Any) -> Any:
+    """Return the state ahead of the first step, of a state behind one."""
+    if isinstance(state, States):
+        parts: list[nn.Module] = list(layer.children())
+        if isinstance(layer, ResidualBlock):
+            parts = [layer.body, layer.shortcut]
+        pairs = zip(parts, state.parts, strict=True)
+        return States(tuple(_rest(part, inner) for part, inner in pairs))
+    if isinstance(state, NeuronState):
+        neurons = layer.neurons if isinstance(layer, Membrane) else layer
+        assert isinstance(neurons, Neurons)
+        rest = neurons.initial_state(state.v)
+        looped = isinstance(neurons, RecurrentLIF)
+        return replace(rest, s=torch.zeros_like(rest.v)) if looped else rest
+    if isinstance(state, SumState):
+        steps: Any = torch.tensor(0)  # in a graph the number of steps is a tensor too
+        return SumState(torch.zeros_like(state.total), steps)
+    if isinstance(state, FirstSpikeState):
+        return FirstSpikeState(torch.ones_like(state.silent), torch.zeros_like(state.waited))
+    if state is None:
+        return None
+    raise ConfigError(
+        f"write_onnx_step: {type(layer).__name__} has a state {type(state).__name__} whose start "
+        "is not known; take write_onnx, or layers of dvskit.layers"
+    )
+
+
+def _named(layer: nn.Module, state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a state, named by layer and part: "lif1.v"."""
+    if isinstance(state, States):
+        named = list(layer.named_children())
+        for (name, part), inner in zip(named, state.parts, strict=True):
+            yield from _named(part, inner, f"{prefix}{name}.")
+    elif is_dataclass(state):
+        for field in fields(state):
+            value = getattr(state, field.name)
+            if isinstance(value, Tensor):
+                yield prefix + field.name, value
+
+
+def _filled(state: Any, tensors: Iterator[Tensor]) -> Any:
+    """Return a state with its tensors replaced, in the order of `_named`."""
+    if isinstance(state, States):
+        return States(tuple(_filled(inner, tensors) for inner in state.parts))
+    if state is None:
+        return None
+    names = [
+        field.name for field in fields(state) if isinstance(getattr(state, field.name), Tensor)
+    ]
+    return replace(state, **{name: next(tensors) for name in names})

@@ -1,0 +1,308 @@
+"""Networks as snntorch's layers, and from them.
+
+    peer = to_snntorch(layers)                # nn.Sequential of nn.Linear, snntorch.Leaky, ...
+    snntorch.utils.reset(peer)                # behind `import snntorch.utils`
+    spikes = torch.stack([peer(x) for x in currents])
+
+What is alike. snntorch.Leaky with reset_delay=False computes beta v + x, and takes the threshold
+off in the step of the spike, as LIF does; Synaptic is SynapticLIF likewise; its "zero" is the hard
+reset. Spikes and membranes are then the same, bit for bit.
+
+What is not:
+- With reset_delay=True, snntorch's default, the threshold comes off a step later and undecayed: the
+  membrane is th (1 - beta) lower behind each spike than ours, and no LIF is equal to it. With the
+  reset "zero" the spikes are the same nevertheless.
+- Where a membrane is still above the threshold after its reset (h > 2 threshold, reset by
+  subtraction), snntorch takes the threshold off again ahead of the next spike, and adds it back
+  only if there is one: spikes of strong currents differ.
+- Its own surrogates spike where v > threshold, ours where v >= threshold. `to_snntorch` gives it
+  ours as spike_grad, with the same rule.
+- Its reset is differentiated with reset_delay=False: gradients are those of detach_reset=False.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
+from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Membrane, Sequence
+from dvskit.networks.exchange import layers_in_a_row, named_row, optional_package
+from dvskit.neurons import ALIF, LI, LIF, Neurons, RecurrentLIF, SynapticLIF
+from dvskit.neurons.surrogates import spike
+
+DelayedReset = Literal["refuse", "immediate"]
+
+_RESETS = {"soft": "subtract", "hard": "zero", "none": "none"}
+_NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # as snntorch keeps them
+
+
+@check_arguments
+def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequential:
+    """Return a network as an nn.Sequential of torch's and snntorch's layers, under its names.
+
+    It takes one time step (B, ...) a call, and its neurons keep their state (init_hidden=True)
+    until snntorch.utils.reset. Weights are copies. Conv2d, Linear, AvgPool2d, Flatten, IF, LIF,
+    PLIF without decay_input, and SynapticLIF have a counterpart; Dropout is left out, and so are
+    the layers named in `leave_out`, such as a readout.
+
+    Raises ConfigError for other layers and neurons, naming the layer and what to do, and without
+    the package snntorch.
+    """
+    snntorch = optional_package("snntorch", "to_snntorch")
+    layers = layers_in_a_row(module, leave_out, "to_snntorch")
+    return nn.Sequential(
+        OrderedDict(
+            (name.replace(".", "_"), _their_layer(snntorch, name, layer)) for name, layer in layers
+        )
+    )
+
+
+@check_arguments
+def snntorch_state(module: Sequence) -> dict[str, Tensor]:
+    """Return the weights as the state dict of a network written as in snntorch's tutorials.
+
+    Layers with weights are fc1, fc2, ... (conv1, ... for convolutions) and neurons lif1, lif2, ...
+    in their order, numbered each by themselves: fc1.weight, fc1.bias, lif1.beta, lif1.threshold,
+    lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha of SynapticLIF. Other layers
+    have no weights there; neurons inside a Membrane are written as themselves.
+
+    Load it into neurons with reset_delay=False, which no state dict says. Tensors are copies.
+    Raises ConfigError as `to_snntorch` does, for neurons and for layers whose weights have no name.
+    """
+    state: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for name, layer in layers_in_a_row(module, (), "snntorch_state"):
+        layer = layer.neurons if isinstance(layer, Membrane) else layer
+        values: Mapping[str, Tensor]
+        if isinstance(layer, Conv2d | Linear):
+            kind = "conv" if isinstance(layer, Conv2d) else "fc"
+            values = layer.state_dict()
+        elif isinstance(layer, Neurons):
+            kind, values = "lif", _their_values(name, layer)
+        elif not any(True for _ in layer.parameters()):
+            continue
+        else:
+            raise ConfigError(
+                f"snntorch_state: layer {name}, {type(layer).__name__}, has weights that no layer "
+                "of snntorch's tutorials has; save module.state_dict() instead"
+            )
+        counts[kind] = counts.get(kind, 0) + 1
+        for what, value in values.items():
+            state[f"{kind}{counts[kind]}.{what}"] = value.detach().clone()
+    return state
+
+
+@check_arguments
+def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "refuse") -> Sequence:
+    """Return the layers of a network of snntorch, in the order in which they were made.
+
+    source         an nn.Module whose parts are nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten,
+                   snntorch.Leaky and Synaptic, run in the order of named_children(); or a state
+                   dict of such a module with linear layers and neurons
+    delayed_reset  of neurons that subtract the threshold a step later (reset_delay=True, the
+                   default of snntorch): "refuse", or "immediate", with neurons that do it at once.
+                   Spikes then differ: the membrane behind a spike is threshold (1 - beta) higher
+
+    A state dict does not say when its neurons are reset, and counts as delayed; neurons with an
+    alpha are Synaptic there. Of a module, values that are learned stay learned. The surrogate is
+    ATan(2.0), whatever it was.
+
+    Raises ConfigError for other layers, and for delayed resets unless "immediate" is said.
+    """
+    if delayed_reset not in ("refuse", "immediate"):
+        raise ConfigError(
+            f"from_snntorch: delayed_reset = {delayed_reset!r} is unknown; choices: immediate, "
+            "refuse"
+        )
+    if isinstance(source, nn.Module):
+        layers = [(name, _our_layer(name, part, delayed_reset)) for name, part in _parts(source)]
+    elif isinstance(source, Mapping):
+        layers = _of_state(source, delayed_reset)
+    else:
+        raise ConfigError(
+            f"from_snntorch takes a module or a state dict, not {type(source).__name__}"
+        )
+    return named_row([(name, layer) for name, layer in layers if layer is not None])
+
+
+def _their_layer(snntorch: Any, name: str, layer: nn.Module) -> nn.Module:
+    if isinstance(layer, Conv2d):
+        return _convolution(nn.Conv2d, layer)
+    if isinstance(layer, Linear):
+        return _dense(nn.Linear, layer.weight, layer.bias)
+    if type(layer) is AvgPool2d:
+        return nn.AvgPool2d(layer.kernel_size, layer.stride)
+    if isinstance(layer, Flatten):
+        return nn.Flatten()
+    if not isinstance(layer, Neurons):
+        raise ConfigError(
+            f"to_snntorch: layer {name}, {type(layer).__name__}, has no counterpart; pass "
+            f"leave_out=[{name!r}] and do its work there"
+        )
+    values = _their_values(name, layer)
+    dynamics = layer.dynamics
+    given = {what: values[what] for what in ("alpha", "beta", "threshold") if what in values}
+    kind = snntorch.Synaptic if "alpha" in given else snntorch.Leaky
+    neurons: nn.Module = kind(
+        **given,
+        **{f"learn_{what}": _learned(layer, what) for what in given},
+        spike_grad=partial(spike, surrogate=dynamics.surrogate),
+        reset_mechanism=_RESETS[dynamics.reset],
+        reset_delay=False,
+        init_hidden=True,
+    )
+    return neurons
+
+
+def _learned(layer: Neurons, what: str) -> bool:
+    return isinstance(getattr(layer, what, None), nn.Parameter)
+
+
+def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
+    """Return what a state dict of Leaky or Synaptic has. Raises ConfigError if neither will do."""
+    dynamics = layer.dynamics
+    refused = {
+        "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, ALIF | LI | RecurrentLIF),
+        "spikes downwards too; take LIF, whose threshold_off is inf": dynamics.signed,
+        "has a refractory time; take refractory=0": dynamics.refractory > 0,
+        "has a gain; multiply the weights in front of it instead": dynamics.gain is not None,
+        "has a rest; subtract it from thresholds and biases instead": dynamics.rest is not None,
+    }
+    for what, holds in refused.items():
+        if holds:
+            raise ConfigError(
+                f"snntorch has no neurons like layer {name}: {type(layer).__name__} {what}"
+            )
+    number = next(key for key, reset in _NUMBERS.items() if reset == dynamics.reset)
+    values = {
+        "threshold": dynamics.threshold,
+        "graded_spikes_factor": 1.0,
+        "reset_mechanism_val": number,
+        "beta": dynamics.beta,
+        "alpha": dynamics.alpha,
+    }
+    return {
+        what: torch.as_tensor(value).detach().clone()
+        for what, value in values.items()
+        if value is not None
+    }
+
+
+def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """Return the parts of a module that compute something, in the order in which they were made."""
+    found = []
+    for name, part in module.named_children():
+        # Neurons with a layer inside, such as RLeaky, are no chain of what is inside them.
+        own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+        if any(True for _ in part.children()) and not own:
+            found += _parts(part, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, part))
+    return found
+
+
+def _our_layer(name: str, part: nn.Module, delayed: DelayedReset) -> nn.Module | None:
+    kind = type(part).__name__
+    if isinstance(part, nn.Dropout | nn.Identity):
+        return None
+    if isinstance(part, nn.Linear):
+        return _dense(Linear, part.weight, part.bias)
+    if isinstance(part, nn.Conv2d):
+        return _convolution(Conv2d, part)
+    if isinstance(part, nn.AvgPool2d) and not part.padding and isinstance(part.kernel_size, int):
+        return AvgPool2d(part.kernel_size, int(part.stride))  # type: ignore[arg-type]
+    if isinstance(part, nn.Flatten) and (part.start_dim, part.end_dim) == (1, -1):
+        return Flatten()
+    if kind in ("Leaky", "Synaptic"):
+        values = {**dict(part.named_buffers()), **dict(part.named_parameters())}
+        odd = [what for what in ("inhibition", "state_quant") if getattr(part, what, False)]
+        if odd:
+            raise ConfigError(f"from_snntorch: {name}, {kind}, has {odd[0]}, which LIF has not")
+        return _neurons(name, values, bool(part.reset_delay) and delayed == "refuse")
+    raise ConfigError(
+        f"from_snntorch: {name}, {kind}, has no counterpart here; take it out, or build the "
+        "network of dvskit.layers and load its weights"
+    )
+
+
+def _of_state(
+    state: Mapping[str, Tensor], delayed: DelayedReset
+) -> list[tuple[str, nn.Module | None]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        name, _, what = key.rpartition(".")
+        groups.setdefault(name, {})[what] = value
+    layers: list[tuple[str, nn.Module | None]] = []
+    for name, values in groups.items():
+        if "beta" in values:
+            _check_parts(name, values, groups)
+            layers.append((name, _neurons(name, values, delayed == "refuse")))
+        elif "weight" in values and values["weight"].ndim == 2:
+            layers.append((name, _dense(Linear, values["weight"], values.get("bias"))))
+        else:
+            raise ConfigError(
+                f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which does "
+                "not say what layer it is; pass the module, not its state dict"
+            )
+    return layers
+
+
+def _check_parts(name: str, values: Collection[str], groups: Collection[str]) -> None:
+    known = ("threshold", "graded_spikes_factor", "reset_mechanism_val", "beta", "alpha")
+    more = [what for what in values if what not in known]
+    more += [other for other in groups if other.startswith(f"{name}.")]
+    if more:
+        raise ConfigError(
+            f"from_snntorch: {name} has more than Leaky and Synaptic have: {', '.join(more)}; "
+            "build the network of dvskit.layers and load its weights"
+        )
+
+
+def _convolution(kind: type[nn.Conv2d], of: nn.Conv2d) -> nn.Conv2d:
+    layer = kind(
+        of.in_channels, of.out_channels, of.kernel_size,  # type: ignore[arg-type]
+        of.stride, of.padding, of.dilation, of.groups,  # type: ignore[arg-type]
+        of.bias is not None, of.padding_mode, dtype=of.weight.dtype,
+    )  # fmt: skip
+    layer.load_state_dict(of.state_dict())
+    return layer
+
+
+def _dense(kind: type[nn.Linear], weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = kind(weight.shape[1], weight.shape[0], bias is not None, dtype=weight.dtype)
+    values = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    layer.load_state_dict(values)
+    return layer
+
+
+def _neurons(name: str, values: Mapping[str, Tensor], refuse_delay: bool) -> LIF | SynapticLIF:
+    reset = _NUMBERS.get(int(values.get("reset_mechanism_val", torch.tensor(0))))
+    factor = values.get("graded_spikes_factor", torch.tensor(1.0))
+    if reset is None or not bool((factor == 1).all()):
+        raise ConfigError(
+            f"from_snntorch: {name} has an unknown reset or spikes of another size than 1; neurons "
+            "here have neither"
+        )
+    if refuse_delay and reset == "soft":
+        raise ConfigError(
+            f"from_snntorch: {name} subtracts its threshold a step after the spike (reset_delay="
+            "True), as no neuron here does; make it with reset_delay=False, or pass "
+            "delayed_reset='immediate' and take other spikes"
+        )
+    beta, threshold = _value(values["beta"]), _value(values["threshold"])
+    if "alpha" in values:
+        return SynapticLIF(beta, threshold, alpha=_value(values["alpha"]), reset=reset)  # type: ignore[arg-type]
+    return LIF(beta, threshold, reset=reset)  # type: ignore[arg-type]
+
+
+def _value(value: Tensor) -> float | Tensor:
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(value.detach().clone())
+    return value.item() if value.numel() == 1 else value.detach().clone()

@@ -1,0 +1,608 @@
+"""Networks in NIR files, in ONNX and as snntorch's layers: the same spikes on the other side."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dvskit.errors import (
+    ConfigError,
+    FormatError,
+    LeftOutWarning,
+    MissingFileError,
+    OutputError,
+    ShapeError,
+)
+from dvskit.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    FirstSpike,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    MeanMembrane,
+    Membrane,
+    ResidualBlock,
+    Sequence,
+    SumPool2d,
+)
+from dvskit.networks import (
+    ConvLIF,
+    Layered,
+    from_nir,
+    from_snntorch,
+    onnx_start,
+    snntorch_state,
+    to_nir,
+    to_snntorch,
+    write_nir,
+    write_onnx,
+    write_onnx_step,
+)
+from dvskit.neurons import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    PLIF,
+    FastSigmoid,
+    RecurrentLIF,
+    SignedLIF,
+    SynapticLIF,
+)
+
+nir = pytest.importorskip("nir")
+NIR_SAYS_HARD = "v_reset" in {field.name for field in fields(nir.LIF)}  # from 1.0.6 on
+# What a version of NIR does not say is tested by itself.
+ignore_resets = pytest.mark.filterwarnings("ignore:to_nir. layer:UserWarning")
+
+
+def numbers(*shape, seed=99, scale=1.0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(*shape, generator=generator, dtype=dtype)
+
+
+def louder(layers, seed=1, scale=1.5):
+    """Weights with which all layers spike often."""
+    with torch.no_grad():
+        for at, part in enumerate(layers.parameters()):
+            if part.ndim > 1:
+                fan_in = part[0].numel()
+                part.copy_(numbers(*part.shape, seed=seed + at, scale=scale / fan_in**0.5))
+            elif part.ndim == 1:
+                part.fill_(0.1)
+    return layers
+
+
+def convolutional(reset="hard"):
+    return louder(
+        Sequence(
+            Conv2d(2, 6, 3, stride=2, padding=1),
+            LIF(0.9, reset=reset),
+            AvgPool2d(2),
+            Conv2d(6, 8, 3, bias=False),
+            SynapticLIF(0.8, alpha=0.7, reset=reset),
+            Flatten(),
+            Linear(8 * 2 * 2, 10),
+            LIF(0.7, 0.8, reset=reset),
+        ),
+        scale=4,
+    )
+
+
+def dense(*neurons, sizes=(20, 30, 10), scale=1.5):
+    layers = []
+    for at, neuron in enumerate(neurons):
+        layers += [Linear(sizes[at], sizes[at + 1]), neuron]
+    return louder(Sequence(*layers), scale=scale)
+
+
+def assert_alike(ours, theirs, least=0.02):
+    assert ours.shape == theirs.shape
+    assert torch.equal(ours, theirs)
+    assert least < ours.mean() < 0.9  # many spikes, and many steps without
+
+
+def reset_state(peer):
+    from snntorch import utils
+
+    utils.reset(peer)
+
+
+# ---- NIR
+
+
+@ignore_resets
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_a_network_through_a_nir_file_has_the_same_spikes(tmp_path, reset):
+    layers = convolutional(reset)
+    write_nir(layers, tmp_path / "net.nir", (2, 16, 16))
+    back = from_nir(tmp_path / "net.nir")
+    x = numbers(12, 3, 2, 16, 16)
+    assert_alike(layers(x), back(x))
+    assert [type(layer) for layer in back] == [type(layer) for layer in layers]
+
+
+@ignore_resets
+def test_each_value_comes_back(tmp_path):
+    threshold = torch.linspace(0.5, 1.5, 10)
+    layers = dense(
+        LIF(0.6, 2.0, gain=0.5, rest=0.25, reset="hard"),
+        IF(threshold, gain=0.5, reset="hard"),
+        LI(torch.linspace(0.5, 0.9, 5)),
+        sizes=(20, 30, 10, 5),
+        scale=4,
+    )
+    write_nir(layers, tmp_path / "net.nir", (20,), dt_s=1e-3)
+    back = from_nir(tmp_path / "net.nir")  # dt_s is that of the file
+    first, second, last = back[1], back[3], back[5]
+    assert (first.beta, first.threshold, first.rest) == (np.float32(0.6), 2.0, 0.25)
+    assert first.gain == pytest.approx(0.5, rel=1e-6)
+    assert type(second) is IF
+    assert torch.equal(second.threshold, threshold)
+    torch.testing.assert_close(last.beta, layers[5].beta)
+    x = numbers(30, 2, 20)
+    assert_alike(layers[:4](x), back[:4](x))
+    torch.testing.assert_close(back(x), layers(x))
+
+
+@ignore_resets
+@pytest.mark.parametrize("beta", [0.05, 0.3, 0.5, 0.7, 0.9, 0.95, 0.999])
+def test_beta_comes_back_to_a_rounding_and_exactly_above_a_half(beta):
+    back = from_nir(to_nir(Sequence(LIF(beta)), (3,)))
+    if beta >= 0.5:
+        assert back[0].beta == np.float32(beta)
+    assert back[0].beta == pytest.approx(beta, rel=2e-6)
+
+
+@ignore_resets
+def test_float64_comes_back_in_float64():
+    layers = dense(LIF(0.9), LIF(0.8)).double()
+    back = from_nir(to_nir(layers, (20,)), dtype=torch.float64)
+    assert back[1].beta == pytest.approx(0.9, abs=1e-15)
+    x = numbers(30, 2, 20, dtype=torch.float64)
+    assert_alike(layers(x), back(x))
+
+
+@ignore_resets
+def test_snntorch_reads_a_nir_file_to_the_same_spikes(tmp_path):
+    pytest.importorskip("nirtorch")
+    from snntorch.import_nir import import_from_nir
+
+    layers = convolutional()
+    write_nir(layers, tmp_path / "net.nir", (2, 16, 16))
+    peer = import_from_nir(nir.read(tmp_path / "net.nir"))
+    x = numbers(40, 1, 2, 16, 16)  # its Flatten takes the batch along: one sample
+    with torch.no_grad():
+        theirs = torch.stack([peer(step)[0] for step in x])
+    assert_alike(layers(x), theirs.reshape(40, 1, 10))
+
+
+@pytest.mark.filterwarnings("ignore:nirtorch.extract_nir_graph:DeprecationWarning")
+@pytest.mark.skipif(not NIR_SAYS_HARD, reason="snntorch writes v_reset, from nir 1.0.6 on")
+def test_a_graph_that_snntorch_wrote_has_the_same_spikes_here():
+    pytest.importorskip("nirtorch")
+    import snntorch
+    from snntorch.export_nir import export_to_nir
+
+    given = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
+
+    def each(value, count):  # NIR wants a value a neuron
+        return torch.full((count,), value)
+
+    peer = louder(
+        nn.Sequential(
+            nn.Linear(20, 30),
+            snntorch.Leaky(beta=each(0.9, 30), threshold=each(1.0, 30), **given),
+            nn.Linear(30, 10),
+            snntorch.Synaptic(
+                alpha=each(0.7, 10), beta=each(0.83, 10), threshold=each(1.5, 10), **given
+            ),
+        ),
+        scale=3,
+    )
+    graph = export_to_nir(peer, torch.zeros(1, 20), ignore_dims=[0])
+    x = numbers(30, 4, 20)
+    reset_state(peer)
+    assert_alike(from_nir(graph)(x), torch.stack([peer(step) for step in x]).detach())
+
+
+def test_a_graph_written_by_hand_is_an_euler_integration_of_the_neurons():
+    generator = np.random.default_rng(3)
+    n, dt = 12, 2e-3
+    tau, r = generator.uniform(5e-3, 3e-2, n), generator.uniform(2, 9, n)
+    weight = generator.normal(size=(n, 7))
+    node = nir.LIF(tau=tau, r=r, v_leak=np.full(n, 0.25), v_threshold=np.full(n, 1.25))
+    if NIR_SAYS_HARD:
+        node.v_reset = np.full(n, 0.25)
+    graph = nir.NIRGraph.from_list(nir.Linear(weight=weight), node)
+    layers = from_nir(graph, dt_s=dt, reset="hard", dtype=torch.float64)
+    x = generator.normal(size=(50, 1, 7))
+    v, spikes = np.full(n, 0.25), []
+    for step in x[:, 0]:
+        v = v + dt / tau * (0.25 - v + r * (weight @ step))
+        spikes.append(v > 1.25)
+        v = np.where(spikes[-1], 0.25, v)
+    assert_alike(layers(torch.from_numpy(x))[:, 0], torch.tensor(np.array(spikes)).double())
+
+
+def test_what_a_version_of_nir_does_not_say_of_resets_is_kept_and_warned_of(tmp_path):
+    other = "soft" if NIR_SAYS_HARD else "hard"
+    with pytest.warns(LeftOutWarning, match=f"layer 0 has a {other} reset"):
+        write_nir(Sequence(LIF(0.9, reset=other)), tmp_path / "net.nir", (3,))
+    assert from_nir(tmp_path / "net.nir")[0].reset == other
+    said = "hard" if NIR_SAYS_HARD else "soft"
+    assert from_nir(to_nir(Sequence(LIF(0.9, reset=said)), (3,)))[0].reset == said
+
+
+@pytest.mark.parametrize(
+    ("layer", "match"),
+    [
+        (SignedLIF(), "layer 0 spikes downwards"),
+        (ALIF(), "layer 0 is ALIF, which NIR has not; take LIF"),
+        (RecurrentLIF(nn.Linear(4, 4)), "layer 0 is RecurrentLIF"),
+        (LIF(refractory=2), "layer 0 has a refractory time"),
+        (LIF(reset="none"), "layer 0 has no reset"),
+        (LIF(1.0, rest=0.5), "layer 0 has beta = 1"),
+        (Membrane(LIF()), "layer 0 is Membrane"),
+        (MeanMembrane(), "layer 0 is MeanMembrane, a readout, which NIR has not; pass leave_out"),
+        (ResidualBlock(Linear(4, 4)), "layer 0 is ResidualBlock"),
+    ],
+)
+def test_what_nir_has_not_is_refused_by_the_name_of_the_layer(layer, match):
+    with pytest.raises(ConfigError, match=match) as caught:
+        to_nir(Sequence(layer), (4,))
+    assert "\n" not in str(caught.value)
+
+
+@ignore_resets
+def test_readouts_are_left_out_if_asked_and_networks_know_their_input():
+    network = Layered(
+        layers=("4C5", "S2", "lif", "D0.5", "10"), width=12, height=10
+    )  # fmt: skip
+    module = network.build()
+    graph = to_nir(module, leave_out=["mean"])
+    assert [type(node).__name__ for node in graph.nodes.values()] == [
+        "Input", "Conv2d", "SumPool2d", "LIF", "Flatten", "Affine", "Output",
+    ]  # fmt: skip
+    assert graph.nodes["input"].input_type["input"].tolist() == [2, 10, 12]
+    back = Sequence(from_nir(graph), MeanMembrane())
+    x = numbers(5, 2, 2, 10, 12, scale=3)
+    torch.testing.assert_close(back(x), module.eval()(x))
+    with pytest.raises(ConfigError, match="leave_out has 'men'; did you mean 'mean'"):
+        to_nir(module, leave_out=["men"])
+    with pytest.raises(ConfigError, match="does not know its input; pass shape="):
+        to_nir(back)
+    with pytest.raises(ShapeError):
+        to_nir(back[:1], (3, 10, 12))
+
+
+def test_graphs_that_are_no_row_of_known_nodes_are_refused_by_the_name_of_the_node():
+    weight = np.ones((3, 3), np.float32)
+    shape = np.array([3])
+
+    def graph(edges, **nodes):
+        ends = {"input": nir.Input(shape), "output": nir.Output(shape)}
+        return nir.NIRGraph(nodes={**ends, **nodes}, edges=edges)
+
+    one, other = nir.Linear(weight=weight), nir.Linear(weight=weight)
+    loop = [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
+    with pytest.raises(ConfigError, match="node a has more than one way in or out"):
+        from_nir(graph(loop, a=one, b=other))
+    row = [("input", "a"), ("a", "output")]
+    with pytest.raises(ConfigError, match="node a is Delay, for which there is no layer"):
+        from_nir(graph(row, a=nir.Delay(np.ones(3))))
+    short = nir.LI(tau=np.full(3, 5e-5), r=np.ones(3), v_leak=np.zeros(3))
+    with pytest.raises(ConfigError, match="node a has tau = 5e-05 s, shorter than a time step"):
+        from_nir(graph(row, a=short))
+    resting = nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.ones(3))
+    with pytest.raises(ConfigError, match="node a has v_leak other than 0"):
+        from_nir(graph(row, a=resting))
+    with pytest.raises(ConfigError, match="dt_s = 0"):
+        from_nir(graph(row, a=one), dt_s=0.0)
+
+
+def test_files_that_are_no_graph_are_refused(tmp_path):
+    (tmp_path / "text.nir").write_text("no graph")
+    with pytest.raises(FormatError, match="nir cannot read it"):
+        from_nir(tmp_path / "text.nir")
+    with pytest.raises(MissingFileError, match="no such file"):
+        from_nir(tmp_path / "nothing.nir")
+    with pytest.raises(OutputError):
+        write_nir(Sequence(Linear(4, 4)), tmp_path / "text.nir", (4,))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(ConfigError, match="pip install nir"):
+        from_nir("net.nir")
+    monkeypatch.setitem(sys.modules, "snntorch", None)
+    with pytest.raises(ConfigError, match="pip install snntorch"):
+        to_snntorch(Sequence(LIF()))
+
+
+# ---- ONNX
+
+
+def everything():
+    """All that has a state, and layers of each kind."""
+    block = ResidualBlock(Sequence(Conv2d(4, 4, 3, padding=1), PLIF(2.0)))
+    return louder(
+        Sequence(
+            Conv2d(2, 4, 3),
+            AvgPool2d(2),
+            SignedLIF(0.9),
+            BatchNorm2d(4),
+            block,
+            MaxPool2d(2),
+            Flatten(),
+            Linear(16, 8),
+            SynapticLIF(0.8, alpha=0.7),
+            Dropout(0.5),
+            Linear(8, 8),
+            ALIF(0.8),
+            RecurrentLIF(nn.Linear(8, 8), refractory=2, rest=0.1),
+            Linear(8, 5),
+            MeanMembrane(),
+        ),
+        scale=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def onnxruntime():
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+def test_one_step_in_onnx_after_another_gives_the_network_s_answers(tmp_path, onnxruntime, capfd):
+    layers = everything()
+    assert layers.training
+    write_onnx_step(layers, tmp_path / "step.onnx", (2, 10, 10), batch=3)
+    assert capfd.readouterr() == ("", "")
+    assert layers.training
+    assert all(part.backend == "auto" for part in layers.modules() if hasattr(part, "backend"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "step.onnx"))
+    states = onnx_start(layers, (2, 10, 10), batch=3)
+    assert {"2.v", "4.body.1.v", "8.i", "11.a", "12.s", "12.waiting", "14.total"} <= set(states)
+    assert (states["12.v"] == np.float32(0.1)).all()
+    layers.eval()
+    x, expected, inner = numbers(8, 3, 2, 10, 10), None, None
+    for step in x:
+        out, *after = session.run(None, {"x": step.numpy(), **states})
+        states = dict(zip(states, after, strict=True))
+        expected, inner = layers.step(step, inner)
+        np.testing.assert_allclose(out, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(torch.from_numpy(states["12.s"]), inner.parts[12].s)
+    assert torch.equal(torch.from_numpy(states["12.waiting"]), inner.parts[12].waiting)
+    assert inner.parts[12].waiting.any()  # it has spiked
+
+
+def test_onnx_starts_at_rest():
+    start = onnx_start(Sequence(LIF(rest=0.5), FirstSpike()), (3,))
+    assert {name: value.ravel().tolist() for name, value in start.items()} == {
+        "0.v": [0.5] * 3, "1.silent": [1.0] * 3, "1.waited": [0.0] * 3,
+    }  # fmt: skip
+
+
+def test_all_steps_in_one_onnx_graph_give_the_network_s_answer(tmp_path, onnxruntime):
+    onnx = pytest.importorskip("onnx")
+    layers = louder(
+        Sequence(Conv2d(2, 4, 3), LIF(0.9), Flatten(), Linear(36, 6), SignedLIF(), FirstSpike(2.0)),
+        scale=3,
+    )
+    write_onnx(layers, tmp_path / "whole.onnx", (2, 5, 5), steps=4, batch=2)
+    x = numbers(4, 2, 2, 5, 5)
+    session = onnxruntime.InferenceSession(str(tmp_path / "whole.onnx"))
+    (out,) = session.run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(out, layers(x).detach().numpy())
+    model = onnx.load(tmp_path / "whole.onnx")
+    assert {node.domain for node in model.graph.node} == {""}  # nothing but ONNX's own operators
+    assert {each.domain: each.version for each in model.opset_import}[""] == 18
+    with pytest.raises(OutputError):
+        write_onnx(layers, tmp_path / "whole.onnx", (2, 5, 5), steps=4)
+    with pytest.raises(ConfigError, match="steps = 0"):
+        write_onnx(layers, tmp_path / "other.onnx", (2, 5, 5), steps=0)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# ---- snntorch
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_snntorch_s_layers_have_the_same_spikes_and_membranes(reset):
+    snntorch = pytest.importorskip("snntorch")
+    layers = convolutional(reset)
+    if reset == "soft":  # weaker currents: below twice the threshold
+        for at, scale in ((0, 0.27), (3, 0.8), (6, 1.1)):
+            louder(layers[at : at + 1], scale=scale)
+    peer = to_snntorch(layers)
+    assert [type(peer[1]), type(peer[4])] == [snntorch.Leaky, snntorch.Synaptic]
+    x, states = numbers(20, 3, 2, 16, 16), None
+    reset_state(peer)
+    spikes = 0
+    for step in x:
+        ours, states = layers.step(step, states)
+        assert torch.equal(peer(step), ours)
+        for at in (1, 4, 7):
+            assert torch.equal(peer[at].mem, states.parts[at].v)
+        assert torch.equal(peer[4].syn, states.parts[4].i)
+        spikes += ours.sum()
+    assert spikes > 10
+
+
+def test_gradients_through_snntorch_s_layers_are_those_of_a_reset_that_is_not_detached():
+    pytest.importorskip("snntorch")
+    neuron = {"detach_reset": False, "surrogate": FastSigmoid(5.0)}
+    layers = dense(LIF(0.8, **neuron), LIF(nn.Parameter(torch.tensor(0.7)), **neuron))
+    with torch.no_grad():  # steady currents, below twice the threshold
+        for at, scale in ((0, 0.5), (2, 0.3)):
+            louder(layers[at : at + 1], scale=scale)[0].weight.abs_()
+    peer = to_snntorch(layers)
+    x = numbers(10, 4, 20, scale=0.3).abs()
+    weights = numbers(10, 4, 10, seed=98)
+    ours = layers(x)
+    (ours * weights).sum().backward()
+    reset_state(peer)
+    theirs = torch.stack([peer(step) for step in x])
+    (theirs * weights).sum().backward()
+    assert_alike(ours.detach(), theirs)
+    assert layers[0].weight.grad.abs().max() > 0
+    for at, what in ((0, "weight"), (3, "beta")):
+        gradients = [getattr(net[at], what).grad for net in (layers, peer)]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def articles_network():
+    return Layered(
+        width=28, height=28, inputs=1, beta=0.95, gain=1,
+        layers=("1000", "lif", "10", "lif", "membrane", "each"),
+    ).build()  # fmt: skip
+
+
+class Tutorial(nn.Module):
+    """The network of the article and of snntorch's tutorials, 784-1000-10."""
+
+    def __init__(self, **given):
+        import snntorch
+
+        super().__init__()
+        self.fc1 = nn.Linear(784, 1000)
+        self.lif1 = snntorch.Leaky(beta=0.95, **given)
+        self.fc2 = nn.Linear(1000, 10)
+        self.lif2 = snntorch.Leaky(beta=0.95, **given)
+
+    def forward(self, x):
+        first, second, spikes, membranes = None, None, [], []
+        first, second = torch.zeros(len(x[0]), 1000), torch.zeros(len(x[0]), 10)
+        for step in x:
+            spike, first = self.lif1(self.fc1(step), first)
+            spike, second = self.lif2(self.fc2(spike), second)
+            spikes.append(spike)
+            membranes.append(second)
+        return torch.stack(spikes), torch.stack(membranes)
+
+
+def test_the_article_s_network_has_the_same_weights_spikes_and_membranes_on_both_sides():
+    pytest.importorskip("snntorch")
+    ours = louder(articles_network(), scale=1)
+    state = snntorch_state(ours)
+    peer = Tutorial(reset_delay=False)
+    assert list(peer.state_dict()) == list(state)
+    peer.load_state_dict(state)
+    x = numbers(15, 3, 784, scale=0.15).abs()
+    with torch.no_grad():
+        spikes, membranes = peer(x)
+    back = from_snntorch(peer)
+    assert_alike(back(x).detach(), spikes, least=0.001)
+    torch.testing.assert_close(back[3].potentials(back[:3](x)), membranes, rtol=0, atol=0)
+    again = from_snntorch(peer.state_dict(), delayed_reset="immediate")
+    assert torch.equal(again(x), back(x))
+    assert list(snntorch_state(again)) == list(state)
+
+
+def test_delayed_resets_are_refused_or_made_immediate_with_the_membrane_higher_as_said():
+    snntorch = pytest.importorskip("snntorch")
+    peer = Tutorial()
+    with pytest.raises(ConfigError, match="lif1 subtracts its threshold a step after the spike"):
+        from_snntorch(peer)
+    with pytest.raises(ConfigError, match="lif1 subtracts"):
+        from_snntorch(peer.state_dict())
+    ours = from_snntorch(nn.Sequential(snntorch.Leaky(beta=0.8)), delayed_reset="immediate")[0]
+    delayed, mem, x = snntorch.Leaky(beta=0.8), torch.zeros(1), torch.tensor([1.5, 0.0])
+    for step in x:
+        _, mem = delayed(step[None], mem)
+    higher = ours.potentials(x[:, None])[-1] - mem
+    torch.testing.assert_close(higher, torch.tensor([1.0 * (1 - 0.8)]))
+
+
+def test_strong_currents_spike_as_said_other_than_in_snntorch():
+    pytest.importorskip("snntorch")
+    layers, x = Sequence(LIF(0.9)), torch.tensor([2.5, 0.0])[:, None, None]
+    peer = to_snntorch(layers)
+    reset_state(peer)
+    assert layers(x).flatten().tolist() == [1, 1]
+    assert [peer(step).item() for step in x] == [1, 0]
+    assert peer[0].mem.item() == pytest.approx(0.9 * 1.5)  # above the threshold, without a spike
+
+
+def test_delayed_resets_to_zero_have_the_same_spikes():
+    snntorch = pytest.importorskip("snntorch")
+    peer = nn.Sequential(
+        nn.Linear(20, 30), snntorch.Leaky(beta=0.9, reset_mechanism="zero", init_hidden=True)
+    )
+    louder(peer, scale=2)
+    x = numbers(30, 2, 20)
+    reset_state(peer)
+    assert_alike(from_snntorch(peer)(x), torch.stack([peer(step) for step in x]))
+
+
+def test_convolutions_and_learned_values_come_from_snntorch():
+    snntorch = pytest.importorskip("snntorch")
+    given = {"init_hidden": True, "reset_delay": False, "reset_mechanism": "zero"}
+    peer = nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        nn.AvgPool2d(2),
+        snntorch.Leaky(beta=torch.tensor(0.9), learn_beta=True, **given),
+        nn.Dropout(0.0),
+        nn.Flatten(),
+        nn.Linear(16, 6),
+        snntorch.Synaptic(alpha=torch.linspace(0.5, 0.9, 6), beta=0.8, **given),
+    )
+    louder(peer[0::5], scale=4)
+    ours = from_snntorch(peer)
+    assert isinstance(ours[2].beta, nn.Parameter)
+    assert ours[5].alpha.shape == (6,)
+    x = numbers(20, 3, 2, 8, 8)
+    reset_state(peer)
+    with torch.no_grad():
+        assert_alike(ours(x), torch.stack([peer(step) for step in x]))
+    with pytest.raises(ConfigError, match="0, Tanh, has no counterpart"):
+        from_snntorch(nn.Sequential(nn.Tanh()))
+    with pytest.raises(ConfigError, match="pass the module, not its state dict"):
+        from_snntorch(peer.state_dict())
+
+
+def test_other_neurons_of_snntorch_are_refused_in_modules_and_state_dicts():
+    snntorch = pytest.importorskip("snntorch")
+    looped = snntorch.RLeaky(beta=0.9, linear_features=4, reset_delay=False)
+    net = nn.Sequential(nn.Linear(3, 4), looped)
+    with pytest.raises(ConfigError, match="1, RLeaky, has no counterpart"):
+        from_snntorch(net)
+    with pytest.raises(ConfigError, match="1 has more than Leaky and Synaptic have"):
+        from_snntorch(net.state_dict(), delayed_reset="immediate")
+    lapicque = nn.Sequential(snntorch.Lapicque(beta=0.9))
+    with pytest.raises(ConfigError, match="0 has more than Leaky and Synaptic have"):
+        from_snntorch(lapicque.state_dict(), delayed_reset="immediate")
+    graded = nn.Sequential(snntorch.Leaky(beta=0.9, reset_delay=False, graded_spikes_factor=2.0))
+    with pytest.raises(ConfigError, match="spikes of another size"):
+        from_snntorch(graded)
+
+
+@pytest.mark.parametrize(
+    ("layer", "match"),
+    [
+        (SignedLIF(), "SignedLIF spikes downwards"),
+        (PLIF(), "PLIF has a gain"),
+        (ALIF(), "ALIF is not of its kinds"),
+        (LIF(rest=0.5, threshold=1.0), "LIF has a rest"),
+        (SumPool2d(2), "SumPool2d, has no counterpart; pass leave_out"),
+    ],
+)
+def test_what_snntorch_has_not_is_refused_by_the_name_of_the_layer(layer, match):
+    pytest.importorskip("snntorch")
+    with pytest.raises(ConfigError, match=match) as caught:
+        to_snntorch(Sequence(layer))
+    assert "layer 0" in str(caught.value)
+
+
+def test_shipped_kinds_of_networks_say_what_stands_in_the_way():
+    with pytest.raises(ConfigError, match="layer lif1 spikes downwards"):
+        to_nir(ConvLIF().build(), leave_out=["mean"])
