@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.neurons import LIF, ATan, LIFState, SignedLIF, lif_step
+from dvskit.neurons import LIF, ATan, NeuronState, SignedLIF, lif_step
 
 FLAGS = list(itertools.product(["soft", "hard"], [True, False], [math.inf, 0.8]))
 every_flag = pytest.mark.parametrize(("reset", "detach", "threshold_off"), FLAGS)
@@ -57,7 +57,7 @@ def test_double_precision_equals_backpropagation_through_time_written_by_hand(
     v0 = currents(40, seed=1, dtype=torch.float64).requires_grad_()
     gs, gv = currents(30, 40, seed=2, dtype=torch.float64), currents(40, seed=3).double()
     layer = LIF(0.85, 1.1, threshold_off, reset, ATan(1.5), detach)
-    s, state = layer.run(x, LIFState(v0))
+    s, state = layer.run(x, NeuronState(v0))
     torch.autograd.backward([s, state.v], [gs, gv])
     for n in range(40):
         ss, v, gx, g0 = twin(
@@ -106,7 +106,7 @@ def run_both(x, layer, *, gs=None, gv=None, v=None):
         layer = copy.copy(layer)
         layer.backend = backend
         leaf = x.detach().requires_grad_()
-        state = None if v is None else LIFState(v.detach().clone().requires_grad_())
+        state = None if v is None else NeuronState(v.detach().clone().requires_grad_())
         s, end = layer.run(leaf, state)
         outputs, gradients = [s], [torch.ones_like(s) if gs is None else gs]
         if gv is not None:
@@ -350,7 +350,7 @@ def test_one_step_empty_batches_no_time_and_single_neurons_keep_their_shape(shap
 
 
 def test_the_layer_keeps_no_state_and_leaves_its_arguments_alone():
-    x, state = currents(10, 50), LIFState(currents(50))
+    x, state = currents(10, 50), NeuronState(currents(50))
     kept, before = state.v.clone(), x.clone()
     layer = LIF()
     first, _ = layer.run(x, state)
@@ -363,7 +363,7 @@ def test_the_layer_keeps_no_state_and_leaves_its_arguments_alone():
 
 def test_a_step_is_the_layer_one_step_at_a_time():
     x = currents(12, 33)
-    state, out = LIFState.rest(x[0]), []
+    state, out = NeuronState.rest(x[0]), []
     for current in x:
         fired, state = lif_step(state, current, beta=0.9, threshold=1.0, threshold_off=1.0)
         out.append(fired)
@@ -416,6 +416,6 @@ def test_other_refusals_say_what_would_do():
     with pytest.raises(ShapeError, match="floating-point"):
         LIF()(torch.ones(3, 4, dtype=torch.int64))
     with pytest.raises(ShapeError, match=r"\(5,\) does not fit"):
-        LIF().run(torch.ones(3, 4), LIFState(torch.zeros(5)))
+        LIF().run(torch.ones(3, 4), NeuronState(torch.zeros(5)))
     with pytest.raises(ShapeError, match="float64"):
-        LIF().run(torch.ones(3, 4), LIFState(torch.zeros(4, dtype=torch.float64)))
+        LIF().run(torch.ones(3, 4), NeuronState(torch.zeros(4, dtype=torch.float64)))

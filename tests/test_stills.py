@@ -22,6 +22,7 @@ from dvskit.datasets import (
     TonicSamples,
     in_tonic,
 )
+from dvskit.datasets.stills import ENCODERS, encode_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError
 from dvskit.events import Events
 from dvskit.filters import Crop
@@ -87,6 +88,13 @@ def by_rate(image: torch.Tensor, steps: int, generator: torch.Generator) -> torc
     return encoders.poisson(image / 2, steps, generator=generator)
 
 
+NAMES = ["latency", "log_latency", "poisson", "population", "rank_order", "signed_poisson"]
+
+
+def test_encoders_have_their_names() -> None:
+    assert sorted(ENCODERS) == NAMES
+
+
 @pytest.mark.parametrize("encoder", ["poisson", "latency", by_rate])
 def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxStills, encoder: str) -> None:
     encode = Encode(encoder, 20, (34, 34))
@@ -97,6 +105,52 @@ def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxStills, encod
     assert torch.equal(spikes, again)
     largest = int(spikes.sum(0).max())
     assert largest == 1 if encoder == "latency" else largest > 1
+
+
+@pytest.mark.parametrize("encoder", NAMES)
+def test_every_encoder_by_name_gives_counts_of_two_channels_bright_before_dark(
+    encoder: str,
+) -> None:
+    ramp = np.linspace(0, 255, 16).astype(np.uint8).reshape(1, 16)
+    spikes = Encode(encoder, 40, (16, 1))(ramp, np.random.default_rng(2))
+    assert (spikes.shape, spikes.dtype) == ((40, 2, 1, 16), torch.uint8)
+    assert int(spikes.max()) == 1
+    off, on = spikes[:, 0, 0], spikes[:, 1, 0]
+    assert bool(off.any()) == (encoder in ("population", "signed_poisson"))
+    if "poisson" in encoder:
+        assert on[:, 12:].sum() > on[:, 8:12].sum() > on[:, :4].sum()
+        return
+    assert int(spikes.sum(0).max()) == 1
+    fired = on.any(0).nonzero().flatten()
+    assert len(fired) >= 7
+    times = on[:, fired].int().argmax(0)
+    assert bool((times.diff() <= 0).all())
+    assert times[-1] == 0 or encoder == "log_latency"
+    if encoder == "population":  # dark pixels are what OFF stands for: the mirror image
+        assert torch.equal(off.flip(1), on)
+
+
+def test_a_batch_of_images_is_encoded_as_each_of_them(digits: IdxStills) -> None:
+    images = torch.stack([torch.from_numpy(digits.image(k)) for k in range(3)]) / 255
+    for encoder in ("latency", "log_latency", "rank_order", "population"):
+        together = encode_images(images, 12, encoder, torch.Generator())
+        assert together.shape == (12, 3, 2, 28, 28)
+        for k in range(3):
+            alone = encode_images(images[k], 12, encoder, torch.Generator())
+            assert torch.equal(together[:, k], alone)
+    for encoder in NAMES:
+        none = encode_images(images[:0], 12, encoder, torch.Generator())
+        assert none.shape == (12, 0, 2, 28, 28)
+
+
+def test_an_encoder_may_make_channels_of_its_own(digits: IdxStills) -> None:
+    fields = encoders.ReceptiveFields.spread(5)
+
+    def five(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:
+        return encoders.population_latency(image, fields, steps).movedim(-1, -3)
+
+    spikes = Encode(five, 9, (30, 28))(digits.image(1), np.random.default_rng(0))
+    assert (spikes.shape, spikes.dtype) == ((9, 5, 28, 30), torch.uint8)
 
 
 def test_encoders_and_images_that_do_not_fit_are_refused(digits: Stills) -> None:

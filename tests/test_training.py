@@ -200,9 +200,11 @@ def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: P
     path = tmp_path / "c.toml"
     path.write_text('name = "x"\n[network]\nbeta = 0.5\n[loop]\nlearning_rate = 1\n')
     overrides = {"loop.epochs": "3", "data.recordings": "some/where", "network.channels": "[2, 3]"}
+    overrides["data.encoders"] = '["rank_order", "poisson"]'
     config = training.load_config(path, overrides)
     assert (config.loop.epochs, config.data.recordings) == (3, "some/where")
     assert config.network == ConvLIF(beta=0.5, channels=(2, 3))
+    assert config.data.encoders == ("rank_order", "poisson")
     assert config.loop.learning_rate == 1.0
     training.write_config(config, tmp_path / "resolved.toml")
     assert training.load_config(tmp_path / "resolved.toml") == config
@@ -221,6 +223,10 @@ def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: P
         ("", {"loop.epochs": "0"}, "not above 0"),
         ("", {"loop.recordings": "0"}, "none below 0"),
         ("", {"loop.emulated": "4"}, "set data.emulated"),
+        ("", {"data.encoders": '["rank_ordr"]'}, "no encoder 'rank_ordr'; did you mean"),
+        ("", {"data.encoders": "poisson"}, 'a list of texts is meant: data.encoders = \\["..."\\]'),
+        ("", {"data.encoders": '["latency", "latency"]'}, "names, each once"),
+        ("", {"data.encoders": "[]"}, "names, each once"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(
@@ -281,6 +287,24 @@ def test_recordings_of_images_and_encoded_images_are_learned_without_those_left_
     trained = training.train(config)
     assert set(trained.results) == {"poisson", "latency"}
     assert [result.samples for result in trained.results.values()] == [6, 6]
+
+
+def test_images_are_encoded_by_the_names_that_the_configuration_has(images: Path) -> None:
+    names = ("population", "rank_order", "latency", "signed_poisson", "log_latency")
+    config = Config(
+        output=str(images / "run"),
+        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
+        input=InputConfig(bins=6, bin_us=50_000),
+        data=DataConfig(images=str(images), encoders=names, validation_images=6, test_images=4),
+        loop=LoopConfig(epochs=1, steps=1, recordings=0, images=4),
+    )
+    feed = load_feed(config)
+    assert tuple(feed.validation) == names
+    counts, _ = next(feed.batches(0))
+    assert counts.shape == (6, 4, 2, 16, 16)
+    assert counts[:, 0, 0].any()  # of the first encoder, which alone of these has one OFF spike
+    assert not counts[:, 1:3, 0].any()
+    assert set(training.train(config).results) == set(names)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "samples").glob("*.toml")), ids=lambda f: f.name)

@@ -4,6 +4,7 @@ sensor."""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +28,13 @@ from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
 _SEEDS = 1 << 62
 _MOVING = 1  # raise it where moved images give other events than before
 
 Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
-"""(..., H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, ..., H, W)."""
+"""(..., H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, ..., H, W), signed or
+not, or channels of them (steps, ..., C, H, W)."""
 
 
 class IdxStills(Stills):
@@ -149,20 +152,72 @@ def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     return encoders.latency(image, steps, law=law)
 
 
-ENCODERS: dict[str, Encoder] = {"poisson": _poisson, "latency": _latency}
+def _log_latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    # The window ends with a pixel of the darkest that spikes: tau ln(x / (x - x / 2)) = tau ln 2.
+    law = partial(encoders.log_latency, tau=(steps - 1) / math.log(2), threshold=_DARKEST / 2)
+    return encoders.latency(image * (image >= _DARKEST), steps, law=law)
+
+
+def _signed_poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.signed_poisson(2 * image - 1, steps, generator=generator)
+
+
+def _rank_order(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.rank_order(image, steps, silent=0.0)
+
+
+def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    spikes = encoders.population_latency(image, _DARK_AND_BRIGHT, steps)
+    return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
+
+
+# Others come behind these: what a run draws depends on the place of its encoder.
+ENCODERS: dict[str, Encoder] = {
+    "poisson": _poisson,
+    "latency": _latency,
+    "log_latency": _log_latency,
+    "signed_poisson": _signed_poisson,
+    "rank_order": _rank_order,
+    "population": _population,
+}
+
+
+def check_encoder(name: str) -> None:
+    """Raise ConfigError for a name that no encoder has."""
+    if name not in ENCODERS:
+        raise ConfigError(f"no encoder {name!r}; {did_you_mean(name, ENCODERS)}")
+
+
+def encode_images(
+    images: Tensor, steps: int, encoder: str | Encoder, generator: torch.Generator
+) -> Tensor:
+    """Return images (..., H, W), float32 of 0 to 1, as counts (steps, ..., 2, H, W) uint8.
+
+    Spikes of 1 are ON, spikes of -1 OFF; an encoder that makes channels keeps its own.
+    """
+    made = ENCODERS[encoder] if isinstance(encoder, str) else encoder
+    spikes = made(images, steps, generator)
+    if spikes.ndim == images.ndim + 1:
+        spikes = encoders.two_channels(spikes)
+    return spikes.to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Encode:
     """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
 
-    encoder  "poisson", "latency" (darker than a tenth: no spike), or a function of the image, the
-             steps and a generator, such as one made of any of `dvskit.encoders`
+    encoder  a name, or a function of the image, the steps and a generator, such as one made of any
+             of `dvskit.encoders`. Names:
+             "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
+             (black: no spike), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
+             bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
+             one for black, as OFF, and one for white, as ON)
     steps    of time, a bin each
-    size     of the sensor, (width, height); the image is put in its middle
+    size     of the sensor, (width, height); the image is put in its middle, black around it
 
-    Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF. Raises ConfigError for another
-    encoder, GeometryError for an image that is larger than the sensor.
+    Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF; a function that returns
+    channels (steps, C, H, W) keeps them. Raises ConfigError for another encoder, GeometryError for
+    an image that is larger than the sensor.
     """
 
     encoder: str | Encoder
@@ -170,18 +225,14 @@ class Encode:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
-            raise ConfigError(
-                f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
-            )
+        if isinstance(self.encoder, str):
+            check_encoder(self.encoder)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Return the spikes of an image (height, width) uint8."""
-        encoder = ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
-        spikes = encoder(centred(image, as_size(self.size)), self.steps, generator)
-        counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
-        return counts
+        centre = centred(image, as_size(self.size))
+        return encode_images(centre, self.steps, self.encoder, generator)
 
 
 def centred(images: NDArray[np.uint8], size: Size) -> Tensor:

@@ -1,10 +1,62 @@
 """Spiking neurons: (T, ...) currents in, (T, ...) spikes out.
 
-`LIF` is the leaky integrate-and-fire layer, `SignedLIF` the one that also spikes downwards,
-`lif_step` one step of either as a pure function. Surrogate gradients are values (`ATan`).
+`IF`, `LIF` and `SignedLIF`, which also spikes downwards; `ALIF` with a threshold that adapts,
+`SynapticLIF` with a current that decays, `PLIF` with a learned time constant, `RecurrentLIF`, and
+`LI`, which does not spike, for readouts. All are one model (`dvskit.neurons.dynamics`) with parts
+left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure function.
+
+    spikes = LIF(beta=0.9)(currents)
+    spikes, state = layer.run(currents, state)         # the next bins of the same sequence
+    spikes, state = layer.step(current, state)         # one bin
+
+Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
+it back to the system.
+
+Surrogate gradients are values: `ATan`, `FastSigmoid`, `Sigmoid`, `Triangle`, `Boxcar`,
+`StraightThrough`, or any object with `derivative(u)`.
 """
 
-from dvskit.neurons.lif import LIF, LIFState, SignedLIF, lif_step
-from dvskit.neurons.surrogates import ATan, Surrogate, spike
+from dvskit.neurons.alif import ALIF, alif_step
+from dvskit.neurons.buffers import release_buffers
+from dvskit.neurons.driver import Neurons
+from dvskit.neurons.integrator import LI
+from dvskit.neurons.lif import IF, LIF, SignedLIF, lif_step
+from dvskit.neurons.plif import PLIF
+from dvskit.neurons.recurrent import RecurrentLIF
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import (
+    ATan,
+    Boxcar,
+    FastSigmoid,
+    Sigmoid,
+    StraightThrough,
+    Surrogate,
+    Triangle,
+    spike,
+)
+from dvskit.neurons.synaptic import SynapticLIF, synaptic_step
 
-__all__ = ["LIF", "ATan", "LIFState", "SignedLIF", "Surrogate", "lif_step", "spike"]
+__all__ = [
+    "ALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "PLIF",
+    "ATan",
+    "Boxcar",
+    "FastSigmoid",
+    "NeuronState",
+    "Neurons",
+    "RecurrentLIF",
+    "Sigmoid",
+    "SignedLIF",
+    "StraightThrough",
+    "Surrogate",
+    "SynapticLIF",
+    "Triangle",
+    "alif_step",
+    "lif_step",
+    "release_buffers",
+    "spike",
+    "synaptic_step",
+]

@@ -1,185 +1,142 @@
-"""The leaky integrate-and-fire neuron, binary or signed: one step, and the layer over time."""
+"""The leaky integrate-and-fire neuron, binary or signed, and the one without a leak."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
-from dvskit.neurons.fused import Constants, fused_lif, why_not_fused
-from dvskit.neurons.surrogates import ATan, Surrogate, spike
-
-Reset = Literal["soft", "hard"]
-Backend = Literal["auto", "torch", "fused"]
-
-ATAN = ATan(2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class LIFState:
-    """What a LIF layer carries from one step to the next: the membrane potential.
-
-    `v` has the shape of one time step; float32, or float64 for float64 currents.
-    """
-
-    v: Tensor
-
-    @classmethod
-    def rest(cls, current: Tensor) -> LIFState:
-        """Return the state at rest (v = 0) for currents shaped like `current`, one time step."""
-        return cls(torch.zeros_like(current, dtype=_membrane_dtype(current), requires_grad=False))
-
-    def detach(self) -> LIFState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return LIFState(self.v.detach())
+from dvskit.errors import ConfigError
+from dvskit.neurons.driver import Backend, Neurons
+from dvskit.neurons.dynamics import ATAN, Dynamics, Reset, Value, advance
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import Surrogate
 
 
 def lif_step(
-    state: LIFState,
+    state: NeuronState,
     current: Tensor,
     *,
-    beta: float,
-    threshold: float,
-    threshold_off: float = math.inf,
+    beta: Value,
+    threshold: Value,
+    threshold_off: Value = math.inf,
     reset: Reset = "soft",
     surrogate: Surrogate = ATAN,
     detach_reset: bool = True,
-) -> tuple[Tensor, LIFState]:
+    gain: Value | None = None,
+    rest: Value | None = None,
+    refractory: int = 0,
+) -> tuple[Tensor, NeuronState]:
     """Advance leaky integrate-and-fire neurons by one time step.
 
-    h = beta v + current;  s = [h >= threshold] - [h <= -threshold_off], in {-1, 0, +1};
-    soft reset: v = h - threshold [s = 1] + threshold_off [s = -1];  hard reset: v = h (1 - |s|).
+    h = rest + beta (v - rest) + gain current;
+    s = [h >= threshold] - [h <= -threshold_off], in {-1, 0, +1}, and 0 while the neuron waits;
+    soft reset: v = h - (threshold - rest) [s = 1] + (threshold_off + rest) [s = -1];
+    hard reset: v = rest where s is not 0 or the neuron waits, else h;  no reset: v = h.
     beta = exp(-dt / tau) for an RC membrane. threshold_off = inf is the binary neuron.
     With detach_reset the gradient passes the reset by, as if its spikes were constants.
+    For `refractory` steps after a spike the neuron waits: it does not spike.
 
-    `current` has any shape; returns spikes of its shape and dtype, and the new state.
+    `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
+    a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0.
     """
-    h = beta * state.v + current.to(state.v.dtype)  # two roundings, as in the fused kernel
-    on = spike(h - threshold, surrogate)
-    if math.isinf(threshold_off):
-        spikes, drop, fired = on, threshold * on, on
-    else:
-        off = spike(-h - threshold_off, surrogate)
-        spikes, drop, fired = on - off, threshold * on - threshold_off * off, on + off
-    if reset == "soft":
-        v = h - (drop.detach() if detach_reset else drop)
-    else:
-        v = h * (1 - (fired.detach() if detach_reset else fired))
-    return spikes.to(current.dtype), LIFState(v)
+    dynamics = Dynamics(
+        beta=beta,
+        threshold=threshold,
+        threshold_off=threshold_off,
+        gain=gain,
+        rest=rest,
+        refractory=refractory,
+        reset=reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return advance(dynamics, state, current)
 
 
 @check_arguments
-class LIF(nn.Module):
+class LIF(Neurons):
     """A layer of leaky integrate-and-fire neurons: (T, ...) currents in, (T, ...) spikes out.
 
     The equations are those of `lif_step`. A finite `threshold_off` makes the neuron signed: it
-    also emits -1 where the potential falls to -threshold_off. The layer has no weights and keeps
-    no state: `forward` starts at rest, `run` takes and returns the state.
+    also emits -1 where the potential falls to -threshold_off. The layer keeps no state: `forward`
+    starts at rest, `run` and `step` take and return the state.
 
-    Spikes have the shape and dtype of the input; the membrane is float32 (float64 for float64).
-    `backend`: "auto" takes the fused kernel where it fits (CPU, float32 or bfloat16, ATan) and
-    plain torch elsewhere, with the same spikes; "torch" and "fused" insist.
+    Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
+    beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
+    against one time step; an nn.Parameter is learned. `refractory`: steps without a spike after
+    each one. `backend`: "auto" takes the fused kernel where it fits and plain torch elsewhere, with
+    the same spikes; "torch" and "fused" insist.
 
-    Raises ConfigError if beta is outside [0, 1], a threshold is not above 0, `threshold` or
-    `reset`, `backend` are unknown, or "fused" does not fit; ShapeError for an input without time,
-    of integers, or that does not fit the state.
+    Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
+    above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input
+    without time, of integers, or that does not fit the state or a tensor among the parameters.
     """
+
+    beta: float | Tensor
+    threshold: float | Tensor
+    threshold_off: float | Tensor
 
     def __init__(
         self,
-        beta: float = 0.9,
-        threshold: float = 1.0,
-        threshold_off: float = math.inf,
+        beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
         reset: Reset = "soft",
         surrogate: Surrogate = ATAN,
         detach_reset: bool = True,
         backend: Backend = "auto",
+        *,
+        gain: float | Tensor | None = None,
+        rest: float | Tensor | None = None,
+        refractory: int = 0,
     ) -> None:
-        super().__init__()
-        _check(beta, threshold, threshold_off, reset, surrogate, backend)
-        self.beta = float(beta)
-        self.threshold = float(threshold)
-        self.threshold_off = float(threshold_off)
-        self.reset: Reset = reset
-        self.surrogate = surrogate
-        self.detach_reset = detach_reset
-        self.backend: Backend = backend
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the spikes of `x` (T, ...), from rest; the shape and dtype of `x`."""
-        return self.run(x)[0]
-
-    def run(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        """Return the spikes of `x` (T, ...) and the state after it, from `state` or from rest.
-
-        Running a sequence in chunks, each from the state of the one before, gives the spikes of
-        the whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
-        """
-        self._check_input(x, state)
-        if self.backend == "torch" or x.numel() == 0:
-            return self._run_torch(x, state)
-        why_not = why_not_fused(x, self.surrogate)
-        if why_not is not None and self.backend == "fused":
-            raise ConfigError(f"LIF: the fused kernel does not fit: {why_not}; use backend='auto'")
-        return self._run_torch(x, state) if why_not else self._run_fused(x, state)
-
-    def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
-        names = ("beta", "threshold", "threshold_off", "reset", "surrogate", "detach_reset")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-    def _run_torch(self, x: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
-        spikes = []
-        state = LIFState.rest(x.new_empty(x.shape[1:])) if state is None else state
-        for current in x.unbind(0):
-            fired, state = lif_step(
-                state,
-                current,
-                beta=self.beta,
-                threshold=self.threshold,
-                threshold_off=self.threshold_off,
-                reset=self.reset,
-                surrogate=self.surrogate,
-                detach_reset=self.detach_reset,
-            )
-            spikes.append(fired)
-        return (torch.stack(spikes) if spikes else x.clone()), state
-
-    def _run_fused(self, x: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
-        constants = Constants(
-            beta=self.beta,
-            threshold=self.threshold,
-            threshold_off=None if math.isinf(self.threshold_off) else self.threshold_off,
-            alpha=cast(ATan, self.surrogate).alpha,  # why_not_fused has looked
-            soft=self.reset == "soft",
-            detach_reset=self.detach_reset,
+        values = {
+            "beta": beta,
+            "threshold": threshold,
+            "threshold_off": threshold_off,
+            "gain": gain,
+            "rest": rest,
+        }
+        super().__init__(
+            values,
+            refractory=refractory,
+            reset=reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            backend=backend,
         )
-        spikes, v = fused_lif(x, None if state is None else state.v, constants)
-        return spikes, LIFState(v)
 
-    def _check_input(self, x: Tensor, state: LIFState | None) -> None:
-        if x.ndim == 0 or not x.is_floating_point():
-            raise ShapeError(
-                f"LIF takes floating-point currents of shape (T, ...), not {x.dtype} of shape "
-                f"{tuple(x.shape)}; convert with .float() and put time first"
-            )
-        if state is None:
-            return
-        if state.v.shape != x.shape[1:]:
-            raise ShapeError(
-                f"LIF state of shape {tuple(state.v.shape)} does not fit one step of the input, "
-                f"{tuple(x.shape[1:])}; start a new batch from state=None"
-            )
-        if state.v.dtype != _membrane_dtype(x) or state.v.device != x.device:
-            raise ShapeError(
-                f"LIF state is {state.v.dtype} on {state.v.device}, the input {x.dtype} on "
-                f"{x.device} needs {_membrane_dtype(x)} there; start from state=None"
-            )
+    @classmethod
+    def from_rc(
+        cls,
+        *,
+        tau_us: float,
+        dt_us: float,
+        resistance: float = 1.0,
+        rest: float = 0.0,
+        threshold: float = 1.0,
+        threshold_off: float | None = None,
+        reset: Reset = "soft",
+    ) -> Self:
+        """Return a layer from the constants of a membrane: tau dv/dt = rest - v + resistance i.
+
+        A step lasts `dt_us`, in which the current is constant; beta = exp(-dt / tau) and gain =
+        resistance (1 - beta) are then exact. Potentials, such as `rest` and `threshold`, are in
+        units of resistance times current. threshold_off None is the default of the layer.
+        Raises ConfigError unless times and resistance are above 0, and as the layer does.
+        """
+        for name, value in (("tau_us", tau_us), ("dt_us", dt_us), ("resistance", resistance)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{cls.__name__}: {name} = {value} is not a number above 0")
+        beta = math.exp(-dt_us / tau_us)
+        gain = resistance * -math.expm1(-dt_us / tau_us)
+        others: dict[str, Any] = {"gain": gain, "rest": rest or None}
+        if threshold_off is not None:
+            others["threshold_off"] = threshold_off
+        return cls(beta, threshold, reset=reset, **others)
 
 
 @check_arguments
@@ -192,46 +149,61 @@ class SignedLIF(LIF):
 
     def __init__(
         self,
-        beta: float = 0.9,
-        threshold: float = 1.0,
-        threshold_off: float = 1.0,
+        beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = 1.0,
         reset: Reset = "soft",
         surrogate: Surrogate = ATAN,
         detach_reset: bool = True,
         backend: Backend = "auto",
+        *,
+        gain: float | Tensor | None = None,
+        rest: float | Tensor | None = None,
+        refractory: int = 0,
     ) -> None:
-        if math.isinf(threshold_off):
+        if not isinstance(threshold_off, Tensor) and threshold_off == math.inf:
             raise ConfigError("SignedLIF: threshold_off = inf never spikes downwards; use LIF")
-        super().__init__(beta, threshold, threshold_off, reset, surrogate, detach_reset, backend)
-
-
-def _membrane_dtype(current: Tensor) -> torch.dtype:
-    # A membrane in half precision would lose small currents; spikes are exact in either.
-    return torch.float64 if current.dtype == torch.float64 else torch.float32
-
-
-def _check(
-    beta: float,
-    threshold: float,
-    threshold_off: float,
-    reset: str,
-    surrogate: object,
-    backend: str,
-) -> None:
-    if not 0 <= beta <= 1:
-        raise ConfigError(f"LIF: beta = {beta} is outside [0, 1]; beta = exp(-dt / tau)")
-    if not (math.isfinite(threshold) and threshold > 0):
-        raise ConfigError(f"LIF: threshold = {threshold} is not a finite number above 0")
-    if not threshold_off > 0:
-        raise ConfigError(
-            f"LIF: threshold_off = {threshold_off} is not above 0; it is the size of the downward "
-            "threshold, inf for a binary neuron"
+        super().__init__(
+            beta,
+            threshold,
+            threshold_off,
+            reset,
+            surrogate,
+            detach_reset,
+            backend,
+            gain=gain,
+            rest=rest,
+            refractory=refractory,
         )
-    for name, value, choices in (("reset", reset, Reset), ("backend", backend, Backend)):
-        if value not in get_args(choices):
-            hint = did_you_mean(str(value), get_args(choices))
-            raise ConfigError(f"LIF: {name} = {value!r} is unknown; {hint}")
-    if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
-        raise ConfigError(
-            f"LIF: surrogate = {surrogate!r} is no value with derivative(u), such as ATan(2.0)"
+
+
+@check_arguments
+class IF(LIF):
+    """A layer of integrate-and-fire neurons: LIF without a leak, beta = 1.
+
+    Raises ConfigError and ShapeError as LIF does.
+    """
+
+    def __init__(
+        self,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        gain: float | Tensor | None = None,
+        refractory: int = 0,
+    ) -> None:
+        super().__init__(
+            1.0,
+            threshold,
+            threshold_off,
+            reset,
+            surrogate,
+            detach_reset,
+            backend,
+            gain=gain,
+            refractory=refractory,
         )

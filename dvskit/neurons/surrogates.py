@@ -2,7 +2,8 @@
 
 The spike is a step, s = [u >= 0], whose derivative is zero almost everywhere. Training puts a
 smooth stand-in in its place, in the backward pass only. A surrogate is any object with
-`derivative(u) -> Tensor`; make it a frozen dataclass and its parameters show in its repr.
+`derivative(u) -> Tensor`; make it a frozen dataclass and its parameters show in its repr. Those
+here also have `primitive(u)`, the function whose derivative it is, and run in the fused kernels.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -39,12 +41,127 @@ class ATan:
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ConfigError(f"ATan: alpha = {self.alpha} is not a finite number above 0; try 2.0")
+        _check_above_0(self, "alpha", 2.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
         return (self.alpha / 2) / (1 + (math.pi / 2 * self.alpha * u) ** 2)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return arctan(pi alpha u / 2) / pi + 1/2, from 0 to 1."""
+        return torch.atan(math.pi / 2 * self.alpha * u) / math.pi + 0.5
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class FastSigmoid:
+    """The derivative of u / (1 + slope |u|): 1 / (1 + slope |u|)^2.
+
+    Its integral is 2 / slope and its height 1 (Zenke and Ganguli 2018, SuperSpike).
+    Raises ConfigError unless slope is finite and above 0.
+    """
+
+    slope: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "slope", 10.0)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the surrogate derivative at `u`, with its shape and dtype."""
+        return 1 / (1 + self.slope * u.abs()) ** 2
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return u / (1 + slope |u|), from -1 / slope to 1 / slope."""
+        return u / (1 + self.slope * u.abs())
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """The derivative of p = 1 / (1 + e^(-alpha u)), the logistic function: alpha p (1 - p).
+
+    Its integral is 1 and its height alpha / 4.
+    Raises ConfigError unless alpha is finite and above 0.
+    """
+
+    alpha: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "alpha", 4.0)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the surrogate derivative at `u`, with its shape and dtype."""
+        fall = torch.exp(-self.alpha * u.abs())  # the derivative is even; this never overflows
+        return self.alpha * fall / (1 + fall) ** 2
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return 1 / (1 + e^(-alpha u)), from 0 to 1."""
+        return torch.sigmoid(self.alpha * u)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Triangle:
+    """A triangle around the threshold: height max(0, 1 - |u| / width).
+
+    Its integral is height * width (Bellec et al. 2018 take a height of 0.3 and width of 1).
+    Raises ConfigError unless both are finite and above 0.
+    """
+
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "width", 1.0)
+        _check_above_0(self, "height", 1.0)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the surrogate derivative at `u`, with its shape and dtype."""
+        return self.height * (1 - u.abs() / self.width).clamp(min=0)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return the area left of `u`, from 0 to height * width."""
+        z = (u / self.width).clamp(-1, 1)
+        return self.height * self.width * (0.5 + z - 0.5 * z * z.abs())
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Boxcar:
+    """A box around the threshold: height where |u| <= width / 2, else 0.
+
+    Its integral is height * width (Wu et al. 2018, STBP, with height 1 / width).
+    Raises ConfigError unless both are finite and above 0.
+    """
+
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "width", 1.0)
+        _check_above_0(self, "height", 1.0)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the surrogate derivative at `u`, with its shape and dtype."""
+        return self.height * (u.abs() <= self.width / 2).to(u.dtype)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return the area left of `u`, from 0 to height * width."""
+        return self.height * (u.clamp(-self.width / 2, self.width / 2) + self.width / 2)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class StraightThrough:
+    """A derivative of 1 everywhere, so that its integral is infinite (Bengio et al. 2013)."""
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return 1, with the shape and dtype of `u`."""
+        return torch.ones_like(u)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return `u`."""
+        return u.clone()
 
 
 class _Step(Function):
@@ -63,3 +180,12 @@ class _Step(Function):
 def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
     """Return [u >= 0] as 0 or 1 in the shape and dtype of `u`; its gradient is the surrogate's."""
     return cast(Tensor, _Step.apply(u, surrogate))  # type: ignore[no-untyped-call]
+
+
+def _check_above_0(surrogate: object, name: str, good: float) -> None:
+    value = getattr(surrogate, name)
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(
+            f"{type(surrogate).__name__}: {name} = {value} is not a finite number above 0; "
+            f"try {good}"
+        )

@@ -6,6 +6,7 @@ model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
+keep_memory()                                            # before a training loop of your own
 """
 
 from dvskit.training.config import (
@@ -25,6 +26,7 @@ from dvskit.training.decisions import (
 )
 from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.loop import Progress, Trained, progress_bar, train
+from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 
@@ -45,6 +47,7 @@ __all__ = [
     "classify_windows",
     "evaluate",
     "find_model",
+    "keep_memory",
     "load_config",
     "load_model",
     "observe",

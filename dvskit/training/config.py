@@ -12,6 +12,7 @@ from typing import Any
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit.datasets import stills
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.filters import Vary
 from dvskit.networks import ConvLIF, Network, network_from, network_values
@@ -34,6 +35,8 @@ class DataConfig:
     validation, test    shares of the recordings held out, stratified by class; a data set's own
                         test part counts instead of `test`
     images              folder of MNIST-style IDX files, also learned as encoded spikes; "" for none
+    encoders            how images become spikes, in equal shares: names, as
+                        `dvskit.datasets.Encode` lists them
     images_skipped      leading training images never used (recordings may have been made of them)
     validation_images   training images held out
     test_images         images of the test part that the final score is made of
@@ -45,10 +48,17 @@ class DataConfig:
     validation: float = 0.1
     test: float = 0.2
     images: str = ""
+    encoders: tuple[str, ...] = ("poisson", "latency")
     images_skipped: int = 0
     validation_images: int = 500
     test_images: int = 10_000
     emulated: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.encoders or len(set(self.encoders)) < len(self.encoders):
+            raise ConfigError(f"data.encoders = {list(self.encoders)}; names, each once, are meant")
+        for name in self.encoders:
+            stills.check_encoder(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +189,10 @@ def _typed(key: str, wanted: str, value: Any) -> Any:
     if wanted == "float" and type(value) is int:
         return float(value)
     simple = {"int": int, "float": float, "str": str}
+    if wanted.startswith("tuple[str"):
+        if type(value) not in (list, tuple) or not all(type(each) is str for each in value):
+            raise ConfigError(f'{key} = {value!r}; a list of texts is meant: {key} = ["..."]')
+        return tuple(value)
     if wanted in simple and type(value) is not simple[wanted]:
         raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; {wanted} is meant")
     return value

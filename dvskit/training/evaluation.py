@@ -193,8 +193,11 @@ def judge(module: nn.Module, data: Binned) -> Result:
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
-    """Return logits (N, classes) of counts (N, T, 2, H, W), on the processor."""
+    """Return logits (N, classes) of counts (N, T, 2, H, W), on the processor.
+
+    Of a network that answers at each step, (T, N, classes), they are the mean over the steps.
+    """
     device = next(module.parameters()).device
     with torch.inference_mode():
-        answer = module(counts.to(device).transpose(0, 1).float())  # (N, T, ...) -> (T, N, ...)
-    return torch.as_tensor(answer).cpu()
+        answer: Tensor = module(counts.to(device).transpose(0, 1).float())  # (N, T) -> (T, N)
+    return (answer.mean(0) if answer.ndim == 3 else answer).cpu()

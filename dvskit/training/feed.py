@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit import encoders
 from dvskit._threads import run_parts
 from dvskit.datasets import (
     Binned,
@@ -32,7 +31,6 @@ from dvskit.events import Events, Size
 from dvskit.training.config import Config
 from dvskit.training.fitting import fit_labelled
 
-ENCODERS = tuple(stills.ENCODERS)
 _CHUNK = 1000  # images encoded at a time: 20 bins of 34x34 take 46 MB
 # What a seed is for: no two draws are alike.
 _SPLIT, _CHOICE, _EMULATION, _ENCODING, _HELD_EMULATION = range(5)
@@ -97,7 +95,8 @@ class Feed:
     def _encoded(
         self, chosen: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        shares = [chosen[k :: len(ENCODERS)] for k in range(len(ENCODERS))]
+        kinds = self.config.data.encoders
+        shares = [chosen[k :: len(kinds)] for k in range(len(kinds))]
         counts = [
             encode(
                 self.images.pixels[share],
@@ -106,7 +105,7 @@ class Feed:
                 _size(self.config),
                 int(rng.integers(1 << 62)),
             )
-            for kind, share in zip(ENCODERS, shares, strict=True)
+            for kind, share in zip(kinds, shares, strict=True)
         ]
         labels = self.images.labels[np.concatenate(shares)]
         return torch.cat(counts), torch.from_numpy(labels)
@@ -126,12 +125,11 @@ def _draws(total: int, count: int, rng: np.random.Generator) -> Iterator[NDArray
 def encode(pixels: NDArray[np.uint8], kind: str, bins: int, size: Size, seed: int) -> Tensor:
     """Return images (N, h, w) as spikes (N, bins, 2, H, W) uint8, centred on a sensor of `size`.
 
-    kind: "poisson" (a spike with the probability of the pixel's intensity) or "latency" (one
-    spike, the earlier the brighter). Raises GeometryError for images larger than the sensor.
+    kind: the name of an encoder, as `dvskit.datasets.Encode` lists them. Raises GeometryError for
+    images larger than the sensor.
     """
     images = stills.centred(pixels, size)
-    spikes = stills.ENCODERS[kind](images, bins, torch.Generator().manual_seed(seed))
-    counts: Tensor = encoders.two_channels(spikes).to(torch.uint8)
+    counts = stills.encode_images(images, bins, kind, torch.Generator().manual_seed(seed))
     return counts.transpose(0, 1)  # (T, N, 2, H, W) -> (N, T, 2, H, W)
 
 
@@ -140,7 +138,7 @@ def image_parts(images: Images, config: Config, kind: str) -> Iterator[Binned]:
     names = _digits(images)
     for start in range(0, len(images.labels), _CHUNK):
         part = slice(start, start + _CHUNK)
-        seed = _number(config.seed, _ENCODING, ENCODERS.index(kind), start)
+        seed = _number(config.seed, _ENCODING, tuple(stills.ENCODERS).index(kind), start)
         counts = encode(images.pixels[part], kind, config.input.bins, _size(config), seed)
         yield Binned(counts, torch.from_numpy(images.labels[part]), names)
 
@@ -168,7 +166,7 @@ def load_feed(config: Config) -> Feed:
         validation["recordings"] = bin_labelled(
             held_recordings, bins=given.bins, bin_us=given.bin_us
         )
-    for kind in ENCODERS if config.loop.images else ():
+    for kind in config.data.encoders if config.loop.images else ():
         for part in image_parts(held_images, config, kind):
             validation[kind] = part
     if config.loop.emulated and not config.data.recordings:

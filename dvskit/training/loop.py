@@ -32,7 +32,8 @@ from dvskit.training.config import (
     write_config,
 )
 from dvskit.training.evaluation import Result, add_results, evaluate, judge
-from dvskit.training.feed import ENCODERS, Feed, image_parts, load_feed
+from dvskit.training.feed import Feed, image_parts, load_feed
+from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
 from dvskit.training.split_file import used_samples
 
@@ -113,7 +114,8 @@ def train(
     The weights of the epoch with the best validation accuracy (the mean over recordings and
     encodings; of equals, the one with the least loss) are kept, and only they see the test parts.
     An interrupted run goes on behind its last whole epoch; the same configuration gives the same
-    weights on the same machine, either way.
+    weights on the same machine, either way. The process keeps the memory that it frees from then
+    on (`keep_memory`).
 
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
     checkpoint, ConfigError and FormatError for the data.
@@ -126,6 +128,7 @@ def train(
     feed = load_feed(config)
     _make(folder)
     write_config(config, folder / "config.toml")
+    keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = _Run(config, feed, at)
         while run.at.epoch < config.loop.epochs:
@@ -203,13 +206,19 @@ def _learn(run: _Run, counts: torch.Tensor, labels: torch.Tensor, rate: float) -
         group["lr"] = rate
     with training_precision(run.device):
         logits = run.module(counts.float())
-    loss = functional.cross_entropy(
-        logits.float(), labels, label_smoothing=run.config.loop.label_smoothing
-    )
+    loss = _loss(logits.float(), labels, run.config.loop.label_smoothing)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
     return float(loss.detach())
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Return the mean cross entropy of logits (B, classes), or of each step's (T, B, classes)."""
+    if logits.ndim == 3:
+        labels = labels.repeat(logits.shape[0])
+        logits = logits.flatten(0, 1)  # (T, B, C) -> (T*B, C)
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def _scores(results: Mapping[str, Result]) -> dict[str, float]:
@@ -263,7 +272,7 @@ def _test(config: Config, model: Model, split: Split | None) -> dict[str, Result
         every = read_images(config.data.images, "t10k")
         count = config.data.test_images
         images = Images(every.pixels[:count], every.labels[:count])
-        for kind in ENCODERS:
+        for kind in config.data.encoders:
             test[kind] = add_results(
                 evaluate(model, part) for part in image_parts(images, config, kind)
             )

@@ -14,6 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
+from dvskit.layers import Membrane
 from dvskit.neurons import LIF
 from dvskit.training.fitting import fit_recording
 from dvskit.training.models import Model
@@ -100,8 +101,17 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
 
 
 def spiking_layers(model: Model) -> dict[str, LIF]:
-    """Return the layers of LIF neurons by name, in the order in which they were made."""
-    return {name: part for name, part in model.module.named_modules() if isinstance(part, LIF)}
+    """Return the layers of LIF neurons by name, in the order in which they were made.
+
+    Those whose membranes are the output (`dvskit.layers.Membrane`) hand out no spikes.
+    """
+    parts = dict(model.module.named_modules())
+    silent = {id(part.neurons) for part in parts.values() if isinstance(part, Membrane)}
+    return {
+        name: part
+        for name, part in parts.items()
+        if isinstance(part, LIF) and id(part) not in silent
+    }
 
 
 def weighted_layers(model: Model) -> dict[str, nn.Module]:

@@ -32,9 +32,9 @@ _LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the pa
 class Layer(Protocol):
     """A layer of LIF neurons, as `dvskit.neurons.LIF` is."""
 
-    beta: float
-    threshold: float
-    threshold_off: float
+    beta: Any
+    threshold: Any
+    threshold_off: Any
 
     def run(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         """Return the spikes of currents (T, ...) and the state, with its potential `v`."""

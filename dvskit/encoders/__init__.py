@@ -1,0 +1,97 @@
+"""Still values and signals -> spike tensors with time first, and back; one code a file.
+
+Values in [0, 1], such as the pixels of an image, become spikes over a number of steps:
+
+    poisson, signed_poisson        a spike in each step with the probability of the value
+    latency                        one spike, the sooner the brighter; linear or logarithmic
+    rank_order                     one spike, in the order of the values
+    population, population_latency neurons with Gaussian receptive fields share each value
+
+Signals (T, ...), of any number of channels, become spikes in the same steps:
+
+    delta                          the change from the last sample is a threshold or more
+    temporal_contrast              the change stands out among all changes of the signal
+    step_forward                   a baseline follows the signal, a threshold a spike
+    moving_window                  the signal leaves the mean of its recent past
+    hsa, bsa                       the signal as a sum of impulse responses of a filter
+
+`decode_<name>` gives values or signals back, `reconstruction_error` says how well, and
+`two_channels` makes OFF and ON channels of signed spikes. Randomness comes from a generator or seed
+that the caller names. What is encoded keeps its dtype and its device; spikes have no gradient.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = torch.sin(2 * torch.pi * 2 * t)
+    >>> spikes = step_forward(sine, threshold=0.05)
+    >>> decoded = decode_step_forward(spikes, threshold=0.05, start=sine[0])
+    >>> bool(reconstruction_error(sine, decoded).snr_db > 25)
+    True
+"""
+
+from dvskit.encoders.bsa import bsa, decode_bsa
+from dvskit.encoders.channels import two_channels
+from dvskit.encoders.delta import decode_delta, delta, run_delta
+from dvskit.encoders.fir import low_pass
+from dvskit.encoders.hsa import decode_hsa, hsa
+from dvskit.encoders.latency import (
+    LatencyLaw,
+    decode_latency,
+    latency,
+    linear_latency,
+    linear_value,
+    log_latency,
+    log_value,
+)
+from dvskit.encoders.moving_window import decode_moving_window, moving_window
+from dvskit.encoders.poisson import decode_poisson, poisson, signed_poisson
+from dvskit.encoders.population import (
+    ReceptiveFields,
+    decode_population,
+    population,
+    population_latency,
+)
+from dvskit.encoders.rank_order import decode_rank_order, rank_order
+from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error
+from dvskit.encoders.step_forward import decode_step_forward, run_step_forward, step_forward
+from dvskit.encoders.temporal_contrast import (
+    contrast_threshold,
+    decode_temporal_contrast,
+    temporal_contrast,
+)
+
+__all__ = [
+    "LatencyLaw",
+    "ReceptiveFields",
+    "ReconstructionError",
+    "bsa",
+    "contrast_threshold",
+    "decode_bsa",
+    "decode_delta",
+    "decode_hsa",
+    "decode_latency",
+    "decode_moving_window",
+    "decode_poisson",
+    "decode_population",
+    "decode_rank_order",
+    "decode_step_forward",
+    "decode_temporal_contrast",
+    "delta",
+    "hsa",
+    "latency",
+    "linear_latency",
+    "linear_value",
+    "log_latency",
+    "log_value",
+    "low_pass",
+    "moving_window",
+    "poisson",
+    "population",
+    "population_latency",
+    "rank_order",
+    "reconstruction_error",
+    "run_delta",
+    "run_step_forward",
+    "signed_poisson",
+    "step_forward",
+    "temporal_contrast",
+    "two_channels",
+]

@@ -1,0 +1,120 @@
+"""What encoders and decoders take: floats, time first; anything else is refused in one line."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dvskit.errors import ConfigError, ShapeError
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute in: float64 for float64, float32 for all else."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.0) -> None:
+    """Raise ShapeError for integers, ConfigError for values outside [lowest, 1] or steps < 1."""
+    if not values.is_floating_point():
+        raise ShapeError(
+            f"{name}: image is {values.dtype}; values in [{lowest:g}, 1] are floats: "
+            "image.float() / 255 for 8-bit pixels"
+        )
+    check_steps(steps, name)
+    outside = ~((values >= lowest) & (values <= 1))
+    if bool(outside.any()):
+        where = _first(outside)
+        raise ConfigError(
+            f"{name}: value {values[where].item():g} at {where} is outside [{lowest:g}, 1]; "
+            "divide 8-bit pixels by 255, or clamp"
+        )
+
+
+def check_steps(steps: int, name: str) -> None:
+    """Raise ConfigError for steps below 1."""
+    if steps < 1:
+        raise ConfigError(f"{name}: steps = {steps} is below 1")
+
+
+def check_finite(values: Tensor, name: str, what: str) -> None:
+    """Raise ShapeError for integers, ConfigError for NaN and infinities."""
+    if not values.is_floating_point():
+        raise ShapeError(f"{name}: {what} is {values.dtype}; floats are meant: {what}.float()")
+    # A finite sum has finite terms only, and takes a fiftieth of the time; it may overflow, though.
+    if math.isfinite(values.detach().sum().item()):
+        return
+    bad = ~torch.isfinite(values)
+    if bool(bad.any()):
+        where = _first(bad)
+        raise ConfigError(
+            f"{name}: {what} is {values[where].item():g} at {where}; give finite values: "
+            f"torch.nan_to_num({what}), or leave such samples out"
+        )
+
+
+def check_signal(signal: Tensor, name: str) -> None:
+    """Raise as `check_finite` does, and ShapeError for a signal without time."""
+    check_time(signal, name, "signal")
+    check_finite(signal, name, "signal")
+
+
+def check_time(values: Tensor, name: str, what: str) -> None:
+    """Raise ShapeError for a tensor without dimensions: the first one is time."""
+    if values.ndim < 1:
+        raise ShapeError(f"{name}: {what} is a single number; shape (T, ...) with time first")
+
+
+def per_channel(value: float | Tensor, signal: Tensor, name: str, what: str) -> Tensor:
+    """Return a number or tensor for a time step of `signal`, in the working dtype, broadcast.
+
+    Raises ShapeError for what does not broadcast against signal.shape[1:].
+    """
+    dtype = working_dtype(signal.dtype)
+    given = torch.as_tensor(value, dtype=dtype, device=signal.device)
+    try:
+        return given.expand(signal.shape[1:])
+    except RuntimeError:
+        raise ShapeError(
+            f"{name}: {what} of shape {tuple(given.shape)} does not fit one time step, "
+            f"{tuple(signal.shape[1:])}"
+        ) from None
+
+
+def threshold_for(value: float | Tensor, signal: Tensor, name: str, what: str) -> Tensor:
+    """Return `per_channel` of a threshold. Raises ConfigError for one that is not above 0."""
+    threshold = per_channel(value, signal, name, what)
+    if not bool((threshold > 0).all()):
+        low = threshold[~(threshold > 0)].flatten()[0].item()
+        raise ConfigError(f"{name}: {what} = {low:g} is not above 0")
+    return threshold.detach()
+
+
+def at_least_0(value: float | Tensor, signal: Tensor, name: str, what: str) -> Tensor:
+    """Return `per_channel` of a number. Raises ConfigError for one below 0."""
+    given = per_channel(value, signal, name, what)
+    if not bool((given >= 0).all()):
+        low = given[~(given >= 0)].flatten()[0].item()
+        raise ConfigError(f"{name}: {what} = {low:g} is below 0")
+    return given
+
+
+def signed_spikes(up: Tensor, down: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 where `up` and -1 where `down`, both bool, of `dtype`."""
+    return (up.view(torch.int8) - down.view(torch.int8)).to(dtype)
+
+
+def spikes_as_floats(spikes: Tensor, name: str) -> Tensor:
+    """Return spikes to decode in the working dtype. Raises ShapeError for those without time."""
+    check_time(spikes, name, "spikes")
+    return spikes.to(working_dtype(spikes.dtype))
+
+
+def decoded_dtype(spikes: Tensor) -> torch.dtype:
+    """Return the dtype that is decoded to: that of the spikes, float32 if they are integers."""
+    return spikes.dtype if spikes.is_floating_point() else torch.float32
+
+
+def _first(bad: Tensor) -> tuple[int, ...]:
+    return tuple(int(index) for index in bad.nonzero()[0])

@@ -1,0 +1,106 @@
+"""Latency codes: one spike a value, the sooner the larger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.encoders.checking import check_fractions, check_steps, check_time, decoded_dtype
+from dvskit.errors import ConfigError, ShapeError
+
+LatencyLaw = Callable[[Tensor], Tensor]
+"""What turns values in [0, 1] into times in steps, from 0; inf means no spike."""
+
+
+def linear_latency(values: Tensor, *, tau: float, threshold: float = 0.0) -> Tensor:
+    """Return the time tau (1 - x), in steps; inf (no spike) for x below `threshold`."""
+    times = tau * (1 - values)
+    return times.masked_fill(values < threshold, math.inf)
+
+
+def log_latency(values: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
+    """Return the time tau ln(x / (x - threshold)), in steps; inf for x at or below `threshold`.
+
+    It is when an RC membrane of time constant tau, charged by x, reaches the threshold.
+    """
+    times = tau * torch.log(values / (values - threshold))
+    return times.masked_fill(values <= threshold, math.inf)
+
+
+def linear_value(times: Tensor, *, tau: float) -> Tensor:
+    """Return the value 1 - t / tau that `linear_latency` gives a time t, in steps, to."""
+    return 1 - times / tau
+
+
+def log_value(times: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
+    """Return the value threshold / (1 - exp(-t / tau)) that `log_latency` gives a time t to."""
+    return threshold / -torch.expm1(-times / tau)
+
+
+@check_arguments
+def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tensor:
+    """Spike once, the sooner the brighter: at the step nearest to law(value).
+
+    `image` (..., H, W), or any shape, holds values in [0, 1]. `law` gives times in steps, such as
+    `partial(log_latency, tau=5.0)`; without one it is linear_latency over the whole window,
+    tau = steps - 1: white spikes in step 0, black in the last one. A half goes to the even step.
+    A time beyond the window, inf included, is a pixel without a spike.
+
+    Returns (steps, ...) of the dtype of `image`, 0 or 1. Raises ShapeError for an image of
+    integers or a law that changes the shape, ConfigError for values outside [0, 1], steps below 1
+    and a law that gives a time below 0 or NaN.
+    """
+    check_fractions(image, steps, "latency")
+    law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
+    # In half precision neighbouring steps of a long window would fall together.
+    times = law(image.to(torch.float64))
+    if times.shape != image.shape:
+        raise ShapeError(
+            f"latency: the law made {tuple(times.shape)} of {tuple(image.shape)}; "
+            "it must keep the shape"
+        )
+    if not bool((times >= 0).all()):
+        raise ConfigError("latency: the law gives a time below 0 or NaN; times count from step 0")
+    return spikes_at(times.round(), steps, image.dtype)
+
+
+@check_arguments
+def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tensor:
+    """Return the values of the first spikes of (T, ...): inverse(time), in [0, 1]; 0 without one.
+
+    `inverse` gives the value of a time in steps, as `partial(log_value, tau=5.0)` does for
+    `log_latency`; without one it is linear_value over the whole window, tau = T - 1. For the
+    linear law the error is at most 1 / (2 tau); values that gave no spike are lost. Results are
+    clamped to [0, 1]: the logarithmic law has values above 1 for its first half step.
+
+    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without time.
+
+    >>> t = torch.arange(200) / 200
+    >>> sine = 0.5 + 0.5 * torch.sin(2 * torch.pi * t)
+    >>> decoded = decode_latency(latency(sine, 51))
+    >>> bool((decoded - sine).abs().max() <= 0.5 / 50 + 1e-6)
+    True
+    """
+    check_time(spikes, "decode_latency", "spikes")
+    steps = spikes.shape[0]
+    check_steps(steps, "decode_latency")
+    if inverse is None:
+        inverse = partial(linear_value, tau=float(max(steps - 1, 1)))
+    fired = spikes != 0
+    # argmax of a bool is not defined; of equal numbers it gives the first.
+    times = fired.to(torch.uint8).argmax(0).to(torch.float64)
+    values = inverse(times).clamp(0, 1) * fired.any(0)
+    return values.to(decoded_dtype(spikes))
+
+
+def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """Return (steps, ...) with a 1 at each whole time; none where it is beyond the window."""
+    within = times < steps
+    index = times.masked_fill(~within, 0).to(torch.int64)
+    spikes = torch.zeros((steps, *times.shape), dtype=dtype, device=times.device)
+    return spikes.scatter_(0, index[None], within[None].to(dtype))

@@ -1,0 +1,138 @@
+"""Population codes: a value is shared among neurons with Gaussian receptive fields."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.encoders.checking import check_finite, decoded_dtype, working_dtype
+from dvskit.encoders.latency import LatencyLaw, latency, linear_latency
+from dvskit.errors import ConfigError, ShapeError
+
+_QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 are no spike
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class ReceptiveFields:
+    """Gaussian receptive fields: where each neuron responds most, and how widely.
+
+    centres  of the fields, rising, in the units of the values
+    width    the standard deviation of all fields
+
+    Raises ConfigError for centres that do not rise or are not finite, a width not above 0.
+    """
+
+    centres: tuple[float, ...]
+    width: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centres", tuple(float(centre) for centre in self.centres))
+        pairs = itertools.pairwise(self.centres)
+        if not self.centres or not all(math.isfinite(c) for c in self.centres):
+            raise ConfigError(f"centres {self.centres}; one finite number at least is meant")
+        if not all(left < right for left, right in pairs):
+            raise ConfigError(f"centres {self.centres} do not rise; sort them, each once")
+        if not 0 < self.width < math.inf:
+            raise ConfigError(f"width = {self.width:g} is not above 0 and finite")
+
+    @classmethod
+    def spread(
+        cls, neurons: int, low: float = 0.0, high: float = 1.0, *, beta: float = 1.5
+    ) -> ReceptiveFields:
+        """Return the fields of Bohte, Kok & La Poutre (2002) for values in [low, high].
+
+        Of m neurons, i from 1, the centre is low + (2 i - 3) / 2 (high - low) / (m - 2) and the
+        width (high - low) / (m - 2) / beta: the outer two centres lie outside of [low, high].
+        Raises ConfigError for fewer than 3 neurons, low not below high, beta not above 0.
+        """
+        if neurons < 3:
+            raise ConfigError(f"neurons = {neurons} is below 3; name the centres of fewer")
+        if not low < high or not beta > 0:
+            raise ConfigError(
+                f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "
+                "are meant"
+            )
+        spacing = (high - low) / (neurons - 2)
+        centres = [low + (2 * i - 3) / 2 * spacing for i in range(1, neurons + 1)]
+        return cls(tuple(centres), spacing / beta)
+
+
+@check_arguments
+def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
+    """Return the response of each neuron, exp(-(x - centre)^2 / (2 width^2)): (..., neurons).
+
+    `values` of any shape and size; the responses, in [0, 1], have their dtype and one dimension
+    more, and gradients pass through. They are probabilities for `poisson` and values for
+    `latency`. Raises ShapeError for integers, ConfigError for NaN and infinities.
+    """
+    check_finite(values, "population", "values")
+    dtype = working_dtype(values.dtype)
+    centres = torch.tensor(fields.centres, dtype=dtype, device=values.device)
+    away = values.to(dtype)[..., None] - centres
+    exponent = torch.addcmul(away.new_zeros(()), away, away, value=-0.5 / fields.width**2)
+    return exponent.exp_().to(values.dtype)  # in place: fresh memory takes longer than exp
+
+
+@check_arguments
+def population_latency(
+    values: Tensor, fields: ReceptiveFields, steps: int, *, law: LatencyLaw | None = None
+) -> Tensor:
+    """Spike once a neuron, the sooner the nearer the value is to its centre: (steps, ..., neurons).
+
+    It is `latency` of the responses of `population`; without a law the time is linear over the
+    window and responses below 0.1 do not spike, as in Bohte et al. (2002), where times run from 0
+    to 10 and neurons later than 9 do not fire. Raises as `population` and `latency` do.
+
+    >>> fields = ReceptiveFields.spread(8, -1.0, 1.0)
+    >>> t = torch.arange(200) / 200
+    >>> sine = torch.sin(2 * torch.pi * t)
+    >>> spikes = population_latency(sine, fields, 21)  # (21, 200, 8)
+    >>> decoded = decode_population(decode_latency(spikes), fields)
+    >>> bool((decoded - sine).abs().max() < 0.02)
+    True
+    """
+    law = partial(linear_latency, tau=float(steps - 1), threshold=_QUIET) if law is None else law
+    return latency(population(values, fields), steps, law=law)
+
+
+@check_arguments
+def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
+    """Return the value that gives such responses (..., neurons): (...).
+
+    Two neighbours with centres c, d and responses r, s place it at (c + d) / 2 + width^2 / (d - c)
+    ln(s / r); the mean over all neighbours counts, weighted by r s. Exact responses give the value
+    back exactly; responses may also be spike rates or `decode_latency` of spikes. Where no two
+    neighbours respond it is the mean of the centres weighted by the responses, and NaN where no
+    neuron responds at all.
+
+    Keeps the dtype of floats. Raises ShapeError for responses that do not fit the fields, or of
+    integers; ConfigError for NaN, infinities and responses below 0.
+    """
+    check_finite(responses, "decode_population", "responses")
+    neurons = len(fields.centres)
+    if responses.ndim < 1 or responses.shape[-1] != neurons:
+        raise ShapeError(
+            f"decode_population: responses of shape {tuple(responses.shape)} for {neurons} "
+            f"neurons; shape (..., {neurons}) is meant"
+        )
+    if bool((responses < 0).any()):
+        raise ConfigError("decode_population: a response is below 0; responses lie in [0, 1]")
+    found = responses.to(working_dtype(responses.dtype))
+    centres = torch.tensor(fields.centres, dtype=found.dtype, device=found.device)
+    mean = (found * centres).sum(-1) / found.sum(-1)
+    left, right = found[..., :-1], found[..., 1:]
+    weights = left * right
+    total = weights.sum(-1)
+    middle, apart = (centres[1:] + centres[:-1]) / 2, centres[1:] - centres[:-1]
+    both = weights > 0
+    ratio = torch.where(both, right, 1).log() - torch.where(both, left, 1).log()
+    places = middle + fields.width**2 / apart * ratio
+    value = torch.where(total > 0, (weights * places).sum(-1) / total, mean)
+    return value.to(decoded_dtype(responses))

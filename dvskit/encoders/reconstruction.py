@@ -1,0 +1,54 @@
+"""How near a decoded signal is to the one that was encoded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.encoders.checking import check_finite, check_signal, working_dtype
+from dvskit.errors import ShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructionError:
+    """The error of each channel, shaped as one time step.
+
+    rmse    root mean squared error, in the units of the signal
+    snr_db  10 log10 of the signal's power over that of the error, in decibels; inf without error
+    """
+
+    rmse: Tensor
+    snr_db: Tensor
+
+
+@check_arguments
+def reconstruction_error(signal: Tensor, decoded: Tensor) -> ReconstructionError:
+    """Return how far a decoded signal is from the signal, both (T, ...), over time.
+
+    rmse = sqrt(mean (s - d)^2);  snr_db = 10 log10(sum s^2 / sum (s - d)^2). The power counts the
+    mean of the signal too: subtract it from both where only what varies counts. Sums are float64.
+    To compare codes, put the spikes that each takes beside it (Petro, Kasabov & Kiss 2020).
+
+    Raises ShapeError for integers, unlike shapes and signals without a time step, ConfigError for
+    NaN and infinities.
+    """
+    check_signal(signal, "reconstruction_error")
+    if decoded.shape != signal.shape:
+        raise ShapeError(
+            f"reconstruction_error: decoded {tuple(decoded.shape)} and signal "
+            f"{tuple(signal.shape)} differ in shape"
+        )
+    check_finite(decoded, "reconstruction_error", "decoded")
+    if signal.shape[0] == 0:
+        raise ShapeError("reconstruction_error: the signals have no time step")
+    exact = signal.to(torch.float64)
+    noise = (exact - decoded.to(torch.float64)).square().mean(0)
+    power = exact.square().mean(0)
+    snr = 10 * torch.log10(power / noise)
+    dtype = working_dtype(signal.dtype)
+    snr = torch.where(noise > 0, snr, math.inf)
+    return ReconstructionError(noise.sqrt().to(dtype), snr.to(dtype))

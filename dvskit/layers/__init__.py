@@ -1,0 +1,46 @@
+"""Layers over time: (T, B, ...) in, (T, B, ...) out, and readouts, (T, B, C) -> (B, C).
+
+Each is a module of its own, usable in torch.nn.Sequential; `Sequence` passes their states along,
+so that a network runs in chunks of time and step by step, and `checkpointed` trains it over long
+times in little memory.
+
+    network = Sequence(Conv2d(2, 12, 5), AvgPool2d(2), LIF(0.7), Flatten(), Linear(2700, 10),
+                       MeanMembrane())
+    network(counts)                       # (T, B, 2, 34, 34) -> (B, 10)
+"""
+
+from dvskit.layers.checkpointed import checkpointed
+from dvskit.layers.convolution import Conv2d
+from dvskit.layers.dense import Flatten, Linear
+from dvskit.layers.dropout import Dropout
+from dvskit.layers.membrane import Membrane
+from dvskit.layers.normalisation import BatchNorm2d, ThresholdBatchNorm2d
+from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
+from dvskit.layers.readouts import FirstSpike, LastMembrane, MeanMembrane, Readout, SpikeCount
+from dvskit.layers.residual import ResidualBlock
+from dvskit.layers.sequence import Sequence
+from dvskit.layers.states import State, Stateful, States
+
+__all__ = [
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "FirstSpike",
+    "Flatten",
+    "LastMembrane",
+    "Linear",
+    "MaxPool2d",
+    "MeanMembrane",
+    "Membrane",
+    "Readout",
+    "ResidualBlock",
+    "Sequence",
+    "SpikeCount",
+    "State",
+    "Stateful",
+    "States",
+    "SumPool2d",
+    "ThresholdBatchNorm2d",
+    "checkpointed",
+]

@@ -1,0 +1,90 @@
+"""Convolution of each time step, alone and together with the average pooling behind it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dvskit.layers.folding import check_images, check_window, over_time
+from dvskit.layers.pooling import AvgPool2d
+from dvskit.layers.spike_convolution import Window, convolve_spikes
+
+
+class Conv2d(nn.Conv2d):
+    """torch.nn.Conv2d of each time step: (T, B, C, H, W) -> (T, B, C', H', W').
+
+    Arguments, weights and their initial values are torch's. Inside torch.autocast it computes in
+    bfloat16, in which spikes of -1, 0 and 1 and small counts are exact.
+    Raises ShapeError for another number of channels, and if nothing is left behind the kernel.
+    """
+
+    def forward(self, x: Tensor, of_spikes: bool = False) -> Tensor:
+        """Return the convolution of `x` (T, B, C, H, W).
+
+        `of_spikes` says that `x` holds -1, 0 and 1 only, which a Sequence knows behind neurons:
+        the backward pass then needs less memory (`convolve_spikes`), and nothing else changes.
+        """
+        self.check(x)
+        if not (of_spikes and self._is_plain()):
+            return over_time(super().forward, x)
+        window = Window(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        return over_time(lambda folded: convolve_spikes(folded, self.weight, self.bias, window), x)
+
+    def _is_plain(self) -> bool:
+        return self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
+    def check(self, x: Tensor) -> None:
+        """Raise ShapeError if `x` is not what the layer takes."""
+        check_images(self, x, self.in_channels)
+        if isinstance(self.padding, str):  # "same" leaves the size, "valid" is 0
+            return
+        rows, columns = (
+            (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for side, padding, dilation, kernel, stride in zip(
+                x.shape[-2:], self.padding, self.dilation, self.kernel_size, self.stride,
+                strict=True,
+            )
+        )  # fmt: skip
+        check_window(self, x, (rows, columns), f"a kernel of {self.kernel_size}")
+
+
+def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
+    """Return whether a layer and the one behind it are a convolution that can pool by itself."""
+    return (
+        isinstance(conv, Conv2d)
+        and isinstance(pool, AvgPool2d)
+        and conv.stride == conv.dilation == (1, 1)
+        and conv._is_plain()
+        and pool.stride == pool.kernel_size
+    )
+
+
+def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool = False) -> Tensor:
+    """Return pool(conv(x)) as one convolution: the same but for rounding.
+
+    Both are linear: together they are a convolution of the pool's stride with the averaged kernel,
+    of side K + P - 1. Of K = 5 and P = 2 it multiplies 36 times where both multiply 100 times, and
+    there is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` says of which layers.
+    `of_spikes` is that of Conv2d. Raises ShapeError as the layers do.
+    """
+    conv.check(x)
+    size = pool.kernel_size
+    edge = size - 1
+    weight = functional.avg_pool2d(
+        functional.pad(conv.weight, (edge, edge, edge, edge)), size, stride=1
+    )  # K x K -> (K + P - 1) x (K + P - 1)
+    padding = cast(tuple[int, int], conv.padding)
+    rows, columns = (
+        (side + 2 * edge - kernel + 1) // size
+        for side, edge, kernel in zip(x.shape[-2:], padding, conv.kernel_size, strict=True)
+    )
+    check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
+    window = Window((size, size), padding, (1, 1), conv.groups)
+    convolve = convolve_spikes if of_spikes else _convolve
+    return over_time(lambda folded: convolve(folded, weight, conv.bias, window), x)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    return functional.conv2d(x, weight, bias, *window)

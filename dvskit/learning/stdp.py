@@ -1,0 +1,267 @@
+"""Spike-timing-dependent plasticity: a synapse whose spike comes before its neuron's grows.
+
+The change of a weight is a sum over pairs of spikes, W(t_post - t_pre), and pairs are counted as
+time goes on by two traces, one on each side of the synapse (Morrison, Diesmann & Gerstner 2008).
+The article calls the rule "synaptic time dependent" and lets both sums run to the same N; it is
+named for the timing of spikes, and the two neurons may spike differently often.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.learning.connections import Connection, Dense
+
+Pairing = Literal["all", "nearest"]
+
+_DENSE = Dense()
+
+
+def _check_numbers(rule: Window | Triplet) -> None:
+    for field in fields(rule):
+        value = getattr(rule, field.name)
+        if field.name.startswith("a_"):
+            if not math.isfinite(value):
+                raise ConfigError(f"{type(rule).__name__}: {field.name} = {value} is not finite")
+        elif not value > 0:
+            raise ConfigError(
+                f"{type(rule).__name__}: {field.name} = {value} is not above 0; it counts steps"
+            )
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The learning window: what a pair of spikes changes, by the steps between them.
+
+    W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus)
+    for d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps.
+    tau inf is a window without decay. A rule is turned round (anti-Hebbian) by negative a.
+
+    Raises ConfigError unless both a are finite and both tau above 0.
+    """
+
+    a_plus: float = 0.01
+    a_minus: float = 0.012
+    tau_plus: float = 20.0
+    tau_minus: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+
+    def __call__(self, d: Tensor) -> Tensor:
+        """Return W(d) for differences `d` in steps, of any shape and a floating-point dtype."""
+        grows = self.a_plus * torch.exp(-d.clamp(min=0) / self.tau_plus)
+        shrinks = -self.a_minus * torch.exp(d.clamp(max=0) / self.tau_minus)
+        return torch.where(d > 0, grows, torch.where(d < 0, shrinks, torch.zeros_like(d)))
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """What a third spike adds: the triplet rule of Pfister & Gerstner (2006), in full.
+
+    A postsynaptic spike then changes a weight by x (a_plus + triplet.a_plus y'), a presynaptic one
+    by -y (a_minus + triplet.a_minus x'). x' and y' are slow traces of the presynaptic and the
+    postsynaptic spikes, with time constants tau_pre and tau_post in steps.
+
+    Raises ConfigError unless both a are finite and both tau above 0.
+    """
+
+    a_plus: float = 0.01
+    a_minus: float = 0.0
+    tau_pre: float = 100.0
+    tau_post: float = 125.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+
+
+@dataclass(frozen=True, slots=True)
+class STDPState:
+    """The traces of both sides of a connection: what their earlier spikes left, decayed to now.
+
+    `pre` and `post` have the shapes of one time step and the dtype of the weight. `slow_pre` and
+    `slow_post` are the traces of the triplet rule, None without it.
+    """
+
+    pre: Tensor
+    post: Tensor
+    slow_pre: Tensor | None = None
+    slow_post: Tensor | None = None
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class STDP:
+    """Spike-timing-dependent plasticity of one connection. Frozen; the traces are passed along.
+
+        rule = STDP(Window(a_plus=0.01), connection=Dense())
+        state = rule.start(pre[0], post[0], weight)
+        for t in range(steps):
+            ...                                            # neurons make post[t] of pre[t]
+            change, state = rule.step(state, pre[t], post[t], weight)
+            weight += change
+
+    With x and y the traces of earlier spikes, dw = sum of a_plus x post - a_minus y pre over batch
+    and synapses; then x and y take in this step's spikes. So `pairing="all"` counts W(d) for every
+    pair of spikes but those of the same step; "nearest" pairs each spike with the last one before
+    it on the other side (a trace starts again at each spike).
+
+    Weights stay within [w_min, w_max]. softness = 0 is the additive rule: full changes, cut at the
+    bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by
+    (w - w_min)^softness: 1 is the multiplicative rule (Gütig et al. 2003).
+
+    `offset` takes a_plus offset from every weight of a neuron that spikes, so that synapses
+    without recent spikes shrink (Diehl & Cook 2015: x_tar). `triplet` adds the triplet rule.
+
+    Raises ConfigError for an unknown pairing, a connection without `correlate`, w_min not below
+    w_max, softness below 0 or with an infinite bound, or an offset that is not finite.
+    """
+
+    window: Window = Window()
+    connection: Connection = _DENSE
+    pairing: Pairing = "all"
+    w_min: float = 0.0
+    w_max: float = 1.0
+    softness: float = 0.0
+    offset: float = 0.0
+    triplet: Triplet | None = None
+
+    def __post_init__(self) -> None:
+        if self.pairing not in get_args(Pairing):
+            hint = did_you_mean(str(self.pairing), get_args(Pairing))
+            raise ConfigError(f"STDP: pairing = {self.pairing!r} is unknown; {hint}")
+        if isinstance(self.connection, type) or not isinstance(self.connection, Connection):
+            raise ConfigError(
+                f"STDP: connection = {self.connection!r} has no correlate(pre, post, shape); "
+                "take Dense() or Convolution()"
+            )
+        if not self.w_min < self.w_max:
+            raise ConfigError(f"STDP: w_min = {self.w_min} is not below w_max = {self.w_max}")
+        if not (math.isfinite(self.softness) and self.softness >= 0):
+            raise ConfigError(f"STDP: softness = {self.softness} is not a finite number from 0")
+        if self.softness and not (math.isfinite(self.w_min) and math.isfinite(self.w_max)):
+            raise ConfigError("STDP: soft bounds are finite; set w_min and w_max, or softness=0")
+        if not math.isfinite(self.offset):
+            raise ConfigError(f"STDP: offset = {self.offset} is not finite")
+
+    def start(self, pre: Tensor, post: Tensor, weight: Tensor) -> STDPState:
+        """Return the state before any spike, for neurons shaped like `pre` and `post` (one step).
+
+        The traces have the dtype and device of `weight`.
+        """
+        x, y = (weight.new_zeros(side.shape, requires_grad=False) for side in (pre, post))
+        return STDPState(x, y) if self.triplet is None else STDPState(x, y, x, y)
+
+    def step(
+        self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor
+    ) -> tuple[Tensor, STDPState]:
+        """Return how the spikes of one time step change `weight`, and the new state.
+
+        `pre` and `post` are the spikes (0 or 1, any dtype) as the connection takes them: (B, N) and
+        (B, M) for Dense, (B, C, H, W) and (B, M, H', W') for Convolution. The change has the shape
+        and dtype of `weight`, which is left as it is; it is summed over the batch (divide the
+        window's a by B for the mean). weight + change is within the bounds, to rounding. Outside
+        of autograd. Numbers are not looked at: a NaN spike makes weights NaN.
+
+        Raises ShapeError where shapes do not fit, or for a weight of integers.
+        """
+        with torch.no_grad():
+            self._check(state, pre, post, weight)
+            pre, post, w = pre.to(weight.dtype), post.to(weight.dtype), weight.detach()
+            state = self._decayed(state)
+            grown, shrunk = self._sums(state, pre, post, w)
+            if self.softness:
+                # The offset makes parts of `grown` negative: what shrinks heeds the lower bound.
+                up, down = self.w_max - w, w - self.w_min
+                up, down = (room.clamp(min=0) ** self.softness for room in (up, down))
+                change = grown * torch.where(grown > 0, up, down)
+                change = change + shrunk * torch.where(shrunk > 0, up, down)
+            else:
+                change = grown + shrunk
+            change = (w + change).clamp(self.w_min, self.w_max) - w
+            return change, self._taken_in(state, pre, post)
+
+    def run(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: STDPState | None = None
+    ) -> tuple[Tensor, STDPState]:
+        """Return the weight after the spikes `pre` (T, B, ...), `post` (T, B, ...), and the state.
+
+        Each step changes the weight that the next one sees. `weight` itself is left as it is.
+        Running in chunks, each from the state of the one before, gives the weights of the whole,
+        bit for bit. Raises ShapeError as `step` does, or if the two differ in length.
+        """
+        if pre.ndim < 2 or post.ndim < 2 or len(pre) != len(post):
+            raise ShapeError(
+                f"STDP: pre {tuple(pre.shape)} and post {tuple(post.shape)} are spikes of the same "
+                "T steps, time first"
+            )
+        if state is None:
+            state = self.start(pre.new_empty(pre.shape[1:]), post.new_empty(post.shape[1:]), weight)
+        weight = weight.detach().clone()
+        for before, after in zip(pre, post, strict=True):
+            change, state = self.step(state, before, after, weight)
+            weight += change
+        return weight, state
+
+    def _sums(
+        self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the postsynaptic spikes change, and what the presynaptic ones do."""
+        x, y, rule = state.pre, state.post, self.triplet
+        grow, shrink = self.window.a_plus * post, -self.window.a_minus * pre
+        if rule is not None and state.slow_pre is not None and state.slow_post is not None:
+            grow = grow + rule.a_plus * post * state.slow_post
+            shrink = shrink - rule.a_minus * pre * state.slow_pre
+        grown = self.connection.correlate(x, grow, weight.shape)
+        if self.offset:
+            floor = torch.full_like(x, self.offset)
+            grown = grown - self.connection.correlate(
+                floor, self.window.a_plus * post, weight.shape
+            )
+        return grown, self.connection.correlate(shrink, y, weight.shape)
+
+    def _decayed(self, state: STDPState) -> STDPState:
+        tau = self.window
+        pre = state.pre * math.exp(-1 / tau.tau_plus)
+        post = state.post * math.exp(-1 / tau.tau_minus)
+        if self.triplet is None or state.slow_pre is None or state.slow_post is None:
+            return STDPState(pre, post)
+        slow_pre = state.slow_pre * math.exp(-1 / self.triplet.tau_pre)
+        slow_post = state.slow_post * math.exp(-1 / self.triplet.tau_post)
+        return STDPState(pre, post, slow_pre, slow_post)
+
+    def _taken_in(self, state: STDPState, pre: Tensor, post: Tensor) -> STDPState:
+        def taken(trace: Tensor, spikes: Tensor) -> Tensor:
+            if self.pairing == "nearest":
+                return torch.where(spikes != 0, spikes, trace)
+            return trace + spikes
+
+        new = STDPState(taken(state.pre, pre), taken(state.post, post))
+        if state.slow_pre is None or state.slow_post is None:
+            return new
+        return STDPState(
+            new.pre, new.post, taken(state.slow_pre, pre), taken(state.slow_post, post)
+        )
+
+    def _check(self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor) -> None:
+        if not weight.is_floating_point():
+            raise ShapeError(f"STDP: the weight is {weight.dtype}; weights are floats")
+        sides = (("pre", state.pre, pre), ("post", state.post, post))
+        for name, trace, spikes in sides:
+            if trace.shape != spikes.shape or trace.dtype != weight.dtype:
+                raise ShapeError(
+                    f"STDP: the state's {name} is {trace.dtype} of shape {tuple(trace.shape)}, the "
+                    f"spikes are of shape {tuple(spikes.shape)} and the weight is {weight.dtype}; "
+                    "begin with start(pre, post, weight)"
+                )
+        if (self.triplet is None) != (state.slow_pre is None):
+            raise ShapeError("STDP: the state is of a rule with another `triplet`; use start()")

@@ -1,0 +1,42 @@
+"""Networks by name: from the table of a configuration, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.networks.conv_lif import ConvLIF
+from dvskit.networks.layered import Layered
+from dvskit.networks.motion_lif import MotionLIF
+from dvskit.networks.network import Network
+
+NETWORKS: Mapping[str, type[ConvLIF] | type[Layered] | type[MotionLIF]] = {
+    "conv-lif": ConvLIF,
+    "layers": Layered,
+    "motion-lif": MotionLIF,
+}
+
+
+def network_from(values: Mapping[str, Any]) -> Network:
+    """Return the network that a table of a configuration or of a model names.
+
+    Raises ConfigError for an unknown name, an unknown field and values out of range.
+    """
+    name = str(values.get("name", "conv-lif"))
+    if name not in NETWORKS:
+        raise ConfigError(f"unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
+    known = [field.name for field in fields(NETWORKS[name])]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
+    try:
+        return NETWORKS[name](**values)
+    except TypeError as error:
+        raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
+
+
+def network_values(network: Network) -> dict[str, Any]:
+    """Return what `network_from` makes the same network of."""
+    return asdict(network)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,83 @@
+"""What every network is: a frozen dataclass whose fields say everything."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dvskit.errors import ShapeError
+from dvskit.layers import Conv2d, Linear, Sequence, States
+
+Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
+
+
+class Network(Protocol):
+    """A description of a network: plain numbers, no weights."""
+
+    @property
+    def name(self) -> str:
+        """What `network.name` says in a configuration."""
+
+    @property
+    def width(self) -> int:
+        """The input's width, pixels."""
+
+    @property
+    def height(self) -> int:
+        """The input's height, pixels."""
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+
+    def build(self) -> nn.Module:
+        """Return the module with fresh weights from torch's generator.
+
+        It takes counts (T, B, 2, H, W) and returns logits (B, classes), or those of each step,
+        (T, B, classes): the loss is then the mean over the steps, and the answer their mean.
+        """
+
+
+class NetworkModule(Sequence):
+    """The module of a network: counts (T, B, C, H, W), of any type, through its layers.
+
+    network   its description        channels  of the counts
+    layers    by name, as the weights of saved models are
+
+    Runs in chunks of time and step by step, as Sequence does. Raises ShapeError for counts of
+    another size.
+    """
+
+    def __init__(
+        self, network: Network, layers: Mapping[str, nn.Module], channels: int = 2
+    ) -> None:
+        super().__init__(OrderedDict(layers))
+        self.network, self.channels = network, channels
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """Return the output for counts (T, B, C, H, W), from rest: logits (B, classes)."""
+        return super().forward(self._numbers(counts))
+
+    def run(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
+        """Return the logits so far, of counts (T, B, C, H, W), and the states behind them."""
+        return super().run(self._numbers(x), states)
+
+    def _numbers(self, counts: Tensor) -> Tensor:
+        expected = (self.channels, self.network.height, self.network.width)
+        if counts.ndim != 5 or counts.shape[2:] != expected or counts.shape[0] < 1:
+            raise ShapeError(
+                f"counts are {tuple(counts.shape)}; (T, B, {', '.join(map(str, expected))}) is "
+                "meant"
+            )
+        return counts.to(next(self.parameters()).dtype)
+
+
+def scaled(layer: Weighted, gain: float) -> Weighted:
+    """Return the layer, its weights multiplied by `gain`."""
+    with torch.no_grad():
+        layer.weight *= gain
+    return layer

@@ -1,0 +1,266 @@
+"""What the words of a layer list mean: of each its shape behind and its modules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    FirstSpike,
+    Flatten,
+    LastMembrane,
+    Linear,
+    MaxPool2d,
+    MeanMembrane,
+    Membrane,
+    SpikeCount,
+    SumPool2d,
+    ThresholdBatchNorm2d,
+)
+from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
+
+Shape = tuple[int, ...]
+"""(channels, rows, columns) of images, or (numbers,)."""
+
+Named = tuple[str, nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What layers take where their word does not say: see `Layered`."""
+
+    beta: float
+    threshold: float
+
+
+class Piece(Protocol):
+    """A word of a layer list."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the shape behind it. Raises ConfigError, saying why `shape` does not fit."""
+        ...
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return its modules for inputs of `shape`, each with the kind that it is named by."""
+        ...
+
+
+def said(shape: Shape) -> str:
+    """Return a shape for people: "12x15x15 (channels x rows x columns)"."""
+    if len(shape) == 1:
+        return f"{shape[0]} numbers"
+    return f"{'x'.join(map(str, shape))} (channels x rows x columns)"
+
+
+def _check_images(shape: Shape) -> None:
+    if len(shape) != 3:
+        raise ConfigError("it takes images; put it in front of the first dense layer")
+
+
+def _check_sizes(*sizes: int) -> None:
+    if min(sizes) < 1:
+        raise ConfigError("sizes and strides are at least 1")
+
+
+def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    _check_sizes(kernel, stride)
+    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+    if min(rows, columns) < 1:
+        raise ConfigError(
+            f"nothing would be left, {rows}x{columns}; take a smaller window, more padding, or "
+            "pool less in front of it"
+        )
+    return rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """`channels` C `kernel`, of a stride and a padding: 64C3, 64C3s2p1."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+
+    def after(self, shape: Shape) -> Shape:
+        """Return (channels, rows, columns)."""
+        _check_images(shape)
+        _check_sizes(self.channels)
+        return self.channels, *_behind(shape, self.kernel, self.stride, self.padding)
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the convolution."""
+        layer = Conv2d(shape[0], self.channels, self.kernel, self.stride, self.padding)
+        return [("conv", layer)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
+
+    letter: str
+    size: int
+    stride: int
+
+    def after(self, shape: Shape) -> Shape:
+        """Return (channels, rows, columns)."""
+        _check_images(shape)
+        return shape[0], *_behind(shape, self.size, self.stride, 0)
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the pooling."""
+        kind = {"P": AvgPool2d, "S": SumPool2d, "M": MaxPool2d}[self.letter]
+        return [("pool", kind(self.size, self.stride))]
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A dense layer of so many outputs: 256, or F256. Images are flattened in front of it."""
+
+    outputs: int
+
+    def after(self, shape: Shape) -> Shape:
+        """Return (outputs,)."""
+        _check_sizes(self.outputs)
+        return (self.outputs,)
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the layer, flattening in front of it where its inputs are images."""
+        flatten: list[Named] = [("flatten", Flatten())] if len(shape) > 1 else []
+        return [*flatten, ("dense", Linear(math.prod(shape), self.outputs))]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Dropout of a share, constant in time: D0.2."""
+
+    share: float
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        Dropout(self.share)
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the dropout."""
+        return [("dropout", Dropout(self.share))]
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """bn, or tdbn with its alpha: batch normalisation."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        _check_images(shape)
+        _check_options(self.options, {"bn": (), "tdbn": ("alpha",)}[self.word])
+        self.modules(shape)  # which judges the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the normalisation; that of tdbn is to the threshold of the network."""
+        if self.word == "bn":
+            return [("norm", BatchNorm2d(shape[0]))]
+        norm = ThresholdBatchNorm2d(shape[0], self.defaults.threshold, **self.options)
+        return [("norm", norm)]
+
+
+_OF_SPIKES = ("threshold", "threshold_off", "reset", "refractory")
+_NEURONS: dict[str, tuple[type[Neurons], tuple[str, ...]]] = {
+    "if": (IF, _OF_SPIKES),
+    "lif": (LIF, ("beta", *_OF_SPIKES)),
+    "signed-lif": (SignedLIF, ("beta", *_OF_SPIKES)),
+    "alif": (ALIF, ("beta", "kappa", "rho", *_OF_SPIKES)),
+    "plif": (PLIF, ("tau", *_OF_SPIKES)),
+    "synaptic-lif": (SynapticLIF, ("beta", "alpha", *_OF_SPIKES)),
+    "recurrent-lif": (LIF, ("beta", *_OF_SPIKES)),
+    "li": (LI, ("beta",)),
+}
+NEURON_WORDS = tuple(_NEURONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Spiking:
+    """Neurons by their word, with parameters: lif, alif kappa=0.2."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+    membrane: bool = False
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        _check_options(self.options, _NEURONS[self.word][1])
+        if self.word == "recurrent-lif" and len(shape) != 1:
+            raise ConfigError("its neurons are all connected; put a dense layer in front of it")
+        self._neurons()  # which judges the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the neurons; those of recurrent-lif with a dense layer from their spikes back."""
+        kind = "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
+        if self.word == "recurrent-lif":
+            neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
+        else:
+            neurons = self._neurons()
+        return [(kind, Membrane(neurons) if self.membrane else neurons)]
+
+    def _neurons(self, back: nn.Module | None = None) -> Neurons:
+        kind, known = _NEURONS[self.word]
+        beta = self.defaults.beta
+        given: dict[str, Any] = {"beta": beta, "threshold": self.defaults.threshold}
+        given["tau"] = 1 / (1 - beta) if beta < 1 else math.inf
+        given |= self.options
+        given.setdefault("threshold_off", given["threshold"] if kind is SignedLIF else math.inf)
+        chosen = {name: value for name, value in given.items() if name in known}
+        return kind(**chosen) if back is None else RecurrentLIF(back, **chosen)
+
+
+_READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
+    "mean": (MeanMembrane, ()),
+    "last": (LastMembrane, ()),
+    "count": (SpikeCount, ()),
+    "first": (FirstSpike, ("tau",)),
+    "each": (None, ()),
+}
+READOUT_WORDS = tuple(_READOUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A readout by its word: mean, last, count, first tau=5; each is none, for all steps."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        _check_options(self.options, _READOUTS[self.word][1])
+        self.modules(shape)  # which judges the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the readout."""
+        kind = _READOUTS[self.word][0]
+        return [] if kind is None else [(self.word, kind(**self.options))]
+
+
+def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known) if known else "it has none"
+            raise ConfigError(f"there is no parameter {name!r}; {hint}")

@@ -1,0 +1,210 @@
+"""The fused kernels on the processor, for float32 and bfloat16, in numba.
+
+The forward pass keeps its input only; the backward pass recomputes the potentials in the cache.
+Any dense layout of one time step is worked on as it lies (channels_last too), and gradients come
+back in the same layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.neurons import _kernels as kernels
+from dvskit.neurons import parts_kernels as parts
+from dvskit.neurons.buffers import POOL
+from dvskit.neurons.dynamics import Dynamics, Potential, Value
+from dvskit.neurons.layout import is_dense, same_strides, strides_of
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import (
+    ATan,
+    Boxcar,
+    FastSigmoid,
+    Sigmoid,
+    StraightThrough,
+    Triangle,
+)
+
+_SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs more than it gives
+
+_RESETS = {"soft": parts.Soft(), "hard": parts.Hard(), "none": parts.NoReset()}
+
+
+class _CPU:
+    """The back end for the processor: see `dvskit.neurons.operator.Backend`."""
+
+    def forward(
+        self, dynamics: Dynamics, x: Tensor, state: NeuronState
+    ) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of x (T, ...), and the state after it."""
+        x = x if is_dense(x) else x.contiguous()
+        strides = strides_of(x)
+        step = strides[1:]
+        s = POOL.empty(x.shape, strides, x.dtype)
+        after = NeuronState(
+            _copied(state.v, step),
+            _maybe(state.i, step),
+            _maybe(state.a, step),
+            _maybe(state.waiting, step),
+        )
+        flat_x, flat_s, states = _flat(x), _flat(s), _states(after)
+        values, kind = _values(dynamics, x.shape[1:], step), _kind(dynamics)
+
+        def part(start: int, stop: int) -> None:
+            kernels.forward(flat_x, flat_s, states, values, kind, start, stop)
+
+        _over_neurons(part, flat_x.shape)
+        return s, after
+
+    def backward(
+        self,
+        dynamics: Dynamics,
+        x: Tensor,
+        state: NeuronState,
+        gs: Tensor | None,
+        gradients: tuple[Tensor | None, Tensor | None, Tensor | None],
+        wanted: Sequence[str],
+    ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None], list[Tensor]]:
+        """Return the gradients of x, of the state before it, and of the values wanted."""
+        x = x if is_dense(x) else x.contiguous()
+        strides = strides_of(x)
+        shape, step = x.shape[1:], strides[1:]
+        gx = POOL.empty(x.shape, strides, x.dtype)
+        gv, gi, ga = (
+            None if part is None else _zeros(shape, step) if given is None else _copied(given, step)
+            for part, given in zip((state.v, state.i, state.a), gradients, strict=True)
+        )
+        sinks = {name: _zeros(shape, step) for name in wanted}
+        flat_x, flat_gs, flat_gx = _flat(x), _gradients(gs, x, strides), _flat(gx)
+        starts = kernels.States(
+            *(None if part is None else _step(_dense(part, step))
+              for part in (state.v, state.i, state.a, state.waiting))
+        )  # fmt: skip
+        assert gv is not None  # the membrane is always there
+        back = _states(NeuronState(gv, gi, ga))
+        values, kind = _values(dynamics, shape, step), _kind(dynamics)
+        to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in _VALUES))
+
+        def part(start: int, stop: int) -> None:
+            arrays = (flat_x, flat_gs, flat_gx, starts, back)
+            kernels.backward(*arrays, values, to, kind, start, stop)
+
+        _over_neurons(part, flat_x.shape)
+        return gx, (gv, gi, ga), [_shaped(sinks[n], getattr(dynamics, n)) for n in wanted]
+
+
+CPU = _CPU()
+
+_VALUES = ("beta", "threshold", "threshold_off", "alpha", "gain", "rest", "kappa", "rho")
+
+
+def _kind(dynamics: Dynamics) -> kernels.Kind:
+    return kernels.Kind(
+        _surrogate(dynamics.surrogate),
+        _RESETS[dynamics.reset],
+        None if dynamics.detach_reset else np.int32(1),
+        np.int32(dynamics.refractory),
+    )
+
+
+def _surrogate(given: Any) -> Any:
+    """Return a surrogate as the kernels take it."""
+    f = np.float32
+    match given:
+        case ATan(alpha):
+            return parts.Arctan(f(0.5) * f(alpha), f(0.25 * np.pi * np.pi) * f(alpha) * f(alpha))
+        case FastSigmoid(slope):
+            return parts.Fast(f(slope))
+        case Sigmoid(alpha):
+            return parts.Logistic(f(alpha))
+        case Triangle(width, height):
+            return parts.Tent(f(width), f(height))
+        case Boxcar(width, height):
+            return parts.Box(f(width / 2), f(height))
+        case StraightThrough():
+            return parts.Through(f(1))
+        case Potential():
+            return parts.Identity(f(1))
+    raise AssertionError(f"no kernel for {given!r}")  # why_not_fused has looked
+
+
+def _values(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> kernels.Values:
+    def value(name: str) -> Any:
+        given: Value | None = getattr(dynamics, name)
+        if given is None or (name == "threshold_off" and not dynamics.signed):
+            return None
+        if not isinstance(given, Tensor) or given.numel() == 1:
+            return np.float32(given)
+        return _step(_copied(given.expand(shape), step))
+
+    return kernels.Values(*(value(name) for name in _VALUES))
+
+
+def _states(state: NeuronState) -> kernels.States:
+    return kernels.States(
+        *(None if part is None else _step(part)
+          for part in (state.v, state.i, state.a, state.waiting))
+    )  # fmt: skip
+
+
+def _over_neurons(work: Callable[[int, int], None], shape: tuple[int, ...]) -> None:
+    steps, neurons = shape
+    count = max(1, min(thread_count(), steps * neurons // _SMALLEST_PART))
+    cuts = [neurons * part // count for part in range(count + 1)]
+    run_parts(lambda part: work(cuts[part], cuts[part + 1]), count)
+
+
+def _copied(v: Tensor, strides: Sequence[int]) -> Tensor:
+    """Return a copy in the layout of one time step."""
+    dtype = torch.int32 if v.dtype == torch.int32 else torch.float32
+    return POOL.empty(v.shape, strides, dtype).copy_(v)
+
+
+def _maybe(v: Tensor | None, strides: Sequence[int]) -> Tensor | None:
+    return None if v is None else _copied(v, strides)
+
+
+def _dense(v: Tensor, strides: Sequence[int]) -> Tensor:
+    return v if same_strides(v, strides) else _copied(v, strides)
+
+
+def _zeros(shape: torch.Size, strides: Sequence[int]) -> Tensor:
+    return POOL.empty(shape, strides, torch.float32).zero_()
+
+
+def _gradients(gs: Tensor | None, x: Tensor, strides: Sequence[int]) -> NDArray[Any]:
+    """Return the gradients of the spikes as (T, N), or (1, N) where they are those of all times."""
+    if gs is None:
+        return _flat(POOL.empty(x[:1].shape, strides, x.dtype).zero_())
+    if gs.stride(0) == 0 or gs.shape[0] == 1:
+        gs = gs[:1]
+    if same_strides(gs, strides):
+        return _flat(gs)
+    return _flat(POOL.empty(gs.shape, strides, gs.dtype).copy_(gs))
+
+
+def _shaped(sink: Tensor, value: Tensor) -> Tensor:
+    """Return a gradient a neuron in the shape of the value."""
+    if value.numel() == 1:  # in one order, whatever the number of threads
+        return torch.tensor(np.sum(_step(sink), dtype=np.float64), dtype=torch.float32).reshape(
+            value.shape
+        )
+    return sink.contiguous()
+
+
+def _step(v: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = v.detach().as_strided((v.numel(),), (1,)).numpy()
+    return array
+
+
+def _flat(x: Tensor) -> NDArray[Any]:
+    neurons = x[0].numel()
+    flat = x.detach().as_strided((x.shape[0], neurons), (neurons, 1))  # (T, ...) -> (T, N)
+    array: NDArray[Any] = (flat.view(torch.int16) if x.dtype == torch.bfloat16 else flat).numpy()
+    return array

@@ -1,0 +1,272 @@
+"""What all layers of neurons share: parameters, and the run over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.neurons.dynamics import VALUES, Dynamics, Reset, Value, advance
+from dvskit.neurons.fused import run_fused, why_not_fused
+from dvskit.neurons.state import STATE_PARTS, NeuronState, state_dtype
+from dvskit.neurons.surrogates import Surrogate
+
+Backend = Literal["auto", "torch", "fused"]
+
+
+class Neurons(nn.Module):
+    """A layer of neurons: (T, ...) currents in, (T, ...) spikes out. What all of them share.
+
+    A layer keeps no state: `forward` starts at rest, `run` and `step` take and return the state.
+    Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
+
+    A value (beta, a threshold, ...) is a number or a tensor, such as (N,) or (C, 1, 1), that
+    broadcasts against one time step of the input. Given as nn.Parameter it is learned; another
+    tensor is a buffer. `backend`: "auto" takes the fused kernel where it fits and plain torch
+    elsewhere, with the same spikes; "torch" and "fused" insist.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Value | None],
+        *,
+        refractory: int = 0,
+        reset: Reset = "soft",
+        surrogate: Surrogate,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        _check_values(type(self).__name__, values)
+        _check_choices(type(self).__name__, reset, surrogate, backend, refractory)
+        for name, value in values.items():
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+                self.register_buffer(name, value)
+            elif value is None or isinstance(value, Tensor):
+                setattr(self, name, value)
+            else:
+                setattr(self, name, float(value))
+        self._values = tuple(values)
+        self.refractory = int(refractory)
+        self.reset: Reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+        self.backend: Backend = backend
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The parameters of the model (`dvskit.neurons.dynamics`) as they are now."""
+        return Dynamics(
+            **{name: getattr(self, name) for name in self._values},
+            refractory=self.refractory,
+            reset=self.reset,
+            surrogate=self.surrogate,
+            detach_reset=self.detach_reset,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the spikes of `x` (T, ...), from rest; the shape and dtype of `x`."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of `x` (T, ...) and the state after it, from `state` or from rest.
+
+        Running a sequence in chunks, each from the state of the one before, gives the spikes of
+        the whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
+
+        Raises ShapeError for an input without time, of integers, or that does not fit the state
+        or a parameter; ConfigError where backend="fused" does not fit.
+        """
+        dynamics = self.dynamics
+        state = self._checked(dynamics, x, state)
+        if self.backend == "torch" or x.numel() == 0:
+            return _run_torch(dynamics, x, state)
+        why_not = why_not_fused(x, dynamics)
+        if why_not is not None and self.backend == "fused":
+            raise ConfigError(
+                f"{type(self).__name__}: the fused kernel does not fit: {why_not}; "
+                "use backend='auto'"
+            )
+        return (_run_torch if why_not else run_fused)(dynamics, x, state)
+
+    def step(self, current: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of one time step, of the shape of `current`, and the state after it.
+
+        Step by step the spikes are those of `run`, bit for bit.
+        """
+        spikes, state = self.run(current[None], state)
+        return spikes[0], state
+
+    def potentials(self, x: Tensor, state: NeuronState | None = None) -> Tensor:
+        """Return the membrane potentials v (T, ...) after each step of `x`, in plain torch.
+
+        They are float32 (float64 for float64), and gradients flow through them.
+        """
+        state = self._checked(self.dynamics, x, state)
+        found = []
+        for current in x.unbind(0):
+            _, state = advance(self.dynamics, state, current)
+            found.append(state.v)
+        return torch.stack(found) if found else x.to(state.v.dtype)
+
+    def initial_state(self, current: Tensor) -> NeuronState:
+        """Return the state at rest for currents shaped like `current`, one time step."""
+        return self.dynamics.cast(state_dtype(current)).initial_state(current)
+
+    def extra_repr(self) -> str:
+        """Return the parameters as they were given; of tensors the shape."""
+        names = [name for name in self._values if getattr(self, name) is not None]
+        names += ["refractory"] if self.refractory else []
+        return ", ".join(
+            f"{name}={_said(getattr(self, name))}"
+            for name in (*names, "reset", "surrogate", "detach_reset")
+        )
+
+    def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
+        """Return the state to start from. Raises ShapeError for what does not fit together."""
+        name = type(self).__name__
+        if x.ndim == 0 or not x.is_floating_point():
+            raise ShapeError(
+                f"{name} takes floating-point currents of shape (T, ...), not {x.dtype} of shape "
+                f"{tuple(x.shape)}; convert with .float() and put time first"
+            )
+        for what, value in dynamics.tensors().items():
+            if not _broadcasts(value.shape, x.shape[1:]):
+                raise ShapeError(
+                    f"{name}: {what} of shape {tuple(value.shape)} does not broadcast against one "
+                    f"step of the input, {tuple(x.shape[1:])}; give it (N,) or (C, 1, 1)"
+                )
+        rest = x.new_empty(x.shape[1:]) if state is None else None
+        if rest is not None:
+            return dynamics.cast(state_dtype(x)).initial_state(rest)
+        assert state is not None
+        _check_state(name, dynamics, x, state)
+        return state
+
+
+def _run_torch(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
+    spikes = []
+    dynamics = dynamics.cast(state.v.dtype)
+    for current in x.unbind(0):
+        fired, state = advance(dynamics, state, current)
+        spikes.append(fired)
+    return (torch.stack(spikes) if spikes else x.clone()), state
+
+
+def _broadcasts(shape: torch.Size, step: torch.Size) -> bool:
+    if len(shape) > len(step):
+        return False
+    behind = step[len(step) - len(shape) :]
+    return all(ours in (1, theirs) for ours, theirs in zip(shape, behind, strict=True))
+
+
+def _check_state(name: str, dynamics: Dynamics, x: Tensor, state: NeuronState) -> None:
+    needed = {
+        "v": True,
+        "i": dynamics.alpha is not None,
+        "a": dynamics.kappa is not None,
+        "waiting": dynamics.refractory > 0,
+    }
+    for part in STATE_PARTS:
+        tensor = getattr(state, part)
+        if tensor is None:
+            if needed.get(part, False):
+                raise ShapeError(f"{name}: the state has no {part}; start from state=None")
+            continue
+        if not needed.get(part, True):
+            raise ShapeError(
+                f"{name}: the state has a part {part}, of another kind of neuron; "
+                "start from state=None"
+            )
+        if tensor.shape != x.shape[1:]:
+            raise ShapeError(
+                f"{name} state of shape {tuple(tensor.shape)} does not fit one step of the input, "
+                f"{tuple(x.shape[1:])}; start a new batch from state=None"
+            )
+        dtype = torch.int32 if part == "waiting" else state_dtype(x)
+        if tensor.dtype != dtype or tensor.device != x.device:
+            raise ShapeError(
+                f"{name} state {part} is {tensor.dtype} on {tensor.device}, the input {x.dtype} on "
+                f"{x.device} needs {dtype} there; start from state=None"
+            )
+
+
+def _check_values(name: str, values: Mapping[str, Value | None]) -> None:
+    assert set(values) <= set(VALUES)
+    for what, value in values.items():
+        if value is not None and not isinstance(value, Tensor):
+            _number(name, what, value)
+    for what, meaning in (
+        ("beta", "beta = exp(-dt / tau)"),
+        ("alpha", "alpha = exp(-dt / tau_synapse)"),
+        ("rho", "rho = exp(-dt / tau_adaptation)"),
+    ):
+        value = values.get(what)
+        if value is not None and not _holds((_as(value) >= 0) & (_as(value) <= 1)):
+            raise ConfigError(f"{name}: {what} = {_said(value)} is outside [0, 1]; {meaning}")
+    for what in ("gain", "rest", "kappa"):
+        value = values.get(what)
+        if value is not None and not _holds(_as(value).isfinite()):
+            raise ConfigError(f"{name}: {what} = {_said(value)} is not finite")
+    _check_thresholds(name, values)
+
+
+def _check_thresholds(name: str, values: Mapping[str, Value | None]) -> None:
+    on, off, rest = (values.get(what) for what in ("threshold", "threshold_off", "rest"))
+    level = "0" if rest is None else f"rest = {_said(rest)}"
+    base = _as(0.0 if rest is None else rest)
+    if on is not None and not _holds(_as(on).isfinite() & (_as(on) > base)):
+        raise ConfigError(f"{name}: threshold = {_said(on)} is not a finite number above {level}")
+    if isinstance(off, Tensor) and not _holds(_as(off).isfinite()):
+        raise ConfigError(
+            f"{name}: threshold_off = {_said(off)} is not finite; a large number does the same"
+        )
+    if off is not None and not _holds(-_as(off) < base):
+        bound = "above 0" if rest is None else f"above -rest, {level}"
+        raise ConfigError(
+            f"{name}: threshold_off = {_said(off)} is not {bound}; it is the size of the downward "
+            "threshold, inf for a binary neuron"
+        )
+
+
+def _check_choices(
+    name: str, reset: str, surrogate: object, backend: str, refractory: object
+) -> None:
+    for what, value, choices in (("reset", reset, Reset), ("backend", backend, Backend)):
+        if value not in get_args(choices):
+            hint = did_you_mean(str(value), get_args(choices))
+            raise ConfigError(f"{name}: {what} = {value!r} is unknown; {hint}")
+    if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
+        raise ConfigError(
+            f"{name}: surrogate = {surrogate!r} is no value with derivative(u), such as ATan(2.0)"
+        )
+    if not isinstance(refractory, int) or isinstance(refractory, bool) or refractory < 0:
+        raise ConfigError(
+            f"{name}: refractory = {refractory!r} is not a number of time steps, 0 or more"
+        )
+
+
+def _number(name: str, what: str, value: Any) -> None:
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: {what} is {value!r}; a number or a tensor is meant") from None
+
+
+def _as(value: Value) -> Tensor:
+    return torch.as_tensor(value).detach().to(torch.float64)
+
+
+def _holds(condition: Tensor) -> bool:
+    return bool(condition.all())
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{type(value).__name__}{tuple(value.shape)}"
+    return repr(value)

@@ -1,0 +1,184 @@
+"""The one model behind all neurons of the package, its parts, and one step of it in plain torch.
+
+A neuron is this model with parts left out. Per time step, with the part that each line belongs to:
+
+    i_t  = alpha i_{t-1} + x_t                          synapse; without it i_t = x_t
+    h_t  = rest + beta (v_{t-1} - rest) + gain i_t      leak; without rest and gain: beta v + i
+    th_t = threshold + kappa a_{t-1}                    adaptation; without it th_t = threshold
+    s_t  = [h_t >= th_t] - [h_t <= -threshold_off]      0 while the neuron waits
+    soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1]
+    hard reset: v_t = rest where it fired or waits, else h_t          no reset: v_t = h_t
+    a_t  = rho a_{t-1} + |s_t|
+
+A neuron with a refractory time of n steps waits for n steps after a spike. It does not spike then.
+Its membrane goes on integrating, unless the reset is hard: then it stays at rest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import ATan, Surrogate, spike
+
+Reset = Literal["soft", "hard", "none"]
+Value = float | Tensor
+
+ATAN = ATan(2.0)
+
+VALUES = ("beta", "threshold", "threshold_off", "alpha", "gain", "rest", "kappa", "rho")
+
+
+class Potential:
+    """In place of a surrogate: the neuron does not spike, and returns its potential h."""
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return 1, the derivative of h."""
+        return torch.ones_like(u)
+
+    def __repr__(self) -> str:
+        return "Potential()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dynamics:
+    """The parameters of the model; None leaves a part out, and so does threshold_off = inf.
+
+    Each value is a number, or a tensor that broadcasts against one time step. A tensor that needs a
+    gradient gets one.
+
+    beta           membrane kept a step          alpha       synaptic current kept a step
+    threshold      of upward spikes              gain        factor on the current
+    threshold_off  size of the threshold of downward spikes
+    rest           potential without current     kappa, rho  threshold per adaptation; its decay
+    refractory     steps without a spike after each one
+    detach_reset   the gradient passes the reset by, as if its spikes were constants
+    """
+
+    beta: Value
+    threshold: Value
+    threshold_off: Value = math.inf
+    alpha: Value | None = None
+    gain: Value | None = None
+    rest: Value | None = None
+    kappa: Value | None = None
+    rho: Value | None = None
+    refractory: int = 0
+    reset: Reset = "soft"
+    surrogate: Surrogate = ATAN
+    detach_reset: bool = True
+
+    @property
+    def signed(self) -> bool:
+        """Whether there are downward spikes."""
+        return isinstance(self.threshold_off, Tensor) or not math.isinf(self.threshold_off)
+
+    @property
+    def spikes(self) -> bool:
+        """Whether the neuron spikes; else it returns its potential."""
+        return not isinstance(self.surrogate, Potential)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the values that are tensors, by name."""
+        given = {name: getattr(self, name) for name in VALUES}
+        return {name: value for name, value in given.items() if isinstance(value, Tensor)}
+
+    def cast(self, dtype: torch.dtype) -> Dynamics:
+        """Return the same with all tensors of `dtype`, that of the state."""
+        other = {name: value.to(dtype) for name, value in self.tensors().items()
+                 if value.dtype != dtype}  # fmt: skip
+        return replace(self, **other) if other else self  # type: ignore[arg-type]
+
+    def initial_state(self, current: Tensor) -> NeuronState:
+        """Return the state at rest for currents shaped like `current`, one time step."""
+        state = NeuronState.rest(current)
+        v = state.v if self.rest is None else state.v + self.rest
+        return NeuronState(
+            v,
+            None if self.alpha is None else torch.zeros_like(state.v),
+            None if self.kappa is None else torch.zeros_like(state.v),
+            torch.zeros_like(state.v, dtype=torch.int32) if self.refractory else None,
+        )
+
+
+def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Tensor, NeuronState]:
+    """Advance neurons by one time step: spikes of the shape and dtype of `current`, and the state.
+
+    The parts that the state lacks are at rest.
+    """
+    d = dynamics.cast(state.v.dtype)
+    i = _synapse(d, state.i, current.to(state.v.dtype))
+    h = _leak(d, state.v, i)
+    th = d.threshold if d.kappa is None or state.a is None else d.threshold + d.kappa * state.a
+    on, off = _fire(d, h, th, state.waiting)
+    fired = on if off is None else on + off
+    waiting = None
+    if d.refractory:
+        before = torch.zeros_like(h, dtype=torch.int32) if state.waiting is None else state.waiting
+        waiting = torch.where(fired > 0, d.refractory, (before - 1).clamp(min=0)).to(torch.int32)
+    v = _reset(d, h, th, (on, off), state.waiting)
+    a = None if d.kappa is None else _adapt(d, state.a, fired)
+    spikes = on if off is None else on - off
+    return spikes.to(current.dtype), NeuronState(v, None if d.alpha is None else i, a, waiting)
+
+
+def _synapse(d: Dynamics, i: Tensor | None, x: Tensor) -> Tensor:
+    return x if d.alpha is None or i is None else d.alpha * i + x
+
+
+def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
+    # Two roundings a step, as in the fused kernels: the same spikes, bit for bit.
+    drive = i if d.gain is None else d.gain * i
+    if d.rest is None:
+        return d.beta * v + drive
+    return d.rest + d.beta * (v - d.rest) + drive
+
+
+def _fire(
+    d: Dynamics, h: Tensor, th: Value, waiting: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the upward and the downward spikes, 1 each; None for the latter of unsigned ones."""
+    if not d.spikes:
+        return h, None
+    on = spike(h - th, d.surrogate)
+    off = spike(-h - d.threshold_off, d.surrogate) if d.signed else None
+    if waiting is None:
+        return on, off
+    ready = (waiting <= 0).to(h.dtype)
+    return on * ready, None if off is None else off * ready
+
+
+def _reset(
+    d: Dynamics, h: Tensor, th: Value, spikes: tuple[Tensor, Tensor | None], waiting: Tensor | None
+) -> Tensor:
+    if d.reset == "none":
+        return h
+    on, off = (None if s is None else s.detach() if d.detach_reset else s for s in spikes)
+    assert on is not None  # it is never
+    if d.reset == "soft":
+        drop = _difference(th, d.rest, h) * on
+        if off is not None:
+            drop = drop + _difference(-d.threshold_off, d.rest, h) * off
+        return h - drop
+    kept = 1 - (on if off is None else on + off)
+    v = h * kept if d.rest is None else d.rest + (h - d.rest) * kept
+    if waiting is None:
+        return v
+    rest = torch.zeros_like(v) if d.rest is None else torch.zeros_like(v) + d.rest
+    return torch.where(waiting > 0, rest, v)
+
+
+def _adapt(d: Dynamics, a: Tensor | None, fired: Tensor) -> Tensor:
+    return fired if a is None or d.rho is None else d.rho * a + fired
+
+
+def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
+    """Return level - rest in the precision of `like`."""
+    if rest is None:
+        return level
+    return torch.as_tensor(level, dtype=like.dtype, device=like.device) - rest

@@ -1,0 +1,208 @@
+"""All neurons as one operator of torch, which dispatches to a back end by the input's device.
+
+`neurons` and its backward pass are registered with `torch.library`: torch.compile, autocast and
+torch.export take them as they take torch's own. Nothing but the input and the state before it is
+kept for the backward pass, so a back end recomputes what it needs.
+
+A back end for another kind of device is an object with the two methods of `Backend`, put into
+`BACKENDS` under the device's type. What it has to provide:
+
+- All that a `Dynamics` can say: each value as a number or a tensor, of one element or of the shape
+  of one time step; any of the surrogates of `dvskit.neurons.surrogates` and `Potential`; every
+  reset, detached or not; refractory steps.
+- Input and spikes in float32 or bfloat16, in the layout that `strides_of` says; state and gradients
+  of state and values in float32, `waiting` in int32, in the layout of one time step.
+- The roundings of `dvskit.neurons.dynamics.advance`, so that spikes are equal bit for bit: no
+  multiplication is contracted with an addition. Gradients agree to a few roundings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dvskit.neurons.cpu import CPU
+from dvskit.neurons.dynamics import VALUES, Dynamics, Potential, Value
+from dvskit.neurons.layout import strides_of
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import (
+    ATan,
+    Boxcar,
+    FastSigmoid,
+    Sigmoid,
+    StraightThrough,
+    Triangle,
+)
+
+KNOWN = {
+    kind.__name__: kind
+    for kind in (ATan, FastSigmoid, Sigmoid, Triangle, Boxcar, StraightThrough, Potential)
+}  # the surrogates that back ends know
+
+
+class Backend(Protocol):
+    """Two functions over plain tensors, on which autograd does not look."""
+
+    def forward(
+        self, dynamics: Dynamics, x: Tensor, state: NeuronState
+    ) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of x (T, ...), T >= 1, and the state after it; all are new tensors."""
+        ...
+
+    def backward(
+        self,
+        dynamics: Dynamics,
+        x: Tensor,
+        state: NeuronState,
+        gs: Tensor | None,
+        gradients: Gradients,
+        wanted: Sequence[str],
+    ) -> tuple[Tensor, Gradients, list[Tensor]]:
+        """Return the gradients of x, of the state before it, and of the values named in `wanted`.
+
+        `x` and `state` are those of the forward pass; `gs` is the gradient of the spikes and
+        `gradients` that of the state after them, None where it is 0. All are new tensors. The
+        gradient of a value has the value's shape.
+        """
+        ...
+
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of v, i and a
+
+BACKENDS: dict[str, Backend] = {"cpu": CPU}
+
+_STATE = "Tensor v, Tensor? i, Tensor? a, Tensor? waiting"
+_TENSORS = ", ".join(f"Tensor? {name}" for name in VALUES)
+_MODEL = (
+    f"{_TENSORS}, float[] numbers, str surrogate, float[] shape, str reset, bool detach_reset, "
+    "int refractory"
+)
+_FORWARD = f"(Tensor x, {_STATE}, {_MODEL}) -> Tensor[]"
+_BACKWARD = (
+    f"(Tensor x, {_STATE}, {_MODEL}, Tensor? gs, Tensor? gv, Tensor? gi, Tensor? ga, str[] wanted) "
+    "-> Tensor[]"
+)
+
+
+def model_arguments(dynamics: Dynamics, step: torch.Size) -> tuple[Any, ...]:
+    """Return a model as the operator takes it: a value is a tensor, or a number, NaN for none."""
+    tensors: list[Tensor | None] = []
+    numbers: list[float] = []
+    for name in VALUES:
+        value: Value | None = getattr(dynamics, name)
+        if isinstance(value, Tensor):
+            tensors.append(value.reshape(()) if value.numel() == 1 else value.expand(step))
+            numbers.append(math.nan)
+        else:
+            tensors.append(None)
+            numbers.append(math.nan if value is None else value)
+    surrogate = dynamics.surrogate
+    fields = getattr(surrogate, "__dataclass_fields__", ())
+    # torch's autograd takes an empty list for one of tensors: it is never empty.
+    shape = [float(getattr(surrogate, name)) for name in fields] or [math.nan]
+    return (
+        *tensors, numbers, type(surrogate).__name__, shape, dynamics.reset, dynamics.detach_reset,
+        dynamics.refractory,
+    )  # fmt: skip
+
+
+def _dynamics(*model: Any) -> Dynamics:
+    """Return the model that `model_arguments` took apart."""
+    tensors = model[: len(VALUES)]
+    numbers, surrogate, shape, reset, detach_reset, refractory = model[len(VALUES) :]
+    values: dict[str, Any] = {
+        name: number if tensor is None else tensor
+        for name, tensor, number in zip(VALUES, tensors, numbers, strict=True)
+        if tensor is not None or not math.isnan(number)
+    }
+    return Dynamics(
+        **values,
+        surrogate=KNOWN[surrogate](*(number for number in shape if not math.isnan(number))),
+        reset=reset,
+        detach_reset=detach_reset,
+        refractory=refractory,
+    )
+
+
+@torch.library.custom_op("dvskit::neurons", mutates_args=(), schema=_FORWARD)
+def neurons(
+    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
+) -> list[Tensor]:
+    """Return the spikes, and the parts of the state after them that there are."""
+    state = NeuronState(v, i, a, waiting)
+    spikes, state = BACKENDS[x.device.type].forward(_dynamics(*model), x, state)
+    return [spikes, *_there(state.v, state.i, state.a, state.waiting)]
+
+
+@neurons.register_fake
+def _(
+    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
+) -> list[Tensor]:
+    strides = strides_of(x)
+    state = _there(v, i, a, waiting)
+    return [_like(x, x.shape, strides), *(_like(part, v.shape, strides[1:]) for part in state)]
+
+
+@torch.library.custom_op("dvskit::neurons_backward", mutates_args=(), schema=_BACKWARD)
+def _neurons_backward(
+    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
+) -> list[Tensor]:
+    model, (gs, gv, gi, ga, wanted) = others[:-5], others[-5:]
+    state = NeuronState(v, i, a, waiting)
+    gx, gradients, found = BACKENDS[x.device.type].backward(
+        _dynamics(*model), x, state, gs, (gv, gi, ga), wanted
+    )
+    return [gx, *_there(*gradients), *found]
+
+
+@_neurons_backward.register_fake
+def _(
+    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
+) -> list[Tensor]:
+    wanted = others[-1]
+    strides = strides_of(x)
+    state = (_like(part, v.shape, strides[1:]) for part in _there(v, i, a))
+    values = (torch.empty_like(others[VALUES.index(name)], memory_format=torch.contiguous_format)
+              for name in wanted)  # fmt: skip
+    return [_like(x, x.shape, strides), *state, *values]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    tensors = 5 + len(VALUES)  # x and the state, then the values
+    ctx.model = inputs[tensors:]
+    ctx.save_for_backward(*inputs[:tensors])
+
+
+def _differentiate(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    x, v, i, a, waiting, *tensors = ctx.saved_tensors
+    gs, gv, *later = gradients
+    gi = later.pop(0) if i is not None else None
+    ga = later.pop(0) if a is not None else None
+    wanted = [
+        name
+        for name, tensor in zip(VALUES, tensors, strict=True)
+        if tensor is not None and tensor.requires_grad
+    ]
+    gx, gv, *found = _neurons_backward(
+        x, v, i, a, waiting, *tensors, *ctx.model, gs, gv, gi, ga, wanted
+    )
+    gi = found.pop(0) if i is not None else None
+    ga = found.pop(0) if a is not None else None
+    of_values = dict(zip(wanted, found, strict=True))
+    return (gx, gv, gi, ga, None, *(of_values.get(name) for name in VALUES), *[None] * 6)
+
+
+neurons.register_autograd(_differentiate, setup_context=_setup_context)
+
+
+def _there(*parts: Tensor | None) -> list[Tensor]:
+    return [part for part in parts if part is not None]
+
+
+def _like(x: Tensor, shape: Sequence[int], strides: Sequence[int]) -> Tensor:
+    return torch.empty_strided(tuple(shape), tuple(strides), dtype=x.dtype, device=x.device)

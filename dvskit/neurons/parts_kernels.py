@@ -1,0 +1,460 @@
+"""The parts of a neuron in compiled code: each is chosen by type, and None is compiled away.
+
+Read `row`, `value` and `sink` as an array (N,), a float32, or None for what a neuron lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic, overload
+
+_ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
+_LOG2_E = np.float32(1.44269504)
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LEAST_EXPONENT = np.float32(-87)  # e^-87 is the last that is no subnormal number
+
+
+class Unaliased(Compiler):
+    """Compiles a function whose arrays do not overlap: its loop is then vectorised however many."""
+
+    def define_pipelines(self) -> Any:
+        """Return numba's own passes, for a function with this promise."""
+        self.state.flags.noalias = True
+        return super().define_pipelines()  # type: ignore[no-untyped-call]
+
+
+class Arctan(NamedTuple):
+    """ATan: height / (1 + curve u^2)."""
+
+    height: Any
+    curve: Any
+
+
+class Fast(NamedTuple):
+    """FastSigmoid."""
+
+    slope: Any
+
+
+class Logistic(NamedTuple):
+    """Sigmoid."""
+
+    alpha: Any
+
+
+class Tent(NamedTuple):
+    """Triangle."""
+
+    width: Any
+    height: Any
+
+
+class Box(NamedTuple):
+    """Boxcar, by its half width."""
+
+    half: Any
+    height: Any
+
+
+class Through(NamedTuple):
+    """StraightThrough."""
+
+    height: Any
+
+
+class Identity(NamedTuple):
+    """No spikes: the potential itself."""
+
+    height: Any
+
+
+class Soft(NamedTuple):
+    """The soft reset."""
+
+    kind: Any = 0
+
+
+class Hard(NamedTuple):
+    """The hard reset."""
+
+    kind: Any = 0
+
+
+class NoReset(NamedTuple):
+    """No reset."""
+
+    kind: Any = 0
+
+
+def _bitcast(to: Any, given: Any, to_ir: Any) -> Any:
+    """Return a compiled function that takes the bits of a `given` for those of a `to`."""
+
+    def typed(context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.bitcast(values[0], to_ir)
+
+        return to(given), generate
+
+    return intrinsic(typed)
+
+
+_float_of_bits = _bitcast(types.float32, types.uint32, ir.FloatType())
+_bits_of_float = _bitcast(types.uint32, types.float32, ir.IntType(32))
+
+
+def _none(kind: Any) -> bool:
+    return isinstance(kind, types.NoneType) or kind is None
+
+
+def _class(kind: Any) -> Any:
+    return getattr(kind, "instance_class", None)
+
+
+def _part(choose: Callable[..., Any]) -> Any:
+    """Make a function of compiled code of one that returns what to compile, given the types."""
+
+    def compiled_only(*args: Any) -> Any:
+        raise NotImplementedError(f"{choose.__name__} is for compiled code")
+
+    compiled_only.__name__ = choose.__name__
+    compiled_only.__doc__ = choose.__doc__
+    overload(compiled_only, strict=False)(choose)
+    return compiled_only
+
+
+@_part
+def load(row: Any, n: Any) -> Any:
+    """Return row[n] as float32."""
+    if row.dtype == types.int16:
+        return lambda row, n: _float_of_bits(np.uint32(np.uint16(row[n])) << np.uint32(16))
+    return lambda row, n: row[n]
+
+
+@_part
+def store(row: Any, n: Any, value: Any) -> Any:
+    """Store a float32 at row[n], rounded to nearest even if row holds bfloat16."""
+    if _none(row):
+        return lambda row, n, value: None
+    if row.dtype != types.int16:
+
+        def plain(row: Any, n: Any, value: Any) -> None:
+            row[n] = value
+
+        return plain
+
+    def rounded(row: Any, n: Any, value: Any) -> None:
+        bits = _bits_of_float(value)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        nearest = np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+        quiet = (bits >> np.uint32(16)) | np.uint32(0x40)  # rounding could carry a NaN to inf
+        row[n] = np.int16(np.uint16(nearest if value == value else quiet))
+
+    return rounded
+
+
+@_part
+def add(sink: Any, n: Any, value: Any) -> Any:
+    """Add to sink[n]."""
+    if _none(sink):
+        return lambda sink, n, value: None
+
+    def added(sink: Any, n: Any, value: Any) -> None:
+        sink[n] += value
+
+    return added
+
+
+@_part
+def peek(value: Any, n: Any) -> Any:
+    """Return the value of neuron n, 0 for None."""
+    if _none(value):
+        return lambda value, n: _ZERO
+    if isinstance(value, types.Array):
+        return lambda value, n: value[n]
+    return lambda value, n: value
+
+
+@_part
+def has(value: Any) -> Any:
+    """Return whether the value is there, known when compiled."""
+    given = not _none(value)
+    return lambda value: given
+
+
+@_part
+def times(value: Any, n: Any, term: Any) -> Any:
+    """Return value * term, and the term itself for None."""
+    if _none(value):
+        return lambda value, n, term: term
+    return lambda value, n, term: peek(value, n) * term
+
+
+@_part
+def plus_times(value: Any, n: Any, factor: Any, term: Any) -> Any:
+    """Return value * factor + term, and the term itself for None."""
+    if _none(value):
+        return lambda value, n, factor, term: term
+    return lambda value, n, factor, term: peek(value, n) * factor + term
+
+
+@_part
+def plus(row: Any, n: Any, term: Any) -> Any:
+    """Return term + row[n], and the term itself for None."""
+    if _none(row):
+        return lambda row, n, term: term
+    return lambda row, n, term: term + row[n]
+
+
+@_part
+def level_of(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
+    """Return the potential before the reset, h."""
+    if _none(rest):
+        return lambda rest, n, before, beta, drive: peek(beta, n) * before + drive
+
+    def above_rest(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
+        low = peek(rest, n)
+        return low + peek(beta, n) * (before - low) + drive
+
+    return above_rest
+
+
+@_part
+def ready_at(waiting: Any, n: Any) -> Any:
+    """Return 1 where the neuron may spike, else 0."""
+    if _none(waiting):
+        return lambda waiting, n: _ONE
+    return lambda waiting, n: _ONE if waiting[n] <= 0 else _ZERO
+
+
+@_part
+def like(past_ready: Any, n: Any) -> Any:
+    """Return what `ready_at` returned, from what was kept of it."""
+    if _none(past_ready):
+        return lambda past_ready, n: _ONE
+    return lambda past_ready, n: past_ready[n]
+
+
+@_part
+def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
+    """Count down, or begin to wait for the refractory steps behind a spike."""
+    if _none(waiting):
+        return lambda waiting, n, fired, refractory: None
+
+    def count(waiting: Any, n: Any, fired: Any, refractory: Any) -> None:
+        left = np.int32(waiting[n] - np.int32(1)) if waiting[n] > 0 else np.int32(0)
+        waiting[n] = refractory if fired > _ZERO else left
+
+    return count
+
+
+@_part
+def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
+    """Return the upward spikes, or h of what does not spike."""
+    if _class(surrogate) is Identity:
+        return lambda surrogate, h, th, ready: h
+    return lambda surrogate, h, th, ready: ready if h >= th else _ZERO
+
+
+@_part
+def fire_down(off: Any, n: Any, h: Any, ready: Any) -> Any:
+    """Return the downward spikes."""
+    if _none(off):
+        return lambda off, n, h, ready: _ZERO
+    return lambda off, n, h, ready: ready if -h >= peek(off, n) else _ZERO
+
+
+@_part
+def reset_to(
+    reset: Any, rest: Any, n: Any, h: Any, th: Any, off: Any, up: Any, down: Any, ready: Any
+) -> Any:
+    """Return the potential after the reset, v."""
+    kind, rests = _class(reset), not _none(rest)
+
+    def none(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+        return h
+
+    def soft(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+        low = peek(rest, n)
+        drop = th - low if up > _ZERO else _ZERO
+        lift = off + low if down > _ZERO else _ZERO
+        return h - drop + lift
+
+    def hard(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+        return h * (_ONE - up - down) if ready > _ZERO else _ZERO
+
+    def hard_to_rest(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+        low = peek(rest, n)
+        return low + (h - low) * (_ONE - up - down) if ready > _ZERO else low
+
+    return none if kind is NoReset else soft if kind is Soft else hard_to_rest if rests else hard
+
+
+@_part
+def reset_back(
+    reset: Any, attached: Any, above: Any, fall: Any, lift: Any, spikes: Any, slopes: Any
+) -> Any:
+    """Return dv/dh, dv/d(up), dv/d(down), whether levels are subtracted (1 or 0), and dv/d(rest).
+
+    `above` is h - rest, `fall` and `lift` what a spike takes from the potential and adds to it;
+    `spikes` is (up, down, ready) and `slopes` (rise, fall), their derivatives. With a detached
+    reset spikes are constants there.
+    """
+    kind, through = _class(reset), not _none(attached)
+
+    def none(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+        return _ONE, _ZERO, _ZERO, _ZERO, _ZERO
+
+    def soft(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+        return _ONE, _ZERO, _ZERO, _ONE, spikes[0] + spikes[1]
+
+    def soft_through(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+        d = _ONE - fall * slopes[0] - lift * slopes[1]
+        return d, -fall, lift, _ONE, spikes[0] + spikes[1]
+
+    def hard(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+        d = _ONE - spikes[0] - spikes[1] if spikes[2] > _ZERO else _ZERO
+        return d, _ZERO, _ZERO, _ZERO, _ONE - d
+
+    def hard_through(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+        d = _ONE - spikes[0] - spikes[1] if spikes[2] > _ZERO else _ZERO
+        through = d - above * (slopes[0] - slopes[1])
+        return through, -above, -above, _ZERO, _ONE - d
+
+    if kind is NoReset:
+        return none
+    if kind is Soft:
+        return soft_through if through else soft
+    return hard_through if through else hard
+
+
+@_part
+def slope(surrogate: Any, u: Any) -> Any:
+    """Return the surrogate's derivative at u."""
+    return {
+        Arctan: lambda surrogate, u: surrogate.height / (_ONE + surrogate.curve * u * u),
+        Fast: lambda surrogate, u: _inverse_square(_ONE + surrogate.slope * abs(u)),
+        Logistic: _logistic,
+        Tent: lambda surrogate, u: surrogate.height * _above_0(_ONE - abs(u) / surrogate.width),
+        Box: lambda surrogate, u: surrogate.height if abs(u) <= surrogate.half else _ZERO,
+        Through: lambda surrogate, u: surrogate.height,
+        Identity: lambda surrogate, u: surrogate.height,
+    }[_class(surrogate)]
+
+
+@_part
+def slope_down(off: Any, surrogate: Any, u: Any) -> Any:
+    """Return the surrogate's derivative at u, 0 for neurons without downward spikes."""
+    if _none(off):
+        return lambda off, surrogate, u: _ZERO
+    return lambda off, surrogate, u: slope(surrogate, u)
+
+
+@_part
+def _inverse_square(value: Any) -> Any:
+    return lambda value: _ONE / (value * value)
+
+
+@_part
+def _above_0(value: Any) -> Any:
+    return lambda value: _ZERO if value < _ZERO else value  # NaN stays
+
+
+def _logistic(surrogate: Any, u: Any) -> Any:
+    fall = _exp_of_negative(-surrogate.alpha * abs(u))
+    return surrogate.alpha * fall / ((_ONE + fall) * (_ONE + fall))
+
+
+@_part
+def _exp_of_negative(x: Any) -> Any:
+    """Return e^x for x <= 0, to a float32's rounding or two, in a form that is vectorised.
+
+    x = k ln 2 + r with |r| <= ln 2 / 2, e^x = 2^k e^r, and e^r is its series up to r^7.
+    """
+
+    def exp(x: Any) -> Any:
+        z = _LEAST_EXPONENT if x < _LEAST_EXPONENT else x
+        k = np.int32(z * _LOG2_E - _HALF)
+        whole = np.float32(k)
+        r = (z - whole * _LN2_HIGH) - whole * _LN2_LOW
+        p = np.float32(1 / 5040)
+        p = p * r + np.float32(1 / 720)
+        p = p * r + np.float32(1 / 120)
+        p = p * r + np.float32(1 / 24)
+        p = p * r + np.float32(1 / 6)
+        p = p * r + _HALF
+        p = p * r + _ONE
+        p = p * r + _ONE
+        return p * _float_of_bits(np.uint32(k + np.int32(127)) << np.uint32(23))
+
+    return exp
+
+
+@_part
+def cut(row: Any, first: Any, last: Any) -> Any:
+    """Return row[first:last]; numbers and None as they are."""
+    if isinstance(row, types.Array):
+        return lambda row, first, last: row[first:last]
+    return lambda row, first, last: row
+
+
+@_part
+def row_of(rows: Any, t: Any, size: Any) -> Any:
+    """Return rows[t, :size] of what is kept of all times, None of None."""
+    if _none(rows):
+        return lambda rows, t, size: None
+    return lambda rows, t, size: rows[t, :size]
+
+
+@_part
+def scratch(part: Any, steps: Any, size: Any) -> Any:
+    """Return an array (steps, size) for a part that is there, else None."""
+    if _none(part):
+        return lambda part, steps, size: None
+    return lambda part, steps, size: np.empty((steps, size), np.float32)
+
+
+@_part
+def scratch_of_either(one: Any, other: Any, steps: Any, size: Any) -> Any:
+    """Return an array (steps, size) if one of two parts is there, else None."""
+    if _none(one) and _none(other):
+        return lambda one, other, steps, size: None
+    return lambda one, other, steps, size: np.empty((steps, size), np.float32)
+
+
+@_part
+def row_before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
+    """Return the state of neurons [first, last) before step t, None if it is not kept."""
+    if _none(start) or _none(rows):
+        return lambda start, rows, t, first, last: None
+
+    def before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
+        return start[first:last] if t == 0 else rows[t - 1, : last - first]
+
+    return before
+
+
+@_part
+def copied(row: Any, kept: Any, first: Any, last: Any) -> Any:
+    """Copy row[first:last] to the beginning of `kept`, and return that; None of None."""
+    if _none(row):
+        return lambda row, kept, first, last: None
+
+    def copy(row: Any, kept: Any, first: Any, last: Any) -> Any:
+        kept[: last - first] = row[first:last]
+        return kept[: last - first]
+
+    return copy
+
+
+@_part
+def blank(row: Any, size: Any) -> Any:
+    """Return an array of the type of `row`, of `size`; None of None."""
+    if _none(row):
+        return lambda row, size: None
+    return lambda row, size: np.empty(size, row.dtype)

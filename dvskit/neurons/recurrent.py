@@ -1,0 +1,95 @@
+"""The leaky integrate-and-fire neuron that is fed its layer's spikes of a step ago."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ShapeError
+from dvskit.neurons.driver import Backend
+from dvskit.neurons.dynamics import ATAN, Reset
+from dvskit.neurons.lif import LIF
+from dvskit.neurons.state import NeuronState
+from dvskit.neurons.surrogates import Surrogate
+
+
+@check_arguments
+class RecurrentLIF(LIF):
+    """A layer of LIF neurons that feeds its spikes back: x_t + W s_{t-1} in place of x_t.
+
+    recurrent  W: a module from spikes (B, ...) to currents of the same shape, such as nn.Linear, or
+               one weight a neuron: a tensor that broadcasts against one time step (an nn.Parameter
+               is learned)
+
+    The state has the spikes of the last step, `s`. All else is as in `LIF`. Time steps are taken
+    one after another, as each needs the spikes of the last.
+    Raises ShapeError where W s has another shape than x_t, and as LIF does; ConfigError too.
+    """
+
+    def __init__(
+        self,
+        recurrent: nn.Module | Tensor,
+        beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        gain: float | Tensor | None = None,
+        rest: float | Tensor | None = None,
+        refractory: int = 0,
+    ) -> None:
+        super().__init__(
+            beta,
+            threshold,
+            threshold_off,
+            reset,
+            surrogate,
+            detach_reset,
+            backend,
+            gain=gain,
+            rest=rest,
+            refractory=refractory,
+        )
+        if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
+            self.register_buffer("recurrent", recurrent)
+        else:
+            self.recurrent = recurrent
+
+    def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of `x` (T, ...) and the state after it, as `LIF.run` does."""
+        spikes = []
+        state = self._checked(self.dynamics, x, state)
+        for current in x.unbind(0):
+            fired, inner = super().run((current + self._fed_back(current, state.s))[None],
+                                       replace(state, s=None))  # fmt: skip
+            state = replace(inner, s=fired[0].to(inner.v.dtype))
+            spikes.append(fired[0])
+        return (torch.stack(spikes) if spikes else x.clone()), state
+
+    def potentials(self, x: Tensor, state: NeuronState | None = None) -> Tensor:
+        """Return the membrane potentials v (T, ...) after each step of `x`."""
+        found = []
+        for current in x.unbind(0):
+            _, state = self.step(current, state)
+            found.append(state.v)
+        return torch.stack(found) if found else x.clone()
+
+    def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
+        """Return W s, of the dtype of the currents."""
+        if s is None:
+            s = torch.zeros_like(current)
+        s = s.to(current.dtype)
+        fed = self.recurrent(s) if isinstance(self.recurrent, nn.Module) else self.recurrent * s
+        if fed.shape != current.shape:
+            raise ShapeError(
+                f"RecurrentLIF: the recurrent part gives {tuple(fed.shape)} for spikes "
+                f"{tuple(s.shape)}; the same shape is meant"
+            )
+        return fed.to(current.dtype)

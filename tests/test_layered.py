@@ -1,0 +1,274 @@
+"""Layered: networks written as lists of layers, their errors, and that they train as others do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dvskit import training
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    FirstSpike,
+    Flatten,
+    LastMembrane,
+    Linear,
+    MaxPool2d,
+    MeanMembrane,
+    Membrane,
+    ResidualBlock,
+    SpikeCount,
+    SumPool2d,
+    ThresholdBatchNorm2d,
+)
+from dvskit.networks import ConvLIF, Layered, network_from, network_values
+from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, RecurrentLIF, SignedLIF, SynapticLIF
+from tests.bars import config_for
+
+ARTICLE = Layered(
+    width=28, height=28, inputs=1, beta=0.95, gain=1,
+    layers=("1000", "lif", "10", "lif", "membrane", "each"),
+)  # fmt: skip
+
+
+def counts(network: Layered, steps: int = 5, batch: int = 3) -> Tensor:
+    shape = (steps, batch, network.inputs, network.height, network.width)
+    return torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(0))
+
+
+def small(*layers: Any, **fields: Any) -> Layered:
+    return Layered(**{"layers": layers, "width": 12, "height": 10, "classes": 3, **fields})
+
+
+def test_the_default_is_the_network_that_comes_along() -> None:
+    torch.manual_seed(1)
+    layered = Layered().build()
+    torch.manual_seed(1)
+    conv_lif = ConvLIF(dropout=0.0).build()
+    x = counts(Layered())
+    assert conv_lif(x).std() > 0
+    assert torch.equal(layered(x), conv_lif(x))
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (("4C3", "P2", "S2", "M2", "3"), [Conv2d, AvgPool2d, SumPool2d, MaxPool2d, Flatten]),
+        (("4C3s2p1", "bn", "tdbn", "D0.2", "3"), [Conv2d, BatchNorm2d, ThresholdBatchNorm2d]),
+        (("F4", "if", "lif", "signed-lif", "3"), [Flatten, Linear, IF, LIF, SignedLIF, Linear]),
+        (("4", "alif", "plif", "synaptic-lif", "3"), [Flatten, Linear, ALIF, PLIF, SynapticLIF]),
+        (("4", "recurrent-lif", "li", 3), [Flatten, Linear, RecurrentLIF, LI, Linear]),
+        (("3", "mean"), [Flatten, Linear, MeanMembrane]),
+        (("3", "last"), [Flatten, Linear, LastMembrane]),
+        (("3", "if", "count"), [Flatten, Linear, IF, SpikeCount]),
+        (("3", "if", "first tau=5"), [Flatten, Linear, IF, FirstSpike]),
+        (("3", "alif", "membrane"), [Flatten, Linear, Membrane, MeanMembrane]),
+        ((("2C3p1", "bn", "lif"), "3"), [ResidualBlock, Flatten, Linear, MeanMembrane]),
+    ],
+    ids=str,
+)
+def test_each_word_is_its_layer_and_the_module_runs(
+    words: tuple[Any, ...], kinds: list[type]
+) -> None:
+    network = small(*words)
+    module = network.build()
+    for part, kind in zip(module, kinds, strict=False):
+        assert type(part) is kind
+    assert module(counts(network)).shape == (3, 3)
+    states = None
+    for step in counts(network):
+        out, states = module.step(step, states)
+    assert out.shape == (3, 3)
+
+
+def test_numbers_and_parameters_of_words_are_those_of_their_layers() -> None:
+    network = small(
+        "4C3s2p1", "lif", "M3s1", "tdbn alpha=0.5", "5", "signed-lif beta=0.25 threshold=2",
+        "D0.25", "3", "plif reset=hard", "first tau=5", beta=0.5, threshold=1.5,
+    )  # fmt: skip
+    module: Any = network.build()
+    assert (module.conv1.kernel_size, module.conv1.stride, module.conv1.padding) == (
+        (3, 3), (2, 2), (1, 1),
+    )  # fmt: skip
+    assert (module.lif1.beta, module.lif1.threshold) == (0.5, 1.5)
+    assert (module.pool1.kernel_size, module.pool1.stride) == (3, 1)
+    assert (module.norm1.alpha, module.norm1.threshold) == (0.5, 1.5)
+    lif = module.lif2
+    assert (lif.beta, lif.threshold, lif.threshold_off) == (0.25, 2, 2)
+    assert isinstance(module.dropout1, Dropout)
+    assert module.dropout1.p == 0.25
+    assert module.plif1.reset == "hard"
+    torch.testing.assert_close(module.plif1.dynamics.beta, torch.tensor(0.5))
+    assert module.first.tau == 5
+
+
+def test_gain_is_on_all_weights_but_those_of_the_last_layer() -> None:
+    words = ("4C3p1", "lif", ("4C3p1", "lif"), "3")
+    torch.manual_seed(2)
+    plain = small(*words, gain=1.0).build()
+    torch.manual_seed(2)
+    grown = small(*words, gain=3.0).build().state_dict()
+    for name, weight in plain.state_dict().items():
+        factor = 3 if name.endswith("weight") and not name.startswith("dense1") else 1
+        assert torch.equal(grown[name], weight * factor), name
+
+
+def test_the_membranes_of_dense_networks_are_given_at_each_step() -> None:
+    torch.manual_seed(3)
+    module: Any = ARTICLE.build()
+    x = counts(ARTICLE).float()
+    membranes = module(x)
+    assert membranes.shape == (5, 3, 10)
+    hidden, v, s = module[:3](x), torch.zeros(3, 10), torch.zeros(3, 10)
+    for t in range(5):  # the membrane ahead of the reset, which takes what the last spike left
+        v = 0.95 * (v - s) + module.dense2(hidden[t])
+        torch.testing.assert_close(membranes[t], v)
+        s = (v >= 1).float()
+    assert float(s.sum()) > 0
+    membranes.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    first, states = module.run(x[:2])
+    second, _ = module.run(x[2:], states)
+    torch.testing.assert_close(torch.cat([first, second]), membranes)
+    one, _ = module.step(x[0])
+    torch.testing.assert_close(one, membranes[0])
+
+
+def test_membranes_are_those_of_every_kind_of_neuron_and_recurrent_ones_are_refused() -> None:
+    x = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0))
+    for neurons in (IF(), LIF(0.5), SignedLIF(0.5, reset="hard"), ALIF(), SynapticLIF(), PLIF()):
+        spikes = neurons(x)
+        potentials, state = Membrane(neurons).run(x)
+        if not isinstance(neurons, ALIF):
+            assert torch.equal(potentials >= 1, spikes > 0), neurons
+        torch.testing.assert_close(state.v, neurons.run(x)[1].v)
+    torch.testing.assert_close(Membrane(LI(0.5))(x), LI(0.5)(x))
+    assert Membrane(LIF())(x.bfloat16()).dtype == torch.float32
+    with pytest.raises(ConfigError, match="RecurrentLIF feeds its spikes back"):
+        Membrane(RecurrentLIF(torch.ones(4)))
+    with pytest.raises(ShapeError, match="T >= 1"):
+        Membrane(LIF())(x[:0])
+    with pytest.raises(ShapeError, match="start a new batch"):
+        Membrane(LIF()).run(x[:, :2], state)
+
+
+def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
+    network = small("4C3p1", "lif beta=0.5", ["4C3p1", ["4C3p1", "bn"], "lif"], "P2", 3)
+    assert network.layers[2] == ("4C3p1", ("4C3p1", "bn"), "lif")
+    assert network_from(network_values(network)) == network
+    config = training.Config(network=network)
+    training.write_config(config, tmp_path / "a.toml")
+    assert training.load_config(tmp_path / "a.toml") == config
+    overrides = {"network.layers": '["5C3", ["lif"], "3"]'}
+    changed = training.load_config(tmp_path / "a.toml", overrides).network
+    assert isinstance(changed, Layered)
+    assert changed.layers == ("5C3", ("lif",), "3")
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["4C3", "P2", "lfi", "3"], r"layers\[2\] = 'lfi' is no layer; did you mean 'li'"),
+        (
+            ["4C3", "P2", "9C6", "3"],
+            r"layers\[2\] = '9C6' behind 4x4x5 \(channels x rows x columns\): .* left, -1x0; take",
+        ),
+        (["4C0", "3"], r"layers\[0\] = '4C0' behind 2x10x12 .*: sizes and strides are at least 1"),
+        (["P2s0", "3"], "sizes and strides are at least 1"),
+        (["0", "3"], "sizes and strides are at least 1"),
+        (["3", "4C3"], r"layers\[1\] = '4C3' behind 3 numbers: it takes images; put it in front"),
+        (["3", "bn"], r"layers\[1\] = 'bn' behind 3 numbers: it takes images"),
+        (["recurrent-lif", "3"], "put a dense layer in front of it"),
+        (["lif beat=0.5", "3"], r"no parameter 'beat'; did you mean 'beta'"),
+        (["bn alpha=1", "3"], "no parameter 'alpha'; it has none"),
+        (["lif beta=2", "3"], r"layers\[0\] = 'lif beta=2' behind .* beta = 2 is outside \[0, 1\]"),
+        (["lif beta=x", "3"], "beta is 'x'; a number"),
+        (["lif beta", "3"], "write name=value, such as beta=0.9"),
+        (["tdbn alpha=0", "3"], "alpha = 0"),
+        (["3", "first tau=0"], "tau = 0"),
+        (["D1.5", "3"], "p = 1.5"),
+        (["4C3 s2", "3"], "4C3 takes no 's2'"),
+        (["membrane", "3"], "it stands behind neurons"),
+        (["3", "mean", "lif"], r"layers\[1\] = 'mean' ends time, but layers\[2\] = 'lif' comes"),
+        (["4C3", "5"], r"'5', the last of layers, leaves 5 numbers for classes = 3; end with"),
+        (["4C3"], r"leaves 4x8x10 \(channels x rows x columns\) for classes = 3"),
+        (["4C3", ["4C3"], "3"], r"layers\[1\] = \[1 layers\] behind 4x8x10 .* makes 4x6x8"),
+        (["4C3", ["4C3p1", "zif"], "3"], r"layers\[1\]\[1\] = 'zif' is no layer"),
+        (["4C3", ["4C3p1", ["8C3p1"]], "3"], r"layers\[1\]\[1\] = \[1 layers\] behind 4x8x10"),
+        (["4C3", ["4C3p1", "mean"], "3"], r"layers\[1\]\[1\] = 'mean' ends time in a block"),
+        ([3.5], r"layers\[0\] = 3.5: a word is meant"),
+        (["4C3", [], "3"], r"layers\[1\] = \[\]: a list of layers is meant"),
+        ([], r"layers = \[\]: a list of layers is meant"),
+        ("4C3", "layers = '4C3': a list of layers is meant"),
+    ],
+    ids=str,
+)
+def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        network_from({"name": "layers", "layers": layers, "width": 12, "height": 10, "classes": 3})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"inputs": 0}, "inputs = 0"),
+        ({"beta": 1.5}, "beta = 1.5"),
+        ({"gain": 0}, "gain = 0"),
+        ({"width": "12"}, "a field of network layers has the wrong type"),
+        ({"layer": []}, "unknown network.layer; did you mean 'layers'"),
+    ],
+)
+def test_fields_out_of_range_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        network_from({"name": "layers", **fields})
+
+
+def test_counts_of_another_shape_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"\(T, B, 1, 28, 28\) is meant"):
+        ARTICLE.build()(torch.zeros(5, 2, 2, 28, 28))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ["4C3", "lif", ["4C3p1", "bn", "lif"], "P2", "2"],
+        ["16", "lif", "2", "lif", "membrane", "each"],
+    ],
+    ids=["residual", "each"],
+)
+def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers: Any) -> None:
+    network = Layered(layers=layers, width=16, height=16, classes=2)
+    config = replace(config_for(bars, tmp_path / "run", epochs=3), network=network)
+    trained = training.train(config)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    back = training.load_model(trained.folder)
+    assert back.network == network
+    x = counts(network)
+    assert torch.equal(back.module(x), trained.model.module(x))
+    assert training.evaluate(back, bars, split="all").accuracy > 0.7
+    names = list(training.spiking_layers(back))
+    assert names == (["lif1", "block1.body.lif1"] if layers[0] == "4C3" else ["lif1"])
+    shares = training.classify(back, next(bars.glob("left/*.npz")))
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_training_falls_back_to_float32_where_the_processor_has_no_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dvskit.training import _device
+
+    module = small("4C3", "lif", "3").build()
+    x = counts(small("3"))
+    for flags, dtype in (("avx2", torch.float32), ("avx512_bf16", torch.bfloat16)):
+        (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse")
+        monkeypatch.setattr(_device, "_CPUINFO", tmp_path / "cpuinfo")
+        with _device.training_precision(torch.device("cpu")):
+            assert module(x).dtype == dtype

@@ -1,0 +1,111 @@
+"""The guides to the learning rules run, small, and what they show is learned."""
+
+from __future__ import annotations
+
+import gzip
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are small: threads would wait for one another
+    yield
+    torch.set_num_threads(before)
+
+
+def names_of(guide):
+    return runpy.run_path(str(SAMPLES / f"{guide}.py"))
+
+
+def test_a_neuron_learns_to_spike_at_another_time_for_each_class(tmp_path, capsys):
+    guide = names_of("spikeprop_neuron")
+    guide["main"](tmp_path, steps=60, xor_steps=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  50 ms")
+    assert [line.split()[-1] for line in lines[1:3]] == ["100.0%", "100.0%"]
+    assert (tmp_path / "spikeprop-neuron.png").stat().st_size > 10_000
+
+
+def test_xor_is_learned():
+    course, desired = names_of("spikeprop_neuron")["xor"](300, seed=5)
+    assert (course.after - desired).abs().max() < 1
+    assert (course.before - desired).abs().max() > 3
+
+
+def test_a_neuron_finds_the_hidden_pattern(tmp_path, capsys):
+    guide = names_of("stdp_pattern")
+    guide["main"](tmp_path, duration_ms=500)
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert (tmp_path / "stdp-pattern.png").stat().st_size > 10_000
+
+
+def test_jitter_moves_the_spikes_of_a_pattern_a_little_and_loses_few():
+    guide = names_of("stdp_pattern")
+    pattern = torch.zeros(50, 500, dtype=torch.bool)
+    pattern[[0, 20, 49]] = True
+    moved = guide["jittered"](pattern, torch.Generator().manual_seed(0))
+    counts = moved.sum(1)
+    assert 1400 < counts.sum() <= 1500
+    assert counts[8:12].sum() == counts[30:40].sum() == 0
+    assert counts[18:23].sum() > 480
+
+
+def stripes(count, seed):
+    """Digits that are not: upright stripes are a 0, level ones a 1, at places drawn at random."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, count)
+    pixels = np.zeros((count, 28, 28), np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        for place in generator.integers(4, 24, 2):
+            line = image.T if label else image
+            line[4:24, place - 1 : place + 2] = 255
+    return pixels, labels.astype(np.uint8)
+
+
+def write_idx(path, array):
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(head + array.tobytes(), 1))
+
+
+def test_features_learned_without_labels_tell_stripes_apart(tmp_path):
+    guide = names_of("stdp_mnist")
+    pixels, labels = (torch.tensor(each) for each in stripes(250, 0))
+    layer = guide["learn_features"](pixels, neurons=12, steps=60, seed=0)
+    assert layer.weight.shape == (12, 2, 5, 5)
+    assert 0 <= layer.weight.min() <= layer.weight.max() <= 1
+    features = guide["describe"](pixels, layer)
+    assert features.shape == (250, 12 * 36)
+    readout = guide["choose_readout"](features[:150], labels.long()[:150], kept_back=50, epochs=5)
+    assert guide["accuracy"](readout, features[150:], labels.long()[150:]) > 0.95
+
+
+def test_one_neuron_at_most_wins_a_patch_and_a_step_after_it_is_first():
+    compete = names_of("stdp_mnist")["compete"]
+    potentials = torch.tensor(
+        [[[0.5, 0.0], [0.2, 1.1], [0.0, 0.1]], [[1.2, 1.5], [3.0, 2.0], [0.9, 0.1]]]
+    )
+    spikes = compete(potentials)
+    assert spikes.nonzero().tolist() == [[1, 1, 1], [2, 0, 1]]
+
+
+def test_the_digits_guide_runs_from_files_to_its_score(tmp_path, capsys, monkeypatch):
+    for part, count in (("train", 120), ("t10k", 40)):
+        pixels, labels = stripes(count, count)
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", pixels)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels)
+    guide = names_of("stdp_mnist")
+    for name, small in (("KEPT_BACK", 40), ("LEARNING_STEPS", 20), ("NEURONS", 8)):
+        monkeypatch.setitem(guide["main"].__globals__, name, small)
+    guide["main"](tmp_path, tmp_path)
+    out = capsys.readouterr().out
+    assert "of the 40 images kept back" in out
+    assert "of the test images (standard error" in out
+    assert (tmp_path / "stdp-features.png").stat().st_size > 2_000
