@@ -26,12 +26,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
-from spikeprop_neuron import draw_neuron, train_neuron
+from spikeprop_neuron import CLASS_MS, one_neuron
 from torch import Tensor
 
 import dvskit
 from dvskit import encoders
-from dvskit.learning import stdp_window
+from dvskit.learning import Window
 from dvskit.neurons import NeuronState, lif_step
 from dvskit.render import CloudView, cloud_image
 from dvskit.scenes import PersonScene
@@ -157,12 +157,30 @@ def window_of_stdp() -> Figure:
     made, (axes,) = figure(1, 1, 2.6)
     for sign in (-1, 1):
         apart = sign * torch.linspace(0.1, 100, 400, dtype=torch.float64)
-        axes.plot(apart, stdp_window(apart), color=ON if sign > 0 else OFF, lw=1.6)
+        axes.plot(apart, Window()(apart), color=ON if sign > 0 else OFF, lw=1.6)
     axes.axhline(0, color=LINE, lw=0.6)
     axes.axvline(0, color=LINE, lw=0.6)
     axes.set(xlabel="spike out − spike in (ms)", ylabel="change of the weight")
     axes.text(30, 0.006, "in before out:\nstronger", color=ON, fontsize=9)
     axes.text(-75, -0.008, "in after out:\nweaker", color=OFF, fontsize=9)
+    return made
+
+
+def two_classes() -> Figure:
+    """When a neuron spikes that SpikeProp taught to tell two classes apart, and its error."""
+    course, labels, new_times, new_labels = one_neuron(300)
+    made, axes = figure(1, 2, 2.8, width_ratios=(1.6, 1))
+    edges = np.arange(36, 82, 0.5)
+    for label, colour in enumerate((ON, OFF)):
+        before, after = course.before[labels == label], new_times[new_labels == label]
+        name = f"class {label + 1}"
+        axes[0].hist(before.numpy().ravel(), edges, color=colour, alpha=0.3, label=f"{name} before")
+        axes[0].hist(after.numpy().ravel(), edges, color=colour, label=f"{name}, new inputs, after")
+        axes[0].axvline(CLASS_MS[label], color=INK, lw=0.8, ls=":")
+    axes[0].set(xlabel="time of the neuron’s spike (ms)", ylabel="inputs")
+    axes[0].legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes[1].semilogy(course.errors, color=INK, lw=1)
+    axes[1].set(xlabel="step of training", ylabel="E, half the squared error (ms²)")
     return made
 
 
@@ -262,7 +280,7 @@ def shown(mnist: Path | None) -> tuple[Shown, ...]:
               " the more the nearer they are.",
               "“Synaptic Time Dependent Plasticity”: Δw is the sum of W over all pairs of spikes.",
               "The name of the rule is spike-timing-dependent plasticity."),
-        Shown("spikeprop.png", "One neuron, two classes", lambda: draw_neuron(train_neuron()),
+        Shown("spikeprop.png", "One neuron, two classes", two_classes,
               "Trained by SpikeProp, a single neuron answers 50 ms for the first class and 75 ms "
               "for the second.",
               "“Synaptic Time Dependent Plasticity”: SpikeProp’s example of one neuron."),
