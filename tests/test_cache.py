@@ -252,7 +252,7 @@ def test_a_process_that_is_forked_off_while_a_thread_is_in_the_cache_can_use_it(
 
 
 def test_many_threads_share_one_cache(tmp_path):
-    cache = Cache(tmp_path, memory_gb=1e-5)
+    cache = Cache(tmp_path, memory_gb=1e-4)  # four entries
 
     def work(number: int) -> bool:
         key = key_of(number % 20)
@@ -363,6 +363,26 @@ def test_entries_in_memory_are_read_without_the_disk_up_to_a_limit(tmp_path):
         cache.put(key_of(number), noise_of(number))
         cache.path(key_of(number)).unlink()
     assert [cache.get(key_of(number)) is not None for number in range(4)] == [False] + [True] * 3
+
+
+def test_entries_in_memory_count_as_what_they_take_and_are_nobody_elses(tmp_path):
+    cache = Cache(tmp_path, memory_gb=35e3 / 1e9)  # four, were they counted as they are on disk
+    given = {number: np.full(10_000, number, np.uint8) for number in range(4)}
+    for number, array in given.items():
+        cache.put(key_of(number), {"a": array})
+        cache.path(key_of(number)).unlink()
+        array[:] = 99
+    assert [cache.get(key_of(number)) is not None for number in range(4)] == [False] + [True] * 3
+    for number in (1, 2, 3):
+        found = cache.get(key_of(number))
+        assert same(found, {"a": np.full(10_000, number, np.uint8)})
+        assert not found["a"].flags.writeable
+        found["b"] = found.pop("a")
+        assert cache.get(key_of(number)).keys() == {"a"}
+    cache.put(key_of(5), {"a": np.zeros(36_000, np.uint8)})  # alone more than there is room for
+    cache.path(key_of(5)).unlink()
+    assert cache.get(key_of(5)) is None
+    assert cache.get(key_of(3)) is not None
 
 
 @pytest.mark.parametrize(

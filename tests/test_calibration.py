@@ -112,6 +112,7 @@ def test_the_hot_pixels_are_found_and_no_others(calibrated, worn, frames):
     assert calibrated["hot_fraction"].value == pytest.approx(len(truth) / 4096)
 
 
+@pytest.mark.slow
 def test_the_log_offset_is_recovered(frames):
     found = calibrate(recorded(frames, OFFSET), frames)
     near(found, "log_offset", 6.0, 0.1)
@@ -123,6 +124,7 @@ def test_the_log_offset_is_recovered(frames):
     assert found.params.refractory_us == 0
 
 
+@pytest.mark.slow
 def test_an_ideal_sensor_is_found_ideal(frames):
     found = calibrate(recorded(frames, EmulatorParams()), frames)
     near(found, "threshold_on", 0.2, 0.005)
@@ -134,6 +136,7 @@ def test_an_ideal_sensor_is_found_ideal(frames):
         assert found[name].value is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [WORN, EmulatorParams(threshold_sigma=0.03)])
 def test_frames_at_40_a_second_still_give_the_thresholds(params):
     fine = scene(fps=1000, side=48)
@@ -179,6 +182,7 @@ def test_what_always_moves_tells_no_noise():
     assert "still" in found["shot_hz"].how
 
 
+@pytest.mark.slow
 def test_the_truth_lies_within_three_uncertainties_for_most_seeds():
     names = (
         "threshold_on",
@@ -217,10 +221,15 @@ class Pieces:
             yield self.events[start : start + self.count]
 
 
-def test_the_result_does_not_depend_on_how_the_recording_is_cut_or_when_it_began(frames):
+def test_the_result_does_not_depend_on_threads_or_how_the_recording_is_cut_or_when_it_began(
+    frames, monkeypatch
+):
     small = [(t, frame[:24, :24]) for t, frame in frames[:200:2]]
-    events = recorded(small, EmulatorParams(threshold_sigma=0.03, shot_hz=5.0))
+    events = recorded(small, EmulatorParams(threshold_sigma=0.03, leak_hz=1.0, shot_hz=5.0))
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = calibrate(events, small)
+    assert whole["leak_hz"].value is not None
+    monkeypatch.setenv("DVSKIT_THREADS", "3")
     assert calibrate(Pieces(events, 777), iter(small)) == whole
     later = Events(t=events.t + 10**12, x=events.x, y=events.y, p=events.p, size=events.size)
     moved = calibrate(later, [(t + 10**12, frame) for t, frame in small])

@@ -52,6 +52,7 @@ def test_a_spread_is_drawn_to_the_usual_one_by_as_much_as_it_may_be_off():
 # ---- what was put in lies within what is claimed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "number"), [(1, 8), (2, 23), (3, 5), (7, 23)])
 def test_of_a_person_before_a_plain_wall_no_more_is_claimed_than_is_known(seed, number):
     params, found = calibrated(seed, number)
@@ -63,6 +64,7 @@ def test_of_a_person_before_a_plain_wall_no_more_is_claimed_than_is_known(seed, 
     assert any("frames" in note and "events" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_of_a_texture_as_much_is_claimed_as_is_known():
     params, found = calibrated(7, 9)
     for name, most in (("threshold_on", 0.009), ("threshold_off", 0.008), ("shot_hz", 0.03)):

@@ -95,6 +95,7 @@ def check(found, params, *, part=0.05):
 # ---- what was put in comes out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fps", "exposure_us"), [(40, 0), (25, 8000)])
 @pytest.mark.parametrize("params", [SLOW, DEAF, KEEN], ids=["slow", "deaf", "keen"])
 def test_rare_frames_still_give_the_sensor(frames, params, fps, exposure_us):
@@ -108,12 +109,14 @@ def test_rare_frames_still_give_the_sensor(frames, params, fps, exposure_us):
         assert found["cutoff_hz"].value == pytest.approx(params.cutoff_hz, rel=0.25)
 
 
+@pytest.mark.slow
 def test_what_is_covered_and_uncovered_does_not_lower_the_thresholds():
     frames = scene(8, speed=40.0, disk=True)
     params = EmulatorParams(threshold_on=0.25, threshold_off=0.2, threshold_sigma=0.03)
     check(calibrate(recorded(frames, params), rare(frames, 25)), params)
 
 
+@pytest.mark.slow
 def test_light_that_flickers_in_place_is_no_motion_and_is_calibrated_by_frames_alone():
     """A texture of which each pixel has its own pace: nothing moves."""
     rng = np.random.default_rng(3)

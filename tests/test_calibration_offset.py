@@ -61,6 +61,7 @@ def found(plane):
 # ---- the offset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock_us", [-7000, 5000])
 def test_an_offset_of_the_stamps_is_found_and_taken_off(plane, found, clock_us):
     events, frames = plane
@@ -76,6 +77,7 @@ def test_an_offset_of_the_stamps_is_found_and_taken_off(plane, found, clock_us):
     assert moved.agreement.correlation == pytest.approx(found.agreement.correlation, abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_offset_that_is_given_is_used_as_it_is(plane, found):
     events, frames = plane
     given = calibrate(events, later(frames, 9000), offset_us=-9000)
@@ -85,6 +87,7 @@ def test_an_offset_that_is_given_is_used_as_it_is(plane, found):
     assert given.agreement.correlation == pytest.approx(found.agreement.correlation, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_offset_counts_from_the_middle_of_an_exposure_that_a_frame_tells(plane):
     events, frames = plane
     told = [Frame(t - 4000, t + 2000, frame) for t, frame in frames]
@@ -175,6 +178,7 @@ def test_what_never_rests_tells_no_noise(plane, found):
             assert abs(each.value - getattr(PARAMS, name)) < 3 * each.uncertainty, name
 
 
+@pytest.mark.slow
 def test_a_sensor_that_is_switched_on_with_a_clip_that_never_rests(data):
     from dvskit.video import open_frames
 
@@ -229,6 +233,7 @@ def test_thresholds_are_taken_where_nearly_all_pixels_are_known():
 # ---- the command
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_the_agreement_and_writes_the_offset(run, tmp_path, plane):
     events, frames = plane
     dvskit.save_events(events, tmp_path / "a.npz")

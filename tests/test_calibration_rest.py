@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from dvskit import EmulatorParams, Events
 from dvskit.emulator._kernels import level_of, light_of
 from dvskit.emulator.calibration import _kernels as k
-from dvskit.emulator.calibration import calibrate, motion, remainder
+from dvskit.emulator.calibration import calibrate, leak, motion, remainder
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.emulator.calibration.rows import KNEE, Pixel
 from dvskit.emulator.calibration.search import View
@@ -195,3 +196,23 @@ def test_where_it_is_not_known_how_pixels_begin_a_longer_rest_is_asked_for():
     leak = calibrate(recorded(still, params))["leak_hz"]
     assert "longer" not in leak.how
     assert leak.value == pytest.approx(0.08, rel=0.1)
+
+
+def test_likelihoods_of_gaps_do_not_depend_on_how_pixels_are_shared_out(monkeypatch):
+    rng, count, pixels = np.random.default_rng(4), 400, 37
+    still = SimpleNamespace(
+        gap_span=np.arange(count), gap_length=rng.exponential(1e6, count),
+        gap_end=rng.integers(0, 3, count).astype(np.int8),
+        gap_begin=rng.integers(0, 4, count).astype(np.int8), left=rng.random(count),
+        ahead=1e5 * rng.random(count), blur=np.full(count, 0.1),
+    )  # fmt: skip
+    starts = np.array([0, *np.sort(rng.integers(0, count, pixels - 1)), count])
+    periods = 1e6 * 10.0 ** np.linspace(-0.8, 0.8, leak._NODES)
+    gaps = leak._Gaps(still, np.full(count, 1e-6), 3.5, periods, pixels, 0.1, ())
+    found = []
+    for shares in (1, 16, 50):
+        monkeypatch.setattr(leak, "_SHARES", shares)
+        found.append(gaps._filled(leak._Model(0.5), np.arange(count), starts))
+    assert np.count_nonzero(found[0].any(1)) == np.count_nonzero(np.diff(starts))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])

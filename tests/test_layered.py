@@ -92,13 +92,13 @@ def test_each_word_is_its_layer_and_the_module_runs(
 def test_numbers_and_parameters_of_words_are_those_of_their_layers() -> None:
     network = small(
         "4C3s2p1", "lif", "M3s1", "tdbn alpha=0.5", "5", "signed-lif beta=0.25 threshold=2",
-        "D0.25", "3", "plif reset=hard", "first tau=5", beta=0.5, threshold=1.5,
+        "D0.25", "3", "plif reset=hard", "first tau=5", beta=0.75, threshold=1.5,
     )  # fmt: skip
     module: Any = network.build()
     assert (module.conv1.kernel_size, module.conv1.stride, module.conv1.padding) == (
         (3, 3), (2, 2), (1, 1),
     )  # fmt: skip
-    assert (module.lif1.beta, module.lif1.threshold) == (0.5, 1.5)
+    assert (module.lif1.beta, module.lif1.threshold) == (0.75, 1.5)
     assert (module.pool1.kernel_size, module.pool1.stride) == (3, 1)
     assert (module.norm1.alpha, module.norm1.threshold) == (0.5, 1.5)
     lif = module.lif2
@@ -106,7 +106,7 @@ def test_numbers_and_parameters_of_words_are_those_of_their_layers() -> None:
     assert isinstance(module.dropout1, Dropout)
     assert module.dropout1.p == 0.25
     assert module.plif1.reset == "hard"
-    torch.testing.assert_close(module.plif1.dynamics.beta, torch.tensor(0.5))
+    torch.testing.assert_close(module.plif1.dynamics.beta, torch.tensor(0.75))
     assert module.first.tau == 5
 
 

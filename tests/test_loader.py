@@ -477,3 +477,25 @@ def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample():
     for error in (DamagedFileError("x", 3, "odd"), MissingFileError("x"), ValueError("odd")):
         assert named(error, Sample("a/b", "a")) is error
         assert error.__notes__ == ["while the sample a/b was made ready"]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.bfloat16, torch.float64])
+def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
+    class First:
+        def __init__(self) -> None:
+            self.dtype = dtype
+
+        def shape(self, size):
+            return (3, 2)
+
+        def __call__(self, events, *, start_us=None, out=None):
+            return out.fill_(int(events.x[0]) % 2)
+
+    samples = DrawnSamples(5, draws=False)
+    (tensor, _), (last, _) = Batches(
+        samples, First(), size=(8, 6), batch_size=4, shuffle=False
+    ).epoch(0)
+    assert (tensor.shape, last.shape) == ((3, 4, 2), (3, 1, 2))
+    assert tensor.dtype == last.dtype == dtype
+    for number in range(4):
+        assert (tensor[:, number] == int(samples.events(number).x[0]) % 2).all()

@@ -74,15 +74,11 @@ NEURONS = {
 
 EACH = [  # neuron, reset, detached, surrogate, refractory, dtype
     ("IF", "none", True, 5, 0, "float32"),
-    ("LIF", "soft", True, 1, 0, "float32"),
     ("LIF", "hard", False, 2, 2, "bfloat16"),
     ("signed", "soft", False, 3, 1, "float32"),
     ("signed", "hard", True, 4, 0, "bfloat16"),
-    ("rest", "hard", False, 0, 2, "float32"),
-    ("rest", "soft", False, 2, 0, "float32"),
-    ("ALIF", "soft", True, 0, 0, "float32"),
+    ("rest", "soft", False, 0, 2, "float32"),
     ("signed ALIF", "hard", False, 1, 1, "float32"),
-    ("synaptic", "soft", True, 0, 0, "float32"),
     ("synaptic", "none", True, 2, 1, "bfloat16"),
     ("PLIF", "soft", True, 0, 0, "float32"),
     ("PLIF a channel", "hard", True, 3, 0, "bfloat16"),

@@ -12,6 +12,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError
 from dvskit.events import read_all
+from dvskit.formats import small_file
 from dvskit.formats.nmnist import reading
 from tests.mutation_samples import nmnist as marked_bytes
 
@@ -191,3 +192,42 @@ def test_a_file_that_has_changed_since_it_was_opened_is_read_anew(tmp_path):
     assert rows_of(recording.load()) == plain_decode(whole[:500])
     path.write_bytes(b"")
     assert not len(recording.load())
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+@pytest.mark.parametrize("number", [1, 6, 7, 1000, 1999])
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [(0, 34, "off the 34x34"), (1, 34, "off the 34x34"), (1, 240, "overflow"), (2, 0, "runs back")],
+)
+def test_the_first_bad_row_is_named_wherever_it_stands(
+    tmp_path, monkeypatch, block, number, column, value, why
+):
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    data = np.frombuffer(unmarked_bytes(), np.uint8).reshape(-1, 5).copy()
+    data[:, 2] += 1  # no time is below 2^16, so that none of less runs on
+    data[number, column] = value
+    if number < 1000:
+        data[1998, 2] = 0  # bad as well, and later
+    path = bin_file(tmp_path / "a.bin", data.tobytes())
+    with pytest.raises(DamagedFileError, match=why) as caught:
+        dvskit.open_events(path, size=(256, 256) if why == "overflow" else (34, 34)).load()
+    assert caught.value.offset == 5 * number
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+def test_a_small_file_is_read_once_and_as_a_large_one(tmp_path, monkeypatch, make, strict):
+    path = bin_file(tmp_path / "a.bin", make())
+
+    def seen(**how):
+        recording = dvskit.open_events(path, strict=strict, **how)
+        events = rows_of(recording.load())
+        return repr(recording), recording.assumptions, str(recording.damage), events
+
+    with monkeypatch.context() as patch:
+        patch.setattr(small_file, "SMALL_BYTES", 0)
+        large = seen(), seen(size=(256, 240))
+    assert (seen(), seen(size=(256, 240))) == large
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the file is opened again"))
+    assert seen() == large[0]

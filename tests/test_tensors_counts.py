@@ -28,12 +28,16 @@ def test_counts_equal_bin_events_in_any_dtype(dtype: torch.dtype, channels: Any)
     assert torch.equal(counts.long(), expected.long())
 
 
+@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("block", [100, 1_000, 7_777, 40_000])
-def test_counts_of_crowded_pixels_equal_a_plain_sum_whatever_the_blocks(block: int) -> None:
+def test_counts_of_crowded_pixels_equal_a_plain_sum_whatever_the_blocks(
+    block: int, channels: Any
+) -> None:
     events = crowded(40_000, seed=2)
-    counts = Counts(bins=3, bin_us=33_334, dtype=torch.int16)
+    counts = Counts(bins=3, bin_us=33_334, channels=channels, dtype=torch.int16)
     expected = np.zeros((3, 2, SIZE[1], SIZE[0]), np.int64)
     np.add.at(expected, (events.t // 33_334, events.p.astype(int), events.y, events.x), 1)
+    expected = expected.sum(1, keepdims=True) if channels == 1 else expected
     found = counts(Blocks(events, block), start_us=0)
     assert int(found.max()) > 300  # a byte has wrapped
     assert np.array_equal(found.numpy(), expected)

@@ -20,6 +20,8 @@ from dvskit.datasets.cache_entries import DamagedEntryError, pack, unpack
 from dvskit.errors import CacheWarning, ConfigError, warn
 from dvskit.formats.index_cache import cache_folder
 
+Arrays = dict[str, NDArray[Any]]
+
 _SUFFIX, _PARTIAL = ".zst", ".partial"
 _TOUCHED_S = 600  # an entry's time of use is right to this
 _ABANDONED_S = 86400  # a partial file of this age is nobody's
@@ -54,7 +56,8 @@ class Cache:
                XDG_CACHE_HOME/dvskit or ~/.cache/dvskit)
     limit_gb   how large it may become; what has not been used for longest is removed first. It is
                counted as each process writes, and may be passed for a while by a twentieth
-    memory_gb  how much of it this process keeps in memory too, compressed
+    memory_gb  how much this process keeps in memory too, as arrays: they take more room than on
+               disk, and no time to unpack
 
     A file appears whole or not at all, whoever ends when. Each read is checked: what is damaged is
     counted, said once by a CacheWarning, removed, and counts as missing. Where nothing can be
@@ -82,7 +85,7 @@ class Cache:
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._memory: OrderedDict[str, bytes] = OrderedDict()
+        self._memory: OrderedDict[str, Arrays] = OrderedDict()
         self._held = 0
         self._used: int | None = None  # bytes on disk, as far as this process knows
         self._unseen = 0  # bytes that it wrote since it looked
@@ -111,13 +114,12 @@ class Cache:
             raise ConfigError(f"{key!r} is no key; dvskit.datasets.key_of gives one")
         return f"{self.folder}{os.sep}{key[:2]}{os.sep}{key}{_SUFFIX}"
 
-    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+    def get(self, key: str) -> Arrays | None:
         """Return the arrays kept under a key, read-only; None where there are none."""
+        if self.memory_gb and (arrays := self._recall(key)) is not None:
+            return arrays
         place = self._place(key)
-        data = self._recall(key)
-        remembered = data is not None
-        if data is None:
-            data = _read(place)
+        data = _read(place)
         if data is None:
             with self._lock:
                 self.misses += 1
@@ -125,19 +127,19 @@ class Cache:
         try:
             arrays = unpack(key, data)
         except DamagedEntryError as error:
-            self._lose(key, place, error)
+            self._lose(place, error)
             return None
-        if not remembered:
-            self._remember(key, data)
         with self._lock:
             self.hits += 1
+        self._remember(key, arrays)
         return arrays
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep arrays under a key, in place of any that are kept; see the class for failures."""
         place = self._place(key)
         data = pack(key, arrays)
-        self._remember(key, data)
+        if self.memory_gb:
+            self._remember(key, unpack(key, data))  # copies, of the types that are read later
         if not self._writes or len(data) > self._limit:
             return
         path = Path(place)
@@ -158,11 +160,10 @@ class Cache:
     def _limit(self) -> int:
         return int(self.limit_gb * 1e9)
 
-    def _lose(self, key: str, place: str, error: Exception) -> None:
+    def _lose(self, place: str, error: Exception) -> None:
         with self._lock:
             self.damaged += 1
             self.misses += 1
-            self._held -= len(self._memory.pop(key, b""))
         with suppress(OSError):
             Path(place).unlink(missing_ok=True)
         self._say("damaged", f"{place}: a damaged entry ({error}) is removed and made anew")
@@ -174,24 +175,25 @@ class Cache:
         if first:
             warn(text, CacheWarning)
 
-    def _recall(self, key: str) -> bytes | None:
-        if not self.memory_gb:
-            return None
+    def _recall(self, key: str) -> Arrays | None:
         with self._lock:
-            data = self._memory.get(key)
-            if data is not None:
-                self._memory.move_to_end(key)
-            return data
+            arrays = self._memory.get(key)
+            if arrays is None:
+                return None
+            self._memory.move_to_end(key)
+            self.hits += 1
+        return arrays.copy()
 
-    def _remember(self, key: str, data: bytes) -> None:
+    def _remember(self, key: str, arrays: Arrays) -> None:
         room = int(self.memory_gb * 1e9)
-        if len(data) > room:
+        size = _bytes_of(arrays)
+        if size > room:
             return
         with self._lock:
-            self._held += len(data) - len(self._memory.pop(key, b""))
-            self._memory[key] = data
+            self._held += size - _bytes_of(self._memory.pop(key, {}))
+            self._memory[key] = arrays.copy()
             while self._held > room:
-                self._held -= len(self._memory.popitem(last=False)[1])
+                self._held -= _bytes_of(self._memory.popitem(last=False)[1])
 
     def _count(self, size: int) -> None:
         """Count what was written; look at the folder, and make room, when it is time."""
@@ -230,6 +232,10 @@ class Cache:
             entries = list(self.entries())
             _remove(entries, sum(entry.size for entry in entries), -1)
             self._used, self._unseen = None, 0
+
+
+def _bytes_of(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _age_s(status: os.stat_result) -> float:

@@ -59,6 +59,8 @@ class Rows:
         self.dtype = torch.float32 if weigh else representation.dtype
         self.classes = shares[0].samples.classes
         self._sets = [_kept(share, cache) for share in shares]
+        self._labels = [share.samples.labels.tolist() for share in shares]
+        self._chance = [share.chance for share in shares]
         self._cache = cache
         self._chain = "" if cache is None else key_of("tensor", representation, size, weigh)
         self._keys: dict[tuple[int, int], str] = {}
@@ -69,10 +71,11 @@ class Rows:
         Raises what reading it raises, with its name.
         """
         given = self.shares[share]
-        row = Row(share, number, int(given.samples.labels[number]))
+        label = self._labels[share][number]
         try:
-            if not given.chance:
-                return row._replace(fitting=self._fill_kept(share, number, out))
+            if not self._chance[share]:
+                return Row(share, number, label, self._fill_kept(share, number, out))
+            row = Row(share, number, label)
             rng = np.random.default_rng(seed)
             if given.encode is None:
                 return self._fill_drawn(row, rng, out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -74,10 +73,11 @@ class Plan:
 
     def at(self, batch: int, row: int) -> tuple[int, int]:
         """Return which share, and which of its samples, a row of a batch is."""
-        stops = list(accumulate(self.counts))
-        share = next(k for k, stop in enumerate(stops) if row < stop)
-        first = batch * self.counts[share] - (stops[share] - self.counts[share])
-        return share, int(self.orders[share][first + row])
+        for share, count in enumerate(self.counts):
+            if row < count:
+                return share, int(self.orders[share][batch * count + row])
+            row -= count
+        raise IndexError("a row behind the last of its batch")
 
 
 def plan_epoch(shares: Sequence[Share], lengths: Sequence[int], seed: Sequence[int] | None) -> Plan:

@@ -3,6 +3,8 @@
 A format module defines what its row in the table says it can do:
 
     open_recording(path: Path, options: ReadOptions) -> Recording
+    open_small(path: Path, file: FirstBytes, options: ReadOptions) -> Recording     the same, of a
+                                                        small file whose bytes are read already
     open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
 """
@@ -42,7 +44,7 @@ from dvskit.formats.table import (
     format_for_writing,
     formats,
     named_format,
-    read_head,
+    read_beginning,
     register_format,
 )
 
@@ -102,12 +104,14 @@ def open_events(
         module = import_module(TABLE["udp"].module)
         return cast(Recording, module.open_recording(Path(path), options))
     path = file_of_events(path if isinstance(path, Path) else Path(path))
-    head = read_head(path)
+    first = read_beginning(path)
     if row is None:
-        row = find_by_head(path, head)
+        row = find_by_head(path, first.data[:HEAD_BYTES])
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
     module = import_module(row.module)
+    if first.state is not None and hasattr(module, "open_small"):
+        return cast(Recording, module.open_small(path, first, options))
     return cast(Recording, module.open_recording(path, options))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
+from dvskit.formats.small_file import FirstBytes, read_first
 
 HEAD_BYTES = 4096
 # The names of CSV's columns t, x, y and p, as far as they say what they are on any file.
@@ -175,9 +176,13 @@ def named_format(name: str) -> tuple[Format, str | None]:
 
 def read_head(path: Path) -> bytes:
     """Return the first bytes of a file. Raises FormatError where it cannot be read."""
+    return read_beginning(path).data[:HEAD_BYTES]
+
+
+def read_beginning(path: Path) -> FirstBytes:
+    """Return the first bytes of a file, all of a small one. Raises as `read_head` does."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return file.read(HEAD_BYTES)
+        return read_first(path, HEAD_BYTES)
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except IsADirectoryError:

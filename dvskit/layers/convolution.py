@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit.layers.folding import check_images, check_window, over_time
+from dvskit.layers.folding import channels_last, check_images, check_window, over_time
 from dvskit.layers.pooling import AvgPool2d
 from dvskit.layers.spike_convolution import Window, convolve_spikes
 
@@ -28,9 +29,9 @@ class Conv2d(nn.Conv2d):
         """
         self.check(x)
         if not (of_spikes and self._is_plain()):
-            return over_time(super().forward, x)
+            return _over_time(super().forward, x)
         window = Window(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
-        return over_time(lambda folded: convolve_spikes(folded, self.weight, self.bias, window), x)
+        return _over_time(lambda images: convolve_spikes(images, self.weight, self.bias, window), x)
 
     def _is_plain(self) -> bool:
         return self.padding_mode == "zeros" and not isinstance(self.padding, str)
@@ -83,7 +84,11 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
     check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
     window = Window((size, size), padding, (1, 1), conv.groups)
     convolve = convolve_spikes if of_spikes else _convolve
-    return over_time(lambda folded: convolve(folded, weight, conv.bias, window), x)
+    return _over_time(lambda images: convolve(images, weight, conv.bias, window), x)
+
+
+def _over_time(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return over_time(lambda images: convolve(channels_last(images)), x)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:

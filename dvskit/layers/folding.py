@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return `function` of each time step, computed at once: (T, B, ...) -> (T, B, ...).
 
-    `function` takes and returns (T * B, ...). Images are handed over in the layout channels_last,
-    in which convolutions on a processor take half to three quarters of the time; a following layer
-    that works on any dense layout, as neurons do, keeps it.
+    `function` takes and returns (T * B, ...).
     """
-    folded = x.flatten(0, 1)  # (T, B, ...) -> (T*B, ...)
-    if folded.ndim == 4:
-        folded = folded.contiguous(memory_format=torch.channels_last)
-    out = function(folded)
+    out = function(x.flatten(0, 1))  # (T, B, ...) -> (T*B, ...)
     return out.reshape(*x.shape[:2], *out.shape[1:])
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) laid out pixel by pixel, as convolutions on a processor like them.
+
+    They then take half to three quarters of the time. Neurons and pooling keep the layout, so that
+    only the first convolution of a network copies its input.
+    """
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> None:

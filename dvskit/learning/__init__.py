@@ -1,26 +1,73 @@
-"""Learning rules beside backpropagation through time: spike-timing plasticity and SpikeProp.
+"""Learning rules for spiking networks: local, online, by the times of spikes.
 
 `STDP` changes weights by the times of the spikes on both sides of a synapse, without labels.
-`SpikeProp` trains layers of neurons that spike once each to spike at given times.
+`SpikeProp` trains layers of neurons that spike once each to spike at given times. `EProp`,
+`DECOLLE` and `SuperSpike` are called as `BPTT` is (`Rule`): they add gradients to the parameters'
+`.grad`, so that any optimiser of torch follows.
 """
 
+from dvskit.learning.bptt import BPTT, BPTTState
 from dvskit.learning.connections import Connection, Convolution, Dense
+from dvskit.learning.decolle import DECOLLE, Activity, DECOLLEState
+from dvskit.learning.decolle_layers import (
+    DecolleLayer,
+    DecolleLayerState,
+    DecolleNetwork,
+    DecolleNeurons,
+)
+from dvskit.learning.eprop import EProp, EPropState, FiringRate
+from dvskit.learning.losses import cross_entropy, squared_error
+from dvskit.learning.recurrent import RecurrentNetwork, RecurrentNeurons, RecurrentState
+from dvskit.learning.rms_max import RMSMax
+from dvskit.learning.rule import Loss, Rule, Stepped, predict, teach
+from dvskit.learning.spike_response import SpikeResponse, SpikeResponseNetwork
 from dvskit.learning.spike_times import Synapses, first_spikes
 from dvskit.learning.spikeprop import SpikeProp, SpikePropLayer, spikeprop_gradients, time_error
 from dvskit.learning.stdp import STDP, STDPState, Triplet, Window
+from dvskit.learning.superspike import SuperSpike, SuperSpikeState
+from dvskit.learning.van_rossum import DoubleExponential, VanRossum
 
 __all__ = [
+    "BPTT",
+    "DECOLLE",
     "STDP",
+    "Activity",
+    "BPTTState",
     "Connection",
     "Convolution",
+    "DECOLLEState",
+    "DecolleLayer",
+    "DecolleLayerState",
+    "DecolleNetwork",
+    "DecolleNeurons",
     "Dense",
+    "DoubleExponential",
+    "EProp",
+    "EPropState",
+    "FiringRate",
+    "Loss",
+    "RMSMax",
+    "RecurrentNetwork",
+    "RecurrentNeurons",
+    "RecurrentState",
+    "Rule",
     "STDPState",
     "SpikeProp",
     "SpikePropLayer",
+    "SpikeResponse",
+    "SpikeResponseNetwork",
+    "Stepped",
+    "SuperSpike",
+    "SuperSpikeState",
     "Synapses",
     "Triplet",
+    "VanRossum",
     "Window",
+    "cross_entropy",
     "first_spikes",
+    "predict",
     "spikeprop_gradients",
+    "squared_error",
+    "teach",
     "time_error",
 ]

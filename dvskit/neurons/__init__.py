@@ -9,6 +9,7 @@ left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure fun
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
     spikes, state = layer.step(current, state)         # one bin
 
+All time steps run in one compiled kernel, on the processor and, where Triton works, on a GPU.
 Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
 it back to the system.
 

@@ -39,6 +39,12 @@ _RESETS = {"soft": parts.Soft(), "hard": parts.Hard(), "none": parts.NoReset()}
 class _CPU:
     """The back end for the processor: see `dvskit.neurons.operator.Backend`."""
 
+    def why_not(self, x: Tensor) -> str | None:
+        """Return why the kernels cannot take this input, or None if they can."""
+        if x.dtype not in (torch.float32, torch.bfloat16):
+            return f"they take float32 and bfloat16, not {x.dtype}"
+        return None
+
     def forward(
         self, dynamics: Dynamics, x: Tensor, state: NeuronState
     ) -> tuple[Tensor, NeuronState]:

@@ -18,9 +18,7 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
         return (
             f"they take dense tensors on the {' or '.join(BACKENDS)}, not {x.layout} on {x.device}"
         )
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        return f"they take float32 and bfloat16, not {x.dtype}"
-    return None
+    return BACKENDS[x.device.type].why_not(x)
 
 
 def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:

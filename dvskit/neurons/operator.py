@@ -4,14 +4,15 @@
 torch.export take them as they take torch's own. Nothing but the input and the state before it is
 kept for the backward pass, so a back end recomputes what it needs.
 
-A back end for another kind of device is an object with the two methods of `Backend`, put into
+A back end for another kind of device is an object with the methods of `Backend`, put into
 `BACKENDS` under the device's type. What it has to provide:
 
 - All that a `Dynamics` can say: each value as a number or a tensor, of one element or of the shape
   of one time step; any of the surrogates of `dvskit.neurons.surrogates` and `Potential`; every
   reset, detached or not; refractory steps.
 - Input and spikes in float32 or bfloat16, in the layout that `strides_of` says; state and gradients
-  of state and values in float32, `waiting` in int32, in the layout of one time step.
+  of state and values in float32, `waiting` in int32, in the layout of one time step. What input it
+  takes, `why_not` says.
 - The roundings of `dvskit.neurons.dynamics.advance`, so that spikes are equal bit for bit: no
   multiplication is contracted with an addition. Gradients agree to a few roundings.
 """
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from dvskit.neurons.cpu import CPU
 from dvskit.neurons.dynamics import VALUES, Dynamics, Potential, Value
+from dvskit.neurons.gpu import GPU
 from dvskit.neurons.layout import strides_of
 from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import (
@@ -45,7 +47,11 @@ KNOWN = {
 
 
 class Backend(Protocol):
-    """Two functions over plain tensors, on which autograd does not look."""
+    """Forward and backward over plain tensors, on which autograd does not look."""
+
+    def why_not(self, x: Tensor) -> str | None:
+        """Return why the kernels cannot take this input, or None if they can."""
+        ...
 
     def forward(
         self, dynamics: Dynamics, x: Tensor, state: NeuronState
@@ -73,7 +79,7 @@ class Backend(Protocol):
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of v, i and a
 
-BACKENDS: dict[str, Backend] = {"cpu": CPU}
+BACKENDS: dict[str, Backend] = {"cpu": CPU, "cuda": GPU}
 
 _STATE = "Tensor v, Tensor? i, Tensor? a, Tensor? waiting"
 _TENSORS = ", ".join(f"Tensor? {name}" for name in VALUES)

@@ -92,19 +92,15 @@ def count_few(
     Bins are those of `dvskit.tensors.bins.Bins`. Returns by how many a value would have passed
     `most`, and how many events were outside.
     """
-    first, stop = 0, len(t)
-    while first < stop and t[first] < start:
-        first += 1
-    while stop > first and t[stop - 1] > latest:
-        stop -= 1
+    first = _until(t, 0, len(t), start - 1)
+    stop = _until(t, first, len(t), latest)
     missed = len(t) - (stop - first)
     full = written = 0
     while first < stop:
         k = (t[first] - start) * numerator // denominator
         edge = -(-(k + 1) * denominator // numerator)
-        behind = first + 1
-        while behind < stop and t[behind] - start < edge:
-            behind += 1
+        # Not start + edge - 1, which may be more than int64 holds.
+        behind = _until(t, first + 1, stop, start + min(edge - 1, latest - start))
         if not clean:
             _clear(flat, written, k + 1, step, length)
             written = k + 1
@@ -115,6 +111,19 @@ def count_few(
     if not clean:
         _clear(flat, written, bins, step, length)
     return full, missed
+
+
+@njit(cache=True, nogil=True)
+def _until(t: NDArray[Any], first: int, stop: int, last_us: int) -> int:
+    """Return the place behind the events of t <= last_us among those from `first` to `stop`."""
+    low, high = np.uintp(first), np.uintp(stop)
+    while low < high:
+        middle = (low + high) >> np.uintp(1)
+        if t[middle] <= last_us:
+            low = middle + np.uintp(1)
+        else:
+            high = middle
+    return np.int64(low)
 
 
 @njit(cache=True, nogil=True)
@@ -164,6 +173,15 @@ def _tally(
     wraps = 0
     row, above = np.uintp(width), np.uintp(on)
     tally[:] = 0
+    if on == 0:  # polarities are not looked at: a quarter less time
+        for i in range(len(x)):
+            at = np.uintp(y[i]) * row + np.uintp(x[i])
+            after = np.uint8(tally[at] + np.uint8(1))
+            tally[at] = after
+            if after == 0:
+                wrapped[wraps] = at
+                wraps += 1
+        return wraps
     for i in range(len(x)):
         at = np.uintp(y[i]) * row + np.uintp(x[i]) + np.uintp(p[i]) * above
         after = np.uint8(tally[at] + np.uint8(1))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,14 +16,15 @@ from dvskit.errors import ShapeError
 Span = tuple[NDArray[Any], int, int, int, NDArray[np.int64], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Planes:
+class Planes(NamedTuple):
     """A tensor of planes that each stand in one piece, `step` values from one to the next.
 
     flat    (values,) the memory from the first plane on
     length  how many values a plane has
     held    int64, how many events each plane holds: one that holds none may not be written yet
     clean   whether planes that are not written yet hold zeros
+    tensor  the planes as a tensor
+    out     the tensor that is asked for: this one, or a view that the planes are copied to
     """
 
     flat: NDArray[Any]
@@ -32,8 +32,8 @@ class Planes:
     length: int
     held: NDArray[np.int64]
     clean: bool
-    _tensor: Tensor
-    _out: Tensor
+    tensor: Tensor
+    out: Tensor
 
     def span(self, first: int, stop: int) -> Span:
         """Return what kernels take of the planes first, ..., stop - 1."""
@@ -48,7 +48,7 @@ class Planes:
 
     def seen_as(self, dtype: np.dtype[Any]) -> Planes:
         """Return the same memory seen as another dtype, of the same width."""
-        return replace(self, flat=self.flat.view(dtype))
+        return self._replace(flat=self.flat.view(dtype))
 
     def clear_rest(self) -> None:
         """Write zeros to the planes that hold no events."""
@@ -58,9 +58,9 @@ class Planes:
 
     def finish(self) -> Tensor:
         """Return the tensor: that which was given to be written to, or the new one."""
-        if self._out is not self._tensor:
-            self._out.copy_(self._tensor)
-        return self._out
+        if self.out is not self.tensor:
+            self.out.copy_(self.tensor)
+        return self.out
 
 
 def planes_for(shape: tuple[int, ...], dtype: torch.dtype, out: Tensor | None) -> Planes:
@@ -96,11 +96,19 @@ def check_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
 
 
 def _stands_in_one_piece(out: Tensor, length: int) -> bool:
-    if out.device.type != "cpu" or out.layout != torch.strided:
+    if not out.is_cpu or out.layout != torch.strided:
         return False
-    if out.shape[0] > 1 and out.stride(0) < length:
+    shape, strides = out.shape, out.stride()
+    if shape[0] > 1 and strides[0] < length:
         return False
-    return out.shape[0] == 0 or out[0].is_contiguous()
+    if not length:
+        return True
+    within = 1  # what `out[0].is_contiguous()` tells, which makes a tensor to be asked
+    for size, stride in zip(shape[:0:-1], strides[:0:-1], strict=True):
+        if size != 1 and stride != within:
+            return False
+        within *= size
+    return True
 
 
 def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration.stillness import Still
 
 _MOST_PIXELS = 6000
 _NODES = 161
+_SHARES = 16  # of the pixels, which threads take one after the other
 _DECADES = 0.8  # on each side of the first guess, that leak periods are looked for in
 USUAL_SPREAD = 0.1  # of sensors, taken where the gaps do not tell it
 _USUAL = (0.99 * USUAL_SPREAD, 1.01 * USUAL_SPREAD)
@@ -92,12 +94,21 @@ class _Gaps:
     def _filled(self, model: _Model, take: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:
         table, still = np.zeros((self.pixels, _NODES)), self.still
         span = still.gap_span[take]
-        k.leak_likelihood(
-            starts, still.gap_length[take], still.gap_end[take], still.gap_begin[take],
+        gaps = (
+            still.gap_length[take], still.gap_end[take], still.gap_begin[take],
             still.left[span] + model.shift, still.ahead[span], still.blur[span] * model.blur,
-            self.slope, self.rate[take], model.share_on, self.reach, self.periods, model.jitter,
-            table,
+            self.slope, self.rate[take],
         )  # fmt: skip
+        edges = np.linspace(0, self.pixels, _SHARES + 1).astype(int)
+
+        def fill(share: int) -> None:
+            first, stop = edges[share], edges[share + 1]
+            k.leak_likelihood(
+                starts[first : stop + 1], *gaps, model.share_on, self.reach, self.periods,
+                model.jitter, table[first:stop],
+            )  # fmt: skip
+
+        run_parts(fill, _SHARES)
         return table
 
 

@@ -5,6 +5,6 @@ is no event: the clock goes on by 2^13 us. Layout: Orchard et al. 2015, Converti
 datasets to spiking neuromorphic datasets using saccades.
 """
 
-from dvskit.formats.nmnist.reading import NmnistRecording, open_recording
+from dvskit.formats.nmnist.reading import NmnistRecording, open_recording, open_small
 
-__all__ = ["NmnistRecording", "open_recording"]
+__all__ = ["NmnistRecording", "open_recording", "open_small"]

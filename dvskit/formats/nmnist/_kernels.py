@@ -50,6 +50,8 @@ def decode_clean(
     Returns where it stopped and why: NOTHING where all is well. state[S_EVENTS] tells how many
     events are in the columns.
     """
+    if state[S_MARKED] == 0 and _decode_plain(data, start, stop, width, height, state, t, x, y, p):
+        return start + (stop - start) // EVENT_BYTES * EVENT_BYTES, NOTHING
     clock, ahead, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
     n, one = np.uintp(0), np.uintp(1)
     at = start
@@ -76,6 +78,39 @@ def decode_clean(
         at += EVENT_BYTES
     state[S_CLOCK], state[S_FIELD], state[S_LAST], state[S_EVENTS] = clock, ahead, last, n
     return at, why
+
+
+@njit(cache=True, nogil=True)
+def _decode_plain(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> bool:
+    """Decode the rows of data[start:stop] where none is an overflow; tell whether none is bad.
+
+    Without a branch for each row it takes a third of the time. The state is that from before where
+    a row is bad: which one, and why, is left to be told.
+    """
+    count = np.uintp((stop - start) // EVENT_BYTES)
+    clock, field, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
+    bad = False
+    for i in range(count):
+        at = np.uintp(start) + i * np.uintp(EVENT_BYTES)
+        column, row, field = _byte(data, at, 0), _byte(data, at, 1), _field(data, at)
+        now = clock + field
+        bad |= (column >= width) | (row >= height) | (row == OVERFLOW_ROW) | (now < last)
+        last = now
+        t[i], x[i], y[i], p[i] = now, column, row, _byte(data, at, 2) > 0x7F
+    if not bad:
+        state[S_FIELD], state[S_LAST], state[S_EVENTS] = field, last, count
+    return not bad
 
 
 @njit(cache=True, nogil=True)
@@ -155,10 +190,14 @@ def glance(
     Rows equal to the one ahead are left out: they fill a gap. Where more than half are left, their
     time fields are short if no more than `long_share` of them need more than 13 bits. Returns in
     how many windows they are short at some byte, in how many they are long at all, and the overflow
-    rows of the short ones, at the byte where the share is least.
+    rows of the short ones, at the byte where the share is least. Once they are long in half of all
+    windows the rest is not looked at.
     """
     short = long_windows = marks = 0
+    windows = -(-(len(data) // EVENT_BYTES) // step)
     for first in range(0, len(data) // EVENT_BYTES, step):
+        if 2 * long_windows >= windows:
+            break
         seen = False
         best_share, best_marks = 2.0, 0
         for shift in range(EVENT_BYTES):

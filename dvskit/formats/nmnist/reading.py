@@ -16,6 +16,7 @@ from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.nmnist import _kernels as k
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording
 from dvskit.formats.row_alignment import Lose, RowAlignment
+from dvskit.formats.small_file import FirstBytes, State, state_of
 from dvskit.formats.storage import Storage, new_columns
 
 NMNIST_SIZE = Size(34, 34)
@@ -118,24 +119,20 @@ class _File(NamedTuple):
     """The bytes of a file, read-only, and what tells whether it has changed since."""
 
     rows: NDArray[np.uint8]
-    state: tuple[int, int, int]
+    state: State
 
     @classmethod
     def read(cls, path: Path, before: _File | None = None) -> _File:
         """Return the file as it is now: `before`, where it is small and has not changed."""
-        if before is not None and before.state == _state(path.stat()):
+        if before is not None and before.state == state_of(os.stat(path)):  # noqa: PTH116
             return before
         with path.open("rb", buffering=0) as file:
             now = os.fstat(file.fileno())
             if 0 < now.st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
-                return cls(np.frombuffer(file.read(), np.uint8), _state(now))
+                return cls(np.frombuffer(file.read(), np.uint8), state_of(now))
         if not now.st_size:
-            return cls(np.empty(0, np.uint8), _state(now))
-        return cls(np.memmap(path, np.uint8, "r"), _state(now))
-
-
-def _state(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino
+            return cls(np.empty(0, np.uint8), state_of(now))
+        return cls(np.memmap(path, np.uint8, "r"), state_of(now))
 
 
 def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
@@ -249,7 +246,17 @@ def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
     """
     if options.size is not None:
         return NmnistRecording(path, options, options.size, "argument")
-    file = _File.read(path)
+    return _open(path, _File.read(path), options)
+
+
+def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistRecording:
+    """Open a file as `open_recording` does, whose bytes are read already."""
+    if options.size is not None or file.state is None:
+        return open_recording(path, options)
+    return _open(path, _File(np.frombuffer(file.data, np.uint8), file.state), options)
+
+
+def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
     if len(file.rows) < k.EVENT_BYTES:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
     width, height, count, fit = _survey(file.rows, strict=options.strict)

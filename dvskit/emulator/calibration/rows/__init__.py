@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts
 from dvskit.emulator.calibration.observed import PixelEvents, Seen
 from dvskit.emulator.calibration.rows import _kernels as k
 
+_SHARES = 16  # of the pixels, which threads take one after the other
 _LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
 _BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins that it is smoothed over
 KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
@@ -174,7 +176,7 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
     scale = max(scale, 0.1 * min(pooled))
     for _ in range(4):
         limits = scale, _LEAST_ROWS, 3
-        k.fit_rows(rows.starts, *rows.columns, *limits, on, off, w_on, w_off, rest)  # type: ignore[call-arg]
+        _fit_groups(rows.starts, rows, limits, on, off, w_on, w_off, rest)
         scale = _scale(rest, pooled)
     return Fit(on, off, scale * w_on, scale * w_off, pooled, scale, rest)
 
@@ -188,8 +190,26 @@ def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
     room = np.empty(rows.change.size)
     errors = np.zeros((2, on.size))
     limits = whole.scale, _LEAST_ROWS // 2, 6
-    k.fit_rows(bounds, *rows.columns, *limits, on, off, *errors, room)  # type: ignore[call-arg]
+    _fit_groups(bounds, rows, limits, on, off, *errors, room)
     return np.stack([on.reshape(-1, 2), off.reshape(-1, 2)])
+
+
+def _fit_groups(
+    starts: NDArray[np.int64],
+    rows: Rows,
+    limits: tuple[float, int, int],
+    *found: NDArray[np.float64],
+) -> None:
+    """Fit groups of rows, each by itself, on all threads; see `fit_rows` for what is found."""
+    *of_groups, rest = found
+    edges = np.linspace(0, starts.size - 1, _SHARES + 1).astype(int)
+
+    def work(share: int) -> None:
+        first, stop = edges[share], edges[share + 1]
+        own = [each[first:stop] for each in of_groups]
+        k.fit_rows(starts[first : stop + 1], *rows.columns, *limits, *own, rest)  # type: ignore[call-arg]
+
+    run_parts(work, _SHARES)
 
 
 def _scale(rest: NDArray[np.float64], around: tuple[float, float]) -> float:

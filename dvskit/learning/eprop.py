@@ -1,0 +1,214 @@
+"""e-prop: gradients of a recurrent network online, in memory that does not grow with time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.learning.losses import squared_error
+from dvskit.learning.recurrent import RecurrentNetwork, RecurrentState
+from dvskit.learning.rule import Loss, add_gradient, check_batch, loss_and_slope
+
+Feedback = Literal["symmetric", "random", "adaptive"]
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class FiringRate:
+    """Keeps the neurons' mean rates near a target: the loss cost / 2 sum_j (f_j - target)^2.
+
+    f_j is the mean of neuron j's spikes over all time steps and samples of a run, in spikes a step
+    (Bellec et al. 2020, where rates are in Hz).
+    Raises ConfigError unless cost >= 0 and 0 <= target <= 1.
+    """
+
+    cost: float
+    target: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.cost) and self.cost >= 0 and 0 <= self.target <= 1):
+            raise ConfigError(
+                f"FiringRate: cost = {self.cost}, target = {self.target}: a finite cost from 0 on, "
+                "and spikes a step from 0 to 1 are meant"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EPropState:
+    """What e-prop carries: B samples, N neurons (LIF first) of J = inputs + N synapses each.
+
+    network     the network's state          loss    the sum of the losses so far
+    presynaptic eps_v (B, J): inputs and spikes of the step before, filtered by the membrane
+    adaptation  eps_a (B, alif, J)           filtered  e-bar (B, N, J), filtered by the readout
+    spikes      z-bar (B, N), spikes filtered by the readout
+    counts      (N,) spikes so far           traces  (N, J) sum of e over batch and time; both for
+                FiringRate, else None        steps   how many time steps there were
+    """
+
+    network: RecurrentState
+    loss: Tensor
+    presynaptic: Tensor
+    adaptation: Tensor
+    filtered: Tensor
+    spikes: Tensor
+    counts: Tensor | None = None
+    traces: Tensor | None = None
+    steps: int = 0
+
+
+@check_arguments
+class EProp(nn.Module):
+    """e-prop (Bellec et al. 2020): learning signals times eligibility traces, at each time step.
+
+        eps_v_t = beta eps_v_{t-1} + pre_t          pre: x_t, and s_{t-1} of the other neurons
+        e_t = psi_t (eps_v_t - adaptation eps_a_{t-1});   eps_a_t = rho eps_a_{t-1} + e_t
+        ebar_t = readout ebar_{t-1} + e_t
+        dE/dW = sum_t L_t ebar_t,    L_t = B^T dE_t/dy_t
+
+    psi is the surrogate derivative at h_t - th_t, the potential against the adapted threshold. The
+    output weights have their exact gradient.
+
+    What it leaves out of the gradient of BPTT: that a spike acts on other neurons (and through them
+    on the loss) by the recurrent weights. The path through a neuron's own potential and adaptation
+    is kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
+    local=True, which cuts just that path; without recurrent weights it is that of BPTT.
+
+    network   its weights are learned, in place; `local` is of no account here
+    loss      of one time step, (output, target) -> one number: `squared_error`, `cross_entropy`
+    feedback  what B is: "symmetric": W_out; "random": drawn once, as W_out is, and kept;
+              "adaptive": drawn so, then learned: it gets the gradient of W_out, so that the two
+              approach each other where the optimiser has a weight decay
+    rate      keeps firing rates near a target; its gradient comes with `finish`
+    seed      of the random feedback
+
+    It is called as every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may step
+    there (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers, for
+    any number of time steps. Raises ConfigError for an unknown feedback, or another network.
+    """
+
+    def __init__(
+        self,
+        network: RecurrentNetwork,
+        loss: Loss = squared_error,
+        *,
+        feedback: Feedback = "symmetric",
+        rate: FiringRate | None = None,
+        seed: int | torch.Generator = 0,
+    ) -> None:
+        super().__init__()
+        if feedback not in get_args(Feedback):
+            hint = did_you_mean(str(feedback), get_args(Feedback))
+            raise ConfigError(f"EProp: feedback = {feedback!r} is unknown; {hint}")
+        self.network, self.loss, self.rate = network, loss, rate
+        self.feedback: Feedback = feedback
+        self.broadcast: Tensor | None = None
+        if feedback != "symmetric":
+            drawn = _random_like(network.w_out, seed)
+            adapts = feedback == "adaptive"
+            self.broadcast = nn.Parameter(drawn, requires_grad=adapts)
+
+    def start(self, batch: int) -> EPropState:
+        """Return the state before the first time step of `batch` samples."""
+        check_batch(batch)
+        n = self.network
+        count, zeros = n.lif + n.alif, n.w_in.detach().new_zeros
+        synapses = n.inputs + count
+        kept = self.rate is not None
+        return EPropState(
+            n.rest(batch),
+            zeros(()),
+            zeros(batch, synapses),
+            zeros(batch, n.alif, synapses),
+            zeros(batch, count, synapses),
+            zeros(batch, count),
+            zeros(count) if kept else None,
+            zeros(count, synapses) if kept else None,
+        )
+
+    @torch.no_grad()
+    def step(
+        self, state: EPropState, x: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, EPropState]:
+        """Return the output (B, outputs) for inputs (B, inputs), and the new state.
+
+        Adds L_t ebar_t to the gradients where there is a target.
+        """
+        output, u, network = self.network.advance(x, state.network)
+        after = self._trace(state, x, u, network)
+        if target is not None:
+            value, slope = loss_and_slope(self.loss, output, target)
+            self._learn(after, slope)
+            after = replace(after, loss=after.loss + value)
+        return output, after
+
+    @torch.no_grad()
+    def finish(self, state: EPropState) -> None:
+        """Add the gradient of the firing rates."""
+        if self.rate is None or state.traces is None or state.counts is None or not state.steps:
+            return
+        seen = state.steps * len(state.spikes)
+        away = self.rate.cost / seen * (state.counts / seen - self.rate.target)
+        self._add(away[:, None] * state.traces)
+
+    def _trace(
+        self, state: EPropState, x: Tensor, u: Tensor, network: RecurrentState
+    ) -> EPropState:
+        n, c = self.network, self.network.neurons
+        psi = c.surrogate.derivative(u)
+        presynaptic = c.beta * state.presynaptic + torch.cat((x, state.network.s), 1)
+        here, across = psi[:, :, None], presynaptic[:, None]
+        filtered = torch.baddbmm(state.filtered, here, across, beta=c.readout)
+        adaptation, correction = state.adaptation, None
+        if n.alif:
+            correction = c.adaptation * here[:, n.lif :] * state.adaptation
+            e = here[:, n.lif :] * across - correction
+            adaptation = c.rho * state.adaptation + e
+            filtered[:, n.lif :] -= correction
+        counts, traces = state.counts, state.traces
+        if counts is not None and traces is not None:
+            counts = counts + network.s.sum(0)
+            traces = traces + psi.T @ presynaptic
+            if correction is not None:
+                traces[n.lif :] -= correction.sum(0)
+        spikes = c.readout * state.spikes + network.s
+        return EPropState(
+            network,
+            state.loss,
+            presynaptic,
+            adaptation,
+            filtered,
+            spikes,
+            counts,
+            traces,
+            state.steps + 1,
+        )
+
+    def _learn(self, state: EPropState, slope: Tensor) -> None:
+        n = self.network
+        broadcast = n.w_out if self.broadcast is None else self.broadcast
+        signal = slope @ broadcast  # (B, outputs) -> (B, N)
+        of_readout = slope.T @ state.spikes
+        self._add(torch.einsum("bn,bnj->nj", signal, state.filtered))
+        add_gradient(n.w_out, of_readout)
+        add_gradient(n.b_out, slope.sum(0))
+        if self.broadcast is not None:
+            add_gradient(self.broadcast, of_readout)
+
+    def _add(self, gradient: Tensor) -> None:
+        """Add a gradient (N, J) to those of the input and the recurrent weights."""
+        n = self.network
+        recurrent = gradient[:, n.inputs :]
+        add_gradient(n.w_in, gradient[:, : n.inputs])
+        add_gradient(n.w_rec, recurrent - torch.diag_embed(recurrent.diagonal()))
+
+
+def _random_like(weight: Tensor, seed: int | torch.Generator) -> Tensor:
+    drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    values = torch.randn(weight.shape, generator=drawn) / math.sqrt(weight.shape[1])
+    return values.to(weight)

@@ -1,0 +1,153 @@
+"""What all learning rules share: how they are called, and how gradients reach the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, ShapeError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A network that goes one time step at a time: its state is passed in and comes back."""
+
+    def step(self, x: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
+        """Return the output of one time step and the state after it; None starts at rest."""
+        ...
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A learning rule around a network. One is swapped for another without other changes.
+
+        rule = EProp(network, cross_entropy)           # or BPTT(network, cross_entropy)
+        optimiser = torch.optim.Adam(rule.parameters())
+        for x, labels in batches:                      # x (T, B, ...)
+            state = rule.start(x.shape[1])
+            for x_t in x:
+                output, state = rule.step(state, x_t, labels)
+            rule.finish(state)
+            optimiser.step()
+            optimiser.zero_grad()
+
+    Gradients are added to the parameters' `.grad`, as `Tensor.backward` does it; they are sums over
+    the batch and over time of what the loss returns. The state is never kept in the rule.
+    """
+
+    def start(self, batch: int) -> Any:
+        """Return the state before the first time step of `batch` samples."""
+        ...
+
+    def step(self, state: Any, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Return the output for the inputs of one time step, and the state after it.
+
+        Without a target the step adds no loss.
+        """
+        ...
+
+    def finish(self, state: Any) -> None:
+        """Add the gradients that are known only after the last time step."""
+        ...
+
+
+@check_arguments
+def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tensor, Any]:
+    """Run a rule over whole sequences, from rest: its gradients are in `.grad` afterwards.
+
+    x        (T, B, ...), the inputs
+    targets  one for each time step, such as a tensor (T, B, ...); None where a step has no loss.
+             `labels.expand(T, B)` gives each step the same class numbers
+
+    Returns the outputs (T, B, ...), without a graph, and the last state; `state.loss` is the sum of
+    the losses. Raises ShapeError for another number of targets than of time steps, and for no time
+    steps at all.
+    """
+    wanted = list(targets)
+    check_steps(x)
+    if len(wanted) != len(x):
+        raise ShapeError(
+            f"{len(wanted)} targets for {len(x)} time steps; give one for each, None where a step "
+            "has no loss"
+        )
+    state, outputs = rule.start(x.shape[1]), []
+    for x_t, target in zip(x, wanted, strict=True):
+        output, state = rule.step(state, x_t, target)
+        outputs.append(output.detach())
+    rule.finish(state)
+    return torch.stack(outputs), state
+
+
+@check_arguments
+def predict(network: Stepped, x: Tensor) -> Tensor:
+    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, unlearned.
+
+    Raises ShapeError for inputs without time steps, and what the network raises.
+    """
+    check_steps(x)
+    state, outputs = None, []
+    with torch.no_grad():
+        for x_t in x:
+            output, state = network.step(x_t, state)
+            outputs.append(output)
+    return torch.stack(outputs)
+
+
+def check_steps(x: Tensor) -> None:
+    """Raise ShapeError unless `x` is (T, B, ...) with at least one time step."""
+    if x.ndim < 2 or not len(x):
+        raise ShapeError(
+            f"inputs are {tuple(x.shape)}; (T, B, ...) with at least one time step is meant"
+        )
+
+
+def check_batch(batch: int) -> None:
+    """Raise ConfigError for a batch without samples."""
+    if batch < 1:
+        raise ConfigError(f"batch = {batch}: at least one sample is meant")
+
+
+def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:
+    """Raise ShapeError unless `x` is (B, *shape) and floating-point, B as in the state."""
+    wanted = ", ".join(map(str, ("B" if batch is None else batch, *shape)))
+    fits = x.ndim == 1 + len(shape) and tuple(x.shape[1:]) == shape
+    if not fits or (batch is not None and len(x) != batch) or not len(x):
+        raise ShapeError(
+            f"{name}: the inputs of a time step are {tuple(x.shape)}; ({wanted}) is meant"
+        )
+    if not x.is_floating_point():
+        raise ShapeError(f"{name}: the inputs are {x.dtype}; convert them with .float()")
+
+
+def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a loss and its derivative with respect to the output, both without a graph."""
+    with torch.enable_grad():
+        y = output.detach().requires_grad_()
+        value = loss_value(loss(y, target))
+        (slope,) = torch.autograd.grad(value, y)
+    return value.detach(), slope
+
+
+def loss_value(value: Tensor) -> Tensor:
+    """Return what a loss gave. Raises ShapeError unless it is one number."""
+    if value.ndim:
+        raise ShapeError(
+            f"the loss of a time step is {tuple(value.shape)}; one number is meant, such as its sum"
+        )
+    return value
+
+
+def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    """Add to a parameter's `.grad`, unless the parameter is frozen."""
+    if not parameter.requires_grad:
+        return
+    if parameter.grad is None:
+        parameter.grad = gradient.clone()
+    else:
+        parameter.grad += gradient

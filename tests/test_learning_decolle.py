@@ -1,0 +1,167 @@
+"""DECOLLE: the gradients of local losses, layer by layer, and what reaches no other layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.learning import (
+    BPTT,
+    DECOLLE,
+    Activity,
+    DecolleLayer,
+    DecolleNetwork,
+    DecolleNeurons,
+    cross_entropy,
+    predict,
+    squared_error,
+)
+from dvskit.neurons import Boxcar
+from tests.learned import assert_alike, decolle, gradients, normal, spikes
+
+T, B = 25, 3
+
+
+def local_losses(network, x, targets, loss, activity=None):
+    """The sum of the local losses as one graph over all of time, layers cut from each other."""
+    states, total = [None] * len(network.layers), 0
+    for x_t, target in zip(x, targets, strict=True):
+        for number, layer in enumerate(network.layers):
+            u, x_t, states[number] = layer.advance(x_t.detach(), states[number])
+            total = total + loss(network.readout(number, x_t), target)
+            if activity is not None:
+                total = total + activity.cost(u)
+    return total
+
+
+@pytest.mark.parametrize("activity", [None, Activity(0.3, 2.0)])
+@pytest.mark.parametrize("loss", [squared_error, cross_entropy])
+def test_gradients_are_those_of_the_local_losses_over_all_of_time(loss, activity):
+    network, x = decolle(), spikes(T, B, 2, 8, 8)
+    targets = normal(T, B, 3) if loss is squared_error else torch.ones(T, B, dtype=torch.long)
+    ours, _, state = gradients(DECOLLE(network, loss, activity=activity), x, targets)
+    total = local_losses(network, x, targets, loss, activity)
+    total.backward()
+    theirs = {f"network.{name}": each.grad for name, each in network.named_parameters()}
+    assert state.loss.shape == (3,)
+    if activity is None:
+        assert torch.allclose(state.loss.sum(), total.detach(), rtol=1e-12)
+    assert_alike(ours, theirs)
+
+
+def test_the_dense_rule_written_out_has_the_same_gradients():
+    neurons = DecolleNeurons(alpha=0.95, beta=0.9, gamma=0.65, surrogate=Boxcar())
+    torch.manual_seed(2)
+    layer = DecolleLayer(nn.Linear(8, 5, bias=False), neurons=neurons)
+    network = DecolleNetwork([layer], 3, (8,), seed=1).double()
+    x, targets = spikes(T, B, 8), normal(T, B, 3)
+    ours, _, _ = gradients(DECOLLE(network), x, targets)
+    weight, readout = layer.weights.weight.detach(), network.readout0
+    p, q, r = torch.zeros(B, 8).double(), torch.zeros(B, 8).double(), torch.zeros(B, 5).double()
+    expected = torch.zeros(5, 8).double()
+    for x_t, target in zip(x, targets, strict=True):
+        p, q = 0.95 * p + 0.05 * q, 0.9 * q + 0.1 * 10 * x_t
+        u = p @ weight.T - r
+        s = (u >= 0).double()
+        r = 0.65 * r + 0.35 * s
+        error = (s @ readout.T - target) @ readout
+        expected += (error * (u.abs() <= 0.5)).T @ p
+    assert_alike(ours, {"network.layers.0.weights.weight": expected}, tolerance=1e-12)
+
+
+def test_one_layer_learns_as_bptt_does():
+    torch.manual_seed(3)
+    network = DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,)).double()
+    x, targets = spikes(T, B, 8), normal(T, B, 3)
+    ours, outputs, _ = gradients(DECOLLE(network), x, targets)
+    theirs, expected, _ = gradients(BPTT(network), x, targets)
+    assert torch.equal(outputs, expected)
+    assert_alike(ours, theirs)
+
+
+def test_the_output_is_that_of_the_network_and_of_bptt():
+    network, x, targets = decolle(), spikes(T, B, 2, 8, 8), normal(T, B, 3)
+    _, outputs, state = gradients(DECOLLE(network), x, targets)
+    _, expected, _ = gradients(BPTT(network), x, targets)
+    assert torch.equal(outputs, expected)
+    assert torch.equal(outputs, predict(network, x))
+    assert torch.equal(state.readouts[-1], outputs[-1])
+    assert state.readouts.shape == (3, B, 3)
+
+
+def test_later_layers_do_not_change_the_gradients_of_earlier_ones():
+    x, targets = spikes(T, B, 2, 8, 8), normal(T, B, 3)
+    network = decolle()
+    ours, _, _ = gradients(DECOLLE(network), x, targets)
+    with torch.no_grad():
+        network.layers[2].weights.weight.mul_(-1.7)
+        network.readout2.mul_(3)
+    changed, _, _ = gradients(DECOLLE(network), x, targets)
+    for number, same in enumerate([True, True, False]):
+        name = f"network.layers.{number}.weights.weight"
+        assert torch.equal(ours[name], changed[name]) is same
+
+
+def test_pooled_spikes_are_the_maxima_of_unpooled_ones():
+    torch.manual_seed(1)
+    weights = nn.Conv2d(2, 3, 3, padding=1).double()
+    pooled, whole = DecolleLayer(weights, pool=2), DecolleLayer(weights)
+    one = other = None
+    for x_t in spikes(T, B, 2, 8, 8):
+        ours, one = pooled.step(x_t, one)
+        all_spikes, other = whole.step(x_t, other)
+        assert torch.equal(ours, nn.functional.max_pool2d(all_spikes, 2))
+        assert torch.equal(one.r, other.r)
+
+
+def test_a_frozen_layer_stays_while_the_others_learn():
+    network = decolle()
+    network.layers[1].weights.requires_grad_(False)
+    found, _, _ = gradients(DECOLLE(network), spikes(T, B, 2, 8, 8), normal(T, B, 3))
+    assert {name.split(".")[2] for name in found} == {"0", "2"}
+
+
+def test_no_graph_is_kept_from_step_to_step():
+    rule = DECOLLE(decolle())
+    state = rule.start(B)
+    for x_t in spikes(4, B, 2, 8, 8):
+        output, state = rule.step(state, x_t, torch.zeros(B, 3).double())
+    tensors = [output, state.loss, state.readouts, *(each for own in state.network for each in own)]
+    assert all(each.grad_fn is None for each in tensors)
+
+
+def test_readouts_follow_their_seed_and_are_no_parameters():
+    def readout(seed):
+        return DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,), seed=seed).readout0
+
+    assert torch.equal(readout(1), readout(1))
+    assert not torch.equal(readout(1), readout(2))
+    assert {name for name, _ in decolle().named_buffers()} == {"readout0", "readout1", "readout2"}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: DecolleLayer(nn.Linear(3, 3), pool=2), "pool = 2 of Linear"),
+        (lambda: DecolleLayer(nn.Conv2d(1, 1, 3), pool=0), "pool = 0"),
+        (lambda: DecolleLayer(nn.ReLU()), "ReLU"),
+        (lambda: DecolleNeurons(alpha=1.0), "alpha = 1.0"),
+        (lambda: DecolleNeurons(rho=float("nan")), "rho = nan"),
+        (lambda: DecolleNeurons(surrogate=Boxcar), "surrogate"),
+        (lambda: DecolleNetwork([], 3, (8,)), "0 layers"),
+        (lambda: DecolleNetwork([DecolleLayer(nn.Linear(9, 3))], 3, (8,)), "layer 0"),
+        (lambda: Activity(-1.0), "high = -1.0"),
+    ],
+)
+def test_parameters_that_cannot_be_meant_are_errors(make, said):
+    with pytest.raises(ConfigError, match=said):
+        make()
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 8, 7), (3, 2, 8), (4, 2, 8, 8), (0, 2, 8, 8)])
+def test_inputs_of_another_shape_are_errors(shape):
+    rule = DECOLLE(decolle())
+    with pytest.raises(ShapeError, match="inputs of a time step"):
+        rule.step(rule.start(3), torch.zeros(shape).double())

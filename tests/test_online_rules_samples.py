@@ -1,0 +1,81 @@
+"""The samples of learning run from end to end, made tiny, and learn."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+
+
+def sample(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(name, SAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)  # its dataclasses ask for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_picture(path):
+    picture = np.asarray(Image.open(path).convert("L"))
+    assert min(picture.shape) > 200
+    assert picture.std() > 5
+
+
+@pytest.mark.parametrize("rule", ["eprop", "bptt"])
+def test_a_curve_is_learned(rule, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "curve.png"
+    words = ["--iterations", "20", "--steps", "60", "--learning-rate", "2e-2", "--rule", rule]
+    errors = sample("eprop_pattern", monkeypatch).main([*words, "--out", str(out)])
+    assert len(errors) == 20
+    if rule == "eprop":  # the numbers of steps and the learning rate are chosen for it
+        assert errors[-1] < 0.7 * errors[0]
+    assert "mean squared error" in capsys.readouterr().out
+    assert_picture(out)
+
+
+@pytest.mark.parametrize("rule", ["superspike", "bptt"])
+def test_a_pattern_of_spikes_is_learned(rule, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "pattern.png"
+    words = ["--iterations", "12", "--steps", "60", "--rule", rule, "--out", str(out)]
+    losses = sample("superspike_pattern", monkeypatch).main(words)
+    if rule == "superspike":
+        assert losses[-1] < 0.7 * losses[0]
+    assert "van Rossum distance" in capsys.readouterr().out
+    assert_picture(out)
+
+
+def write_bars(folder):
+    """Two digits of 8 recordings each: an upright and a lying bar of events that come and go."""
+    rng = np.random.default_rng(0)
+    for digit in range(2):
+        (folder / str(digit)).mkdir()
+        for number in range(8):
+            t = np.sort(rng.integers(0, 300_000, 400))
+            along, across = rng.integers(4, 30, 400), rng.integers(14, 20, 400)
+            x, y = (along, across) if digit else (across, along)
+            p = rng.integers(0, 2, 400) * 128
+            words = np.stack([x, y, p + t // 65536, t // 256 % 256, t % 256], axis=1)
+            (folder / str(digit) / f"{number}.bin").write_bytes(words.astype(np.uint8).tobytes())
+
+
+def test_digits_are_learned_by_every_rule(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "digits", tmp_path / "digits.png"
+    folder.mkdir()
+    write_bars(folder)
+    made = sample("learning_nmnist", monkeypatch)
+    monkeypatch.setattr(made, "CLASSES", 2)
+    results = made.main([str(folder), "--epochs", "1", "--bins", "8", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert [each.plan.name for each in results] == [plan.name for plan in made.PLANS]
+    for each in results:
+        assert each.plan.name in printed
+        assert 0 <= each.tested <= 1
+        assert each.judged == 4 or each.judged == 5
+        assert each.error == pytest.approx((each.tested * (1 - each.tested) / each.judged) ** 0.5)
+    assert_picture(out)
