@@ -171,8 +171,9 @@ def make_run(folder: Path) -> None:
     from dvskit.training import load_config, train  # torch: the other pictures come sooner without
 
     short = {
-        "data.recordings": str(folder / "gestures"), "output": str(folder / "run"),
-        "loop.epochs": "10", "loop.steps": "4", "data.validation": "0.25", "data.test": "0.25",
+        "data.recordings.path": str(folder / "gestures"), "output": str(folder / "run"),
+        "loop.epochs": "10", "loop.steps": "4", "data.recordings.validation": "0.25",
+        "data.recordings.test": "0.25",
     }  # fmt: skip
     train(load_config(HERE / "gestures.toml", short))
 

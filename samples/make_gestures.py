@@ -1,7 +1,7 @@
 """Write a data set of emulated gestures, drawn by dvskit itself: OUT/<gesture>/<seed>.npz.
 
     python samples/make_gestures.py gestures
-    dvskit train samples/gestures.toml --set data.recordings=gestures
+    dvskit train samples/gestures.toml --set data.recordings.path=gestures
 
 Each clip shows another person (place, light, clothes, speed, arm), all drawn from its seed. The
 shipped network was made of seeds 1000 to 1119, which is what a call without options writes.

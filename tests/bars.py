@@ -67,9 +67,16 @@ def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
         output=str(output),
         network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
         input=InputConfig(bins=6, bin_us=1_500),
-        data=DataConfig(recordings=str(bars), validation=0.2, test=0.3),
-        loop=LoopConfig(epochs=epochs, steps=6, recordings=8, learning_rate=0.02),
-        augment=Vary(shift_px=1.0, rotate_deg=5.0, zoom=0.05, drop=0.2),
+        data=(
+            DataConfig(
+                path=str(bars),
+                count=8,
+                validation=0.2,
+                test=0.3,
+                augment=Vary(shift_px=1.0, rotate_deg=5.0, zoom=0.05, drop=0.2),
+            ),
+        ),
+        loop=LoopConfig(epochs=epochs, steps=6, learning_rate=0.02),
     )
 
 

@@ -8,25 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dvskit.datasets import (
     Sample,
-    bin_labelled,
-    count_window,
-    find_samples,
     from_tonic,
-    load_labelled,
-    passed_over,
+    open_samples,
     read_idx,
     read_images,
     split_samples,
 )
-from dvskit.errors import ConfigError, EventsError, FormatError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, EventsError, FormatError, GeometryError, MissingFileError
 from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.formats.found import find_recordings
-from dvskit.tensors import bin_events
 
 
 def events(count: int, seed: int, size: tuple[int, int] = (8, 6)) -> Events:
@@ -51,7 +45,7 @@ def folder_of(root: Path, counts: dict[str, int]) -> Path:
 def test_samples_are_found_in_order_and_named_after_their_folders(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "set", {"wave": 2, "clap": 1})
     (root / ".cache").mkdir()
-    found = find_samples(root)
+    found = open_samples(root).rows
     assert [(s.path.relative_to(root).as_posix(), s.label) for s in found] == [
         ("clap/000.npz", "clap"),
         ("wave/000.npz", "wave"),
@@ -60,26 +54,30 @@ def test_samples_are_found_in_order_and_named_after_their_folders(tmp_path: Path
 
 
 def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="no such folder"):
-        find_samples(tmp_path / "none")
+    with pytest.raises(MissingFileError, match="no such file"):
+        open_samples(tmp_path / "none")
     with pytest.raises(FormatError, match="holds no folder; make one a class"):
-        find_samples(tmp_path)
+        open_samples(tmp_path)
     root = folder_of(tmp_path / "set", {"a": 1})
     (root / "b").mkdir()
-    with pytest.raises(FormatError, match="b: holds no recordings; put some in it"):
-        find_samples(root)
+    with pytest.raises(FormatError, match="b: holds no recordings or videos; put some in it"):
+        open_samples(root)
     (root / "README.txt").write_text("about these recordings")
     (root / "b" / "notes.md").write_text("hello")
     with pytest.raises(FormatError, match="b: holds no recordings"):
-        find_samples(root)
+        open_samples(root)
     save_events(events(5, seed=0), root / "b" / "0.npz")
     (root / "b" / "more").mkdir()
+    with pytest.raises(FormatError, match="more: holds no recordings or videos; put some in it"):
+        open_samples(root)
+    save_events(events(5, seed=0), root / "b" / "more" / "0.npz")
     with pytest.raises(FormatError, match=r"more: a folder among the recordings of class b; move"):
-        find_samples(root)
+        open_samples(root)
+    (root / "b" / "more" / "0.npz").unlink()
     (root / "b" / "more").rmdir()
     save_events(events(5, seed=0), root / "stray.npz")
     with pytest.raises(FormatError, match="a recording beside the classes"):
-        find_samples(root)
+        open_samples(root)
 
 
 def test_files_that_are_no_recordings_are_passed_over_and_listed(tmp_path: Path) -> None:
@@ -96,13 +94,14 @@ def test_files_that_are_no_recordings_are_passed_over_and_listed(tmp_path: Path)
     for label, texts in others.items():
         for name, text in texts.items():
             (root / label / name).write_text(text)
-    assert [f"{s.label}/{s.path.name}" for s in find_samples(root)] == [
+    samples = open_samples(root)
+    assert [f"{s.label}/{s.path.name}" for s in samples.rows] == [
         "a/000.npz", "a/001.npz", "a/text.csv", "b/000.npz", "b/text.txt",
     ]  # fmt: skip
-    assert {path.name for path in passed_over(root)} == set(others["a"]) | set(others["b"])
+    assert {path.name for path in samples.others} == set(others["a"]) | set(others["b"])
     (root / "a" / "empty.csv").touch()  # damaged, perhaps: not passed over
     with pytest.raises(FormatError, match=r"empty.csv: is empty"):
-        load_labelled(find_samples(root))
+        open_samples(root)
 
 
 def test_recordings_of_folders_within_folders_are_found(tmp_path: Path) -> None:
@@ -148,28 +147,6 @@ def test_a_split_follows_the_seed_and_neither_order_nor_place() -> None:
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ConfigError, match="below 1"):
         split_samples(many({"a": 3}), validation=0.5, test=0.5, seed=0)
-
-
-def test_recordings_become_counts_with_the_labels_of_their_classes(tmp_path: Path) -> None:
-    samples = find_samples(folder_of(tmp_path / "set", {"a": 2, "b": 1}))
-    binned = bin_labelled(load_labelled(samples), bins=5, bin_us=1_000)
-    assert binned.counts.shape == (3, 5, 2, 6, 8)
-    assert binned.counts.dtype == torch.uint8
-    assert binned.labels.tolist() == [0, 0, 1]
-    expected = bin_events(events(50, seed=1), bins=5, bin_us=1_000)
-    assert torch.equal(binned.counts[1].int(), expected)
-    with pytest.raises(FormatError, match="class 'b' is not among a, c"):
-        load_labelled(samples, ["a", "c"])
-
-
-def test_counts_that_do_not_fit_and_mixed_sizes_are_refused(tmp_path: Path) -> None:
-    many_at_once = Events(t=[0] * 300, x=[0] * 300, y=[0] * 300, p=[1] * 300, size=(2, 2))
-    with pytest.raises(ShapeError, match="300 events of one polarity"):
-        count_window(many_at_once, bins=1, bin_us=10)
-    folder_of(tmp_path / "set", {"a": 1})
-    save_events(events(9, seed=0, size=(4, 4)), tmp_path / "set" / "a" / "small.npz")
-    with pytest.raises(GeometryError, match="4x4 and 8x6"):
-        bin_labelled(load_labelled(find_samples(tmp_path / "set")), bins=5, bin_us=1_000)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -264,24 +241,23 @@ def test_each_label_of_a_recording_is_a_sample(tmp_path: Path) -> None:
     )
     (root / "README.txt").write_text("what this is")
     (root / "errata.txt").write_text("none")
-    found = find_samples(root)
-    assert [(s.path.name, s.label, s.span, s.part) for s in found] == [
+    found = open_samples(root)
+    assert [(s.path.name, s.label, s.span, s.part) for s in found.rows] == [
         ("user01_lab.npz", "1", (150, 600), None),
         ("user01_lab.npz", "2", (1000, 1500), None),
         ("user02_led.npz", "1", (200, 900), None),
     ]
-    data = load_labelled(found)
-    assert data.classes == ("1", "2")
-    assert data.labels.tolist() == [0, 1, 0]
+    assert found.classes == ("1", "2")
+    assert found.labels.tolist() == [0, 1, 0]
     whole = events(1000, 1)
-    assert data.events[:2] == (whole.between(150, 600), whole.between(1000, 1500))
-    assert len(bin_labelled(data, bins=5, bin_us=100)) == 3
+    assert found.events(0) == whole.between(150, 600)
+    assert found.events(1) == whole.between(1000, 1500)
 
 
 def test_classes_are_named_where_the_folder_says(tmp_path: Path) -> None:
     root = pairs(tmp_path / "set", {"user01": "1,150,600\n2,700,800\n"})
     (root / "gesture_mapping.csv").write_text("action,label\nhand_clapping,1\n")
-    assert [sample.label for sample in find_samples(root)] == ["hand_clapping", "2"]
+    assert [sample.label for sample in open_samples(root).rows] == ["hand_clapping", "2"]
 
 
 def test_a_data_set_says_itself_what_is_tested(tmp_path: Path) -> None:
@@ -289,7 +265,7 @@ def test_a_data_set_says_itself_what_is_tested(tmp_path: Path) -> None:
     root = pairs(tmp_path / "set", {f"user{k:02}": rows for k in range(6)})
     (root / "trials_to_train.txt").write_text("\r\n".join(f"user{k:02}.npz" for k in range(4)))
     (root / "trials_to_test.txt").write_text("user04.npz\nuser05.npz\n\n")
-    samples = find_samples(root)
+    samples = list(open_samples(root).rows)
     split = split_samples(samples, validation=0.25, test=0.5, seed=3)
     assert {s.path.name for s in split.test} == {"user04.npz", "user05.npz"}
     assert len(split.test) == 24
@@ -313,23 +289,23 @@ def test_odd_folders_of_labels_are_refused(tmp_path: Path, name, text, message) 
     root = pairs(tmp_path / "set", {"user01": "1,150,600\n"})
     (root / name).write_text(text)
     if message is None:
-        assert len(find_samples(root)) == 1
+        assert len(open_samples(root)) == 1
         return
     with pytest.raises(FormatError, match=message):
-        find_samples(root)
+        open_samples(root)
 
 
 def test_lists_that_contradict_each_other_or_leave_one_out_are_refused(tmp_path: Path) -> None:
     root = pairs(tmp_path / "set", {"user01": "1,150,600\n", "user02": "1,150,600\n"})
     (root / "trials_to_train.txt").write_text("user01.npz")
     with pytest.raises(FormatError, match=r"user02\.npz: is in neither"):
-        find_samples(root)
+        open_samples(root)
     (root / "trials_to_test.txt").write_text("user01.npz\nuser02.npz")
     with pytest.raises(FormatError, match="which the other list has too"):
-        find_samples(root)
+        open_samples(root)
 
 
 def test_a_span_without_events_is_refused(tmp_path: Path) -> None:
     root = pairs(tmp_path / "set", {"user01": "1,150,600\n2,6000,7000\n"})
     with pytest.raises(FormatError, match="no events from 6000 to 7000 us, which are labelled 2"):
-        load_labelled(find_samples(root))
+        open_samples(root).events(1)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from dvskit import training
-from dvskit.datasets import find_samples
+from dvskit.datasets import Samples, open_samples
 from dvskit.errors import ConfigError, FormatError, ModelError, ShapeError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
-from dvskit.training import Trained
-from dvskit.training.config import config_values, to_toml
+from dvskit.training import Trained, judged
 from dvskit.training.split_file import fingerprint
+from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 
 # The fixture `trained` learned from 10 of 20 recordings of `bars`, 4 chose, 6 were for the test.
@@ -59,13 +59,13 @@ def test_recordings_are_known_again_under_any_name_and_new_ones_are_judged(
         save_events(moving_bar(label == "right", seed=77), tmp_path / label / "0.npz")
     result = training.evaluate(trained.model, tmp_path)
     assert (result.samples, result.seen, result.left_out) == (8, 0, 14)
-    fresh = [sample for sample in find_samples(tmp_path) if sample.path.name == "0.npz"]
+    fresh = [sample for sample in open_samples(tmp_path).rows if sample.path.name == "0.npz"]
     result = training.evaluate(trained.model, fresh)
     assert (result.samples, result.left_out, result.notes) == (2, 0, ())
 
 
 def test_where_nothing_was_held_out_there_is_no_score(trained: Trained, bars: Path) -> None:
-    samples = find_samples(bars)
+    samples = open_samples(bars).rows
     learned = {row.fingerprint for row in trained.model.used if row.part == "train"}
     seen = [sample for sample in samples if fingerprint(sample.path) in learned]
     assert len(seen) == 10
@@ -80,7 +80,7 @@ def test_where_nothing_was_held_out_there_is_no_score(trained: Trained, bars: Pa
 def test_a_span_counts_as_trained_on_if_it_shares_time_with_what_was(
     trained: Trained, bars: Path
 ) -> None:
-    sample = find_samples(bars)[0]
+    sample = open_samples(bars).rows[0]
     row = next(row for row in trained.model.used if row.name == "0.npz" and row.label == "left")
     model = replace(trained.model, used=(row._replace(part="train", span=(1000, 2000)),))
     for span, known in [((1000, 2000), 1), ((1999, 3000), 1), ((2000, 3000), 0), (None, 1)]:
@@ -290,8 +290,10 @@ def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("data.recordings=none",), "none: no such folder; one with a folder of recordings"),
-        (("data.images=none", "loop.images=2"), "none: holds neither train-images-idx3-ubyte.gz"),
+        (("data.recordings.path=none",), "none: no such file; a folder with a folder a"),
+        (("data.1.kind=images", "data.1.path=none"), "none: no such file; a folder of IDX"),
+        (("data.recordings=none",), "data.recordings: is an entry [[data]]; name one of its keys"),
+        (("data.recording.path=none",), "no entry [[data]] called 'recording'; did you mean"),
         (("network.classes=3",), "2 classes in the data, network.classes = 3"),
         (("output=bars.toml/run",), "bars.toml/run: cannot be made"),
     ],
@@ -305,3 +307,47 @@ def test_a_training_that_cannot_begin_leaves_nothing(
     assert (code, out) != (0, "")
     assert said in err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["bars.toml"]
+
+
+class Counted(Samples):
+    """Other samples; it knows how many were read."""
+
+    def __init__(self, whole: Samples) -> None:
+        super().__init__(whole.rows, whole.classes)
+        self.whole, self.read = whole, 0
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        assert rng is None  # the sample's own draw
+        self.read += 1
+        return self.whole.events(number)
+
+    def fingerprint(self, number: int) -> str:
+        return self.whole.fingerprint(number)
+
+
+def test_any_samples_are_judged_each_read_once_and_as_they_come(
+    trained: Trained, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "JUDGED_AT_ONCE", 2)
+    samples = Counted(open_samples(bars))
+    batches = judged.judged_batches(samples, trained.model.input, trained.model.size)
+    next(batches.epoch(0))
+    assert samples.read <= 2 * (batches.ahead + 1) < len(samples)  # not all are in memory
+    samples.read = 0
+    result = training.evaluate(trained.model, samples, split="all")
+    assert samples.read == result.samples == 20
+    folder = training.evaluate(trained.model, bars, split="all")
+    assert np.array_equal(result.confusion, folder.confusion)
+    rows = training.evaluate(trained.model, list(samples.rows), split="all")
+    assert np.array_equal(result.confusion, rows.confusion)
+    for wrong in (5, load_events(bars / "left" / "0.npz"), [bars]):
+        with pytest.raises(ConfigError, match="is no folder of <class>/<recording> and no Samples"):
+            training.evaluate(trained.model, wrong)
+
+
+def test_a_run_says_what_of_its_tests_was_not_looked_at(bars: Path, tmp_path: Path) -> None:
+    config = config_for(bars, tmp_path / "run", epochs=1)
+    short = replace(config, input=replace(config.input, bin_us=1_000))
+    trained = training.train(short)
+    (note,) = trained.results["recordings"].notes
+    assert note.startswith("6 recordings are longer than the model's window of 6 ms: their first")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dvskit.datasets import find_samples, open_samples
+from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.formats import load_events
 from tests.sample_files import folder, recording, video
@@ -34,9 +34,16 @@ def test_a_folder_a_class_is_in_order_of_names_and_gives_the_events_of_its_files
     assert (samples.notes, samples.others, samples.left_out) == ((), (), ())
 
 
-def test_recordings_are_the_samples_that_the_trainer_finds(tmp_path):
-    root = folder(tmp_path / "set", *PLAIN)
-    assert list(open_samples(root, group=None).rows) == find_samples(root)
+def test_files_of_a_named_format_are_recordings_whatever_they_are_called(tmp_path):
+    for label in "ab":
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "take.dump").write_text("1,2,100,1\n3,0,900,0\n")
+    with pytest.raises(FormatError, match="holds no recordings"):
+        open_samples(tmp_path / "set")
+    samples = open_samples(tmp_path / "set", format="csv:x,y,t,p", size=(6, 5))
+    assert [row.name for row in samples.rows] == ["a/take.dump", "b/take.dump"]
+    assert samples.events(1).size == (6, 5)
+    assert samples.events(1).x.tolist() == [1, 3]
 
 
 def test_kinds_formats_and_sizes_may_be_mixed(tmp_path):

@@ -17,7 +17,6 @@ from dvskit.datasets import (
     check_leaks,
     find_leaks,
     k_fold,
-    labelled_from,
     leave_one_group_out,
     open_samples,
     split_as_listed,
@@ -25,7 +24,7 @@ from dvskit.datasets import (
     split_by_share,
     split_samples,
 )
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events
 from dvskit.training.split_file import read_split, split_text, used_samples
 from tests.sample_files import folder, recording
@@ -344,12 +343,17 @@ def test_a_split_is_written_with_its_groups_and_read_again(tmp_path):
     assert read_split(tmp_path / "split.csv") == plain
 
 
-def test_samples_become_labelled_events_in_memory(tmp_path):
+def test_chosen_samples_are_those_of_their_numbers_and_of_the_classes_that_are_given(tmp_path):
     samples = open_samples(folder(tmp_path / "set", "a/1.npz", "b/2.mp4", "b/3.npz"))
-    data = labelled_from(samples.choose([2, 0, 1]))
-    assert data.labels.tolist() == [1, 0, 1]
-    assert data.classes == ("a", "b")
-    assert list(data.events) == [samples.events(k) for k in (2, 0, 1)]
+    chosen = samples.choose([2, 0, 1])
+    assert chosen.labels.tolist() == [1, 0, 1]
+    assert chosen.classes == ("a", "b")
+    assert [chosen.events(k) for k in range(3)] == [samples.events(k) for k in (2, 0, 1)]
+    others = chosen.among(("c", "b", "a"))
+    assert (others.labels.tolist(), others.classes) == ([1, 2, 1], ("c", "b", "a"))
+    assert others.events(2) == samples.events(1)
+    with pytest.raises(FormatError, match="class 'b' is not among a, c"):
+        chosen.among(("a", "c"))
     assert np.array_equal(samples.only(samples.rows[1:]).labels, [1, 1])
 
 

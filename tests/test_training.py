@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dvskit import datasets, training
-from dvskit.errors import ConfigError, GeometryError, ModelError, OutputError, ShapeError
-from dvskit.events import Events, Size
+from dvskit.errors import ConfigError, FormatError, ModelError, OutputError, ShapeError
+from dvskit.events import Events
 from dvskit.networks import ConvLIF
 from dvskit.training import (
     Config,
@@ -26,7 +26,8 @@ from dvskit.training import (
     Progress,
     Result,
 )
-from dvskit.training.feed import _draws, encode, load_feed
+from dvskit.training.feed import load_feed
+from dvskit.training.sets import load_sets
 from tests.bars import SIZE, config_for, moving_bar
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,12 +200,10 @@ def test_spans_are_named_one_by_one_and_empty_ones_are_not(trained) -> None:
 def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('name = "x"\n[network]\nbeta = 0.5\n[loop]\nlearning_rate = 1\n')
-    overrides = {"loop.epochs": "3", "data.recordings": "some/where", "network.channels": "[2, 3]"}
-    overrides["data.encoders"] = '["rank_order", "poisson"]'
+    overrides = {"loop.epochs": "3", "data.0.path": "some/where", "network.channels": "[2, 3]"}
     config = training.load_config(path, overrides)
-    assert (config.loop.epochs, config.data.recordings) == (3, "some/where")
+    assert (config.loop.epochs, config.data[0].path) == (3, "some/where")
     assert config.network == ConvLIF(beta=0.5, channels=(2, 3))
-    assert config.data.encoders == ("rank_order", "poisson")
     assert config.loop.learning_rate == 1.0
     training.write_config(config, tmp_path / "resolved.toml")
     assert training.load_config(tmp_path / "resolved.toml") == config
@@ -221,12 +220,26 @@ def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: P
         ("loop = 3", {}, "is not a table"),
         ("seed = ", {}, "is not TOML"),
         ("", {"loop.epochs": "0"}, "not above 0"),
-        ("", {"loop.recordings": "0"}, "none below 0"),
-        ("", {"loop.emulated": "4"}, "set data.emulated"),
-        ("", {"data.encoders": '["rank_ordr"]'}, "no encoder 'rank_ordr'; did you mean"),
-        ("", {"data.encoders": "poisson"}, 'a list of texts is meant: data.encoders = \\["..."\\]'),
-        ("", {"data.encoders": '["latency", "latency"]'}, "names, each once"),
-        ("", {"data.encoders": "[]"}, "names, each once"),
+        ("", {"loop.steps": "-1"}, "loop.steps = -1 is below 0"),
+        ("", {"loop.loss": "each_step"}, "loop.loss: no 'each_step'; did you mean 'each-step'"),
+        ("", {"loop.betas": "[0.9]"}, r"loop.betas = \(0.9,\); two numbers"),
+        ("", {"loop.recordings": "0"}, "loop.recordings is now count of the entry"),
+        ("", {"loop.emulated": "4"}, "loop.emulated is now count of an entry"),
+        ("[augment]\ndrop = 0.1", {}, r"augment is now \[data.augment\], below the entry"),
+        ("[data]\nimages = 'x'", {}, r"\[data\] is now an entry \[\[data\]\] for each set"),
+        ("data = 3", {}, "is no list of tables"),
+        ("[[data]]\nkind = 'video'", {}, "data.kind: no 'video'; did you mean 'videos'"),
+        ("[[data]]\ncount = 0", {}, "data.recordings.count = 0 is below 1"),
+        ("[[data]]\nfps = 30", {}, "data.recordings.fps: of kind 'recordings', which has no such"),
+        ("[[data]]\nlimits = 3", {}, "unknown key data.recordings.limits; did you mean 'limit'"),
+        ("[[data]]\nvalidation = 0.6\ntest = 0.4", {}, "whose sum is below 1"),
+        ("[[data]]\nby = 'groups'", {}, "data.recordings.by: no 'groups'; did you mean 'group'"),
+        ("[[data]]\nsize = 3", {}, "data.recordings.size = 3 is int; a list is meant"),
+        ("[[data]]\nsize = [3]", {}, "width, height"),
+        ("[[data]]\n[[data]]", {}, "2 entries .* called 'recordings'; give each a name"),
+        ("[[data]]\nkind='images'\nencoder='rate'", {}, "data.rate.encoder: no 'rate'"),
+        ("[[data]]", {"data.2.path": "x"}, r"no entry \[\[data\]\] called '2'"),
+        ("[[data]]\naugment = 1", {}, "data.recordings.augment = 1 is not a table"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(
@@ -237,17 +250,33 @@ def test_a_configuration_that_cannot_be_is_refused(
         training.load_config(tmp_path / "c.toml", overrides)
 
 
-def test_batches_follow_the_epoch_and_each_recording_comes_before_any_comes_again(
-    bars: Path,
-) -> None:
+def test_an_entry_is_told_by_its_name_its_kind_or_its_number(tmp_path: Path) -> None:
+    text = "[[data]]\npath = 'a'\n[[data]]\nkind = 'images'\npath = 'b'\nencoder = 'latency'\n"
+    (tmp_path / "c.toml").write_text(text + "[data.augment]\n")
+    for key in ("data.latency.count", "data.images.count", "data.1.count"):
+        config = training.load_config(tmp_path / "c.toml", {key: "7"})
+        assert [entry.count for entry in config.data] == [16, 7], key
+    added = training.load_config(tmp_path / "c.toml", {"data.2.kind": "drawn"})
+    assert [entry.title for entry in added.data] == ["recordings", "latency", "drawn"]
+    training.write_config(added, tmp_path / "resolved.toml")
+    assert training.load_config(tmp_path / "resolved.toml") == added
+
+
+def test_batches_follow_the_epoch_alone(bars: Path) -> None:
     feed = load_feed(config_for(bars, Path("unused")))
     first, again, next_epoch = (list(feed.batches(epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, next_epoch, strict=True))
     assert first[0][0].shape == (6, 8, 2, 16, 16)
-    drawn = _draws(10, 4, np.random.default_rng(0))
-    order = np.concatenate([next(drawn) for _ in range(5)])
-    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    rest = list(feed.batches(0, 4))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first[4:], rest, strict=True))
+
+
+def test_an_epoch_of_no_steps_has_each_sample_once(bars: Path) -> None:
+    config = config_for(bars, Path("unused"))
+    feed = load_feed(replace(config, loop=replace(config.loop, steps=0)))
+    assert feed.steps == 2
+    assert [len(labels) for _, labels in feed.batches(0)] == [8, 2]  # 10 recordings
 
 
 @pytest.fixture
@@ -265,106 +294,108 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_recordings_of_images_and_encoded_images_are_learned_without_those_left_out(
-    images: Path,
-) -> None:
-    config = Config(
-        output=str(images / "run"),
+def config_of(images: Path, *data: DataConfig, steps: int = 2) -> Config:
+    return Config(
+        output=str(images.parent / "run"),
         network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
         input=InputConfig(bins=6, bin_us=50_000),
-        data=DataConfig(
-            images=str(images), images_skipped=20, validation_images=10, test_images=6, emulated=5
-        ),
-        loop=LoopConfig(epochs=1, steps=2, recordings=0, emulated=2, images=3),
+        data=data,
+        loop=LoopConfig(epochs=1, steps=steps),
     )
+
+
+def of_images(images: Path, kind: str = "images", **keys: object) -> DataConfig:
+    return DataConfig(kind=kind, path=str(images), **{"validation": 0.25, "skip": 20} | keys)
+
+
+def test_images_encoded_and_moved_are_learned_together_without_those_left_out(
+    images: Path,
+) -> None:
+    config = config_of(
+        images,
+        of_images(images, count=3),
+        of_images(images, encoder="latency", count=2),
+        of_images(images, "saccades", count=2, limit=5),
+    )
+    sets = load_sets(config)
+    assert [len(each.parts.train) for each in sets] == [30, 30, 5]
+    for each in sets:
+        assert {row.name for row in each.parts.validation.rows} == {
+            row.name for row in sets[0].parts.validation.rows
+        }
+        names = [row.name for part in each.parts[:2] for row in part.rows]
+        assert all(name.startswith("train/") and int(name[6:]) >= 20 for name in names)
     feed = load_feed(config)
-    used = feed.images.pixels.max(axis=(1, 2))
-    assert len(used) == 30
-    assert used.min() >= 120
     counts, labels = next(feed.batches(0))
-    assert counts.shape == (6, 5, 2, 16, 16)
-    assert len(labels) == 5
+    assert (counts.shape, len(labels)) == ((6, 7, 2, 16, 16), 7)
+    assert set(counts[:, :5].unique().tolist()) == {0, 1}
     trained = training.train(config)
-    assert set(trained.results) == {"poisson", "latency"}
-    assert [result.samples for result in trained.results.values()] == [6, 6]
+    assert list(trained.results) == ["poisson", "latency", "saccades"]
+    assert [result.samples for result in trained.results.values()] == [60, 60, 60]
+    assert trained.model.used == ()  # images are told by the seed and the shares
+    assert "validation_saccades_accuracy" in trained.model.about["scores"]
 
 
-def test_images_are_encoded_by_the_names_that_the_configuration_has(images: Path) -> None:
-    names = ("population", "rank_order", "latency", "signed_poisson", "log_latency")
-    config = Config(
-        output=str(images / "run"),
-        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
-        input=InputConfig(bins=6, bin_us=50_000),
-        data=DataConfig(images=str(images), encoders=names, validation_images=6, test_images=4),
-        loop=LoopConfig(epochs=1, steps=1, recordings=0, images=4),
-    )
-    feed = load_feed(config)
-    assert tuple(feed.validation) == names
-    counts, _ = next(feed.batches(0))
-    assert counts.shape == (6, 4, 2, 16, 16)
-    assert counts[:, 0, 0].any()  # of the first encoder, which alone of these has one OFF spike
-    assert not counts[:, 1:3, 0].any()
-    assert set(training.train(config).results) == set(names)
+def test_an_entry_that_trains_on_what_another_is_judged_by_is_refused(images: Path) -> None:
+    moved = of_images(images, "saccades", validation=0.5)
+    with pytest.raises(ConfigError, match=r"a split that leaks: .*train/\d+ \(validation\)"):
+        load_sets(config_of(images, of_images(images), moved))
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "samples").glob("*.toml")), ids=lambda f: f.name)
-def test_sample_configurations_are_read(file: Path) -> None:
-    config = training.load_config(file)
-    assert config.output.startswith("runs/")
-    assert not config.loop.emulated or config.data.images_skipped == 1000
-
-
-def test_images_alone_train_a_network_for_recordings_which_emulated_ones_choose(
-    images: Path,
+def test_classes_that_differ_and_kinds_in_the_wrong_entry_are_refused(
+    images: Path, bars: Path
 ) -> None:
-    config = Config(
-        output=str(images / "run"),
-        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
-        input=InputConfig(bins=6, bin_us=50_000),
-        data=DataConfig(images=str(images), validation_images=7, emulated=9),
-        loop=LoopConfig(epochs=1, steps=2, recordings=0, emulated=4),
-    )
-    feed = load_feed(config)
-    assert list(feed.validation) == ["emulated"]
-    assert feed.validation["emulated"].counts.shape == (7, 6, 2, 16, 16)
-    assert len(feed.emulated) == 9
-    trained = training.train(config)
-    assert trained.results == {}
-    assert "validation_emulated_accuracy" in trained.model.about["scores"]
-
-
-def test_latency_spikes_come_once_and_sooner_where_it_is_brighter() -> None:
-    pixels = np.array([[[255, 128, 40, 0]]], np.uint8)
-    spikes = encode(pixels, "latency", bins=9, size=Size(4, 1), seed=0)
-    assert spikes.shape == (1, 9, 2, 1, 4)
-    on = spikes[0, :, 1, 0]
-    assert on.sum(0).tolist() == [1, 1, 1, 0]
-    assert on.argmax(0)[:3].tolist() == [0, 4, 7]
-    with pytest.raises(GeometryError, match="images of 4x1 do not fit the input, 3x1"):
-        encode(pixels, "latency", bins=9, size=Size(3, 1), seed=0)
+    with pytest.raises(ConfigError, match=r"data.recordings has the classes left, right, data.poi"):
+        load_sets(config_of(images, DataConfig(path=str(bars)), of_images(images)))
+    with pytest.raises(FormatError, match=r"0.npz: is a recording, in an entry of kind 'videos'"):
+        load_sets(config_of(images, DataConfig(kind="videos", path=str(bars))))
+    with pytest.raises(ConfigError, match=r"no set to learn from; add an entry \[\[data\]\]"):
+        load_sets(config_of(images))
+    with pytest.raises(ConfigError, match=r"skip = 60 of 60 samples; fewer are meant"):
+        load_sets(config_of(images, of_images(images, skip=60)))
 
 
 @pytest.mark.parametrize(
-    ("data", "loop", "message"),
+    "file",
+    [*sorted((ROOT / "samples").glob("*.toml")), *sorted((ROOT / "models").glob("*/config.toml"))],
+    ids=lambda file: f"{file.parent.name}-{file.name}",
+)
+def test_sample_configurations_are_read(file: Path) -> None:
+    config = training.load_config(file)
+    assert config.output.startswith("runs/")
+    assert config.data
+    assert all(entry.skip == 1000 for entry in config.data if entry.kind == "saccades")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
     [
-        ({"recordings": ""}, {}, "set data.recordings, or loop.recordings = 0"),
-        ({"validation": 0.0}, {}, "set data.validation above 0"),
-        ({}, {"images": 2}, "set data.images, or loop.images = 0"),
+        ({"path": ""}, "data.recordings: no path; name a folder of recordings"),
+        ({"validation": 0.0}, "set the validation of an entry"),
+        ({"group": r"(\d)\.npz", "by": "listed"}, "the set does not say what it is kept for"),
     ],
 )
 def test_data_that_cannot_be_learned_from_is_refused(
-    bars: Path, data: dict[str, object], loop: dict[str, object], message: str
+    bars: Path, data: dict[str, object], message: str
 ) -> None:
     config = config_for(bars, Path("unused"))
-    changed = replace(config, data=replace(config.data, **data), loop=replace(config.loop, **loop))
     with pytest.raises(ConfigError, match=message):
-        load_feed(changed)
+        load_feed(replace(config, data=(replace(config.data[0], **data),)))
+
+
+def test_people_stay_whole_where_they_are_known(bars: Path) -> None:
+    config = config_for(bars, Path("unused"))
+    entry = replace(config.data[0], group=r"(\d)\.npz")
+    (one,) = load_sets(replace(config, data=(entry,)))
+    groups = [{row.group for row in part.rows} for part in one.parts]
+    assert [len(each) for each in groups] == [5, 2, 3]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
 def shipped_split(data: Path) -> tuple[Model, datasets.Split]:
     model = training.load_model("nmnist-signed-lif")
     about = model.about["data"]
-    samples = datasets.find_samples(data / "nmnist-700")
+    samples = datasets.open_samples(data / "nmnist-700").rows
     shares = {key: about[key] for key in ("validation", "test", "seed")}
     return model, datasets.split_samples(samples, **shares)
 

@@ -115,17 +115,24 @@ def say_passed_over(files: list[Path]) -> None:
 
 def judge_folder(model: str, data: Path, split: PartName, reader: Reader) -> Result:
     """Judge a model by a folder of recordings, and say all that there is to say of them."""
-    from dvskit.datasets import find_samples, passed_over
+    from dvskit.datasets import open_samples
     from dvskit.training import evaluate, load_model
 
     network = load_model(model)
-    anything = reader.from_ is not None
-    samples = find_samples(data, anything=anything)
-    if not anything:
-        say_passed_over(passed_over(data))
+    samples = open_samples(
+        data,
+        group=None,
+        size=check_reading(reader.from_, reader.size) or network.size,
+        format=reader.from_,
+        strict=not reader.salvage,
+    )
+    for file, why in samples.left_out:
+        _console.note(f"{file}: left out: {why}")
+    say_passed_over(list(samples.others))
     with fits_noted():
-        result = evaluate(network, samples, split=split.value, read=reader)
-    reader.say()
+        result = evaluate(network, samples, split=split.value)
+    for number, damage in sorted(samples.damage.items()):
+        _console.note(f"{samples.rows[number].where}: {damage}")
     for text in result.notes:
         _console.note(text)
     return result

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit._progress import Bar
 from dvskit.cli import _console
-from dvskit.cli._judging import fits_noted, say_passed_over
+from dvskit.cli._judging import fits_noted
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,38 +27,36 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the configuration, such as loop.epochs=3; as often as you like.",
+            help="Change a key of the configuration, such as loop.epochs=3, or of a set that it "
+            "learns from, data.NAME.path=FOLDER; as often as you like.",
         ),
     ] = None,
 ) -> None:
     """Train a spiking network. A run that was interrupted goes on where it was."""
     overrides = dict(_split(text) for text in set_ or ())
-    from dvskit.datasets import passed_over
     from dvskit.training import load_config
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
-    total = resolved.loop.epochs * resolved.loop.steps
-    if resolved.data.recordings:
-        say_passed_over(passed_over(resolved.data.recordings))
-    with fits_noted(), _console.progress(f"training {resolved.name}", total, "steps") as show:
-        begun = False
+    with fits_noted(), ExitStack() as stack:
+        bars: list[Bar] = []
 
         def follow(now: Progress) -> None:
-            nonlocal begun
-            begun = True
-            show(now.step, now.remark)
+            if not bars:
+                bar = _console.progress(f"training {resolved.name}", now.steps, "steps")
+                bars.append(stack.enter_context(bar))
+            bars[0](now.step, now.remark)
             if now.scores and not (_console.quiet or _console.on_terminal()):
                 print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
 
-        trained = run(resolved, progress=follow)
+        trained = run(resolved, progress=follow, note=_console.note)
     for name, result in trained.results.items():
         print(f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
-    if not begun:
+    if not bars:
         _console.note(
-            f"{trained.folder}: was finished before ({resolved.loop.epochs} epochs); another "
+            f"{trained.folder}: was finished before ({len(trained.history)} epochs); another "
             "output trains anew (--set output=FOLDER)"
         )
     _console.say(f"{trained.folder}: try it: dvskit classify FILE --model {trained.folder}")

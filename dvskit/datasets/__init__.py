@@ -7,19 +7,8 @@ from dvskit.datasets.checking import LeftOut
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
 from dvskit.datasets.files import FileSamples
-from dvskit.datasets.folders import find_samples, find_spans, passed_over
+from dvskit.datasets.folders import find_spans
 from dvskit.datasets.idx import Images, read_idx, read_images
-from dvskit.datasets.labelled import (
-    Binned,
-    Labelled,
-    bin_labelled,
-    count_window,
-    labelled_from,
-    likely_size,
-    load_labelled,
-    on_sensor,
-    window_counts,
-)
 from dvskit.datasets.leaks import Leak, check_leaks, find_leaks
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import open_samples
@@ -27,6 +16,7 @@ from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
 from dvskit.datasets.shares import Share
+from dvskit.datasets.sizes import likely_size, on_sensor
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,
@@ -37,17 +27,18 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
-from dvskit.datasets.stills import Encode, FolderStills, IdxStills, MovedStills
+from dvskit.datasets.still_batches import StillBatches
+from dvskit.datasets.stills import ENCODERS, Encode, FolderStills, IdxStills, MovedStills
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
 
 __all__ = [
+    "ENCODERS",
     "GESTURES",
     "NOMINAL",
     "PUBLIC_SETS",
     "Batches",
     "BatchesDataset",
-    "Binned",
     "Cache",
     "CachedSamples",
     "DrawnSamples",
@@ -58,7 +49,6 @@ __all__ = [
     "FolderStills",
     "IdxStills",
     "Images",
-    "Labelled",
     "Leak",
     "LeftOut",
     "MovedStills",
@@ -69,30 +59,25 @@ __all__ = [
     "Share",
     "Split",
     "SplitSamples",
+    "StillBatches",
     "Stills",
     "TonicSamples",
-    "bin_labelled",
     "check_leaks",
     "class_names",
-    "count_window",
     "emulate_frames",
     "emulate_moved",
     "emulate_saccades",
     "find_leaks",
-    "find_samples",
     "find_spans",
     "from_tonic",
     "in_tonic",
     "k_fold",
     "key_of",
-    "labelled_from",
     "leave_one_group_out",
     "likely_size",
-    "load_labelled",
     "on_sensor",
     "open_public",
     "open_samples",
-    "passed_over",
     "read_idx",
     "read_images",
     "sensor_like_dvs128",
@@ -100,5 +85,4 @@ __all__ = [
     "split_by_group",
     "split_by_share",
     "split_samples",
-    "window_counts",
 ]

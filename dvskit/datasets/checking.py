@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit._threads import one_thread, thread_count
-from dvskit.datasets.kinds import Reading, known_kind
+from dvskit.datasets.kinds import Reading
 from dvskit.datasets.samples import Sample
 from dvskit.errors import DvskitError, FormatError, one_line
 
@@ -67,7 +67,7 @@ def check_opened(path: Path, how: Reading) -> None:
     """Open a file as reading it begins: header, and first frame. Raises DvskitError."""
     check_head(path)
     with one_thread():
-        known_kind(path).check(path, how)
+        how.kind(path).check(path, how)
 
 
 def failures(paths: Iterable[Path], how: Reading, *, opened: bool) -> dict[Path, DvskitError]:

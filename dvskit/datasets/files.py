@@ -9,7 +9,7 @@ import numpy as np
 
 from dvskit._threads import one_thread
 from dvskit.datasets.checking import LeftOut, failures
-from dvskit.datasets.kinds import Kind, Reading, known_kind, named_kind
+from dvskit.datasets.kinds import Kind, Reading, named_kind
 from dvskit.datasets.samples import Sample, Samples, named
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
@@ -25,6 +25,7 @@ class FileSamples(Samples):
     notes     what was taken for granted in finding them, a line each
     others    files among them that are no samples, such as a read-me
     left_out  what is damaged, missing or empty, with strict=False, which raises otherwise
+    kinds     the name of each sample's kind, such as "video"
     damage    with strict=False, what the samples that were read so far have lost, by their number
 
     All that is done for a sample is done by the thread that asks for it, and the loops in it do not
@@ -46,14 +47,14 @@ class FileSamples(Samples):
         self.reading = Reading() if reading is None else reading
         self.notes, self.others, self.left_out = tuple(notes), tuple(others), tuple(left_out)
         self.damage: dict[int, str] = {}
-        kinds = {row.file: known_kind(row.file).name for row in self.rows}
+        kinds = {row.file: self.reading.kind(row.file).name for row in self.rows}
         # Names, not kinds: other processes get the samples too.
-        self._kinds = tuple(kinds[row.file] for row in self.rows)
-        drawn = any(named_kind(name).drawn for name in set(self._kinds))
+        self.kinds = tuple(kinds[row.file] for row in self.rows)
+        drawn = any(named_kind(name).drawn for name in set(self.kinds))
         self.draws = drawn and self.reading.emulation.redraw
 
     def _kind(self, number: int) -> Kind:
-        return named_kind(self._kinds[number])
+        return named_kind(self.kinds[number])
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of a sample; with `redraw`, `rng` draws the noise of a clip."""

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
-from dvskit.datasets.labelled import likely_size, on_sensor
 from dvskit.datasets.samples import Sample
+from dvskit.datasets.sizes import likely_size, on_sensor
 from dvskit.emulator.params import as_params
-from dvskit.errors import FormatError, UnknownFormatError, VideoError
+from dvskit.errors import FormatError, GeometryError, UnknownFormatError, VideoError
 from dvskit.events import Events, as_size
-from dvskit.formats import find_format, open_events
+from dvskit.formats import Recording, find_format, open_events
 from dvskit.formats.content import content_digest, images_digest
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.image_list import IMAGE_SUFFIXES
@@ -33,10 +33,26 @@ class Reading:
     emulation  how the frames of clips become events; its size is also that of recordings which do
                not say theirs, where it holds their events
     strict     whether damage raises; else what is damaged is left out and counted
+    format     that of the recordings, where their content does not say it; each file is one then
     """
 
     emulation: Emulation = field(default_factory=Emulation)
     strict: bool = True
+    format: str | None = None
+
+    def open(self, path: Path) -> Recording:
+        """Open a recording; one that must be told its size has that of the emulation."""
+        size = self.emulation.size
+        try:
+            return open_events(path, format=self.format, strict=self.strict)
+        except GeometryError:
+            if size is None:
+                raise
+        return open_events(path, format=self.format, size=size, strict=self.strict)
+
+    def kind(self, path: Path) -> Kind:
+        """Return the kind of a file that is a sample. Raises FormatError where none reads it."""
+        return known_kind(path) if self.format is None or path.is_dir() else RECORDINGS
 
 
 class Read(NamedTuple):
@@ -119,7 +135,7 @@ def _is_image_folder(path: Path) -> bool:
 
 
 def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
-    recording = open_events(sample.file, strict=how.strict)
+    recording = how.open(sample.file)
     part = recording if sample.span is None else recording.between(*sample.span)
     events = part.load()
     if sample.span and not len(events):
@@ -161,7 +177,7 @@ def _check_clip(path: Path, how: Reading) -> object:
 
 
 def _of_recording(how: Reading) -> str:
-    return f"read {_READING} {how.emulation.size} {how.strict}"
+    return f"read {_READING} {how.emulation.size} {how.strict} {how.format}"
 
 
 def _of_clip(how: Reading) -> str:
@@ -180,7 +196,7 @@ RECORDINGS = Kind(
     "recording",
     _is_recording,
     _read_recording,
-    lambda path, how: open_events(path, strict=how.strict),
+    lambda path, how: how.open(path),
     lambda path: content_digest(file_of_events(path)),
     _of_recording,
     drawn=False,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from dvskit.datasets.cache import Cache
 from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import Plan, Share, Varying, plan_epoch
+from dvskit.datasets.shares import Plan, Share, Varying, batch_sizes, planned
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
@@ -164,13 +165,7 @@ class Batches:
 
     def _sizes(self, shares: Sequence[Share]) -> list[int]:
         """Return how many samples each batch has."""
-        full = sum(share.count for share in shares)
-        if self.steps is not None:
-            return [full] * self.steps
-        if len(shares) > 1:
-            return [full] * max(-(-len(share.samples) // share.count) for share in shares)
-        whole, rest = divmod(len(shares[0].samples), full)
-        return [full] * whole + [rest] * (rest > 0 and not self.drop_last)
+        return batch_sizes(shares, self.steps, drop_last=self.drop_last)
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
@@ -184,11 +179,8 @@ class Batches:
         """Return which samples an epoch has, in order."""
         if epoch < 0:
             raise ConfigError(f"epoch {epoch} is less than 0")
-        sizes = self.sizes()
-        one = len(self.shares) == 1
-        lengths = [sum(sizes) if one else len(sizes) * share.count for share in self.shares]
         seed = (self.seed, _ORDER, epoch) if self.shuffle else None
-        return plan_epoch(self.shares, lengths, seed)
+        return planned(self.shares, self.sizes(), seed)
 
     def fill(self, plan: Plan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
         """Write a row of a batch to `out`, a tensor of one sample."""
@@ -204,13 +196,19 @@ class Batches:
         """Return an uninitialised tensor of one sample, without the batch."""
         return torch.empty(self._rows.shape, dtype=self._rows.dtype)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
+
+        first  how many to leave out at the beginning, for a run that goes on; without
+                processes they are not made either
 
         A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
         with its name, where its batch would have come. The threads end with the iterator.
         """
-        made = self._from_processes(number) if self.processes else self._from_threads(number)
+        if self.processes:
+            made = self._from_processes(number, first)
+        else:
+            made = self._from_threads(number, first)
         with closing(made):
             for tensor, rows in made:
                 self.note(rows)
@@ -241,25 +239,25 @@ class Batches:
         tensor, rows = made
         rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
 
-    def _from_threads(self, epoch: int) -> Generator[Made]:
+    def _from_threads(self, epoch: int, first: int) -> Generator[Made]:
         plan, sizes = self.plan(epoch), self.sizes()
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
         at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
         return made_ahead(
-            sizes,
-            lambda batch: self._begin(sizes[batch]),
-            lambda made, batch, row: self._fill(plan, epoch, made, batch, row),
+            sizes[first:],
+            lambda batch: self._begin(sizes[first + batch]),
+            lambda made, batch, row: self._fill(plan, epoch, made, first + batch, row),
             threads=threads,
             ahead=self.ahead,
             at_once=at_once,
         )
 
-    def _from_processes(self, epoch: int) -> Generator[Made]:
+    def _from_processes(self, epoch: int, first: int) -> Generator[Made]:
         # They are kept from epoch to epoch; an epoch beside another has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:
-            yield from workers.epoch(epoch)
+            yield from islice(workers.epoch(epoch), first, None)
         finally:
             self._idle.append(workers)
 

@@ -39,6 +39,7 @@ def open_samples(
     redraw: bool = False,
     fps: float | None = None,
     light: Light = "luma",
+    format: str | None = None,
     strict: bool = True,
 ) -> FileSamples:
     """Open a folder, or a list, of labelled recordings and videos. Nothing is read or emulated yet.
@@ -59,6 +60,8 @@ def open_samples(
             how videos are emulated, such as params="noisy", size=(128, 128): see
             `dvskit.datasets.Emulation`. `size` is also that of recordings which do not say theirs,
             where it holds their events
+    format  that of the recordings, where their content does not say it, such as "csv:x,y,t,p":
+            each file is one then, whatever it is called
     strict  whether what is wrong raises. Without, empty folders, missing files and what cannot be
             opened are left out and listed in `left_out` (each file is opened, which takes about
             10 ms for a video), and of damaged files what is whole is read, `damage` says what is
@@ -80,24 +83,25 @@ def open_samples(
             light=light,
         ),
         strict,
+        format,
     )
     root = Path(path)
-    found = _find(root, layout, strict)
+    found = _find(root, layout, how)
     _check(found, how, root)
     rows, by_group = grouped(found.rows, group)
     notes = [*found.notes, *by_group, *_of_counts(rows)]
     return FileSamples(rows, how, notes=notes, others=found.others, left_out=found.left_out)
 
 
-def _find(root: Path, layout: str | None, strict: bool) -> Found:
+def _find(root: Path, layout: str | None, how: Reading) -> Found:
     if not root.exists():
         raise MissingFileError(root, "a folder with a folder a class, or a list (.csv), is meant")
     if root.is_dir():
-        return _find_in_folder(root, layout, strict)
+        return _find_in_folder(root, layout, how)
     if root.suffix.lower() in _LISTS:
         if layout is not None:
             raise ConfigError(f"{root}: a list has no folders; leave out layout")
-        return read_list(root, strict=strict)
+        return read_list(root, strict=how.strict)
     kind = kind_of(root)
     if kind is None and (root.suffix.lower() in _PACKED or zipfile.is_zipfile(root)):
         raise FormatError(f"{root}: is packed; unpack it and give the folder")
@@ -107,15 +111,15 @@ def _find(root: Path, layout: str | None, strict: bool) -> Found:
     )
 
 
-def _find_in_folder(root: Path, layout: str | None, strict: bool) -> Found:
+def _find_in_folder(root: Path, layout: str | None, how: Reading) -> Found:
     entries = visible(root)
     labelled = any(entry.name.endswith(LABELS_ENDING) for entry in entries)
     if layout is None and labelled and not any(entry.is_dir() for entry in entries):
         return Found(find_spans(root))
-    tree = walk(root)
+    tree = walk(root, anything=how.format is not None)
     found = Found(others=tree.others)
     for folder, why in empty_folders(tree):
-        if strict:
+        if how.strict:
             raise FormatError(f"{folder}: {why}")
         found.left_out.append(LeftOut(folder, why))
     if not tree.leaves:

@@ -89,6 +89,10 @@ def class_numbers(samples: Iterable[Sample], classes: Sequence[str]) -> NDArray[
     return np.array([number[sample.label] for sample in given], np.int64)
 
 
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
+"""Gray images: (N, height, width) uint8, or a list of (height, width) of any sizes."""
+
+
 class _Listed(ABC):
     """Rows of a set and the names of its classes."""
 
@@ -137,12 +141,22 @@ class Samples(_Listed):
 
     def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Samples:
         """Return some of the samples, in the order given, of the same classes."""
-        return _ChosenSamples(self, numbers)
+        return _ChosenSamples(self, numbers, self.classes)
 
     def only(self, rows: Iterable[Sample]) -> Samples:
         """Return the samples of some of `rows`, in the order given, of the same classes."""
-        number_of = {row: number for number, row in enumerate(self.rows)}
-        return self.choose([number_of[row] for row in rows])
+        return self.choose(_numbers_of(rows, self.rows))
+
+    def among(self, classes: Sequence[str]) -> Samples:
+        """Return the samples, their labels being the places of their classes among `classes`.
+
+        Raises FormatError for a class that is not among them.
+        """
+        return _ChosenSamples(self, range(len(self)), classes)
+
+    def settled(self) -> Samples:
+        """Return the samples without chance: `events` gives the own draw of each, always."""
+        return _SettledSamples(self, range(len(self)), self.classes) if self.draws else self
 
 
 class Stills(_Listed):
@@ -152,15 +166,33 @@ class Stills(_Listed):
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8, gray."""
 
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
+        """Return the images of some samples; where all are of one size, that may be one array."""
+        return [self.image(int(number)) for number in numbers]
+
     def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Stills:
         """Return some of the samples, in the order given, of the same classes."""
         return _ChosenStills(self, numbers)
 
+    def only(self, rows: Iterable[Sample]) -> Stills:
+        """Return the samples of some of `rows`, in the order given, of the same classes."""
+        return self.choose(_numbers_of(rows, self.rows))
+
+
+def _numbers_of(chosen: Iterable[Sample], rows: Sequence[Sample]) -> list[int]:
+    number_of = {row: number for number, row in enumerate(rows)}
+    return [number_of[row] for row in chosen]
+
 
 class _ChosenSamples(Samples):
-    def __init__(self, whole: Samples, numbers: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        whole: Samples,
+        numbers: Sequence[int] | NDArray[np.int64],
+        classes: Sequence[str],
+    ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
-        super().__init__((whole.rows[number] for number in self._numbers), whole.classes)
+        super().__init__((whole.rows[number] for number in self._numbers), classes)
         self.draws = whole.draws
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -170,6 +202,15 @@ class _ChosenSamples(Samples):
         return self._whole.fingerprint(self._numbers[number])
 
 
+class _SettledSamples(_ChosenSamples):
+    def __init__(self, whole: Samples, numbers: Sequence[int], classes: Sequence[str]) -> None:
+        super().__init__(whole, numbers, classes)
+        self.draws = False
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        return super().events(number)
+
+
 class _ChosenStills(Stills):
     def __init__(self, whole: Stills, numbers: Sequence[int] | NDArray[np.int64]) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
@@ -177,6 +218,9 @@ class _ChosenStills(Stills):
 
     def image(self, number: int) -> NDArray[np.uint8]:
         return self._whole.image(self._numbers[number])
+
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
+        return self._whole.images([self._numbers[number] for number in numbers])
 
     def fingerprint(self, number: int) -> str:
         return self._whole.fingerprint(self._numbers[number])

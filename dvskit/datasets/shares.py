@@ -79,6 +79,38 @@ class Plan:
             row -= count
         raise IndexError("a row behind the last of its batch")
 
+    def batch(self, number: int) -> tuple[NDArray[np.int64], ...]:
+        """Return which samples of each share a batch has."""
+        return tuple(
+            order[number * count : (number + 1) * count]
+            for count, order in zip(self.counts, self.orders, strict=True)
+        )
+
+
+def batch_sizes(
+    shares: Sequence[Share], steps: int | None, *, drop_last: bool = False
+) -> list[int]:
+    """Return how many samples each batch of an epoch has.
+
+    All are full where `steps` says how many there are, and of several shares. Else each sample of
+    the share that takes longest comes once, and of a single share the last batch has what is left,
+    or is left out with `drop_last`.
+    """
+    full = sum(share.count for share in shares)
+    if steps is not None:
+        return [full] * steps
+    if len(shares) > 1:
+        return [full] * max(-(-len(share.samples) // share.count) for share in shares)
+    whole, rest = divmod(len(shares[0].samples), full)
+    return [full] * whole + [rest] * (rest > 0 and not drop_last)
+
+
+def planned(shares: Sequence[Share], sizes: Sequence[int], seed: Sequence[int] | None) -> Plan:
+    """Return an epoch with batches of `sizes`, drawn by a seed or in turn without one."""
+    one = len(shares) == 1
+    lengths = [sum(sizes) if one else len(sizes) * share.count for share in shares]
+    return plan_epoch(shares, lengths, seed)
+
 
 def plan_epoch(shares: Sequence[Share], lengths: Sequence[int], seed: Sequence[int] | None) -> Plan:
     """Return an epoch with `lengths` samples of each share, drawn by a seed or in turn without."""

@@ -7,16 +7,18 @@ found. Samples of one group (a person) are never parted but by `split_by_share`,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from dvskit.datasets.dealing import dealt, place_of, units_of
 from dvskit.datasets.leaks import check_leaks
-from dvskit.datasets.samples import Sample, Samples, class_names
+from dvskit.datasets.samples import Sample, Samples, Stills, class_names
 from dvskit.errors import ConfigError
 
 _DRAWS = 100  # of groups, until each class is among those to train on
+
+Set = TypeVar("Set", Samples, Stills)
 
 
 class Split(NamedTuple):
@@ -27,12 +29,12 @@ class Split(NamedTuple):
     test: list[Sample]
 
 
-class SplitSamples(NamedTuple):
-    """Samples to train on, to choose by, and to report on."""
+class SplitSamples(NamedTuple, Generic[Set]):
+    """Samples, or stills, to train on, to choose by, and to report on."""
 
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: Set
+    validation: Set
+    test: Set
 
     @property
     def rows(self) -> Split:
@@ -41,8 +43,8 @@ class SplitSamples(NamedTuple):
 
 
 def split_by_share(
-    samples: Samples, *, validation: float, test: float, seed: int = 0
-) -> SplitSamples:
+    samples: Set, *, validation: float, test: float, seed: int = 0
+) -> SplitSamples[Set]:
     """Split each class by shares of all samples, as `split_samples` does.
 
     Raises ConfigError for shares that cannot be had, and for a leak: a group in two parts, the same
@@ -55,8 +57,8 @@ def split_by_share(
 
 
 def split_by_group(
-    samples: Samples, *, validation: float, test: float, seed: int = 0
-) -> SplitSamples:
+    samples: Set, *, validation: float, test: float, seed: int = 0
+) -> SplitSamples[Set]:
     """Split whole groups, so that no person is in two parts.
 
     `validation` and `test` are shares of all samples, met as nearly as whole groups can, in each
@@ -87,7 +89,7 @@ def split_by_group(
     return _chosen(samples, split)
 
 
-def split_as_listed(samples: Samples, *, validation: float = 0.0, seed: int = 0) -> SplitSamples:
+def split_as_listed(samples: Set, *, validation: float = 0.0, seed: int = 0) -> SplitSamples[Set]:
     """Split as the set itself says: its lists, or folders train, validation and test.
 
     Where it keeps nothing to choose by, `validation` is a share of what it trains on: whole groups
@@ -114,8 +116,8 @@ def split_as_listed(samples: Samples, *, validation: float = 0.0, seed: int = 0)
 
 
 def k_fold(
-    samples: Samples, folds: int, *, validation: float = 0.0, seed: int = 0
-) -> list[SplitSamples]:
+    samples: Set, folds: int, *, validation: float = 0.0, seed: int = 0
+) -> list[SplitSamples[Set]]:
     """Return `folds` splits; each sample is tested in one of them.
 
     Classes and counts are as even as can be. Groups stay whole where they are known; spans of one
@@ -135,8 +137,8 @@ def k_fold(
 
 
 def leave_one_group_out(
-    samples: Samples, *, validation: float = 0.0, seed: int = 0
-) -> list[SplitSamples]:
+    samples: Set, *, validation: float = 0.0, seed: int = 0
+) -> list[SplitSamples[Set]]:
     """Return a split for each group, by name: it is tested, and all others are trained on.
 
     `validation` is a share of the others, whole groups of them. Raises ConfigError for samples
@@ -154,8 +156,8 @@ def leave_one_group_out(
 
 
 def _with_test(
-    samples: Samples, test: Sequence[Sample], validation: float, seed: tuple[int, int]
-) -> SplitSamples:
+    samples: Set, test: Sequence[Sample], validation: float, seed: tuple[int, int]
+) -> SplitSamples[Set]:
     kept = set(test)
     rest = [row for row in samples.rows if row not in kept]
     rng = np.random.default_rng(seed)
@@ -185,7 +187,7 @@ def _check_shares(validation: float, test: float) -> None:
         )
 
 
-def _check_groups(samples: Samples) -> None:
+def _check_groups(samples: Samples | Stills) -> None:
     unknown = [row for row in samples.rows if row.group is None]
     if unknown:
         raise ConfigError(
@@ -195,7 +197,7 @@ def _check_groups(samples: Samples) -> None:
         )
 
 
-def _check_parts(samples: Samples, split: Split, validation: float, test: float) -> None:
+def _check_parts(samples: Samples | Stills, split: Split, validation: float, test: float) -> None:
     """Raise ConfigError for empty parts, classes that are not trained on, and leaks."""
     if len(samples.classes) < 2:
         raise ConfigError(
@@ -221,7 +223,7 @@ def _check_parts(samples: Samples, split: Split, validation: float, test: float)
     check_leaks(split)
 
 
-def _chosen(samples: Samples, split: Iterable[Sequence[Sample]]) -> SplitSamples:
+def _chosen(samples: Set, split: Iterable[Sequence[Sample]]) -> SplitSamples[Set]:
     return SplitSamples(*(samples.only(part) for part in split))
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from dvskit import encoders
 from dvskit.datasets.idx import read_images
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
-from dvskit.datasets.samples import Part, Sample, Samples, Stills
+from dvskit.datasets.samples import Images, Part, Sample, Samples, Stills
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
@@ -29,6 +29,7 @@ from dvskit.formats.image_list import IMAGE_SUFFIXES
 
 _DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
 _DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
+_DELTA = 0.1  # how much brighter a pixel becomes from one spike to the next
 _SEEDS = 1 << 62
 _MOVING = 1  # raise it where moved images give other events than before
 
@@ -62,6 +63,11 @@ class IdxStills(Stills):
         """Return the image of a sample, (height, width) uint8."""
         image: NDArray[np.uint8] = self._pixels[number]
         return image
+
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of some samples, (N, height, width) uint8."""
+        images: NDArray[np.uint8] = self._pixels[np.asarray(numbers, np.int64)]
+        return images
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the image."""
@@ -171,7 +177,16 @@ def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor
     return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
 
 
-# Others come behind these: what a run draws depends on the place of its encoder.
+def _delta(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    shares = torch.arange(steps + 1, dtype=torch.float32) / steps
+    seen = shares.view(-1, *[1] * image.ndim) * image
+    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is less than 3 in float32
+
+
+def _direct(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return image.expand(steps, *image.shape)
+
+
 ENCODERS: dict[str, Encoder] = {
     "poisson": _poisson,
     "latency": _latency,
@@ -179,6 +194,8 @@ ENCODERS: dict[str, Encoder] = {
     "signed_poisson": _signed_poisson,
     "rank_order": _rank_order,
     "population": _population,
+    "delta": _delta,
+    "direct": _direct,
 }
 
 
@@ -189,50 +206,74 @@ def check_encoder(name: str) -> None:
 
 
 def encode_images(
-    images: Tensor, steps: int, encoder: str | Encoder, generator: torch.Generator
+    images: Tensor,
+    steps: int,
+    encoder: str | Encoder,
+    generator: torch.Generator,
+    channels: int = 2,
 ) -> Tensor:
-    """Return images (..., H, W), float32 of 0 to 1, as counts (steps, ..., 2, H, W) uint8.
+    """Return images (..., H, W), float32 of 0 to 1, as (steps, ..., channels, H, W).
 
-    Spikes of 1 are ON, spikes of -1 OFF; an encoder that makes channels keeps its own.
+    Of 2 channels spikes of 1 are ON, spikes of -1 OFF, uint8 but for "direct"; an encoder that
+    makes channels keeps its own.
     """
     made = ENCODERS[encoder] if isinstance(encoder, str) else encoder
     spikes = made(images, steps, generator)
     if spikes.ndim == images.ndim + 1:
+        if channels == 1:
+            return spikes.unsqueeze(-3)
         spikes = encoders.two_channels(spikes)
-    return spikes.to(torch.uint8)
+    return spikes if encoder == "direct" else spikes.to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Encode:
     """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
 
-    encoder  a name, or a function of the image, the steps and a generator, such as one made of any
-             of `dvskit.encoders`. Names:
-             "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
-             (black: no spike), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
-             bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
-             one for black, as OFF, and one for white, as ON)
-    steps    of time, a bin each
-    size     of the sensor, (width, height); the image is put in its middle, black around it
+    encoder   a name, or a function of the image, the steps and a generator, such as one made of any
+              of `dvskit.encoders`. Names:
+              "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
+              (black: no spike), "delta" (the image fades in; a spike for each tenth that a pixel
+              has become brighter), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
+              bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
+              one for black, as OFF, and one for white, as ON); "direct" (no spikes: at each step
+              the brightness itself, 0 to 1)
+    steps     of time, a bin each
+    size      of the sensor, (width, height); the image is put in its middle, black around it
+    channels  2: OFF, ON; 1: what the encoder gives, signed or not
 
-    Gives (steps, 2, H, W) uint8, spikes of 1 as ON and of -1 as OFF; a function that returns
-    channels (steps, C, H, W) keeps them. Raises ConfigError for another encoder, GeometryError for
-    an image that is larger than the sensor.
+    Gives (steps, channels, H, W): uint8, spikes of 1 as ON and of -1 as OFF; float32 of "direct"
+    and of 1 channel; a function that returns channels (steps, C, H, W) keeps them. Raises
+    ConfigError for another encoder, GeometryError for an image that is larger than the sensor.
     """
 
     encoder: str | Encoder
     steps: int
     size: tuple[int, int]
+    channels: int = 2
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, str):
             check_encoder(self.encoder)
+        if self.channels not in (1, 2):
+            raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
+        if self.channels == 1 and self.encoder == "population":
+            raise ConfigError("encoder 'population' has two neurons a pixel; take channels = 2")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Return the spikes of an image (height, width) uint8."""
+        return self._encoded(centred(image, as_size(self.size)), rng)
+
+    def many(self, images: Images, rng: np.random.Generator) -> Tensor:
+        """Return the spikes of images, (steps, N, channels, H, W), drawn together."""
+        size = as_size(self.size)
+        if isinstance(images, np.ndarray):
+            return self._encoded(centred(images, size), rng)
+        return self._encoded(torch.stack([centred(image, size) for image in images]), rng)
+
+    def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
-        centre = centred(image, as_size(self.size))
-        return encode_images(centre, self.steps, self.encoder, generator)
+        return encode_images(images, self.steps, self.encoder, generator, self.channels)
 
 
 def centred(images: NDArray[np.uint8], size: Size) -> Tensor:

@@ -65,27 +65,31 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def walk(root: Path) -> Tree:
-    """Return what is in a folder and those below. Raises FormatError for links in a circle."""
+def walk(root: Path, *, anything: bool = False) -> Tree:
+    """Return what is in a folder and those below. Raises FormatError for links in a circle.
+
+    anything  whether each file is a sample, whatever it is called
+    """
     tree = Tree(root)
-    _walk(root, (), tree)
+    _walk(root, (), tree, anything)
     return tree
 
 
-def _walk(folder: Path, names: tuple[str, ...], tree: Tree) -> bool:
+def _walk(folder: Path, names: tuple[str, ...], tree: Tree, anything: bool) -> bool:
     """Add what is in a folder; return whether there is a sample."""
     any_leaf = False
     for entry in visible(folder):
         # A class may hold still images, which are no clip.
         whole = not entry.is_dir() or len(names) > 0
-        if whole and kind_of(entry) is not None:
+        is_any = anything and not entry.is_dir()
+        if is_any or (whole and kind_of(entry) is not None):
             tree.leaves.append(Leaf(names, entry))
             any_leaf = True
         elif entry.is_dir():
             if entry.resolve() in (folder.resolve(), *folder.resolve().parents):
                 raise FormatError(f"{entry}: a link to a folder that it lies in; remove it")
             inner = (*names, plain_name(entry.name))
-            any_leaf |= _walk(entry, inner, tree)
+            any_leaf |= _walk(entry, inner, tree, anything)
         else:
             tree.others.append(entry)
     if not any_leaf and names:

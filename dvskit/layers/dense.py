@@ -16,6 +16,8 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted sums of the last dimension of `x`."""
         self.check(x)
+        if x.ndim > 2 and x.shape[0] > 1 and x.stride(0) == 0:  # alike at each step: computed once
+            return super().forward(x[0]).expand(x.shape[0], *x.shape[1:-1], self.out_features)
         return super().forward(x)
 
     def check(self, x: Tensor) -> None:

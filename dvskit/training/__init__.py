@@ -1,6 +1,6 @@
 """Train, evaluate, save and load; the only place that picks a device.
 
-config = load_config("samples/nmnist.toml", {"data.recordings": "nmnist"})
+config = load_config("samples/nmnist.toml", {"data.recordings.path": "nmnist"})
 result = train(config)                                   # a model folder, a log, a checkpoint
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
@@ -9,14 +9,8 @@ evaluate(model, "nmnist").accuracy                       # by what it was not tr
 keep_memory()                                            # before a training loop of your own
 """
 
-from dvskit.training.config import (
-    Config,
-    DataConfig,
-    InputConfig,
-    LoopConfig,
-    load_config,
-    write_config,
-)
+from dvskit.training.config import Config, InputConfig, LoopConfig
+from dvskit.training.data_config import DataConfig
 from dvskit.training.decisions import (
     Classified,
     Decision,
@@ -25,10 +19,12 @@ from dvskit.training.decisions import (
     classify_windows,
 )
 from dvskit.training.evaluation import Result, evaluate
-from dvskit.training.loop import Progress, Trained, progress_bar, train
+from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
+from dvskit.training.progress import Progress, progress_bar
+from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
     "Classified",

@@ -34,6 +34,10 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def training_precision(device: torch.device) -> torch.autocast:
-    """Return the autocast of a training step: bfloat16 where it is fast, else none."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
+def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Return the autocast of a training step: of bfloat16, or none.
+
+    precision  "float32", "bfloat16", or "auto": bfloat16 where it is fast
+    """
+    enabled = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

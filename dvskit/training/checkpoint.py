@@ -1,10 +1,11 @@
-"""A run between two epochs, as tensors and text: safetensors, never pickle."""
+"""A run between two steps, as tensors and text: safetensors, never pickle."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,12 +22,15 @@ class Checkpoint:
 
     config   the resolved configuration, TOML; a checkpoint of another one is refused
     epoch    how many epochs are done        history  a row of scores for each
-    weights  behind the last epoch           best     of the best epoch so far
+    step     how many steps of the epoch that goes on, and `total`, the sum of their losses
+    weights  behind the last step kept       best     of the best epoch so far
     moments  of the optimiser, by parameter number and name
     """
 
     config: str
     epoch: int = 0
+    step: int = 0
+    total: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -39,11 +43,15 @@ class Checkpoint:
         optimiser: torch.optim.Optimizer,
     ) -> None:
         """Note the end of an epoch; keep its weights as the best if its scores are."""
-        self.epoch += 1
-        self.weights = _copied(weights)
+        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+        self.hold(weights, optimiser)
         if not self.history or _merit(row) > max(map(_merit, self.history)):
             self.best = _copied(weights)
         self.history.append(row)
+
+    def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+        """Keep the weights and the optimiser's moments as they are now."""
+        self.weights = _copied(weights)
         self.moments = {
             f"{number}.{name}": value.detach().cpu().clone()
             for number, state in optimiser.state_dict()["state"].items()
@@ -75,6 +83,10 @@ def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
 
 
+def _of(groups: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
+    return dict(groups)
+
+
 def save_checkpoint(path: Path, at: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all. Raises OutputError."""
     tensors = {
@@ -82,7 +94,8 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
         for group in ("weights", "best", "moments")
         for key, value in getattr(at, group).items()
     }
-    text = {"config": at.config, "epoch": str(at.epoch), "history": json.dumps(at.history)}
+    numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
+    text = {"config": at.config, "numbers": json.dumps(numbers)}
     with _files.whole_file(path, overwrite=True) as partial:
         save_file(tensors, partial, text)
 
@@ -101,7 +114,7 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
             for key in file.keys():  # noqa: SIM118 (no mapping)
                 group, _, name = key.partition("/")
                 groups[group][name] = file.get_tensor(key)
-        at = Checkpoint(text["config"], int(text["epoch"]), json.loads(text["history"]), **groups)
+        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **_of(groups))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
     if at.config != config:

@@ -1,88 +1,104 @@
-"""The configuration of a training run: dataclasses, read from TOML, written back resolved."""
+"""The configuration of a training run: frozen dataclasses, which `toml_config` reads and writes."""
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass, field
 
-from dvskit import _files
-from dvskit._arguments import check_arguments
-from dvskit.datasets import stills
-from dvskit.errors import ConfigError, MissingFileError, did_you_mean
-from dvskit.filters import Vary
-from dvskit.networks import ConvLIF, Network, network_from, network_values
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.networks import ConvLIF, Network
+from dvskit.training.data_config import DataConfig
+
+LOSSES = ("mean", "each-step")
+OPTIMISERS = ("adamw", "adam")
+SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputConfig:
-    """How events become tensors: `bins` of `bin_us` microseconds from the first event on."""
+    """How events become tensors: `bins` of `bin_us` microseconds from the first event on.
+
+    representation  its name: see `dvskit.tensors.representation_from`
+    channels        2: OFF, ON; 1: both together; of encoded images 1 is the image alone
+    """
 
     bins: int = 20
     bin_us: int = 15_500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """What to learn from.
-
-    recordings          folder of <class>/<recording>, or of recordings with labels beside; "" for
-                        none
-    validation, test    shares of the recordings held out, stratified by class; a data set's own
-                        test part counts instead of `test`
-    images              folder of MNIST-style IDX files, also learned as encoded spikes; "" for none
-    encoders            how images become spikes, in equal shares: names, as
-                        `dvskit.datasets.Encode` lists them
-    images_skipped      leading training images never used (recordings may have been made of them)
-    validation_images   training images held out
-    test_images         images of the test part that the final score is made of
-    emulated            recordings emulated from training images moved along saccades; without
-                        `recordings`, those of the images held out choose the best epoch
-    """
-
-    recordings: str = ""
-    validation: float = 0.1
-    test: float = 0.2
-    images: str = ""
-    encoders: tuple[str, ...] = ("poisson", "latency")
-    images_skipped: int = 0
-    validation_images: int = 500
-    test_images: int = 10_000
-    emulated: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.encoders or len(set(self.encoders)) < len(self.encoders):
-            raise ConfigError(f"data.encoders = {list(self.encoders)}; names, each once, are meant")
-        for name in self.encoders:
-            stills.check_encoder(name)
+    representation: str = "counts"
+    channels: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long and how hard to learn. A step takes a batch of each source, with shared weights.
+    """How long and how hard to learn. A step takes a batch of all entries [[data]] together.
 
-    The learning rate falls along a cosine from `learning_rate` to 0 over all steps.
+    epochs           the most; fewer with `patience`
+    steps            of an epoch; 0: until each sample of the entry that takes longest came once
+    optimiser        "adamw" or "adam", which differ in what they do with weight_decay
+    betas            of the optimiser's two running means
+    learning_rate    of the first step
+    schedule         "cosine": the rate falls along a cosine to 0 over all steps; "constant"
+    weight_decay     of "adamw" taken off the weights themselves, of "adam" added to the gradient
+    label_smoothing  the share of each target that all classes have alike
+    loss             "mean": the cross-entropy of the logits, of a network that answers at each step
+                     its mean over the steps; "each-step": its sum over them, for such a network,
+                     whose layers end with "each". How often outputs spike, and which spikes first,
+                     are readouts of a network ("count", "first": see `dvskit.networks.Layered`)
+    clip_norm        the largest norm of the gradient of all weights; longer ones are scaled down to
+                     it; 0: as they are
+    precision        "bfloat16" or "float32"; "auto": bfloat16 where the machine has units for it
+    patience         epochs without a better one after which the run ends; 0: never
+    chunk_steps      steps of time whose activity is kept for the backward pass: the rest is
+                     computed again, chunk by chunk: less memory and more time; 0: all
     """
 
     epochs: int = 20
-    steps: int = 100  # of an epoch
-    recordings: int = 16  # of each kind, in a batch
-    emulated: int = 0
-    images: int = 0
+    steps: int = 0
+    optimiser: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
     learning_rate: float = 4e-3
+    schedule: str = "cosine"
     weight_decay: float = 1e-2
     label_smoothing: float = 0.05
+    loss: str = "mean"
+    clip_norm: float = 0.0
+    precision: str = "auto"
+    patience: int = 0
+    chunk_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for key, value in {"epochs": self.epochs, "learning_rate": self.learning_rate}.items():
+            if not value > 0:
+                raise ConfigError(f"loop.{key} = {value} is not above 0")
+        for key in ("steps", "weight_decay", "clip_norm", "patience", "chunk_steps"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"loop.label_smoothing = {self.label_smoothing}; 0 <= label_smoothing < 1 is meant"
+            )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"loop.betas = {self.betas}; two numbers, 0 <= beta < 1, are meant")
+        for key, choices in (
+            ("optimiser", OPTIMISERS),
+            ("schedule", SCHEDULES),
+            ("loss", LOSSES),
+            ("precision", PRECISIONS),
+        ):
+            value = getattr(self, key)
+            if value not in choices:
+                raise ConfigError(f"loop.{key}: no {value!r}; {did_you_mean(value, choices)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that a training run depends on, with the code and the processor.
 
-    augment  how far recordings are changed at random: see `dvskit.filters.Vary`
+    name     of the model                      seed     of all that is drawn
+    output   the folder that the run writes    network  a description: see `dvskit.networks`
+    input    how events become tensors         data     the sets to learn from, an entry each
+    loop     how long and how hard to learn
     """
 
     name: str = "model"
@@ -90,147 +106,26 @@ class Config:
     output: str = "runs/model"
     network: Network = field(default_factory=ConvLIF)
     input: InputConfig = field(default_factory=InputConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    data: tuple[DataConfig, ...] = ()
     loop: LoopConfig = field(default_factory=LoopConfig)
-    augment: Vary = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
-        positive = {
-            "input.bins": self.input.bins,
-            "input.bin_us": self.input.bin_us,
-            "loop.epochs": self.loop.epochs,
-            "loop.steps": self.loop.steps,
-            "loop.learning_rate": self.loop.learning_rate,
-        }
-        for key, value in positive.items():
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed} is below 0")
+        for key, value in {"bins": self.input.bins, "bin_us": self.input.bin_us}.items():
             if value <= 0:
-                raise ConfigError(f"{key} = {value} is not above 0")
-        batch = (self.loop.recordings, self.loop.emulated, self.loop.images)
-        if min(batch) < 0 or not sum(batch):
+                raise ConfigError(f"input.{key} = {value} is not above 0")
+        if self.input.channels not in (1, 2):
+            raise ConfigError(f"input.channels = {self.input.channels}; 1 or 2 is meant")
+        inputs = getattr(self.network, "inputs", 2)
+        if inputs != self.input.channels:
             raise ConfigError(
-                f"a batch of {batch[0]} recordings, {batch[1]} emulated and {batch[2]} images; "
-                "none below 0 and one above are meant"
+                f"input.channels = {self.input.channels}, but the network takes {inputs} (that is "
+                "network.inputs, of networks that have it); make them equal"
             )
-        if self.loop.emulated and not self.data.emulated:
-            raise ConfigError(
-                f"loop.emulated = {self.loop.emulated} but data.emulated = 0; set data.emulated"
-            )
-
-
-_SECTIONS: dict[str, type[Any]] = {
-    "input": InputConfig,
-    "data": DataConfig,
-    "loop": LoopConfig,
-    "augment": Vary,
-}
-
-
-@check_arguments
-def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
-    """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
-
-    Values of overrides are written as in TOML; what is no TOML value is a string. Raises
-    MissingFileError, and ConfigError for a broken file, unknown keys and values of the wrong type.
-    """
-    try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(path) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
-    for key, text in (overrides or {}).items():
-        _override(values, key, text)
-    return config_from(values)
-
-
-def _override(values: dict[str, Any], key: str, text: str) -> None:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        value = text
-    *tables, name = key.split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{key}: {table!r} is a value, not a table")
-    values[name] = value
-
-
-def config_from(values: Mapping[str, Any]) -> Config:
-    """Return the configuration that nested tables say. Raises ConfigError as `load_config` does."""
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "network" or key in _SECTIONS:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{key} = {value!r} is not a table; write [{key}]")
-            is_network = key == "network"
-            given[key] = network_from(value) if is_network else _section(key, _SECTIONS[key], value)
-        else:
-            given[key] = value
-    top: Config = _section("", Config, given)
-    return top
-
-
-def _section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    dot = f"{prefix}." if prefix else ""
-    known = {item.name: item for item in fields(kind)}
-    checked = {}
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"unknown key {dot}{key}; {did_you_mean(key, known)}")
-        checked[key] = _typed(f"{dot}{key}", str(known[key].type), value)
-    return kind(**checked)
-
-
-def _typed(key: str, wanted: str, value: Any) -> Any:
-    """Return `value` as the type that the field is annotated with; whole numbers pass as float."""
-    if wanted == "float" and type(value) is int:
-        return float(value)
-    simple = {"int": int, "float": float, "str": str}
-    if wanted.startswith("tuple[str"):
-        if type(value) not in (list, tuple) or not all(type(each) is str for each in value):
-            raise ConfigError(f'{key} = {value!r}; a list of texts is meant: {key} = ["..."]')
-        return tuple(value)
-    if wanted in simple and type(value) is not simple[wanted]:
-        raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; {wanted} is meant")
-    return value
-
-
-def config_values(config: Config) -> dict[str, Any]:
-    """Return the nested tables that `config_from` makes the same configuration of."""
-    values: dict[str, Any] = {}
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if item.name == "network":
-            value = network_values(value)
-        elif item.name in _SECTIONS:
-            value = {part.name: getattr(value, part.name) for part in fields(value)}
-        values[item.name] = value
-    return values
-
-
-def write_config(config: Config, path: str | PathLike[str]) -> None:
-    """Write the resolved configuration: every value that counts, defaults too."""
-    _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Return TOML text of plain values and of tables one level down."""
-    lines = [f"{key} = {_value(v)}" for key, v in values.items() if not isinstance(v, Mapping)]
-    for key, table in values.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{key}]"]
-            lines += [f"{name} = {_value(value)}" for name, value in table.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return repr(value)
+        titles = Counter(entry.title for entry in self.data)
+        for title, count in titles.items():
+            if count > 1:
+                raise ConfigError(
+                    f"{count} entries [[data]] called {title!r}; give each a name of its own"
+                )

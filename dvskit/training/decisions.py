@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
@@ -17,6 +16,7 @@ from dvskit.streams import Labels
 from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.evaluation import logits_of
 from dvskit.training.fitting import FittedSource, fit_recording
+from dvskit.training.inputs import input_of
 from dvskit.training.models import Model
 
 
@@ -127,10 +127,9 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
 
 
 def _shares(model: Model, events: Events, start_us: int, weight: float | None) -> dict[str, float]:
-    given = model.input
-    counts = window_counts(events, weight, bins=given.bins, bin_us=given.bin_us, start_us=start_us)
+    given = input_of(model.input, events, weight, start_us)
     model.module.eval()
-    shares = torch.softmax(logits_of(model.module, counts[None])[0], 0)
+    shares = torch.softmax(logits_of(model.module, given[:, None])[0], 0)
     return dict(zip(model.classes, shares.tolist(), strict=True))
 
 

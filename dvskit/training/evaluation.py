@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,22 +16,21 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import (
-    Binned,
-    Labelled,
+    Emulation,
+    FileSamples,
     Sample,
-    bin_labelled,
+    Samples,
+    StillBatches,
     class_names,
-    find_samples,
-    load_labelled,
+    open_samples,
 )
-from dvskit.errors import ConfigError, FormatError
-from dvskit.formats import Recording, open_events
+from dvskit.datasets.kinds import Reading
+from dvskit.errors import ConfigError, FittedWarning, FormatError
 from dvskit.training.arguments import as_model
-from dvskit.training.fitting import fit_labelled
+from dvskit.training.fitting import say_fitted
 from dvskit.training.held_out import choose_samples
+from dvskit.training.judged import AnyBatches, Watched, judged_batches
 from dvskit.training.models import Model
-
-_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +87,52 @@ class Result:
 @check_arguments
 def evaluate(
     model: Model | str | PathLike[str],
-    data: str | PathLike[str] | Sequence[Sample] | Binned,
+    data: str | PathLike[str] | Samples | Sequence[Sample],
     *,
     split: str = "held-out",
-    read: Callable[[Path], Recording] = open_events,
 ) -> Result:
     """Return how often `model`, or the model of that name, is right about labelled data.
 
-    The first window of each recording is judged.
+    The first window of each recording is judged. Samples are read as they are judged, so that they
+    need not fit into memory.
 
-    data   a folder of <class>/<recording>, Samples, or Binned tensors of the model's bins
-    split  what of it to judge, if it is not tensors: see `dvskit.training.held_out.choose_samples`
-    read   opens a recording
+    data   a folder or a list, which `dvskit.datasets.open_samples` opens; any Samples; or rows of
+           some. Clips are emulated at the model's size
+    split  what of it to judge: see `dvskit.training.held_out.choose_samples`
 
     Computed in float32. Recordings of another size are fitted, with a FittedWarning. Raises
     ConfigError for another split and one that is not there, FormatError for classes that the model
     does not know, for no samples and for bad files.
     """
     model = as_model(model)
-    if isinstance(data, Binned):
-        return _judge_binned(model, data)
-    if not isinstance(data, str | PathLike | Sequence):
-        raise ConfigError(
-            f"evaluate: {type(data).__name__} is no folder of <class>/<recording>, no Samples and "
-            "no Binned tensors; classify judges one recording"
-        )
-    samples = find_samples(data) if isinstance(data, (str, PathLike)) else data
-    _check_classes(model, samples)
-    chosen = choose_samples(model, samples, split)
-    labelled = load_labelled(chosen.samples, model.classes, size=model.size, read=read)
-    labelled = fit_labelled(labelled, model.size)
-    result = _judge_binned(
-        model, bin_labelled(labelled, bins=model.input.bins, bin_us=model.input.bin_us)
-    )
-    notes = [chosen.note, _unlooked(model, labelled)]
+    samples = _as_samples(model, data)
+    _check_classes(model, samples.rows)
+    chosen = choose_samples(model, samples.rows, split)
+    if not chosen.samples:
+        raise FormatError("no samples to evaluate; give at least one recording")
+    part = samples.only(chosen.samples).among(model.classes)
+    result = judge_and_say(model.module, judged_batches(part, model.input, model.size))
+    notes = (chosen.note, *result.notes)
     return replace(
         result,
         seen=chosen.seen,
         left_out=chosen.left_out,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _as_samples(model: Model, data: object) -> Samples:
+    if isinstance(data, Samples):
+        return data
+    size = (model.size.width, model.size.height)
+    if isinstance(data, str | PathLike):
+        return open_samples(data, group=None, size=size)
+    if not isinstance(data, Sequence) or not all(isinstance(row, Sample) for row in data):
+        raise ConfigError(
+            f"evaluate: {type(data).__name__} is no folder of <class>/<recording> and no Samples; "
+            "classify judges one recording"
+        )
+    return FileSamples(data, Reading(Emulation(size=size)))
 
 
 def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
@@ -139,65 +144,51 @@ def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
         )
 
 
-def _judge_binned(model: Model, binned: Binned) -> Result:
-    if binned.classes != model.classes:
-        raise FormatError(
-            f"data of classes {', '.join(binned.classes)}; "
-            f"the model knows {', '.join(model.classes)}"
-        )
-    if not len(binned):
-        raise FormatError("no samples to evaluate; give at least one recording")
-    return judge(model.module, binned)
+def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
+    """Return what `judge` returns, with a note on events that were not looked at.
+
+    Gives a FittedWarning of each other size that recordings had.
+    """
+    result = judge(module, batches)
+    if isinstance(batches, StillBatches):
+        return result
+    say_fitted(batches)
+    unlooked = (share.samples.unlooked() for share in batches.shares
+                if isinstance(share.samples, Watched))  # fmt: skip
+    return replace(result, notes=tuple(note for note in unlooked if note))
 
 
-def _unlooked(model: Model, data: Labelled) -> str:
-    """Return a line on the events behind the first window of each recording; "" if none are."""
-    window_us = model.input.bins * model.input.bin_us
-    behind = [
-        len(events.between(int(events.t[0]) + window_us, None))
-        for events in data.events
-        if len(events)
-    ]
-    if not any(behind):
-        return ""
-    total = sum(map(len, data.events))
-    return (
-        f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window of "
-        f"{window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of {total:,} events "
-        "are not looked at"
-    )
+def judge(module: nn.Module, batches: AnyBatches) -> Result:
+    """Return how often a module is right about batches, in float32 and evaluation mode.
 
-
-def add_results(parts: Iterable[Result]) -> Result:
-    """Return the result over all samples of results on parts of them; there is at least one."""
-    results = list(parts)
-    confusion = np.sum([part.confusion for part in results], axis=0)
-    loss = sum(part.loss * part.samples for part in results) / int(confusion.sum())
-    return Result(results[0].classes, confusion, loss)
-
-
-def judge(module: nn.Module, data: Binned) -> Result:
-    """Return how often a module is right about tensors, in float32 and evaluation mode."""
+    Of what was fitted nothing is said; `batches.fitted` counts it.
+    """
     was_training = module.training
     module.eval()
-    logits = torch.cat(
-        [logits_of(module, data.counts[i : i + _BATCH]) for i in range(0, len(data), _BATCH)]
-    )
+    logits, labels = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)
+        for counts, numbers in batches.epoch(0):
+            logits.append(logits_of(module, counts))
+            labels.append(numbers)
     module.train(was_training)
-    classes = len(data.classes)
-    confusion = torch.zeros(classes, classes, dtype=torch.int64)
-    ones = torch.ones(len(data), dtype=torch.int64)
-    confusion.index_put_((data.labels, logits.argmax(1)), ones, accumulate=True)
-    loss = float(functional.cross_entropy(logits, data.labels))
-    return Result(data.classes, confusion.numpy(), loss)
+    return _result(batches.classes, torch.cat(logits), torch.cat(labels))
+
+
+def _result(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
+    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    ones = torch.ones(len(labels), dtype=torch.int64)
+    confusion.index_put_((labels, logits.argmax(1)), ones, accumulate=True)
+    loss = float(functional.cross_entropy(logits, labels))
+    return Result(classes, confusion.numpy(), loss)
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
-    """Return logits (N, classes) of counts (N, T, 2, H, W), on the processor.
+    """Return logits (B, classes) of inputs (T, B, C, H, W), on the processor.
 
-    Of a network that answers at each step, (T, N, classes), they are the mean over the steps.
+    Of a network that answers at each step, (T, B, classes), they are the mean over the steps.
     """
     device = next(module.parameters()).device
     with torch.inference_mode():
-        answer: Tensor = module(counts.to(device).transpose(0, 1).float())  # (N, T) -> (T, N)
+        answer: Tensor = module(counts.to(device).float())
     return (answer.mean(0) if answer.ndim == 3 else answer).cpu()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
-from dvskit.datasets import Labelled, likely_size, on_sensor
+from dvskit.datasets import Batches, likely_size, on_sensor
 from dvskit.errors import FittedWarning
-from dvskit.events import Events, ReadableSource, Size, Source
+from dvskit.events import Events, ReadableSource, Size, Source, as_size
 from dvskit.filters import Fit
+from dvskit.filters.fit import Placement
 
 
 class Fitted(NamedTuple):
@@ -78,22 +77,12 @@ def fit_recording(events: Events, size: Size, what: str) -> Fitted:
     return fitted
 
 
-def fit_labelled(data: Labelled, size: Size) -> Labelled:
-    """Return labelled recordings on a sensor of `size`, and what their events weigh there.
-
-    Gives a FittedWarning for each other size.
-    """
-    made = [fit_events(events, size) for events in data.events]
-    others = defaultdict(list)
-    for events, fitted in zip(data.events, made, strict=True):
-        if fitted.how is not None:
-            others[fitted.how].append((fitted.dropped, len(events)))
-    for how, counts in others.items():
-        dropped, total = (sum(column) for column in zip(*counts, strict=True))
-        what = f"{len(counts):,} recording{'s' if len(counts) > 1 else ''}"
-        _warn(what, how, dropped, total)
-    weights = tuple(1.0 if each.weight is None else each.weight for each in made) if others else ()
-    return replace(data, events=tuple(fitted.events for fitted in made), weights=weights)
+def say_fitted(batches: Batches) -> None:
+    """Give a FittedWarning of each other size that samples of batches had, counting all of them."""
+    for size, found in batches.fitted.items():
+        how = str(Placement.of(size, as_size(batches.size)))
+        what = f"{found.samples:,} recording{'s' if found.samples > 1 else ''}"
+        _warn(what, how, found.dropped, found.total)
 
 
 def _warn(what: str, how: str, dropped: int, total: int) -> None:

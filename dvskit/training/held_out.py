@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from dvskit.datasets import Sample, Split, class_names, split_samples
 from dvskit.errors import ConfigError, FormatError, did_you_mean
@@ -67,8 +67,7 @@ def _note(
     model: Model, known: dict[str, int], total: int, chosen: str, judged: int, guessed: bool
 ) -> str:
     if not sum(known.values()):
-        learned = "recordings_samples" in model.about.get("scores", {})
-        if learned and not model.used:
+        if _learned(model) and not model.used:
             return (
                 f"{model.name} does not record which recordings it was trained on: if these are "
                 "among them, this is no test"
@@ -83,6 +82,13 @@ def _note(
         f"{trained + by:,} of {total:,} recordings were trained on ({trained:,}) or chosen by "
         f"({by:,}){how}; judged: {part}"
     )
+
+
+def _learned(model: Model) -> bool:
+    """Return whether a model learned from recordings."""
+    if "recordings_samples" in model.about.get("scores", {}):
+        return True
+    return bool(_data_of(model)) and not isinstance(model.about["data"], Mapping)
 
 
 def _parts_of(model: Model, samples: Sequence[Sample]) -> tuple[list[Part | None], bool]:
@@ -105,6 +111,9 @@ def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | No
     prints: dict[Path, str] = {}
     found: list[Part | None] = []
     for sample in samples:
+        if sample.path is None:  # is drawn: split.csv lists files
+            found.append(None)
+            continue
         if sample.file not in prints:
             prints[sample.file] = fingerprint(sample.file)
         rows = of_file.get(prints[sample.file], [])
@@ -122,11 +131,20 @@ def _overlap(first: tuple[int, int] | None, second: tuple[int, int] | None) -> b
 
 def _split_again(model: Model, samples: Sequence[Sample]) -> Split | None:
     """Return the split by a model's own shares; None unless it is as large as it was."""
-    data, tested = model.about.get("data", {}), model.about.get("scores", {})
-    if not {"seed", "validation", "test"} <= set(data) or "recordings_samples" not in tested:
+    data, tested = _data_of(model), model.about.get("scores", {})
+    key = f"{data.get('name') or 'recordings'}_samples"
+    if not {"seed", "validation", "test"} <= set(data) or key not in tested:
         return None
     if class_names(samples) != tuple(sorted(model.classes)):
         return None
-    shares = {key: data[key] for key in ("validation", "test", "seed")}
-    again = split_samples(samples, **shares)
-    return again if len(again.test) == tested["recordings_samples"] else None
+    again = split_samples(samples, **{key: data[key] for key in ("validation", "test", "seed")})
+    return again if len(again.test) == tested[key] else None
+
+
+def _data_of(model: Model) -> Mapping[str, Any]:
+    """Return what a model says of its recordings; earlier ones have one table of all their data."""
+    data = model.about.get("data", {})
+    if isinstance(data, Mapping):
+        return data
+    of_files = [entry for entry in data if entry.get("kind") == "recordings"]
+    return {**of_files[0], "seed": model.about.get("seed")} if len(of_files) == 1 else {}

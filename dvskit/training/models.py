@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
 from dvskit.training._device import pick_device
-from dvskit.training.config import InputConfig, to_toml
+from dvskit.training.config import InputConfig
 from dvskit.training.split_file import Used, read_split, split_text
+from dvskit.training.toml_config import to_toml
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"
@@ -32,8 +33,8 @@ _SPLIT = "split.csv"
 class Model:
     """A network with its weights, and what is needed to feed it and to read its answer.
 
-    module   counts (T, B, 2, H, W) -> logits (B, classes)
-    input    bins of bin_us microseconds
+    module   inputs (T, B, C, H, W) -> logits (B, classes)
+    input    how events become what it takes
     classes  the name of each logit
     about    what the model says about its data and scores: tables of plain values
     used     the recordings of its run, and for what; empty where that is not recorded
@@ -69,7 +70,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         "name": model.name,
         "classes": list(model.classes),
         "network": network_values(model.network),
-        "input": {"bins": model.input.bins, "bin_us": model.input.bin_us},
+        "input": asdict(model.input),
         **model.about,
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import window_counts
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
 from dvskit.layers import Membrane
 from dvskit.neurons import LIF
 from dvskit.training.fitting import fit_recording
+from dvskit.training.inputs import input_of
 from dvskit.training.models import Model
 
 
@@ -125,9 +125,8 @@ def weighted_layers(model: Model) -> dict[str, nn.Module]:
 
 def _counts(model: Model, events: Events, weight: float | None) -> Tensor:
     """Return the counts of the window as a batch of one: (T, 1, 2, H, W) float32."""
-    counts = window_counts(events, weight, bins=model.input.bins, bin_us=model.input.bin_us)
     device = next(model.module.parameters()).device
-    return counts[:, None].to(device).float()
+    return input_of(model.input, events, weight)[:, None].to(device)
 
 
 def _run(model: Model, name: str, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
-from dvskit.datasets import Split, SplitSamples
+from dvskit.datasets import Samples, Split, SplitSamples
 from dvskit.datasets.kinds import known_kind
 from dvskit.errors import ModelError
 
@@ -31,7 +31,7 @@ class Used(NamedTuple):
     group: str | None = None
 
 
-def used_samples(split: Split | SplitSamples) -> tuple[Used, ...]:
+def used_samples(split: Split | SplitSamples[Samples]) -> tuple[Used, ...]:
     """Return what a model keeps of the samples of its run."""
     rows = split.rows if isinstance(split, SplitSamples) else split
     return tuple(

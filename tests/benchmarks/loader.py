@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dvskit import open_events
-from dvskit.datasets import Batches, Cache, Samples, find_samples
+from dvskit.datasets import Batches, Cache, Samples, open_samples
 from dvskit.tensors import Counts
 
 BINS, BIN_US, BATCH, WORKERS = 20, 15_000, 32, 2
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("nmnist", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    samples = Recordings(find_samples(given.nmnist))
+    samples = Recordings(open_samples(given.nmnist).rows)
     print(f"python {sys.version.split()[0]}, torch {version('torch')}, tonic {version('tonic')}")
     check_equal(samples)
     files = TonicFiles(samples)

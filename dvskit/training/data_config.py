@@ -1,0 +1,138 @@
+"""An entry [[data]] of a configuration: a set to learn from, and how it is split and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from dvskit.datasets import ENCODERS
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.filters import Vary
+
+_EACH = frozenset(
+    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced")
+)
+_EVENTS = _EACH | {"augment"}
+_CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
+TAKEN: Mapping[str, frozenset[str]] = {
+    "recordings": _EVENTS | {"path", "group", "size"},
+    "videos": _CLIPS | {"whole", "upsample", "fps", "light"},
+    "depth": _CLIPS,
+    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
+    "images": _EACH | {"path", "encoder"},
+    "saccades": _EVENTS | {"path", "size", "redraw"},
+}
+"""The keys that an entry of each kind takes."""
+SPLITS = ("auto", "listed", "group", "share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """A set to learn from, an entry [[data]] of a configuration.
+
+    kind        "recordings"; "videos", folders of images among them, whose events are emulated;
+                "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
+                "images", encoded as spikes; "saccades", images moved before an emulated sensor
+    name        what its scores are called; the kind, of images the encoder, unless given
+    path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
+                folder of MNIST-style IDX files or of a folder of images a class; none for "drawn"
+    count       how many samples of each batch
+    validation  the share held out to choose the best epoch by; 0: none
+    test        the share held out to be judged by once, at the end; a part that the set itself
+                keeps for tests counts instead
+    by          how it is split: "listed", as the set itself says; "group", people whole; "share",
+                of each class; "auto", the first of them that can be
+    group       the people: "auto", "none", or a pattern sought in names: see `open_samples`
+    skip        samples that are never used, the first of those not kept for tests
+    limit       the most samples to train on, drawn by the seed; 0: all
+    balanced    draw from all classes as often
+    encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
+    preset      of clips, what the sensor is like; "": ideal
+    size        of the sensor, (width, height), that clips are put before, and of recordings that do
+                not say theirs; (): that of the network
+    whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
+    redraw      whether clips and moved images have other noise, and other ways, in each epoch;
+                else they are emulated once and kept on disk (`dvskit.datasets.Cache`)
+    each        of "drawn": samples of each gesture
+    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; (): all
+    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps
+    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`
+
+    The split follows from the names of the samples, the shares and the run's seed alone: entries of
+    one folder are split alike. Raises ConfigError for values out of range and keys that the kind
+    does not take.
+    """
+
+    kind: str = "recordings"
+    name: str = ""
+    path: str = ""
+    count: int = 16
+    validation: float = 0.1
+    test: float = 0.2
+    by: str = "auto"
+    group: str = "auto"
+    skip: int = 0
+    limit: int = 0
+    balanced: bool = False
+    encoder: str = "poisson"
+    preset: str = ""
+    size: tuple[int, ...] = ()
+    whole: bool = False
+    upsample: bool = False
+    fps: float = 0.0
+    light: str = "luma"
+    redraw: bool = False
+    each: int = 100
+    gestures: tuple[str, ...] = ()
+    duration_us: int = 1_450_000
+    close: float = 0.0
+    augment: Vary = field(default_factory=Vary)
+
+    def __post_init__(self) -> None:
+        if self.kind not in TAKEN:
+            raise ConfigError(f"data.kind: no {self.kind!r}; {did_you_mean(self.kind, TAKEN)}")
+        for item in fields(self):
+            if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
+                raise ConfigError(
+                    f"data.{self.title}.{item.name}: of kind {self.kind!r}, which has no such key; "
+                    f"it has {', '.join(sorted(TAKEN[self.kind]))}"
+                )
+        if self.encoder not in ENCODERS:
+            hint = did_you_mean(self.encoder, ENCODERS)
+            raise ConfigError(f"data.{self.title}.encoder: no {self.encoder!r}; {hint}")
+        if self.by not in SPLITS:
+            raise ConfigError(
+                f"data.{self.title}.by: no {self.by!r}; {did_you_mean(self.by, SPLITS)}"
+            )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name, least in (("count", 1), ("skip", 0), ("limit", 0), ("each", 1), ("fps", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(
+                    f"data.{self.title}.{name} = {value} is below {least}; of a set that is not to "
+                    "be used, leave out the entry"
+                )
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise ConfigError(
+                f"data.{self.title}: validation = {self.validation} and test = {self.test}; shares "
+                "of at least 0 whose sum is below 1 are meant"
+            )
+        if len(self.size) not in (0, 2):
+            raise ConfigError(f"data.{self.title}.size = {self.size}; (width, height) is meant")
+
+    @property
+    def title(self) -> str:
+        """What its scores are called."""
+        return self.name or (self.encoder if self.kind == "images" else self.kind)
+
+    @property
+    def varies(self) -> bool:
+        """Whether events are changed at random."""
+        return self.augment != Vary()
+
+
+def _default(item: Any) -> Any:
+    return Vary() if item.name == "augment" else item.default

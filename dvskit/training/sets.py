@@ -1,0 +1,230 @@
+"""The sets that a configuration names: one function a kind opens them, one splits them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+
+from dvskit.datasets import (
+    DrawnSamples,
+    FileSamples,
+    FolderStills,
+    IdxStills,
+    MovedStills,
+    Sample,
+    Samples,
+    Split,
+    SplitSamples,
+    Stills,
+    check_leaks,
+    open_samples,
+    split_as_listed,
+    split_by_group,
+    split_by_share,
+)
+from dvskit.errors import ConfigError, FormatError, MissingFileError
+from dvskit.events import Size
+from dvskit.scenes import PERSON_GESTURES
+from dvskit.training.config import Config
+from dvskit.training.data_config import DataConfig
+from dvskit.video import Light
+from dvskit.video.light import checked_light
+
+Parts = SplitSamples[Samples] | SplitSamples[Stills]
+_Set = TypeVar("_Set", Samples, Stills)
+_CHOICE = 1  # what the seed is for: which samples `limit` leaves
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSet:
+    """An entry [[data]] that was opened and split.
+
+    notes  what was taken for granted in finding its samples, and what was passed over, a line each
+    """
+
+    entry: DataConfig
+    parts: Parts
+    notes: tuple[str, ...] = ()
+
+
+def load_sets(config: Config) -> tuple[TrainingSet, ...]:
+    """Open and split all sets of a configuration; no recording is read yet.
+
+    Raises ConfigError for no set, classes that differ or do not fit the network, a leak from one
+    part to another, also of another entry, and what opening raises.
+    """
+    if not config.data:
+        raise ConfigError("no set to learn from; add an entry [[data]] with kind and path")
+    sets = tuple(_load_set(entry, config) for entry in config.data)
+    classes = sets[0].parts.train.classes
+    for each in sets[1:]:
+        if each.parts.train.classes != classes:
+            raise ConfigError(
+                f"data.{sets[0].entry.title} has the classes {', '.join(classes)}, "
+                f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; one set of "
+                "classes is meant"
+            )
+    if len(classes) != config.network.classes:
+        raise ConfigError(
+            f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
+            "make them equal"
+        )
+    if not any(len(each.parts.validation) for each in sets):
+        raise ConfigError(
+            "nothing to choose the best epoch by; set the validation of an entry [[data]] above 0"
+        )
+    if len(sets) > 1:
+        _check_leaks_between(sets)
+    return sets
+
+
+def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
+    samples = KINDS[entry.kind](entry, config)
+    notes = _notes(samples) if isinstance(samples, FileSamples) else ()
+    if isinstance(samples, Stills):
+        return TrainingSet(entry, _limited(split_set(samples, entry, config.seed), entry, config))
+    parts = _limited(split_set(samples, entry, config.seed), entry, config)
+    return TrainingSet(entry, parts, notes)
+
+
+def _notes(samples: FileSamples) -> tuple[str, ...]:
+    notes = list(samples.notes)
+    if samples.others:
+        more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
+        notes.append(f"{samples.others[0]}{more}: passed over, for no recording")
+    return tuple(notes)
+
+
+def split_set(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
+    """Split a set as its entry says, without the first `skip`. Raises ConfigError."""
+    kept = [k for k, row in enumerate(samples.rows) if row.part != "test"]
+    if entry.skip and entry.skip >= len(kept):
+        raise ConfigError(
+            f"data.{entry.title}.skip = {entry.skip} of {len(kept):,} samples; fewer are meant"
+        )
+    left_out = set(kept[: entry.skip])
+    if left_out:
+        samples = samples.choose([k for k in range(len(samples)) if k not in left_out])
+    by = _way(samples.rows) if entry.by == "auto" else entry.by
+    if by == "listed":
+        listed = any(row.part == "validation" for row in samples.rows)
+        return split_as_listed(samples, validation=0 if listed else entry.validation, seed=seed)
+    split = split_by_group if by == "group" else split_by_share
+    return split(samples, validation=entry.validation, test=entry.test, seed=seed)
+
+
+def _way(rows: Sequence[Sample]) -> str:
+    if any(row.part is not None for row in rows):
+        return "listed"
+    return "group" if all(row.group is not None for row in rows) else "share"
+
+
+def _limited(parts: SplitSamples[_Set], entry: DataConfig, config: Config) -> SplitSamples[_Set]:
+    count = len(parts.train)
+    if not entry.limit or entry.limit >= count:
+        return parts
+    rng = np.random.default_rng((config.seed, _CHOICE))
+    return parts._replace(train=parts.train.choose(np.sort(rng.permutation(count)[: entry.limit])))
+
+
+def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
+    """Raise ConfigError where one entry trains on what another is judged by."""
+    together = Split([], [], [])
+    for each in sets:
+        for part, samples in zip(together, each.parts, strict=True):
+            part += [_placed(row, each.entry) for row in samples.rows]
+    check_leaks(together)
+
+
+def _placed(row: Sample, entry: DataConfig) -> Sample:
+    """Return a row whose name and group say which folder they are of."""
+    place = str(Path(entry.path).resolve()) if entry.path else entry.kind
+    group = None if row.group is None else f"{row.group} of {place}"
+    return row._replace(name=f"{place}/{row.name}", group=group)
+
+
+def _open(entry: DataConfig, config: Config) -> FileSamples:
+    """Open the samples of a folder or list, and check that all are of the entry's kind."""
+    if not entry.path:
+        raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
+    samples = open_samples(
+        entry.path,
+        group=None if entry.group == "none" else entry.group,
+        params=entry.preset or None,
+        size=_size(entry, config),
+        whole=entry.whole,
+        upsample=entry.upsample,
+        seed=config.seed,
+        redraw=entry.redraw,
+        fps=entry.fps or None,
+        light=checked_light(cast(Light, entry.light)),
+    )
+    names = _FILES[entry.kind]
+    for row, found in zip(samples.rows, samples.kinds, strict=True):
+        if found not in names:
+            kind = next(kind for kind, each in _FILES.items() if found in each)
+            raise FormatError(
+                f"{row.where}: is a {found}, in an entry of kind {entry.kind!r}; move it to a "
+                f"folder of its own, with an entry [[data]] of kind {kind!r}"
+            )
+    return samples
+
+
+def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
+    width, height = entry.size or (config.network.width, config.network.height)
+    return width, height
+
+
+def _open_stills(entry: DataConfig, config: Config) -> Stills:
+    if not entry.path:
+        raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
+    root = Path(entry.path)
+    if not root.is_dir():
+        raise MissingFileError(root, "a folder of IDX files, or with a folder of images a class")
+    folders = any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir())
+    return FolderStills(root) if folders and not any(root.glob("*-ubyte*")) else IdxStills(root)
+
+
+def _move_stills(entry: DataConfig, config: Config) -> Samples:
+    moved = MovedStills(_open_stills(entry, config), _size(entry, config))
+    return moved if entry.redraw else moved.settled()
+
+
+def _draw(entry: DataConfig, config: Config) -> Samples:
+    return DrawnSamples(
+        entry.each,
+        seed=config.seed,
+        gestures=entry.gestures or PERSON_GESTURES,
+        size=_size(entry, config),
+        duration_us=entry.duration_us,
+        fps=round(entry.fps) or _DRAWN_FPS,
+        close=entry.close,
+    )
+
+
+_DRAWN_FPS = 200
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "recordings": ("recording",),
+    "videos": ("video", "folder of images"),
+    "depth": ("depth clip",),
+}
+KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
+    "recordings": _open,
+    "videos": _open,
+    "depth": _open,
+    "drawn": _draw,
+    "images": _open_stills,
+    "saccades": _move_stills,
+}
+"""What opens the set of an entry, by its kind."""
+EMULATED = frozenset(("videos", "depth", "drawn", "saccades"))
+"""The kinds whose events are made, and are kept on disk once they were."""
+
+
+def network_size(config: Config) -> Size:
+    """Return the size of the sensor that the network takes."""
+    return Size(config.network.width, config.network.height)

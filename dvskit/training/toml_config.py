@@ -1,0 +1,232 @@
+"""Configurations in TOML: read, changed by overrides, checked, and written back resolved."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from dvskit import _files
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, MissingFileError, did_you_mean
+from dvskit.filters import Vary
+from dvskit.networks import network_from, network_values
+from dvskit.training.config import Config, InputConfig, LoopConfig
+from dvskit.training.data_config import TAKEN, DataConfig
+
+_SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
+_PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "str": str, "bool": bool}
+_ONCE = {
+    "loop.recordings": "count of the entry [[data]] of kind 'recordings'",
+    "loop.emulated": "count of an entry [[data]] of kind 'saccades'",
+    "loop.images": "count of the entries [[data]] of kind 'images', one for each encoder",
+    "augment": "[data.augment], below the entry [[data]] whose events it changes",
+}
+_ONCE_DATA = (
+    '[data] is now an entry [[data]] for each set: recordings = X is kind = "recordings" with path '
+    '= X; images = X is kind = "images" (encoded) or "saccades" (emulated) with path = X; '
+    "images_skipped is skip, emulated is limit, validation_images is validation, a share"
+)
+
+
+@check_arguments
+def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
+    """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
+
+    An entry [[data]] is told by its name, by its kind if it is the only one of it, or by its number
+    from 0 on: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}.
+
+    Values of overrides are written as in TOML; what is no TOML value is a string. Raises
+    MissingFileError, and ConfigError for a broken file, unknown keys and values of the wrong type.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    for key, text in (overrides or {}).items():
+        _override(values, key, text)
+    return config_from(values)
+
+
+def _override(values: dict[str, Any], key: str, text: str) -> None:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        value = text
+    *tables, name = key.split(".")
+    place: Any = values
+    if len(tables) > 1 and tables[0] == "data":
+        values.setdefault("data", [])
+    for table in tables:
+        place = (
+            _entry(place, table, key) if isinstance(place, list) else place.setdefault(table, {})
+        )
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"{key}: {table!r} is a value, not a table")
+    if isinstance(place, list):
+        raise ConfigError(f"{key}: is an entry [[data]]; name one of its keys, such as {key}.path")
+    place[name] = value
+
+
+def _entry(entries: list[dict[str, Any]], word: str, key: str) -> dict[str, Any]:
+    """Return the entry of a name, a kind or a number; the one behind the last is made."""
+    if word.isdecimal() and int(word) <= len(entries):
+        if int(word) == len(entries):
+            entries.append({})
+        return entries[int(word)]
+    for told in (_title, _kind):
+        found = [entry for entry in entries if told(entry) == word]
+        if len(found) == 1:
+            return found[0]
+    hint = did_you_mean(word, list(map(_title, entries))) if entries else "there is none"
+    raise ConfigError(f"{key}: no entry [[data]] called {word!r}; {hint}")
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("kind", DataConfig().kind))
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    if entry.get("name"):
+        return str(entry["name"])
+    encoder = entry.get("encoder", DataConfig().encoder)
+    return str(encoder) if _kind(entry) == "images" else _kind(entry)
+
+
+def config_from(values: Mapping[str, Any]) -> Config:
+    """Return the configuration that nested tables say. Raises ConfigError as `load_config` does."""
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "data":
+            given[key] = tuple(map(_data, _entries(value)))
+        elif key == "network":
+            given[key] = network_from(_table(key, value))
+        elif key in _SECTIONS:
+            given[key] = _section(key, _SECTIONS[key], _table(key, value))
+        else:
+            given[key] = value
+    top: Config = _section("", Config, given)
+    return top
+
+
+def _table(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key} = {value!r} is not a table; write [{key}]")
+    return value
+
+
+def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        raise ConfigError(_ONCE_DATA)
+    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+        raise ConfigError(f"data = {value!r} is no list of tables; write [[data]] above each")
+    return value
+
+
+def _data(values: Mapping[str, Any]) -> DataConfig:
+    given = dict(values)
+    dot = f"data.{_title(values)}"
+    if "augment" in given:
+        table = _table(f"{dot}.augment", given["augment"])
+        given["augment"] = _section(f"{dot}.augment", Vary, table)
+    entry: DataConfig = _section(dot, DataConfig, given)
+    return entry
+
+
+def _section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    dot = f"{prefix}." if prefix else ""
+    known = {item.name: item for item in fields(kind)}
+    checked = {}
+    for key, value in values.items():
+        if key not in known and f"{dot}{key}" in _ONCE:
+            raise ConfigError(f"{dot}{key} is now {_ONCE[f'{dot}{key}']}")
+        if key not in known:
+            raise ConfigError(f"unknown key {dot}{key}; {did_you_mean(key, known)}")
+        checked[key] = _typed(f"{dot}{key}", str(known[key].type), value)
+    return kind(**checked)
+
+
+def _typed(key: str, wanted: str, value: Any) -> Any:
+    """Return `value` as the type that the field is annotated with; whole numbers pass as float."""
+    if wanted.startswith("tuple["):
+        inner = wanted.removeprefix("tuple[").split(",")[0]
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; a list is meant")
+        return tuple(_typed(key, inner, each) for each in value)
+    if wanted == "float" and type(value) is int:
+        return float(value)
+    if wanted in _PLAIN and type(value) is not _PLAIN[wanted]:
+        raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; {wanted} is meant")
+    return value
+
+
+def config_values(config: Config) -> dict[str, Any]:
+    """Return the nested tables that `config_from` makes the same configuration of."""
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.name == "network":
+            value = network_values(value)
+        elif item.name in _SECTIONS:
+            value = _values(value)
+        elif item.name == "data":
+            value = [data_values(entry) for entry in value]
+        values[item.name] = value
+    return values
+
+
+def data_values(entry: DataConfig) -> dict[str, Any]:
+    """Return an entry [[data]] as plain values: the keys that its kind takes."""
+    values = {key: value for key, value in _values(entry).items() if key in TAKEN[entry.kind]}
+    if "augment" in values:
+        values["augment"] = _values(entry.augment)
+    return values
+
+
+def _values(part: Any) -> dict[str, Any]:
+    return {item.name: getattr(part, item.name) for item in fields(part)}
+
+
+def write_config(config: Config, path: str | PathLike[str]) -> None:
+    """Write the resolved configuration: every value that counts, defaults too."""
+    _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return TOML text of plain values, tables, and lists of tables."""
+    return "\n".join(_lines(values, "")).lstrip("\n") + "\n"
+
+
+def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
+    lines = [f"{key} = {_value(v)}" for key, v in values.items() if not _is_tables(v)]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{prefix}{key}]", *_lines(value, f"{prefix}{key}.")]
+        elif _is_tables(value):
+            for each in value:
+                lines += ["", f"[[{prefix}{key}]]", *_lines(each, f"{prefix}{key}.")]
+    return lines
+
+
+def _is_tables(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(each, Mapping) for each in value)
+    return isinstance(value, Mapping)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)

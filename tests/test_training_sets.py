@@ -1,0 +1,113 @@
+"""The kinds of sets that a run learns from: videos, depth clips and people that dvskit draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dvskit import training
+from dvskit.errors import ConfigError, FormatError
+from dvskit.networks import ConvLIF
+from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
+from dvskit.training.feed import Feed, load_feed
+from dvskit.training.sets import KINDS, load_sets
+from tests.sample_files import folder, recording
+from tests.test_depth import SWING, write_npz
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def config_of(entry: DataConfig, output: Path) -> Config:
+    return Config(
+        output=str(output),
+        network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
+        input=InputConfig(bins=4, bin_us=50_000),
+        data=(entry,),
+        loop=LoopConfig(epochs=1, steps=1),
+    )
+
+
+def videos(tmp_path: Path) -> DataConfig:
+    names = [f"{label}/{k}.mp4" for label in ("bow", "wave") for k in range(3)]
+    root = folder(tmp_path / "videos", *names)
+    return DataConfig(kind="videos", path=str(root), preset="noisy", fps=50)
+
+
+def depth(tmp_path: Path) -> DataConfig:
+    for label in ("bow", "wave"):
+        (tmp_path / "depth" / label).mkdir(parents=True)
+        for k in range(3):
+            clip = replace(SWING, depth_m=SWING.depth_m + 0.01 * (k + 3 * (label == "bow")))
+            write_npz(tmp_path / "depth" / label / f"{k}.npz", clip)
+    return DataConfig(kind="depth", path=str(tmp_path / "depth"))
+
+
+def drawn(tmp_path: Path) -> DataConfig:
+    gestures = ("hand_clap", "air_guitar")
+    return DataConfig(kind="drawn", each=3, gestures=gestures, duration_us=60_000, fps=100)
+
+
+MADE = {"videos": videos, "depth": depth, "drawn": drawn}
+
+
+def batches(feed: Feed, epoch: int) -> list[torch.Tensor]:
+    return [counts for counts, _ in feed.batches(epoch)]
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_what_is_emulated_is_learned_and_judged_like_recordings(
+    tmp_path: Path, kind: str, cache: Path
+) -> None:
+    made: Callable[[Path], DataConfig] = MADE[kind]
+    entry = replace(made(tmp_path), count=2, validation=0.34, test=0.34, by="share", group="auto")
+    if kind != "drawn":
+        entry = replace(entry, group="none")
+    config = config_of(entry, tmp_path / "run")
+    feed = load_feed(config)
+    (one,) = load_sets(config)
+    assert [len(part) for part in one.parts] == [2, 2, 2]
+    (counts,) = batches(feed, 0)
+    assert counts.shape == (4, 2, 2, 16, 16)
+    assert counts.sum() > 0
+    assert all(map(torch.equal, batches(load_feed(config), 0), [counts]))
+    trained = training.train(config)
+    assert trained.results[kind].samples == 2
+    assert any(cache.rglob("*.zst"))
+    assert len(trained.model.used) == (0 if kind == "drawn" else 6)
+    again = training.load_config(trained.folder / "config.toml")
+    assert again == config
+
+
+@pytest.mark.parametrize("kind", ["videos", "depth"])
+def test_clips_are_another_each_time_only_where_they_are_redrawn(tmp_path: Path, kind: str) -> None:
+    entry = replace(MADE[kind](tmp_path), count=4, validation=0.34, test=0.0, group="none")
+    for redraw in (False, True):
+        feed = load_feed(config_of(replace(entry, redraw=redraw), tmp_path / "run"))
+        first, second = (sorted(x.sum(0).flatten().tolist()) for x in (
+            torch.cat(batches(feed, epoch), 1) for epoch in (0, 1)
+        ))  # fmt: skip
+        assert (first != second) == redraw
+        judged = [next(feed.validation[kind].epoch(0))[0] for _ in range(2)]
+        assert torch.equal(*judged)
+
+
+def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Path) -> None:
+    assert list(KINDS) == ["recordings", "videos", "depth", "drawn", "images", "saccades"]
+    entry = videos(tmp_path)
+    recording(Path(entry.path) / "bow" / "9.npz")
+    with pytest.raises(FormatError, match=r"9.npz: is a recording, in an entry of kind 'videos'"):
+        load_sets(config_of(entry, tmp_path / "run"))
+    for other in ("recordings", "depth"):
+        wrong = DataConfig(kind=other, path=entry.path)
+        with pytest.raises(FormatError, match=r"is a (video|recording), in an entry of"):
+            load_sets(config_of(wrong, tmp_path / "run"))
+    with pytest.raises(ConfigError, match="unknown gesture"):
+        load_sets(config_of(DataConfig(kind="drawn", gestures=("bow",)), tmp_path / "run"))
