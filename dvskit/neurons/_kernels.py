@@ -44,9 +44,10 @@ from dvskit.neurons.parts_kernels import (
 )
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
-_FORWARD_BLOCK = 4096
-_BACKWARD_BYTES = 1 << 18  # what a block remembers of all of time: half of a small L2 cache
-_BACKWARD_BLOCK = (64, 2048)
+# Neurons at a time: rows are to be long, for memory is fetched ahead within a row only.
+_FORWARD_BLOCK = 65_536
+_BACKWARD_BYTES = 1 << 21  # what a block remembers of all of time: it stays in the last cache
+_BACKWARD_BLOCK = (64, 16_384)
 
 
 class Values(NamedTuple):
