@@ -56,7 +56,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
     assert "README.md" in script
     assert SETUP[0] == ("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dvskit demo")
     assert SETUP[1].startswith("python3 -m venv .venv && .venv/bin/pip install")
-    assert SETUP[1].endswith("pytest")
+    assert SETUP[1].endswith("-m pytest -n auto --dist loadfile")
 
 
 def test_the_commands_and_the_python_run_one_after_the_other(folder):
