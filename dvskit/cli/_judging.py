@@ -1,4 +1,4 @@
-"""What commands that judge recordings share: how they are opened, and what is said of them."""
+"""What commands that judge recordings and images share: how they are opened, and what is said."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._options import check_reading, open_file
-from dvskit.errors import FittedWarning
+from dvskit.errors import ConfigError, FittedWarning
 from dvskit.formats import Recording
 
 if TYPE_CHECKING:
-    from dvskit.training import Result
+    from dvskit.training import Model, Result
 
 
 class PartName(Enum):
@@ -37,7 +37,7 @@ SplitOption = Annotated[
     typer.Option(
         metavar="PART",
         help="Which recordings to judge: all, train, validation or test of its run, or held-out, "
-        "those that the model was neither trained on nor chosen by.",
+        "those that the model was neither trained on nor chosen by; of MNIST, its test images.",
     ),
 ]
 
@@ -98,6 +98,14 @@ class Reader:
             self.opened.append(recording)
         return recording
 
+    def refuse_for_images(self, path: Path) -> None:
+        """Raise ConfigError where an option was given that says how recordings are opened."""
+        if self.from_ is not None or self.size is not None or self.salvage:
+            raise ConfigError(
+                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
+                "leave them out"
+            )
+
     def say(self) -> None:
         """Say what the recordings that were opened since the last time have lost."""
         for recording in self.opened:
@@ -113,12 +121,34 @@ def say_passed_over(files: list[Path]) -> None:
         _console.note(f"{files[0]}{others}: passed over, for no recording")
 
 
-def judge_folder(model: str, data: Path, split: PartName, reader: Reader) -> Result:
-    """Judge a model by a folder of recordings, and say all that there is to say of them."""
-    from dvskit.datasets import open_samples
+@dataclass(frozen=True, slots=True)
+class Spikes:
+    """What makes spikes of still images, as --encoder and --seed say."""
+
+    encoder: str | None = None
+    seed: int | None = None
+
+
+def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Result:
+    """Judge a model by a folder of recordings or images, and say all there is to say of them."""
+    from dvskit.datasets import holds_stills
     from dvskit.training import evaluate, load_model
 
     network = load_model(model)
+    if holds_stills(data):
+        reader.refuse_for_images(data)
+    elif spikes == Spikes():
+        return _judge_recordings(network, data, split, reader)
+    result = evaluate(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)
+    for text in result.notes:
+        _console.note(text)
+    return result
+
+
+def _judge_recordings(network: Model, data: Path, split: PartName, reader: Reader) -> Result:
+    from dvskit.datasets import open_samples
+    from dvskit.training import evaluate
+
     samples = open_samples(
         data,
         group=None,

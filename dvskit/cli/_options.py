@@ -182,6 +182,21 @@ ModelArgument = Annotated[
         autocompletion=model_names,
     ),
 ]  # fmt: skip
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default=False,
+        help="What makes spikes of still images, such as poisson, latency or direct; else the one "
+        "that the model learned from.",
+    ),
+]  # fmt: skip
+SpikeSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, show_default=False,
+        help="The seed of what --encoder draws; else that of the model's run.",
+    ),
+]  # fmt: skip
 ModelOption = Annotated[
     str,
     typer.Option(

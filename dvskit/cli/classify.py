@@ -1,16 +1,25 @@
-"""`dvskit classify`: what a model sees in recordings."""
+"""`dvskit classify`: what a model sees in recordings and still images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Reader, fits_noted, say_passed_over
-from dvskit.cli._options import FormatOption, Json, ModelOption, Salvage, SizeOption
-from dvskit.errors import DvskitError, FormatError, count_of, one_line
+from dvskit.cli._judging import Reader, Spikes, fits_noted, say_passed_over
+from dvskit.cli._options import (
+    EncoderOption,
+    FormatOption,
+    Json,
+    ModelOption,
+    Salvage,
+    SizeOption,
+    SpikeSeedOption,
+)
+from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
     from dvskit.training import Classified, Model
@@ -21,7 +30,7 @@ def classify(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Event files, folders of them, - for standard input, or udp://HOST:PORT.",
+            help="Event files, folders of them, - for standard input, udp://HOST:PORT, or images.",
             show_default=False,
         ),
     ],
@@ -30,36 +39,58 @@ def classify(
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
+    encoder: EncoderOption = None,
+    seed: SpikeSeedOption = None,
 ) -> None:
     """Say which class recordings are, and how sure the model is.
 
     A recording is looked at in windows of the model's length, each on its own; their mean decides.
     Several recordings make a table, and an array of JSON where one makes an object.
+    An image is put in the middle of the model's input and encoded as spikes.
     """
-    reader = Reader(from_, size, salvage)
+    reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)
     recordings = _recordings(files)
+    _check_options(recordings, reader, spikes)
     from dvskit.training import load_model
 
     network = load_model(model)
+    judge = _Judge(network, reader, spikes)
     if recordings == files[:1]:
-        found = _judge(network, files[0], reader)
+        found = judge(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
         if json:
             _console.print_json(_values(files[0], found))
         else:
             _print_one(found)
         return
-    _judge_all(network, recordings, reader, json)
+    _judge_all(judge, recordings, json)
 
 
-def _judge_all(model: Model, recordings: list[Path], reader: Reader, json: bool) -> None:
+def _is_image(file: Path) -> bool:
+    from dvskit.formats.image_list import IMAGE_SUFFIXES
+
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+
+
+def _check_options(files: list[Path], reader: Reader, spikes: Spikes) -> None:
+    """Raise ConfigError for options of recordings where all are images, and the other way round."""
+    images = [file for file in files if _is_image(file)]
+    if len(images) == len(files):
+        reader.refuse_for_images(files[0])
+    if not images and spikes != Spikes():
+        raise ConfigError(
+            "--encoder and --seed are of still images, and there are none; leave them out"
+        )
+
+
+def _judge_all(judge: _Judge, recordings: list[Path], json: bool) -> None:
     """Judge several recordings. Raises FormatError, after the others, if some cannot be judged."""
-    table = None if json else _Table(recordings, model)
+    table = None if json else _Table(recordings, judge.model)
     judged: list[dict[str, Any]] = []
     unlooked = failed = 0
     for file in recordings:
         try:
-            found = _judge(model, file, reader)
+            found = judge(file)
         except DvskitError as error:
             failed += 1
             judged.append({"file": str(file), "error": one_line(error)})
@@ -94,15 +125,30 @@ def _recordings(files: list[Path]) -> list[Path]:
     return recordings
 
 
-def _judge(model: Model, file: Path, reader: Reader) -> Classified:
-    from dvskit.training import classify_windows
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges recordings and images by a model. An image is one window, which holds no events."""
 
-    found = classify_windows(model, reader(file))
-    reader.say()
-    return found
+    model: Model
+    reader: Reader
+    spikes: Spikes
+
+    def __call__(self, file: Path) -> Classified:
+        """Judge a recording or an image."""
+        from dvskit.training import Classified, Decision, classify_image, classify_windows
+
+        if _is_image(file):
+            given, spikes = self.model.input, self.spikes
+            shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
+            return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
+        found = classify_windows(self.model, self.reader(file))
+        self.reader.say()
+        return found
 
 
 def _values(file: Path, found: Classified) -> dict[str, Any]:
+    if _is_image(file):
+        return {"file": str(file), "class": found.best, "probabilities": found.probabilities}
     windows = [
         {
             "start_us": each.start_us,

@@ -11,15 +11,17 @@ import typer
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import ShownFile, open_shown
-from dvskit.cli._judging import PartName, Reader, SplitOption, fits_noted, judge_folder
+from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, fits_noted, judge_folder
 from dvskit.cli._options import (
     DarkOption,
+    EncoderOption,
     Force,
     FormatOption,
     ModelArgument,
     ModelOption,
     Salvage,
     SizeOption,
+    SpikeSeedOption,
     StartOption,
     StopOption,
     as_usage,
@@ -107,22 +109,28 @@ def _save(figure: Plot, out: Path, force: bool) -> None:
 def confusion(
     model: ModelArgument,
     data: Annotated[
-        Path, typer.Argument(help="A folder of CLASS/RECORDING files.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
+            show_default=False,
+        ),
     ],
     out: Out,
     split: SplitOption = PartName.held_out,
     from_: FormatOption = None,
     size: SizeOption = None,
     salvage: Salvage = False,
+    encoder: EncoderOption = None,
+    seed: SpikeSeedOption = None,
     dark: DarkOption = False,
     width: Width = 88.0,
     force: Force = False,
 ) -> None:
-    """Which classes a model takes for which: recordings that it was not trained on."""
+    """Which classes a model takes for which: samples that it was not trained on."""
     style = _begin(out, dark, width, force)
     from dvskit.render import plots
 
-    result = judge_folder(model, data, split, Reader(from_, size, salvage))
+    result = judge_folder(model, data, split, Reader(from_, size, salvage), Spikes(encoder, seed))
     _save(plots.confusion(result.confusion, result.classes, style=style), out, force)
 
 

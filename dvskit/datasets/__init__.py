@@ -28,6 +28,7 @@ from dvskit.datasets.splits import (
     split_samples,
 )
 from dvskit.datasets.still_batches import StillBatches
+from dvskit.datasets.still_sets import holds_stills, open_stills
 from dvskit.datasets.stills import ENCODERS, Encode, FolderStills, IdxStills, MovedStills
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
@@ -70,6 +71,7 @@ __all__ = [
     "find_leaks",
     "find_spans",
     "from_tonic",
+    "holds_stills",
     "in_tonic",
     "k_fold",
     "key_of",
@@ -78,6 +80,7 @@ __all__ = [
     "on_sensor",
     "open_public",
     "open_samples",
+    "open_stills",
     "read_idx",
     "read_images",
     "sensor_like_dvs128",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.datasets.samples import Part
 from dvskit.errors import FormatError
 
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
@@ -58,8 +59,18 @@ def read_images(folder: str | PathLike[str], part: str) -> Images:
     return Images(pixels, labels.astype(np.int64))
 
 
+def idx_parts(folder: Path) -> tuple[Part, ...]:
+    """Return which parts of a set a folder holds images of, as IDX files: "train", "test"."""
+    names: tuple[tuple[Part, str], ...] = (("train", "train"), ("test", "t10k"))
+    return tuple(part for part, name in names if _found(folder, f"{name}-images-idx3-ubyte"))
+
+
+def _found(root: Path, name: str) -> Path | None:
+    return next((path for path in (root / f"{name}.gz", root / name) if path.is_file()), None)
+
+
 def _one_of(root: Path, name: str) -> Path:
-    for path in (root / f"{name}.gz", root / name):
-        if path.is_file():
-            return path
+    path = _found(root, name)
+    if path is not None:
+        return path
     raise FormatError(f"{root}: holds neither {name}.gz nor {name}; download it to that folder")

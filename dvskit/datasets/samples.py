@@ -172,11 +172,18 @@ class Stills(_Listed):
 
     def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Stills:
         """Return some of the samples, in the order given, of the same classes."""
-        return _ChosenStills(self, numbers)
+        return _ChosenStills(self, numbers, self.classes)
 
     def only(self, rows: Iterable[Sample]) -> Stills:
         """Return the samples of some of `rows`, in the order given, of the same classes."""
         return self.choose(_numbers_of(rows, self.rows))
+
+    def among(self, classes: Sequence[str]) -> Stills:
+        """Return the samples, their labels being the places of their classes among `classes`.
+
+        Raises FormatError for a class that is not among them.
+        """
+        return _ChosenStills(self, range(len(self)), classes)
 
 
 def _numbers_of(chosen: Iterable[Sample], rows: Sequence[Sample]) -> list[int]:
@@ -212,9 +219,14 @@ class _SettledSamples(_ChosenSamples):
 
 
 class _ChosenStills(Stills):
-    def __init__(self, whole: Stills, numbers: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        whole: Stills,
+        numbers: Sequence[int] | NDArray[np.int64],
+        classes: Sequence[str],
+    ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
-        super().__init__((whole.rows[number] for number in self._numbers), whole.classes)
+        super().__init__((whole.rows[number] for number in self._numbers), classes)
 
     def image(self, number: int) -> NDArray[np.uint8]:
         return self._whole.image(self._numbers[number])

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.datasets.ahead import made_ahead
-from dvskit.datasets.samples import Stills
+from dvskit.datasets.samples import Stills, named
 from dvskit.datasets.shares import Share, batch_sizes, planned
 from dvskit.datasets.stills import Encode
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, GeometryError
 
 _AHEAD = 2
 # What a seed is for: no two draws are alike.
@@ -98,8 +98,23 @@ class StillBatches:
                 rng = np.random.default_rng((*seed, number))
                 assert isinstance(share.encode, Encode)
                 assert isinstance(share.samples, Stills)
-                parts.append(share.encode.many(share.samples.images(numbers), rng))
+                parts.append(_encoded(share.encode, share.samples, numbers, rng))
                 labels.append(torch.from_numpy(share.samples.labels[numbers]))
         if len(parts) == 1:
             return parts[0], labels[0]
         return torch.cat([part.float() for part in parts], 1), torch.cat(labels)
+
+
+def _encoded(
+    encode: Encode, stills: Stills, numbers: NDArray[np.int64], rng: np.random.Generator
+) -> Tensor:
+    """Return the spikes of some stills. Raises GeometryError with the name of one too large."""
+    images = stills.images(numbers)
+    try:
+        return encode.many(images, rng)
+    except GeometryError as error:
+        width, height = encode.size
+        for number, image in zip(numbers, images, strict=True):
+            if image.shape[0] > height or image.shape[1] > width:
+                raise named(error, stills.rows[number]) from error
+        raise

@@ -91,7 +91,7 @@ class FolderStills(Stills):
         for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
             if kind.name.startswith("."):
                 continue
-            files = sorted(file for file in kind.iterdir() if _is_image(file))
+            files = sorted(file for file in kind.iterdir() if is_image(file))
             if not files:
                 raise FormatError(
                     f"{kind}: holds no images; put some in it (files of "
@@ -104,19 +104,29 @@ class FolderStills(Stills):
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8. Raises FormatError."""
-        path = self.rows[number].file
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-        if image is None:
-            raise FormatError(f"{path}: is no image that can be read; remove or replace it")
-        return np.asarray(image, np.uint8)
+        return read_gray(self.rows[number].file)
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the file."""
         return content_digest(self.rows[number].file)
 
 
-def _is_image(file: Path) -> bool:
+def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
+    """Return the image in a file (PNG, JPEG and what else OpenCV reads), (height, width) uint8.
+
+    Raises MissingFileError, FormatError for a file that is no image.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(path)
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    if image is None:
+        raise FormatError(f"{path}: is no image that can be read; remove or replace it")
+    return np.asarray(image, np.uint8)
+
+
+def is_image(file: Path) -> bool:
+    """Tell whether a path is that of an image, by its name."""
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
@@ -286,6 +296,9 @@ def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
     if right < 0 or down < 0:
         what = "an image" if images.ndim == 2 else "images"
         does = "does" if images.ndim == 2 else "do"
-        raise GeometryError(f"{what} of {width}x{height} {does} not fit the input, {size}")
+        raise GeometryError(
+            f"{what} of {width}x{height} {does} not fit the input, {size}; scale or crop to that "
+            "size or less"
+        )
     borders = (right // 2, right - right // 2, down // 2, down - down // 2)
     return functional.pad(torch.from_numpy(images.astype(np.float32) / 255), borders)

@@ -6,6 +6,7 @@ model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
+evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 keep_memory()                                            # before a training loop of your own
 """
 
@@ -15,6 +16,7 @@ from dvskit.training.decisions import (
     Classified,
     Decision,
     classify,
+    classify_image,
     classify_spans,
     classify_windows,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "Result",
     "Trained",
     "classify",
+    "classify_image",
     "classify_spans",
     "classify_windows",
     "evaluate",

@@ -7,16 +7,20 @@ from os import PathLike
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.datasets.samples import Sample, named
+from dvskit.datasets.stills import Encoder, read_gray
+from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.streams import Labels
 from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.evaluation import logits_of
 from dvskit.training.fitting import FittedSource, fit_recording
-from dvskit.training.inputs import input_of
+from dvskit.training.held_out_stills import choose_encoder, choose_seed
+from dvskit.training.inputs import encode_of, input_of
 from dvskit.training.models import Model
 
 
@@ -127,10 +131,48 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
 
 
 def _shares(model: Model, events: Events, start_us: int, weight: float | None) -> dict[str, float]:
-    given = input_of(model.input, events, weight, start_us)
+    return _probabilities(model, input_of(model.input, events, weight, start_us))
+
+
+def _probabilities(model: Model, given: torch.Tensor) -> dict[str, float]:
+    """Return what a model takes an input (bins, channels, H, W) for."""
     model.module.eval()
     shares = torch.softmax(logits_of(model.module, given[:, None])[0], 0)
     return dict(zip(model.classes, shares.tolist(), strict=True))
+
+
+@check_arguments
+def classify_image(
+    model: Model | str | PathLike[str],
+    image: NDArray[np.uint8] | str | PathLike[str],
+    *,
+    encoder: str | Encoder | None = None,
+    seed: int | None = None,
+) -> dict[str, float]:
+    """Return the probability of each class for a still image.
+
+    image          (height, width) uint8, or a file (PNG, JPEG and what else OpenCV reads), seen as
+                   gray; it is put in the middle of the model's input, black around it
+    encoder, seed  what makes spikes of it: see `evaluate`
+
+    Raises GeometryError for an image that is larger than the model's input, ShapeError for an array
+    that is no such image, ConfigError for an encoder that there is not or that is missing,
+    MissingFileError and FormatError for the file.
+    """
+    network = as_model(model)
+    encode = encode_of(choose_encoder(network, encoder), network.input, network.size)
+    gray = read_gray(image) if isinstance(image, str | PathLike) else np.asarray(image)
+    if gray.ndim != 2 or gray.dtype != np.uint8 or not gray.size:
+        raise ShapeError(
+            f"an image {gray.shape} {gray.dtype}; (height, width) uint8, 0 black, is meant"
+        )
+    rng = np.random.default_rng(choose_seed(network, seed))
+    try:
+        return _probabilities(network, encode(gray, rng))
+    except GeometryError as error:
+        if isinstance(image, str | PathLike):
+            raise named(error, Sample(str(image), "")) from error
+        raise
 
 
 @check_arguments

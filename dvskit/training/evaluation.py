@@ -1,4 +1,4 @@
-"""How often a model is right about labelled recordings."""
+"""How often a model is right about labelled recordings and still images."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ from dvskit.datasets import (
     Sample,
     Samples,
     StillBatches,
+    Stills,
     class_names,
+    holds_stills,
     open_samples,
 )
 from dvskit.datasets.kinds import Reading
+from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError, FormatError
 from dvskit.training.arguments import as_model
 from dvskit.training.fitting import say_fitted
-from dvskit.training.held_out import choose_samples
-from dvskit.training.judged import AnyBatches, Watched, judged_batches
+from dvskit.training.held_out import Judged, choose_samples
+from dvskit.training.held_out_stills import choose_encoder, choose_seed, choose_stills, open_judged
+from dvskit.training.inputs import encode_of
+from dvskit.training.judged import AnyBatches, Watched, judged_batches, judged_stills
 from dvskit.training.models import Model
 
 
@@ -41,6 +46,7 @@ class Result:
     seen       how many of the samples the model was trained on or chosen by
     left_out   how many others there were, which were not judged for that reason
     notes      lines on both and on events that were not looked at, for people
+    encoder    what made spikes of images, by name; "" for recordings
     """
 
     classes: tuple[str, ...]
@@ -49,6 +55,7 @@ class Result:
     seen: int = 0
     left_out: int = 0
     notes: tuple[str, ...] = ()
+    encoder: str = ""
 
     @property
     def samples(self) -> int:
@@ -86,24 +93,41 @@ class Result:
 @check_arguments
 def evaluate(
     model: Model | str | PathLike[str],
-    data: str | PathLike[str] | Samples | Sequence[Sample],
+    data: str | PathLike[str] | Samples | Stills | Sequence[Sample],
     *,
     split: str = "held-out",
+    encoder: str | Encoder | None = None,
+    seed: int | None = None,
 ) -> Result:
     """Return how often `model`, or the model of that name, is right about labelled data.
 
     The first window of each recording is judged. Samples are read as they are judged, so that they
     need not fit into memory.
 
-    data   a folder or a list, which `dvskit.datasets.open_samples` opens; any Samples; or rows of
-           some. Clips are emulated at the model's size
-    split  what of it to judge: see `dvskit.training.held_out.choose_samples`
+    data     a folder or a list, which `dvskit.datasets.open_samples` opens; any Samples; or rows of
+             some. Clips are emulated at the model's size. Or still images: a folder of MNIST-style
+             IDX files or of `<class>/<image>`, which `dvskit.datasets.open_stills` opens, or Stills
+    split    what of it to judge: see `dvskit.training.held_out.choose_samples`; of still images,
+             where "held-out" is the set's own test part, `held_out_stills.choose_stills`
+    encoder  of still images: see `dvskit.datasets.Encode`; the one that the model learned from,
+             unless there are several
+    seed     of what the encoder draws; that of the model's run unless given, so that the scores of
+             its test parts come out again
 
-    Computed in float32. Recordings of another size are fitted, with a FittedWarning. Raises
-    ConfigError for another split and one that is not there, FormatError for classes that the model
-    does not know, for no samples and for bad files.
+    Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
+    are put in the middle. Raises ConfigError for another split and one that is not there, for an
+    encoder that there is not, that is missing, or that is given for recordings, FormatError for
+    classes that the model does not know, for no samples, for bad files and for a folder that may be
+    of recordings and of still images, GeometryError for images larger than the model's input.
     """
     model = as_model(model)
+    if isinstance(data, Stills) or (isinstance(data, str | PathLike) and holds_stills(data)):
+        return _judge_stills(model, data, split, choose_encoder(model, encoder), seed)
+    if encoder is not None or seed is not None:
+        raise ConfigError(
+            "evaluate: encoder and seed are of still images, and these are recordings; leave them "
+            "out, or give a folder of IDX files or of a folder of images a class"
+        )
     samples = _as_samples(model, data)
     _check_classes(model, samples.rows)
     chosen = choose_samples(model, samples.rows, split)
@@ -111,6 +135,32 @@ def evaluate(
         raise FormatError("no samples to evaluate; give at least one recording")
     part = samples.only(chosen.samples).among(model.classes)
     result = judge_and_say(model.module, judged_batches(part, model.input, model.size))
+    return _with_notes(result, chosen)
+
+
+def _judge_stills(
+    model: Model,
+    data: Stills | str | PathLike[str],
+    split: str,
+    encoder: str | Encoder,
+    seed: int | None,
+) -> Result:
+    """Judge a model by still images, as the trainer does."""
+    encode = encode_of(encoder, model.input, model.size)
+    seed = choose_seed(model, seed)
+    stills = data if isinstance(data, Stills) else open_judged(data, split)
+    _check_classes(model, stills.rows)
+    chosen = choose_stills(model, stills, split)
+    if not chosen.samples:
+        raise FormatError("no samples to evaluate; give at least one image")
+    part = stills.only(chosen.samples).among(model.classes)
+    result = judge_and_say(model.module, judged_stills(part, encode, seed))
+    name = encoder if isinstance(encoder, str) else getattr(encoder, "__name__", repr(encoder))
+    how = f"images are encoded by {name}, with seed {seed}"
+    return _with_notes(replace(result, encoder=name, notes=(how,)), chosen)
+
+
+def _with_notes(result: Result, chosen: Judged) -> Result:
     notes = (chosen.note, *result.notes)
     return replace(
         result,

@@ -20,8 +20,8 @@ from dvskit.datasets import (
 )
 from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
-from dvskit.training.inputs import is_weighed, representation_of
-from dvskit.training.judged import JUDGED_AT_ONCE, AnyBatches, judged_batches
+from dvskit.training.inputs import encode_of, is_weighed, representation_of
+from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
 
@@ -117,8 +117,7 @@ def _training_batches(
 def _encode(entry: DataConfig, config: Config) -> Encode | None:
     if entry.kind != "images":
         return None
-    given = config.input
-    return Encode(entry.encoder, given.bins, network_size(config), given.channels)
+    return encode_of(entry.encoder, config.input, network_size(config))
 
 
 def _judged(
@@ -126,5 +125,5 @@ def _judged(
 ) -> AnyBatches:
     if isinstance(samples, Samples):
         return judged_batches(samples, config.input, network_size(config), cache)
-    share = Share(samples=samples, count=JUDGED_AT_ONCE, encode=_encode(each.entry, config))
-    return StillBatches([share], seed=config.seed, shuffle=False)
+    encode = encode_of(each.entry.encoder, config.input, network_size(config))
+    return judged_stills(samples, encode, config.seed)

@@ -29,11 +29,20 @@ class Judged(NamedTuple):
     note: str
 
 
-def choose_samples(model: Model, samples: Sequence[Sample], chosen: str) -> Judged:
+def check_chosen(chosen: str) -> None:
+    """Raise ConfigError for what is no part that can be asked for."""
+    if chosen not in get_args(Chosen):
+        raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
+
+
+def choose_samples(
+    model: Model, samples: Sequence[Sample], chosen: str, what: str = "recordings"
+) -> Judged:
     """Return the samples that a model is to be judged by.
 
     chosen  "held-out": those that it was neither trained on nor chosen by; "all"; or a part of its
             run, "train", "validation" or "test"
+    what    what lines for people call the samples
 
     Parts are those that the model's split.csv records, whatever the recordings are called now.
     Models without one tell the shares of their split: it is made again where the samples have the
@@ -42,45 +51,44 @@ def choose_samples(model: Model, samples: Sequence[Sample], chosen: str) -> Judg
     Raises ConfigError for another name and for a part of which nothing is there, FormatError if
     nothing was held out.
     """
-    if chosen not in get_args(Chosen):
-        raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
+    check_chosen(chosen)
     parts, guessed = _parts_of(model, samples)
-    known = {part: parts.count(part) for part in get_args(Part)}
+    known: dict[Part, int] = {part: parts.count(part) for part in get_args(Part)}
     wanted = {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
     judged = [sample for sample, part in zip(samples, parts, strict=True) if part in wanted]
     if samples and not judged:
         if chosen == "held-out":
             raise FormatError(
-                f"{model.name} was trained on or chosen by all {len(samples):,} recordings; give "
+                f"{model.name} was trained on or chosen by all {len(samples):,} {what}; give "
                 "others, or judge these too: split='all' (--split all)"
             )
         raise ConfigError(
-            f"none of the {len(samples):,} recordings is known to be of the {chosen} part of "
+            f"none of the {len(samples):,} {what} is known to be of the {chosen} part of "
             f"{model.name}; take split='all' (--split all)"
         )
-    seen = sum(known[part] for part in ("train", "validation") if part in wanted)
-    note = _note(model, known, len(samples), chosen, len(judged), guessed)
+    seen = sum(count for part, count in known.items() if part != "test" and part in wanted)
+    part = {"all": "all", "held-out": f"the other {len(judged):,}"}.get(
+        chosen, f"the {len(judged):,} of the {chosen} part"
+    )
+    note = ""
+    if any(known.values()):
+        note = f"{_seen(known, f'{len(samples):,} {what}', guessed)}; judged: {part}"
+    elif _learned(model) and not model.used:
+        note = unrecorded(model, what)
     return Judged(judged, seen, len(samples) - len(judged), note)
 
 
-def _note(
-    model: Model, known: dict[str, int], total: int, chosen: str, judged: int, guessed: bool
-) -> str:
-    if not sum(known.values()):
-        if _learned(model) and not model.used:
-            return (
-                f"{model.name} does not record which recordings it was trained on: if these are "
-                "among them, this is no test"
-            )
-        return ""
+def _seen(known: Mapping[Part, int], total: str, guessed: bool) -> str:
     trained, by = known["train"], known["validation"]
     how = " (by the seed and the shares of its split; no list was kept)" if guessed else ""
-    part = {"all": "all", "held-out": f"the other {judged:,}"}.get(
-        chosen, f"the {judged:,} of the {chosen} part"
-    )
+    return f"{trained + by:,} of {total} were trained on ({trained:,}) or chosen by ({by:,}){how}"
+
+
+def unrecorded(model: Model, what: str) -> str:
+    """Return a line on a model that does not say what it learned from."""
     return (
-        f"{trained + by:,} of {total:,} recordings were trained on ({trained:,}) or chosen by "
-        f"({by:,}){how}; judged: {part}"
+        f"{model.name} does not record which {what} it was trained on: if these are among them, "
+        "this is no test"
     )
 
 

@@ -1,9 +1,11 @@
-"""Events as what a network takes: the representation that a configuration or a model names."""
+"""Events and images as what a network takes, as a configuration or a model says."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from dvskit.datasets import Encode
+from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.tensors import Representation, representation_from
@@ -37,6 +39,11 @@ def representation_of(given: InputConfig) -> Representation:
             f"pixel; ({given.bins}, {given.channels}, 1, 1), bins and channels, is meant"
         )
     return found
+
+
+def encode_of(encoder: str | Encoder, given: InputConfig, size: tuple[int, int]) -> Encode:
+    """Return what makes a network's input of still images. Raises ConfigError."""
+    return Encode(encoder, given.bins, size, given.channels)
 
 
 def is_weighed(given: InputConfig) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvskit.datasets import Batches, Cache, Samples, StillBatches
+from dvskit.datasets import Batches, Cache, Encode, Samples, Share, StillBatches, Stills
 from dvskit.events import Events
 from dvskit.training.config import InputConfig
 from dvskit.training.inputs import is_weighed, representation_of
@@ -31,6 +31,15 @@ def judged_batches(
         cache=cache,
         say_fitted=False,
     )
+
+
+def judged_stills(stills: Stills, encode: Encode, seed: int) -> StillBatches:
+    """Return batches of still images in their order, each once: epoch 0 of them.
+
+    What the encoder draws follows from the seed and from which images there are, in which order.
+    """
+    share = Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
+    return StillBatches([share], seed=seed, shuffle=False)
 
 
 class Watched(Samples):

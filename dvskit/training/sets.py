@@ -12,8 +12,6 @@ import numpy as np
 from dvskit.datasets import (
     DrawnSamples,
     FileSamples,
-    FolderStills,
-    IdxStills,
     MovedStills,
     Sample,
     Samples,
@@ -22,11 +20,12 @@ from dvskit.datasets import (
     Stills,
     check_leaks,
     open_samples,
+    open_stills,
     split_as_listed,
     split_by_group,
     split_by_share,
 )
-from dvskit.errors import ConfigError, FormatError, MissingFileError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config
@@ -86,9 +85,8 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
     notes = _notes(samples) if isinstance(samples, FileSamples) else ()
     if isinstance(samples, Stills):
-        return TrainingSet(entry, _limited(split_set(samples, entry, config.seed), entry, config))
-    parts = _limited(split_set(samples, entry, config.seed), entry, config)
-    return TrainingSet(entry, parts, notes)
+        return TrainingSet(entry, parts_of(samples, entry, config.seed))
+    return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
 
 
 def _notes(samples: FileSamples) -> tuple[str, ...]:
@@ -99,8 +97,20 @@ def _notes(samples: FileSamples) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def split_set(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
-    """Split a set as its entry says, without the first `skip`. Raises ConfigError."""
+def parts_of(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
+    """Return what a run trains on, chooses by and is judged by of a set, as its entry says.
+
+    Raises ConfigError.
+    """
+    parts = _split(samples, entry, seed)
+    count = len(parts.train)
+    if not entry.limit or entry.limit >= count:
+        return parts
+    rng = np.random.default_rng((seed, _CHOICE))
+    return parts._replace(train=parts.train.choose(np.sort(rng.permutation(count)[: entry.limit])))
+
+
+def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
     kept = [k for k, row in enumerate(samples.rows) if row.part != "test"]
     if entry.skip and entry.skip >= len(kept):
         raise ConfigError(
@@ -121,14 +131,6 @@ def _way(rows: Sequence[Sample]) -> str:
     if any(row.part is not None for row in rows):
         return "listed"
     return "group" if all(row.group is not None for row in rows) else "share"
-
-
-def _limited(parts: SplitSamples[_Set], entry: DataConfig, config: Config) -> SplitSamples[_Set]:
-    count = len(parts.train)
-    if not entry.limit or entry.limit >= count:
-        return parts
-    rng = np.random.default_rng((config.seed, _CHOICE))
-    return parts._replace(train=parts.train.choose(np.sort(rng.permutation(count)[: entry.limit])))
 
 
 def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
@@ -182,11 +184,7 @@ def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
 def _open_stills(entry: DataConfig, config: Config) -> Stills:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
-    root = Path(entry.path)
-    if not root.is_dir():
-        raise MissingFileError(root, "a folder of IDX files, or with a folder of images a class")
-    folders = any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir())
-    return FolderStills(root) if folders and not any(root.glob("*-ubyte*")) else IdxStills(root)
+    return open_stills(entry.path)
 
 
 def _move_stills(entry: DataConfig, config: Config) -> Samples:

@@ -1,0 +1,304 @@
+"""Models judged by still images: the trainer's own figures again, and nothing learned is unsaid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dvskit import training
+from dvskit.datasets import FolderStills, IdxStills, Sample, Stills, holds_stills, open_stills
+from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
+from dvskit.formats import save_events
+from dvskit.training import Trained, held_out_stills, judged
+from dvskit.training.inputs import encode_of
+from tests.bars import moving_bar
+from tests.test_stills import idx
+from tests.test_training import config_of, of_images
+
+SHIPPED = Path(__file__).resolve().parent.parent / "models"
+
+
+def upright_and_flat(count: int) -> NDArray[np.uint8]:
+    """Bars of 10x10 pixels, flat and upright in turn, each of its own brightness, in noise."""
+    pixels = np.random.default_rng(4).integers(0, 60, (count, 10, 10)).astype(np.uint8)
+    for k in range(count):
+        lit = (slice(2, 8), slice(4, 6)) if k % 2 else (slice(4, 6), slice(2, 8))
+        pixels[k][lit] = 40 + k
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def bar_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """IDX files with 60 images to train on and 75 kept for tests."""
+    root = tmp_path_factory.mktemp("idx")
+    for part, these in (("train", slice(60)), ("t10k", slice(60, 135))):
+        idx(root / f"{part}-images-idx3-ubyte.gz", upright_and_flat(135)[these])
+        idx(root / f"{part}-labels-idx1-ubyte.gz", np.arange(135)[these] % 2)
+    return root
+
+
+def write_folder(root: Path, count: int = 40) -> Path:
+    for k, image in enumerate(upright_and_flat(count)):
+        folder = root / ("flat", "upright")[k % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{k}.png"), image)
+    return root
+
+
+@pytest.fixture(scope="module")
+def of_both(bar_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model that learned from 30 images, was chosen by 10, and had 20 left out."""
+    entries = (of_images(bar_images), of_images(bar_images, encoder="latency"))
+    output = str(tmp_path_factory.mktemp("both") / "run")
+    return training.train(replace(config_of(bar_images, *entries), output=output, seed=7))
+
+
+@pytest.fixture(scope="module")
+def of_folder(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model that learned from a folder of images, named after it."""
+    root = write_folder(tmp_path_factory.mktemp("folder") / "images")
+    config = config_of(root, of_images(root, skip=0, test=0.3))
+    return training.train(replace(config, seed=5))
+
+
+@pytest.mark.parametrize("encoder", ["poisson", "latency"])
+def test_the_scores_of_a_run_come_out_again(
+    of_both: Trained, bar_images: Path, encoder: str
+) -> None:
+    ran = of_both.results[encoder]
+    for data in (bar_images, str(bar_images), IdxStills(bar_images)):
+        result = training.evaluate(of_both.folder, data, encoder=encoder)
+        assert np.array_equal(result.confusion, ran.confusion)
+        assert (result.loss, result.samples, result.seen) == (ran.loss, 75, 0)
+    assert result.encoder == encoder
+    assert result.notes == (
+        "judged: the 75 images kept for tests",
+        f"images are encoded by {encoder}, with seed 7",
+    )
+    other = training.evaluate(of_both.folder, bar_images, encoder=encoder, seed=8)
+    assert (other.loss == ran.loss) == (encoder == "latency")
+
+
+def test_the_scores_of_a_folder_come_out_again_and_its_images_are_known_under_any_name(
+    of_folder: Trained, tmp_path: Path
+) -> None:
+    root, ran = of_folder.folder.parent / "images", of_folder.results["poisson"]
+    result = training.evaluate(of_folder.folder, root)
+    assert np.array_equal(result.confusion, ran.confusion)
+    assert (result.loss, result.samples, result.seen, result.left_out) == (ran.loss, 12, 0, 28)
+    assert "28 of 40 images were trained on (18) or chosen by (10); judged" in result.notes[0]
+    for k, file in enumerate(sorted(root.glob("*/*.png"))):
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / file.parent.name / f"take {99 - k}.png")
+    cv2.imwrite(str(tmp_path / "flat" / "new.png"), np.full((10, 10), 9, np.uint8))
+    result = training.evaluate(of_folder.folder, tmp_path)
+    assert (result.samples, result.seen, result.left_out) == (13, 0, 28)
+    learned = training.evaluate(of_folder.folder, tmp_path, split="train")
+    assert (learned.samples, learned.seen) == (18, 18)
+
+
+def test_images_that_were_trained_on_are_told(
+    of_both: Trained, bar_images: Path, tmp_path: Path
+) -> None:
+    for part, count, seen in (
+        ("held-out", 75, 0), ("test", 75, 0), ("train", 60, 40), ("validation", 10, 10),
+        ("all", 135, 40),
+    ):  # fmt: skip
+        result = training.evaluate(of_both.folder, bar_images, split=part, encoder="latency")
+        assert (result.samples, result.seen) == (count, seen), part
+        told = f"{seen} of the {count} images were trained on ({max(seen - 10, 0)}) or chosen by"
+        assert result.notes[0].startswith(told) == (seen > 0)
+    for name in ("images-idx3", "labels-idx1"):
+        shutil.copy(bar_images / f"train-{name}-ubyte.gz", tmp_path)
+    result = training.evaluate(of_both.folder, tmp_path, encoder="latency")
+    assert (result.samples, result.seen, result.left_out) == (20, 0, 40)
+    assert result.notes[0] == "judged: 20 images that were neither trained on nor chosen by"
+    with pytest.raises(ConfigError, match="none of the 60 images is known to be of the test part"):
+        training.evaluate(of_both.folder, tmp_path, split="test", encoder="latency")
+    with pytest.raises(ConfigError, match="did you mean 'train'"):
+        training.evaluate(of_both.folder, tmp_path, split="trian", encoder="latency")
+
+
+def test_another_set_is_not_taken_for_the_one_of_the_run(of_both: Trained, tmp_path: Path) -> None:
+    for part, count in (("train", 60), ("t10k", 8)):
+        idx(tmp_path / f"{part}-images-idx3-ubyte.gz", upright_and_flat(count))
+        idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 2)
+    result = training.evaluate(of_both.folder, tmp_path, split="all", encoder="latency")
+    assert (result.samples, result.seen) == (68, 0)
+    assert "does not record which images it was trained on" in result.notes[0]
+
+
+def test_the_encoder_is_the_models_own_or_must_be_said(
+    of_both: Trained, of_folder: Trained, trained: Trained, bar_images: Path, bars: Path
+) -> None:
+    assert held_out_stills.choose_encoder(of_folder.model, None) == "poisson"
+    assert training.evaluate(of_both.folder, bar_images, encoder="direct").encoder == "direct"
+    for model, said in (
+        (of_both, r"encoded by poisson and by latency; .*encoder='latency' \(--.* direct can be"),
+        (trained, r"learned from no encoded images; .*encoder='poisson' \(--encoder poisson\)"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            training.evaluate(model.folder, bar_images)
+    with pytest.raises(ConfigError, match="no encoder 'latncy'; did you mean 'latency'"):
+        training.evaluate(of_both.folder, bar_images, encoder="latncy")
+    with pytest.raises(ConfigError, match="seed = -1 is below 0"):
+        training.evaluate(of_folder.folder, bar_images, seed=-1)
+    with pytest.raises(ConfigError, match="encoder and seed are of still images, and these are"):
+        training.evaluate(trained.folder, bars, encoder="poisson")
+
+
+def test_classes_stand_where_the_model_has_them(of_folder: Trained, tmp_path: Path) -> None:
+    root = of_folder.folder.parent / "images"
+    shutil.copytree(root / "upright", tmp_path / "upright")
+    result = training.evaluate(of_folder.folder, tmp_path, split="all")
+    assert result.classes == ("flat", "upright")
+    assert result.confusion.sum(1).tolist() == [0, 20]
+    (tmp_path / "upright").rename(tmp_path / "slanted")
+    with pytest.raises(FormatError, match="no class of model: slanted; it knows flat, upright"):
+        training.evaluate(of_folder.folder, tmp_path)
+
+
+def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
+    bar_images: Path, bars: Path, tmp_path: Path
+) -> None:
+    assert holds_stills(bar_images)
+    assert not holds_stills(bars)
+    assert not holds_stills(bars / "left" / "0.npz")
+    assert not holds_stills(tmp_path / "absent")
+    root = write_folder(tmp_path / "images", 4)
+    assert holds_stills(root)
+    assert isinstance(open_stills(root), FolderStills)
+    assert not holds_stills(root / "flat")
+    with pytest.raises(MissingFileError, match="a folder of IDX files, or with a folder"):
+        open_stills(tmp_path / "absent")
+    shutil.copytree(bar_images, tmp_path / "both")
+    for where, what in (
+        (root, "still images, in flat, and a recording, upright/a.npz"),
+        (tmp_path / "both", "IDX files, and a recording, upright/a.npz"),
+    ):
+        (where / "upright").mkdir(exist_ok=True)
+        save_events(moving_bar(True, seed=1), where / "upright" / "a.npz")
+        with pytest.raises(FormatError, match=f"could be still images or .* it holds {what}; move"):
+            holds_stills(where)
+    timed = write_folder(tmp_path / "timed", 4)
+    (timed / "flat" / "timestamps.txt").write_text("0\n1\n")
+    with pytest.raises(FormatError, match=r"a list of times, flat/timestamps\.txt; move one"):
+        holds_stills(timed)
+
+
+def test_an_image_that_is_too_large_is_named_with_the_fix(
+    of_folder: Trained, tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "images", 4)
+    cv2.imwrite(str(root / "flat" / "2.png"), np.zeros((12, 17), np.uint8))
+    said = r"flat/2\.png: an image of 17x12 does not fit the input, 16x16; scale or crop"
+    with pytest.raises(GeometryError, match=said):
+        training.evaluate(of_folder.folder, root)
+    with pytest.raises(GeometryError, match=said):
+        training.classify_image(of_folder.folder, root / "flat" / "2.png")
+
+
+class Counted(Stills):
+    """Bars; it knows how many were read."""
+
+    def __init__(self, count: int) -> None:
+        self.pixels, self.read = upright_and_flat(10), 0
+        rows = [(str(k), ("0", "1")[k % 2]) for k in range(count)]
+        super().__init__(Sample(*row, part="test") for row in rows)
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        self.read += 1
+        return self.pixels[number % 10]
+
+    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        return [self.image(int(number)) for number in numbers]
+
+    def fingerprint(self, number: int) -> str:
+        return str(number)
+
+
+def test_images_are_read_as_they_are_judged_and_no_others(
+    of_both: Trained, bar_images: Path
+) -> None:
+    stills = Counted(1000)
+    encode = encode_of("latency", of_both.model.input, of_both.model.size)
+    epoch = judged.judged_stills(stills, encode, 0).epoch(0)
+    next(epoch)
+    epoch.close()
+    assert stills.read <= 5 * judged.JUDGED_AT_ONCE  # not all are in memory
+    stills.read = 0
+    assert training.evaluate(of_both.model, stills, encoder="latency").samples == 1000
+    assert stills.read == 1000
+    assert len(held_out_stills.open_judged(bar_images, "held-out")) == 75
+    assert len(held_out_stills.open_judged(bar_images, "all")) == 135
+
+
+def test_the_commands_take_images(
+    run, of_both: Trained, of_folder: Trained, bar_images: Path, bars: Path, tmp_path: Path
+) -> None:
+    code, out, err = run("eval", of_both.folder, bar_images, "--encoder", "poisson")
+    assert (code, out.startswith(f"accuracy {of_both.results['poisson']}\n")) == (0, True)
+    assert "note: judged: the 75 images kept for tests\n" in err
+    assert "note: images are encoded by poisson, with seed 7\n" in err
+    words = ("--encoder", "poisson", "--split", "train", "--json", "--seed", "3")
+    code, out, err = run("eval", of_both.folder, bar_images, *words)
+    values = json.loads(out)
+    assert (values["samples"], values["trained_on"], values["encoder"]) == (60, 40, "poisson")
+    assert "40 of the 60 images were trained on (30) or chosen by (10)" in err
+    code, _, err = run("eval", of_both.folder, bar_images)
+    assert (code, "pass --encoder latency; " in err) == (2, True)
+    code, _, err = run("eval", of_both.folder, bar_images, "--salvage")
+    assert (code, "still images, for which --from, --size and --salvage mean" in err) == (2, True)
+    code, _, err = run("eval", of_both.folder, bars, "--encoder", "poisson")
+    assert (code, "these are recordings" in err) == (2, True)
+    words = ("--encoder", "latency", "-o", "c.png")
+    assert run("plot", "confusion", of_both.folder, bar_images, *words)[0] == 0
+    assert (tmp_path / "c.png").is_file()
+
+
+def test_an_image_is_classified_as_it_is_judged(run, of_folder: Trained, tmp_path: Path) -> None:
+    root = of_folder.folder.parent / "images"
+    files = [root / "flat" / "0.png", root / "upright" / "1.png"]
+    pixels = upright_and_flat(1)[0]
+    shares = training.classify_image(of_folder.folder, files[0])
+    assert shares == training.classify_image(of_folder.model, pixels)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares != training.classify_image(of_folder.model, pixels, seed=9)
+    for wrong in (pixels[None], pixels.astype(float), pixels[:0]):
+        with pytest.raises(ShapeError, match=r"\(height, width\) uint8, 0 black, is meant"):
+            training.classify_image(of_folder.model, wrong)
+    with pytest.raises(ConfigError, match="seed = -1 is below 0"):
+        training.classify_image(of_folder.model, pixels, seed=-1)
+    with pytest.raises(MissingFileError):
+        training.classify_image(of_folder.model, tmp_path / "absent.png")
+    code, out, _ = run("classify", files[0], "--model", of_folder.folder, "--json")
+    values = json.loads(out)
+    assert (code, sorted(values)) == (0, ["class", "file", "probabilities"])
+    assert values["probabilities"] == pytest.approx(shares)
+    code, out, _ = run("classify", *files, "--model", of_folder.folder, "--encoder", "direct")
+    assert (code, len(out.splitlines())) == (0, 3)
+    save_events(moving_bar(True, seed=1), tmp_path / "a.npz")
+    words = ("a.npz", "--model", of_folder.folder, "--encoder", "direct")
+    code, _, err = run("classify", *words)
+    assert (code, "--encoder and --seed are of still images" in err) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "encoder"), [("article-mnist", "direct"), ("nmnist-signed-lif", "latency")]
+)
+def test_the_figure_on_a_card_comes_out_again(data: Path, name: str, encoder: str) -> None:
+    result = training.evaluate(name, data / "mnist", encoder=encoder)
+    scores = training.load_model(name).about["scores"]
+    assert result.samples == scores[f"{encoder}_samples"] == 10_000
+    assert result.accuracy == pytest.approx(scores[f"{encoder}_accuracy"], abs=2e-4)
+    card = (SHIPPED / name / "README.md").read_text("utf-8")
+    assert f"{100 * scores[f'{encoder}_accuracy']:.2f} %" in card
