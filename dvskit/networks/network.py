@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ShapeError
 from dvskit.layers import Conv2d, Linear, Sequence, States
+from dvskit.layers.folding import check_tensor
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
@@ -67,6 +68,7 @@ class NetworkModule(Sequence):
         return super().run(self._numbers(x), states)
 
     def _numbers(self, counts: Tensor) -> Tensor:
+        check_tensor(self, counts)
         expected = (self.channels, self.network.height, self.network.width)
         if counts.ndim != 5 or counts.shape[2:] != expected or counts.shape[0] < 1:
             raise ShapeError(

@@ -91,6 +91,7 @@ class RecurrentLIF(LIF):
     def _check_recurrent(self, step: torch.Size) -> None:
         """Raise ShapeError where W cannot take the spikes of one time step, of shape `step`."""
         given = self.recurrent
+        size: tuple[int, ...]
         if isinstance(given, nn.Linear):
             fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
         elif isinstance(given, Tensor):
