@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.learning.losses import squared_error
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentState
-from dvskit.learning.rule import Loss, add_gradient, check_batch, loss_and_slope
+from dvskit.learning.rule import Loss, add_gradient, check_batch, check_loss, loss_and_slope
 
 Feedback = Literal["symmetric", "random", "adaptive"]
 
@@ -105,6 +106,7 @@ class EProp(nn.Module):
         if feedback not in get_args(Feedback):
             hint = did_you_mean(str(feedback), get_args(Feedback))
             raise ConfigError(f"EProp: feedback = {feedback!r} is unknown; {hint}")
+        check_loss("EProp", loss)
         self.network, self.loss, self.rate = network, loss, rate
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
@@ -209,6 +211,6 @@ class EProp(nn.Module):
 
 
 def _random_like(weight: Tensor, seed: int | torch.Generator) -> Tensor:
-    drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    drawn = generator_from(seed, "EProp", "seed")
     values = torch.randn(weight.shape, generator=drawn) / math.sqrt(weight.shape[1])
     return values.to(weight)
