@@ -265,6 +265,27 @@ def test_the_learned_time_constant_begins_at_tau_and_learns():
     assert PLIF(4.0, shape=(3, 1, 1))(currents(5, 2, 3, 4, 4)).shape == (5, 2, 3, 4, 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_learned_values_in_half_precision_are_those_of_plain_torch(shape, dtype):
+    x = currents(9, 3, 7).to(dtype)
+    outs, slopes = [], []
+    for backend in ("auto", "torch"):
+        learned = nn.Parameter(torch.full(shape, 0.8))
+        for layer, value in ((LIF(learned, backend=backend), "beta"),
+                             (PLIF(3.0, shape=shape, backend=backend), "w")):  # fmt: skip
+            layer.to(dtype)
+            spikes = layer(x)
+            assert spikes.dtype == dtype
+            spikes.float().square().sum().backward()
+            outs.append(spikes)
+            slopes.append(getattr(layer, value).grad)
+            assert slopes[-1].dtype == dtype
+    for first, second in ((0, 2), (1, 3)):
+        assert torch.equal(outs[first], outs[second])
+        torch.testing.assert_close(slopes[first], slopes[second], rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("weight", [nn.Linear(7, 7), torch.full((7,), 0.4)])
 def test_a_recurrent_layer_is_fed_its_own_spikes_of_a_step_ago(weight):
     x = currents(15, 3, 7)

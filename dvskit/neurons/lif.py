@@ -68,9 +68,10 @@ class LIF(Neurons):
 
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
     beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
-    against one time step; an nn.Parameter is learned. `refractory`: steps without a spike after
-    each one. `backend`: "auto" takes the fused kernel where it fits and plain torch elsewhere, with
-    the same spikes; "torch" and "fused" insist.
+    against one time step; an nn.Parameter is learned, and nothing keeps it in its range (`PLIF`
+    learns a beta that stays in it). `refractory`: steps without a spike after each one. `backend`:
+    "auto" takes the fused kernel where it fits and plain torch elsewhere, with the same spikes;
+    "torch" and "fused" insist.
 
     Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
     above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input
