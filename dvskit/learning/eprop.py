@@ -80,7 +80,7 @@ class EProp(nn.Module):
     is kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
     local=True, which cuts just that path; without recurrent weights it is that of BPTT.
 
-    network   its weights are learned, in place; `local` is of no account here
+    network   its weights are learned, in place; `local` has no effect here
     loss      of one time step, (output, target) -> one number: `squared_error`, `cross_entropy`
     feedback  what B is: "symmetric": W_out; "random": drawn once, as W_out is, and kept;
               "adaptive": drawn so, then learned: it gets the gradient of W_out, so that the two

@@ -22,7 +22,7 @@ class RecurrentNeurons:
     """What the neurons of a RecurrentNetwork are like.
 
     beta           membrane kept a step, exp(-dt / tau)      threshold   of spikes
-    adaptation     of ALIF neurons: how far a spike lifts their threshold
+    adaptation     of ALIF neurons: how far a spike raises their threshold
     rho            of ALIF neurons: adaptation kept a step   readout     readout kept a step
     surrogate      the derivative of a spike with respect to potential - threshold
 

@@ -43,7 +43,7 @@ class Window:
 
     W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus)
     for d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps.
-    tau inf is a window without decay. A rule is turned round (anti-Hebbian) by negative a.
+    tau inf is a window without decay. Negative a reverse the rule (anti-Hebbian).
 
     Raises ConfigError unless both a are finite and both tau above 0.
     """
