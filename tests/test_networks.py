@@ -89,6 +89,7 @@ def test_a_network_survives_being_written_as_plain_values() -> None:
     [
         ({"name": "conv-lift"}, "did you mean 'conv-lif'"),
         ({"bta": 0.5}, "unknown network.bta; did you mean 'beta'"),
+        ({"name": "conv-lif", "layers": ["10"]}, "network.name is 'conv-lif'; layers has it"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"channels": [1, 2, 3]}, "two numbers"),
         ({"width": 8}, "nothing is left of 8x34"),

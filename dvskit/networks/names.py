@@ -28,8 +28,13 @@ def network_from(values: Mapping[str, Any]) -> Network:
     name = str(values.get("name", "layers" if "layers" in values else "conv-lif"))
     if name not in NETWORKS:
         raise ConfigError(f"unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
-    known = [field.name for field in fields(NETWORKS[name])]
+    known = _fields(name)
     for key in values:
+        others = [other for other in NETWORKS if key in _fields(other)]
+        if key not in known and others:
+            raise ConfigError(
+                f"unknown network.{key}, as network.name is {name!r}; {' or '.join(others)} has it"
+            )
         if key not in known:
             raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     try:
@@ -43,3 +48,7 @@ def network_from(values: Mapping[str, Any]) -> Network:
 def network_values(network: Network) -> dict[str, Any]:
     """Return what `network_from` makes the same network of."""
     return asdict(network)  # type: ignore[call-overload, no-any-return]
+
+
+def _fields(name: str) -> list[str]:
+    return [field.name for field in fields(NETWORKS[name])]
