@@ -53,7 +53,10 @@ class _Check:
         every = self._signature.parameters.values()
         self._plain = all(each.kind in _PLAIN for each in every)
         self._first = [each.name for each in every if each.kind in _BY_POSITION]
-        self._needed = {each.name for each in every if each.default is each.empty}
+        self._needed = {
+            each.name for each in every
+            if each.default is each.empty and each.kind in _PLAIN + _BY_POSITION
+        }  # fmt: skip
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments by name. Raises TypeError for those that are not of the function."""
@@ -91,8 +94,9 @@ class _Check:
     def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return why the arguments cannot be those of the function."""
         names = [each.name for each in self._parameters]
+        any_name = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
         for name in kwargs:
-            if name not in names:
+            if name not in names and not any_name:
                 return f"there is no {name!r}; {did_you_mean(name, names)}"
         first = [each.name for each in self._parameters if each.kind in _BY_POSITION]
         if len(args) > len(first):
@@ -113,7 +117,7 @@ class _Check:
 
     def _call(self) -> str:
         """Return how the function is called, but for what may be left out."""
-        needed = [each for each in self._parameters if each.default is each.empty]
+        needed = [each for each in self._parameters if each.name in self._needed]
         words = [each.name if each.kind in _BY_POSITION else f"{each.name}=" for each in needed]
         optional = ", ..." if len(needed) < len(self._parameters) else ""
         return f"{self._name.rpartition('.')[2]}({', '.join(words)}{optional})"
@@ -162,6 +166,8 @@ class _Check:
             kind = "a name or " if "name" in name else ""
             return f"{_said(value)}; {kind}the path of a file or a folder is meant"
         kind = " or ".join(sorted(kinds))
+        if kinds == {"Tensor"} and type(value).__name__ == "ndarray":
+            return f"{_said(value)}; Tensor is meant: {name}=torch.from_numpy(...)"
         own = [each for each in kinds if self._globals[each].__module__.startswith("dvskit.")]
         fix = f": {name}={own[0]}(...)" if len(own) == 1 else ""
         return f"{_said(value)}; {kind} is meant{fix}"
@@ -202,5 +208,7 @@ def _said(value: Any) -> str:
     """Return a value as it is written, its type where that is long."""
     if isinstance(value, PathLike):
         value = fspath(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     said = repr(value)
     return said if len(said) <= _LONGEST and "\n" not in said else type(value).__name__

@@ -14,7 +14,7 @@
     +-- ModelError          a model folder that cannot be used
     +-- OutputError         an output that exists already or cannot be written
 
-A message is one line: what was wrong, where, and the mend.
+A message is one line: what was wrong, where, and the fix.
 
 Warnings, children of UserWarning, are given where something is done that may not be meant:
 

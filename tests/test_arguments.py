@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import EmulatorParams, emulate, filters, render, tensors, training
+from dvskit import EmulatorParams, emulate, encoders, filters, learning, render, tensors, training
 from dvskit._arguments import _Check, check_arguments
 from dvskit.errors import ArgumentError, DvskitError
 from tests.test_events import make
@@ -111,6 +111,8 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: EVENTS.between("1s"), "start_us is '1s'; a time in microseconds is meant"),
         (lambda: dvskit.open_events("a.raw", size="64"), "size '64' is not (width, height)"),
         (lambda: dvskit.Events(EVENTS.t), "Events: ndarray needs a name, such as t=..."),
+        (lambda: encoders.latency(np.ones((2, 2)), 5), "is meant: image=torch.from_numpy(...)"),
+        (lambda: learning.STDP(learning.Window), "window is the class Window; Window is meant"),
         (lambda: training.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
         (lambda: training.evaluate("nmnist-signed-lif", EVENTS), "classify judges one recording"),
         (lambda: training.train("none.toml"), "none.toml: no such file"),

@@ -5,10 +5,23 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from dvskit.encoders import latency, linear_latency, log_latency, poisson, two_channels
+from dvskit.encoders import (
+    ReceptiveFields,
+    decode_latency,
+    decode_poisson,
+    decode_rank_order,
+    delta,
+    latency,
+    linear_latency,
+    log_latency,
+    poisson,
+    signed_poisson,
+    two_channels,
+)
 from dvskit.errors import ConfigError, ShapeError
 
 
@@ -147,7 +160,7 @@ def test_images_that_are_no_fractions_are_refused_with_the_mend(encode):
         encode(torch.zeros(2, 2, dtype=torch.uint8), 5)
     with pytest.raises(ConfigError, match=r"value 32 at \(1, 0\) is outside \[0, 1\]"):
         encode(torch.tensor([[0.5, 1.0], [32.0, -1.0]]), 5)
-    with pytest.raises(ConfigError, match="value nan"):
+    with pytest.raises(ConfigError, match=r"value nan at .* torch\.nan_to_num"):
         encode(torch.tensor([math.nan]), 5)
     with pytest.raises(ConfigError, match="steps = 0"):
         encode(torch.zeros(2), 0)
@@ -160,6 +173,37 @@ def test_laws_and_channels_that_cannot_be_are_refused():
         latency(torch.rand(3, generator=seeded()), 5, law=lambda x: x[:2])
     with pytest.raises(ShapeError, match=r"not torch.float32 of shape \(3, 4\)"):
         two_channels(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("seed", ["1", 1.5, None, True, np.random.default_rng(0)], ids=str)
+def test_what_is_neither_generator_nor_seed_is_refused(seed):
+    image = torch.rand(2, 2)
+    for encode in (poisson, signed_poisson):
+        with pytest.raises(ConfigError, match=r"generator is .*a torch\.Generator or a seed"):
+            encode(image, 5, generator=seed)
+    with pytest.raises(ConfigError, match="outside"):
+        poisson(image, 5, generator=2**64)
+    assert torch.equal(poisson(image, 5, generator=np.int64(3)), poisson(image, 5, generator=3))
+
+
+def test_laws_that_are_no_functions_of_values_are_refused_with_the_fix():
+    image = torch.rand(2, 2)
+    with pytest.raises(ConfigError, match=r"law is 'log', no function; take partial\(log_latency"):
+        latency(image, 5, law="log")
+    with pytest.raises(ConfigError, match=r"law is log_latency without its tau; take partial\("):
+        latency(image, 5, law=log_latency)
+    with pytest.raises(ConfigError, match=r"inverse is 5, no function; take partial\(log_value"):
+        decode_latency(latency(image, 5), inverse=5)
+
+
+def test_spikes_without_a_step_and_thresholds_of_text_are_refused():
+    for decode in (decode_latency, decode_poisson, decode_rank_order):
+        with pytest.raises(ShapeError, match="no time step"):
+            decode(torch.zeros(0, 3))
+    with pytest.raises(ConfigError, match=r"delta: threshold is '0\.1'; a number or a tensor"):
+        delta(torch.rand(5), threshold="0.1")
+    with pytest.raises(ConfigError, match=r"centres is 8, one number; .*spread\(neurons\)"):
+        ReceptiveFields(8, 0.1)
 
 
 def test_an_empty_batch_stays_empty():

@@ -278,6 +278,8 @@ def test_readouts_are_left_out_if_asked_and_networks_know_their_input():
     torch.testing.assert_close(back(x), module.eval()(x))
     with pytest.raises(ConfigError, match="leave_out has 'men'; did you mean 'mean'"):
         to_nir(module, leave_out=["men"])
+    with pytest.raises(ConfigError, match="to_nir: shape = 4 is no tuple"):
+        to_nir(Sequence(Linear(4, 4)), 4)
     with pytest.raises(ConfigError, match="does not know its input; pass shape="):
         to_nir(back)
     with pytest.raises(ShapeError):
@@ -313,7 +315,7 @@ def test_files_that_are_no_graph_are_refused(tmp_path):
     (tmp_path / "text.nir").write_text("no graph")
     with pytest.raises(FormatError, match="nir cannot read it"):
         from_nir(tmp_path / "text.nir")
-    with pytest.raises(MissingFileError, match="no such file"):
+    with pytest.raises(MissingFileError, match=r"nothing\.nir: no such file$"):
         from_nir(tmp_path / "nothing.nir")
     with pytest.raises(OutputError):
         write_nir(Sequence(Linear(4, 4)), tmp_path / "text.nir", (4,))

@@ -222,7 +222,8 @@ def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, mess
         ({"inputs": 0}, "inputs = 0"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"gain": 0}, "gain = 0"),
-        ({"width": "12"}, "a field of network layers has the wrong type"),
+        ({"width": "12"}, "network layers has the wrong type: .*width is '12'; a whole number"),
+        ({"width": 12.5}, "width is 12.5; a whole number is meant"),
         ({"layer": []}, "unknown network.layer; did you mean 'layers'"),
     ],
 )
@@ -271,4 +272,4 @@ def test_training_falls_back_to_float32_where_the_processor_has_no_bfloat16(
         (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse")
         monkeypatch.setattr(_device, "_CPUINFO", tmp_path / "cpuinfo")
         with _device.training_precision(torch.device("cpu")):
-            assert module(x).dtype == dtype
+            assert module[0](x.float()).dtype == dtype

@@ -246,6 +246,23 @@ def test_the_readout_of_sums_and_their_mean_commute() -> None:
     torch.testing.assert_close(Sequence(linear, MeanMembrane())(x), mean_last(x))
 
 
+@pytest.mark.parametrize("how", ["module", "autocast"])
+def test_a_network_in_half_precision_answers_as_torchs_own_sequence_does(how: str) -> None:
+    torch.manual_seed(0)
+    layers = [Conv2d(2, 3, 3), AvgPool2d(2), SignedLIF(0.5), Flatten(), Linear(27, 4)]
+    ours, torchs = (kind(*layers, MeanMembrane()) for kind in (Sequence, nn.Sequential))
+    x = spikes(3, 2, 2, 8, 8)
+    if how == "module":
+        x = x.bfloat16()
+        ours.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        answer, expected = ours(x), torchs(x)
+    assert answer.dtype == expected.dtype == torch.float32
+    torch.testing.assert_close(answer, expected, atol=0.02, rtol=0.02)
+    answer.sum().backward()
+    assert layers[-1].bias.grad.any()
+
+
 def block(*kinds: str) -> list[nn.Module]:
     make = {
         "conv": lambda: Conv2d(3, 3, 3, padding=1),
@@ -338,10 +355,19 @@ def test_what_a_layer_does_not_take_is_refused_with_what_it_does(
         layer(torch.zeros(x))
 
 
+def test_arrays_of_numpy_are_refused_with_the_fix() -> None:
+    x = torch.zeros(2, 2, 2, 4, 4).numpy()
+    for layer in (Conv2d(2, 3, 3), AvgPool2d(2), Flatten(), Linear(4, 2), MeanMembrane()):
+        with pytest.raises(ConfigError, match=r"takes a torch.Tensor, not ndarray; .*from_numpy"):
+            layer(x)
+
+
 def test_whole_numbers_are_refused_with_the_fix() -> None:
     for layer in (Conv2d(2, 3, 3), AvgPool2d(2), BatchNorm2d(2)):
         with pytest.raises(ShapeError, match=r"int32 .* convert with \.float\(\)"):
             layer(torch.zeros(2, 2, 2, 4, 4, dtype=torch.int32))
+    with pytest.raises(ShapeError, match=r"int32 of shape \(2, 4\); convert with \.float\(\)"):
+        Linear(4, 2)(torch.zeros(2, 4, dtype=torch.int32))
 
 
 @pytest.mark.parametrize(

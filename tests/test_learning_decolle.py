@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dvskit import layers
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.learning import (
     BPTT,
@@ -152,6 +153,9 @@ def test_readouts_follow_their_seed_and_are_no_parameters():
         (lambda: DecolleNeurons(surrogate=Boxcar), "surrogate"),
         (lambda: DecolleNetwork([], 3, (8,)), "0 layers"),
         (lambda: DecolleNetwork([DecolleLayer(nn.Linear(9, 3))], 3, (8,)), "layer 0"),
+        (lambda: DecolleNetwork([nn.Linear(8, 3)], 3, (8,)), "layer 0 is .* a DecolleLayer is"),
+        (lambda: DecolleNetwork([DecolleLayer(nn.Linear(8, 3))], 3, 8), "shape is 8; whole"),
+        (lambda: DecolleLayer(layers.Conv2d(2, 3, 3)), r"all time steps at once.* torch\.nn\.Conv"),
         (lambda: Activity(-1.0), "high = -1.0"),
     ],
 )

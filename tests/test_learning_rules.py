@@ -12,11 +12,16 @@ from torch import nn
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.learning import (
     BPTT,
+    STDP,
     EProp,
     FiringRate,
     RecurrentNetwork,
     RecurrentNeurons,
     Rule,
+    SpikeProp,
+    SpikeResponseNetwork,
+    Synapses,
+    VanRossum,
     cross_entropy,
     predict,
     squared_error,
@@ -250,6 +255,34 @@ def test_networks_follow_their_seed():
 def test_parameters_that_cannot_be_meant_are_errors(make, said):
     with pytest.raises((ConfigError, ArgumentError), match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda n, x: BPTT(n, "mse"), "BPTT: loss is 'mse'; a function of output and target"),
+        (lambda n, x: EProp(n, nn.MSELoss), r"EProp: loss is the class MSELoss; make one"),
+        (lambda n, x: EProp(n, feedback="random", seed="a"), "EProp: seed is 'a'; a torch.Gen"),
+        (lambda n, x: EProp(n).start(x), r"batch is a Tensor; .* such as x\.shape\[1\]"),
+        (lambda n, x: teach(EProp(n), x, None), "targets is None"),
+        (lambda n, x: teach(EProp(n), x, x[0]), r"2 targets for 5 .* labels\.expand\(T, B\)"),
+        (lambda n, x: teach(n, x, x), "rule is a RecurrentNetwork, which has no start, step and"),
+        (lambda n, x: predict(nn.Linear(6, 3), x), "network is a Linear, which has no step"),
+        (lambda n, x: RecurrentNetwork(6, 3, neurons=LIF()), "neurons is .*; RecurrentNeurons is"),
+        (lambda n, x: RecurrentNetwork(6.5, 3), "inputs is 6.5; a whole number is meant"),
+        (lambda n, x: SpikeResponseNetwork(6), "sizes is 6; whole numbers in a row"),
+        (lambda n, x: SpikeResponseNetwork((6.5, 3)), "sizes is .* whole numbers in a row"),
+        (lambda n, x: SpikeProp(3, Synapses(), generator=1), "SpikeProp: sizes is 3; whole"),
+        (lambda n, x: SpikeProp([3, 1], Synapses(), generator=None), "generator is None; a torch"),
+        (lambda n, x: VanRossum().distance(x, x[:, :1]), "meant to have the same shape"),
+        (lambda n, x: STDP().run(x.numpy(), x.numpy(), x[0]), "take torch.from_numpy"),
+        (lambda n, x: STDP().step(None, x[0], x[0], x[0]), "state is a NoneType; begin with start"),
+    ],
+)
+def test_calls_that_cannot_be_meant_are_told_in_one_line(call, said):
+    with pytest.raises((ConfigError, ShapeError), match=said) as raised:
+        call(RecurrentNetwork(6, 3, lif=4), torch.rand(5, 2, 6))
+    assert "\n" not in str(raised.value)
 
 
 def test_constants_are_values():

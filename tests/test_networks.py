@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.networks import ConvLIF, network_from, network_values
+from dvskit.networks import ConvLIF, Layered, network_from, network_values
 from dvskit.neurons import SignedLIF
 
 SMALL = ConvLIF(width=21, height=18, classes=3, channels=(4, 6), kernel=3, dropout=0.0)
@@ -89,15 +89,26 @@ def test_a_network_survives_being_written_as_plain_values() -> None:
     [
         ({"name": "conv-lift"}, "did you mean 'conv-lif'"),
         ({"bta": 0.5}, "unknown network.bta; did you mean 'beta'"),
+        ({"name": "conv-lif", "layers": ["10"]}, "network.name is 'conv-lif'; layers has it"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"channels": [1, 2, 3]}, "two numbers"),
         ({"width": 8}, "nothing is left of 8x34"),
-        ({"kernel": "5"}, "a field of network conv-lif has the wrong type"),
+        ({"kernel": "5"}, "network conv-lif has the wrong type: .*kernel is '5'; a whole number"),
+        ({"kernel": 5.5}, "kernel is 5.5; a whole number is meant"),
+        ({"channels": 12}, "channels = 12: a list of whole numbers is meant"),
+        ({"channels": ["a", "b"]}, r"channels = \['a', 'b'\]: a list of whole numbers is meant"),
+        ({"threshold": 0}, "threshold = 0: a finite number above 0 is meant"),
+        ({"name": "motion-lif", "betas": 0.5}, "betas = 0.5: a list of numbers is meant"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         network_from(values)
+
+
+def test_a_table_with_layers_needs_no_name() -> None:
+    assert network_from({"layers": ["20", "lif", 10]}) == Layered(layers=("20", "lif", "10"))
+    assert network_from({}) == ConvLIF()
 
 
 def test_counts_of_another_shape_are_refused_with_the_right_one() -> None:

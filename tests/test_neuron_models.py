@@ -235,6 +235,25 @@ def test_the_constants_of_a_membrane_give_its_exact_solution():
         LIF.from_rc(tau_us=0, dt_us=1)
 
 
+def test_the_constants_of_a_membrane_make_every_layer_that_has_a_leak():
+    weight = nn.Linear(7, 7, bias=False)
+    given = {"surrogate": Triangle(), "refractory": 2}
+    layer = RecurrentLIF.from_rc(tau_us=5_000, dt_us=1_000, recurrent=weight, **given)
+    assert layer.recurrent is weight
+    assert (layer.beta, layer.refractory) == (pytest.approx(math.exp(-0.2)), 2)
+    assert layer.surrogate == Triangle()
+    with pytest.raises(ConfigError, match="RecurrentLIF: recurrent is missing"):
+        RecurrentLIF.from_rc(tau_us=5_000, dt_us=1_000)
+    with pytest.raises(ConfigError, match=r"it has no leak.*use LIF\.from_rc"):
+        IF.from_rc(tau_us=5_000, dt_us=1_000)
+    with pytest.raises(ConfigError, match="LIF: there is no 'refractry'; did you mean 'refractory"):
+        LIF.from_rc(tau_us=5_000, dt_us=1_000, refractry=2)
+    with pytest.raises(ConfigError, match=r"LIF\.from_rc: dt_us is missing; .*\(tau_us=, dt_us=, "):
+        LIF.from_rc(tau_us=5_000)
+    with pytest.raises(ConfigError, match="tau_us is '5'; a time in microseconds is meant"):
+        LIF.from_rc(tau_us="5", dt_us=1_000)
+
+
 def test_the_learned_time_constant_begins_at_tau_and_learns():
     layer = PLIF(4.0)
     assert layer.tau.item() == pytest.approx(4.0)
@@ -244,6 +263,27 @@ def test_the_learned_time_constant_begins_at_tau_and_learns():
     optimizer.step()
     assert layer.w.item() != before
     assert PLIF(4.0, shape=(3, 1, 1))(currents(5, 2, 3, 4, 4)).shape == (5, 2, 3, 4, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_learned_values_in_half_precision_are_those_of_plain_torch(shape, dtype):
+    x = currents(9, 3, 7).to(dtype)
+    outs, slopes = [], []
+    for backend in ("auto", "torch"):
+        learned = nn.Parameter(torch.full(shape, 0.8))
+        for layer, value in ((LIF(learned, backend=backend), "beta"),
+                             (PLIF(3.0, shape=shape, backend=backend), "w")):  # fmt: skip
+            layer.to(dtype)
+            spikes = layer(x)
+            assert spikes.dtype == dtype
+            spikes.float().square().sum().backward()
+            outs.append(spikes)
+            slopes.append(getattr(layer, value).grad)
+            assert slopes[-1].dtype == dtype
+    for first, second in ((0, 2), (1, 3)):
+        assert torch.equal(outs[first], outs[second])
+        torch.testing.assert_close(slopes[first], slopes[second], rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("weight", [nn.Linear(7, 7), torch.full((7,), 0.4)])
@@ -267,6 +307,13 @@ def test_a_recurrent_layer_is_fed_its_own_spikes_of_a_step_ago(weight):
 def test_a_recurrent_part_of_another_shape_is_refused():
     with pytest.raises(ShapeError, match=r"\(3, 5\) for spikes \(3, 7\)"):
         RecurrentLIF(nn.Linear(7, 5))(currents(4, 3, 7))
+    for recurrent in (nn.Linear(5, 7), torch.ones(5), torch.ones(7, 7), torch.ones(1, 1, 7)):
+        with pytest.raises(ShapeError, match=r"does not take the spikes of one step, \(3, 7\)"):
+            RecurrentLIF(recurrent)(currents(4, 3, 7))
+    for recurrent in (0.9, 7, None, nn.Linear):
+        with pytest.raises(ConfigError, match=r"is neither a module nor a tensor; take torch\.nn"):
+            RecurrentLIF(recurrent)
+    assert RecurrentLIF(torch.ones(3, 1))(currents(4, 3, 7)).shape == (4, 3, 7)
 
 
 def test_a_leaky_integrator_returns_its_potential():
@@ -349,6 +396,13 @@ def test_a_state_without_a_past_stops_gradients():
     cut = state.detach()
     assert not cut.v.requires_grad
     assert torch.equal(cut.waiting, state.waiting)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "Soft", None])
+def test_a_step_with_an_unknown_reset_is_refused(reset):
+    state = NeuronState.rest(currents(7))
+    with pytest.raises(ConfigError, match=r"reset = .* is unknown; .*choices: hard, none, soft"):
+        lif_step(state, currents(7), beta=0.9, threshold=1.0, reset=reset)
 
 
 def test_one_step_of_the_model_needs_no_state_parts_that_are_at_rest():

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -26,16 +26,24 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
     outside = ~((values >= lowest) & (values <= 1))
     if bool(outside.any()):
         where = _first(outside)
-        raise ConfigError(
-            f"{name}: value {values[where].item():g} at {where} is outside [{lowest:g}, 1]; "
-            "divide 8-bit pixels by 255, or clamp"
-        )
+        value = values[where].item()
+        fix = "divide 8-bit pixels by 255, or clamp"
+        if math.isnan(value):  # which clamp keeps
+            fix = "torch.nan_to_num makes numbers of NaN"
+        raise ConfigError(f"{name}: value {value:g} at {where} is outside [{lowest:g}, 1]; {fix}")
 
 
 def check_steps(steps: int, name: str) -> None:
     """Raise ConfigError for steps below 1."""
     if steps < 1:
         raise ConfigError(f"{name}: steps = {steps} is below 1")
+
+
+def check_has_steps(spikes: Tensor, name: str) -> None:
+    """Raise ShapeError for spikes without a time step."""
+    check_time(spikes, name, "spikes")
+    if spikes.shape[0] == 0:
+        raise ShapeError(f"{name}: spikes have no time step; give one at least")
 
 
 def check_finite(values: Tensor, name: str, what: str) -> None:
@@ -72,6 +80,8 @@ def per_channel(value: float | Tensor, signal: Tensor, name: str, what: str) -> 
     Raises ShapeError for what does not broadcast against signal.shape[1:].
     """
     dtype = working_dtype(signal.dtype)
+    if isinstance(value, str):
+        raise ArgumentError(f"{name}: {what} is {value!r}; a number or a tensor is meant")
     given = torch.as_tensor(value, dtype=dtype, device=signal.device)
     try:
         return given.expand(signal.shape[1:])

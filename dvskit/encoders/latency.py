@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_fractions, check_steps, check_time, decoded_dtype
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.encoders.checking import check_fractions, check_has_steps, decoded_dtype
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
 LatencyLaw = Callable[[Tensor], Tensor]
 """What turns values in [0, 1] into times in steps, from 0; inf means no spike."""
@@ -52,11 +53,12 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     A time beyond the window, inf included, is a pixel without a spike.
 
     Returns (steps, ...) of the dtype of `image`, 0 or 1. Raises ShapeError for an image of
-    integers or a law that changes the shape, ConfigError for values outside [0, 1], steps below 1
-    and a law that gives a time below 0 or NaN.
+    integers or a law that changes the shape, ConfigError for values outside [0, 1], steps below 1,
+    a law that is no function of values, and one that gives a time below 0 or NaN.
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
+    _check_law(law, "latency", "law", "log_latency")
     # In half precision neighbouring steps of a long window would fall together.
     times = law(image.to(torch.float64))
     if times.shape != image.shape:
@@ -78,7 +80,8 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
     linear law the error is at most 1 / (2 tau); values that gave no spike are lost. Results are
     clamped to [0, 1]: the logarithmic law has values above 1 for its first half step.
 
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without time.
+    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
+    step, ConfigError for an inverse that is no function of times.
 
     >>> t = torch.arange(200) / 200
     >>> sine = 0.5 + 0.5 * torch.sin(2 * torch.pi * t)
@@ -86,16 +89,28 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
     >>> bool((decoded - sine).abs().max() <= 0.5 / 50 + 1e-6)
     True
     """
-    check_time(spikes, "decode_latency", "spikes")
+    check_has_steps(spikes, "decode_latency")
     steps = spikes.shape[0]
-    check_steps(steps, "decode_latency")
     if inverse is None:
         inverse = partial(linear_value, tau=float(max(steps - 1, 1)))
+    _check_law(inverse, "decode_latency", "inverse", "log_value")
     fired = spikes != 0
     # argmax of a bool is not defined; of equal numbers it gives the first.
     times = fired.to(torch.uint8).argmax(0).to(torch.float64)
     values = inverse(times).clamp(0, 1) * fired.any(0)
     return values.to(decoded_dtype(spikes))
+
+
+def _check_law(law: Any, name: str, what: str, example: str) -> None:
+    """Raise ArgumentError for what is no function, or one of those here without its tau."""
+    if not callable(law) or isinstance(law, type):
+        problem = f"{law!r}, no function"
+    elif law in (linear_latency, log_latency, linear_value, log_value):
+        example = law.__name__
+        problem = f"{example} without its tau"
+    else:
+        return
+    raise ArgumentError(f"{name}: {what} is {problem}; take partial({example}, tau=5.0)")
 
 
 def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:

@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_fractions, decoded_dtype, spikes_as_floats
-from dvskit.errors import ShapeError
+from dvskit.encoders.checking import (
+    check_fractions,
+    check_has_steps,
+    decoded_dtype,
+    spikes_as_floats,
+)
+from dvskit.encoders.seeds import generator_from
 
 
 @check_arguments
@@ -24,9 +29,10 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int) -> T
 
     `generator` is a torch.Generator on the device of `image`, which moves on, or a seed: the same
     seed gives the same spikes. Raises ShapeError for an image of integers, ConfigError for values
-    outside [0, 1] or steps below 1.
+    outside [0, 1], steps below 1, or what is neither generator nor seed.
     """
     check_fractions(image, steps, "poisson")
+    generator = generator_from(generator, "poisson", "generator", image.device)
     return _draw(image, steps, generator).to(image.dtype)
 
 
@@ -47,6 +53,7 @@ def signed_poisson(values: Tensor, steps: int, *, generator: torch.Generator | i
     True
     """
     check_fractions(values, steps, "signed_poisson", lowest=-1.0)
+    generator = generator_from(generator, "signed_poisson", "generator", values.device)
     drawn = _draw(values.detach().abs(), steps, generator)
     sign = values.detach().sign().to(torch.int8)
     return (drawn.view(torch.int8) * sign).to(values.dtype)
@@ -60,15 +67,12 @@ def decode_poisson(spikes: Tensor) -> Tensor:
     sqrt(|r| (1 - |r|) / T), at most 1 / (2 sqrt(T)). Keeps the dtype of floats; float32 for
     integers. Raises ShapeError for spikes without a time step.
     """
+    check_has_steps(spikes, "decode_poisson")
     counted = spikes_as_floats(spikes, "decode_poisson")
-    if counted.shape[0] == 0:
-        raise ShapeError("decode_poisson: spikes have no time step; a rate needs one at least")
     return counted.mean(0).to(decoded_dtype(spikes))
 
 
-def _draw(chances: Tensor, steps: int, generator: torch.Generator | int) -> Tensor:
-    if not isinstance(generator, torch.Generator):
-        generator = torch.Generator(chances.device).manual_seed(generator)
+def _draw(chances: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     # Drawn in float32 whatever the image is: in half precision the chance would be off.
     drawn = torch.empty((steps, *chances.shape), device=chances.device, dtype=torch.float32)
     return drawn.uniform_(generator=generator) < chances

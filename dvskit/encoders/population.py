@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import check_finite, decoded_dtype, working_dtype
 from dvskit.encoders.latency import LatencyLaw, latency, linear_latency
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
 _QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 are no spike
 
@@ -26,6 +27,8 @@ class ReceptiveFields:
     centres  of the fields, rising, in the units of the values
     width    the standard deviation of all fields
 
+    `ReceptiveFields.spread(8)` makes those of eight neurons for values in [0, 1].
+
     Raises ConfigError for centres that do not rise or are not finite, a width not above 0.
     """
 
@@ -33,6 +36,11 @@ class ReceptiveFields:
     width: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.centres, Iterable):
+            raise ArgumentError(
+                f"ReceptiveFields: centres is {self.centres!r}, one number; give one for each "
+                "neuron, or take ReceptiveFields.spread(neurons)"
+            )
         object.__setattr__(self, "centres", tuple(float(centre) for centre in self.centres))
         pairs = itertools.pairwise(self.centres)
         if not self.centres or not all(math.isfinite(c) for c in self.centres):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import check_finite, check_steps, check_time, decoded_dtype
+from dvskit.encoders.checking import check_finite, check_has_steps, check_steps, decoded_dtype
 from dvskit.encoders.latency import spikes_at
 from dvskit.errors import ConfigError, ShapeError
 
@@ -59,12 +59,11 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     1 - (step + 1/2) / T. Encoding the result gives the same spikes again (with silent=0 where
     some values did not spike).
 
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without time, and
-    a table of another length.
+    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
+    step, and a table of another length.
     """
-    check_time(spikes, "decode_rank_order", "spikes")
+    check_has_steps(spikes, "decode_rank_order")
     steps = spikes.shape[0]
-    check_steps(steps, "decode_rank_order")
     dtype = decoded_dtype(spikes)
     if table is None:
         middle = torch.arange(steps, device=spikes.device, dtype=torch.float64) + 0.5

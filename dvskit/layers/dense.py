@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dvskit.errors import ShapeError
+from dvskit.layers.folding import check_tensor
 
 
 class Linear(nn.Linear):
@@ -22,11 +23,16 @@ class Linear(nn.Linear):
 
     def check(self, x: Tensor) -> None:
         """Raise ShapeError if `x` is not what the layer takes."""
-        if x.shape[-1:] != (self.in_features,) or not x.is_floating_point():
-            raise ShapeError(
-                f"Linear takes floating-point (T, B, {self.in_features}), not {x.dtype} of shape "
-                f"{tuple(x.shape)}; put Flatten() in front if these are images"
-            )
+        check_tensor(self, x)
+        if x.shape[-1:] == (self.in_features,) and x.is_floating_point():
+            return
+        fix = "convert with .float()"
+        if x.shape[-1:] != (self.in_features,):
+            fix = "put Flatten() in front if these are images, or change in_features"
+        raise ShapeError(
+            f"Linear takes floating-point (T, B, {self.in_features}), not {x.dtype} of shape "
+            f"{tuple(x.shape)}; {fix}"
+        )
 
 
 class Flatten(nn.Module):
@@ -37,6 +43,7 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as (T, B, N)."""
+        check_tensor(self, x)
         if x.ndim < 3:
             raise ShapeError(f"Flatten takes (T, B, ...), not {tuple(x.shape)}; put time first")
         return x.flatten(2)  # (T, B, C, H, W) -> (T, B, C*H*W)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dvskit.errors import ShapeError
+from dvskit.errors import ArgumentError, ShapeError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,8 +32,18 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def check_tensor(layer: nn.Module, x: object) -> None:
+    """Raise ArgumentError for an input that is no tensor, such as an array of numpy."""
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            f"{type(layer).__name__} takes a torch.Tensor, not {type(x).__name__}; convert an "
+            "array with torch.from_numpy(...)"
+        )
+
+
 def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> None:
     """Raise ShapeError unless `x` is (T, B, channels, H, W) of floating-point numbers."""
+    check_tensor(layer, x)
     name = type(layer).__name__
     wanted = "C" if channels is None else channels
     fits = x.ndim == 5 and (channels is None or x.shape[2] == channels)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
+from dvskit.layers.folding import check_tensor
 
 
 class Readout(nn.Module):
@@ -145,6 +146,7 @@ def _add(readout: Readout, x: Tensor, state: SumState | None) -> SumState:
 
 
 def _check(readout: Readout, x: Tensor, state: Tensor | None) -> None:
+    check_tensor(readout, x)
     name = type(readout).__name__
     if x.ndim < 2 or x.shape[0] < 1 or not x.is_floating_point():
         raise ShapeError(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.sequence import Sequence, ends_time
+from dvskit.layers.sequence import Sequence, check_states, ends_time
 from dvskit.layers.states import States
 
 
@@ -41,6 +41,7 @@ class ResidualBlock(nn.Module):
 
     def run(self, x: Tensor, state: States | None = None) -> tuple[Tensor, States]:
         """Return the sum for `x` (T, B, ...) and the states behind it, of body and shortcut."""
+        check_states(self, state)
         body, shortcut = (None, None) if state is None else state.parts
         out, body = self.body.run(x, body)
         past, shortcut = self.shortcut.run(x, shortcut)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
 from dvskit.layers.dense import Linear
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d
@@ -18,16 +18,26 @@ from dvskit.layers.readouts import MeanMembrane, Readout
 from dvskit.layers.states import Stateful, States
 from dvskit.neurons import Neurons
 
-# Of torch's own layers those that would take time for the batch or the batch for channels, and
-# what to take instead.
+# Of torch's own layers those that would take time for the batch or the batch for channels, or keep
+# a state of their own, and what to take instead.
 _KNOW_NO_TIME: dict[type[nn.Module], str] = {
-    nn.Conv2d: "Conv2d",
-    nn.BatchNorm2d: "BatchNorm2d",
-    nn.AvgPool2d: "AvgPool2d",
-    nn.MaxPool2d: "MaxPool2d",
-    nn.Flatten: "Flatten",
-    nn.Dropout: "Dropout",
-    nn.Dropout2d: "Dropout",
+    nn.Conv2d: "dvskit.layers.Conv2d",
+    nn.BatchNorm2d: "dvskit.layers.BatchNorm2d",
+    nn.AvgPool2d: "dvskit.layers.AvgPool2d",
+    nn.MaxPool2d: "dvskit.layers.MaxPool2d",
+    nn.Flatten: "dvskit.layers.Flatten",
+    nn.Dropout: "dvskit.layers.Dropout",
+    nn.Dropout1d: "dvskit.layers.Dropout",
+    nn.Dropout2d: "dvskit.layers.Dropout",
+    nn.Dropout3d: "dvskit.layers.Dropout",
+    nn.AlphaDropout: "dvskit.layers.Dropout",
+    nn.Conv1d: "dvskit.layers.Conv2d with images of one row",
+    nn.Conv3d: "dvskit.layers.Conv2d",
+    nn.BatchNorm1d: "torch.nn.LayerNorm, or dvskit.layers.BatchNorm2d of images",
+    nn.BatchNorm3d: "dvskit.layers.BatchNorm2d",
+    nn.RNN: "dvskit.neurons.RecurrentLIF",
+    nn.LSTM: "dvskit.neurons.RecurrentLIF",
+    nn.GRU: "dvskit.neurons.RecurrentLIF",
 }
 
 
@@ -50,19 +60,20 @@ class Sequence(nn.Sequential):
     it, where the mean comes first and costs T times less. Forward hooks of the first of them do not
     run.
 
-    Raises ConfigError for a layer of torch's own that knows no time, and for neurons behind a
-    readout; what the layers raise.
+    Raises ConfigError for what is no layer, a layer of torch's own that knows no time, and neurons
+    behind a readout; what the layers raise.
     """
 
     def __init__(self, *layers: Any) -> None:
+        _check_layers(layers)
         super().__init__(*layers)
         ended = ""
         for name, layer in self.named_children():
             if type(layer) in _KNOW_NO_TIME:
-                kind = _KNOW_NO_TIME[type(layer)]
+                why = "hides its state" if isinstance(layer, nn.RNNBase) else "knows no time"
                 raise ConfigError(
-                    f"Sequence: layer {name} is torch.nn.{type(layer).__name__}, which knows no "
-                    f"time; take dvskit.layers.{kind}"
+                    f"Sequence: layer {name} is torch.nn.{type(layer).__name__}, which {why}; "
+                    f"take {_KNOW_NO_TIME[type(layer)]}"
                 )
             if ended and isinstance(layer, Stateful):
                 raise ConfigError(
@@ -87,8 +98,10 @@ class Sequence(nn.Sequential):
         """Return the output for `x` (T, B, ...) and the states behind it; None is from rest.
 
         Raises ShapeError for states of another number of layers or of another batch, ConfigError
-        for a layer that holds neurons and hands out no state, such as torch's Sequential of them.
+        for what is no States, and for a layer that holds neurons and hands out no state, such as
+        torch's Sequential of them.
         """
+        check_states(self, states)
         parts: list[Any] = [None] * len(self) if states is None else list(states.parts)
         if len(parts) != len(self):
             raise ShapeError(
@@ -110,6 +123,34 @@ class Sequence(nn.Sequential):
         """
         out, states = self.run(x[None], states)
         return (out if ends_time(self) else out[0]), states
+
+
+def check_states(layer: nn.Module, states: Any) -> None:
+    """Raise ArgumentError unless `states` is what the run of a Sequence returns, or None."""
+    if states is not None and not isinstance(states, States):
+        raise ArgumentError(
+            f"{type(layer).__name__}: states is a {type(states).__name__}; take those that its own "
+            "run returned, or None"
+        )
+
+
+def _check_layers(layers: tuple[Any, ...]) -> None:
+    """Raise ArgumentError for what is no layer, with the usual mistakes named."""
+    if len(layers) == 1 and isinstance(layers[0], dict):  # layers by name
+        return
+    for number, layer in enumerate(layers):
+        if isinstance(layer, type):
+            fix = f"make one: {layer.__name__}(...)"
+            raise ArgumentError(f"Sequence: layer {number} is the class {layer.__name__}; {fix}")
+        if isinstance(layer, list | tuple):
+            raise ArgumentError(
+                f"Sequence: layer {number} is a {type(layer).__name__}; pass its layers one by "
+                "one: Sequence(*layers)"
+            )
+        if not isinstance(layer, nn.Module):
+            raise ArgumentError(
+                f"Sequence: layer {number} is {layer!r}; a torch.nn.Module is meant"
+            )
 
 
 def ends_time(layer: nn.Module) -> bool:
@@ -150,13 +191,14 @@ class _LinearOfMean:
     mean: MeanMembrane
 
     def __call__(self, x: Tensor) -> Tensor:
-        self.linear.check(x)
-        return cast(Tensor, self.linear(self.mean(x)))
+        return self.run(x)[0]
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         self.linear.check(x)
         mean, state = self.mean.run(x, state)
-        return self.linear(mean), state
+        # The mean is float32 at least, which weights in half precision do not take; so is the
+        # answer, as it is where the sums of weights come first.
+        return self.linear(mean.to(self.linear.weight.dtype)).to(mean.dtype), state
 
 
 def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:

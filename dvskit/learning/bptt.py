@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.learning.losses import squared_error
-from dvskit.learning.rule import Loss, Stepped, check_batch, loss_value
+from dvskit.learning.rule import Loss, Stepped, check_batch, check_loss, loss_value
 from dvskit.learning.van_rossum import VanRossum
 
 
@@ -58,6 +58,8 @@ class BPTT(nn.Module):
                 f"BPTT: {type(network).__name__} has no step(x, state); take a network of "
                 "dvskit.learning, or a module that has it"
             )
+        if not isinstance(loss, VanRossum):
+            check_loss("BPTT", loss)
         if every is not None and every < 1:
             raise ConfigError(f"BPTT: every = {every}: at least 1 time step is meant")
         self.network: Any = network

@@ -12,7 +12,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.learning.decolle_layers import DecolleLayerState, DecolleNetwork
 from dvskit.learning.losses import squared_error
-from dvskit.learning.rule import Loss, check_batch, loss_value
+from dvskit.learning.rule import Loss, check_batch, check_loss, loss_value
 
 
 @check_arguments
@@ -85,6 +85,7 @@ class DECOLLE(nn.Module):
         activity: Activity | None = None,
     ) -> None:
         super().__init__()
+        check_loss("DECOLLE", loss)
         self.network, self.loss, self.activity = network, loss, activity
 
     def start(self, batch: int) -> DECOLLEState:

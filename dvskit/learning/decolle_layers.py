@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError
-from dvskit.learning.rule import check_input
+from dvskit.layers import Conv2d as TimedConv2d
+from dvskit.learning.rule import check_input, checked_sizes
 from dvskit.neurons import ATan, Surrogate, spike
 
 
@@ -90,6 +92,11 @@ class DecolleLayer(nn.Module):
             raise ConfigError(
                 f"DecolleLayer: {type(weights).__name__} is neither nn.Linear nor nn.Conv2d"
             )
+        if isinstance(weights, TimedConv2d):
+            raise ConfigError(
+                "DecolleLayer: dvskit.layers.Conv2d takes all time steps at once, a DecolleLayer "
+                "one; take torch.nn.Conv2d"
+            )
         if pool < 1 or (pool > 1 and isinstance(weights, nn.Linear)):
             raise ConfigError(
                 f"DecolleLayer: pool = {pool} of {type(weights).__name__}; at least 1 is meant, "
@@ -126,6 +133,7 @@ class DecolleLayer(nn.Module):
         return u, spike(u, c.surrogate), DecolleLayerState(p, q, r.detach())
 
 
+@check_arguments
 class DecolleNetwork(nn.Module):
     """DecolleLayers in a row, each with a readout y = G S + b that is drawn once and kept.
 
@@ -153,14 +161,21 @@ class DecolleNetwork(nn.Module):
         super().__init__()
         if not (math.isfinite(gain) and gain > 0):
             raise ConfigError(f"DecolleNetwork: gain = {gain} is no finite number above 0")
+        shape = checked_sizes("DecolleNetwork", "shape", shape)
+        for number, layer in enumerate(layers):
+            if not isinstance(layer, DecolleLayer):
+                raise ConfigError(
+                    f"DecolleNetwork: layer {number} is {layer!r}; a DecolleLayer is meant, around "
+                    "a torch.nn.Linear or Conv2d"
+                )
         if not len(layers) or outputs < 1 or not len(shape):
             raise ConfigError(
                 f"DecolleNetwork: {len(layers)} layers, {outputs} outputs, inputs of {shape}: at "
                 "least one of each is meant"
             )
         self.layers, self.outputs = nn.ModuleList(layers), outputs
-        self.shape = tuple(int(side) for side in shape)
-        drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        self.shape = shape
+        drawn = generator_from(seed, "DecolleNetwork", "seed")
         for number, spikes in enumerate(self._spikes()):
             bound = gain / math.sqrt(spikes)
             readout = (2 * torch.rand(outputs, spikes, generator=drawn) - 1) * bound

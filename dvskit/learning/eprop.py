@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.learning.losses import squared_error
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentState
-from dvskit.learning.rule import Loss, add_gradient, check_batch, loss_and_slope
+from dvskit.learning.rule import Loss, add_gradient, check_batch, check_loss, loss_and_slope
 
 Feedback = Literal["symmetric", "random", "adaptive"]
 
@@ -79,7 +80,7 @@ class EProp(nn.Module):
     is kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
     local=True, which cuts just that path; without recurrent weights it is that of BPTT.
 
-    network   its weights are learned, in place; `local` is of no account here
+    network   its weights are learned, in place; `local` has no effect here
     loss      of one time step, (output, target) -> one number: `squared_error`, `cross_entropy`
     feedback  what B is: "symmetric": W_out; "random": drawn once, as W_out is, and kept;
               "adaptive": drawn so, then learned: it gets the gradient of W_out, so that the two
@@ -105,6 +106,7 @@ class EProp(nn.Module):
         if feedback not in get_args(Feedback):
             hint = did_you_mean(str(feedback), get_args(Feedback))
             raise ConfigError(f"EProp: feedback = {feedback!r} is unknown; {hint}")
+        check_loss("EProp", loss)
         self.network, self.loss, self.rate = network, loss, rate
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
@@ -209,6 +211,6 @@ class EProp(nn.Module):
 
 
 def _random_like(weight: Tensor, seed: int | torch.Generator) -> Tensor:
-    drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    drawn = generator_from(seed, "EProp", "seed")
     values = torch.randn(weight.shape, generator=drawn) / math.sqrt(weight.shape[1])
     return values.to(weight)

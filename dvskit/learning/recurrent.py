@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError
 from dvskit.learning.rule import check_input
 from dvskit.neurons import Surrogate, Triangle, spike
@@ -21,7 +22,7 @@ class RecurrentNeurons:
     """What the neurons of a RecurrentNetwork are like.
 
     beta           membrane kept a step, exp(-dt / tau)      threshold   of spikes
-    adaptation     of ALIF neurons: how far a spike lifts their threshold
+    adaptation     of ALIF neurons: how far a spike raises their threshold
     rho            of ALIF neurons: adaptation kept a step   readout     readout kept a step
     surrogate      the derivative of a spike with respect to potential - threshold
 
@@ -70,6 +71,7 @@ class RecurrentState(NamedTuple):
     y: Tensor
 
 
+@check_arguments
 class RecurrentNetwork(nn.Module):
     """Recurrently connected LIF and ALIF neurons with a leaky readout (Bellec et al. 2020).
 
@@ -112,7 +114,7 @@ class RecurrentNetwork(nn.Module):
         self.inputs, self.outputs, self.lif, self.alif = inputs, outputs, lif, alif
         self.neurons = RecurrentNeurons() if neurons is None else neurons
         self.local = local
-        drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        drawn = generator_from(seed, "RecurrentNetwork", "seed")
         count = lif + alif
 
         def weights(rows: int, columns: int) -> nn.Parameter:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,14 +67,23 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
     Returns the outputs (T, B, ...), without a graph, and the last state; `state.loss` is the sum of
     the losses. Raises ShapeError for another number of targets than of time steps, and for no time
-    steps at all.
+    steps at all; ArgumentError for what is no Rule.
     """
+    if isinstance(rule, type) or not isinstance(rule, Rule):
+        raise ArgumentError(
+            f"teach: rule is {_kind(rule)}, which has no start, step and finish; take one such as "
+            "EProp(network, cross_entropy)"
+        )
+    if targets is None:
+        raise ArgumentError(
+            "teach: targets is None; give one for each time step, such as [None] * T"
+        )
     wanted = list(targets)
     check_steps(x)
     if len(wanted) != len(x):
         raise ShapeError(
-            f"{len(wanted)} targets for {len(x)} time steps; give one for each, None where a step "
-            "has no loss"
+            f"{len(wanted)} targets for {len(x)} time steps; give one for each, as by "
+            "labels.expand(T, B), and None where a step has no loss"
         )
     state, outputs = rule.start(x.shape[1]), []
     for x_t, target in zip(x, wanted, strict=True):
@@ -88,8 +97,11 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 def predict(network: Stepped, x: Tensor) -> Tensor:
     """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, unlearned.
 
-    Raises ShapeError for inputs without time steps, and what the network raises.
+    Raises ShapeError for inputs without time steps, ArgumentError for a network without `step`, and
+    what the network raises.
     """
+    if isinstance(network, type) or not isinstance(network, Stepped):
+        raise ArgumentError(f"predict: network is {_kind(network)}, which has no step(x, state)")
     check_steps(x)
     state, outputs = None, []
     with torch.no_grad():
@@ -107,8 +119,34 @@ def check_steps(x: Tensor) -> None:
         )
 
 
+def check_loss(name: str, loss: object) -> None:
+    """Raise ArgumentError for a loss that cannot be called with an output and a target."""
+    if isinstance(loss, type):
+        raise ArgumentError(
+            f"{name}: loss is the class {loss.__name__}; make one: {loss.__name__}()"
+        )
+    if not callable(loss):
+        raise ArgumentError(
+            f"{name}: loss is {loss!r}; a function of output and target that returns one number is "
+            "meant, such as cross_entropy"
+        )
+
+
+def checked_sizes(name: str, what: str, sizes: object) -> tuple[int, ...]:
+    """Return whole numbers in a row as a tuple. Raises ArgumentError for anything else."""
+    if isinstance(sizes, Iterable) and not isinstance(sizes, str):
+        found = tuple(sizes)
+        if all(hasattr(type(size), "__index__") for size in found):
+            return tuple(int(size) for size in found)
+    raise ArgumentError(f"{name}: {what} is {sizes!r}; whole numbers in a row are meant: (6, 3)")
+
+
 def check_batch(batch: int) -> None:
-    """Raise ConfigError for a batch without samples."""
+    """Raise ConfigError for a batch without samples, or what is no number of them."""
+    if not hasattr(type(batch), "__index__") or isinstance(batch, Tensor):
+        raise ArgumentError(
+            f"batch is a {type(batch).__name__}; the number of samples is meant, such as x.shape[1]"
+        )
     if batch < 1:
         raise ConfigError(f"batch = {batch}: at least one sample is meant")
 
@@ -151,3 +189,10 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad = gradient.clone()
     else:
         parameter.grad += gradient
+
+
+def _kind(given: object) -> str:
+    """Return what something is, for a message."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    return f"a {type(given).__name__}"

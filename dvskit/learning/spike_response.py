@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError
-from dvskit.learning.rule import check_input
+from dvskit.learning.rule import check_input, checked_sizes
 from dvskit.learning.van_rossum import DoubleExponential, Filtered
 from dvskit.neurons import FastSigmoid, Surrogate, spike
 
@@ -70,6 +71,7 @@ class LayerStep(NamedTuple):
     spikes: Tensor
 
 
+@check_arguments
 class SpikeResponseNetwork(nn.Module):
     """Dense layers of spiking neurons for patterns of spikes (Zenke & Ganguli 2018).
 
@@ -97,7 +99,7 @@ class SpikeResponseNetwork(nn.Module):
         seed: int | torch.Generator = 0,
     ) -> None:
         super().__init__()
-        self.sizes = tuple(int(size) for size in sizes)
+        self.sizes = checked_sizes("SpikeResponseNetwork", "sizes", sizes)
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise ConfigError(
                 f"SpikeResponseNetwork: sizes = {self.sizes}; at least inputs and outputs, of at "
@@ -106,7 +108,7 @@ class SpikeResponseNetwork(nn.Module):
         if not (math.isfinite(gain) and gain > 0):
             raise ConfigError(f"SpikeResponseNetwork: gain = {gain} is no finite number above 0")
         self.neurons = SpikeResponse() if neurons is None else neurons
-        drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        drawn = generator_from(seed, "SpikeResponseNetwork", "seed")
         self.layers = nn.ModuleList()
         for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
             layer = nn.Linear(inputs, outputs, bias=bias)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError, ShapeError
+from dvskit.learning.rule import checked_sizes
 from dvskit.learning.spike_times import Synapses, divided_by_slope, first_spikes
 
 
@@ -94,8 +96,7 @@ class SpikePropLayer(nn.Module):
             )
         if not (math.isfinite(drive) and drive > 0):
             raise ConfigError(f"SpikePropLayer: drive = {drive} is not a finite number above 0")
-        if not isinstance(generator, torch.Generator):
-            generator = torch.Generator().manual_seed(generator)
+        generator = generator_from(generator, "SpikePropLayer", "generator")
         self.synapses = synapses
         drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=generator)
         mean = drive * synapses.threshold / (inputs * _highest(synapses))
@@ -139,10 +140,10 @@ class SpikeProp(nn.Module):
         drive: float = 2.0,
     ) -> None:
         super().__init__()
+        sizes = checked_sizes("SpikeProp", "sizes", sizes)
         if len(sizes) < 2:
             raise ConfigError(f"SpikeProp: sizes = {list(sizes)}; name inputs and outputs at least")
-        if not isinstance(generator, torch.Generator):
-            generator = torch.Generator().manual_seed(generator)
+        generator = generator_from(generator, "SpikeProp", "generator")
         self.layers = nn.ModuleList(
             SpikePropLayer(inputs, outputs, synapses, generator=generator, drive=drive)
             for inputs, outputs in pairwise(sizes)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, did_you_mean
 from dvskit.learning.connections import Connection, Dense
 
 Pairing = Literal["all", "nearest"]
@@ -43,7 +43,7 @@ class Window:
 
     W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus)
     for d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps.
-    tau inf is a window without decay. A rule is turned round (anti-Hebbian) by negative a.
+    tau inf is a window without decay. Negative a reverse the rule (anti-Hebbian).
 
     Raises ConfigError unless both a are finite and both tau above 0.
     """
@@ -199,6 +199,10 @@ class STDP:
         Running in chunks, each from the state of the one before, gives the weights of the whole,
         bit for bit. Raises ShapeError as `step` does, or if the two differ in length.
         """
+        if not all(isinstance(each, Tensor) for each in (pre, post, weight)):
+            raise ArgumentError(
+                "STDP: pre, post and weight are tensors; take torch.from_numpy(...)"
+            )
         if pre.ndim < 2 or post.ndim < 2 or len(pre) != len(post):
             raise ShapeError(
                 f"STDP: pre {tuple(pre.shape)} and post {tuple(post.shape)} are spikes of the same "
@@ -253,6 +257,10 @@ class STDP:
         )
 
     def _check(self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor) -> None:
+        if not isinstance(state, STDPState):
+            raise ArgumentError(
+                f"STDP: state is a {type(state).__name__}; begin with start(pre, post, weight)"
+            )
         if not weight.is_floating_point():
             raise ShapeError(f"STDP: the weight is {weight.dtype}; weights are floats")
         sides = (("pre", state.pre, pre), ("post", state.post, post))

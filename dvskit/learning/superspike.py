@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.learning.rule import add_gradient, check_batch
 from dvskit.learning.spike_response import SpikeResponseNetwork, SpikeResponseState
@@ -78,7 +79,7 @@ class SuperSpike(nn.Module):
             raise ConfigError(f"SuperSpike: feedback = {feedback!r} is unknown; {hint}")
         self.network, self.loss = network, VanRossum() if loss is None else loss
         self.feedback: SpikeFeedback = feedback
-        drawn = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        drawn = generator_from(seed, "SuperSpike", "seed")
         outputs = network.sizes[-1]
         for number, size in enumerate(network.sizes[1:-1]):
             if feedback != "symmetric":

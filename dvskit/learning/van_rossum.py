@@ -103,11 +103,7 @@ class VanRossum:
         """
         if target is None:
             return self.kernel.step(torch.zeros_like(spikes), state)
-        if spikes.shape != target.shape:
-            raise ShapeError(
-                f"the target spikes are {tuple(target.shape)}, the output's "
-                f"{tuple(spikes.shape)}; they are meant to have the same shape"
-            )
+        _check_same_shape(spikes, target)
         return self.kernel.step(spikes - target.to(spikes.dtype), state)
 
     def step(
@@ -118,5 +114,17 @@ class VanRossum:
         return 0.5 * error.square().sum(), state
 
     def distance(self, spikes: Tensor, target: Tensor) -> Tensor:
-        """Return the distance (B, N) of whole spike trains (T, B, N), from rest."""
+        """Return the distance (B, N) of whole spike trains (T, B, N), from rest.
+
+        Raises ShapeError for different shapes.
+        """
+        _check_same_shape(spikes, target)
         return 0.5 * self.kernel.run(spikes - target).square().sum(0)
+
+
+def _check_same_shape(spikes: Tensor, target: Tensor) -> None:
+    if spikes.shape != target.shape:
+        raise ShapeError(
+            f"the target spikes are {tuple(target.shape)}, the output's "
+            f"{tuple(spikes.shape)}; they are meant to have the same shape"
+        )

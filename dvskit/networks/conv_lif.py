@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
-from dvskit.networks.network import NetworkModule, scaled
+from dvskit.networks.network import NetworkModule, numbers_of, scaled
 from dvskit.neurons import SignedLIF
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvLIF:
     """Two convolutions with average pooling and signed LIF neurons, then a linear readout.
@@ -39,7 +42,7 @@ class ConvLIF:
     name: str = "conv-lif"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))  # a list, as TOML gives it
+        object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
         if len(self.channels) != 2 or min(self.channels) < 1:
             raise ConfigError(f"channels = {self.channels}: two numbers of at least 1 are meant")
         if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1 and self.gain > 0):
@@ -47,6 +50,8 @@ class ConvLIF:
                 f"beta = {self.beta}, dropout = {self.dropout}, gain = {self.gain}: "
                 "0 <= beta <= 1, 0 <= dropout < 1 and gain > 0 are meant"
             )
+        if not 0 < self.threshold < math.inf:
+            raise ConfigError(f"threshold = {self.threshold}: a finite number above 0 is meant")
         if self.classes < 1 or self.kernel < 1 or min(self.grid) < 1:
             raise ConfigError(
                 f"nothing is left of {self.width}x{self.height} behind two convolutions of "

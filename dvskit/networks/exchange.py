@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ArgumentError, ConfigError, did_you_mean
 from dvskit.layers import Dropout, Sequence
 from dvskit.networks.network import NetworkModule
 from dvskit.neurons import Neurons
@@ -63,6 +63,11 @@ def _flat(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]
 def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
     """Return the shape of one time step: as given, or as a network's description says."""
     if shape is not None:
+        if isinstance(shape, int | str):
+            raise ArgumentError(
+                f"{caller}: shape = {shape!r} is no tuple; it is that of one time step of one "
+                "sample, (channels, rows, columns) or (numbers,)"
+            )
         if not shape or min(shape) < 1:
             raise ConfigError(
                 f"{caller}: shape = {shape} is not of numbers of at least 1; it is that of one "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import Conv2d, Linear, MeanMembrane
 from dvskit.networks.grammar import Place, Word, as_words, build, walk
@@ -12,12 +13,13 @@ from dvskit.networks.network import NetworkModule, scaled
 from dvskit.networks.pieces import Defaults, Reading, said
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layered:
     """A chain of layers, written as in papers: 2-12C5-P2-LIF-64C5-P2-LIF-10.
 
     [network]
-    name = "layers"
+    name = "layers"  # may be left out
     layers = ["12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "D0.2", "10"]
 
     The words are those of `dvskit.networks.grammar`: convolutions (12C5), pooling (P2, M2, S2),

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
-from dvskit.networks.network import NetworkModule, scaled
+from dvskit.networks.network import NetworkModule, numbers_of, scaled
 from dvskit.neurons import SignedLIF
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionLIF:
     """For movements: two strided convolutions and a hidden layer of slower and slower neurons.
@@ -47,8 +49,8 @@ class MotionLIF:
     name: str = "motion-lif"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))  # a list, as TOML gives it
-        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
+        object.__setattr__(self, "betas", numbers_of("betas", self.betas, float))
         if len(self.channels) != 2 or min(*self.channels, self.hidden, self.classes) < 1:
             raise ConfigError(
                 f"channels = {self.channels}, hidden = {self.hidden}, classes = {self.classes}: "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ShapeError
+from dvskit.errors import ArgumentError, ShapeError
 from dvskit.layers import Conv2d, Linear, Sequence, States
+from dvskit.layers.folding import check_tensor
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
@@ -67,6 +68,7 @@ class NetworkModule(Sequence):
         return super().run(self._numbers(x), states)
 
     def _numbers(self, counts: Tensor) -> Tensor:
+        check_tensor(self, counts)
         expected = (self.channels, self.network.height, self.network.width)
         if counts.ndim != 5 or counts.shape[2:] != expected or counts.shape[0] < 1:
             raise ShapeError(
@@ -81,3 +83,17 @@ def scaled(layer: Weighted, gain: float) -> Weighted:
     with torch.no_grad():
         layer.weight *= gain
     return layer
+
+
+def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
+    """Return a list of numbers, as TOML gives it, as a tuple.
+
+    Raises ArgumentError for anything else, in the words of the field `what`.
+    """
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        found = tuple(given)
+        kinds = (int,) if kind is int else (int, float)
+        if all(isinstance(each, kinds) and not isinstance(each, bool) for each in found):
+            return found
+    whole = "whole numbers" if kind is int else "numbers"
+    raise ArgumentError(f"{what} = {given!r}: a list of {whole} is meant")

@@ -69,7 +69,7 @@ def _read(nir: Any, path: str | PathLike[str]) -> Any:
     if not isinstance(path, str | PathLike):
         raise ConfigError(f"from_nir takes a path or a nir.NIRGraph, not {type(path).__name__}")
     if not Path(path).is_file():
-        raise MissingFileError(f"{fspath(path)}: there is no such file")
+        raise MissingFileError(path)
     try:
         graph = nir.read(path)
     except Exception as error:  # nir and h5py raise what they come across

@@ -13,8 +13,8 @@ All time steps run in one compiled kernel, on the processor and, where Triton wo
 Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
 it back to the system.
 
-Surrogate gradients are values: `ATan`, `FastSigmoid`, `Sigmoid`, `Triangle`, `Boxcar`,
-`StraightThrough`, or any object with `derivative(u)`.
+A surrogate gradient is an object, such as `ATan(2.0)`: `ATan`, `FastSigmoid`, `Sigmoid`,
+`Triangle`, `Boxcar`, `StraightThrough`, or any other with `derivative(u)`.
 """
 
 from dvskit.neurons.alif import ALIF, alif_step

@@ -35,7 +35,9 @@ def alif_step(
     reset.) A spike acts on the adaptation, and on the gradient through it, whatever detach_reset.
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`.
+    a number or a tensor that broadcasts against `current`. The first `state` is
+    `NeuronState.rest(current)`.
+    Raises ConfigError for an unknown reset; values are not looked at.
     """
     dynamics = Dynamics(
         beta=beta,

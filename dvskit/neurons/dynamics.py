@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from dvskit.errors import ConfigError, did_you_mean
 from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import ATan, Surrogate, spike
 
@@ -109,7 +110,7 @@ class Dynamics:
 def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Tensor, NeuronState]:
     """Advance neurons by one time step: spikes of the shape and dtype of `current`, and the state.
 
-    The parts that the state lacks are at rest.
+    The parts that the state lacks are at rest. Raises ConfigError for an unknown reset.
     """
     d = dynamics.cast(state.v.dtype)
     i = _synapse(d, state.i, current.to(state.v.dtype))
@@ -165,6 +166,9 @@ def _reset(
         if off is not None:
             drop = drop + _difference(-d.threshold_off, d.rest, h) * off
         return h - drop
+    if d.reset != "hard":
+        hint = did_you_mean(str(d.reset), get_args(Reset))
+        raise ConfigError(f"reset = {d.reset!r} is unknown; {hint}")
     kept = 1 - (on if off is None else on + off)
     v = h * kept if d.rest is None else d.rest + (h - d.rest) * kept
     if waiting is None:

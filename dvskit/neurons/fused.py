@@ -23,9 +23,8 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
 
 def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
     """Return the spikes of `x` (T, ...), T >= 1, and the state after it."""
-    spikes, v, *others = neurons(
-        x, state.v, state.i, state.a, state.waiting, *model_arguments(dynamics, x.shape[1:])
-    )
+    model = model_arguments(dynamics.cast(state.v.dtype), x.shape[1:])
+    spikes, v, *others = neurons(x, state.v, state.i, state.a, state.waiting, *model)
     i = others.pop(0) if state.i is not None else None
     a = others.pop(0) if state.a is not None else None
     return spikes, NeuronState(v, i, a, others.pop(0) if state.waiting is not None else None)

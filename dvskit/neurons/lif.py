@@ -40,7 +40,9 @@ def lif_step(
     For `refractory` steps after a spike the neuron waits: it does not spike.
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0.
+    a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0. The
+    first `state` is `NeuronState.rest(current)`, v = 0.
+    Raises ConfigError for an unknown reset; values are not looked at.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -66,9 +68,10 @@ class LIF(Neurons):
 
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
     beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
-    against one time step; an nn.Parameter is learned. `refractory`: steps without a spike after
-    each one. `backend`: "auto" takes the fused kernel where it fits and plain torch elsewhere, with
-    the same spikes; "torch" and "fused" insist.
+    against one time step; an nn.Parameter is learned, and nothing keeps it in its range (`PLIF`
+    learns a beta that stays in it). `refractory`: steps without a spike after each one. `backend`:
+    "auto" takes the fused kernel where it fits and plain torch elsewhere, with the same spikes;
+    "torch" and "fused" insist.
 
     Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
     above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input
@@ -110,6 +113,7 @@ class LIF(Neurons):
         )
 
     @classmethod
+    @check_arguments
     def from_rc(
         cls,
         *,
@@ -120,23 +124,29 @@ class LIF(Neurons):
         threshold: float = 1.0,
         threshold_off: float | None = None,
         reset: Reset = "soft",
+        **layer: Any,
     ) -> Self:
         """Return a layer from the constants of a membrane: tau dv/dt = rest - v + resistance i.
 
         A step lasts `dt_us`, in which the current is constant; beta = exp(-dt / tau) and gain =
         resistance (1 - beta) are then exact. Potentials, such as `rest` and `threshold`, are in
-        units of resistance times current. threshold_off None is the default of the layer.
-        Raises ConfigError unless times and resistance are above 0, and as the layer does.
+        units of resistance times current. threshold_off None is the default of the layer. What else
+        the layer takes, such as `surrogate` and `refractory`, and `recurrent` of a RecurrentLIF, is
+        passed on. Raises ConfigError unless times and resistance are above 0, for IF, which has no
+        leak, and as the layer does.
         """
+        if issubclass(cls, IF):
+            raise ConfigError(f"{cls.__name__}: it has no leak, and so no tau_us; use LIF.from_rc")
         for name, value in (("tau_us", tau_us), ("dt_us", dt_us), ("resistance", resistance)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{cls.__name__}: {name} = {value} is not a number above 0")
         beta = math.exp(-dt_us / tau_us)
         gain = resistance * -math.expm1(-dt_us / tau_us)
-        others: dict[str, Any] = {"gain": gain, "rest": rest or None}
+        layer |= {"beta": beta, "threshold": threshold, "reset": reset}
+        layer |= {"gain": gain, "rest": rest or None}
         if threshold_off is not None:
-            others["threshold_off"] = threshold_off
-        return cls(beta, threshold, reset=reset, **others)
+            layer["threshold_off"] = threshold_off
+        return cls(**layer)
 
 
 @check_arguments

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ShapeError
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.neurons.driver import Backend
 from dvskit.neurons.dynamics import ATAN, Reset
 from dvskit.neurons.lif import LIF
@@ -27,7 +27,8 @@ class RecurrentLIF(LIF):
 
     The state has the spikes of the last step, `s`. All else is as in `LIF`. Time steps are taken
     one after another, as each needs the spikes of the last.
-    Raises ShapeError where W s has another shape than x_t, and as LIF does; ConfigError too.
+    Raises ShapeError where W s has another shape than x_t, and as LIF does; ConfigError for a
+    `recurrent` that is neither a module nor a tensor, and as LIF does.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class RecurrentLIF(LIF):
             rest=rest,
             refractory=refractory,
         )
+        if not isinstance(recurrent, nn.Module | Tensor):
+            raise ConfigError(
+                f"RecurrentLIF: recurrent = {recurrent!r} is neither a module nor a tensor; take "
+                "torch.nn.Linear(N, N, bias=False) for N neurons that are all connected"
+            )
         if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
             self.register_buffer("recurrent", recurrent)
         else:
@@ -66,6 +72,7 @@ class RecurrentLIF(LIF):
         """Return the spikes of `x` (T, ...) and the state after it, as `LIF.run` does."""
         spikes = []
         state = self._checked(self.dynamics, x, state)
+        self._check_recurrent(x.shape[1:])
         for current in x.unbind(0):
             fired, inner = super().run((current + self._fed_back(current, state.s))[None],
                                        replace(state, s=None))  # fmt: skip
@@ -80,6 +87,27 @@ class RecurrentLIF(LIF):
             _, state = self.step(current, state)
             found.append(state.v)
         return torch.stack(found) if found else x.clone()
+
+    def _check_recurrent(self, step: torch.Size) -> None:
+        """Raise ShapeError where W cannot take the spikes of one time step, of shape `step`."""
+        given = self.recurrent
+        size: tuple[int, ...]
+        if isinstance(given, nn.Linear):
+            fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
+        elif isinstance(given, Tensor):
+            padded = (1,) * (len(step) - given.ndim) + tuple(given.shape)
+            fits = len(padded) == len(step) and all(
+                ours in (1, theirs) for ours, theirs in zip(padded, step, strict=True)
+            )
+            size = tuple(given.shape)
+        else:
+            return
+        if not fits:
+            raise ShapeError(
+                f"RecurrentLIF: recurrent, of shape {size}, does not take the spikes of one step, "
+                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N neurons that are all "
+                "connected, or a tensor (N,) with one weight a neuron"
+            )
 
     def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
         """Return W s, of the dtype of the currents."""

@@ -33,7 +33,9 @@ def synaptic_step(
     alpha = exp(-dt / tau_synapse). A spike leaves the synaptic current as it is.
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`; gain None is 1.
+    a number or a tensor that broadcasts against `current`; gain None is 1. The first `state` is
+    `NeuronState.rest(current)`.
+    Raises ConfigError for an unknown reset; values are not looked at.
     """
     dynamics = Dynamics(
         beta=beta,
