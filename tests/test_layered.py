@@ -71,6 +71,7 @@ def test_the_default_is_the_network_that_comes_along() -> None:
         (("3", "if", "count"), [Flatten, Linear, IF, SpikeCount]),
         (("3", "if", "first tau=5"), [Flatten, Linear, IF, FirstSpike]),
         (("3", "alif", "membrane"), [Flatten, Linear, Membrane, MeanMembrane]),
+        (("3", "recurrent-lif", "membrane"), [Flatten, Linear, Membrane, MeanMembrane]),
         ((("2C3p1", "bn", "lif"), "3"), [ResidualBlock, Flatten, Linear, MeanMembrane]),
     ],
     ids=str,
@@ -142,9 +143,11 @@ def test_the_membranes_of_dense_networks_are_given_at_each_step() -> None:
     torch.testing.assert_close(one, membranes[0])
 
 
-def test_membranes_are_those_of_every_kind_of_neuron_and_recurrent_ones_are_refused() -> None:
+def test_membranes_are_those_of_every_kind_of_neuron() -> None:
     x = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0))
-    for neurons in (IF(), LIF(0.5), SignedLIF(0.5, reset="hard"), ALIF(), SynapticLIF(), PLIF()):
+    recurrent = RecurrentLIF(torch.full((4,), 0.5))
+    plain = (IF(), LIF(0.5), SignedLIF(0.5, reset="hard"), ALIF(), SynapticLIF(), PLIF())
+    for neurons in (*plain, recurrent):
         spikes = neurons(x)
         potentials, state = Membrane(neurons).run(x)
         if not isinstance(neurons, ALIF):
@@ -152,8 +155,6 @@ def test_membranes_are_those_of_every_kind_of_neuron_and_recurrent_ones_are_refu
         torch.testing.assert_close(state.v, neurons.run(x)[1].v)
     torch.testing.assert_close(Membrane(LI(0.5))(x), LI(0.5)(x))
     assert Membrane(LIF())(x.bfloat16()).dtype == torch.float32
-    with pytest.raises(ConfigError, match="RecurrentLIF feeds its spikes back"):
-        Membrane(RecurrentLIF(torch.ones(4)))
     with pytest.raises(ShapeError, match="T >= 1"):
         Membrane(LIF())(x[:0])
     with pytest.raises(ShapeError, match="start a new batch"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -58,33 +59,47 @@ every_reset = pytest.mark.parametrize("reset", ["soft", "hard", "none"])
 refractory = pytest.mark.parametrize("refractory", [0, 2])
 
 
-def twin(d: Dynamics, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spikes and potentials (T, N) in float64, neuron after neuron, from the equations."""
+class Twin(NamedTuple):
+    """What neurons do, (T, N) float64 each: h ahead of the reset, v behind it."""
+
+    spikes: np.ndarray
+    h: np.ndarray
+    v: np.ndarray
+    threshold: np.ndarray
+
+
+def twin(d: Dynamics, x: np.ndarray, back: np.ndarray | None = None) -> Twin:
+    """Do in float64 what the equations say, neuron after neuron, step after step.
+
+    back (N, N): the weights of spikes that are fed back, of recurrent neurons.
+    """
 
     def value(what: str, n: int) -> float | None:
         given = getattr(d, what)
         return given.expand(x.shape[1:])[n].item() if isinstance(given, torch.Tensor) else given
 
-    spikes, potentials = np.zeros_like(x), np.zeros_like(x)
-    for n in range(x.shape[1]):
+    out = Twin(*(np.zeros_like(x) for _ in Twin._fields))
+    neurons = range(x.shape[1])
+    states = [(value("rest", n) or 0.0, 0.0, 0.0, 0) for n in neurons]
+    for t, n in np.ndindex(*x.shape):
         beta, threshold, off = (value(each, n) for each in ("beta", "threshold", "threshold_off"))
         alpha, gain, rest = value("alpha", n) or 0.0, value("gain", n), value("rest", n) or 0.0
         kappa, rho = value("kappa", n) or 0.0, value("rho", n) or 0.0
-        v, i, a, waiting = rest, 0.0, 0.0, 0
-        for t, current in enumerate(x[:, n]):
-            i = alpha * i + current
-            h = rest + beta * (v - rest) + (1.0 if gain is None else gain) * i
-            th = threshold + kappa * a
-            s = 0 if waiting else int(h >= th) - int(h <= -off)
-            v = h
-            if d.reset == "soft":
-                v = h - (th - rest if s > 0 else -off - rest if s < 0 else 0.0)
-            elif d.reset == "hard" and (s or waiting):
-                v = rest
-            a = rho * a + abs(s)
-            waiting = d.refractory if s else max(0, waiting - 1)
-            spikes[t, n], potentials[t, n] = s, v
-    return spikes, potentials
+        v, i, a, waiting = states[n]
+        fed = 0.0 if back is None or t == 0 else float(back[n] @ out.spikes[t - 1])
+        i = alpha * i + x[t, n] + fed
+        h = rest + beta * (v - rest) + (1.0 if gain is None else gain) * i
+        th = threshold + kappa * a
+        s = 0 if waiting else int(h >= th) - int(h <= -off)
+        v = h
+        if d.reset == "soft":
+            v = h - (th - rest if s > 0 else -off - rest if s < 0 else 0.0)
+        elif d.reset == "hard" and (s or waiting):
+            v = rest
+        states[n] = (v, i, rho * a + abs(s), d.refractory if s else max(0, waiting - 1))
+        for part, number in zip(out, (s, h, v, th), strict=True):
+            part[t, n] = number
+    return out
 
 
 @every_layer
@@ -93,10 +108,10 @@ def twin(d: Dynamics, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_every_neuron_does_what_its_equations_say(name, reset, refractory):
     layer = LAYERS[name](reset=reset, refractory=refractory).double()
     x = currents(40, 7, dtype=torch.float64)
-    spikes, potentials = twin(layer.dynamics, x.numpy())
-    np.testing.assert_array_equal(layer(x).detach(), spikes)
-    np.testing.assert_allclose(layer.potentials(x).detach(), potentials, atol=1e-12)
-    assert spikes.any()
+    expected = twin(layer.dynamics, x.numpy())
+    np.testing.assert_array_equal(layer(x).detach(), expected.spikes)
+    np.testing.assert_allclose(layer.potentials(x).detach(), expected.v, atol=1e-12)
+    assert expected.spikes.any()
 
 
 def smooth(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:

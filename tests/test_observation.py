@@ -9,9 +9,36 @@ import torch
 from dvskit import training
 from dvskit.errors import ConfigError, FittedWarning, ShapeError
 from dvskit.events import Events
-from dvskit.training import observe, spiking_layers, weighted_layers
+from dvskit.networks import Layered
+from dvskit.neurons import ALIF, PLIF, RecurrentLIF, SynapticLIF
+from dvskit.training import InputConfig, Model, observe, spiking_layers, weighted_layers
 from tests.bars import blown_up
 from tests.test_plots import scattered
+
+
+def many_kinds(width: int = 34, height: int = 34) -> Model:
+    """A network of many kinds of neurons, not trained, that spike."""
+    words = (
+        "4C5",
+        "plif tau=3 threshold=0.2",
+        "P2",
+        "if",
+        "16",
+        "alif kappa=0.5",
+        "12",
+        "synaptic-lif alpha=0.5",
+        "8",
+        "recurrent-lif",
+        "6",
+        "li",
+        "2",
+        "lif",
+        "membrane",
+    )
+    network = Layered(layers=words, width=width, height=height, classes=2, gain=3.0)
+    torch.manual_seed(4)
+    module = network.build().eval()
+    return Model("many", network, module, InputConfig(bins=12, bin_us=20_000), ("a", "b"))
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +59,39 @@ def test_any_spiking_layer_is_seen_the_last_one_if_none_is_named(model, events):
         assert tuple(seen.spikes.shape) == tuple(seen.current.shape) == shape
         assert seen.neurons == int(np.prod(shape[1:]))
         torch.testing.assert_close(seen.layer(seen.current[:, None])[:, 0], seen.spikes)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("plif1", PLIF), ("alif1", ALIF), ("synaptic1", SynapticLIF), ("recurrent1", RecurrentLIF)],
+)
+def test_layers_of_any_neurons_that_spike_are_seen_with_what_their_spikes_were_decided_on(
+    events, name, kind
+):
+    many = many_kinds()
+    assert list(spiking_layers(many)) == ["plif1", "if1", "alif1", "synaptic1", "recurrent1"]
+    seen = observe(many, events, name)
+    assert type(seen.layer) is kind
+    assert 0 < seen.spikes.mean() < 1
+    traced = seen.trace()
+    assert torch.equal(traced.spikes, seen.spikes)
+    assert torch.equal(traced.h >= traced.threshold, seen.spikes > 0)
+    assert traced.h.shape == traced.v.shape == seen.current.shape
+    assert not traced.h.requires_grad
+    assert (traced.threshold.max() > traced.threshold.min()) == (kind is ALIF)
+    causes = seen.causes(seen.liveliest())
+    assert 0 < len(causes) <= len(seen.events)
+
+
+def test_the_current_of_a_recurrent_layer_is_what_comes_from_below(events):
+    many = many_kinds()
+    below, seen = observe(many, events, "synaptic1"), observe(many, events, "recurrent1")
+    current = many.module.dense3(below.spikes[:, None])[:, 0]
+    torch.testing.assert_close(current, seen.current)
+    traced = seen.trace()
+    fed_back = traced.h[1:] - seen.layer.beta * traced.v[:-1] - current[1:]
+    torch.testing.assert_close(fed_back, seen.layer.recurrent(seen.spikes[:-1]), atol=1e-4, rtol=0)
+    assert fed_back.abs().max() > 0.01
 
 
 def test_the_liveliest_neuron_changes_most(model, events):

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from dvskit import Emulator, EmulatorParams, emulate
+from dvskit import Emulator, EmulatorParams, emulate, training
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.filters import hot_pixels
@@ -21,7 +21,6 @@ from dvskit.formats import save_events
 from dvskit.render import _text, plots
 from dvskit.render.plots.fitting import all_axes
 from dvskit.render.plots.intervals import KINDS, interval_edges
-from dvskit.render.plots.membrane import trace
 from dvskit.render.plots.noise import report
 from dvskit.render.plots.pixel_counts import count_pixels
 from dvskit.render.plots.pixel_map import most_of_blocks
@@ -875,21 +874,101 @@ def test_the_membrane_is_that_of_the_equations():
     from dvskit.neurons import LIF, SignedLIF
 
     current = torch.randn((40, 5), generator=torch.Generator().manual_seed(0))
-    for layer in (LIF(), SignedLIF(reset="hard"), LIF(backend="torch")):
-        given, decided, reset, spikes = trace(layer, current)
-        np.testing.assert_array_equal(spikes, layer(current).numpy())
-        v = np.zeros(5)
-        for step in range(40):
-            np.testing.assert_allclose(decided[step], layer.beta * v + given[step], atol=1e-5)
-            v = reset[step]
-        fired = spikes != 0
-        np.testing.assert_allclose(reset[~fired], decided[~fired], atol=1e-5)
-        lines = plots.membrane(layer, current, neuron=2).axes[1].lines
-        np.testing.assert_allclose(lines[0].get_ydata()[::2], decided[:, 2])
+    for layer, hard in ((LIF(), 0), (SignedLIF(reset="hard"), 1), (LIF(backend="torch"), 0)):
+        v, line = 0.0, []
+        for x in current[:, 2].tolist():
+            h = 0.9 * v + x
+            s = int(h >= 1) - int(h <= -layer.threshold_off)
+            v = h * (1 - abs(s)) if hard else h - s
+            line += [h, v]
+        _, middle, low = plots.membrane(layer, current, neuron=2).axes
+        np.testing.assert_allclose(middle.lines[0].get_ydata(), line, atol=1e-5)
+        fired = sorted(seg[0, 0] for marks in low.collections for seg in marks.get_segments())
+        assert fired == layer(current)[:, 2].nonzero().flatten().tolist()
+        levels = [level.get_ydata()[0] for level in middle.lines[1:]]
+        assert levels == [1, -1][: 1 + hard]
     with pytest.raises(ShapeError, match="neuron 5"):
         plots.membrane(LIF(), current, neuron=5)
     with pytest.raises(ShapeError, match="39 steps"):
         plots.membrane(LIF(), current, inputs=current[1:])
+
+
+def own(values, number):
+    """A number, or a neuron's own of a tensor of them."""
+    return values[number].item() if hasattr(values, "shape") and values.shape else float(values)
+
+
+@pytest.mark.parametrize("neuron", [0, 3])
+def test_the_potential_drawn_is_that_of_the_neuron_s_own_values(neuron):
+    import torch
+
+    from dvskit.neurons import LIF, PLIF, SynapticLIF
+
+    current = torch.rand((30, 5), generator=torch.Generator().manual_seed(1))
+    values = torch.linspace(0.3, 0.9, 5)
+    for layer in (
+        LIF(values, threshold=values - 64, rest=-65 + values, gain=2.0),
+        PLIF(4.0, threshold=0.5, shape=(5,)),
+        SynapticLIF(0.5, alpha=values),
+    ):
+        d, i, line = layer.dynamics, 0.0, []
+        beta, threshold, gain, rest, alpha = (
+            own(unset if value is None else value, neuron)
+            for value, unset in (
+                (d.beta, 0), (d.threshold, 0), (d.gain, 1), (d.rest, 0), (d.alpha, 0),
+            )
+        )  # fmt: skip
+        v = rest
+        for x in current[:, neuron].tolist():
+            i = alpha * i + x
+            h = rest + beta * (v - rest) + gain * i
+            v = h - (threshold - rest) * (h >= threshold)
+            line += [h, v]
+        figure = plots.membrane(layer, current, neuron=neuron, steps=plots.Steps(0, 1000))
+        potential, level = figure.axes[1].lines
+        # Before anything comes the neuron is at rest.
+        np.testing.assert_allclose(potential.get_ydata(), [rest, rest, *line], atol=1e-3)
+        assert level.get_ydata()[0] == pytest.approx(threshold)
+        assert figure.notes[0].parts == (f"neuron {neuron}", f"β = {beta:.3g}")
+
+
+@pytest.mark.parametrize("steps", [None, plots.Steps(0, 1000)])
+def test_a_threshold_that_adapts_is_drawn_as_it_moves(steps):
+    import torch
+
+    from dvskit.neurons import ALIF, SignedLIF
+
+    layer = ALIF(0.9, 1.0, 2.0, kappa=0.5, rho=0.8)
+    current = torch.full((20, 2), 0.6)
+    a, levels = 0.0, []
+    for spike in layer(current)[:, 1].tolist():
+        levels.append(1 + 0.5 * a)
+        a = 0.8 * a + abs(spike)
+    _, middle, low = plots.membrane(layer, current, neuron=1, steps=steps).axes
+    _, moving, down = middle.lines
+    first = [] if steps is None else [1.0]
+    np.testing.assert_allclose(moving.get_ydata(), first + levels, atol=1e-6)
+    assert max(levels) > 1.5
+    assert (moving.get_label(), moving.get_drawstyle()) == ("threshold", "steps-pre")
+    assert set(down.get_ydata()) == {-2.0}
+    # A neuron spikes where its potential, the first of two at each step, reaches the line.
+    decided = middle.lines[0].get_ydata()[::2]
+    reached = moving.get_xdata()[decided >= moving.get_ydata()]
+    assert [seg[0, 0] for seg in low.collections[0].get_segments()] == pytest.approx(list(reached))
+    still = plots.membrane(SignedLIF(), current).axes[1].lines[1]
+    assert len(still.get_ydata()) == 2
+
+
+def test_neurons_that_do_not_spike_have_neither_a_threshold_nor_spikes_in_their_plot():
+    import torch
+
+    from dvskit.neurons import LI
+
+    figure = plots.membrane(LI(0.8), torch.ones(6, 2))
+    assert len(figure.axes[1].lines) == 1
+    assert figure.axes[1].get_legend() is None
+    assert not figure.axes[2].collections
+    assert len(drawn(figure)) > 1000
 
 
 def test_events_stand_above_the_potential_that_they_made():
@@ -1182,3 +1261,19 @@ def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path
         assert code == 2
         assert said in err
     assert {path.stem for path in tmp_path.glob("*.pdf")} == set("abcefghi")
+
+
+@pytest.mark.parametrize("layer", ["plif1", "alif1", "recurrent1"])
+def test_rasters_and_membranes_are_of_any_kind_of_neurons_by_the_command_line(
+    dvskit, file, tmp_path, layer
+):
+    from tests.test_observation import many_kinds
+
+    training.save_model(tmp_path / "m", many_kinds(24, 16))
+    asked = (file, "--model", "m", "--layer", layer, "-o")
+    assert dvskit("raster", *asked, "a.pdf") == (0, "", "")
+    assert dvskit("membrane", *asked, "b.pdf") == (0, "", "")
+    assert {path.stem for path in tmp_path.glob("*.pdf")} == {"a", "b"}
+    code, _, err = dvskit("raster", *asked[:-2], "li1", "-o", "c.pdf")
+    assert code == 2
+    assert "plif1" in err

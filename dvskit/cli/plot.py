@@ -193,7 +193,7 @@ def membrane(
     with as_usage("--neuron"):
         inputs = seen.causes(number)
     figure = plots.membrane(
-        seen.layer, seen.current, neuron=number, inputs=inputs,
+        seen.layer, seen.current[:, None], neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
     _save(figure, out, force)

@@ -8,6 +8,7 @@ left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure fun
     spikes = LIF(beta=0.9)(currents)
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
     spikes, state = layer.step(current, state)         # one bin
+    layer.trace(currents).h                            # potentials ahead of the reset: `Traced`
 
 All time steps run in one compiled kernel, on the processor and, where Triton works, on a GPU.
 Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
@@ -36,6 +37,7 @@ from dvskit.neurons.surrogates import (
     spike,
 )
 from dvskit.neurons.synaptic import SynapticLIF, synaptic_step
+from dvskit.neurons.traced import Traced
 
 __all__ = [
     "ALIF",
@@ -54,6 +56,7 @@ __all__ = [
     "StraightThrough",
     "Surrogate",
     "SynapticLIF",
+    "Traced",
     "Triangle",
     "alif_step",
     "lif_step",

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
-from dvskit.neurons.dynamics import VALUES, Dynamics, Reset, Value, advance
+from dvskit.neurons.dynamics import VALUES, Dynamics, Reset, Step, Value, advance, take_step
 from dvskit.neurons.fused import run_fused, why_not_fused
 from dvskit.neurons.state import STATE_PARTS, NeuronState, state_dtype
 from dvskit.neurons.surrogates import Surrogate
+from dvskit.neurons.traced import Traced, traced
 
 Backend = Literal["auto", "torch", "fused"]
 
@@ -105,12 +106,23 @@ class Neurons(nn.Module):
 
         They are float32 (float64 for float64), and gradients flow through them.
         """
-        state = self._checked(self.dynamics, x, state)
-        found = []
+        return self.trace(x, state).v
+
+    def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
+        """Return what goes on at each step of `x` (T, ...), from `state` or from rest.
+
+        That is spikes, potentials ahead of and behind the reset, and thresholds. Spikes and state
+        are those of `run`. Computed in plain torch, and gradients flow through all of it. Raises
+        ShapeError as `run` does.
+        """
+        dynamics = self.dynamics
+        start = state = self._checked(dynamics, x, state)
+        dynamics = dynamics.cast(state.v.dtype)
+        steps = []
         for current in x.unbind(0):
-            _, state = advance(self.dynamics, state, current)
-            found.append(state.v)
-        return torch.stack(found) if found else x.to(state.v.dtype)
+            steps.append(self._take_step(dynamics, state, current))
+            state = steps[-1].state
+        return traced(x, start, steps)
 
     def initial_state(self, current: Tensor) -> NeuronState:
         """Return the state at rest for currents shaped like `current`, one time step."""
@@ -124,6 +136,10 @@ class Neurons(nn.Module):
             f"{name}={_said(getattr(self, name))}"
             for name in (*names, "reset", "surrogate", "detach_reset")
         )
+
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+        """Take one step in plain torch; for layers whose current depends on their state too."""
+        return take_step(dynamics, state, current)
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
         """Return the state to start from. Raises ShapeError for what does not fit together."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -107,11 +107,33 @@ class Dynamics:
         )
 
 
+class Step(NamedTuple):
+    """One time step of neurons, and what its spikes were decided on.
+
+    spikes     of the shape and dtype of the current; h of neurons that do not spike
+    h          potential ahead of the reset, in the dtype of the state
+    threshold  th of the step, a number or a tensor that broadcasts against h; inf of neurons that
+               do not spike
+    state      behind the step
+    """
+
+    spikes: Tensor
+    h: Tensor
+    threshold: Value
+    state: NeuronState
+
+
 def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Tensor, NeuronState]:
     """Advance neurons by one time step: spikes of the shape and dtype of `current`, and the state.
 
     The parts that the state lacks are at rest. Raises ConfigError for an unknown reset.
     """
+    step = take_step(dynamics, state, current)
+    return step.spikes, step.state
+
+
+def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+    """Advance neurons by one time step, as `advance` does, and return all of it."""
     d = dynamics.cast(state.v.dtype)
     i = _synapse(d, state.i, current.to(state.v.dtype))
     h = _leak(d, state.v, i)
@@ -125,7 +147,8 @@ def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Te
     v = _reset(d, h, th, (on, off), state.waiting)
     a = None if d.kappa is None else _adapt(d, state.a, fired)
     spikes = on if off is None else on - off
-    return spikes.to(current.dtype), NeuronState(v, None if d.alpha is None else i, a, waiting)
+    after = NeuronState(v, None if d.alpha is None else i, a, waiting)
+    return Step(spikes.to(current.dtype), h, th if d.spikes else math.inf, after)
 
 
 def _synapse(d: Dynamics, i: Tensor | None, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.neurons.driver import Backend
-from dvskit.neurons.dynamics import ATAN, Reset
+from dvskit.neurons.dynamics import ATAN, Dynamics, Reset, Step, take_step
 from dvskit.neurons.lif import LIF
 from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import Surrogate
@@ -80,13 +80,11 @@ class RecurrentLIF(LIF):
             spikes.append(fired[0])
         return (torch.stack(spikes) if spikes else x.clone()), state
 
-    def potentials(self, x: Tensor, state: NeuronState | None = None) -> Tensor:
-        """Return the membrane potentials v (T, ...) after each step of `x`."""
-        found = []
-        for current in x.unbind(0):
-            _, state = self.step(current, state)
-            found.append(state.v)
-        return torch.stack(found) if found else x.clone()
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+        """Take one step in plain torch, fed the spikes of the last."""
+        step = take_step(dynamics, state, current + self._fed_back(current, state.s))
+        s = step.spikes.to(step.state.v.dtype)
+        return step._replace(state=replace(step.state, s=s))
 
     def _check_recurrent(self, step: torch.Size) -> None:
         """Raise ShapeError where W cannot take the spikes of one time step, of shape `step`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
 from dvskit.layers import Membrane
-from dvskit.neurons import LIF
+from dvskit.neurons import Neurons, Traced
 from dvskit.training.fitting import fit_recording
 from dvskit.training.inputs import input_of
 from dvskit.training.models import Model
@@ -24,7 +25,7 @@ from dvskit.training.models import Model
 class Observed:
     """A spiking layer while its network saw a recording.
 
-    name, layer  of the layer, and itself
+    name, layer  of the layer, and itself; a copy on the processor where the network is elsewhere
     current      (T, ...) float32: what it was fed, on the processor
     spikes       (T, ...) float32: what it fired
     events       what the network saw; step k begins at start_us + k bin_us
@@ -32,7 +33,7 @@ class Observed:
     """
 
     name: str
-    layer: LIF
+    layer: Neurons
     current: Tensor
     spikes: Tensor
     events: Events
@@ -46,6 +47,16 @@ class Observed:
         """How many neurons the layer has; they are counted through all its dimensions."""
         return int(np.prod(self.spikes.shape[1:]))
 
+    def trace(self) -> Traced:
+        """Return what went on in the layer at each step: potentials, thresholds, (T, ...) each.
+
+        The parts of the state are of a batch of one.
+        """
+        with torch.no_grad():
+            traced = self.layer.trace(self.current[:, None])
+        parts = {name: getattr(traced, name)[:, 0] for name in ("spikes", "h", "v", "threshold")}
+        return replace(traced, **parts)
+
     def liveliest(self) -> int:
         """Return the neuron that most often fires otherwise than a step ago; of equals, the first.
 
@@ -57,8 +68,8 @@ class Observed:
     def field(self, neuron: int) -> NDArray[np.bool_]:
         """Return the pixels (H, W) whose events reach a neuron of the layer.
 
-        Those where its current, summed over time, has a gradient. Raises ShapeError for a neuron
-        that is not there.
+        Those where its current, summed over time, has a gradient; what recurrent neurons feed back
+        is not part of it. Raises ShapeError for a neuron that is not there.
         """
         if not 0 <= neuron < self.neurons:
             raise ShapeError(f"neuron {neuron} is not among the {self.neurons} of {self.name}")
@@ -94,23 +105,24 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     seen = events.between(start_us, start_us + model.input.bins * bin_us)
     with torch.no_grad():
         current, spikes = _run(model, name, _counts(model, seen, weight))
+    current, spikes = (part[:, 0].float().cpu() for part in (current, spikes))
     return Observed(
-        name, layers[name], current[:, 0].float().cpu(), spikes[:, 0].float().cpu(), seen,
-        start_us, bin_us, model, weight,
-    )  # fmt: skip
+        name, _on_processor(layers[name]), current, spikes, seen, start_us, bin_us, model, weight
+    )
 
 
-def spiking_layers(model: Model) -> dict[str, LIF]:
-    """Return the layers of LIF neurons by name, in the order in which they were made.
+def spiking_layers(model: Model) -> dict[str, Neurons]:
+    """Return the layers of neurons that spike by name, in the order in which they were made.
 
-    Those whose membranes are the output (`dvskit.layers.Membrane`) hand out no spikes.
+    All kinds but LI. Those whose membranes are the output (`dvskit.layers.Membrane`) hand out no
+    spikes, and are left out.
     """
     parts = dict(model.module.named_modules())
     silent = {id(part.neurons) for part in parts.values() if isinstance(part, Membrane)}
     return {
         name: part
         for name, part in parts.items()
-        if isinstance(part, LIF) and id(part) not in silent
+        if isinstance(part, Neurons) and part.dynamics.spikes and id(part) not in silent
     }
 
 
@@ -121,6 +133,11 @@ def weighted_layers(model: Model) -> dict[str, nn.Module]:
         for name, part in model.module.named_modules()
         if isinstance(getattr(part, "weight", None), Tensor) and part.weight.ndim in (2, 4)
     }
+
+
+def _on_processor(layer: Neurons) -> Neurons:
+    devices = {tensor.device.type for tensor in (*layer.parameters(), *layer.buffers())}
+    return layer if devices <= {"cpu"} else deepcopy(layer).cpu()
 
 
 def _counts(model: Model, events: Events, weight: float | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
-from dvskit.render.plots.arrays import over_time
+from dvskit.render.plots.arrays import as_array, over_time
 from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.raster import VECTORS, draw_raster
 from dvskit.render.plots.style import (
@@ -30,14 +29,14 @@ _LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the pa
 
 
 class Layer(Protocol):
-    """A layer of LIF neurons, as `dvskit.neurons.LIF` is."""
+    """A layer of neurons, as those of `dvskit.neurons` are."""
 
-    beta: Any
-    threshold: Any
-    threshold_off: Any
+    @property
+    def dynamics(self) -> Any:
+        """The values of the neurons: beta, rest, threshold_off, and whether there are spikes."""
 
-    def run(self, x: Any, state: Any = None) -> tuple[Any, Any]:
-        """Return the spikes of currents (T, ...) and the state, with its potential `v`."""
+    def trace(self, x: Any) -> Any:
+        """Return spikes, h, v and threshold at each step of currents (T, ...), from rest."""
 
 
 class Steps(NamedTuple):
@@ -47,23 +46,21 @@ class Steps(NamedTuple):
     step_us: float
 
 
-def trace(
-    layer: Layer, current: Any
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Run a layer step by step over currents (T, ...), from rest.
+class _Course(NamedTuple):
+    """One neuron over time: arrays (T,), and its values.
 
-    Returns four arrays (T, neurons): the currents, the potential h = beta v + current on which a
-    spike is decided, the potential v after the reset, and the spikes.
+    h, v       potential ahead of the reset and behind it
+    threshold  of upward spikes, and off of downward ones; not finite where there are none
     """
-    given = over_time(current, "currents").astype(np.float64)
-    reset, spikes = np.zeros_like(given), np.zeros_like(given)
-    state = None
-    for step in range(len(given)):
-        fired, state = layer.run(current[step : step + 1], state)
-        spikes[step] = over_time(fired, "spikes")[0]
-        reset[step] = over_time(state.v[None], "potentials")[0]
-    before = np.vstack([np.zeros((1, given.shape[1])), reset[:-1]])[: len(given)]
-    return given, layer.beta * before + given, reset, spikes
+
+    current: NDArray[Any]
+    h: NDArray[Any]
+    v: NDArray[Any]
+    threshold: NDArray[Any]
+    spikes: NDArray[Any]
+    beta: float
+    rest: float
+    off: float
 
 
 @check_arguments
@@ -76,55 +73,90 @@ def membrane(
     steps: Steps | None = None,
     style: Style = PAPER,
 ) -> Plot:
-    """Plot the potential of one neuron of a LIF layer with what drove it above and its spikes.
+    """Plot the potential of one neuron of a layer with what drove it above and its spikes below.
 
+    layer    of any neurons (`dvskit.neurons.Neurons`)
     current  (T, ...): what the layer is fed; neurons are counted through the dimensions behind time
     inputs   what made the currents, drawn as a raster in place of the current: spikes (T, ...), or
              Events, a row a pixel, each at its own time (`dvskit.training.observe(...).causes()`)
     steps    when the steps were; then time is in milliseconds, and a step's potential and spikes
              stand at its end, behind the events that it took
 
-    The potential is shown up to where the spike is decided and then reset, in the same step.
-    Raises ShapeError for a neuron that is not there, and inputs of another length; ConfigError for
-    Events without steps, and steps of no length.
+    The potential is shown up to where the spike is decided and then reset, in the same step; a
+    threshold that adapts as it is at each step. What recurrent neurons feed back is in the
+    potential, not in the current. Raises ShapeError for a neuron that is not there, and inputs of
+    another length; ConfigError for Events without steps, and steps of no length.
     """
     if steps is None and isinstance(inputs, Events):
         raise ConfigError("events have times: pass steps=Steps(start_us, step_us) with them")
     if steps is not None and not steps.step_us > 0:
         raise ConfigError(f"step_us={steps.step_us} is not above 0")
-    given, decided, reset, spikes = trace(layer, current)
-    if not -given.shape[1] <= neuron < given.shape[1]:
-        raise ShapeError(f"neuron {neuron} is not among the layer's {given.shape[1]}")
+    course = _course(layer, current, neuron)
+    count = len(course.current)
     # Without times a step is where its number is; with them, at its end.
-    at = np.arange(len(given)) if steps is None else (np.arange(len(given)) + 1) * _ms(steps)
+    at = np.arange(count) if steps is None else (np.arange(count) + 1) * _ms(steps)
     with style.drawing(0.85, least_mm=_LEAST_MM) as figure:
         top, middle, low = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 0.35))
         if isinstance(inputs, Events) and steps is not None:
             _draw_events(top, inputs, steps, style)
         elif inputs is None:
-            _draw_current(top, at, given[:, neuron], style)
+            _draw_current(top, at, course.current, style)
         else:
             before = over_time(inputs, "inputs")
-            if len(before) != len(given):
-                raise ShapeError(f"inputs of {len(before)} steps beside {len(given)} of currents")
+            if len(before) != count:
+                raise ShapeError(f"inputs of {len(before)} steps beside {count} of currents")
             _draw_spikes(top, before, steps, style)
             top.set_ylabel("input")
-        potential = (decided[:, neuron], reset[:, neuron])
-        if steps is not None:  # at rest before anything came
-            potential = (np.append(0.0, potential[0]), np.append(0.0, potential[1]))
-        _draw_potential(middle, layer, np.append(0.0, at) if steps else at, potential, style)
-        _draw_spikes(low, spikes[:, [neuron]], steps, style)
+        if steps is None:
+            _draw_potential(middle, at, course, style)
+        else:
+            _draw_potential(middle, np.append(0.0, at), _from_rest(course), style)
+        _draw_spikes(low, course.spikes[:, None], steps, style)
         low.set(
             ylabel="output", xlabel="time step" if steps is None else "time (ms)", yticks=[],
             ylim=(-0.5, 0.5),
         )  # fmt: skip
         if steps is not None:
-            low.set_xlim(0, (len(given) + 0.5) * _ms(steps))
+            low.set_xlim(0, (count + 0.5) * _ms(steps))
         for axes in (top, middle):
             axes.tick_params(labelbottom=False)
-        note(top, style, f"neuron {neuron}", f"β = {number_text(layer.beta, 6)}")
+        note(top, style, f"neuron {neuron}", f"β = {number_text(course.beta, 6)}")
         figure.align_ylabels()
     return figure
+
+
+def _course(layer: Layer, current: Any, neuron: int) -> _Course:
+    """Run a layer over currents (T, ...), from rest, and return what one neuron did."""
+    given = over_time(current, "currents")
+    if not -given.shape[1] <= neuron < given.shape[1]:
+        raise ShapeError(f"neuron {neuron} is not among the layer's {given.shape[1]}")
+    traced, dynamics = layer.trace(current), layer.dynamics
+
+    def of_neuron(value: Any) -> float:
+        """Return a number, or the neuron's own of a tensor that broadcasts against a step."""
+        each = np.broadcast_to(as_array(value), current.shape[1:])
+        return float(each.reshape(-1)[neuron])
+
+    spikes = over_time(traced.spikes, "spikes")[:, neuron]
+    return _Course(
+        current=given[:, neuron],
+        h=over_time(traced.h, "potentials")[:, neuron],
+        v=over_time(traced.v, "potentials")[:, neuron],
+        threshold=as_array(traced.threshold).reshape(given.shape)[:, neuron],
+        spikes=spikes if dynamics.spikes else np.zeros_like(spikes),
+        beta=of_neuron(dynamics.beta),
+        rest=0.0 if dynamics.rest is None else of_neuron(dynamics.rest),
+        off=of_neuron(dynamics.threshold_off),
+    )
+
+
+def _from_rest(course: _Course) -> _Course:
+    """Return the same with the potential at rest before anything came."""
+    return course._replace(
+        h=np.append(course.rest, course.h),
+        v=np.append(course.rest, course.v),
+        threshold=np.append(course.threshold[:1], course.threshold),
+    )
 
 
 def _ms(steps: Steps) -> float:
@@ -162,19 +194,22 @@ def _draw_current(axes: Axes, at: NDArray[Any], current: NDArray[Any], style: St
     axes.margins(y=0.08)
 
 
-def _draw_potential(
-    axes: Axes, layer: Layer, at: NDArray[Any], potential: tuple[NDArray[Any], NDArray[Any]],
-    style: Style,
-) -> None:  # fmt: skip
+def _draw_potential(axes: Axes, at: NDArray[Any], course: _Course, style: Style) -> None:
     twice = np.repeat(at, 2)  # where the spike is decided, and behind the reset
-    axes.plot(twice, np.column_stack(potential).ravel(), color=style.theme.text, lw=0.8)
-    for value, colour, name in (
-        (layer.threshold, style.theme.on, "threshold"),
-        (-layer.threshold_off, style.theme.off, "OFF threshold"),
+    axes.plot(twice, np.column_stack((course.h, course.v)).ravel(), color=style.theme.text, lw=0.8)
+    for levels, colour, name in (
+        (course.threshold, style.theme.on, "threshold"),
+        (np.array([-course.off]), style.theme.off, "OFF threshold"),
     ):
-        if math.isfinite(value):
-            axes.axhline(value, color=colour, linewidth=0.7, linestyle=(0, (4, 2)), label=name)
+        look: dict[str, Any] = {"color": colour, "linewidth": 0.7, "linestyle": (0, (4, 2))}
+        if not len(levels) or not np.isfinite(levels).all():
+            continue
+        if (levels == levels[0]).all():
+            axes.axhline(levels[0], label=name, **look)
+        else:  # it moves behind a spike: a step's own holds from the step before up to it
+            axes.plot(at, levels, drawstyle="steps-pre", label=name, **look)
     axes.set_ylabel("potential")
     axes.margins(y=0.08)
     grid_lines(axes, style)
-    legend_above(axes)
+    if axes.get_legend_handles_labels()[1]:
+        legend_above(axes)
