@@ -58,7 +58,7 @@ def run(monkeypatch, capsys, tmp_path):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # closed behind a file's tests: an idle one may keep a core busy
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium; a test that needs it skips without one."""
     found = find_chromium()
