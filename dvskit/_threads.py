@@ -95,3 +95,10 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
         raise errors[min(errors)]
     for helper in helpers:
         helper.result()
+
+
+def run_ranges(
+    work: Callable[[int, int], object], count: int, parts: int, threads: int | None = None
+) -> None:
+    """Call `work(first, stop)` for parts that make up range(count), as `run_parts` does."""
+    run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)

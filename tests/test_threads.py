@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dvskit._threads import one_thread, run_parts, thread_count
+from dvskit._threads import one_thread, run_parts, run_ranges, thread_count
 from dvskit.errors import ConfigError
 
 
@@ -122,3 +122,11 @@ def test_within_one_thread_all_parts_run_on_it_and_other_threads_are_left_alone(
         assert thread_count() == 1
     assert elsewhere[0] > 1
     assert len(threads_of_parts()) > 1
+
+
+@pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 4), (7, 3), (8, 8), (3, 5)])
+def test_ranges_make_up_the_whole_once(count, parts):
+    done = []
+    run_ranges(lambda first, stop: done.append(range(first, stop)), count, parts)
+    assert len(done) == parts
+    assert sorted(number for part in done for number in part) == list(range(count))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_ranges, thread_count
 
 _SMALLEST_PART = 1 << 16  # samples; below it a thread costs more than it gives
 _BLOCK = 2048  # channels; the rows under a filter stay in the cache
@@ -28,6 +28,4 @@ def over_channels(work: Callable[[int, int], object], shape: torch.Size) -> None
     """Call `work(first, last)` for parts of the channels of (T, N), on all threads."""
     steps, channels = shape
     parts = max(1, min(thread_count(), channels, steps * channels // _SMALLEST_PART))
-    parts = max(parts, -(-channels // _BLOCK))
-    cuts = [channels * part // parts for part in range(parts + 1)]
-    run_parts(lambda part: work(cuts[part], cuts[part + 1]), parts)
+    run_ranges(work, channels, max(parts, -(-channels // _BLOCK)))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, cut
 
@@ -148,7 +148,7 @@ def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
         work(0, count)
         return
     parts = min(count, 4 * threads)
-    run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)
+    run_ranges(work, count, parts, threads)
 
 
 def threads_for(amount: int) -> int:

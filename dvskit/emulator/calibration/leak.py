@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts
+from dvskit._threads import run_ranges
 from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration.stillness import Still
 
@@ -99,16 +99,14 @@ class _Gaps:
             still.left[span] + model.shift, still.ahead[span], still.blur[span] * model.blur,
             self.slope, self.rate[take],
         )  # fmt: skip
-        edges = np.linspace(0, self.pixels, _SHARES + 1).astype(int)
 
-        def fill(share: int) -> None:
-            first, stop = edges[share], edges[share + 1]
+        def fill(first: int, stop: int) -> None:
             k.leak_likelihood(
                 starts[first : stop + 1], *gaps, model.share_on, self.reach, self.periods,
                 model.jitter, table[first:stop],
             )  # fmt: skip
 
-        run_parts(fill, _SHARES)
+        run_ranges(fill, self.pixels, _SHARES)
         return table
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_parts, run_ranges, thread_count
 from dvskit.events import Events, Size
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves
 from dvskit.render._splat import _kernels
@@ -173,10 +173,8 @@ def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uin
 def _by_rows(work: Callable[[slice, slice], None], count: int, threads: int | None) -> None:
     """Call work with rows of the layers and those of the picture that they are averaged to."""
     parts = min(thread_count() if threads is None else threads, 8, count)
-    cuts = [count * part // parts for part in range(parts + 1)]
 
-    def one(part: int) -> None:
-        fine = slice(cuts[part] * OVERSAMPLE, cuts[part + 1] * OVERSAMPLE)
-        work(fine, slice(cuts[part], cuts[part + 1]))
+    def some(first: int, stop: int) -> None:
+        work(slice(first * OVERSAMPLE, stop * OVERSAMPLE), slice(first, stop))
 
-    run_parts(one, parts)
+    run_ranges(some, count, parts)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.render.colormap import Theme, diverging, sequential
@@ -59,8 +59,7 @@ def _check(name: str, value: float | None, most: float) -> None:
 def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
     """Call `work` on slices of the rows, in parallel where that pays."""
     parts = min(thread_count(), 8, max(1, size.width * size.height // _PIXELS_A_PART))
-    cuts = [size.height * part // parts for part in range(parts + 1)]
-    run_parts(lambda part: work(slice(cuts[part], cuts[part + 1])), parts)
+    run_ranges(lambda first, stop: work(slice(first, stop)), size.height, parts)
 
 
 @check_arguments

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts
+from dvskit._threads import run_ranges
 from dvskit.emulator.calibration.observed import PixelEvents, Seen
 from dvskit.emulator.calibration.rows import _kernels as k
 
@@ -202,14 +202,12 @@ def _fit_groups(
 ) -> None:
     """Fit groups of rows, each by itself, on all threads; see `fit_rows` for what is found."""
     *of_groups, rest = found
-    edges = np.linspace(0, starts.size - 1, _SHARES + 1).astype(int)
 
-    def work(share: int) -> None:
-        first, stop = edges[share], edges[share + 1]
+    def work(first: int, stop: int) -> None:
         own = [each[first:stop] for each in of_groups]
         k.fit_rows(starts[first : stop + 1], *rows.columns, *limits, *own, rest)  # type: ignore[call-arg]
 
-    run_parts(work, _SHARES)
+    run_ranges(work, starts.size - 1, _SHARES)
 
 
 def _scale(rest: NDArray[np.float64], around: tuple[float, float]) -> float:
