@@ -140,13 +140,17 @@ def test_each_code_is_what_its_plain_twin_makes_of_the_definition(name, steps):
     assert steps < 200 or 0.02 < spikes.abs().mean() < 0.9
 
 
-@pytest.mark.parametrize("name", ["step_forward", "hsa", "bsa"])
+@pytest.mark.parametrize(
+    ("name", "place"), [("step_forward", "step_forward"), ("hsa", "fir"), ("bsa", "fir")]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_loop_for_other_devices_gives_the_spikes_of_the_compiled_one(name, dtype, monkeypatch):
+def test_the_loop_for_other_devices_gives_the_spikes_of_the_compiled_one(
+    name, place, dtype, monkeypatch
+):
     signal = walks(150, channels=30, seed=3, dtype=dtype)
     compiled = ENCODE[name](signal)
     monkeypatch.setattr(
-        sys.modules[f"dvskit.encoders.{name}"], "on_processor", lambda signal: False
+        sys.modules[f"dvskit.encoders.{place}"], "on_processor", lambda signal: False
     )
     assert torch.equal(ENCODE[name](signal), compiled)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import threshold_for, working_dtype
-from dvskit.encoders.fir import check_unsigned, checked_response, convolved
-from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
+from dvskit.encoders.checking import threshold_for
+from dvskit.encoders.fir import check_unsigned, checked_response, convolved, taken_off
 from dvskit.encoders.sequential_kernels import ben
 
 
@@ -40,21 +38,12 @@ def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) 
     check_unsigned(signal, "bsa")
     limit = threshold_for(threshold, signal, "bsa", "threshold")
     shape = checked_response(response, signal, "bsa")
-    if signal.numel() == 0:
-        return torch.zeros_like(signal)
-    left = flat_signal(signal, working_dtype(signal.dtype)).clone()
     limit = limit.reshape(-1).contiguous()
-    spikes = torch.zeros_like(left)
-    if on_processor(signal):
-        arrays = left.numpy(), spikes.numpy(), shape.numpy(), limit.numpy()
-        over_channels(lambda first, last: ben(*arrays, first, last), left.shape)
-    else:
-        for t in range(len(left) - len(shape) + 1):
-            window = left[t : t + len(shape)]
-            with_spike = (window - shape[:, None]).abs().sum(0)
-            spikes[t] = with_spike <= window.abs().sum(0) - limit
-            window -= spikes[t] * shape[:, None]
-    return spikes.to(signal.dtype).reshape(signal.shape)
+
+    def fires(window: Tensor) -> Tensor:
+        return (window - shape[:, None]).abs().sum(0) <= window.abs().sum(0) - limit
+
+    return taken_off(signal, shape, (limit,), ben, fires)
 
 
 @check_arguments

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +16,7 @@ from dvskit.encoders.checking import (
     spikes_as_floats,
     working_dtype,
 )
+from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
 from dvskit.errors import ConfigError, ShapeError
 
 
@@ -52,6 +55,34 @@ def convolved(spikes: Tensor, response: Tensor, name: str) -> Tensor:
     padded = functional.pad(rows, (len(shape) - 1, 0))
     decoded = functional.conv1d(padded, shape.flip(0)[None, None])[:, 0]
     return decoded.t().reshape(x.shape).to(decoded_dtype(spikes))
+
+
+def taken_off(
+    signal: Tensor,
+    response: Tensor,
+    others: tuple[Tensor, ...],
+    loop: Callable[..., object],
+    fires: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return the spikes of a code that takes its filter off the signal wherever it spikes.
+
+    loop    the code, compiled: loop(signal, spikes, response, *others, first channel, last)
+    fires   whether the channels of a window (taps, N) spike: the same, for other devices
+    others  what else the loop is given
+    """
+    if signal.numel() == 0:
+        return torch.zeros_like(signal)
+    left = flat_signal(signal, working_dtype(signal.dtype)).clone()
+    spikes = torch.zeros_like(left)
+    if on_processor(signal):
+        arrays = [given.numpy() for given in (left, spikes, response, *others)]
+        over_channels(lambda first, last: loop(*arrays, first, last), left.shape)
+    else:
+        for t in range(len(left) - len(response) + 1):
+            window = left[t : t + len(response)]
+            spikes[t] = fires(window)
+            window -= spikes[t] * response[:, None]
+    return spikes.to(signal.dtype).reshape(signal.shape)
 
 
 def checked_response(response: Tensor, signal: Tensor, name: str) -> Tensor:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import working_dtype
-from dvskit.encoders.fir import check_unsigned, checked_response, convolved
-from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
+from dvskit.encoders.fir import check_unsigned, checked_response, convolved, taken_off
 from dvskit.encoders.sequential_kernels import hough
 
 
@@ -36,19 +33,7 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
     """
     check_unsigned(signal, "hsa")
     shape = checked_response(response, signal, "hsa")
-    if signal.numel() == 0:
-        return torch.zeros_like(signal)
-    left = flat_signal(signal, working_dtype(signal.dtype)).clone()
-    spikes = torch.zeros_like(left)
-    if on_processor(signal):
-        arrays = left.numpy(), spikes.numpy(), shape.numpy()
-        over_channels(lambda first, last: hough(*arrays, first, last), left.shape)
-    else:
-        for t in range(len(left) - len(shape) + 1):
-            window = left[t : t + len(shape)]
-            spikes[t] = (window >= shape[:, None]).all(0)
-            window -= spikes[t] * shape[:, None]
-    return spikes.to(signal.dtype).reshape(signal.shape)
+    return taken_off(signal, shape, (), hough, lambda window: (window >= shape[:, None]).all(0))
 
 
 @check_arguments

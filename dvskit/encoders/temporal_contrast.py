@@ -30,12 +30,8 @@ def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor
     >>> bool(reconstruction_error(sine, decoded).rmse < 0.3)
     True
     """
-    threshold = contrast_threshold(signal, factor=factor)
-    x = signal.detach().to(threshold.dtype)
+    change, threshold = _changes(signal, factor)
     spikes = torch.zeros_like(signal)
-    if x.shape[0] < 2:
-        return spikes
-    change = torch.diff(x, dim=0)
     spikes[1:] = signed_spikes(change > threshold, change < -threshold, signal.dtype)
     return spikes
 
@@ -51,15 +47,19 @@ def contrast_threshold(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tenso
     `signal` (T, ...); returns (...), float64 for float64 and else float32; 0 where there are no
     differences. Raises as `temporal_contrast` does.
     """
+    return _changes(signal, factor)[1]
+
+
+def _changes(signal: Tensor, factor: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the differences of a signal, and the threshold of each channel."""
     check_signal(signal, "temporal_contrast")
     scale = at_least_0(factor, signal, "temporal_contrast", "factor")
-    x = signal.detach().to(working_dtype(signal.dtype))
-    if x.shape[0] < 2:
-        return torch.zeros(x.shape[1:], dtype=x.dtype, device=x.device)
-    change = torch.diff(x, dim=0)
+    change = torch.diff(signal.detach().to(working_dtype(signal.dtype)), dim=0)
+    if not len(change):
+        return change, change.new_zeros(change.shape[1:])
     mean = change.mean(0)
     spread = (change - mean).square().mean(0).sqrt()  # torch's std warns of channels that are none
-    return mean.abs() + scale * spread
+    return change, mean.abs() + scale * spread
 
 
 @check_arguments
