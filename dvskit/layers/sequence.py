@@ -223,5 +223,5 @@ def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
 def _gives_spikes(layer: nn.Module, given: bool) -> bool:
     """Return whether the output of a layer is -1, 0 and 1, `given` whether its input is."""
     if isinstance(layer, Neurons):
-        return layer.dynamics.spikes
+        return layer.spiking
     return given and isinstance(layer, MaxPool2d)

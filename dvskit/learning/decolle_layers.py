@@ -17,6 +17,7 @@ from dvskit.errors import ConfigError
 from dvskit.layers import Conv2d as TimedConv2d
 from dvskit.learning.rule import check_input, checked_sizes
 from dvskit.neurons import ATan, Surrogate, spike
+from dvskit.neurons.surrogates import check_surrogate
 
 
 @check_arguments
@@ -51,11 +52,7 @@ class DecolleNeurons:
                 f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: finite numbers, and rho "
                 "from 0 on are meant"
             )
-        if isinstance(self.surrogate, type) or not isinstance(self.surrogate, Surrogate):
-            raise ConfigError(
-                f"DecolleNeurons: surrogate = {self.surrogate!r} is no value with derivative(u), "
-                "such as ATan(1.0)"
-            )
+        check_surrogate("DecolleNeurons", self.surrogate, "ATan(1.0)")
 
 
 class DecolleLayerState(NamedTuple):

@@ -14,6 +14,7 @@ from dvskit.encoders.seeds import generator_from
 from dvskit.errors import ConfigError
 from dvskit.learning.rule import check_input
 from dvskit.neurons import Surrogate, Triangle, spike
+from dvskit.neurons.surrogates import check_surrogate
 
 
 @check_arguments
@@ -51,11 +52,7 @@ class RecurrentNeurons:
             raise ConfigError(
                 f"RecurrentNeurons: adaptation = {self.adaptation} is no finite number from 0 on"
             )
-        if isinstance(self.surrogate, type) or not isinstance(self.surrogate, Surrogate):
-            raise ConfigError(
-                f"RecurrentNeurons: surrogate = {self.surrogate!r} is no value with derivative(u), "
-                "such as Triangle(1.0, 0.3)"
-            )
+        check_surrogate("RecurrentNeurons", self.surrogate, "Triangle(1.0, 0.3)")
 
 
 class RecurrentState(NamedTuple):

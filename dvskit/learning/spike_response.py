@@ -16,6 +16,7 @@ from dvskit.errors import ConfigError
 from dvskit.learning.rule import check_input, checked_sizes
 from dvskit.learning.van_rossum import DoubleExponential, Filtered
 from dvskit.neurons import FastSigmoid, Surrogate, spike
+from dvskit.neurons.surrogates import check_surrogate
 
 
 @check_arguments
@@ -45,11 +46,7 @@ class SpikeResponse:
                 f"SpikeResponse: recovery = {self.recovery} is outside [0, 1]; it is what is kept "
                 "a step, exp(-dt / tau)"
             )
-        if isinstance(self.surrogate, type) or not isinstance(self.surrogate, Surrogate):
-            raise ConfigError(
-                f"SpikeResponse: surrogate = {self.surrogate!r} is no value with derivative(u), "
-                "such as FastSigmoid()"
-            )
+        check_surrogate("SpikeResponse", self.surrogate, "FastSigmoid()")
 
 
 class ResponseLayerState(NamedTuple):

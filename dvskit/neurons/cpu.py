@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_ranges, thread_count
 from dvskit.neurons import _kernels as kernels
 from dvskit.neurons import parts_kernels as parts
 from dvskit.neurons.buffers import POOL
-from dvskit.neurons.dynamics import Dynamics, Potential, Value
+from dvskit.neurons.dynamics import VALUES, Dynamics, Potential
 from dvskit.neurons.layout import is_dense, same_strides, strides_of
 from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import (
@@ -95,7 +95,7 @@ class _CPU:
         assert gv is not None  # the membrane is always there
         back = _states(NeuronState(gv, gi, ga))
         values, kind = _values(dynamics, shape, step), _kind(dynamics)
-        to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in _VALUES))
+        to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
 
         def part(start: int, stop: int) -> None:
             arrays = (flat_x, flat_gs, flat_gx, starts, back)
@@ -106,8 +106,6 @@ class _CPU:
 
 
 CPU = _CPU()
-
-_VALUES = ("beta", "threshold", "threshold_off", "alpha", "gain", "rest", "kappa", "rho")
 
 
 def _kind(dynamics: Dynamics) -> kernels.Kind:
@@ -142,14 +140,14 @@ def _surrogate(given: Any) -> Any:
 
 def _values(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> kernels.Values:
     def value(name: str) -> Any:
-        given: Value | None = getattr(dynamics, name)
-        if given is None or (name == "threshold_off" and not dynamics.signed):
+        if not dynamics.has(name):
             return None
+        given = getattr(dynamics, name)
         if not isinstance(given, Tensor) or given.numel() == 1:
             return np.float32(given)
         return _step(_copied(given.expand(shape), step))
 
-    return kernels.Values(*(value(name) for name in _VALUES))
+    return kernels.Values(*(value(name) for name in VALUES))
 
 
 def _states(state: NeuronState) -> kernels.States:
@@ -161,9 +159,7 @@ def _states(state: NeuronState) -> kernels.States:
 
 def _over_neurons(work: Callable[[int, int], None], shape: tuple[int, ...]) -> None:
     steps, neurons = shape
-    count = max(1, min(thread_count(), steps * neurons // _SMALLEST_PART))
-    cuts = [neurons * part // count for part in range(count + 1)]
-    run_parts(lambda part: work(cuts[part], cuts[part + 1]), count)
+    run_ranges(work, neurons, max(1, min(thread_count(), steps * neurons // _SMALLEST_PART)))
 
 
 def _copied(v: Tensor, strides: Sequence[int]) -> Tensor:

@@ -9,10 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
-from dvskit.neurons.dynamics import VALUES, Dynamics, Reset, Step, Value, advance, take_step
+from dvskit.neurons.dynamics import (
+    VALUES,
+    Dynamics,
+    Potential,
+    Reset,
+    Step,
+    Value,
+    advance,
+    take_step,
+)
 from dvskit.neurons.fused import run_fused, why_not_fused
 from dvskit.neurons.state import STATE_PARTS, NeuronState, state_dtype
-from dvskit.neurons.surrogates import Surrogate
+from dvskit.neurons.surrogates import Surrogate, check_surrogate
 from dvskit.neurons.traced import Traced, traced
 
 Backend = Literal["auto", "torch", "fused"]
@@ -56,6 +65,11 @@ class Neurons(nn.Module):
         self.surrogate = surrogate
         self.detach_reset = detach_reset
         self.backend: Backend = backend
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the neurons spike; else they return their potentials."""
+        return not isinstance(self.surrogate, Potential)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -150,15 +164,13 @@ class Neurons(nn.Module):
                 f"{tuple(x.shape)}; convert with .float() and put time first"
             )
         for what, value in dynamics.tensors().items():
-            if not _broadcasts(value.shape, x.shape[1:]):
+            if not broadcasts(value.shape, x.shape[1:]):
                 raise ShapeError(
                     f"{name}: {what} of shape {tuple(value.shape)} does not broadcast against one "
                     f"step of the input, {tuple(x.shape[1:])}; give it (N,) or (C, 1, 1)"
                 )
-        rest = x.new_empty(x.shape[1:]) if state is None else None
-        if rest is not None:
-            return dynamics.cast(state_dtype(x)).initial_state(rest)
-        assert state is not None
+        if state is None:
+            return dynamics.cast(state_dtype(x)).initial_state(x.new_empty(x.shape[1:]))
         _check_state(name, dynamics, x, state)
         return state
 
@@ -172,7 +184,8 @@ def _run_torch(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tenso
     return (torch.stack(spikes) if spikes else x.clone()), state
 
 
-def _broadcasts(shape: torch.Size, step: torch.Size) -> bool:
+def broadcasts(shape: torch.Size, step: torch.Size) -> bool:
+    """Return whether a value of `shape` broadcasts against one time step, and leaves its shape."""
     if len(shape) > len(step):
         return False
     behind = step[len(step) - len(shape) :]
@@ -255,10 +268,7 @@ def _check_choices(
         if value not in get_args(choices):
             hint = did_you_mean(str(value), get_args(choices))
             raise ConfigError(f"{name}: {what} = {value!r} is unknown; {hint}")
-    if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
-        raise ConfigError(
-            f"{name}: surrogate = {surrogate!r} is no value with derivative(u), such as ATan(2.0)"
-        )
+    check_surrogate(name, surrogate, "ATan(2.0)")
     if not isinstance(refractory, int) or isinstance(refractory, bool) or refractory < 0:
         raise ConfigError(
             f"{name}: refractory = {refractory!r} is not a number of time steps, 0 or more"

@@ -84,6 +84,10 @@ class Dynamics:
         """Whether the neuron spikes; else it returns its potential."""
         return not isinstance(self.surrogate, Potential)
 
+    def has(self, name: str) -> bool:
+        """Whether the part of a value is there: None, and a threshold_off of inf, leave it out."""
+        return self.signed if name == "threshold_off" else getattr(self, name) is not None
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the values that are tensors, by name."""
         given = {name: getattr(self, name) for name in VALUES}

@@ -141,18 +141,12 @@ def _parts(state: NeuronState) -> tuple[Tensor | None, ...]:
     return state.v, state.i, state.a, state.waiting
 
 
-def _has(dynamics: Dynamics, name: str) -> bool:
-    if name == "threshold_off":
-        return dynamics.signed
-    return getattr(dynamics, name) is not None
-
-
 def _given(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> list[Any]:
     """Return the values as the kernels take them: a number, a tensor of one or of all, or None."""
     found: list[Any] = []
     for name in VALUES:
         value = getattr(dynamics, name)
-        if not _has(dynamics, name):
+        if not dynamics.has(name):
             found.append(None)
         elif isinstance(value, Tensor):
             value = value.detach().to(torch.float32)
@@ -173,7 +167,7 @@ _WAITS = 1 << len(VALUES)
 def _flags(dynamics: Dynamics) -> dict[str, Any]:
     tensors = dynamics.tensors()
     return {
-        "PARTS": _bits([name for name in VALUES if _has(dynamics, name)])
+        "PARTS": _bits([name for name in VALUES if dynamics.has(name)])
         + (_WAITS if dynamics.refractory else 0),
         "TENSORS": _bits(list(tensors)),
         "MANY": _bits([name for name, tensor in tensors.items() if tensor.numel() > 1]),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.neurons.driver import Backend
+from dvskit.neurons.driver import Backend, broadcasts
 from dvskit.neurons.dynamics import ATAN, Dynamics, Reset, Step, take_step
 from dvskit.neurons.lif import LIF
 from dvskit.neurons.state import NeuronState
@@ -93,11 +93,7 @@ class RecurrentLIF(LIF):
         if isinstance(given, nn.Linear):
             fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
         elif isinstance(given, Tensor):
-            padded = (1,) * (len(step) - given.ndim) + tuple(given.shape)
-            fits = len(padded) == len(step) and all(
-                ours in (1, theirs) for ours, theirs in zip(padded, step, strict=True)
-            )
-            size = tuple(given.shape)
+            fits, size = broadcasts(given.shape, step), tuple(given.shape)
         else:
             return
         if not fits:

@@ -164,6 +164,14 @@ class StraightThrough:
         return u.clone()
 
 
+def check_surrogate(owner: str, surrogate: object, such_as: str) -> None:
+    """Raise ConfigError, in the words of `owner`, for what is no surrogate: a class is none."""
+    if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
+        raise ConfigError(
+            f"{owner}: surrogate = {surrogate!r} is no value with derivative(u), such as {such_as}"
+        )
+
+
 class _Step(Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, surrogate: Surrogate) -> Tensor:

@@ -122,7 +122,7 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
     return {
         name: part
         for name, part in parts.items()
-        if isinstance(part, Neurons) and part.dynamics.spikes and id(part) not in silent
+        if isinstance(part, Neurons) and part.spiking and id(part) not in silent
     }
 
 
