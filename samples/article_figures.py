@@ -21,7 +21,7 @@ from dvskit import encoders
 from dvskit.datasets import read_images
 from dvskit.layers import Membrane
 from dvskit.learning import Window
-from dvskit.neurons import LIF, NeuronState, lif_step
+from dvskit.neurons import LIF
 from dvskit.render import CloudView, cloud_image
 from dvskit.scenes import PersonScene
 from dvskit.training import load_model
@@ -36,13 +36,8 @@ SQUARE = torch.tensor([[255.0, 207.0], [120.0, 45.0]])
 
 def potentials(current: Tensor, beta: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return a neuron's potential ahead of each reset and its spikes, for currents (T,)."""
-    state = NeuronState(torch.zeros((), dtype=torch.float64))
-    decided, fired = [], []
-    for each in current.to(torch.float64):
-        decided.append(float(beta * state.v + each))
-        spike, state = lif_step(state, each, beta=beta, threshold=1.0, reset="hard")
-        fired.append(bool(spike))
-    return np.array(decided), np.array(fired)
+    traced = LIF(beta, threshold=1.0, reset="hard").trace(current.to(torch.float64))
+    return traced.h.numpy(), traced.spikes.numpy() > 0
 
 
 def figure(rows: int, columns: int, high_in: float, **options: object) -> tuple[Figure, list[Axes]]:

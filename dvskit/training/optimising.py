@@ -10,28 +10,9 @@ from torch import nn
 
 from dvskit.training.config import LoopConfig
 
-
-def _adamw(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        module.parameters(),
-        lr=loop.learning_rate,
-        betas=loop.betas,
-        weight_decay=loop.weight_decay,
-    )
-
-
-def _adam(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
-    return torch.optim.Adam(
-        module.parameters(),
-        lr=loop.learning_rate,
-        betas=loop.betas,
-        weight_decay=loop.weight_decay,
-    )
-
-
-_OPTIMISERS: Mapping[str, Callable[[nn.Module, LoopConfig], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "adam": _adam,
+_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
 }
 
 
@@ -48,7 +29,12 @@ _SCHEDULES: Mapping[str, Callable[[float], float]] = {"cosine": _cosine, "consta
 
 def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
     """Return the optimiser of a module's weights."""
-    return _OPTIMISERS[loop.optimiser](module, loop)
+    return _OPTIMISERS[loop.optimiser](
+        module.parameters(),
+        lr=loop.learning_rate,
+        betas=loop.betas,
+        weight_decay=loop.weight_decay,
+    )
 
 
 def rate_at(loop: LoopConfig, step: int, steps: int) -> float:
