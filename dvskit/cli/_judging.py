@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._matrix import matrix_lines
 from dvskit.cli._options import check_reading, open_file
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.formats import Recording
@@ -127,6 +128,11 @@ class Spikes:
 
     encoder: str | None = None
     seed: int | None = None
+
+
+def score_lines(result: Result) -> list[str]:
+    """Return how often a model is right, with its error, and its confusion matrix, a line each."""
+    return [f"accuracy {result}", *matrix_lines(result)]
 
 
 def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Result:

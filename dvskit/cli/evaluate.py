@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, judge_folder
+from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, judge_folder, score_lines
 from dvskit.cli._options import (
     EncoderOption,
     FormatOption,
@@ -47,6 +47,8 @@ def evaluate(
                 "samples": result.samples,
                 "standard_error": result.standard_error,
                 "per_class": result.per_class,
+                "classes": list(result.classes),
+                "confusion": result.confusion.tolist(),
                 "split": split.value,
                 "trained_on": result.seen,
                 "left_out": result.left_out,
@@ -55,6 +57,5 @@ def evaluate(
             }
         )
         return
-    print(f"accuracy {result}")
-    for name, share in result.per_class.items():
-        print(f"  {name}: {100 * share:.1f} %")
+    for line in score_lines(result):
+        print(line)
