@@ -25,6 +25,7 @@ from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
+from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.toml_config import load_config, write_config
 
@@ -37,6 +38,7 @@ __all__ = [
     "LoopConfig",
     "Model",
     "Observed",
+    "OverTime",
     "Progress",
     "Result",
     "Trained",
@@ -45,6 +47,7 @@ __all__ = [
     "classify_spans",
     "classify_windows",
     "evaluate",
+    "evaluate_over_time",
     "find_model",
     "keep_memory",
     "load_config",
