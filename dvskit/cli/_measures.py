@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
-    from dvskit.training import OverTime
+    from dvskit.training import Operations, OverTime
 
 _ROWS = 10  # of a table of all steps
 
@@ -68,3 +70,91 @@ def over_time_panel(found: OverTime) -> Measured:
             f"within its error after {_time(found, found.settled)}",
         ),
     )
+
+
+def operations_lines(found: Operations) -> Iterator[str]:
+    """Yield what a network computes for a sample, layer by layer and in all, and how it counts."""
+    from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
+
+    yield (
+        f"operations of a sample, in the mean of {found.samples:,}, over its {found.steps:,} steps"
+    )
+    rows = [("layer", "inputs", "not 0", "synaptic", "dense", "")]
+    for layer in found.layers:
+        shares = [layer.inputs, layer.synaptic, layer.dense]
+        inputs, synaptic, dense = (f"{n / found.samples:,.0f}" for n in shares)
+        active = f"{100 * layer.active / layer.inputs:.2f} %"
+        rows.append(
+            (layer.name, inputs, active, synaptic, dense, "AC" if layer.of_spikes else "MAC")
+        )
+    rows.append(("all", "", "", f"{found.synaptic:,.0f}", f"{found.dense:,.0f}", ""))
+    yield from _aligned(rows)
+    share = f", {100 * found.synaptic / found.dense:.2f} % of dense" if found.dense else ""
+    yield (
+        f"{found.acs:,.0f} additions (AC) and {found.macs:,.0f} multiply-accumulates (MAC){share}"
+    )
+    quiet = "" if math.isnan(found.sparsity) else f"; {100 * found.sparsity:.2f} % of outputs are 0"
+    yield f"{found.updates:,.0f} neuron updates{quiet}"
+    yield (
+        f"energy: {_joules(found.energy_j)} (dense {_joules(found.dense_energy_j)}); neuron "
+        f"updates, if a MAC each, {_joules(found.update_energy_j)} more"
+    )
+    yield f"{found.weights:,} weights; {found.bytes:,} bytes with all other numbers kept"
+    if found.uncounted:
+        yield f"not counted, of another kind: {', '.join(found.uncounted)}"
+    yield from textwrap.wrap(f"Counting: {COUNTING_RULE}", 96)
+    yield from textwrap.wrap(f"Energy: {ENERGY_SOURCE}.", 96)
+
+
+def _joules(energy: float) -> str:
+    for unit, size in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+        if energy >= size:
+            return f"{energy / size:.3g} {unit}"
+    return f"{energy / 1e-12:.3g} pJ"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines: the first cell to the left of its column, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def operations_values(found: Operations) -> dict[str, Any]:
+    """Return what a network computes for a sample, for JSON."""
+    from dvskit.training.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
+
+    layers = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "inputs": layer.inputs / found.samples,
+            "active": layer.active / found.samples,
+            "synaptic": layer.synaptic / found.samples,
+            "dense": layer.dense / found.samples,
+            "of_spikes": layer.of_spikes,
+        }
+        for layer in found.layers
+    ]
+    return {
+        "samples": found.samples,
+        "steps": found.steps,
+        "layers": layers,
+        "acs": found.acs,
+        "macs": found.macs,
+        "dense": found.dense,
+        "neuron_updates": found.updates,
+        "activation_sparsity": None if math.isnan(found.sparsity) else found.sparsity,
+        "energy_j": found.energy_j,
+        "dense_energy_j": found.dense_energy_j,
+        "update_energy_j": found.update_energy_j,
+        "ac_j": AC_J,
+        "mac_j": MAC_J,
+        "weights": found.weights,
+        "bytes": found.bytes,
+        "uncounted": list(found.uncounted),
+        "counting_rule": COUNTING_RULE,
+        "energy_source": ENERGY_SOURCE,
+    }

@@ -10,7 +10,13 @@ import typer
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, open_folder, score_lines
-from dvskit.cli._measures import over_time_lines, over_time_panel, over_time_values
+from dvskit.cli._measures import (
+    operations_lines,
+    operations_values,
+    over_time_lines,
+    over_time_panel,
+    over_time_values,
+)
 from dvskit.cli._options import (
     DarkOption,
     EncoderOption,
@@ -42,6 +48,13 @@ OverTimeOption = Annotated[
         "--over-time", help="Say how often it is right after each step of time, and when it knows."
     ),
 ]
+OperationsOption = Annotated[
+    bool,
+    typer.Option(
+        "--operations",
+        help="Count what the network computes for a sample: synaptic operations, energy, memory.",
+    ),
+]
 PlotOption = Annotated[
     Path | None,
     typer.Option(
@@ -66,6 +79,7 @@ def evaluate(
     json: Json = False,
     matrix: MatrixOption = None,
     over_time: OverTimeOption = False,
+    operations: OperationsOption = False,
     plot: PlotOption = None,
     dark: DarkOption = False,
     force: Force = False,
@@ -88,6 +102,12 @@ def evaluate(
         lines += ["", *over_time_lines(found)]
         values["over_time"] = over_time_values(found)
         panels.append(over_time_panel(found))
+    if operations:
+        from dvskit.training.operations import operations_of
+
+        computed = operations_of(opened.judging)
+        lines += ["", *operations_lines(computed)]
+        values["operations"] = operations_values(computed)
     if json:
         _console.print_json(values)
     else:

@@ -25,6 +25,8 @@ from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
+from dvskit.training.operation_counting import LayerOperations, NeuronUpdates
+from dvskit.training.operations import Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.toml_config import load_config, write_config
@@ -35,9 +37,12 @@ __all__ = [
     "DataConfig",
     "Decision",
     "InputConfig",
+    "LayerOperations",
     "LoopConfig",
     "Model",
+    "NeuronUpdates",
     "Observed",
+    "Operations",
     "OverTime",
     "Progress",
     "Result",
@@ -46,6 +51,7 @@ __all__ = [
     "classify_image",
     "classify_spans",
     "classify_windows",
+    "count_operations",
     "evaluate",
     "evaluate_over_time",
     "find_model",
