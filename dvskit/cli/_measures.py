@@ -7,9 +7,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dvskit.errors import ConfigError
+
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
-    from dvskit.training import Operations, OverTime
+    from dvskit.training import Corrupted, Operations, OverTime
 
 _ROWS = 10  # of a table of all steps
 
@@ -69,6 +71,75 @@ def over_time_panel(found: OverTime) -> Measured:
             f"{100 * found.accuracy[-1]:.1f} % at the end",
             f"within its error after {_time(found, found.settled)}",
         ),
+    )
+
+
+def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return the levels of each kind that --corrupt says: "noise", "noise=0,1,5", "all".
+
+    "all" is each kind but "threshold", which recordings do not have. Raises ConfigError.
+    """
+    from dvskit.training.corruption import CORRUPTIONS, check_levels
+
+    found: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        kind, named, words = (part.strip() for part in text.partition("="))
+        try:
+            levels = [float(word) for word in words.split(",")] if named else None
+        except ValueError:
+            raise ConfigError(
+                f"--corrupt {text!r} is not KIND or KIND=LEVEL,LEVEL,..., such as noise=0,1,5"
+            ) from None
+        kinds = [name for name in CORRUPTIONS if name != "threshold"] if kind == "all" else [kind]
+        if kind == "all" and named:
+            raise ConfigError("--corrupt all takes no levels, as each kind has others")
+        for each in kinds:
+            if each in found and kind != "all":
+                raise ConfigError(f"--corrupt {each}: is given twice")
+            found.setdefault(each, check_levels(each, levels))
+    return found
+
+
+def corrupted_lines(found: Corrupted) -> Iterator[str]:
+    """Yield how often a model is right at each level of a corruption."""
+    from dvskit.training import CORRUPTIONS
+
+    yield f"{found.kind}: {CORRUPTIONS[found.kind].label}"
+    rows = [("level", "accuracy", "standard error")]
+    for level, result in zip(found.levels, found.results, strict=True):
+        error = f"{100 * result.standard_error:.2f}"
+        rows.append((f"{level:g}", f"{100 * result.accuracy:.2f} %", error))
+    yield from _aligned(rows)
+
+
+def corrupted_values(found: Corrupted) -> dict[str, Any]:
+    """Return how often a model is right at each level of a corruption, for JSON."""
+    from dvskit.training import CORRUPTIONS
+
+    return {
+        "label": CORRUPTIONS[found.kind].label,
+        "seed": found.seed,
+        "levels": list(found.levels),
+        "accuracy": [result.accuracy for result in found.results],
+        "standard_error": [result.standard_error for result in found.results],
+    }
+
+
+def corrupted_panel(found: Corrupted) -> Measured:
+    """Return how often a model is right at each level of a corruption, to be plotted."""
+    import numpy as np
+
+    from dvskit.render.plots import Measured
+    from dvskit.training import CORRUPTIONS
+
+    kind = CORRUPTIONS[found.kind]
+    return Measured(
+        np.array(found.levels),
+        np.array([result.accuracy for result in found.results]),
+        np.array([result.standard_error for result in found.results]),
+        kind.label,
+        chance=1 / len(found.results[0].classes),
+        factors=kind.factors,
     )
 
 

@@ -11,6 +11,7 @@ keep_memory()                                            # before a training loo
 """
 
 from dvskit.training.config import Config, InputConfig, LoopConfig
+from dvskit.training.corruption import CORRUPTIONS, Corrupted, CorruptionKind, evaluate_corrupted
 from dvskit.training.data_config import DataConfig
 from dvskit.training.decisions import (
     Classified,
@@ -32,8 +33,11 @@ from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
+    "CORRUPTIONS",
     "Classified",
     "Config",
+    "Corrupted",
+    "CorruptionKind",
     "DataConfig",
     "Decision",
     "InputConfig",
@@ -53,6 +57,7 @@ __all__ = [
     "classify_windows",
     "count_operations",
     "evaluate",
+    "evaluate_corrupted",
     "evaluate_over_time",
     "find_model",
     "keep_memory",

@@ -37,6 +37,7 @@ class Judging:
 
     samples  those that were chosen, recordings or still images, in the order of their set
     chosen   how they were chosen
+    whole    the set of recordings that they were chosen from; None for images
     encode   what makes spikes of images; None for recordings
     seed     of what it draws
     """
@@ -44,6 +45,7 @@ class Judging:
     model: Model
     samples: Samples | Stills
     chosen: Judged
+    whole: Samples | None = None
     encode: Encode | None = None
     seed: int = 0
 
@@ -67,6 +69,10 @@ class Judging:
             assert self.encode is not None
             return judged_stills(self.samples, self.encode, self.seed)
         return judged_batches(self.samples, self.model.input, self.model.size)
+
+    def among(self, whole: Samples) -> Samples:
+        """Return of a set with the same rows those that were chosen, as `samples` has them."""
+        return whole.only(self.chosen.samples).among(self.model.classes)
 
     def by(self, samples: Samples) -> Judging:
         """Return the same for other samples, such as these ones changed."""
@@ -95,7 +101,8 @@ def open_judging(
     chosen = choose_samples(model, samples.rows, split)
     if not chosen.samples:
         raise FormatError("no samples to evaluate; give at least one recording")
-    return Judging(model, samples.only(chosen.samples).among(model.classes), chosen)
+    part = samples.only(chosen.samples).among(model.classes)
+    return Judging(model, part, chosen, samples)
 
 
 def _open_stills(
@@ -113,7 +120,7 @@ def _open_stills(
     if not chosen.samples:
         raise FormatError("no samples to evaluate; give at least one image")
     part = stills.only(chosen.samples).among(model.classes)
-    return Judging(model, part, chosen, encode, seed)
+    return Judging(model, part, chosen, encode=encode, seed=seed)
 
 
 def _as_samples(model: Model, data: object) -> Samples:
