@@ -40,7 +40,7 @@ class Operations:
     layers      those with weights, in the order in which they first ran
     neurons     those with neurons or rectifiers
     samples     how many there were
-    steps       of each
+    steps       of each; of a network of points, its points
     weights     numbers that were learned
     bytes       of these and of the network's other numbers, as they are stored
     uncounted   layers with weights that are of no kind whose operations are counted

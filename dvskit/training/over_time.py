@@ -13,10 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
+from dvskit.datasets import Samples
 from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError
+from dvskit.events import Events
 from dvskit.layers import Sequence
-from dvskit.training.evaluation import Result
+from dvskit.training.evaluation import Result, judge
+from dvskit.training.inputs import representation_of
+from dvskit.training.judged import AnyBatches
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 
@@ -73,7 +77,8 @@ def evaluate_over_time(
     The network runs step by step and keeps its state; after each step its readout answers to what
     it has seen so far: a mean is over these steps, a count of them. That is what judging the first
     steps alone would give, where what a step is fed depends on no later event; the bins of a voxel
-    grid share events with the next, and see half a bin ahead.
+    grid share events with the next, and see half a bin ahead. A network of points, which has no
+    bins, is asked anew for each step, of the events up to there.
 
     Arguments and errors are those of `evaluate`; ConfigError too for a network that cannot be run
     step by step.
@@ -84,22 +89,52 @@ def evaluate_over_time(
 
 def judge_over_time(judging: Judging) -> OverTime:
     """Return how often a model is right after each step, of what was opened for it."""
-    module = judging.model.module
-    if not isinstance(module, Sequence):
+    model = judging.model
+    if isinstance(judging.samples, Samples) and not _is_binned(model):
+        each = [
+            judge(model.module, judging.by(_Begun(judging.samples, steps, model)).batches())
+            for steps in range(1, model.input.bins + 1)
+        ]
+        return OverTime(tuple(each), model.input.bin_us)
+    if not isinstance(model.module, Sequence):
         raise ConfigError(
-            f"{judging.model.name}: its network, {type(module).__name__}, cannot be run step by "
+            f"{model.name}: its network, {type(model.module).__name__}, cannot be run step by "
             "step, so that there is no accuracy against the time seen; evaluate it as a whole"
         )
+    results = _judge_step_by_step(model.module, judging.batches())
+    return OverTime(results, None if judging.encode is not None else model.input.bin_us)
+
+
+def _is_binned(model: Model) -> bool:
+    """Return whether what the network takes of a recording has bins, (bins, channels, H, W)."""
+    return len(representation_of(model.input).shape(model.size)) == 4
+
+
+class _Begun(Samples):
+    """Other samples, of each the events of its first steps."""
+
+    def __init__(self, samples: Samples, steps: int, model: Model) -> None:
+        super().__init__(samples.rows, samples.classes)
+        self._samples, self._us = samples.settled(), steps * model.input.bin_us
+        self.draws = False
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        events = self._samples.events(number)
+        return events.between(None, int(events.t[0]) + self._us) if len(events) else events
+
+    def fingerprint(self, number: int) -> str:
+        return f"{self._samples.fingerprint(number)} {self._us}"
+
+
+def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:
     was_training = module.training
     module.eval()
-    batches = judging.batches()
     tally = _Tally(len(batches.classes))
     for counts, labels in batches.epoch(0):
         for step, logits in enumerate(answers_over_time(module, counts)):
             tally.add(step, logits, labels)
     module.train(was_training)
-    bin_us = None if judging.encode is not None else judging.model.input.bin_us
-    return OverTime(tally.results(batches.classes), bin_us)
+    return tally.results(batches.classes)
 
 
 def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
