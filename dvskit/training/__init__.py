@@ -7,6 +7,9 @@ classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
+evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # when it knows
+evaluate_corrupted("nmnist-signed-lif", "nmnist", "noise")     # of each level a Result
+count_operations("nmnist-signed-lif", "nmnist").energy_j       # of a sample
 keep_memory()                                            # before a training loop of your own
 """
 
