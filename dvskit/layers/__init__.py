@@ -13,6 +13,7 @@ from dvskit.layers.checkpointed import checkpointed
 from dvskit.layers.convolution import Conv2d
 from dvskit.layers.dense import Flatten, Linear
 from dvskit.layers.dropout import Dropout
+from dvskit.layers.logarithm import LogCounts
 from dvskit.layers.membrane import Membrane
 from dvskit.layers.normalisation import BatchNorm2d, ThresholdBatchNorm2d
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
@@ -30,6 +31,7 @@ __all__ = [
     "Flatten",
     "LastMembrane",
     "Linear",
+    "LogCounts",
     "MaxPool2d",
     "MeanMembrane",
     "Membrane",

@@ -4,6 +4,7 @@
 P2 M2 S2    pooling of 2x2: mean, largest magnitude, sum; M3s2 of stride 2
 256 F256    dense layer of 256 outputs; images are flattened in front of it
 D0.2        dropout, constant in time
+log         counts on a logarithmic scale, log(1 + x)
 bn tdbn     batch normalisation, plain and to the threshold; tdbn alpha=0.7
 if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
             neurons; parameters follow: lif beta=0.95 reset=hard
@@ -33,6 +34,7 @@ from dvskit.networks.pieces import (
     Defaults,
     Dense,
     Leaving,
+    Logarithm,
     Named,
     Norm,
     Piece,
@@ -54,9 +56,10 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: Pooling(kind, int(k), int(s or k))),
     (r"F?(\d+)", lambda n: Dense(int(n))),
     (r"D(\d*\.?\d+)", lambda share: Leaving(float(share))),
+    (r"log", Logarithm),
 )
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2")
-_WORDS = ("bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
+_WORDS = ("log", "bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)

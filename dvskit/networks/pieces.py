@@ -19,6 +19,7 @@ from dvskit.layers import (
     Flatten,
     LastMembrane,
     Linear,
+    LogCounts,
     MaxPool2d,
     MeanMembrane,
     Membrane,
@@ -176,6 +177,19 @@ class Norm:
             return [("norm", BatchNorm2d(shape[0]))]
         norm = ThresholdBatchNorm2d(shape[0], self.defaults.threshold, **self.options)
         return [("norm", norm)]
+
+
+@dataclass(frozen=True, slots=True)
+class Logarithm:
+    """log: what comes in on a logarithmic scale, for counts."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the logarithm."""
+        return [("log", LogCounts())]
 
 
 _OF_SPIKES = ("threshold", "threshold_off", "reset", "refractory")
