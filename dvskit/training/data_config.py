@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from dvskit.datasets import ENCODERS
@@ -11,7 +11,7 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 
 _EACH = frozenset(
-    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced")
+    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
 )
 _EVENTS = _EACH | {"augment"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
@@ -47,6 +47,8 @@ class DataConfig:
     skip        samples that are never used, the first of those not kept for tests
     limit       the most samples to train on, drawn by the seed; 0: all
     balanced    draw from all classes as often
+    classes     what classes are called where they are called otherwise, [data.classes]: wave =
+                "right_hand_wave"; "*" = "other" names all that are not named
     encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      of clips, what the sensor is like; "": ideal
     size        of the sensor, (width, height), that clips are put before, and of recordings that do
@@ -87,6 +89,7 @@ class DataConfig:
     gestures: tuple[str, ...] = ()
     duration_us: int = 1_450_000
     close: float = 0.0
+    classes: Mapping[str, str] = field(default_factory=dict)
     augment: Vary = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
@@ -135,4 +138,4 @@ class DataConfig:
 
 
 def _default(item: Any) -> Any:
-    return Vary() if item.name == "augment" else item.default
+    return item.default if item.default is not MISSING else item.default_factory()
