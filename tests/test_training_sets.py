@@ -100,7 +100,15 @@ def test_clips_are_another_each_time_only_where_they_are_redrawn(tmp_path: Path,
 
 
 def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Path) -> None:
-    assert list(KINDS) == ["recordings", "videos", "depth", "drawn", "images", "saccades"]
+    assert list(KINDS) == [
+        "recordings",
+        "videos",
+        "depth",
+        "drawn",
+        "skeletons",
+        "images",
+        "saccades",
+    ]
     entry = videos(tmp_path)
     recording(Path(entry.path) / "bow" / "9.npz")
     with pytest.raises(FormatError, match=r"9.npz: is a recording, in an entry of kind 'videos'"):

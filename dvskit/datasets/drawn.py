@@ -17,8 +17,8 @@ from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import digest_of
 from dvskit.scenes import PERSON_GESTURES, DepthScene, PersonScene, read_depth_clip
 
-_SEEDS = 1 << 62
-_DRAWING = 2  # raise it where the same seed gives another person than before
+SEEDS = 1 << 62
+DRAWING = 2  # raise it where the same seed gives another person than before
 DEPTH_SIZE = Size(128, 128)
 """The sensor before which depth clips are put unless another is named."""
 
@@ -108,7 +108,7 @@ class DrawnSamples(Samples):
         return self._scene(gesture, rng)
 
     def _scene(self, gesture: str, rng: np.random.Generator) -> PersonScene:
-        seed, near = int(rng.integers(_SEEDS)), bool(rng.random() < self.close)
+        seed, near = int(rng.integers(SEEDS)), bool(rng.random() < self.close)
         return PersonScene.random(
             gesture, seed, size=self.size, fps=self.fps, duration_us=self.duration_us, close=near
         )
@@ -122,13 +122,13 @@ class DrawnSamples(Samples):
         """Return the events of a sample, its first frame at time 0."""
         drawn = self._rng(number)
         scene = self._scene(self.rows[number].label, drawn)
-        return emulated(scene, self.sensor(drawn), int(drawn.integers(_SEEDS)))[0]
+        return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the seed, the sample's name and all parameters."""
         given = (self.seed, self.size, self.duration_us, self.fps, self.close)
         sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
-        drawn = f"drawn {_DRAWING} {RESULTS_VERSION}"
+        drawn = f"drawn {DRAWING} {RESULTS_VERSION}"
         return digest_of((drawn, self.rows[number].name, sensor, *map(str, given)))
 
 
@@ -150,7 +150,7 @@ def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, se
 
     size  of the sensor; DEPTH_SIZE without. Raises what reading the clip raises.
     """
-    looks, noise = np.random.default_rng(seed).integers(_SEEDS, size=2).tolist()
+    looks, noise = np.random.default_rng(seed).integers(SEEDS, size=2).tolist()
     chosen = DEPTH_SIZE if size is None else size
     scene = DepthScene.random(read_depth_clip(path), looks, size=chosen, flip=False)
     return emulated(scene, params, noise)[0]

@@ -20,6 +20,7 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "videos": _CLIPS | {"whole", "upsample", "fps", "light"},
     "depth": _CLIPS,
     "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
     "images": _EACH | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
@@ -33,6 +34,7 @@ class DataConfig:
 
     kind        "recordings"; "videos", folders of images among them, whose events are emulated;
                 "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
+                "skeletons", drawn people whom recorded skeletons move;
                 "images", encoded as spikes; "saccades", images moved before an emulated sensor
     name        what its scores are called; the kind, of images the encoder, unless given
     path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
@@ -56,9 +58,11 @@ class DataConfig:
     whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
     redraw      whether clips and moved images have other noise, and other ways, in each epoch;
                 else they are emulated once and kept on disk (`dvskit.datasets.Cache`)
-    each        of "drawn": samples of each gesture
-    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; (): all
-    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps
+    each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
+    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
+                all
+    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
+                "skeletons" `SkeletonSamples`
     augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`
 
     The split follows from the names of the samples, the shares and the run's seed alone: entries of

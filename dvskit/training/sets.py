@@ -15,6 +15,7 @@ from dvskit.datasets import (
     MovedStills,
     Sample,
     Samples,
+    SkeletonSamples,
     Split,
     SplitSamples,
     Stills,
@@ -217,6 +218,20 @@ def _draw(entry: DataConfig, config: Config) -> Samples:
     )
 
 
+def _draw_moved(entry: DataConfig, config: Config) -> Samples:
+    if not entry.path:
+        raise ConfigError(f"data.{entry.title}: no path; name a folder or an .npz of skeletons")
+    return SkeletonSamples(
+        entry.path,
+        entry.each,
+        seed=config.seed,
+        actions=entry.gestures,
+        size=_size(entry, config),
+        duration_us=entry.duration_us,
+        fps=round(entry.fps) or _DRAWN_FPS,
+    )
+
+
 _DRAWN_FPS = 200
 _FILES: Mapping[str, tuple[str, ...]] = {
     "recordings": ("recording",),
@@ -228,11 +243,12 @@ KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
     "videos": _open,
     "depth": _open,
     "drawn": _draw,
+    "skeletons": _draw_moved,
     "images": _open_stills,
     "saccades": _move_stills,
 }
 """What opens the set of an entry, by its kind."""
-EMULATED = frozenset(("videos", "depth", "drawn", "saccades"))
+EMULATED = frozenset(("videos", "depth", "drawn", "skeletons", "saccades"))
 """The kinds whose events are made, and are kept on disk once they were."""
 
 
