@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -164,10 +165,9 @@ def _in_archive(path: Path) -> list[_Found]:
         return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
 
     return [
-        _Found(Sample(name, name.partition("/")[0]), f"{content} {name}",
-               lambda name=name: read(name))  # type: ignore[misc]
+        _Found(Sample(name, name.partition("/")[0]), f"{content} {name}", partial(read, name))
         for name in names
-    ]  # fmt: skip
+    ]
 
 
 def _in_folder(folder: Path) -> list[_Found]:
@@ -180,12 +180,11 @@ def _in_folder(folder: Path) -> list[_Found]:
     paths = [path for path in sorted(folder.glob("*/*")) if is_depth_clip(path)]
     if not paths:
         raise FormatError(f"{folder}: holds no <class>/<clip> with a depth clip and its skeleton")
-    found = []
-    for path in paths:
-        name = f"{path.parent.name}/{path.stem}"
-        found.append(
-            _Found(
-                Sample(name, path.parent.name), content_digest(path), lambda path=path: read(path)
-            )
-        )  # type: ignore[misc]
-    return found
+    return [
+        _Found(
+            Sample(f"{path.parent.name}/{path.stem}", path.parent.name),
+            content_digest(path),
+            partial(read, path),
+        )
+        for path in paths
+    ]
