@@ -16,10 +16,18 @@ from dvskit.layers.dropout import Dropout
 from dvskit.layers.membrane import Membrane
 from dvskit.layers.normalisation import BatchNorm2d, ThresholdBatchNorm2d
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
-from dvskit.layers.readouts import FirstSpike, LastMembrane, MeanMembrane, Readout, SpikeCount
+from dvskit.layers.readouts import (
+    FirstSpike,
+    LastMembrane,
+    MaxMembrane,
+    MeanMembrane,
+    Readout,
+    SpikeCount,
+)
 from dvskit.layers.residual import ResidualBlock
 from dvskit.layers.sequence import Sequence
 from dvskit.layers.states import State, Stateful, States
+from dvskit.layers.voting import Voting
 
 __all__ = [
     "AvgPool2d",
@@ -30,6 +38,7 @@ __all__ = [
     "Flatten",
     "LastMembrane",
     "Linear",
+    "MaxMembrane",
     "MaxPool2d",
     "MeanMembrane",
     "Membrane",
@@ -42,5 +51,6 @@ __all__ = [
     "States",
     "SumPool2d",
     "ThresholdBatchNorm2d",
+    "Voting",
     "checkpointed",
 ]

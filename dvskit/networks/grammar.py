@@ -4,11 +4,13 @@
 P2 M2 S2    pooling of 2x2: mean, largest magnitude, sum; M3s2 of stride 2
 256 F256    dense layer of 256 outputs; images are flattened in front of it
 D0.2        dropout, constant in time
+V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
 bn tdbn     batch normalisation, plain and to the threshold; tdbn alpha=0.7
 if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
             neurons; parameters follow: lif beta=0.95 reset=hard
+relu        max(x, 0) in place of neurons: an ANN, which sees each time step by itself
 membrane    behind neurons: their membranes instead of their spikes
-mean last count first, and each, for the outputs of all steps
+mean last max count first, and each, for the outputs of all steps
             the readout, at the end; first tau=5. Without one it is mean
 [ ... ]     a residual block: what the list makes of its input, and the input, added
 """
@@ -38,8 +40,10 @@ from dvskit.networks.pieces import (
     Piece,
     Pooling,
     Reading,
+    Rectified,
     Shape,
     Spiking,
+    Voted,
     said,
 )
 
@@ -54,8 +58,10 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: Pooling(kind, int(k), int(s or k))),
     (r"F?(\d+)", lambda n: Dense(int(n))),
     (r"D(\d*\.?\d+)", lambda share: Leaving(float(share))),
+    (r"V(\d+)", lambda votes: Voted(int(votes))),
+    (r"relu", Rectified),
 )
-_EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2")
+_EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu")
 _WORDS = ("bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
 
 

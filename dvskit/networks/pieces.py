@@ -19,12 +19,14 @@ from dvskit.layers import (
     Flatten,
     LastMembrane,
     Linear,
+    MaxMembrane,
     MaxPool2d,
     MeanMembrane,
     Membrane,
     SpikeCount,
     SumPool2d,
     ThresholdBatchNorm2d,
+    Voting,
 )
 from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
 
@@ -156,6 +158,37 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Voted:
+    """So many outputs vote for a class: V10."""
+
+    votes: int
+
+    def after(self, shape: Shape) -> Shape:
+        """Return (outputs / votes,)."""
+        _check_sizes(self.votes)
+        if len(shape) != 1 or shape[0] % self.votes:
+            raise ConfigError(f"it takes a multiple of {self.votes} outputs of a dense layer")
+        return (shape[0] // self.votes,)
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the voting."""
+        return [("vote", Voting(self.votes))]
+
+
+@dataclass(frozen=True, slots=True)
+class Rectified:
+    """relu: max(x, 0), which knows no time, in place of neurons."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return torch's, which treats each number alike."""
+        return [("relu", nn.ReLU())]
+
+
+@dataclass(frozen=True, slots=True)
 class Norm:
     """bn, or tdbn with its alpha: batch normalisation."""
 
@@ -229,9 +262,28 @@ class Spiking:
         return kind(**chosen) if back is None else RecurrentLIF(back, **chosen)
 
 
+NEURON_CHOICES = ("signed-lif", "lif", "plif", "relu")
+"""What networks with one kind of neurons throughout take for `neurons`."""
+
+
+def check_neurons(word: str) -> None:
+    """Raise ConfigError for what is none of NEURON_CHOICES."""
+    if word not in NEURON_CHOICES:
+        raise ConfigError(f"neurons = {word!r}; {did_you_mean(word, NEURON_CHOICES)}")
+
+
+def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
+    """Return a layer of neurons by its word, one of NEURON_CHOICES."""
+    if word == "relu":
+        return nn.ReLU()
+    ((_, layer),) = Spiking(word, {}, Defaults(beta, threshold)).modules(())
+    return layer
+
+
 _READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
     "mean": (MeanMembrane, ()),
     "last": (LastMembrane, ()),
+    "max": (MaxMembrane, ()),
     "count": (SpikeCount, ()),
     "first": (FirstSpike, ("tau",)),
     "each": (None, ()),
@@ -241,7 +293,7 @@ READOUT_WORDS = tuple(_READOUTS)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A readout by its word: mean, last, count, first tau=5; each is none, for all steps."""
+    """A readout by its word: mean, last, max, count, first tau=5; each is none, for all steps."""
 
     word: str
     options: Mapping[str, Any]
