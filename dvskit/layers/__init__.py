@@ -11,6 +11,7 @@ times in little memory.
 
 from dvskit.layers.checkpointed import checkpointed
 from dvskit.layers.convolution import Conv2d
+from dvskit.layers.delays import Delays
 from dvskit.layers.dense import Flatten, Linear
 from dvskit.layers.dropout import Dropout
 from dvskit.layers.membrane import Membrane
@@ -33,6 +34,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "Delays",
     "Dropout",
     "FirstSpike",
     "Flatten",

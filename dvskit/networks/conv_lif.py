@@ -9,7 +9,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
-from dvskit.networks.pieces import check_neurons, neurons_of
+from dvskit.networks.neuron_pieces import check_neurons, neurons_of
 
 
 @check_arguments

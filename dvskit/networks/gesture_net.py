@@ -9,7 +9,8 @@ from dvskit.errors import ConfigError
 from dvskit.layers import Linear, MeanMembrane
 from dvskit.networks.grammar import Word, build, walk
 from dvskit.networks.network import NetworkModule, scaled
-from dvskit.networks.pieces import Defaults, check_neurons
+from dvskit.networks.neuron_pieces import check_neurons
+from dvskit.networks.pieces import Defaults
 
 
 @check_arguments

@@ -9,7 +9,8 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.layers import MeanMembrane
 from dvskit.networks.grammar import Word, build, walk
 from dvskit.networks.network import NetworkModule, numbers_of
-from dvskit.networks.pieces import Defaults, check_neurons
+from dvskit.networks.neuron_pieces import check_neurons
+from dvskit.networks.pieces import Defaults
 
 ADDED = ("spikes", "membranes")
 _ALPHA = 0.7071  # 1 / sqrt(2): two branches are added
