@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
+from dvskit.layers.delays import Delays
 from dvskit.layers.dense import Linear
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d
 from dvskit.layers.readouts import MeanMembrane, Readout
@@ -225,4 +226,4 @@ def _gives_spikes(layer: nn.Module, given: bool) -> bool:
     """Return whether the output of a layer is -1, 0 and 1, `given` whether its input is."""
     if isinstance(layer, Neurons):
         return layer.spiking
-    return given and isinstance(layer, MaxPool2d)
+    return given and isinstance(layer, MaxPool2d | Delays)
