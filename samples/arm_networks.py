@@ -104,7 +104,10 @@ def read_clips(folders: list[Path]) -> Clips:
 
 @dataclass(frozen=True)
 class Change:
-    """What is drawn for a sample: another speed, start, place, scale, tilt and sensitivity."""
+    """What is drawn for a sample: another speed, start, place, scale, tilt and sensitivity.
+
+    swapped  whether ON and OFF are: an arm that is darker than what is behind it, not brighter
+    """
 
     speed: float = 1.0
     later_us: float = 0.0
@@ -112,6 +115,7 @@ class Change:
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     kept: float = 1.0
+    swapped: bool = False
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Change:
@@ -123,6 +127,7 @@ class Change:
             scale=math.exp(rng.uniform(-0.12, 0.12)),
             shift=(rng.uniform(-0.16, 0.16), rng.uniform(-0.16, 0.16)),
             kept=rng.uniform(0.6, 1.0),
+            swapped=rng.random() < 0.5,
         )
 
     @property
@@ -138,13 +143,14 @@ def tensors_of(clips: Clips, rows: NDArray[np.int64], changes: list[Change]) -> 
     for k, (row, change) in enumerate(zip(rows, changes, strict=True)):
         ends = (np.arange(BINS + 1) * BIN_US * change.speed + change.later_us) / FINE_US
         at = np.clip(np.round(ends), 0, FINE).astype(int)
-        made[k] = np.diff(clips.counts[row][at].astype(np.float32), axis=0) * change.kept
-    counts = torch.from_numpy(made)
+        counts = np.diff(clips.counts[row][at].astype(np.float32), axis=0) * change.kept
+        made[k] = counts[:, ::-1] if change.swapped else counts
+    tensors = torch.from_numpy(made)
     if any(change != Change() for change in changes):
         matrices = torch.tensor([change.matrix for change in changes])
         places = functional.affine_grid(matrices, [len(rows), 1, GRID, GRID], align_corners=False)
-        counts = functional.grid_sample(counts.flatten(1, 2), places, align_corners=False)
-    return counts.reshape(made.shape).transpose(0, 1)
+        tensors = functional.grid_sample(tensors.flatten(1, 2), places, align_corners=False)
+    return tensors.reshape(made.shape).transpose(0, 1)
 
 
 def clouds_of(
@@ -158,6 +164,7 @@ def clouds_of(
         cloud = cloud[(cloud[:, 2] >= 0) & (cloud[:, 2] < 1)]
         back = np.linalg.inv(np.vstack([change.matrix, [0, 0, 1]]))
         cloud[:, :2] = ((2 * cloud[:, :2] - 1) @ back[:2, :2].T + back[:2, 2] + 1) / 2
+        cloud[:, 3] *= -1 if change.swapped else 1
         made[:, k] = cloud[np.sort(rng.choice(len(cloud), POINTS, replace=len(cloud) < POINTS))]
     return torch.from_numpy(made)
 
@@ -262,7 +269,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", default="signed,binary,ann,points")
     parser.add_argument("--seeds", type=int, default=1, help="how many; of --keep, which one")
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=1100)
     parser.add_argument("--people", default="", help="to be left out, 1,2,...: all unless given")
     parser.add_argument("--keep", default="", help="a network to train on all people")
     args = parser.parse_args()
