@@ -5,6 +5,7 @@ result = train(config)                                   # a model folder, a log
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
+for decision in decide(model, recording): ...            # one behind each bin, as the events come
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 keep_memory()                                            # before a training loop of your own
@@ -21,11 +22,13 @@ from dvskit.training.decisions import (
     classify_windows,
 )
 from dvskit.training.evaluation import Result, evaluate
+from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.progress import Progress, progress_bar
+from dvskit.training.reject import Reject, choose_reject
 from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
@@ -34,16 +37,22 @@ __all__ = [
     "DataConfig",
     "Decision",
     "InputConfig",
+    "Live",
+    "LiveDecision",
+    "LiveRun",
     "LoopConfig",
     "Model",
     "Observed",
     "Progress",
+    "Reject",
     "Result",
     "Trained",
+    "choose_reject",
     "classify",
     "classify_image",
     "classify_spans",
     "classify_windows",
+    "decide",
     "evaluate",
     "find_model",
     "keep_memory",
