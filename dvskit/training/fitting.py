@@ -52,6 +52,16 @@ class FittedSource(ReadableSource):
         self._step = Fit(size).start(self._from)
         self.weight = None if self._from == size else self._step.placement.weight
 
+    @property
+    def how(self) -> str | None:
+        """How events are fitted, for people; None where the size is right."""
+        return None if self.weight is None else str(self._step.placement)
+
+    @property
+    def dropped(self) -> int:
+        """How many events of the latest pass were left out at the edges."""
+        return self._step.dropped
+
     def __iter__(self) -> Iterator[Events]:
         self._total, self._step = 0, Fit(self.size).start(self._from)
         for block in self.source:

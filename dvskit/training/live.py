@@ -121,6 +121,11 @@ class LiveRun:
         self._counts: deque[int] = deque(maxlen=model.input.bins)  # of the bins ahead of it
         self._warm_up()
 
+    @property
+    def resting(self) -> bool:
+        """Whether there was no event yet, or none for a whole window."""
+        return self._start_us is None
+
     def push(
         self, events: Events, *, until_us: int | None = None, arrived: float | None = None
     ) -> Iterator[LiveDecision]:
@@ -225,11 +230,16 @@ def decide(
 
 
 def _decisions(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
-    run = LiveRun(live, _as_it_is, fitted.weight)
+    run = start_on(live, fitted)
     for block in fitted:
         yield from run.push(block)
     yield from run.rest()
     fitted.say(file_name(fitted.source) or "the recording")
+
+
+def start_on(live: Live, fitted: FittedSource) -> LiveRun:
+    """Return a pass over the events of a source that fits them itself."""
+    return LiveRun(live, _as_it_is, fitted.weight)
 
 
 def _as_it_is(events: Events) -> Events:
