@@ -28,7 +28,8 @@ from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.progress import Progress, progress_bar
-from dvskit.training.reject import Reject, choose_reject
+from dvskit.training.reject import Reject
+from dvskit.training.reject_choice import choose_reject
 from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
