@@ -27,7 +27,7 @@ LiveOption = Annotated[
     bool,
     typer.Option(
         "--live",
-        help="Decide while events come, behind each bin: a recording or a video is played in real "
+        help="Decide while events come, after each bin: a recording or a video is played in real "
         "time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
     ),
 ]

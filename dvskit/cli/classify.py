@@ -62,7 +62,7 @@ def classify(
     Several recordings make a table, and an array of JSON where one makes an object.
     An image is put in the middle of the model's input and encoded as spikes.
 
-    With --live there is a decision behind each bin, from the window that ends with it; where the
+    With --live there is a decision after each bin, from the window that ends with it; where the
     model is not sure, or where nothing moves, the answer is "nothing".
     """
     reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)

@@ -5,7 +5,7 @@ result = train(config)                                   # a model folder, a log
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
-for decision in decide(model, recording): ...            # one behind each bin, as the events come
+for decision in decide(model, recording): ...            # one after each bin, as the events come
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 keep_memory()                                            # before a training loop of your own

@@ -1,4 +1,4 @@
-"""Decisions on a stream while it comes: one behind each bin, from the window that ends with it.
+"""Decisions on a stream while it comes: one after each bin, from the window that ends with it.
 
 for decision in decide("rendered-gestures", dvskit.open_events("arm.raw")):
     print(decision.stop_us, decision.answer or "nothing", decision.confidence)
@@ -78,7 +78,7 @@ class Live:
     model   what decides
     reject  below what it names no class; the model's own unless given
 
-    Bins have the model's length and begin at the first event. Behind each, empty ones too, there is
+    Bins have the model's length and begin at the first event. After each, empty ones too, there is
     a decision on the window that ends with it, of as many bins as the model has (fewer behind the
     first event). The states of the network run on from bin to bin, and its readout, such as the
     mean, is over the steps of the window: the decision behind the first window is that of
@@ -215,7 +215,7 @@ class LiveRun:
 def decide(
     model: Model | str | PathLike[str], recording: Recorded, *, reject: Reject | None = None
 ) -> Iterator[LiveDecision]:
-    """Return the decisions on a stream, one behind each of its bins: see `Live`.
+    """Return the decisions on a stream, one after each of its bins: see `Live`.
 
     model      a Model, a model's folder, or the name of a shipped one
     recording  Events, a Source, or an event file. They are made while they are asked for, as the
