@@ -14,6 +14,7 @@ from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
+    from dvskit.events import Size
     from dvskit.training import Live, LiveRun
     from dvskit.training.arrivals import Arrival
     from dvskit.video import FrameSource
@@ -55,6 +56,7 @@ def live_source(files: list[Path], camera: int | None, reader: Reader) -> LiveSo
 class Stream:
     """A source that is open, and a pass of a model over it.
 
+    size   of the events that arrive
     how    how it is seen, for people
     notes  returns what to say behind it, a line each
     close  ends it
@@ -62,6 +64,7 @@ class Stream:
 
     run: LiveRun
     arrivals: Iterator[Arrival]
+    size: Size
     how: str
     notes: Callable[[], list[str]]
     close: Callable[[], Any]
@@ -110,7 +113,8 @@ def _filmed(
     seen = frames_for(frames, how)
     run = live.start(seen.size)
     words = f"emulated on {seen.size}" + (", played in real time" if played else "")
-    return Stream(run, filmed(seen, how, Pace() if played else None), words, notes, close)
+    arrivals = filmed(seen, how, Pace() if played else None)
+    return Stream(run, arrivals, seen.size, words, notes, close)
 
 
 def _emulation(live: Live) -> Emulation:
@@ -150,7 +154,7 @@ def _recording(file: Path, live: Live, reader: Reader) -> Stream:
             found.append(f"left out at the edges: {count_of(fitted.dropped, 'event')}")
         return found
 
-    return Stream(run, coming, how, notes, close)
+    return Stream(run, coming, fitted.size, how, notes, close)
 
 
 def window_words(live: Live) -> str:
