@@ -74,7 +74,7 @@ def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
         fitted = FittedSource(source, live.model.size)
         run = start_on(live, fitted)
         for block in fitted:
-            yield from map(_decided, run.push(block))
+            yield from map(_decided, run.pushed(block))
         yield from map(_decided, run.rest())
 
     return decide

@@ -149,8 +149,10 @@ def follow(
     """Yield each arrival with the decisions on the bins that it ends; None at the stream's end."""
     for arrival in arrivals:
         if arrival.quiet:
-            yield arrival, list(run.quiet(arrival.at))
+            yield arrival, run.quiet(arrival.at)
         else:
-            found = run.push(arrival.events, until_us=arrival.until_us, arrived=arrival.at)
-            yield arrival, list(found)
-    yield None, list(run.rest())
+            yield (
+                arrival,
+                run.push(arrival.events, until_us=arrival.until_us, arrived=arrival.at),
+            )
+    yield None, run.rest()

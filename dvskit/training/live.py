@@ -128,13 +128,20 @@ class LiveRun:
 
     def push(
         self, events: Events, *, until_us: int | None = None, arrived: float | None = None
-    ) -> Iterator[LiveDecision]:
-        """Take the next events of the stream; yield the decisions on the bins that are over.
+    ) -> list[LiveDecision]:
+        """Take the next events of the stream; return the decisions on the bins that are over.
 
         until_us  whatever happened before it has come, so that bins up to it are over
         arrived   when the events came, a time of time.perf_counter(); now unless given
+        """
+        return list(self.pushed(events, until_us=until_us, arrived=arrived))
 
-        Decisions are made as they are asked for; what is pushed must be asked for to its end.
+    def pushed(
+        self, events: Events, *, until_us: int | None = None, arrived: float | None = None
+    ) -> Iterator[LiveDecision]:
+        """Yield what `push` returns, each decision when it is asked for, of events of many bins.
+
+        The events have been taken when all were asked for.
         """
         arrived = time.perf_counter() if arrived is None else arrived
         events, at = self._fit(events), 0
@@ -150,24 +157,28 @@ class LiveRun:
             if at < end:
                 self._waiting.append(events[at:end])
             if end == len(events) and (until_us is None or until_us < stop_us):
-                self._waiting = [each.copy() for each in self._waiting]  # arrays may change
+                if at < end:
+                    self._waiting[-1] = self._waiting[-1].copy()  # the caller's arrays may change
                 return
             at = end
             yield self._decide(arrived)
 
-    def rest(self, arrived: float | None = None) -> Iterator[LiveDecision]:
-        """Yield the decision on the bin that is not over, at the end of a stream."""
-        if self._waiting:
-            yield self._decide(time.perf_counter() if arrived is None else arrived)
+    def rest(self, arrived: float | None = None) -> list[LiveDecision]:
+        """Return the decision on the bin that is not over, at the end of a stream."""
+        if not self._waiting:
+            return []
+        return [self._decide(time.perf_counter() if arrived is None else arrived)]
 
-    def quiet(self, arrived: float | None = None) -> Iterator[LiveDecision]:
-        """Yield the decisions on a window without events, when a clock tells that it has passed.
+    def quiet(self, arrived: float | None = None) -> list[LiveDecision]:
+        """Return the decisions on a window without events, when a clock tells that it has passed.
 
         The network is then at rest, and bins begin anew at the next event.
         """
         arrived = time.perf_counter() if arrived is None else arrived
+        found = []
         while self._start_us is not None:
-            yield self._decide(arrived)
+            found.append(self._decide(arrived))
+        return found
 
     def _decide(self, arrived: float) -> LiveDecision:
         """Decide on the bin that is over, and go on to the next one."""
@@ -232,7 +243,7 @@ def decide(
 def _decisions(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
     run = start_on(live, fitted)
     for block in fitted:
-        yield from run.push(block)
+        yield from run.pushed(block)
     yield from run.rest()
     fitted.say(file_name(fitted.source) or "the recording")
 
