@@ -95,7 +95,7 @@ def test_dark_and_bright_are_one_pair_of_options_in_every_command():
             if names & {"--dark", "--bright"}:
                 assert names == {"--dark", "--bright"}, words
                 themed[words[0]] = option.default
-    assert themed == {"cloud": None, "render": True, "plot": False}
+    assert themed == {"cloud": None, "eval": False, "render": True, "plot": False}
 
 
 def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, monkeypatch):

@@ -3,16 +3,22 @@ depend on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from dvskit.datasets import DrawnSamples, open_samples
+from dvskit.datasets import DrawnSamples, SkeletonSamples, open_samples
 from dvskit.datasets.drawn import is_depth_clip, sensor_like_dvs128
+from dvskit.datasets.skeletons import Skeleton, liveliest
 from dvskit.errors import ConfigError, FormatError
 from dvskit.scenes import PERSON_GESTURES
+from dvskit.scenes.person import from_msr_action3d
 from tests.sample_files import recording
+from tests.test_depth import SWING, write_npz
 
 SHORT = {"size": (48, 48), "duration_us": 100_000, "fps": 100}
 
@@ -90,3 +96,99 @@ def test_a_part_of_a_depth_clip_is_refused(tmp_path: Path) -> None:
     samples = open_samples(tmp_path / "list.csv")
     with pytest.raises(FormatError, match=r"a\.npz: is a depth clip, which is read whole"):
         samples.events(0)
+
+
+def swinging(frames: int, quick: slice) -> NDArray[np.float64]:
+    """A skeleton that stands, and in some frames swings its right arm; as MSR Action3D has it."""
+    joints = np.zeros((frames, 20, 4))
+    joints[:, :, 2] = 2.5
+    heights = {19: 0.6, 2: 0.45, 3: 0.1, 6: 0.0, 0: 0.4, 7: 0.15, 9: -0.1, 11: -0.2, 1: 0.4,
+               8: 0.15, 10: -0.1, 12: -0.2, 4: 0.0, 13: -0.4, 15: -0.8, 17: -0.85, 5: 0.0,
+               14: -0.4, 16: -0.8, 18: -0.85}  # fmt: skip
+    for joint, height in heights.items():
+        joints[:, joint, 1] = height
+    for joint, side in {
+        0: -0.2,
+        7: -0.2,
+        9: -0.2,
+        11: -0.2,
+        1: 0.2,
+        8: 0.2,
+        10: 0.2,
+        12: 0.2,
+    }.items():
+        joints[:, joint, 0] = side
+    swing = np.zeros(frames)
+    swing[quick] = np.sin(np.arange(frames)[quick])
+    for joint, part in ((8, 0.5), (10, 1.0), (12, 1.2)):
+        joints[:, joint, 0] += 0.3 * part * swing
+    return joints
+
+
+def test_skeletons_move_people_who_are_drawn_anew_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "joints.npz"
+    clips = {f"{name}/s{p}_t{t}": swinging(40, slice(25, 38)) + 0.01 * p
+             for name in ("clap", "wave") for p in (1, 2) for t in (1, 2)}  # fmt: skip
+    np.savez(path, **clips)
+    samples = SkeletonSamples(path, 2, seed=3, size=(48, 48), fps=50, duration_us=600_000)
+    assert len(samples) == 2 * len(clips)
+    assert samples.classes == ("clap", "wave")
+    assert {row.group for row in samples.rows} == {"s1", "s2"}
+    assert samples.rows[1].name == "clap/s1_t1/1"
+    assert samples.scene(0).look != samples.scene(1).look
+    events = samples.events(0)
+    assert len(events) > 100
+    assert events.duration_us < 600_000
+    again = SkeletonSamples(path, 3, seed=3, actions=("clap",), size=(48, 48), fps=50,
+                            duration_us=600_000)  # fmt: skip
+    assert again.events(0) == events
+    assert again.fingerprint(0) == samples.fingerprint(0) != samples.fingerprint(1)
+    other = SkeletonSamples(path, 2, seed=4, size=(48, 48), fps=50, duration_us=600_000)
+    assert other.events(0) != events
+    assert other.fingerprint(0) != samples.fingerprint(0)
+
+
+def test_that_part_of_a_skeleton_is_taken_in_which_its_hands_move_most() -> None:
+    times = np.arange(60) * 50_000
+    joints = from_msr_action3d(swinging(60, slice(40, 50)))
+    part = liveliest(Skeleton(joints, times), 1_000_000)
+    assert part.t_us[-1] - part.t_us[0] == 1_000_000
+    assert part.t_us[0] <= times[39] < times[50] <= part.t_us[-1]
+    whole = Skeleton(joints[:10], times[:10])
+    assert liveliest(whole, 1_000_000) is whole
+
+
+def test_depth_clips_lend_their_skeletons(tmp_path: Path) -> None:
+    for name in ("bow/s1_t1.npz", "wave/s1_t1.npz"):
+        clip = replace(
+            SWING, joints_m=from_msr_action3d(swinging(len(SWING), slice(0, 99))).astype(np.float32)
+        )
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        write_npz(tmp_path / "set" / name, clip)
+    samples = SkeletonSamples(tmp_path / "set", seed=1, size=(48, 48), fps=50)
+    assert samples.classes == ("bow", "wave")
+    assert len(samples.events(1)) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"count": 0}, "count = 0"),
+        ({"actions": ("wavy",)}, "no class 'wavy'; did you mean 'wave'"),
+        ({"path": "nothing.npz"}, "nothing.npz: cannot be read"),
+        ({"path": "flat.npz"}, "holds no skeletons; arrays called <class>/<clip>"),
+        ({"path": "empty"}, "holds no <class>/<clip>"),
+    ],
+)
+def test_what_is_no_skeleton_is_refused(
+    tmp_path: Path, given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "joints.npz", **{"wave/s1_t1": swinging(10, slice(2, 8))})
+    np.savez(tmp_path / "flat.npz", a=np.zeros(3))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((ConfigError, FormatError), match=message):
+        SkeletonSamples(**({"path": "joints.npz", "count": 1, "seed": 0} | given))
+    np.savez(tmp_path / "short.npz", **{"wave/a": np.zeros((10, 3, 3))})
+    with pytest.raises(FormatError, match=r"short.npz: wave/a: joints have shape \(10, 3, 3\)"):
+        SkeletonSamples("short.npz", seed=0).events(0)

@@ -21,6 +21,7 @@ from dvskit.layers import (
     Flatten,
     LastMembrane,
     Linear,
+    LogCounts,
     MaxPool2d,
     MeanMembrane,
     Membrane,
@@ -92,7 +93,7 @@ def test_each_word_is_its_layer_and_the_module_runs(
 
 def test_numbers_and_parameters_of_words_are_those_of_their_layers() -> None:
     network = small(
-        "4C3s2p1", "lif", "M3s1", "tdbn alpha=0.5", "5", "signed-lif beta=0.25 threshold=2",
+        "log", "4C3s2p1", "lif", "M3s1", "tdbn alpha=0.5", "5", "signed-lif beta=0.25 threshold=2",
         "D0.25", "3", "plif reset=hard", "first tau=5", beta=0.75, threshold=1.5,
     )  # fmt: skip
     module: Any = network.build()
@@ -106,6 +107,7 @@ def test_numbers_and_parameters_of_words_are_those_of_their_layers() -> None:
     assert (lif.beta, lif.threshold, lif.threshold_off) == (0.25, 2, 2)
     assert isinstance(module.dropout1, Dropout)
     assert module.dropout1.p == 0.25
+    assert isinstance(module.log1, LogCounts)
     assert module.plif1.reset == "hard"
     torch.testing.assert_close(module.plif1.dynamics.beta, torch.tensor(0.75))
     assert module.first.tau == 5

@@ -21,6 +21,7 @@ from dvskit.layers import (
     Flatten,
     LastMembrane,
     Linear,
+    LogCounts,
     MaxPool2d,
     MeanMembrane,
     ResidualBlock,
@@ -59,6 +60,7 @@ STEPWISE: list[tuple[nn.Module, Callable[[Tensor], Tensor]]] = [
     (NORM, lambda x: x / math.sqrt(1 + 1e-5)),
     (Flatten(), lambda x: x.flatten(1)),
     (Dropout(0.5).eval(), lambda x: x),
+    (LogCounts(), lambda x: torch.where(x < 0, -torch.log(1 - x), torch.log(1 + x))),
     (ResidualBlock(SumPool2d(1)), lambda x: x + x),
     (ResidualBlock(CONV, CONV), lambda x: 2 * functional.conv2d(x, CONV.weight, CONV.bias, 2, 1)),
 ]

@@ -133,7 +133,7 @@ def test_a_picture_changes_on_the_side_of_the_waving_hand(gesture):
     left = right = 0.0
     for seed in range(6):
         scene = PersonScene.random(gesture, seed, size=SMALL)
-        scene = replace(scene, view=View(), look=replace(scene.look, wall_shadow=0))
+        scene = replace(scene, view=View(), motion=None, look=replace(scene.look, wall_shadow=0))
         frames = np.stack([frame for _, frame in scene.frames(range(0, 1_000_000, 50_000))])
         change = np.abs(np.diff(frames.astype(int), axis=0)).sum(0)
         left, right = left + change[:, :24].sum(), right + change[:, 24:].sum()
@@ -400,3 +400,17 @@ def test_the_smallest_pictures_are_drawn(size):
 def test_an_impossible_size_is_refused():
     with pytest.raises(GeometryError):
         PersonScene(size=(0, 10))
+
+
+@pytest.mark.parametrize("gesture", ["right_arm_clockwise", "air_drums"])
+def test_a_gesture_may_begin_from_rest_and_is_then_as_it_is_without(gesture: str) -> None:
+    times = np.arange(0, 1.5, 0.02)
+    at_once = GestureMotion(gesture, 5).moves(times, Build())
+    begins = GestureMotion(gesture, 5, rest_s=0.4, rise_s=0.3).moves(times, Build())
+    np.testing.assert_allclose(begins.upper[times > 0.71], at_once.upper[times > 0.71], atol=1e-12)
+    rest = begins.upper[times < 0.39]
+    assert np.abs(np.diff(rest, axis=0)).max() < 0.01
+    assert (rest[:, 0, 1] < -0.5).all()
+    assert np.abs(np.diff(begins.upper, axis=0)).max() < 0.35  # smooth, in 20 ms
+    seen = [PersonScene.random(gesture, seed).motion for seed in range(60)]
+    assert 8 <= sum(motion is not None for motion in seen) <= 28

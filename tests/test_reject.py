@@ -60,6 +60,7 @@ def test_without_right_decisions_or_rates_the_default_stands() -> None:
     assert reject_by(none, none.astype(bool), none, 0.05) == Reject()
     wrong = reject_by(np.array([0.9, 0.8]), np.array([False, False]), np.array([0.0, 0.0]), 0.05)
     assert (wrong.confidence, wrong.events_per_second) == (0.5, 0.0)
+    assert wrong.how.startswith("the confidence is the default: no decision was right")
 
 
 @pytest.mark.parametrize(

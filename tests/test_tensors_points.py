@@ -85,6 +85,27 @@ def test_events_before_the_start_are_left_out() -> None:
     assert points[:, 2].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_events_behind_the_window_are_left_out_and_its_length_is_the_unit(block: int) -> None:
+    events = numbered(40)
+    window = PointSet(scale="pixels", duration_us=16)
+    assert window(Blocks(events, block))[:, 2].tolist() == list(range(16))
+    assert window(Blocks(events, block), start_us=30)[:, 2].tolist() == list(range(10))
+    unit = PointSet(duration_us=16)(Blocks(events, block), start_us=30)
+    assert unit[:, 2].tolist() == [k / 16 for k in range(10)]
+    few = PointSet(points=5, duration_us=16, seed=2)
+    assert torch.equal(few(Blocks(events, block)), few(events[:16]))
+    with pytest.raises(ShapeError, match="duration_us=0"):
+        PointSet(duration_us=0)
+
+
+def test_other_events_are_drawn_from_a_generator() -> None:
+    whole, chosen = numbered(1_000), PointSet(points=50, scale="pixels")
+    first, second = (chosen.drawn(np.random.default_rng(seed)) for seed in (1, 2))
+    assert drawn(first, whole) != drawn(second, whole)
+    assert chosen.drawn(np.random.default_rng(1)) == first
+
+
 def test_a_sensor_of_one_pixel_and_events_of_one_instant_stay_finite() -> None:
     events = Events(t=[5, 5], x=[0, 0], y=[0, 0], p=[1, 0], size=(1, 1))
     assert PointSet()(events).tolist() == [[0, 0, 0, 1], [0, 0, 0, -1]]

@@ -100,7 +100,15 @@ def test_clips_are_another_each_time_only_where_they_are_redrawn(tmp_path: Path,
 
 
 def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Path) -> None:
-    assert list(KINDS) == ["recordings", "videos", "depth", "drawn", "images", "saccades"]
+    assert list(KINDS) == [
+        "recordings",
+        "videos",
+        "depth",
+        "drawn",
+        "skeletons",
+        "images",
+        "saccades",
+    ]
     entry = videos(tmp_path)
     recording(Path(entry.path) / "bow" / "9.npz")
     with pytest.raises(FormatError, match=r"9.npz: is a recording, in an entry of kind 'videos'"):
@@ -111,3 +119,27 @@ def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Pat
             load_sets(config_of(wrong, tmp_path / "run"))
     with pytest.raises(ConfigError, match="unknown gesture"):
         load_sets(config_of(DataConfig(kind="drawn", gestures=("bow",)), tmp_path / "run"))
+
+
+def test_a_set_may_call_its_classes_otherwise_and_lack_some(tmp_path: Path) -> None:
+    people = replace(drawn(tmp_path), gestures=("hand_clap", "air_guitar", "other"))
+    clips = replace(videos(tmp_path), group="none", classes={"wave": "hand_clap", "*": "other"})
+    config = config_of(people, tmp_path / "run")
+    config = replace(config, data=(clips, people), network=replace(config.network, classes=3))
+    found = {each.entry.title: each.parts.train for each in load_sets(config)}
+    assert {part.classes for part in found.values()} == {("hand_clap", "air_guitar", "other")}
+    assert {row.label for row in found["videos"].rows} == {"hand_clap", "other"}
+    assert set(found["videos"].labels) == {0, 2}
+    assert all("wave" in row.name for row in found["videos"].rows if row.label == "hand_clap")
+    training.write_config(config, tmp_path / "config.toml")
+    assert training.load_config(tmp_path / "config.toml") == config
+    assert 'wave = "hand_clap"\n"*" = "other"' in (tmp_path / "config.toml").read_text()
+    for names, message in (
+        ({"wave": "nod"}, "has the classes hand_clap, air_guitar, other, data.videos bow, nod"),
+        ({"waves": "hand_clap"}, "data.videos.classes: no class 'waves' .* did you mean 'wave'"),
+    ):
+        wrong = replace(config, data=(replace(clips, classes=names), people))
+        with pytest.raises(ConfigError, match=message):
+            load_sets(wrong)
+    with pytest.raises(ConfigError, match=r"data.videos.classes.wave = 3 is int; str is meant"):
+        training.load_config(tmp_path / "config.toml", {"data.videos.classes.wave": "3"})

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._matrix import matrix_lines
 from dvskit.cli._options import check_reading, open_file
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.formats import Recording
 
 if TYPE_CHECKING:
-    from dvskit.training import Model, Result
+    from dvskit.datasets import FileSamples
+    from dvskit.training import Result
+    from dvskit.training.judging import Judging
 
 
 class PartName(Enum):
@@ -129,40 +132,58 @@ class Spikes:
     seed: int | None = None
 
 
+def score_lines(result: Result) -> list[str]:
+    """Return how often a model is right, with its error, and its confusion matrix, a line each."""
+    return [f"accuracy {result}", *matrix_lines(result)]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A model and what of a folder it is judged by; `files` are all recordings of the folder."""
+
+    judging: Judging
+    files: FileSamples | None = None
+
+    def judge(self) -> Result:
+        """Judge the model, and say all there is to say of it."""
+        from dvskit.training.evaluation import judge_opened
+
+        with fits_noted():
+            result = judge_opened(self.judging)
+        if self.files is not None:
+            for number, damage in sorted(self.files.damage.items()):
+                _console.note(f"{self.files.rows[number].where}: {damage}")
+        for text in result.notes:
+            _console.note(text)
+        return result
+
+
 def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Result:
     """Judge a model by a folder of recordings or images, and say all there is to say of them."""
-    from dvskit.datasets import holds_stills
-    from dvskit.training import evaluate, load_model
+    return open_folder(model, data, split, reader, spikes).judge()
+
+
+def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Folder:
+    """Open a folder of recordings or images to judge a model by; say what is left out of it."""
+    from dvskit.datasets import holds_stills, open_samples
+    from dvskit.training import load_model
+    from dvskit.training.judging import open_judging
 
     network = load_model(model)
     if holds_stills(data):
         reader.refuse_for_images(data)
     elif spikes == Spikes():
-        return _judge_recordings(network, data, split, reader)
-    result = evaluate(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)
-    for text in result.notes:
-        _console.note(text)
-    return result
-
-
-def _judge_recordings(network: Model, data: Path, split: PartName, reader: Reader) -> Result:
-    from dvskit.datasets import open_samples
-    from dvskit.training import evaluate
-
-    samples = open_samples(
-        data,
-        group=None,
-        size=check_reading(reader.from_, reader.size) or network.size,
-        format=reader.from_,
-        strict=not reader.salvage,
+        samples = open_samples(
+            data,
+            group=None,
+            size=check_reading(reader.from_, reader.size) or network.size,
+            format=reader.from_,
+            strict=not reader.salvage,
+        )
+        for file, why in samples.left_out:
+            _console.note(f"{file}: left out: {why}")
+        say_passed_over(list(samples.others))
+        return Folder(open_judging(network, samples, split=split.value), samples)
+    return Folder(
+        open_judging(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)
     )
-    for file, why in samples.left_out:
-        _console.note(f"{file}: left out: {why}")
-    say_passed_over(list(samples.others))
-    with fits_noted():
-        result = evaluate(network, samples, split=split.value)
-    for number, damage in sorted(samples.damage.items()):
-        _console.note(f"{samples.rows[number].where}: {damage}")
-    for text in result.notes:
-        _console.note(text)
-    return result

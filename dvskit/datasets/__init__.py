@@ -17,6 +17,7 @@ from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_s
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
 from dvskit.datasets.shares import Share
 from dvskit.datasets.sizes import likely_size, on_sensor
+from dvskit.datasets.skeletons import SkeletonSamples
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,
@@ -58,6 +59,7 @@ __all__ = [
     "Sample",
     "Samples",
     "Share",
+    "SkeletonSamples",
     "Split",
     "SplitSamples",
     "StillBatches",

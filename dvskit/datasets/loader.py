@@ -53,7 +53,8 @@ class Batches:
     The chain of each sample: its events, put on a sensor of `size` by `dvskit.filters.Fit`, changed
     by a filter that `vary` draws, and made a tensor by `representation`, its first event being time
     0. What is drawn for it follows from the seed, the epoch and its place there alone: not from
-    threads, processes, the cache, or the epochs ahead.
+    threads, processes, the cache, or the epochs ahead. Where chance enters, which events a
+    `PointSet` takes is drawn too; else they are those of its own seed.
 
     samples         a set, or `Share`s of several, which follow each other in each batch
     representation  such as `dvskit.tensors.Counts`; its dtype is that of the batches

@@ -18,6 +18,7 @@ from dvskit.datasets.shares import Share
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
+from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 
 
@@ -91,13 +92,13 @@ class Rows:
         events, weight, fitting = self._events(row.share, row.number, rng)
         row = row._replace(fitting=fitting)
         if given.vary is None:
-            self._represent(events, weight, None, out)
+            self._represent(events, weight, None, out, rng)
             return row
         if len(events):  # filters of time begin at 0
             t = events.t - events.t[0]
             events = Events.from_checked(t, events.x, events.y, events.p, events.size)
         drawn = given.vary.draw(rng)
-        self._represent(drawn.start(events.size)(events), weight, 0, out)
+        self._represent(drawn.start(events.size)(events), weight, 0, out, rng)
         if given.relabel is None:
             return row
         name = given.relabel(self.classes[row.label], drawn)
@@ -148,11 +149,21 @@ class Rows:
         fitting = Fitting(events.size, step.dropped, len(events))
         return fitted, step.placement.weight, fitting
 
-    def _represent(self, events: Events, weight: float, start_us: int | None, out: Tensor) -> None:
+    def _represent(
+        self,
+        events: Events,
+        weight: float,
+        start_us: int | None,
+        out: Tensor,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        represent = self.representation
+        if rng is not None and isinstance(represent, PointSet):
+            represent = represent.drawn(rng)
         if not self.weigh:
-            self.representation(events, start_us=start_us, out=out)
+            represent(events, start_us=start_us, out=out)
             return
-        plain = self.representation(events, start_us=start_us)
+        plain = represent(events, start_us=start_us)
         np.multiply(plain.numpy(), np.float32(weight), out=out.numpy(), casting="unsafe")
 
     def _write(self, tensor: Tensor, out: Tensor) -> None:

@@ -8,17 +8,18 @@ moved before an emulated sensor, which makes `Samples` of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DvskitError, FormatError, one_line
+from dvskit.errors import ConfigError, DvskitError, FormatError, did_you_mean, one_line
 from dvskit.events import Events
 
 Part = Literal["train", "validation", "test"]
+_REST = "*"  # of `called`: all classes that are not named
 
 
 class Sample(NamedTuple):
@@ -154,6 +155,14 @@ class Samples(_Listed):
         """
         return _ChosenSamples(self, range(len(self)), classes)
 
+    def called(self, names: Mapping[str, str]) -> Samples:
+        """Return the samples, their classes being called otherwise; "*" names all the others.
+
+        Raises ConfigError for a class that is not there.
+        """
+        rows = _renamed(self, names)
+        return _ChosenSamples(self, range(len(self)), class_names(rows), rows)
+
     def settled(self) -> Samples:
         """Return the samples without chance: `events` gives the own draw of each, always."""
         return _SettledSamples(self, range(len(self)), self.classes) if self.draws else self
@@ -185,10 +194,28 @@ class Stills(_Listed):
         """
         return _ChosenStills(self, range(len(self)), classes)
 
+    def called(self, names: Mapping[str, str]) -> Stills:
+        """Return the samples, their classes being called otherwise, as `Samples.called` does."""
+        rows = _renamed(self, names)
+        return _ChosenStills(self, range(len(self)), class_names(rows), rows)
+
 
 def _numbers_of(chosen: Iterable[Sample], rows: Sequence[Sample]) -> list[int]:
     number_of = {row: number for number, row in enumerate(rows)}
     return [number_of[row] for row in chosen]
+
+
+def _renamed(samples: _Listed, names: Mapping[str, str]) -> list[Sample]:
+    for name in names:
+        if name != _REST and name not in samples.classes:
+            raise ConfigError(
+                f"no class {name!r} to be called {names[name]!r}; "
+                f"{did_you_mean(name, samples.classes)}"
+            )
+    return [
+        row._replace(label=names.get(row.label, names.get(_REST, row.label)))
+        for row in samples.rows
+    ]
 
 
 class _ChosenSamples(Samples):
@@ -197,9 +224,11 @@ class _ChosenSamples(Samples):
         whole: Samples,
         numbers: Sequence[int] | NDArray[np.int64],
         classes: Sequence[str],
+        rows: Sequence[Sample] | None = None,
     ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
-        super().__init__((whole.rows[number] for number in self._numbers), classes)
+        rows = whole.rows if rows is None else rows
+        super().__init__((rows[number] for number in self._numbers), classes)
         self.draws = whole.draws
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -224,9 +253,11 @@ class _ChosenStills(Stills):
         whole: Stills,
         numbers: Sequence[int] | NDArray[np.int64],
         classes: Sequence[str],
+        rows: Sequence[Sample] | None = None,
     ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
-        super().__init__((whole.rows[number] for number in self._numbers), classes)
+        rows = whole.rows if rows is None else rows
+        super().__init__((rows[number] for number in self._numbers), classes)
 
     def image(self, number: int) -> NDArray[np.uint8]:
         return self._whole.image(self._numbers[number])

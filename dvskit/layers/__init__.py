@@ -11,25 +11,38 @@ times in little memory.
 
 from dvskit.layers.checkpointed import checkpointed
 from dvskit.layers.convolution import Conv2d
+from dvskit.layers.delays import Delays
 from dvskit.layers.dense import Flatten, Linear
 from dvskit.layers.dropout import Dropout
+from dvskit.layers.logarithm import LogCounts
 from dvskit.layers.membrane import Membrane
 from dvskit.layers.normalisation import BatchNorm2d, ThresholdBatchNorm2d
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
-from dvskit.layers.readouts import FirstSpike, LastMembrane, MeanMembrane, Readout, SpikeCount
+from dvskit.layers.readouts import (
+    FirstSpike,
+    LastMembrane,
+    MaxMembrane,
+    MeanMembrane,
+    Readout,
+    SpikeCount,
+)
 from dvskit.layers.residual import ResidualBlock
 from dvskit.layers.sequence import Sequence
 from dvskit.layers.states import State, Stateful, States
+from dvskit.layers.voting import Voting
 
 __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "Delays",
     "Dropout",
     "FirstSpike",
     "Flatten",
     "LastMembrane",
     "Linear",
+    "LogCounts",
+    "MaxMembrane",
     "MaxPool2d",
     "MeanMembrane",
     "Membrane",
@@ -42,5 +55,6 @@ __all__ = [
     "States",
     "SumPool2d",
     "ThresholdBatchNorm2d",
+    "Voting",
     "checkpointed",
 ]

@@ -78,6 +78,34 @@ class LastMembrane(Readout):
 
 
 @dataclass(frozen=True, slots=True)
+class MaxState:
+    """The largest entries (B, ...) of the steps so far."""
+
+    largest: Tensor
+
+    def detach(self) -> MaxState:
+        """Return the same state cut off from its past: gradients stop here."""
+        return MaxState(self.largest.detach())
+
+
+class MaxMembrane(Readout):
+    """The largest over time, each output for itself: of membranes, a class shown at its best.
+
+    It is the readout of Cramer et al. 2020 ("The Heidelberg spiking data sets"), and what makes a
+    network over points, (points, B, ...), know no order of them (Qi et al. 2017, "PointNet"). The
+    gradient goes to the largest, and of equals to each alike.
+    """
+
+    def run(self, x: Tensor, state: MaxState | None = None) -> tuple[Tensor, MaxState]:
+        """Return the largest (B, ...) of the steps so far, and the state behind `x` (T, B, ...)."""
+        _check(self, x, None if state is None else state.largest)
+        largest = x.amax(0)
+        if state is not None:
+            largest = torch.maximum(state.largest, largest)
+        return largest, MaxState(largest)
+
+
+@dataclass(frozen=True, slots=True)
 class FirstSpikeState:
     """Which neurons have been silent so far (1, else 0), and for how long they were, in steps."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
+from dvskit.layers.delays import Delays
 from dvskit.layers.dense import Linear
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d
 from dvskit.layers.readouts import MeanMembrane, Readout
@@ -57,8 +58,8 @@ class Sequence(nn.Sequential):
 
     Two neighbours that are linear are computed as one, the same but for rounding: a convolution and
     the average pooling behind it (`pooled_convolution`), and a Linear and the MeanMembrane behind
-    it, where the mean comes first and costs T times less. Forward hooks of the first of them do not
-    run.
+    it, where the mean comes first and costs T times less. Where the first of them has forward hooks
+    they are computed one by one, so that the hooks run.
 
     Raises ConfigError for what is no layer, a layer of torch's own that knows no time, and neurons
     behind a readout; what the layers raise.
@@ -207,11 +208,12 @@ def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
     index, spikes = 0, False
     while index < len(parts):
         layer, behind = parts[index], parts[index + 1] if index + 1 < len(parts) else None
-        if behind is not None and can_merge(layer, behind):
+        hooked = bool(layer._forward_hooks or layer._forward_pre_hooks)
+        if behind is not None and not hooked and can_merge(layer, behind):
             unit = _PooledConvolution(cast(Conv2d, layer), cast(AvgPool2d, behind), spikes)
             yield index, unit
             index += 2
-        elif isinstance(layer, Linear) and isinstance(behind, MeanMembrane):
+        elif not hooked and isinstance(layer, Linear) and isinstance(behind, MeanMembrane):
             yield index + 1, _LinearOfMean(layer, behind)
             index += 2
         else:
@@ -224,4 +226,4 @@ def _gives_spikes(layer: nn.Module, given: bool) -> bool:
     """Return whether the output of a layer is -1, 0 and 1, `given` whether its input is."""
     if isinstance(layer, Neurons):
         return layer.spiking
-    return given and isinstance(layer, MaxPool2d)
+    return given and isinstance(layer, MaxPool2d | Delays)

@@ -1,4 +1,4 @@
-"""Two convolutions with signed LIF neurons, for small sensors."""
+"""Two convolutions with LIF neurons, for small sensors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
-from dvskit.neurons import SignedLIF
+from dvskit.networks.neuron_pieces import check_neurons, neurons_of
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvLIF:
-    """Two convolutions with average pooling and signed LIF neurons, then a linear readout.
+    """Two convolutions with average pooling and LIF neurons, then a linear readout.
 
     2-12C5-P2-64C5-P2-10 by default. The readout does not spike: logits are the mean over time of
     its output. A signed neuron spikes with -1 as well as +1, so that a bright and a dark edge are
@@ -26,6 +26,12 @@ class ConvLIF:
     beta           membrane kept a step        threshold   of ON and OFF spikes
     gain           factor on torch's initial convolution weights: without it few neurons would spike
     dropout        share of the last layer's inputs left out, the same at all times, in training
+    neurons        "signed-lif"; "lif", whose spikes are all +1; "plif", with a time constant a
+                   layer that is learned and is 1 / (1 - beta) at first; "relu": none, see below
+
+    With "relu" it is the ANN of the same shape and the same weights. It has no memory: it sees each
+    time step by itself, and its logits are the mean over the steps too, so that the order of the
+    bins says nothing to it. `gain` 1 suits it.
 
     Raises ConfigError for values out of range.
     """
@@ -39,6 +45,7 @@ class ConvLIF:
     threshold: float = 1.0
     gain: float = 3.0
     dropout: float = 0.2
+    neurons: str = "signed-lif"
     name: str = "conv-lif"
 
     def __post_init__(self) -> None:
@@ -52,6 +59,7 @@ class ConvLIF:
             )
         if not 0 < self.threshold < math.inf:
             raise ConfigError(f"threshold = {self.threshold}: a finite number above 0 is meant")
+        check_neurons(self.neurons)
         if self.classes < 1 or self.kernel < 1 or min(self.grid) < 1:
             raise ConfigError(
                 f"nothing is left of {self.width}x{self.height} behind two convolutions of "
@@ -77,10 +85,10 @@ class ConvLIF:
         layers = {
             "conv1": scaled(Conv2d(2, first, self.kernel), self.gain),
             "pool1": AvgPool2d(2),
-            "lif1": SignedLIF(self.beta, self.threshold, self.threshold),
+            "lif1": neurons_of(self.neurons, self.beta, self.threshold),
             "conv2": scaled(Conv2d(first, second, self.kernel), self.gain),
             "pool2": AvgPool2d(2),
-            "lif2": SignedLIF(self.beta, self.threshold, self.threshold),
+            "lif2": neurons_of(self.neurons, self.beta, self.threshold),
             "flatten": Flatten(),
             "dropout": Dropout(self.dropout),
             "readout": Linear(second * rows * columns, self.classes),

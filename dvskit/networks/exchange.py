@@ -75,7 +75,7 @@ def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
             )
         return tuple(shape)
     if isinstance(module, NetworkModule):
-        return module.channels, module.network.height, module.network.width
+        return module.step_shape
     raise ConfigError(
         f"{caller}: a {type(module).__name__} does not know its input; pass shape=, that of one "
         "time step of one sample, (channels, rows, columns) or (numbers,)"

@@ -3,12 +3,18 @@
 12C5        convolution, 12 channels, kernel of 5x5; 12C5s2p2 of stride 2, padded by 2
 P2 M2 S2    pooling of 2x2: mean, largest magnitude, sum; M3s2 of stride 2
 256 F256    dense layer of 256 outputs; images are flattened in front of it
+T5 T5s2     the inputs of 5 time steps side by side, this and those before, or each second one: the
+            layer behind it has synapses of 5 delays
 D0.2        dropout, constant in time
-bn tdbn     batch normalisation, plain and to the threshold; tdbn alpha=0.7
+log         counts on a logarithmic scale, log(1 + x)
+V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
+bn tdbn     batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
+ln          layer normalisation of the outputs of a dense layer
 if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
             neurons; parameters follow: lif beta=0.95 reset=hard
+relu        max(x, 0) in place of neurons: an ANN, which sees each time step by itself
 membrane    behind neurons: their membranes instead of their spikes
-mean last count first, and each, for the outputs of all steps
+mean last max count first, and each, for the outputs of all steps
             the readout, at the end; first tau=5. Without one it is mean
 [ ... ]     a residual block: what the list makes of its input, and the input, added
 """
@@ -26,20 +32,22 @@ from torch import nn
 
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.layers import ResidualBlock, Sequence
+from dvskit.networks.neuron_pieces import NEURON_WORDS, READOUT_WORDS, Reading, Spiking
 from dvskit.networks.pieces import (
-    NEURON_WORDS,
-    READOUT_WORDS,
     Convolution,
     Defaults,
+    Delayed,
     Dense,
+    LayerNormed,
     Leaving,
+    Logarithm,
     Named,
     Norm,
     Piece,
     Pooling,
-    Reading,
+    Rectified,
     Shape,
-    Spiking,
+    Voted,
     said,
 )
 
@@ -53,9 +61,14 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     ),
     (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: Pooling(kind, int(k), int(s or k))),
     (r"F?(\d+)", lambda n: Dense(int(n))),
+    (r"T(\d+)(?:s(\d+))?", lambda taps, s: Delayed(int(taps), int(s or 1))),
     (r"D(\d*\.?\d+)", lambda share: Leaving(float(share))),
+    (r"log", Logarithm),
+    (r"V(\d+)", lambda votes: Voted(int(votes))),
+    (r"relu", Rectified),
+    (r"ln", LayerNormed),
 )
-_EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2")
+_EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
 _WORDS = ("bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
 
 

@@ -10,7 +10,8 @@ from dvskit.errors import ConfigError
 from dvskit.layers import Conv2d, Linear, MeanMembrane
 from dvskit.networks.grammar import Place, Word, as_words, build, walk
 from dvskit.networks.network import NetworkModule, scaled
-from dvskit.networks.pieces import Defaults, Reading, said
+from dvskit.networks.neuron_pieces import Reading
+from dvskit.networks.pieces import Defaults, said
 
 
 @check_arguments

@@ -10,7 +10,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
-from dvskit.neurons import SignedLIF
+from dvskit.networks.neuron_pieces import check_neurons, neurons_of
 
 
 @check_arguments
@@ -18,9 +18,9 @@ from dvskit.neurons import SignedLIF
 class MotionLIF:
     """For movements: two strided convolutions and a hidden layer of slower and slower neurons.
 
-    Sum pooling - convolution - convolution - dense, each but the first with signed LIF neurons,
-    then a linear readout that does not spike. A movement and its reverse pass the same places with
-    the same edges; only neurons that remember where it was a moment ago tell them apart.
+    Sum pooling - convolution - convolution - dense, each but the first with LIF neurons, then a
+    linear readout that does not spike. A movement and its reverse pass the same places with the
+    same edges; only neurons that remember where it was a moment ago tell them apart.
 
     width, height  of the input, pixels        pool        side of the summed blocks, pixels
     classes        number of logits            channels    of the two convolutions, of stride 2
@@ -30,6 +30,8 @@ class MotionLIF:
     gain           factor on torch's initial convolution weights: without it few neurons would spike
     readout_gain   factor on those of the readout, whose inputs, mean spikes, are far below 1
     dropout        share of the readout's inputs left out in training
+    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`. The ANN, without a memory,
+                   cannot tell a movement from its reverse
 
     Raises ConfigError for values out of range.
     """
@@ -46,6 +48,7 @@ class MotionLIF:
     gain: float = 3.0
     readout_gain: float = 5.0
     dropout: float = 0.0
+    neurons: str = "signed-lif"
     name: str = "motion-lif"
 
     def __post_init__(self) -> None:
@@ -63,6 +66,7 @@ class MotionLIF:
                 f"dropout = {self.dropout}, gain = {self.gain}, threshold = {self.threshold}: "
                 "0 <= dropout < 1, gain > 0 and threshold > 0 are meant"
             )
+        check_neurons(self.neurons)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ConfigError(f"kernel = {self.kernel} is not odd")
         if self.pool < 1 or self.width % self.pool or self.height % self.pool:
@@ -83,7 +87,7 @@ class MotionLIF:
         first, second = self.channels
         rows, columns = self.grid
         window = (self.kernel, 2, self.kernel // 2)  # of stride 2, and padded
-        lif1, lif2, lif3 = (SignedLIF(beta, self.threshold, self.threshold) for beta in self.betas)
+        lif1, lif2, lif3 = (neurons_of(self.neurons, beta, self.threshold) for beta in self.betas)
         layers = {
             "blocks": _Blocks(self.pool),
             "conv1": scaled(Conv2d(2, first, *window), self.gain),

@@ -8,14 +8,25 @@ from typing import Any
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
 from dvskit.networks.conv_lif import ConvLIF
+from dvskit.networks.gesture_net import GestureNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.motion_lif import MotionLIF
 from dvskit.networks.network import Network
+from dvskit.networks.point_net import PointNet
+from dvskit.networks.residual_lif import ResidualLIF
 
-NETWORKS: Mapping[str, type[ConvLIF] | type[Layered] | type[MotionLIF]] = {
+_Known = (
+    type[ConvLIF] | type[GestureNet] | type[Layered] | type[MotionLIF] | type[PointNet]
+    | type[ResidualLIF]
+)  # fmt: skip
+
+NETWORKS: Mapping[str, _Known] = {
     "conv-lif": ConvLIF,
+    "gesture-net": GestureNet,
     "layers": Layered,
     "motion-lif": MotionLIF,
+    "point-net": PointNet,
+    "residual-lif": ResidualLIF,
 }
 
 

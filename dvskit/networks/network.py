@@ -38,8 +38,9 @@ class Network(Protocol):
     def build(self) -> nn.Module:
         """Return the module with fresh weights from torch's generator.
 
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes), or those of each step,
-        (T, B, classes): the loss is then the mean over the steps, and the answer their mean.
+        It takes counts (T, B, 2, H, W), or points (N, B, 4) if it is a network of points, and
+        returns logits (B, classes), or those of each step, (T, B, classes): the loss is then the
+        mean over the steps, and the answer their mean.
         """
 
 
@@ -53,11 +54,18 @@ class NetworkModule(Sequence):
     another size.
     """
 
+    takes = "counts (T, B, {})"
+
     def __init__(
         self, network: Network, layers: Mapping[str, nn.Module], channels: int = 2
     ) -> None:
         super().__init__(OrderedDict(layers))
         self.network, self.channels = network, channels
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """The shape of one time step of one sample: (channels, height, width)."""
+        return self.channels, self.network.height, self.network.width
 
     def forward(self, counts: Tensor) -> Tensor:
         """Return the output for counts (T, B, C, H, W), from rest: logits (B, classes)."""
@@ -69,12 +77,10 @@ class NetworkModule(Sequence):
 
     def _numbers(self, counts: Tensor) -> Tensor:
         check_tensor(self, counts)
-        expected = (self.channels, self.network.height, self.network.width)
-        if counts.ndim != 5 or counts.shape[2:] != expected or counts.shape[0] < 1:
-            raise ShapeError(
-                f"counts are {tuple(counts.shape)}; (T, B, {', '.join(map(str, expected))}) is "
-                "meant"
-            )
+        expected = self.step_shape
+        if counts.ndim < 2 or counts.shape[2:] != expected or counts.shape[0] < 1:
+            what, meant = self.takes.format(", ".join(map(str, expected))).split(" ", 1)
+            raise ShapeError(f"{what} are {tuple(counts.shape)}; {meant} is meant")
         return counts.to(next(self.parameters()).dtype)
 
 

@@ -36,7 +36,8 @@ from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError
 from dvskit.layers import Membrane, ResidualBlock, Sequence, States
-from dvskit.layers.readouts import FirstSpikeState, SumState
+from dvskit.layers.delays import DelayState
+from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
 from dvskit.networks.exchange import (
     Shape,
     input_shape,
@@ -115,8 +116,8 @@ def onnx_start(
     """Return the states at rest that the first step of `write_onnx_step` takes, by name.
 
     Names are those of the layers and what they carry: v, i, a, waiting and s of neurons
-    (`NeuronState`), total and steps, or silent and waited, of readouts. Arguments are those of
-    `write_onnx_step`.
+    (`NeuronState`), past of delays, total and steps, largest, or silent and waited, of readouts.
+    Arguments are those of `write_onnx_step`.
     """
     shape = input_shape(module, shape, "onnx_start")
     with plain_evaluation(module):
@@ -205,6 +206,10 @@ def _rest(layer: nn.Module, state: Any) -> Any:
     if isinstance(state, SumState):
         steps: Any = torch.tensor(0)  # in a graph the number of steps is a tensor too
         return SumState(torch.zeros_like(state.total), steps)
+    if isinstance(state, DelayState):
+        return DelayState(torch.zeros_like(state.past))
+    if isinstance(state, MaxState):
+        return MaxState(torch.full_like(state.largest, -torch.inf))
     if isinstance(state, FirstSpikeState):
         return FirstSpikeState(torch.ones_like(state.silent), torch.zeros_like(state.waited))
     if state is None:

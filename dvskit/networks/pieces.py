@@ -14,19 +14,16 @@ from dvskit.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Delays,
     Dropout,
-    FirstSpike,
     Flatten,
-    LastMembrane,
     Linear,
+    LogCounts,
     MaxPool2d,
-    MeanMembrane,
-    Membrane,
-    SpikeCount,
     SumPool2d,
     ThresholdBatchNorm2d,
+    Voting,
 )
-from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
 
 Shape = tuple[int, ...]
 """(channels, rows, columns) of images, or (numbers,)."""
@@ -140,6 +137,38 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
+class Delayed:
+    """The inputs of `taps` time steps side by side, each `spacing` behind the one ahead: T5s2."""
+
+    taps: int
+    spacing: int
+
+    def after(self, shape: Shape) -> Shape:
+        """Return as many times the channels, or numbers."""
+        _check_sizes(self.taps, self.spacing)
+        return self.taps * shape[0], *shape[1:]
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the delays."""
+        return [("delays", Delays(self.taps, self.spacing))]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNormed:
+    """ln: layer normalisation of each sample and time step by itself."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        if len(shape) != 1:
+            raise ConfigError("it takes the outputs of a dense layer; of images take bn or tdbn")
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return torch's, which knows no time."""
+        return [("norm", nn.LayerNorm(shape[0]))]
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """Dropout of a share, constant in time: D0.2."""
 
@@ -156,6 +185,37 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Voted:
+    """So many outputs vote for a class: V10."""
+
+    votes: int
+
+    def after(self, shape: Shape) -> Shape:
+        """Return (outputs / votes,)."""
+        _check_sizes(self.votes)
+        if len(shape) != 1 or shape[0] % self.votes:
+            raise ConfigError(f"it takes a multiple of {self.votes} outputs of a dense layer")
+        return (shape[0] // self.votes,)
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the voting."""
+        return [("vote", Voting(self.votes))]
+
+
+@dataclass(frozen=True, slots=True)
+class Rectified:
+    """relu: max(x, 0), which knows no time, in place of neurons."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return torch's, which treats each number alike."""
+        return [("relu", nn.ReLU())]
+
+
+@dataclass(frozen=True, slots=True)
 class Norm:
     """bn, or tdbn with its alpha: batch normalisation."""
 
@@ -166,7 +226,7 @@ class Norm:
     def after(self, shape: Shape) -> Shape:
         """Return the same shape."""
         _check_images(shape)
-        _check_options(self.options, {"bn": (), "tdbn": ("alpha",)}[self.word])
+        check_options(self.options, {"bn": (), "tdbn": ("alpha",)}[self.word])
         self.modules(shape)  # which judges the parameters
         return shape
 
@@ -178,88 +238,21 @@ class Norm:
         return [("norm", norm)]
 
 
-_OF_SPIKES = ("threshold", "threshold_off", "reset", "refractory")
-_NEURONS: dict[str, tuple[type[Neurons], tuple[str, ...]]] = {
-    "if": (IF, _OF_SPIKES),
-    "lif": (LIF, ("beta", *_OF_SPIKES)),
-    "signed-lif": (SignedLIF, ("beta", *_OF_SPIKES)),
-    "alif": (ALIF, ("beta", "kappa", "rho", *_OF_SPIKES)),
-    "plif": (PLIF, ("tau", *_OF_SPIKES)),
-    "synaptic-lif": (SynapticLIF, ("beta", "alpha", *_OF_SPIKES)),
-    "recurrent-lif": (LIF, ("beta", *_OF_SPIKES)),
-    "li": (LI, ("beta",)),
-}
-NEURON_WORDS = tuple(_NEURONS)
-
-
 @dataclass(frozen=True, slots=True)
-class Spiking:
-    """Neurons by their word, with parameters: lif, alif kappa=0.2."""
-
-    word: str
-    options: Mapping[str, Any]
-    defaults: Defaults
-    membrane: bool = False
+class Logarithm:
+    """log: what comes in on a logarithmic scale, for counts."""
 
     def after(self, shape: Shape) -> Shape:
         """Return the same shape."""
-        _check_options(self.options, _NEURONS[self.word][1])
-        if self.word == "recurrent-lif" and len(shape) != 1:
-            raise ConfigError("its neurons are all connected; put a dense layer in front of it")
-        self._neurons()  # which judges the parameters
         return shape
 
     def modules(self, shape: Shape) -> list[Named]:
-        """Return the neurons; those of recurrent-lif with a dense layer from their spikes back."""
-        kind = "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
-        if self.word == "recurrent-lif":
-            neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
-        else:
-            neurons = self._neurons()
-        return [(kind, Membrane(neurons) if self.membrane else neurons)]
-
-    def _neurons(self, back: nn.Module | None = None) -> Neurons:
-        kind, known = _NEURONS[self.word]
-        beta = self.defaults.beta
-        given: dict[str, Any] = {"beta": beta, "threshold": self.defaults.threshold}
-        given["tau"] = 1 / (1 - beta) if beta < 1 else math.inf
-        given |= self.options
-        given.setdefault("threshold_off", given["threshold"] if kind is SignedLIF else math.inf)
-        chosen = {name: value for name, value in given.items() if name in known}
-        return kind(**chosen) if back is None else RecurrentLIF(back, **chosen)
+        """Return the logarithm."""
+        return [("log", LogCounts())]
 
 
-_READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
-    "mean": (MeanMembrane, ()),
-    "last": (LastMembrane, ()),
-    "count": (SpikeCount, ()),
-    "first": (FirstSpike, ("tau",)),
-    "each": (None, ()),
-}
-READOUT_WORDS = tuple(_READOUTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A readout by its word: mean, last, count, first tau=5; each is none, for all steps."""
-
-    word: str
-    options: Mapping[str, Any]
-    defaults: Defaults
-
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
-        _check_options(self.options, _READOUTS[self.word][1])
-        self.modules(shape)  # which judges the parameters
-        return shape
-
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the readout."""
-        kind = _READOUTS[self.word][0]
-        return [] if kind is None else [(self.word, kind(**self.options))]
-
-
-def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise ConfigError for parameters that a word has not."""
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known) if known else "it has none"

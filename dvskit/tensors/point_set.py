@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,8 +33,10 @@ class PointSet:
     fewer   where there are fewer events: "repeat" takes each of them as often as any other, or
             once more; "zeros" puts rows of zeros behind them. Without any event all rows are zeros
     scale   "unit": x / (width - 1), y / (height - 1), (t - first) / (last - first), all from 0 to
-            1, and p of -1 or 1; float32
+            1, and p of -1 or 1; float32. With `duration_us` t is divided by it instead, so that the
+            same movement at another speed is another cloud
             "pixels": x, y, microseconds since `start_us`, and p of -1 or 1; float64, which is exact
+    duration_us   events from this long behind the beginning on are left out; None: none
 
     `start_us`, when called, leaves out the events before it, and is where t begins.
     """
@@ -43,9 +45,11 @@ class PointSet:
     seed: int = 0
     fewer: Literal["repeat", "zeros"] = "repeat"
     scale: Literal["unit", "pixels"] = "unit"
+    duration_us: int | None = None
 
     def __post_init__(self) -> None:
         check_whole("points", self.points)
+        check_whole("duration_us", self.duration_us)
         for name, choices in (("fewer", ("repeat", "zeros")), ("scale", ("unit", "pixels"))):
             value = getattr(self, name)
             if value not in choices:
@@ -55,6 +59,10 @@ class PointSet:
     def dtype(self) -> torch.dtype:
         """The dtype of the tensor: float32 for "unit", float64 for "pixels"."""
         return torch.float32 if self.scale == "unit" else torch.float64
+
+    def drawn(self, rng: np.random.Generator) -> PointSet:
+        """Return the same with another seed, so that other events are drawn."""
+        return replace(self, seed=int(rng.integers(2**63 - 1)))
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Return (points, 4). Raises ShapeError without `points`."""
@@ -67,7 +75,7 @@ class PointSet:
     ) -> Tensor:
         """Return the points, as `Representation` says. A Source is read twice."""
         source = as_source(events)
-        total, first, last = _span_and_number(source, start_us)
+        total, first, last = self._span_and_number(source, start_us)
         count = total if self.points is None else int(self.points)
         if out is not None:
             check_out(out, (count, 4), self.dtype)
@@ -75,11 +83,12 @@ class PointSet:
         scales = (1.0, 1.0, 1.0)
         if self.scale == "unit":
             width, height = as_size(source.size)
-            scales = 1 / max(1, width - 1), 1 / max(1, height - 1), 1 / max(1, last - start)
+            span = last - start if self.duration_us is None else self.duration_us
+            scales = 1 / max(1, width - 1), 1 / max(1, height - 1), 1 / max(1, span)
         points = zeros_for((count, 4), self.dtype)
         rows = self._rows(total, count)
         written = 0
-        for block in _chosen(source, rows, start_us):
+        for block in _chosen(source, rows, start, self._stop(start)):
             some = points[written : written + len(block)]
             written += len(block)
 
@@ -91,6 +100,23 @@ class PointSet:
         tensor = torch.from_numpy(points)
         return tensor if out is None else out.copy_(tensor)
 
+    def _stop(self, start_us: int) -> int | None:
+        return None if self.duration_us is None else start_us + self.duration_us
+
+    def _span_and_number(self, source: Source, start_us: int | None) -> tuple[int, int, int]:
+        """Return how many events there are, and the times of the first and the last, 0 without."""
+        total = first = last = 0
+        for block in source:
+            block = cut(block, start_us, None)
+            if start_us is None and len(block):
+                start_us = int(block.t[0])
+            if start_us is not None:
+                block = cut(block, None, self._stop(start_us))
+            if len(block):
+                first, last = first if total else int(block.t[0]), int(block.t[-1])
+                total += len(block)
+        return total, first, last
+
     def _rows(self, total: int, points: int) -> NDArray[np.int64] | None:
         """Return the numbers of the events of each point, in order; None for each event once."""
         if total > points:
@@ -101,24 +127,13 @@ class PointSet:
         return np.arange(points) * total // points
 
 
-def _span_and_number(source: Source, start_us: int | None) -> tuple[int, int, int]:
-    """Return how many events there are, and the times of the first and the last, 0 without."""
-    total = first = last = 0
-    for block in source:
-        block = cut(block, start_us, None)
-        if len(block):
-            first, last = first if total else int(block.t[0]), int(block.t[-1])
-            total += len(block)
-    return total, first, last
-
-
 def _chosen(
-    source: Source, rows: NDArray[np.int64] | None, start_us: int | None
+    source: Source, rows: NDArray[np.int64] | None, start_us: int, stop_us: int | None
 ) -> Iterator[Events]:
     """Yield events by their numbers, which do not fall; a number may come again."""
     seen = 0
     for block in source:
-        block = cut(block, start_us, None)
+        block = cut(block, start_us, stop_us)
         if rows is None:
             yield block
             continue

@@ -8,10 +8,14 @@ classify_windows(model, recording).windows               # a decision each, of a
 for decision in decide(model, recording): ...            # one after each bin, as the events come
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
+evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # when it knows
+evaluate_corrupted("nmnist-signed-lif", "nmnist", "noise")     # of each level a Result
+count_operations("nmnist-signed-lif", "nmnist").energy_j       # of a sample
 keep_memory()                                            # before a training loop of your own
 """
 
 from dvskit.training.config import Config, InputConfig, LoopConfig
+from dvskit.training.corruption import CORRUPTIONS, Corrupted, CorruptionKind, evaluate_corrupted
 from dvskit.training.data_config import DataConfig
 from dvskit.training.decisions import (
     Classified,
@@ -27,23 +31,33 @@ from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
+from dvskit.training.operation_counting import LayerOperations, NeuronUpdates
+from dvskit.training.operations import Operations, count_operations
+from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.reject import Reject
 from dvskit.training.reject_choice import choose_reject
 from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
+    "CORRUPTIONS",
     "Classified",
     "Config",
+    "Corrupted",
+    "CorruptionKind",
     "DataConfig",
     "Decision",
     "InputConfig",
+    "LayerOperations",
     "Live",
     "LiveDecision",
     "LiveRun",
     "LoopConfig",
     "Model",
+    "NeuronUpdates",
     "Observed",
+    "Operations",
+    "OverTime",
     "Progress",
     "Reject",
     "Result",
@@ -53,8 +67,11 @@ __all__ = [
     "classify_image",
     "classify_spans",
     "classify_windows",
+    "count_operations",
     "decide",
     "evaluate",
+    "evaluate_corrupted",
+    "evaluate_over_time",
     "find_model",
     "keep_memory",
     "load_config",

@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.networks import ConvLIF, Network
+from dvskit.networks import ConvLIF, Network, PointNet
 from dvskit.training.data_config import DataConfig
 
+POINTS = "point_set"
+"""The representation that networks of points take, and no other does."""
 LOSSES = ("mean", "each-step")
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
@@ -21,12 +23,15 @@ class InputConfig:
 
     representation  its name: see `dvskit.tensors.representation_from`
     channels        2: OFF, ON; 1: both together; of encoded images 1 is the image alone
+    points          of "point_set", for a network of points: how many events of the window are
+                    drawn; in training others each time
     """
 
     bins: int = 20
     bin_us: int = 15_500
     representation: str = "counts"
     channels: int = 2
+    points: int = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
-        for key, value in {"bins": self.input.bins, "bin_us": self.input.bin_us}.items():
+        for key in ("bins", "bin_us", "points"):
+            value = getattr(self.input, key)
             if value <= 0:
                 raise ConfigError(f"input.{key} = {value} is not above 0")
         if self.input.channels not in (1, 2):
@@ -122,6 +128,17 @@ class Config:
             raise ConfigError(
                 f"input.channels = {self.input.channels}, but the network takes {inputs} (that is "
                 "network.inputs, of networks that have it); make them equal"
+            )
+        of_points = isinstance(self.network, PointNet)
+        if of_points != (self.input.representation == POINTS):
+            fix = (
+                f"takes points; set it to {POINTS!r}"
+                if of_points
+                else "takes tensors of bins; name another representation, or a network of points"
+            )
+            raise ConfigError(
+                f"input.representation = {self.input.representation!r}, but network "
+                f"{self.network.name!r} {fix}"
             )
         titles = Counter(entry.title for entry in self.data)
         for title, count in titles.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from dvskit.datasets import ENCODERS
@@ -11,7 +11,7 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 
 _EACH = frozenset(
-    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced")
+    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
 )
 _EVENTS = _EACH | {"augment"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
@@ -20,6 +20,7 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "videos": _CLIPS | {"whole", "upsample", "fps", "light"},
     "depth": _CLIPS,
     "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
     "images": _EACH | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
@@ -33,6 +34,7 @@ class DataConfig:
 
     kind        "recordings"; "videos", folders of images among them, whose events are emulated;
                 "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
+                "skeletons", drawn people whom recorded skeletons move;
                 "images", encoded as spikes; "saccades", images moved before an emulated sensor
     name        what its scores are called; the kind, of images the encoder, unless given
     path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
@@ -47,6 +49,8 @@ class DataConfig:
     skip        samples that are never used, the first of those not kept for tests
     limit       the most samples to train on, drawn by the seed; 0: all
     balanced    draw from all classes as often
+    classes     what classes are called where they are called otherwise, [data.classes]: wave =
+                "right_hand_wave"; "*" = "other" names all that are not named
     encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      of clips, what the sensor is like; "": ideal
     size        of the sensor, (width, height), that clips are put before, and of recordings that do
@@ -54,9 +58,11 @@ class DataConfig:
     whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
     redraw      whether clips and moved images have other noise, and other ways, in each epoch;
                 else they are emulated once and kept on disk (`dvskit.datasets.Cache`)
-    each        of "drawn": samples of each gesture
-    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; (): all
-    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps
+    each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
+    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
+                all
+    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
+                "skeletons" `SkeletonSamples`
     augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`
 
     The split follows from the names of the samples, the shares and the run's seed alone: entries of
@@ -87,6 +93,7 @@ class DataConfig:
     gestures: tuple[str, ...] = ()
     duration_us: int = 1_450_000
     close: float = 0.0
+    classes: Mapping[str, str] = field(default_factory=dict)
     augment: Vary = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
@@ -135,4 +142,4 @@ class DataConfig:
 
 
 def _default(item: Any) -> Any:
-    return Vary() if item.name == "augment" else item.default
+    return item.default if item.default is not MISSING else item.default_factory()

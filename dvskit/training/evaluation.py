@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
@@ -14,26 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import (
-    Emulation,
-    FileSamples,
-    Sample,
-    Samples,
-    StillBatches,
-    Stills,
-    class_names,
-    holds_stills,
-    open_samples,
-)
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets import StillBatches
 from dvskit.datasets.stills import Encoder
-from dvskit.errors import ConfigError, FormatError
-from dvskit.training.arguments import as_model
 from dvskit.training.fitting import say_fitted
-from dvskit.training.held_out import Judged, choose_samples
-from dvskit.training.held_out_stills import choose_encoder, choose_seed, choose_stills, open_judged
-from dvskit.training.inputs import encode_of
-from dvskit.training.judged import AnyBatches, Watched, judged_batches, judged_stills
+from dvskit.training.judged import AnyBatches, Watched
+from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 
 
@@ -93,7 +77,7 @@ class Result:
 @check_arguments
 def evaluate(
     model: Model | str | PathLike[str],
-    data: str | PathLike[str] | Samples | Stills | Sequence[Sample],
+    data: Data,
     *,
     split: str = "held-out",
     encoder: str | Encoder | None = None,
@@ -120,77 +104,20 @@ def evaluate(
     classes that the model does not know, for no samples, for bad files and for a folder that may be
     of recordings and of still images, GeometryError for images larger than the model's input.
     """
-    model = as_model(model)
-    if isinstance(data, Stills) or (isinstance(data, str | PathLike) and holds_stills(data)):
-        return _judge_stills(model, data, split, choose_encoder(model, encoder), seed)
-    if encoder is not None or seed is not None:
-        raise ConfigError(
-            "evaluate: encoder and seed are of still images, and these are recordings; leave them "
-            "out, or give a folder of IDX files or of a folder of images a class"
-        )
-    samples = _as_samples(model, data)
-    _check_classes(model, samples.rows)
-    chosen = choose_samples(model, samples.rows, split)
-    if not chosen.samples:
-        raise FormatError("no samples to evaluate; give at least one recording")
-    part = samples.only(chosen.samples).among(model.classes)
-    result = judge_and_say(model.module, judged_batches(part, model.input, model.size))
-    return _with_notes(result, chosen)
+    judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
+    return judge_opened(judging)
 
 
-def _judge_stills(
-    model: Model,
-    data: Stills | str | PathLike[str],
-    split: str,
-    encoder: str | Encoder,
-    seed: int | None,
-) -> Result:
-    """Judge a model by still images, as the trainer does."""
-    encode = encode_of(encoder, model.input, model.size)
-    seed = choose_seed(model, seed)
-    stills = data if isinstance(data, Stills) else open_judged(data, split)
-    _check_classes(model, stills.rows)
-    chosen = choose_stills(model, stills, split)
-    if not chosen.samples:
-        raise FormatError("no samples to evaluate; give at least one image")
-    part = stills.only(chosen.samples).among(model.classes)
-    result = judge_and_say(model.module, judged_stills(part, encode, seed))
-    name = encoder if isinstance(encoder, str) else getattr(encoder, "__name__", repr(encoder))
-    how = f"images are encoded by {name}, with seed {seed}"
-    return _with_notes(replace(result, encoder=name, notes=(how,)), chosen)
-
-
-def _with_notes(result: Result, chosen: Judged) -> Result:
-    notes = (chosen.note, *result.notes)
+def judge_opened(judging: Judging) -> Result:
+    """Return how often a model is right about what was opened for it."""
+    result = judge_and_say(judging.model.module, judging.batches())
     return replace(
         result,
-        seen=chosen.seen,
-        left_out=chosen.left_out,
-        notes=tuple(note for note in notes if note),
+        seen=judging.chosen.seen,
+        left_out=judging.chosen.left_out,
+        notes=(*judging.notes, *result.notes),
+        encoder=judging.encoder,
     )
-
-
-def _as_samples(model: Model, data: object) -> Samples:
-    if isinstance(data, Samples):
-        return data
-    size = (model.size.width, model.size.height)
-    if isinstance(data, str | PathLike):
-        return open_samples(data, group=None, size=size)
-    if not isinstance(data, Sequence) or not all(isinstance(row, Sample) for row in data):
-        raise ConfigError(
-            f"evaluate: {type(data).__name__} is no folder of <class>/<recording> and no Samples; "
-            "classify judges one recording"
-        )
-    return FileSamples(data, Reading(Emulation(size=size)))
-
-
-def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
-    unknown = [name for name in class_names(samples) if name not in model.classes]
-    if unknown:
-        raise FormatError(
-            f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
-            "judge it by a folder of these, or train a model on yours"
-        )
 
 
 def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:

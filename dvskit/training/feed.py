@@ -18,7 +18,7 @@ from dvskit.datasets import (
     StillBatches,
     Stills,
 )
-from dvskit.training.config import Config
+from dvskit.training.config import POINTS, Config
 from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import encode_of, is_weighed, representation_of
 from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
@@ -90,11 +90,13 @@ def _in_files(sets: Sequence[TrainingSet], part: int) -> list[Sample]:
 def _training_batches(
     sets: Sequence[TrainingSet], config: Config, cache: Cache | None
 ) -> AnyBatches:
+    # Other events are drawn each time, whatever else is changed.
+    draws_points = config.input.representation == POINTS
     shares = [
         Share(
             samples=each.parts.train,
             count=each.entry.count,
-            vary=each.entry.augment if each.entry.varies else None,
+            vary=each.entry.augment if each.entry.varies or draws_points else None,
             encode=_encode(each.entry, config),
             balanced=each.entry.balanced,
         )

@@ -8,9 +8,9 @@ from dvskit.datasets import Encode
 from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError
 from dvskit.events import Events
-from dvskit.tensors import Representation, representation_from
+from dvskit.tensors import PointSet, Representation, representation_from
 from dvskit.tensors.names import parameters_of
-from dvskit.training.config import InputConfig
+from dvskit.training.config import POINTS, InputConfig
 
 _WEIGHED = "counts"  # its height depends on how many pixels became one; that of others does not
 
@@ -18,8 +18,12 @@ _WEIGHED = "counts"  # its height depends on how many pixels became one; that of
 def representation_of(given: InputConfig) -> Representation:
     """Return the representation of a network's input: (bins, channels, H, W) float32.
 
+    Of a network of points (points, 4), of the events of as long a window as all bins take.
+
     Raises ConfigError for an unknown one, and for one of another shape.
     """
+    if given.representation == POINTS:
+        return PointSet(points=given.points, duration_us=given.bins * given.bin_us)
     wanted = {
         "bins": given.bins,
         "bin_us": given.bin_us,
@@ -43,6 +47,11 @@ def representation_of(given: InputConfig) -> Representation:
 
 def encode_of(encoder: str | Encoder, given: InputConfig, size: tuple[int, int]) -> Encode:
     """Return what makes a network's input of still images. Raises ConfigError."""
+    if given.representation == POINTS:
+        raise ConfigError(
+            "a network of points takes recordings alone: encoded images are no events; take a "
+            "network of tensors, such as conv-lif, for still images"
+        )
     return Encode(encoder, given.bins, size, given.channels)
 
 
@@ -54,7 +63,7 @@ def is_weighed(given: InputConfig) -> bool:
 def input_of(
     given: InputConfig, events: Events, weight: float | None, start_us: int | None = None
 ) -> Tensor:
-    """Return the input (bins, channels, H, W) float32 of events, from `start_us` on.
+    """Return the input of events from `start_us` on, (bins, channels, H, W) or (points, 4) float32.
 
     start_us  the first event unless given; what is behind the last bin is left out
     weight    what each event counts, where they were fitted to the sensor

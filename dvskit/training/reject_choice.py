@@ -96,7 +96,7 @@ def reject_by(
     """
     default, good = Reject(), np.sort(confidence[right])
     least = _rounded_down(good[int(lost * len(good))]) if len(good) else default.confidence
-    how = HALF
+    how = HALF if not len(confidence) else "the confidence is the default: no decision was right"
     if len(good):
         few, wrong = np.count_nonzero(good < least), confidence[~right]
         how = (

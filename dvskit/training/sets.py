@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -15,6 +15,7 @@ from dvskit.datasets import (
     MovedStills,
     Sample,
     Samples,
+    SkeletonSamples,
     Split,
     SplitSamples,
     Stills,
@@ -59,14 +60,16 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     if not config.data:
         raise ConfigError("no set to learn from; add an entry [[data]] with kind and path")
     sets = tuple(_load_set(entry, config) for entry in config.data)
-    classes = sets[0].parts.train.classes
-    for each in sets[1:]:
-        if each.parts.train.classes != classes:
+    widest = max(sets, key=lambda each: len(each.parts.train.classes))  # the first of the widest
+    classes = widest.parts.train.classes
+    for each in sets:
+        if not set(each.parts.train.classes) <= set(classes):
             raise ConfigError(
-                f"data.{sets[0].entry.title} has the classes {', '.join(classes)}, "
-                f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; one set of "
-                "classes is meant"
+                f"data.{widest.entry.title} has the classes {', '.join(classes)}, "
+                f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; those of one are "
+                "to be among those of the other: [data.classes] calls them otherwise"
             )
+    sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
             f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
@@ -81,9 +84,20 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     return sets
 
 
+def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
+    if parts.train.classes == classes:
+        return parts
+    return cast(Parts, SplitSamples(*(part.among(classes) for part in parts)))
+
+
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
     notes = _notes(samples) if isinstance(samples, FileSamples) else ()
+    if entry.classes:
+        try:
+            samples = samples.called(entry.classes)
+        except ConfigError as error:
+            raise ConfigError(f"data.{entry.title}.classes: {error}") from None
     if isinstance(samples, Stills):
         return TrainingSet(entry, parts_of(samples, entry, config.seed))
     return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
@@ -204,6 +218,20 @@ def _draw(entry: DataConfig, config: Config) -> Samples:
     )
 
 
+def _draw_moved(entry: DataConfig, config: Config) -> Samples:
+    if not entry.path:
+        raise ConfigError(f"data.{entry.title}: no path; name a folder or an .npz of skeletons")
+    return SkeletonSamples(
+        entry.path,
+        entry.each,
+        seed=config.seed,
+        actions=entry.gestures,
+        size=_size(entry, config),
+        duration_us=entry.duration_us,
+        fps=round(entry.fps) or _DRAWN_FPS,
+    )
+
+
 _DRAWN_FPS = 200
 _FILES: Mapping[str, tuple[str, ...]] = {
     "recordings": ("recording",),
@@ -215,11 +243,12 @@ KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
     "videos": _open,
     "depth": _open,
     "drawn": _draw,
+    "skeletons": _draw_moved,
     "images": _open_stills,
     "saccades": _move_stills,
 }
 """What opens the set of an entry, by its kind."""
-EMULATED = frozenset(("videos", "depth", "drawn", "saccades"))
+EMULATED = frozenset(("videos", "depth", "drawn", "skeletons", "saccades"))
 """The kinds whose events are made, and are kept on disk once they were."""
 
 

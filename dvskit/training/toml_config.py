@@ -137,6 +137,9 @@ def _data(values: Mapping[str, Any]) -> DataConfig:
     if "augment" in given:
         table = _table(f"{dot}.augment", given["augment"])
         given["augment"] = _section(f"{dot}.augment", Vary, table)
+    if "classes" in given:
+        for name, called in _table(f"{dot}.classes", given["classes"]).items():
+            _typed(f"{dot}.classes.{name}", "str", called)
     entry: DataConfig = _section(dot, DataConfig, given)
     return entry
 
@@ -188,6 +191,7 @@ def data_values(entry: DataConfig) -> dict[str, Any]:
     values = {key: value for key, value in _values(entry).items() if key in TAKEN[entry.kind]}
     if "augment" in values:
         values["augment"] = _values(entry.augment)
+    values["classes"] = dict(entry.classes)
     return values
 
 
@@ -206,7 +210,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
-    lines = [f"{key} = {_value(v)}" for key, v in values.items() if not _is_tables(v)]
+    lines = [f"{_key(key)} = {_value(v)}" for key, v in values.items() if not _is_tables(v)]
     for key, value in values.items():
         if isinstance(value, Mapping):
             lines += ["", f"[{prefix}{key}]", *_lines(value, f"{prefix}{key}.")]
@@ -214,6 +218,12 @@ def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
             for each in value:
                 lines += ["", f"[[{prefix}{key}]]", *_lines(each, f"{prefix}{key}.")]
     return lines
+
+
+def _key(name: str) -> str:
+    """Return a key of TOML: in quotes where it needs them."""
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else _value(name)
 
 
 def _is_tables(value: Any) -> bool:

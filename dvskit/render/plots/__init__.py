@@ -6,6 +6,7 @@ Each function returns a figure and leaves matplotlib's settings, and pyplot, alo
 read block by block.
 """
 
+from dvskit.render.plots.accuracy import Measured, accuracy
 from dvskit.render.plots.balance import balance
 from dvskit.render.plots.confusion import confusion
 from dvskit.render.plots.curves import curves, read_log
@@ -23,12 +24,14 @@ from dvskit.render.plots.weights import weights
 __all__ = [
     "PAPER",
     "Flicker",
+    "Measured",
     "Noise",
     "Peak",
     "Plot",
     "Spectrum",
     "Steps",
     "Style",
+    "accuracy",
     "balance",
     "confusion",
     "count_intervals",

@@ -101,7 +101,8 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
     raised, outward, lean, ahead, with_arm, with_forearm, with_hand = (
         rng.uniform(*each) for each in kind[1:]
     )
-    turn_of_palm, lag = rng.uniform(-0.7, 0.7), rng.uniform(0.2, 1.1)
+    most = 1.6 if rng.random() < 0.25 else 0.7  # some show the edge of the hand
+    turn_of_palm, lag = rng.uniform(-most, most), rng.uniform(0.2, 1.1)
     curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0) ** 1.5
     flap = rng.uniform(0, 0.35) if rng.random() < 0.3 else 0.0
     cocked = rng.uniform(0.2, 0.8) * ahead  # the wrist is bent back, so that the hand is upright

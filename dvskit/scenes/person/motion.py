@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +64,8 @@ class GestureMotion:
     """One of PERSON_GESTURES, as somebody makes it whom the seed draws.
 
     speed    1 is the drawn one's own         start_s  where in it the clip begins
+    rest_s   how long the arms rest first     rise_s   how long they then take to be at it; 0: they
+                                                       are from the first
 
     Raises ConfigError for an unknown gesture and values out of range.
     """
@@ -72,10 +74,13 @@ class GestureMotion:
     seed: int
     speed: float = 1.0
     start_s: float = 0.0
+    rest_s: float = 0.0
+    rise_s: float = 0.0
 
     def __post_init__(self) -> None:
         checked_gesture(self.gesture)
-        limits = {"seed": (0, LARGEST_SEED), "speed": (0, 100), "start_s": (-1e6, 1e6)}
+        limits = {"seed": (0, LARGEST_SEED), "speed": (0, 100), "start_s": (-1e6, 1e6),
+                  "rest_s": (0, 1e6), "rise_s": (0, 1e6)}  # fmt: skip
         check_ranges(self, limits)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
@@ -85,8 +90,26 @@ class GestureMotion:
         moves = Moves.still(len(t))
         for part in _parts(self.gesture, rng, build):
             part(t, moves)
+        if self.rise_s:
+            self._begin(np.asarray(t_s, float), moves, build)
         _accompany(rng, t, moves)
         return moves
+
+    def _begin(self, t_s: Array, moves: Moves, build: Build) -> None:
+        """Let the body rest first and go over to its moves smoothly, the arms ahead and outward."""
+        rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 2))
+        resting_moves = Moves.still(len(t_s))
+        for arm in (RIGHT, LEFT):
+            resting(arm, rng, build)(t_s, resting_moves)
+        share = np.clip((t_s - self.rest_s) / self.rise_s, 0, 1)
+        share = share * share * (3 - 2 * share)
+        way = np.multiply.outer(4 * share * (1 - share), (0.35, 0.0, 0.45))
+        for item in fields(moves):
+            there, rest = getattr(moves, item.name), getattr(resting_moves, item.name)
+            part = share.reshape(-1, *[1] * (there.ndim - 1))
+            there[:] = rest + part * (there - rest)
+            if item.name in ("upper", "fore"):
+                there += way[:, None]
 
 
 def checked_gesture(gesture: str) -> str:

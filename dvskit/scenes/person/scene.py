@@ -80,8 +80,9 @@ class PersonScene:
     ) -> PersonScene:
         """Return a scene with person, clothes, wall, light, place and motion drawn from `seed`.
 
-        The same gesture and seed give the same scene at every size and rate. `close` brings the
-        camera near to the hand that moves most, or, where none does, to the head.
+        The same gesture and seed give the same scene at every size and rate. Three in ten rest
+        first and begin while they are seen. `close` brings the camera near to the hand that moves
+        most, or, where none does, to the head.
         """
         checked_gesture(gesture)
         check_range("seed", seed, 0, LARGEST_SEED)
@@ -96,6 +97,10 @@ class PersonScene:
             view=View.drawn(rng),
             build=Build.drawn(rng),
         )
+        if rng.random() < 0.3:
+            rest_s, rise_s = rng.uniform(0, 0.5), rng.uniform(0.2, 0.6)
+            motion = GestureMotion(gesture, seed, rest_s=rest_s, rise_s=rise_s)
+            scene = replace(scene, motion=motion)
         return replace(scene, view=_near(scene._busiest(), rng)) if close else scene
 
     @classmethod

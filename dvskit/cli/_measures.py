@@ -1,0 +1,231 @@
+"""What `dvskit eval` measures beyond accuracy: lines to print, values for JSON, panels to plot."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dvskit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dvskit.render.plots import Measured
+    from dvskit.training import Corrupted, Operations, OverTime
+
+_ROWS = 10  # of a table of all steps
+
+
+def over_time_lines(found: OverTime) -> Iterator[str]:
+    """Yield how often a model is right after some of the steps, and when that has settled."""
+    steps = len(found.results)
+    every = -(-steps // _ROWS)
+    shown = sorted({*range(every, steps + 1, every), found.settled, steps})
+    yield "after       accuracy  standard error"
+    for step in shown:
+        result = found.results[step - 1]
+        yield (
+            f"{_time(found, step):10}  {100 * result.accuracy:6.2f} %  "
+            f"{100 * result.standard_error:.2f}"
+        )
+    yield (
+        f"after {_time(found, found.settled)} it is, and stays, within one standard error of the "
+        "accuracy at the end"
+    )
+
+
+def _time(found: OverTime, step: int) -> str:
+    if found.bin_us is None:
+        return f"{step} step{'s' * (step > 1)}"
+    return f"{step * found.bin_us / 1000:,g} ms"
+
+
+def over_time_values(found: OverTime) -> dict[str, Any]:
+    """Return how often a model is right after each step, for JSON."""
+    return {
+        "bin_us": found.bin_us,
+        "accuracy": found.accuracy.tolist(),
+        "standard_error": found.standard_error.tolist(),
+        "settled_steps": found.settled,
+        "settled_us": found.settled_us,
+    }
+
+
+def over_time_panel(found: OverTime) -> Measured:
+    """Return how often a model is right after each step, to be plotted."""
+    import numpy as np
+
+    from dvskit.render.plots import Measured
+
+    unit, label = (1.0, "steps seen")
+    if found.bin_us is not None:
+        unit, label = found.bin_us / 1000, "time seen (ms)"
+    return Measured(
+        unit * np.arange(1.0, len(found.results) + 1.0),
+        found.accuracy,
+        found.standard_error,
+        label,
+        chance=1 / len(found.results[-1].classes),
+        mark=unit * found.settled,
+        words=(
+            f"{100 * found.accuracy[-1]:.1f} % at the end",
+            f"within its error after {_time(found, found.settled)}",
+        ),
+    )
+
+
+def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return the levels of each kind that --corrupt says: "noise", "noise=0,1,5", "all".
+
+    "all" is each kind but "threshold", which recordings do not have. Raises ConfigError.
+    """
+    from dvskit.training.corruption import CORRUPTIONS, check_levels
+
+    found: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        kind, named, words = (part.strip() for part in text.partition("="))
+        try:
+            levels = [float(word) for word in words.split(",")] if named else None
+        except ValueError:
+            raise ConfigError(
+                f"--corrupt {text!r} is not KIND or KIND=LEVEL,LEVEL,..., such as noise=0,1,5"
+            ) from None
+        kinds = [name for name in CORRUPTIONS if name != "threshold"] if kind == "all" else [kind]
+        if kind == "all" and named:
+            raise ConfigError("--corrupt all takes no levels, as each kind has others")
+        for each in kinds:
+            if each in found and kind != "all":
+                raise ConfigError(f"--corrupt {each}: is given twice")
+            found.setdefault(each, check_levels(each, levels))
+    return found
+
+
+def corrupted_lines(found: Corrupted) -> Iterator[str]:
+    """Yield how often a model is right at each level of a corruption."""
+    from dvskit.training import CORRUPTIONS
+
+    yield f"{found.kind}: {CORRUPTIONS[found.kind].label}"
+    rows = [("level", "accuracy", "standard error")]
+    for level, result in zip(found.levels, found.results, strict=True):
+        error = f"{100 * result.standard_error:.2f}"
+        rows.append((f"{level:g}", f"{100 * result.accuracy:.2f} %", error))
+    yield from _aligned(rows)
+
+
+def corrupted_values(found: Corrupted) -> dict[str, Any]:
+    """Return how often a model is right at each level of a corruption, for JSON."""
+    from dvskit.training import CORRUPTIONS
+
+    return {
+        "label": CORRUPTIONS[found.kind].label,
+        "seed": found.seed,
+        "levels": list(found.levels),
+        "accuracy": [result.accuracy for result in found.results],
+        "standard_error": [result.standard_error for result in found.results],
+    }
+
+
+def corrupted_panel(found: Corrupted) -> Measured:
+    """Return how often a model is right at each level of a corruption, to be plotted."""
+    import numpy as np
+
+    from dvskit.render.plots import Measured
+    from dvskit.training import CORRUPTIONS
+
+    kind = CORRUPTIONS[found.kind]
+    return Measured(
+        np.array(found.levels),
+        np.array([result.accuracy for result in found.results]),
+        np.array([result.standard_error for result in found.results]),
+        kind.label,
+        chance=1 / len(found.results[0].classes),
+        factors=kind.factors,
+    )
+
+
+def operations_lines(found: Operations) -> Iterator[str]:
+    """Yield what a network computes for a sample, layer by layer and in all, and how it counts."""
+    from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
+
+    yield (
+        f"operations of a sample, in the mean of {found.samples:,}, over its {found.steps:,} steps"
+    )
+    rows = [("layer", "inputs", "not 0", "synaptic", "dense", "")]
+    for layer in found.layers:
+        shares = [layer.inputs, layer.synaptic, layer.dense]
+        inputs, synaptic, dense = (f"{n / found.samples:,.0f}" for n in shares)
+        active = f"{100 * layer.active / layer.inputs:.2f} %"
+        rows.append(
+            (layer.name, inputs, active, synaptic, dense, "AC" if layer.of_spikes else "MAC")
+        )
+    rows.append(("all", "", "", f"{found.synaptic:,.0f}", f"{found.dense:,.0f}", ""))
+    yield from _aligned(rows)
+    share = f", {100 * found.synaptic / found.dense:.2f} % of dense" if found.dense else ""
+    yield (
+        f"{found.acs:,.0f} additions (AC) and {found.macs:,.0f} multiply-accumulates (MAC){share}"
+    )
+    quiet = "" if math.isnan(found.sparsity) else f"; {100 * found.sparsity:.2f} % of outputs are 0"
+    yield f"{found.updates:,.0f} neuron updates{quiet}"
+    yield (
+        f"energy: {_joules(found.energy_j)} (dense {_joules(found.dense_energy_j)}); neuron "
+        f"updates, if a MAC each, {_joules(found.update_energy_j)} more"
+    )
+    yield f"{found.weights:,} weights; {found.bytes:,} bytes with all other numbers kept"
+    if found.uncounted:
+        yield f"not counted, of another kind: {', '.join(found.uncounted)}"
+    yield from textwrap.wrap(f"Counting: {COUNTING_RULE}", 96)
+    yield from textwrap.wrap(f"Energy: {ENERGY_SOURCE}.", 96)
+
+
+def _joules(energy: float) -> str:
+    for unit, size in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+        if energy >= size:
+            return f"{energy / size:.3g} {unit}"
+    return f"{energy / 1e-12:.3g} pJ"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines: the first cell to the left of its column, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def operations_values(found: Operations) -> dict[str, Any]:
+    """Return what a network computes for a sample, for JSON."""
+    from dvskit.training.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
+
+    layers = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "inputs": layer.inputs / found.samples,
+            "active": layer.active / found.samples,
+            "synaptic": layer.synaptic / found.samples,
+            "dense": layer.dense / found.samples,
+            "of_spikes": layer.of_spikes,
+        }
+        for layer in found.layers
+    ]
+    return {
+        "samples": found.samples,
+        "steps": found.steps,
+        "layers": layers,
+        "acs": found.acs,
+        "macs": found.macs,
+        "dense": found.dense,
+        "neuron_updates": found.updates,
+        "activation_sparsity": None if math.isnan(found.sparsity) else found.sparsity,
+        "energy_j": found.energy_j,
+        "dense_energy_j": found.dense_energy_j,
+        "update_energy_j": found.update_energy_j,
+        "ac_j": AC_J,
+        "mac_j": MAC_J,
+        "weights": found.weights,
+        "bytes": found.bytes,
+        "uncounted": list(found.uncounted),
+        "counting_rule": COUNTING_RULE,
+        "energy_source": ENERGY_SOURCE,
+    }

@@ -1,0 +1,190 @@
+"""Samples of drawn people whom recorded skeletons move."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.datasets.clips import emulated
+from dvskit.datasets.drawn import DRAWING, SEEDS, Sensor, is_depth_clip, sensor_like_dvs128
+from dvskit.datasets.groups import grouped
+from dvskit.datasets.samples import Sample, Samples
+from dvskit.emulator.model import RESULTS_VERSION
+from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
+from dvskit.events import Events, as_size
+from dvskit.formats.content import content_digest, digest_of
+from dvskit.scenes import PersonScene, read_depth_clip
+from dvskit.scenes.person import from_msr_action3d
+
+_MSR_FPS = 15
+_WRISTS = (6, 10)
+_HIPS = 3
+
+
+class Skeleton(NamedTuple):
+    """A recorded skeleton: joints (T, 20, 3) in metres, and the times of its frames."""
+
+    joints_m: NDArray[np.float64]
+    t_us: NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    row: Sample
+    content: str
+    read: Callable[[], Skeleton]
+
+
+class SkeletonSamples(Samples):
+    """People drawn from a seed whom recorded skeletons move, each before a sensor of her own.
+
+    rows, classes, labels  as in `Samples`; names are <class>/<clip>/<number>, groups the persons
+                 who were recorded, where names say them; `notes` says how
+    path         a folder of depth clips that have skeletons, `<class>/<clip>`, as UTD-MHAD's; or an
+                 .npz whose arrays `<class>/<clip>` are skeletons of MSR Action3D, (frames, 20, 3 or
+                 4) at 15 frames a second
+    count        of people drawn for each skeleton
+    seed         of all that is drawn
+    actions      of the classes, all unless given
+    size         of the sensor, (width, height)
+    duration_us  of each sample: that part of the clip in which the hands move most, or all of it
+    fps          frames a second that the sensor sees
+    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+
+    What is missing of a skeleton is filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises
+    ConfigError, FormatError for a path without skeletons and for what is none, when it is read.
+    """
+
+    draws = False
+
+    @check_arguments
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        count: int = 1,
+        *,
+        seed: int,
+        actions: Sequence[str] = (),
+        size: tuple[int, int] = (128, 128),
+        duration_us: int = 1_450_000,
+        fps: int = 200,
+        sensor: Sensor = sensor_like_dvs128,
+    ) -> None:
+        if count < 1 or seed < 0 or duration_us < 1:
+            raise ConfigError(
+                f"count = {count}, seed = {seed}, duration_us = {duration_us}; at least 1, 0 and 1 "
+                "are meant"
+            )
+        found = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
+        rows, self.notes = grouped([each.row for each in found], "auto")
+        found = [each._replace(row=row) for each, row in zip(found, rows, strict=True)]
+        known = sorted({each.row.label for each in found})
+        for action in actions:
+            if action not in known:
+                raise ConfigError(f"{path}: no class {action!r}; {did_you_mean(action, known)}")
+        chosen = [each for each in found if not actions or each.row.label in actions]
+        super().__init__(
+            each.row._replace(name=f"{each.row.name}/{k}") for each in chosen for k in range(count)
+        )
+        self._found = [each for each in chosen for _ in range(count)]
+        self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
+        self.duration_us, self.sensor = duration_us, sensor
+
+    def scene(self, number: int) -> PersonScene:
+        """Return what a sample is drawn from. Raises what reading its skeleton raises."""
+        return self._scene(number, self._rng(number))
+
+    def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
+        skeleton = liveliest(self._found[number].read(), self.duration_us)
+        whole = int(skeleton.t_us[-1] - skeleton.t_us[0])
+        return PersonScene.from_joints(
+            skeleton.joints_m,
+            skeleton.t_us,
+            int(rng.integers(SEEDS)),
+            size=self.size,
+            fps=self.fps,
+            duration_us=min(self.duration_us, whole),
+        )
+
+    def _rng(self, number: int) -> np.random.Generator:
+        words = digest_of((self._found[number].row.name, str(number % self.count)))
+        return np.random.default_rng((self.seed, int(words[:15], 16)))
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample, its first frame at time 0."""
+        drawn = self._rng(number)
+        scene = self._scene(number, drawn)
+        return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the skeleton, the seed, the sample's name and all parameters."""
+        given = (self.seed, self.size, self.duration_us, self.fps, self.rows[number].name)
+        sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
+        drawn = f"skeleton {DRAWING} {RESULTS_VERSION}"
+        return digest_of((drawn, self._found[number].content, sensor, *map(str, given)))
+
+
+def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
+    """Return that part of a skeleton, of a duration, in which its wrists go farthest."""
+    joints, times = skeleton
+    if times[-1] - times[0] <= duration_us:
+        return skeleton
+    wrists = joints[:, _WRISTS] - joints[:, _HIPS, None]
+    steps = np.linalg.norm(np.diff(wrists, axis=0), axis=-1).sum(1)
+    way = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
+    ends = np.searchsorted(times, times + duration_us)
+    firsts = np.flatnonzero(ends < len(times))
+    first = int(firsts[np.argmax(way[ends[firsts]] - way[firsts])])
+    part = slice(first, int(ends[first]) + 1)
+    return Skeleton(joints[part], times[part])
+
+
+def _in_archive(path: Path) -> list[_Found]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
+    if not names or any(name.count("/") != 1 for name in names):
+        raise FormatError(f"{path}: holds no skeletons; arrays called <class>/<clip> are meant")
+    content = content_digest(path)
+
+    def read(name: str) -> Skeleton:
+        try:
+            with np.load(path) as arrays:
+                joints = from_msr_action3d(arrays[name])
+        except (OSError, ValueError, KeyError) as error:
+            raise FormatError(f"{path}: {name}: {one_line(error)}") from error
+        return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
+
+    return [
+        _Found(Sample(name, name.partition("/")[0]), f"{content} {name}", partial(read, name))
+        for name in names
+    ]
+
+
+def _in_folder(folder: Path) -> list[_Found]:
+    def read(path: Path) -> Skeleton:
+        clip = read_depth_clip(path)
+        if clip.joints_m is None:
+            raise FormatError(f"{path}: has no skeleton; its depth alone can be shaded")
+        return Skeleton(np.asarray(clip.joints_m, float), clip.t_us)
+
+    paths = [path for path in sorted(folder.glob("*/*")) if is_depth_clip(path)]
+    if not paths:
+        raise FormatError(f"{folder}: holds no <class>/<clip> with a depth clip and its skeleton")
+    return [
+        _Found(
+            Sample(f"{path.parent.name}/{path.stem}", path.parent.name),
+            content_digest(path),
+            partial(read, path),
+        )
+        for path in paths
+    ]

@@ -1,0 +1,217 @@
+"""How often a model is right about recordings that were corrupted, more and more."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import numpy as np
+
+from dvskit._arguments import check_arguments
+from dvskit.datasets import Cache, CachedSamples, FileSamples, Samples
+from dvskit.errors import ConfigError, did_you_mean
+from dvskit.events import Events, Filter
+from dvskit.filters import (
+    DropEvents,
+    DropPixels,
+    Noise,
+    SpatialJitter,
+    StartAt,
+    TemporalJitter,
+    TimeScale,
+    chain,
+)
+from dvskit.formats.content import own_seed
+from dvskit.training.evaluation import Result, judge
+from dvskit.training.hot_pixels import AddHotPixels
+from dvskit.training.judging import Data, Judging, open_judging
+from dvskit.training.models import Model
+from dvskit.training.other_thresholds import with_thresholds
+
+_HOT_HZ = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionKind:
+    """A way to corrupt recordings.
+
+    label    what a level says, with its unit
+    levels   those that are judged unless others are given
+    filter   of a level and a seed; None where clips are emulated anew
+    factors  whether levels are factors, whose logarithm matters; nothing changes at 1, else at 0
+    """
+
+    label: str
+    levels: tuple[float, ...]
+    filter: Callable[[float, int], Filter] | None
+    factors: bool = False
+
+
+def _jitter(level_ms: float, seed: int) -> Filter:
+    # Nothing is left out for coming to a time before 0: a second is more than five deviations.
+    return chain(StartAt(1_000_000), TemporalJitter(1000.0 * level_ms, seed))
+
+
+CORRUPTIONS: Mapping[str, CorruptionKind] = {
+    "noise": CorruptionKind(
+        "noise (events/s/pixel)", (0, 0.5, 1, 2, 5, 10), lambda hz, seed: Noise(hz, 0.5, seed)
+    ),
+    "drop": CorruptionKind("share of events left out", (0, 0.1, 0.25, 0.5, 0.75, 0.9), DropEvents),
+    "dead-pixels": CorruptionKind(
+        "share of pixels that are dead", (0, 0.05, 0.1, 0.2, 0.4, 0.6), DropPixels
+    ),
+    "hot-pixels": CorruptionKind(
+        f"share of pixels that fire at {_HOT_HZ:g} events/s",
+        (0, 0.002, 0.005, 0.01, 0.02, 0.05),
+        lambda share, seed: AddHotPixels(share, _HOT_HZ, seed),
+    ),
+    "time-scale": CorruptionKind(
+        "factor of all times",
+        (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2),
+        lambda factor, seed: TimeScale(factor),
+        factors=True,
+    ),
+    "time-jitter": CorruptionKind("jitter of times (ms)", (0, 1, 3, 10, 30, 90), _jitter),
+    "place-jitter": CorruptionKind(
+        "jitter of places (pixels)", (0, 0.5, 1, 1.5, 2, 3), SpatialJitter
+    ),
+    "threshold": CorruptionKind(
+        "factor of the contrast thresholds", (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2), None, factors=True
+    ),
+}
+"""The ways to corrupt recordings by name; jitters are standard deviations of normal numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupted:
+    """How often a model is right about recordings that were corrupted.
+
+    kind     of CORRUPTIONS         levels   in ascending order
+    results  of each level          seed     of what was drawn
+    """
+
+    kind: str
+    levels: tuple[float, ...]
+    results: tuple[Result, ...]
+    seed: int
+
+
+@check_arguments
+def evaluate_corrupted(
+    model: Model | str | PathLike[str],
+    data: Data,
+    kind: str,
+    levels: Sequence[float] | None = None,
+    *,
+    split: str = "held-out",
+    seed: int = 0,
+) -> Corrupted:
+    """Return how often a model is right about recordings that are corrupted more and more.
+
+    kind    of CORRUPTIONS: "noise", "drop", "dead-pixels", "hot-pixels", "time-scale",
+            "time-jitter", "place-jitter", "threshold"
+    levels  see CORRUPTIONS; its own unless given
+    seed    of what is drawn. Each recording has draws of its own, which follow from the seed, the
+            kind and its name: dead pixels, too, are others in each
+
+    Events are changed on the sensor that saw them, before they are fitted to the network's. The
+    window still begins at the first event that is left, and noise begins with the recording: a
+    camera that is noisy all the time would not say so well where a recording begins.
+
+    "threshold" emulates clips anew, videos, depth clips and drawn people, with the thresholds of
+    their sensor multiplied. Of recordings the light is gone: which events another threshold would
+    have given cannot be told from those of this one. Refused for them, with ConfigError; "drop" is
+    the nearest that can be had.
+
+    Other arguments and errors are those of `evaluate`. ConfigError too for another kind, for levels
+    that are out of range and for still images, which have no events.
+    """
+    judging = open_judging(model, data, split=split)
+    chosen = check_levels(kind, levels)
+    results = tuple(judge_corrupted(judging, kind, chosen, seed))
+    return Corrupted(kind, chosen, results, seed)
+
+
+def check_levels(kind: str, levels: Sequence[float] | None) -> tuple[float, ...]:
+    """Return the levels that are meant, in ascending order. Raises ConfigError."""
+    if kind not in CORRUPTIONS:
+        raise ConfigError(f"no way to corrupt {kind!r}; {did_you_mean(kind, CORRUPTIONS)}")
+    known = CORRUPTIONS[kind]
+    given = tuple(sorted({float(level) for level in known.levels if levels is None} or
+                         {float(level) for level in levels or ()}))  # fmt: skip
+    if not given:
+        raise ConfigError(f"{kind}: no levels; give at least one, {known.label}")
+    for level in given:
+        if not np.isfinite(level) or level < 0 or (known.factors and level == 0):
+            raise ConfigError(
+                f"{kind}: level {level:g} is no finite number "
+                f"{'above 0' if known.factors else 'of at least 0'}; it is the {known.label}"
+            )
+        if known.filter is not None:
+            known.filter(level, 0)  # which judges it
+    return given
+
+
+def judge_corrupted(
+    judging: Judging, kind: str, levels: Sequence[float], seed: int
+) -> Iterator[Result]:
+    """Yield how often a model is right about what was opened for it, of each level.
+
+    Clips are emulated once and their events kept in a temporary folder, except where each level
+    emulates them anew. Raises ConfigError.
+    """
+    if not isinstance(judging.samples, Samples) or judging.whole is None:
+        raise ConfigError(
+            f"{kind}: still images have no events to corrupt; give recordings or videos"
+        )
+    if seed < 0:
+        raise ConfigError(f"seed = {seed} is below 0")
+    changed = CORRUPTIONS[kind].filter
+    if changed is None:
+        for level in levels:
+            whole = with_thresholds(judging.whole, judging.chosen.samples, level)
+            yield _judge(judging.by(judging.among(whole)))
+        return
+    with tempfile.TemporaryDirectory(prefix="dvskit-") as folder:
+        samples = judging.samples.settled()
+        if not _is_read(judging.whole):
+            samples = CachedSamples(samples, Cache(folder))
+        for level in levels:
+            yield _judge(judging.by(_Changed(samples, changed, level, (kind, seed))))
+
+
+def _is_read(samples: Samples) -> bool:
+    """Return whether events are read as fast from their files as from a cache."""
+    return isinstance(samples, FileSamples) and set(samples.kinds) <= {"recording"}
+
+
+def _judge(judging: Judging) -> Result:
+    result = judge(judging.model.module, judging.batches())
+    return replace(result, seen=judging.chosen.seen, left_out=judging.chosen.left_out)
+
+
+class _Changed(Samples):
+    """Other samples, each changed by a filter of its own draws."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        changed: Callable[[float, int], Filter],
+        level: float,
+        drawn: tuple[str, int],
+    ) -> None:
+        super().__init__(samples.rows, samples.classes)
+        self._samples, self._changed, self._level = samples, changed, level
+        self._kind, self._seed = drawn
+        self.draws = False
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        row = self.rows[number]
+        seed = own_seed(self._seed, f"{self._kind} {row.name}", row.span)
+        return chain(self._changed(self._level, seed))(self._samples.events(number))
+
+    def fingerprint(self, number: int) -> str:
+        kept = self._samples.fingerprint(number)
+        return f"{kept} {self._kind} {self._level} {self._seed}"

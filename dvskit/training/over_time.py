@@ -1,0 +1,178 @@
+"""How often a model is right once it has seen the first steps of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dvskit._arguments import check_arguments
+from dvskit.datasets import Samples
+from dvskit.datasets.stills import Encoder
+from dvskit.errors import ConfigError
+from dvskit.events import Events
+from dvskit.layers import Sequence
+from dvskit.training.evaluation import Result, judge
+from dvskit.training.inputs import representation_of
+from dvskit.training.judged import AnyBatches
+from dvskit.training.judging import Data, Judging, open_judging
+from dvskit.training.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """How often a model is right against the time that it has seen.
+
+    results  of each step: `results[k]` is that of the answers after the first k + 1 steps
+    bin_us   how long a step is; None of encoded images, whose steps have no duration
+    """
+
+    results: tuple[Result, ...]
+    bin_us: int | None
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """The share of right answers after each step, (steps,)."""
+        return np.array([result.accuracy for result in self.results])
+
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        """The standard error of each, (steps,)."""
+        return np.array([result.standard_error for result in self.results])
+
+    @property
+    def settled(self) -> int:
+        """How many steps it takes until the accuracy is, and stays, within an error of the end's.
+
+        The least k so that after k and after all further steps the accuracy is no more than one
+        standard error of the last one below the last one.
+        """
+        last = self.results[-1]
+        below = self.accuracy < last.accuracy - last.standard_error
+        return 1 + int(np.flatnonzero(below).max(initial=-1)) + 1
+
+    @property
+    def settled_us(self) -> int | None:
+        """The time that these steps last; None of encoded images."""
+        return None if self.bin_us is None else self.settled * self.bin_us
+
+
+@check_arguments
+def evaluate_over_time(
+    model: Model | str | PathLike[str],
+    data: Data,
+    *,
+    split: str = "held-out",
+    encoder: str | Encoder | None = None,
+    seed: int | None = None,
+) -> OverTime:
+    """Return how often a model is right after each step of time, from one pass over the data.
+
+    The network runs step by step and keeps its state; after each step its readout answers to what
+    it has seen so far: a mean is over these steps, a count of them. That is what judging the first
+    steps alone would give, where what a step is fed depends on no later event; the bins of a voxel
+    grid share events with the next, and see half a bin ahead. A network of points, which has no
+    bins, is asked anew for each step, of the events up to there.
+
+    Arguments and errors are those of `evaluate`; ConfigError too for a network that cannot be run
+    step by step.
+    """
+    judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
+    return judge_over_time(judging)
+
+
+def judge_over_time(judging: Judging) -> OverTime:
+    """Return how often a model is right after each step, of what was opened for it."""
+    model = judging.model
+    if isinstance(judging.samples, Samples) and not _is_binned(model):
+        each = [
+            judge(model.module, judging.by(_Begun(judging.samples, steps, model)).batches())
+            for steps in range(1, model.input.bins + 1)
+        ]
+        return OverTime(tuple(each), model.input.bin_us)
+    if not isinstance(model.module, Sequence):
+        raise ConfigError(
+            f"{model.name}: its network, {type(model.module).__name__}, cannot be run step by "
+            "step, so that there is no accuracy against the time seen; evaluate it as a whole"
+        )
+    results = _judge_step_by_step(model.module, judging.batches())
+    return OverTime(results, None if judging.encode is not None else model.input.bin_us)
+
+
+def _is_binned(model: Model) -> bool:
+    """Return whether what the network takes of a recording has bins, (bins, channels, H, W)."""
+    return len(representation_of(model.input).shape(model.size)) == 4
+
+
+class _Begun(Samples):
+    """Other samples, of each the events of its first steps."""
+
+    def __init__(self, samples: Samples, steps: int, model: Model) -> None:
+        super().__init__(samples.rows, samples.classes)
+        self._samples, self._us = samples.settled(), steps * model.input.bin_us
+        self.draws = False
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        events = self._samples.events(number)
+        return events.between(None, int(events.t[0]) + self._us) if len(events) else events
+
+    def fingerprint(self, number: int) -> str:
+        return f"{self._samples.fingerprint(number)} {self._us}"
+
+
+def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:
+    was_training = module.training
+    module.eval()
+    tally = _Tally(len(batches.classes))
+    for counts, labels in batches.epoch(0):
+        for step, logits in enumerate(answers_over_time(module, counts)):
+            tally.add(step, logits, labels)
+    module.train(was_training)
+    return tally.results(batches.classes)
+
+
+def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
+    """Yield the logits (B, classes) for the first 1, 2, ... T steps of counts (T, B, C, H, W).
+
+    Of a network that answers at each step, they are the mean over the steps so far. In inference
+    mode, on the processor.
+    """
+    device = next(module.parameters()).device
+    states, total = None, None
+    for step in range(len(counts)):
+        with torch.inference_mode():
+            given = counts[step : step + 1].to(device).float()
+            answer, states = module.run(given, states)
+            if answer.ndim == 3:
+                total = answer[0] if total is None else total + answer[0]
+                answer = total / (step + 1)
+            found: Tensor = answer.cpu()
+        yield found
+
+
+class _Tally:
+    """What was taken for what after each step, and the losses, of the batches so far."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._confusion: list[NDArray[np.int64]] = []
+        self._loss: list[float] = []
+
+    def add(self, step: int, logits: Tensor, labels: Tensor) -> None:
+        if step == len(self._loss):
+            self._confusion.append(np.zeros((self._classes, self._classes), np.int64))
+            self._loss.append(0.0)
+        np.add.at(self._confusion[step], (labels.numpy(), logits.argmax(1).numpy()), 1)
+        self._loss[step] += float(functional.cross_entropy(logits, labels, reduction="sum"))
+
+    def results(self, classes: tuple[str, ...]) -> tuple[Result, ...]:
+        return tuple(
+            Result(classes, confusion, loss / int(confusion.sum()))
+            for confusion, loss in zip(self._confusion, self._loss, strict=True)
+        )

@@ -1,0 +1,245 @@
+"""Corrupted recordings: what is changed is changed by the filters, and for each by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dvskit import filters
+from dvskit.datasets import DrawnSamples, open_samples
+from dvskit.datasets.drawn import sensor_like_dvs128
+from dvskit.emulator import EmulatorParams
+from dvskit.errors import ConfigError
+from dvskit.events import Events
+from dvskit.formats.content import own_seed
+from dvskit.training import CORRUPTIONS, Trained, evaluate, evaluate_corrupted
+from dvskit.training.corruption import _Changed, check_levels
+from dvskit.training.hot_pixels import AddHotPixels
+from dvskit.training.other_thresholds import scaled_thresholds, with_thresholds
+from dvskit.video import write_video
+from tests.bars import moving_bar
+from tests.test_over_time import ENDS, Gray, model_of
+
+OF_EVENTS = [name for name, kind in CORRUPTIONS.items() if kind.filter is not None]
+
+
+@pytest.mark.parametrize("kind", OF_EVENTS)
+def test_a_level_that_changes_nothing_gives_what_evaluate_gives(
+    trained: Trained, bars: Path, kind: str
+) -> None:
+    neutral = 1.0 if CORRUPTIONS[kind].factors else 0.0
+    assert neutral in CORRUPTIONS[kind].levels
+    found = evaluate_corrupted(trained.model, bars, kind, [neutral], split="all")
+    plain = evaluate(trained.model, bars, split="all")
+    assert (found.results[0].confusion == plain.confusion).all()
+    assert found.results[0].loss == pytest.approx(plain.loss, rel=1e-5)
+    assert (found.results[0].seen, found.levels) == (plain.seen, (neutral,))
+
+
+@pytest.mark.parametrize("kind", OF_EVENTS)
+def test_results_depend_on_the_seed_alone(
+    bars: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(ENDS["mean"])
+    level = 1.0 if kind == "time-jitter" else CORRUPTIONS[kind].levels[-1]  # of bars of 8 ms
+
+    def loss(seed: int) -> float:
+        found = evaluate_corrupted(model, bars, kind, [level], split="all", seed=seed)
+        return found.results[0].loss
+
+    first = loss(1)
+    drawn = kind != "time-scale"
+    assert (first == pytest.approx(loss(2), rel=1e-9)) != drawn
+    for threads, at_once in ((1, 3), (2, 50)):
+        monkeypatch.setenv("DVSKIT_THREADS", str(threads))
+        monkeypatch.setattr("dvskit.training.judged.JUDGED_AT_ONCE", at_once)
+        assert loss(1) == pytest.approx(first, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", OF_EVENTS)
+def test_each_recording_is_changed_by_the_filter_with_draws_that_follow_from_its_name(
+    bars: Path, kind: str
+) -> None:
+    samples = open_samples(bars)
+    changed, level = CORRUPTIONS[kind].filter, CORRUPTIONS[kind].levels[-1]
+    assert changed is not None
+    whole = _Changed(samples, changed, level, (kind, 4))
+    part = _Changed(samples.choose([3, 0]), changed, level, (kind, 4))
+    for number, place in ((3, 0), (0, 1)):
+        row = samples.rows[number]
+        seed = own_seed(4, f"{kind} {row.name}", row.span)
+        expected = filters.chain(changed(level, seed))(samples.events(number))
+        assert expected != samples.events(number)
+        assert whole.events(number) == part.events(place) == expected
+        assert whole.fingerprint(number) == part.fingerprint(place)
+
+
+def test_without_any_event_there_is_still_an_answer(trained: Trained, bars: Path) -> None:
+    found = evaluate_corrupted(trained.model, bars, "drop", [1.0, 0.0], split="all")
+    assert found.levels == (0.0, 1.0)
+    blind = found.results[1].confusion
+    assert sorted(blind.sum(0).tolist()) == [0, 20]  # all the same answer
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100])
+def test_hot_pixels_do_not_depend_on_how_the_stream_is_cut(cut: int) -> None:
+    events = moving_bar(True, seed=1)
+    chosen = AddHotPixels(0.05, 2_000.0, seed=3)
+    whole = chosen(events)
+    step = chosen.start(events.size)
+    parts = [step(events[k : k + cut]) for k in range(0, len(events), cut)]
+    assert Events.concatenate(parts) == whole
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_hot_pixels_are_that_share_of_the_sensor_and_fire_on_at_that_rate(share: float) -> None:
+    t = np.arange(0, 2_000_001, 1_000)
+    nothing = np.zeros(len(t), np.int16)
+    quiet = Events(t=t, x=nothing, y=nothing, p=np.zeros(len(t), bool), size=(40, 30))
+    found = AddHotPixels(share, 100.0, seed=5)(quiet)
+    added = found[found.p]
+    assert len(found) == len(added) + len(t)
+    pixels = np.unique(added.y.astype(int) * 40 + added.x)
+    assert len(pixels) == pytest.approx(1200 * share, abs=4 * np.sqrt(1200 * share * (1 - share)))
+    expected = 200 * len(pixels)  # two seconds
+    assert len(added) == pytest.approx(expected, abs=5 * np.sqrt(expected) + 1e-9)
+    counts = np.bincount(added.y.astype(int) * 40 + added.x, minlength=1200)[pixels]
+    assert (abs(counts - 200) < 6 * np.sqrt(200)).all()
+    assert (np.diff(found.t) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels", "why"),
+    [
+        ("nois", None, "did you mean 'noise'"),
+        ("", None, "no way to corrupt ''"),
+        ("noise", [], "no levels"),
+        ("noise", [0, float("nan")], "level nan"),
+        ("noise", [float("inf")], "level inf"),
+        ("noise", [-1], "level -1 is no finite number of at least 0"),
+        ("drop", [0.5, 1.5], r"share=1\.5 is not a number, 0 to 1"),
+        ("dead-pixels", [2], r"share=2\.0"),
+        ("time-scale", [0], "above 0"),
+        ("time-jitter", [1e6], "std_us"),
+        ("threshold", [0], "above 0"),
+    ],
+)
+def test_wrong_kinds_and_levels_are_refused_before_anything_is_judged(
+    kind: str, levels: list[float] | None, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        check_levels(kind, levels)
+
+
+def test_recordings_have_no_other_threshold_and_images_no_events(
+    trained: Trained, bars: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"is a recording, whose light is gone.*--corrupt drop"):
+        evaluate_corrupted(trained.model, bars, "threshold")
+    with pytest.raises(ConfigError, match="seed = -1"):
+        evaluate_corrupted(trained.model, bars, "drop", seed=-1)
+    from dvskit.datasets import Sample
+
+    stills = Gray([Sample(f"{k}", ("left", "right")[k % 2]) for k in range(4)])
+    model = model_of(ENDS["mean"])
+    model = replace(model, about={"data": [{"kind": "images", "encoder": "poisson"}]})
+    with pytest.raises(ConfigError, match="still images have no events to corrupt"):
+        evaluate_corrupted(model, stills, "noise", split="all")
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two videos a class of a bright bar that moves left or right."""
+    for label, seed in (("left", 0), ("left", 1), ("right", 2), ("right", 3)):
+        (tmp_path / "videos" / label).mkdir(parents=True, exist_ok=True)
+        frames = []
+        for k in range(12):
+            at = 2 * k if label == "right" else 28 - 2 * k
+            frame = np.full((32, 32), 60, np.uint8)
+            frame[:, at : at + 4] = 150 + 20 * seed
+            frames.append((10_000 * k, frame))
+        write_video(frames, tmp_path / "videos" / label / f"{seed}.mp4", fps=100)
+    return tmp_path / "videos"
+
+
+def test_clips_are_emulated_anew_with_other_thresholds(videos: Path) -> None:
+    model = model_of(ENDS["mean"])
+    found = evaluate_corrupted(model, videos, "threshold", [0.5, 1, 4], split="all")
+    plain = evaluate(model, videos, split="all")
+    assert found.results[1].loss == pytest.approx(plain.loss, rel=1e-6)
+    assert len({result.loss for result in found.results}) == 3
+    samples = open_samples(videos, params=EmulatorParams(threshold_on=0.2, threshold_off=0.3))
+    counts = []
+    for factor in (0.5, 1, 2):
+        whole = with_thresholds(samples, samples.rows, factor)
+        params = replace(samples.reading.emulation.params, threshold_on=0.2 * factor,
+                         threshold_off=0.3 * factor)  # fmt: skip
+        assert whole.events(0) == open_samples(videos, params=params).events(0)
+        counts.append(len(whole.events(0)))
+    assert counts[0] > counts[1] > counts[2] > 0
+    with pytest.raises(ConfigError, match="threshold_on"):
+        with_thresholds(samples, samples.rows, 1e3)
+
+
+def test_clips_are_corrupted_as_recordings_of_their_events_are(videos: Path) -> None:
+    model = model_of(ENDS["mean"])
+    found = evaluate_corrupted(model, videos, "drop", [0, 0.5], split="all")
+    assert found.results[0].loss == pytest.approx(evaluate(model, videos, split="all").loss)
+    assert found.results[1].loss != found.results[0].loss
+
+
+def test_drawn_people_are_seen_by_the_same_sensor_with_other_thresholds() -> None:
+    drawn = DrawnSamples(1, seed=3, gestures=("hand_clap",), size=(32, 32), duration_us=100_000)
+    rng = np.random.default_rng(1)
+    own = sensor_like_dvs128(rng)
+    twice = with_thresholds(drawn, drawn.rows, 2.0)
+    assert isinstance(twice, DrawnSamples)
+    assert twice.sensor(np.random.default_rng(1)) == scaled_thresholds(own, 2.0)
+    assert twice.rows == drawn.rows
+    thrice = with_thresholds(drawn, drawn.rows, 3.0)
+    assert len({each.fingerprint(0) for each in (drawn, twice, thrice)}) == 3
+
+
+def test_eval_prints_draws_and_gives_each_kind_as_json(
+    run, trained: Trained, bars: Path, tmp_path: Path
+) -> None:
+    words = ("--corrupt", "drop=0,0.5", "--corrupt", "time-scale", "--plot", "c.png")
+    code, out, _ = run("eval", trained.folder, bars, *words)
+    assert code == 0
+    found = evaluate_corrupted(trained.model, bars, "drop", [0, 0.5])
+    assert "drop: share of events left out\nlevel  accuracy  standard error\n" in out
+    rows = out.partition("drop: ")[2].splitlines()[2:4]
+    for row, level, result in zip(rows, found.levels, found.results, strict=True):
+        assert row.split()[0] == f"{level:g}"
+        assert f"{100 * result.accuracy:.2f} %" in row
+    assert "time-scale: factor of all times" in out
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    code, out, _ = run("eval", trained.folder, bars, *words[:2], "--json", "--corrupt-seed", "7")
+    values = json.loads(out)["corrupted"]["drop"]
+    assert (values["seed"], values["levels"]) == (7, [0, 0.5])
+    assert values["accuracy"][0] == found.results[0].accuracy
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--corrupt", "nosie"), "did you mean 'noise'"),
+        (("--corrupt", "drop=half"), "is not KIND or KIND=LEVEL"),
+        (("--corrupt", "drop="), "is not KIND or KIND=LEVEL"),
+        (("--corrupt", "drop=2"), "share=2.0"),
+        (("--corrupt", "all=1"), "takes no levels"),
+        (("--corrupt", "drop", "--corrupt", "drop=0.5"), "is given twice"),
+        (("--corrupt", "threshold"), "whose light is gone"),
+        (("--corrupt", "drop", "--corrupt-seed", "-1"), "--corrupt-seed"),
+    ],
+)
+def test_eval_refuses_wrong_kinds_and_levels_in_a_line(
+    run, trained: Trained, bars: Path, words: tuple[str, ...], why: str
+) -> None:
+    code, out, err = run("eval", trained.folder, bars, *words)
+    assert (code, out) == (2, "")
+    assert why in err

@@ -1,0 +1,241 @@
+"""The networks that come along: shapes, weights, gradients, states, and what takes their place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dvskit import training
+from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.layers import MaxMembrane, Voting
+from dvskit.networks import (
+    ConvLIF,
+    GestureNet,
+    Layered,
+    MotionLIF,
+    Network,
+    PointNet,
+    ResidualLIF,
+    network_from,
+    network_values,
+    to_nir,
+)
+
+CONV = ConvLIF(width=21, height=18, classes=3, channels=(4, 6), kernel=3, dropout=0.0)
+MOTION = MotionLIF(width=24, height=20, pool=2, channels=(3, 4), kernel=3, hidden=5, classes=3)
+RESIDUAL = ResidualLIF(width=16, height=12, pool=2, channels=(3, 4), classes=3, dropout=0.0)
+MEMBRANES = replace(RESIDUAL, added="membranes", neurons="signed-lif", blocks=2)
+GESTURES = GestureNet(
+    width=16, height=12, channels=4, blocks=2, hidden=6, votes=2, classes=3, dropout=0.0, gain=30.0
+)
+POINTS = PointNet(width=16, height=12, widths=(5, 7), hidden=6, classes=3, dropout=0.0)
+OF_TENSORS = [CONV, MOTION, RESIDUAL, MEMBRANES, GESTURES]
+EACH = [*OF_TENSORS, POINTS]
+ALL: list[Any] = [*EACH, *(replace(network, neurons="relu") for network in OF_TENSORS)]
+
+
+def label(network: Any) -> str:
+    return f"{network.name}-{getattr(network, 'neurons', '')}"
+
+
+def inputs(network: Network, steps: int = 6, batch: int = 3, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(network, PointNet):
+        return torch.rand(8 * steps, batch, 4, generator=generator)
+    shape = (steps, batch, 2, network.height, network.width)
+    return torch.randint(0, 3, shape, generator=generator).float()
+
+
+def exact(network: Network) -> Any:
+    """A network in evaluation whose sums are exact, so that no spike hangs on a rounding."""
+    fields = {"beta": 0.5} if hasattr(network, "beta") else {"betas": [0.5, 0.5, 0.5]}
+    if isinstance(network, PointNet):
+        fields = {}
+    torch.manual_seed(1)
+    module: Any = network_from({**network_values(network), **fields}).build()
+    with torch.no_grad():
+        for _ in range(30):  # until norms know the currents
+            module(inputs(network))
+        module.eval()
+        for weight in module.parameters():
+            weight.copy_((weight * 64).round() / 64)
+    return module
+
+
+@pytest.mark.parametrize("network", ALL, ids=label)
+def test_logits_have_one_row_a_sample_and_the_loss_reaches_every_weight(network: Any) -> None:
+    torch.manual_seed(2)
+    module: Any = network.build()
+    logits = module(inputs(network))
+    assert logits.shape == (3, 3)
+    functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
+    for name, weight in module.named_parameters():
+        assert weight.grad is not None, name
+        # What stands in front of a normalisation in training is not moved by its bias.
+        if not (name.endswith("bias") and "conv" in name):
+            assert float(weight.grad.abs().sum()) > 0, name
+
+
+@pytest.mark.parametrize("network", ALL, ids=label)
+def test_step_by_step_gives_what_the_whole_gives(network: Any) -> None:
+    module, x = exact(network), inputs(network)
+    states, whole = None, module(x)
+    for step in x:
+        out, states = module.step(step, states)
+    torch.testing.assert_close(out, whole, rtol=1e-4, atol=1e-4)
+    _, states = module.run(x[:2])
+    second, _ = module.run(x[2:], states)
+    torch.testing.assert_close(second, whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ALL, ids=label)
+def test_a_seed_builds_the_same_weights_and_plain_values_the_same_network(
+    network: Any, tmp_path: Path
+) -> None:
+    modules = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        modules.append(network.build())
+    x = inputs(network)
+    assert torch.equal(modules[0].eval()(x), modules[1].eval()(x))
+    assert network_from(network_values(network)) == network
+    points = isinstance(network, PointNet)
+    given = training.InputConfig(representation="point_set" if points else "counts")
+    config = training.Config(network=network, input=given)
+    training.write_config(config, tmp_path / "a.toml")
+    assert training.load_config(tmp_path / "a.toml") == config
+
+
+@pytest.mark.parametrize("network", OF_TENSORS, ids=label)
+def test_recordings_and_stills_in_one_batch_give_what_each_gives_alone(network: Any) -> None:
+    module = exact(network)
+    events = inputs(network, batch=2)
+    stills = (inputs(network, batch=3, seed=1) > 1).float()  # encoded: spikes of 0 and 1
+    together = module(torch.cat([events, stills], 1))
+    alone = torch.cat([module(events), module(stills)])
+    assert alone.std() > 0
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+WEIGHTS = {
+    "conv-lif": 2 * 4 * 9 + 4 + 4 * 6 * 9 + 6 + 6 * 3 * 3 * 3 + 3,
+    "motion-lif": 2 * 3 * 9 + 3 + 3 * 4 * 9 + 4 + 4 * 3 * 3 * 5 + 5 + 5 * 3 + 3,
+    # Of each convolution also the weight and bias of its norm; the readout sees 4x2x2.
+    "residual-lif": sum(9 * i * o + 3 * o for i, o in ((2, 3), (3, 3), (3, 3), (3, 4), (4, 4),
+                                                       (4, 4))) + 4 * 2 * 2 * 3 + 3,
+    # And a time constant of each of four layers of neurons.
+    "gesture-net": 9 * 2 * 4 + 12 + 9 * 4 * 4 + 12 + 4 * 4 * 3 * 6 + 6 + 6 * 6 + 6 + 4,
+    "point-net": 4 * 5 + 15 + 5 * 7 + 21 + 7 * 6 + 18 + 6 * 3 + 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", [CONV, MOTION, RESIDUAL, GESTURES, POINTS], ids=label)
+def test_the_number_of_weights_is_that_of_the_description(network: Any) -> None:
+    assert sum(weight.numel() for weight in network.build().parameters()) == WEIGHTS[network.name]
+
+
+def test_the_published_gesture_network_has_its_size() -> None:
+    count = sum(weight.numel() for weight in GestureNet().build().parameters())
+    # 2 -> 128 and four of 128 -> 128 with their norms, 2048 -> 512 -> 110, seven time constants.
+    assert count == 2 * 128 * 9 + 4 * 128 * 128 * 9 + 5 * 3 * 128 + 2048 * 512 + 512 + 512 * 110 + (
+        110 + 7
+    )
+
+
+@pytest.mark.parametrize("network", OF_TENSORS, ids=label)
+def test_the_ann_has_the_weights_of_the_spiking_network(network: Any) -> None:
+    spiking = replace(network, neurons="lif").build().state_dict()
+    relu = replace(network, neurons="relu").build().state_dict()
+    assert {key: value.shape for key, value in spiking.items()} == {
+        key: value.shape for key, value in relu.items()
+    }
+
+
+def test_the_ann_knows_no_order_of_time() -> None:
+    module, x = exact(replace(MOTION, neurons="relu")), inputs(MOTION)
+    torch.testing.assert_close(module(x), module(x.flip(0)), rtol=1e-4, atol=1e-4)
+    steps = torch.stack([module(step[None]) for step in x])
+    torch.testing.assert_close(module(x), steps.mean(0), rtol=1e-4, atol=1e-4)
+    memory = exact(MOTION)
+    assert (memory(x) - memory(x.flip(0))).abs().max() > 1e-3
+
+
+def test_points_in_any_order_and_twice_are_the_same_cloud() -> None:
+    module, x = exact(POINTS), inputs(POINTS)
+    shuffled = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(3))]
+    assert torch.equal(module(x), module(shuffled))
+    assert torch.equal(module(x), module(torch.cat([x, x[:5]])))
+    assert (module(x) - module(x + 0.1)).abs().max() > 1e-4
+    late = x * torch.tensor([1, 1, 0.5, 1])
+    assert (module(x) - module(late)).abs().max() > 1e-4
+
+
+def test_the_largest_of_all_steps_is_the_largest_of_the_chunks() -> None:
+    x = torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(MaxMembrane()(x), x.max(0).values)
+    first, state = MaxMembrane().run(x[:3])
+    second, _ = MaxMembrane().run(x[3:], state)
+    assert torch.equal(first, x[:3].max(0).values)
+    assert torch.equal(second, x.max(0).values)
+    alike = torch.ones(4, 1, 1, requires_grad=True)
+    MaxMembrane()(alike).sum().backward()
+    assert alike.grad is not None
+    assert alike.grad.flatten().tolist() == [0.25] * 4
+
+
+def test_neighbours_vote_for_a_class() -> None:
+    x = torch.tensor([[[1.0, 0, 1, 1], [0, 0, 0, 1]]])
+    assert Voting(2)(x).tolist() == [[[0.5, 1], [0, 0.5]]]
+    assert Voting(4)(x[0]).tolist() == [[0.75], [0.25]]
+    with pytest.raises(ShapeError, match=r"\(T, B, K \* 3\), not torch.float32 of shape"):
+        Voting(3)(x)
+    with pytest.raises(ConfigError, match="votes = 0"):
+        Voting(0)
+    with pytest.raises(ConfigError, match="takes a multiple of 4 outputs of a dense layer"):
+        Layered(layers=("10", "lif", "V4"))
+    voted = Layered(layers=("8", "relu", "20", "V2", "max"), width=4, height=4).build()
+    assert voted(torch.ones(2, 3, 2, 4, 4)).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "conv-lif", "neurons": "relo"}, "neurons = 'relo'; did you mean 'relu'"),
+        ({"name": "motion-lif", "neurons": "LIF"}, "neurons = 'LIF'"),
+        ({"name": "residual-lif", "added": "spike"}, "added = 'spike'; did you mean 'spikes'"),
+        ({"name": "residual-lif", "channels": []}, r"channels = \(\).*a stage at least"),
+        ({"name": "residual-lif", "pool": 200}, "blocks of 200 do not fit into 128x128"),
+        ({"name": "residual-lif", "dropout": 1.0}, "dropout = 1.0"),
+        ({"name": "residual-lif", "beta": 1.5}, "beta = 1.5"),
+        ({"name": "gesture-net", "blocks": 8}, "nothing is left of 128x128 behind 8 halvings"),
+        ({"name": "gesture-net", "votes": 0}, "votes = 0"),
+        ({"name": "gesture-net", "beta": 1.0}, "0 <= beta < 1"),
+        ({"name": "point-net", "widths": []}, r"widths = \(\)"),
+        ({"name": "point-net", "dropout": -0.1}, "dropout = -0.1"),
+        ({"name": "point-net", "neurons": "lif"}, "unknown network.neurons"),
+        ({"name": "point-nte"}, "did you mean 'point-net'"),
+    ],
+)
+def test_wrong_values_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        network_from(values)
+
+
+def test_what_is_no_cloud_and_what_cannot_be_exported_is_refused() -> None:
+    module: Any = POINTS.build()
+    with pytest.raises(ShapeError, match=r"points are \(5, 2, 3\); \(N, B, 4\) is meant"):
+        module(torch.zeros(5, 2, 3))
+    with pytest.raises(ShapeError, match=r"counts are \(5, 2, 4\); \(T, B, 2, 18, 21\) is meant"):
+        CONV.build()(torch.zeros(5, 2, 4))
+    with pytest.raises(ArgumentError, match=r"torch\.Tensor"):
+        module([[0.0] * 4])
+    pytest.importorskip("nir")
+    for network in (POINTS, GESTURES, RESIDUAL, replace(CONV, neurons="relu")):
+        with pytest.raises(ConfigError, match="to_nir"):
+            to_nir(network.build(), leave_out=["mean"] if network is not POINTS else ["max"])
