@@ -464,6 +464,9 @@ def test_demo_leaves_a_folder_with_a_cloud_and_says_what_it_did(run, tmp_path):
     assert "hand wave" in out.split("says: ")[1].split(";")[0]  # the network is right
     for word in ("none lost", "Next", "dvskit emulate"):
         assert word in out
+    live = out.splitlines()[5]
+    assert live.startswith("6. Decided live, after each 75 ms: hand wave (")
+    assert re.search(r"from \d\.\d\d s on, \d+\.\d ms behind the last event$", live)
     assert run("demo")[0] == 0  # a second time: beside the first
     assert (tmp_path / "dvskit-demo-2" / "arm.html").is_file()
     assert "exists already" in one_line_error(run("demo", "-o", "dvskit-demo"))

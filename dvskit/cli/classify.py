@@ -10,6 +10,15 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._judging import Reader, Spikes, fits_noted, say_passed_over
+from dvskit.cli._live import (
+    CameraOption,
+    LiveOption,
+    RejectOption,
+    classify_live,
+    live_of,
+    refuse_without_live,
+)
+from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import (
     EncoderOption,
     FormatOption,
@@ -28,13 +37,18 @@ if TYPE_CHECKING:
 @fits_noted()
 def classify(
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            help="Event files, folders of them, - for standard input, udp://HOST:PORT, or images.",
+            help="Event files, folders of them, - for standard input, udp://HOST:PORT, or images; "
+            "with --live one recording or video.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     model: ModelOption,
+    live: LiveOption = False,
+    camera: CameraOption = None,
+    reject: RejectOption = None,
     json: Json = False,
     from_: FormatOption = None,
     size: SizeOption = None,
@@ -47,8 +61,22 @@ def classify(
     A recording is looked at in windows of the model's length, each on its own; their mean decides.
     Several recordings make a table, and an array of JSON where one makes an object.
     An image is put in the middle of the model's input and encoded as spikes.
+
+    With --live there is a decision after each bin, from the window that ends with it; where the
+    model is not sure, or where nothing moves, the answer is "nothing".
     """
     reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)
+    files = files or []
+    if live:
+        _refuse_for_live(spikes)
+        live_source(files, camera, reader)
+        from dvskit.training import load_model
+
+        classify_live(files, camera, live_of(load_model(model), reject), reader, as_json=json)
+        return
+    refuse_without_live(camera, reject)
+    if not files:
+        raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)
     _check_options(recordings, reader, spikes)
     from dvskit.training import load_model
@@ -64,6 +92,11 @@ def classify(
             _print_one(found)
         return
     _judge_all(judge, recordings, json)
+
+
+def _refuse_for_live(spikes: Spikes) -> None:
+    if spikes != Spikes():
+        raise ConfigError("--encoder and --seed are of still images; leave them out with --live")
 
 
 def _is_image(file: Path) -> bool:

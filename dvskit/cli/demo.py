@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dvskit.events import Events
     from dvskit.scenes import ArmScene
     from dvskit.streams import Labels
+    from dvskit.training import LiveDecision, Model
 
 _MODEL = "rendered-gestures"
 _SEED = 2026  # none of the shipped network's training clips has it
@@ -32,12 +33,13 @@ def demo(
     ] = None,
     gesture: Annotated[str, typer.Option(help="What the drawn person does.")] = "hand wave",
 ) -> None:
-    """Draw a clip, emulate its events, write, bin, classify and picture them."""
+    """Draw a clip, emulate its events, write, bin, classify, picture and decide on them live."""
     if str(out) == "-":
         raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
     begun = time.perf_counter()
     from dvskit import emulate, load_events, save_events
     from dvskit.scenes import ArmScene
+    from dvskit.streams import Labels
     from dvskit.video import write_video
 
     scene = ArmScene.random(gesture, _SEED)
@@ -52,14 +54,18 @@ def demo(
         f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'arm.raw'}"
     )
     _bin(events)
-    decisions = _classify(events, scene)
+    model = _model()
+    decisions = Labels.empty() if model is None else _classify(model, events, scene)
     _draw(events, folder, scene, decisions)
+    if model is not None:
+        _decide_live(model, events)
     print(f"Done in {time.perf_counter() - begun:.1f} s. Open {folder / 'arm.html'} in a browser.")
     print("Next, with your own files:")
     print(f"  dvskit info {folder / 'arm.raw'}")
     print("  dvskit emulate VIDEO.mp4 events.raw")
     print("  dvskit cloud events.raw -o events.html")
     print("  dvskit convert events.raw events.aedat4")
+    print(f"  dvskit classify --live VIDEO.mp4 --model {_MODEL}")
 
 
 def _new_folder(out: Path | None) -> Path:
@@ -90,15 +96,19 @@ def _bin(events: Events) -> None:
     )
 
 
-def _classify(events: Events, scene: ArmScene) -> Labels:
-    from dvskit.streams import Labels
-    from dvskit.training import classify, classify_spans, load_model
+def _model() -> Model | None:
+    from dvskit.training import load_model
 
     try:
-        model = load_model(_MODEL)
+        return load_model(_MODEL)
     except ModelError as error:
         print(f"4. No network ran: {error}")
-        return Labels.empty()
+        return None
+
+
+def _classify(model: Model, events: Events, scene: ArmScene) -> Labels:
+    from dvskit.training import classify, classify_spans
+
     shares = classify(model, events)
     best = max(shares, key=lambda name: shares[name])
     print(
@@ -106,6 +116,28 @@ def _classify(events: Events, scene: ArmScene) -> Labels:
         f"({shares[best]:.0%}); drawn was: {scene.gesture}"
     )
     return classify_spans(model, events)
+
+
+def _decide_live(model: Model, events: Events) -> None:
+    """Decide on the clip bin by bin, as if it came from a camera, without waiting for its times."""
+    from statistics import median
+
+    from dvskit.training import Live
+
+    run, bin_us = Live(model).start(events.size), model.input.bin_us
+    first_us = int(events.t[0])
+    decisions: list[LiveDecision] = []
+    for bin_ in events.blocks(duration_us=bin_us):
+        over_us = int(bin_.t[0]) - (int(bin_.t[0]) - first_us) % bin_us + bin_us
+        decisions += run.push(bin_, until_us=over_us)
+    last = decisions[-1]
+    changed = [each.stop_us for each in decisions if each.answer != last.answer]
+    since = (max(changed, default=first_us) + bin_us - first_us) / 1e6
+    delay_ms = 1000 * median(each.delay_s for each in decisions)
+    print(
+        f"6. Decided live, after each {bin_us / 1000:g} ms: {last.answer or 'nothing'} "
+        f"({last.confidence:.0%}) from {since:.2f} s on, {delay_ms:.1f} ms behind the last event"
+    )
 
 
 def _draw(events: Events, folder: Path, scene: ArmScene, decisions: Labels) -> None:

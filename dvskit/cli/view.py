@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import webbrowser
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import open_shown
+from dvskit.cli._completion import model_names
+from dvskit.cli._judging import Reader
 from dvskit.cli._options import FormatOption, Salvage, SizeOption
+from dvskit.cli._viewed import viewed_from
 from dvskit.errors import ConfigError
 
 
@@ -21,8 +22,26 @@ def view(
         list[Path] | None,
         typer.Argument(
             help="Event files, videos or folders of images, shown side by side; without any the "
-            "page is empty, and files can be dropped on it.",
+            "page is empty, and files can be dropped on it. With --model also one of "
+            "udp://HOST:PORT and -, as its events come.",
             show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model folder, or a shipped model's name: beside each cloud stands what it is "
+            "taken for, and how sure that is.",
+            show_default=False,
+            autocompletion=model_names,
+        ),
+    ] = None,
+    camera: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            show_default=False,
+            help="With --model: emulate what a camera sees and decide on it; its number, from 0.",
         ),
     ] = None,
     port: Annotated[int, typer.Option(help="The port to serve at; 0 takes a free one.")] = 0,
@@ -38,16 +57,10 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    for file in files or []:
-        _check_is_kept(file)
-    opened = functools.partial(open_shown, from_=from_, size=size, salvage=salvage)
-    for file in files or []:
-        for text in opened(file).assumptions:
-            _console.note(f"{file}: {text}")
-    from dvskit.render.view import View, Viewed
+    viewed = viewed_from(files or [], camera, model, Reader(from_, size, salvage))
+    from dvskit.render.view import View
 
-    viewed = [Viewed(file.name, functools.partial(opened, file)) for file in files or []]
-    title = ", ".join(file.name for file in files or []) or "dvskit"
+    title = ", ".join(each.name for each in viewed) or "dvskit"
     with View(viewed, title=title, port=port) as served:
         print(served.url, flush=True)
         _console.say("Ctrl-C ends it")
@@ -57,11 +70,3 @@ def view(
             threading.Event().wait()
         except KeyboardInterrupt:
             return
-
-
-def _check_is_kept(path: Path) -> None:
-    """Raise ConfigError for what can be read once only."""
-    address = str(path)
-    pipe = path.exists() and not path.is_file() and not path.is_dir()
-    if address == "-" or address.startswith("udp:") or pipe:
-        raise ConfigError(f"{path}: is read once only; write it to a file first")

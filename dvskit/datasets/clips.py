@@ -71,18 +71,21 @@ def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
 
     `seed` is the sample's own. Raises VideoError for fewer than two frames and what reading raises.
     """
-    if how.size is not None and how.whole and frames.size != how.size:
-        frames = Bordered(frames, how.size)
-    frames = resized(frames, how.size)
-    if how.upsample:
-        frames = Upsampled(frames, frames.size)
-    events, count = emulated(frames, as_params(how.params), seed)
+    events, count = emulated(frames_for(frames, how), as_params(how.params), seed)
     if count < 2:
         raise VideoError(
             f"{count} frame{'s' * (count != 1)} where two at least are meant: events are changes "
             "from one to the next"
         )
     return events
+
+
+def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
+    """Return the frames that are emulated: at the sensor's size, and with those that are added."""
+    if how.size is not None and how.whole and frames.size != how.size:
+        frames = Bordered(frames, how.size)
+    frames = resized(frames, how.size)
+    return Upsampled(frames, frames.size) if how.upsample else frames
 
 
 class Frames(Protocol):

@@ -62,11 +62,13 @@ class UdpRecording(Recording):
     Late events (datagrams may overtake each other), events off the sensor, odd bytes and datagrams
     that the system dropped are left out and counted in `damage`. `strict` makes no difference: what
     arrives cannot be sent again. Reading ends after `idle_s` seconds without a datagram, where set.
+    Datagrams that come within `gather_s` seconds are one block.
     """
 
     format = "udp"
     live = True
     idle_s: float | None = None
+    gather_s: float = _DELAY_S
 
     def __init__(self, path: Path, options: ReadOptions, address: tuple[str, int]) -> None:
         layout = options.variant or LAYOUTS[0]
@@ -135,7 +137,7 @@ class UdpRecording(Recording):
                 if self.idle_s is not None and time.monotonic() - waited > self.idle_s:
                     return
                 continue
-            datagrams, until = [first], time.monotonic() + _DELAY_S
+            datagrams, until = [first], time.monotonic() + self.gather_s
             while (left := until - time.monotonic()) > 0:
                 more = self._receive(left, damage)
                 if more is None:

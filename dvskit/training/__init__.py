@@ -5,6 +5,7 @@ result = train(config)                                   # a model folder, a log
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
+for decision in decide(model, recording): ...            # one after each bin, as the events come
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # when it knows
@@ -25,6 +26,7 @@ from dvskit.training.decisions import (
     classify_windows,
 )
 from dvskit.training.evaluation import Result, evaluate
+from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
@@ -33,6 +35,8 @@ from dvskit.training.operation_counting import LayerOperations, NeuronUpdates
 from dvskit.training.operations import Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
+from dvskit.training.reject import Reject
+from dvskit.training.reject_choice import choose_reject
 from dvskit.training.toml_config import load_config, write_config
 
 __all__ = [
@@ -45,6 +49,9 @@ __all__ = [
     "Decision",
     "InputConfig",
     "LayerOperations",
+    "Live",
+    "LiveDecision",
+    "LiveRun",
     "LoopConfig",
     "Model",
     "NeuronUpdates",
@@ -52,13 +59,16 @@ __all__ = [
     "Operations",
     "OverTime",
     "Progress",
+    "Reject",
     "Result",
     "Trained",
+    "choose_reject",
     "classify",
     "classify_image",
     "classify_spans",
     "classify_windows",
     "count_operations",
+    "decide",
     "evaluate",
     "evaluate_corrupted",
     "evaluate_over_time",

@@ -46,22 +46,32 @@ class FittedSource(ReadableSource):
 
     def __init__(self, source: Source, size: Size) -> None:
         self.size = size
-        self._source = source
+        self.source = source
         self._from = likely_size(source, size)
         self._total = 0
         self._step = Fit(size).start(self._from)
         self.weight = None if self._from == size else self._step.placement.weight
 
+    @property
+    def how(self) -> str | None:
+        """How events are fitted, for people; None where the size is right."""
+        return None if self.weight is None else str(self._step.placement)
+
+    @property
+    def dropped(self) -> int:
+        """How many events of the latest pass were left out at the edges."""
+        return self._step.dropped
+
     def __iter__(self) -> Iterator[Events]:
         self._total, self._step = 0, Fit(self.size).start(self._from)
-        for block in self._source:
+        for block in self.source:
             self._total += len(block)
             yield self._step(on_sensor(block, self._from))
 
     def say(self, what: str) -> None:
         """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
         if self.weight is not None:
-            if getattr(self._source, "size_origin", None) == "data":
+            if getattr(self.source, "size_origin", None) == "data":
                 what = f"{what}, its size inferred from its events,"
             _warn(what, str(self._step.placement), self._step.dropped, self._total)
 

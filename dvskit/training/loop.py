@@ -24,6 +24,8 @@ from dvskit.training.feed import Feed, load_feed
 from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, save_model
 from dvskit.training.progress import Progress
+from dvskit.training.reject import reject_values
+from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run
 from dvskit.training.split_file import used_samples
 from dvskit.training.toml_config import (
@@ -132,7 +134,13 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
         {key: value for key, value in data_values(entry).items() if key not in ("path", "augment")}
         for entry in config.data
     ]
-    about = {"seed": config.seed, "data": data, "scores": scores}
+    reject = reject_on(model.module, feed.validation.values(), config.input)
+    about = {
+        "seed": config.seed,
+        "reject": reject_values(reject),
+        "data": data,
+        "scores": scores,
+    }
     model = replace(model, about=about, used=used_samples(feed.split))
     save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

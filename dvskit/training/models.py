@@ -21,6 +21,7 @@ from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
 from dvskit.training._device import pick_device
 from dvskit.training.config import InputConfig
+from dvskit.training.reject import Reject, reject_from
 from dvskit.training.split_file import Used, read_split, split_text
 from dvskit.training.toml_config import to_toml
 
@@ -52,6 +53,11 @@ class Model:
     def size(self) -> Size:
         """The sensor's size that the network takes."""
         return Size(self.network.width, self.network.height)
+
+    @property
+    def reject(self) -> Reject:
+        """Below what a live decision names no class; the default where the model does not say."""
+        return reject_from(self.about, self.name)
 
 
 @check_arguments
@@ -113,6 +119,7 @@ def load_model(name_or_path: str | PathLike[str]) -> Model:
     except (OSError, SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise ModelError(f"{folder / _WEIGHTS}: does not fit {_TOML}: {why}") from error
+    reject_from(values, str(folder / _TOML))
     used = read_split(folder / _SPLIT)
     return Model(name, network, module.eval().to(pick_device()), given, classes, values, used)
 

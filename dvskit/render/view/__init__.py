@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from dvskit.render.view.decided import Decided, Decisions
 from dvskit.render.view.server import View
-from dvskit.render.view.viewed import Viewed
+from dvskit.render.view.viewed import Viewed, ViewedLive
 
-__all__ = ["View", "Viewed"]
+__all__ = ["Decided", "Decisions", "View", "Viewed", "ViewedLive"]

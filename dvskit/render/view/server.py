@@ -79,7 +79,7 @@ class View:
         self._server.server_close()
         self._inbox.close()
         for each in self.viewed:
-            each.overview.close()
+            each.close()
 
     # -- what is answered: each takes the query and returns (content type, body)
 
@@ -97,7 +97,7 @@ class View:
             "formats": list(FORMATS),
         }
         text = assemble(meta, label="Cloud of events in x, y and time", data="",
-                        scripts=("served",), connect="; connect-src 'self'")  # fmt: skip
+                        scripts=("served", "decided"), connect="; connect-src 'self'")  # fmt: skip
         return text.encode()
 
     def told(self) -> bytes:
@@ -116,6 +116,10 @@ class View:
         start = _whole(query, "start", 0, 1 << 62)
         stop = _whole(query, "stop", start, 1 << 62)
         return self.chosen(query).part(start, stop, _region(query))
+
+    def decided(self, query: dict[str, str]) -> bytes:
+        """Return the decisions on a recording from a number on."""
+        return self.chosen(query).decided(_whole(query, "first", 0, 1 << 40))
 
     def converted(self, query: dict[str, str]) -> Path:
         """Return a file of a recording in the format that a query names."""
@@ -167,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send("application/json", view.told())
             elif name == "events":
                 self._send("application/octet-stream", view.chosen(query).sample())
+            elif name == "decided":
+                self._send("application/json", view.decided(query))
             elif name == "part":
                 self._send("application/octet-stream", view.part(query))
             elif name == "file":

@@ -5,24 +5,50 @@ from __future__ import annotations
 import json
 import struct
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
-from dvskit.events import Events
+from dvskit.errors import ConfigError
+from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording
 from dvskit.render._thin import Thinned, Thinner
 from dvskit.render.page import Held
 from dvskit.render.page.document import tell
+from dvskit.render.view.decided import Decided, DecidingOn, Decisions
 from dvskit.render.view.overview import Overview
 from dvskit.streams import Labels
 
 MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
+_LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
+_PATIENCE_S = 1.0
+
+
+class Arriving(Protocol):
+    """Events that are read once, as they come."""
+
+    size: Size
+
+    def __iter__(self) -> Iterator[Events]:
+        """Yield them, and blocks without any while none come."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Viewed:
-    """A recording that is looked at: `open_source` opens it anew for each reading."""
+    """A recording that is looked at: `open_source` opens it anew for each reading.
 
-    def __init__(self, name: str, open_source: Callable[[], Recording]) -> None:
+    decide  yields what is decided on it, where that is to be shown
+    """
+
+    live = False
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], Recording],
+        decide: Callable[[Source], Iterator[Decided]] | None = None,
+    ) -> None:
         self.name = name
         self._open = open_source
         self._parts = threading.Lock()
@@ -30,28 +56,51 @@ class Viewed:
         self.size, self.labels = source.size, source.labels()
         self._source = source
         self.overview = Overview(source, max_events=MOST_EVENTS)
+        self.decisions: Decisions | None = None
+        if decide is not None:
+            self.decisions = DecidingOn(open_source(), decide)
 
     def source(self) -> Recording:
         """Open the recording anew."""
         return self._open()
 
+    def close(self) -> None:
+        """End reading and deciding."""
+        self.overview.close()
+        if self.decisions is not None:
+            self.decisions.close()
+
     def told(self) -> dict[str, Any]:
         """Return what the page needs to know before it has events."""
-        progress, damage = self.overview.progress, self._source.damage
-        return {"name": self.name, "done": progress.done, "total": progress.total,
-                "problem": progress.problem, "damage": str(damage) if damage else ""}  # fmt: skip
+        progress, damage, made = self.overview.progress, self._damage(), self.decisions
+        problem = progress.problem or ("" if made is None else made.problem)
+        return {
+            "name": self.name,
+            "done": progress.done and (made is None or made.done),
+            "total": progress.total,
+            "problem": problem,
+            "damage": damage,
+            "decided": 0 if made is None else len(made),
+        }
+
+    def _damage(self) -> str:
+        return str(self._source.damage) if self._source.damage else ""
 
     def page_meta(self) -> dict[str, Any]:
         """Return the recording as the page's own description tells it, without events."""
         meta, _ = tell(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
                             Labels.empty(), Labels.empty()))  # fmt: skip
-        return meta
+        return meta | {"live": self.live, "decides": self.decisions is not None}
+
+    def decided(self, first: int) -> bytes:
+        """Return the decisions from a number on, as JSON: rows as `Decided` has them."""
+        return json.dumps([] if self.decisions is None else self.decisions.since(first)).encode()
 
     def sample(self) -> bytes:
         """Return the sample so far: what `tell` tells, and planes of events."""
         kept, rate = self.overview.kept()
         told, planes = tell(Held(kept, self.name, self.labels, Labels.empty()))
-        return message(told | {"rate": rate.tolist()}, planes)
+        return message(told | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
         """Return as many events as can be shown of a time, which counts from the first event."""
@@ -67,6 +116,34 @@ class Viewed:
         told, planes = tell(Held(kept, self.name, Labels.empty(), Labels.empty()))
         where = {"from_us": start_us, "to_us": stop_us, "region": region}
         return message(told | where, planes)
+
+
+class ViewedLive(Viewed):
+    """Events that arrive: their latest seconds, and what is decided on them meanwhile."""
+
+    live = True
+
+    def __init__(self, name: str, source: Arriving, decisions: Decisions | None) -> None:
+        self.name, self.size, self.labels = name, source.size, Labels.empty()
+        self._arriving = source
+        self.decisions = decisions
+        self.overview = Overview(source, max_events=_LIVE_EVENTS, keep_us=_LIVE_US)
+
+    def source(self) -> Recording:
+        """Raise ConfigError: it is read once."""
+        raise ConfigError(f"{self.name}: is read once, as it comes; write it to a file first")
+
+    def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
+        """Raise ConfigError: it is read once."""
+        raise ConfigError(f"{self.name}: is read once, as it comes; nothing more is kept")
+
+    def _damage(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        """End it. Who waits for a pipe, which nothing ends, is left waiting."""
+        self._arriving.close()
+        self.overview.close(_PATIENCE_S)
 
 
 def _inside(events: Events, region: tuple[int, int, int, int]) -> Events:

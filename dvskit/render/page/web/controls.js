@@ -12,7 +12,7 @@ function draw() {
   for (const cell of CELLS) drawCell(ctx, cell);
   if (GL) DRAWN = drawPoints(scale);
   tellThinned();
-  drawStrip(); tellClock(); tellKey(); tellNotice();
+  drawStrip(); tellClock(); tellKey(); tellNotice(); tellMore();
 }
 function drawCell(ctx, cell) {
   const [left, top, right, bottom] = cell.area, {told} = cell.cloud;
@@ -45,6 +45,7 @@ function moving() {  // draw fewer points until the hand rests; as many as keep 
   idle = setTimeout(() => { S.moving = false; request(); atRest(); }, 180);
   request();
 }
+let tellMore = () => {};  // beside the cloud, where there is more to say of a moment
 let seeCloser = () => {};  // where the events come from a server: ask for what is looked at
 function atRest() { writeState(); seeCloser(); }
 

@@ -30,10 +30,11 @@ let following = false;
 async function follow() {  // until everything is read and every job done
   if (following) return;
   following = true;
-  for (let wait = 300; ; wait = Math.min(2000, wait * 1.3)) {
+  for (let wait = 300; ; wait = META.clouds.some(({live}) => live) ? 200 : Math.min(2000, wait * 1.3)) {
     const {clouds, jobs} = await (await fetch('told')).json();
     const behind = CLOUDS.filter((cloud, i) => clouds[i].total !== cloud.told.total);
     for (const cloud of behind) await refresh(cloud);
+    for (const cloud of CLOUDS) if (await hearDecisions(cloud, clouds[cloud.index]) && !behind.length) behind.push(cloud);
     clouds.forEach(({damage}, i) => { if (CLOUDS[i]) CLOUDS[i].told.damage = damage; });
     if (behind.length) retell(); else tellNotice();
     for (const {problem} of clouds) if (problem && !problems.has(problem)) { problems.add(problem); say('The recording could not be read to its end', problem); }
@@ -51,7 +52,7 @@ function toldBefore(key) {  // in this tab, also before it was loaded anew
 }
 $('message').addEventListener('click', () => { if (CLOUDS.length) $('message').hidden = true; });
 function tellJobs(clouds, jobs) {
-  const reading = clouds.filter(({done}) => !done).map(({name, total}) => `${name}: ${events(total)} read`);
+  const reading = clouds.filter(({done}, i) => !done && !(CLOUDS[i] && CLOUDS[i].told.live)).map(({name, total}) => `${name}: ${events(total)} read`);
   const running = jobs.filter(({state}) => state === 'running').map(({name, words}) => `${name}: ${words}`);
   busy([...reading, ...running].join('; '));
   jobs.forEach(({name, state, words}, i) => {
@@ -64,7 +65,7 @@ function busy(words) { $('toast').hidden = !words; $('toast').textContent = word
 let asked = null;
 function wants(cloud) {  // the part to ask for, or null where no more can be seen
   const [start, stop] = windowUs(cloud), {set} = cloud;
-  if (!set || set.every === 1) return null;
+  if (!set || set.every === 1 || cloud.told.live) return null;
   const [first, last] = set.shown([start, stop]), inside = last - first;
   if (S.region) cloud.count();
   const share = S.region && !set.region ? Math.max(0.02, cloud.counts.within(cloud.region) / Math.max(1, inside)) : 1;
@@ -106,8 +107,9 @@ async function drop(file) {
 $('open').hidden = false;
 $('open').onclick = () => $('file').click();
 $('file').onchange = e => { for (const file of e.target.files) drop(file); };
-$('take').hidden = !CLOUDS.length;
-for (const {index, told: {name}} of CLOUDS) {
+$('take').hidden = CLOUDS.every(({told}) => told.live);
+for (const {index, told: {name, live}} of CLOUDS) {
+  if (live) continue;
   const row = element($('take-panel'), 'p', {}, `${name} as `);
   for (const format of META.formats) element(row, 'a', {}, format).href = `file?cloud=${index}&format=${format}`;
 }

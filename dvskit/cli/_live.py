@@ -1,0 +1,232 @@
+"""`dvskit classify --live`: decisions while events come, in one line that is rewritten."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from array import array
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+
+import numpy as np
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._judging import Reader
+from dvskit.cli._live_stream import live_source, open_stream, window_words
+from dvskit.errors import ConfigError, count_of
+
+if TYPE_CHECKING:
+    from dvskit.training import Live, LiveDecision, LiveRun, Model
+    from dvskit.training.arrivals import Arrival
+
+LiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Decide while events come, after each bin: a recording or a video is played in real "
+        "time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
+    ),
+]
+CameraOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, show_default=False,
+        help="With --live: emulate what a camera sees; its number, from 0.",
+    ),
+]  # fmt: skip
+RejectOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
+        help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
+    ),
+]  # fmt: skip
+_BEHIND_S = 0.05  # that is worth a word
+
+
+def refuse_without_live(camera: int | None, reject: float | None) -> None:
+    """Raise ConfigError for options of --live without it."""
+    for name, value in (("--camera", camera), ("--reject", reject)):
+        if value is not None:
+            raise ConfigError(f"{name} is of live decisions; add --live")
+
+
+def live_of(model: Model, reject: float | None) -> Live:
+    """Return a model on streams, which names a class from --reject on."""
+    from dvskit.training import Live
+
+    if reject is None:
+        return Live(model)
+    return Live(model, replace(model.reject, confidence=reject, how="--reject"))
+
+
+def classify_live(
+    files: list[Path], camera: int | None, live: Live, reader: Reader, *, as_json: bool
+) -> None:
+    """Decide on a source until it ends, or until Ctrl-C: the exit code is then 130."""
+    from dvskit.training.arrivals import follow
+
+    source = live_source(files, camera, reader)
+    _console.tell_compiling()
+    stream, told = open_stream(source, live, reader), _Told()
+    _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
+    terminal = sys.stdout.isatty()
+    screen: _Screen = _Json() if as_json else _Line(sys.stdout) if terminal else _Lines()
+    stopped = False
+    try:
+        for arrival, decisions in follow(stream.run, stream.arrivals):
+            told.add(arrival, decisions)
+            screen.show(stream.run, arrival, decisions)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        screen.close()
+        stream.close()
+    for text in stream.notes():
+        _console.note(f"{source.name}: {text}")
+    _console.say(("stopped: " if stopped else "") + told.words)
+    if stopped:
+        raise typer.Exit(130)
+
+
+class _Screen(Protocol):
+    """Where decisions are shown."""
+
+    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        """Show the decisions that an arrival has led to."""
+
+    def close(self) -> None:
+        """End with a whole line."""
+
+
+class _Json:
+    """An object a line for each decision."""
+
+    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        for decision in decisions:
+            print(json.dumps(values_of(decision), ensure_ascii=False), flush=True)
+
+    def close(self) -> None:
+        """Each line is whole."""
+
+
+class _Lines:
+    """A line for each decision, where no one watches."""
+
+    def __init__(self) -> None:
+        self._words = _Words()
+
+    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        for decision in decisions:
+            print(self._words.of(run, arrival, decision), flush=True)
+
+    def close(self) -> None:
+        """Each line is whole."""
+
+
+class _Line:
+    """One line of a terminal that is rewritten."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._words = out, _Words()
+        self._moved = time.perf_counter()  # when there was an event
+
+    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        if arrival is not None and len(arrival.events):
+            self._moved = arrival.at
+        if decisions and not run.resting:
+            self._write(self._words.of(run, arrival, decisions[-1]))
+        elif run.resting:
+            silent = time.perf_counter() - self._moved
+            self._write(f"nothing (no events for {silent:.1f} s)")
+
+    def _write(self, text: str) -> None:
+        wide = shutil.get_terminal_size().columns - 1
+        self._out.write(f"\r{text[:wide]}\x1b[K")
+        self._out.flush()
+
+    def close(self) -> None:
+        self._out.write("\n")
+        self._out.flush()
+
+
+class _Words:
+    """Decisions for people: times count from the first one."""
+
+    def __init__(self) -> None:
+        self._first_us: int | None = None
+
+    def of(self, run: LiveRun, arrival: Arrival | None, decision: LiveDecision) -> str:
+        """Return a line."""
+        if self._first_us is None:
+            self._first_us = decision.start_us
+        since = (decision.stop_us - self._first_us) / 1e6
+        given, wide = run.model.input, max(map(len, run.model.classes))
+        best = f"{decision.best:<{wide}} ({100 * decision.confidence:3.0f} %)"
+        said = (
+            f"nothing: {decision.nothing:<10} {best}"
+            if decision.nothing
+            else f"{best:<{wide + 29}}"
+        )
+        text = f"{since:9.3f} s  {said}  {decision.rate:>11,.0f} events/s"
+        text += f"  delay {1e3 * decision.delay_s:.1f} ms"
+        if decision.steps < given.bins:
+            text += f"  ({decision.steps} of {given.bins} bins seen)"
+        if arrival is not None and arrival.behind_s > _BEHIND_S:
+            text += f"  {arrival.behind_s:.1f} s behind"
+        return text
+
+
+def values_of(decision: LiveDecision) -> dict[str, Any]:
+    """Return a decision as plain values, for programs."""
+    return {
+        "start_us": decision.start_us,
+        "stop_us": decision.stop_us,
+        "class": decision.answer,
+        "nothing": decision.nothing,
+        "confidence": decision.confidence,
+        "probabilities": decision.probabilities,
+        "events": decision.events,
+        "events_per_second": decision.rate,
+        "bins": decision.steps,
+        "delay_ms": round(1e3 * decision.delay_s, 3),
+    }
+
+
+class _Told:
+    """What there is to say at the end."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._delays = array("d")
+        self._events = 0
+        self._behind_s = 0.0
+
+    def add(self, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        """Count an arrival, and its decisions."""
+        self._delays.extend(each.delay_s for each in decisions)
+        if arrival is not None:
+            self._events += len(arrival.events)
+            self._behind_s = max(self._behind_s, arrival.behind_s)
+
+    @property
+    def words(self) -> str:
+        """The figures as text."""
+        seconds = time.perf_counter() - self._began
+        text = (
+            f"{count_of(len(self._delays), 'decision')} in {seconds:.1f} s, "
+            f"{count_of(self._events, 'event')}"
+        )
+        if self._delays:
+            middle, most = 1e3 * np.quantile(np.array(self._delays), [0.5, 0.95])
+            text += (
+                f"; delay {middle:.1f} ms (median), {most:.1f} ms (95 %), "
+                f"{1e3 * max(self._delays):.1f} ms (longest)"
+            )
+        if self._behind_s > _BEHIND_S:
+            text += f"; up to {self._behind_s:.1f} s behind, and nothing left out"
+        return text

@@ -1,0 +1,166 @@
+"""What live decisions are made on: a camera, a clip or a recording that is played, what arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvskit.cli._clips import find_clip
+from dvskit.cli._console import describe_us
+from dvskit.cli._judging import Reader
+from dvskit.errors import ConfigError, count_of
+
+if TYPE_CHECKING:
+    from dvskit.datasets import Emulation
+    from dvskit.events import Size
+    from dvskit.training import Live, LiveRun
+    from dvskit.training.arrivals import Arrival
+    from dvskit.video import FrameSource
+
+_UDP_GATHER_S = 0.001  # that an event may wait for others: delays are to be of some milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSource:
+    """What is named on the command line: a path, an address, - or the number of a camera."""
+
+    file: Path | None
+    camera: int | None
+
+    @property
+    def name(self) -> str:
+        """What notes call it."""
+        return f"camera {self.camera}" if self.file is None else str(self.file)
+
+
+def live_source(files: list[Path], camera: int | None, reader: Reader) -> LiveSource:
+    """Return the one source that is named. Raises ConfigError for none, several, or a mixture."""
+    if camera is not None:
+        if files:
+            raise ConfigError(f"{files[0]}: --camera is a source too; leave one of them out")
+        if (reader.from_, reader.size, reader.salvage) != (None, None, False):
+            raise ConfigError("--from, --size and --salvage are not for a camera; leave them out")
+        return LiveSource(None, camera)
+    if not files:
+        raise ConfigError(
+            "--live: name a recording, a video, - or udp://HOST:PORT, or a camera: --camera 0"
+        )
+    if len(files) > 1:
+        raise ConfigError(f"--live decides on one source, and {len(files)} are named; name one")
+    return LiveSource(files[0], None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A source that is open, and a pass of a model over it.
+
+    size   of the events that arrive
+    how    how it is seen, for people
+    notes  returns what to say behind it, a line each
+    close  ends it
+    """
+
+    run: LiveRun
+    arrivals: Iterator[Arrival]
+    size: Size
+    how: str
+    notes: Callable[[], list[str]]
+    close: Callable[[], Any]
+
+
+def open_stream(source: LiveSource, live: Live, reader: Reader) -> Stream:
+    """Open a source. Raises what opening it raises, and ConfigError for a folder of recordings."""
+    if source.file is None:
+        return _camera(source.camera or 0, live)
+    clip = find_clip(source.file, reader.salvage) if reader.from_ is None else None
+    if clip is not None:
+        return _clip(clip, live, reader)
+    return _recording(source.file, live, reader)
+
+
+def _camera(number: int, live: Live) -> Stream:
+    from dvskit.video import CameraFrames
+
+    camera = CameraFrames(number)
+
+    def notes() -> list[str]:
+        dropped = count_of(camera.dropped, "frame")
+        return [f"left out: {dropped}, faster than they were seen"] if camera.dropped else []
+
+    return _filmed(camera, live, notes, camera.stop, played=False)
+
+
+def _clip(clip: FrameSource, live: Live, reader: Reader) -> Stream:
+    from dvskit.cli._options import clip_notes
+
+    if reader.size is not None:
+        raise ConfigError(
+            "--size is not for a video, which is seen at the model's size; leave it out"
+        )
+    return _filmed(clip, live, lambda: list(clip_notes(clip)), lambda: None, played=True)
+
+
+def _filmed(
+    frames: FrameSource, live: Live, notes: Callable[[], list[str]], close: Callable[[], Any],
+    *, played: bool,
+) -> Stream:  # fmt: skip
+    from dvskit.datasets.clips import frames_for
+    from dvskit.training.arrivals import Pace, filmed
+
+    how = _emulation(live)
+    seen = frames_for(frames, how)
+    run = live.start(seen.size)
+    words = f"emulated on {seen.size}" + (", played in real time" if played else "")
+    arrivals = filmed(seen, how, Pace() if played else None)
+    return Stream(run, arrivals, seen.size, words, notes, close)
+
+
+def _emulation(live: Live) -> Emulation:
+    """Return how a model's clips were emulated; an ideal sensor of its size if it does not say."""
+    from dvskit.datasets import Emulation
+
+    return getattr(live.model, "emulation", None) or Emulation(size=live.model.size)
+
+
+def _recording(file: Path, live: Live, reader: Reader) -> Stream:
+    from dvskit.formats.udp import UdpRecording
+    from dvskit.training import arrivals
+    from dvskit.training.fitting import FittedSource
+    from dvskit.training.live import start_on
+
+    recording = reader(file)
+    fitted = FittedSource(recording, live.model.size)
+    run, given = start_on(live, fitted), live.model.input
+    close: Callable[[], Any] = lambda: None  # noqa: E731
+    if isinstance(recording, UdpRecording):
+        recording.gather_s, close = _UDP_GATHER_S, recording.close
+        quiet_s = given.bins * given.bin_us / 1e6
+        coming, how = arrivals.received(fitted, fitted.size, quiet_s), "as they arrive"
+    elif recording.live:
+        coming, how = arrivals.piped(fitted), "as they are read"
+    else:
+        coming = arrivals.played(fitted, given.bin_us, arrivals.Pace())
+        how = "played in real time"
+    if fitted.how is not None:
+        how = f"{fitted.how}, {how}"
+
+    def notes() -> list[str]:
+        found = list(recording.assumptions)
+        if recording.damage:
+            found.append(str(recording.damage))
+        if fitted.dropped:
+            found.append(f"left out at the edges: {count_of(fitted.dropped, 'event')}")
+        return found
+
+    return Stream(run, coming, fitted.size, how, notes, close)
+
+
+def window_words(live: Live) -> str:
+    """Return how often a model decides, and from how much, for people."""
+    given = live.model.input
+    return (
+        f"{live.model.name} decides every {describe_us(given.bin_us)} on the last "
+        f"{describe_us(given.bins * given.bin_us)}"
+    )

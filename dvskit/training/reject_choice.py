@@ -1,0 +1,122 @@
+"""Below what a decision is withheld, chosen on validation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from os import PathLike
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dvskit._arguments import check_arguments
+from dvskit.datasets import Samples, StillBatches, open_samples
+from dvskit.errors import ConfigError, FormatError
+from dvskit.training.arguments import as_model
+from dvskit.training.config import InputConfig
+from dvskit.training.evaluation import logits_of
+from dvskit.training.held_out import choose_samples
+from dvskit.training.inputs import is_weighed
+from dvskit.training.judged import AnyBatches, judged_batches
+from dvskit.training.models import Model
+from dvskit.training.reject import HALF, Reject
+
+LOST = 0.05
+"""The share of right validation decisions that may be withheld."""
+_QUIETER = 0.5  # the floor of the rate, in rates that nearly all validation recordings reach
+
+
+@check_arguments
+def choose_reject(
+    model: Model | str | PathLike[str],
+    data: str | PathLike[str] | Samples,
+    *,
+    split: str = "validation",
+    lost: float = LOST,
+) -> Reject:
+    """Return the Reject of a model that withholds at most a share `lost` of its right decisions.
+
+    data   recordings or clips of the model's classes, which are opened as `evaluate` opens them
+    split  which of them to choose by: "validation" or another part of the model's run, or "all"
+
+    The first window of each is decided on. The confidence is the largest that at most `lost` of
+    the right decisions stay below. The rate of events is half of the one that 99 of 100 of the
+    recordings reach: what is twice as quiet moves less than anything learned from. Where no
+    decision is right, the confidence is the default's; where the input holds no counts, the rate.
+
+    The trainer does so for each model, on its validation parts. Raises ConfigError unless
+    0 <= lost < 1, and for a part that is not there, FormatError for no recordings.
+    """
+    if not 0 <= lost < 1:
+        raise ConfigError(f"choose_reject: lost = {lost}; 0 <= lost < 1 is meant")
+    model = as_model(model)
+    size = (model.size.width, model.size.height)
+    samples = data if isinstance(data, Samples) else open_samples(data, group=None, size=size)
+    chosen = choose_samples(model, samples.rows, split)
+    if not chosen.samples:
+        raise FormatError("no recordings to choose by; give at least one")
+    part = samples.only(chosen.samples).among(model.classes)
+    batches = judged_batches(part, model.input, model.size)
+    return reject_on(model.module, [batches], model.input, lost)
+
+
+def reject_on(
+    module: nn.Module, validation: Iterable[AnyBatches], given: InputConfig, lost: float = LOST
+) -> Reject:
+    """Return the Reject that `choose_reject` describes, by batches of validation samples.
+
+    Still images count only where there are no recordings.
+    """
+    every = list(validation)
+    recordings = [each for each in every if not isinstance(each, StillBatches)]
+    sure, right, rates = [], [], []
+    module.eval()
+    for batches in recordings or every:
+        for counts, labels in batches.epoch(0):
+            most, best = torch.softmax(logits_of(module, counts), 1).max(1)
+            sure.append(most.numpy())
+            right.append((best == labels).numpy())
+            if recordings and is_weighed(given):
+                events = counts.sum((0, 2, 3, 4), dtype=torch.float64)  # (T, B, C, H, W) -> (B,)
+                rates.append(events.numpy() * 1e6 / (given.bins * given.bin_us))
+    return reject_by(_joined(sure), _joined(right).astype(bool), _joined(rates), lost)
+
+
+def reject_by(
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    rates: NDArray[np.float64],
+    lost: float,
+) -> Reject:
+    """Return the Reject that `choose_reject` describes, by decisions and rates.
+
+    confidence (n,), right (n,)  of decisions        rates (m,)  events per second of recordings
+    """
+    default, good = Reject(), np.sort(confidence[right])
+    least = _rounded_down(good[int(lost * len(good))]) if len(good) else default.confidence
+    how = HALF if not len(confidence) else "the confidence is the default: no decision was right"
+    if len(good):
+        few, wrong = np.count_nonzero(good < least), confidence[~right]
+        how = (
+            f"withholds {few:,} of {len(good):,} right and {np.count_nonzero(wrong < least):,} of "
+            f"{len(wrong):,} wrong validation decisions"
+        )
+    floor = default.events_per_second
+    if len(rates):
+        floor = _rounded_down(_QUIETER * np.quantile(rates, 0.01))
+        how += f"; the rate is half of what 99 of 100 of {len(rates):,} validation recordings reach"
+    return Reject(least, floor, how)
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _rounded_down(value: float) -> float:
+    """Return the first three figures of a number of at least 0."""
+    if not value:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return float(f"{math.floor(value / step + 1e-9) * step:.6g}")

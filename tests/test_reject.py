@@ -1,0 +1,160 @@
+""" "Nothing happens" as an answer: what is withheld, and how its thresholds are chosen."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvskit import load_events, open_events
+from dvskit.errors import ConfigError, ModelError
+from dvskit.training import (
+    Reject,
+    Trained,
+    choose_reject,
+    classify_windows,
+    decide,
+    load_model,
+    save_model,
+)
+from dvskit.training.reject_choice import reject_by
+
+
+def drawn(count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.random(count), rng.random(count) < 0.7
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("count", [3, 40, 1000])
+def test_the_confidence_is_the_largest_that_loses_no_more_than_asked(
+    count: int, lost: float
+) -> None:
+    confidence, right = drawn(count)
+    chosen = reject_by(confidence, right, np.zeros(0), lost)
+    good = np.sort(confidence[right])
+    assert (good < chosen.confidence).sum() <= lost * len(good)
+    # The next larger one that could be told in three figures loses more.
+    larger = chosen.confidence + 0.01
+    assert (good < larger).sum() > lost * len(good) or larger > good.max()
+    said = int((good < chosen.confidence).sum())
+    wrong = confidence[~right]
+    assert f"withholds {said:,} of {len(good):,} right" in chosen.how
+    assert f"{(wrong < chosen.confidence).sum():,} of {len(wrong):,} wrong" in chosen.how
+
+
+def test_the_rate_is_half_of_what_nearly_all_recordings_reach() -> None:
+    confidence, right = drawn(50)
+    rates = np.linspace(20_000, 90_000, 101)
+    chosen = reject_by(confidence, right, rates, 0.05)
+    assert chosen.events_per_second == 10_300  # half of 20,700, rounded down to three figures
+    assert "99 of 100 of 101 validation recordings" in chosen.how
+
+
+def test_without_right_decisions_or_rates_the_default_stands() -> None:
+    none = np.zeros(0)
+    assert reject_by(none, none.astype(bool), none, 0.05) == Reject()
+    wrong = reject_by(np.array([0.9, 0.8]), np.array([False, False]), np.array([0.0, 0.0]), 0.05)
+    assert (wrong.confidence, wrong.events_per_second) == (0.5, 0.0)
+    assert wrong.how.startswith("the confidence is the default: no decision was right")
+
+
+@pytest.mark.parametrize(
+    ("confidence", "rate", "least", "floor", "why"),
+    [
+        (0.6, 100.0, 0.5, 0.0, ""),
+        (0.6, 100.0, 0.6, 100.0, ""),
+        (0.6, 100.0, 0.61, 0.0, "unsure"),
+        (0.6, 99.0, 0.5, 100.0, "few events"),
+        (0.6, 0.0, 0.0, 0.0, "few events"),
+        (1.0, 5.0, 0.9, 6.0, "few events"),
+    ],
+)
+def test_why_a_decision_is_withheld(
+    confidence: float, rate: float, least: float, floor: float, why: str
+) -> None:
+    assert Reject(least, floor).why(confidence, rate) == why
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1, float("nan")])
+def test_a_confidence_that_is_no_share_is_refused(confidence: float) -> None:
+    with pytest.raises(ConfigError, match="is outside"):
+        Reject(confidence)
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("inf"), float("nan")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="is no rate"):
+        Reject(0.5, rate)
+
+
+@pytest.mark.parametrize(
+    "table", ["confidence = 2", "confidence = 'high'", "sure = 0.5", "events_per_second = -1"]
+)
+def test_a_wrong_table_in_a_model_is_told_with_its_file(
+    trained: Trained, tmp_path: Path, table: str
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "m")
+    path = tmp_path / "m" / "model.toml"
+    text = path.read_text("utf-8")
+    start = text.index("[reject]")
+    stop = text.index("[", start + 1)
+    path.write_text(f"{text[:start]}[reject]\n{table}\n\n{text[stop:]}", "utf-8")
+    with pytest.raises(ModelError, match=r"model.toml: \[reject\]"):
+        load_model(tmp_path / "m")
+
+
+# -- what a run chooses
+
+
+def test_a_run_writes_what_its_validation_part_chooses(trained: Trained, bars: Path) -> None:
+    model = load_model(trained.folder)
+    assert model.reject == trained.model.reject
+    assert "validation decisions" in model.reject.how
+    assert choose_reject(model, bars) == model.reject
+    rates, sure = [], []
+    for used in model.used:
+        if used.part == "validation":
+            events = load_events(bars / used.label / used.name)
+            window = classify_windows(model, events).windows[0]
+            rates.append(window.events / (model.input.bins * model.input.bin_us / 1e6))
+            if window.best == used.label:
+                sure.append(window.probabilities[window.best])
+    assert len(rates) > 2
+    floor = np.quantile(rates, 0.01) / 2
+    assert 0.99 * floor <= model.reject.events_per_second <= floor
+    assert model.reject.confidence <= min(sure) + 1e-6  # of so few none may be lost
+    assert model.reject.confidence > 0.99 * min(sure)
+
+
+def test_live_decisions_are_withheld_as_the_run_chose(trained: Trained, bars: Path) -> None:
+    recording = open_events(next(bars.glob("left/*.npz")))
+    decisions = list(decide(trained.model, recording))
+    reject = trained.model.reject
+    assert [each.nothing for each in decisions] == [
+        reject.why(each.confidence, each.rate) for each in decisions
+    ]
+    assert decisions[-1].answer is not None
+
+
+def test_another_share_or_part_may_be_chosen_by(trained: Trained, bars: Path) -> None:
+    all_of_them = choose_reject(trained.model, bars, split="all", lost=0.5)
+    assert "of 20 validation recordings" in all_of_them.how
+    assert all_of_them.confidence >= choose_reject(trained.model, bars, split="all").confidence
+    with pytest.raises(ConfigError, match="0 <= lost < 1"):
+        choose_reject(trained.model, bars, lost=1.0)
+    with pytest.raises(ConfigError, match="no part"):
+        choose_reject(trained.model, bars, split="valid")
+
+
+def test_the_choice_is_kept_when_a_model_is_saved_again(trained: Trained, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_model(tmp_path / "m", trained.model)
+    assert load_model(tmp_path / "m").reject == trained.model.reject
+    bare = replace(trained.model, about={})
+    save_model(tmp_path / "m", bare)
+    assert load_model(tmp_path / "m").reject == Reject()
