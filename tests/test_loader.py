@@ -499,3 +499,27 @@ def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
     assert tensor.dtype == last.dtype == dtype
     for number in range(4):
         assert (tensor[:, number] == int(samples.events(number).x[0]) % 2).all()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_parts_of_batches_are_the_rows_of_the_whole(processes: int) -> None:
+    batches = Batches(
+        DrawnSamples(20),
+        COUNTS,
+        size=SIZE,
+        batch_size=3,
+        vary=Shifts(),
+        seed=5,
+        processes=processes,
+    )
+    whole = list(batches.epoch(1))
+    assert [len(labels) for _, labels in whole] == [3] * 6 + [2]
+    for k in range(3):
+        found = list(batches.epoch(1, first=2, part=(k, 3)))
+        assert len(found) == 5
+        for (tensor, labels), (all_rows, all_labels) in zip(found, whole[2:], strict=True):
+            rows = slice(k, None, 3) if len(all_labels) == 3 else slice(None)
+            assert torch.equal(tensor, all_rows[:, rows])
+            assert torch.equal(labels, all_labels[rows])
+    with pytest.raises(ConfigError, match=r"part = \(2, 2\)"):
+        next(batches.epoch(0, part=(2, 2)))
