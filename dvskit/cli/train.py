@@ -31,10 +31,21 @@ def train(
             "learns from, data.NAME.path=FOLDER; as often as you like.",
         ),
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write the loss of each step and the scores of each epoch for TensorBoard too, to "
+            'the folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
+        ),
+    ] = False,
 ) -> None:
-    """Train a spiking network. A run that was interrupted goes on where it was."""
+    """Train a spiking network. A run that was interrupted goes on where it was.
+
+    On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
+    """
     overrides = dict(_split(text) for text in set_ or ())
-    from dvskit.training import load_config
+    from dvskit.training import leads, load_config
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
@@ -49,7 +60,9 @@ def train(
             if now.scores and not (_console.quiet or _console.on_terminal()):
                 print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
 
-        trained = run(resolved, progress=follow, note=_console.note)
+        trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
+    if not leads():  # of the processes that torchrun started one prints
+        return
     for name, result in trained.results.items():
         print(f"{name}: {result}")
         for text in result.notes:

@@ -27,6 +27,7 @@ from dvskit.training.models import Model, find_model, load_model, save_model, sh
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.toml_config import load_config, write_config
+from dvskit.training.world import leads
 
 __all__ = [
     "Classified",
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "find_model",
     "keep_memory",
+    "leads",
     "load_config",
     "load_model",
     "observe",

@@ -18,6 +18,7 @@ from dvskit.datasets import (
     StillBatches,
     Stills,
 )
+from dvskit.datasets.shares import WHOLE
 from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import encode_of, is_weighed, representation_of
@@ -53,12 +54,15 @@ class Feed:
         """How many batches an epoch has."""
         return len(self.train)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, epoch: int, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield an epoch's batches: inputs (T, B, C, H, W) float32, labels (B,) int64.
 
-        They depend on the configuration and the epoch's number alone; `first` are left out.
+        They depend on the configuration and the epoch's number alone; `first` are left out, and of
+        each only the rows of a part (`Batches.epoch`) are made.
         """
-        return self.train.epoch(epoch, first=first)
+        return self.train.epoch(epoch, first=first, part=part)
 
 
 def load_feed(config: Config) -> Feed:
