@@ -12,6 +12,7 @@ import typer
 from dvskit._progress import Bar
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted
+from dvskit.cli._sweep import SeedsOption, SweepOption, run_sweep
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def train(
             'the folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
         ),
     ] = False,
+    sweep: SweepOption = None,
+    seeds: SeedsOption = None,
 ) -> None:
     """Train a spiking network. A run that was interrupted goes on where it was.
 
@@ -49,6 +52,9 @@ def train(
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
+    if sweep or seeds is not None:
+        run_sweep(resolved, sweep or (), 1 if seeds is None else seeds)
+        return
     with fits_noted(), ExitStack() as stack:
         bars: list[Bar] = []
 

@@ -5,6 +5,7 @@ result = train(config)                                   # a model folder, a log
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
+sweep(config, {"network.beta": [0.5, 0.7]}, seeds=5)     # a table with errors, and sweep.csv
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 keep_memory()                                            # before a training loop of your own
@@ -26,11 +27,13 @@ from dvskit.training.memory import keep_memory
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.progress import Progress, progress_bar
+from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
 from dvskit.training.toml_config import load_config, write_config
 from dvskit.training.world import leads
 
 __all__ = [
     "Classified",
+    "Combination",
     "Config",
     "DataConfig",
     "Decision",
@@ -40,6 +43,8 @@ __all__ = [
     "Observed",
     "Progress",
     "Result",
+    "Sweep",
+    "SweepRun",
     "Trained",
     "classify",
     "classify_image",
@@ -56,6 +61,7 @@ __all__ = [
     "save_model",
     "shipped_models",
     "spiking_layers",
+    "sweep",
     "train",
     "weighted_layers",
     "write_config",
