@@ -149,7 +149,7 @@ class Rows:
         return fitted, step.placement.weight, fitting
 
     def _represent(self, events: Events, weight: float, start_us: int | None, out: Tensor) -> None:
-        if not self.weigh:
+        if not self.weigh or (weight == 1 and self.representation.dtype == out.dtype):
             self.representation(events, start_us=start_us, out=out)
             return
         plain = self.representation(events, start_us=start_us)
