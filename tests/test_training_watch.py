@@ -131,6 +131,13 @@ def test_without_tensorboard_the_fix_is_named_and_nothing_is_begun(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_command_writes_points_where_it_is_asked_to(run, bars: Path, tmp_path: Path) -> None:
+    config = config_for(bars, tmp_path / "run", epochs=1)
+    training.write_config(config, tmp_path / "config.toml")
+    assert run("train", tmp_path / "config.toml", "--tensorboard")[0] == 0
+    assert len(points(tmp_path / "run" / "tensorboard")["loss/step"]) == 6
+
+
 def test_tensorboard_is_imported_when_it_is_asked_for() -> None:
     code = "import sys, dvskit.training; print('tensorboard' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

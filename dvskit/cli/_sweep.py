@@ -36,7 +36,7 @@ SeedsOption = Annotated[
 ]
 
 
-def run_sweep(config: Config, sweeps: Sequence[str], seeds: int) -> None:
+def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard: bool) -> None:
     """Train all runs with a bar each, and print a table. Raises ConfigError before any begins."""
     from dvskit.training import sweep
 
@@ -56,7 +56,10 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int) -> None:
             if run.number == 0:  # alike for all
                 _console.note(text)
 
-        found = sweep(config, _keys(sweeps), seeds=seeds, progress=follow, note=note)
+        keys = _keys(sweeps)
+        found = sweep(
+            config, keys, seeds=seeds, progress=follow, note=note, tensorboard=tensorboard
+        )
     print(found)
     _console.say(f"{found.folder}: a model each, and sweep.csv, this table")
 

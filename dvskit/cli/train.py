@@ -53,7 +53,7 @@ def train(
 
     resolved = load_config(config, overrides)
     if sweep or seeds is not None:
-        run_sweep(resolved, sweep or (), 1 if seeds is None else seeds)
+        run_sweep(resolved, sweep or (), 1 if seeds is None else seeds, tensorboard=tensorboard)
         return
     with fits_noted(), ExitStack() as stack:
         bars: list[Bar] = []

@@ -81,7 +81,8 @@ def train(
     Where torchrun has started several processes, each of which calls this, they train one network
     on a part of each batch each, and all return the same. Batches, what is drawn for them, dropout
     and batch normalisation are those of one process, and so are the losses, but for rounding. The
-    first process alone writes, and calls `progress` and `note`.
+    first process alone writes, and calls `progress` and `note`. On several machines the data are
+    where the configuration says on each; the output is the first's.
 
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
     checkpoint, ConfigError and FormatError for the data, ProcessError where another process of the

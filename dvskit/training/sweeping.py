@@ -108,16 +108,15 @@ class Sweep:
     combinations: tuple[Combination, ...]
 
     def __str__(self) -> str:
-        rows = [(*_heads(self.combinations), "accuracy", "seeds' error", "one judgement's", "runs")]
+        rows = [[*_heads(self.combinations), "accuracy", "seeds' error", "one judgement's", "runs"]]
         for each in self.combinations:
-            shown = (each.accuracy, each.standard_error, each.judgement_error)
-            figures = ["-" if math.isnan(value) else f"{100 * value:.2f}" for value in shown]
-            rows.append((*each.values.values(), f"{figures[0]} %", *figures[1:], len(each.scores)))
-        texts = [[str(cell) for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+            found = (each.accuracy, each.standard_error, each.judgement_error)
+            mean, *errors = ("-" if math.isnan(x) else f"{100 * x:.2f}" for x in found)
+            rows.append([*each.values.values(), f"{mean} %", *errors, str(len(each.scores))])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in texts
+            for row in rows
         )
 
 
@@ -129,17 +128,19 @@ def sweep(
     seeds: int | Sequence[int] = 1,
     progress: Callable[[SweepRun, Progress], None] | None = None,
     note: Callable[[SweepRun, str], None] | None = None,
+    tensorboard: bool = False,
 ) -> Sweep:
     """Train with each combination of the values of `keys`, for each seed.
 
         sweep("nmnist.toml", {"loop.learning_rate": [1e-3, 4e-3], "network.beta": [0.5, 0.7]},
               seeds=5)
 
-    keys      as the overrides of `load_config`, with a list of values each: a number, a list, a
-              truth, or a text, which is read as TOML where it is
-    seeds     how many, from the configuration's seed on, or which
-    progress  is called as that of `train`, with the run
-    note      is called with the run and a line on what it took for granted
+    keys         as the overrides of `load_config`, with a list of values each: a number, a list, a
+                 truth, or a text, which is read as TOML where it is
+    seeds        how many, from the configuration's seed on, or which
+    progress     is called as that of `train`, with the run
+    note         is called with the run and a line on what it took for granted
+    tensorboard  as that of `train`, of each run
 
     Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. A run that
     has ended is passed over, and one that was interrupted goes on: the same call finishes a sweep.
@@ -155,7 +156,7 @@ def sweep(
     folder, found = Path(config.output), dict[tuple[str, ...], dict[int, Score]]()
     combinations: tuple[Combination, ...] = ()
     for run in runs:
-        score = _score_of(_finished(run.config) or _trained(run, progress, note))
+        score = _score_of(_finished(run.config) or _trained(run, progress, note, tensorboard))
         found.setdefault(tuple(run.values.values()), {})[run.config.seed] = score
         combinations = tuple(
             Combination(dict(zip(run.values, values, strict=True)), scores)
@@ -243,6 +244,7 @@ def _trained(
     run: SweepRun,
     progress: Callable[[SweepRun, Progress], None] | None,
     note: Callable[[SweepRun, str], None] | None,
+    tensorboard: bool,
 ) -> Mapping[str, Any]:
     def tell(now: Progress) -> None:
         if progress is not None:
@@ -252,7 +254,8 @@ def _trained(
         if note is not None:
             note(run, text)
 
-    scores: Mapping[str, Any] = train(run.config, progress=tell, note=say).model.about["scores"]
+    trained = train(run.config, progress=tell, note=say, tensorboard=tensorboard)
+    scores: Mapping[str, Any] = trained.model.about["scores"]
     return scores
 
 
