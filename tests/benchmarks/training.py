@@ -11,13 +11,13 @@ loops are compiled and tonic's cache is filled, is not timed. Printed are the me
 epoch and the median of the ratios of epochs that followed each other, by the clock and by the
 time that all threads of a process were busy, which other work changes less.
 
-What is unlike: dvskit is as `dvskit train` runs it. It reads the files anew in each epoch,
-computes in bfloat16 where the processor has units for it (with --also in float32 too), computes a
-convolution and the pooling behind it as one, and keeps the memory that it frees. The peers get
-frames from tonic's MemoryCachedDataset, which holds all of them in memory, and run as their
-guides have them: snntorch step by step, spikingjelly in multi-step mode with time folded into the
-batch; with --also they are timed with freed memory kept and in bfloat16 as well. snntorch's reset
-is subtracted a step later.
+What is unlike: dvskit is as `dvskit train` runs it. It holds the events of its files in memory
+and makes tensors of them anew in each epoch, computes in bfloat16 where the processor has units
+for it (with --also in float32 too), computes a convolution and the pooling behind it as one, and
+keeps the memory that it frees. The peers get frames from tonic's MemoryCachedDataset, which holds
+all of them in memory, and run as their guides have them: snntorch step by step, spikingjelly in
+multi-step mode with time folded into the batch; with --also they are timed with freed memory kept
+and in bfloat16 as well. snntorch's reset is subtracted a step later.
 """
 
 from __future__ import annotations
@@ -271,6 +271,9 @@ def main() -> None:
         for name, candidate in candidates.items():
             right[name].append(candidate.ask("test"))
             candidate.end()
+            print(
+                f"seed {seed}: {name}: {100 * right[name][-1]:.1f} %", file=sys.stderr, flush=True
+            )
     test = round(SPLIT["test"] * len(open_samples(asked.nmnist, group=None)))
     print(f"{asked.seeds} seeds, {asked.epochs} epochs each; an epoch of the training part:")
     for name in names:
