@@ -34,7 +34,10 @@ def one_thread() -> Iterator[None]:
 
 
 def thread_count() -> int:
-    """Return how many threads to use: DVSKIT_THREADS, else the processors of this process."""
+    """Return how many threads to use: DVSKIT_THREADS, else the processors of this process.
+
+    Of several processes that torchrun starts on a machine each has its share of them.
+    """
     if getattr(_here, "alone", False):
         return 1
     asked = os.environ.get("DVSKIT_THREADS")
@@ -43,8 +46,11 @@ def thread_count() -> int:
             raise ConfigError(f"DVSKIT_THREADS={asked!r} is not a whole number of at least 1")
         return int(asked)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    together = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, processors // max(1, int(together))) if together.isdecimal() else processors
 
 
 @lru_cache(maxsize=8)

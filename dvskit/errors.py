@@ -13,6 +13,7 @@
     |   +-- ArgumentError        a call with wrong arguments; Python's TypeError too
     +-- ModelError          a model folder that cannot be used
     +-- OutputError         an output that exists already or cannot be written
+    +-- ProcessError        another of the processes that work together has ended
 
 A message is one line: what was wrong, where, and the fix.
 
@@ -111,6 +112,10 @@ class ModelError(DvskitError):
 
 class OutputError(DvskitError):
     """An output that exists already or cannot be written."""
+
+
+class ProcessError(DvskitError):
+    """Another of the processes that work together has ended, or cannot be reached."""
 
 
 class LeftOutWarning(UserWarning):

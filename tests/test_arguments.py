@@ -46,7 +46,7 @@ CALLED = [
     "training.train", "training.evaluate", "training.classify", "training.classify_windows",
     "training.classify_image",
     "training.classify_spans", "training.load_model", "training.save_model",
-    "training.load_config", "training.observe",
+    "training.load_config", "training.observe", "training.sweep",
 ]  # fmt: skip
 
 

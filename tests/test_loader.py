@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
+from dvskit.datasets.held_samples import HeldSamples, Room
 from dvskit.datasets.order import drawn, drawn_by_class
 from dvskit.datasets.processes import that_travels
 from dvskit.datasets.samples import named
@@ -30,7 +31,7 @@ from dvskit.errors import (
 from dvskit.events import Events
 from dvskit.filters import Crop, Fit, chain
 from dvskit.tensors import Counts
-from tests.drawn_samples import DrawnSamples
+from tests.drawn_samples import DrawnSamples, events_of
 
 COUNTS = Counts(bins=5, bin_us=500, outside="ignore", dtype=torch.uint8)
 SINGLE = replace(COUNTS, dtype=torch.float32)
@@ -499,3 +500,56 @@ def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
     assert tensor.dtype == last.dtype == dtype
     for number in range(4):
         assert (tensor[:, number] == int(samples.events(number).x[0]) % 2).all()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_parts_of_batches_are_the_rows_of_the_whole(processes: int) -> None:
+    batches = Batches(
+        DrawnSamples(20),
+        COUNTS,
+        size=SIZE,
+        batch_size=3,
+        vary=Shifts(),
+        seed=5,
+        processes=processes,
+    )
+    whole = list(batches.epoch(1))
+    assert [len(labels) for _, labels in whole] == [3] * 6 + [2]
+    for k in range(3):
+        found = list(batches.epoch(1, first=2, part=(k, 3)))
+        assert len(found) == 5
+        for (tensor, labels), (all_rows, all_labels) in zip(found, whole[2:], strict=True):
+            rows = slice(k, None, 3) if len(all_labels) == 3 else slice(None)
+            assert torch.equal(tensor, all_rows[:, rows])
+            assert torch.equal(labels, all_labels[rows])
+    with pytest.raises(ConfigError, match=r"part = \(2, 2\)"):
+        next(batches.epoch(0, part=(2, 2)))
+
+
+def test_held_samples_are_read_once_as_far_as_there_is_room() -> None:
+    whole = DrawnSamples(5, draws=False)
+    each = 13 * len(whole.events(0))
+    whole.reads = [0] * 5
+    room = Room(free=3 * each)
+    held, other = HeldSamples(whole, room), HeldSamples(whole, room)
+    for _ in range(3):
+        for number in range(5):
+            found, expected = held.events(number), events_of(number, 200)
+            for name in ("t", "x", "y", "p"):
+                assert np.array_equal(getattr(found, name), getattr(expected, name))
+    assert whole.reads == [1, 1, 1, 3, 3]
+    assert room.free == 0
+    other.events(0)
+    other.events(0)
+    assert whole.reads[0] == 3
+    assert held.fingerprint(2) == whole.fingerprint(2)
+    assert held.draws is False
+    with pytest.raises(ConfigError, match="room of -1 bytes"):
+        Room(-1)
+
+
+def test_held_samples_draw_anew_what_is_drawn_at_each_reading() -> None:
+    held = HeldSamples(DrawnSamples(2), Room())
+    first, second = (held.events(0, np.random.default_rng(k)) for k in range(2))
+    assert not np.array_equal(first.t, second.t)
+    assert held.samples.reads == [2, 0]

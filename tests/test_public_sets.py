@@ -57,7 +57,7 @@ def original_gestures(root: Path) -> Path:
     """Make three trials as DvsGesture.tar.gz unpacks to."""
     root.mkdir()
     for trial in ("user01_led", "user02_natural", "user24_led"):
-        aedat31(root / f"{trial}.aedat", made(300, seed=len(trial)))
+        aedat31(root / f"{trial}.aedat", made(300, seed=int(trial[4:6])))
         lines = [f"{k},{25_000 * k},{25_000 * k + 20_000}" for k in range(1, 12)]
         text = "class,startTime_usec,endTime_usec\n" + "\n".join(lines) + "\n"
         (root / f"{trial}_labels.csv").write_text(text)

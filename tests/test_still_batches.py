@@ -101,3 +101,15 @@ def test_images_of_any_sizes_stand_in_the_middle(tmp_path: Path) -> None:
     tensor, _ = next(StillBatches([share], shuffle=False).epoch(0))
     assert tensor[0].flatten(1).sum(1).tolist() == [24, 15]
     assert tensor[1, 0, 0, 1, 2] == 1
+
+
+def test_parts_of_batches_of_images_are_the_rows_of_the_whole(
+    digits: IdxStills,  # noqa: F811
+) -> None:
+    share = Share(samples=digits, count=4, encode=Encode("poisson", 5, (28, 28), 2))
+    batches = StillBatches([share], seed=3)
+    for (tensor, labels), (all_rows, all_labels) in zip(
+        batches.epoch(1, part=(1, 2)), batches.epoch(1), strict=True
+    ):
+        assert torch.equal(tensor, all_rows[:, 1::2])
+        assert torch.equal(labels, all_labels[1::2])

@@ -130,3 +130,15 @@ def test_ranges_make_up_the_whole_once(count, parts):
     run_ranges(lambda first, stop: done.append(range(first, stop)), count, parts)
     assert len(done) == parts
     assert sorted(number for part in done for number in part) == list(range(count))
+
+
+def test_processes_of_torchrun_share_the_processors_of_a_machine(monkeypatch):
+    monkeypatch.delenv("DVSKIT_THREADS", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    alone = thread_count()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert thread_count() == max(1, alone // 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
+    assert thread_count() == 1
+    monkeypatch.setenv("DVSKIT_THREADS", "3")
+    assert thread_count() == 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from dvskit import training
 from dvskit.errors import ConfigError
+from dvskit.layers import FirstSpike, SpikeCount
 from dvskit.networks import Layered
 from dvskit.training import Config, LoopConfig, Progress, optimising, running
 from dvskit.training.losses import LOSSES, answer_of
@@ -115,11 +115,10 @@ def test_a_run_ends_where_no_epoch_was_better_for_as_long_as_patience_allows(
 ) -> None:
     told = iter([*accuracies, *[0.5] * 9])
 
-    def judged(module: object, batches: object) -> training.Result:
-        right = round(100 * next(told))
-        return training.Result(("left", "right"), np.array([[right, 100 - right], [0, 0]]), 1.0)
+    def judged(*given: object) -> dict[str, float]:
+        return {"accuracy": next(told), "validation_loss": 1.0}
 
-    monkeypatch.setattr(running, "judge", judged)
+    monkeypatch.setattr(running, "scores_of", judged)
     config = changed(config_for(bars, tmp_path / "run", epochs=5), patience=2, steps=1)
     trained = training.train(config)
     assert len(trained.history) == epochs
@@ -156,3 +155,84 @@ def test_precision_is_that_of_the_configuration() -> None:
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with training_precision(torch.device("cpu"), name):
             assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+
+
+SPIKES = {
+    "count": ("4C3s2", "lif", "2", "lif", "count"),
+    "first-spike": ("4C3s2", "lif", "2", "lif", "first"),
+}
+
+
+def test_the_loss_of_counts_is_snntorchs() -> None:
+    from snntorch.functional import ce_count_loss
+
+    generator = torch.Generator().manual_seed(1)
+    spikes = (torch.rand(7, 5, 4, generator=generator) < 0.4).float().requires_grad_()
+    labels = torch.tensor([0, 3, 1, 2, 2])
+    ours = LOSSES["count"](SpikeCount()(spikes), labels, 0.0)
+    (gradient,) = torch.autograd.grad(ours, spikes)
+    theirs = ce_count_loss()(spikes, labels)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient, torch.autograd.grad(theirs, spikes)[0])
+
+
+def test_the_loss_of_first_spikes_is_the_cross_entropy_of_how_soon_they_are() -> None:
+    generator = torch.Generator().manual_seed(2)
+    spikes = (torch.rand(7, 5, 4, generator=generator) < 0.2).double()
+    labels = torch.tensor([0, 3, 1, 2, 2])
+    ahead = torch.tensor(
+        [[next((t for t in range(7) if spikes[t, b, c]), 7) for c in range(4)] for b in range(5)]
+    )
+    twin = sum(
+        torch.logsumexp(-ahead[b] / 2.0, 0) + ahead[b, label] / 2.0
+        for b, label in enumerate(labels.tolist())
+    )
+    found = LOSSES["first-spike"](FirstSpike(2.0)(spikes), labels, 0.0)
+    assert float(found) == pytest.approx(float(twin) / 5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "readout"), [("count", SpikeCount()), ("first-spike", FirstSpike(2.0))]
+)
+def test_the_losses_of_spikes_have_the_gradients_of_finite_differences(
+    loss: str, readout: torch.nn.Module
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(5, 3, 4, generator=generator, dtype=torch.float64).mul(0.8).add(0.1)
+    labels = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(
+        lambda given: LOSSES[loss](readout(given), labels, 0.1), x.requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("loss", list(SPIKES))
+def test_each_loss_of_spikes_learns(bars: Path, tmp_path: Path, loss: str) -> None:
+    config = config_for(bars, tmp_path / "run", epochs=6)
+    config = changed(layered(config, *SPIKES[loss]), loss=loss, learning_rate=0.01)
+    trained = training.train(config)
+    assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
+    assert (
+        trained.history[trained.history.index(max(trained.history, key=lambda r: r["accuracy"]))][
+            "accuracy"
+        ]
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "layers", "message"),
+    [
+        ("count", STEPS, r"comes from LI; end its layers with .*'count'"),
+        ("count", ("4C3s2", "lif", "2"), "comes from MeanMembrane; end its layers with"),
+        ("count", ("4C3s2", "lif", "2", "count"), "Linear, does not spike; put neurons there"),
+        ("first-spike", SPIKES["count"], "comes from SpikeCount; end its layers with .*'first'"),
+        ("first-spike", ("4C3s2", "lif", "2", "li", "first"), "does not spike"),
+    ],
+)
+def test_a_loss_of_spikes_names_the_readout_that_it_needs(
+    bars: Path, tmp_path: Path, loss: str, layers: tuple[str, ...], message: str
+) -> None:
+    config = changed(layered(config_for(bars, tmp_path / "run"), *layers), loss=loss)
+    with pytest.raises(ConfigError, match=message):
+        training.train(config)
+    assert not (tmp_path / "run").exists()

@@ -6,17 +6,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dvskit import training
-from dvskit.errors import ConfigError, FormatError
+from dvskit.datasets import GESTURES, open_public
+from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.sets import KINDS, load_sets
 from tests.sample_files import folder, recording
 from tests.test_depth import SWING, write_npz
+from tests.test_public_sets import made, original_gestures
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +148,59 @@ def test_a_set_may_call_its_classes_otherwise_and_lack_some(tmp_path: Path) -> N
             load_sets(wrong)
     with pytest.raises(ConfigError, match=r"data.videos.classes.wave = 3 is int; str is meant"):
         training.load_config(tmp_path / "config.toml", {"data.videos.classes.wave": "3"})
+
+
+def gestures_config(root: Path, output: Path) -> Config:
+    return training.load_config(
+        ROOT / "samples" / "dvs128-gesture.toml",
+        {
+            "output": str(output),
+            "data.dvs128-gesture.path": str(root),
+            "data.dvs128-gesture.count": "3",
+            "loop.epochs": "1",
+            "loop.steps": "2",
+        },
+    )
+
+
+def test_the_recipe_of_dvs128_gesture_runs_on_its_archive(tmp_path: Path) -> None:
+    root = original_gestures(tmp_path / "DvsGesture")
+    config = gestures_config(root, tmp_path / "run")
+    (one,) = load_sets(config)
+    people = [sorted({row.group for row in part.rows}) for part in one.parts]
+    assert [len(part) for part in one.parts] == [11, 11, 11]
+    assert sorted(people[:2]) == [["1"], ["2"]]  # one of them is chosen by, whole
+    assert people[2] == ["24"]
+    trained = training.train(config)
+    assert trained.model.classes == GESTURES
+    result = training.evaluate(trained.folder, open_public("dvs128-gesture", root))
+    assert result.samples == 11
+    assert result.accuracy == trained.results["dvs128-gesture"].accuracy
+    assert training.load_config(trained.folder / "config.toml") == config
+
+
+def test_the_recipe_of_dvs128_gesture_runs_on_spikingjellys_folders(tmp_path: Path) -> None:
+    for part, users in (("train", (1, 2)), ("test", (24,))):
+        for user in users:
+            for number in range(11):
+                folder = tmp_path / "events_np" / part / str(number)
+                folder.mkdir(parents=True, exist_ok=True)
+                e = made(40, seed=20 * user + number)
+                name = folder / f"user{user:02}_natural_0.npz"
+                np.savez(name, t=e.t, x=e.x, y=e.y, p=e.p.astype(np.int64))
+    trained = training.train(gestures_config(tmp_path, tmp_path / "run"))
+    assert trained.results["dvs128-gesture"].samples == 11
+
+
+def test_a_public_set_is_named_rightly_and_says_where_it_is_to_be_had(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.recordings.set: no 'dvs-gesture'; did you mean"):
+        DataConfig(set="dvs-gesture")
+    with pytest.raises(ConfigError, match="says its groups and its size itself"):
+        DataConfig(set="n-mnist", size=(34, 34))
+    with pytest.raises(ConfigError, match="of kind 'videos', which has no such key"):
+        DataConfig(kind="videos", set="n-mnist")
+    entry = DataConfig(set="dvs128-gesture", path=str(tmp_path / "absent"))
+    with pytest.raises(MissingFileError, match=r"is to be had from https://research.ibm.com"):
+        load_sets(config_of(entry, tmp_path / "run"))
+    with pytest.raises(ConfigError, match="no path"):
+        load_sets(config_of(replace(entry, path=""), tmp_path / "run"))

@@ -12,6 +12,7 @@ import typer
 from dvskit._progress import Bar
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted
+from dvskit.cli._sweep import SeedsOption, SweepOption, run_sweep
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,13 +32,29 @@ def train(
             "learns from, data.NAME.path=FOLDER; as often as you like.",
         ),
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write the loss of each step and the scores of each epoch for TensorBoard too, to "
+            'the folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
+        ),
+    ] = False,
+    sweep: SweepOption = None,
+    seeds: SeedsOption = None,
 ) -> None:
-    """Train a spiking network. A run that was interrupted goes on where it was."""
+    """Train a spiking network. A run that was interrupted goes on where it was.
+
+    On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
+    """
     overrides = dict(_split(text) for text in set_ or ())
-    from dvskit.training import load_config
+    from dvskit.training import leads, load_config
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
+    if sweep or seeds is not None:
+        run_sweep(resolved, sweep or (), 1 if seeds is None else seeds, tensorboard=tensorboard)
+        return
     with fits_noted(), ExitStack() as stack:
         bars: list[Bar] = []
 
@@ -49,7 +66,9 @@ def train(
             if now.scores and not (_console.quiet or _console.on_terminal()):
                 print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
 
-        trained = run(resolved, progress=follow, note=_console.note)
+        trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
+    if not leads():  # of the processes that torchrun started one prints
+        return
     for name, result in trained.results.items():
         print(f"{name}: {result}")
         for text in result.notes:

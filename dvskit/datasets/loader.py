@@ -20,7 +20,7 @@ from dvskit.datasets.cache import Cache
 from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import Plan, Share, Varying, batch_sizes, planned
+from dvskit.datasets.shares import WHOLE, Plan, Share, Varying, batch_sizes, planned, rows_of
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
@@ -200,19 +200,24 @@ class Batches:
         """Return an uninitialised tensor of one sample, without the batch."""
         return torch.empty(self._rows.shape, dtype=self._rows.dtype)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
 
         first  how many to leave out at the beginning, for a run that goes on; without
                 processes they are not made either
+        part   (k, n): of each batch every n-th row from the k-th on, as one of n computers takes
+                that share a batch; the other rows are not made. A batch of fewer than n rows comes
+                whole
 
         A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
         with its name, where its batch would have come. The threads end with the iterator.
         """
         if self.processes:
-            made = self._from_processes(number, first)
+            made = self._from_processes(number, first, part)
         else:
-            made = self._from_threads(number, first)
+            made = self._from_threads(number, first, part)
         with closing(made):
             for tensor, rows in made:
                 self.note(rows)
@@ -229,39 +234,47 @@ class Batches:
         """The dtype of a batch."""
         return self._rows.dtype
 
-    def make(self, plan: Plan, epoch: int, batch: int, tensor: Tensor) -> list[Row]:
-        """Write a batch of an epoch to a tensor, here and now; return what its rows are."""
-        rows = [_NO_ROW] * self.sizes()[batch]
+    def make(
+        self, epoch: int, batch: int, plan: Plan, part: tuple[int, int], tensor: Tensor
+    ) -> list[Row]:
+        """Write a part of a batch to a tensor, here and now; return what its rows are."""
+        taken = rows_of(part, self.sizes()[batch])
+        rows = [_NO_ROW] * len(taken)
         for row in range(len(rows)):
-            self._fill(plan, epoch, (tensor, rows), batch, row)
+            self._fill(plan, epoch, (tensor, rows), batch, (row, taken[row]))
         return rows
 
     def _begin(self, count: int) -> Made:
         return _new_batch(self.shape(count), self.dtype, self.pin_memory), [_NO_ROW] * count
 
-    def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, row: int) -> None:
-        tensor, rows = made
-        rows[row] = self.fill(plan, epoch, batch, row, tensor.select(self.batch_axis, row))
+    def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, rows: tuple[int, int]) -> None:
+        """Write a row; `rows` are its number among those made, and in the whole batch."""
+        tensor, found = made
+        row, place = rows
+        found[row] = self.fill(plan, epoch, batch, place, tensor.select(self.batch_axis, row))
 
-    def _from_threads(self, epoch: int, first: int) -> Generator[Made]:
-        plan, sizes = self.plan(epoch), self.sizes()
+    def _from_threads(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
+        plan = self.plan(epoch)
+        taken = [rows_of(part, size) for size in self.sizes()[first:]]
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
-        at_once = max(1, min(8, sum(plan.counts) // (4 * max(1, threads))))
+        at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
         return made_ahead(
-            sizes[first:],
-            lambda batch: self._begin(sizes[first + batch]),
-            lambda made, batch, row: self._fill(plan, epoch, made, first + batch, row),
+            list(map(len, taken)),
+            lambda batch: self._begin(len(taken[batch])),
+            lambda made, batch, row: self._fill(
+                plan, epoch, made, first + batch, (row, taken[batch][row])
+            ),
             threads=threads,
             ahead=self.ahead,
             at_once=at_once,
         )
 
-    def _from_processes(self, epoch: int, first: int) -> Generator[Made]:
+    def _from_processes(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
         # They are kept from epoch to epoch; an epoch beside another has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:
-            yield from islice(workers.epoch(epoch), first, None)
+            yield from islice(workers.epoch(epoch, part), first, None)
         finally:
             self._idle.append(workers)
 

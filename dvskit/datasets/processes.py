@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dvskit.datasets.rows import Row
+from dvskit.datasets.shares import WHOLE, rows_of
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ class _Order:
     def __init__(self, count: int) -> None:
         self.count = count
         self.epoch = 0
+        self.part = WHOLE
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, batch) for batch in range(self.count))
+    def __iter__(self) -> Iterator[tuple[int, int, tuple[int, int]]]:
+        return ((self.epoch, batch, self.part) for batch in range(self.count))
 
 
 class _Answers(Dataset[Answer]):
@@ -47,16 +49,17 @@ class _Answers(Dataset[Answer]):
         self._batches: Batches | None = None
         self._plan: tuple[int, Plan] | None = None
 
-    def __getitem__(self, place: tuple[int, int]) -> Answer:
-        epoch, batch = place
+    def __getitem__(self, place: tuple[int, int, tuple[int, int]]) -> Answer:
+        epoch, batch, part = place
         try:
             if self._batches is None:
                 self._batches = pickle.loads(self._packed)
             if self._plan is None or self._plan[0] != epoch:
                 self._plan = epoch, self._batches.plan(epoch)
             batches = self._batches
-            tensor = _shared(batches.shape(batches.sizes()[batch]), batches.dtype)
-            return tensor, batches.make(self._plan[1], epoch, batch, tensor)
+            count = len(rows_of(part, batches.sizes()[batch]))
+            tensor = _shared(batches.shape(count), batches.dtype)
+            return tensor, batches.make(epoch, batch, self._plan[1], part, tensor)
         except Exception as error:
             return that_travels(error)
 
@@ -110,9 +113,9 @@ class Workers:
             pin_memory=batches.pin_memory,
         )
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, list[Row]]]:
+    def epoch(self, number: int, part: tuple[int, int]) -> Iterator[tuple[Tensor, list[Row]]]:
         """Yield the batches of an epoch. Raises what making one raises, where it would come."""
-        self._order.epoch = number
+        self._order.epoch, self._order.part = number, part
         for answer in self._loader:
             if isinstance(answer, Exception):
                 raise answer

@@ -160,7 +160,7 @@ class Rows:
         represent = self.representation
         if rng is not None and isinstance(represent, PointSet):
             represent = represent.drawn(rng)
-        if not self.weigh:
+        if not self.weigh or (weight == 1 and represent.dtype == out.dtype):
             represent(events, start_us=start_us, out=out)
             return
         plain = represent(events, start_us=start_us)

@@ -15,6 +15,20 @@ from dvskit.datasets.samples import Samples, Stills
 from dvskit.errors import ConfigError
 from dvskit.events import Filter
 
+WHOLE = (0, 1)
+"""The part of a batch that is all of it: every row from the first on."""
+
+
+def rows_of(part: tuple[int, int], count: int) -> range:
+    """Return which rows of a batch of `count` a part (k, n) has: every n-th from the k-th on.
+
+    Of fewer rows than there are parts, each part has all. Raises ConfigError for no such part.
+    """
+    first, every = part
+    if not 0 <= first < every:
+        raise ConfigError(f"part = {part}: (k, n) with 0 <= k < n is meant")
+    return range(first, count, every) if count >= every else range(count)
+
 
 class Varying(Protocol):
     """A distribution of filters, such as `dvskit.filters.Vary`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.samples import Stills, named
-from dvskit.datasets.shares import Share, batch_sizes, planned
+from dvskit.datasets.shares import WHOLE, Share, batch_sizes, planned, rows_of
 from dvskit.datasets.stills import Encode
 from dvskit.errors import ConfigError, GeometryError
 
@@ -64,10 +64,13 @@ class StillBatches:
         """Return how many batches an epoch has."""
         return len(self.sizes())
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, C, H, W) and labels (B,) int64.
 
         first  how many to leave out at the beginning, for a run that goes on
+        part   as `Batches.epoch` has it; all of a batch is encoded, as it is drawn together
 
         A thread makes them ahead. Raises what reading and encoding an image raises.
         """
@@ -86,8 +89,11 @@ class StillBatches:
             ahead=_AHEAD,
         )
         with closing(lists):
-            for made in lists:
-                yield made[0]
+            for made, size in zip(lists, sizes[first:], strict=True):
+                tensor, labels = made[0]
+                rows = rows_of(part, size)
+                taken = slice(rows.start, None, rows.step)
+                yield tensor[:, taken], labels[taken]
 
     def _made(
         self, chosen: Sequence[NDArray[np.int64]], seed: tuple[int, ...]

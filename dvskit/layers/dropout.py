@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
+from dvskit.layers.parts import current_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Dropout(nn.Module):
         if x.ndim == 0 or x.shape[0] < 1:
             raise ShapeError(f"Dropout takes (T, ...) with T >= 1, not {tuple(x.shape)}")
         if state is None:
-            state = DropoutState(functional.dropout(torch.ones_like(x[0]), self.p))
+            state = DropoutState(_mask(x[0], self.p))
         if state.mask.shape != x.shape[1:]:
             raise ShapeError(
                 f"Dropout: the state is of {tuple(state.mask.shape)}, a step of the input of "
@@ -66,3 +67,15 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         """Return the parameters as they were given."""
         return f"p={self.p}"
+
+
+def _mask(step: Tensor, p: float) -> Tensor:
+    """Return what is left of a time step (B, ...); of a part of a batch its rows of the whole's."""
+    part = current_part()
+    if part is None:
+        return functional.dropout(torch.ones_like(step), p)
+    # Chance goes along memory: the whole is laid out as the part is, one sample behind the other.
+    order = sorted(range(1, step.ndim), key=step.stride, reverse=True)
+    laid_out = step.new_ones(part.whole, *(step.shape[dim] for dim in order))
+    back = [0, *(1 + order.index(dim) for dim in range(1, step.ndim))]
+    return functional.dropout(laid_out.permute(back), p)[part.rows]

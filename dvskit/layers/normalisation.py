@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers.folding import check_images, over_time
+from dvskit.layers.parts import BatchPart, current_part
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -18,7 +20,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     y = weight (x - mean) / sqrt(var + eps) + bias, for each channel; in training with the mean and
     the (biased) variance over time, batch and pixels, else with the running ones. Arguments are
     torch's. In training, chunks of time are normalised by their own statistics: only in evaluation
-    do they give what the whole gives.
+    do they give what the whole gives. Parts of a batch in several processes are normalised by the
+    statistics of all of them (`dvskit.layers.parts`).
     Raises ShapeError for another number of channels.
     """
 
@@ -29,7 +32,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return the normalised images (N, C, H, W)."""
-        return super().forward(images)
+        part = current_part() if self.training else None
+        if part is None:
+            return super().forward(images)
+        return _normalised_together(self, images, self.weight, part)
 
 
 @check_arguments
@@ -66,13 +72,17 @@ class ThresholdBatchNorm2d(BatchNorm2d):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return the normalised images (N, C, H, W)."""
+        weight = self.weight * (self.alpha * self.threshold)
+        part = current_part() if self.training else None
+        if part is not None:
+            return _normalised_together(self, images, weight, part)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return functional.batch_norm(
             images,
             self.running_mean,
             self.running_var,
-            self.weight * (self.alpha * self.threshold),
+            weight,
             self.bias,
             self.training,
             self.momentum or 0.0,
@@ -82,3 +92,33 @@ class ThresholdBatchNorm2d(BatchNorm2d):
     def extra_repr(self) -> str:
         """Return the parameters as they were given."""
         return f"{self.num_features}, threshold={self.threshold}, alpha={self.alpha}"
+
+
+def _normalised_together(
+    layer: nn.BatchNorm2d, images: Tensor, weight: Tensor | None, part: BatchPart
+) -> Tensor:
+    """Return the images (N, C, H, W) of a part of a batch, normalised by what all parts have."""
+    x, sides = images.float(), (0, 2, 3)
+    count = x.new_full((1,), x.numel() / x.shape[1])
+    sums = part.sum(torch.cat([x.sum(sides), count]))
+    mean, total = sums[:-1] / sums[-1], sums[-1].detach()
+    centred = x - mean[:, None, None]
+    var = part.sum(centred.square().sum(sides)) / total
+    _track(layer, mean.detach(), var.detach() * total / (total - 1))
+    y = centred * torch.rsqrt(var + layer.eps)[:, None, None]
+    if weight is not None:
+        y = y * weight[:, None, None]
+    if layer.bias is not None:
+        y = y + layer.bias[:, None, None]
+    return y.to(images.dtype)
+
+
+def _track(layer: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
+    """Move the running mean and the running (unbiased) variance on, as torch does."""
+    if layer.running_mean is None or layer.running_var is None:
+        return
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.add_(1)
+    share = layer.momentum or 1.0 / float(layer.num_batches_tracked)
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
+    layer.running_var.lerp_(var.to(layer.running_var.dtype), share)

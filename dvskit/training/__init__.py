@@ -6,6 +6,7 @@ model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
 classify_windows(model, recording).windows               # a decision each, of a long recording
 for decision in decide(model, recording): ...            # one after each bin, as the events come
+sweep(config, {"network.beta": [0.5, 0.7]}, seeds=5)     # a table with errors, and sweep.csv
 evaluate(model, "nmnist").accuracy                       # by what it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
 evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # when it knows
@@ -37,11 +38,14 @@ from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.reject import Reject
 from dvskit.training.reject_choice import choose_reject
+from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
 from dvskit.training.toml_config import load_config, write_config
+from dvskit.training.world import leads
 
 __all__ = [
     "CORRUPTIONS",
     "Classified",
+    "Combination",
     "Config",
     "Corrupted",
     "CorruptionKind",
@@ -61,6 +65,8 @@ __all__ = [
     "Progress",
     "Reject",
     "Result",
+    "Sweep",
+    "SweepRun",
     "Trained",
     "choose_reject",
     "classify",
@@ -74,6 +80,7 @@ __all__ = [
     "evaluate_over_time",
     "find_model",
     "keep_memory",
+    "leads",
     "load_config",
     "load_model",
     "observe",
@@ -81,6 +88,7 @@ __all__ = [
     "save_model",
     "shipped_models",
     "spiking_layers",
+    "sweep",
     "train",
     "weighted_layers",
     "write_config",

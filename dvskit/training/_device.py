@@ -6,14 +6,19 @@ from pathlib import Path
 
 import torch
 
+from dvskit.training.world import started_together
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def pick_device() -> torch.device:
-    """Return the accelerator that torch finds, else the processor."""
+    """Return the accelerator that torch finds, else the processor.
+
+    Of several GPUs it is the current one: `joined` gives each process its own.
+    """
     if torch.cuda.is_available():
         return torch.device("cuda")
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and started_together() == 1:  # gloo is of processors
         return torch.device("mps")
     return torch.device("cpu")
 

@@ -11,7 +11,7 @@ from dvskit.training.data_config import DataConfig
 
 POINTS = "point_set"
 """The representation that networks of points take, and no other does."""
-LOSSES = ("mean", "each-step")
+LOSSES = ("mean", "each-step", "count", "first-spike")
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -46,10 +46,9 @@ class LoopConfig:
     schedule         "cosine": the rate falls along a cosine to 0 over all steps; "constant"
     weight_decay     of "adamw" taken off the weights themselves, of "adam" added to the gradient
     label_smoothing  the share of each target that all classes have alike
-    loss             "mean": the cross-entropy of the logits, of a network that answers at each step
-                     its mean over the steps; "each-step": its sum over them, for such a network,
-                     whose layers end with "each". How often outputs spike, and which spikes first,
-                     are readouts of a network ("count", "first": see `dvskit.networks.Layered`)
+    loss             "mean", "each-step", "count" or "first-spike": see `dvskit.training.losses`. A
+                     loss is of what the network's readout answers; one that needs another readout
+                     says so before anything is trained
     clip_norm        the largest norm of the gradient of all weights; longer ones are scaled down to
                      it; 0: as they are
     precision        "bfloat16" or "float32"; "auto": bfloat16 where the machine has units for it

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from dvskit.datasets import ENCODERS
+from dvskit.datasets import ENCODERS, PUBLIC_SETS
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 
@@ -16,7 +16,7 @@ _EACH = frozenset(
 _EVENTS = _EACH | {"augment"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
 TAKEN: Mapping[str, frozenset[str]] = {
-    "recordings": _EVENTS | {"path", "group", "size"},
+    "recordings": _EVENTS | {"path", "group", "size", "set"},
     "videos": _CLIPS | {"whole", "upsample", "fps", "light"},
     "depth": _CLIPS,
     "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
@@ -39,6 +39,9 @@ class DataConfig:
     name        what its scores are called; the kind, of images the encoder, unless given
     path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
                 folder of MNIST-style IDX files or of a folder of images a class; none for "drawn"
+    set         of recordings, the public set that `path` holds, such as "dvs128-gesture", in the
+                layout that it unpacks to: see `dvskit.datasets.open_public`. It says its classes,
+                people, sizes and what it keeps for tests
     count       how many samples of each batch
     validation  the share held out to choose the best epoch by; 0: none
     test        the share held out to be judged by once, at the end; a part that the set itself
@@ -73,6 +76,7 @@ class DataConfig:
     kind: str = "recordings"
     name: str = ""
     path: str = ""
+    set: str = ""
     count: int = 16
     validation: float = 0.1
     test: float = 0.2
@@ -108,6 +112,14 @@ class DataConfig:
         if self.encoder not in ENCODERS:
             hint = did_you_mean(self.encoder, ENCODERS)
             raise ConfigError(f"data.{self.title}.encoder: no {self.encoder!r}; {hint}")
+        if self.set and self.set not in PUBLIC_SETS:
+            hint = did_you_mean(self.set, PUBLIC_SETS)
+            raise ConfigError(f"data.{self.title}.set: no {self.set!r}; {hint}")
+        if self.set and (self.group != "auto" or self.size):
+            raise ConfigError(
+                f"data.{self.title}: the set {self.set!r} says its groups and its size itself; "
+                "leave out group and size"
+            )
         if self.by not in SPLITS:
             raise ConfigError(
                 f"data.{self.title}.by: no {self.by!r}; {did_you_mean(self.by, SPLITS)}"

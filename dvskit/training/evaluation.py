@@ -19,6 +19,7 @@ from dvskit.training.fitting import say_fitted
 from dvskit.training.judged import AnyBatches, Watched
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
+from dvskit.training.world import ALONE, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +137,36 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:
     """Return how often a module is right about batches, in float32 and evaluation mode."""
+    return result_of(batches.classes, *answers_of(module, batches))
+
+
+def answers_of(
+    module: nn.Module, batches: AnyBatches, world: World = ALONE
+) -> tuple[Tensor, Tensor]:
+    """Return a module's logits (N, classes) float32 of epoch 0 of batches, and the labels (N,).
+
+    In evaluation mode. Of several processes each computes its part, and all have all.
+    """
     was_training = module.training
     module.eval()
-    logits, labels = [], []
-    for counts, numbers in batches.epoch(0):
-        logits.append(logits_of(module, counts))
-        labels.append(numbers)
+    sizes = batches.sizes()
+    logits = torch.zeros(sum(sizes), len(batches.classes))
+    labels = torch.zeros(sum(sizes), dtype=torch.int64)
+    start = 0
+    for size, (counts, numbers) in zip(sizes, batches.epoch(0, part=world.part), strict=True):
+        if world.leads or size >= world.size:  # what is not parted, the first computes
+            rows = world.rows(size)
+            logits[start : start + size][rows] = logits_of(module, counts)
+            labels[start : start + size][rows] = numbers
+        start += size
     module.train(was_training)
-    return _result(batches.classes, torch.cat(logits), torch.cat(labels))
+    world.add(logits)
+    world.add(labels)
+    return logits, labels
 
 
-def _result(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
+def result_of(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
+    """Return how often logits (N, classes) are right about labels (N,)."""
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     ones = torch.ones(len(labels), dtype=torch.int64)
     confusion.index_put_((labels, logits.argmax(1)), ones, accumulate=True)

@@ -18,6 +18,8 @@ from dvskit.datasets import (
     StillBatches,
     Stills,
 )
+from dvskit.datasets.held_samples import HeldSamples, Room
+from dvskit.datasets.shares import WHOLE
 from dvskit.training.config import POINTS, Config
 from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import encode_of, is_weighed, representation_of
@@ -53,23 +55,27 @@ class Feed:
         """How many batches an epoch has."""
         return len(self.train)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, epoch: int, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield an epoch's batches: inputs (T, B, C, H, W) float32, labels (B,) int64.
 
-        They depend on the configuration and the epoch's number alone; `first` are left out.
+        They depend on the configuration and the epoch's number alone; `first` are left out, and of
+        each only the rows of a part (`Batches.epoch`) are made.
         """
-        return self.train.epoch(epoch, first=first)
+        return self.train.epoch(epoch, first=first, part=part)
 
 
 def load_feed(config: Config) -> Feed:
     """Open and split all sets that the configuration names. Raises what `load_sets` raises."""
     sets = load_sets(config)
     cache = Cache() if any(each.entry.kind in EMULATED for each in sets) else None
+    room = Room()
     return Feed(
         config,
-        _training_batches(sets, config, cache),
+        _training_batches(sets, config, cache, room),
         {
-            each.entry.title: _judged(each, each.parts.validation, config, cache)
+            each.entry.title: _judged(each, _held(each, each.parts.validation, room), config, cache)
             for each in sets
             if len(each.parts.validation)
         },
@@ -87,14 +93,21 @@ def _in_files(sets: Sequence[TrainingSet], part: int) -> list[Sample]:
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 
+def _held(each: TrainingSet, samples: Samples | Stills, room: Room) -> Samples | Stills:
+    """Return samples that are read once where they are read from files that are not kept else."""
+    if isinstance(samples, Stills) or each.entry.kind in EMULATED:
+        return samples
+    return HeldSamples(samples, room)
+
+
 def _training_batches(
-    sets: Sequence[TrainingSet], config: Config, cache: Cache | None
+    sets: Sequence[TrainingSet], config: Config, cache: Cache | None, room: Room
 ) -> AnyBatches:
     # Other events are drawn each time, whatever else is changed.
     draws_points = config.input.representation == POINTS
     shares = [
         Share(
-            samples=each.parts.train,
+            samples=_held(each, each.parts.train, room),
             count=each.entry.count,
             vary=each.entry.augment if each.entry.varies or draws_points else None,
             encode=_encode(each.entry, config),

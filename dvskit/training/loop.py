@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -16,7 +18,8 @@ import torch
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.errors import OutputError
+from dvskit.errors import FittedWarning, OutputError
+from dvskit.training.board import Board, check_tensorboard
 from dvskit.training.checkpoint import load_checkpoint, save_checkpoint
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Result, judge_and_say
@@ -26,7 +29,8 @@ from dvskit.training.models import Model, save_model
 from dvskit.training.progress import Progress
 from dvskit.training.reject import reject_values
 from dvskit.training.reject_choice import reject_on
-from dvskit.training.running import Run
+from dvskit.training.running import Run, Watch
+from dvskit.training.scoring import Metric, check_metrics
 from dvskit.training.split_file import used_samples
 from dvskit.training.toml_config import (
     config_values,
@@ -35,6 +39,7 @@ from dvskit.training.toml_config import (
     to_toml,
     write_config,
 )
+from dvskit.training.world import World, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,18 @@ def train(
     *,
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    tensorboard: bool = False,
 ) -> Trained:
     """Train a network as a configuration, or the file of one, says.
 
-    progress  is called about once a second and at the end of each epoch
-    note      is called with a line on what was taken for granted in finding the samples
+    progress     is called about once a second and at the end of each epoch
+    note         is called with a line on what was taken for granted in finding the samples
+    metrics      scores of one's own, {name: function(logits (N, classes), labels (N,)) -> number},
+                 computed of each validation part at the end of each epoch: columns `<part>_<name>`
+                 of log.csv, and `<name>`, their mean. They see copies, and choose nothing
+    tensorboard  whether points for TensorBoard are written to `output`/tensorboard: the loss and
+                 the rate of each step, the scores of each epoch. Needs the package tensorboard
 
     `config.output` then holds the model, config.toml, log.csv and a checkpoint.
 
@@ -68,28 +80,71 @@ def train(
     same machine, either way. On Linux the process keeps the memory that it has used from here on
     (`keep_memory`).
 
+    Where torchrun has started several processes, each of which calls this, they train one network
+    on a part of each batch each, and all return the same. Batches, what is drawn for them, dropout
+    and batch normalisation are those of one process, and so are the losses, but for rounding. The
+    first process alone writes, and calls `progress` and `note`. On several machines the data are
+    where the configuration says on each; the output is the first's.
+
     Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
-    checkpoint, ConfigError and FormatError for the data.
+    checkpoint, ConfigError and FormatError for the data, ProcessError where another process of the
+    run has ended.
     """
     config = config if isinstance(config, Config) else load_config(config)
+    given = dict(metrics or {})
+    check_metrics(given)
+    if tensorboard:
+        check_tensorboard()
+    with joined() as world, ExitStack() as stack:
+        if not world.leads:
+            progress, note, tensorboard = None, None, False
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
+        watch = Watch(partial(save_checkpoint, _checkpoint_of(config)), progress, given)
+        return _train(config, watch, world, note=note, tensorboard=tensorboard)
+
+
+def _checkpoint_of(config: Config) -> Path:
+    return Path(config.output) / "checkpoint.safetensors"
+
+
+def _train(
+    config: Config,
+    watch: Watch,
+    world: World,
+    *,
+    note: Callable[[str], None] | None,
+    tensorboard: bool,
+) -> Trained:
     folder = Path(config.output)
-    state = folder / "checkpoint.safetensors"
-    at = load_checkpoint(state, to_toml(config_values(config)))
-    _check_place(folder)
+    at = None
+    if world.leads:
+        at = load_checkpoint(_checkpoint_of(config), to_toml(config_values(config)))
+        _check_place(folder)
+    at = world.from_leader(at)
     feed = load_feed(config)
     if note is not None:
         for line in feed.notes:
             note(line)
     keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
-        run = Run(config, feed, at, partial(save_checkpoint, state))
-        _make(folder)
-        write_config(config, folder / "config.toml")
-        while not run.ended:
-            run.epoch(progress)
-            _write_log(folder / "log.csv", run.at.history)
-            if progress is not None:
-                progress(run.last)
+        run = Run(config, feed, at, watch, world)
+        if world.leads:
+            _make(folder)
+            _clear(folder)
+            write_config(config, folder / "config.toml")
+        if tensorboard:
+            run.watch = replace(watch, board=Board(folder, run.done))
+        try:
+            while not run.ended:
+                run.epoch()
+                if world.leads:
+                    _write_log(folder / "log.csv", run.at.history)
+                if watch.tell is not None:
+                    watch.tell(run.last)
+        finally:
+            if run.watch.board is not None:
+                run.watch.board.close()
     run.module.load_state_dict(run.at.best)
     return _finish(config, feed, run, folder)
 
@@ -110,9 +165,16 @@ def _make(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
+def _clear(folder: Path) -> None:
+    """Remove what a run that was killed had not finished writing."""
+    for partial_file, target in _files.unfinished(folder):
+        _files.discard(partial_file, target)
+
+
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]))
+    columns = dict.fromkeys(name for row in history for name in row)  # metrics may come and go
+    writer = csv.DictWriter(text, list(columns))
     writer.writeheader()
     writer.writerows(history)
     _files.write_whole(path, text.getvalue(), overwrite=True)
@@ -121,7 +183,10 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
 def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.classes)
-    test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
+    test = {}
+    if run.world.leads:
+        test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
+    test = run.world.from_leader(test)
     best = run.at.history[run.at.best_epoch]
     scores: dict[str, Any] = {"epoch": run.at.best_epoch, "epochs": config.loop.epochs}
     scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}
@@ -142,5 +207,6 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
         "scores": scores,
     }
     model = replace(model, about=about, used=used_samples(feed.split))
-    save_model(folder, model)
+    if run.world.leads:
+        save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

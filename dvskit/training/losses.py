@@ -1,14 +1,33 @@
-"""What training makes small: a function of the network's answer and the classes."""
+"""What training makes small: a function of the network's answer and the classes.
+
+A loss is of what the readout answers, so that what is learned is what decides:
+
+    loss           readout               what is made small
+    "mean"         any                   the cross-entropy of the logits; of "each" its mean over
+                                         the steps
+    "each-step"    "each"                the cross-entropy at each step, summed over the steps
+    "count"        "count", of spikes    the cross-entropy of how often each output spiked
+    "first-spike"  "first", of spikes    the cross-entropy of -t / tau, t being the steps ahead of
+                                         each output's first spike
+
+"count" is snntorch's ce_count_loss (Eshraghian et al. 2023, "Training spiking neural networks using
+lessons from deep learning"), "first-spike" the cross-entropy of negative spike times (Comsa et al.
+2020, "Temporal coding in spiking neural networks with alpha synaptic function"). A squared error of
+counts, mse_count_loss, has target rates to be chosen, and counts as wrong what decides right with
+another rate; it is left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit.errors import ConfigError
-from dvskit.layers import Sequence, checkpointed
+from dvskit.layers import FirstSpike, Readout, Sequence, SpikeCount, checkpointed
+from dvskit.neurons import Neurons
 from dvskit.training.config import LoopConfig
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]
@@ -19,7 +38,9 @@ def mean_loss(answer: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return the mean cross-entropy of logits (B, classes), or of each step's (T, B, classes)."""
     if answer.ndim == 3:
         labels, answer = labels.repeat(len(answer)), answer.flatten(0, 1)  # (T, B, C) -> (T*B, C)
-    return functional.cross_entropy(answer.float(), labels, label_smoothing=smoothing)
+    if answer.dtype != torch.float64:
+        answer = answer.float()
+    return functional.cross_entropy(answer, labels, label_smoothing=smoothing)
 
 
 def each_step_loss(answer: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -36,8 +57,37 @@ def each_step_loss(answer: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     return mean_loss(answer, labels, smoothing) * len(answer)
 
 
-LOSSES: Mapping[str, Loss] = {"mean": mean_loss, "each-step": each_step_loss}
-"""The losses by name."""
+LOSSES: Mapping[str, Loss] = {
+    "mean": mean_loss,
+    "each-step": each_step_loss,
+    "count": mean_loss,
+    "first-spike": mean_loss,
+}
+"""The losses by name; `check_loss` says which of them a network has the answer for."""
+_OF_SPIKES: Mapping[str, tuple[type[Readout], str]] = {
+    "count": (SpikeCount, "count"),
+    "first-spike": (FirstSpike, "first"),
+}
+
+
+def check_loss(module: nn.Module, loss: str) -> None:
+    """Raise ConfigError for a network whose readout is not what a loss is of, with the fix."""
+    if loss not in _OF_SPIKES:
+        return
+    kind, word = _OF_SPIKES[loss]
+    layers = list(module) if isinstance(module, Sequence) else []
+    if not layers or not isinstance(layers[-1], kind):
+        found = type(layers[-1] if layers else module).__name__
+        raise ConfigError(
+            f"loop.loss = {loss!r}, but the network's answer comes from {found}; end its layers "
+            f"with neurons and {word!r}, such as '10', 'lif', {word!r}, or take loop.loss = 'mean'"
+        )
+    before = layers[-2] if len(layers) > 1 else None
+    if not (isinstance(before, Neurons) and before.spiking):
+        raise ConfigError(
+            f"loop.loss = {loss!r}, but what comes before {word!r}, {type(before).__name__}, does "
+            f"not spike; put neurons there: 'lif', {word!r}"
+        )
 
 
 def answer_of(module: nn.Module, inputs: Tensor, loop: LoopConfig) -> Tensor:

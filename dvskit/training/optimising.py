@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dvskit.training.config import LoopConfig
+from dvskit.training.world import ALONE, World
 
 _OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -43,14 +44,23 @@ def rate_at(loop: LoopConfig, step: int, steps: int) -> float:
 
 
 def take_step(
-    optimiser: torch.optim.Optimizer, loss: torch.Tensor, loop: LoopConfig, rate: float
-) -> None:
-    """Change the weights by the gradient of a loss, no longer than the norm that is allowed."""
+    optimiser: torch.optim.Optimizer,
+    loss: torch.Tensor,
+    loop: LoopConfig,
+    rate: float,
+    world: World = ALONE,
+) -> float:
+    """Change the weights by the gradient of a loss, no longer than the norm that is allowed.
+
+    Of several processes each has its part of the loss. Returns the sum of the parts.
+    """
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    whole = world.add_gradients(weights, loss)
     if loop.clip_norm:
-        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
         torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm)
     optimiser.step()
+    return float(whole.detach())

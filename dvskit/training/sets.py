@@ -20,6 +20,7 @@ from dvskit.datasets import (
     SplitSamples,
     Stills,
     check_leaks,
+    open_public,
     open_samples,
     open_stills,
     split_as_listed,
@@ -163,6 +164,12 @@ def _placed(row: Sample, entry: DataConfig) -> Sample:
     return row._replace(name=f"{place}/{row.name}", group=group)
 
 
+def _open_recordings(entry: DataConfig, config: Config) -> Samples:
+    if entry.set and entry.path:
+        return open_public(entry.set, entry.path)
+    return _open(entry, config)
+
+
 def _open(entry: DataConfig, config: Config) -> FileSamples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
     if not entry.path:
@@ -239,7 +246,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "depth": ("depth clip",),
 }
 KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
-    "recordings": _open,
+    "recordings": _open_recordings,
     "videos": _open,
     "depth": _open,
     "drawn": _draw,

@@ -56,6 +56,14 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
     return config_from(values)
 
 
+def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:
+    """Return a configuration changed by overrides, as `load_config` has them."""
+    values = config_values(config)
+    for key, text in overrides.items():
+        _override(values, key, text)
+    return config_from(values)
+
+
 def _override(values: dict[str, Any], key: str, text: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -197,6 +205,11 @@ def data_values(entry: DataConfig) -> dict[str, Any]:
 
 def _values(part: Any) -> dict[str, Any]:
     return {item.name: getattr(part, item.name) for item in fields(part)}
+
+
+def toml_text(value: Any) -> str:
+    """Return a value as TOML has it: a text in quotes, a truth in small letters."""
+    return _value(value)
 
 
 def write_config(config: Config, path: str | PathLike[str]) -> None:

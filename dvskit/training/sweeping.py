@@ -1,0 +1,297 @@
+"""Many runs of one configuration: each combination of values that keys take, for each seed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from os import PathLike
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from dvskit import _files
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, FormatError, ModelError
+from dvskit.training.config import Config
+from dvskit.training.loop import train
+from dvskit.training.losses import check_loss
+from dvskit.training.models import load_model
+from dvskit.training.progress import Progress
+from dvskit.training.toml_config import changed_config, load_config, toml_text
+from dvskit.training.world import started_together
+
+_LONGEST_NAME = 100  # of a folder
+_OF_RUNS = {"seed": "seeds says how many", "output": "each run has a folder of its own in it"}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRun:
+    """A run of a sweep: number `number` of `count`, from 0.
+
+    values  what its keys are, as TOML
+    """
+
+    number: int
+    count: int
+    values: Mapping[str, str]
+    config: Config
+
+    @property
+    def title(self) -> str:
+        """What tells it from the others, such as "loop.epochs=3, seed 2"."""
+        return ", ".join([*_pairs(self.values), f"seed {self.config.seed}"])
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good the model of a run is.
+
+    accuracy    on its test parts, the mean over them; without any, the validation's
+    error       the standard error of that: of so many samples, judged once
+    validation  the accuracy that its epoch was chosen by
+    """
+
+    accuracy: float
+    error: float
+    validation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """What one combination of values gave, a score a seed.
+
+    values  what its keys are, as TOML
+    """
+
+    values: Mapping[str, str]
+    scores: Mapping[int, Score]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the seeds."""
+        return fmean(score.accuracy for score in self.scores.values())
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of that mean, from how seeds differ; nan of one seed.
+
+        sqrt(sum (a_i - mean)^2 / (n - 1) / n). A seed draws the first weights, the order, the
+        augmentation and, where the set does not list them, the parts of the split.
+        """
+        found = [score.accuracy for score in self.scores.values()]
+        return stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
+
+    @property
+    def judgement_error(self) -> float:
+        """The standard error of one judgement, from how many samples were judged."""
+        return fmean(score.error for score in self.scores.values())
+
+    @property
+    def validation(self) -> float:
+        """The mean accuracy that epochs were chosen by."""
+        return fmean(score.validation for score in self.scores.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep gave; `str` is a table of it. `folder` holds it as sweep.csv, and the runs."""
+
+    folder: Path
+    combinations: tuple[Combination, ...]
+
+    def __str__(self) -> str:
+        rows = [[*_heads(self.combinations), "accuracy", "seeds' error", "one judgement's", "runs"]]
+        for each in self.combinations:
+            found = (each.accuracy, each.standard_error, each.judgement_error)
+            mean, *errors = ("-" if math.isnan(x) else f"{100 * x:.2f}" for x in found)
+            rows.append([*each.values.values(), f"{mean} %", *errors, str(len(each.scores))])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in rows
+        )
+
+
+@check_arguments
+def sweep(
+    config: Config | str | PathLike[str],
+    keys: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    seeds: int | Sequence[int] = 1,
+    progress: Callable[[SweepRun, Progress], None] | None = None,
+    note: Callable[[SweepRun, str], None] | None = None,
+    tensorboard: bool = False,
+) -> Sweep:
+    """Train with each combination of the values of `keys`, for each seed.
+
+        sweep("nmnist.toml", {"loop.learning_rate": [1e-3, 4e-3], "network.beta": [0.5, 0.7]},
+              seeds=5)
+
+    keys         as the overrides of `load_config`, with a list of values each: a number, a list, a
+                 truth, or a text, which is read as TOML where it is
+    seeds        how many, from the configuration's seed on, or which
+    progress     is called as that of `train`, with the run
+    note         is called with the run and a line on what it took for granted
+    tensorboard  as that of `train`, of each run
+
+    Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. A run that
+    has ended is passed over, and one that was interrupted goes on: the same call finishes a sweep.
+    sweep.csv, written behind each run, has a row a combination: its values, the mean accuracy with
+    its standard errors (`Combination`), and the accuracy of each seed.
+
+    All is checked before anything runs: raises ConfigError for keys and values as `load_config`
+    does, for a loss that a network has no answer for, for keys that runs have of their own, and in
+    several processes; then what `train` raises.
+    """
+    config = config if isinstance(config, Config) else load_config(config)
+    runs = _planned(config, keys or {}, seeds)
+    folder, found = Path(config.output), dict[tuple[str, ...], dict[int, Score]]()
+    combinations: tuple[Combination, ...] = ()
+    for run in runs:
+        score = _score_of(_finished(run.config) or _trained(run, progress, note, tensorboard))
+        found.setdefault(tuple(run.values.values()), {})[run.config.seed] = score
+        combinations = tuple(
+            Combination(dict(zip(run.values, values, strict=True)), scores)
+            for values, scores in found.items()
+        )
+        _write(folder / "sweep.csv", combinations)
+    return Sweep(folder, combinations)
+
+
+def _planned(
+    config: Config, keys: Mapping[str, Sequence[Any]], seeds: int | Sequence[int]
+) -> list[SweepRun]:
+    """Return all runs, checked as far as can be without data. Raises ConfigError."""
+    if started_together() > 1:
+        raise ConfigError("a sweep runs in one process; start it without torchrun")
+    numbers = _seeds(config, seeds)
+    texts = {key: _texts(key, values) for key, values in keys.items()}
+    plan = [
+        (dict(zip(texts, values, strict=True)), seed)
+        for values in product(*texts.values())
+        for seed in numbers
+    ]
+    folders = _folders([values for values, _ in plan[:: len(numbers)]])
+    runs = []
+    for number, (values, seed) in enumerate(plan):
+        place = Path(config.output) / folders[number // len(numbers)] / f"seed-{seed}"
+        given = {**values, "seed": str(seed), "output": toml_text(place.as_posix())}
+        runs.append(SweepRun(number, len(plan), values, changed_config(config, given)))
+    for run in runs[:: len(numbers)]:
+        with torch.random.fork_rng():
+            check_loss(run.config.network.build(), run.config.loop.loss)
+    return runs
+
+
+def _seeds(config: Config, seeds: int | Sequence[int]) -> list[int]:
+    numbers = (
+        list(range(config.seed, config.seed + seeds)) if isinstance(seeds, int) else list(seeds)
+    )
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"seeds = {seeds}: how many (at least 1), or some, each once, is meant")
+    return numbers
+
+
+def _texts(key: str, values: Sequence[Any]) -> list[str]:
+    if key in _OF_RUNS:
+        raise ConfigError(f"{key}: is no key to sweep: {_OF_RUNS[key]}")
+    if isinstance(values, str) or not values:
+        raise ConfigError(f"{key} = {values!r}: a list of values is meant")
+    texts = [value if isinstance(value, str) else toml_text(value) for value in values]
+    if len(set(texts)) < len(texts):
+        raise ConfigError(f"{key} = {', '.join(texts)}: name each value once")
+    return texts
+
+
+def _folders(combinations: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a name of a folder for each combination, no two alike whatever the values are."""
+    names = [re.sub(r"[^\w.,=+-]+", "_", ",".join(_pairs(values))) for values in combinations]
+    found = []
+    for name, values in zip(names, combinations, strict=True):
+        if len(name) > _LONGEST_NAME or names.count(name) > 1:
+            digest = hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:8]
+            name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
+        found.append(name)
+    return found
+
+
+def _pairs(values: Mapping[str, str]) -> Iterator[str]:
+    return (f"{key}={text.strip(chr(34))}" for key, text in values.items())
+
+
+def _finished(config: Config) -> Mapping[str, Any] | None:
+    """Return the scores of a run that has ended, None if it has not. Raises ModelError."""
+    folder = Path(config.output)
+    if not (folder / "model.toml").is_file():
+        return None
+    try:
+        same = load_config(folder / "config.toml") == config
+    except FormatError:
+        same = False
+    # Of another configuration: train says so.
+    return load_model(folder).about["scores"] if same else None
+
+
+def _trained(
+    run: SweepRun,
+    progress: Callable[[SweepRun, Progress], None] | None,
+    note: Callable[[SweepRun, str], None] | None,
+    tensorboard: bool,
+) -> Mapping[str, Any]:
+    def tell(now: Progress) -> None:
+        if progress is not None:
+            progress(run, now)
+
+    def say(text: str) -> None:
+        if note is not None:
+            note(run, text)
+
+    trained = train(run.config, progress=tell, note=say, tensorboard=tensorboard)
+    scores: Mapping[str, Any] = trained.model.about["scores"]
+    return scores
+
+
+def _score_of(scores: Mapping[str, Any]) -> Score:
+    ending = "_standard_error"
+    parts = [name.removesuffix(ending) for name in scores if name.endswith(ending)]
+    chosen = [
+        float(value)
+        for name, value in scores.items()
+        if name.startswith("validation_") and name.endswith("_accuracy")
+    ]
+    if not chosen:
+        raise ModelError("a model of the sweep has no scores; remove its folder")
+    if not parts:
+        return Score(fmean(chosen), math.nan, fmean(chosen))
+    errors = [float(scores[f"{part}{ending}"]) for part in parts]
+    return Score(
+        fmean(float(scores[f"{part}_accuracy"]) for part in parts),
+        math.hypot(*errors) / len(errors),
+        fmean(chosen),
+    )
+
+
+def _heads(combinations: Sequence[Combination]) -> list[str]:
+    return list(combinations[0].values) if combinations else []
+
+
+def _write(path: Path, combinations: Sequence[Combination]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    seeds = sorted({seed for each in combinations for seed in each.scores})
+    figures = ("accuracy", "standard_error", "judgement_error", "validation_accuracy")
+    writer.writerow([*_heads(combinations), "runs", *figures, *(f"seed_{seed}" for seed in seeds)])
+    for each in combinations:
+        found = (each.accuracy, each.standard_error, each.judgement_error, each.validation)
+        shown = ["" if math.isnan(value) else value for value in found]
+        alone = [each.scores[seed].accuracy if seed in each.scores else "" for seed in seeds]
+        writer.writerow([*each.values.values(), len(each.scores), *shown, *alone])
+    _files.write_whole(path, text.getvalue(), overwrite=True)

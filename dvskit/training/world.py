@@ -1,0 +1,148 @@
+"""The processes that train one network together, as torchrun starts them: see `joined`.
+
+torchrun --nproc-per-node 2 -m dvskit train CONFIG
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dvskit.errors import ConfigError, ProcessError
+from dvskit.layers import BatchNorm2d
+from dvskit.layers.parts import BatchPart
+
+T = TypeVar("T")
+_PATIENCE = timedelta(hours=2)  # while one process judges the test parts, the others wait
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a run: this one is number `rank` of `size`, the first of which leads.
+
+    Of each batch a process takes every size-th row from the rank-th on; of a batch with fewer rows
+    than processes all take all. Only the one that leads writes and prints.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """What `dvskit.datasets.Batches.epoch` takes as `part`."""
+        return self.rank, self.size
+
+    def rows(self, count: int) -> slice:
+        """Return which rows of a batch of `count` this process takes."""
+        return slice(self.rank, None, self.size) if count >= self.size else slice(None)
+
+    def part_of(self, count: int) -> BatchPart | None:
+        """Return which part of a batch of `count` this process has, None for all of it."""
+        if self.size == 1 or count < self.size:
+            return None
+        return BatchPart(self.rank, self.size, count, self.add)
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the place of a tensor. Raises ProcessError."""
+        if self.size > 1:
+            with _named():
+                dist.all_reduce(tensor)
+
+    def add_gradients(self, weights: Sequence[Tensor], loss: Tensor) -> Tensor:
+        """Put the sums over all processes in the place of gradients; return that of the losses."""
+        if self.size == 1:
+            return loss
+        found = [weight.grad for weight in weights if weight.grad is not None]
+        flat = torch.cat([*(each.reshape(-1).float() for each in found), loss.detach().reshape(1)])
+        self.add(flat)
+        at = 0
+        for each in found:
+            each.copy_(flat[at : at + each.numel()].view_as(each))
+            at += each.numel()
+        return flat[-1]
+
+    def from_leader(self, value: T) -> T:
+        """Return the value that the process that leads has, to all. Raises ProcessError."""
+        if self.size == 1:
+            return value
+        box = [value]
+        with _named():
+            dist.broadcast_object_list(box, 0)
+        return box[0]
+
+
+ALONE = World()
+"""One process."""
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Raise ProcessError for what torch raises where another process has ended."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise ProcessError(
+            "another process of the run has ended or cannot be reached: its own message says why; "
+            "start all of them again, and the run goes on from its checkpoint"
+        ) from error
+
+
+def leads() -> bool:
+    """Return whether this process is the one of those that torchrun started that prints."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def started_together() -> int:
+    """Return how many processes torchrun started with this one; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Yield the processes that torchrun started with this one; ALONE where it did not.
+
+    They talk by gloo on processors and by NCCL on GPUs, of which each takes one. A process group
+    that there is already is taken as it is. Raises ProcessError where they do not find each other.
+    """
+    if dist.is_available() and dist.is_initialized():
+        yield World(dist.get_rank(), dist.get_world_size())
+        return
+    if started_together() == 1:
+        yield ALONE
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "cpu:gloo,cuda:nccl"
+    with _named():
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    yield World(dist.get_rank(), dist.get_world_size())
+    # Behind an error it is left to the end of the process: others may wait, and NCCL would too.
+    dist.destroy_process_group()
+
+
+def check_together(module: nn.Module, world: World) -> None:
+    """Raise ConfigError for layers of torch's own that would normalise each part of a batch."""
+    for name, layer in module.named_modules():
+        if (
+            world.size > 1
+            and isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            and not isinstance(layer, BatchNorm2d | nn.SyncBatchNorm)
+        ):
+            raise ConfigError(
+                f"layer {name}, {type(layer).__name__}, takes its statistics over one process's "
+                "part of a batch; take dvskit.layers.BatchNorm2d, or train in one process"
+            )

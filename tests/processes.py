@@ -1,0 +1,60 @@
+"""Processes that tests of training start, end and kill: forked from one that has torch loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.warm"])
+
+
+def start(function: Callable[..., Any], *given: Any, **environment: str) -> tuple[BaseProcess, Any]:
+    """Start function(*given); return the process, and what its answer comes through."""
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=_call, args=(theirs, environment, function, given))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _call(
+    answer: Any, environment: dict[str, str], function: Callable[..., Any], given: Any
+) -> None:
+    import torch
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    try:
+        answer.send(function(*given))
+    except BaseException as error:
+        traceback.print_exc()
+        answer.send(f"{type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+
+
+def together(count: int, function: Callable[..., Any], *given: Any) -> list[Any]:
+    """Run function(*given) in `count` processes that find each other; return what each gave.
+
+    Of one that raised it is "Kind: message".
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    started = [
+        start(function, *given, RANK=str(rank), LOCAL_RANK=str(rank), **place)
+        for rank in range(count)
+    ]
+    answers = []
+    for process, answer in started:
+        answers.append(answer.recv() if answer.poll(120) else "no answer in two minutes")
+        if answers[-1] == "no answer in two minutes":
+            process.kill()
+        process.join()
+    return answers

@@ -1,0 +1,139 @@
+"""Several processes train one network as one process does with the same batches."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dvskit import training
+from dvskit.errors import ConfigError, FormatError
+from dvskit.networks import Layered
+from dvskit.training import Config, running
+from dvskit.training.world import World, check_together
+from tests.bars import config_for
+from tests.processes import together
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+LAYERS = ("4C3s2", "lif", "D0.2", "4C3", "lif", "D0.3", "2")
+NORMED = ("4C3s2", "tdbn", "lif", "4C3", "bn", "lif", "D0.3", "2")
+# Sums are taken in another order, in float32; a spike that falls on a threshold may then differ.
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def config_together(bars: Path, output: Path, layers: tuple[str, ...] = LAYERS) -> Config:
+    config = config_for(bars, output)
+    network = Layered(width=16, height=16, classes=2, layers=layers)
+    # Ten samples in batches of 3, 3, 3 and 1: of the last there is none for a second process.
+    entry = replace(config.data[0], count=3)
+    loop = replace(config.loop, steps=0, clip_norm=0.5, precision="float32")
+    return replace(config, network=network, data=(entry,), loop=loop)
+
+
+def train_rank(config: Config, stop_at: int = -1, fail_rank: int = -1) -> Any:
+    """Train; the leader breaks off behind a step, or a rank fails at its second."""
+    running._EVERY_SECONDS, running._KEPT_SECONDS = -1.0, -1.0
+    learn = running.Run._learn
+
+    def failing(self: running.Run, *given: Any) -> float:
+        if self.at.step == 1 and self.world.rank == fail_rank:
+            raise FormatError("digit.bin: is damaged")
+        return learn(self, *given)
+
+    running.Run._learn = failing  # type: ignore[method-assign]
+
+    def interrupt(at: training.Progress) -> None:
+        if at.step == stop_at:
+            raise KeyboardInterrupt
+
+    trained = training.train(config, progress=interrupt)
+    results = {name: str(result) for name, result in trained.results.items()}
+    state = {key: value.numpy() for key, value in trained.model.module.state_dict().items()}
+    return trained.history, results, state
+
+
+@pytest.fixture(scope="module")
+def alone(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Trained:
+    return training.train(config_together(bars, tmp_path_factory.mktemp("alone") / "run"))
+
+
+def check_alike(found: Any, alone: training.Trained) -> None:
+    history, results, state = found
+    assert len(history) == len(alone.history)
+    for row, expected in zip(history, alone.history, strict=True):
+        for name in ("loss", "validation_loss", "accuracy", "rate"):
+            assert row[name] == pytest.approx(expected[name], rel=1e-4), name
+    assert results == {name: str(result) for name, result in alone.results.items()}
+    for name, weight in alone.model.module.state_dict().items():
+        torch.testing.assert_close(torch.from_numpy(state[name]), weight, **CLOSE)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_together_give_the_losses_and_the_weights_of_one(
+    bars: Path, tmp_path: Path, alone: training.Trained, count: int
+) -> None:
+    config = config_together(bars, tmp_path / "run")
+    first, *others = together(count, train_rank, config)
+    check_alike(first, alone)
+    for other in others:
+        assert [row["loss"] for row in other[0]] == [row["loss"] for row in first[0]]
+        assert all(np.array_equal(other[2][name], first[2][name]) for name in first[2])
+    saved = training.load_model(tmp_path / "run").module.state_dict()
+    assert all(np.array_equal(first[2][name], value.numpy()) for name, value in saved.items())
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {path.name for path in alone.folder.iterdir()}
+
+
+def test_an_interrupted_run_of_processes_goes_on_to_the_same_losses(
+    bars: Path, tmp_path: Path, alone: training.Trained
+) -> None:
+    config = config_together(bars, tmp_path / "run")
+    first, second = together(2, train_rank, config, 6)
+    assert first.startswith("KeyboardInterrupt")
+    assert second.startswith("ProcessError: another process of the run has ended")
+    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+    check_alike(together(2, train_rank, config)[0], alone)
+
+
+def test_batch_normalisation_is_over_the_parts_of_all_processes(bars: Path, tmp_path: Path) -> None:
+    # The gradient of a bias ahead of it is rounding alone, which Adam makes steps of: it, and the
+    # running means that follow it, differ from run to run, and so does what is judged by them.
+    alone = training.train(config_together(bars, tmp_path / "alone", NORMED))
+    history, _, state = together(2, train_rank, config_together(bars, tmp_path / "run", NORMED))[0]
+    losses = [row["loss"] for row in alone.history]
+    assert [row["loss"] for row in history] == pytest.approx(losses, rel=1e-4)
+    for name, weight in alone.model.module.state_dict().items():
+        if (not name.endswith("running_mean") and not name.startswith("conv")) or "weight" in name:
+            torch.testing.assert_close(torch.from_numpy(state[name]), weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_one_process_ends_the_others(bars: Path, tmp_path: Path, rank: int) -> None:
+    answers = together(2, train_rank, config_together(bars, tmp_path / "run"), -1, rank)
+    assert answers[rank] == "FormatError: digit.bin: is damaged"
+    assert answers[1 - rank].startswith("ProcessError: another process of the run has ended")
+
+
+def test_torchrun_starts_the_command_and_one_process_prints(bars: Path, tmp_path: Path) -> None:
+    config = config_for(bars, tmp_path / "run", epochs=1)
+    training.write_config(config, tmp_path / "config.toml")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command += ["2", "-m", "dvskit", "train", str(tmp_path / "config.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("recordings: ") == 1
+    assert done.stderr.count("try it: dvskit classify FILE") == 1
+
+
+def test_normalisation_of_torchs_own_is_refused_in_several_processes() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    check_together(module, World())
+    with pytest.raises(ConfigError, match="layer 1, BatchNorm1d, takes its statistics over one"):
+        check_together(module, World(0, 2))

@@ -1,0 +1,19 @@
+"""Loads what training uses, in the process that tests fork others from; it starts no thread."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from dvskit.training.feed import load_feed
+from tests.bars import config_for, write_bars
+
+os.environ["DVSKIT_THREADS"] = "1"
+torch.set_num_threads(1)
+with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    config = config_for(write_bars(Path(folder) / "bars", 10), Path(folder) / "run")
+    counts, _ = next(load_feed(config).batches(0))
+    config.network.build()(counts)
