@@ -70,7 +70,7 @@ CorruptOption = Annotated[
         metavar="KIND[=LEVELS]",
         help="Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, "
         "time-scale, time-jitter, place-jitter, all of these, or threshold (of videos). Levels of "
-        "your own are named behind it: noise=0,1,5. Several are judged one by one.",
+        "your own follow its name: noise=0,1,5. Several are judged one by one.",
         show_default="none",
     ),
 ]
