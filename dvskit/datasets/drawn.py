@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import zipfile
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -56,7 +59,56 @@ def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
     )
 
 
-class DrawnSamples(Samples):
+class PeopleSamples(Samples):
+    """Drawn people, each before a sensor of her own: what a sample is follows from its `_rng`.
+
+    seed         of all that is drawn
+    size         of the sensor, (width, height)
+    duration_us  of each sample, at most
+    fps          frames a second that the sensor sees
+    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+    """
+
+    draws = False
+    seed: int
+    size: Size
+    duration_us: int
+    fps: int
+    sensor: Sensor
+
+    @abstractmethod
+    def _rng(self, number: int) -> np.random.Generator:
+        """Return what draws a sample."""
+
+    @abstractmethod
+    def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
+        """Return what a sample is drawn from, by its generator."""
+
+    def scene(self, number: int) -> PersonScene:
+        """Return what a sample is drawn from: its person, view and motion."""
+        return self._scene(number, self._rng(number))
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample, its first frame at time 0."""
+        drawn = self._rng(number)
+        scene = self._scene(number, drawn)
+        return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
+
+    def before(self, sensor: Sensor) -> Self:
+        """Return the same people, before sensors that another function draws."""
+        other = copy(self)
+        other.sensor = sensor
+        return other
+
+    def _digest(self, kind: str, content: str, *given: object) -> str:
+        """Return a digest of what a sample is drawn from, its sensor and all parameters."""
+        sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
+        drawn = f"{kind} {DRAWING} {RESULTS_VERSION}"
+        own = (self.seed, self.size, self.duration_us, self.fps)
+        return digest_of((drawn, content, sensor, *map(str, (*own, *given))))
+
+
+class DrawnSamples(PeopleSamples):
     """People drawn from a seed, each making a gesture before a sensor of her own.
 
     rows, classes, labels  as in `Samples`; names are <gesture>/<number>
@@ -72,8 +124,6 @@ class DrawnSamples(Samples):
     Sample k of a gesture is always the same person; draw others by another seed, or a larger count.
     Raises ConfigError.
     """
-
-    draws = False
 
     def __init__(
         self,
@@ -102,15 +152,15 @@ class DrawnSamples(Samples):
         self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
         self.duration_us, self.close, self.sensor = duration_us, close, sensor
 
-    def scene(self, number: int) -> PersonScene:
-        """Return what a sample is drawn from: its person, view and motion."""
-        rng, gesture = self._rng(number), self.rows[number].label
-        return self._scene(gesture, rng)
-
-    def _scene(self, gesture: str, rng: np.random.Generator) -> PersonScene:
+    def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
         seed, near = int(rng.integers(SEEDS)), bool(rng.random() < self.close)
         return PersonScene.random(
-            gesture, seed, size=self.size, fps=self.fps, duration_us=self.duration_us, close=near
+            self.rows[number].label,
+            seed,
+            size=self.size,
+            fps=self.fps,
+            duration_us=self.duration_us,
+            close=near,
         )
 
     def _rng(self, number: int) -> np.random.Generator:
@@ -118,18 +168,9 @@ class DrawnSamples(Samples):
         gesture = PERSON_GESTURES.index(row.label)
         return np.random.default_rng((self.seed, gesture, int(row.name.rpartition("/")[2])))
 
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, its first frame at time 0."""
-        drawn = self._rng(number)
-        scene = self._scene(self.rows[number].label, drawn)
-        return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
-
     def fingerprint(self, number: int) -> str:
         """Return a digest of the seed, the sample's name and all parameters."""
-        given = (self.seed, self.size, self.duration_us, self.fps, self.close)
-        sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
-        drawn = f"drawn {DRAWING} {RESULTS_VERSION}"
-        return digest_of((drawn, self.rows[number].name, sensor, *map(str, given)))
+        return self._digest("drawn", self.rows[number].name, self.close)
 
 
 def is_depth_clip(path: Path) -> bool:

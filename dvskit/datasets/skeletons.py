@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.clips import emulated
-from dvskit.datasets.drawn import DRAWING, SEEDS, Sensor, is_depth_clip, sensor_like_dvs128
+from dvskit.datasets.drawn import (
+    SEEDS,
+    PeopleSamples,
+    Sensor,
+    is_depth_clip,
+    sensor_like_dvs128,
+)
 from dvskit.datasets.groups import grouped
-from dvskit.datasets.samples import Sample, Samples
-from dvskit.emulator.model import RESULTS_VERSION
+from dvskit.datasets.samples import Sample
 from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
-from dvskit.events import Events, as_size
+from dvskit.events import as_size
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.scenes import PersonScene, read_depth_clip
 from dvskit.scenes.person import from_msr_action3d
@@ -42,7 +46,7 @@ class _Found(NamedTuple):
     read: Callable[[], Skeleton]
 
 
-class SkeletonSamples(Samples):
+class SkeletonSamples(PeopleSamples):
     """People drawn from a seed whom recorded skeletons move, each before a sensor of her own.
 
     rows, classes, labels  as in `Samples`; names are <class>/<clip>/<number>, groups the persons
@@ -61,8 +65,6 @@ class SkeletonSamples(Samples):
     What is missing of a skeleton is filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises
     ConfigError, FormatError for a path without skeletons and for what is none, when it is read.
     """
-
-    draws = False
 
     @check_arguments
     def __init__(
@@ -97,10 +99,6 @@ class SkeletonSamples(Samples):
         self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
         self.duration_us, self.sensor = duration_us, sensor
 
-    def scene(self, number: int) -> PersonScene:
-        """Return what a sample is drawn from. Raises what reading its skeleton raises."""
-        return self._scene(number, self._rng(number))
-
     def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
         skeleton = liveliest(self._found[number].read(), self.duration_us)
         whole = int(skeleton.t_us[-1] - skeleton.t_us[0])
@@ -117,18 +115,9 @@ class SkeletonSamples(Samples):
         words = digest_of((self._found[number].row.name, str(number % self.count)))
         return np.random.default_rng((self.seed, int(words[:15], 16)))
 
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, its first frame at time 0."""
-        drawn = self._rng(number)
-        scene = self._scene(number, drawn)
-        return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
-
     def fingerprint(self, number: int) -> str:
         """Return a digest of the skeleton, the seed, the sample's name and all parameters."""
-        given = (self.seed, self.size, self.duration_us, self.fps, self.rows[number].name)
-        sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
-        drawn = f"skeleton {DRAWING} {RESULTS_VERSION}"
-        return digest_of((drawn, self._found[number].content, sensor, *map(str, given)))
+        return self._digest("skeleton", self._found[number].content, self.rows[number].name)
 
 
 def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:

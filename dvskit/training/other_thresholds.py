@@ -35,16 +35,7 @@ def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -
             return scaled_thresholds(own(rng), factor)
 
         sensor.__qualname__ = f"{own.__qualname__} {factor}"  # tells such samples apart in a cache
-        return DrawnSamples(
-            samples.count,
-            seed=samples.seed,
-            gestures=samples.classes,
-            size=samples.size,
-            duration_us=samples.duration_us,
-            fps=samples.fps,
-            close=samples.close,
-            sensor=sensor,
-        )
+        return samples.before(sensor)
     raise _unknown_light(f"{type(samples).__name__} cannot be emulated anew")
 
 
