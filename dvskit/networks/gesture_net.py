@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers import Linear, MeanMembrane
-from dvskit.networks.grammar import Word, build, walk
+from dvskit.layers import Linear
+from dvskit.networks.grammar import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, scaled
 from dvskit.networks.neuron_pieces import check_neurons
 from dvskit.networks.pieces import Defaults
@@ -87,8 +87,9 @@ class GestureNet:
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """
         defaults = Defaults(self.beta, self.threshold)
-        layers = build(walk(self.layers, (2, self.height, self.width), defaults))
-        for layer in layers.values():
+        places = list(walk(self.layers, (2, self.height, self.width), defaults))
+        module = module_of(self, places)
+        for layer in module:
             if isinstance(layer, Linear):
                 scaled(layer, self.gain)
-        return NetworkModule(self, {**layers, "mean": MeanMembrane()})
+        return module

@@ -31,7 +31,8 @@ from typing import Any, cast
 from torch import nn
 
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.layers import ResidualBlock, Sequence
+from dvskit.layers import MeanMembrane, ResidualBlock, Sequence
+from dvskit.networks.network import Network, NetworkModule
 from dvskit.networks.neuron_pieces import NEURON_WORDS, READOUT_WORDS, Reading, Spiking
 from dvskit.networks.pieces import (
     Convolution,
@@ -144,6 +145,17 @@ def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
             kinds[kind] += 1
             named[kind if kind in READOUT_WORDS else f"{kind}{kinds[kind]}"] = module
     return named
+
+
+def module_of(network: Network, places: SequenceOf[Place], inputs: int = 2) -> NetworkModule:
+    """Return the module of a network's pieces; where none of them ends time, a mean does.
+
+    inputs  channels of the counts that it takes
+    """
+    layers = build(places)
+    if not isinstance(places[-1].piece, Reading):
+        layers["mean"] = MeanMembrane()
+    return NetworkModule(network, layers, inputs)
 
 
 def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:

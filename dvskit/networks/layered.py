@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers import Conv2d, Linear, MeanMembrane
-from dvskit.networks.grammar import Place, Word, as_words, build, walk
+from dvskit.layers import Conv2d, Linear
+from dvskit.networks.grammar import Place, Word, as_words, module_of, walk
 from dvskit.networks.network import NetworkModule, scaled
 from dvskit.networks.neuron_pieces import Reading
 from dvskit.networks.pieces import Defaults, said
@@ -92,11 +92,7 @@ class Layered:
 
     def build(self) -> NetworkModule:
         """Return the module with fresh weights from torch's generator."""
-        places = self._places()
-        layers = build(places)
-        if not isinstance(places[-1].piece, Reading):
-            layers["mean"] = MeanMembrane()
-        module = NetworkModule(self, layers, self.inputs)
+        module = module_of(self, self._places(), self.inputs)
         weighted = [part for part in module.modules() if isinstance(part, Conv2d | Linear)]
         for part in weighted[:-1]:
             scaled(part, self.gain)

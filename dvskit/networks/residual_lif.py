@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.layers import MeanMembrane
-from dvskit.networks.grammar import Word, build, walk
+from dvskit.networks.grammar import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, numbers_of
 from dvskit.networks.neuron_pieces import check_neurons
 from dvskit.networks.pieces import Defaults
@@ -93,5 +92,5 @@ class ResidualLIF:
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """
         defaults = Defaults(self.beta, self.threshold)
-        layers = build(walk(self.layers, (2, self.height, self.width), defaults))
-        return NetworkModule(self, {**layers, "mean": MeanMembrane()})
+        places = list(walk(self.layers, (2, self.height, self.width), defaults))
+        return module_of(self, places)
