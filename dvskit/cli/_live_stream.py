@@ -13,7 +13,6 @@ from dvskit.cli._judging import Reader
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
-    from dvskit.datasets import Emulation
     from dvskit.events import Size
     from dvskit.training import Live, LiveRun
     from dvskit.training.arrivals import Arrival
@@ -106,22 +105,16 @@ def _filmed(
     frames: FrameSource, live: Live, notes: Callable[[], list[str]], close: Callable[[], Any],
     *, played: bool,
 ) -> Stream:  # fmt: skip
+    from dvskit.datasets import Emulation
     from dvskit.datasets.clips import frames_for
     from dvskit.training.arrivals import Pace, filmed
 
-    how = _emulation(live)
+    how = Emulation(size=live.model.size)  # an ideal sensor
     seen = frames_for(frames, how)
     run = live.start(seen.size)
     words = f"emulated on {seen.size}" + (", played in real time" if played else "")
     arrivals = filmed(seen, how, Pace() if played else None)
     return Stream(run, arrivals, seen.size, words, notes, close)
-
-
-def _emulation(live: Live) -> Emulation:
-    """Return how a model's clips were emulated; an ideal sensor of its size if it does not say."""
-    from dvskit.datasets import Emulation
-
-    return getattr(live.model, "emulation", None) or Emulation(size=live.model.size)
 
 
 def _recording(file: Path, live: Live, reader: Reader) -> Stream:

@@ -68,14 +68,10 @@ def _recordings(files: list[Path], reader: Reader, live: Live | None) -> Sequenc
 def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
     """Return what decides on a recording, fitted where it is of another size."""
     from dvskit.training.fitting import FittedSource
-    from dvskit.training.live import start_on
+    from dvskit.training.live import decisions_on
 
     def decide(source: Source) -> Iterator[Decided]:
-        fitted = FittedSource(source, live.model.size)
-        run = start_on(live, fitted)
-        for block in fitted:
-            yield from map(_decided, run.pushed(block))
-        yield from map(_decided, run.rest())
+        return map(_decided, decisions_on(live, FittedSource(source, live.model.size)))
 
     return decide
 

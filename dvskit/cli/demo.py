@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dvskit.events import Events
     from dvskit.scenes import ArmScene
     from dvskit.streams import Labels
-    from dvskit.training import LiveDecision, Model
+    from dvskit.training import Model
 
 _MODEL = "rendered-gestures"
 _SEED = 2026  # none of the shipped network's training clips has it
@@ -123,13 +123,12 @@ def _decide_live(model: Model, events: Events) -> None:
     from statistics import median
 
     from dvskit.training import Live
+    from dvskit.training.arrivals import Pace, follow, played
 
     run, bin_us = Live(model).start(events.size), model.input.bin_us
     first_us = int(events.t[0])
-    decisions: list[LiveDecision] = []
-    for bin_ in events.blocks(duration_us=bin_us):
-        over_us = int(bin_.t[0]) - (int(bin_.t[0]) - first_us) % bin_us + bin_us
-        decisions += run.push(bin_, until_us=over_us)
+    bins = played([events], bin_us, Pace(sleep=lambda seconds: None))
+    decisions = [decision for _, found in follow(run, bins) for decision in found]
     last = decisions[-1]
     changed = [each.stop_us for each in decisions if each.answer != last.answer]
     since = (max(changed, default=first_us) + bin_us - first_us) / 1e6

@@ -240,11 +240,16 @@ def decide(
     return _decisions(live, FittedSource(as_recording(recording), live.model.size))
 
 
-def _decisions(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
+def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
+    """Yield the decisions on the events of a source that fits them itself."""
     run = start_on(live, fitted)
     for block in fitted:
         yield from run.pushed(block)
     yield from run.rest()
+
+
+def _decisions(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
+    yield from decisions_on(live, fitted)
     fitted.say(file_name(fitted.source) or "the recording")
 
 
