@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, open_folder, score_lines
 from dvskit.cli._measures import (
@@ -34,6 +33,7 @@ from dvskit.cli._options import (
     SizeOption,
     SpikeSeedOption,
 )
+from dvskit.cli._pictures import check_picture, save_picture
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -136,10 +136,10 @@ def evaluate(
         style = plots.Style(dark=dark)
         if matrix is not None:
             figure = plots.confusion(result.confusion, result.classes, style=style)
-            _save(figure, matrix, force)
+            save_picture(figure, matrix, force)
         if plot is not None:
             wide = replace(style, width_mm=88.0 if len(report.panels) == 1 else 180.0)
-            _save(plots.accuracy(report.panels, style=wide), plot, force)
+            save_picture(plots.accuracy(report.panels, style=wide), plot, force)
 
 
 @dataclass(slots=True)
@@ -192,22 +192,11 @@ def _check_pictures(matrix: Path | None, plot: Path | None, force: bool, *, meas
     """Look at what can be wrong with the pictures before anything is judged."""
     if plot is not None and not measured:
         raise ConfigError("--plot draws what --over-time and --corrupt measure; ask for one too")
-    if matrix is None and plot is None:
-        return
-    from dvskit.render.plots.style import check_suffix
-
     for out in (matrix, plot):
         if out is not None:
-            check_output(check_suffix(out), overwrite=force)
+            check_picture(out, force)
     if matrix is not None and matrix == plot:
         raise ConfigError(f"{matrix}: named by --matrix and by --plot; give each a file of its own")
-
-
-def _save(figure: Any, out: Path, force: bool) -> None:
-    from dvskit.render import plots
-
-    plots.save(figure, out, overwrite=force)
-    _console.say(f"{out}: written")
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, fits_noted, judge_folder
@@ -28,12 +27,13 @@ from dvskit.cli._options import (
     part_of,
     times_from,
 )
+from dvskit.cli._pictures import check_picture, save_picture
 from dvskit.cli._shown import WithEvents
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 
 if TYPE_CHECKING:
-    from dvskit.render.plots import Plot, Style
+    from dvskit.render.plots import Style
     from dvskit.training import Observed
 
 app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
@@ -78,7 +78,7 @@ def _command(name: str) -> Callable[..., None]:
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        _save(draw(WithEvents(part), style=style), out, force)
+        save_picture(draw(WithEvents(part), style=style), out, force)
         for text in recording.assumptions:
             _console.note(f"{file}: {text}")
         damage = part.damage if isinstance(part, RecordingPart) else recording.damage
@@ -92,18 +92,10 @@ def _command(name: str) -> Callable[..., None]:
 def _begin(out: Path, dark: bool, width: float, force: bool) -> Style:
     """Look at what can be wrong before anything is read; return the style."""
     from dvskit.render.plots import Style
-    from dvskit.render.plots.style import check_suffix
 
     style = Style(dark=dark, width_mm=width)
-    check_output(check_suffix(out), overwrite=force)
+    check_picture(out, force)
     return style
-
-
-def _save(figure: Plot, out: Path, force: bool) -> None:
-    from dvskit.render import plots
-
-    plots.save(figure, out, overwrite=force)
-    _console.say(f"{out}: written")
 
 
 def confusion(
@@ -131,7 +123,7 @@ def confusion(
     from dvskit.render import plots
 
     result = judge_folder(model, data, split, Reader(from_, size, salvage), Spikes(encoder, seed))
-    _save(plots.confusion(result.confusion, result.classes, style=style), out, force)
+    save_picture(plots.confusion(result.confusion, result.classes, style=style), out, force)
 
 
 def curves(
@@ -147,7 +139,7 @@ def curves(
     style = _begin(out, dark, width, force)
     from dvskit.render import plots
 
-    _save(plots.curves(log, style=style), out, force)
+    save_picture(plots.curves(log, style=style), out, force)
 
 
 LayerOption = Annotated[
@@ -169,7 +161,7 @@ def raster(
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
-    _save(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, force)
+    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, force)
 
 
 def membrane(
@@ -196,7 +188,7 @@ def membrane(
         seen.layer, seen.current[:, None], neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
-    _save(figure, out, force)
+    save_picture(figure, out, force)
 
 
 def _observe(file: Path, model: str, layer: str | None) -> Observed:
@@ -224,7 +216,7 @@ def weights(
     name = next(iter(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no layer {name!r} with weights; {did_you_mean(name, layers)}")
-    _save(plots.weights(layers[name].weight, style=style), out, force)
+    save_picture(plots.weights(layers[name].weight, style=style), out, force)
 
 
 for _name in _WHAT:
