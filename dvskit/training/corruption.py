@@ -139,8 +139,7 @@ def check_levels(kind: str, levels: Sequence[float] | None) -> tuple[float, ...]
     if kind not in CORRUPTIONS:
         raise ConfigError(f"no way to corrupt {kind!r}; {did_you_mean(kind, CORRUPTIONS)}")
     known = CORRUPTIONS[kind]
-    given = tuple(sorted({float(level) for level in known.levels if levels is None} or
-                         {float(level) for level in levels or ()}))  # fmt: skip
+    given = tuple(sorted({float(level) for level in (known.levels if levels is None else levels)}))
     if not given:
         raise ConfigError(f"{kind}: no levels; give at least one, {known.label}")
     for level in given:

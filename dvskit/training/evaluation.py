@@ -167,11 +167,16 @@ def answers_of(
 
 def result_of(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
     """Return how often logits (N, classes) are right about labels (N,)."""
-    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    loss = float(functional.cross_entropy(logits, labels))
+    return Result(classes, confusion_of(logits, labels), loss)
+
+
+def confusion_of(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:
+    """Return how often each class (row) is taken for which: logits (N, classes), labels (N,)."""
+    confusion = torch.zeros(logits.shape[1], logits.shape[1], dtype=torch.int64)
     ones = torch.ones(len(labels), dtype=torch.int64)
     confusion.index_put_((labels, logits.argmax(1)), ones, accumulate=True)
-    loss = float(functional.cross_entropy(logits, labels))
-    return Result(classes, confusion.numpy(), loss)
+    return confusion.numpy()
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.layers import Sequence
-from dvskit.training.evaluation import Result, judge
+from dvskit.training.evaluation import Result, confusion_of, judge
 from dvskit.training.inputs import representation_of
 from dvskit.training.judged import AnyBatches
 from dvskit.training.judging import Data, Judging, open_judging
@@ -129,7 +129,7 @@ class _Begun(Samples):
 def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:
     was_training = module.training
     module.eval()
-    tally = _Tally(len(batches.classes))
+    tally = _Tally()
     for counts, labels in batches.epoch(0):
         for step, logits in enumerate(answers_over_time(module, counts)):
             tally.add(step, logits, labels)
@@ -159,17 +159,19 @@ def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
 class _Tally:
     """What was taken for what after each step, and the losses, of the batches so far."""
 
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
+    def __init__(self) -> None:
         self._confusion: list[NDArray[np.int64]] = []
         self._loss: list[float] = []
 
     def add(self, step: int, logits: Tensor, labels: Tensor) -> None:
+        confusion = confusion_of(logits, labels)
+        loss = float(functional.cross_entropy(logits, labels, reduction="sum"))
         if step == len(self._loss):
-            self._confusion.append(np.zeros((self._classes, self._classes), np.int64))
-            self._loss.append(0.0)
-        np.add.at(self._confusion[step], (labels.numpy(), logits.argmax(1).numpy()), 1)
-        self._loss[step] += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            self._confusion.append(confusion)
+            self._loss.append(loss)
+        else:
+            self._confusion[step] += confusion
+            self._loss[step] += loss
 
     def results(self, classes: tuple[str, ...]) -> tuple[Result, ...]:
         return tuple(

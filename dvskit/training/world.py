@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dvskit.datasets.shares import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
 from dvskit.layers.parts import BatchPart
@@ -47,7 +48,8 @@ class World:
 
     def rows(self, count: int) -> slice:
         """Return which rows of a batch of `count` this process takes."""
-        return slice(self.rank, None, self.size) if count >= self.size else slice(None)
+        rows = rows_of(self.part, count)
+        return slice(rows.start, rows.stop, rows.step)
 
     def part_of(self, count: int) -> BatchPart | None:
         """Return which part of a batch of `count` this process has, None for all of it."""
