@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dvskit.datasets import FileSamples
 from dvskit.errors import ConfigError, one_line
 from dvskit.filters import Vary
 from dvskit.networks import Layered
@@ -75,7 +76,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
         augment=_augment(look, given, network, noted),
         mirrored=_is_mirrored(look),
     )
-    train = len(parts_of(look.samples, entry, config.seed).train)
+    train = len(parts_of(_opened(look, entry), entry, config.seed).train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
     noted("steps", f"{steps:,} of {BATCH} samples at most", f"{train:,} samples to train on")
     loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
@@ -142,7 +143,7 @@ def _window(look: Look, noted: _Noted) -> InputConfig:
     length = float(np.quantile(look.durations, 0.9))
     window = min(length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
-    bin_us = max(1, math.ceil(window / bins / 100) * 100)
+    bin_us = max(1, math.ceil(window / bins / 10) * 10)
     given = InputConfig(bins=bins, bin_us=bin_us)
     why = "9 of 10 samples end within it"
     if length > _LONGEST_US:
@@ -161,7 +162,7 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
     for split, value, reason in _splits(look):
         tried = replace(entry, **split)  # type: ignore[arg-type]
         try:
-            parts = parts_of(look.samples, tried, seed)
+            parts = parts_of(_opened(look, tried), tried, seed)
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -175,6 +176,14 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
         noted("split", f"{value}{named}, {counts} to train, choose and test", reason + why)
         return tried, "best" if len(parts.validation) else "last"
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
+
+
+def _opened(look: Look, entry: DataConfig) -> FileSamples:
+    """Return the samples of a folder as an entry opens them, with their groups or without."""
+    if entry.group != "none":
+        return look.samples
+    rows = [row._replace(group=None) for row in look.samples.rows]
+    return FileSamples(rows, look.samples.reading)
 
 
 def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -118,9 +119,10 @@ def train_folder(
     )
     check_place(Path(asked.output))
     config, look, choices = _prepared(asked, changes or {}, tell)
-    config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
-    trained = train(config, progress=tell.progress)
-    result, held_out = _judged(trained, config)
+    with _half_the_threads():
+        config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
+        trained = train(config, progress=tell.progress)
+        result, held_out = _judged(trained, config)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, choices, seconds)
     write_card(trained, config, look, result, choices, held_out=held_out, seconds=seconds)
@@ -216,6 +218,20 @@ def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
     if possible < _LEAST_STEPS:
         tell.note(f"there is no time for {_LEAST_STEPS} steps, which are taken all the same")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
+
+
+@contextmanager
+def _half_the_threads() -> Iterator[None]:
+    """Have torch compute on half of the threads: the others make batches meanwhile.
+
+    Where all compute and other programs work as well, each waits for the slowest at every layer.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, thread_count() // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:
