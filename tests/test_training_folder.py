@@ -347,3 +347,16 @@ def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
     assert "accuracy" not in done.history[0]
     assert done.model.reject == training.Reject()
     assert np.isfinite([row["loss"] for row in done.history]).all()
+
+
+def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
+    from dvskit.cli._clips import open_shown
+
+    root = clips(tmp_path / "set")
+    train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    model = training.load_model(tmp_path / "mine")
+    opened = open_for(model, root)
+    shown = open_shown(opened.rows[0].file, None, None, False, model)
+    assert shown.load() == opened.events(0)
+    assert any("the sensor of the model's clips" in text for text in shown.assumptions)
+    assert open_shown(opened.rows[0].file, None, None, False).size == (48, 32)

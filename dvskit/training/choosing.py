@@ -25,6 +25,7 @@ BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger
 _GRID = 16  # what blocks of pixels are summed to, at least
 _LONGEST_US = 4_000_000
+_SLOWER = 1.2  # than those who were filmed others may be
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
 _THRESHOLD, _SENSORS = 0.3, 6
@@ -141,11 +142,12 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
 
 def _window(look: Look, noted: _Noted) -> InputConfig:
     length = float(np.quantile(look.durations, 0.9))
-    window = min(length, _LONGEST_US)
+    slower = _SLOWER if length > 500_000 else 1.0
+    window = min(slower * length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
     bin_us = max(1, math.ceil(window / bins / 10) * 10)
     given = InputConfig(bins=bins, bin_us=bin_us)
-    why = "9 of 10 samples end within it"
+    why = "9 of 10 samples end within it" + ", and of slower people too" * (slower > 1)
     if length > _LONGEST_US:
         why = "the samples are longer, and their first window is learned from and judged"
     noted("window", _window_words(given), why)
