@@ -78,7 +78,8 @@ def test_two_people_are_trained_on_one_and_judged_by_the_other(tmp_path):
     groups = [{row.group for row in part.rows} for part in one.parts]
     assert sorted(map(len, groups)) == [0, 1, 1]
     assert groups[0] | groups[2] == {"p1", "p2"}
-    assert len(one.train) == entry.sensors * len(one.parts.train)
+    assert len(one.train) == len(one.parts.train) == 4
+    assert len(replace(one, entry=replace(entry, sensors=3)).train) == 12
     (split,) = (str(each) for each in chosen.choices if each.what == "split")
     assert "4/0/4 to train, choose and test" in split
     assert "whom it has not seen" in split

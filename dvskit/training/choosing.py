@@ -28,7 +28,7 @@ _LONGEST_US = 4_000_000
 _SLOWER = 1.2  # than those who were filmed others may be
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
-_THRESHOLD, _SENSORS = 0.3, 6
+_THRESHOLD = 0.3
 
 _Noted = Callable[[str, str, str], None]
 
@@ -214,11 +214,11 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     if not look.clips:
         return entry
     noted(
-        "sensors",
-        f"{_SENSORS} for each video, thresholds about {_THRESHOLD:g}",
-        "contrast differs between people, clothes and rooms; the whole picture is kept",
+        "sensor",
+        f"an ideal one of threshold {_THRESHOLD:g} that sees the whole picture",
+        "it tells what moves from the noise of videos, and nothing at the sides is cut off",
     )
-    return replace(entry, threshold=_THRESHOLD, sensors=_SENSORS, whole=True)
+    return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
 def _is_mirrored(look: Look) -> bool:

@@ -28,7 +28,7 @@ from dvskit.training.loop import Trained, check_place, checkpoint_of, train
 from dvskit.training.models import load_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
-from dvskit.training.sets import load_sets
+from dvskit.training.sets import EMULATED, load_sets
 from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
 from dvskit.training.world import started_together
 
@@ -161,11 +161,12 @@ def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
     cache, wrong = Cache(), {}
     every: list[tuple[Samples, int]] = []
     for each in load_sets(config):
-        if not (each.entry.sensors or each.entry.salvage):
+        emulated = each.entry.kind in EMULATED
+        if not (emulated or each.entry.salvage):
             continue
         for part in (each.train, *each.parts[1:]):
             assert not isinstance(part, Stills)
-            kept = CachedSamples(part, cache) if each.entry.sensors else part
+            kept = CachedSamples(part, cache) if emulated else part
             every += [(kept, number) for number in range(len(part))]
 
     def make(place: tuple[Samples, int]) -> None:
