@@ -29,6 +29,7 @@ _SLOWER = 1.2  # than those who were filmed others may be
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
 _THRESHOLD = 0.3
+_BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 
 _Noted = Callable[[str, str, str], None]
 
@@ -235,7 +236,7 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
         if not names
         else f"the mirror of {names[0]} is no class here"
     )
-    noted("augment", f"place, scale, tilt, speed, polarity, lost events; {flips}", why)
+    noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
     return Vary(
         shift_px=round(0.08 * side, 1),
         rotate_deg=6.0,
@@ -243,6 +244,7 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
         time_scale=0.18,
         later_us=round(0.06 * window),
         drop=0.4,
+        jitter_px=round(_BLUR * side, 1),
         swap_polarity=0.5,
         flip_x=0.0 if names else 0.5,
     )

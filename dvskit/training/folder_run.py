@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
 from dvskit.datasets.cached_samples import CachedSamples
-from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
+from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
 from dvskit.training.card import write_card
 from dvskit.training.choosing import Choice, choose, with_steps
 from dvskit.training.config import Config
@@ -139,15 +140,14 @@ def _prepared(
         look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = changed_config(chosen.config, changes) if changes else chosen.config
+        for line in (f"{entry.path}: {look.words}", *map(str, chosen.choices)):
+            tell.say(line)
         wrong = _make_ready(config, tell)
         if not wrong:
             break
         for row, why in wrong.items():
             tell.note(f"{row.where}: left out: {why}")
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
-    tell.say(f"{entry.path}: {look.words}")
-    for choice in chosen.choices:
-        tell.say(str(choice))
     for text in (note for each in load_sets(config) for note in each.notes):
         tell.note(text)
     return config, look, chosen.choices
@@ -209,7 +209,8 @@ def _but_steps(config: Config) -> str:
 def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
     """Return the configuration with as many steps as there is time for, at most those it has."""
     wanted = config.loop.epochs * config.loop.steps
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)  # the run gives them
         run = Run(config, load_feed(config), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
