@@ -214,11 +214,11 @@ def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
         run = Run(config, load_feed(config), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
-    steps = max(_LEAST_STEPS, min(wanted, possible))
-    if steps < wanted:
+    steps = min(wanted, max(_LEAST_STEPS, possible))
+    if possible < steps:
+        tell.note(f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway")
+    elif steps < wanted:
         tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
-    if possible < _LEAST_STEPS:
-        tell.note(f"there is no time for {_LEAST_STEPS} steps, which are taken all the same")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
 
 
