@@ -93,7 +93,7 @@ def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
 
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
-    notes = _notes(samples) if isinstance(samples, FileSamples) else ()
+    notes = _notes(samples)
     if entry.classes:
         try:
             samples = samples.called(entry.classes)
@@ -104,7 +104,11 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
 
 
-def _notes(samples: FileSamples) -> tuple[str, ...]:
+def _notes(samples: Samples | Stills) -> tuple[str, ...]:
+    if isinstance(samples, SkeletonSamples):
+        return tuple(samples.notes)
+    if not isinstance(samples, FileSamples):
+        return ()
     notes = list(samples.notes)
     if samples.others:
         more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
