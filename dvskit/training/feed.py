@@ -16,6 +16,7 @@ from dvskit.datasets import (
     Share,
     Split,
     StillBatches,
+    StillChanges,
     Stills,
 )
 from dvskit.datasets.held_samples import HeldSamples, Room
@@ -109,7 +110,7 @@ def _training_batches(
         Share(
             samples=_held(each, each.parts.train, room),
             count=each.entry.count,
-            vary=each.entry.augment if each.entry.varies or draws_points else None,
+            vary=each.entry.vary(always=draws_points),
             encode=_encode(each.entry, config),
             balanced=each.entry.balanced,
         )
@@ -130,9 +131,9 @@ def _training_batches(
 
 
 def _encode(entry: DataConfig, config: Config) -> Encode | None:
-    if entry.kind != "images":
+    if not isinstance(entry.augment, StillChanges):
         return None
-    return encode_of(entry.encoder, config.input, network_size(config))
+    return encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
 
 def _judged(
