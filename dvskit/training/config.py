@@ -103,6 +103,8 @@ class Config:
     output   the folder that the run writes    network  a description: see `dvskit.networks`
     input    how events become tensors         data     the sets to learn from, an entry each
     loop     how long and how hard to learn
+    start    the model, by its shipped name or its folder, whose weights the run begins with; its
+             network has the same layers. "": fresh weights, drawn by the seed
     """
 
     name: str = "model"
@@ -112,6 +114,7 @@ class Config:
     input: InputConfig = field(default_factory=InputConfig)
     data: tuple[DataConfig, ...] = ()
     loop: LoopConfig = field(default_factory=LoopConfig)
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

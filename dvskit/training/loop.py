@@ -32,6 +32,7 @@ from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run, Watch
 from dvskit.training.scoring import Metric, check_metrics
 from dvskit.training.split_file import used_samples
+from dvskit.training.starting import used_before
 from dvskit.training.toml_config import (
     config_values,
     data_values,
@@ -200,13 +201,16 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
         for entry in config.data
     ]
     reject = reject_on(model.module, feed.validation.values(), config.input)
-    about = {
+    about: dict[str, Any] = {
         "seed": config.seed,
         "reject": reject_values(reject),
         "data": data,
         "scores": scores,
     }
-    model = replace(model, about=about, used=used_samples(feed.split))
+    if run.start is not None:
+        about = {"start": run.start.name, **about}
+    used = used_before(run.start, used_samples(feed.split))
+    model = replace(model, about=about, used=used)
     if run.world.leads:
         save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

@@ -190,6 +190,8 @@ def config_values(config: Config) -> dict[str, Any]:
         elif item.name == "data":
             value = [data_values(entry) for entry in value]
         values[item.name] = value
+    if not config.start:  # runs that were begun before there was a start go on
+        del values["start"]
     return values
 
 
