@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from dvskit.datasets import ENCODERS, PUBLIC_SETS
+from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 
@@ -32,7 +32,7 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "depth": _CLIPS,
     "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
     "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
-    "images": _EACH | {"path", "encoder"},
+    "images": _EVENTS | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
 """The keys that an entry of each kind takes."""
@@ -86,7 +86,8 @@ class DataConfig:
                 "skeletons" `SkeletonSamples`
     mirrored    whether a sample that `augment` flips left to right is of the class whose name says
                 the mirrored: right_wave for left_wave, counter_clockwise for clockwise
-    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`
+    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`; of
+                images, how far they are ahead of their encoder: `dvskit.datasets.StillChanges`
 
     The split follows from the names of the samples, the shares and the run's seed alone: entries of
     one folder are split alike. Raises ConfigError for values out of range and keys that the kind
@@ -123,11 +124,19 @@ class DataConfig:
     close: float = 0.0
     classes: Mapping[str, str] = field(default_factory=dict)
     mirrored: bool = False
-    augment: Vary = field(default_factory=Vary)
+    augment: Vary | StillChanges = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
         if self.kind not in TAKEN:
             raise ConfigError(f"data.kind: no {self.kind!r}; {did_you_mean(self.kind, TAKEN)}")
+        changes = changes_of(self.kind)
+        if self.augment == Vary():  # no change, of whatever kind
+            object.__setattr__(self, "augment", changes())
+        if not isinstance(self.augment, changes):
+            raise ConfigError(
+                f"data.{self.title}.augment = {self.augment}: of kind {self.kind!r}, which takes a "
+                f"{changes.__name__}"
+            )
         for item in fields(self):
             if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
                 raise ConfigError(
@@ -180,10 +189,16 @@ class DataConfig:
         """What its scores are called."""
         return self.name or (self.encoder if self.kind == "images" else self.kind)
 
-    @property
-    def varies(self) -> bool:
-        """Whether events are changed at random."""
-        return self.augment != Vary()
+    def vary(self, *, always: bool = False) -> Vary | None:
+        """Return what changes events at random, if anything; `always` also where it does not."""
+        if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
+            return None
+        return self.augment
+
+
+def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
+    """Return what changes the samples of a kind of entries at random."""
+    return StillChanges if kind == "images" else Vary
 
 
 def _default(item: Any) -> Any:
