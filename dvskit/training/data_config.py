@@ -30,8 +30,8 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "videos": _VIDEOS,
     "mixed": _VIDEOS,
     "depth": _CLIPS,
-    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
-    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
+    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
     "images": _EVENTS | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
@@ -82,6 +82,8 @@ class DataConfig:
     each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
     gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
                 all
+    seed        of "drawn" and "skeletons", what people are drawn from; 0: the run's. Entries of one
+                seed have the same people, however close the camera is
     duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
                 "skeletons" `SkeletonSamples`
     mirrored    whether a sample that `augment` flips left to right is of the class whose name says
@@ -120,6 +122,7 @@ class DataConfig:
     redraw: bool = False
     each: int = 100
     gestures: tuple[str, ...] = ()
+    seed: int = 0
     duration_us: int = 1_450_000
     close: float = 0.0
     classes: Mapping[str, str] = field(default_factory=dict)

@@ -83,6 +83,8 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
                 f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; those of one are "
                 "to be among those of the other: [data.classes] calls them otherwise"
             )
+    if len(classes) < 2:
+        raise ConfigError(f"one class, {', '.join(classes)}: give two or more to tell apart")
     sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
@@ -181,6 +183,7 @@ def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
 def _placed(row: Sample, entry: DataConfig) -> Sample:
     """Return a row whose name and group say which folder they are of."""
     place = str(Path(entry.path).resolve()) if entry.path else entry.kind
+    place += f" {entry.seed}" if entry.seed else ""
     group = None if row.group is None else f"{row.group} of {place}"
     return row._replace(name=f"{place}/{row.name}", group=group)
 
@@ -249,7 +252,7 @@ def _move_stills(entry: DataConfig, config: Config) -> Samples:
 def _draw(entry: DataConfig, config: Config) -> Samples:
     return DrawnSamples(
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         gestures=entry.gestures or PERSON_GESTURES,
         size=_size(entry, config),
         duration_us=entry.duration_us,
@@ -264,7 +267,7 @@ def _draw_moved(entry: DataConfig, config: Config) -> Samples:
     return SkeletonSamples(
         entry.path,
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         actions=entry.gestures,
         size=_size(entry, config),
         duration_us=entry.duration_us,
