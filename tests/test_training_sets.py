@@ -109,6 +109,7 @@ def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Pat
     assert list(KINDS) == [
         "recordings",
         "videos",
+        "mixed",
         "depth",
         "drawn",
         "skeletons",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,9 +39,7 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(
-            help="Of a folder: how long all may take.", show_default="5", metavar="MINUTES"
-        ),
+        typer.Option(help="Of a folder: how long all may take.", show_default="5", min=0.01),
     ] = None,
     from_: Annotated[
         str | None,
@@ -147,8 +146,11 @@ def _train_folder(
     salvage: bool,
     changes: dict[str, str],
 ) -> None:
+    began = time.monotonic()
     from dvskit.training import Onlooker, train_folder
 
+    loaded_min = (time.monotonic() - began) / 60
+    limit = 5.0 if minutes is None else minutes
     _console.tell_compiling()
     with fits_noted(), ExitStack() as stack:
         making: list[Bar] = []
@@ -165,7 +167,7 @@ def _train_folder(
             run = train_folder(
                 folder,
                 output=output,
-                minutes=5.0 if minutes is None else minutes,
+                minutes=max(limit - loaded_min, limit / 2),
                 start=start,
                 seed=seed,
                 salvage=salvage,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dvskit.datasets import FileSamples
 from dvskit.errors import ConfigError, one_line
 from dvskit.filters import Vary
 from dvskit.networks import Layered
@@ -24,9 +25,11 @@ BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger
 _GRID = 16  # what blocks of pixels are summed to, at least
 _LONGEST_US = 4_000_000
+_SLOWER = 1.2  # than those who were filmed others may be
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
-_THRESHOLD, _SENSORS = 0.3, 6
+_THRESHOLD = 0.3
+_BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 
 _Noted = Callable[[str, str, str], None]
 
@@ -75,7 +78,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
         augment=_augment(look, given, network, noted),
         mirrored=_is_mirrored(look),
     )
-    train = len(parts_of(look.samples, entry, config.seed).train)
+    train = len(parts_of(_opened(look, entry), entry, config.seed).train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
     noted("steps", f"{steps:,} of {BATCH} samples at most", f"{train:,} samples to train on")
     loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
@@ -140,11 +143,12 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
 
 def _window(look: Look, noted: _Noted) -> InputConfig:
     length = float(np.quantile(look.durations, 0.9))
-    window = min(length, _LONGEST_US)
+    slower = _SLOWER if length > 500_000 else 1.0
+    window = min(slower * length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
-    bin_us = max(1, math.ceil(window / bins / 100) * 100)
+    bin_us = max(1, math.ceil(window / bins / 10) * 10)
     given = InputConfig(bins=bins, bin_us=bin_us)
-    why = "9 of 10 samples end within it"
+    why = "9 of 10 samples end within it" + ", and of slower people too" * (slower > 1)
     if length > _LONGEST_US:
         why = "the samples are longer, and their first window is learned from and judged"
     noted("window", _window_words(given), why)
@@ -161,7 +165,7 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
     for split, value, reason in _splits(look):
         tried = replace(entry, **split)  # type: ignore[arg-type]
         try:
-            parts = parts_of(look.samples, tried, seed)
+            parts = parts_of(_opened(look, tried), tried, seed)
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -175,6 +179,14 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
         noted("split", f"{value}{named}, {counts} to train, choose and test", reason + why)
         return tried, "best" if len(parts.validation) else "last"
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
+
+
+def _opened(look: Look, entry: DataConfig) -> FileSamples:
+    """Return the samples of a folder as an entry opens them, with their groups or without."""
+    if entry.group != "none":
+        return look.samples
+    rows = [row._replace(group=None) for row in look.samples.rows]
+    return FileSamples(rows, look.samples.reading)
 
 
 def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
@@ -203,11 +215,11 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     if not look.clips:
         return entry
     noted(
-        "sensors",
-        f"{_SENSORS} for each video, thresholds about {_THRESHOLD:g}",
-        "contrast differs between people, clothes and rooms; the whole picture is kept",
+        "sensor",
+        f"an ideal one of threshold {_THRESHOLD:g} that sees the whole picture",
+        "it tells what moves from the noise of videos, and nothing at the sides is cut off",
     )
-    return replace(entry, threshold=_THRESHOLD, sensors=_SENSORS, whole=True)
+    return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
 def _is_mirrored(look: Look) -> bool:
@@ -224,7 +236,7 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
         if not names
         else f"the mirror of {names[0]} is no class here"
     )
-    noted("augment", f"place, scale, tilt, speed, polarity, lost events; {flips}", why)
+    noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
     return Vary(
         shift_px=round(0.08 * side, 1),
         rotate_deg=6.0,
@@ -232,6 +244,7 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
         time_scale=0.18,
         later_us=round(0.06 * window),
         drop=0.4,
+        jitter_px=round(_BLUR * side, 1),
         swap_polarity=0.5,
         flip_x=0.0 if names else 0.5,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -15,7 +17,7 @@ from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
 from dvskit.datasets.cached_samples import CachedSamples
-from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
+from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
 from dvskit.training.card import write_card
 from dvskit.training.choosing import Choice, choose, with_steps
 from dvskit.training.config import Config
@@ -27,7 +29,7 @@ from dvskit.training.loop import Trained, check_place, checkpoint_of, train
 from dvskit.training.models import load_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
-from dvskit.training.sets import load_sets
+from dvskit.training.sets import EMULATED, load_sets
 from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
 from dvskit.training.world import started_together
 
@@ -118,9 +120,10 @@ def train_folder(
     )
     check_place(Path(asked.output))
     config, look, choices = _prepared(asked, changes or {}, tell)
-    config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
-    trained = train(config, progress=tell.progress)
-    result, held_out = _judged(trained, config)
+    with _half_the_threads():
+        config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
+        trained = train(config, progress=tell.progress)
+        result, held_out = _judged(trained, config)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, choices, seconds)
     write_card(trained, config, look, result, choices, held_out=held_out, seconds=seconds)
@@ -137,15 +140,14 @@ def _prepared(
         look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = changed_config(chosen.config, changes) if changes else chosen.config
+        for line in (f"{entry.path}: {look.words}", *map(str, chosen.choices)):
+            tell.say(line)
         wrong = _make_ready(config, tell)
         if not wrong:
             break
         for row, why in wrong.items():
             tell.note(f"{row.where}: left out: {why}")
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
-    tell.say(f"{entry.path}: {look.words}")
-    for choice in chosen.choices:
-        tell.say(str(choice))
     for text in (note for each in load_sets(config) for note in each.notes):
         tell.note(text)
     return config, look, chosen.choices
@@ -159,11 +161,12 @@ def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
     cache, wrong = Cache(), {}
     every: list[tuple[Samples, int]] = []
     for each in load_sets(config):
-        if not (each.entry.sensors or each.entry.salvage):
+        emulated = each.entry.kind in EMULATED
+        if not (emulated or each.entry.salvage):
             continue
         for part in (each.train, *each.parts[1:]):
             assert not isinstance(part, Stills)
-            kept = CachedSamples(part, cache) if each.entry.sensors else part
+            kept = CachedSamples(part, cache) if emulated else part
             every += [(kept, number) for number in range(len(part))]
 
     def make(place: tuple[Samples, int]) -> None:
@@ -206,7 +209,8 @@ def _but_steps(config: Config) -> str:
 def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
     """Return the configuration with as many steps as there is time for, at most those it has."""
     wanted = config.loop.epochs * config.loop.steps
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)  # the run gives them
         run = Run(config, load_feed(config), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
@@ -216,6 +220,20 @@ def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
     if possible < _LEAST_STEPS:
         tell.note(f"there is no time for {_LEAST_STEPS} steps, which are taken all the same")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
+
+
+@contextmanager
+def _half_the_threads() -> Iterator[None]:
+    """Have torch compute on half of the threads: the others make batches meanwhile.
+
+    Where all compute and other programs work as well, each waits for the slowest at every layer.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, thread_count() // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import one_thread, thread_count
 from dvskit.datasets import FileSamples, Sample, likely_size, open_samples
-from dvskit.datasets.kinds import RECORDINGS
+from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.formats import open_events
@@ -93,11 +93,18 @@ def look_at(
         )
     read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
     kinds = dict(zip(samples.rows, samples.kinds, strict=True))
-    reading: Callable[[Sample], tuple[Size, int]] = lambda row: _read(  # noqa: E731
-        row, kinds[row] == RECORDINGS.name, not salvage
-    )
+    depth = [row.where for row in rows if kinds[row] == DEPTH_CLIPS.name]
+    if depth:
+        raise FormatError(
+            f"{depth[0]}: is a depth clip, for which nothing is chosen; write a configuration with "
+            "an entry [[data]] of kind 'depth'"
+        )
+
+    def measured(row: Sample) -> tuple[Size, int]:
+        return _measured(row, kinds[row] == RECORDINGS.name, not salvage)
+
     with ThreadPoolExecutor(thread_count()) as pool:
-        found = list(pool.map(reading, read))
+        found = list(pool.map(measured, read))
     durations = np.array([duration for _, duration in found if duration > 0], np.int64)
     if not len(durations):
         raise FormatError(f"{folder}: nothing lasts for any time in the samples that were read")
@@ -111,7 +118,7 @@ def look_at(
     )
 
 
-def _read(row: Sample, is_recording: bool, strict: bool) -> tuple[Size, int]:
+def _measured(row: Sample, is_recording: bool, strict: bool) -> tuple[Size, int]:
     """Return the size and the duration of a sample, in microseconds."""
     path: Path = row.file
     with one_thread():
