@@ -227,6 +227,6 @@ def test_an_entry_may_have_one_class_of_several() -> None:
     one = {**entry, "name": "one", "seed": 2, "gestures": ["arm_roll"]}
     sets = load_sets(config_from({"network": network, "data": [entry, one]}))
     assert set(sets[1].parts.train.labels) == {1}
-    network["classes"] = 1
+    network |= {"classes": 1, "layers": ["S8", "1"]}
     with pytest.raises(ConfigError, match="one class, arm_roll: give two or more"):
         load_sets(config_from({"network": network, "data": [one]}))
