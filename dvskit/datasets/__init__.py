@@ -30,6 +30,7 @@ from dvskit.datasets.splits import (
     split_samples,
 )
 from dvskit.datasets.still_batches import StillBatches
+from dvskit.datasets.still_changes import StillChanges
 from dvskit.datasets.still_sets import holds_stills, open_stills
 from dvskit.datasets.stills import ENCODERS, Encode, FolderStills, IdxStills, MovedStills
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
@@ -65,6 +66,7 @@ __all__ = [
     "Split",
     "SplitSamples",
     "StillBatches",
+    "StillChanges",
     "Stills",
     "TonicSamples",
     "check_leaks",

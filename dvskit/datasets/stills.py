@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from dvskit import encoders
 from dvskit.datasets.idx import read_images
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.samples import Images, Part, Sample, Samples, Stills
+from dvskit.datasets.still_changes import StillChanges, check_changes
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, did_you_mean
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
@@ -251,6 +252,7 @@ class Encode:
     steps     of time, a bin each
     size      of the sensor, (width, height); the image is put in its middle, black around it
     channels  2: OFF, ON; 1: what the encoder gives, signed or not
+    changes   how images are changed at random first, on the whole sensor; none unless given
 
     Gives (steps, channels, H, W): uint8, spikes of 1 as ON and of -1 as OFF; float32 of "direct"
     and of 1 channel; a function that returns channels (steps, C, H, W) keeps them. Raises
@@ -261,10 +263,12 @@ class Encode:
     steps: int
     size: tuple[int, int]
     channels: int = 2
+    changes: StillChanges = field(default_factory=StillChanges)
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, str):
             check_encoder(self.encoder)
+        check_changes(self.changes)
         if self.channels not in (1, 2):
             raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
         if self.channels == 1 and self.encoder == "population":
@@ -283,6 +287,9 @@ class Encode:
 
     def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
+        if self.changes != StillChanges():  # without, spikes are drawn as they always were
+            height, width = images.shape[-2:]
+            images = self.changes(images.view(-1, height, width), rng).view(images.shape)
         return encode_images(images, self.steps, self.encoder, generator, self.channels)
 
 

@@ -111,8 +111,9 @@ class Config:
     output   the folder that the run writes    network  a description: see `dvskit.networks`
     input    how events become tensors         data     the sets to learn from, an entry each
     loop     how long and how hard to learn
-    start    a model, a folder or the name of a shipped one, whose weights the run begins with, but
-             for those of the last layer; "": all are new
+    start    a model, its folder or the name of a shipped one, whose weights the run begins with;
+             those of the last layer are new where the classes are others. "": all are new, drawn by
+             the seed
     """
 
     name: str = "model"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from dvskit.datasets import ENCODERS, PUBLIC_SETS
+from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 
@@ -30,9 +30,9 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "videos": _VIDEOS,
     "mixed": _VIDEOS,
     "depth": _CLIPS,
-    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
-    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
-    "images": _EACH | {"path", "encoder"},
+    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
+    "images": _EVENTS | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
 """The keys that an entry of each kind takes."""
@@ -82,11 +82,14 @@ class DataConfig:
     each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
     gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
                 all
+    seed        of "drawn" and "skeletons", what people are drawn from; 0: the run's. Entries of one
+                seed have the same people, however close the camera is
     duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
                 "skeletons" `SkeletonSamples`
     mirrored    whether a sample that `augment` flips left to right is of the class whose name says
                 the mirrored: right_wave for left_wave, counter_clockwise for clockwise
-    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`
+    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`; of
+                images, how far they are ahead of their encoder: `dvskit.datasets.StillChanges`
 
     The split follows from the names of the samples, the shares and the run's seed alone: entries of
     one folder are split alike. Raises ConfigError for values out of range and keys that the kind
@@ -119,15 +122,24 @@ class DataConfig:
     redraw: bool = False
     each: int = 100
     gestures: tuple[str, ...] = ()
+    seed: int = 0
     duration_us: int = 1_450_000
     close: float = 0.0
     classes: Mapping[str, str] = field(default_factory=dict)
     mirrored: bool = False
-    augment: Vary = field(default_factory=Vary)
+    augment: Vary | StillChanges = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
         if self.kind not in TAKEN:
             raise ConfigError(f"data.kind: no {self.kind!r}; {did_you_mean(self.kind, TAKEN)}")
+        changes = changes_of(self.kind)
+        if self.augment == Vary():  # no change, of whatever kind
+            object.__setattr__(self, "augment", changes())
+        if not isinstance(self.augment, changes):
+            raise ConfigError(
+                f"data.{self.title}.augment = {self.augment}: of kind {self.kind!r}, which takes a "
+                f"{changes.__name__}"
+            )
         for item in fields(self):
             if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
                 raise ConfigError(
@@ -180,10 +192,16 @@ class DataConfig:
         """What its scores are called."""
         return self.name or (self.encoder if self.kind == "images" else self.kind)
 
-    @property
-    def varies(self) -> bool:
-        """Whether events are changed at random."""
-        return self.augment != Vary()
+    def vary(self, *, always: bool = False) -> Vary | None:
+        """Return what changes events at random, if anything; `always` also where it does not."""
+        if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
+            return None
+        return self.augment
+
+
+def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
+    """Return what changes the samples of a kind of entries at random."""
+    return StillChanges if kind == "images" else Vary
 
 
 def _default(item: Any) -> Any:

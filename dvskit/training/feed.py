@@ -16,6 +16,7 @@ from dvskit.datasets import (
     Share,
     Split,
     StillBatches,
+    StillChanges,
     Stills,
 )
 from dvskit.datasets.held_samples import HeldSamples, Room
@@ -115,8 +116,8 @@ def _training_batches(
         Share(
             samples=_held(each, each.train, room),
             count=each.entry.count,
-            vary=each.entry.augment if each.entry.varies or draws_points else None,
-            relabel=_mirror(each) if each.entry.mirrored and each.entry.varies else None,
+            vary=each.entry.vary(always=draws_points),
+            relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,
             encode=_encode(each.entry, config),
             balanced=each.entry.balanced,
         )
@@ -147,9 +148,9 @@ def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
 
 
 def _encode(entry: DataConfig, config: Config) -> Encode | None:
-    if entry.kind != "images":
+    if not isinstance(entry.augment, StillChanges):
         return None
-    return encode_of(entry.encoder, config.input, network_size(config))
+    return encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
 
 def _judged(

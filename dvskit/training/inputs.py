@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dvskit.datasets import Encode
+from dvskit.datasets import Encode, StillChanges
 from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError
 from dvskit.events import Events
@@ -45,14 +45,19 @@ def representation_of(given: InputConfig) -> Representation:
     return found
 
 
-def encode_of(encoder: str | Encoder, given: InputConfig, size: tuple[int, int]) -> Encode:
-    """Return what makes a network's input of still images. Raises ConfigError."""
+def encode_of(
+    encoder: str | Encoder,
+    given: InputConfig,
+    size: tuple[int, int],
+    changes: StillChanges | None = None,
+) -> Encode:
+    """Return what makes a network's input of still images, changed first. Raises ConfigError."""
     if given.representation == POINTS:
         raise ConfigError(
             "a network of points takes recordings alone: encoded images are no events; take a "
             "network of tensors, such as conv-lif, for still images"
         )
-    return Encode(encoder, given.bins, size, given.channels)
+    return Encode(encoder, given.bins, size, given.channels, changes or StillChanges())
 
 
 def is_weighed(given: InputConfig) -> bool:

@@ -34,6 +34,7 @@ from dvskit.training.running import Run, Watch
 from dvskit.training.scoring import Metric, check_metrics
 from dvskit.training.sets import emulation_of
 from dvskit.training.split_file import used_samples
+from dvskit.training.starting import used_before
 from dvskit.training.toml_config import (
     config_values,
     data_values,
@@ -205,14 +206,17 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     ]
     reject = reject_on(model.module, feed.validation.values(), config.input)
     clips = [entry for entry in config.data if entry.kind in ("videos", "mixed")]
-    about = {
+    about: dict[str, Any] = {
         "seed": config.seed,
         "reject": reject_values(reject),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,
     }
-    model = replace(model, about=about, used=used_samples(feed.split))
+    if run.start is not None:
+        about = {"start": run.start.name, **about}
+    used = used_before(run.start, used_samples(feed.split))
+    model = replace(model, about=about, used=used)
     if run.world.leads:
         save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

@@ -19,7 +19,7 @@ from dvskit.training.losses import LOSSES, answer_of, check_loss
 from dvskit.training.optimising import make_optimiser, rate_at, take_step
 from dvskit.training.progress import Progress
 from dvskit.training.scoring import Metric, scores_of
-from dvskit.training.starting import begin_with, let_learn
+from dvskit.training.starting import begin_with, let_learn, start_of
 from dvskit.training.toml_config import config_values, to_toml
 from dvskit.training.world import ALONE, World, check_together
 
@@ -61,11 +61,12 @@ class Run:
         self.module = config.network.build().to(self.device)
         check_loss(self.module, config.loop.loss)
         check_together(self.module, world)
+        self.start = start_of(config, feed)
+        if self.start is not None:
+            begin_with(self.module, self.start, feed.classes)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
-            if config.start:
-                begin_with(self.module, config.start)
         else:
             self.module.load_state_dict(at.weights)
             at.restore(self.optimiser)

@@ -83,6 +83,8 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
                 f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; those of one are "
                 "to be among those of the other: [data.classes] calls them otherwise"
             )
+    if len(classes) < 2:
+        raise ConfigError(f"one class, {', '.join(classes)}: give two or more to tell apart")
     sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
@@ -107,8 +109,8 @@ def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
 
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
+    notes = _notes(samples)
     opened = samples if isinstance(samples, FileSamples) else None
-    notes = () if opened is None else _notes(opened)
     if entry.classes:
         try:
             samples = samples.called(entry.classes)
@@ -119,7 +121,11 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     return TrainingSet(entry, parts_of(samples, entry, config.seed), notes, opened)
 
 
-def _notes(samples: FileSamples) -> tuple[str, ...]:
+def _notes(samples: Samples | Stills) -> tuple[str, ...]:
+    if isinstance(samples, SkeletonSamples):
+        return tuple(samples.notes)
+    if not isinstance(samples, FileSamples):
+        return ()
     notes = list(samples.notes)
     if samples.others:
         more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
@@ -177,6 +183,7 @@ def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
 def _placed(row: Sample, entry: DataConfig) -> Sample:
     """Return a row whose name and group say which folder they are of."""
     place = str(Path(entry.path).resolve()) if entry.path else entry.kind
+    place += f" {entry.seed}" if entry.seed else ""
     group = None if row.group is None else f"{row.group} of {place}"
     return row._replace(name=f"{place}/{row.name}", group=group)
 
@@ -245,7 +252,7 @@ def _move_stills(entry: DataConfig, config: Config) -> Samples:
 def _draw(entry: DataConfig, config: Config) -> Samples:
     return DrawnSamples(
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         gestures=entry.gestures or PERSON_GESTURES,
         size=_size(entry, config),
         duration_us=entry.duration_us,
@@ -260,7 +267,7 @@ def _draw_moved(entry: DataConfig, config: Config) -> Samples:
     return SkeletonSamples(
         entry.path,
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         actions=entry.gestures,
         size=_size(entry, config),
         duration_us=entry.duration_us,

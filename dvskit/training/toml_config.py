@@ -13,10 +13,9 @@ from typing import Any
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
-from dvskit.filters import Vary
 from dvskit.networks import network_from, network_values
 from dvskit.training.config import Config, InputConfig, LoopConfig
-from dvskit.training.data_config import TAKEN, DataConfig
+from dvskit.training.data_config import TAKEN, DataConfig, changes_of
 
 _SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -144,7 +143,7 @@ def _data(values: Mapping[str, Any]) -> DataConfig:
     dot = f"data.{_title(values)}"
     if "augment" in given:
         table = _table(f"{dot}.augment", given["augment"])
-        given["augment"] = _section(f"{dot}.augment", Vary, table)
+        given["augment"] = _section(f"{dot}.augment", changes_of(_kind(values)), table)
     if "classes" in given:
         for name, called in _table(f"{dot}.classes", given["classes"]).items():
             _typed(f"{dot}.classes.{name}", "str", called)
@@ -191,6 +190,8 @@ def config_values(config: Config) -> dict[str, Any]:
         elif item.name == "data":
             value = [data_values(entry) for entry in value]
         values[item.name] = value
+    if not config.start:  # runs that were begun before there was a start go on
+        del values["start"]
     return values
 
 

@@ -1,0 +1,207 @@
+"""Still images changed at random: what no change, one change, and a seed give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dvskit.datasets import Encode, IdxStills, Share, StillBatches, StillChanges
+from dvskit.errors import ConfigError
+from dvskit.filters import Vary
+from dvskit.training.config import Config
+from dvskit.training.data_config import DataConfig
+from dvskit.training.feed import load_feed
+from dvskit.training.toml_config import config_from, config_values
+from tests.test_stills import digits, idx  # noqa: F401 (a fixture)
+
+ALL = StillChanges(
+    shift_px=2, rotate_deg=10, zoom=0.1, shear_deg=8, warp_px=1.5, flip_x=0.5, erase=0.2
+)
+
+
+def blobs(count: int = 6, rows: int = 20, columns: int = 26) -> Tensor:
+    """Smooth images, dark at their edges: nothing is lost by moving them, little by bilinear."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    middles = torch.linspace(-2, 2, count)
+    return torch.stack([
+        torch.exp(-((x - columns / 2 - m) ** 2 + 2 * (y - rows / 2 + m / 2) ** 2) / 18)
+        for m in middles
+    ])  # fmt: skip
+
+
+def changed(changes: StillChanges, images: Tensor, seed: int = 0) -> Tensor:
+    return changes(images, np.random.default_rng(seed))
+
+
+def middle_of(images: Tensor) -> Tensor:
+    """The centre of mass, (N, 2): x, y."""
+    rows, columns = images.shape[1:]
+    whole = images.sum((1, 2))
+    x = (images.sum(1) * torch.arange(columns)).sum(1) / whole
+    return torch.stack((x, (images.sum(2) * torch.arange(rows)).sum(1) / whole), 1)
+
+
+def test_no_change_leaves_images_bit_for_bit() -> None:
+    assert torch.equal(changed(StillChanges(), blobs()), blobs())
+
+
+def test_the_smallest_moves_leave_images_as_they_were_but_for_rounding() -> None:
+    tiny = StillChanges(shift_px=1e-6, rotate_deg=1e-6, zoom=1e-6, shear_deg=1e-6, warp_px=1e-6)
+    assert torch.allclose(changed(tiny, blobs()), blobs(), atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [ALL, StillChanges(warp_px=2), StillChanges(erase=0.5)])
+def test_an_image_depends_on_its_own_numbers_and_not_on_those_behind_it(
+    changes: StillChanges,
+) -> None:
+    whole = changed(changes, blobs())
+    assert torch.equal(changed(changes, blobs()[:2]), whole[:2])
+    assert torch.equal(changed(changes, blobs()[:1]), whole[:1])
+    assert torch.equal(changed(changes, blobs()), whole)
+    assert not torch.equal(changed(changes, blobs(), seed=1), whole)
+    same = blobs()[:1].expand(6, -1, -1)
+    each = changed(changes, same)
+    assert len({image.numpy().tobytes() for image in each}) == 6
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_nothing(threads: int) -> None:
+    before, whole = torch.get_num_threads(), changed(ALL, blobs(64))
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(changed(ALL, blobs(64)), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shifts_are_uniform_within_their_bound_and_leave_the_shape() -> None:
+    images = blobs(1).expand(400, -1, -1)
+    moved = middle_of(changed(StillChanges(shift_px=3), images)) - middle_of(images)
+    assert float(moved.abs().max()) == pytest.approx(3, abs=0.1)
+    assert torch.allclose(moved.mean(0), torch.zeros(2), atol=0.3)  # 3 sqrt(3) / 20 is 3 errors
+    assert torch.allclose(moved.std(0), torch.full((2,), 3 / 3**0.5), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "grows"), [(StillChanges(zoom=0.2), True), (StillChanges(rotate_deg=30), False)]
+)
+def test_zoom_changes_the_area_and_turning_does_not(changes: StillChanges, grows: bool) -> None:
+    images = blobs(1).expand(200, -1, -1)
+    factor = changed(changes, images).sum((1, 2)) / images.sum((1, 2))
+    if grows:
+        assert float(factor.min()) == pytest.approx(0.8**2, abs=0.03)
+        assert float(factor.max()) == pytest.approx(1.2**2, abs=0.03)
+    else:
+        assert torch.allclose(factor, torch.ones(200), atol=0.01)
+
+
+def test_a_whole_turn_of_a_quarter_is_that_of_torch() -> None:
+    """Sources are where `Vary` would have the pixel from: turned to the same side."""
+    images = blobs(1, 21, 21) * torch.linspace(0, 1, 21)
+    side = {name: torch.zeros(1) for name in ("shift_x", "shift_y", "zoom", "shear_deg")}
+    side["rotate_deg"] = torch.ones(1)
+    from dvskit.datasets.still_changes import _seen_from
+
+    quarter = StillChanges(rotate_deg=90)
+    found = _seen_from(images, quarter._sources(images, side, torch.zeros(1, 32)))
+    # x to the right, y down: from x towards y, which is clockwise on the screen
+    assert torch.allclose(found[0], images[0].rot90(-1), atol=1e-5)
+
+
+def test_flips_come_as_often_as_they_are_meant_to() -> None:
+    images = (blobs(1) * torch.linspace(0, 1, 26)).expand(1000, -1, -1)
+    found = changed(StillChanges(flip_x=0.3), images)
+    flipped = [torch.equal(image, images[0].flip(-1)) for image in found]
+    kept = [torch.equal(image, images[0]) for image in found]
+    assert sum(flipped) + sum(kept) == 1000
+    assert sum(flipped) == pytest.approx(300, abs=45)
+
+
+def test_what_is_erased_is_a_rectangle_no_larger_than_was_said() -> None:
+    images = torch.ones(300, 30, 20)
+    black = changed(StillChanges(erase=0.25), images) == 0
+    shares = black.float().mean((1, 2))
+    assert float(shares.max()) == pytest.approx(0.25, abs=0.04)
+    assert float(shares.mean()) == pytest.approx(0.125, abs=0.02)
+    for image in black:
+        rows, columns = image.any(1).sum(), image.any(0).sum()
+        assert image.sum() == rows * columns
+
+
+def test_batches_of_changed_images_follow_from_the_seed_and_differ_by_epoch(
+    digits: IdxStills,  # noqa: F811
+) -> None:
+    encode = Encode("direct", 2, (30, 30), 1, ALL)
+    share = Share(samples=digits, count=6, encode=encode)
+
+    def epoch(number: int, first: int = 0) -> list[Tensor]:
+        return [x for x, _ in StillBatches([share], seed=1).epoch(number, first=first)]
+
+    once = epoch(0)
+    assert all(map(torch.equal, once, epoch(0)))
+    assert all(map(torch.equal, once[1:], epoch(0, first=1)))
+    assert not torch.equal(once[0], epoch(1)[0])
+    assert once[0].shape == (2, 6, 1, 30, 30)
+
+
+def test_without_changes_the_encoder_draws_what_it_drew(digits: IdxStills) -> None:  # noqa: F811
+    one, other = (np.random.default_rng(3) for _ in range(2))
+    plain, changed_by_nothing = Encode("poisson", 5, (30, 30)), Encode(
+        "poisson", 5, (30, 30), 2, StillChanges()
+    )  # fmt: skip
+    image = digits.image(0)
+    assert torch.equal(plain(image, one), changed_by_nothing(image, other))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shift_px": -1}, "StillChanges: shift_px=-1 is not a number, 0 to 32767"),
+        ({"zoom": 1.0}, r"StillChanges: zoom=1.0 is not a number, 0 to 0.99"),
+        ({"erase": float("nan")}, "StillChanges: erase=nan is not a number, 0 to 1"),
+        ({"flip_x": True}, "StillChanges: flip_x=True is not a number, 0 to 1"),
+    ],
+)
+def test_bounds_out_of_range_are_said(given: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        StillChanges(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_events_and_images_take_each_their_own_changes() -> None:
+    for kind, changes in (("images", Vary(drop=0.1)), ("recordings", ALL)):
+        with pytest.raises(ConfigError, match="which takes a"):
+            DataConfig(kind=kind, augment=changes)
+    with pytest.raises(ConfigError, match="Vary changes events"):
+        Encode("direct", 2, (30, 30), 1, Vary())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"unknown key data.poisson.augment.drop; "):
+        config_from({"data": [{"kind": "images", "augment": {"drop": 0.1}}]})
+
+
+def test_a_configuration_changes_what_is_learned_from_and_not_what_is_judged(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 40), ("t10k", 10)):
+        idx(tmp_path / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28)))
+        idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 10)
+
+    def config(augment: StillChanges) -> Config:
+        entry = DataConfig(
+            kind="images", path=str(tmp_path), encoder="direct", count=8, augment=augment
+        )
+        return Config(data=(entry,))
+
+    plain, varied = (load_feed(config(changes)) for changes in (StillChanges(), ALL))
+    assert config_from(config_values(config(ALL))) == config(ALL)
+    assert not torch.equal(next(plain.batches(0))[0], next(varied.batches(0))[0])
+    for part in ("validation", "test"):
+        pairs = zip(
+            getattr(plain, part)["direct"].epoch(0), getattr(varied, part)["direct"].epoch(0),
+            strict=True,
+        )  # fmt: skip
+        assert all(torch.equal(a, b) for (a, _), (b, _) in pairs)
