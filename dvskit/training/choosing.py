@@ -103,14 +103,12 @@ def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfi
         if start.input.representation == POINTS:
             raise ConfigError(f"--from {start.name}: takes points; name a model that takes bins")
         network = with_classes(start.network, len(look.classes))
-        bins = min(_length_us(look)[1], _LONGEST_US) // start.input.bin_us
-        given = replace(start.input, bins=max(start.input.bins, bins))
         noted(
             "network",
-            f"that of {start.name}, its last layer new, {_window_words(given)} of {start.size}",
-            f"it learned from {start.input.bins} of such bins, and has no layer that counts them",
+            f"that of {start.name}, its last layer new",
+            f"it takes {_window_words(start.input)} of {start.size}",
         )
-        return given, network
+        return start.input, network
     width, height = _size(look, noted)
     given = _window(look, noted)
     pool = max(1, max(width, height) // _GRID)
@@ -144,22 +142,17 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
 
 
 def _window(look: Look, noted: _Noted) -> InputConfig:
-    length, wanted = _length_us(look)
-    window = min(wanted, _LONGEST_US)
+    length = float(np.quantile(look.durations, 0.9))
+    slower = _SLOWER if length > 500_000 else 1.0
+    window = min(slower * length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
     bin_us = max(1, math.ceil(window / bins / 10) * 10)
     given = InputConfig(bins=bins, bin_us=bin_us)
-    why = "9 of 10 samples end within it" + ", and of slower people too" * (wanted > length)
+    why = "9 of 10 samples end within it" + ", and of slower people too" * (slower > 1)
     if length > _LONGEST_US:
         why = "the samples are longer, and their first window is learned from and judged"
     noted("window", _window_words(given), why)
     return given
-
-
-def _length_us(look: Look) -> tuple[int, int]:
-    """Return how long 9 of 10 samples are at most, and how long others may be."""
-    length = math.ceil(np.quantile(look.durations, 0.9))
-    return length, round(_SLOWER * length) if length > 500_000 else length
 
 
 def _window_words(given: InputConfig) -> str:

@@ -140,7 +140,10 @@ def _prepared(
         look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = changed_config(chosen.config, changes) if changes else chosen.config
-        for line in (f"{entry.path}: {look.words}", *map(str, chosen.choices)):
+        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
+                     for key, text in changes.items())  # fmt: skip
+        choices = (*chosen.choices, *asked_for)
+        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
             tell.say(line)
         wrong = _make_ready(config, tell)
         if not wrong:
@@ -150,7 +153,7 @@ def _prepared(
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
     for text in (note for each in load_sets(config) for note in each.notes):
         tell.note(text)
-    return config, look, chosen.choices
+    return config, look, choices
 
 
 def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
