@@ -80,7 +80,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
     )
     train = len(parts_of(_opened(look, entry), entry, config.seed).train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
-    noted("steps", f"{steps:,} of {BATCH} samples at most", f"{train:,} samples to train on")
+    noted("steps", f"at most {steps:,} of {BATCH} samples each", f"{train:,} samples to train on")
     loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
     whole = replace(
         config,
