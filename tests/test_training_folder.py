@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -256,10 +255,10 @@ def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
 
 
 def test_a_run_begins_with_all_layers_of_a_model_but_the_last(tmp_path, trained):
-    root = write_bars(tmp_path / "set", 10)
-    shutil.copytree(root / "left", root / "other")
-    for k, file in enumerate((root / "other").iterdir()):
-        save_events(moving_bar(k % 2 == 0, 100 + k), file, overwrite=True)
+    root = tmp_path / "set"
+    for seed, label in enumerate(["left", "right", "other"] * 10, 100):  # others than it has seen
+        (root / label).mkdir(parents=True, exist_ok=True)
+        save_events(moving_bar(label == "right", seed), root / label / f"{seed}.npz")
     frozen = QUICK | {"loop.freeze": "10", "loop.learning_rate": "0.1"}
     done = train_folder(root, output=tmp_path / "mine", start=str(trained.folder), changes=frozen)
     config = training.load_config(tmp_path / "mine" / "config.toml")
@@ -273,7 +272,7 @@ def test_a_run_begins_with_all_layers_of_a_model_but_the_last(tmp_path, trained)
             now.shape != before[key].shape or not torch.equal(now, before[key])
         )
     with pytest.raises(ConfigError, match=r"its network is another one \(.* differs\)"):
-        begin_with(with_classes(Layered(), 2).build(), str(trained.folder))
+        begin_with(with_classes(Layered(), 2).build(), trained.model, ("a", "b"))
 
 
 def test_a_network_is_given_other_classes_where_its_last_layer_stands():

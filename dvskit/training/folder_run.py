@@ -140,7 +140,10 @@ def _prepared(
         look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = changed_config(chosen.config, changes) if changes else chosen.config
-        for line in (f"{entry.path}: {look.words}", *map(str, chosen.choices)):
+        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
+                     for key, text in changes.items())  # fmt: skip
+        choices = (*chosen.choices, *asked_for)
+        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
             tell.say(line)
         wrong = _make_ready(config, tell)
         if not wrong:
@@ -150,7 +153,7 @@ def _prepared(
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
     for text in (note for each in load_sets(config) for note in each.notes):
         tell.note(text)
-    return config, look, chosen.choices
+    return config, look, choices
 
 
 def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
@@ -214,11 +217,11 @@ def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
         run = Run(config, load_feed(config), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
-    steps = max(_LEAST_STEPS, min(wanted, possible))
-    if steps < wanted:
+    steps = min(wanted, max(_LEAST_STEPS, possible))
+    if possible < steps:
+        tell.note(f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway")
+    elif steps < wanted:
         tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
-    if possible < _LEAST_STEPS:
-        tell.note(f"there is no time for {_LEAST_STEPS} steps, which are taken all the same")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
 
 
