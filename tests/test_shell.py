@@ -85,7 +85,7 @@ def test_a_video_that_cannot_be_written_is_named():
 def test_words_are_completed():
     assert preset_names("dav") == ["DAVIS240", "DAVIS346"]
     assert preset_names("") == list(dvskit.emulator.params.preset_table())
-    assert set(model_names("nm")) <= {"nmnist-signed-lif"}
+    assert set(model_names("nm")) <= {"nmnist-emulated", "nmnist-signed-lif"}
 
 
 def test_an_interrupted_emulation_with_added_frames_counts_the_clip_s_own(tmp_path, data):

@@ -32,6 +32,15 @@ QUICK = {"loop.steps": "1"}  # ten steps in all
 
 
 @pytest.fixture(autouse=True)
+def _one_thread():
+    """Runs are compared bit for bit, and sums of several threads are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -93,8 +93,8 @@ def train_folder(
     output   the folder of the run, runs/<the folder's name> unless given: the model, its card
              (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
     minutes  that all may take: the time of a step is measured, and as many steps are taken as
-             there is time for. Their number stands in config.toml, and with it the weights are the
-             same again on the same machine
+             there is time for. Their number stands in config.toml: with it, on the same machine and
+             as many threads (half of torch's are taken here), the weights are the same again
     start    a model, a folder or a shipped one's name, whose weights it begins with, but for the
              last layer
     salvage  whether damaged files are read as far as they are whole, or left out
