@@ -54,7 +54,7 @@ def events():
 def test_any_spiking_layer_is_seen_the_last_one_if_none_is_named(model, events):
     assert list(spiking_layers(model)) == ["lif1", "lif2"]
     assert observe(model, events).name == "lif2"
-    for name, shape in (("lif1", (20, 12, 15, 15)), ("lif2", (20, 64, 5, 5))):
+    for name, shape in (("lif1", (10, 32, 15, 15)), ("lif2", (10, 64, 6, 6))):
         seen = observe(model, events, name)
         assert tuple(seen.spikes.shape) == tuple(seen.current.shape) == shape
         assert seen.neurons == int(np.prod(shape[1:]))
@@ -151,7 +151,7 @@ def test_a_recording_of_another_sensor_is_seen_fitted(model, events):
 
 
 def test_layers_with_weights_are_named(model):
-    assert list(weighted_layers(model)) == ["conv1", "conv2", "readout"]
+    assert list(weighted_layers(model)) == ["conv1", "conv2", "dense1"]
 
 
 def test_looking_changes_nothing(model, events):
