@@ -148,6 +148,16 @@ def test_skeletons_move_people_who_are_drawn_anew_for_each(tmp_path: Path) -> No
     assert other.fingerprint(0) != samples.fingerprint(0)
 
 
+def test_clips_of_an_archive_without_a_skeleton_are_left_out_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "joints.npz"
+    whole = swinging(30, slice(5, 20))
+    empty = np.zeros_like(whole)
+    np.savez(path, **{"wave/s1_t1": whole, "wave/s1_t2": empty, "clap/s2_t1": whole})
+    samples = SkeletonSamples(path, seed=1)
+    assert [row.name for row in samples.rows] == ["clap/s2_t1/0", "wave/s1_t1/0"]
+    assert f"{path}: wave/s1_t2: left out, it has no skeleton in any frame" in samples.notes
+
+
 def test_that_part_of_a_skeleton_is_taken_in_which_its_hands_move_most() -> None:
     times = np.arange(60) * 50_000
     joints = from_msr_action3d(swinging(60, slice(40, 50)))

@@ -60,7 +60,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 
 def test_the_commands_and_the_python_run_one_after_the_other(folder):
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 4
     ran = 0
     for line in "".join(COMMANDS).strip().splitlines():
         words = line.replace("dvskit ", f"{sys.executable} -m dvskit ", 1)
@@ -73,7 +73,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 21
+    assert ran == 26
     for text in PYTHON:
         run([sys.executable, "-c", text + text], folder)  # cells of notebooks are run again
     for name in (

@@ -306,7 +306,6 @@ def test_the_same_bytes_in_two_groups_are_refused_where_groups_are_left_out(tmp_
         (lambda: leave_one_group_out(people({"p1": 3})), "one group, p1, leaves nothing to train"),
         (lambda: leave_one_group_out(people({"p1": 3, "p2": 3}), validation=0.2),
          r"validation = 0\.2 of one group or file; give more, or leave it out"),
-        (lambda: k_fold(people({"p1": 3, "p2": 3}, labels="a"), 2), "one class, a: give two or"),
         (lambda: split_as_listed(people({"p1": 3})), "a/p1_0: the set does not say what it is"),
         (lambda: leave_one_group_out(Drawn([Sample("x", "a", "p1"), Sample("y", "b", "p2"),
                                             Sample("z", "b", "p1")])),

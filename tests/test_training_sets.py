@@ -17,6 +17,7 @@ from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.sets import KINDS, load_sets
+from dvskit.training.toml_config import config_from
 from tests.sample_files import folder, recording
 from tests.test_depth import SWING, write_npz
 from tests.test_public_sets import made, original_gestures
@@ -108,6 +109,7 @@ def test_each_kind_is_opened_by_a_function_and_takes_its_own_files(tmp_path: Pat
     assert list(KINDS) == [
         "recordings",
         "videos",
+        "mixed",
         "depth",
         "drawn",
         "skeletons",
@@ -204,3 +206,27 @@ def test_a_public_set_is_named_rightly_and_says_where_it_is_to_be_had(tmp_path: 
         load_sets(config_of(entry, tmp_path / "run"))
     with pytest.raises(ConfigError, match="no path"):
         load_sets(config_of(replace(entry, path=""), tmp_path / "run"))
+
+
+def test_people_are_drawn_from_an_entrys_own_seed_and_those_of_one_seed_are_not_parted() -> None:
+    network = {"name": "layers", "layers": ["S8", "2"], "width": 32, "height": 32, "classes": 2}
+    entry = {"kind": "drawn", "each": 6, "gestures": ["hand_clap", "arm_roll"], "test": 0.0,
+             "validation": 0.34}  # fmt: skip
+    near = {**entry, "name": "near", "close": 1.0}
+    apart = config_from({"network": network, "data": [entry, {**near, "seed": 7}]})
+    far, close = (each.parts.train for each in load_sets(apart))
+    assert far.fingerprint(0) != close.fingerprint(0)
+    with pytest.raises(ConfigError, match="a split that leaks"):
+        load_sets(config_from({"network": network, "seed": 1,
+                               "data": [entry, {**near, "validation": 0.17}]}))  # fmt: skip
+
+
+def test_an_entry_may_have_one_class_of_several() -> None:
+    network = {"name": "layers", "layers": ["S8", "2"], "width": 32, "height": 32, "classes": 2}
+    entry = {"kind": "drawn", "each": 6, "gestures": ["hand_clap", "arm_roll"], "test": 0.0}
+    one = {**entry, "name": "one", "seed": 2, "gestures": ["arm_roll"]}
+    sets = load_sets(config_from({"network": network, "data": [entry, one]}))
+    assert set(sets[1].parts.train.labels) == {1}
+    network |= {"classes": 1, "layers": ["S8", "1"]}
+    with pytest.raises(ConfigError, match="one class, arm_roll: give two or more"):
+        load_sets(config_from({"network": network, "data": [one]}))

@@ -12,11 +12,13 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._options import open_file, size_from, temporary_folder
 from dvskit.errors import UnknownFormatError, VideoError, count_of
+from dvskit.events import Size
 from dvskit.formats import Recording, find_format, open_events, open_sink
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
 
 if TYPE_CHECKING:
-    from dvskit.events import Size
+    from dvskit.datasets import Emulation
+    from dvskit.training import Model
     from dvskit.video import FrameSource
 
 ShownFile = Annotated[
@@ -70,29 +72,52 @@ def has_images(folder: Path) -> bool:
         return False
 
 
-def open_shown(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
+def open_shown(
+    file: Path, from_: str | None, size: str | None, salvage: bool, model: Model | None = None
+) -> Recording:
     """Open a recording as `open_file` does; of a clip, the events that an ideal sensor sees.
 
     They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
-    the frames are scaled.
+    the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
+    clips were which it learned from, unless `size` is given.
     """
     clip = find_clip(file, salvage) if from_ is None else None
     if clip is None:
         return open_file(file, from_, size, salvage)
-    path, notes = _emulated(file, None if size is None else size_from(size), salvage)
+    if size is None and model is not None and "emulation" in model.about:
+        path, notes = _emulated(file, model.emulation, salvage)
+    else:
+        path, notes = _emulated(file, None if size is None else size_from(size), salvage)
     recording = open_events(path)
     recording.assumptions[:0] = notes
     return recording
 
 
 @cache
-def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple[str, ...]]:
-    """Emulate a clip into a file; return it and what there is to say."""
+def _emulated(
+    file: Path, how: Emulation | Size | None, salvage: bool
+) -> tuple[Path, tuple[str, ...]]:
+    """Emulate a clip into a file; return it and what there is to say.
+
+    how  of which size the sensor is, None for the clip's own; or all about it
+    """
     from dvskit.emulator import EmulatedSource, Emulator
     from dvskit.video import open_frames, resized
 
-    frames = resized(open_frames(file, strict=not salvage), size)
-    source = EmulatedSource(frames, Emulator(), frames.size)
+    seen, emulator = "an ideal sensor; dvskit emulate has others", Emulator()
+    if how is None or isinstance(how, Size):
+        frames = resized(open_frames(file, strict=not salvage), how)
+    else:
+        from dvskit.datasets.clips import frames_for
+        from dvskit.datasets.kinds import known_kind
+        from dvskit.emulator.params import as_params
+        from dvskit.formats.content import own_seed
+
+        clip = open_frames(file, fps=how.fps, light=how.light, strict=not salvage)
+        frames = frames_for(clip, how)
+        seed = own_seed(how.seed, known_kind(file).content(file))
+        seen, emulator = "the sensor of the model's clips", Emulator(as_params(how.params), seed)
+    source = EmulatedSource(frames, emulator, frames.size)
     path = Path(tempfile.mkdtemp(dir=temporary_folder().name)) / f"{file.stem}.npz"
     with (
         open_sink(path, source.size) as sink,
@@ -102,6 +127,8 @@ def _emulated(file: Path, size: Size | None, salvage: bool) -> tuple[Path, tuple
             sink.write(block)
             show(source.frames_done, f"{sink.count:,} events")
     kind = "a folder of images" if file.is_dir() else "a video"
-    notes = (f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for an ideal sensor; "
-             "dvskit emulate has others", *source.notes)  # fmt: skip
+    notes = (
+        f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for {seen}",
+        *source.notes,
+    )
     return path, (*notes, str(frames.damage)) if frames.damage else notes

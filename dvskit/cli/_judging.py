@@ -165,21 +165,16 @@ def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes
 
 def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Folder:
     """Open a folder of recordings or images to judge a model by; say what is left out of it."""
-    from dvskit.datasets import holds_stills, open_samples
+    from dvskit.datasets import holds_stills
     from dvskit.training import load_model
-    from dvskit.training.judging import open_judging
+    from dvskit.training.judging import open_for, open_judging
 
     network = load_model(model)
     if holds_stills(data):
         reader.refuse_for_images(data)
     elif spikes == Spikes():
-        samples = open_samples(
-            data,
-            group=None,
-            size=check_reading(reader.from_, reader.size) or network.size,
-            format=reader.from_,
-            strict=not reader.salvage,
-        )
+        size = check_reading(reader.from_, reader.size) or network.emulation.size
+        samples = open_for(network, data, size=size, format=reader.from_, strict=not reader.salvage)
         for file, why in samples.left_out:
             _console.note(f"{file}: left out: {why}")
         say_passed_over(list(samples.others))

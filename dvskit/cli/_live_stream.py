@@ -105,11 +105,10 @@ def _filmed(
     frames: FrameSource, live: Live, notes: Callable[[], list[str]], close: Callable[[], Any],
     *, played: bool,
 ) -> Stream:  # fmt: skip
-    from dvskit.datasets import Emulation
     from dvskit.datasets.clips import frames_for
     from dvskit.training.arrivals import Pace, filmed
 
-    how = Emulation(size=live.model.size)  # an ideal sensor
+    how = live.model.emulation
     seen = frames_for(frames, how)
     run = live.start(seen.size)
     words = f"emulated on {seen.size}" + (", played in real time" if played else "")

@@ -52,7 +52,11 @@ def _live(model: str) -> Live:
 
 def _recordings(files: list[Path], reader: Reader, live: Live | None) -> Sequence[Viewed]:
     opened = functools.partial(
-        open_shown, from_=reader.from_, size=reader.size, salvage=reader.salvage
+        open_shown,
+        from_=reader.from_,
+        size=reader.size,
+        salvage=reader.salvage,
+        model=None if live is None else live.model,
     )
     for file in files:
         for text in opened(file).assumptions:

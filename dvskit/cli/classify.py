@@ -31,6 +31,7 @@ from dvskit.cli._options import (
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
+    from dvskit.events import Events
     from dvskit.training import Classified, Model
 
 
@@ -39,8 +40,8 @@ def classify(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Event files, folders of them, - for standard input, udp://HOST:PORT, or images; "
-            "with --live one recording or video.",
+            help="Event files, videos, folders of them, - for standard input, udp://HOST:PORT, or "
+            "images; with --live one recording or video.",
             show_default=False,
         ),
     ] = None,
@@ -56,9 +57,10 @@ def classify(
     encoder: EncoderOption = None,
     seed: SpikeSeedOption = None,
 ) -> None:
-    """Say which class recordings are, and how sure the model is.
+    """Say which class recordings and videos are, and how sure the model is.
 
     A recording is looked at in windows of the model's length, each on its own; their mean decides.
+    Videos are emulated first, as those that the model learned from.
     Several recordings make a table, and an array of JSON where one makes an object.
     An image is put in the middle of the model's input and encoded as spikes.
 
@@ -149,34 +151,62 @@ def _say_unlooked(what: str, count: int) -> None:
 
 def _recordings(files: list[Path]) -> list[Path]:
     from dvskit.formats.found import find_recordings
+    from dvskit.formats.table import CLIP_SUFFIXES
 
     recordings: list[Path] = []
     for file in files:
-        found = find_recordings(file)
+        if _is_clip(file):
+            recordings.append(file)
+            continue
+        found = find_recordings(file, CLIP_SUFFIXES)
         recordings += found.recordings
         say_passed_over(found.others)
     return recordings
 
 
+def _is_clip(file: Path) -> bool:
+    """Tell whether a path is a video, or a folder of images and of nothing else."""
+    from dvskit.datasets.kinds import IMAGE_FOLDERS, VIDEOS, kind_of
+
+    return kind_of(file) in (VIDEOS, IMAGE_FOLDERS)
+
+
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges recordings and images by a model. An image is one window, which holds no events."""
+    """Judges recordings, videos and images by a model.
+
+    An image is one window, which holds no events.
+    """
 
     model: Model
     reader: Reader
     spikes: Spikes
 
     def __call__(self, file: Path) -> Classified:
-        """Judge a recording or an image."""
+        """Judge a recording, a video or an image."""
         from dvskit.training import Classified, Decision, classify_image, classify_windows
 
         if _is_image(file):
             given, spikes = self.model.input, self.spikes
             shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
             return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
+        if self.reader.from_ is None and _is_clip(file):
+            return classify_windows(self.model, self._emulated(file))
         found = classify_windows(self.model, self.reader(file))
         self.reader.say()
         return found
+
+    def _emulated(self, clip: Path) -> Events:
+        """Return the events of a video, emulated as those that the model learned from."""
+        from dvskit.datasets import FileSamples, Sample
+        from dvskit.datasets.kinds import Reading
+
+        reading = Reading(self.model.emulation, strict=not self.reader.salvage)
+        samples = FileSamples([Sample(clip.name, "", path=clip)], reading)
+        events = samples.events(0)
+        for damage in samples.damage.values():
+            _console.note(f"{clip}: {damage}")
+        return events
 
 
 def _values(file: Path, found: Classified) -> dict[str, Any]:

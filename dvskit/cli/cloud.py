@@ -183,7 +183,12 @@ def cloud(
     times = times_from(start, stop)
     check_output(out, overwrite=force)
     _console.tell_compiling()
-    opened = [open_shown(file, from_, size, salvage) for file in files]
+    judge = None
+    if model is not None:
+        from dvskit.training import load_model
+
+        judge = load_model(model)
+    opened = [open_shown(file, from_, size, salvage, judge) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:

@@ -1,9 +1,12 @@
-"""`dvskit train`: a configuration becomes a model folder."""
+"""`dvskit train`: a folder of samples, or a configuration, becomes a model folder."""
 
 from __future__ import annotations
 
+import json
 import sys
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +14,8 @@ import typer
 
 from dvskit._progress import Bar
 from dvskit.cli import _console
-from dvskit.cli._judging import fits_noted
+from dvskit.cli._completion import model_names
+from dvskit.cli._judging import fits_noted, score_lines
 from dvskit.cli._sweep import SeedsOption, SweepOption, run_sweep
 from dvskit.errors import ConfigError
 
@@ -20,9 +24,44 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[
-        Path, typer.Argument(help="A configuration (.toml); samples/ has some.", show_default=False)
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|CONFIG",
+            help="A folder with a folder of videos or recordings for each class, a list of such "
+            "files, or a configuration (.toml); samples/ has some.",
+            show_default=False,
+        ),
     ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder of the model.", show_default="runs/NAME"),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Of a folder: how long all may take.", show_default="5", min=0.01),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Begin with the weights of a model, a folder or a shipped model's name; the last "
+            "layer is new.",
+            show_default=False,
+            autocompletion=model_names,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The seed of all that is drawn.", show_default="0"),
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage", help="Of a folder: read what is whole of damaged files, leave out others."
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,9 +84,41 @@ def train(
 ) -> None:
     """Train a spiking network. A run that was interrupted goes on where it was.
 
+    Of a folder, all that can be chosen is chosen by what is in it, and said: config.toml in the
+    output has it. People (p1_t2.avi, user03/...) are kept whole: those whom it is judged by, it has
+    not seen.
+
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
     """
     overrides = dict(_split(text) for text in set_ or ())
+    if source.suffix.lower() != ".toml":
+        if sweep or seeds is not None or tensorboard:
+            raise ConfigError(
+                f"{source}: --sweep, --seeds and --tensorboard are of a configuration; train the "
+                "folder once, then the config.toml in its output"
+            )
+        _train_folder(source, output, minutes, from_ or "", seed or 0, salvage, overrides)
+        return
+    if minutes is not None or salvage:
+        raise ConfigError(
+            f"{source}: --minutes and --salvage are of a folder; a configuration says loop.epochs, "
+            "loop.steps and salvage of each [[data]]"
+        )
+    for key, text in (("output", output), ("start", from_)):
+        if text is not None:
+            overrides[key] = json.dumps(str(text))  # quoted: a folder may be called 1
+    if seed is not None:
+        overrides["seed"] = str(seed)
+    _train_config(source, overrides, tensorboard, sweep, seeds)
+
+
+def _train_config(
+    config: Path,
+    overrides: dict[str, str],
+    tensorboard: bool,
+    sweep: list[str] | None,
+    seeds: int | None,
+) -> None:
     from dvskit.training import leads, load_config
     from dvskit.training import train as run
 
@@ -55,17 +126,7 @@ def train(
     if sweep or seeds is not None:
         run_sweep(resolved, sweep or (), 1 if seeds is None else seeds, tensorboard=tensorboard)
         return
-    with fits_noted(), ExitStack() as stack:
-        bars: list[Bar] = []
-
-        def follow(now: Progress) -> None:
-            if not bars:
-                bar = _console.progress(f"training {resolved.name}", now.steps, "steps")
-                bars.append(stack.enter_context(bar))
-            bars[0](now.step, now.remark)
-            if now.scores and not (_console.quiet or _console.on_terminal()):
-                print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
-
+    with fits_noted(), _bars(resolved.name) as (follow, bars):
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
     if not leads():  # of the processes that torchrun started one prints
         return
@@ -73,12 +134,84 @@ def train(
         print(f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
-    if not bars:
+    _say_finished(trained.folder, len(trained.history), anew=not bars)
+
+
+def _train_folder(
+    folder: Path,
+    output: Path | None,
+    minutes: float | None,
+    start: str,
+    seed: int,
+    salvage: bool,
+    changes: dict[str, str],
+) -> None:
+    began = time.monotonic()
+    from dvskit.training import Onlooker, train_folder
+
+    loaded_min = (time.monotonic() - began) / 60
+    limit = 5.0 if minutes is None else minutes
+    _console.tell_compiling()
+    with fits_noted(), ExitStack() as stack:
+        making: list[Bar] = []
+
+        def made(done: int, total: int) -> None:
+            if not making:
+                making.append(stack.enter_context(_console.progress("reading", total, "samples")))
+            making[0](done)
+            if done == total:
+                stack.close()
+                making.clear()
+
+        with _bars(folder.resolve().name) as (follow, bars):
+            run = train_folder(
+                folder,
+                output=output,
+                minutes=max(limit - loaded_min, limit / 2),
+                start=start,
+                seed=seed,
+                salvage=salvage,
+                changes=changes,
+                onlooker=Onlooker(_console.say, _console.note, made, follow),
+            )
+    trained = run.trained
+    if not run.held_out:
         _console.note(
-            f"{trained.folder}: was finished before ({len(trained.history)} epochs); another "
-            "output trains anew (--set output=FOLDER)"
+            "nothing was held out: the accuracy is of what it was trained on, and says nothing "
+            f"about others; dvskit eval {trained.folder} OTHERS does"
         )
-    _console.say(f"{trained.folder}: try it: dvskit classify FILE --model {trained.folder}")
+    print("\n".join(score_lines(run.result)))
+    for text in run.result.notes:
+        _console.note(text)
+    _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")
+    _say_finished(trained.folder, len(trained.history), anew=not bars)
+
+
+@contextmanager
+def _bars(name: str) -> Iterator[tuple[Callable[[Progress], None], list[Bar]]]:
+    """Give what follows a training with a bar, and the bar once there is one."""
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def follow(now: Progress) -> None:
+            if not bars:
+                bars.append(
+                    stack.enter_context(_console.progress(f"training {name}", now.steps, "steps"))
+                )
+            bars[0](now.step, now.remark)
+            if now.scores and not (_console.quiet or _console.on_terminal()):
+                print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
+
+        yield follow, bars
+
+
+def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
+    if anew:
+        _console.note(
+            f"{folder}: was finished before ({epochs} epochs); another output trains anew "
+            "(-o FOLDER)"
+        )
+    _console.say(f"{folder}: try it: dvskit classify FILE --model {folder}")
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import as_size
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.scenes import PersonScene, read_depth_clip
-from dvskit.scenes.person import from_msr_action3d
+from dvskit.scenes.person import frames_with_skeleton, from_msr_action3d
 
 _MSR_FPS = 15
 _WRISTS = (6, 10)
@@ -53,7 +53,7 @@ class SkeletonSamples(PeopleSamples):
                  who were recorded, where names say them; `notes` says how
     path         a folder of depth clips that have skeletons, `<class>/<clip>`, as UTD-MHAD's; or an
                  .npz whose arrays `<class>/<clip>` are skeletons of MSR Action3D, (frames, 20, 3 or
-                 4) at 15 frames a second
+                 4) at 15 frames a second; clips of it without a skeleton are left out, with a note
     count        of people drawn for each skeleton
     seed         of all that is drawn
     actions      of the classes, all unless given
@@ -84,8 +84,9 @@ class SkeletonSamples(PeopleSamples):
                 f"count = {count}, seed = {seed}, duration_us = {duration_us}; at least 1, 0 and 1 "
                 "are meant"
             )
-        found = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
-        rows, self.notes = grouped([each.row for each in found], "auto")
+        found, empty = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
+        rows, notes = grouped([each.row for each in found], "auto")
+        self.notes = [*notes, *empty]
         found = [each._replace(row=row) for each, row in zip(found, rows, strict=True)]
         known = sorted({each.row.label for each in found})
         for action in actions:
@@ -135,13 +136,16 @@ def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
     return Skeleton(joints[part], times[part])
 
 
-def _in_archive(path: Path) -> list[_Found]:
+def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
+    """Return the skeletons of an archive, and which of its clips have none, a line each."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name.removesuffix(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
+        with np.load(path) as arrays:
+            empty = [name for name in names if _is_empty(arrays[name][..., :3])]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
-    if not names or any(name.count("/") != 1 for name in names):
+    if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
         raise FormatError(f"{path}: holds no skeletons; arrays called <class>/<clip> are meant")
     content = content_digest(path)
 
@@ -153,13 +157,20 @@ def _in_archive(path: Path) -> list[_Found]:
             raise FormatError(f"{path}: {name}: {one_line(error)}") from error
         return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
 
-    return [
+    found = [
         _Found(Sample(name, name.partition("/")[0]), f"{content} {name}", partial(read, name))
         for name in names
+        if name not in empty
     ]
+    return found, [f"{path}: {name}: left out, it has no skeleton in any frame" for name in empty]
 
 
-def _in_folder(folder: Path) -> list[_Found]:
+def _is_empty(joints: NDArray[np.float64]) -> bool:
+    # What is no skeleton at all is refused when it is read.
+    return joints.ndim == 3 and joints.shape[1] == 20 and not frames_with_skeleton(joints).any()
+
+
+def _in_folder(folder: Path) -> tuple[list[_Found], list[str]]:
     def read(path: Path) -> Skeleton:
         clip = read_depth_clip(path)
         if clip.joints_m is None:
@@ -169,7 +180,7 @@ def _in_folder(folder: Path) -> list[_Found]:
     paths = [path for path in sorted(folder.glob("*/*")) if is_depth_clip(path)]
     if not paths:
         raise FormatError(f"{folder}: holds no <class>/<clip> with a depth clip and its skeleton")
-    return [
+    found = [
         _Found(
             Sample(f"{path.parent.name}/{path.stem}", path.parent.name),
             content_digest(path),
@@ -177,3 +188,4 @@ def _in_folder(folder: Path) -> list[_Found]:
         )
         for path in paths
     ]
+    return found, []

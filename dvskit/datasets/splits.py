@@ -199,10 +199,6 @@ def _check_groups(samples: Samples | Stills) -> None:
 
 def _check_parts(samples: Samples | Stills, split: Split, validation: float, test: float) -> None:
     """Raise ConfigError for empty parts, classes that are not trained on, and leaks."""
-    if len(samples.classes) < 2:
-        raise ConfigError(
-            f"one class, {', '.join(samples.classes)}: give two or more to tell apart"
-        )
     for name, share, part in (
         ("validation", validation, split.validation),
         ("test", test, split.test),

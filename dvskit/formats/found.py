@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,28 +53,30 @@ def is_recording(path: Path) -> bool:
     return head == b"\n" or any(_EVENT_LINE.match(line) for line in head.splitlines(keepends=True))
 
 
-def find_recordings(path: Path) -> Found:
+def find_recordings(path: Path, also: Collection[str] = ()) -> Found:
     """Return the recordings in a folder and in those below; a file is taken as it is.
+
+    also  endings of other files that are taken too
 
     Names that begin with a dot are passed over. A folder that some format reads as one recording is
     one. Raises FormatError for a folder without recordings.
     """
     found = Found([], [])
-    _collect(path, found)
+    _collect(path, found, also)
     if not found.recordings:
         raise FormatError(f"{path}: holds no recordings; files of {_named()} are meant")
     return found
 
 
-def _collect(path: Path, found: Found) -> None:
+def _collect(path: Path, found: Found, also: Collection[str]) -> None:
     if not path.is_dir() or file_of_events(path) != path:
         found.recordings.append(path)
         return
     for entry in sorted(path.iterdir()):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() or is_recording(entry):
-            _collect(entry, found)
+        if entry.is_dir() or is_recording(entry) or entry.suffix.lower() in also:
+            _collect(entry, found, also)
         else:
             found.others.append(entry)
 

@@ -1,6 +1,7 @@
 """Train, evaluate, save and load; the only place that picks a device.
 
 config = load_config("samples/nmnist.toml", {"data.recordings.path": "nmnist"})
+train_folder("gestures", output="runs/mine", minutes=5)   # all is chosen, and said
 result = train(config)                                   # a model folder, a log, a checkpoint
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
@@ -27,6 +28,7 @@ from dvskit.training.decisions import (
     classify_windows,
 )
 from dvskit.training.evaluation import Result, evaluate
+from dvskit.training.folder_run import FolderRun, Onlooker, train_folder
 from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
@@ -51,6 +53,7 @@ __all__ = [
     "CorruptionKind",
     "DataConfig",
     "Decision",
+    "FolderRun",
     "InputConfig",
     "LayerOperations",
     "Live",
@@ -60,6 +63,7 @@ __all__ = [
     "Model",
     "NeuronUpdates",
     "Observed",
+    "Onlooker",
     "Operations",
     "OverTime",
     "Progress",
@@ -90,6 +94,7 @@ __all__ = [
     "spiking_layers",
     "sweep",
     "train",
+    "train_folder",
     "weighted_layers",
     "write_config",
 ]

@@ -41,11 +41,12 @@ class Checkpoint:
         row: dict[str, float],
         weights: dict[str, Tensor],
         optimiser: torch.optim.Optimizer,
+        keep: str = "best",
     ) -> None:
-        """Note the end of an epoch; keep its weights as the best if its scores are."""
+        """Note the end of an epoch; keep its weights if they are the best, or the last kept."""
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         self.hold(weights, optimiser)
-        if not self.history or _merit(row) > max(map(_merit, self.history)):
+        if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
             self.best = _copied(weights)
         self.history.append(row)
 
@@ -68,15 +69,16 @@ class Checkpoint:
         whole["state"] = state
         optimiser.load_state_dict(whole)
 
-    @property
-    def best_epoch(self) -> int:
-        """The number of the epoch whose weights are the best, from 0."""
+    def kept_epoch(self, keep: str = "best") -> int:
+        """Return the number of the epoch whose weights are kept, from 0."""
+        if keep == "last":
+            return len(self.history) - 1
         merits = list(map(_merit, self.history))
         return merits.index(max(merits))
 
 
 def _merit(row: dict[str, float]) -> tuple[float, float]:
-    return row["accuracy"], -row["validation_loss"]
+    return row.get("accuracy", 0.0), -row.get("validation_loss", 0.0)
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:

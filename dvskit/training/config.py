@@ -15,6 +15,7 @@ LOSSES = ("mean", "each-step", "count", "first-spike")
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
+KEPT = ("best", "last")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,11 @@ class LoopConfig:
     clip_norm        the largest norm of the gradient of all weights; longer ones are scaled down to
                      it; 0: as they are
     precision        "bfloat16" or "float32"; "auto": bfloat16 where the machine has units for it
+    keep             whose weights are the model's: "best", of the epoch with the best validation
+                     accuracy; "last", which needs no validation part
     patience         epochs without a better one after which the run ends; 0: never
+    freeze           of a run that begins with the weights of a model (`start`): for so many steps
+                     the last layer alone, which is new, learns
     chunk_steps      steps of time whose activity is kept for the backward pass: the rest is
                      computed again, chunk by chunk: less memory and more time; 0: all
     """
@@ -68,14 +73,16 @@ class LoopConfig:
     loss: str = "mean"
     clip_norm: float = 0.0
     precision: str = "auto"
+    keep: str = "best"
     patience: int = 0
+    freeze: int = 0
     chunk_steps: int = 0
 
     def __post_init__(self) -> None:
         for key, value in {"epochs": self.epochs, "learning_rate": self.learning_rate}.items():
             if not value > 0:
                 raise ConfigError(f"loop.{key} = {value} is not above 0")
-        for key in ("steps", "weight_decay", "clip_norm", "patience", "chunk_steps"):
+        for key in ("steps", "weight_decay", "clip_norm", "patience", "freeze", "chunk_steps"):
             if not getattr(self, key) >= 0:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
         if not 0 <= self.label_smoothing < 1:
@@ -89,6 +96,7 @@ class LoopConfig:
             ("schedule", SCHEDULES),
             ("loss", LOSSES),
             ("precision", PRECISIONS),
+            ("keep", KEPT),
         ):
             value = getattr(self, key)
             if value not in choices:
@@ -103,22 +111,25 @@ class Config:
     output   the folder that the run writes    network  a description: see `dvskit.networks`
     input    how events become tensors         data     the sets to learn from, an entry each
     loop     how long and how hard to learn
-    start    the model, by its shipped name or its folder, whose weights the run begins with; its
-             network has the same layers. "": fresh weights, drawn by the seed
+    start    a model, its folder or the name of a shipped one, whose weights the run begins with;
+             those of the last layer are new where the classes are others. "": all are new, drawn by
+             the seed
     """
 
     name: str = "model"
     seed: int = 0
     output: str = "runs/model"
+    start: str = ""
     network: Network = field(default_factory=ConvLIF)
     input: InputConfig = field(default_factory=InputConfig)
     data: tuple[DataConfig, ...] = ()
     loop: LoopConfig = field(default_factory=LoopConfig)
-    start: str = ""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
+        if self.loop.freeze and not self.start:
+            raise ConfigError("loop.freeze: no start, so that all layers are new; set it to 0")
         for key in ("bins", "bin_us", "points"):
             value = getattr(self.input, key)
             if value <= 0:

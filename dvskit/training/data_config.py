@@ -13,14 +13,25 @@ from dvskit.filters import Vary
 _EACH = frozenset(
     ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
 )
-_EVENTS = _EACH | {"augment"}
+_EVENTS = _EACH | {"augment", "mirrored"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
+_VIDEOS = _CLIPS | {
+    "without",
+    "whole",
+    "upsample",
+    "fps",
+    "light",
+    "threshold",
+    "sensors",
+    "salvage",
+}
 TAKEN: Mapping[str, frozenset[str]] = {
-    "recordings": _EVENTS | {"path", "group", "size", "set"},
-    "videos": _CLIPS | {"whole", "upsample", "fps", "light"},
+    "recordings": _EVENTS | {"path", "group", "size", "set", "salvage", "without"},
+    "videos": _VIDEOS,
+    "mixed": _VIDEOS,
     "depth": _CLIPS,
-    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close"},
-    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us"},
+    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
     "images": _EVENTS | {"path", "encoder"},
     "saccades": _EVENTS | {"path", "size", "redraw"},
 }
@@ -33,7 +44,8 @@ class DataConfig:
     """A set to learn from, an entry [[data]] of a configuration.
 
     kind        "recordings"; "videos", folders of images among them, whose events are emulated;
-                "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
+                "mixed", a folder of both; "depth", depth clips, shaded and emulated;
+                "drawn", people that dvskit draws;
                 "skeletons", drawn people whom recorded skeletons move;
                 "images", encoded as spikes; "saccades", images moved before an emulated sensor
     name        what its scores are called; the kind, of images the encoder, unless given
@@ -49,6 +61,7 @@ class DataConfig:
     by          how it is split: "listed", as the set itself says; "group", people whole; "share",
                 of each class; "auto", the first of them that can be
     group       the people: "auto", "none", or a pattern sought in names: see `open_samples`
+    without     names of samples that are never used
     skip        samples that are never used, the first of those not kept for tests
     limit       the most samples to train on, drawn by the seed; 0: all
     balanced    draw from all classes as often
@@ -56,6 +69,11 @@ class DataConfig:
                 "right_hand_wave"; "*" = "other" names all that are not named
     encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      of clips, what the sensor is like; "": ideal
+    threshold   of videos, that of the sensor, ON and OFF; 0: the preset's
+    sensors     of videos to train on, by how many sensors, drawn about that one, each is seen; 0:
+                by that one, as those that are judged are: see `dvskit.datasets.SeenSamples`
+    salvage     whether damaged files are read as far as they are whole, and what cannot be opened
+                is left out, both of which is said; else they are refused
     size        of the sensor, (width, height), that clips are put before, and of recordings that do
                 not say theirs; (): that of the network
     whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
@@ -64,8 +82,12 @@ class DataConfig:
     each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
     gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
                 all
+    seed        of "drawn" and "skeletons", what people are drawn from; 0: the run's. Entries of one
+                seed have the same people, however close the camera is
     duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
                 "skeletons" `SkeletonSamples`
+    mirrored    whether a sample that `augment` flips left to right is of the class whose name says
+                the mirrored: right_wave for left_wave, counter_clockwise for clockwise
     augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`; of
                 images, how far they are ahead of their encoder: `dvskit.datasets.StillChanges`
 
@@ -83,12 +105,16 @@ class DataConfig:
     test: float = 0.2
     by: str = "auto"
     group: str = "auto"
+    without: tuple[str, ...] = ()
     skip: int = 0
     limit: int = 0
     balanced: bool = False
     encoder: str = "poisson"
     preset: str = ""
     size: tuple[int, ...] = ()
+    threshold: float = 0.0
+    sensors: int = 0
+    salvage: bool = False
     whole: bool = False
     upsample: bool = False
     fps: float = 0.0
@@ -96,9 +122,11 @@ class DataConfig:
     redraw: bool = False
     each: int = 100
     gestures: tuple[str, ...] = ()
+    seed: int = 0
     duration_us: int = 1_450_000
     close: float = 0.0
     classes: Mapping[str, str] = field(default_factory=dict)
+    mirrored: bool = False
     augment: Vary | StillChanges = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
@@ -136,7 +164,15 @@ class DataConfig:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        for name, least in (("count", 1), ("skip", 0), ("limit", 0), ("each", 1), ("fps", 0)):
+        for name, least in (
+            ("count", 1),
+            ("skip", 0),
+            ("limit", 0),
+            ("each", 1),
+            ("fps", 0),
+            ("threshold", 0),
+            ("sensors", 0),
+        ):
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(

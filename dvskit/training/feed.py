@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,11 +21,15 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.held_samples import HeldSamples, Room
 from dvskit.datasets.shares import WHOLE
+from dvskit.events import Filter
 from dvskit.training.config import POINTS, Config
 from dvskit.training.data_config import DataConfig
 from dvskit.training.inputs import encode_of, is_weighed, representation_of
 from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
+from dvskit.training.mirroring import mirrored
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
+
+_MEMORY_GB = 1.0  # of emulated events that are kept in memory beside those on disk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +74,9 @@ class Feed:
 def load_feed(config: Config) -> Feed:
     """Open and split all sets that the configuration names. Raises what `load_sets` raises."""
     sets = load_sets(config)
-    cache = Cache() if any(each.entry.kind in EMULATED for each in sets) else None
+    cache = (
+        Cache(memory_gb=_MEMORY_GB) if any(each.entry.kind in EMULATED for each in sets) else None
+    )
     room = Room()
     return Feed(
         config,
@@ -108,9 +114,10 @@ def _training_batches(
     draws_points = config.input.representation == POINTS
     shares = [
         Share(
-            samples=_held(each, each.parts.train, room),
+            samples=_held(each, each.train, room),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
+            relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,
             encode=_encode(each.entry, config),
             balanced=each.entry.balanced,
         )
@@ -128,6 +135,16 @@ def _training_batches(
         weigh=is_weighed(config.input),
         cache=cache,
     )
+
+
+def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
+    """Return what a sample is called once it was flipped left to right, or was not."""
+    classes = each.parts.train.classes
+
+    def relabel(name: str, changed: Filter) -> str:
+        return mirrored(name, classes) or name if getattr(changed, "flipped_x", False) else name
+
+    return relabel
 
 
 def _encode(entry: DataConfig, config: Config) -> Encode | None:

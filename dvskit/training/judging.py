@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from os import PathLike
+from typing import Any
 
 from dvskit.datasets import (
     Emulation,
@@ -123,18 +124,26 @@ def _open_stills(
     return Judging(model, part, chosen, encode=encode, seed=seed)
 
 
+def open_for(model: Model, path: str | PathLike[str], **given: Any) -> FileSamples:
+    """Open labelled files as a model takes them: videos are emulated as its training clips were.
+
+    given  other arguments of `open_samples`, such as format and strict; raises what it raises
+    """
+    how = {each.name: getattr(model.emulation, each.name) for each in fields(Emulation)}
+    return open_samples(path, group=None, **how | given)
+
+
 def _as_samples(model: Model, data: object) -> Samples:
     if isinstance(data, Samples):
         return data
-    size = (model.size.width, model.size.height)
     if isinstance(data, str | PathLike):
-        return open_samples(data, group=None, size=size)
+        return open_for(model, data)
     if not isinstance(data, Sequence) or not all(isinstance(row, Sample) for row in data):
         raise ConfigError(
             f"evaluate: {type(data).__name__} is no folder of <class>/<recording> and no Samples; "
             "classify judges one recording"
         )
-    return FileSamples(data, Reading(Emulation(size=size)))
+    return FileSamples(data, Reading(model.emulation))
 
 
 def _check_classes(model: Model, samples: Sequence[Sample]) -> None:

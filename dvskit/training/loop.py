@@ -22,6 +22,7 @@ from dvskit.errors import FittedWarning, OutputError
 from dvskit.training.board import Board, check_tensorboard
 from dvskit.training.checkpoint import load_checkpoint, save_checkpoint
 from dvskit.training.config import Config
+from dvskit.training.emulation_table import emulation_values
 from dvskit.training.evaluation import Result, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.memory import keep_memory
@@ -31,6 +32,7 @@ from dvskit.training.reject import reject_values
 from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run, Watch
 from dvskit.training.scoring import Metric, check_metrics
+from dvskit.training.sets import emulation_of
 from dvskit.training.split_file import used_samples
 from dvskit.training.starting import used_before
 from dvskit.training.toml_config import (
@@ -101,11 +103,12 @@ def train(
             progress, note, tensorboard = None, None, False
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
-        watch = Watch(partial(save_checkpoint, _checkpoint_of(config)), progress, given)
+        watch = Watch(partial(save_checkpoint, checkpoint_of(config)), progress, given)
         return _train(config, watch, world, note=note, tensorboard=tensorboard)
 
 
-def _checkpoint_of(config: Config) -> Path:
+def checkpoint_of(config: Config) -> Path:
+    """Return where the checkpoint of a run is, or will be."""
     return Path(config.output) / "checkpoint.safetensors"
 
 
@@ -120,8 +123,8 @@ def _train(
     folder = Path(config.output)
     at = None
     if world.leads:
-        at = load_checkpoint(_checkpoint_of(config), to_toml(config_values(config)))
-        _check_place(folder)
+        at = load_checkpoint(checkpoint_of(config), to_toml(config_values(config)))
+        check_place(folder)
     at = world.from_leader(at)
     feed = load_feed(config)
     if note is not None:
@@ -150,7 +153,7 @@ def _train(
     return _finish(config, feed, run, folder)
 
 
-def _check_place(folder: Path) -> None:
+def check_place(folder: Path) -> None:
     """Raise OutputError where no folder can be made, ahead of the work and of making one."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -188,8 +191,9 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     if run.world.leads:
         test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
     test = run.world.from_leader(test)
-    best = run.at.history[run.at.best_epoch]
-    scores: dict[str, Any] = {"epoch": run.at.best_epoch, "epochs": config.loop.epochs}
+    epoch = run.at.kept_epoch(config.loop.keep)
+    best = run.at.history[epoch]
+    scores: dict[str, Any] = {"epoch": epoch, "epochs": config.loop.epochs}
     scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}
     for name, result in test.items():
         scores[f"{name}_accuracy"] = result.accuracy
@@ -201,9 +205,11 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
         for entry in config.data
     ]
     reject = reject_on(model.module, feed.validation.values(), config.input)
+    clips = [entry for entry in config.data if entry.kind in ("videos", "mixed")]
     about: dict[str, Any] = {
         "seed": config.seed,
         "reject": reject_values(reject),
+        **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,
     }

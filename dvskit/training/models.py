@@ -16,11 +16,13 @@ from torch import nn
 import dvskit
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit.datasets import Emulation
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
 from dvskit.training._device import pick_device
 from dvskit.training.config import InputConfig
+from dvskit.training.emulation_table import emulation_from
 from dvskit.training.reject import Reject, reject_from
 from dvskit.training.split_file import Used, read_split, split_text
 from dvskit.training.toml_config import to_toml
@@ -53,6 +55,11 @@ class Model:
     def size(self) -> Size:
         """The sensor's size that the network takes."""
         return Size(self.network.width, self.network.height)
+
+    @property
+    def emulation(self) -> Emulation:
+        """How videos become events for it: as its training clips did, else by an ideal sensor."""
+        return emulation_from(self.about, self.size, self.name)
 
     @property
     def reject(self) -> Reject:
@@ -120,6 +127,7 @@ def load_model(name_or_path: str | PathLike[str]) -> Model:
         why = " ".join(str(error).split())
         raise ModelError(f"{folder / _WEIGHTS}: does not fit {_TOML}: {why}") from error
     reject_from(values, str(folder / _TOML))
+    emulation_from(values, Size(network.width, network.height), str(folder / _TOML))
     used = read_split(folder / _SPLIT)
     return Model(name, network, module.eval().to(pick_device()), given, classes, values, used)
 

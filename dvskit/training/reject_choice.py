@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Samples, StillBatches, open_samples
+from dvskit.datasets import Samples, StillBatches
 from dvskit.errors import ConfigError, FormatError
 from dvskit.training.arguments import as_model
 from dvskit.training.config import InputConfig
@@ -20,6 +20,7 @@ from dvskit.training.evaluation import logits_of
 from dvskit.training.held_out import choose_samples
 from dvskit.training.inputs import is_weighed
 from dvskit.training.judged import AnyBatches, judged_batches
+from dvskit.training.judging import open_for
 from dvskit.training.models import Model
 from dvskit.training.reject import HALF, Reject
 
@@ -52,8 +53,7 @@ def choose_reject(
     if not 0 <= lost < 1:
         raise ConfigError(f"choose_reject: lost = {lost}; 0 <= lost < 1 is meant")
     model = as_model(model)
-    size = (model.size.width, model.size.height)
-    samples = data if isinstance(data, Samples) else open_samples(data, group=None, size=size)
+    samples = data if isinstance(data, Samples) else open_for(model, data)
     chosen = choose_samples(model, samples.rows, split)
     if not chosen.samples:
         raise FormatError("no recordings to choose by; give at least one")

@@ -19,12 +19,13 @@ from dvskit.training.losses import LOSSES, answer_of, check_loss
 from dvskit.training.optimising import make_optimiser, rate_at, take_step
 from dvskit.training.progress import Progress
 from dvskit.training.scoring import Metric, scores_of
-from dvskit.training.starting import begin_with, start_of
+from dvskit.training.starting import begin_with, let_learn, start_of
 from dvskit.training.toml_config import config_values, to_toml
 from dvskit.training.world import ALONE, World, check_together
 
 Tell = Callable[[Progress], None] | None
 _EVERY_SECONDS = 1.0  # how often progress is told within an epoch
+_WARMING = 4  # steps ahead of those that are timed
 _KEPT_SECONDS = 300.0  # how often a checkpoint is written within an epoch
 _EPOCHS_APART = 1_000_003  # a seed of torch's for each step, none twice
 
@@ -62,7 +63,7 @@ class Run:
         check_together(self.module, world)
         self.start = start_of(config, feed)
         if self.start is not None:
-            begin_with(self.module, self.start, config.start)
+            begin_with(self.module, self.start, feed.classes)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
@@ -84,7 +85,24 @@ class Run:
         loop, done = self.config.loop, self.at.epoch
         if not done or done >= loop.epochs:
             return done >= loop.epochs
-        return bool(loop.patience) and done - 1 - self.at.best_epoch >= loop.patience
+        return bool(loop.patience) and done - 1 - self.at.kept_epoch() >= loop.patience
+
+    def seconds_a_step(self, steps: int = 8) -> float:
+        """Return how long a step takes, the mean of so many, batches made meanwhile.
+
+        It learns from them: this is for a run that is not gone on with.
+        """
+        began, done = 0.0, -_WARMING
+        self.module.train()
+        while done < steps:
+            for counts, labels in self.feed.batches(0):
+                self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
+                done += 1
+                if done == 0:  # what is compiled is, and what was made ahead is used up
+                    began = time.monotonic()
+                if done == steps:
+                    break
+        return (time.monotonic() - began) / steps
 
     def epoch(self) -> None:
         """Learn for what is left of an epoch, judge the weights, keep them if they are the best."""
@@ -95,6 +113,8 @@ class Run:
         for counts, labels in self.feed.batches(number, self.at.step, self.world.part):
             step = number * self.feed.steps + self.at.step
             torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # it owns its dropout
+            if loop.freeze:
+                let_learn(self.module, all_layers=step >= loop.freeze)
             rate = rate_at(loop, step, self.steps)
             loss = self._learn(counts, labels, rate, sizes[self.at.step])
             self.at.step += 1
@@ -112,7 +132,7 @@ class Run:
         scores = scores_of(self.module, self.feed.validation, watch.metrics, self.world)
         row = {"epoch": number, "loss": self.at.total / self.feed.steps, "rate": rate, **scores}
         row["seconds"] = round(time.monotonic() - began, 1)
-        self.at.record(row, self.module.state_dict(), self.optimiser)
+        self.at.record(row, self.module.state_dict(), self.optimiser, loop.keep)
         done = self.at.epoch * self.feed.steps
         if watch.board is not None:
             watch.board.epoch(done, row)

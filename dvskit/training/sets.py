@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from dvskit.datasets import (
     DrawnSamples,
+    Emulation,
     FileSamples,
     MovedStills,
     Sample,
     Samples,
+    SeenSamples,
     SkeletonSamples,
     Split,
     SplitSamples,
@@ -27,6 +29,7 @@ from dvskit.datasets import (
     split_by_group,
     split_by_share,
 )
+from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
@@ -44,12 +47,22 @@ _CHOICE = 1  # what the seed is for: which samples `limit` leaves
 class TrainingSet:
     """An entry [[data]] that was opened and split.
 
-    notes  what was taken for granted in finding its samples, and what was passed over, a line each
+    notes   what was taken for granted in finding its samples, and what was passed over, a line each
+    opened  the files, whole, where it is of files
     """
 
     entry: DataConfig
     parts: Parts
     notes: tuple[str, ...] = ()
+    opened: FileSamples | None = None
+
+    @property
+    def train(self) -> Samples | Stills:
+        """What is trained on: clips as often as there are sensors that they are seen by."""
+        train = self.parts.train
+        if not self.entry.sensors or self.opened is None or isinstance(train, Stills):
+            return train
+        return SeenSamples(train, self.opened.reading, self.entry.sensors)
 
 
 def load_sets(config: Config) -> tuple[TrainingSet, ...]:
@@ -70,15 +83,18 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
                 f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; those of one are "
                 "to be among those of the other: [data.classes] calls them otherwise"
             )
+    if len(classes) < 2:
+        raise ConfigError(f"one class, {', '.join(classes)}: give two or more to tell apart")
     sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
             f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
             "make them equal"
         )
-    if not any(len(each.parts.validation) for each in sets):
+    if config.loop.keep == "best" and not any(len(each.parts.validation) for each in sets):
         raise ConfigError(
-            "nothing to choose the best epoch by; set the validation of an entry [[data]] above 0"
+            "nothing to choose the best epoch by; set the validation of an entry [[data]] above 0, "
+            "or loop.keep to last"
         )
     if len(sets) > 1:
         _check_leaks_between(sets)
@@ -93,7 +109,8 @@ def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
 
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
-    notes = _notes(samples) if isinstance(samples, FileSamples) else ()
+    notes = _notes(samples)
+    opened = samples if isinstance(samples, FileSamples) else None
     if entry.classes:
         try:
             samples = samples.called(entry.classes)
@@ -101,14 +118,19 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
             raise ConfigError(f"data.{entry.title}.classes: {error}") from None
     if isinstance(samples, Stills):
         return TrainingSet(entry, parts_of(samples, entry, config.seed))
-    return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
+    return TrainingSet(entry, parts_of(samples, entry, config.seed), notes, opened)
 
 
-def _notes(samples: FileSamples) -> tuple[str, ...]:
+def _notes(samples: Samples | Stills) -> tuple[str, ...]:
+    if isinstance(samples, SkeletonSamples):
+        return tuple(samples.notes)
+    if not isinstance(samples, FileSamples):
+        return ()
     notes = list(samples.notes)
     if samples.others:
         more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
         notes.append(f"{samples.others[0]}{more}: passed over, for no recording")
+    notes += [f"{file}: left out: {why}" for file, why in samples.left_out]
     return tuple(notes)
 
 
@@ -132,6 +154,7 @@ def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
             f"data.{entry.title}.skip = {entry.skip} of {len(kept):,} samples; fewer are meant"
         )
     left_out = set(kept[: entry.skip])
+    left_out |= {k for k, row in enumerate(samples.rows) if row.name in entry.without}
     if left_out:
         samples = samples.choose([k for k in range(len(samples)) if k not in left_out])
     by = _way(samples.rows) if entry.by == "auto" else entry.by
@@ -160,6 +183,7 @@ def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
 def _placed(row: Sample, entry: DataConfig) -> Sample:
     """Return a row whose name and group say which folder they are of."""
     place = str(Path(entry.path).resolve()) if entry.path else entry.kind
+    place += f" {entry.seed}" if entry.seed else ""
     group = None if row.group is None else f"{row.group} of {place}"
     return row._replace(name=f"{place}/{row.name}", group=group)
 
@@ -174,17 +198,12 @@ def _open(entry: DataConfig, config: Config) -> FileSamples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
+    how = emulation_of(entry, config)
     samples = open_samples(
         entry.path,
         group=None if entry.group == "none" else entry.group,
-        params=entry.preset or None,
-        size=_size(entry, config),
-        whole=entry.whole,
-        upsample=entry.upsample,
-        seed=config.seed,
-        redraw=entry.redraw,
-        fps=entry.fps or None,
-        light=checked_light(cast(Light, entry.light)),
+        strict=not entry.salvage,
+        **{each.name: getattr(how, each.name) for each in fields(how)},
     )
     names = _FILES[entry.kind]
     for row, found in zip(samples.rows, samples.kinds, strict=True):
@@ -195,6 +214,23 @@ def _open(entry: DataConfig, config: Config) -> FileSamples:
                 f"folder of its own, with an entry [[data]] of kind {kind!r}"
             )
     return samples
+
+
+def emulation_of(entry: DataConfig, config: Config) -> Emulation:
+    """Return how the clips of an entry are emulated that are judged."""
+    params = as_params(entry.preset or None)
+    if entry.threshold:
+        params = replace(params, threshold_on=entry.threshold, threshold_off=entry.threshold)
+    return Emulation(
+        params=params,
+        size=_size(entry, config),
+        whole=entry.whole,
+        upsample=entry.upsample,
+        seed=config.seed,
+        redraw=entry.redraw,
+        fps=entry.fps or None,
+        light=checked_light(cast(Light, entry.light)),
+    )
 
 
 def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
@@ -216,7 +252,7 @@ def _move_stills(entry: DataConfig, config: Config) -> Samples:
 def _draw(entry: DataConfig, config: Config) -> Samples:
     return DrawnSamples(
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         gestures=entry.gestures or PERSON_GESTURES,
         size=_size(entry, config),
         duration_us=entry.duration_us,
@@ -231,7 +267,7 @@ def _draw_moved(entry: DataConfig, config: Config) -> Samples:
     return SkeletonSamples(
         entry.path,
         entry.each,
-        seed=config.seed,
+        seed=entry.seed or config.seed,
         actions=entry.gestures,
         size=_size(entry, config),
         duration_us=entry.duration_us,
@@ -244,10 +280,12 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "recordings": ("recording",),
     "videos": ("video", "folder of images"),
     "depth": ("depth clip",),
+    "mixed": ("recording", "video", "folder of images"),
 }
 KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
     "recordings": _open_recordings,
     "videos": _open,
+    "mixed": _open,
     "depth": _open,
     "drawn": _draw,
     "skeletons": _draw_moved,
@@ -255,7 +293,7 @@ KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
     "saccades": _move_stills,
 }
 """What opens the set of an entry, by its kind."""
-EMULATED = frozenset(("videos", "depth", "drawn", "skeletons", "saccades"))
+EMULATED = frozenset(("videos", "mixed", "depth", "drawn", "skeletons", "saccades"))
 """The kinds whose events are made, and are kept on disk once they were."""
 
 

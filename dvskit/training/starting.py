@@ -1,12 +1,15 @@
-"""What the weights of a run begin as, where they are those of another model."""
+"""Beginning with the weights of a model; of other classes, the last layer is new."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from dvskit.errors import ConfigError
+from dvskit.layers import Conv2d, Linear
+from dvskit.networks import Layered, Network
 from dvskit.training.config import Config
 from dvskit.training.feed import Feed
 from dvskit.training.models import Model, load_model
@@ -16,17 +19,12 @@ from dvskit.training.split_file import Used, used_samples
 def start_of(config: Config, feed: Feed) -> Model | None:
     """Return the model that a run begins with, if any.
 
-    Raises ModelError where there is none of that name, ConfigError for other classes, and where it
-    learned from recordings, or was chosen by some, that this run is chosen or judged by.
+    Raises ModelError where there is none of that name, ConfigError where it learned from
+    recordings, or was chosen by some, that this run is chosen or judged by.
     """
     if not config.start:
         return None
     start = load_model(config.start)
-    if start.classes != feed.classes:
-        raise ConfigError(
-            f"start = {config.start!r} has the classes {', '.join(start.classes)}, the data "
-            f"{', '.join(feed.classes)}; take a model of the same, or leave out start"
-        )
     leaked = _leaked(start.used, used_samples(feed.split))
     if leaked:
         raise ConfigError(
@@ -37,15 +35,59 @@ def start_of(config: Config, feed: Feed) -> Model | None:
     return start
 
 
-def begin_with(module: nn.Module, start: Model, name: str) -> None:
-    """Give a fresh module the weights of a model. Raises ConfigError for another network."""
-    try:
-        module.load_state_dict(start.module.state_dict())
-    except RuntimeError as error:
-        why = " ".join(str(error).split())
+def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
+    """Give a fresh module the weights of a model, of other classes all but those of the last layer.
+
+    Raises ConfigError where it is another network.
+    """
+    same = tuple(classes) == start.classes
+    kept = set() if same else set(dict(parameters_of_last(module)))
+    given, own = start.module.state_dict(), module.state_dict()
+    wrong = [
+        key
+        for key in {**own, **given}
+        if key not in kept
+        and (key not in own or key not in given or own[key].shape != given[key].shape)
+    ]
+    if wrong:
         raise ConfigError(
-            f"start = {name!r} is of another network; make [network] that of its model.toml: {why}"
-        ) from error
+            f"start = {start.name!r}: its network is another one ({wrong[0]} differs); take the "
+            "[network] and [input] of its model.toml, with classes of your own"
+        )
+    module.load_state_dict(given | {key: own[key] for key in kept})
+
+
+def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the name and the weights of the last layer that has any: the one that names classes."""
+    last = [name for name, part in module.named_modules() if isinstance(part, Conv2d | Linear)][-1:]
+    for name, parameter in module.named_parameters():
+        if name.rpartition(".")[0] in last:
+            yield name, parameter
+
+
+def let_learn(module: nn.Module, *, all_layers: bool) -> None:
+    """Let all weights of a module be learned, or those of its last layer alone."""
+    last = {id(parameter) for _, parameter in parameters_of_last(module)}
+    for parameter in module.parameters():
+        parameter.requires_grad_(all_layers or id(parameter) in last)
+
+
+def with_classes(network: Network, classes: int) -> Network:
+    """Return a network whose last layer has as many outputs as there are classes.
+
+    Raises ConfigError for a list of layers that ends with none that could have them.
+    """
+    if not isinstance(network, Layered):
+        return replace(network, classes=classes)  # type: ignore[type-var]
+    words, votes = list(network.layers), 1
+    for at in range(len(words) - 1, -1, -1):
+        word = words[at]
+        if isinstance(word, str) and word.startswith("V") and word[1:].isdecimal():
+            votes = int(word[1:])
+        elif isinstance(word, str) and word.removeprefix("F").isdecimal():
+            words[at] = str(classes * votes)
+            return replace(network, layers=tuple(words), classes=classes)
+    raise ConfigError("layers: no dense layer at the end that could have other classes")
 
 
 def used_before(start: Model | None, used: Sequence[Used]) -> tuple[Used, ...]:

@@ -15,7 +15,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, MissingFileError
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, whole_ticks
 
-_NEEDED = ("epoch", "loss", "validation_loss", "accuracy")
+_NEEDED = ("epoch", "loss")
 
 
 @check_arguments
@@ -51,13 +51,17 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
 def curves(
     log: str | PathLike[str] | Mapping[str, NDArray[np.float64]], *, style: Style = PAPER
 ) -> Plot:
-    """Plot loss and accuracy over the epochs of a training run, with the kept epoch marked.
+    """Plot loss and accuracy over the epochs of a training run, with the best epoch marked.
+
+    Of a run without a validation part, the loss alone.
 
     log: the log.csv of a run, its folder, or its columns. The kept epoch is that of the best
     accuracy, of equals that of least loss. Raises FormatError as `read_log` does.
     """
     columns = log if isinstance(log, Mapping) else read_log(log)
     epoch = columns["epoch"]
+    if "accuracy" not in columns:
+        return _loss_alone(epoch, columns["loss"], style)
     with style.drawing(
         1.1 if style.narrow else 0.5, least_mm=66.0 if style.narrow else 34.0
     ) as figure:
@@ -88,6 +92,14 @@ def curves(
             )  # fmt: skip
         for axes in (left, right) if several else (left,):  # one line needs no name
             axes.legend(loc="best")
+    return figure
+
+
+def _loss_alone(epoch: NDArray[np.float64], loss: NDArray[np.float64], style: Style) -> Plot:
+    with style.drawing(0.5, least_mm=34.0) as figure:
+        axes = figure.subplots()
+        _lines(axes, epoch, {"training": loss}, (style.theme.off,), style)
+        axes.set_ylabel("training loss (nats)")
     return figure
 
 

@@ -10,7 +10,12 @@ from dvskit.scenes.person.body import Build
 from dvskit.scenes.person.look import Look, View
 from dvskit.scenes.person.motion import PERSON_GESTURES, GestureMotion, Motion, mirrored
 from dvskit.scenes.person.scene import PersonScene
-from dvskit.scenes.person.skeleton import SkeletonMotion, from_msr_action3d, mend
+from dvskit.scenes.person.skeleton import (
+    SkeletonMotion,
+    frames_with_skeleton,
+    from_msr_action3d,
+    mend,
+)
 
 __all__ = [
     "PERSON_GESTURES",
@@ -21,6 +26,7 @@ __all__ = [
     "PersonScene",
     "SkeletonMotion",
     "View",
+    "frames_with_skeleton",
     "from_msr_action3d",
     "mend",
     "mirrored",

@@ -70,7 +70,7 @@ def mend(joints: ArrayLike) -> Mended:
             f"joints have shape {given.shape}; (frames, 20, 3) in metres is meant: "
             "from_msr_action3d turns that set's, joints[..., :3] leaves out a confidence"
         )
-    known = np.isfinite(given).all((1, 2)) & given.any((1, 2))
+    known = frames_with_skeleton(given)
     if known.sum() < 2:
         raise ShapeError(
             f"{known.sum()} of {len(given)} frames have a skeleton (finite, not all 0); "
@@ -84,6 +84,11 @@ def mend(joints: ArrayLike) -> Mended:
     # Where a joint is wrong in most frames there is nothing to fill it in from.
     good |= whole & (good.mean(0) < 0.6)
     return Mended(_filled(given, good), int((~known).sum()), int((whole & ~good).sum()))
+
+
+def frames_with_skeleton(joints: Array) -> NDArray[np.bool_]:
+    """Tell of each frame (T,) of `joints` (T, J, 3 or 4) whether all are finite and not all 0."""
+    return np.asarray(np.isfinite(joints).all((1, 2)) & joints.any((1, 2)))
 
 
 def _filled(joints: Array, good: NDArray[np.bool_]) -> Array:

@@ -1,0 +1,250 @@
+"""What to train, and how, on a folder that was looked at: each choice with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dvskit.datasets import FileSamples
+from dvskit.errors import ConfigError, one_line
+from dvskit.filters import Vary
+from dvskit.networks import Layered
+from dvskit.networks.network import Network
+from dvskit.training.config import POINTS, Config, InputConfig, LoopConfig
+from dvskit.training.data_config import DataConfig
+from dvskit.training.looking import Look
+from dvskit.training.mirroring import mirrored
+from dvskit.training.models import Model
+from dvskit.training.sets import parts_of
+from dvskit.training.starting import with_classes
+
+BATCH = 24
+_SIDE = 128  # of the sensor, where sizes differ or are larger
+_GRID = 16  # what blocks of pixels are summed to, at least
+_LONGEST_US = 4_000_000
+_SLOWER = 1.2  # than those who were filmed others may be
+_FEW = 10  # of a class: none of fewer is held out to be judged by
+_MANY = 200  # to train on: of so many some are held out to choose the best epoch by
+_THRESHOLD = 0.3
+_BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
+
+_Noted = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A part of a configuration that was chosen, what it is, and why, in one line."""
+
+    what: str
+    value: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what:<9} {self.value}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A configuration, and the choices that led to it."""
+
+    config: Config
+    choices: tuple[Choice, ...]
+
+
+def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
+    """Return what to train on a folder.
+
+    config  its name, seed, output and start, and one entry [[data]] with its path, what is salvaged
+            and what is left out; all else is chosen
+    start   the model whose weights it begins with, which says size, window and network
+
+    The number of steps is that of a run without a limit of time. Raises ConfigError for a start
+    that takes points.
+    """
+    choices: list[Choice] = []
+
+    def noted(what: str, value: str, why: str) -> None:
+        choices.append(Choice(what, value, why))
+
+    given, network = _network(look, start, noted)
+    entry, keep = _split(look, replace(config.data[0], kind=look.kind), config.seed, noted)
+    entry = replace(
+        _seen(look, entry, noted),
+        count=BATCH,
+        balanced=max(look.classes.values()) > 1.5 * min(look.classes.values()),
+        augment=_augment(look, given, network, noted),
+        mirrored=_is_mirrored(look),
+    )
+    train = len(parts_of(_opened(look, entry), entry, config.seed).train)
+    steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
+    noted("steps", f"at most {steps:,} of {BATCH} samples each", f"{train:,} samples to train on")
+    loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
+    whole = replace(
+        config,
+        network=network,
+        input=given,
+        data=(entry,),
+        loop=with_steps(replace(loop, freeze=steps // 10 if start else 0), steps),
+    )
+    return Chosen(whole, tuple(choices))
+
+
+def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
+    """Return a loop of about so many steps, in ten epochs, of which less than a third is frozen."""
+    each = max(1, round(steps / 10))
+    return replace(loop, epochs=10, steps=each, freeze=min(loop.freeze, 10 * each // 3))
+
+
+def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfig, Network]:
+    if start is not None:
+        if start.input.representation == POINTS:
+            raise ConfigError(f"--from {start.name}: takes points; name a model that takes bins")
+        network = with_classes(start.network, len(look.classes))
+        noted(
+            "network",
+            f"that of {start.name}, its last layer new",
+            f"it takes {_window_words(start.input)} of {start.size}",
+        )
+        return start.input, network
+    width, height = _size(look, noted)
+    given = _window(look, noted)
+    pool = max(1, max(width, height) // _GRID)
+    fire, leave = "signed-lif", "D0.15"
+    layers = (
+        *((f"S{pool}",) if pool > 1 else ()),
+        *("T3", "16C5s2p2", "tdbn", fire, "32C3s2p1", "tdbn", fire, leave, "64", "ln", fire),
+        *(leave, "T5", "64", "ln", fire, leave, "T5s2", "64", "ln", fire),
+        *(leave, str(len(look.classes)), "max"),
+    )
+    noted(
+        "network",
+        "2 convolutions and 3 dense layers of signed LIF neurons with delays",
+        f"blocks of {pool}x{pool} pixels are summed; the class that is ever the surest is named",
+    )
+    network = Layered(
+        layers=layers, width=width, height=height, classes=len(look.classes), beta=0.5, gain=1.0
+    )
+    return given, network
+
+
+def _size(look: Look, noted: _Noted) -> tuple[int, int]:
+    sizes = set(look.sizes)
+    only = next(iter(sizes))
+    if len(sizes) == 1 and not look.clips and min(only) >= 12 and max(only) <= _SIDE:
+        noted("size", str(only), "all recordings that were read have it")
+        return only.width, only.height
+    what = "videos are emulated at it" if look.clips == len(look.samples) else "all are put on it"
+    noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones tell gestures no better")
+    return _SIDE, _SIDE
+
+
+def _window(look: Look, noted: _Noted) -> InputConfig:
+    length = float(np.quantile(look.durations, 0.9))
+    slower = _SLOWER if length > 500_000 else 1.0
+    window = min(slower * length, _LONGEST_US)
+    bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
+    bin_us = max(1, math.ceil(window / bins / 10) * 10)
+    given = InputConfig(bins=bins, bin_us=bin_us)
+    why = "9 of 10 samples end within it" + ", and of slower people too" * (slower > 1)
+    if length > _LONGEST_US:
+        why = "the samples are longer, and their first window is learned from and judged"
+    noted("window", _window_words(given), why)
+    return given
+
+
+def _window_words(given: InputConfig) -> str:
+    return f"{given.bins} bins of {given.bin_us / 1000:g} ms"
+
+
+def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[DataConfig, str]:
+    """Return the entry with its split, and which epoch's weights are kept."""
+    why = ""
+    for split, value, reason in _splits(look):
+        tried = replace(entry, **split)  # type: ignore[arg-type]
+        try:
+            parts = parts_of(_opened(look, tried), tried, seed)
+        except ConfigError as error:
+            why = f" ({one_line(error)})"
+            continue
+        if len(parts.validation):
+            reason += "; the best epoch is chosen by validation"
+        else:
+            reason += "; the weights of the last epoch are kept"
+        tested = sorted({str(row.group) for row in parts.test.rows if row.group})
+        named = f" ({', '.join(tested)})" if 0 < len(tested) <= 3 else ""
+        counts = "/".join(f"{len(part):,}" for part in parts)
+        noted("split", f"{value}{named}, {counts} to train, choose and test", reason + why)
+        return tried, "best" if len(parts.validation) else "last"
+    raise ConfigError(f"{entry.path}: cannot be trained on{why}")
+
+
+def _opened(look: Look, entry: DataConfig) -> FileSamples:
+    """Return the samples of a folder as an entry opens them, with their groups or without."""
+    if entry.group != "none":
+        return look.samples
+    rows = [row._replace(group=None) for row in look.samples.rows]
+    return FileSamples(rows, look.samples.reading)
+
+
+def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
+    """Yield keys of the entry, what they are and why, the best first."""
+    count, least = sum(look.classes.values()), min(look.classes.values())
+    many = 0.1 if count >= _MANY else 0.0
+    if any(row.part for row in look.samples.rows):
+        listed = {row.part for row in look.samples.rows}
+        share = 0.0 if "validation" in listed else many
+        yield {"by": "listed", "validation": share, "test": 0.0}, "as listed", "folders say it"
+    people = len(look.groups)
+    if people > 1:
+        share = many if people > 5 else 0.0
+        shares = {"by": "group", "validation": share, "test": max(0.2, 1 / people)}
+        yield shares, "whole people held out", "it is to know people whom it has not seen"
+    if least >= _FEW and people < 2:
+        reason = "each class gives a fifth"
+        if people:
+            reason += "; all are of one person, so that the accuracy says nothing about others"
+        yield {"by": "share", "group": "none", "validation": many, "test": 0.2}, "by class", reason
+    reason = f"{least} samples of a class are too few to hold some out"
+    yield {"by": "share", "group": "none", "validation": 0.0, "test": 0.0}, "none", reason
+
+
+def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
+    if not look.clips:
+        return entry
+    noted(
+        "sensor",
+        f"an ideal one of threshold {_THRESHOLD:g} that sees the whole picture",
+        "it tells what moves from the noise of videos, and nothing at the sides is cut off",
+    )
+    return replace(entry, threshold=_THRESHOLD, whole=True)
+
+
+def _is_mirrored(look: Look) -> bool:
+    return all(mirrored(name, tuple(look.classes)) for name in look.classes)
+
+
+def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) -> Vary:
+    side = min(network.width, network.height)
+    window = given.bins * given.bin_us
+    names = [name for name in look.classes if not mirrored(name, tuple(look.classes))]
+    flips = "flips left to right, classes with them" if not names else "no flips"
+    why = (
+        "each class is there with its mirror"
+        if not names
+        else f"the mirror of {names[0]} is no class here"
+    )
+    noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
+    return Vary(
+        shift_px=round(0.08 * side, 1),
+        rotate_deg=6.0,
+        zoom=0.12,
+        time_scale=0.18,
+        later_us=round(0.06 * window),
+        drop=0.4,
+        jitter_px=round(_BLUR * side, 1),
+        swap_polarity=0.5,
+        flip_x=0.0 if names else 0.5,
+    )

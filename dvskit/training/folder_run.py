@@ -1,0 +1,249 @@
+"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from dvskit._arguments import check_arguments
+from dvskit._threads import thread_count
+from dvskit.datasets import Cache, Sample, Samples, Stills
+from dvskit.datasets.cached_samples import CachedSamples
+from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
+from dvskit.training.card import write_card
+from dvskit.training.choosing import Choice, choose, with_steps
+from dvskit.training.config import Config
+from dvskit.training.data_config import DataConfig
+from dvskit.training.evaluation import Result, evaluate
+from dvskit.training.feed import load_feed
+from dvskit.training.looking import Look, look_at
+from dvskit.training.loop import Trained, check_place, checkpoint_of, train
+from dvskit.training.models import load_model
+from dvskit.training.progress import Progress
+from dvskit.training.running import Run, Watch
+from dvskit.training.sets import EMULATED, load_sets
+from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
+from dvskit.training.world import started_together
+
+MINUTES = 5.0
+_SPENT = 0.85  # of the time, on all but the unforeseen
+_CARD_S = 8.0  # judging begins, pictures are drawn
+_LEAST_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRun:
+    """What training on a folder left.
+
+    trained  the model, its folder and the log
+    result   how often it is right about what was held out; where that is nothing, about what it
+             was trained on, and `held_out` is False
+    choices  what was chosen, and why
+    seconds  that all took
+    """
+
+    trained: Trained
+    result: Result
+    held_out: bool
+    choices: tuple[Choice, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Who is told what goes on; none of it changes the run.
+
+    say       a line on what was found and chosen
+    note      a line on what was taken for granted, or left out
+    made      how many samples of how many are ready to be learned from
+    progress  how far the training is
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] = lambda text: None
+    made: Callable[[int, int], None] = lambda done, total: None
+    progress: Callable[[Progress], None] = lambda now: None
+
+
+@check_arguments
+def train_folder(
+    folder: str | PathLike[str],
+    *,
+    output: str | PathLike[str] | None = None,
+    minutes: float = MINUTES,
+    start: str = "",
+    seed: int = 0,
+    salvage: bool = False,
+    changes: Mapping[str, str] | None = None,
+    onlooker: Onlooker | None = None,
+) -> FolderRun:
+    """Train a classifier on a folder, or a list, of labelled recordings and videos.
+
+    All that a configuration says is chosen by what is in the folder: see `choose`. People are kept
+    whole where they are known.
+
+    output   the folder of the run, runs/<the folder's name> unless given: the model, its card
+             (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
+    minutes  that all may take: the time of a step is measured, and as many steps are taken as
+             there is time for. Their number stands in config.toml: with it, on the same machine and
+             as many threads (half of torch's are taken here), the weights are the same again
+    start    a model, a folder or a shipped one's name, whose weights it begins with, but for the
+             last layer
+    salvage  whether damaged files are read as far as they are whole, or left out
+    changes  of the configuration that was chosen, as `load_config` takes them
+
+    An interrupted run goes on when it is asked for again. Raises ConfigError for fewer than two
+    classes and for `minutes` that are not above 0, OutputError where `output` holds another run,
+    and what opening, `choose` and `train` raise.
+    """
+    began, tell = time.monotonic(), onlooker or Onlooker()
+    if not minutes > 0:
+        raise ConfigError(f"minutes = {minutes} is not above 0")
+    if started_together() > 1:
+        raise ConfigError("torchrun: train the folder in one process, then its config.toml in many")
+    root = Path(folder)
+    name = root.resolve().stem
+    asked = Config(
+        name=Path(output).name if output is not None else name,
+        seed=seed,
+        output=str(output) if output is not None else f"runs/{name}",
+        start=start,
+        data=(DataConfig(path=str(root), name="samples", salvage=salvage),),
+    )
+    check_place(Path(asked.output))
+    config, look, choices = _prepared(asked, changes or {}, tell)
+    with _half_the_threads():
+        config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
+        trained = train(config, progress=tell.progress)
+        result, held_out = _judged(trained, config)
+    seconds = time.monotonic() - began
+    run = FolderRun(trained, result, held_out, choices, seconds)
+    write_card(trained, config, look, result, choices, held_out=held_out, seconds=seconds)
+    return run
+
+
+def _prepared(
+    asked: Config, changes: Mapping[str, str], tell: Onlooker
+) -> tuple[Config, Look, tuple[Choice, ...]]:
+    """Look, choose, and make ready what is learned from; once more without what cannot be."""
+    model = load_model(asked.start) if asked.start else None
+    (entry,) = asked.data
+    while True:
+        look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
+        chosen = choose(look, replace(asked, data=(entry,)), model)
+        config = changed_config(chosen.config, changes) if changes else chosen.config
+        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
+                     for key, text in changes.items())  # fmt: skip
+        choices = (*chosen.choices, *asked_for)
+        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
+            tell.say(line)
+        wrong = _make_ready(config, tell)
+        if not wrong:
+            break
+        for row, why in wrong.items():
+            tell.note(f"{row.where}: left out: {why}")
+        entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
+    for text in (note for each in load_sets(config) for note in each.notes):
+        tell.note(text)
+    return config, look, choices
+
+
+def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
+    """Emulate all videos, so that their events are kept; return those that cannot be, and why.
+
+    Raises what reading raises unless the entry is salvaged; then recordings are read as well.
+    """
+    cache, wrong = Cache(), {}
+    every: list[tuple[Samples, int]] = []
+    for each in load_sets(config):
+        emulated = each.entry.kind in EMULATED
+        if not (emulated or each.entry.salvage):
+            continue
+        for part in (each.train, *each.parts[1:]):
+            assert not isinstance(part, Stills)
+            kept = CachedSamples(part, cache) if emulated else part
+            every += [(kept, number) for number in range(len(part))]
+
+    def make(place: tuple[Samples, int]) -> None:
+        samples, number = place
+        try:
+            samples.events(number)
+        except DvskitError as error:
+            if not config.data[0].salvage:
+                raise
+            wrong[samples.rows[number]] = one_line(error)
+
+    with ThreadPoolExecutor(thread_count()) as pool:
+        for done, _ in enumerate(pool.map(make, every), 1):
+            tell.made(done, len(every))
+    return wrong
+
+
+def _as_before(config: Config) -> Config | None:
+    """Return the configuration of a run that has begun, its number of steps; None where none has.
+
+    Raises OutputError for a run of another configuration.
+    """
+    file = Path(config.output) / "config.toml"
+    if not checkpoint_of(config).exists() or not file.exists():
+        return None
+    before = load_config(file)
+    if _but_steps(before) != _but_steps(config):
+        raise OutputError(
+            f"{config.output}: holds a run of another configuration (its config.toml); name "
+            "another output, or remove it"
+        )
+    return before
+
+
+def _but_steps(config: Config) -> str:
+    loop = with_steps(replace(config.loop, freeze=0), 1)
+    return to_toml(config_values(replace(config, loop=loop)))
+
+
+def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
+    """Return the configuration with as many steps as there is time for, at most those it has."""
+    wanted = config.loop.epochs * config.loop.steps
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)  # the run gives them
+        run = Run(config, load_feed(config), None, Watch(lambda at: None))
+        each = run.seconds_a_step()
+    possible = int((end - _CARD_S - time.monotonic()) / each)
+    steps = min(wanted, max(_LEAST_STEPS, possible))
+    if possible < steps:
+        tell.note(f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway")
+    elif steps < wanted:
+        tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
+    return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
+
+
+@contextmanager
+def _half_the_threads() -> Iterator[None]:
+    """Have torch compute on half of the threads: the others make batches meanwhile.
+
+    Where all compute and other programs work as well, each waits for the slowest at every layer.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, thread_count() // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:
+    """Return how often a model is right about what was held out, else what it was trained on."""
+    if trained.results:
+        return next(iter(trained.results.values())), True
+    (one,) = load_sets(config)
+    assert not isinstance(one.parts.train, Stills)
+    result = evaluate(trained.model, one.parts.train, split="all")
+    return replace(result, seen=0, notes=result.notes[1:]), False  # who asks is told so anyway

@@ -1,0 +1,133 @@
+"""What is in a folder of samples: kinds, sizes, durations, classes and people, before choosing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import one_thread, thread_count
+from dvskit.datasets import FileSamples, Sample, likely_size, open_samples
+from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
+from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.events import Size
+from dvskit.formats import open_events
+from dvskit.video import open_frames
+
+_LOOKED_AT = 24  # samples that are read for their sizes and durations
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is in a folder, or in a list, of labelled samples.
+
+    samples    all of them, opened
+    classes    how many there are of each
+    groups     the people, by name; none where they are not known
+    sizes      of the sensors or pictures of those that were read, and how many have each
+    durations  of those that were read, microseconds (n,) int64
+    """
+
+    samples: FileSamples
+    classes: Mapping[str, int]
+    groups: tuple[str, ...]
+    sizes: Mapping[Size, int]
+    durations: NDArray[np.int64]
+
+    @property
+    def clips(self) -> int:
+        """How many of the samples are videos, folders of images among them."""
+        return sum(kind != RECORDINGS.name for kind in self.samples.kinds)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the entry [[data]] that opens them."""
+        if self.clips == len(self.samples):
+            return "videos"
+        return "mixed" if self.clips else "recordings"
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        kinds = Counter(self.samples.kinds)
+        what = " and ".join(count_of(count, kind) for kind, count in sorted(kinds.items()))
+        sizes = ", ".join(map(str, sorted(self.sizes)[:3])) + ", ..." * (len(self.sizes) > 3)
+        low, high = (self.durations.min() / 1e6, self.durations.max() / 1e6)
+        few, many = min(self.classes.values()), max(self.classes.values())
+        each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+        people = (
+            f", {len(self.groups):,} {'person' if len(self.groups) == 1 else 'people'}"
+            if self.groups
+            else ""
+        )
+        return (
+            f"{what} of {sizes}, {low:.2g} to {high:.2g} s; {len(self.classes)} classes of {each}"
+            + people
+        )
+
+
+def look_at(
+    folder: str | PathLike[str], *, salvage: bool = False, without: tuple[str, ...] = ()
+) -> Look:
+    """Open a folder, or a list, of samples, and read some of them from first to last.
+
+    salvage  whether what is damaged is read as far as it is whole, or else left out
+    without  names of samples that are passed over
+
+    Raises ConfigError for fewer than two classes, FormatError where nothing moves in any that was
+    read, and what opening and reading raise.
+    """
+    samples = open_samples(folder, strict=not salvage)
+    rows = [row for row in samples.rows if row.name not in without]
+    classes = dict(sorted(Counter(row.label for row in rows).items()))
+    if len(classes) < 2:
+        raise ConfigError(
+            f"{folder}: one class, {', '.join(classes) or 'none'}: give two or more folders to "
+            "tell apart"
+        )
+    read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
+    kinds = dict(zip(samples.rows, samples.kinds, strict=True))
+    depth = [row.where for row in rows if kinds[row] == DEPTH_CLIPS.name]
+    if depth:
+        raise FormatError(
+            f"{depth[0]}: is a depth clip, for which nothing is chosen; write a configuration with "
+            "an entry [[data]] of kind 'depth'"
+        )
+
+    def measured(row: Sample) -> tuple[Size, int]:
+        return _measured(row, kinds[row] == RECORDINGS.name, not salvage)
+
+    with ThreadPoolExecutor(thread_count()) as pool:
+        found = list(pool.map(measured, read))
+    durations = np.array([duration for _, duration in found if duration > 0], np.int64)
+    if not len(durations):
+        raise FormatError(f"{folder}: nothing lasts for any time in the samples that were read")
+    groups = {row.group for row in rows}
+    return Look(
+        samples,
+        classes,
+        () if None in groups else tuple(sorted(map(str, groups))),
+        Counter(size for size, _ in found),
+        durations,
+    )
+
+
+def _measured(row: Sample, is_recording: bool, strict: bool) -> tuple[Size, int]:
+    """Return the size and the duration of a sample, in microseconds."""
+    path: Path = row.file
+    with one_thread():
+        if is_recording:
+            recording = open_events(path, strict=strict)
+            events = recording.between(*row.span or (None, None)).load()
+            length = int(events.t[-1] - events.t[0]) + 1 if len(events) else 0
+            return likely_size(recording, recording.size), length
+        clip = open_frames(path, strict=strict)
+        times = [t_us for t_us, _ in clip]
+    start, stop = row.span or (0, 1 << 62)
+    return clip.size, min(times[-1], stop) - max(times[0], start) if times else 0

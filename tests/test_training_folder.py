@@ -1,0 +1,371 @@
+"""`dvskit train FOLDER`: what is chosen and why, in how much time, and what it leaves."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvskit import training
+from dvskit.datasets import Emulation, SeenSamples, open_samples
+from dvskit.errors import ConfigError, DvskitError, FittedWarning, ModelError, OutputError
+from dvskit.events import Events
+from dvskit.formats import save_events
+from dvskit.networks import Layered
+from dvskit.training import Config, DataConfig, Onlooker, Progress, train_folder
+from dvskit.training.choosing import Chosen, choose
+from dvskit.training.emulation_table import emulation_from, emulation_values
+from dvskit.training.judging import open_for
+from dvskit.training.looking import look_at
+from dvskit.training.mirroring import mirrored
+from dvskit.training.running import Run
+from dvskit.training.starting import begin_with, parameters_of_last, with_classes
+from tests.bars import blown_up, moving_bar, write_bars
+from tests.sample_files import folder, video
+
+QUICK = {"loop.steps": "1"}  # ten steps in all
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Runs are compared bit for bit, and sums of several threads are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def chosen_for(root: Path, **keys: object) -> Chosen:
+    entry = DataConfig(path=str(root), name="samples")
+    return choose(look_at(root), replace(Config(data=(entry,)), **keys))  # type: ignore[arg-type]
+
+
+def clips(root: Path, people: int = 2, trials: int = 2) -> Path:
+    names = [
+        f"{label}/p{person + 1}_t{trial}.mp4"
+        for label in ("bow", "wave")
+        for person in range(people)
+        for trial in range(trials)
+    ]
+    return folder(root, *names)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("left_wave", "right_wave"), ("right_wave", "left_wave")),
+        (("clockwise", "counter-clockwise"), ("counter-clockwise", "clockwise")),
+        (("arm anticlockwise", "arm clockwise"), ("arm clockwise", "arm anticlockwise")),
+        (("arms_up", "both_arms_out", "right_hand_wave"), ("arms_up", "both_arms_out", None)),
+        (("0", "kick"), (None, None)),
+    ],
+)
+def test_a_mirror_of_a_mirror_is_the_class_itself(names, expected):
+    found = tuple(mirrored(name, names) for name in names)
+    assert found == expected
+    assert all(mirrored(other, names) == name for name, other in zip(names, found, strict=True)
+               if other is not None)  # fmt: skip
+
+
+def test_two_people_are_trained_on_one_and_judged_by_the_other(tmp_path):
+    chosen = chosen_for(clips(tmp_path / "set"))
+    (entry,) = chosen.config.data
+    assert (entry.kind, entry.by, entry.validation, entry.whole) == ("videos", "group", 0.0, True)
+    (one,) = training.sets.load_sets(chosen.config)
+    groups = [{row.group for row in part.rows} for part in one.parts]
+    assert sorted(map(len, groups)) == [0, 1, 1]
+    assert groups[0] | groups[2] == {"p1", "p2"}
+    assert len(one.train) == len(one.parts.train) == 4
+    assert len(replace(one, entry=replace(entry, sensors=3)).train) == 12
+    (split,) = (str(each) for each in chosen.choices if each.what == "split")
+    assert "4/0/4 to train, choose and test" in split
+    assert "whom it has not seen" in split
+
+
+@pytest.mark.parametrize(
+    ("people", "trials", "held"),
+    [(1, 3, 0), (1, 12, 5), (3, 2, 4)],
+)
+def test_what_is_held_out_follows_from_how_much_there_is(tmp_path, people, trials, held):
+    chosen = chosen_for(clips(tmp_path / "set", people, trials))
+    (one,) = training.sets.load_sets(chosen.config)
+    assert len(one.parts.test) == held
+    assert chosen.config.loop.keep == "last"
+
+
+def test_size_window_and_balance_follow_the_recordings(tmp_path):
+    root = write_bars(tmp_path / "bars", 12)
+    for k in range(8):
+        (root / "left" / f"{k}.npz").unlink()
+    config = chosen_for(root).config
+    assert (config.network.width, config.network.height, config.network.classes) == (16, 16, 2)
+    assert config.input.bins * config.input.bin_us == 8_400
+    assert config.data[0].balanced
+    assert config.data[0].augment.flip_x == 0.5  # left becomes right
+    assert config.data[0].mirrored
+    save_events(blown_up(moving_bar(True, 1), 3), root / "right" / "large.npz")
+    assert chosen_for(root).config.network.width == 128
+
+
+def test_flipped_samples_have_the_label_of_the_mirrored_class(tmp_path):
+    config = chosen_for(write_bars(tmp_path / "bars", 12)).config
+    still = replace(config.data[0].augment, shift_px=0, rotate_deg=0, zoom=0, swap_polarity=0,
+                    drop=0, later_us=0, flip_x=1.0)  # fmt: skip
+    entry = replace(config.data[0], augment=still)
+    feed = training.feed.load_feed(replace(config, data=(entry,)))
+    counts, labels = next(feed.batches(0))
+    at = torch.arange(16.0)
+    on = counts[:, :, 1].sum(2)  # (T, B, W)
+    places = (on * at).sum(2) / on.sum(2).clamp(min=1e-9)  # where the front of the bar is
+    first, last = (places[k] for k in (1, int(len(places) * 0.6)))
+    assert (((last > first).long()) == labels).all()  # left, right
+
+
+@pytest.mark.parametrize("kind", ["recordings", "videos", "mixed"])
+def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
+    root = write_bars(tmp_path / "set", 5) if kind != "videos" else tmp_path / "set"
+    for k in range(5 * (kind != "recordings")):
+        for label in ("left", "right"):
+            video(root / label / f"clip{k}.mp4", seed=k + 20 * (label == "left"))
+    words = ["--set", "loop.steps=1", "--seed", "2"]
+    code, out, err = run("train", root, "-o", "mine", "--minutes", "1", *words)
+    assert code == 0, err
+    held = kind == "mixed"  # ten of a class
+    assert ("nothing was held out" in err) == (not held)
+    assert out.startswith("accuracy ")
+    assert "true \\ answer" in out
+    assert "window" in err
+    for name in ("model.toml", "weights.safetensors", "README.md", "confusion.png", "curves.png",
+                 "log.csv", "config.toml", "split.csv"):  # fmt: skip
+        assert (tmp_path / "mine" / name).stat().st_size > 0
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "steps taken: 10," in card
+    assert ("neither trained on nor chosen by" in card) == held
+    assert str(tmp_path) not in card
+    config = training.load_config(tmp_path / "mine" / "config.toml")
+    assert config.data[0].kind == kind
+    model = training.load_model(tmp_path / "mine")
+    assert ("emulation" in model.about) == (kind != "recordings")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedWarning)
+        again = training.train(replace(config, output=str(tmp_path / "again")))
+    weights = model.module.state_dict()
+    assert all(torch.equal(value, weights[key].cpu())
+               for key, value in again.model.module.state_dict().items())  # fmt: skip
+    file = root / "left" / ("0.npz" if kind == "recordings" else "clip0.mp4")
+    code, out, err = run("classify", file, root / "right", "--model", "mine")
+    assert code == 0, err
+    assert len(out.splitlines()) == 2 + len(list((root / "right").iterdir()))
+    code, out, _ = run("eval", "mine", root, "--split", "all")
+    assert (code, out.startswith("accuracy ")) == (0, True)
+
+
+def test_videos_are_judged_as_the_models_file_says_its_clips_were_emulated(tmp_path):
+    root = clips(tmp_path / "set")
+    done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    model = training.load_model(tmp_path / "mine")
+    how = model.emulation
+    assert (how.size, how.whole, how.params.threshold_on) == ((128, 128), True, 0.3)
+    assert emulation_from({"emulation": emulation_values(how)}, (1, 1), "here") == how
+    (one,) = training.sets.load_sets(training.load_config(done.trained.folder / "config.toml"))
+    held = one.parts.test
+    opened = open_for(model, root)
+    for row in held.rows:
+        at = [other.name for other in opened.rows].index(row.name)
+        assert opened.events(at) == held.events(held.rows.index(row))
+    assert training.load_model("nmnist-signed-lif").emulation == Emulation(size=(34, 34))
+    with pytest.raises(ModelError, match=r"here: \[emulation\] is wrong: .*treshold"):
+        emulation_from({"emulation": {"sensor": {"treshold": 1}}}, (1, 1), "here")
+
+
+def test_each_sensor_sees_other_events_and_the_same_ones_each_time(tmp_path):
+    root = folder(tmp_path / "set", "bow/1.mp4", "bow/2.npz", "wave/1.mp4")
+    files = open_samples(root, size=(24, 24), whole=True)
+    seen = SeenSamples(files, files.reading, 3)
+    assert [row.name for row in seen.rows] == [row.name for row in files.rows] * 3
+    assert seen.labels.tolist() == files.labels.tolist() * 3
+    again = SeenSamples(files.only(files.rows[::-1]), files.reading, 2)
+    for number, row in enumerate(files.rows):
+        looks = [seen.events(number + 3 * k) for k in range(3)]
+        prints = {seen.fingerprint(number + 3 * k) for k in range(3)}
+        same = row.name.endswith(".npz")
+        assert (looks[0] == looks[1], looks[1] == looks[2]) == (same, same)
+        assert len(prints) == (1 if same else 3)
+        place = again.rows.index(row)
+        assert [again.events(place + 3 * k) for k in range(2)] == looks[:2]
+
+
+def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
+    root = write_bars(tmp_path / "set", 10)
+    monkeypatch.setattr(Run, "seconds_a_step", lambda self: 0.5)
+    told: list[Config] = []
+
+    def only_told(config: Config, **_: object) -> None:
+        told.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.folder_run, "train", only_told)
+    for minutes in (0.05, 1.0, 30.0):
+        with pytest.raises(KeyboardInterrupt):
+            train_folder(root, output=tmp_path / "mine", minutes=minutes)
+    few, some, all_ = (config.loop.epochs * config.loop.steps for config in told)
+    assert few == 20
+    assert 40 <= some <= (0.85 * 60 - 8) / 0.5 + 5
+    assert all_ == 300
+
+
+def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, monkeypatch):
+    root = write_bars(tmp_path / "set", 10)
+
+    def stop(now: Progress) -> None:
+        if now.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_folder(root, output=tmp_path / "mine", changes=QUICK,
+                     onlooker=Onlooker(progress=stop))  # fmt: skip
+    monkeypatch.setattr(Run, "seconds_a_step", lambda self: pytest.fail("is measured again"))
+    done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    config = training.load_config(tmp_path / "mine" / "config.toml")
+    whole = training.train(replace(config, output=str(tmp_path / "whole")))
+    for key, value in whole.model.module.state_dict().items():
+        assert torch.equal(value, done.trained.model.module.state_dict()[key])
+    with pytest.raises(OutputError, match="holds a run of another configuration"):
+        train_folder(root, output=tmp_path / "mine", changes=QUICK, seed=1)
+
+
+def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
+    root = write_bars(tmp_path / "bars", 30)
+    done = train_folder(root, output=tmp_path / "mine", minutes=1.0)
+    assert done.held_out
+    assert done.result.samples == 12
+    assert done.result.accuracy >= 0.75
+    assert done.seconds < 90
+
+
+def test_a_run_begins_with_all_layers_of_a_model_but_the_last(tmp_path, trained):
+    root = tmp_path / "set"
+    for seed, label in enumerate(["left", "right", "other"] * 10, 100):  # others than it has seen
+        (root / label).mkdir(parents=True, exist_ok=True)
+        save_events(moving_bar(label == "right", seed), root / label / f"{seed}.npz")
+    frozen = QUICK | {"loop.freeze": "10", "loop.learning_rate": "0.1"}
+    done = train_folder(root, output=tmp_path / "mine", start=str(trained.folder), changes=frozen)
+    config = training.load_config(tmp_path / "mine" / "config.toml")
+    assert (config.input, config.network.channels) == (trained.model.input, (4, 4))
+    assert len(done.result.classes) == 3
+    before = trained.model.module.state_dict()
+    last = {key for key, _ in parameters_of_last(done.trained.model.module)}
+    for key, _ in done.trained.model.module.named_parameters():
+        now = done.trained.model.module.state_dict()[key]
+        assert (key in last) == (
+            now.shape != before[key].shape or not torch.equal(now, before[key])
+        )
+    with pytest.raises(ConfigError, match=r"its network is another one \(.* differs\)"):
+        begin_with(with_classes(Layered(), 2).build(), trained.model, ("a", "b"))
+
+
+def test_a_network_is_given_other_classes_where_its_last_layer_stands():
+    network = Layered(layers=("4C3", "lif", "20", "V2", "max"), classes=10)
+    assert with_classes(network, 3).layers == ("4C3", "lif", "6", "V2", "max")
+    assert with_classes(Layered(), 4).layers[-1] == "4"
+
+
+def one_class(root: Path) -> Path:
+    return folder(root, "bow/1.mp4", "bow/2.mp4")
+
+
+def damaged(root: Path) -> Path:
+    clips(root)
+    (root / "bow" / "p1_t0.mp4").write_bytes(b"not a video, but as long as one" * 20)
+    return root
+
+
+def one_frame(root: Path) -> Path:
+    clips(root)
+    video(root / "bow" / "p3_t0.mp4", frames=1)
+    return root
+
+
+WRONG: dict[str, tuple[Callable[[Path], Path], list[str], int, str]] = {
+    "none": (lambda root: root, [], 1, "set: no such file"),
+    "empty": (lambda root: root.mkdir() or root, [], 1, "holds no folder; make one a class"),
+    "one class": (one_class, [], 2, "set: one class, bow: give two or more folders"),
+    "damaged": (damaged, [], 1, "p1_t0.mp4: "),
+    "one frame": (one_frame, [], 1, "p3_t0.mp4: 1 frame where two at least are meant"),
+    "minutes": (clips, ["--minutes", "0"], 2, "minutes"),
+    "model": (clips, ["--from", "no-such-model"], 1, "neither a model folder nor a shipped model"),
+    "sweep": (clips, ["--seeds", "2"], 2, "are of a configuration; train the folder once"),
+    "place": (clips, ["-o", "file/run"], 1, "cannot be made"),
+    "key": (clips, ["--set", "loop.epoch=3"], 2, "unknown key loop.epoch"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said_in_a_line_and_nothing_is_left(tmp_path, run, case):
+    make, words, code, message = WRONG[case]
+    (tmp_path / "file").write_text("")
+    root = make(tmp_path / "set")
+    ended, _, err = run("train", root, "-o", "mine", *words)
+    assert ended == code
+    assert message in err.splitlines()[-1].replace("│", "") or message in err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_with_salvage_what_cannot_be_read_is_left_out_and_named(tmp_path, run):
+    root = damaged(tmp_path / "set")
+    video(root / "bow" / "p3_t0.mp4", frames=1)
+    code, _, err = run("train", root, "-o", "mine", "--salvage", "--set", "loop.steps=1")
+    assert code == 0, err
+    for name in ("bow/p1_t0.mp4", "bow/p3_t0.mp4"):
+        assert f"{root / name}: left out: " in err
+    model = training.load_model(tmp_path / "mine")
+    assert len(model.used) == 7
+
+
+def test_one_sample_of_a_class_is_trained_on(tmp_path):
+    root = folder(tmp_path / "set", "bow/1.mp4", "wave/1.mp4", "wave/2.npz")
+    with pytest.warns(FittedWarning, match="12x10 fitted to 128x128"):
+        done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    assert (done.held_out, done.result.samples) == (False, 3)
+
+
+def test_recordings_without_any_event_are_said(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        save_events(Events.empty((16, 16)), tmp_path / "set" / label / "1.npz")
+    with pytest.raises(DvskitError, match="nothing lasts for any time"):
+        train_folder(tmp_path / "set", output=tmp_path / "mine")
+
+
+def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
+    config = chosen_for(write_bars(tmp_path / "bars", 12), output=str(tmp_path / "run")).config
+    config = replace(config, loop=replace(config.loop, epochs=2, steps=1))
+    done = training.train(config)
+    assert done.model.about["scores"]["epoch"] == 1
+    assert "accuracy" not in done.history[0]
+    assert done.model.reject == training.Reject()
+    assert np.isfinite([row["loss"] for row in done.history]).all()
+
+
+def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
+    from dvskit.cli._clips import open_shown
+
+    root = clips(tmp_path / "set")
+    train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    model = training.load_model(tmp_path / "mine")
+    opened = open_for(model, root)
+    shown = open_shown(opened.rows[0].file, None, None, False, model)
+    assert shown.load() == opened.events(0)
+    assert any("the sensor of the model's clips" in text for text in shown.assumptions)
+    assert open_shown(opened.rows[0].file, None, None, False).size == (48, 32)
