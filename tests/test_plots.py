@@ -1251,7 +1251,7 @@ def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path
     assert dvskit("membrane", *asked, "-o", "f.pdf") == (0, "", "")
     assert dvskit("membrane", *asked, "--neuron", "7", "-o", "g.pdf") == (0, "", "")
     assert dvskit("weights", model, "-o", "h.pdf") == (0, "", "")
-    assert dvskit("weights", model, "--layer", "readout", "-o", "i.pdf") == (0, "", "")
+    assert dvskit("weights", model, "--layer", "dense1", "-o", "i.pdf") == (0, "", "")
     for words, said in (
         (("raster", *asked[:-1], "lif", "-o", "d.pdf"), "lif1"),
         (("membrane", *asked, "--neuron", "99999", "-o", "d.pdf"), "neuron 99999"),

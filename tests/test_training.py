@@ -429,4 +429,4 @@ def test_the_shipped_model_is_plain_data() -> None:
     }
     head = (SHIPPED / "weights.safetensors").read_bytes()
     length = int.from_bytes(head[:8], "little")
-    assert "readout.weight" in json.loads(head[8 : 8 + length])
+    assert "dense1.weight" in json.loads(head[8 : 8 + length])
