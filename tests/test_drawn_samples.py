@@ -195,7 +195,7 @@ def test_what_is_no_skeleton_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "joints.npz", **{"wave/s1_t1": swinging(10, slice(2, 8))})
-    np.savez(tmp_path / "flat.npz", a=np.zeros(3))
+    np.savez(tmp_path / "flat.npz", a=np.zeros(()))
     (tmp_path / "empty").mkdir()
     with pytest.raises((ConfigError, FormatError), match=message):
         SkeletonSamples(**({"path": "joints.npz", "count": 1, "seed": 0} | given))

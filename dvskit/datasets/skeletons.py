@@ -142,7 +142,7 @@ def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name.removesuffix(".npy") for name in archive.namelist())
         with np.load(path) as arrays:
-            empty = [name for name in names if _is_empty(arrays[name][..., :3])]
+            empty = [name for name in names if _is_empty(arrays[name])]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
     if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
@@ -167,7 +167,11 @@ def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
 
 def _is_empty(joints: NDArray[np.float64]) -> bool:
     # What is no skeleton at all is refused when it is read.
-    return joints.ndim == 3 and joints.shape[1] == 20 and not frames_with_skeleton(joints).any()
+    return (
+        joints.ndim == 3
+        and joints.shape[1] == 20
+        and not frames_with_skeleton(joints[..., :3]).any()
+    )
 
 
 def _in_folder(folder: Path) -> tuple[list[_Found], list[str]]:

@@ -97,7 +97,7 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
             "or loop.keep to last"
         )
     if len(sets) > 1:
-        _check_leaks_between(sets)
+        _check_leaks_between(sets, config.seed)
     return sets
 
 
@@ -171,19 +171,19 @@ def _way(rows: Sequence[Sample]) -> str:
     return "group" if all(row.group is not None for row in rows) else "share"
 
 
-def _check_leaks_between(sets: Sequence[TrainingSet]) -> None:
+def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
     """Raise ConfigError where one entry trains on what another is judged by."""
     together = Split([], [], [])
     for each in sets:
         for part, samples in zip(together, each.parts, strict=True):
-            part += [_placed(row, each.entry) for row in samples.rows]
+            part += [_placed(row, each.entry, seed) for row in samples.rows]
     check_leaks(together)
 
 
-def _placed(row: Sample, entry: DataConfig) -> Sample:
-    """Return a row whose name and group say which folder they are of."""
-    place = str(Path(entry.path).resolve()) if entry.path else entry.kind
-    place += f" {entry.seed}" if entry.seed else ""
+def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
+    """Return a row whose name and group say which folder, or which drawn people, they are of."""
+    drawn = f"{entry.kind} {entry.seed or seed}"
+    place = str(Path(entry.path).resolve()) if entry.path else drawn
     group = None if row.group is None else f"{row.group} of {place}"
     return row._replace(name=f"{place}/{row.name}", group=group)
 
