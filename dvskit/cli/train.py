@@ -47,7 +47,7 @@ def train(
             "--from",
             metavar="MODEL",
             help="Begin with the weights of a model, a folder or a shipped model's name; the last "
-            "layer is new.",
+            "layer is new where the classes are others.",
             show_default=False,
             autocompletion=model_names,
         ),

@@ -2,57 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit import _files
 from dvskit.render import plots
-from dvskit.training.choosing import Choice
 from dvskit.training.config import Config
-from dvskit.training.evaluation import Result
 from dvskit.training.looking import Look
 from dvskit.training.reject import Reject
 
 if TYPE_CHECKING:
-    from dvskit.training.loop import Trained
+    from dvskit.training.folder_run import FolderRun
 
 
-def write_card(
-    trained: Trained,
-    config: Config,
-    look: Look,
-    result: Result,
-    choices: Iterable[Choice],
-    *,
-    held_out: bool,
-    seconds: float,
-) -> None:
+def write_card(run: FolderRun, config: Config, look: Look) -> None:
     """Write README.md, confusion.png and curves.png to a model's folder, over earlier ones."""
-    folder = trained.folder
+    folder, result = run.trained.folder, run.result
     plots.save(
         plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
     )
     plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
-    text = _text(trained, config, look, result, choices, held_out, seconds)
-    _files.write_whole(folder / "README.md", text, overwrite=True)
+    _files.write_whole(folder / "README.md", _text(run, config, look), overwrite=True)
 
 
-def _text(
-    trained: Trained,
-    config: Config,
-    look: Look,
-    result: Result,
-    choices: Iterable[Choice],
-    held_out: bool,
-    seconds: float,
-) -> str:
+def _text(run: FolderRun, config: Config, look: Look) -> str:
+    trained, result = run.trained, run.result
     (entry,) = config.data
     data, reject = Path(entry.path).name, trained.model.reject
     asked = f" --from {config.start}" * bool(config.start) + " --salvage" * entry.salvage
     judged = (
         "of samples that it was neither trained on nor chosen by"
-        if held_out
+        if run.held_out
         else "of the samples that it was trained on, which says nothing about others: none were "
         "held out"
     )
@@ -71,9 +51,9 @@ def _text(
         "## Data and choices",
         f"{data}: {look.words}. `split.csv` lists what each was used for.",
         "",
-        *(f"- {each.what}, {each.value}: {each.why}" for each in choices),
-        f"- steps taken: {config.loop.epochs * config.loop.steps:,}, in {seconds:.0f} s, looking, "
-        "reading and judging included",
+        *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
+        f"- steps taken: {config.loop.epochs * config.loop.steps:,}, in {run.seconds:.0f} s, "
+        "looking, reading and judging included",
         "",
         "## Train it again",
         f"    dvskit train {data} -o OUTPUT --seed {config.seed}{asked}",

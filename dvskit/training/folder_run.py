@@ -95,8 +95,8 @@ def train_folder(
     minutes  that all may take: the time of a step is measured, and as many steps are taken as
              there is time for. Their number stands in config.toml: with it, on the same machine and
              as many threads (half of torch's are taken here), the weights are the same again
-    start    a model, a folder or a shipped one's name, whose weights it begins with, but for the
-             last layer
+    start    a model, a folder or a shipped one's name, whose weights it begins with, but for
+             those of the last layer where the classes are others
     salvage  whether damaged files are read as far as they are whole, or left out
     changes  of the configuration that was chosen, as `load_config` takes them
 
@@ -126,7 +126,7 @@ def train_folder(
         result, held_out = _judged(trained, config)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, choices, seconds)
-    write_card(trained, config, look, result, choices, held_out=held_out, seconds=seconds)
+    write_card(run, config, look)
     return run
 
 
