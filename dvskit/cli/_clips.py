@@ -108,15 +108,13 @@ def _emulated(
     if how is None or isinstance(how, Size):
         frames = resized(open_frames(file, strict=not salvage), how)
     else:
-        from dvskit.datasets.clips import frames_for
-        from dvskit.datasets.kinds import known_kind
+        from dvskit.datasets.clips import frames_for, open_clip
+        from dvskit.datasets.kinds import clip_seed
         from dvskit.emulator.params import as_params
-        from dvskit.formats.content import own_seed
 
-        clip = open_frames(file, fps=how.fps, light=how.light, strict=not salvage)
-        frames = frames_for(clip, how)
-        seed = own_seed(how.seed, known_kind(file).content(file))
-        seen, emulator = "the sensor of the model's clips", Emulator(as_params(how.params), seed)
+        frames = frames_for(open_clip(file, how, strict=not salvage), how)
+        seen = "the sensor of the model's clips"
+        emulator = Emulator(as_params(how.params), clip_seed(file, how))
     source = EmulatedSource(frames, emulator, frames.size)
     path = Path(tempfile.mkdtemp(dir=temporary_folder().name)) / f"{file.stem}.npz"
     with (

@@ -46,32 +46,27 @@ def shown_from(
     parts: list[tuple[Path, Part]],
     *,
     labels: Path | None = None,
-    model: str | None = None,
-    every: str | None = None,
+    model: Model | None = None,
+    every_us: int | None = None,
 ) -> list[Shown]:
     """Return recordings with the labels of a file, and what a model takes their spans for.
 
-    A model that takes another sensor size sees them fitted to it, which is noted. Raises
-    ConfigError as `check_words` does.
+    A model that takes another sensor size sees them fitted to it, which is noted.
     """
     from dvskit import render
 
-    every_us = check_words(len(parts), labels=labels, model=model, every=every)
     own = None if labels is None else read_labels(labels)
     if model is None:
         return [
             render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
             for file, part in parts
         ]
-    from dvskit.training import load_model
-
-    judge = load_model(model)
     shown = []
     for file, part in parts:
         events = read_all(WithEvents(part))
         named = part.labels() if own is None else own
         shown.append(
-            render.Shown(events, file.name, named, _decisions(events, part, judge, every_us))
+            render.Shown(events, file.name, named, _decisions(events, part, model, every_us))
         )
     return shown
 

@@ -179,7 +179,7 @@ def cloud(
     if len(files) > 1 and suffix not in _PAGE:
         raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
     looks = looks_from(given | ({} if suffix in _PAGE else {"title": title or ""}), moves)
-    check_words(len(files), **words)
+    every_us = check_words(len(files), **words)
     times = times_from(start, stop)
     check_output(out, overwrite=force)
     _console.tell_compiling()
@@ -194,7 +194,8 @@ def cloud(
     if suffix in _PAGE:
         from dvskit import render
 
-        shown = shown_from(list(zip(files, parts, strict=True)), **words)
+        named = list(zip(files, parts, strict=True))
+        shown = shown_from(named, labels=labels, model=judge, every_us=every_us)
         name = _title(files, start, stop) if title is None else title
         report = render.page(shown, out, title=name, overwrite=force, state=looks.state)
         _tell_labels(report, labels or out)

@@ -15,7 +15,6 @@ from dvskit.datasets.opening import open_samples
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
-from dvskit.datasets.seen import SeenSamples, sensor_about
 from dvskit.datasets.shares import Share
 from dvskit.datasets.sizes import likely_size, on_sensor
 from dvskit.datasets.skeletons import SkeletonSamples
@@ -60,7 +59,6 @@ __all__ = [
     "Saccades",
     "Sample",
     "Samples",
-    "SeenSamples",
     "Share",
     "SkeletonSamples",
     "Split",
@@ -89,7 +87,6 @@ __all__ = [
     "open_stills",
     "read_idx",
     "read_images",
-    "sensor_about",
     "sensor_like_dvs128",
     "split_as_listed",
     "split_by_group",

@@ -15,7 +15,7 @@ from dvskit.emulator.params import as_params, preset_size
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import VideoError
 from dvskit.events import Events, Size, as_size
-from dvskit.video import Bordered, FrameSource, Light, resized
+from dvskit.video import Bordered, FrameSource, Light, open_frames, resized
 from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
 
@@ -78,6 +78,14 @@ def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
             "from one to the next"
         )
     return events
+
+
+def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True) -> FrameSource:
+    """Open the frames of a video or folder of images as they are in it: see `frames_for`.
+
+    `strict` and errors are those of `dvskit.video.open_frames`.
+    """
+    return open_frames(path, fps=how.fps, light=how.light, strict=strict)
 
 
 def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:

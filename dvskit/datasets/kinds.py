@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.clips import Emulation, emulate_frames, open_clip
 from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
 from dvskit.datasets.samples import Sample
 from dvskit.datasets.sizes import likely_size, on_sensor
@@ -15,12 +15,12 @@ from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, GeometryError, UnknownFormatError, VideoError
 from dvskit.events import Events, as_size
 from dvskit.formats import Recording, find_format, open_events
-from dvskit.formats.content import content_digest, images_digest
+from dvskit.formats.content import content_digest, images_digest, own_seed
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.formats.table import CLIP_SUFFIXES, file_of_events
 from dvskit.scenes import read_depth_clip
-from dvskit.video import Trimmed, open_frames
+from dvskit.video import Trimmed
 
 # Raise it where recordings give other events than before.
 _READING = 1
@@ -109,6 +109,11 @@ def known_kind(path: Path) -> Kind:
     return kind
 
 
+def clip_seed(path: Path, how: Emulation) -> int:
+    """Return the seed of the noise of a whole clip that is a sample."""
+    return own_seed(how.seed, known_kind(path).content(path))
+
+
 def named_kind(name: str) -> Kind:
     """Return the kind of a name."""
     return next(kind for kind in KINDS if kind.name == name)
@@ -152,7 +157,7 @@ def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
 
 def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
     given = how.emulation
-    clip = open_frames(sample.file, fps=given.fps, light=given.light, strict=how.strict)
+    clip = open_clip(sample.file, given, strict=how.strict)
     frames = clip if sample.span is None else Trimmed(clip, *sample.span)
     try:
         events = emulate_frames(frames, given, seed)
@@ -172,8 +177,7 @@ def _read_depth(sample: Sample, how: Reading, seed: int) -> Read:
 
 
 def _check_clip(path: Path, how: Reading) -> object:
-    given = how.emulation
-    return open_frames(path, fps=given.fps, light=given.light, strict=how.strict)
+    return open_clip(path, how.emulation, strict=how.strict)
 
 
 def _of_recording(how: Reading) -> str:

@@ -22,7 +22,6 @@ _VIDEOS = _CLIPS | {
     "fps",
     "light",
     "threshold",
-    "sensors",
     "salvage",
 }
 TAKEN: Mapping[str, frozenset[str]] = {
@@ -70,8 +69,6 @@ class DataConfig:
     encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      of clips, what the sensor is like; "": ideal
     threshold   of videos, that of the sensor, ON and OFF; 0: the preset's
-    sensors     of videos to train on, by how many sensors, drawn about that one, each is seen; 0:
-                by that one, as those that are judged are: see `dvskit.datasets.SeenSamples`
     salvage     whether damaged files are read as far as they are whole, and what cannot be opened
                 is left out, both of which is said; else they are refused
     size        of the sensor, (width, height), that clips are put before, and of recordings that do
@@ -113,7 +110,6 @@ class DataConfig:
     preset: str = ""
     size: tuple[int, ...] = ()
     threshold: float = 0.0
-    sensors: int = 0
     salvage: bool = False
     whole: bool = False
     upsample: bool = False
@@ -171,7 +167,6 @@ class DataConfig:
             ("each", 1),
             ("fps", 0),
             ("threshold", 0),
-            ("sensors", 0),
         ):
             value = getattr(self, name)
             if value < least:

@@ -114,7 +114,7 @@ def _training_batches(
     draws_points = config.input.representation == POINTS
     shares = [
         Share(
-            samples=_held(each, each.train, room),
+            samples=_held(each, each.parts.train, room),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
             relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,

@@ -167,7 +167,7 @@ def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
         emulated = each.entry.kind in EMULATED
         if not (emulated or each.entry.salvage):
             continue
-        for part in (each.train, *each.parts[1:]):
+        for part in each.parts:
             assert not isinstance(part, Stills)
             kept = CachedSamples(part, cache) if emulated else part
             every += [(kept, number) for number in range(len(part))]

@@ -16,7 +16,6 @@ from dvskit.datasets import (
     MovedStills,
     Sample,
     Samples,
-    SeenSamples,
     SkeletonSamples,
     Split,
     SplitSamples,
@@ -47,22 +46,12 @@ _CHOICE = 1  # what the seed is for: which samples `limit` leaves
 class TrainingSet:
     """An entry [[data]] that was opened and split.
 
-    notes   what was taken for granted in finding its samples, and what was passed over, a line each
-    opened  the files, whole, where it is of files
+    notes  what was taken for granted in finding its samples, and what was passed over, a line each
     """
 
     entry: DataConfig
     parts: Parts
     notes: tuple[str, ...] = ()
-    opened: FileSamples | None = None
-
-    @property
-    def train(self) -> Samples | Stills:
-        """What is trained on: clips as often as there are sensors that they are seen by."""
-        train = self.parts.train
-        if not self.entry.sensors or self.opened is None or isinstance(train, Stills):
-            return train
-        return SeenSamples(train, self.opened.reading, self.entry.sensors)
 
 
 def load_sets(config: Config) -> tuple[TrainingSet, ...]:
@@ -110,7 +99,6 @@ def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     samples = KINDS[entry.kind](entry, config)
     notes = _notes(samples)
-    opened = samples if isinstance(samples, FileSamples) else None
     if entry.classes:
         try:
             samples = samples.called(entry.classes)
@@ -118,7 +106,7 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
             raise ConfigError(f"data.{entry.title}.classes: {error}") from None
     if isinstance(samples, Stills):
         return TrainingSet(entry, parts_of(samples, entry, config.seed))
-    return TrainingSet(entry, parts_of(samples, entry, config.seed), notes, opened)
+    return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
 
 
 def _notes(samples: Samples | Stills) -> tuple[str, ...]:
