@@ -11,12 +11,11 @@ import numpy as np
 
 import dvskit
 from dvskit.formats.recording import Damage
-from dvskit.formats.ros import wire
+from dvskit.formats.ros import sink, wire
 from dvskit.formats.ros.bag_file import BagFile
 from dvskit.formats.ros.container import Container, Losses
 from dvskit.formats.ros.db3_file import Db3File
 from dvskit.formats.ros.mcap_file import McapFile
-from dvskit.formats.ros.writing import sink
 from tests.mutation_places import Ints, Places, evt3, places, rows_of
 
 _HEADS = {"bag": 13, "mcap": 8, "db3": 100}

@@ -13,11 +13,16 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, EventsError, FormatError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events, open_sink, save_events
-from dvskit.formats.aedat4 import Aedat4Sink, Compression, compression, event_packets
+from dvskit.formats.aedat4 import (
+    Aedat4Sink,
+    Compression,
+    compression,
+    event_packets,
+    unpacking_kernels,
+)
 from dvskit.formats.aedat4.container import PACKET_HEADER, read_container
 from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
 from dvskit.formats.aedat4.packets import Packets
-from dvskit.formats.aedat4.unpacking import _kernels
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import new_columns
 from dvskit.streams import Triggers
@@ -161,7 +166,7 @@ def test_events_are_split_as_a_plain_loop_would(seed: int) -> None:
     data = np.frombuffer(b"\0\0\0" + rows.tobytes(), np.uint8)  # unaligned
     packets = np.array([(3, 20), (3, 0), (3 + 16 * 20, 1), (3 + 16 * 21, 29)])
     t, x, y, p = columns = new_columns(50)
-    bad = _kernels.split_events(data, packets, 39, 40, columns)
+    bad = unpacking_kernels.split_events(data, packets, 39, 40, columns)
     for column, name in ((t, "t"), (x, "x"), (y, "y"), (p, "p")):
         assert (column == rows[name]).all()
     assert bad == any(

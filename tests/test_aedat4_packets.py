@@ -13,11 +13,17 @@ import zstandard
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events
-from dvskit.formats.aedat4 import Aedat4Sink, Compression, compression, encoding, packets
+from dvskit.formats.aedat4 import (
+    Aedat4Sink,
+    Compression,
+    compression,
+    encoding,
+    packets,
+    unpacking_kernels,
+)
+from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
 from dvskit.formats.aedat4.compression import CompressionError, Compressor, decompress
 from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER, read_container
-from dvskit.formats.aedat4.lz4_frames import _kernels as lz4_frames
-from dvskit.formats.aedat4.unpacking import _kernels as unpacking_kernels
 
 SIZE = Size(320, 240)
 KINDS = [Compression.NONE, Compression.LZ4, Compression.ZSTD]

@@ -13,10 +13,10 @@ import pytest
 
 import dvskit
 from dvskit import Emulator, EmulatorParams, Events
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import calibrate, compare, noise, refractory, thresholds
+from dvskit.emulator.calibration import rest_kernels as k
+from dvskit.emulator.calibration import row_kernels as pairs
 from dvskit.emulator.calibration.observed import observe
-from dvskit.emulator.calibration.rows import _kernels as pairs
 from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError, VideoError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame

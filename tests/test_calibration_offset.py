@@ -12,8 +12,8 @@ import pytest
 
 import dvskit
 from dvskit import EmulatorParams, Events
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import agreement, calibrate, thresholds
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.errors import ConfigError
 from dvskit.events import EventsSource

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from dvskit import EmulatorParams, Events
-from dvskit.emulator._kernels import level_of, light_of
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import calibrate, leak, motion, remainder
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.emulator.calibration.rows import KNEE, Pixel
 from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.stillness import still_in_frames
+from dvskit.emulator.level_kernels import level_of, light_of
 from dvskit.events import EventsSource
 from tests.test_calibration import low_passed, random_events
 from tests.test_calibration_coarse import MOVING, rare, recorded, scene

@@ -29,7 +29,7 @@ from dvskit.render._text import ink, text_width
 from dvskit.render._thin import thin
 from dvskit.render._ticks import number_text
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.frames import _kernels as frame_kernels
+from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.writers import yuv_table
 from tests.pictures import REFERENCES, difference, matches
 from tests.test_cloud import some_events

@@ -20,9 +20,9 @@ from dvskit import _compiling
 CODE = """
 import numpy as np
 import dvskit
-from dvskit.emulator.crossings import _kernels as crossings
-from dvskit.emulator.sensor import _kernels as loops
+from dvskit.emulator import crossing_kernels as crossings
 from dvskit.emulator.sensor import compiling
+from dvskit.emulator.sensor import tile_kernels as loops
 
 params = dvskit.EmulatorParams.preset("noisy")
 print(compiling.is_compiled(params, np.uint8))

@@ -11,8 +11,8 @@ from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats import load_events, open_events
 from dvskit.formats.evt3 import order
+from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.evt3.chunks import FileChunks
-from dvskit.formats.evt3.chunks import _kernels as k
 from tests.test_evt3 import HEADER, REAL, at, cut_small, high, kept_share, low, random_words, raw
 
 

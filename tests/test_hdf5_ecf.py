@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dvskit.formats.hdf5 import _kernels as k
 from dvskit.formats.hdf5 import ecf
+from dvskit.formats.hdf5 import ecf_kernels as k
 
 PACKED, PACKED_XP, RUNS = 2, 1, 0
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dvskit.errors import VideoError
-from dvskit.formats._kernels import longest_in_order
+from dvskit.formats.order_kernels import longest_in_order
 from dvskit.formats.side_text import scaled
 from dvskit.video import ImageFolder
 

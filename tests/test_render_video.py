@@ -21,8 +21,8 @@ from dvskit.events import Events, Size
 from dvskit.formats import save_events
 from dvskit.render import Linear, Polarity, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.frames import _kernels
 from dvskit.render.frames import canvas as canvas_module
+from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.canvas import (
     Beside,
     Canvas,
@@ -63,7 +63,7 @@ def test_the_planes_are_the_table_and_the_mean_chroma_of_four_pixels():
     table = rng.integers(0, 256, (256, 3)).astype(np.uint8)
     table[9] = 255  # the greatest sums
     luma, blue, red = np.zeros((6, 10), np.uint8), np.zeros((3, 5), np.uint8), np.zeros((3, 5), np.uint8)  # fmt: skip  # noqa: E501
-    _kernels.planes(index, packed_table(table), luma, blue, red)
+    frame_kernels.planes(index, packed_table(table), luma, blue, red)
     assert np.array_equal(luma, table[index, 0])
     for plane, channel in ((blue, 1), (red, 2)):
         sums = table[index, channel].astype(int).reshape(3, 2, 5, 2).sum(axis=(1, 3))
@@ -91,7 +91,7 @@ def test_most_pictures_of_a_video_are_predicted_from_both_sides(tmp_path, suffix
 def test_enlarging_repeats_pixels(factor):
     index = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(np.uint8)
     canvas = np.full((5 * factor + 2, 7 * factor + 3), 200, np.uint8)
-    _kernels.enlarge(index, factor, canvas)
+    frame_kernels.enlarge(index, factor, canvas)
     assert np.array_equal(
         canvas[: 5 * factor, : 7 * factor], index.repeat(factor, axis=0).repeat(factor, axis=1)
     )

@@ -13,7 +13,7 @@ from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros import compression, evt3_repair, sqlite
-from dvskit.formats.ros.writing import sink as ros_sink
+from dvskit.formats.ros import sink as ros_sink
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, array, packet, rows_of, some_events
 

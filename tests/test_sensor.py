@@ -14,7 +14,7 @@ from dvskit.emulator import levels
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import preset_table, presets, read_preset, write_preset
 from dvskit.emulator.sensor import SensorPixels
-from dvskit.emulator.sensor.signal._kernels import closer, curve, turns
+from dvskit.emulator.sensor.signal_kernels import closer, curve, turns
 from dvskit.errors import ConfigError, MissingFileError
 from dvskit.events import as_size
 

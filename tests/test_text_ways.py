@@ -17,8 +17,8 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
-from dvskit.formats.text import _kernels as k
 from dvskit.formats.text import chunks, csv, decoding, reading, rpg
+from dvskit.formats.text import line_kernels as k
 from tests.test_events import make
 from tests.test_text import rows_of, text
 

@@ -12,8 +12,8 @@ from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import open_events, save_events
 from dvskit.formats.words import salvage
+from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.dat import _VERSIONS
-from dvskit.formats.words.salvage import _kernels as k
 
 NAMES = ["evt2", "evt21", "evt4", "dat"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.random._kernels import normals
+from dvskit.emulator.random_kernels import normals
 from dvskit.events import Events, Size
 
 _JITTER = 103  # stream of random numbers

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.emulator import _kernels
+from dvskit.emulator import level_kernels
 from dvskit.emulator.crossings import Crossings, Ordering, Room
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
@@ -40,10 +40,10 @@ class IdealPixels:
         self._nearest = _NO_CODES.astype(np.int16)
         if codes.dtype == np.uint8:
             self._up, self._down = np.empty(n, np.uint8), np.empty(n, np.uint8)
-            entries = (int(self._table[-1]) >> _kernels.NEAR_SHIFT) + 2
+            entries = (int(self._table[-1]) >> level_kernels.NEAR_SHIFT) + 2
             self._nearest = np.empty(entries, np.int16)
-            _kernels.index_codes(self._table, self._nearest)
-            _kernels.start_codes(
+            level_kernels.index_codes(self._table, self._nearest)
+            level_kernels.start_codes(
                 codes, self._table, self._nearest, self._on, self._off, self._up, self._down
             )
         # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
@@ -85,14 +85,14 @@ class IdealPixels:
         up, down, ref = self._up[coded], self._down[coded], self._ref[part]
         here, table, on, off = codes[part], self._table, self._on, self._off
         if self._up.size:
-            firing, total = _kernels.count_codes(
+            firing, total = level_kernels.count_codes(
                 here, up, down, ref, table, on, off, loud, who, counts
             )
         else:
-            firing, total = _kernels.count_levels(here, ref, table, on, off, loud, who, counts)
+            firing, total = level_kernels.count_levels(here, ref, table, on, off, loud, who, counts)
         times, marks = (room.of(total) for room in self._rooms[number])
         if total:
-            _kernels.emit(
+            level_kernels.emit(
                 self._before[part], here, part.start, up, down, ref, table, on, off,
                 who[:firing], counts[:firing], self._nearest, interval_us, times, marks,
             )  # fmt: skip

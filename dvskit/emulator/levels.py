@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator import _kernels
+from dvskit.emulator import level_kernels
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 
@@ -53,7 +53,7 @@ def map_numbers(params: EmulatorParams) -> tuple[float, float, float]:
 def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
     """Return v2e's intensity, (I + 20) / 275 of digital numbers, of levels (N,) in e-folds."""
     found = np.empty(levels.size, np.float64)
-    _kernels.lights_of(levels.astype(np.float64), *map_numbers(params), found)
+    level_kernels.lights_of(levels.astype(np.float64), *map_numbers(params), found)
     return found
 
 
@@ -75,7 +75,7 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
     Raises ShapeError for NaN, infinite or negative pixels and for pixels above 1e30.
     """
     levels = np.empty(frame.size, np.int32)
-    bad = _kernels.float_levels(
+    bad = level_kernels.float_levels(
         np.ascontiguousarray(frame, dtype=np.float64).reshape(-1),
         *map_numbers(params),
         WHITE,

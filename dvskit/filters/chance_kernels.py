@@ -1,3 +1,5 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What is drawn for each event or pixel by its number: plain arrays in and out."""
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.random._kernels import mix, uniform
+from dvskit.emulator.random_kernels import mix, uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats import _kernels as k
+from dvskit.formats import order_kernels as k
 from dvskit.formats.recording import Damage
 
 LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time

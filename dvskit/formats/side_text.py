@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.errors import FormatError, VideoError
-from dvskit.formats._kernels import longest_in_order
+from dvskit.formats.order_kernels import longest_in_order
 
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 _LONGEST = 100  # characters of a number

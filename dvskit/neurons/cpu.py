@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit._threads import run_ranges, thread_count
-from dvskit.neurons import _kernels as kernels
+from dvskit.neurons import lif_kernels as kernels
 from dvskit.neurons import parts_kernels as parts
 from dvskit.neurons.buffers import POOL
 from dvskit.neurons.dynamics import VALUES, Dynamics, Potential

@@ -18,7 +18,7 @@ from dvskit._files import check_output, whole_file
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render import _kernels, _splat
+from dvskit.render import _splat, picture_kernels
 from dvskit.render._scene import Scene
 from dvskit.render._text import missing_letters
 from dvskit.render._thin import Thinned, thin
@@ -256,5 +256,5 @@ def _nearest(palette: Picture) -> Picture:
 
 def _indexed(picture: Picture, table: Picture) -> Picture:
     index = np.empty(picture.shape[:2], np.uint8)
-    _kernels.look_up(picture, table, index)
+    picture_kernels.look_up(picture, table, index)
     return index

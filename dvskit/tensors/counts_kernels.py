@@ -1,3 +1,5 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Counting events per bin, polarity and pixel: plain arrays in and out.
 
 Event i of bin k, borders[k] <= i < borders[k + 1], belongs to the value p * on + y * width + x of

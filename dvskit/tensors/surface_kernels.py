@@ -1,3 +1,5 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Times of the latest events, and what fades since then: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`; bin k goes from edges[k] to edges[k + 1],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, observe
 from dvskit.errors import GeometryError
 from dvskit.events import Events, Source, as_source

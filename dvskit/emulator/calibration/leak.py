@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_ranges
-from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.stillness import Still
 
 _MOST_PIXELS = 6000

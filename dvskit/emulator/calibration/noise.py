@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import leak
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed
 from dvskit.emulator.calibration.stillness import Still
 from dvskit.emulator.calibration.table import Estimate, unknown

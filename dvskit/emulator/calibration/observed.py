@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.errors import EventsError, ShapeError, VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame

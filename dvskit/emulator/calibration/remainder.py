@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Seen
 from dvskit.emulator.calibration.rows import KNEE, Fit, Pixel, Rows, fit, make_rows
 from dvskit.emulator.calibration.search import View

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
 from dvskit.emulator.calibration import clocks, coarse, hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel

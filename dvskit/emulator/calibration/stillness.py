@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import _kernels as k
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, PixelEvents
 from dvskit.emulator.calibration.rows import KNEE, Pixel
 from dvskit.emulator.calibration.search import View

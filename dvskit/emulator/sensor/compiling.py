@@ -22,14 +22,14 @@ import dvskit
 from dvskit._compiling import watch_compiling
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.sensor._kernels import _changes, _draw, _wake, advance_tiles
-from dvskit.emulator.sensor.blocks._kernels import foresee, move, quieten
-from dvskit.emulator.sensor.firing._kernels import Follower, fire
+from dvskit.emulator.sensor.block_kernels import foresee, move, quieten
+from dvskit.emulator.sensor.firing_kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import Lanes
 from dvskit.emulator.sensor.pixels import Hits, Pixels, Scratch, Tables, Weights
 from dvskit.emulator.sensor.run import SensorPixels
-from dvskit.emulator.sensor.signal._kernels import MODEL_FIELDS, fill_poles
+from dvskit.emulator.sensor.signal_kernels import MODEL_FIELDS, fill_poles
 from dvskit.emulator.sensor.spans import spans_type
+from dvskit.emulator.sensor.tile_kernels import _changes, _draw, _wake, advance_tiles
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
 

@@ -12,11 +12,10 @@ from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.random._kernels import uniforms
-from dvskit.emulator.sensor._kernels import advance_tiles
+from dvskit.emulator.random_kernels import uniforms
 from dvskit.emulator.sensor.lanes import Lanes
-from dvskit.emulator.sensor.mismatch._kernels import fill_soonest, start_pixels
-from dvskit.emulator.sensor.noise._kernels import weigh_noise
+from dvskit.emulator.sensor.mismatch_kernels import fill_soonest, start_pixels
+from dvskit.emulator.sensor.noise_kernels import weigh_noise
 from dvskit.emulator.sensor.pixels import (
     RESUME,
     TILE,
@@ -27,7 +26,7 @@ from dvskit.emulator.sensor.pixels import (
     Tables,
     Weights,
 )
-from dvskit.emulator.sensor.signal._kernels import (
+from dvskit.emulator.sensor.signal_kernels import (
     M_JITTER,
     M_KNEE,
     M_LEAK,
@@ -42,6 +41,7 @@ from dvskit.emulator.sensor.signal._kernels import (
     MODEL_FIELDS,
     fill_poles,
 )
+from dvskit.emulator.sensor.tile_kernels import advance_tiles
 from dvskit.events import Size
 
 _PARTS = 2  # of the pixels, for each thread

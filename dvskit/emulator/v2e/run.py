@@ -11,7 +11,7 @@ from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, code_logs, lights
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.v2e import _kernels as k
+from dvskit.emulator.v2e import pixel_kernels as k
 from dvskit.events import Size
 
 _PART_PIXELS = 1 << 14

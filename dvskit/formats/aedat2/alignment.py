@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat2 import _kernels as k
+from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import Chip, layout_row
 from dvskit.formats.aedat2.words import Block, Head, widen
 from dvskit.formats.file_map import FileMap

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2 import _kernels as k
+from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import EVENT, Chip, layout_row
 from dvskit.formats.aedat2.words import Block, Clock
 from dvskit.formats.in_order import Columns, InOrder

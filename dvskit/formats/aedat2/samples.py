@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat2 import _kernels as k
+from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import APS, DAVIS, EXTERNAL, IMU, Chip, Layout
 from dvskit.formats.aedat2.decoding import scan_words
 from dvskit.formats.aedat2.words import Block, Clock

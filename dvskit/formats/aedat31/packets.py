@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.formats.aedat31._kernels import size_fits
+from dvskit.formats.aedat31.packet_kernels import size_fits
 
 SPECIAL, POLARITY, FRAME, IMU6, IMU9 = range(5)
 _HEAD = np.dtype(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.aedat31 import _kernels as k
+from dvskit.formats.aedat31 import packet_kernels as k
 from dvskit.formats.aedat31.packets import Packet
 from dvskit.formats.file_map import FileMap
 from dvskit.formats.index_cache import NEVER, Index
@@ -38,7 +38,7 @@ class Walk:
         return int(self.state[k.W_AT])
 
     def tables(self) -> Iterator[NDArray[np.int64]]:
-        """Yield rows of packets or parts, of at most BLOCK_EVENTS events; see `_kernels`."""
+        """Yield rows of packets or parts, of at most BLOCK_EVENTS events; see `packet_kernels`."""
         while True:
             at = self.at
             rows = k.walk(self.data, self.state, self.kind, self.source, BLOCK_EVENTS, self._table)

@@ -8,7 +8,7 @@ import lz4.frame
 import numpy as np
 import zstandard
 
-from dvskit.formats.aedat4.lz4_frames import _kernels as lz4_frames
+from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
 
 MOST_BYTES = 1 << 27  # of one packet, decompressed: some 8 million events
 TOO_LARGE = f"it decompresses to more than {MOST_BYTES} bytes"

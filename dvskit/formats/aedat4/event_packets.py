@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
-from dvskit.formats._kernels import longest_in_order
+from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import (
     MOST_BYTES,
     TOO_LARGE,
@@ -22,7 +22,7 @@ from dvskit.formats.aedat4.container import PACKET_HEADER, Container
 from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
 from dvskit.formats.aedat4.packets import Packets, Window
 from dvskit.formats.aedat4.unpacking import TOO_MANY, Unpacker
-from dvskit.formats.aedat4.unpacking import _kernels as k
+from dvskit.formats.order_kernels import longest_in_order
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4 import _kernels as k
+from dvskit.formats.aedat4 import packet_kernels as k
 
 Buffer = bytes | bytearray | memoryview
 

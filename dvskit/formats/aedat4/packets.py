@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import DamagedFileError
-from dvskit.formats.aedat4 import _kernels as k
+from dvskit.formats.aedat4 import packet_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES
 from dvskit.formats.aedat4.container import PACKET_HEADER, Container
-from dvskit.formats.aedat4.lz4_frames._kernels import SPARE
+from dvskit.formats.aedat4.lz4_kernels import SPARE
 from dvskit.formats.recording import Damage
 
 MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less

@@ -1,6 +1,6 @@
 """Event Stream (`.es`), versions 0.1 to 2: DVS, ATIS, colour and generic events.
 
-Layout: github.com/neuromorphic-paris/event_stream; `layouts` names the parts, `_kernels` reads
+Layout: github.com/neuromorphic-paris/event_stream; `layouts` names the parts, `byte_kernels` reads
 them. In version 2, a byte of a DVS event holds the microseconds since the event ahead of it (7
 bits) and the polarity (bit 0, ON = 1); 0xFF there is no event but 127 us, and 0xFE a reset, which
 means nothing. Then x and y, 16 bits each, little-endian; y = 0 is the bottom row. Written are DVS

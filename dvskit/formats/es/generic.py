@@ -10,7 +10,7 @@ import numpy as np
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.es import _kernels as k
+from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layouts import Layout, version_of
 from dvskit.formats.es.reading import forget, map_file
 from dvskit.formats.recording import Damage, ReadOptions, Recording

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.es import _kernels as k
+from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layouts import Kind, Layout, layout_of, version_of
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin

@@ -10,7 +10,7 @@ import numpy as np
 
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.formats.es import _kernels as k
+from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.reading import MAGIC
 from dvskit.formats.recording import FileSink
 

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
+from dvskit.formats.evt3 import careful_kernels as careful
 from dvskit.formats.evt3 import sound
-from dvskit.formats.evt3.bounds._kernels import note_places
+from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.careful import LostWords
-from dvskit.formats.evt3.careful import _kernels as careful
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
-from dvskit.formats.evt3.chunks._kernels import N_EVENTS, N_TRIGGERS, N_UNSOUND
 from dvskit.formats.evt3.ledger import Ledger
 from dvskit.formats.evt3.order import GROUP, TimeOrder, lost_events
 from dvskit.formats.evt3.state import (
@@ -27,6 +26,7 @@ from dvskit.formats.evt3.state import (
     S_TRIGGERS,
     new_state,
 )
+from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_TRIGGERS, N_UNSOUND
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 from dvskit.streams import Triggers

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats._kernels import longest_in_order
 from dvskit.formats.evt3.careful import LostWords
-from dvskit.formats.evt3.careful._kernels import OUT_OF_ORDER
+from dvskit.formats.evt3.careful_kernels import OUT_OF_ORDER
 from dvskit.formats.evt3.state import NEVER
+from dvskit.formats.order_kernels import longest_in_order
 
 GROUP = 1 << 12  # events that are judged together, by themselves and as many that follow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.hdf5 import _kernels as k
+from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.storage import EventColumns, new_columns
 
 FILTER = 0x8ECF

@@ -13,8 +13,8 @@ import lz4.block
 import numpy as np
 import zstandard
 
-from dvskit.formats.hdf5 import _kernels as k
 from dvskit.formats.hdf5 import ecf
+from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.blosc import BloscError, is_known_codec, unpack_blosc
 from dvskit.formats.hdf5.shuffle import unshuffle
 from dvskit.formats.hdf5.zstd import unpack_zstd

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dvskit import _threads
 from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
-from dvskit.formats.hdf5 import _kernels as k
 from dvskit.formats.hdf5 import columns, prophesee, rows
+from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.frames import read_frames
 from dvskit.formats.hdf5.layout import Layout, all_rows

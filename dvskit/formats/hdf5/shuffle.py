@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.hdf5 import _kernels as k
+from dvskit.formats.hdf5 import ecf_kernels as k
 
 
 def unshuffle(data: NDArray[np.uint8], width: int, out: NDArray[np.uint8]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from dvskit.events import Size
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.ros.bag_box import BagBox
 from dvskit.formats.ros.bag_file import BagFile
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.writing.bag_box import BagBox
-from dvskit.formats.ros.writing.sink import RosSink
+from dvskit.formats.ros.sink import RosSink
 
 __all__ = ["open_recording", "open_sink"]
 

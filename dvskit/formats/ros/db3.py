@@ -6,10 +6,10 @@ from pathlib import Path
 
 from dvskit.events import Size
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.ros.db3_box import Db3Box
 from dvskit.formats.ros.db3_file import Db3File
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.writing.db3_box import Db3Box
-from dvskit.formats.ros.writing.sink import RosSink
+from dvskit.formats.ros.sink import RosSink
 
 __all__ = ["open_recording", "open_sink"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from dvskit.events import Size
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.ros.mcap_box import McapBox
 from dvskit.formats.ros.mcap_file import McapFile
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.writing.mcap_box import McapBox
-from dvskit.formats.ros.writing.sink import RosSink
+from dvskit.formats.ros.sink import RosSink
 
 __all__ = ["open_recording", "open_sink"]
 

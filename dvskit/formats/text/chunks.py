@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.formats.text import _kernels as k
+from dvskit.formats.text import line_kernels as k
 
 CHUNK_BYTES = 1 << 23
 LONGEST_LINE = 1 << 16

@@ -19,7 +19,7 @@ from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.recording import BLOCK_EVENTS, Damage
 from dvskit.formats.storage import EventColumns, Storage
-from dvskit.formats.text import _kernels as k
+from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.chunks import LONGEST_LINE, Chunk
 
 _LOSSES = 4096

@@ -14,7 +14,7 @@ from dvskit.errors import FormatError
 from dvskit.events import Size, as_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions, SizeOrigin
-from dvskit.formats.text import _kernels as k
+from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
 from dvskit.formats.text.reading import (
     Head,

@@ -14,7 +14,7 @@ from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import salvage
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
 from dvskit.formats.words.scanning import Scan, Slice

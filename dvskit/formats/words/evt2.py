@@ -8,9 +8,9 @@ from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import read_header, take_header
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.words.evt import _kernels as k
+from dvskit.formats.words import evt_kernels as k
 from dvskit.formats.words.evt import layout, open_arriving, open_with
-from dvskit.formats.words.evt.writing import EvtSink, Types
+from dvskit.formats.words.evt_writing import EvtSink, Types
 from dvskit.formats.words.reading import ArrivingRecording, WordRecording
 
 LAYOUT = layout(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words import clock_kernels as k
 
 UNIT = 4  # bytes
 
@@ -33,8 +33,8 @@ class Layout(NamedTuple):
     `scan`, every word is an event, and its time is whole: nothing has to be known ahead of it.
     `heads` has a bit for each type that the last unit of a whole word cannot have; `look` tells
     the search for words out of step what words look like.
-    The loops are alike for all layouts; `dvskit.formats.words.evt._kernels` says what they do, and
-    `dvskit.formats.words.evt.salvage._kernels` what those for salvage do.
+    The loops are alike for all layouts; `dvskit.formats.words.evt_kernels` says what they do, and
+    `dvskit.formats.words.evt_salvage_kernels` what those for salvage do.
     """
 
     name: str

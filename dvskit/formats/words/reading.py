@@ -20,7 +20,7 @@ from dvskit.formats.recording import (
     smallest_size,
 )
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.words import _kernels as k
+from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import decoding
 from dvskit.formats.words.decoding import WordPass
 from dvskit.formats.words.layout import UNIT, Layout

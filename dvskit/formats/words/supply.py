@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.words._kernels import LOOK_AHEAD
+from dvskit.formats.words.clock_kernels import LOOK_AHEAD
 from dvskit.formats.words.layout import UNIT
 
 NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough

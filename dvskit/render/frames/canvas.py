@@ -23,7 +23,7 @@ from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size
 from dvskit.render._ticks import nice_step, number_text, tick_text
 from dvskit.render.colormap import Theme, gradient, rgb
-from dvskit.render.frames import Moment, _kernels
+from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS
 
 EVENT_COLOURS = 2 * LEVELS + 1
@@ -238,7 +238,7 @@ class Canvas:
         if at.scale == 1:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
-            _kernels.enlarge(moment.index, at.scale, self.picture)
+            frame_kernels.enlarge(moment.index, at.scale, self.picture)
         if self._beside is not None:
             image = self._beside.advance(moment.t_us)
             if image is not None:

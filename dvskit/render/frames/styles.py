@@ -20,7 +20,7 @@ from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.render.colormap import Theme, diverging, sequential
-from dvskit.render.frames import _kernels
+from dvskit.render.frames import frame_kernels
 
 LEVELS = 63  # steps from the ground to full colour, on each side of a diverging palette
 _LONGEST_US = 1 << 30  # of a window: what is left of it is kept in 32 bits
@@ -116,7 +116,7 @@ class _LatestRun:
         self._state = np.zeros((size.height, size.width), np.int32)
 
     def add(self, events: Events, frame_us: int) -> None:
-        _kernels.add_remaining(
+        frame_kernels.add_remaining(
             events.t, events.x, events.y, events.p, frame_us, self._window_us, self._state
         )
 
@@ -126,9 +126,9 @@ class _LatestRun:
 
         def work(rows: slice) -> None:
             if self._steps == 1:
-                _kernels.draw_polarity(state[rows], passed, LEVELS, index[rows])
+                frame_kernels.draw_polarity(state[rows], passed, LEVELS, index[rows])
             else:
-                _kernels.draw_linear(state[rows], passed, per_us, LEVELS, index[rows])
+                frame_kernels.draw_linear(state[rows], passed, per_us, LEVELS, index[rows])
 
         _by_rows(self._size, work)
 
@@ -168,7 +168,7 @@ class _DecayRun:
         self._state = np.zeros((size.height, size.width), np.float32)
 
     def add(self, events: Events, frame_us: int) -> None:
-        _kernels.add_decaying(
+        frame_kernels.add_decaying(
             events.t, events.x, events.y, events.p, frame_us, self._tau_us, self._state
         )
 
@@ -177,7 +177,7 @@ class _DecayRun:
         state = self._state
         _by_rows(
             self._size,
-            lambda rows: _kernels.draw_decaying(
+            lambda rows: frame_kernels.draw_decaying(
                 state[rows], fade, self._gain, LEVELS, LEVELS, index[rows]
             ),
         )
@@ -212,14 +212,16 @@ class _SurfaceRun:
         self._state = np.zeros((size.height, size.width), np.float32)
 
     def add(self, events: Events, frame_us: int) -> None:
-        _kernels.set_decaying(events.t, events.x, events.y, frame_us, self._tau_us, self._state)
+        frame_kernels.set_decaying(
+            events.t, events.x, events.y, frame_us, self._tau_us, self._state
+        )
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
         fade = np.float32(math.exp((frame_us - next_us) / self._tau_us))
         state, gain = self._state, np.float32(2 * LEVELS)
         _by_rows(
             self._size,
-            lambda rows: _kernels.draw_decaying(
+            lambda rows: frame_kernels.draw_decaying(
                 state[rows], fade, gain, 2 * LEVELS, 0, index[rows]
             ),
         )
@@ -260,7 +262,7 @@ class _CountRun:
         self._table = count_table(full)
 
     def add(self, events: Events, frame_us: int) -> None:
-        _kernels.add_counts(events.x, events.y, 1, self._state)
+        frame_kernels.add_counts(events.x, events.y, 1, self._state)
         if self._window_us is not None:
             self._kept.append(events)
 
@@ -270,7 +272,7 @@ class _CountRun:
         state = self._state
         _by_rows(
             self._size,
-            lambda rows: _kernels.draw_counts(state[rows], self._table, index[rows]),
+            lambda rows: frame_kernels.draw_counts(state[rows], self._table, index[rows]),
         )
         if self._window_us is None:
             state[:] = 0
@@ -279,7 +281,7 @@ class _CountRun:
         while self._kept:
             events = self._kept[0]
             old = cut(events, None, before_us)
-            _kernels.add_counts(old.x, old.y, -1, self._state)
+            frame_kernels.add_counts(old.x, old.y, -1, self._state)
             if len(old) < len(events):
                 self._kept[0] = events[len(old) :]
                 return

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import OutputError, VideoError
-from dvskit.render.frames import _kernels
+from dvskit.render.frames import frame_kernels
 
 _WAITING = 4  # pictures between drawing and encoding
 _PAUSE_S = 0.001  # much less than as many take to encode
@@ -54,7 +54,7 @@ def yuv_table(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def packed_table(yuv: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Return (256,) Y << 20 | V << 10 | U, as `_kernels.planes` reads them."""
+    """Return (256,) Y << 20 | V << 10 | U, as `frame_kernels.planes` reads them."""
     y, u, v = yuv.astype(np.uint32).T
     return np.asarray(y << 20 | v << 10 | u, dtype=np.uint32)
 
@@ -137,7 +137,7 @@ class H264Writer(_H264Stream):
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
         """Return the picture packed."""
         frame = self._frame()
-        _kernels.planes(picture, self._table, *(_plane(plane) for plane in frame.planes))
+        frame_kernels.planes(picture, self._table, *(_plane(plane) for plane in frame.planes))
         return frame
 
 
@@ -147,7 +147,7 @@ class TrueColourWriter(_H264Stream):
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
         """Return the picture packed."""
         frame = self._frame()
-        _kernels.rgb_planes(picture, *(_plane(plane) for plane in frame.planes))
+        frame_kernels.rgb_planes(picture, *(_plane(plane) for plane in frame.planes))
         return frame
 
 

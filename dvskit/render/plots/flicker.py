@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
-from dvskit.render.plots import _kernels
+from dvskit.render.plots import past_kernels
 from dvskit.render.plots.bars import axes_below, bar_below
 from dvskit.render.plots.pixel_map import map_height, map_width_mm, sensor_axes
 from dvskit.render.plots.style import PAPER, Plot, Style, count_text, log_ticks, note, say_none
@@ -70,14 +70,14 @@ def measure_flicker(
         raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
     source = as_source(events_or_source)
     shape = (source.size.height, source.size.width)
-    seen, risen = np.full(shape, -1, np.int8), np.full(shape, _kernels.NEVER)
+    seen, risen = np.full(shape, -1, np.int8), np.full(shape, past_kernels.NEVER)
     before = np.zeros(shape, np.int64)
     evidence, sums = np.zeros((2, *shape)), np.zeros((4, *shape))
     events = np.zeros(shape[0] * shape[1], np.int64)
     bounds_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
     steps = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
     for block in source:
-        _kernels.add_periods(
+        past_kernels.add_periods(
             block.t, block.x, block.y, block.p, bounds_us, _ALIKE, steps,
             seen, risen, before, evidence, sums,
         )  # fmt: skip

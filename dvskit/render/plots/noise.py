@@ -16,7 +16,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
-from dvskit.render.plots import _kernels
+from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above, write_below
 from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
 from dvskit.render.plots.style import (
@@ -128,7 +128,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
         raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
     source = as_source(events_or_source)
     shape = (source.size.height, source.size.width)
-    until, covered = np.full(shape, _kernels.NEVER), np.zeros(shape, np.int64)
+    until, covered = np.full(shape, past_kernels.NEVER), np.zeros(shape, np.int64)
     isolated, total = np.zeros((2, *shape), np.int64), np.zeros(shape[0] * shape[1], np.int64)
     events, first, last = 0, 0, 0
     for block in source:
@@ -137,7 +137,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
             events += len(block)
             pixel = block.y * np.int64(shape[1]) + block.x
             total += np.bincount(pixel, minlength=len(total))
-            _kernels.add_isolated(
+            past_kernels.add_isolated(
                 block.t, block.x, block.y, block.p, window_us, until, covered, isolated
             )
     covered -= np.maximum(until, last) - last  # what reaches beyond the end

@@ -1,3 +1,5 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Painting a body of rounded parts over a backdrop, seen from the front.
 
 A part is a row of numbers; what its columns mean stands beside `Column`. Each pixel of a part has

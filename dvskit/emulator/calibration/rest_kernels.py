@@ -1,0 +1,324 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops of the calibration: plain arrays in and out, times in microseconds, levels in e-folds.
+
+Events are sorted by pixel: pixel k has those from starts[k] to starts[k + 1], in time order.
+Frames are `numbers` (pixels, frames), digital numbers from 0 to 255, at `frame_t`, float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.emulator.calibration.row_kernels import passed
+from dvskit.emulator.level_kernels import level_of, light_of
+
+Array = NDArray[Any]
+
+OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
+# What begins it: an event, or a span, behind rest or motion; or behind motion since the pixel's
+# last event (KNOWN), or since the recording began (FRESH), by as much as the frames say.
+RESET, STEADY, MOVED, KNOWN, FRESH = 0, 1, 2, 3, 4
+
+
+@njit(cache=True, nogil=True)
+def sort_by_pixel(pixel: Array, pixels: int, order: Array, starts: Array) -> None:
+    """Fill order (indices of the events, pixel by pixel, stable) and starts (pixels + 1)."""
+    starts[:] = 0
+    for k in pixel:
+        starts[k + 1] += 1
+    for k in range(pixels):
+        starts[k + 1] += starts[k]
+    free = starts[:-1].copy()
+    for i in range(pixel.size):
+        k = pixel[i]
+        order[free[k]] = i
+        free[k] += 1
+
+
+@njit(cache=True, nogil=True)
+def still_spans(
+    frame_t: Array, numbers: Array, offset: float, knee: float, tolerance: float, settle: float,
+    pole: float, shortest: float, span_pixel: Array, span_start: Array, span_stop: Array,
+    span_light: Array, span_moved: Array,
+) -> int:  # fmt: skip
+    """Write the spans in which a pixel's level stays within `tolerance`.
+
+    Ahead of each, `settle` and six time constants are left out; spans that are `shortest` or more
+    are kept, with their mean light, (I + 20) / 275, and whether the pixel saw a change ahead of it.
+    Returns their number.
+    """
+    n = 0
+    slope = math.log(knee) / knee
+    frames = frame_t.size
+    for k in range(numbers.shape[0]):
+        first = 0
+        lowest = highest = level_of(numbers[k, 0], offset, knee, slope)
+        total = np.float64(numbers[k, 0])
+        for f in range(1, frames + 1):
+            level = level_of(numbers[k, f], offset, knee, slope) if f < frames else math.inf
+            if max(highest, level) - min(lowest, level) <= tolerance:
+                lowest, highest = min(lowest, level), max(highest, level)
+                total += numbers[k, f]
+                continue
+            light = light_of(total / (f - first))
+            start = frame_t[first] + settle + 6.0 * pole / light
+            if frame_t[f - 1] - start >= shortest:
+                span_pixel[n], span_light[n], span_moved[n] = k, light, first > 0
+                span_start[n], span_stop[n] = start, frame_t[f - 1]
+                n += 1
+            if f < frames:
+                first, lowest, highest, total = f, level, level, np.float64(numbers[k, f])
+    return n
+
+
+@njit(cache=True, nogil=True)
+def beside_spans(
+    t: Array, starts: Array, width: int, span_pixel: Array, span_start: Array, span_stop: Array,
+    near: Array, pixels: Array, own: Array,
+) -> None:  # fmt: skip
+    """Write how many events the pixels around each span's have in it, and how many those are.
+
+    Without the one that has most, which may be hot; and how many that pixel has itself. Of all
+    pixels of the sensor, `width` in a row, 8 around each but at the border.
+    """
+    rows = (starts.size - 1) // width
+    for s in range(span_pixel.size):
+        x, y = span_pixel[s] % width, span_pixel[s] // width
+        near[s], pixels[s], own[s], most = 0, -1, 0, 0
+        for v in range(max(0, y - 1), min(rows, y + 2)):
+            for u in range(max(0, x - 1), min(width, x + 2)):
+                low, high = starts[v * width + u], starts[v * width + u + 1]
+                count = np.searchsorted(t[low:high], span_stop[s])
+                count -= np.searchsorted(t[low:high], span_start[s])
+                if u == x and v == y:
+                    own[s] = count
+                else:
+                    pixels[s] += 1
+                    near[s] += count
+                    most = max(most, count)
+        near[s] -= most
+
+
+@njit(cache=True, nogil=True)
+def gaps_in_spans(
+    t: Array, p: Array, starts: Array, span_pixel: Array, span_start: Array, span_stop: Array,
+    span_moved: Array, held: float, gap_span: Array, gap_length: Array, gap_end: Array,
+    gap_begin: Array,
+) -> int:  # fmt: skip
+    """Write the gaps from event to event in each span, less the refractory period, and their ends.
+
+    The first gap of a span begins at the span. Returns the number of gaps: one a span more than
+    events.
+    """
+    n = 0
+    for s in range(span_pixel.size):
+        low, high = starts[span_pixel[s]], starts[span_pixel[s] + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s])
+        begun = span_start[s]
+        begin = MOVED if span_moved[s] else STEADY
+        while True:
+            inside = i < high and t[i] < span_stop[s]
+            end = np.float64(t[i]) if inside else span_stop[s]
+            gap_span[n], gap_length[n], gap_begin[n] = s, max(0.0, end - begun), begin
+            gap_end[n] = (ON if p[i] else OFF) if inside else CUT
+            n += 1
+            if not inside:
+                break
+            begun = end + held
+            begin = RESET
+            i += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def changes_to_rest(
+    t: Array, starts: Array, frame_t: Array, numbers: Array, sure: Array, offset: float,
+    knee: float, pole: float, held: float, place: Array, span_start: Array, span_light: Array,
+    since: Array, change: Array, fresh: Array,
+) -> None:  # fmt: skip
+    """Write by how much a pixel's signal has changed from its last event to the rest behind it.
+
+    The pixel of each span is place[s] of those that the frames show, below 0 for none; pixel by
+    pixel, in time order; the signal is as in rows_between_events, `held` behind that event (since).
+    Where a pixel had no event yet, since the first frame, and `fresh`. NaN where it is not known.
+    """
+    slope = math.log(knee) / knee
+    frames, before, f = frame_t.size, -1, 0
+    level = following = tau = v = 0.0
+    for s in range(place.size):
+        since[s] = change[s] = math.nan
+        k = place[s]
+        if k < 0:
+            continue
+        if k != before:
+            before, f = k, 0
+            level = level_of(numbers[k, 0], offset, knee, slope)
+            following = level_of(numbers[k, 1], offset, knee, slope)
+            tau = pole / light_of(numbers[k, 1])
+            v = level
+        low, high = starts[k], starts[k + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s]) - 1
+        fresh[s] = i < low
+        at = frame_t[0] if fresh[s] else np.float64(t[i]) + held
+        if at < frame_t[0] or at > min(span_start[s], frame_t[frames - 1]):
+            continue
+        while f < frames - 2 and at > frame_t[f + 1]:
+            gap = frame_t[f + 1] - frame_t[f]
+            v = passed(level, following, gap, tau, v, gap)
+            f += 1
+            level = following
+            following = level_of(numbers[k, f + 1], offset, knee, slope)
+            tau = pole / light_of(numbers[k, f + 1])
+        if sure.size > 0 and sure[k, f + 1] == 0:
+            continue
+        now = passed(level, following, frame_t[f + 1] - frame_t[f], tau, v, at - frame_t[f])
+        rests_at = level_of(275.0 * span_light[s] - 20.0, offset, knee, slope)
+        since[s], change[s] = at, rests_at - now
+
+
+@njit(cache=True, nogil=True)
+def _farther(left: float, blur: float, slope: float, gone: float) -> float:
+    """Return the part of such pixels, times a constant, that have more than `gone` to go."""
+    z = (gone - left) / blur
+    if z < -7.0:  # the rest is below 1e-11
+        return 1.0 - slope + slope * left
+    bell = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    dense = 1.0 - slope + slope * left
+    return dense * 0.5 * math.erfc(z / math.sqrt(2.0)) + slope * blur * bell
+
+
+@njit(cache=True, nogil=True)
+def known_start(
+    left: float, ahead: float, gap: float, period: float, blur: float, slope: float, reach: float
+) -> tuple[float, float]:
+    """Return how often a pixel stays without leak event for a gap, and the density of its end.
+
+    It has `left` periods to go, give or take `blur`, `ahead` of the gap, in which there was none.
+    Pixels that have r to go are 1 + slope (r - 1) as many as those that have 1 (Bayes). One in
+    twenty has anything from 0 to `reach` to go: its last event was not what it seemed.
+    """
+    begun, ended = ahead / period, (ahead + gap) / period
+    whole = _farther(left, blur, slope, 0.0)
+    before = 0.05 * max(0.0, 1.0 - begun / reach)
+    if whole > 1e-9:
+        before += 0.95 * _farther(left, blur, slope, begun) / whole
+    if whole <= 1e-9 or before < 1e-3:
+        most = reach * period
+        return max(0.0, 1.0 - gap / most), 1.0 / most if gap < most else 0.0
+    stays = 0.95 * _farther(left, blur, slope, ended) / whole
+    stays += 0.05 * max(0.0, 1.0 - ended / reach)
+    z = (ended - left) / blur
+    density = 0.0
+    if abs(z) < 7.0:
+        density = 0.95 * (1.0 - slope + slope * ended) * math.exp(-0.5 * z * z)
+        density /= math.sqrt(2.0 * math.pi) * blur * whole
+    density += 0.05 / reach if ended < reach else 0.0
+    return stays / before, density / before / period
+
+
+@njit(cache=True, nogil=True)
+def unknown_start(
+    left: float, ahead: float, gap: float, period: float, rate: float
+) -> tuple[float, float]:
+    """Return the same for a pixel that was anywhere between two events, and moved to `left` - 1.
+
+    It was last reset by a shot event (`rate` a microsecond) or by its leak.
+    """
+    whole = -math.expm1(-rate * period)
+    age = left * period - ahead - gap  # how long it was since, if the gap ends with a leak event
+    before = -math.expm1(-rate * min(period, max(0.0, age + gap)))
+    after = -math.expm1(-rate * min(period, max(0.0, age)))
+    if before < 1e-3 * whole:
+        return 1.0, 0.0
+    density = rate * (1.0 - after) if 0.0 < age < period else 0.0
+    return after / before, density / before
+
+
+@njit(cache=True, nogil=True)
+def leak_likelihood(
+    starts: Array, length: Array, end: Array, begin: Array, left: Array, ahead: Array,
+    blur: Array, slope: float, shot: Array, share_on: float, reach: float, periods: Array,
+    jitter: float, table: Array,
+) -> None:  # fmt: skip
+    """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
+
+    A gap ends at the period, whose inverse a jitter spreads evenly by 1 -+ sqrt(3) jitter, or at a
+    shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
+    span begins anywhere between two events (unknown_start); behind motion, where that is known
+    (known_start), or anywhere between the two thresholds, so that the leak has up to `reach`
+    periods to go.
+    """
+    half = math.sqrt(3.0) * jitter
+    for k in range(table.shape[0]):
+        for j in range(periods.size):
+            period = periods[j]
+            total = 0.0
+            for i in range(starts[k], starts[k + 1]):
+                g, rate = length[i], max(shot[i], 1e-12)
+                if begin[i] == MOVED:
+                    stays = max(0.0, 1.0 - g / (reach * period))
+                    density = 1.0 / (reach * period) if g < reach * period else 0.0
+                elif begin[i] == KNOWN:
+                    wide = math.hypot(blur[i], jitter * left[i])
+                    stays, density = known_start(left[i], ahead[i], g, period, wide, slope, reach)
+                elif begin[i] != RESET:
+                    stays, density = unknown_start(left[i], ahead[i], g, period, rate)
+                elif g <= period / (1.0 + half):
+                    stays, density = 1.0, 0.0
+                elif g < period / (1.0 - half):
+                    stays = (period / g - 1.0 + half) / (2.0 * half)
+                    density = period / (g * g * 2.0 * half)
+                else:
+                    stays, density = 0.0, 0.0
+                stays = max(stays, 1e-3)
+                if end[i] == ON:
+                    total += math.log(share_on * rate * stays + density)
+                elif end[i] == OFF:
+                    total += math.log((1.0 - share_on) * rate * stays)
+                else:
+                    total += math.log(stays)
+            table[k, j] = total
+
+
+@njit(cache=True, nogil=True)
+def intervals(t: Array, p: Array, starts: Array, kinds: Array, gaps: Array) -> int:
+    """Write the intervals between events of a pixel that follow each other; kind 2 p_first + p."""
+    n = 0
+    for k in range(starts.size - 1):
+        for i in range(starts[k] + 1, starts[k + 1]):
+            gaps[n] = t[i] - t[i - 1]
+            kinds[n] = 2 * p[i - 1] + p[i]
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def coincidences(
+    t: Array, starts: Array, width: int, height: int, span_pixel: Array, span_start: Array,
+    span_stop: Array, step: int, window: float,
+) -> tuple[int, int]:  # fmt: skip
+    """Return how many events in the spans have one of the pixel `step` to the right near in time.
+
+    And how many were asked: those of pixels whose partner is on the sensor.
+    """
+    near = asked = 0
+    for s in range(span_pixel.size):
+        k = span_pixel[s]
+        if k % width + step >= width:
+            continue
+        low, high = starts[k], starts[k + 1]
+        other, end = starts[k + step], starts[k + step + 1]
+        i = low + np.searchsorted(t[low:high], span_start[s])
+        while i < high and t[i] < span_stop[s]:
+            asked += 1
+            j = other + np.searchsorted(t[other:end], t[i] - window)
+            if j < end and t[j] <= t[i] + window:
+                near += 1
+            i += 1
+    return near, asked

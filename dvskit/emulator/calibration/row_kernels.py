@@ -1,0 +1,281 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops that pair what frames show with what events say, and fit thresholds to the pairs.
+
+Plain arrays in and out, times in microseconds, levels in e-folds; events and frames are as in the
+kernels of the calibration.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.emulator.level_kernels import level_of, light_of
+
+Array = NDArray[Any]
+
+
+@njit(cache=True, nogil=True)
+def passed(
+    level: float, following: float, interval: float, tau: float, v: float, gone: float
+) -> float:
+    """Return the low-passed signal `gone` after a frame: tau v' = L - v, L linear in time."""
+    slope = (following - level) / interval
+    if tau <= 0.0:
+        return level + slope * gone
+    ahead = level - slope * tau
+    return ahead + slope * gone + (v - ahead) * math.exp(-gone / tau)
+
+
+@njit(cache=True, nogil=True)
+def rows_between_events(
+    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, sure: Array, offset: float,
+    knee: float, pole: float, held: float, leak: float, row_pixel: Array, row_on: Array,
+    row_off: Array, row_change: Array,
+) -> int:  # fmt: skip
+    """Write, for each event behind another of its pixel, what the signal did between the two.
+
+    The signal is that of the frames, linear in log intensity between them, behind a low-pass of
+    time constant pole / light. It is read at the event and at the end of the refractory period
+    `held` behind the one ahead: change = C_on row_on + C_off row_off, with the leak (events a
+    microsecond) taken off. Where `sure` (pixels, frames; of length 0 for all) is 0, the light
+    between a frame and the one ahead is not known: no row goes there. Returns the number of rows.
+    """
+    n = 0
+    slope = math.log(knee) / knee
+    frames = frame_t.size
+    for k in range(numbers.shape[0]):
+        f = 0
+        level = level_of(numbers[k, 0], offset, knee, slope)
+        following = level_of(numbers[k, 1], offset, knee, slope)
+        tau = pole / light_of(numbers[k, 1])
+        v = level
+        released, base = -1.0, 0.0
+        for i in range(starts[k], starts[k + 1]):
+            at = np.float64(t[i])
+            for turn in range(2):
+                if turn == 1:
+                    at += held
+                    if i + 1 < starts[k + 1]:
+                        at = min(at, np.float64(t[i + 1]))
+                if at < frame_t[0]:
+                    continue
+                while f < frames - 2 and at > frame_t[f + 1]:
+                    gap = frame_t[f + 1] - frame_t[f]
+                    v = passed(level, following, gap, tau, v, gap)
+                    f += 1
+                    if sure.size > 0 and sure[k, f] == 0:
+                        released = -1.0
+                    level = following
+                    following = level_of(numbers[k, f + 1], offset, knee, slope)
+                    tau = pole / light_of(numbers[k, f + 1])
+                if at > frame_t[frames - 1]:
+                    released = -1.0
+                    break
+                if sure.size > 0 and sure[k, f + 1] == 0:
+                    released = -1.0
+                    continue
+                gap = frame_t[f + 1] - frame_t[f]
+                now = passed(level, following, gap, tau, v, at - frame_t[f])
+                if turn == 1:
+                    released, base = at, now
+                elif released >= 0.0:
+                    leaked = leak * (at - released)
+                    row_pixel[n], row_change[n] = k, now - base
+                    row_on[n] = (1.0 if p[i] else 0.0) - leaked
+                    row_off[n] = 0.0 if p[i] else -1.0
+                    n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def steps_of(
+    t: Array, p: Array, first: int, last: int, held: float, leak: float, step_on: Array,
+    step_off: Array,
+) -> None:  # fmt: skip
+    """Fill by how much the signal has moved from each event of a pixel to the next.
+
+    Step j, of events first + j and the one behind it, is C_on step_on[j] + C_off step_off[j]: one
+    threshold, less the leak (events a microsecond), and what the refractory period `held` missed,
+    by the parabola through both events and the one ahead of them.
+    """
+    before, on_before, off_before = 0.0, 0.0, 0.0
+    for j in range(last - first - 1):
+        i = first + j + 1
+        gap = max(1.0, np.float64(t[i] - t[i - 1]))
+        free = max(gap - held, 0.1 * gap)
+        on = (1.0 if p[i] else 0.0) - leak * free
+        off = 0.0 if p[i] else -1.0
+        alike = p[i] == p[i - 1]
+        if held > 0.0 and 0.0 < before < 3.0 * gap:
+            both = before + gap
+            missed = (held * gap - held * held) / both / before
+            share = max(0.1, 1.0 - held * (before + held) / (both * gap))
+            on = (on + missed * on_before) / share
+            off = (off + missed * off_before) / share
+        elif held > 0.0 and alike:
+            on, off = on * gap / free, off * gap / free
+        step_on[j], step_off[j] = on, off
+        before, on_before, off_before = gap, on, off
+
+
+@njit(cache=True, nogil=True)
+def _slopes(
+    t: Array, p: Array, i: int, first: int, last: int, step: Array, same: float
+) -> tuple[float, float, bool, bool]:
+    """Return the slopes of a level at events i and i + 1, and whether a third event told each.
+
+    By the parabola through three events; where the one beyond is not of the same polarity, that
+    of the gap between both, `same`.
+    """
+    gap = np.float64(t[i + 1] - t[i])
+    begin, end = same, same
+    before = i > first and p[i - 1] == p[i]
+    behind = i + 2 < last and p[i + 2] == p[i + 1]
+    if before:
+        other = max(1.0, np.float64(t[i] - t[i - 1]))
+        begin = (step[i - 1 - first] / other * gap + same * other) / (gap + other)
+    if behind:
+        other = max(1.0, np.float64(t[i + 2] - t[i + 1]))
+        end = (step[i + 1 - first] / other * gap + same * other) / (gap + other)
+    return begin, end, before, behind
+
+
+@njit(cache=True, nogil=True)
+def _between(gap: float, u: float, step: float, begin: float, end: float) -> tuple[float, float]:
+    """Return value and slope at share u of a gap, by the cubic with its step and end slopes."""
+    b, e = gap * begin - step, gap * end - step
+    v = 1.0 - u
+    value = u * step + u * v * (v * b - u * e)
+    return value, (step + v * (v - 2.0 * u) * b + u * (u - 2.0 * v) * e) / gap
+
+
+@njit(cache=True, nogil=True)
+def _light_within(
+    t: Array, p: Array, i: int, first: int, last: int, at: float, tau: float, step_on: Array,
+    step_off: Array,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return the light between events i and i + 1, above the signal at i: ON, OFF, and its doubt.
+
+    It is v + tau v' of the cubic through both, in thresholds; the doubt is how far that is from a
+    line, squared, and some for each end whose slope no third event tells.
+    """
+    j, gap = i - first, np.float64(t[i + 1] - t[i])
+    u = (at - t[i]) / gap
+    begin, end, before, behind = _slopes(t, p, i, first, last, step_on, step_on[j] / gap)
+    v_on, s_on = _between(gap, u, step_on[j], begin, end)
+    begin, end, before, behind = _slopes(t, p, i, first, last, step_off, step_off[j] / gap)
+    v_off, s_off = _between(gap, u, step_off[j], begin, end)
+    bent = abs(v_on + v_off - u * (step_on[j] + step_off[j]))
+    doubt = bent * bent + (0.0 if before else 0.01) + (0.0 if behind else 0.01)
+    return v_on + tau * s_on, v_off + tau * s_off, doubt
+
+
+@njit(cache=True, nogil=True)
+def rows_between_frames(
+    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, offset: float, knee: float,
+    pole: float, held: float, leak: float, longest: float, row_pixel: Array, row_on: Array,
+    row_off: Array, row_change: Array, row_weight: Array,
+) -> int:  # fmt: skip
+    """Write, for frames of a pixel, by how many thresholds the light has changed between them.
+
+    Events tell the low-passed signal v at their times, and a cubic through them what it is between
+    two of one polarity, `longest` apart at most. The light that makes it is L = v + tau v', with
+    tau = pole / light, which a frame there shows: change = C_on row_on + C_off row_off. Weights are
+    1 where the cubic is a line, and fall with how far it is from one.
+    """
+    n = 0
+    slope = math.log(knee) / knee
+    room = 1 + np.diff(starts).max() if starts.size > 1 else 1
+    step_on, step_off = np.zeros(room), np.zeros(room)
+    for k in range(numbers.shape[0]):
+        first, last = starts[k], starts[k + 1]
+        steps_of(t, p, first, last, held, leak, step_on, step_off)
+        i = first  # the event ahead of the frame
+        level_on = level_off = 0.0  # of event i
+        known = False
+        on, off, seen, seen_i, seen_doubt = 0.0, 0.0, 0.0, first, 0.0
+        for f in range(frame_t.size):
+            at = frame_t[f]
+            while i + 1 < last and t[i + 1] <= at:
+                if t[i + 1] - t[i] <= 1.2 * held:
+                    known = False
+                level_on += step_on[i - first]
+                level_off += step_off[i - first]
+                i += 1
+            if i + 1 >= last or t[i] > at or p[i + 1] != p[i]:
+                continue
+            if t[i + 1] - t[i] > longest or t[i + 1] - t[i] <= 1.2 * held:
+                continue
+            tau = pole / light_of(numbers[k, f])
+            now_on, now_off, doubt = _light_within(t, p, i, first, last, at, tau, step_on, step_off)
+            now_on += level_on
+            now_off += level_off
+            level = level_of(numbers[k, f], offset, knee, slope)
+            if known and i > seen_i:
+                row_pixel[n], row_change[n] = k, level - seen
+                row_on[n], row_off[n] = now_on - on, now_off - off
+                row_weight[n] = 1.0 / (1.0 + (doubt + seen_doubt) / 0.0025)
+                n += 1
+            if not known or i > seen_i:
+                known, seen, seen_i, seen_doubt = True, level, i, doubt
+                on, off = now_on, now_off
+    return n
+
+
+@njit(cache=True, nogil=True)
+def fit_rows(
+    starts: Array, row_on: Array, row_off: Array, row_change: Array, sure_on: Array,
+    sure_off: Array, row_weight: Array, scale: float, least: int, turns: int, on: Array,
+    off: Array, error_on: Array, error_off: Array, rest: Array,
+) -> None:  # fmt: skip
+    """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
+
+    Such that what is left is not correlated with sure_on and sure_off: with row_on and row_off
+    that is the method of least squares; where those are not exact, instruments that have no part
+    in their errors keep the fit unbiased (instrumental variables; Wald 1940). Tukey's biweight at
+    4.685 scales, iterated from what on and off hold, where they stay with fewer rows than `least`.
+    error_on, error_off: their standard errors, in scales; rest: what each row leaves, times the
+    root of its weight.
+    """
+    bound = 4.685 * scale
+    for g in range(on.size):
+        a, b = on[g], off[g]
+        low, high = starts[g], starts[g + 1]
+        miss_on = miss_off = math.inf
+        for _ in range(turns if high - low >= least else 0):
+            aa, ab, ba, bb = 1e-9, 0.0, 0.0, 1e-9
+            ay, by, za, zb = 1e-9 * a, 1e-9 * b, 0.0, 0.0
+            for i in range(low, high):
+                left = row_change[i] - a * row_on[i] - b * row_off[i]
+                u = left * math.sqrt(row_weight[i]) / bound
+                if abs(u) < 1.0:
+                    w = (1.0 - u * u) ** 2 * row_weight[i]
+                    aa += w * sure_on[i] * row_on[i]
+                    ab += w * sure_on[i] * row_off[i]
+                    ba += w * sure_off[i] * row_on[i]
+                    bb += w * sure_off[i] * row_off[i]
+                    ay += w * sure_on[i] * row_change[i]
+                    by += w * sure_off[i] * row_change[i]
+                    za += w * w / row_weight[i] * sure_on[i] * sure_on[i]
+                    zb += w * w / row_weight[i] * sure_off[i] * sure_off[i]
+            det = aa * bb - ab * ba
+            if det <= 1e-6 * aa * bb:
+                miss_on = miss_off = math.inf
+                break
+            a, b = (ay * bb - by * ab) / det, (by * aa - ay * ba) / det
+            miss_on = math.sqrt(bb * bb * za + ab * ab * zb) / det
+            miss_off = math.sqrt(ba * ba * za + aa * aa * zb) / det
+            if za == 0.0:
+                miss_on = math.inf
+            if zb == 0.0:
+                miss_off = math.inf
+        on[g], off[g], error_on[g], error_off[g] = a, b, miss_on, miss_off
+        for i in range(low, high):
+            left = row_change[i] - a * row_on[i] - b * row_off[i]
+            rest[i] = left * math.sqrt(row_weight[i])

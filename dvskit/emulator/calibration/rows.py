@@ -1,0 +1,214 @@
+"""What a pixel's signal did, beside the events it gave: the rows that thresholds are fitted to.
+
+Two ways to pair them. Between events: a pixel compares its signal with what it was at its last
+event, so that it has changed by just one threshold at the next. That needs frames that tell the
+signal at any time. Between frames: the signal has changed by so many thresholds, parts of one
+included. That needs several events between two frames, and only the frames' own times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_ranges
+from dvskit.emulator.calibration import row_kernels as k
+from dvskit.emulator.calibration.observed import PixelEvents, Seen
+
+_SHARES = 16  # of the pixels, which threads take one after the other
+_LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
+_BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins that it is smoothed over
+KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
+
+
+@dataclass(frozen=True, slots=True)
+class Pixel:
+    """A candidate: how a pixel turns light into events.
+
+    log_offset  None for lin-log; cutoff_hz 0 for none; leak_hz is taken off the changes
+    between_events  whether rows go from event to event, or from frame to frame
+    later_us        how much later the frames are placed on the events' clock
+    """
+
+    log_offset: float | None = None
+    cutoff_hz: float = 0.0
+    refractory_us: float = 0.0
+    leak_hz: float = 0.0
+    between_events: bool = True
+    later_us: float = 0.0
+
+    @property
+    def pole_us(self) -> float:
+        """Time constant at white."""
+        return 1e6 / (2 * math.pi * self.cutoff_hz) if self.cutoff_hz else 0.0
+
+    @property
+    def offset(self) -> float:
+        """The offset as the kernels take it: below 0 for lin-log."""
+        return -1.0 if self.log_offset is None else self.log_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """change = C_on * on + C_off * off, a row each, pixel by pixel (starts as in PixelEvents).
+
+    sure_on, sure_off  what goes with `on` and `off`, but has no part in their errors
+    weight             of each row; 1 at most
+    """
+
+    starts: NDArray[np.int64]
+    on: NDArray[np.float64]
+    off: NDArray[np.float64]
+    change: NDArray[np.float64]
+    sure_on: NDArray[np.float64]
+    sure_off: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """What the kernel fits."""
+        return self.on, self.off, self.change, self.sure_on, self.sure_off, self.weight
+
+
+def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
+    """Return the rows of a candidate; `events` are those of the pixels that `seen` shows."""
+    between = pixel.between_events
+    room = len(events.t) if between else min(seen.numbers.size, len(events.t) + 1)
+    number = np.empty(room, np.int64)
+    on, off, change = np.empty(room), np.empty(room), np.empty(room)
+    common: tuple[Any, ...] = (
+        pixel.offset, KNEE, pixel.pole_us, pixel.refractory_us, pixel.leak_hz * 1e-6,
+    )  # fmt: skip
+    shown = events.t, events.p, events.starts, seen.t + pixel.later_us, seen.numbers
+    if between:
+        n = k.rows_between_events(*shown, seen.sure, *common, number, on, off, change)  # type: ignore[call-arg]
+    else:
+        longest = seen.interval_us
+        weight = np.empty(room)
+        n = k.rows_between_frames(  # type: ignore[call-arg]
+            *shown, *common, longest, number, on, off, change, weight
+        )
+    keep = np.ones(n, np.bool_)
+    if between:
+        # An event that the signal does not explain (noise, leak) says nothing of the threshold.
+        sign = off[:n] == 0
+        keep = (np.where(sign, change[:n], -change[:n]) > 0.02) & (
+            on[:n] > np.where(sign, 0.7, -0.3)
+        )
+    starts = np.searchsorted(number[:n][keep], np.arange(len(events.starts)))
+    on, off, change = on[:n][keep], off[:n][keep], change[:n][keep]
+    if between:
+        return Rows(starts, on, off, change, on, off, np.ones(change.size))
+    # Frames tell the change well, events their part of a threshold less so.
+    return Rows(starts, on, off, change, change.clip(0), change.clip(None, 0), weight[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Thresholds of each pixel, with their sampling errors, and what the rows leave.
+
+    scale  robust standard deviation of the rest, in e-folds
+    """
+
+    on: NDArray[np.float64]
+    off: NDArray[np.float64]
+    error_on: NDArray[np.float64]
+    error_off: NDArray[np.float64]
+    pooled: tuple[float, float]
+    scale: float
+    rest: NDArray[np.float64]
+
+
+def _peak(values: NDArray[np.float64]) -> float:
+    """Return where positive values are densest, as parts of themselves: noise spreads widely."""
+    logs = np.log(values)
+    edges = np.arange(logs.min() - 0.5, logs.max() + 0.5, _BIN)
+    counts = np.histogram(logs, edges)[0]
+    width = np.arange(-3 * _SMOOTH, 3 * _SMOOTH + 1)
+    kernel = np.exp(-0.5 * (width / _SMOOTH) ** 2)
+    at = int(np.argmax(np.convolve(counts, kernel, "same")))
+    return math.exp(edges[at] + 0.5 * _BIN)
+
+
+def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
+    if between_events:
+        rising = rows.off == 0
+        found = [rows.change[rising], -rows.change[~rising]]
+        return tuple(_peak(v) if v.size else 0.2 for v in found)  # type: ignore[return-value]
+    # Least absolute deviations, by reweighting.
+    weight = np.ones(rows.change.size)
+    value = np.array([0.2, 0.2])
+    matrix = np.stack([rows.on, rows.off], 1)
+    for _ in range(30):
+        left = matrix * weight[:, None]
+        value = np.linalg.lstsq(left.T @ matrix, left.T @ rows.change, rcond=None)[0]
+        rest = np.abs(rows.change - matrix @ value)
+        weight = 1.0 / np.maximum(rest, 1e-3 * np.median(rest) + 1e-9)
+    return float(value[0]), float(value[1])
+
+
+def fit(rows: Rows, between_events: bool) -> Fit | None:
+    """Fit thresholds to the rows, of all pixels and of each; None where that cannot be done."""
+    count = rows.starts.size - 1
+    if rows.change.size < 50:
+        return None
+    start = _start(rows, between_events)
+    if not min(start) > 0.005:
+        return None
+    rest = np.empty(rows.change.size)
+    whole = np.array([0, rows.change.size])
+    on, off = np.array([start[0]]), np.array([start[1]])
+    w_on, w_off = np.zeros(1), np.zeros(1)
+    scale = 0.3 * min(start)
+    for _ in range(8):
+        limits = scale, 2, 2
+        k.fit_rows(whole, *rows.columns, *limits, on, off, w_on, w_off, rest)  # type: ignore[call-arg]
+        scale = _scale(rest, start)
+    pooled = (float(on[0]), float(off[0]))
+    if not min(pooled) > 0.005:
+        return None
+    on, off = np.full(count, pooled[0]), np.full(count, pooled[1])
+    w_on, w_off = np.zeros(count), np.zeros(count)
+    scale = max(scale, 0.1 * min(pooled))
+    for _ in range(4):
+        limits = scale, _LEAST_ROWS, 3
+        _fit_groups(rows.starts, rows, limits, on, off, w_on, w_off, rest)
+        scale = _scale(rest, pooled)
+    return Fit(on, off, scale * w_on, scale * w_off, pooled, scale, rest)
+
+
+def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
+    """Return ON and OFF thresholds of the first and second half of each pixel's rows: (2, P, 2)."""
+    starts, pooled = rows.starts, whole.pooled
+    bounds = np.empty(2 * starts.size - 1, np.int64)
+    bounds[::2], bounds[1::2] = starts, (starts[:-1] + starts[1:]) // 2
+    on, off = np.full(bounds.size - 1, pooled[0]), np.full(bounds.size - 1, pooled[1])
+    room = np.empty(rows.change.size)
+    errors = np.zeros((2, on.size))
+    limits = whole.scale, _LEAST_ROWS // 2, 6
+    _fit_groups(bounds, rows, limits, on, off, *errors, room)
+    return np.stack([on.reshape(-1, 2), off.reshape(-1, 2)])
+
+
+def _fit_groups(
+    starts: NDArray[np.int64],
+    rows: Rows,
+    limits: tuple[float, int, int],
+    *found: NDArray[np.float64],
+) -> None:
+    """Fit groups of rows, each by itself, on all threads; see `fit_rows` for what is found."""
+    *of_groups, rest = found
+
+    def work(first: int, stop: int) -> None:
+        own = [each[first:stop] for each in of_groups]
+        k.fit_rows(starts[first : stop + 1], *rows.columns, *limits, *own, rest)  # type: ignore[call-arg]
+
+    run_ranges(work, starts.size - 1, _SHARES)
+
+
+def _scale(rest: NDArray[np.float64], around: tuple[float, float]) -> float:
+    return max(1.4826 * float(np.median(np.abs(rest))), 0.002 * min(around))

@@ -1,0 +1,141 @@
+"""What happened between two frames, before it is put in order: events, or counts straight away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dvskit._threads import run_parts, thread_count
+from dvskit.emulator import crossing_kernels
+from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
+from dvskit.events import Events, Size
+
+_FEW = 1 << 17
+_NO_LABELS = np.empty(0, np.bool_)
+
+
+class Room:
+    """Memory that is used again and again: that of a new array is cleared by the system first."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._held = np.empty(0, dtype)
+
+    def of(self, length: int) -> NDArray[Any]:
+        """Return a view (length,) with anything in it; the views before are of the same memory."""
+        if length > self._held.size:
+            self._held = np.empty(length + length // 4, self._held.dtype)
+        return self._held[:length]
+
+
+class Ordering:
+    """What putting events in order takes; one for all intervals of a run."""
+
+    def __init__(self) -> None:
+        self.packed, self.places = Room(np.uint64), Room(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossings:
+    """Events of one interval, in parts, each of pixels behind those of the part before.
+
+    They may lie in memory that the next interval uses again.
+
+    start_us, interval_us  of the interval
+    times  int32, microseconds behind start_us, 0..interval_us; those of a pixel in order
+    marks  int64, pixel * 4 + noise * 2 + polarity, see MARK_PIXEL
+    by_pixel  whether those of the same time are in order of pixels
+    """
+
+    size: Size
+    start_us: int
+    interval_us: int
+    times: list[NDArray[np.int32]]
+    marks: list[NDArray[np.int64]]
+    by_pixel: bool = True
+    ordering: Ordering = field(default_factory=Ordering)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.times))
+
+    def events(self, *, labelled: bool = False) -> tuple[Events, NDArray[np.bool_]]:
+        """Return the events in order of time, then of pixels; and which are noise, if asked for."""
+        total = len(self)
+        if not total:
+            return Events.empty(self.size), _NO_LABELS
+        # Counting needs a place for each microsecond: a long interval with few events is sorted.
+        if self.interval_us + 1 > 4 * total + (1 << 16):
+            return self._sorted()
+        # Few events are put in order, part after part, before another thread would have woken up.
+        threads = 1 if total < _FEW else thread_count()
+        packed, begins = self._packed(total, threads)
+        t, x = np.empty(total, np.int64), np.empty(total, np.int16)
+        y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
+        noise = np.empty(total if labelled else 0, np.bool_)
+        cuts = [total * share // threads for share in range(threads + 1)]
+        # No share ends inside a microsecond: the order there is put right within one share.
+        cuts[1:-1] = [int(begins[np.searchsorted(begins, cut)]) for cut in cuts[1:-1]]
+
+        def unpack(number: int) -> None:
+            here = slice(cuts[number], cuts[number + 1])
+            if not self.by_pixel:
+                crossing_kernels.order_pixels(packed[here])
+            crossing_kernels.unpack(
+                packed[here], self.start_us, self.size.width, t[here], x[here], y[here], p[here],
+                noise[here],
+            )  # fmt: skip
+
+        run_parts(unpack, threads, threads)
+        return Events.from_checked(t, x, y, p, self.size), noise
+
+    def _packed(self, total: int, threads: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+        """Return the events in order of time, packed, and where those of each microsecond begin."""
+        rows = 1 if threads == 1 else len(self.times)
+        histograms = self.ordering.places.of(rows * (self.interval_us + 1)).reshape(rows, -1)
+        histograms[:] = 0
+        places = [histograms[i % rows] for i in range(len(self.times))]
+        run_parts(
+            lambda i: crossing_kernels.count_times(self.times[i], places[i]), len(places), threads
+        )
+        crossing_kernels.places(histograms)
+        begins = np.append(histograms[0], np.int32(total))
+        packed = self.ordering.packed.of(total)
+
+        def scatter(number: int) -> None:
+            crossing_kernels.scatter(self.times[number], self.marks[number], places[number], packed)
+
+        run_parts(scatter, len(places), threads)
+        return packed, begins
+
+    def _sorted(self) -> tuple[Events, NDArray[np.bool_]]:
+        times, marks = np.concatenate(self.times), np.concatenate(self.marks)
+        order = np.lexsort((marks >> MARK_PIXEL, times))
+        marks = marks[order]
+        rows, columns = np.divmod(marks >> MARK_PIXEL, self.size.width)
+        events = Events.from_checked(
+            times[order] + np.int64(self.start_us),
+            columns.astype(np.int16),
+            rows.astype(np.int16),
+            (marks & MARK_ON).astype(np.bool_),
+            self.size,
+        )
+        return events, (marks & MARK_NOISE).astype(np.bool_)
+
+    def count(self, counts: NDArray[np.int32], start_us: int, bin_us: int) -> int:
+        """Add the events to counts (bins, 2, H, W), OFF then ON; return how many are outside.
+
+        Bin k holds start_us + k bin_us <= t < start_us + (k + 1) bin_us.
+        """
+        flat = counts.reshape(counts.shape[0], 2, -1)
+        missed = [0] * len(self.times)
+
+        def add(number: int) -> None:
+            # Parts are of different pixels: no two threads add to the same count.
+            missed[number] = crossing_kernels.add_crossings(
+                self.times[number], self.marks[number], self.start_us - start_us, bin_us, flat
+            )
+
+        run_parts(add, len(self.times))
+        return sum(missed)

@@ -1,0 +1,242 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops of the emulator: quiet pixels cost one byte comparison each.
+
+All arrays are flat and of a frame's length unless said otherwise. `table` turns a pixel's code
+into its level; where it is empty the codes are levels already.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.emulator.crossing_kernels import MARK_PIXEL
+
+Array = NDArray[Any]
+
+NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest codes
+
+
+@njit(cache=True, nogil=True)
+def level_of(number: float, offset: float, knee: float, slope: float) -> float:
+    """Return L of a digital number, as `levels.log_intensity` does; an offset < 0 means lin-log.
+
+    `slope` is ln(knee) / knee.
+    """
+    if offset >= 0.0:
+        return math.log(number + offset)
+    return number * slope if number <= knee else math.log(number)
+
+
+@njit(cache=True, nogil=True)
+def number_of(level: float, offset: float, knee: float, slope: float) -> float:
+    """Return the digital number whose L is `level`: what `level_of` undoes."""
+    if offset >= 0.0:
+        return math.exp(level) - offset
+    return level / slope if level <= knee * slope else math.exp(level)
+
+
+@njit(cache=True, nogil=True)
+def light_of(number: float) -> float:
+    """Return v2e's intensity of a digital number: (I + 20) / 275, never 0, nearly 1 for white."""
+    return (number + 20.0) / 275.0
+
+
+@njit(cache=True, nogil=True)
+def lights_of(levels: Array, offset: float, knee: float, slope: float, lights: Array) -> None:
+    """Fill `lights` with v2e's intensity of each level, in e-folds."""
+    for k in range(levels.size):
+        lights[k] = light_of(number_of(levels[k], offset, knee, slope))
+
+
+@njit(cache=True, nogil=True)
+def float_levels(
+    frame: Array,
+    offset: float,
+    knee: float,
+    slope: float,
+    white: float,
+    unit: float,
+    brightest: float,
+    levels: Array,
+) -> int:
+    """Fill `levels`; return the index of the first pixel that has none, or -1."""
+    for k in range(frame.size):
+        value = frame[k]
+        if not (value >= 0.0 and value <= brightest):
+            return k
+        level = level_of(value * white, offset, knee, slope)
+        levels[k] = np.int32(math.floor(level * unit + 0.5))
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def index_codes(table: Array, nearest: Array) -> None:
+    """Fill `nearest`: the least code whose level is at least i << NEAR_SHIFT, 256 for none."""
+    code = 0
+    for i in range(nearest.size):
+        while code < 256 and table[code] < i << NEAR_SHIFT:
+            code += 1
+        nearest[i] = code
+
+
+@njit(cache=True, nogil=True)
+def _least_code(level: int, table: Array, nearest: Array) -> int:
+    """Return the least of 256 codes that is at least as bright as `level`, 256 where none is."""
+    at = level >> NEAR_SHIFT
+    if at < 0:
+        return 0
+    if at >= nearest.size:
+        return 256
+    code = np.int64(nearest[at])
+    while code < 256 and table[code] < level:
+        code += 1
+    return code
+
+
+@njit(cache=True, nogil=True)
+def _quotient(number: int, divisor: int) -> int:
+    """Return number // divisor, both positive and below 2^62: a float division is faster."""
+    quotient = np.int64(np.float64(number) / np.float64(divisor))
+    rest = number - quotient * divisor
+    if rest < 0:
+        return quotient - 1
+    return quotient + 1 if rest >= divisor else quotient
+
+
+@njit(cache=True, nogil=True)
+def start_codes(
+    codes: Array, table: Array, nearest: Array, on: int, off: int, up: Array, down: Array
+) -> None:
+    """Fill `up` and `down` (uint8) for pixels whose reference is their first code.
+
+    `up` is the least code bright enough for ON, `down` the greatest dark enough for OFF; 255 and 0
+    stand in where there is none: a pixel there is looked at again, and gives no event.
+    """
+    ups = np.empty(256, np.uint8)
+    downs = np.empty(256, np.uint8)
+    for code in range(256):
+        level = np.int64(table[code])
+        ups[code] = min(255, _least_code(level + on, table, nearest))
+        downs[code] = max(0, _least_code(level - off + 1, table, nearest) - 1)
+    for k in range(codes.size):
+        up[k] = ups[codes[k]]
+        down[k] = downs[codes[k]]
+
+
+@njit(cache=True, nogil=True)
+def _crossings(level: int, ref: int, on: int, off: int) -> int:
+    """Return how many thresholds lie between `ref` and `level`; negative for OFF."""
+    change = np.int64(level) - np.int64(ref)
+    if change >= 0:
+        return _quotient(change, on)
+    return -_quotient(-change, off)
+
+
+@njit(cache=True, nogil=True)
+def _list(loud: Array, who: Array) -> int:
+    """List in `who` the places that are marked in `loud`; return how many there are.
+
+    `loud` is padded to whole words of 8, which are skipped where no pixel is marked; `who` is as
+    long.
+    """
+    words = loud.view(np.uint64)
+    listed = 0
+    for w in range(words.size):
+        if words[w] != 0:
+            # Without a branch: which of them are marked cannot be foreseen.
+            for k in range(w * 8, w * 8 + 8):
+                who[listed] = k
+                listed += loud[k]
+    return listed
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    listed: int, who: Array, codes: Array, ref: Array, table: Array, on: int, off: int,
+    counts: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """Count the events of the pixels in `who`, drop those that have none; return both numbers."""
+    tabled = table.size > 0
+    total, firing = np.int64(0), 0
+    for m in range(listed):
+        k = who[m]
+        level = np.int64(table[codes[k]] if tabled else codes[k])
+        c = _crossings(level, ref[k], on, off)
+        who[firing], counts[firing] = k, c
+        firing += c != 0
+        total += abs(c)
+    return firing, total
+
+
+@njit(cache=True, nogil=True)
+def count_codes(
+    codes: Array, up: Array, down: Array, ref: Array, table: Array, on: int, off: int,
+    loud: Array, who: Array, counts: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """List the pixels that fire in `who`, with their events in `counts`, negative for OFF.
+
+    loud  uint8, to work in, zeros to begin with; it and `who` are padded to whole words of 8
+
+    Returns how many pixels fire and the number of their events.
+    """
+    for k in range(codes.size):
+        loud[k] = (codes[k] >= up[k]) | (codes[k] <= down[k])
+    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
+
+
+@njit(cache=True, nogil=True)
+def count_levels(
+    codes: Array, ref: Array, table: Array, on: int, off: int, loud: Array, who: Array,
+    counts: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """As `count_codes`, for codes of more than 8 bits and for levels."""
+    tabled = table.size > 0
+    for k in range(codes.size):
+        level = table[codes[k]] if tabled else codes[k]
+        change = np.int64(level) - np.int64(ref[k])
+        loud[k] = (change >= on) | (-change >= off)
+    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
+
+
+@njit(cache=True, nogil=True)
+def emit(
+    before: Array, after: Array, first: int, up: Array, down: Array, ref: Array, table: Array,
+    on: int, off: int, who: Array, counts: Array, nearest: Array, interval: int, times: Array,
+    marks: Array,
+) -> None:  # fmt: skip
+    """Write the events of a slice of pixels, in order of pixels, and move their references.
+
+    who, counts  the pixels that fire, and their events
+    times     int32  microseconds since the frame before, 0..interval, rounded to the nearest
+    marks     int64  pixel index (`first` + place in the slice) * 4 + polarity
+    up, down  of length 0 where the codes are not 8 bits wide; `nearest` is then not used
+    """
+    tabled = table.size > 0
+    coded = up.size > 0
+    o = 0
+    for m in range(who.size):
+        k, c = who[m], np.int64(counts[m])
+        start = np.int64(table[before[k]] if tabled else before[k])
+        stop = np.int64(table[after[k]] if tabled else after[k])
+        rise = c > 0
+        sign = np.int64(1) if rise else np.int64(-1)
+        threshold = on if rise else off
+        span = (stop - start) * sign
+        way = (np.int64(ref[k]) - start) * sign
+        mark = ((first + k) << MARK_PIXEL) | np.int64(rise)
+        for _ in range(c * sign):
+            way += threshold
+            times[o] = _quotient(2 * way * interval + span, 2 * span)
+            marks[o] = mark
+            o += 1
+        moved = np.int64(ref[k]) + c * threshold
+        ref[k] = moved
+        if coded:
+            up[k] = min(255, _least_code(moved + on, table, nearest))
+            down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)

@@ -1,0 +1,352 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over blocks of pixels that are moved together, to the next frame.
+
+What their signals reach at most says which pixels may fire (loops without branches); only those
+are followed event by event. Where no event is due, a pixel's reference is not touched: it is known
+from when it was last set.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.sensor.compiled import greater, inlined, inner, lesser, merged
+from dvskit.emulator.sensor.elementary_kernels import exp
+from dvskit.emulator.sensor.firing_kernels import jittered
+from dvskit.emulator.sensor.lanes import (
+    AGAINST,
+    ARRIVES,
+    BEGUN,
+    C2,
+    FALL,
+    HERE,
+    HIT,
+    K1,
+    KEPT1,
+    LIVE,
+    NO_HIT,
+    OWN,
+    PIXEL,
+    RATE,
+    RISE,
+    A,
+    B,
+    Lanes,
+)
+from dvskit.emulator.sensor.pixels import (
+    BLOCK,
+    CALM,
+    CALM_STALE,
+    HIGH,
+    KEPT,
+    LAG,
+    LEFT,
+    LEVEL,
+    LOW,
+    NEVER,
+    NEXT,
+    PARTS,
+    SWING,
+    TILE,
+    Pixels,
+    Scratch,
+    Tables,
+)
+from dvskit.emulator.sensor.signal_kernels import (
+    M_JITTER,
+    M_REFRACTORY,
+    M_TAU2,
+    curve,
+    pole_of,
+    value,
+)
+
+Array = NDArray[Any]
+
+SETTLED = 4.0  # units, 2e-7 e-folds: so near, a signal is taken to have arrived
+_SLOWEST = 1e-30  # a leak, so that none needs no case of its own
+_WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
+
+
+@inner
+def _refresh(
+    block: int, low: int, high: int, first: int, codes: Array, tables: Tables, model: Array,
+    seed: int, pixels: Pixels,
+) -> None:  # fmt: skip
+    """Set reference and leak of a calm block's pixels that noise has reset."""
+    since = pixels.calmed[block] + model[M_REFRACTORY]
+    ref, begun, leak, factor = pixels.ref, pixels.begun, pixels.leak, pixels.factor
+    levels, tabled = tables.level, tables.level.size > 0
+    for i in range(low, high):
+        if begun[i] > since:
+            ref[i] = levels[codes[i]] if tabled else np.float64(codes[i])
+            leak[i] = jittered(np.float64(factor[i]), model[M_JITTER], seed, first + i, begun[i])
+
+
+@inner
+def _settle(
+    low: int, high: int, codes: Array, tables: Tables, model: Array, gone: float, pixels: Pixels
+) -> None:
+    """Move the signals of a block that saw no change by `gone` microseconds."""
+    v, u = pixels.v, pixels.u
+    taus, tabled = tables.tau, tables.level.size > 0
+    for i in range(low, high):
+        if v[i] == 0.0 and (u.size == 0 or u[i] == 0.0):
+            continue
+        tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
+        if u.size > 0:
+            a, b, c1, k1, c2, k2 = curve(
+                0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model[M_TAU2]
+            )
+            u[i] = value(a, b, c1, k1, c2, k2, gone)
+            if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
+                u[i] = 0.0
+        v[i] = v[i] * exp(-gone / tau1) if tau1 > 0.0 else 0.0
+        if abs(v[i]) < SETTLED:
+            v[i] = 0.0
+
+
+@inner
+def quieten(
+    count: int, blocks: Array, codes: Array, tables: Tables, now: float, pixels: Pixels
+) -> None:
+    """Note of `count` blocks that saw no change a time ahead of which no pixel can fire.
+
+    The signal stays between where it is and where it is going.
+    """
+    v, u, ref, begun = pixels.v, pixels.u, pixels.ref, pixels.begun
+    on, off, leaks = pixels.on, pixels.off, pixels.leak
+    levels, tabled = tables.level, tables.level.size > 0
+    for k in range(count):
+        block = blocks[k]
+        least, calm = NEVER, True
+        for i in range(block * BLOCK, lesser(codes.size, (block + 1) * BLOCK)):
+            level = levels[codes[i]] if tabled else np.float64(codes[i])
+            over, under = greater(0.0, v[i]), lesser(0.0, v[i])
+            if u.size > 0:
+                over, under = greater(over, u[i]), lesser(under, u[i])
+            highest, lowest = level + over, level + under
+            still = over == under
+            calm = calm and still
+            if begun[i] > now:
+                if still:
+                    ref[i] = level
+                else:
+                    least = now
+            leak = greater(leaks[i], _SLOWEST)
+            least = lesser(least, begun[i] + (on[i] + ref[i] - highest) / leak)
+            if ref[i] + leak * (begun[i] - now) - lowest >= off[i]:
+                least = now
+        pixels.quiet[block] = least
+        pixels.since[block], pixels.calmed[block] = CALM if calm else now, now
+
+
+@inlined
+def _see(
+    low: int, length: int, before: Array, after: Array, tables: Tables, model: Array,
+    interval: float, seen: Array,
+) -> None:  # fmt: skip
+    """Look up what pixels see at both ends, and what their photoreceptors make of it."""
+    levels, lags, kepts = tables.level, tables.lag, tables.kept
+    if levels.size > 0:
+        for j in range(length):
+            now, following = before[low + j], after[low + j]
+            seen[LEVEL + j], seen[NEXT + j] = levels[now], levels[following]
+            seen[LAG + j], seen[KEPT + j] = lags[following], kepts[following]
+    else:
+        for j in range(length):
+            seen[LEVEL + j], seen[NEXT + j] = before[low + j], after[low + j]
+            tau = pole_of(seen[NEXT + j], model)
+            seen[LAG + j] = tau / interval
+            seen[KEPT + j] = exp(-interval / tau) if tau > 0.0 else 0.0
+
+
+@inlined
+def _foresee(
+    low: int, length: int, start: float, stop: float, pixels: Pixels, seen: Array, loud: Array
+) -> None:
+    """Mark in `loud` the pixels that may fire; fill LEFT, HIGH, LOW and SWING."""
+    v, u = pixels.v[low : low + length], pixels.u
+    for j in range(length):
+        now, following = seen[LEVEL + j], seen[NEXT + j]
+        delay = seen[LAG + j] * (following - now)
+        past = np.float64(v[j])
+        left = (past + delay) * seen[KEPT + j] - delay
+        settled = (now == following) & (abs(left) < SETTLED)
+        left = 0.0 if settled else left
+        # A signal that does not turn stays between its ends, else it turns where it meets L.
+        turns = past * left < 0.0
+        here, end = now + past, following + left
+        high, low_end = greater(here, end), lesser(here, end)
+        most, least = greater(now, following), lesser(now, following)
+        seen[LEFT + j] = left
+        seen[HIGH + j] = greater(high, most) if turns else high
+        seen[LOW + j] = lesser(low_end, least) if turns else low_end
+    if u.size > 0:
+        for j in range(length):
+            now, following = seen[LEVEL + j], seen[NEXT + j]
+            here, under = now + np.float64(v[j]), now + np.float64(u[low + j])
+            seen[HIGH + j] = greater(greater(now, following), greater(here, under))
+            seen[LOW + j] = lesser(lesser(now, following), lesser(here, under))
+    _exceed(low, length, start, stop, pixels, seen, loud)
+
+
+@inlined
+def _exceed(
+    low: int, length: int, start: float, stop: float, pixels: Pixels, seen: Array, loud: Array
+) -> None:
+    """Mark the pixels whose highest or lowest signal reaches a threshold, and those held."""
+    begun, ref = pixels.begun[low : low + length], pixels.ref[low : low + length]
+    leak = pixels.leak[low : low + length]
+    on, off = pixels.on[low : low + length], pixels.off[low : low + length]
+    for j in range(length):
+        up = seen[HIGH + j] + leak[j] * (stop - begun[j]) - ref[j]
+        down = ref[j] + leak[j] * (begun[j] - start) - seen[LOW + j]
+        seen[SWING + j] = seen[HIGH + j] - seen[LOW + j]
+        seen[HIGH + j] = NEVER if begun[j] > start else up
+        seen[LOW + j] = down
+    for j in range(length):
+        loud[j] = (seen[HIGH + j] >= on[j]) | (seen[LOW + j] >= off[j])
+
+
+@inlined
+def _room(
+    low: int, listed: int, who: Array, interval: float, model: Array, pixels: Pixels, seen: Array
+) -> int:
+    """Return how many events the pixels in `who` may give at most beside noise."""
+    needed = 4 * listed
+    on, off, factor = pixels.on, pixels.off, pixels.factor
+    worst = (1.0 + _WORST_JITTER * model[M_JITTER]) * interval
+    for m in range(listed):
+        i = low + who[m]
+        # A signal turns twice at most.
+        way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
+        needed += np.int64(way / lesser(on[i], off[i]))
+    return needed
+
+
+@inlined
+def _take(
+    low: int, listed: int, who: Array, start: float, model: Array, after: Array, tables: Tables,
+    pixels: Pixels, seen: Array, lanes: Lanes, lane: int,
+) -> None:  # fmt: skip
+    """Put the pixels in `who` into lanes, from `lane` on."""
+    c = lanes.columns
+    taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
+    for k in range(listed):
+        j, m = who[k], lane + k
+        i = low + j
+        c[A + m], c[B + m] = seen[LEVEL + j], seen[NEXT + j]
+        c[K1 + m] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
+        c[KEPT1 + m], c[ARRIVES + m] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
+        c[HERE + m] = seen[LEVEL + j] + pixels.v[i]
+        c[C2 + m] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
+        c[RISE + m], c[FALL + m] = pixels.on[i], pixels.off[i]
+        c[RATE + m], c[OWN + m] = pixels.leak[i], pixels.factor[i]
+        c[AGAINST + m], c[BEGUN + m] = pixels.ref[i], pixels.begun[i] - start
+        c[LIVE + m], c[HIT + m], c[PIXEL + m] = 1.0, NO_HIT, i
+
+
+@inlined
+def _hand_out(
+    lane: int, from_hit: int, to_hit: int, tile: int, held: int, hit_choice: Array, lanes: Lanes
+) -> None:
+    """Tell lanes of their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
+    m = lane
+    for hit in range(from_hit, to_hit):
+        i = tile * TILE + (hit_choice[hit] >> 1)
+        while lanes.columns[PIXEL + m] < i:
+            m += 1
+        if lanes.columns[HIT + m] == NO_HIT:
+            lanes.columns[HIT + m], lanes.hit[m] = 0.0, held + hit
+        lanes.last[m] = held + hit + 1
+
+
+@inlined
+def _follow(
+    low: int, length: int, after: Array, tables: Tables, model: Array, interval: float,
+    pixels: Pixels, seen: Array,
+) -> None:  # fmt: skip
+    """Move the source followers of a run."""
+    v, u, taus, tabled = pixels.v, pixels.u, tables.tau, tables.level.size > 0
+    for j in range(length):
+        i = low + j
+        now, following = seen[LEVEL + j], seen[NEXT + j]
+        tau = taus[after[i]] if tabled else pole_of(following, model)
+        a, b, c1, k1, c2, k2 = curve(
+            now, (following - now) / interval, now + v[i], now + u[i], tau, model[M_TAU2]
+        )
+        left = value(a, b, c1, k1, c2, k2, interval) - following
+        settled = now == following and seen[LEFT + j] == 0.0 and abs(left) < SETTLED
+        u[i] = 0.0 if settled else left
+
+
+@merged
+def foresee(
+    tile: int, part: int, parts: int, first: int, start: float, stop: float, before: Array,
+    after: Array, tables: Tables, model: Array, seed: int, pixels: Pixels, hit_choice: Array,
+    hits_from: Array, scratch: Scratch,
+) -> tuple[int, int]:  # fmt: skip
+    """Look ahead from blocks part .. part + parts of a tile to `stop`.
+
+    Fills `who`, and returns how many pixels may fire and how many events they may give.
+    """
+    low = tile * TILE + part * BLOCK
+    length = lesser(after.size, low + parts * BLOCK) - low
+    since = pixels.since
+    loud, who, seen = scratch.loud, scratch.who, scratch.seen
+    for block in range(low // BLOCK, low // BLOCK + parts):
+        if since[block] == CALM_STALE:
+            _refresh(block, block * BLOCK, lesser(low + length, (block + 1) * BLOCK), first, before,
+                     tables, model, seed, pixels)  # fmt: skip
+            since[block] = CALM
+            pixels.calmed[block] = start
+        if since[block] < start:
+            _settle(block * BLOCK, lesser(low + length, (block + 1) * BLOCK), before, tables, model,
+                    start - since[block], pixels)  # fmt: skip
+            since[block] = start
+    _see(low, length, before, after, tables, model, stop - start, seen)
+    _foresee(low, length, start, stop, pixels, seen, loud)
+    from_hit, to_hit = hits_from[part], hits_from[part + parts]
+    for hit in range(from_hit, to_hit):
+        loud[(hit_choice[hit] >> 1) - part * BLOCK] = 1
+    listed = 0
+    for j in range(length):
+        who[listed] = j
+        listed += loud[j]
+    needed = _room(low, listed, who, stop - start, model, pixels, seen)
+    return listed, needed + to_hit - from_hit
+
+
+@merged
+def move(
+    tile: int, part: int, parts: int, listed: int, start: float, stop: float, after: Array,
+    words: Array, tables: Tables, model: Array, pixels: Pixels, held: int, hit_choice: Array,
+    hits_from: Array, scratch: Scratch, lanes: Lanes, lane: int, later: int,
+) -> int:  # fmt: skip
+    """Put the `listed` pixels of `who` into lanes, from `lane` on, and move the blocks' signals.
+
+    Blocks that saw no change go to scratch.later, to be looked at behind their events; returns how
+    many are there then.
+    """
+    low = tile * TILE + part * BLOCK
+    length = lesser(after.size, low + parts * BLOCK) - low
+    seen = scratch.seen
+    _take(low, listed, scratch.who, start, model, after, tables, pixels, seen, lanes, lane)
+    _hand_out(lane, hits_from[part], hits_from[part + parts], tile, held, hit_choice, lanes)
+    if pixels.u.size > 0:
+        _follow(low, length, after, tables, model, stop - start, pixels, seen)
+    v = pixels.v[low : low + length]
+    for j in range(length):
+        v[j] = np.float32(seen[LEFT + j])
+    for own in range(part, part + parts):
+        block = tile * PARTS + own
+        pixels.since[block], pixels.quiet[block] = stop, 0.0
+        scratch.later[later] = block
+        later += (words[2 * own] | words[2 * own + 1]) == 0
+    return later

@@ -1,1 +1,0 @@
-"""Blocks of pixels that have something to do in an interval."""

@@ -1,1 +1,0 @@
-"""Elementary functions that are written out, so that loops over them are done several at a time."""

@@ -1,1 +1,0 @@
-"""Pixels that may fire in an interval: their events, one by one."""

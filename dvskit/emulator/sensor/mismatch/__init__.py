@@ -1,1 +1,0 @@
-"""What differs from pixel to pixel, drawn once: thresholds and leaks."""

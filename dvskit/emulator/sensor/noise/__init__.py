@@ -1,1 +1,0 @@
-"""When and where noise makes events: shot noise by pixel, polarity and light, and hot pixels."""

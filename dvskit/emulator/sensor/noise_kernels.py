@@ -1,0 +1,264 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops that draw noise: its cost follows the events, not the pixels.
+
+Shot noise is a Poisson process over choices (pixel, polarity) and time. It is drawn along the
+choices of a tile, at a rate that few of them exceed, and thinned (Lewis and Shedler 1979): a
+candidate is kept as often as its own rate is of that. The times are uniform. What the few exceed
+the rate by is a second such process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.emulator.random_kernels import bits, mix, uniform
+from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
+from dvskit.emulator.sensor.elementary_kernels import log
+from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
+from dvskit.emulator.sensor.signal_kernels import M_OFF, M_ON, M_SHOT, relative_light
+
+Array = NDArray[Any]
+
+SHOT_DARK, SHOT_SLOPE = 1.0, 0.75  # shot noise falls by so much from black to white (v2e)
+_MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black is 20 / 275
+_HEAVY = 64  # one in so many choices is above the cap
+_FEW = 16  # places that a hit is moved by, one by one
+
+R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)  # streams of random numbers
+_TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
+_FIRST = np.int64(0)
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
+_TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
+_FINE = 2.0**32  # steps in a share, as a whole number
+
+
+def weigh_noise(
+    on: Array, off: Array, model: Array, chances: Array, excess: Array, caps: Array
+) -> None:
+    """Prepare to draw choices by the inverse of their thresholds.
+
+    caps     of each tile: so many times the nominal rate is drawn for each choice; few exceed it
+    chances  uint8, of each choice: its rate in 1/254 of the cap, rounded down; 255 above the cap
+    excess   of each choice of a tile up to this one: the sum of what they exceed the cap by
+    """
+    # NumPy does it once a pass; compiled, it would be a quarter of all that is compiled at first.
+    for tile in range(caps.size):
+        own = slice(tile * TILE, (tile + 1) * TILE)
+        weights = np.empty((on[own].size, 2))
+        weights[:, 0] = model[M_OFF] / off[own].astype(np.float64)
+        weights[:, 1] = model[M_ON] / on[own].astype(np.float64)
+        weights = weights.reshape(-1)  # (pixels, 2) -> (choices,)
+        rank = weights.size - 1 - weights.size // _HEAVY
+        caps[tile] = np.partition(weights, rank)[rank]
+        share = weights / caps[tile]
+        choices = slice(2 * own.start, 2 * own.stop)
+        chances[choices] = np.where(share > 1.0, 255.0, np.floor(share * 254.0))
+        excess[choices] = np.cumsum(np.maximum(0.0, weights - caps[tile]))
+
+
+@inner
+def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
+    """Return by how much a choice fires more often than nominal."""
+    if choice & 1 != 0:
+        return model[M_ON] / on[choice >> 1]
+    return model[M_OFF] / off[choice >> 1]
+
+
+@inner
+def _in_light(light: float) -> float:
+    """Return by how much less shot noise is than in the dark."""
+    return SHOT_DARK - SHOT_SLOPE * light
+
+
+@inner
+def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
+    """Return by how much less a choice fires than in the dark."""
+    code = codes[choice >> 1]
+    return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
+
+
+@inner
+def shot_rate(light: float, on: float, off: float, model: Array) -> float:
+    """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
+    nominal = 0.5 * model[M_SHOT] * _in_light(light)
+    return nominal * (model[M_ON] / on + model[M_OFF] / off)
+
+
+@inner
+def first_above(values: Array, limit: float) -> int:
+    """Return the place of the first of values, which are in order, that is above a limit."""
+    low, high = 0, values.size
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] > limit:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@inner
+def draw_shots(
+    tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
+    excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
+    words: Array, hit_t: Array, hit_choice: Array,
+) -> int:  # fmt: skip
+    """Draw the shot noise of a tile in one interval; return how much, -1 where there is no room.
+
+    cap, chances, excess   see `weigh_noise`
+    on, off        thresholds of its pixels; codes: what they see, lights: intensity by code
+    begun          of its pixels, see `Pixels`: needed next, and asked for
+    gaps, words    scratch of BATCH length
+    hit_t          filled with microseconds behind the interval's start
+    hit_choice     2 * pixel of the tile + polarity; in no order
+    """
+    key = bits(seed, R_GAP, tile, frame)
+    choices, place, count = 2 * codes.size, 0.0, 0
+    nominal = 0.5 * model[M_SHOT] * _MOST_SHOT * interval
+    step = -1.0 / (nominal * cap)  # between candidates, along the choices
+    while place < choices:
+        if count + BATCH > hit_t.size:
+            return -1
+        for m in range(BATCH):
+            words[m] = mix(key + np.uint64(2 * m + 1) * _GOLDEN)
+            gaps[m] = (np.float64(words[m] >> _S11) + 0.5) * _TO_UNIT
+            words[m] = mix(key + np.uint64(2 * m + 2) * _GOLDEN)
+        key += np.uint64(2 * BATCH) * _GOLDEN
+        for m in range(BATCH):
+            gaps[m] = log(gaps[m]) * step
+        drawn = 0
+        for m in range(BATCH):
+            place += gaps[m]
+            gaps[m] = place
+            drawn += place < choices
+        first = count
+        for m in range(drawn):
+            choice = np.int64(gaps[m])
+            luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
+            own = _share(choice, codes, lights, model)
+            least = own * lesser(254.0, np.float64(chances[choice]))
+            short = luck * 254.0 - least
+            kept = short < 0.0
+            # As chances are rounded down, the few that are near are looked at closely. One test of
+            # both ends: most fail it, so that a processor foresees it.
+            if np.uint64(np.int64(short * _FINE)) <= np.uint64(own * _FINE):
+                kept = luck < own * lesser(1.0, _weight(choice, on, off, model) / cap)
+            hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
+            hit_choice[count] = choice
+            count += kept
+        for hit in range(first, count):
+            prefetch(begun, hit_choice[hit] >> 1)
+    # What the choices above the cap exceed it by.
+    own_seed = np.int64(bits(seed, R_HEAVY, tile, frame))  # as `seed` is: else compiled again
+    place, number = 0.0, _FIRST
+    while True:
+        place -= log(uniform(own_seed, R_HEAVY, number, _TIME)) / nominal
+        if place >= excess[excess.size - 1]:
+            return count
+        if count == hit_t.size:
+            return -1
+        choice = first_above(excess, place)
+        hit_t[count] = uniform(own_seed, R_HEAVY, number, _CHOICE) * interval
+        hit_choice[count] = choice
+        luck = uniform(own_seed, R_HEAVY, number, _LUCK) * _MOST_SHOT
+        count += luck < _share(choice, codes, lights, model)
+        number += 1
+
+
+@inner
+def draw_hot(
+    count: int, first: int, frame: int, interval: float, seed: int, hot: Array, hot_rate: float,
+    hit_t: Array, hit_choice: Array,
+) -> int:  # fmt: skip
+    """Add the events of a tile's hot pixels to its hits; return how many there are then, or -1.
+
+    first  the tile's first pixel; hot: which of its pixels are hot
+    """
+    for j in range(hot.size):
+        t, number = 0.0, _FIRST
+        own_seed = np.int64(bits(seed, R_HOT, hot[j], frame))
+        while True:
+            t -= log(uniform(own_seed, R_HOT, number, _TIME)) / hot_rate
+            if t >= interval:
+                break
+            if count == hit_t.size:
+                return -1
+            hit_t[count], hit_choice[count] = t, 2 * (hot[j] - first) + 1
+            count += 1
+            number += 1
+    return count
+
+
+@inner
+def _ahead(i: int, j: int, hit_t: Array, hit_choice: Array) -> bool:
+    """Return whether hit i is of a pixel ahead of hit j's, or of the same pixel and earlier."""
+    own, other = hit_choice[i] >> 1, hit_choice[j] >> 1
+    return own < other or (own == other and hit_t[i] < hit_t[j])
+
+
+@inner
+def _swap(i: int, j: int, hit_t: Array, hit_choice: Array) -> None:
+    hit_t[i], hit_t[j] = hit_t[j], hit_t[i]
+    hit_choice[i], hit_choice[j] = hit_choice[j], hit_choice[i]
+
+
+@inner
+def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Let a hit sink in the heap to where none below it is behind it."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and _ahead(child, child + 1, hit_t, hit_choice):
+            child += 1
+        if not _ahead(root, child, hit_t, hit_choice):
+            return
+        _swap(root, child, hit_t, hit_choice)
+        root = child
+
+
+@inner
+def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Put hits in order where they are (Williams 1964)."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(root, count, hit_t, hit_choice)
+    for last in range(count - 1, 0, -1):
+        _swap(_FIRST, last, hit_t, hit_choice)
+        _sink(_FIRST, last, hit_t, hit_choice)
+
+
+@inner
+def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
+    """Put a tile's hits in order of pixel, then time; they mostly are."""
+    moves = 0
+    for m in range(1, count):
+        pixel, last = hit_choice[m] >> 1, hit_choice[m - 1] >> 1
+        if last < pixel or (last == pixel and hit_t[m - 1] <= hit_t[m]):
+            continue
+        t, choice, at = hit_t[m], hit_choice[m], m
+        while at > 0:
+            last = hit_choice[at - 1] >> 1
+            if last < pixel or (last == pixel and hit_t[at - 1] <= t):
+                break
+            hit_t[at], hit_choice[at] = hit_t[at - 1], hit_choice[at - 1]
+            at -= 1
+        hit_t[at], hit_choice[at] = t, choice
+        moves += m - at
+        if moves > _FEW * count:
+            _heap_sort(count, hit_t, hit_choice)
+            return
+
+
+@inner
+def index_hits(count: int, hit_choice: Array, starts: Array) -> None:
+    """Fill `starts`: where the hits of each block of a tile begin."""
+    for part in range(starts.size):
+        starts[part] = 0
+    for m in range(count):
+        starts[hit_choice[m] // (2 * BLOCK) + 1] += 1
+    for part in range(1, starts.size):
+        starts[part] += starts[part - 1]

@@ -1,0 +1,199 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""The signal of a pixel between two frames, in closed form.
+
+Log intensity is in units of 2^-24 e-fold, time in microseconds since the frame before, in float64.
+The log intensity L of a pixel is linear in time. Behind the photoreceptor (one pole, tau1, by the
+intensity of the later frame) and the source follower (one pole, tau2) its signal is
+
+    f(t) = a + b t + c1 exp(-k1 t) + c2 exp(-k2 t)
+
+with k = 1 / tau: the closed solution of tau1 v' = L - v and tau2 u' = v - u.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dvskit.emulator.level_kernels import light_of, number_of
+from dvskit.emulator.sensor.compiled import inner, kernel
+from dvskit.emulator.sensor.elementary_kernels import exp, log
+from dvskit.emulator.sensor.spans import spans
+
+Array = NDArray[Any]
+
+# Places in the model's numbers.
+(M_POLE, M_TAU2, M_REFRACTORY, M_JITTER, M_SHOT, M_ON, M_OFF, M_LEAK, M_KNEE, M_SLOPE, M_OFFSET) = (
+    range(11)
+)
+MODEL_FIELDS = 11
+
+UNIT = float(1 << 24)
+NEAR_US = 1e-3  # so near is a crossing to the root of the curve
+
+
+@inner
+def relative_light(level: float, model: Array) -> float:
+    """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
+    number = number_of(level / UNIT, model[M_OFFSET], model[M_KNEE], model[M_SLOPE])
+    return light_of(number)
+
+
+@inner
+def apart(tau1: float, tau2: float) -> float:
+    """Return tau1, a hair off tau2: the closed solution has no double pole."""
+    return tau2 * (1.0 + 1e-6) if abs(tau1 - tau2) < 1e-6 * tau2 else tau1
+
+
+@kernel
+def fill_poles(
+    lights: Array, model: Array, interval: float, tau: Array, lag: Array, kept: Array
+) -> None:
+    """Fill the photoreceptor's tables of one interval, by code.
+
+    tau   microseconds; lag: tau / interval; kept: what is left of a difference behind the interval
+    """
+    lights, model, tau = spans(lights), spans(model), spans(tau)
+    lag, kept = spans(lag), spans(kept)
+    for code in range(lights.size):
+        t = apart(model[M_POLE] / lights[code], model[M_TAU2])
+        tau[code] = t
+        lag[code] = t / interval
+        kept[code] = exp(-interval / t) if t > 0.0 else 0.0
+
+
+@inner
+def pole_of(level: float, model: Array) -> float:
+    """Return the photoreceptor's time constant at a level, 0 for none."""
+    if model[M_POLE] == 0.0:
+        return 0.0
+    return apart(model[M_POLE] / relative_light(level, model), model[M_TAU2])
+
+
+@kernel
+def curve(
+    level: float, slope: float, v: float, u: float, tau1: float, tau2: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return a, b, c1, k1, c2, k2 of the signal that begins at v, u."""
+    a = level - slope * tau1
+    c1, k1 = 0.0, 0.0
+    if tau1 > 0.0:
+        c1, k1 = v - a, 1.0 / tau1
+    if tau2 <= 0.0:
+        return a, slope, c1, k1, 0.0, 0.0
+    a2 = a - slope * tau2
+    gained = c1 * tau1 / (tau1 - tau2) if tau1 > 0.0 else 0.0
+    return a2, slope, gained, k1, u - a2 - gained, 1.0 / tau2
+
+
+@inner
+def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
+    """Return the signal at t."""
+    found = a + b * t
+    if c1 != 0.0:
+        found += c1 * exp(-k1 * t)
+    if c2 != 0.0:
+        found += c2 * exp(-k2 * t)
+    return found
+
+
+@inner
+def slope_at(b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
+    """Return the signal's slope at t."""
+    return b - c1 * k1 * exp(-k1 * t) - c2 * k2 * exp(-k2 * t)
+
+
+@inner
+def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high: float) -> float:
+    """Return where the slope, which is monotone from low to high, is 0; -1 where it is not."""
+    at_low = slope_at(b, c1, k1, c2, k2, low)
+    at_high = slope_at(b, c1, k1, c2, k2, high)
+    if at_low == 0.0 or at_high == 0.0 or (at_low > 0.0) == (at_high > 0.0):
+        return -1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if (slope_at(b, c1, k1, c2, k2, middle) > 0.0) == (at_low > 0.0):
+            low = middle
+        else:
+            high = middle
+    return 0.5 * (low + high)
+
+
+@inner
+def turn_of_one(b: float, c: float, k: float, end: float, kept: float) -> float:
+    """Return the time in (0, end) at which a signal of one pole turns; `end` for none.
+
+    kept  exp(-k end)
+    """
+    steepest = c * k  # the slope is b - steepest exp(-k t)
+    turns = ((kept * steepest < b) == (b < steepest)) & (b != steepest) & (c != 0.0)
+    t = -log(b / steepest) / k
+    return t if turns & (t > 0.0) & (t < end) else end
+
+
+@kernel
+def turns(
+    b: float, c1: float, k1: float, c2: float, k2: float, end: float, kept1: float, kept2: float
+) -> tuple[float, float]:
+    """Return the times in (0, end) at which the signal turns, in order; `end` for none.
+
+    kept1, kept2  exp(-k1 end), exp(-k2 end)
+    """
+    if c1 == 0.0 and c2 == 0.0:
+        return end, end
+    if c2 == 0.0:
+        return turn_of_one(b, c1, k1, end, kept1), end
+    if c1 == 0.0:
+        return turn_of_one(b, c2, k2, end, kept2), end
+    # The slope itself turns at most once, where the second derivative is 0.
+    bend = end
+    ratio = -(c2 * k2 * k2) / (c1 * k1 * k1)
+    if ratio > 0.0:
+        t = log(ratio) / (k2 - k1)
+        if 0.0 < t < end:
+            bend = t
+    first = _turn(b, c1, k1, c2, k2, 0.0, bend)
+    second = _turn(b, c1, k1, c2, k2, bend, end) if bend < end else -1.0
+    if first < 0.0:
+        return (second, end) if second >= 0.0 else (end, end)
+    return first, second if second >= 0.0 else end
+
+
+@kernel
+def closer(
+    a: float, b: float, c1: float, k1: float, c2: float, k2: float, two: bool,
+    t: float, low: float, high: float, rising: bool, level: float,
+) -> tuple[float, float, float, bool]:  # fmt: skip
+    """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
+
+    The signal is monotone from low to high, and t between; `two` tells whether c2 may be other than
+    0. Halley's steps; one that leaves the bracket halves it instead. Near is NEAR_US.
+    """
+    e1 = c1 * exp(-k1 * t)
+    off = a + b * t + e1 - level
+    steep = b - k1 * e1
+    bent = k1 * k1 * e1
+    fastest = k1 * k1
+    if two:
+        e2 = c2 * exp(-k2 * t)
+        off += e2
+        steep -= k2 * e2
+        bent += k2 * k2 * e2
+        fastest += k2 * k2
+    ahead = (off > 0.0) == rising
+    high = t if ahead else high
+    low = low if ahead else t
+    # Newton's step is off / steep; bent * off / steep^2 says by how much it is too short.
+    squared = steep * steep
+    share = off * bent
+    step = t - off * steep / (squared - 0.5 * share)
+    inside = (abs(share) < squared) & (low <= step) & (step <= high)
+    following = step if inside else 0.5 * (low + high)
+    moved = abs(following - t)
+    # What is left behind a step of Halley's falls with its third power.
+    small = (abs(share) < 0.1 * squared) & (
+        moved * moved * moved * (fastest * squared + bent * bent) < NEAR_US * squared
+    )
+    return following, low, high, (moved < NEAR_US) | (inside & small)

@@ -1,0 +1,120 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops of v2e's pixel. Arrays are flat and of a slice of the frame's length unless said otherwise.
+
+Log intensity is in e-folds, time in seconds. Levels, low-pass, references and thresholds are of one
+type: float32, as in v2e, or float64 with a low-pass, as there too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
+from dvskit.emulator.random_kernels import normal, uniform
+
+Array = NDArray[Any]
+
+R_ON, R_OFF, R_LEAK, R_JITTER, R_SHOT = range(11, 16)
+
+
+@njit(cache=True, nogil=True)
+def start(
+    first: int, c_on: float, c_off: float, sigma: float, spread: float, seed: int, on: Array,
+    off: Array, factor: Array,
+) -> None:  # fmt: skip
+    """Draw the thresholds and the leaks' factors of a slice of pixels."""
+    for i in range(on.size):
+        k = first + i
+        on[i] = max(0.01, c_on + sigma * normal(seed, R_ON, k, 0))
+        off[i] = max(0.01, c_off + sigma * normal(seed, R_OFF, k, 0))
+        factor[i] = 10.0 ** (spread * normal(seed, R_LEAK, k, 0))
+
+
+@njit(cache=True, nogil=True)
+def step(
+    level: Array, light: Array, first: int, frame: int, dt: float, cutoff_hz: float,
+    leak_hz: float, jitter: float, seed: int, lp: Array, base: Array, on: Array, off: Array,
+    factor: Array, counts: Array,
+) -> int:  # fmt: skip
+    """Move a slice of pixels to the next frame, of `level` and `light`, (I + 20) / 275.
+
+    Fills `counts`, negative for OFF; returns the largest.
+    """
+    most = 0
+    for i in range(level.size):
+        if cutoff_hz > 0.0:
+            share = min(1.0, light[i] * dt * 2.0 * math.pi * cutoff_hz)
+            lp[i] = (1.0 - share) * lp[i] + share * level[i]
+        else:
+            lp[i] = level[i]
+        if leak_hz > 0.0:
+            rate = leak_hz * factor[i]
+            if jitter > 0.0:
+                rate *= 1.0 - jitter * normal(seed, R_JITTER, first + i, frame)
+            base[i] -= dt * rate * on[i]
+        difference = lp[i] - base[i]
+        # Ties are common, as where a scene comes back: they fall as v2e's arithmetic lets them.
+        count = 0
+        if difference > 0:
+            count = int(difference // on[i])
+        elif difference < 0:
+            count = -int(-difference // off[i])
+        counts[i] = count
+        most = max(most, abs(count))
+    return most
+
+
+@njit(cache=True, nogil=True)
+def emit(
+    first: int, frame: int, steps: int, interval_us: int, now_us: int, refractory_us: float,
+    shot: float, light: Array, c_on: float, c_off: float, seed: int, lp: Array, base: Array,
+    on: Array, off: Array, latest_us: Array, counts: Array, times: Array, marks: Array,
+) -> int:  # fmt: skip
+    """Write the events of a slice of pixels; return how many there are, at most those there is
+    room for.
+
+    The i-th event of each pixel is at (i + 1) / steps of the interval. `shot` is rate * dt / 2.
+    """
+    n = 0
+    step_us = interval_us / max(1, steps)
+    held = refractory_us > step_us
+    for i in range(counts.size):
+        count = counts[i]
+        rise = count > 0
+        kept = 0
+        for j in range(abs(count)):
+            at = step_us * (j + 1)
+            if held:
+                if now_us + at - latest_us[i] <= refractory_us:
+                    continue
+                latest_us[i] = now_us + at
+            times[n] = np.int32(math.floor(at + 0.5))
+            marks[n] = (np.int64(first + i) << MARK_PIXEL) | (MARK_ON if rise else 0)
+            n += 1
+            kept += 1
+        # Whole numbers of thresholds are float32 in v2e, whatever the reference is.
+        if rise:
+            base[i] += np.float32(kept) * np.float32(on[i])
+        else:
+            base[i] -= np.float32(kept) * np.float32(off[i])
+        if shot > 0.0:
+            # One number decides for both: v2e's noise is ON or OFF in a frame, hardly ever both.
+            drawn = uniform(seed, R_SHOT, first + i, frame)
+            chance = shot * (1.0 - 0.75 * light[i])
+            for polarity in range(2):
+                if polarity == 1:
+                    strikes = drawn > 1.0 - chance * c_on / on[i]
+                else:
+                    strikes = drawn < chance * c_off / off[i]
+                if strikes:
+                    times[n] = interval_us
+                    marks[n] = (np.int64(first + i) << MARK_PIXEL) | MARK_NOISE | polarity
+                    n += 1
+                    base[i] = lp[i]
+    return n

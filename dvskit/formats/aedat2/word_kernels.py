@@ -1,0 +1,287 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""The loops over words of AEDAT 2: eight bytes, an address and a time, both big-endian."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# Places in what `scan` tells of a part: how many events, first and last stored time, and whether
+# the times do not run back.
+S_EVENTS, S_FIRST, S_LAST, S_ORDERED, SCAN_FIELDS = range(5)
+# Places in the parameters of a layout.
+(L_OTHER, L_SPARE, L_X_SHIFT, L_X_MASK, L_Y_SHIFT, L_Y_MASK, L_P_SHIFT, L_ON, L_DAVIS, L_RIGHT,
+ L_BOTTOM, L_WIDTH, L_HEIGHT) = range(13)  # fmt: skip
+# Places in the state of a frame that is being put together.
+F_SIGNALS, F_FIRST_RESET, F_LAST_RESET, F_FIRST_SIGNAL, F_LEFT, F_RIGHT, F_TOP, F_BOTTOM = range(8)
+FRAME_FIELDS = 8
+RESET, SIGNAL = 1, 2  # what was read of a pixel
+NEVER = -(1 << 62)
+
+# How words are lined up anew: a step that may lie between two, how many in a row show that they
+# line up (fewer at the end of the file), and how far ahead they are sought at once.
+LONGEST_STEP_US = 1 << 20
+CHAIN, SHORT_CHAIN, LONGEST_CHAIN = 12, 3, 256
+SEARCH_BYTES = 1 << 13
+
+
+@njit(cache=True, nogil=True)
+def _swap(value: int) -> int:
+    v = np.uint32(value)
+    return np.uint32(
+        (v >> np.uint32(24))
+        | ((v >> np.uint32(8)) & np.uint32(0xFF00))
+        | ((v << np.uint32(8)) & np.uint32(0xFF0000))
+        | (v << np.uint32(24))
+    )
+
+
+@njit(cache=True, nogil=True)
+def scan(words: NDArray[np.uint32], other: int, row: NDArray[np.int64]) -> None:
+    """Tell of the events among words (n, 2), stored as they are in the file, in `row`."""
+    bits = _swap(np.uint32(other))
+    events = 0
+    steps_back = 0
+    first = 0
+    last = np.int32(0)
+    begin = 0
+    while begin < len(words) and words[begin, 0] & bits:
+        begin += 1
+    if begin < len(words):
+        first = np.int32(_swap(words[begin, 1]))
+        last = np.int32(first)
+    for i in range(begin, len(words)):
+        is_event = (words[i, 0] & bits) == 0
+        t = np.int32(_swap(words[i, 1]))
+        events += is_event
+        steps_back += is_event & (t < last)
+        last = t if is_event else last
+    row[S_EVENTS] = events
+    row[S_FIRST] = first
+    row[S_LAST] = last
+    row[S_ORDERED] = steps_back == 0
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    words: NDArray[np.uint32],
+    layout: NDArray[np.int64],
+    base_us: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> bool:
+    """Decode the events among words into columns that have their number; True if all are good.
+
+    `base_us` is added to the stored times. Good is an address without spare bits, on the sensor.
+    """
+    other, spare = np.uint32(layout[L_OTHER]), np.uint32(layout[L_SPARE])
+    x_shift, x_mask = np.uint32(layout[L_X_SHIFT]), np.uint32(layout[L_X_MASK])
+    y_shift, y_mask = np.uint32(layout[L_Y_SHIFT]), np.uint32(layout[L_Y_MASK])
+    p_shift, on = np.uint32(layout[L_P_SHIFT]), np.uint32(layout[L_ON])
+    right, bottom = np.int32(layout[L_RIGHT]), np.int32(layout[L_BOTTOM])
+    width, height = np.uint32(layout[L_WIDTH]), np.uint32(layout[L_HEIGHT])
+    bad = np.uint32(0)
+    if len(t) == len(words):
+        for i in range(len(words)):
+            address = _swap(words[i, 0])
+            column = right - np.int32((address >> x_shift) & x_mask)
+            row = bottom - np.int32((address >> y_shift) & y_mask)
+            bad |= address & spare
+            # As unsigned, what is below 0 is beyond the sensor's end.
+            bad |= np.uint32(np.uint32(column) >= width) | np.uint32(np.uint32(row) >= height)
+            t[i] = base_us + np.int64(np.int32(_swap(words[i, 1])))
+            x[i] = column
+            y[i] = row
+            p[i] = ((address >> p_shift) & np.uint32(1)) == on
+        return bad == 0
+    k = 0
+    for i in range(len(words)):
+        address = _swap(words[i, 0])
+        bad |= address & spare
+        if address & other:
+            continue
+        column = right - np.int32((address >> x_shift) & x_mask)
+        row = bottom - np.int32((address >> y_shift) & y_mask)
+        bad |= np.uint32(np.uint32(column) >= width) | np.uint32(np.uint32(row) >= height)
+        t[k] = base_us + np.int64(np.int32(_swap(words[i, 1])))
+        x[k] = column
+        y[k] = row
+        p[k] = ((address >> p_shift) & np.uint32(1)) == on
+        k += 1
+    return bad == 0
+
+
+@njit(cache=True, nogil=True)
+def add_samples(
+    cycle: NDArray[np.uint8],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    sample: NDArray[np.uint16],
+    t: NDArray[np.int64],
+    start: int,
+    level: NDArray[np.uint16],
+    image: NDArray[np.uint16],
+    seen: NDArray[np.uint8],
+    state: NDArray[np.int64],
+) -> int:
+    """Put APS samples from `start` on into a frame; return where the next frame's begin.
+
+    That is where all pixels have been read, or where one is reset that was read before. Samples
+    off the frame and of other read cycles than reset (0) and signal (1) are passed over.
+    """
+    height, width = image.shape
+    for i in range(start, len(t)):
+        column, row = x[i], y[i]
+        if column < 0 or column >= width or row < 0 or row >= height or cycle[i] > 1:
+            continue
+        if cycle[i] == 0:
+            if seen[row, column] & SIGNAL:
+                return i
+            seen[row, column] = RESET
+            level[row, column] = sample[i]
+            if state[F_FIRST_RESET] == NEVER:
+                state[F_FIRST_RESET] = t[i]
+            state[F_LAST_RESET] = t[i]
+        elif seen[row, column] == RESET:
+            seen[row, column] |= SIGNAL
+            # Light discharges the pixel: the signal is below the reset level, but for noise.
+            above = level[row, column] > sample[i]
+            image[row, column] = level[row, column] - sample[i] if above else 0
+            if state[F_SIGNALS] == 0:
+                state[F_FIRST_SIGNAL] = t[i]
+            state[F_SIGNALS] += 1
+            state[F_LEFT] = min(state[F_LEFT], column)
+            state[F_RIGHT] = max(state[F_RIGHT], column)
+            state[F_TOP] = min(state[F_TOP], row)
+            state[F_BOTTOM] = max(state[F_BOTTOM], row)
+            if state[F_SIGNALS] == width * height:
+                return i + 1
+    return len(t)
+
+
+@njit(cache=True, nogil=True)
+def _read(data: NDArray[np.uint8], at: int, stop: int) -> int:
+    value = 0
+    for i in range(at, stop):
+        value = value << 8 | np.int64(data[i])
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _possible(address: int, layout: NDArray[np.int64]) -> bool:
+    """Tell whether the chip can send an address."""
+    if address & layout[L_SPARE]:
+        return False
+    if address & layout[L_OTHER] and not layout[L_DAVIS]:
+        return True
+    if layout[L_DAVIS]:
+        kind = address & 0x8000_0C00
+        if kind == 0x8000_0C00:  # a sample of motion: one of 7 values, and the low bits clear
+            return (address >> 28 & 7) < 7 and address & 0x3FF == 0
+        if kind == 0x8000_0800:
+            return False
+        if kind & 0x8000_0400 == 0x400:
+            return True
+    column = layout[L_RIGHT] - (address >> layout[L_X_SHIFT] & layout[L_X_MASK])
+    row = layout[L_BOTTOM] - (address >> layout[L_Y_SHIFT] & layout[L_Y_MASK])
+    return column >= 0 and row >= 0
+
+
+@njit(cache=True, nogil=True)
+def _linked(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> bool:
+    """Tell whether a possible word at `at` is followed by one, soon behind it."""
+    if at + 2 * width > len(data):
+        return False
+    first, behind = at + width - 4, at + width
+    step = _read(data, behind + width - 4, behind + width) - _read(data, first, behind)
+    if step & 0xFFFF_FFFF > LONGEST_STEP_US:
+        return False
+    return _possible(_read(data, at, first), layout) and _possible(
+        _read(data, behind, behind + width - 4), layout
+    )
+
+
+@njit(cache=True, nogil=True)
+def _chain(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> int:
+    """Return how many links the chain of words from `at` on has; 0 if it is too short to tell.
+
+    A chain in which most words are the same tells nothing. The end of the file cuts one short.
+    """
+    changes = 0
+    links = 0
+    while links < LONGEST_CHAIN:
+        here = at + links * width
+        if not _linked(data, here, width, layout):
+            break
+        same = True
+        for place in range(width):
+            same = same and data[here + place] == data[here + width + place]
+        changes += not same
+        links += 1
+        if links == CHAIN and 2 * changes < links:
+            return 0
+    ends = at + (links + 2) * width > len(data)
+    enough = links >= CHAIN or (ends and links >= SHORT_CHAIN)
+    return links if enough and 2 * changes >= links else 0
+
+
+@njit(cache=True, nogil=True)
+def _find_chain(data: NDArray[np.uint8], start: int, width: int, layout: NDArray[np.int64]) -> int:
+    """Return where the longest chain begins among the first from `start` on, -1 for none.
+
+    Of chains of one length, one that lines up with `start` comes first.
+    """
+    stop = min(start + SEARCH_BYTES, len(data))
+    found = -1
+    longest = 0
+    place = start
+    while place < stop:
+        links = _chain(data, place, width, layout)
+        if links:
+            aligned = (place - start) % width == 0
+            if found < 0:
+                stop = min(stop, place + CHAIN * width)
+            if links > longest or (links == longest and aligned and (found - start) % width):
+                found, longest = place, links
+        place += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def next_break(
+    data: NDArray[np.uint8],
+    begin: int,
+    at: int,
+    width: int,
+    most: int,
+    layout: NDArray[np.int64],
+) -> tuple[int, int, int, int]:
+    """Find where words that line up end; `begin` is where those of the file do.
+
+    Returns how many words there are from `at` on, at most `most`; the byte where words go on; how
+    many of them the chip can send; and how many are soon followed by another such. Words that do
+    not fit, but with others behind them that line up with them, are among them.
+    """
+    count = possible = links = 0
+    checked = at  # words ahead of this byte have been searched
+    while count < most and at + (count + 1) * width <= len(data):
+        here = at + count * width
+        can_be = _possible(_read(data, here, here + width - 4), layout)
+        linked = can_be and _linked(data, here, width, layout)
+        possible += can_be
+        links += linked
+        count += 1
+        if linked or here < checked or here + 2 * width > len(data):
+            continue
+        ahead = here - width
+        fits = ahead >= begin and _linked(data, ahead, width, layout)
+        start = here + width if fits else here
+        place = _find_chain(data, start, width, layout)
+        if place >= 0 and (place - start) % width:
+            return (start - at) // width, place, possible, links
+        checked = place if place >= 0 else start + SEARCH_BYTES
+    return count, at + count * width, possible, links

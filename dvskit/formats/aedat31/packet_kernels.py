@@ -1,0 +1,221 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""The loops over packets of AEDAT 3.1 and over the events in them: all little-endian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite.ir import IntType
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+# Places in a row of a table of packets, or of parts of them: the byte of the first event, ...
+P_START, P_KIND, P_SOURCE, P_SIZE, P_OVERFLOW, P_NUMBER, PACKET_FIELDS = range(7)
+# The state of a walk: a row of what is left of the packet that it is in, and the next header.
+W_AT, WALK_FIELDS = PACKET_FIELDS, PACKET_FIELDS + 1
+# Places in what `decode` tells of a part: events, first and last time, and whether all are good.
+D_EVENTS, D_FIRST, D_LAST, D_GOOD, DECODE_FIELDS = range(5)
+
+REACH = 1 << 25
+_HEAD_BYTES = 28
+_MOST_KINDS = 128
+
+
+@intrinsic
+def _eight_bytes_at(typing: Any, data: Any, at: Any) -> Any:
+    """Return the eight bytes from `at` on, which need not be aligned, as a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        return builder.load(builder.bitcast(place, IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, types.int64), generate
+
+
+_eight_bytes: Callable[[NDArray[np.uint8], int], int] = _eight_bytes_at  # numba gives the first
+
+
+@njit(cache=True, nogil=True)
+def _word(data: NDArray[np.uint8], at: int) -> int:
+    return np.uint32(
+        np.uint32(data[at])
+        | (np.uint32(data[at + 1]) << np.uint32(8))
+        | (np.uint32(data[at + 2]) << np.uint32(16))
+        | (np.uint32(data[at + 3]) << np.uint32(24))
+    )
+
+
+@njit(cache=True, nogil=True)
+def _number(data: NDArray[np.uint8], at: int) -> int:
+    return np.int64(np.int32(_word(data, at)))
+
+
+@njit(cache=True, nogil=True)
+def size_fits(kind: int, size: int) -> bool:
+    """Tell whether events of a kind may have `size` bytes."""
+    if kind <= 1:
+        return size == 8
+    if kind == 2:
+        return size >= 36
+    if kind == 3:
+        return size == 36
+    return size == 48 if kind == 4 else size >= 1
+
+
+@njit(cache=True, nogil=True)
+def walk(
+    data: NDArray[np.uint8],
+    state: NDArray[np.int64],
+    kind: int,
+    source: int,
+    room: int,
+    table: NDArray[np.int64],
+) -> int:
+    """Go on over packets and note those of `kind` and `source` (-1: any) in rows of `table`.
+
+    Returns how many rows; they hold at most `room` events: a larger packet is noted in parts. Stops
+    where the table or the room is full, after `REACH` bytes, at the end, and ahead of a header that
+    is impossible.
+    """
+    rows = 0
+    held = 0
+    farthest = state[W_AT] + REACH
+    while rows < len(table) and held < room and state[W_AT] < farthest:
+        if state[P_NUMBER]:
+            taken = min(state[P_NUMBER], room - held)
+            for i in range(PACKET_FIELDS):
+                table[rows, i] = state[i]
+            table[rows, P_NUMBER] = taken
+            state[P_START] += taken * state[P_SIZE]
+            state[P_NUMBER] -= taken
+            held += taken
+            rows += 1
+            continue
+        at = state[W_AT]
+        left = len(data) - at - _HEAD_BYTES
+        if left < 0:
+            break
+        here = np.int64(np.int16(_word(data, at) & np.uint32(0xFFFF)))
+        sender = np.int64(np.int16(_word(data, at) >> np.uint32(16)))
+        size, place = _number(data, at + 4), _number(data, at + 8)
+        overflow, capacity = _number(data, at + 12), _number(data, at + 16)
+        number, valid = _number(data, at + 20), _number(data, at + 24)
+        if not (
+            0 <= here < _MOST_KINDS
+            and size_fits(here, size)
+            and 0 <= place <= max(0, size - 4)
+            and (here > 1 or place == 4)
+            and overflow >= 0
+            and sender >= 0
+            and 0 <= valid <= number <= capacity
+            and capacity * size <= left
+        ):
+            break
+        if here == kind and (source < 0 or sender == source):
+            state[P_START] = at + _HEAD_BYTES
+            state[P_KIND], state[P_SOURCE] = here, sender
+            state[P_SIZE], state[P_OVERFLOW], state[P_NUMBER] = size, overflow, number
+        state[W_AT] = at + _HEAD_BYTES + capacity * size
+    return rows
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    data: NDArray[np.uint8],
+    table: NDArray[np.int64],
+    width: int,
+    height: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    row: NDArray[np.int64],
+) -> None:
+    """Decode the valid events of noted polarity packets; tell in `row` how many, and if all good.
+
+    Good is on the sensor, of a time of at least 0, and not earlier than the one ahead.
+    """
+    columns, rows = np.uint32(width), np.uint32(height)
+    bad = False
+    k = 0
+    last = np.int64(0)
+    for packet in range(len(table)):
+        base = table[packet, P_OVERFLOW] << 31
+        at = table[packet, P_START]
+        number = table[packet, P_NUMBER]
+        valid = np.uint32(1)
+        worst = np.uint32(0)
+        before = last
+        for i in range(number):
+            both = _eight_bytes(data, at + 8 * i)
+            address = np.uint32(both & np.uint64(0xFFFFFFFF))
+            stamp = np.int64(np.int32(np.uint32(both >> np.uint64(32))))
+            column = address >> np.uint32(17)
+            line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
+            valid &= address
+            worst |= np.uint32(
+                (column >= columns) | (line >= rows) | (stamp < 0) | (base + stamp < before)
+            )
+            before = base + stamp
+            t[k + i] = before
+            x[k + i] = column
+            y[k + i] = line
+            p[k + i] = (address >> np.uint32(1)) & np.uint32(1)
+        if valid:
+            bad |= worst != 0
+            last = before
+            k += number
+            continue
+        for i in range(number):
+            both = _eight_bytes(data, at + 8 * i)
+            address = np.uint32(both & np.uint64(0xFFFFFFFF))
+            stamp = np.int64(np.int32(np.uint32(both >> np.uint64(32))))
+            if address & np.uint32(1):
+                column = address >> np.uint32(17)
+                line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
+                bad |= (column >= columns) | (line >= rows) | (stamp < 0) | (base + stamp < last)
+                last = base + stamp
+                t[k] = last
+                x[k] = column
+                y[k] = line
+                p[k] = (address >> np.uint32(1)) & np.uint32(1)
+                k += 1
+    row[D_EVENTS] = k
+    row[D_FIRST] = t[0] if k else 0
+    row[D_LAST] = last
+    row[D_GOOD] = not bad
+
+
+@njit(cache=True, nogil=True)
+def latest(data: NDArray[np.uint8], table: NDArray[np.int64]) -> int:
+    """Return the latest time of the valid events of noted polarity packets, -1 if there is none."""
+    found = np.int64(-1)
+    for packet in range(len(table)):
+        base = table[packet, P_OVERFLOW] << 31
+        at = table[packet, P_START]
+        for _ in range(table[packet, P_NUMBER]):
+            if data[at] & 1:
+                stamp = _number(data, at + 4)
+                found = max(found, base + stamp if stamp >= 0 else stamp)
+            at += 8
+    return found
+
+
+@njit(cache=True, nogil=True)
+def extent(data: NDArray[np.uint8], table: NDArray[np.int64], sides: NDArray[np.int64]) -> None:
+    """Widen `sides`, width and height, to hold the valid events of noted polarity packets."""
+    for packet in range(len(table)):
+        at = table[packet, P_START]
+        for _ in range(table[packet, P_NUMBER]):
+            address = _word(data, at)
+            if address & np.uint32(1):
+                sides[0] = max(sides[0], np.int64(address >> np.uint32(17)) + 1)
+                sides[1] = max(
+                    sides[1], np.int64((address >> np.uint32(2)) & np.uint32(0x7FFF)) + 1
+                )
+            at += 8

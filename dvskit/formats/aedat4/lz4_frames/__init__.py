@@ -1,1 +1,0 @@
-"""LZ4 frames, decompressed without the interpreter, into memory that is there already."""

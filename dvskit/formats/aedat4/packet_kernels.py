@@ -1,0 +1,282 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over packets and flatbuffers. What is read of a file is checked before it is used."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats.aedat4.unaligned import load_i64, load_u8, load_u16, load_u32
+
+HEADER_BYTES = 8  # of a packet: stream, length
+SEEN_BYTES = HEADER_BYTES + 12  # from the start of a packet, enough to tell whether it is one
+
+# Places in the state of a walk over packets: where it goes on, the latest packet, where a loss
+# begins, how many rows and losses there are, what unlikely packets have cost, how it stands; where
+# a packet ends that reaches out of the window, and whether another follows there.
+(W_AT, W_PREVIOUS, W_LOSS, W_ROWS, W_LOSSES, W_SPENT, W_STATUS, W_BEHIND, W_FOLLOWED) = range(9)
+WALK_FIELDS = 9
+# W_STATUS: it needs bytes at W_AT; to know what is at W_BEHIND; room; strict; all is read.
+MORE, PEEK, FULL, PROBLEM, ENDED = range(5)
+NOWHERE = -1
+_PEEK_COST = 1 << 12
+
+
+@njit(cache=True, nogil=True)
+def _sound(
+    window: NDArray[np.uint8],
+    at: int,
+    left: int,
+    streams: NDArray[np.int64],
+    magic: int,
+    wanted: int,
+    longest: int,
+) -> int:
+    """Return the place in `streams` of the packet that begins at `at`, or -1 for none.
+
+    `left` bytes of the file are left from `at` on; SEEN_BYTES or all of them are in the window.
+    """
+    if left < SEEN_BYTES:
+        return -1
+    if magic != 0 and load_u32(window, at + HEADER_BYTES) != magic:
+        return -1
+    length = load_u32(window, at + 4)
+    if length < 1 or HEADER_BYTES + length > left:
+        return -1
+    stream = load_u32(window, at)
+    for row in range(streams.shape[0]):
+        if streams[row, 0] == stream:
+            if magic == 0 and load_u32(window, at + HEADER_BYTES + 8) != streams[row, 1]:
+                return -1
+            return -1 if stream == wanted and length > longest else row
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _candidate(
+    window: NDArray[np.uint8], at: int, stop: int, streams: NDArray[np.int64], magic: int
+) -> int:
+    """Return the first place from `at` on that has the mark of a packet; `stop` for none."""
+    if magic != 0:
+        while at < stop and load_u32(window, at + HEADER_BYTES) != magic:
+            at += 1
+        return at
+    while at < stop:
+        mark = load_u32(window, at + HEADER_BYTES + 8)
+        for row in range(streams.shape[0]):
+            if streams[row, 1] == mark:
+                return at
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
+def sound_at(
+    window: NDArray[np.uint8],
+    base: int,
+    filled: int,
+    at: int,
+    file_bytes: int,
+    table: int,
+    streams: NDArray[np.int64],
+    magic: int,
+) -> int:
+    """Say whether a packet begins at the byte `at` of the file, or its packets end there: 0 or 1.
+
+    -1 where the window does not hold enough to say so.
+    """
+    if at >= file_bytes or at == table:
+        return 1
+    if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
+        return -1
+    return int(_sound(window, at - base, file_bytes - at, streams, magic, -1, 0) >= 0)
+
+
+@njit(cache=True, nogil=True)
+def walk(
+    window: NDArray[np.uint8],
+    base: int,
+    filled: int,
+    file_bytes: int,
+    table: int,
+    streams: NDArray[np.int64],
+    magic: int,
+    wanted: int,
+    longest: int,
+    strict: bool,
+    most_spent: int,
+    state: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    losses: NDArray[np.int64],
+) -> None:
+    """Find the packets of a stream that are whole in a window of a file, and what is no packet.
+
+    The window holds `filled` bytes from byte `base` on. Each packet gives a row (offset, length);
+    each loss is where a packet should have begun and where the next one does. Behind a loss, the
+    next packet may begin inside the one ahead of it, whose length may be what is wrong; to look at
+    those is to cost `most_spent` bytes at most.
+    """
+    at = state[W_AT]
+    state[W_ROWS] = state[W_LOSSES] = 0
+    state[W_STATUS] = MORE
+    while True:
+        searching = state[W_LOSS] != NOWHERE
+        if not searching and (at >= file_bytes or at == table):
+            state[W_STATUS] = ENDED
+            break
+        if searching and at >= base:
+            last = min(base + filled, file_bytes) - SEEN_BYTES
+            at = base + _candidate(window, at - base, max(at, last + 1) - base, streams, magic)
+            if file_bytes - at < SEEN_BYTES:
+                at = table if state[W_PREVIOUS] < table < file_bytes else file_bytes
+        if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
+            break
+        found = _sound(window, at - base, file_bytes - at, streams, magic, wanted, longest)
+        stop, followed = at, True
+        if found >= 0 and not strict:
+            stop = at + HEADER_BYTES + load_u32(window, at - base + 4)
+            known = sound_at(window, base, filled, stop, file_bytes, table, streams, magic)
+            if known < 0 and state[W_BEHIND] == stop:
+                known = state[W_FOLLOWED]
+            if known < 0 and state[W_SPENT] <= most_spent:
+                state[W_BEHIND], state[W_STATUS] = stop, PEEK
+                state[W_SPENT] += _PEEK_COST
+                break
+            followed = known > 0
+            if not followed and state[W_SPENT] + stop - at > most_spent:
+                found = -1
+        if searching:
+            if found < 0 and at < file_bytes and at != table:
+                at += 1
+                continue
+            if state[W_LOSSES] == losses.shape[0]:
+                state[W_STATUS] = FULL
+                break
+            losses[state[W_LOSSES], 0], losses[state[W_LOSSES], 1] = state[W_LOSS], at
+            state[W_LOSSES] += 1
+            state[W_LOSS] = NOWHERE
+            continue
+        if found < 0:
+            if strict:
+                state[W_STATUS] = PROBLEM
+                break
+            state[W_LOSS] = at
+            at = state[W_PREVIOUS] + 1
+            continue
+        stop = at + HEADER_BYTES + load_u32(window, at - base + 4)
+        if streams[found, 0] == wanted:
+            if stop - base > filled:
+                break
+            if state[W_ROWS] == rows.shape[0]:
+                state[W_STATUS] = FULL
+                break
+            rows[state[W_ROWS], 0], rows[state[W_ROWS], 1] = at, stop - at - HEADER_BYTES
+            state[W_ROWS] += 1
+        state[W_PREVIOUS] = at
+        if followed:
+            at = stop
+        else:
+            state[W_SPENT] += stop - at
+            state[W_LOSS] = stop
+            at += 1
+    state[W_AT] = at
+
+
+@njit(cache=True, nogil=True)
+def locate_vector(
+    data: NDArray[np.uint8], at: int, size: int, kind: int, item_bytes: int
+) -> tuple[int, int]:
+    """Return where the vector of the only field of a root table begins, and its count.
+
+    The buffer is data[at:at + size]. (-1, 0) where an offset leads out of it, or its own length or
+    its kind is another. Where there is no vector, the count is 0 and the place that of the table.
+    """
+    bad = (-1, 0)
+    if size < 16 or load_u32(data, at) != size - 4 or load_u32(data, at + 8) != kind:
+        return bad
+    table = 4 + load_u32(data, at + 4)
+    if table + 4 > size:
+        return bad
+    vtable = table - np.int64(np.int32(load_u32(data, at + table)))
+    if vtable < 0 or vtable + 4 > size:
+        return bad
+    length, table_bytes = load_u16(data, at + vtable), load_u16(data, at + vtable + 2)
+    if length < 4 or length % 2 or table_bytes < 4:
+        return bad
+    if vtable + length > size or table + table_bytes > size:
+        return bad
+    field = load_u16(data, at + vtable + 4) if length >= 6 else 0
+    if field == 0:
+        return at + table, 0
+    place = table + field
+    if field >= table_bytes or place + 4 > size:
+        return bad
+    start = place + load_u32(data, at + place)
+    if start + 4 > size:
+        return bad
+    count = load_u32(data, at + start)
+    end = start + 4 + count * item_bytes
+    if end > size:
+        return bad
+    return at + start + 4, count
+
+
+@njit(cache=True, nogil=True)
+def read_tables(
+    data: NDArray[np.uint8],
+    at: int,
+    size: int,
+    start: int,
+    widths: NDArray[np.int64],
+    values: NDArray[np.int64],
+) -> bool:
+    """Read the scalar fields of the tables of a vector, which begins at `start`.
+
+    The buffer is data[at:at + size]. Each table gives a row of `values`, field by field: those of
+    1 and 8 bytes as numbers, those of 4 as their bits; 0 where a field is left out. Returns whether
+    all offsets stay in the buffer.
+    """
+    for row in range(values.shape[0]):
+        place = start - at + 4 * row
+        table = place + load_u32(data, at + place)
+        if table + 4 > size:
+            return False
+        vtable = table - np.int64(np.int32(load_u32(data, at + table)))
+        if vtable < 0 or vtable + 4 > size:
+            return False
+        length, table_bytes = load_u16(data, at + vtable), load_u16(data, at + vtable + 2)
+        if length < 4 or vtable + length > size or table + table_bytes > size:
+            return False
+        for field in range(widths.size):
+            slot = 4 + 2 * field
+            offset = load_u16(data, at + vtable + slot) if slot + 2 <= length else 0
+            values[row, field] = 0
+            if offset == 0:
+                continue
+            if offset + widths[field] > table_bytes:
+                return False
+            if widths[field] == 8:
+                values[row, field] = load_i64(data, at + table + offset)
+            elif widths[field] == 4:
+                values[row, field] = load_u32(data, at + table + offset)
+            else:
+                values[row, field] = np.int8(load_u8(data, at + table + offset))
+    return True
+
+
+@njit(cache=True, nogil=True)
+def pack_events(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    words: NDArray[np.int64],
+) -> None:
+    """Pack events into two words each: time; x in bits 0-15, y in 16-31, polarity in 32-39."""
+    for i in range(t.size):
+        words[2 * i] = t[i]
+        words[2 * i + 1] = (
+            np.int64(x[i]) & 0xFFFF | (np.int64(y[i]) & 0xFFFF) << 16 | np.int64(p[i]) << 32
+        )

@@ -1,0 +1,289 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over the bytes of an Event Stream."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# The layouts: see layouts.py. Those of version 2 come first.
+DVS_2, ATIS_2, COLOUR_2, DVS_1, ATIS_1, COLOUR_1, GENERIC_2, GENERIC_1 = range(8)
+
+EVENT_BYTES = 5
+OVERFLOW_US = 127
+_GRAY = (299, 587, 114)  # parts in 1000 of red, green and blue in brightness (ITU-R BT.601)
+
+# Places in the decoder's state: the clock, the events in the columns, the losses, and the events
+# that were passed by: threshold crossings where changes are asked for, or the other way round.
+S_CLOCK, S_EVENTS, S_LOSSES, S_OTHERS = range(4)
+STATE_FIELDS = 4
+
+LOOK_AHEAD = 1024  # bytes that may be looked at to judge where events go on
+_RUN = 8  # events in a row, all on the sensor, that show where events go on
+
+
+@njit(cache=True, nogil=True)
+def event_bytes(layout: int) -> int:
+    """Return how many bytes an event takes."""
+    if layout == DVS_2 or layout == ATIS_2:
+        return 5
+    if layout == COLOUR_2:
+        return 8
+    return 6 if layout == COLOUR_1 else 3
+
+
+@njit(cache=True, nogil=True)
+def _time_alone(first: int, layout: int) -> int:
+    """Return the microseconds of a byte that is time alone, 0 for a reset, -1 for an event's."""
+    time = -1
+    if layout == DVS_2 and first >= 0xFE:
+        time = 127 * (first & 1)
+    elif layout == ATIS_2 and first >= 0xFC:
+        time = 63 * (first & 3)
+    elif layout == COLOUR_2 and first >= 0xFE:
+        time = 254 * (first & 1)
+    elif layout == DVS_1 and first & 15 == 15:
+        time = 15 * (first >> 4)
+    elif layout == ATIS_1 and first & 31 == 31:
+        time = 31 * (first >> 5)
+    elif layout == COLOUR_1 and first & 127 == 127:
+        time = 127 * (first >> 7)
+    return time
+
+
+@njit(cache=True, nogil=True)
+def _event(data: NDArray[np.uint8], at: int, layout: int) -> tuple[int, int, int, int, bool]:
+    """Return the event at data[at]: microseconds, column, row, polarity, and if it is a crossing.
+
+    The polarity of a colour event is its brightness instead.
+    """
+    b0, b1, b2 = np.int64(data[at]), np.int64(data[at + 1]), np.int64(data[at + 2])
+    if layout == DVS_1:
+        return b0 & 15, b0 >> 4 | (b1 & 63) << 4, b1 >> 6 | (b2 & 127) << 2, b2 >> 7, False
+    if layout == ATIS_1:
+        row = b1 >> 6 | (b2 & 63) << 2
+        return b0 & 31, b0 >> 5 | (b1 & 63) << 3, row, b2 >> 7, b2 >> 6 & 1 == 1
+    if layout == COLOUR_1:
+        gray = _brightness(data, at + 3)
+        return b0 & 127, b0 >> 7 | b1 << 1, b2, gray, False
+    column, row = b1 | b2 << 8, np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8
+    if layout == DVS_2:
+        return b0 >> 1, column, row, b0 & 1, False
+    if layout == ATIS_2:
+        return b0 >> 2, column, row, b0 >> 1 & 1, b0 & 1 == 1
+    return b0, column, row, _brightness(data, at + 5), False
+
+
+@njit(cache=True, nogil=True)
+def _brightness(data: NDArray[np.uint8], at: int) -> int:
+    red, green, blue = np.int64(data[at]), np.int64(data[at + 1]), np.int64(data[at + 2])
+    return red * _GRAY[0] + green * _GRAY[1] + blue * _GRAY[2]
+
+
+@njit(cache=True, nogil=True)
+def _goes_on(data: NDArray[np.uint8], at: int, layout: int, width: int, height: int) -> bool:
+    """Judge whether events begin at data[at]: _RUN of them on the sensor, or all up to the end."""
+    limit, step = at + LOOK_AHEAD, event_bytes(layout)
+    good = 0
+    while good < _RUN and at < limit:
+        if at >= data.size:
+            return at == data.size
+        if _time_alone(np.int64(data[at]), layout) >= 0:
+            at += 1
+            continue
+        if at + step > data.size:
+            return False
+        _, x, y, _, _ = _event(data, at, layout)
+        if x >= width or y >= height:
+            return False
+        good += 1
+        at += step
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _run_dvs(
+    data: NDArray[np.uint8],
+    at: int,
+    height: int,
+    limit: int,
+    now: int,
+    n: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    width: int,
+) -> tuple[int, int, int]:
+    """Decode events of DVS_2 up to one that is off the sensor; return its place, clock, events."""
+    while at < limit and n < t.size:
+        first = np.int64(data[at])
+        if first >= 0xFE:
+            now += OVERFLOW_US * (first & 1)
+            at += 1
+            continue
+        column = np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8
+        row = height - 1 - (np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8)
+        if (width - 1 - column) | row < 0:
+            break
+        now += first >> 1
+        t[n], x[n], y[n], p[n] = now, column, row, first & 1 != 0
+        n += 1
+        at += EVENT_BYTES
+    return at, now, n
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    data: NDArray[np.uint8],
+    start: int,
+    layout: int,
+    crossings: bool,
+    width: int,
+    height: int,
+    strict: bool,
+    state: NDArray[np.int64],
+    gray: NDArray[np.int32],
+    colours: NDArray[np.uint8],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    losses: NDArray[np.int64],
+) -> int:
+    """Decode the events from data[start] on; return where the next one begins.
+
+    Events go behind the state[S_EVENTS] ones that are in the columns already, and so do losses:
+    rows of (place, bytes, x, y). Stops early where either is full, at an event that the end cuts,
+    and in strict mode behind the first loss. Row 0 is the top row in the columns. `crossings` asks
+    for those of thresholds instead of changes. `gray` is 1 more than the latest brightness of each
+    pixel, 0 where there is none: a colour event is ON where it is no darker. Red, green and blue go
+    into the rows of `colours`. Both may be empty for other layouts, `colours` for all.
+    """
+    now, n, lost = state[S_CLOCK], state[S_EVENTS], state[S_LOSSES]
+    at, step = start, event_bytes(layout)
+    coloured = layout == COLOUR_2 or layout == COLOUR_1
+    while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
+        if layout == DVS_2:
+            limit = data.size - EVENT_BYTES + 1
+            at, now, n = _run_dvs(data, at, height, limit, now, n, t, x, y, p, width)
+            if at >= data.size or n >= t.size:
+                break
+        alone = _time_alone(np.int64(data[at]), layout)
+        if alone >= 0:
+            now += alone
+            at += 1
+            continue
+        if at + step > data.size:
+            break
+        time, column, row, polarity, crossing = _event(data, at, layout)
+        if column < width and row < height:
+            now += time
+            at += step
+            if crossing != crossings:
+                state[S_OTHERS] += 1
+                continue
+            if coloured:
+                place = row * width + column
+                brighter = polarity + 1 >= gray[place]
+                gray[place] = polarity + 1
+                polarity = 1 if brighter else 0
+            if colours.size > 0:
+                for part in range(3):
+                    colours[n, part] = data[at - 3 + part]
+            t[n], x[n], y[n], p[n] = now, column, height - 1 - row, polarity == 1
+            n += 1
+            continue
+        # Most likely only the pixel is wrong; else look for where events go on.
+        onward = at + step
+        if _goes_on(data, onward, layout, width, height):
+            now += time
+        else:
+            onward = at + 1
+            while onward < data.size and not _goes_on(data, onward, layout, width, height):
+                onward += 1
+        losses[lost, 0], losses[lost, 1] = at, onward - at
+        losses[lost, 2], losses[lost, 3] = column, row
+        lost += 1
+        at = onward
+    state[S_CLOCK], state[S_EVENTS], state[S_LOSSES] = now, n, lost
+    return at
+
+
+@njit(cache=True, nogil=True)
+def find_generic(
+    data: NDArray[np.uint8],
+    start: int,
+    layout: int,
+    clock: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Find the generic events from data[start] on; return how many, and where the next one begins.
+
+    Writes rows of (microseconds, place of the data, its length). Stops early where `rows` is full
+    and at an event that the end cuts. clock[0] is the time that has been reached.
+    """
+    now, at, n = clock[0], start, 0
+    reset, alone = (0xFE, 254) if layout == GENERIC_2 else (0x7F, 127)
+    while at < data.size and n < rows.shape[0]:
+        first = np.int64(data[at])
+        if first == reset or first == 0xFF:
+            now += alone if first == 0xFF else 0
+            at += 1
+            continue
+        place, length = at + 1, np.int64(8)
+        if layout == GENERIC_2:
+            length, shift, more = np.int64(0), np.int64(0), True
+            while more and place < data.size and length <= data.size:
+                if shift < 56:
+                    length |= (np.int64(data[place]) >> 1) << shift
+                elif data[place] > 1:
+                    length = data.size + 1
+                more = data[place] & 1 == 1
+                place, shift = place + 1, shift + 7
+            if more:
+                break
+        if length > data.size - place:
+            break
+        now += first if layout == GENERIC_2 else first & 127
+        rows[n, 0], rows[n, 1], rows[n, 2] = now, place, length
+        n += 1
+        at = place + length
+    clock[0] = now
+    return n, at
+
+
+@njit(cache=True, nogil=True)
+def encode(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    start: int,
+    height: int,
+    clock: NDArray[np.int64],
+    data: NDArray[np.uint8],
+) -> tuple[int, int]:
+    """Encode events from `start` on as DVS_2; return the next event and the number of bytes.
+
+    Stops early where `data` is full. clock[0] is the time that the bytes have reached.
+    """
+    now, i, n = clock[0], start, 0
+    while i < t.size and n + EVENT_BYTES <= data.size:
+        step = t[i] - now
+        if step >= OVERFLOW_US:
+            data[n] = 0xFF
+            now += OVERFLOW_US
+            n += 1
+            continue
+        row = height - 1 - np.int64(y[i])
+        data[n] = step << 1 | np.int64(p[i])
+        data[n + 1], data[n + 2] = x[i] & 0xFF, x[i] >> 8
+        data[n + 3], data[n + 4] = row & 0xFF, row >> 8
+        now = t[i]
+        n += EVENT_BYTES
+        i += 1
+    clock[0] = now
+    return i, n

@@ -1,1 +1,0 @@
-"""What is known at the end of sound EVT 3.0 words, without decoding them."""

@@ -1,0 +1,244 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over EVT 3.0 words that are sound: their events at full speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from dvskit.formats.evt3.clock_kernels import ACCEPT, NEIGHBOURS, judge_high
+from dvskit.formats.evt3.state import (
+    S_BAD,
+    S_BASE,
+    S_EVENTS,
+    S_HIGH,
+    S_LAST,
+    S_LOOPS,
+    S_LOW,
+    S_ON,
+    S_TRIGGERS,
+    S_VECTOR,
+    S_Y,
+    USABLE,
+)
+from dvskit.formats.evt3.survey_kernels import bit_count
+from dvskit.formats.evt3.words import (
+    ADDR_X,
+    ADDR_Y,
+    MOST_BITS,
+    TIME_HIGH,
+    TIME_LOW,
+    TRIGGER,
+    VECT_8,
+    VECT_12,
+    VECT_BASE_X,
+    WRAP,
+)
+
+SPAN = 2048  # words between two checks that time runs forward
+RECORDS = MOST_BITS * SPAN + 8  # that a span may fill
+
+_U64 = np.uint64
+
+
+@intrinsic
+def _lowest_bit(typing_context: Any, value: Any) -> Any:
+    """Return the number of the lowest set bit of a uint32, 32 where none is set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
+        )
+        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 0)])
+
+    return types.uint32(types.uint32), generate
+
+
+# A record is an event in 64 bits: its word in bits 0 to 15, row 16 to 31, time from 32 on. Each
+# word changes those bits of it that _CHANGES says; it is an event where it is of type ADDR_X.
+_CHANGES = np.full(16, 0xFFFF, np.uint64)
+_CHANGES[ADDR_Y] |= 0x7FF << 16
+_CHANGES[TIME_LOW] |= 0xFFF << 32
+_PLAIN = _U64(1 << ADDR_Y | 1 << ADDR_X | 1 << TIME_LOW)
+_LOW_BITS = _U64(0xFFF << 32)
+
+
+@njit(cache=True, nogil=True)
+def _unpack(
+    records: NDArray[np.uint64],
+    origin: int,
+    last: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> bool:
+    """Fill columns from records with times from `origin` on; False where time runs back.
+
+    `last` is the time of the event ahead of them.
+    """
+    runs_back = np.int64(0)
+    if records.size:
+        runs_back |= origin + np.int64(records[0] >> _U64(32)) - last
+    for i in range(records.size):
+        record = records[i]
+        t[i] = origin + np.int64(record >> _U64(32))
+        x[i] = np.int16(record & _U64(0x7FF))
+        y[i] = np.int16(record >> _U64(16) & _U64(0xFFFF))
+        p[i] = (record & _U64(0x800)) != _U64(0)
+    for i in range(1, records.size):
+        runs_back |= np.int64(records[i] >> _U64(32)) - np.int64(records[i - 1] >> _U64(32))
+    return runs_back >= 0
+
+
+@njit(cache=True, nogil=True)
+def _beyond(width: int, base: int) -> int:
+    """Return the first bit of a mask at `base` that is off the sensor, 32 at most."""
+    return int(min(max(width - base, 0), 32))
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    words: NDArray[np.uint16],
+    start: int,
+    stop: int,
+    ended: bool,
+    first_word: int,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    records: NDArray[np.uint64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+) -> int:
+    """Decode words[start:stop], which a survey found sound; clock and row are usable.
+
+    Stops ahead of what takes care to judge, and returns the index of that word. Leaves the S_BEFORE
+    and S_SEGMENT of the state to `note_segment`.
+
+    A word's type cannot be foretold, and a branch on it costs more than all the rest: plain words
+    are put together by masks, one store each, and turned into columns span by span.
+    """
+    now = (state[S_LOOPS] << 24) | (state[S_HIGH] << 12) | state[S_LOW]
+    row, base, on = state[S_Y], state[S_BASE], state[S_ON]
+    vectors = state[S_VECTOR] == USABLE
+    last, n, nt = state[S_LAST], state[S_EVENTS], state[S_TRIGGERS]
+    i = start
+    while i < stop:
+        kept_i, kept_row, kept_base, kept_on, kept_nt = i, row, base, on, nt
+        kept_vectors, kept_now = vectors, now
+        limit = min(stop, i + SPAN)
+        origin = now >> 12 << 12
+        high = now >> 12
+        record = _U64((now & 0xFFF) << 32 | row << 16)
+        m = 0
+        halt = False
+        while i < limit and not halt:
+            word, kind = _U64(0), _U64(0)
+            while i < limit:
+                word = _U64(words[_U64(i)])
+                kind = word >> _U64(12)
+                i += 1
+                if (_PLAIN >> kind) & _U64(1) == _U64(0):
+                    break
+                record ^= (record ^ (word * _U64(0x100010001))) & _CHANGES[kind]
+                records[_U64(m)] = record
+                m += np.int64((_U64(1 << ADDR_X) >> kind) & _U64(1))
+            # Ranges, not types: the compiler would make a jump table of those.
+            if word ^ _U64(TIME_HIGH << 12) < _U64(0x1000):
+                step = (np.int64(word) - high) & 0xFFF
+                if step > 1:
+                    halt = True
+                    i -= 1
+                elif step == 1:
+                    high += 1
+                    record = (record & ~_LOW_BITS) + _U64(1 << 44)
+            elif word ^ _U64(VECT_BASE_X << 12) < _U64(0x1000):
+                base, on = np.int64(word & _U64(0x7FF)), np.int64(word >> _U64(11)) & 1
+                vectors = True
+                while i + 2 < limit:  # groups of 12 + 12 + 8
+                    first, second = np.int64(words[_U64(i)]), np.int64(words[_U64(i + 1)])
+                    third = np.int64(words[_U64(i + 2)])
+                    if (first ^ 0x4000) | (second ^ 0x4000) | (third ^ 0x5000) > 0xFFF:
+                        break
+                    bits = (first & 0xFFF) | (second & 0xFFF) << 12 | (third & 0xFF) << 24
+                    if bits >> _beyond(width, base) != 0:
+                        halt = True
+                        break
+                    i += 3
+                    event = (record & ~_U64(0xFFFF)) + _U64(on << 11 | base)
+                    mask = np.uint32(bits)
+                    k = m
+                    for _ in range(4):  # most groups hold no more
+                        records[_U64(k)] = event + _U64(_lowest_bit(mask))  # type: ignore[call-arg]
+                        mask &= mask - np.uint32(1)
+                        k += 1
+                    while mask != 0:
+                        records[_U64(k)] = event + _U64(_lowest_bit(mask))  # type: ignore[call-arg]
+                        mask &= mask - np.uint32(1)
+                        k += 1
+                    m += np.int64(bit_count(np.uint32(bits)))  # type: ignore[call-arg]
+                    base += 32
+            elif kind == _U64(VECT_12) or kind == _U64(VECT_8):
+                mask = np.uint32(word & (_U64(0xFFF) if kind == _U64(VECT_12) else _U64(0xFF)))
+                if not vectors or np.int64(mask) >> _beyond(width, base) != 0:
+                    halt = True
+                    i -= 1
+                else:
+                    event = (record & ~_U64(0xFFFF)) + _U64(on << 11)
+                    while mask != 0:
+                        records[_U64(m)] = event + _U64(base + np.int64(_lowest_bit(mask)))  # type: ignore[call-arg]
+                        mask &= mask - np.uint32(1)
+                        m += 1
+                    base += 12 if kind == _U64(VECT_12) else 8
+            elif kind == _U64(TRIGGER):
+                trigger_t[nt] = origin + np.int64(record >> _U64(32))
+                trigger_id[nt] = np.int64(word >> _U64(8)) & 0xF
+                trigger_p[nt] = (word & _U64(1)) != _U64(0)
+                nt += 1
+        now = origin + np.int64(record >> _U64(32))
+        row = np.int64(record >> _U64(16)) & 0xFFFF
+        if not _unpack(
+            records[:m], origin, last, t[n : n + m], x[n : n + m], y[n : n + m], p[n : n + m]
+        ):
+            i, row, base, on, nt = kept_i, kept_row, kept_base, kept_on, kept_nt
+            vectors, now = kept_vectors, kept_now
+            break
+        if m:
+            n += m
+            last = t[n - 1]
+        if halt:
+            word = _U64(words[i])
+            if word >> _U64(12) != _U64(TIME_HIGH):
+                break
+            value = np.int64(word & _U64(0xFFF))
+            near_bad = first_word + i - state[S_BAD] <= NEIGHBOURS
+            if (
+                judge_high(
+                    words, i, ended, width, height, high & 0xFFF, now & 0xFFF, value, near_bad
+                )
+                != ACCEPT
+            ):
+                break
+            loops = (now >> 24) + (1 if (high & 0xFFF) >= value + WRAP else 0)
+            now = loops << 24 | value << 12
+            i += 1
+    state[S_HIGH], state[S_LOW], state[S_LOOPS] = (now >> 12) & 0xFFF, now & 0xFFF, now >> 24
+    state[S_Y], state[S_BASE], state[S_ON] = row, base, on
+    if vectors:
+        state[S_VECTOR] = USABLE
+    state[S_LAST], state[S_EVENTS], state[S_TRIGGERS] = last, n, nt
+    return i

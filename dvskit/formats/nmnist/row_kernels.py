@@ -1,0 +1,231 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over ATIS rows of 5 bytes.
+
+Indices are unsigned where all rows are read: it halves the time (`counts_kernels.py` says why).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+EVENT_BYTES = 5
+OVERFLOW_ROW = 240
+OVERFLOW_US = 1 << 13
+
+# Places in the state of a pass. S_FIELD is the latest time field, -1 ahead of the first event;
+# S_MARKED whether the file has overflows, S_LAST the latest time.
+S_CLOCK, S_FIELD, S_MARKED, S_LAST, S_EVENTS, S_LOSSES = range(6)
+STATE_FIELDS = 6
+
+# Why decoding stops, or what a row is lost for.
+NOTHING, OFF_SENSOR, TIME_BACK, NO_OVERFLOW, LOST_OVERFLOW = range(5)
+
+
+@njit(cache=True, nogil=True)
+def _byte(data: NDArray[np.uint8], at: int, number: int) -> int:
+    return np.int64(data[np.uintp(at) + np.uintp(number)])
+
+
+@njit(cache=True, nogil=True)
+def _field(data: NDArray[np.uint8], at: int) -> int:
+    return (_byte(data, at, 2) & 0x7F) << 16 | _byte(data, at, 3) << 8 | _byte(data, at, 4)
+
+
+@njit(cache=True, nogil=True)
+def decode_clean(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> tuple[int, int]:
+    """Decode the rows of data[start:stop] up to the first bad one.
+
+    Returns where it stopped and why: NOTHING where all is well. state[S_EVENTS] tells how many
+    events are in the columns.
+    """
+    if state[S_MARKED] == 0 and _decode_plain(data, start, stop, width, height, state, t, x, y, p):
+        return start + (stop - start) // EVENT_BYTES * EVENT_BYTES, NOTHING
+    clock, ahead, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
+    n, one = np.uintp(0), np.uintp(1)
+    at = start
+    why = NOTHING
+    while at + EVENT_BYTES <= stop:
+        column, row = _byte(data, at, 0), _byte(data, at, 1)
+        if row == OVERFLOW_ROW:
+            if state[S_MARKED] == 0:
+                why = NO_OVERFLOW
+                break
+            clock += OVERFLOW_US
+        else:
+            field = _field(data, at)
+            if column >= width or row >= height:
+                why = OFF_SENSOR
+                break
+            if clock + field < last:
+                why = TIME_BACK
+                break
+            ahead = field
+            last = clock + field
+            t[n], x[n], y[n], p[n] = last, column, row, _byte(data, at, 2) > 0x7F
+            n += one
+        at += EVENT_BYTES
+    state[S_CLOCK], state[S_FIELD], state[S_LAST], state[S_EVENTS] = clock, ahead, last, n
+    return at, why
+
+
+@njit(cache=True, nogil=True)
+def _decode_plain(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> bool:
+    """Decode the rows of data[start:stop] where none is an overflow; tell whether none is bad.
+
+    Without a branch for each row it takes a third of the time. The state is that from before where
+    a row is bad: which one, and why, is left to be told.
+    """
+    count = np.uintp((stop - start) // EVENT_BYTES)
+    clock, field, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
+    bad = False
+    for i in range(count):
+        at = np.uintp(start) + i * np.uintp(EVENT_BYTES)
+        column, row, field = _byte(data, at, 0), _byte(data, at, 1), _field(data, at)
+        now = clock + field
+        bad |= (column >= width) | (row >= height) | (row == OVERFLOW_ROW) | (now < last)
+        last = now
+        t[i], x[i], y[i], p[i] = now, column, row, _byte(data, at, 2) > 0x7F
+    if not bad:
+        state[S_FIELD], state[S_LAST], state[S_EVENTS] = field, last, count
+    return not bad
+
+
+@njit(cache=True, nogil=True)
+def decode_all(
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    p: NDArray[np.bool_],
+    offsets: NDArray[np.int64],
+    losses: NDArray[np.int64],
+) -> None:
+    """Decode the rows of data[start:stop], with events off the sensor and out of order.
+
+    `losses` gets rows of (offset, bytes, why), at most one for each row; state[S_EVENTS] and
+    state[S_LOSSES] tell how many there are.
+    """
+    clock, ahead = state[S_CLOCK], state[S_FIELD]
+    n = lost = 0
+    for at in range(start, stop - EVENT_BYTES + 1, EVENT_BYTES):
+        row = np.int64(data[at + 1])
+        if row == OVERFLOW_ROW:
+            if state[S_MARKED] != 0:
+                clock += OVERFLOW_US
+                ahead = -1
+            else:
+                losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, EVENT_BYTES, NO_OVERFLOW
+                lost += 1
+            continue
+        field = _field(data, at)
+        if (
+            state[S_MARKED] != 0
+            and field < OVERFLOW_US
+            and ahead < OVERFLOW_US
+            and ahead - field > OVERFLOW_US // 2
+        ):
+            clock += OVERFLOW_US
+            losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, 0, LOST_OVERFLOW
+            lost += 1
+        ahead = field
+        t[n], x[n], y[n], p[n] = clock + field, data[at], row, data[at + 2] > 0x7F
+        offsets[n] = at
+        n += 1
+    state[S_CLOCK], state[S_FIELD], state[S_EVENTS], state[S_LOSSES] = clock, ahead, n, lost
+
+
+@njit(cache=True, nogil=True)
+def survey(data: NDArray[np.uint8], fit_width: int, fit_height: int) -> tuple[int, int, int, int]:
+    """Return the width and height that hold all events, their number, and how many fit a sensor."""
+    width = height = count = fit = 0
+    for at in range(0, len(data) - EVENT_BYTES + 1, EVENT_BYTES):
+        column, row = _byte(data, at, 0), _byte(data, at, 1)
+        event = np.int64(row != OVERFLOW_ROW)  # a factor, not a branch: several rows at a time
+        width, height = max(width, (column + 1) * event), max(height, (row + 1) * event)
+        count += event
+        fit += event & np.int64(column < fit_width) & np.int64(row < fit_height)
+    return width, height, count, fit
+
+
+@njit(cache=True, nogil=True)
+def _same_row(data: NDArray[np.uint8], one: int, other: int) -> bool:
+    for k in range(EVENT_BYTES):
+        if _byte(data, one, k) != _byte(data, other, k):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def glance(
+    data: NDArray[np.uint8], step: int, glance_rows: int, long_share: float
+) -> tuple[int, int, int]:
+    """Look at a window of rows at every `step` of them, as they line up at each of five bytes.
+
+    Rows equal to the one ahead are left out: they fill a gap. Where more than half are left, their
+    time fields are short if no more than `long_share` of them need more than 13 bits. Returns in
+    how many windows they are short at some byte, in how many they are long at all, and the overflow
+    rows of the short ones, at the byte where the share is least. Once they are long in half of all
+    windows the rest is not looked at.
+    """
+    short = long_windows = marks = 0
+    windows = -(-(len(data) // EVENT_BYTES) // step)
+    for first in range(0, len(data) // EVENT_BYTES, step):
+        if 2 * long_windows >= windows:
+            break
+        seen = False
+        best_share, best_marks = 2.0, 0
+        for shift in range(EVENT_BYTES):
+            start = first * EVENT_BYTES + shift
+            rows = min(glance_rows, (len(data) - start) // EVENT_BYTES)
+            kept = long = found = i = 0
+            surely_long = False
+            while i < rows and not (surely_long and (seen or 2 * kept > rows)):
+                at = start + i * EVENT_BYTES
+                ahead = start + (i if i > 0 else rows) * EVENT_BYTES - EVENT_BYTES
+                if rows == 1 or not _same_row(data, at, ahead):
+                    kept += 1
+                    if _byte(data, at, 1) == OVERFLOW_ROW:
+                        found += 1
+                    elif _byte(data, at, 2) & 0x7F != 0 or _byte(data, at, 3) >= OVERFLOW_US >> 8:
+                        long += 1
+                        surely_long = long > long_share * rows
+                i += 1
+            if 2 * kept > rows:
+                seen = True
+                share = long / kept
+                if share < best_share or (share == best_share and found > best_marks):
+                    best_share, best_marks = share, found
+        if seen and best_share <= long_share:
+            short += 1
+            marks += best_marks
+        elif seen:
+            long_windows += 1
+    return short, long_windows, marks

@@ -1,0 +1,63 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""What the compiled loops of several formats share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+
+@intrinsic
+def lowest_bit(typing_context: Any, value: Any) -> Any:
+    """Return the number of the lowest set bit of a uint32 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
+        )
+        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+
+    return types.uint32(types.uint32), generate
+
+
+@njit(cache=True, nogil=True)
+def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
+    """Mark a longest non-decreasing part of `t`, of values from `floor` on.
+
+    What is not marked is the least that has to go for time to run forward. Patience sorting with
+    links back (Fredman 1975, On computing the length of longest increasing subsequences).
+    """
+    ends = np.empty(t.size, np.int64)  # ends[k]: where the best run of k + 1 values ends
+    link = np.empty(t.size, np.int64)
+    count = 0
+    for i in range(t.size):
+        if t[i] < floor:
+            continue
+        if count == 0 or t[i] >= t[ends[count - 1]]:
+            low = count
+        else:
+            low, high = 0, count - 1
+            while low < high:
+                middle = (low + high) // 2
+                if t[ends[middle]] > t[i]:
+                    high = middle
+                else:
+                    low = middle + 1
+        link[i] = ends[low - 1] if low > 0 else -1
+        ends[low] = i
+        if low == count:
+            count += 1
+    marks = np.zeros(t.size, np.bool_)
+    i = ends[count - 1] if count > 0 else -1
+    while i >= 0:
+        marks[i] = True
+        i = link[i]
+    return marks

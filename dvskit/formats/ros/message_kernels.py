@@ -1,0 +1,207 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over the events of messages.
+
+All take the bytes of many messages in one array, and per message: where its events begin and end
+in it, the time they count from, and the place of its first event in the columns. They decode the
+messages first..last - 1 and return the index of the first event that is off the sensor or ahead
+of the one before it in time (-1 if none is), and whether a time was rounded down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_U8 = NDArray[np.uint8]
+_I64 = NDArray[np.int64]
+_Any = NDArray[Any]
+
+# Types of the words of libcaer_cmp, bits 12-15.
+TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = range(6)
+_NEVER = -(1 << 62)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _u16(data: _U8, at: int) -> int:
+    i = np.uint64(at)
+    return np.int64(data[i]) | np.int64(data[i + np.uint64(1)]) << 8
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _u32(data: _U8, at: int) -> int:
+    return _u16(data, at) | _u16(data, at + 2) << 16
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _swap(value: int, width: int) -> int:
+    swapped = np.int64(0)
+    for _ in range(width):
+        swapped = swapped << 8 | value & 0xFF
+        value >>= 8
+    return swapped
+
+
+@njit(cache=True, nogil=True)
+def decode_mono(
+    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
+    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
+) -> tuple[int, bool]:  # fmt: skip
+    """Encoding mono: nanoseconds behind the base (32 bits), x (16), y (15), polarity (1)."""
+    bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
+    for part in range(first, last):
+        n = places[part]
+        for at in range(starts[part], stops[part] - 7, 8):
+            ns = bases[part] + _u32(data, at)
+            us = ns // 1000
+            column, row = _u16(data, at + 4), _u16(data, at + 6)
+            rounded |= us * 1000 != ns
+            place = np.uint64(n)
+            t[place], x[place], y[place], p[place] = us, column, row & 0x7FFF, row > 0x7FFF
+            if bad < 0 and (us < latest or column >= width or (row & 0x7FFF) >= height):
+                bad = n
+            latest = us
+            n += 1
+    return bad, rounded
+
+
+@njit(cache=True, nogil=True)
+def decode_libcaer(
+    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
+    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
+) -> tuple[int, bool]:  # fmt: skip
+    """Encoding libcaer: valid (1), polarity (1), y (15), x (15), microseconds behind the base (31).
+
+    Microseconds that fall by more than half of their range have wrapped.
+    """
+    bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
+    for part in range(first, last):
+        n = places[part]
+        base = bases[part] // 1000
+        rounded |= base * 1000 != bases[part]
+        low_before = np.int64(0)
+        for at in range(starts[part], stops[part] - 7, 8):
+            word, low = _u32(data, at), _u32(data, at + 4)
+            if low_before - low > 1 << 30:
+                base += np.int64(1) << 31
+            low_before = low
+            us = base + low
+            column, row = word >> 17, word >> 2 & 0x7FFF
+            place = np.uint64(n)
+            t[place], x[place], y[place], p[place] = us, column, row, word & 2 != 0
+            if bad < 0 and (us < latest or column >= width or row >= height):
+                bad = n
+            latest = us
+            n += 1
+    return bad, rounded
+
+
+@njit(cache=True, nogil=True)
+def count_compressed(data: _U8, start: int, stop: int) -> tuple[int, int]:
+    """Return the number of events of a message in libcaer_cmp, and its words of unknown types."""
+    count = unknown = 0
+    for at in range(start, stop - 1, 2):
+        word = _u16(data, at)
+        kind = word >> 12
+        if kind == ADDR_Y:
+            count += 1
+        elif kind == VECT_8:
+            mask = word & 0xFF
+            while mask != 0:
+                mask &= mask - 1
+                count += 1
+        elif kind > VECT_8:
+            unknown += 1
+    return count, unknown
+
+
+@njit(cache=True, nogil=True)
+def decode_compressed(
+    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
+    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
+) -> tuple[int, bool]:  # fmt: skip
+    """Encoding libcaer_cmp: 16-bit words, four bits of type and twelve of value.
+
+    Time is 12 low bits and a high part of which the driver writes 4 bits, and none where a packet
+    of the camera begins: within a message it runs forward, which restores both.
+    """
+    bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
+    for part in range(first, last):
+        n = places[part]
+        base = bases[part] // 1000
+        rounded |= base * 1000 != bases[part]
+        high = low = column = first_row = np.int64(0)
+        on = base_on = lifted = False
+        for at in range(starts[part], stops[part] - 1, 2):
+            word = _u16(data, at)
+            kind, value = word >> 12, word & 0xFFF
+            row, mask = value & 0x7FF, np.int64(0)
+            if kind == TIME_LOW:
+                if value < low and not lifted:
+                    high += 1
+                low, lifted = value, False
+            elif kind == TIME_HIGH:
+                if value < high and value < 16:
+                    value = high + (value - high & 15)
+                lifted = value != high
+                high = value
+            elif kind == ADDR_X:
+                column = value & 0x7FF
+            elif kind == ADDR_Y:
+                on, mask = value > 0x7FF, np.int64(1)
+            elif kind == VECT_BASE_Y:
+                first_row, base_on = row, value > 0x7FF
+            elif kind == VECT_8:
+                row, on, mask = first_row, base_on, value & 0xFF
+                first_row += 8
+            us = base + (high << 12 | low)
+            while mask != 0:
+                if mask & 1:
+                    place = np.uint64(n)
+                    t[place], x[place], y[place], p[place] = us, column, row, on
+                    if bad < 0 and (us < latest or column >= width or row >= height):
+                        bad = n
+                    latest = us
+                    n += 1
+                row += 1
+                mask >>= 1
+    return bad, rounded
+
+
+@njit(cache=True, nogil=True)
+def decode_array(
+    data: _U8, starts: _I64, stops: _I64, packed: bool, big: bool, places: _I64, first: int,
+    last: int, width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
+) -> tuple[int, bool]:  # fmt: skip
+    """Events of an EventArray: x, y (16 bits), seconds, nanoseconds (32), polarity (8).
+
+    `packed` as ROS 1 has them, 13 bytes each; else as CDR, 16 bytes with the padding ahead of
+    seconds, which the first event has not. `big` is big-endian.
+    """
+    bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
+    for part in range(first, last):
+        n = places[part]
+        at = starts[part]
+        while at + 13 <= stops[part]:
+            pad = 0 if packed or n == places[part] else -(at - starts[part] + 4) % 4
+            column, row = _u16(data, at), _u16(data, at + 2)
+            seconds, ns = _u32(data, at + 4 + pad), _u32(data, at + 8 + pad)
+            if big:
+                column, row = _swap(column, 2), _swap(row, 2)
+                seconds, ns = _swap(seconds, 4), _swap(ns, 4)
+            if not packed and seconds >= 1 << 31:
+                seconds -= 1 << 32
+            us = seconds * 1_000_000 + ns // 1000
+            rounded |= ns % 1000 != 0
+            place = np.uint64(n)
+            t[place], x[place], y[place] = us, column, row
+            p[place] = data[np.uint64(at + 12 + pad)] != 0
+            if bad < 0 and (us < latest or column >= width or row >= height):
+                bad = n
+            latest = us
+            n += 1
+            at += 13 if packed else 13 + pad + (1 if (at + pad + 13 - starts[part]) % 2 else 0)
+    return bad, rounded

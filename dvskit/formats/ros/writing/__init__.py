@@ -1,1 +1,0 @@
-"""Events as packets of ROS messages, in any of the three containers."""

@@ -1,0 +1,307 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over lines of text."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats.text._bytes import WINDOW, byte_at
+from dvskit.formats.text._plain_lines import USUAL, plain_line, run_s, run_us
+
+# What a field of a line is.
+TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
+
+# Why a line is lost.
+NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY, NO_TEXT = range(1, 8)
+_FINE, _BLANK = 0, -1
+
+# Places in the parser's state: the events, the losses, and how OFF is written (its bits).
+S_EVENTS, S_LOSSES, S_OFF = range(3)
+STATE_FIELDS = 3
+OFF_IS_ZERO, OFF_IS_MINUS = 1, 2
+
+PADDING = WINDOW + 8  # bytes behind the lines that may be looked at, whatever they are
+_MOST = 1 << 62  # that a number may be
+_MOST_PIXEL = 1 << 30
+_EARLIEST = -(1 << 62)
+_MORE_DIGITS = 900_000_000_000_000_000  # a number below it takes a digit more
+
+
+@njit(cache=True, nogil=True)
+def _is_blank(byte: int) -> bool:
+    return byte == 32 or byte == 9
+
+
+@njit(cache=True, nogil=True)
+def _scaled(value: int, power: int, whole: bool, lost: bool) -> tuple[int, int]:
+    """Return (value * 10^power, why not): rounded to the nearest, or an error if it is not whole.
+
+    `lost` says that digits other than 0 have been left out behind the value.
+    """
+    while power > 0 and value != 0:
+        if value > _MOST // 10:
+            return 0, TOO_LARGE
+        value *= 10
+        power -= 1
+    rest = 0
+    while power < 0 and (value != 0 or rest != 0):
+        lost = lost or rest != 0
+        rest = value % 10
+        value //= 10
+        power += 1
+    if whole and (lost or rest != 0):
+        return 0, NOT_WHOLE
+    if value > _MOST:
+        return 0, TOO_LARGE
+    return value + (1 if rest >= 5 else 0), _FINE
+
+
+@njit(cache=True, nogil=True)
+def _number(at: int, end: int, power: int, whole: bool) -> tuple[int, int, int]:
+    """Parse the decimal number in byte_at(at:end); return (number * 10^power, its end, why not)."""
+    negative = False
+    if at < end and (byte_at(at) == 43 or byte_at(at) == 45):
+        negative = byte_at(at) == 45
+        at += 1
+    value, digits, point, lost = 0, 0, False, False
+    while at < end and (48 <= byte_at(at) <= 57 or (byte_at(at) == 46 and not point)):
+        if byte_at(at) == 46:
+            point = True
+        else:
+            digits += 1
+            if value < _MORE_DIGITS:
+                value = value * 10 + (np.int64(byte_at(at)) - 48)
+                power -= 1 if point else 0
+            else:
+                lost = lost or byte_at(at) != 48
+                power += 0 if point else 1
+        at += 1
+    if digits == 0:
+        return 0, at, NOT_A_NUMBER
+    if at < end and (byte_at(at) == 101 or byte_at(at) == 69):  # e, E
+        at += 1
+        down = False
+        if at < end and (byte_at(at) == 43 or byte_at(at) == 45):
+            down = byte_at(at) == 45
+            at += 1
+        exponent, digits = 0, 0
+        while at < end and 48 <= byte_at(at) <= 57:
+            exponent = min(10_000, exponent * 10 + (np.int64(byte_at(at)) - 48))
+            digits += 1
+            at += 1
+        if digits == 0:
+            return 0, at, NOT_A_NUMBER
+        power += -exponent if down else exponent
+    value, why = _scaled(value, power, whole, lost)
+    return -value if negative else value, at, why
+
+
+@njit(cache=True, nogil=True)
+def _polarity(at: int, end: int) -> tuple[int, int, int]:
+    """Parse a polarity: a number, or a word such as True; return (number, its end, why not)."""
+    first = byte_at(at) | 32 if at < end else 0
+    if first != 116 and first != 102:  # t, f
+        return _number(at, end, 0, True)
+    start = at
+    while at < end and 97 <= (byte_at(at) | 32) <= 122:
+        at += 1
+    word = 4 if first == 116 else 5
+    return (1 if first == 116 else 0), at, (_FINE if at - start == word else NOT_A_NUMBER)
+
+
+@njit(cache=True, nogil=True)
+def _ends_field(byte: int) -> bool:
+    return byte == 44 or byte == 59 or _is_blank(byte)  # , ;
+
+
+@njit(cache=True, nogil=True)
+def _field(at: int, stop: int, kind: int, seconds: bool) -> tuple[int, int, int]:
+    """Parse the field at byte_at(at); return (its value, its end, why not)."""
+    if kind == OTHER:
+        while at < stop and not _ends_field(byte_at(at)):
+            at += 1
+        return 0, at, _FINE
+    if at >= stop:
+        return 0, at, TOO_FEW
+    if kind == POLARITY:
+        value, at, why = _polarity(at, stop)
+    elif kind == TIME and seconds:
+        value, at, why = _number(at, stop, 6, False)
+    else:
+        value, at, why = _number(at, stop, 0, True)
+    if why == _FINE and (kind == COLUMN or kind == ROW) and abs(value) > _MOST_PIXEL:
+        why = TOO_LARGE
+    if why == _FINE and at < stop and not _ends_field(byte_at(at)):
+        why = NOT_A_NUMBER
+    return value, at, why
+
+
+@njit(cache=True, nogil=True)
+def _line(
+    start: int, end: int, fields: NDArray[np.int64], seconds: bool, off: int
+) -> tuple[int, int, int, int, int, int, int, int]:
+    """Parse the line at the address `start`, of any kind; `end` is that of the last line's end.
+
+    `off` is how OFF has been written so far. Returns where the next line begins; why this one is
+    no event (_BLANK for an empty line or a comment), and in which field; how OFF is written; and
+    time, column, row and polarity.
+    """
+    stop = start
+    while stop < end and byte_at(stop) != 10:
+        stop += 1
+    following, at = min(stop + 1, end), start
+    while stop > at and (byte_at(stop - 1) == 13 or _is_blank(byte_at(stop - 1))):
+        stop -= 1
+    while at < stop and _is_blank(byte_at(at)):
+        at += 1
+    time, column, row, polarity = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    if at == stop or byte_at(at) == 35 or byte_at(at) == 37:  # nothing, or a # or % comment
+        why = _BLANK
+        for place in range(at, stop):  # what damage made a comment is rarely text
+            if (byte_at(place) < 32 and byte_at(place) != 9) or byte_at(place) == 127:
+                why = NO_TEXT
+        return following, why, 0, off, time, column, row, polarity
+    for field in range(fields.size):
+        kind = fields[field]
+        value, at, why = _field(at, stop, kind, seconds)
+        if why != _FINE:
+            return following, why, field, off, time, column, row, polarity
+        time = value if kind == TIME else time
+        column = value if kind == COLUMN else column
+        row = value if kind == ROW else row
+        polarity = value if kind == POLARITY else polarity
+        while at < stop and _is_blank(byte_at(at)):
+            at += 1
+        if at < stop and (byte_at(at) == 44 or byte_at(at) == 59):
+            at += 1
+            while at < stop and _is_blank(byte_at(at)):
+                at += 1
+    why = _FINE
+    if at < stop:
+        why = TOO_MANY
+    elif polarity != 1:
+        written = OFF_IS_ZERO if polarity == 0 else OFF_IS_MINUS
+        if abs(polarity) > 1 or (off != 0 and off != written):
+            why = BAD_POLARITY
+        else:
+            off = written
+    return following, why, fields.size, off, time, column, row, polarity
+
+
+@njit(cache=True, nogil=True)
+def parse(
+    data: NDArray[np.uint8],
+    start: int,
+    end: int,
+    fields: NDArray[np.int64],
+    seconds: bool,
+    strict: bool,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    p: NDArray[np.bool_],
+    offsets: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    losses: NDArray[np.int64],
+) -> int:
+    """Parse the lines of data[start:end], unchecked; return where the next one begins.
+
+    `fields` says what each field of a line is. Events go behind the state[S_EVENTS] ones that are
+    in the columns already, and so do losses: rows of (place, bytes, why, field). Stops early where
+    either is full, and in strict mode behind the first loss.
+    """
+    n, lost, at, base = state[S_EVENTS], state[S_LOSSES], start, data.ctypes.data
+    while at < end and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
+        following, why, field, state[S_OFF], time, column, row, polarity = _line(
+            base + at, base + end, fields, seconds, state[S_OFF]
+        )
+        following -= base
+        if why == _FINE:
+            t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
+            offsets[n], widths[n] = at, following - at
+            n += 1
+        elif why != _BLANK:
+            losses[lost, 0], losses[lost, 1] = at, following - at
+            losses[lost, 2], losses[lost, 3] = why, field
+            lost += 1
+        at = following
+    state[S_EVENTS], state[S_LOSSES] = n, lost
+    return at
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    data: NDArray[np.uint8],
+    start: int,
+    end: int,
+    fields: NDArray[np.int64],
+    shifts: int,
+    separator: int,
+    returns: int,
+    seconds: bool,
+    width: int,
+    height: int,
+    state: NDArray[np.int64],
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+) -> int:
+    """Parse the lines of data[start:end] into events; return where the first one is that is none.
+
+    That is `end` where all are well: on the sensor, and in the order of time. `shifts` says where
+    fields are in plain lines (see `plain_line`), -1 that no line is plain. PADDING bytes behind
+    `end` are looked at. Columns need room for an event a line.
+    """
+    base = data.ctypes.data
+    at, stop, n, last, off = base + start, base + end, 0, np.int64(_EARLIEST), state[S_OFF]
+    usual = shifts == USUAL and returns == 0
+    while at < stop:
+        before = n
+        if usual and not seconds:
+            at, n, on = run_us(at, stop, separator, width, height, last, n, t, x, y, p)
+        elif usual:
+            at, n, on = run_s(at, stop, separator, width, height, last, n, t, x, y, p)
+        if n > before:
+            last = t[n - 1]
+            off |= OFF_IS_ZERO if on < n - before else 0
+        if at >= stop:
+            break
+        plain = False
+        if shifts >= 0:
+            plain, following, time, column, row, polarity = plain_line(
+                at, stop, shifts, separator, returns, seconds
+            )
+            if plain:
+                off |= (polarity == 0) * OFF_IS_ZERO | (polarity < 0) * OFF_IS_MINUS
+        if not plain:
+            following, why, _, off, time, column, row, polarity = _line(
+                at, stop, fields, seconds, off
+            )
+            if why == _BLANK:
+                at = following
+                continue
+            if why != _FINE:
+                break
+        on_sensor = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        if not on_sensor or time < last:
+            break
+        last = time
+        t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
+        n += 1
+        at = following
+    state[S_EVENTS], state[S_OFF] = n, off
+    return at - base
+
+
+@njit(cache=True, nogil=True)
+def count_lines(data: NDArray[np.uint8]) -> int:
+    """Return how many lines end in the bytes."""
+    count = 0
+    for byte in data:
+        count += byte == 10
+    return count

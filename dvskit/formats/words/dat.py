@@ -1,0 +1,210 @@
+"""Prophesee DAT: 8 bytes an event, a 32-bit time and an address.
+
+Type 0x0C is CD, 0x00 the older "2d" (N-Cars), 0x0E external triggers. Version 2 has x in 14 bits, y
+in 14 and the polarity in 4; version 1 has 9, 8 and 1. Time wraps every 71.6 minutes.
+Layout: Prophesee, docs.prophesee.ai/stable/data/file_formats/dat.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dvskit.errors import FormatError, GeometryError
+from dvskit.events import Events, Size, as_size
+from dvskit.formats.input_stream import InputStream
+from dvskit.formats.raw_header import RawHeader, read_header, take_header
+from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
+from dvskit.formats.storage import ReusedStorage, Storage
+from dvskit.formats.words import clock_kernels as shared
+from dvskit.formats.words import dat_kernels as loops
+from dvskit.formats.words import dat_salvage_kernels as salvage
+from dvskit.formats.words.dat_writing import DatSink
+from dvskit.formats.words.decoding import WordPass
+from dvskit.formats.words.layout import Layout
+from dvskit.formats.words.reading import (
+    ArrivingRecording,
+    WordRecording,
+    no_size,
+    size_of_data,
+)
+from dvskit.streams import Triggers
+
+__all__ = ["DatRecording", "open_recording", "open_sink", "open_stream"]
+
+CD, OLD_2D, TRIGGERS = 0x0C, 0x00, 0x0E
+_EVENT_BYTES = 8
+_HALF_US = 1 << 31
+_NO_VERSION = "no version in the header: read as version 2"
+
+
+def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> Layout:
+    """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
+    address = (*x, *y, *p, zeros)
+    look = np.zeros(shared.LOOK_FIELDS, np.int64)
+    look[shared.W_UNITS], look[shared.W_X_AT :] = 2, address
+    return Layout(
+        "DAT", 2, 0, look, np.array(address), loops.BITS, _HALF_US,
+        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
+        salvage.read_rows, salvage.count_events, salvage.put_events,
+    )  # fmt: skip
+
+
+_VERSIONS = {
+    1: (_layout((0, 9), (9, 8), (17, 1)), Size(512, 256)),
+    2: (_layout((0, 14), (14, 14), (28, 4)), Size(16384, 16384)),
+}
+# Polarity in bit 0, the input in bits 8-12, no other bit set: as events in one row of inputs.
+_TRIGGER_LAYOUT, _INPUTS = _layout((8, 5), (8, 0), (0, 1), ~0x1F01 & 0xFFFFFFFF), Size(32, 1)
+
+
+class DatRecording(WordRecording):
+    """Events, or triggers, of a DAT file."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: ReadOptions,
+        size: Size,
+        origin: SizeOrigin,
+        header: RawHeader,
+        layout: Layout,
+        *,
+        kind: int,
+    ) -> None:
+        super().__init__(path, options, size, origin, header, layout)
+        self._kind = kind
+        if not _version(str(path), header.keys):
+            self.assumptions.append(_NO_VERSION)
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        return super()._blocks(damage, storage) if self._kind != TRIGGERS else iter(())
+
+    def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._kind == TRIGGERS:
+            return iter(())
+        return super()._blocks_from(start_us, damage, storage)
+
+    def triggers(self) -> Triggers:
+        """Return all triggers in time order; none from a file of events.
+
+        Raises DamagedFileError in strict mode.
+        """
+        if self._kind != TRIGGERS:
+            return Triggers.empty()
+        reading = WordPass(
+            self.path,
+            _INPUTS,
+            _TRIGGER_LAYOUT,
+            strict=self.strict,
+            damage=Damage(),
+            offset_us=self._offset_us,
+        )
+        parts = [
+            Triggers(part.t.copy(), part.x.copy(), part.p.copy())
+            for part in self._file_blocks(reading, ReusedStorage())
+        ]
+        return Triggers.in_order(parts)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return nothing: a DAT file holds words of one kind."""
+        return {}
+
+
+def _version(name: str, keys: Mapping[str, str]) -> int:
+    """Return the version that the header states, 0 where it does not. Raises FormatError."""
+    text = keys.get("Version", keys.get("version", ""))
+    if not text:
+        return 0
+    try:
+        version = int(float(text))
+    except (ValueError, OverflowError):
+        version = -1
+    if version not in _VERSIONS:
+        raise FormatError(f"{name}: DAT version {text!r} is not known; 1 and 2 are")
+    return version
+
+
+def _header_size(name: str, keys: Mapping[str, str]) -> Size | None:
+    lower = {key.lower(): value for key, value in keys.items()}
+    if "width" not in lower or "height" not in lower:
+        return None
+    try:
+        return as_size((int(lower["width"]), int(lower["height"])))
+    except (ValueError, GeometryError) as error:
+        raise GeometryError(
+            f"{name}: the header's sensor size cannot be used ({error}); pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
+        ) from None
+
+
+def open_recording(path: Path, options: ReadOptions) -> DatRecording:
+    """Open a DAT file.
+
+    Its size is the argument, the header's, or the smallest that holds the events. Raises
+    FormatError, GeometryError.
+    """
+    header = read_header(path)
+    with path.open("rb") as file:
+        file.seek(header.end)
+        kind = _kind(str(path), header.end, file.read(2))
+    header = RawHeader(header.keys, header.end + 2)
+    layout, largest = _VERSIONS[_version(str(path), header.keys) or 2]
+    size, origin = _told_size(str(path), options, header)
+    if size is None:
+        size = Size(1, 1) if kind == TRIGGERS else size_of_data(path, header.end, layout, largest)
+    recording = DatRecording(path, options, size, origin, header, layout, kind=kind)
+    if kind == TRIGGERS and origin == "data":
+        recording.assumptions[:1] = ["triggers only, no events: the sensor size means nothing"]
+    return recording
+
+
+def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
+    """Open a stream of DAT events.
+
+    Its size is the argument or the header's. Raises FormatError, GeometryError.
+    """
+    header = take_header(stream)
+    marks = stream.peek(2)
+    kind = _kind(stream.name, header.end, marks)
+    if kind == TRIGGERS:
+        raise FormatError(f"{stream.name}: DAT triggers are not read from a pipe; save them first")
+    stream.readinto(memoryview(bytearray(2)))
+    header = RawHeader(header.keys, header.end + 2)
+    version = _version(stream.name, header.keys)
+    size, origin = _told_size(stream.name, options, header)
+    if size is None:
+        raise no_size(stream)
+    recording = ArrivingRecording(stream, options, size, origin, header, _VERSIONS[version or 2][0])
+    if not version:
+        recording.assumptions.append(_NO_VERSION)
+    return recording
+
+
+def _kind(name: str, at: int, marks: bytes) -> int:
+    """Return the type of events that the two bytes behind the header tell. Raises FormatError."""
+    if len(marks) < 2:
+        raise FormatError(f"{name}: the file ends ahead of the event type, at byte {at}")
+    kind, length = marks
+    if kind not in (CD, OLD_2D, TRIGGERS) or length != _EVENT_BYTES:
+        raise FormatError(
+            f"{name}: DAT events of type {kind:#04x} and {length} bytes at byte {at}; "
+            "types 0x00, 0x0c and 0x0e of 8 bytes are known"
+        )
+    return kind
+
+
+def _told_size(
+    name: str, options: ReadOptions, header: RawHeader
+) -> tuple[Size | None, SizeOrigin]:
+    if options.size is not None:
+        return options.size, "argument"
+    size = _header_size(name, header.keys)
+    return (None, "data") if size is None else (size, "header")
+
+
+def open_sink(path: Path, size: Size, *, overwrite: bool) -> DatSink:
+    """Return a Sink that writes a DAT file of CD events, version 2."""
+    return DatSink(path, size, overwrite=overwrite)

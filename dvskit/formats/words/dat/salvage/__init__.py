@@ -1,1 +1,0 @@
-"""Read DAT events among which some are damaged."""

@@ -1,1 +1,0 @@
-"""The fast way through EVT words that turn out to be sound."""

@@ -1,1 +1,0 @@
-"""Read EVT words among which some are damaged."""

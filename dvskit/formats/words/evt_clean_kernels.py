@@ -1,0 +1,401 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over sound EVT words: most of them in groups of events that are decoded side by side.
+
+The arguments and what is told are those that `dvskit.formats.words.decoding` names. Groups have a
+fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a
+group that holds anything but events is gone through word by word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvskit.formats.order_kernels import lowest_bit
+from dvskit.formats.words.clock_kernels import (
+    C_ANY,
+    C_CLEAN,
+    C_FIRST_T,
+    C_HIGH,
+    C_LAST_T,
+    C_LOOPS,
+    R_CLEAN,
+    R_EARLY,
+    R_EARLY_TRIGGERS,
+    R_END,
+    R_EVENTS,
+    R_FIRST,
+    R_LOOPS,
+    R_NEWEST,
+    R_OTHERS,
+    R_TRIGGERS,
+)
+from dvskit.formats.words.evt_kernels import (
+    HIGH,
+    HIGH_BITS,
+    HIGH_STEP,
+    L_HEAD,
+    L_STRIDE,
+    MANY_OFF,
+    MANY_ON,
+    ONE_OFF,
+    ONE_ON,
+    OTHER,
+    TRIGGER,
+    UNKNOWN,
+    count_bits,
+)
+
+_GROUP = 32
+_SINGLE = 8  # words to go through one by one where a group was cut short
+_HIGH_MASK = 0xFFFFFFF
+_TILE = 4096  # events that are checked while they are in the nearest cache
+
+
+@njit(cache=True, nogil=True)
+def _kinds(layout: NDArray[np.int64], first: int, last: int) -> Any:
+    """Return the types that mean `first` to `last`, a bit each."""
+    kinds = np.uint32(0)
+    for kind in range(16):
+        if first <= layout[kind] <= last:
+            kinds |= np.uint32(1) << np.uint32(kind)
+    return kinds
+
+
+@njit(cache=True, nogil=True)
+def _mask_place(i: int, stride: int, head: int) -> int:
+    """Return where the mask of the word at `i` stands."""
+    return i + 1 - head if stride == 2 else i + 1
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    row: NDArray[np.int64],
+    until_high: bool,
+) -> int:
+    """Count words[start:stop] one by one into `row`; return the end, or the first TIME_HIGH."""
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    i = start
+    while i < stop:
+        word = np.int64(words[i + head])
+        meaning = layout[word >> 28]
+        if meaning == HIGH:
+            if until_high:
+                return i
+            if row[R_FIRST] < 0:
+                row[R_FIRST] = word & _HIGH_MASK
+            row[R_NEWEST] = word & _HIGH_MASK
+        elif meaning <= ONE_ON:
+            row[R_EVENTS] += 1
+        elif meaning <= MANY_ON:
+            at = _mask_place(i, stride, head)
+            if stride == 1:
+                i += 1
+            if at < words.size:
+                row[R_EVENTS] += count_bits(words[at])
+            else:
+                row[R_CLEAN] = 0
+        elif meaning == TRIGGER:
+            row[R_TRIGGERS] += 1
+        elif meaning == OTHER:
+            row[R_OTHERS] += 1
+        elif meaning == UNKNOWN:
+            row[R_CLEAN] = 0
+        i += stride
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _scan_apart(
+    words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
+) -> None:
+    """Count words of one length, each by itself; the latest TIME_HIGH is looked for from behind."""
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    ones, many = _kinds(layout, ONE_OFF, ONE_ON), _kinds(layout, MANY_OFF, MANY_ON)
+    triggers, others = _kinds(layout, TRIGGER, TRIGGER), _kinds(layout, OTHER, OTHER)
+    unknown = _kinds(layout, UNKNOWN, UNKNOWN)
+    one, events, rare = np.uint32(1), np.uint32(0), np.uint32(0)
+    part = words[start:stop]
+    if stride == 1:
+        for i in range(part.size):
+            kind = part[i] >> np.uint32(28)
+            events += ones >> kind & one
+            rare |= (triggers | others | unknown) >> kind
+    else:
+        pairs = part.view(np.uint64)
+        head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
+        for i in range(pairs.size):
+            kind = np.uint32(pairs[i] >> head_at) >> np.uint32(28)
+            mask = np.uint32(pairs[i] >> mask_at) * (many >> kind & one)
+            events += np.uint32(count_bits(mask))
+            rare |= (triggers | others | unknown) >> kind
+    rare &= one
+    row[R_EVENTS] += events
+    if rare != 0:
+        hits, rest, odd = np.uint32(0), np.uint32(0), np.uint32(0)
+        for i in range(part.size // stride):
+            kind = part[i * stride + head] >> np.uint32(28)
+            hits += triggers >> kind & one
+            rest += others >> kind & one
+            odd |= unknown >> kind & one
+        row[R_TRIGGERS] += hits
+        row[R_OTHERS] += rest
+        if odd != 0:
+            row[R_CLEAN] = 0
+    for i in range(stop - stride, start - 1, -stride):
+        if layout[words[i + head] >> np.uint32(28)] == HIGH:
+            row[R_NEWEST] = words[i + head] & np.uint32(_HIGH_MASK)
+            break
+
+
+@njit(cache=True, nogil=True)
+def _scan_on(
+    words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
+) -> int:
+    """Count words of which some have a mask behind them; return where they end."""
+    ones = _kinds(layout, ONE_OFF, ONE_ON)
+    i = start
+    while i < stop:
+        if i + _GROUP <= stop:
+            group = words[i : i + _GROUP]
+            alike = np.uint32(1)
+            for place in range(_GROUP):
+                alike &= ones >> (group[place] >> np.uint32(28))
+            if alike != 0:
+                row[R_EVENTS] += _GROUP
+                i += _GROUP
+                continue
+        i = _walk(words, i, min(i + _GROUP, stop), layout, row, False)
+    return i
+
+
+@njit(cache=True, nogil=True)
+def scan(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    row: NDArray[np.int64],
+) -> None:
+    """Count what is in words[start:stop] and find its first and last TIME_HIGH, for `row`."""
+    row[:] = 0
+    row[R_FIRST] = row[R_NEWEST] = -1
+    row[R_CLEAN] = 1
+    i = _walk(words, start, stop, layout, row, True)
+    row[R_EARLY], row[R_EARLY_TRIGGERS] = row[R_EVENTS], row[R_TRIGGERS]
+    if i < stop:
+        row[R_FIRST] = words[i + layout[L_HEAD]] & np.uint32(_HIGH_MASK)
+        row[R_NEWEST] = row[R_FIRST]
+        if layout[L_STRIDE] == 2 or _kinds(layout, MANY_OFF, MANY_ON) == 0:
+            _scan_apart(words, i, stop, layout, row)
+            i = stop
+        else:
+            i = _scan_on(words, i, stop, layout, row)
+    row[R_LOOPS] = row[R_NEWEST] < row[R_FIRST]
+    row[R_END] = i
+
+
+@njit(cache=True, nogil=True)
+def _possible(
+    t: NDArray[np.int64], x: NDArray[np.int16], y: NDArray[np.int16], width: int, height: int
+) -> bool:
+    """Tell whether all events are on the sensor and in the order of time."""
+    bad = np.int64(0)  # negative from the first impossible one on
+    right, bottom = np.int16(width - 1), np.int16(height - 1)
+    for start in range(0, t.size, _TILE):
+        stop = min(start + _TILE, t.size)
+        now, before = t[max(start, 1) : stop], t[max(start, 1) - 1 : stop - 1]
+        for i in range(now.size):
+            bad |= now[i] - before[i]
+        columns, rows = x[start:stop], y[start:stop]
+        off = np.int16(0)
+        for i in range(columns.size):
+            off |= np.int16(right - columns[i]) | np.int16(bottom - rows[i])
+        bad |= np.int64(off)
+    return bad >= 0
+
+
+# Inlined, with places that cannot be negative, the loops over a group become vector instructions.
+@njit(cache=True, nogil=True, inline="always")
+def _decode_ones(
+    words: NDArray[np.uint32],
+    at: Any,
+    ones: Any,
+    base: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    n: Any,
+) -> Any:
+    """Decode a group of words as if all were events; tell whether they are."""
+    alike = np.uint32(1)
+    for i in range(_GROUP):
+        word = words[at + np.uint64(i)]
+        kind = word >> np.uint32(28)
+        alike &= ones >> kind
+        place = n + np.uint64(i)
+        t[place] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+        x[place] = np.int16(word >> np.uint32(11) & np.uint32(0x7FF))
+        y[place] = np.int16(word & np.uint32(0x7FF))
+        p[place] = kind & np.uint32(1)
+    return alike != 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _decode_bits(
+    pairs: NDArray[np.uint64],
+    at: Any,
+    head_at: Any,
+    mask_at: Any,
+    many: Any,
+    base: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    n: Any,
+) -> Any:
+    """Decode a group of pairs as if each mask had one bit; tell whether all are such events."""
+    alike, rest = np.uint32(1), np.uint32(0)
+    for i in range(_GROUP):
+        pair = pairs[at + np.uint64(i)]
+        word, mask = np.uint32(pair >> head_at), np.uint32(pair >> mask_at)
+        kind = word >> np.uint32(28)
+        alike &= many >> kind & np.uint32(mask != 0)
+        rest |= mask & (mask - np.uint32(1))
+        bit = np.int32(lowest_bit(mask | np.uint32(0x80000000)))  # type: ignore[call-arg]
+        place = n + np.uint64(i)
+        t[place] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+        x[place] = np.int16(np.int32(word >> np.uint32(11) & np.uint32(0x7FF)) + bit)
+        y[place] = np.int16(word & np.uint32(0x7FF))
+        p[place] = kind & np.uint32(1)
+    return alike != 0 and rest == 0
+
+
+@njit(cache=True, nogil=True)
+def decode_clean(
+    words: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    high: int,
+    loops: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    trigger_t: NDArray[np.int64],
+    trigger_id: NDArray[np.int16],
+    trigger_p: NDArray[np.bool_],
+    told: NDArray[np.int64],
+) -> None:
+    """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
+
+    `high` is -1 where no TIME_HIGH stands ahead. Tells in `told` whether all events are on the
+    sensor and in the order of time; where not, the columns are worth nothing.
+    """
+    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    ones, many = _kinds(layout, ONE_OFF, ONE_ON), _kinds(layout, MANY_OFF, MANY_ON)
+    meanings = np.empty(16, np.uint8)
+    for kind in range(16):
+        meanings[kind] = layout[kind]
+    base = ((loops << HIGH_BITS) | high) << 6
+    pairs = words[: words.size >> 1 << 1].view(np.uint64)
+    head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
+    clean = True
+    n = nt = 0
+    i = start
+    single = _SINGLE  # words to go one by one before a group is tried
+    one, kind_at = np.uint32(1), np.uint32(28)
+    while i < stop:
+        if single == 0:
+            if i + _GROUP * stride > stop or n + _GROUP > t.size or high < 0:
+                single = _GROUP
+                continue
+            at, to = np.uint64(i), np.uint64(n)
+            if stride == 2:
+                at >>= np.uint64(1)
+                alike = _decode_bits(pairs, at, head_at, mask_at, many, base, t, x, y, p, to)
+            else:
+                alike = _decode_ones(words, at, ones, base, t, x, y, p, to)
+            if alike:
+                n, i = n + _GROUP, i + _GROUP * stride
+                continue
+            # Those ahead of the first other word stand.
+            before = n
+            if stride == 1:
+                while ones >> (words[np.uint64(i)] >> kind_at) & one != 0:
+                    i += 1
+                    n += 1
+            else:
+                while True:
+                    mask = words[np.uint64(i + 1 - head)]
+                    if (
+                        many >> (words[np.uint64(i + head)] >> kind_at) & one == 0
+                        or mask == 0
+                        or mask & (mask - one) != 0
+                    ):
+                        break
+                    i += 2
+                    n += 1
+            single = 1 if n - before >= _SINGLE else _SINGLE
+        word = words[np.uint64(i + head)]
+        kind = word >> kind_at
+        i += stride
+        single -= 1
+        if ones >> kind & one != 0:
+            if high >= 0:
+                place = np.uint64(n)
+                t[place] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+                x[place] = np.int16(word >> np.uint32(11) & np.uint32(0x7FF))
+                y[place] = np.int16(word & np.uint32(0x7FF))
+                p[place] = kind & one
+                n += 1
+            continue
+        meaning = meanings[kind]
+        if meaning <= MANY_ON:
+            mask = one
+            if meaning > ONE_ON:
+                mask = words[i - 1 - head] if stride == 2 else words[i]
+                if stride == 1:
+                    i += 1
+            if high < 0:
+                continue
+            now = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            column = np.int64(word >> np.uint32(11) & np.uint32(0x7FF))
+            row = np.int64(word & np.uint32(0x7FF))
+            on = meaning & np.uint8(1) != 0
+            while mask != 0:
+                bit = np.int64(lowest_bit(mask))  # type: ignore[call-arg]
+                mask &= mask - one
+                place = np.uint64(n)
+                t[place], x[place], y[place], p[place] = now, column + bit, row, on
+                n += 1
+        elif meaning == HIGH:
+            new = np.int64(word & np.uint32(_HIGH_MASK))
+            if high >= 0:
+                clean = clean and ((new - high) & _HIGH_MASK) < HIGH_STEP
+                loops += new < high
+            high = new
+            base = ((loops << HIGH_BITS) | high) << 6
+            single = _SINGLE
+        elif meaning == TRIGGER and high >= 0:
+            trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
+            trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
+            trigger_p[nt] = word & np.uint32(1)
+            nt += 1
+    told[C_CLEAN] = clean and _possible(t, x, y, width, height)
+    told[C_ANY], told[C_HIGH], told[C_LOOPS] = n > 0, high, loops
+    if n > 0:
+        told[C_FIRST_T], told[C_LAST_T] = t[0], t[n - 1]

@@ -1,1 +1,0 @@
-"""Find where words stand, byte by byte, where bytes are missing or too many."""

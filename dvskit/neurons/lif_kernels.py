@@ -1,0 +1,265 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""The neurons over time on plain arrays: forward, and backward through time.
+
+Arrays are (T, N), float32, or int16 holding the bits of bfloat16; states are (N,). A call covers
+neurons [start, stop), so threads share nothing. Neurons are taken in blocks that stay in the cache
+over all of time, and the innermost loop runs over neurons. A part that a neuron lacks is None, and
+is compiled away. No fast mathematics: a contracted multiply-add would round once where torch rounds
+twice, and spikes differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from dvskit.neurons.parts_kernels import (
+    Unaliased,
+    add,
+    blank,
+    copied,
+    cut,
+    fire,
+    fire_down,
+    has,
+    level_of,
+    like,
+    load,
+    peek,
+    plus,
+    plus_times,
+    ready_at,
+    reset_back,
+    reset_to,
+    row_before,
+    row_of,
+    scratch,
+    scratch_of_either,
+    slope,
+    slope_down,
+    store,
+    times,
+    wait,
+)
+
+_ONE, _ZERO = np.float32(1), np.float32(0)
+# Neurons at a time: rows are to be long, for memory is fetched ahead within a row only.
+_FORWARD_BLOCK = 65_536
+_BACKWARD_BYTES = 1 << 21  # what a block remembers of all of time: it stays in the last cache
+_BACKWARD_BLOCK = (64, 16_384)
+
+
+class Values(NamedTuple):
+    """The values of the model: float32, float32 (N,), or None for a part that is left out."""
+
+    beta: Any
+    threshold: Any
+    off: Any
+    alpha: Any
+    gain: Any
+    rest: Any
+    kappa: Any
+    rho: Any
+
+
+class States(NamedTuple):
+    """Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients."""
+
+    v: Any
+    i: Any
+    a: Any
+    waiting: Any
+
+
+class Kind(NamedTuple):
+    """What is compiled for: a surrogate, a reset, `attached` None if the reset is detached, and
+
+    the number of refractory steps.
+    """
+
+    surrogate: Any
+    reset: Any
+    attached: Any
+    refractory: Any
+
+
+@njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
+def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -> None:
+    """One step of a block: the states in place, the spikes to st, and to past what was on the way.
+
+    st and the parts of past may be None: then they are not written.
+    """
+    beta, threshold, off, alpha, gain, rest, kappa, rho = values
+    v, i, a, waiting = states
+    past_h, past_v, past_i, past_a, past_ready = past
+    for n in range(v.size):
+        before, adapted = v[n], peek(a, n)
+        current = plus_times(alpha, n, peek(i, n), load(xt, n))
+        store(past_i, n, current)
+        store(i, n, current)
+        drive = times(gain, n, current)
+        h = level_of(rest, n, before, beta, drive)
+        th = plus_times(kappa, n, adapted, peek(threshold, n))
+        ready = ready_at(waiting, n)
+        up = fire(kind.surrogate, h, th, ready)
+        down = fire_down(off, n, h, ready)
+        store(st, n, up - down)
+        store(past_h, n, h)
+        store(past_v, n, before)
+        store(past_a, n, adapted)
+        store(past_ready, n, ready)
+        v[n] = reset_to(kind.reset, rest, n, h, th, peek(off, n), up, down, ready)
+        store(a, n, plus_times(rho, n, adapted, up + down))
+        wait(waiting, n, up + down, kind.refractory)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
+def _retreat(
+    past: Any, start_i: Any, gst: Any, gxt: Any, states: Any, values: Any, sinks: Any, kind: Any
+) -> None:
+    """One step back of a block: states holds the gradients at step t, then those at t - 1.
+
+    With u+ = h - th, u- = -h - off, and g+, g- the surrogate's derivatives there, 0 while waiting:
+    dL/dh = gs (g+ + g-) + ga (g+ - g-) + gv dv/dh and dL/di = gain dL/dh + gi; the rest follows
+    from the model line by line. Gradients of values are added to `sinks`. `start_i` is the synaptic
+    current before the step.
+    """
+    beta, threshold, off, alpha, gain, rest, kappa, rho = values
+    to_beta, to_threshold, to_off, to_alpha, to_gain, to_rest, to_kappa, to_rho = sinks
+    gv, gi, ga, _ = states
+    past_h, past_v, past_i, past_a, past_ready = past
+    for n in range(gv.size):
+        h, adapted, level, low = past_h[n], peek(past_a, n), peek(off, n), peek(rest, n)
+        th = plus_times(kappa, n, adapted, peek(threshold, n))
+        ready = like(past_ready, n)
+        rise = times(past_ready, n, slope(kind.surrogate, h - th))
+        fall = times(past_ready, n, slope_down(off, kind.surrogate, -h - level))
+        spikes = fire(kind.surrogate, h, th, ready), fire_down(off, n, h, ready), ready
+        d, to_up, to_down, share, kept = reset_back(
+            kind.reset, kind.attached, h - low, th - low, level + low, spikes, (rise, fall)
+        )
+        g, later, adapt = load(gst, n), gv[n], peek(ga, n)
+        gh = g * (rise + fall) + later * d
+        if has(kappa):
+            gh += adapt * (rise - fall)
+        gth = -(g + adapt + later * to_up) * rise - later * share * spikes[0]
+        current = plus(gi, n, times(gain, n, gh))
+        store(gxt, n, current)
+        add(to_beta, n, gh * (peek(past_v, n) - low))
+        add(to_threshold, n, gth)
+        add(to_off, n, (g - adapt - later * to_down) * fall + later * share * spikes[1])
+        add(to_alpha, n, current * peek(start_i, n))
+        add(to_gain, n, gh * peek(past_i, n))
+        add(to_rest, n, (_ONE - peek(beta, n)) * gh + later * kept)
+        add(to_kappa, n, gth * adapted)
+        add(to_rho, n, adapt * adapted)
+        gv[n] = peek(beta, n) * gh
+        store(gi, n, peek(alpha, n) * current)
+        store(ga, n, plus_times(kappa, n, gth, peek(rho, n) * adapt))
+
+
+@njit(cache=True, nogil=True)
+def cut_values(values: Any, first: int, last: int) -> Values:
+    """Return the values of neurons [first, last)."""
+    return Values(
+        cut(values.beta, first, last),
+        cut(values.threshold, first, last),
+        cut(values.off, first, last),
+        cut(values.alpha, first, last),
+        cut(values.gain, first, last),
+        cut(values.rest, first, last),
+        cut(values.kappa, first, last),
+        cut(values.rho, first, last),
+    )
+
+
+@njit(cache=True, nogil=True)
+def cut_states(states: Any, first: int, last: int) -> States:
+    """Return the states of neurons [first, last)."""
+    return States(
+        cut(states.v, first, last),
+        cut(states.i, first, last),
+        cut(states.a, first, last),
+        cut(states.waiting, first, last),
+    )
+
+
+@njit(cache=True, nogil=True)
+def copied_states(states: Any, own: Any, first: int, last: int) -> States:
+    """Return the states of neurons [first, last), copied to arrays of one's own."""
+    return States(
+        copied(states.v, own[0], first, last),
+        copied(states.i, own[1], first, last),
+        copied(states.a, own[2], first, last),
+        copied(states.waiting, own[3], first, last),
+    )
+
+
+@njit(cache=True, nogil=True)
+def rows_of(past: Any, t: int, count: int) -> Any:
+    """Return what is kept of a block at time t."""
+    return (
+        row_of(past[0], t, count),
+        row_of(past[1], t, count),
+        row_of(past[2], t, count),
+        row_of(past[3], t, count),
+        row_of(past[4], t, count),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, start: int, stop: int) -> None:
+    """Fill s with the spikes of x; `states` holds those before, and after it returns."""
+    nothing = (None, None, None, None, None)
+    for first in range(start, stop, _FORWARD_BLOCK):
+        last = min(first + _FORWARD_BLOCK, stop)
+        block = cut_values(values, first, last)
+        state = cut_states(states, first, last)
+        for t in range(x.shape[0]):
+            _advance(x[t, first:last], s[t, first:last], nothing, state, block, kind)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def backward(
+    x: Any,
+    gs: Any,
+    gx: Any,
+    starts: Any,
+    gradients: Any,
+    values: Any,
+    sinks: Any,
+    kind: Any,
+    start: int,
+    stop: int,
+) -> None:
+    """Fill gx and add to sinks; `gradients` are those at the last state, and at the first after.
+
+    gs may have one row, which is then that of all times.
+    """
+    steps = x.shape[0]
+    size = max(_BACKWARD_BLOCK[0], min(_BACKWARD_BLOCK[1], _BACKWARD_BYTES // (4 * steps)))
+    past = (
+        np.empty((steps, size), np.float32),
+        scratch(sinks.beta, steps, size),
+        scratch_of_either(sinks.alpha, sinks.gain, steps, size),
+        scratch(starts.a, steps, size),
+        scratch(starts.waiting, steps, size),
+    )
+    own = (blank(starts.v, size), blank(starts.i, size), blank(starts.a, size),
+           blank(starts.waiting, size))  # fmt: skip
+    for first in range(start, stop, size):
+        last = min(first + size, stop)
+        count = last - first
+        block = cut_values(values, first, last)
+        to = cut_values(sinks, first, last)
+        state = copied_states(starts, own, first, last)
+        for t in range(steps):
+            _advance(x[t, first:last], None, rows_of(past, t, count), state, block, kind)
+        back = cut_states(gradients, first, last)
+        for t in range(steps - 1, -1, -1):
+            before = row_before(starts.i, past[2], t, first, last)
+            gst, gxt = gs[min(t, gs.shape[0] - 1), first:last], gx[t, first:last]
+            _retreat(rows_of(past, t, count), before, gst, gxt, back, block, to, kind)

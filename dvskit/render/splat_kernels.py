@@ -1,0 +1,188 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
+"""Loops over events and places: where they are seen, and in which shade."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_STEPS = 16777213.0  # 2^24 - 3: nearness is 1..2^24 - 2
+_AT_ONCE = 512
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    index: NDArray[np.uint8],
+    start_us: int,
+    to_camera: NDArray[np.float64],
+    lens: NDArray[np.float64],
+    v: NDArray[np.int32],
+    u: NDArray[np.int32],
+    keys: NDArray[np.uint32],
+) -> None:
+    """Write where events are in a picture, and their numbers."""
+    a0, a1, a2, a3 = to_camera[0, 0], to_camera[0, 1], to_camera[0, 2], to_camera[0, 3]
+    b0, b1, b2, b3 = to_camera[1, 0], to_camera[1, 1], to_camera[1, 2], to_camera[1, 3]
+    c0, c1, c2, c3 = to_camera[2, 0], to_camera[2, 1], to_camera[2, 2], to_camera[2, 3]
+    scale, centre_u, centre_v, far, reach = lens[0], lens[1], lens[2], lens[3], lens[4]
+    for i in range(len(t)):
+        time, column, row = float(t[i] - start_us), float(x[i]), float(y[i])
+        near = c0 * time + c1 * column + c2 * row + c3
+        by = scale / (far - near * reach)
+        u[i] = np.int32(math.floor(centre_u + by * (a0 * time + a1 * column + a2 * row + a3)))
+        v[i] = np.int32(math.floor(centre_v - by * (b0 * time + b1 * column + b2 * row + b3)))
+        steps = np.uint32(np.int32(1.0 + near * _STEPS))
+        keys[i] = (steps << np.uint32(8)) | (np.uint32(255) - np.uint32(index[i]))
+
+
+@njit(cache=True, nogil=True)
+def splat(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    index: NDArray[np.uint8],  # the colours
+    start_us: int,
+    # (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1
+    to_camera: NDArray[np.float64],
+    lens: NDArray[np.float64],  # (5,): scale, centre_u, centre_v, farthest depth, depth of the box
+    brush: NDArray[np.int64],  # (k, 2): offsets dv, du of the pixels of a point
+    nearest: NDArray[np.uint32],
+) -> None:
+    """Draw events into a buffer (height, width) of the nearest one.
+
+    Its numbers are of an event: how near, from 1 on, in the upper 24 bits, and 255 less its colour
+    in the lower 8, so that the nearest has the highest number and of those equally near the one
+    whose colour comes first; 0 is none.
+    """
+    height, width = nearest.shape
+    flat = nearest.reshape(height * width)
+    low_v, high_v = -brush[:, 0].min(), height - brush[:, 0].max()
+    low_u, high_u = -brush[:, 1].min(), width - brush[:, 1].max()
+    offsets = brush[:, 0] * width + brush[:, 1]
+    # First the places of some events, which the compiler makes vectors of; then the places are
+    # written, so that many wait for memory at a time; and always, for a branch is guessed wrong.
+    v, u = np.empty(_AT_ONCE, np.int32), np.empty(_AT_ONCE, np.int32)
+    keys = np.empty(_AT_ONCE, np.uint32)
+    for start in range(0, len(t), _AT_ONCE):
+        count = min(_AT_ONCE, len(t) - start)
+        at = slice(start, start + count)
+        _project(t[at], x[at], y[at], index[at], start_us, to_camera, lens, v, u, keys)
+        for i in range(count):
+            key = keys[i]
+            if low_v <= v[i] < high_v and low_u <= u[i] < high_u:
+                base = np.int64(v[i]) * width + u[i]
+                for k in range(len(offsets)):
+                    place = np.uint64(base + offsets[k])
+                    flat[place] = max(flat[place], key)
+                continue
+            for k in range(len(brush)):
+                a, b = v[i] + brush[k, 0], u[i] + brush[k, 1]
+                if 0 <= a < height and 0 <= b < width:
+                    nearest[a, b] = max(nearest[a, b], key)
+
+
+@njit(cache=True, nogil=True)
+def spread(
+    # (parts, height + 2 reach, width + 2 reach): points of one place, as splat leaves them
+    marked: NDArray[np.uint32],
+    reach: int,
+    brush: NDArray[np.int64],
+    first: int,
+    nearest: NDArray[np.uint32],
+) -> None:
+    """Fill rows from `first` on of a buffer with what `splat` writes with that brush.
+
+    The nearest of the events that reach a place is the greatest mark around it: each place is
+    looked at once for all events.
+    """
+    width = nearest.shape[1]
+    for a in range(nearest.shape[0]):
+        into = nearest[a]
+        for k in range(len(brush)):
+            row, column = first + a + reach - brush[k, 0], reach - brush[k, 1]
+            for part in range(marked.shape[0]):
+                marks = marked[part, row, column : column + width]
+                for b in range(width):
+                    into[b] = max(into[b], marks[b])
+
+
+@njit(cache=True, nogil=True)
+def _merge(nearest: NDArray[np.uint32], first: int, rows: NDArray[np.uint32]) -> None:
+    """Set rows to the nearest of all layers in as many rows from `first` on."""
+    for a in range(rows.shape[0]):
+        into, layer = rows[a], nearest[0, first + a]
+        for b in range(len(into)):
+            into[b] = layer[b]
+        for part in range(1, nearest.shape[0]):
+            layer = nearest[part, first + a]
+            for b in range(len(into)):
+                into[b] = max(into[b], layer[b])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(
+    rows: NDArray[np.uint32], u: int, shades: NDArray[np.float32], total: NDArray[np.float32]
+) -> int:
+    """Set total to the sum of the colours in a column of places; return how many are taken."""
+    total[:] = 0
+    hits = 0
+    factor = rows.shape[0]
+    for a in range(factor):
+        for b in range(u * factor, u * factor + factor):
+            key = rows[a, b]
+            if key:
+                colour = shades[key >> np.uint32(26), 255 - (key & np.uint32(255))]
+                for c in range(3):
+                    total[c] += colour[c]
+                hits += 1
+    return hits
+
+
+@njit(cache=True, nogil=True)
+def shade(
+    nearest: NDArray[np.uint32],  # (parts, factor * height, factor * width), as splat leaves it
+    factor: int,
+    shades: NDArray[np.float32],  # (64, 256, 3): the palette at each of 64 steps of nearness
+    picture: NDArray[np.uint8],  # (height, width, 3): drawn over
+) -> None:
+    """Average blocks of factor x factor places of the buffers over `picture`."""
+    area = factor * factor
+    rows = np.empty((factor, nearest.shape[2]), np.uint32)
+    total = np.empty(3, np.float32)
+    for v in range(picture.shape[0]):
+        _merge(nearest, v * factor, rows)
+        for u in range(picture.shape[1]):
+            hits = _add(rows, u, shades, total)
+            if hits:
+                for c in range(3):
+                    rest = np.float32((area - hits) * picture[v, u, c])
+                    value = (total[c] + rest) / np.float32(area) + np.float32(0.5)
+                    picture[v, u, c] = np.uint8(value)
+
+
+@njit(cache=True, nogil=True)
+def shade_layer(
+    nearest: NDArray[np.uint32],
+    factor: int,
+    shades: NDArray[np.float32],
+    layer: NDArray[np.uint8],  # (height, width, 4): red, green, blue, not multiplied by alpha
+) -> None:
+    """Average blocks of factor x factor places of the buffers into a picture on nothing."""
+    area = factor * factor
+    rows = np.empty((factor, nearest.shape[2]), np.uint32)
+    total = np.empty(3, np.float32)
+    for v in range(layer.shape[0]):
+        _merge(nearest, v * factor, rows)
+        for u in range(layer.shape[1]):
+            hits = _add(rows, u, shades, total)
+            if hits:
+                for c in range(3):
+                    layer[v, u, c] = np.uint8(total[c] / np.float32(hits) + np.float32(0.5))
+                layer[v, u, 3] = np.uint8(np.float32(255.0 / area) * hits + np.float32(0.5))
