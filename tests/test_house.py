@@ -100,6 +100,35 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
+def test_nothing_lies_deeper_than_two_folders():
+    deep = [path for path in PACKAGE.rglob("*") if len(path.relative_to(PACKAGE).parts) > 3]
+    assert [path for path in deep if "__pycache__" not in path.parts] == []
+
+
+def test_no_folder_holds_one_file():
+    alone = [
+        folder
+        for folder in {file.parent for file in SOURCES}
+        if len(list(folder.glob("*.py"))) < 2 + (folder / "__init__.py").exists()
+    ]
+    assert alone == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_compiled_loops_lie_in_files_named_for_what_they_do(file):
+    decorators = {
+        name.id
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        for name in ast.walk(decorator)
+        if isinstance(name, ast.Name)
+    }
+    if decorators & {"njit", "vectorize", "kernel", "inner", "merged", "inlined"}:
+        assert file.name.endswith("_kernels.py")
+        assert file.name != "_kernels.py"
+
+
 def test_importing_dvskit_loads_neither_torch_nor_numba():
     heavy = "('torch', 'numba', 'av', 'cv2')"
     code = f"import dvskit, sys; print([m for m in {heavy} if m in sys.modules])"

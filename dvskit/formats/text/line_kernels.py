@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.text._bytes import WINDOW, byte_at
-from dvskit.formats.text._plain_lines import USUAL, plain_line, run_s, run_us
+from dvskit.formats.text.byte_kernels import WINDOW, byte_at
+from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run_s, run_us
 
 # What a field of a line is.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)

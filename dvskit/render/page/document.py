@@ -250,7 +250,7 @@ def _colours(theme: Theme) -> dict[str, Any]:
 
 
 def _part(name: str) -> str:
-    return files("dvskit.render.page").joinpath("web", name).read_text(encoding="utf-8")
+    return files("dvskit.render").joinpath("web", name).read_text(encoding="utf-8")
 
 
 def _fill(template: str, values: dict[str, str]) -> str:

@@ -1,3 +1,5 @@
+# mypy: allow-untyped-decorators
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over lines as most are: digits, one separator, no more. Several bytes are read at once."""
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.text._bytes import (
+from dvskit.formats.text.byte_kernels import (
     byte_at,
     first_bit,
     fraction_us,
