@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
-from dvskit.formats.in_order import InOrder
+from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.npy_header import read_array_header
 from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
@@ -26,7 +26,6 @@ from dvskit.formats.recording import (
     ReadOptions,
     Recording,
     SizeOrigin,
-    keep_valid,
 )
 from dvskit.formats.storage import Storage
 
@@ -143,7 +142,7 @@ class NpzRecording(Recording):
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()
             }
-            last: int | None = None
+            order = InOrder(self.path, self.size, strict=True, damage=Damage())
             for start in range(0, self._count, BLOCK_EVENTS):
                 count = min(BLOCK_EVENTS, self._count - start)
                 columns = {column: members[column].read(count) for column in _COLUMNS}
@@ -151,24 +150,16 @@ class NpzRecording(Recording):
                     polarity = polarity_column(columns["p"])
                 except EventsError as error:
                     raise FormatError(f"{self.path}: {error}") from error
-                block = keep_valid(
-                    self.path,
-                    (
-                        self._integers("t", columns["t"], np.int64),
-                        self._integers("x", columns["x"], np.int16),
-                        self._integers("y", columns["y"], np.int16),
-                        polarity,
-                    ),
-                    self.size,
-                    last_t=last,
-                    offsets=np.arange(start, start + count) * columns["t"].dtype.itemsize,
-                    width=columns["t"].dtype.itemsize,
-                    strict=True,
-                    damage=Damage(),
+                width = columns["t"].dtype.itemsize
+                block = Columns(
+                    self._integers("t", columns["t"], np.int64),
+                    self._integers("x", columns["x"], np.int16),
+                    self._integers("y", columns["y"], np.int16),
+                    polarity,
+                    np.arange(start, start + count) * width,
+                    np.broadcast_to(np.int64(width), count),
                 )
-                if len(block):
-                    last = int(block.t[-1])
-                yield block
+                yield from order.push(block)
 
     def _integers(self, name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
         converted = values.astype(dtype, copy=False)

@@ -12,9 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import (
@@ -325,48 +322,6 @@ def smallest_size(path: Path, blocks: Iterable[Events]) -> Size:
             "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     return as_size((width, height))
-
-
-def keep_valid(
-    path: Path,
-    columns: tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]],
-    size: Size,
-    *,
-    last_t: int | None,
-    offsets: NDArray[np.int64],
-    width: int,
-    strict: bool,
-    damage: Damage,
-) -> Events:
-    """Return decoded columns as a block, after checking each event against sensor and clock.
-
-    `last_t` is the time of the event ahead of the block (None at the start), `offsets` the byte
-    offset of each event, `width` its length in bytes. A bad event raises DamagedFileError in strict
-    mode and is dropped into `damage` otherwise.
-    """
-    t, x, y, p = columns
-    if not len(t):
-        return Events.empty(size)
-    off = (x < 0) | (x >= size.width) | (y < 0) | (y >= size.height)
-    clock = np.where(off, np.iinfo(np.int64).min, t)  # an event off the sensor sets no clock
-    if last_t is not None:
-        clock[0] = max(int(clock[0]), last_t)
-    newest = np.maximum.accumulate(clock)
-    back = ~off & (t < newest)
-    bad = np.flatnonzero(off | back)
-    if not bad.size:
-        return Events.from_checked(t, x, y, p, size)
-    for index in bad.tolist():
-        problem = (
-            f"event at ({x[index]}, {y[index]}) is off the {size} sensor"
-            if off[index]
-            else f"time runs back from {newest[index]} to {t[index]} us"
-        )
-        if strict:
-            raise DamagedFileError(path, int(offsets[index]), problem)
-        damage.add(int(offsets[index]), width, problem)
-    good = ~(off | back)
-    return Events.from_checked(t[good], x[good], y[good], p[good], size)
 
 
 class FileSink(ABC):
