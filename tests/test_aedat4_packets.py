@@ -158,9 +158,9 @@ def test_the_number_of_events_is_foretold_from_the_first_bytes(kind: Compression
     lengths = np.array([len(each) for each in contents])
     rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
     if kind is Compression.LZ4:
-        assert unpacking_kernels.foretell_lz4(data, rows).tolist() == [1, 2, 100, 5000]
+        assert unpacking_kernels.expected_counts_lz4(data, rows).tolist() == [1, 2, 100, 5000]
     if kind is Compression.ZSTD:
-        assert unpacking_kernels.foretell_zstd(data, rows).tolist() == [1, 2, 100, 5000]
+        assert unpacking_kernels.expected_counts_zstd(data, rows).tolist() == [1, 2, 100, 5000]
     located = np.empty_like(rows)
     if kind is Compression.NONE:
         unpacking_kernels.locate_all(data, rows, located)

@@ -112,7 +112,7 @@ def _settle(
 
 
 @inner
-def quieten(
+def settle_idle(
     count: int, blocks: Array, codes: Array, tables: Tables, now: float, pixels: Pixels
 ) -> None:
     """Note of `count` blocks that saw no change a time ahead of which no pixel can fire.

@@ -22,7 +22,7 @@ import dvskit
 from dvskit._compiling import watch_compiling
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.sensor.block_kernels import foresee, move, quieten
+from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
 from dvskit.emulator.sensor.firing_kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import Lanes
 from dvskit.emulator.sensor.pixels import Hits, Pixels, Scratch, Tables, Weights
@@ -126,7 +126,7 @@ def compile_firing(the: _Called, follower: Follower) -> None:
         fire, 0, 0, 0.0, 1.0, the.model, 0, the.pixels, the.hits, the.lanes, the.times, the.marks,
         0, follower,
     )  # fmt: skip
-    _compile(quieten, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
+    _compile(settle_idle, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
 
 
 def compile_tiles(the: _Called) -> None:

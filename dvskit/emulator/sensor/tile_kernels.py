@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
-from dvskit.emulator.sensor.block_kernels import foresee, move, quieten
+from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
 from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch
 from dvskit.emulator.sensor.firing_kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import LANES, Lanes
@@ -48,7 +48,7 @@ Array = NDArray[Any]
 
 
 @inlined
-def _strike(
+def _apply_noise(
     tile: int, part: int, end: int, first: int, start: float, model: Array, begun: Array,
     since: Array, quiet: Array, soonest: Array, hit_t: Array, hit_choice: Array,
     hits_from: Array, free: Array, times: Array, marks: Array, n: int,
@@ -156,7 +156,7 @@ def _finish(
     if lane > 0:
         n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n,
                  follower)  # fmt: skip
-    quieten(later, scratch.later, after, tables, stop, pixels)
+    settle_idle(later, scratch.later, after, tables, stop, pixels)
     return n
 
 
@@ -211,8 +211,8 @@ def advance_tiles(
                 end += 1
             if n + kept + hits_from[end] - hits_from[part] > times.size:
                 break
-            n = _strike(tile, part, end, first, start, model, begun, since, quiet, soonest, hit_t,
-                        hit_choice, hits_from, hits.free, times, marks, n)  # fmt: skip
+            n = _apply_noise(tile, part, end, first, start, model, begun, since, quiet, soonest,
+                             hit_t, hit_choice, hits_from, hits.free, times, marks, n)  # fmt: skip
             part = end
             while end < lesser(parts, part + RUN // BLOCK) and wakes[end] != 0:
                 end += 1

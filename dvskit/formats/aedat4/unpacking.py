@@ -62,14 +62,16 @@ class Unpacker:
         self._arena = np.empty(0, np.uint8)
         self._room = _ROOM
 
-    def foretell(self, data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
+    def expected_count(
+        self, data: NDArray[np.uint8], packets: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Return how many events each packet will most likely give; -1 where it does not say."""
         if self._compression is Compression.NONE:
             events = np.empty_like(packets)
             k.locate_all(data, packets, events)
             return np.where(events[:, 0] < 0, -1, events[:, 1])
-        foretell = k.foretell_lz4 if self._is_lz4 else k.foretell_zstd
-        counts: NDArray[np.int64] = foretell(data, packets)
+        expected_count = k.expected_counts_lz4 if self._is_lz4 else k.expected_counts_zstd
+        counts: NDArray[np.int64] = expected_count(data, packets)
         counts[counts > MOST_BYTES // k.EVENT_BYTES] = -1
         return counts
 
@@ -226,9 +228,9 @@ def _unpack_zstd(
     decompressor = _decompressor()
     source, target = data.data, out.data
     places = np.zeros_like(packets)
-    foretold = k.foretell_zstd(data, packets).tolist()
+    expected = k.expected_counts_zstd(data, packets).tolist()
     count = 0
-    for (begin, length), events_there in zip(packets.tolist(), foretold, strict=True):
+    for (begin, length), events_there in zip(packets.tolist(), expected, strict=True):
         content = source[begin : begin + length]
         try:
             if 0 <= events_there < min(_SMALL_EVENTS, (room - place) // k.EVENT_BYTES - 4):

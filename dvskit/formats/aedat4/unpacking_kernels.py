@@ -160,7 +160,7 @@ def unpack_and_split_lz4(
 
 
 @njit(cache=True, nogil=True)
-def foretell_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
+def expected_counts_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many events each packet says to have, from its first bytes; -1 for no answer."""
     counts = np.empty(packets.shape[0], np.int64)
     head = np.zeros(_HEAD_BYTES + lz4.SPARE, np.uint8)
@@ -185,7 +185,7 @@ def foretell_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray
 
 
 @njit(cache=True, nogil=True)
-def foretell_zstd(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
+def expected_counts_zstd(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many events fit the size that each frame says to have; -1 for no answer.
 
     Layout: RFC 8878, 3.1.1.1. Such packets have 32 bytes ahead of their events in all files known.

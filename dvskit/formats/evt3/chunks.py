@@ -24,7 +24,7 @@ class WordChunks(ABC):
 
     words   uint16 (n,)     the chunk
     number  the number of words[0] in the stream
-    ended   whether the stream ends with the chunk; `odd_bytes` of half a word are behind it then
+    ended   whether the stream ends with the chunk, where half a word may be left: `trailing_bytes`
     found   int64 (rows, k.SURVEY_FIELDS)  what each stretch of STRETCH_WORDS words may hold
 
     A chunk grows to `most_words` new words, CHUNK_WORDS by default. `mend` is for salvage: words
@@ -95,7 +95,7 @@ class WordChunks(ABC):
         return end
 
     @property
-    def odd_bytes(self) -> int:
+    def trailing_bytes(self) -> int:
         """How many bytes stand behind the last word."""
         return self._filled - 2 * len(self.words)
 

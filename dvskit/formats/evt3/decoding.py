@@ -15,7 +15,7 @@ from dvskit.formats.evt3 import sound
 from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.careful import LostWords
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
-from dvskit.formats.evt3.ledger import Ledger
+from dvskit.formats.evt3.losses import LossReport
 from dvskit.formats.evt3.order import GROUP, TimeOrder, lost_events
 from dvskit.formats.evt3.state import (
     NO_SEGMENT,
@@ -70,7 +70,7 @@ class Decoding:
         self._prompt, self._keep_triggers = prompt, keep_triggers
         self._sound = sound.SoundDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
-        self._ledger = Ledger(
+        self._report = LossReport(
             name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
         )
         self._order = TimeOrder()
@@ -109,9 +109,9 @@ class Decoding:
             block = self._cut(columns, held, self._held_words, held, ended=True)
             if block is not None:
                 yield block
-        self._ledger.write_all()
-        if chunks.odd_bytes:
-            self._ledger.report(self.offset, chunks.odd_bytes, "half a word stands at the end")
+        self._report.write_all()
+        if chunks.trailing_bytes:
+            self._report.report(self.offset, chunks.trailing_bytes, "half a word stands at the end")
 
     def _piece(self, start: int) -> int:
         """Return where stretches of about a block's events end."""
@@ -207,7 +207,7 @@ class Decoding:
             self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses, words,
         )  # fmt: skip
         for row in self._losses[: self.state[S_LOSSES]].tolist():
-            self._ledger.add(LostWords(*row))
+            self._report.add(LostWords(*row))
         self.state[S_LOSSES] = 0
         return end
 
@@ -242,7 +242,7 @@ class Decoding:
             if len(words) < count:
                 words = self._words_of_all(count)
             for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
-                self._ledger.add(lost)
+                self._report.add(lost)
         held = slice(certain, count)
         self._held = (t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
         self._held_words = words[len(words) - (count - certain) :].copy()
@@ -252,9 +252,9 @@ class Decoding:
             for column in own:
                 column[:kept] = column[:certain][keep]
         if count > certain:
-            self._ledger.write(int(self._held_words[0]))
+            self._report.write(int(self._held_words[0]))
         else:
-            self._ledger.write(self._chunks.number)
+            self._report.write(self._chunks.number)
         return self._events(columns, kept)
 
     def _words_of_all(self, count: int) -> NDArray[np.int64]:

@@ -267,10 +267,10 @@ class Db3File(Container):
             known = sound or ({latest} if latest is not None else {0, _MOST_NUMBER})
             least = max(latest or 0, min(known) - len(lost) - 1)
             near = range(least + 1, max(known) + len(lost) + 1)
-            strays = [row for row in self._database.strays(file, start, near)
+            displaced_rows = [row for row in self._database.displaced_rows(file, start, near)
                       if row.number not in sound]  # fmt: skip
-            if strays:
-                return sorted([*rows, *strays], key=lambda row: row.number)
+            if displaced_rows:
+                return sorted([*rows, *displaced_rows], key=lambda row: row.number)
         return rows
 
     def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:

@@ -193,7 +193,7 @@ class Database:
             except RowError as error:
                 tell(start + place, f"a row is damaged: {error}")
 
-    def strays(self, file: BinaryIO, start: int, numbers: range) -> Iterator[Row]:
+    def displaced_rows(self, file: BinaryIO, start: int, numbers: range) -> Iterator[Row]:
         """Yield the rows of some `numbers` that stand at any byte of the page at byte `start`, or
         of the one behind it: where bytes are missing or too many, none stands where the page says.
 

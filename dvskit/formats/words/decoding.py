@@ -18,7 +18,7 @@ from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import salvage
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
 from dvskit.formats.words.scanning import Scan, Slice
-from dvskit.formats.words.supply import Chunk, FileWords, Supply
+from dvskit.formats.words.supply import Chunk, FileWords, WordSource
 from dvskit.streams import Triggers
 
 CHUNK_WORDS = 1 << 19  # that are decoded at once
@@ -72,7 +72,7 @@ class WordPass:
                 self._doubtful = salvage.out_of_step(tail, self.layout, self.size)
             yield from self.blocks(words, storage)
 
-    def blocks(self, supply: Supply, storage: Storage) -> Iterator[Events]:
+    def blocks(self, supply: WordSource, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode.
 
         Each chunk is decoded, and the next one scanned, in one go of all threads.
@@ -88,7 +88,7 @@ class WordPass:
                 ahead = Scan(chunk, self.layout)
                 ahead.run()
             here, ahead = ahead, None
-            slices, clean = self._stitch(here)
+            slices, clean = self._resolve_clock(here)
             events, hits_count, others = here.rows[:, _COUNTS].sum(0).tolist()
             columns, hits = storage.columns(events), _hits(hits_count)
             end = None
@@ -107,12 +107,12 @@ class WordPass:
                 self._keep(self._triggers_of(hits))
             self.number += end
             yield self._events(columns)
-        whole, odd = supply.odd_bytes()
+        whole, odd = supply.trailing_bytes()
         if odd:
             width = self.layout.units * UNIT
             self._lose(whole, odd, f"the last word has {odd} of {width} bytes")
 
-    def _stitch(self, scan: Scan) -> tuple[list[Slice], bool]:
+    def _resolve_clock(self, scan: Scan) -> tuple[list[Slice], bool]:
         """Give each slice the clock that the ones ahead of it leave, and places for its events."""
         high, loops = int(self.state[k.S_HIGH]), int(self.state[k.S_LOOPS])
         bits, small = self.layout.clock_bits, self.layout.small_step
@@ -217,7 +217,9 @@ class WordPass:
             self._lose(self.start + UNIT * unit, UNIT * length, self._problem(*why))
         return None
 
-    def _salvage(self, supply: Supply, chunk: Chunk, storage: Storage) -> tuple[int, EventColumns]:
+    def _salvage(
+        self, supply: WordSource, chunk: Chunk, storage: Storage
+    ) -> tuple[int, EventColumns]:
         """Decode a piece of a chunk in which something is lost; return where it ends.
 
         `supply` is moved to where words go on.

@@ -24,7 +24,7 @@ from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import decoding
 from dvskit.formats.words.decoding import WordPass
 from dvskit.formats.words.layout import UNIT, Layout
-from dvskit.formats.words.supply import ArrivingWords
+from dvskit.formats.words.supply import StreamWords
 from dvskit.streams import Triggers
 
 
@@ -141,7 +141,7 @@ class ArrivingRecording(WordRecording):
         layout: Layout,
     ) -> None:
         super().__init__(Path(stream.name), options, size, origin, header, layout)
-        self._words = ArrivingWords(stream, header.end, layout.units, layout.heads)
+        self._words = StreamWords(stream, header.end, layout.units, layout.heads)
         self._reading = self._pass(self.damage)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:

@@ -48,7 +48,7 @@ class Chunk(ABC):
         """Tell whether nothing stands behind the units that may be looked at far."""
 
 
-class Supply(Protocol):
+class WordSource(Protocol):
     """Words of a recording, chunk by chunk.
 
     start   byte offset of the first unit
@@ -70,7 +70,7 @@ class Supply(Protocol):
     def wait(self) -> None:
         """Let the next chunk hold more than the rest of this one, where more can come."""
 
-    def odd_bytes(self) -> tuple[int, int]:
+    def trailing_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
 
 
@@ -195,7 +195,7 @@ class FileWords:
         self._bytes = max(0, self._file.size - self.start)
         self._total = self._bytes // (UNIT * self._width) * self._width
 
-    def odd_bytes(self) -> tuple[int, int]:
+    def trailing_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = self._total * UNIT
         return self.start + whole, self._bytes - whole
@@ -219,7 +219,7 @@ class _ArrivedChunk(Chunk):
         return self._units[at : at + count]
 
 
-class ArrivingWords:
+class StreamWords:
     """The words of a stream whose header, of `start` bytes, has been taken.
 
     A chunk is what is there. A last unit of one of the types in `heads`, a bit each, is not decoded
@@ -272,7 +272,7 @@ class ArrivingWords:
             return whole - 1
         return whole
 
-    def odd_bytes(self) -> tuple[int, int]:
+    def trailing_bytes(self) -> tuple[int, int]:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = UNIT * self._whole()
         return self.start + UNIT * self._first + whole, self._held - whole

@@ -12,7 +12,7 @@ from dvskit.formats.recording import Damage
 _MOST_WAITING = 1 << 16
 
 
-class Ledger:
+class LossReport:
     """Takes losses as they are found; joins and reports them in the order of their words."""
 
     def __init__(
