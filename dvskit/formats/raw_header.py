@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import FormatError
 from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.sensor_size import stated_size
 
 TIME_OFFSET_KEY = "dvskit_time_offset_us"
 FAERY_OFFSET_KEY = "t0"  # what faery writes and adds again; it knows no negative one
@@ -97,16 +98,10 @@ def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
     Raises GeometryError for a size that is no size.
     """
     options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
-    try:
-        if "width" in options and "height" in options:
-            return as_size((int(options["width"]), int(options["height"])))
-        if "geometry" in keys:
-            return parse_size(keys["geometry"])
-    except (ValueError, GeometryError) as error:
-        raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        ) from None
+    if "width" in options and "height" in options:
+        return stated_size(path, lambda: as_size((int(options["width"]), int(options["height"]))))
+    if "geometry" in keys:
+        return stated_size(path, lambda: parse_size(keys["geometry"]))
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
@@ -22,7 +22,7 @@ from dvskit.errors import (
     OutputError,
     count_of,
 )
-from dvskit.events import Events, ReadableSource, Size, as_size, cut
+from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
 from dvskit.events.window import check_window, warn_of_seconds
@@ -307,21 +307,6 @@ class FormatOrderError(DamagedFileError):
             self, f"{path}: time runs back from {last} to {start} us between blocks"
         )
         self.path, self.offset, self.problem = str(path), -1, "time runs back"
-
-
-def smallest_size(path: Path, blocks: Iterable[Events]) -> Size:
-    """Return the smallest size that holds the events. Raises GeometryError if there are none."""
-    width = height = 0
-    for block in blocks:
-        if len(block):
-            width = max(width, int(block.x.max()) + 1)
-            height = max(height, int(block.y.max()) + 1)
-    if not width:
-        raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        )
-    return as_size((width, height))
 
 
 class FileSink(ABC):

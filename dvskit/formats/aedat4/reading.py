@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat4.container import Container, Stream, read_container
 from dvskit.formats.aedat4.event_packets import EventReader
@@ -16,7 +16,8 @@ from dvskit.formats.aedat4.side_streams import (
     read_imu,
     read_triggers,
 )
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin, smallest_size
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.sensor_size import smallest_size, stated_size
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -127,13 +128,7 @@ class Aedat4Recording(Recording):
 def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
     if "sizeX" not in attributes or "sizeY" not in attributes:
         return None
-    try:
-        return as_size((int(attributes["sizeX"]), int(attributes["sizeY"])))
-    except (ValueError, GeometryError) as error:
-        raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        ) from None
+    return stated_size(path, lambda: as_size((int(attributes["sizeX"]), int(attributes["sizeY"]))))
 
 
 def _data_size(path: Path, container: Container, stream: int) -> Size:

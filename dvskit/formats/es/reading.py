@@ -15,6 +15,7 @@ from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layouts import Kind, Layout, layout_of, version_of
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.sensor_size import size_of_extent, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 
 MAGIC = b"Event Stream"
@@ -244,13 +245,7 @@ def size_of(
     if layout.size is None:
         return _extent(path, layout), "data"
     width, height = np.frombuffer(head[layout.size : layout.size + 4], "<u2").tolist()
-    try:
-        return as_size((width, height)), "header"
-    except GeometryError as error:
-        raise GeometryError(
-            f"{path}: the header's sensor size cannot be used ({error}); pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        ) from None
+    return stated_size(path, lambda: as_size((width, height))), "header"
 
 
 def _extent(path: Path, layout: Layout) -> Size:
@@ -260,9 +255,4 @@ def _extent(path: Path, layout: Layout) -> Size:
     for block in recording.blocks(reuse=True):
         width = max(width, int(block.x.max()) + 1)
         height = max(height, whole.height - int(block.y.min()))  # row 0 is the top row
-    if not width:
-        raise GeometryError(
-            f"{path}: no sensor size in the header and no events; pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        )
-    return Size(width, height)
+    return size_of_extent(path, width, height)

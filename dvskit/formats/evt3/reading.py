@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
@@ -27,8 +27,8 @@ from dvskit.formats.recording import (
     ReadOptions,
     Recording,
     SizeOrigin,
-    smallest_size,
 )
+from dvskit.formats.sensor_size import no_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
@@ -203,10 +203,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
     header = take_header(stream)
     size, origin, notes = told_size(stream.name, options, header)
     if size is None:
-        raise GeometryError(
-            f"{stream.name}: no sensor size in the header; pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        )
+        raise no_size(stream.name)
     recording = Evt3Stream(stream, options, size, origin, header)
     recording.assumptions += notes
     return recording

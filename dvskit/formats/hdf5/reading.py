@@ -26,8 +26,8 @@ from dvskit.formats.recording import (
     ReadOptions,
     Recording,
     SizeOrigin,
-    smallest_size,
 )
+from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 from dvskit.streams import Frame, Triggers
 

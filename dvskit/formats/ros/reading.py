@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin, smallest_size
+from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.ros.container import Channel, Container, Losses
 from dvskit.formats.ros.definitions import PACKET
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
@@ -18,6 +18,7 @@ from dvskit.formats.ros.pictures import imu_of, read_frame
 from dvskit.formats.ros.seeking import find_checkpoint, find_cut
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
 from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
+from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
 

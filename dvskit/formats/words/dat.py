@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
+from dvskit.formats.sensor_size import no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import clock_kernels as shared
 from dvskit.formats.words import dat_kernels as loops
@@ -27,7 +28,6 @@ from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
-    no_size,
     size_of_data,
 )
 from dvskit.streams import Triggers
@@ -131,13 +131,7 @@ def _header_size(name: str, keys: Mapping[str, str]) -> Size | None:
     lower = {key.lower(): value for key, value in keys.items()}
     if "width" not in lower or "height" not in lower:
         return None
-    try:
-        return as_size((int(lower["width"]), int(lower["height"])))
-    except (ValueError, GeometryError) as error:
-        raise GeometryError(
-            f"{name}: the header's sensor size cannot be used ({error}); pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
-        ) from None
+    return stated_size(name, lambda: as_size((int(lower["width"]), int(lower["height"]))))
 
 
 def open_recording(path: Path, options: ReadOptions) -> DatRecording:
@@ -176,7 +170,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
     version = _version(stream.name, header.keys)
     size, origin = _told_size(stream.name, options, header)
     if size is None:
-        raise no_size(stream)
+        raise no_size(stream.name)
     recording = ArrivingRecording(stream, options, size, origin, header, _VERSIONS[version or 2][0])
     if not version:
         recording.assumptions.append(_NO_VERSION)

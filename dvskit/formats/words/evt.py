@@ -14,6 +14,7 @@ from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, told_size
 from dvskit.formats.recording import ReadOptions
+from dvskit.formats.sensor_size import no_size
 from dvskit.formats.words import clock_kernels as shared
 from dvskit.formats.words import evt_clean_kernels as clean
 from dvskit.formats.words import evt_kernels as k
@@ -22,7 +23,6 @@ from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
-    no_size,
     size_of_data,
 )
 
@@ -78,7 +78,7 @@ def open_arriving(
     """
     size, origin, note = told_size(stream.name, options, header)
     if size is None:
-        raise no_size(stream)
+        raise no_size(stream.name)
     recording = ArrivingRecording(stream, options, size, origin, header, words)
     recording.assumptions += note
     return recording

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import GeometryError
 from dvskit.events import Events, Size
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.input_stream import InputStream
@@ -17,8 +16,8 @@ from dvskit.formats.recording import (
     ReadOptions,
     Recording,
     SizeOrigin,
-    smallest_size,
 )
+from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import decoding
@@ -169,11 +168,3 @@ def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
     reading = WordPass(path, largest, layout, strict=False, damage=Damage())
     return smallest_size(path, reading.file_blocks(path, start, ReusedStorage()))
-
-
-def no_size(stream: InputStream) -> GeometryError:
-    """Return the error for a stream that does not tell the sensor's size."""
-    return GeometryError(
-        f"{stream.name}: no sensor size in the header, and a stream cannot be read ahead for it; "
-        "pass size=(width, height) (--size WIDTHxHEIGHT)"
-    )

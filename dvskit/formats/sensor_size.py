@@ -1,0 +1,45 @@
+"""The sensor's size where a header says it, and where only the events tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from os import PathLike
+
+from dvskit.errors import GeometryError
+from dvskit.events import Events, Size, as_size
+
+_PASS = "pass size=(width, height) (--size WIDTHxHEIGHT)"
+
+
+def stated_size(name: str | PathLike[str], read: Callable[[], Size]) -> Size:
+    """Return the size that `read` makes of a header. Raises GeometryError for what is no size."""
+    try:
+        return read()
+    except (ValueError, GeometryError) as error:
+        raise GeometryError(
+            f"{name}: the header's sensor size cannot be used ({error}); {_PASS}"
+        ) from None
+
+
+def smallest_size(path: str | PathLike[str], blocks: Iterable[Events]) -> Size:
+    """Return the smallest size that holds the events. Raises GeometryError if there are none."""
+    width = height = 0
+    for block in blocks:
+        if len(block):
+            width = max(width, int(block.x.max()) + 1)
+            height = max(height, int(block.y.max()) + 1)
+    return size_of_extent(path, width, height)
+
+
+def size_of_extent(path: str | PathLike[str], width: int, height: int) -> Size:
+    """Return the size of what events cover. Raises GeometryError where there are no events."""
+    if not width:
+        raise GeometryError(f"{path}: no sensor size in the header and no events; {_PASS}")
+    return as_size((width, height))
+
+
+def no_size(name: str) -> GeometryError:
+    """Return the error for a stream that does not say the sensor's size."""
+    return GeometryError(
+        f"{name}: no sensor size in the header, and a stream cannot be read ahead for it; {_PASS}"
+    )
