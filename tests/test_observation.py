@@ -43,7 +43,12 @@ def many_kinds(width: int = 34, height: int = 34) -> Model:
 
 @pytest.fixture(scope="module")
 def model():
-    return training.load_model("nmnist-signed-lif")
+    words = ("32C5", "P2", "signed-lif", "64C3", "P2", "signed-lif", "10")
+    network = Layered(layers=words, width=34, height=34, classes=10, gain=3.0)
+    torch.manual_seed(1)
+    module = network.build().eval()
+    classes = tuple(map(str, range(10)))
+    return Model("digits", network, module, InputConfig(bins=10, bin_us=31_000), classes)
 
 
 @pytest.fixture(scope="module")
