@@ -47,7 +47,7 @@ def test_what_is_written_is_plain_text_however_the_stream_is_cut(
     tmp_path, monkeypatch, suffix, cut
 ):
     events = make(2000)
-    monkeypatch.setattr(writing, "_BUFFER_BYTES", writing.writing_kernels.MOST_BYTES + cut)
+    monkeypatch.setattr(writing, "_BUFFER_BYTES", writing.k.MOST_BYTES + cut)
     with open_sink(tmp_path / f"a{suffix}", events.size) as sink:
         for start in range(0, len(events), cut):
             sink.write(events[start : start + cut])
