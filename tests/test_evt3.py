@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, DvskitError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import chunks, decoding, sound
+from dvskit.formats.evt3 import chunks, decoding, valid
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
 HEADER = b"% evt 3.0\n% format EVT3;height=240;width=320\n% geometry 320x240\n% end\n"
@@ -156,7 +156,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch, words: int, block: int) -> None:
     monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
     for module in (chunks, decoding):
         monkeypatch.setattr(module, "STRETCH_WORDS", max(1, words // 4))
-    monkeypatch.setattr(sound, "LEAST_WORDS", 1)
+    monkeypatch.setattr(valid, "LEAST_WORDS", 1)
 
 
 @pytest.mark.parametrize("words", [1, 7, 64, 5000])
@@ -211,7 +211,7 @@ def test_sound_words_give_the_same_fast_and_with_care(
     path.write_bytes(content)
     fast = open_events(path, strict=False)
     expected, triggers = fast.load(), fast.triggers()
-    monkeypatch.setattr(sound, "may_start", lambda state: False)
+    monkeypatch.setattr(valid, "may_start", lambda state: False)
     with_care = open_events(path, strict=False)
     assert with_care.load() == expected
     assert with_care.damage == fast.damage

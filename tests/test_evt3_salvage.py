@@ -35,7 +35,7 @@ def test_a_survey_counts_what_a_plain_one_does(seed: int) -> None:
         assert row[k.N_EVENTS] == bits + (kinds == 2).sum()
         assert row[k.N_TRIGGERS] == (kinds == 10).sum()
         assert row[k.N_VECTORS] == ((kinds >= 3) & (kinds <= 5)).sum()
-        assert bool(row[k.N_UNSOUND]) == any(impossible(word, size) for word in each)
+        assert bool(row[k.N_INVALID]) == any(impossible(word, size) for word in each)
 
 
 def plain_mend(data: bytes, size: Size) -> list[int]:

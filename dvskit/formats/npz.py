@@ -96,17 +96,17 @@ class NpzRecording(Recording):
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self.strict:
-            yield from self._sound()
+            yield from self._valid()
             return
         problem = self._broken
         if problem is None:
             try:
-                for _ in self._sound():
+                for _ in self._valid():
                     pass
             except FormatError as error:
                 problem = _reason(self.path, error)
         if problem is None:
-            yield from self._sound()
+            yield from self._valid()
         else:
             damage.add(0, 0, problem)
             yield from self._salvaged(damage)
@@ -136,8 +136,8 @@ class NpzRecording(Recording):
                 break
         yield from order.rest()
 
-    def _sound(self) -> Iterator[Events]:
-        """Yield the events of a sound archive; raise FormatError where it turns out damaged."""
+    def _valid(self) -> Iterator[Events]:
+        """Yield the events of a valid archive; raise FormatError where it turns out damaged."""
         with zipfile.ZipFile(self.path) as archive:
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()

@@ -68,7 +68,7 @@ class RowAlignment:
         count = max(0, min(most, (len(self._data) - at) // self._width))
         return np.asarray(self._data[at : at + count * self._width]).reshape(count, self._width)
 
-    def _sound(
+    def _valid(
         self, t: NDArray[np.int64], possible: NDArray[np.bool_], *, short: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows where a run begins, and how much time each run takes.
@@ -85,16 +85,16 @@ class RowAlignment:
         return first, t[first + need] - t[first]
 
     def _out_of_line(self, at: int, rows: int, last: int | None) -> tuple[int | None, int | None]:
-        """Return the first bad row with no sound run near behind, and the last row's time."""
+        """Return the first bad row with no valid run near behind, and the last row's time."""
         t, possible = self._judge(self._rows(at, rows + _NEAR + _RUN))
         before = np.concatenate([t[:1] if last is None else np.array([last]), t[:-1]])
         bad = np.flatnonzero((~possible | (t < before))[:rows])
         if bad.size and self._patience > 0:
-            sound = np.append(self._sound(t, possible, short=True)[0], np.iinfo(np.int64).max)
-            far = sound[np.searchsorted(sound, bad)] - bad > _NEAR
+            valid = np.append(self._valid(t, possible, short=True)[0], np.iinfo(np.int64).max)
+            far = valid[np.searchsorted(valid, bad)] - bad > _NEAR
             far[: -_MANY + 1] |= bad[_MANY - 1 :] - bad[: -_MANY + 1] < _AMONG
             jumps = np.flatnonzero((t - before > _LONGEST_STEP_US)[:rows])
-            jumps = jumps[sound[np.searchsorted(sound, jumps)] - jumps > _NEAR]
+            jumps = jumps[valid[np.searchsorted(valid, jumps)] - jumps > _NEAR]
             following = np.append(bad, np.iinfo(np.int64).max)[np.searchsorted(bad, jumps)]
             lost = [*bad[far][:1].tolist(), *jumps[following - jumps < _FOLLOWING][:1].tolist()]
             if lost:
@@ -117,7 +117,7 @@ class RowAlignment:
             runs = {}
             for shift in range(width):
                 t, possible = self._judge(self._rows(at + shift, span + _RUN))
-                first, _ = self._sound(t, possible, short=self._in_line(at + shift, line))
+                first, _ = self._valid(t, possible, short=self._in_line(at + shift, line))
                 if first.size:
                     runs[shift] = at + shift + int(first[0]) * width
             if runs:
@@ -144,7 +144,7 @@ class RowAlignment:
         here = place - (place - at) % self._width
         spans = []
         for start in (place, here):
-            first, taken = self._sound(*self._judge(self._rows(start, _RUN)), short=False)
+            first, taken = self._valid(*self._judge(self._rows(start, _RUN)), short=False)
             spans.append(int(taken[0]) if first.size else _UNSOUND)
         return place if spans[0] < _UNSOUND and 4 * spans[0] < spans[1] else None
 
@@ -166,7 +166,7 @@ class RowAlignment:
         spans = []
         for place in (start, line):
             t, possible = self._judge(self._rows(place, rows + _RUN))
-            first, taken = self._sound(t, possible, short=False)
+            first, taken = self._valid(t, possible, short=False)
             span = np.full(rows, _UNSOUND)
             span[first[first < rows]] = taken[first < rows]
             spans.append(span)

@@ -1,4 +1,4 @@
-"""One pass over the events of a stream: blocks of sound events in time order."""
+"""One pass over the events of a stream: blocks of valid events in time order."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class EventReader:
             self._held = new_columns(0)
         kept = _part(columns, slice(0, certain))
         if bad:
-            kept = _part(kept, self._sound(columns, certain, runs))
+            kept = _part(kept, self._valid(columns, certain, runs))
         if len(kept[0]):
             self._last = int(kept[0][-1])
             yield Events.from_checked(*kept, self._size)
@@ -212,7 +212,7 @@ class EventReader:
         self._held = (tail[0].copy(), tail[1].copy(), tail[2].copy(), tail[3].copy())
         self._held_runs = runs.behind(certain)
 
-    def _sound(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
+    def _valid(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
         """Mark which of the `certain` first events stay; count the others as lost.
 
         They are on the sensor, and as few as possible are given up for time to run forward.

@@ -25,7 +25,7 @@ _PEEK_COST = 1 << 12
 
 
 @njit(cache=True, nogil=True)
-def _sound(
+def _valid(
     window: NDArray[np.uint8],
     at: int,
     left: int,
@@ -73,7 +73,7 @@ def _candidate(
 
 
 @njit(cache=True, nogil=True)
-def sound_at(
+def valid_at(
     window: NDArray[np.uint8],
     base: int,
     filled: int,
@@ -91,7 +91,7 @@ def sound_at(
         return 1
     if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
         return -1
-    return int(_sound(window, at - base, file_bytes - at, streams, magic, -1, 0) >= 0)
+    return int(_valid(window, at - base, file_bytes - at, streams, magic, -1, 0) >= 0)
 
 
 @njit(cache=True, nogil=True)
@@ -133,11 +133,11 @@ def walk(
                 at = table if state[W_PREVIOUS] < table < file_bytes else file_bytes
         if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
             break
-        found = _sound(window, at - base, file_bytes - at, streams, magic, wanted, longest)
+        found = _valid(window, at - base, file_bytes - at, streams, magic, wanted, longest)
         stop, followed = at, True
         if found >= 0 and not strict:
             stop = at + HEADER_BYTES + load_u32(window, at - base + 4)
-            known = sound_at(window, base, filled, stop, file_bytes, table, streams, magic)
+            known = valid_at(window, base, filled, stop, file_bytes, table, streams, magic)
             if known < 0 and state[W_BEHIND] == stop:
                 known = state[W_FOLLOWED]
             if known < 0 and state[W_SPENT] <= most_spent:

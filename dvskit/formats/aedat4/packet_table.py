@@ -35,13 +35,13 @@ def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
     values = values[(values[:, 1] & 0xFFFFFFFF) == stream]
     offsets, lengths = values[:, 0] - PACKET_HEADER.size, values[:, 1] >> 32
     ends = offsets + PACKET_HEADER.size + lengths
-    sound = (
+    valid = (
         (lengths > 0).all()
         and (offsets >= container.start).all()
         and (ends <= container.table).all()
         and (offsets[1:] >= ends[:-1]).all()
     )
-    return np.stack([offsets, lengths], axis=1) if sound and len(values) else None
+    return np.stack([offsets, lengths], axis=1) if valid and len(values) else None
 
 
 def walk_packets(container: Container, stream: int) -> NDArray[np.int64]:

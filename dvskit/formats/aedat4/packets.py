@@ -111,7 +111,7 @@ class Packets:
         at = int(self._state[k.W_BEHIND])
         data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
         filled = _read_at(file, at, data.data[: k.SEEN_BYTES])
-        self._state[k.W_FOLLOWED] = k.sound_at(
+        self._state[k.W_FOLLOWED] = k.valid_at(
             data, at, filled, at, self._bytes, self._container.table, self._streams, self._magic
         )
 

@@ -135,7 +135,7 @@ def unpack_and_split_lz4(
 ) -> int:
     """Decompress packets (place and length in `data`), one at a time, and split their events.
 
-    Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not sound, has
+    Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not valid, has
     another number of events than `counts` says, or does not fit into `scratch`.
     """
     t, x, y, p = columns

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops that look back from the end of sound EVT 3.0 words: what is known there."""
+"""Loops that look back from the end of valid EVT 3.0 words: what is known there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def note_segment(
     t: NDArray[np.int64],
     state: NDArray[np.int64],
 ) -> None:
-    """Set S_BEFORE and S_SEGMENT of the state behind sound words that end ahead of words[stop].
+    """Set S_BEFORE and S_SEGMENT of the state behind valid words that end ahead of words[stop].
 
     Their events begin at place `start_event` of t, and `last` is the time of the event ahead of
     them.
@@ -82,7 +82,7 @@ def guess_state(
 ) -> None:
     """Turn the `state` ahead of words[start] into the likely one ahead of words[stop].
 
-    Looks back from `stop` for the latest word of each kind; right for sound words with at most one
+    Looks back from `stop` for the latest word of each kind; right for valid words with at most one
     wrap of time. `vectors` says whether there are vector words among them. The caller compares it
     with the state that decoding ends in.
     """

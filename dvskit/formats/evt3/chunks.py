@@ -67,7 +67,7 @@ class WordChunks(ABC):
         got = self._read(len(rest), room)
         self._filled += got
         whole = self._filled // 2 * 2
-        if self._mend and self.found[: self._row(whole // 2), k.N_UNSOUND].any():
+        if self._mend and self.found[: self._row(whole // 2), k.N_INVALID].any():
             whole = self._line_up()
         elif self._mend:
             self._mended = whole

@@ -1,4 +1,4 @@
-"""From the words of a RAW stream to blocks of events: sound words fast, all others with care."""
+"""From the words of a RAW stream to blocks of events: valid words fast, all others with care."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import careful_kernels as careful
-from dvskit.formats.evt3 import sound
+from dvskit.formats.evt3 import valid
 from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.careful import LostWords
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
@@ -26,7 +26,7 @@ from dvskit.formats.evt3.state import (
     S_TRIGGERS,
     new_state,
 )
-from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_TRIGGERS, N_UNSOUND
+from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
 from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 from dvskit.streams import Triggers
@@ -68,7 +68,7 @@ class Decoding:
         self._chunks = chunks
         self._used = 0  # words of the latest chunk
         self._prompt, self._keep_triggers = prompt, keep_triggers
-        self._sound = sound.SoundDecoder(size, chunks.threads)
+        self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._report = LossReport(
             name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
@@ -148,12 +148,12 @@ class Decoding:
         return self._events(columns, count)
 
     def _decode(self, start: int, stop: int, columns: EventColumns, hits: Triggers) -> int:
-        """Decode sound words fast, what is unusual with care; return where it stopped."""
+        """Decode valid words fast, what is unusual with care; return where it stopped."""
         chunks, at = self._chunks, start
         while at < stop:
             until = self._sound_until(at, stop)
             if until > at:
-                at = self._sound.decode(chunks, at, until, self.state, columns, hits)
+                at = self._valid.decode(chunks, at, until, self.state, columns, hits)
                 if at == until:
                     continue
             until = min(stop, at + CAREFUL_WORDS)
@@ -169,12 +169,12 @@ class Decoding:
         """Decode all words fast, or all with care.
 
         Returns where it stopped, the numbers of the words of the events (of the latest ones, where
-        all are sound), and how many events there are whose order is not known.
+        all are valid), and how many events there are whose order is not known.
         """
         chunks, state = self._chunks, self.state
         held, kept = int(state[S_EVENTS]), state.copy()
         if self._sound_until(start, stop) == stop:
-            end = self._sound.decode(chunks, start, stop, state, columns, hits)
+            end = self._valid.decode(chunks, start, stop, state, columns, hits)
             if end == stop:
                 late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
                 note_places(chunks.words, end, chunks.number, late)
@@ -212,14 +212,14 @@ class Decoding:
         return end
 
     def _sound_until(self, start: int, stop: int) -> int:
-        """Return where the sound stretches from `start` on end, `start` if it cannot be told."""
-        if not sound.may_start(self.state):
+        """Return where the valid stretches from `start` on end, `start` if it cannot be told."""
+        if not valid.may_start(self.state):
             return start
         first, last = start // STRETCH_WORDS, self._chunks.row(stop)
-        unsound = self._chunks.found[first:last, N_UNSOUND]
-        if not unsound.any():
+        invalid = self._chunks.found[first:last, N_INVALID]
+        if not invalid.any():
             return stop
-        return max(start, self._chunks.at(first + int(np.argmax(unsound != 0))))
+        return max(start, self._chunks.at(first + int(np.argmax(invalid != 0))))
 
     def _cut(
         self,
@@ -258,7 +258,7 @@ class Decoding:
         return self._events(columns, kept)
 
     def _words_of_all(self, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the words of all events, those behind the held ones being sound."""
+        """Return the numbers of the words of all events, those behind the held ones being valid."""
         rest = np.empty(count - len(self._held_words), np.int64)
         note_places(self._chunks.words, self._used, self._chunks.number, rest)
         return np.concatenate([self._held_words, rest])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit.formats.evt3.words import ADDR_X, ADDR_Y, VECT_BASE_X
 
 # What a survey counts in a stretch of words.
-N_EVENTS, N_TRIGGERS, N_VECTORS, N_UNSOUND = range(4)
+N_EVENTS, N_TRIGGERS, N_VECTORS, N_INVALID = range(4)
 SURVEY_FIELDS = 4
 _SHORT = 4096  # words whose events can be counted in 16 bits
 
@@ -45,7 +45,7 @@ def survey(
 ) -> None:
     """Fill rows first..stop of `found`, one for each `stretch` of words: N_EVENTS and so on.
 
-    Events and triggers are the most that the words may give. A stretch is unsound where a word has
+    Events and triggers are the most that the words may give. A stretch is invalid where a word has
     an unknown type or names a row or column that the sensor does not have. All in 16 bits and
     without a branch, so that a processor takes many words at a time.
     """
@@ -78,7 +78,7 @@ def survey(
             found[number, N_EVENTS] += np.int64(events)
             found[number, N_TRIGGERS] += np.int64(triggers)
             found[number, N_VECTORS] += np.int64(vectors)
-            found[number, N_UNSOUND] |= np.int64(bad)
+            found[number, N_INVALID] |= np.int64(bad)
 
 
 _WINDOW = 64  # words that show on which byte words begin

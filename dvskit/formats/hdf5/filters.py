@@ -55,16 +55,16 @@ def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
     options = each.options
     if not is_known(each) and each.code not in _BY_LIBRARY:
         return "is not known"
-    sound = True
+    valid = True
     if each.code == SHUFFLE:
-        sound = options == (item_bytes,)
+        valid = options == (item_bytes,)
     elif each.code == FLETCHER32:
-        sound = not options
+        valid = not options
     elif each.code == BLOSC:
-        sound = len(options) >= 4 and 1 <= options[2] <= 255 and options[3] == chunk_bytes
+        valid = len(options) >= 4 and 1 <= options[2] <= 255 and options[3] == chunk_bytes
     elif each.code == BITSHUFFLE:
-        sound = len(options) >= 3 and options[2] == item_bytes
-    return None if sound else f"has the options {options}"
+        valid = len(options) >= 3 and options[2] == item_bytes
+    return None if valid else f"has the options {options}"
 
 
 def undo(data: Data, filters: tuple[Filter, ...], mask: int, size: int) -> Data:

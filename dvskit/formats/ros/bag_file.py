@@ -194,7 +194,7 @@ class BagFile(IndexedContainer):
     def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
         """Yield the messages from the start of a window on that are followed by others."""
         size, at = len(window), 0
-        sound: Found | None = None
+        valid: Found | None = None
         heads = list(self._heads.values())
         while True:
             for head in heads:
@@ -211,11 +211,11 @@ class BagFile(IndexedContainer):
             seconds, nanoseconds, length = head.layout.unpack_from(window, at)
             if start + length > size:
                 return
-            if sound is not None:
-                yield sound
+            if valid is not None:
+                yield valid
             at = start + length
             log_ns = seconds * 1_000_000_000 + nanoseconds
-            sound = Found(head.number, log_ns, start, at, head.number in wanted)
+            valid = Found(head.number, log_ns, start, at, head.number in wanted)
 
     def _message(
         self, region: Region, record: _Record, wanted: Set[int], losses: Losses
@@ -319,7 +319,7 @@ class BagFile(IndexedContainer):
         return record if isinstance(record, str) else None
 
     def _search(self, region: Region, start: int) -> int:
-        """Return where the next sound record begins from `start` on; the end if none does."""
+        """Return where the next valid record begins from `start` on; the end if none does."""
         at = start
         while at < region.size:
             window = bytes(region.read(at, _WINDOW + _LONGEST_HEADER))

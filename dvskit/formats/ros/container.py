@@ -13,7 +13,7 @@ from dvskit.formats.ros.definitions import event_kind
 from dvskit.formats.ros.region import FileRegion, Region
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
-# Where this much or more lies between the end of a record and the next sound one, it is the record
+# Where this much or more lies between the end of a record and the next valid one, it is the record
 # between that is damaged; where it is less, there are bytes too many in the first.
 LEAST_RECORD = 64
 
@@ -146,7 +146,7 @@ class IndexedContainer(Container):
 
     @abstractmethod
     def _is_chunk(self, region: Region, at: int) -> bool:
-        """Return whether a sound chunk begins at byte `at`."""
+        """Return whether a valid chunk begins at byte `at`."""
 
 
 def plain_type(name: str) -> str:

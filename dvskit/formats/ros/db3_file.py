@@ -263,12 +263,12 @@ class Db3File(Container):
 
         rows = list(self._database.rows(file, start, count))
         if lost:  # messages are numbered one by one
-            sound = {row.number for row in rows}
-            known = sound or ({latest} if latest is not None else {0, _MOST_NUMBER})
+            valid = {row.number for row in rows}
+            known = valid or ({latest} if latest is not None else {0, _MOST_NUMBER})
             least = max(latest or 0, min(known) - len(lost) - 1)
             near = range(least + 1, max(known) + len(lost) + 1)
             displaced_rows = [row for row in self._database.displaced_rows(file, start, near)
-                      if row.number not in sound]  # fmt: skip
+                      if row.number not in valid]  # fmt: skip
             if displaced_rows:
                 return sorted([*rows, *displaced_rows], key=lambda row: row.number)
         return rows

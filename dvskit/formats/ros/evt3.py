@@ -63,7 +63,7 @@ class Payloads:
             self._losses.lose(place, 1, "half a word stands at the end of a packet")
         words = np.frombuffer(part.data, "<u2", len(part.data) // 2)
         if not self._losses.strict:
-            words = self._sound(part, words)
+            words = self._valid(part, words)
         if 0 <= self._sequence < part.sequence - 1 and not part.fresh:
             self.missing += part.sequence - 1 - self._sequence
         self._sequence = part.sequence
@@ -75,7 +75,7 @@ class Payloads:
         self._end += 2 * len(words)
         self._left = memoryview(words.tobytes())
 
-    def _sound(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def _valid(self, part: Part, words: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Return the words less those that cannot be, and those that build on lost ones."""
         stretches = impossible_stretches(words, self._size)
         for stretch in stretches:

@@ -167,7 +167,7 @@ class McapFile(IndexedContainer):
         head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
         unpack = struct.Struct("<BQHIQ").unpack_from
         at = 0
-        sound: Found | None = None
+        valid: Found | None = None
         while at + head <= size:
             kind, length, number, _, log_ns = unpack(window, at)
             following = at + RECORD.size + length
@@ -178,9 +178,9 @@ class McapFile(IndexedContainer):
                 or number not in self.channels
             ):
                 return
-            if sound is not None:
-                yield sound
-            sound = Found(number, log_ns, at + head, following, number in wanted)
+            if valid is not None:
+                yield valid
+            valid = Found(number, log_ns, at + head, following, number in wanted)
             at = following
 
     def _message(
@@ -262,7 +262,7 @@ class McapFile(IndexedContainer):
             losses.lose(place, chunk.length, problem)
 
     def _learn(self, kind: int, content: bytes) -> bool:
-        """Take a schema or a channel; return whether it was sound."""
+        """Take a schema or a channel; return whether it was valid."""
         number = int.from_bytes(content[:2], "little")
         try:
             if kind == SCHEMA:
@@ -298,7 +298,7 @@ class McapFile(IndexedContainer):
         return kind, length, problem
 
     def _search(self, region: Region, start: int) -> int:
-        """Return where the next sound record begins from `start` on; the end if none does."""
+        """Return where the next valid record begins from `start` on; the end if none does."""
         at = start
         while at < region.size:
             window = np.frombuffer(region.read(at, _WINDOW + 8), np.uint8)

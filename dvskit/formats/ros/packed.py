@@ -100,8 +100,8 @@ class _Group:
 class _Judge(InOrder):
     """Judges events by those behind them that are at hand, which are judged again later."""
 
-    def sound(self, columns: Columns, count: int) -> Iterator[Events]:
-        """Yield the sound ones of the first `count` events."""
+    def valid(self, columns: Columns, count: int) -> Iterator[Events]:
+        """Yield the valid ones of the first `count` events."""
         if self.strict:
             yield from self.push(columns)
             return
@@ -210,9 +210,9 @@ class PackedDecoding:
             self._last = int(t[count - 1])
             yield Events.from_checked(t[:count], x[:count], y[:count], p[:count], self._size)
             return
-        yield from self._sound(group, count)
+        yield from self._valid(group, count)
 
-    def _sound(self, group: _Group, count: int) -> Iterator[Events]:
+    def _valid(self, group: _Group, count: int) -> Iterator[Events]:
         """Yield the events on the sensor and in order among the first `count` of a group."""
         t = np.empty(group.count, np.int64)
         x, y = np.empty(group.count, np.int32), np.empty(group.count, np.int32)
@@ -225,6 +225,6 @@ class PackedDecoding:
             damage=self._losses.damage,
             earliest_us=self._last,
         )
-        for block in judge.sound(Columns(t, x, y, p, *group.offsets()), count):
+        for block in judge.valid(Columns(t, x, y, p, *group.offsets()), count):
             self._last = int(block.t[-1])
             yield block

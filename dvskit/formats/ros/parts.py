@@ -94,7 +94,7 @@ class Topic:
             lost = losses.damage.lost_bytes
 
     def _like(self, message: Message, start: int, head: tuple[int, int, int]) -> Part | None:
-        """Return the events of a packet whose head is like a sound one; None if that is not all."""
+        """Return the events of a packet whose head is like a valid one; None if that is not all."""
         sequence, base, length = head
         word, data = ENCODINGS[self.encoding], message.data
         if not 0 <= len(data) - start - length <= MOST_PADDING or length % word:

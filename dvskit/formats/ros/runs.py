@@ -1,4 +1,4 @@
-"""Runs of sound messages, which are read without a look at each record from all sides."""
+"""Runs of valid messages, which are read without a look at each record from all sides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Found(NamedTuple):
 def read_run(
     region: Region, at: int, find: Callable[[memoryview], Iterator[Found]]
 ) -> Generator[Message, None, int]:
-    """Yield messages from the record at `at` on as long as all is sound; return where not.
+    """Yield messages from the record at `at` on as long as all is valid; return where not.
 
     `find` finds in a window the messages that stand one behind the other from its start on, and
     are followed by another one in it.

@@ -1,4 +1,4 @@
-"""SQLite databases read page by page, so that the sound rows of a damaged one are had.
+"""SQLite databases read page by page, so that the valid rows of a damaged one are had.
 
 Layout: sqlite.org/fileformat2.html: tables are trees of pages, a leaf page holds rows, and what of
 a row does not fit goes on in a chain of overflow pages.

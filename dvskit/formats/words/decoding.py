@@ -57,7 +57,7 @@ class WordPass:
         self.state[k.S_LAST] = k.NEVER
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._found: list[list[int]] = []
-        self._doubtful = False  # whether bytes may be missing somewhere, though words look sound
+        self._doubtful = False  # whether bytes may be missing somewhere, though words look valid
 
     @property
     def early(self) -> int:

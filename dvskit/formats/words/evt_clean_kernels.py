@@ -1,6 +1,6 @@
 # mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over sound EVT words: most of them in groups of events that are decoded side by side.
+"""Loops over valid EVT words: most of them in groups of events that are decoded side by side.
 
 The arguments and what is told are those that `dvskit.formats.words.decoding` names. Groups have a
 fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a

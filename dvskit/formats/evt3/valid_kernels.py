@@ -1,6 +1,6 @@
 # mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over EVT 3.0 words that are sound: their events at full speed."""
+"""Loops over EVT 3.0 words that are valid: their events at full speed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def decode(
     trigger_id: NDArray[np.int16],
     trigger_p: NDArray[np.bool_],
 ) -> int:
-    """Decode words[start:stop], which a survey found sound; clock and row are usable.
+    """Decode words[start:stop], which a survey found valid; clock and row are usable.
 
     Stops ahead of what takes care to judge, and returns the index of that word. Leaves the S_BEFORE
     and S_SEGMENT of the state to `note_segment`.

@@ -1,4 +1,4 @@
-"""Decoding of EVT 3.0 words that are sound, on several threads."""
+"""Decoding of EVT 3.0 words that are valid, on several threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.events import Size
 from dvskit.formats.evt3 import bound_kernels as bounds
-from dvskit.formats.evt3 import sound_kernels as k
+from dvskit.formats.evt3 import valid_kernels as k
 from dvskit.formats.evt3.chunks import WordChunks
 from dvskit.formats.evt3.state import (
     NEVER,
@@ -29,12 +29,12 @@ LEAST_WORDS = 1 << 15  # that are worth a thread
 
 
 def may_start(state: NDArray[np.int64]) -> bool:
-    """Whether sound words alone follow from this state: its clock and row are known."""
+    """Whether valid words alone follow from this state: its clock and row are known."""
     return bool(state[S_CLOCK] == USABLE and state[S_ROW] == USABLE)
 
 
-class SoundDecoder:
-    """Decodes sound words; `state` is that of the whole decoding, which it moves on."""
+class ValidDecoder:
+    """Decodes valid words; `state` is that of the whole decoding, which it moves on."""
 
     def __init__(self, size: Size, threads: int) -> None:
         self._size, self._threads = size, threads
