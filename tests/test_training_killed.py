@@ -127,3 +127,24 @@ def test_half_a_checkpoint_is_never_found(bars: Path, tmp_path: Path) -> None:
     assert process.exitcode == -signal.SIGKILL
     assert any(_files.unfinished(tmp_path / "run"))
     assert load_file(tmp_path / "run" / "checkpoint.safetensors")
+
+
+def test_what_a_run_leaves_where_it_is_killed_is_known_by_its_name(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, replace_file = [], Path.replace
+
+    def note(partial: Path, target: Path) -> Path:
+        known = {path for path, _ in _files.unfinished(partial.parent)}
+        seen.append({path.name for path in partial.parent.iterdir() if path.name[0] == "."} ==
+                    {path.name for path in known})  # fmt: skip
+        return replace_file(partial, target)
+
+    written, write = [], Path.write_bytes
+    monkeypatch.setattr(Path, "replace", note)
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: written.append(path.suffix) or
+                        write(path, data))  # fmt: skip
+    training.train(replace(config_of(bars, tmp_path / "run"), seed=9))
+    assert seen
+    assert all(seen)
+    assert written.count(".safetensors") >= 2  # checkpoints and the model, by no library's own way

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dvskit import _files
@@ -99,7 +99,8 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
     numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
     text = {"config": at.config, "numbers": json.dumps(numbers)}
     with _files.whole_file(path, overwrite=True) as partial:
-        save_file(tensors, partial, text)
+        # save_file writes under a name of its own, which stays where the run is killed.
+        partial.write_bytes(save(tensors, text))
 
 
 def load_checkpoint(path: Path, config: str) -> Checkpoint | None:

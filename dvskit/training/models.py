@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import dvskit
@@ -88,7 +88,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}
     with _files.whole_file(target / _WEIGHTS, overwrite=True) as partial:
-        save_file(weights, partial)
+        partial.write_bytes(save(weights))
     if model.used:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
