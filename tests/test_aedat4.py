@@ -74,6 +74,7 @@ def kept_share(whole: Events, part: Events) -> float:
     return float(np.isin(rows[0].view("V13"), rows[1].view("V13")).mean())
 
 
+@pytest.mark.slow
 def test_a_real_recording_is_read_exactly(data: Path) -> None:
     truth = json.loads((data / "recordings" / "truth.json").read_text())[REAL]
     recording = open_events(data / "recordings" / REAL)

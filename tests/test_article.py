@@ -50,6 +50,7 @@ def test_an_input_of_0_8_decays_and_does_not_fire(figures):
     assert not fired.any()
 
 
+@pytest.mark.slow
 def test_one_command_makes_the_page_and_its_figures(figures, tmp_path, monkeypatch, capsys):
     article = importlib.import_module("article")
     monkeypatch.setattr("sys.argv", ["article.py", str(tmp_path)])

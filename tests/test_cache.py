@@ -195,6 +195,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed with SIGKILL")
 def test_a_writer_that_is_killed_leaves_whole_entries_only(tmp_path):
     cache = Cache(tmp_path)

@@ -81,6 +81,7 @@ def near(found, name, truth, part):
 # ---- what was put in comes out
 
 
+@pytest.mark.slow
 def test_thresholds_low_pass_and_refractory_period_are_recovered(calibrated):
     near(calibrated, "threshold_on", 0.25, 0.02)
     near(calibrated, "threshold_off", 0.18, 0.02)
@@ -221,6 +222,7 @@ class Pieces:
             yield self.events[start : start + self.count]
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_threads_or_how_the_recording_is_cut_or_when_it_began(
     frames, monkeypatch
 ):
@@ -550,6 +552,7 @@ def test_what_the_emulator_cannot_take_is_left_at_its_default_and_said(calibrate
 # ---- the command line
 
 
+@pytest.mark.slow
 def test_the_preset_goes_through_emulate(run, tmp_path, frames):
     still = [(t, frame[:32, :32]) for t, frame in frames[:500:2]]
     dvskit.save_events(recorded(still, WORN), tmp_path / "real.npz")
@@ -581,6 +584,7 @@ def test_the_preset_goes_through_emulate(run, tmp_path, frames):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_frames_come_from_a_video_but_not_from_a_recording_without_any(run, tmp_path, frames):
     small = [(t, frame[:32, :32]) for t, frame in frames[:200]]
     dvskit.save_events(recorded(small, EmulatorParams()), tmp_path / "a.npz")

@@ -109,6 +109,7 @@ def test_the_preset_keeps_the_offset_and_still_loads(found, tmp_path):
 # ---- few frames
 
 
+@pytest.mark.slow
 def test_a_clip_of_six_frames_gives_coarse_thresholds():
     """Of pixels with an event or two each, single events tell nothing."""
     params = dataclasses.replace(PARAMS, threshold_on=0.8, threshold_off=0.6, threshold_sigma=0.1)

@@ -170,6 +170,7 @@ def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
 # ---- what was put in comes out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shot_hz", [0.2, 1.0])
 def test_a_leak_is_known_though_nothing_rests_for_as_long_as_it_takes(shot_hz):
     frames = scene(7)

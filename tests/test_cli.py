@@ -426,6 +426,7 @@ def test_an_interrupted_emulation_leaves_a_valid_file_of_what_was_done(tmp_path,
     assert part == whole[: len(part)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_conversion_ends_with_130_and_leaves_nothing(tmp_path, data):
     dvskit.save_events(dvskit.emulate(data / "video" / "bikes.mp4"), tmp_path / "a.npz")
     (tmp_path / "out").mkdir()

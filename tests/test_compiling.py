@@ -39,6 +39,7 @@ print(sum(loops.fire.stats.cache_misses.values()), len(loops.fire.stats.cache_hi
 """
 
 
+@pytest.mark.slow
 def test_what_two_processes_compiled_is_used(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", CODE],
@@ -89,6 +90,7 @@ def test_compiling_is_said_once_and_leaves_garbage_alone(unwatched, monkeypatch)
     assert collected == ["off", "on"] * 2  # for each type, and not for the loop within
 
 
+@pytest.mark.slow
 def test_emulate_says_that_it_compiles_and_only_then(tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()

@@ -87,6 +87,7 @@ def flickering(frames: int, seed: int) -> DepthClip:
     return replace(clip, joints_m=shaken.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [None, 100])
 def test_a_frame_depends_on_its_time_alone(fps):
     scene = DepthScene.random(SWING, 3, size=(64, 48), fps=fps)

@@ -150,6 +150,7 @@ def test_emulate_takes_the_folder_of_the_images_alone_and_says_where_times_come_
     assert alone == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [[""], ["images"], []], ids=["folder", "images", "own"])
 def test_calibrate_finds_the_thresholds_with_the_frames_of_the_layout(run, copy_at, frames):
     folder = copy_at(ORIGINS[1])

@@ -194,6 +194,7 @@ def test_names_of_models_are_completed_in_any_case_by_every_command():
                 assert found == set(NMNIST), words
 
 
+@pytest.mark.slow
 def test_calibration_names_its_stages_where_nobody_watches(run, video):
     dvskit.save_events(dvskit.emulate(video).load(), "a.npz")
     code, _, err = run("calibrate", "a.npz", video)

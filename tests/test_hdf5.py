@@ -190,6 +190,7 @@ def test_the_number_of_threads_changes_nothing(files, name, monkeypatch):
         assert dvskit.load_events(files[name]) == EVENTS
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # microseconds are meant
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("strict", [True, False])

@@ -37,6 +37,7 @@ def local_losses(network, x, targets, loss, activity=None):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activity", [None, Activity(0.3, 2.0)])
 @pytest.mark.parametrize("loss", [squared_error, cross_entropy])
 def test_gradients_are_those_of_the_local_losses_over_all_of_time(loss, activity):

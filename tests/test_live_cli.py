@@ -233,6 +233,7 @@ def test_a_terminal_has_one_line_that_is_rewritten(
     assert all(text.endswith("\x1b[K") and len(text) <= 59 + 3 for text in shown)
 
 
+@pytest.mark.slow
 def test_a_pipe_is_decided_on_as_its_file(tmp_path: Path, model: Path) -> None:
     save_events(EVENTS, tmp_path / "a.raw")
     done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} --json", tmp_path)
@@ -240,6 +241,7 @@ def test_a_pipe_is_decided_on_as_its_file(tmp_path: Path, model: Path) -> None:
     assert all_same(done.stdout, list(decide(MODEL, EVENTS)))
 
 
+@pytest.mark.slow
 def test_who_reads_decisions_may_have_seen_enough(tmp_path: Path, model: Path) -> None:
     save_events(EVENTS, tmp_path / "a.raw")
     done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} | head -n 2", tmp_path)
@@ -263,6 +265,7 @@ def read_until(stream: Any, words: str) -> str:
     return str(line)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_summary(tmp_path: Path, model: Path) -> None:
     long = make(30_000, 60_000_000, 0)
     save_events(long, tmp_path / "long.npz")
@@ -291,6 +294,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_what_is_sent_over_udp_is_decided_on(tmp_path: Path, free_port: int) -> None:
     slow = model_of(bin_us=40_000)  # a window that no pause of the sender is as long as
     save_model(tmp_path / "slow", slow)

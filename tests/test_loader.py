@@ -229,6 +229,7 @@ def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary
         assert samples.reads == [2 if draws else 1 - again] * 22
 
 
+@pytest.mark.slow
 def test_tensors_in_the_cache_are_those_of_their_parameters(tmp_path):
     cache = Cache(tmp_path)
     samples = DrawnSamples(6, draws=False, size=(16, 12))

@@ -206,6 +206,7 @@ def recordings(folder: Path) -> dict[str, bytes]:
     return files_in(folder)
 
 
+@pytest.mark.slow
 def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run, tmp_path):
     good = recordings(tmp_path / "r")
     touch(tmp_path / "r", "x/broken.npz", "read.me", "twice.aedat4", "twice.raw")

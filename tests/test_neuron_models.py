@@ -269,6 +269,7 @@ def test_the_constants_of_a_membrane_make_every_layer_that_has_a_leak():
         LIF.from_rc(tau_us="5", dt_us=1_000)
 
 
+@pytest.mark.slow
 def test_the_learned_time_constant_begins_at_tau_and_learns():
     layer = PLIF(4.0)
     assert layer.tau.item() == pytest.approx(4.0)
@@ -280,6 +281,7 @@ def test_the_learned_time_constant_begins_at_tau_and_learns():
     assert PLIF(4.0, shape=(3, 1, 1))(currents(5, 2, 3, 4, 4)).shape == (5, 2, 3, 4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(), (7,)])
 def test_learned_values_in_half_precision_are_those_of_plain_torch(shape, dtype):

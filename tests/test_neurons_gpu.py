@@ -324,6 +324,7 @@ def test_chunks_give_the_spikes_of_the_whole(name):
     assert all(torch.equal(getattr(state, n), getattr(end, n)) for n in ("v", "waiting"))
 
 
+@pytest.mark.slow
 @triton_only
 @off_gpu
 def test_all_of_this_holds_in_tritons_interpreter():

@@ -40,6 +40,7 @@ def travel(places: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gesture", PERSON_GESTURES)
 @pytest.mark.parametrize("close", [False, True])
 def test_a_frame_depends_on_its_time_alone(gesture, close):
@@ -183,6 +184,7 @@ def test_hands_stay_outside_the_trunk():
     assert wrist[inside, 2].min() > 0.5 * build.front
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gesture", PERSON_GESTURES)
 def test_about_half_of_the_events_are_on(gesture):
     params = dvskit.EmulatorParams(

@@ -45,6 +45,7 @@ def clip(tmp_path) -> Path:
     return tmp_path / "clip.mp4"
 
 
+@pytest.mark.slow
 def test_an_emulation_is_rendered_through_a_pipe(tmp_path, clip):
     done = shell("dvskit emulate clip.mp4 - | dvskit render - -o x.mp4", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -59,6 +60,7 @@ def test_a_pipe_holds_the_same_events_as_a_file(tmp_path, clip):
     assert (tmp_path / "piped.raw").read_bytes() == (tmp_path / "file.raw").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_a_conversion_quietly(tmp_path):
     dvskit.save_events(make(300_000), tmp_path / "a.aedat4")
     done = shell("dvskit -q convert a.aedat4 - --to csv | head -n 3", tmp_path)
@@ -70,6 +72,7 @@ def test_a_reader_that_has_seen_enough_ends_a_conversion_quietly(tmp_path):
     assert b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 def test_our_own_csv_is_known_from_a_pipe(tmp_path):
     events = make(5000)
     dvskit.save_events(events, tmp_path / "a.csv")

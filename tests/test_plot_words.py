@@ -54,6 +54,7 @@ def plots_with_many_words():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", [*drawings(), *plots_with_many_words()])
 def test_no_word_of_a_plot_lies_over_another_or_leaves_the_page(name, width):
@@ -112,6 +113,7 @@ def test_every_class_is_named_at_its_row_or_in_the_key(count, width):
         assert lines.count(name) == 2 or f"{number} {name}" in lines
 
 
+@pytest.mark.slow
 def test_the_matrix_keeps_half_of_the_width():
     for width in (45, 60, 88, 180):
         for count in (2, 5, 11, 20):

@@ -92,6 +92,7 @@ def drawn(figure) -> bytes:
 # --- every plot of events ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_EVENTS)
 @pytest.mark.parametrize("length", [1, 13])
 def test_a_plot_is_the_same_however_the_stream_is_cut(name, length):
@@ -431,6 +432,7 @@ def test_where_all_flickers_the_busiest_are_not_hot_and_those_far_above_are():
     assert all(hot_pixels(counts)[place] for place in hot)
 
 
+@pytest.mark.slow
 def test_the_hot_pixels_of_an_emulated_sensor_are_found():
     params = EmulatorParams(shot_hz=1.0, hot_fraction=2e-3, hot_hz=60.0)
     frames = [(i * 20_000, np.full((60, 80), 90 + 10 * (i % 2), np.uint8)) for i in range(51)]
@@ -514,6 +516,7 @@ def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(widt
         assert math.hypot(*(np.clip([u, v], box.min, box.max) - [u, v])) < 60 / 72 * figure.dpi
 
 
+@pytest.mark.slow
 def test_a_name_without_room_is_left_out_and_the_first_has_its_own():
     figure = plots.Plot(figsize=(2, 1))
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
@@ -1237,6 +1240,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     assert (tmp_path / "there.png").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path):
     (tmp_path / "log.csv").write_text(LOG)
     folder = tmp_path / "data" / "3"
@@ -1263,6 +1267,7 @@ def test_curves_confusion_and_raster_are_fed_by_runs_and_models(dvskit, tmp_path
     assert {path.stem for path in tmp_path.glob("*.pdf")} == set("abcefghi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["plif1", "alif1", "recurrent1"])
 def test_rasters_and_membranes_are_of_any_kind_of_neurons_by_the_command_line(
     dvskit, file, tmp_path, layer

@@ -47,6 +47,7 @@ def gallery(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: Path) -> None:
     for name in ("a", "b"):
         done = gallery("-o", tmp_path / name, "--only", "rate", "slow")
@@ -60,6 +61,7 @@ def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: 
     assert "balance" not in text
 
 
+@pytest.mark.slow
 def test_the_gallery_pictures_each_video_of_a_folder(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()

@@ -73,6 +73,7 @@ def same(a: Events, b: Events) -> bool:
 # ---- laws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
 def test_a_sensor_without_faults_gives_the_ideal_events(dtype):
     frames = clip(dtype=dtype)
@@ -86,6 +87,7 @@ def test_a_sensor_without_faults_gives_the_ideal_events(dtype):
     assert np.array_equal(*keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [NOISY, EmulatorParams(cutoff_hz=50.0, follower_hz=80.0)])
 def test_pixels_that_are_left_alone_would_have_done_nothing(params):
     frames = clip(frames=40)

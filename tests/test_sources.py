@@ -176,6 +176,7 @@ def test_seconds_for_microseconds_are_warned_of_in_sources_too(tmp_path):
         assert len(source.between(0, None).load()) == 3
 
 
+@pytest.mark.slow
 def test_a_window_of_seconds_is_told_where_only_the_beginning_is_read(tmp_path):
     dense = Events(t=np.arange(3_000_000) // 2, x=[0] * 3_000_000, y=[0] * 3_000_000,
                    p=[1] * 3_000_000, size=(1, 1))  # fmt: skip

@@ -41,6 +41,7 @@ def plain_line(t: int, x: int, y: int, p: bool, suffix: str) -> str:
     return f"{sign}{whole // 10**6}.{whole % 10**6:06} {x} {y} {int(p)}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".txt"])
 @pytest.mark.parametrize("cut", [1, 7, 64, 5000])
 def test_what_is_written_is_plain_text_however_the_stream_is_cut(

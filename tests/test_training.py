@@ -42,6 +42,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[key], second[key]) for key in first | second)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_everything_beside_the_model(
     trained: training.Trained, bars: Path
 ) -> None:

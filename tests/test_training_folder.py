@@ -131,6 +131,7 @@ def test_flipped_samples_have_the_label_of_the_mirrored_class(tmp_path):
     assert (((last > first).long()) == labels).all()  # left, right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["recordings", "videos", "mixed"])
 def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
     root = write_bars(tmp_path / "set", 5) if kind != "videos" else tmp_path / "set"
@@ -227,6 +228,7 @@ def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, mo
         train_folder(root, output=tmp_path / "mine", changes=QUICK, seed=1)
 
 
+@pytest.mark.slow
 def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
     root = write_bars(tmp_path / "bars", 30)
     done = train_folder(root, output=tmp_path / "mine", minutes=1.0)

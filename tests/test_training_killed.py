@@ -88,6 +88,7 @@ def check_same(folder: Path, losses: list[float], whole: tuple[Path, list[float]
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole[0].iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["half", "ahead", "behind", "later"])
 def test_a_run_killed_again_and_again_gives_the_same_weights_bit_for_bit(
     bars: Path, tmp_path: Path, whole: tuple[Path, list[float]], moment: str

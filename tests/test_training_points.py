@@ -30,6 +30,7 @@ def points_config(folder: Path, output: Path) -> Config:
     return replace(config, network=NETWORK, input=INPUT, loop=loop, data=data)
 
 
+@pytest.mark.slow
 def test_a_network_of_points_learns_and_its_model_says_all(
     bars: Path,  # noqa: F811
     tmp_path: Path,

@@ -121,6 +121,7 @@ def test_an_error_of_one_process_ends_the_others(bars: Path, tmp_path: Path, ran
     assert answers[1 - rank].startswith("ProcessError: another process of the run has ended")
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_command_and_one_process_prints(bars: Path, tmp_path: Path) -> None:
     config = config_for(bars, tmp_path / "run", epochs=1)
     training.write_config(config, tmp_path / "config.toml")

@@ -180,6 +180,7 @@ def test_a_page_without_a_model_has_no_such_line(file: Path, browser: Browser) -
         assert browser.js("return document.querySelector('.decision')") is None
 
 
+@pytest.mark.slow
 def test_the_page_follows_what_arrives(browser: Browser) -> None:
     fed, decisions = Fed(), Decisions()
     half = SHOWN.between(None, int(SHOWN.t[0]) + 1_500_000)
@@ -224,6 +225,7 @@ def test_a_model_decides_on_the_recordings_of_a_view(tmp_path: Path) -> None:
     viewed.close()
 
 
+@pytest.mark.slow
 def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path: Path) -> None:
     save_model(tmp_path / "m", MODEL)
     save_events(EVENTS, tmp_path / "a.raw")

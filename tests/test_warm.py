@@ -47,6 +47,7 @@ def warm():
     return compiled()
 
 
+@pytest.mark.slow
 def test_reading_real_recordings_compiles_nothing_more(warm, data):
     assert len(warm) > 10
     paths = [str(data / "recordings" / name) for name in RECORDINGS]

@@ -151,6 +151,7 @@ def clean_stream(rng: np.random.Generator, count: int) -> Events:
     return Events(t=t, x=x, y=y, p=rng.integers(0, 2, count).astype(bool), size=SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_a_recording_is_read_exactly(data: Path, name: str) -> None:
     truth = json.loads((data / "recordings" / "truth.json").read_text())[REAL[name]]
@@ -196,6 +197,7 @@ def test_careful_and_clean_decoding_agree(
             assert careful.triggers().t.tolist() == early.triggers().t.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("name", REAL)
 def test_events_do_not_depend_on_chunks_slices_and_threads(
