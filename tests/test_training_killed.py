@@ -137,8 +137,7 @@ def test_what_a_run_leaves_where_it_is_killed_is_known_by_its_name(
 
     def note(partial: Path, target: Path) -> Path:
         known = {path for path, _ in _files.unfinished(partial.parent)}
-        seen.append({path.name for path in partial.parent.iterdir() if path.name[0] == "."} ==
-                    {path.name for path in known})  # fmt: skip
+        seen.append({path for path in partial.parent.iterdir() if path.name[0] == "."} == known)
         return replace_file(partial, target)
 
     written, write = [], Path.write_bytes

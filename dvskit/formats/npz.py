@@ -222,7 +222,7 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
     In salvage mode what is left of a damaged one is sought by the headers of its arrays.
     """
     try:
-        return _open_sound(path, options)
+        return _open_valid(path, options)
     except FormatError as error:
         if options.strict:
             raise
@@ -259,7 +259,7 @@ def _size_in(path: Path, member: Member) -> Size | None:
         return None
 
 
-def _open_sound(path: Path, options: ReadOptions) -> NpzRecording:
+def _open_valid(path: Path, options: ReadOptions) -> NpzRecording:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

@@ -19,7 +19,7 @@ _MANY, _AMONG = 3, 128  # so many bad rows among so many look out of line too
 _FOLLOWING = 1024  # rows behind a jump of time, one of which is bad where they are out of line
 _BEHIND = 4  # rows that may pass for events although they are out of line
 _LONGEST_STEP_US = 1 << 20
-_UNSOUND = 1 << 60
+_INVALID = 1 << 60
 _LEAST_SEARCH, _MOST_SEARCH = 64, 4096  # rows
 _PATIENCE = 1000  # searches that find rows in line: a file that is only out of order has no end
 
@@ -45,7 +45,7 @@ class RowAlignment:
             if bad is None:
                 found, bad = self._from_the_end(at, rows), rows
             else:
-                found = self._next_sound(at + max(0, bad - _BEHIND) * width, at)
+                found = self._next_valid(at + max(0, bad - _BEHIND) * width, at)
             if found is None:
                 yield at, rows
                 at, last = at + rows * width, newest
@@ -101,7 +101,7 @@ class RowAlignment:
                 return min(lost), None
         return None, int(t[rows - 1])
 
-    def _next_sound(self, start: int, line: int) -> int:
+    def _next_valid(self, start: int, line: int) -> int:
         """Return where rows go on from byte `start` on, at any byte.
 
         Of runs that begin close to each other, that which takes the least time is right: bytes of
@@ -145,8 +145,8 @@ class RowAlignment:
         spans = []
         for start in (place, here):
             first, taken = self._valid(*self._judge(self._rows(start, _RUN)), short=False)
-            spans.append(int(taken[0]) if first.size else _UNSOUND)
-        return place if spans[0] < _UNSOUND and 4 * spans[0] < spans[1] else None
+            spans.append(int(taken[0]) if first.size else _INVALID)
+        return place if spans[0] < _INVALID and 4 * spans[0] < spans[1] else None
 
     def _unrest(self, place: int) -> int:
         """Return how much the time moves on the rows from a place on, either way."""
@@ -167,10 +167,10 @@ class RowAlignment:
         for place in (start, line):
             t, possible = self._judge(self._rows(place, rows + _RUN))
             first, taken = self._valid(t, possible, short=False)
-            span = np.full(rows, _UNSOUND)
+            span = np.full(rows, _INVALID)
             span[first[first < rows]] = taken[first < rows]
             spans.append(span)
-        right = (spans[0] < _UNSOUND) & (4 * spans[0] < spans[1])
+        right = (spans[0] < _INVALID) & (4 * spans[0] < spans[1])
         wrong = np.flatnonzero(~right)
         return start + (int(wrong[-1]) + 1 if wrong.size else 0) * width
 

@@ -89,7 +89,7 @@ class EventReader:
             self._damage.lost_bytes -= max(0, self._lost_until - int(window.rows[0, 0]))
             self._lost_until = 0
             contents = window.contents()
-            counts = self._unpacker.expected_count(window.data, contents)
+            counts = self._unpacker.expected_counts(window.data, contents)
             done = 0
             while done < len(contents):
                 ends = np.cumsum(np.maximum(1, counts[done:]))

@@ -62,7 +62,7 @@ class Unpacker:
         self._arena = np.empty(0, np.uint8)
         self._room = _ROOM
 
-    def expected_count(
+    def expected_counts(
         self, data: NDArray[np.uint8], packets: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Return how many events each packet will most likely give; -1 where it does not say."""
@@ -70,8 +70,8 @@ class Unpacker:
             events = np.empty_like(packets)
             k.locate_all(data, packets, events)
             return np.where(events[:, 0] < 0, -1, events[:, 1])
-        expected_count = k.expected_counts_lz4 if self._is_lz4 else k.expected_counts_zstd
-        counts: NDArray[np.int64] = expected_count(data, packets)
+        count = k.expected_counts_lz4 if self._is_lz4 else k.expected_counts_zstd
+        counts: NDArray[np.int64] = count(data, packets)
         counts[counts > MOST_BYTES // k.EVENT_BYTES] = -1
         return counts
 

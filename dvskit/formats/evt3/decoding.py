@@ -70,7 +70,7 @@ class Decoding:
         self._prompt, self._keep_triggers = prompt, keep_triggers
         self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
-        self._report = LossReport(
+        self._loss_report = LossReport(
             name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
         )
         self._order = TimeOrder()
@@ -109,9 +109,11 @@ class Decoding:
             block = self._cut(columns, held, self._held_words, held, ended=True)
             if block is not None:
                 yield block
-        self._report.write_all()
+        self._loss_report.write_all()
         if chunks.trailing_bytes:
-            self._report.report(self.offset, chunks.trailing_bytes, "half a word stands at the end")
+            self._loss_report.report(
+                self.offset, chunks.trailing_bytes, "half a word stands at the end"
+            )
 
     def _piece(self, start: int) -> int:
         """Return where stretches of about a block's events end."""
@@ -151,7 +153,7 @@ class Decoding:
         """Decode valid words fast, what is unusual with care; return where it stopped."""
         chunks, at = self._chunks, start
         while at < stop:
-            until = self._sound_until(at, stop)
+            until = self._valid_until(at, stop)
             if until > at:
                 at = self._valid.decode(chunks, at, until, self.state, columns, hits)
                 if at == until:
@@ -173,7 +175,7 @@ class Decoding:
         """
         chunks, state = self._chunks, self.state
         held, kept = int(state[S_EVENTS]), state.copy()
-        if self._sound_until(start, stop) == stop:
+        if self._valid_until(start, stop) == stop:
             end = self._valid.decode(chunks, start, stop, state, columns, hits)
             if end == stop:
                 late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
@@ -207,11 +209,11 @@ class Decoding:
             self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses, words,
         )  # fmt: skip
         for row in self._losses[: self.state[S_LOSSES]].tolist():
-            self._report.add(LostWords(*row))
+            self._loss_report.add(LostWords(*row))
         self.state[S_LOSSES] = 0
         return end
 
-    def _sound_until(self, start: int, stop: int) -> int:
+    def _valid_until(self, start: int, stop: int) -> int:
         """Return where the valid stretches from `start` on end, `start` if it cannot be told."""
         if not valid.may_start(self.state):
             return start
@@ -242,7 +244,7 @@ class Decoding:
             if len(words) < count:
                 words = self._words_of_all(count)
             for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
-                self._report.add(lost)
+                self._loss_report.add(lost)
         held = slice(certain, count)
         self._held = (t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
         self._held_words = words[len(words) - (count - certain) :].copy()
@@ -252,9 +254,9 @@ class Decoding:
             for column in own:
                 column[:kept] = column[:certain][keep]
         if count > certain:
-            self._report.write(int(self._held_words[0]))
+            self._loss_report.write(int(self._held_words[0]))
         else:
-            self._report.write(self._chunks.number)
+            self._loss_report.write(self._chunks.number)
         return self._events(columns, kept)
 
     def _words_of_all(self, count: int) -> NDArray[np.int64]:

@@ -129,7 +129,7 @@ def decode(
     Stops ahead of what takes care to judge, and returns the index of that word. Leaves the S_BEFORE
     and S_SEGMENT of the state to `note_segment`.
 
-    A word's type cannot be expected, and a branch on it costs more than all the rest: plain words
+    A word's type cannot be foretold, and a branch on it costs more than all the rest: plain words
     are put together by masks, one store each, and turned into columns span by span.
     """
     now = (state[S_LOOPS] << 24) | (state[S_HIGH] << 12) | state[S_LOW]

@@ -226,7 +226,7 @@ class Db3File(Container):
             leaves = database.leaves(file, self._roots["messages"], teller(database, losses))
             pages = map(database.start, leaves)
         else:
-            pages = self._sound_leaves(file, losses)
+            pages = self._valid_leaves(file, losses)
         latest = None
         seen: set[int] = set()
         for page in pages:
@@ -267,13 +267,13 @@ class Db3File(Container):
             known = valid or ({latest} if latest is not None else {0, _MOST_NUMBER})
             least = max(latest or 0, min(known) - len(lost) - 1)
             near = range(least + 1, max(known) + len(lost) + 1)
-            displaced_rows = [row for row in self._database.displaced_rows(file, start, near)
-                      if row.number not in valid]  # fmt: skip
-            if displaced_rows:
-                return sorted([*rows, *displaced_rows], key=lambda row: row.number)
+            displaced = [row for row in self._database.displaced_rows(file, start, near)
+                         if row.number not in valid]  # fmt: skip
+            if displaced:
+                return sorted([*rows, *displaced], key=lambda row: row.number)
         return rows
 
-    def _sound_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
+    def _valid_leaves(self, file: BinaryIO, losses: Losses) -> list[int]:
         """Return where the leaf pages of messages begin; by their places if the tree is broken."""
         database = self._database
         broken: list[tuple[int, str]] = []

@@ -310,12 +310,12 @@ class McapFile(IndexedContainer):
             for high in range(5, 9):
                 likely &= window[high : high + count] == 0
             for place in np.flatnonzero(likely).tolist():
-                if self._is_sound(region, at + place, 2):
+                if self._is_valid(region, at + place, 2):
                     return at + place
             at += _WINDOW
         return region.size
 
-    def _is_sound(self, region: Region, at: int, depth: int) -> bool:
+    def _is_valid(self, region: Region, at: int, depth: int) -> bool:
         """Whether a record stands at `at`, by all that can be checked, and another behind it."""
         kind, length, problem = self._head(region, at)
         if problem is not None:
