@@ -14,6 +14,7 @@ from torch.nn import functional
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers import (
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     Dropout,
@@ -194,6 +195,15 @@ def test_batch_norm_takes_its_statistics_over_time_batch_and_pixels() -> None:
     torch.testing.assert_close(BatchNorm2d(2)(x), folded)
 
 
+def test_batch_norm_of_rows_takes_its_statistics_over_time_and_batch() -> None:
+    x = numbers(5, 4, 3) * torch.arange(1, 6).reshape(5, 1, 1) + torch.arange(3)
+    ours, torchs = BatchNorm1d(3), nn.BatchNorm1d(3)
+    torch.testing.assert_close(ours(x), torchs(x.flatten(0, 1)).reshape(x.shape))
+    torch.testing.assert_close(ours(x[0]), torchs(x[0]))  # behind a readout
+    torch.testing.assert_close(ours.running_var, torchs.running_var)
+    torch.testing.assert_close(ours.eval()(x[:1]), ours(x)[:1])
+
+
 def test_dropout_leaves_out_the_same_at_all_times_and_nothing_in_evaluation() -> None:
     layer = Dropout(0.25)
     torch.manual_seed(4)
@@ -340,6 +350,8 @@ def test_not_a_number_reaches_the_output() -> None:
         (AvgPool2d(2), (2, 8, 8), r"AvgPool2d takes floating-point \(T, B, C, H, W\)"),
         (MaxPool2d(3), (2, 2, 2, 2, 3), "nothing is left of 2x3 .* a pool of 3"),
         (BatchNorm2d(2), (2, 2, 3, 4, 4), r"BatchNorm2d takes .* \(T, B, 2, H, W\)"),
+        (BatchNorm1d(2), (2, 2, 3), r"BatchNorm1d takes .* \(T, B, 2\), .* change num_features"),
+        (BatchNorm1d(2), (2,), r"BatchNorm1d takes .* \(T, B, 2\)"),
         (ThresholdBatchNorm2d(2), (2, 2, 3, 4, 4), "ThresholdBatchNorm2d takes"),
         (Linear(4, 2), (2, 2, 1, 2, 2), r"Linear takes .* \(T, B, 4\).* put Flatten\(\) in front"),
         (Flatten(), (2, 2), "put time first"),

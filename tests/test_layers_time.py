@@ -180,7 +180,7 @@ def test_layers_of_torch_that_know_no_time_are_refused(layer: nn.Module, instead
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.BatchNorm1d(3), "BatchNorm1d, which knows no time; take torch.nn.LayerNorm"),
+        (nn.BatchNorm1d(3), "BatchNorm1d, which knows no time; take dvskit.layers.BatchNorm1d"),
         (nn.Conv1d(3, 3, 1), "Conv1d, which knows no time"),
         (nn.LSTM(3, 3), "LSTM, which hides its state; take dvskit.neurons.RecurrentLIF"),
         (LIF, r"layer 1 is the class LIF; make one: LIF\(\.\.\.\)"),

@@ -131,7 +131,7 @@ WEIGHTS = {
                                                        (4, 4))) + 4 * 2 * 2 * 3 + 3,
     # And a time constant of each of four layers of neurons.
     "gesture-net": 9 * 2 * 4 + 12 + 9 * 4 * 4 + 12 + 4 * 4 * 3 * 6 + 6 + 6 * 6 + 6 + 4,
-    "point-net": 4 * 5 + 15 + 5 * 7 + 21 + 7 * 6 + 18 + 6 * 3 + 3,
+    "point-net": 4 * 5 + 10 + 5 * 7 + 14 + 7 * 6 + 18 + 6 * 3 + 3,
 }  # fmt: skip
 
 

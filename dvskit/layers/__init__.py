@@ -16,7 +16,7 @@ from dvskit.layers.dense import Flatten, Linear
 from dvskit.layers.dropout import Dropout
 from dvskit.layers.logarithm import LogCounts
 from dvskit.layers.membrane import Membrane
-from dvskit.layers.normalisation import BatchNorm2d, ThresholdBatchNorm2d
+from dvskit.layers.normalisation import BatchNorm1d, BatchNorm2d, ThresholdBatchNorm2d
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
 from dvskit.layers.readouts import (
     FirstSpike,
@@ -33,6 +33,7 @@ from dvskit.layers.voting import Voting
 
 __all__ = [
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "Delays",

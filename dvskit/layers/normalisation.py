@@ -1,4 +1,4 @@
-"""Batch normalisation over all time steps, plain and scaled to the neurons' threshold."""
+"""Batch normalisation over all time steps: of images, of rows, scaled to the neurons' threshold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
-from dvskit.layers.folding import check_images, over_time
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.layers.folding import check_images, check_tensor, over_time
 from dvskit.layers.parts import BatchPart, current_part
 
 
@@ -36,6 +36,25 @@ class BatchNorm2d(nn.BatchNorm2d):
         if part is None:
             return super().forward(images)
         return _normalised_together(self, images, self.weight, part)
+
+
+class BatchNorm1d(BatchNorm2d):
+    """torch.nn.BatchNorm1d with time folded into the batch: (T, B, N) -> the same shape.
+
+    Each of the N numbers is normalised as a channel of BatchNorm2d is, over time (or the points of
+    a cloud) and batch; behind a readout, (B, N) -> (B, N), over the batch. Raises ShapeError for
+    another N.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised `x` (T, B, N) or (B, N)."""
+        check_tensor(self, x)
+        if x.ndim < 2 or x.shape[-1] != self.num_features or not x.is_floating_point():
+            raise ShapeError(
+                f"BatchNorm1d takes floating-point (T, B, {self.num_features}), not {x.dtype} of "
+                f"shape {tuple(x.shape)}; change num_features, or take BatchNorm2d for images"
+            )
+        return self.normalise(x.reshape(-1, x.shape[-1], 1, 1)).reshape(x.shape)
 
 
 @check_arguments

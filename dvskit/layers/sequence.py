@@ -34,7 +34,7 @@ _KNOW_NO_TIME: dict[type[nn.Module], str] = {
     nn.AlphaDropout: "dvskit.layers.Dropout",
     nn.Conv1d: "dvskit.layers.Conv2d with images of one row",
     nn.Conv3d: "dvskit.layers.Conv2d",
-    nn.BatchNorm1d: "torch.nn.LayerNorm, or dvskit.layers.BatchNorm2d of images",
+    nn.BatchNorm1d: "dvskit.layers.BatchNorm1d",
     nn.BatchNorm3d: "dvskit.layers.BatchNorm2d",
     nn.RNN: "dvskit.neurons.RecurrentLIF",
     nn.LSTM: "dvskit.neurons.RecurrentLIF",

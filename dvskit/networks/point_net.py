@@ -9,7 +9,7 @@ from torch import nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers import Dropout, Linear, MaxMembrane
+from dvskit.layers import BatchNorm1d, Dropout, Linear, MaxMembrane
 from dvskit.networks.network import NetworkModule, numbers_of
 
 _POINT = 4  # x, y, t, polarity
@@ -24,7 +24,9 @@ class PointNet:
     events the largest is kept, feature by feature, and two dense layers name the class (Qi et al.
     2017, "PointNet"; Wang et al. 2019, "Space-time event clouds for gesture recognition", which
     also looks at neighbourhoods, as PointNet++ does). The order of the events changes nothing, an
-    event that comes twice neither. Layer normalisation stands behind each dense layer.
+    event that comes twice neither. Behind each layer that sees events stands batch normalisation
+    over all of them, so that places a few pixels apart differ to it: with layer normalisation it
+    hardly learns. It trains on a batch as a whole, and in evaluation sees each event by itself.
 
     The input is a `dvskit.tensors.PointSet`: input.representation = "point_set", and input.points
     says how many events are drawn from the window.
@@ -65,8 +67,8 @@ class PointNet:
         """
         layers: dict[str, nn.Module] = {}
         for number, (before, after) in enumerate(pairwise((_POINT, *self.widths)), 1):
-            layers[f"point{number}"] = Linear(before, after)
-            layers[f"norm{number}"] = nn.LayerNorm(after)
+            layers[f"point{number}"] = Linear(before, after, bias=False)
+            layers[f"norm{number}"] = BatchNorm1d(after)
             layers[f"relu{number}"] = nn.ReLU()
         layers |= {
             "dropout": Dropout(self.dropout),
