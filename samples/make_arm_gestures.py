@@ -1,12 +1,15 @@
 """Emulate depth clips of arm gestures as 128x128 recordings: OUT/<gesture>/s<person>_t<trial>.npz.
 
     python samples/make_arm_gestures.py DEPTH_FOLDER OUT --seed 1
+    python samples/make_arm_gestures.py DEPTH_FOLDER MORE --seed 1 --moved
 
 DEPTH_FOLDER holds <gesture>/s<person>_t<trial>.npz, or the depth clips of UTD-MHAD as they come
 (a<action>_s<subject>_t<trial>_depth.mat, skeletons beside them; of its 27 actions the 14 made with
 the arms are taken). Each clip gets another person, wall, light and sensor, drawn from the seed and
-its name. Recordings that are there already are passed over; a run that is stopped leaves whole
-files only.
+its name. With --moved the clips' own bodies are not seen: their skeletons move people that dvskit
+draws, who stand turned by up to 25 degrees and reach further or less, which is more people and
+more places of the camera to learn from. Recordings that are there already are passed over; a run
+that is stopped leaves whole files only.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ os.environ.setdefault("DVSKIT_THREADS", "1")
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 import dvskit
 from dvskit._progress import Bar
-from dvskit.errors import DvskitError
-from dvskit.scenes import DepthScene, read_depth_clip
+from dvskit.errors import DvskitError, FormatError
+from dvskit.scenes import DepthScene, PersonScene, read_depth_clip
 
 ACTIONS = {
     1: "swipe_left", 2: "swipe_right", 3: "wave", 4: "clap", 6: "cross_arms", 8: "draw_x",
@@ -39,14 +43,21 @@ ACTIONS = {
     16: "curl_arms", 18: "push", 19: "knock", 20: "catch",
 }  # fmt: skip
 SIZE = (128, 128)
+SEEDS = 2**62  # of drawn people
+HIP, SHOULDERS = 3, (4, 8)  # of a skeleton's 20 joints; elbow, wrist and hand follow the shoulder
+MOVED_FPS, MOVED_US = 60, 4_000_000  # frames are close enough, longer clips only stand still
 
 
 class Task(NamedTuple):
-    """A recording to make: of which clip, where to, and drawn from what."""
+    """A recording to make: of which clip, where to, drawn from what, and of which body.
+
+    moved  whether the clip's skeleton moves a drawn person; else its own body is seen
+    """
 
     clip: Path
     out: Path
     seed: int
+    moved: bool = False
 
 
 def find_tasks(folder: Path, out: Path, seed: int, renders: int, suffix: str) -> Iterator[Task]:
@@ -83,10 +94,41 @@ def draw_sensor(seed: int) -> dvskit.EmulatorParams:
     )
 
 
+def turned(joints_m: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    """Return a skeleton (T, 20, 3) that stands turned and whose arms reach further or less."""
+    draw = np.random.default_rng((seed, 0x70)).uniform
+    joints = joints_m.astype(np.float64)
+    for shoulder in SHOULDERS:
+        arm = joints[:, shoulder + 1 : shoulder + 4]
+        start = joints[:, shoulder : shoulder + 1]
+        joints[:, shoulder + 1 : shoulder + 4] = start + (arm - start) * draw(0.85, 1.2, 3)
+    yaw, roll = np.radians(draw(-25, 25)), np.radians(draw(-5, 5))
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_z = np.array(
+        [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+    )
+    middle = joints[:, HIP].mean(0)
+    return (joints - middle) @ (about_y @ about_z).T + middle
+
+
+def scene_of(task: Task) -> DepthScene | PersonScene:
+    """Return what the sensor sees."""
+    clip = read_depth_clip(task.clip)
+    if not task.moved:
+        return DepthScene.random(clip, task.seed, size=SIZE, flip=False)
+    if clip.joints_m is None:
+        raise FormatError(f"{task.clip}: has no skeleton to move a person by; leave out --moved")
+    joints, whole = turned(clip.joints_m, task.seed), int(clip.t_us[-1] - clip.t_us[0])
+    longest = min(MOVED_US, whole)
+    return PersonScene.from_joints(
+        joints, clip.t_us, task.seed % SEEDS, size=SIZE, fps=MOVED_FPS, duration_us=longest
+    )
+
+
 def make(task: Task) -> int:
     """Draw, emulate and save one recording; return how many events it has."""
     cv2.setNumThreads(1)
-    scene = DepthScene.random(read_depth_clip(task.clip), task.seed, size=SIZE, flip=False)
+    scene = scene_of(task)
     events = dvskit.emulate(scene, params=draw_sensor(task.seed), seed=task.seed).load()
     task.out.parent.mkdir(parents=True, exist_ok=True)
     dvskit.save_events(events, task.out, overwrite=True)
@@ -133,12 +175,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--renders", type=int, default=1, help="of each clip, each drawn anew")
+    parser.add_argument("--moved", action="store_true", help="draw people whom skeletons move")
     parser.add_argument("--to", default="npz", help="suffix of the recordings: npz, raw, aedat4...")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     tasks = list(find_tasks(args.folder, args.out, args.seed, args.renders, f".{args.to}"))
     if not tasks:
         sys.exit(f"{args.folder}: no depth clips (<gesture>/*.npz or a*_s*_t*_depth.mat)")
+    tasks = [task._replace(moved=args.moved) for task in tasks]
     missing = [task for task in tasks if not task.out.exists()]
     failed = make_all(missing, args.jobs)
     there = len(tasks) - len(missing)

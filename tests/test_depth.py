@@ -56,6 +56,9 @@ def joints(angle: float = 0.0) -> np.ndarray:
     return np.column_stack([flat, np.full(20, 2.9)]).astype(np.float32)
 
 
+SAMPLE = Path(__file__).parent.parent / "samples" / "make_arm_gestures.py"
+
+
 def clip_of(angles, frames=None, **fields) -> DepthClip:
     depth = np.stack([figure(a) for a in angles]) if frames is None else frames
     return DepthClip(
@@ -392,15 +395,14 @@ def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monk
     write_npz(depth / "wave" / "s2_t1.npz", few, near_mm=None)
     write_mat(depth, few)  # action 3 of subject 1, which is a wave too
     (depth / "a3_s1_t1_depth.mat").rename(depth / "a9_s3_t1_depth.mat")
-    script = Path(__file__).parent.parent / "samples" / "make_arm_gestures.py"
-    words = [str(script), str(depth), str(out), "--to", "npz", "--jobs", "1"]
+    words = [str(SAMPLE), str(depth), str(out), "--to", "npz", "--jobs", "1"]
     monkeypatch.setattr(sys, "argv", words)
     monkeypatch.setenv("DVSKIT_THREADS", "1")
     threads = cv2.getNumThreads()
 
     def run():
         with pytest.raises(SystemExit, match=r"s2_t1\.npz: has no 'near_mm'"):
-            runpy.run_path(str(script), run_name="__main__")
+            runpy.run_path(str(SAMPLE), run_name="__main__")
         files = sorted(path for path in out.rglob("*") if path.is_file())
         return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in files}
 
@@ -411,3 +413,28 @@ def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monk
     assert run() == first
     assert "0 recordings made, 2 were there" in capsys.readouterr().err
     cv2.setNumThreads(threads)
+
+
+def test_the_sample_turns_skeletons_and_draws_people_whom_they_move(tmp_path, monkeypatch):
+    names = runpy.run_path(str(SAMPLE))
+    joints_m = SWING.joints_m
+    turned = names["turned"](joints_m, 5)
+    trunk = [2, 3, 4, 8]  # the spine and the shoulders, which only turn
+    apart = [np.linalg.norm(each[:, 4] - each[:, 8], axis=-1) for each in (joints_m, turned)]
+    np.testing.assert_allclose(*apart, rtol=1e-5)
+    np.testing.assert_allclose(turned[:, 3].mean(0), joints_m[:, 3].mean(0), atol=1e-5)
+    assert np.abs(turned[:, trunk] - joints_m[:, trunk]).max() > 0.005
+    reach = [np.linalg.norm(each[:, 7] - each[:, 4], axis=-1) for each in (joints_m, turned)]
+    assert np.all((reach[1] > 0.84 * reach[0]) & (reach[1] < 1.21 * reach[0]))
+    assert not np.allclose(*reach, rtol=1e-3)
+
+    depth, out = tmp_path / "depth", tmp_path / "out"
+    (depth / "wave").mkdir(parents=True)
+    few = clip_of(np.linspace(0.1, 0.6, 4))
+    write_npz(depth / "wave" / "s1_t1.npz", few)
+    write_npz(depth / "wave" / "s2_t1.npz", few, joints_m=None)
+    words = [str(SAMPLE), str(depth), str(out), "--jobs", "1", "--moved"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"s2_t1\.npz: has no skeleton .*; leave out --moved"):
+        runpy.run_path(str(SAMPLE), run_name="__main__")
+    assert len(dvskit.load_events(out / "wave" / "s1_t1.npz")) > 0
