@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What is drawn for each event or pixel by its number: plain arrays in and out."""
 

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Events moved from pixel to pixel: plain arrays in and out.
 
 A place is y * 65536 + x; -1 - k says that the k-th of several maps leaves the events out. Columns

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Events marked by when pixels fired last: plain arrays in and out.
 
 Times count from `origin_us`, which lies before the first event: 0 in `last` is never.

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of the calibration: plain arrays in and out, times in microseconds, levels in e-folds.
 
 Events are sorted by pixel: pixel k has those from starts[k] to starts[k + 1], in time order.

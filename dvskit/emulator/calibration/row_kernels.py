@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that pair what frames show with what events say, and fit thresholds to the pairs.
 
 Plain arrays in and out, times in microseconds, levels in e-folds; events and frames are as in the

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The signal of a pixel between two frames, in closed form.
 
 Log intensity is in units of 2^-24 e-fold, time in microseconds since the frame before, in float64.

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of the sensor model. Blocks of pixels that have nothing to do cost a comparison.
 

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of v2e's pixel. Arrays are flat and of a slice of the frame's length unless said otherwise.
 
 Log intensity is in e-folds, time in seconds. Levels, low-pass, references and thresholds are of one

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Where the points of one depth picture are in another: coherent point drift.
 
 After Myronenko and Song 2010 (Point Set Registration: Coherent Point Drift): the points of the

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What flickers in time, held still; what moves, left as it is."""
 

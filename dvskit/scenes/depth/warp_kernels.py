@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """A person between two depth pictures: each is moved its share of the way, and both are joined."""
 
