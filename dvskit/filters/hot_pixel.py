@@ -11,8 +11,9 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.mask import Mask, kept_places
+from dvskit.filters.moving import Places
 from dvskit.filters.parameters import check_number, check_whole
-from dvskit.filters.pixel_map import PixelMap, Places
+from dvskit.filters.pixel_map import PixelMap
 from dvskit.filters.selecting import columns
 
 _REACH = 4  # pixels to either side, in which a hot one has few like it

@@ -1,18 +1,62 @@
-"""How compiled loops move events from pixel to pixel: by axes, by places, or only left out."""
+"""Where the events of pixels go, columns and rows apart or a place for each, and how they move."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.filters.places import Axes, Places, place
-from dvskit.filters.selecting import Columns, columns_kept, parts_of, room
+from dvskit.filters.selecting import Columns, columns_kept, in_parts, part_of, parts_of, room
 
 Column = NDArray[np.int16]
+Places = NDArray[np.int32]  # (H, W) of y * 65536 + x; below 0 is nowhere
+
+
+class Axes(NamedTuple):
+    """Columns and rows that are mapped apart: x' = columns[x], y' = rows[y], int16.
+
+    With `swap`, x' = columns[y] and y' = rows[x]. Below 0 is nowhere: the events are left out.
+    """
+
+    columns: NDArray[np.int16]
+    rows: NDArray[np.int16]
+    swap: bool = False
+
+    def places(self) -> Places:
+        """Return the same as places of pixels."""
+        if self.swap:
+            return place(self.columns[:, None], self.rows[None, :])
+        return place(self.columns[None, :], self.rows[:, None])
+
+
+def place(x: NDArray[Any], y: NDArray[Any]) -> Places:
+    """Return places: y * 65536 + x, and -1 where either is below 0."""
+    x, y = x.astype(np.int32), y.astype(np.int32)
+    return np.where((x < 0) | (y < 0), np.int32(-1), (y << 16) | x)
+
+
+def one_behind_the_other(first: Axes | Places, second: Axes | Places, number: int) -> Axes | Places:
+    """Return both maps in one; where the second leaves out, it says -1 - number."""
+    if isinstance(first, Axes) and isinstance(second, Axes):
+        of = (first.rows, first.columns) if second.swap else (first.columns, first.rows)
+        return Axes(
+            _behind(of[0], second.columns, number),
+            _behind(of[1], second.rows, number),
+            first.swap != second.swap,
+        )
+    one, two = (each.places() if isinstance(each, Axes) else each for each in (first, second))
+    known = np.maximum(one, 0)
+    there = two[known >> 16, known & 0xFFFF]
+    return np.where(one < 0, one, np.where(there < 0, np.int32(-1 - number), there))
+
+
+def _behind(one: NDArray[np.int16], two: NDArray[np.int16], number: int) -> NDArray[np.int16]:
+    there = two[np.maximum(one, 0)]
+    return np.where(one < 0, one, np.where(there < 0, np.int16(-1 - number), there))
 
 
 class Moving(ABC):
@@ -35,7 +79,7 @@ class Moving(ABC):
     def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
         """Return the events that stay, moved; `left_out` is counted up as `count` says."""
         t, x, y, _ = given
-        parts = [slice(*each) for each in parts_of(len(t))]
+        parts = parts_of(len(t))
         found = np.zeros((len(parts), len(left_out)), np.int64)
         run_parts(lambda k: self.count(x[parts[k]], y[parts[k]], found[k]), len(parts))
         left_out += found.sum(0)
@@ -44,7 +88,7 @@ class Moving(ABC):
 
         def work(k: int) -> None:
             at = slice(ends[k] - found[k, 0], ends[k])
-            self.move(_part(given, parts[k]), _part(out, at))
+            self.move(part_of(given, parts[k]), part_of(out, at))
 
         run_parts(work, len(parts))
         return out
@@ -61,13 +105,9 @@ def moving(places: Axes | Places, *, maps: int) -> Moving:
     return _ByPlaces(places)
 
 
-def _part(of: Columns, at: slice) -> Columns:
-    return of[0][at], of[1][at], of[2][at], of[3][at]
-
-
-def _in_parts(loop: Callable[..., None], table: Places | Column, *each: Column) -> None:
-    parts = [slice(*part) for part in parts_of(len(each[0]))]
-    run_parts(lambda k: loop(table, *(one[parts[k]] for one in each)), len(parts))
+def _look_up_all(loop: Callable[..., None], table: NDArray[Any], *each: NDArray[Any]) -> None:
+    """Run a loop over columns, given and filled, with its table, part by part."""
+    in_parts(lambda at: loop(table, *(one[at] for one in each)), len(each[0]))
 
 
 class _ByAxes(Moving):
@@ -83,7 +123,7 @@ class _ByAxes(Moving):
             same = np.array_equal(table, np.arange(len(table)))
             new = old if same else np.empty_like(old)
             if not same:
-                _in_parts(move_axis, table, old, new)
+                _look_up_all(move_axis, table, old, new)
             found.append(new)
         return found[0], found[1]
 
@@ -96,7 +136,7 @@ class _ByAxes(Moving):
         from dvskit.filters.pixel_map_kernels import move_axes
 
         t, x, y, p = given
-        move_axes(t, *((y, x) if self._swap else (x, y)), p, *self._tables, *out)
+        move_axes((t, y, x, p) if self._swap else given, *self._tables, out)
 
 
 class _ByPlaces(Moving):
@@ -108,7 +148,7 @@ class _ByPlaces(Moving):
         from dvskit.filters.pixel_map_kernels import move_all
 
         new = np.empty_like(x), np.empty_like(y)
-        _in_parts(move_all, self._places, x, y, *new)
+        _look_up_all(move_all, self._places, x, y, *new)
         return new
 
     def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
@@ -119,7 +159,7 @@ class _ByPlaces(Moving):
     def move(self, given: Columns, out: Columns) -> None:
         from dvskit.filters.pixel_map_kernels import move_places
 
-        move_places(*given, self._places, *out)
+        move_places(given, self._places, out)
 
 
 class _LeftOut(_ByPlaces):
@@ -137,10 +177,7 @@ class _LeftOut(_ByPlaces):
 
         _, x, y, _ = given
         keep = np.empty(len(x), np.bool_)
-        parts = [slice(*each) for each in parts_of(len(x))]
-        run_parts(
-            lambda k: look_up(self._keep, x[parts[k]], y[parts[k]], keep[parts[k]]), len(parts)
-        )
+        _look_up_all(look_up, self._keep, x, y, keep)
         out = columns_kept(given, keep)
         left_out += (len(out[0]), len(x) - len(out[0]))
         return out

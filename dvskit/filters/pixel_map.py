@@ -13,11 +13,8 @@ import numpy as np
 
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step, Tally
-from dvskit.filters.moving import Moving, moving
-from dvskit.filters.places import Axes, Places, one_behind_the_other, place
+from dvskit.filters.moving import Axes, Moving, Places, moving, one_behind_the_other
 from dvskit.filters.selecting import columns
-
-__all__ = ["Axes", "PixelMap", "PixelMapStep", "Places", "place"]
 
 
 class PixelMap(CallableFilter):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import bits, mix, uniform
+from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, uniform
 from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
 from dvskit.emulator.sensor.elementary_kernels import log
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
@@ -31,9 +31,8 @@ R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)  # streams of rand
 _TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
 _FIRST = np.int64(0)
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
-_TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
+_S24, _LOW_24 = np.uint64(24), np.uint64((1 << 24) - 1)
+_TO_UNIT_40, _TO_UNIT_24 = 2.0**-40, 2.0**-24
 _FINE = 2.0**32  # steps in a share, as a whole number
 
 
@@ -125,10 +124,10 @@ def draw_shots(
         if count + BATCH > hit_t.size:
             return -1
         for m in range(BATCH):
-            words[m] = mix(key + np.uint64(2 * m + 1) * _GOLDEN)
-            gaps[m] = (np.float64(words[m] >> _S11) + 0.5) * _TO_UNIT
-            words[m] = mix(key + np.uint64(2 * m + 2) * _GOLDEN)
-        key += np.uint64(2 * BATCH) * _GOLDEN
+            words[m] = mix(key + np.uint64(2 * m + 1) * GOLDEN)
+            gaps[m] = (np.float64(words[m] >> S11) + 0.5) * TO_UNIT
+            words[m] = mix(key + np.uint64(2 * m + 2) * GOLDEN)
+        key += np.uint64(2 * BATCH) * GOLDEN
         for m in range(BATCH):
             gaps[m] = log(gaps[m]) * step
         drawn = 0
