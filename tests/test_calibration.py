@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -13,11 +12,11 @@ import pytest
 
 import dvskit
 from dvskit import Emulator, EmulatorParams, Events
-from dvskit.emulator.calibration import calibrate, compare, noise, refractory, thresholds
+from dvskit.emulator.calibration import calibrate, noise, refractory, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration import row_kernels as pairs
 from dvskit.emulator.calibration.observed import observe
-from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError, VideoError
+from dvskit.errors import ConfigError, EventsError, ShapeError, VideoError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
 
@@ -627,34 +626,6 @@ def test_every_preset_that_is_written_is_read_back(calibrated, tmp_path):
     path.write_text("threshold_on = 100.0\n")
     with pytest.raises(ConfigError):
         EmulatorParams.preset(path)
-
-
-# ---- comparison
-
-
-def test_a_recording_compared_with_itself_is_alike(worn):
-    same = compare(worn, worn)
-    assert same.real == same.emulated
-    assert same.interval_distance == 0.0
-    assert same.interval_factor == pytest.approx(1.0)
-    assert same.rate_correlation == pytest.approx(1.0)
-    assert same.time_correlation == pytest.approx(1.0)
-
-
-def test_the_calibrated_sensor_is_nearer_to_the_real_one_than_another(worn, frames, calibrated):
-    mine = compare(worn, recorded(frames, calibrated.params, 9))
-    other = compare(worn, recorded(frames, dataclasses.replace(WORN, threshold_on=0.5), 9))
-    assert mine.interval_distance < 0.03 < other.interval_distance
-    assert mine.interval_factor < 1.1 < other.interval_factor
-    assert mine.emulated.rate_hz == pytest.approx(mine.real.rate_hz, rel=0.05)
-    assert mine.emulated.on_share == pytest.approx(mine.real.on_share, rel=0.05)
-    assert mine.time_correlation > 0.99
-    assert len(mine.lines()) == 9
-
-
-def test_sensors_of_different_size_are_not_compared(worn):
-    with pytest.raises(GeometryError, match="64x64"):
-        compare(worn, random_events(0)[0])
 
 
 # ---- real recordings

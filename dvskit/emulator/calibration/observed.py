@@ -69,6 +69,10 @@ class Seen:
     scale: float = 1.0
     exposure_us: float = 0.0
 
+    def image(self, number: int) -> NDArray[np.float32]:
+        """Return one of the images in digital numbers, 0..255."""
+        return np.asarray(self.images[number] * self.scale, np.float32)
+
     @property
     def interval_us(self) -> float:
         """The usual time from frame to frame."""
@@ -84,11 +88,6 @@ class Observed:
     start_us: int
     stop_us: int
     whole: bool  # or were the first events only looked at
-
-    @property
-    def seconds(self) -> float:
-        """How long the recording is."""
-        return (self.stop_us - self.start_us) * 1e-6
 
     def tiles(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of the tile of each pixel."""

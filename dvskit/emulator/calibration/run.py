@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import clocks, coarse, hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import clocks, coarse, noise, refractory, response, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
@@ -96,14 +96,14 @@ def _from_events(observed: Observed) -> Calibration:
     marked = np.zeros(tiles.size, np.bool_)
     for _ in range(2):  # hot pixels must not decide which time is quiet
         on, seconds = quiet_half(observed, marked)
-        marked = hot.find_hot(on, seconds, tiles)
+        marked = noise.find_hot(on, seconds, tiles)
     still = still_in_events(observed, edge.at_us if edge else 0.0, marked)
     shot, *others = _noise(observed, still, noise.Levels())
     if shot.value:
         shot = dataclasses.replace(shot, uncertainty=_LIGHT_UNKNOWN * shot.value)
     table += [shot, *others]
     table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
-    table += hot.hot_estimates(marked, on, seconds, tiles)
+    table += noise.hot_estimates(marked, on, seconds, tiles)
     notes = ["no frames: shot noise is taken at middle gray; its rate depends on the light"]
     return _made(observed, table, notes, np.flatnonzero(marked))
 
@@ -132,7 +132,7 @@ def _from_frames(
     if still is not None and told:
         still = with_remainder(still, seen, near, pixel)
     marked = np.zeros(seen.pixels.size, np.bool_)
-    hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
+    hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in noise.HOT_NAMES)
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
@@ -274,8 +274,8 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     on = still.per_pixel(still.gap_end == k.ON)
     seconds = still.per_pixel(still.gap_length * 1e-6)
     tiles = observed.tiles(still.pixels)
-    marked = hot.find_hot(on, seconds, tiles)
-    return marked, hot.hot_estimates(marked, on, seconds, tiles)
+    marked = noise.find_hot(on, seconds, tiles)
+    return marked, noise.hot_estimates(marked, on, seconds, tiles)
 
 
 def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:
