@@ -1,7 +1,7 @@
 """Shot noise, leak and hot pixels, from the events of pixels that see no change.
 
 OFF events there are half the shot noise. A gap ends with an ON event too where the leak has gone
-its period, unless a shot event has begun it anew: both are told apart by the likelihood of the
+its period, unless a shot event has begun it anew: both are separated by the likelihood of the
 gaps' lengths, each pixel's leak period being drawn from a log-normal distribution. Hot pixels fire
 ON far more often than those around them.
 """
@@ -155,8 +155,8 @@ def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
         return _no_leak(guess, mean_rate, on)
     if not leak.fresh_agree(still, rate, guess, levels.share_on, levels.reach):
         # Of pixels that never fired it is not known either how much higher their thresholds are.
-        told = still.gap_begin != k.FRESH
-        still, rate = still.gaps(told), rate[told]
+        fired = still.gap_begin != k.FRESH
+        still, rate = still.gaps(fired), rate[fired]
     found = leak.most_likely(still, rate, guess, levels.share_on, levels.reach)
     error = found.leak_error
     if hidden and (error > _SURE * found.leak_hz or found.surely < _SURELY):
@@ -192,7 +192,7 @@ def _no_leak(period: float, shot: float, on: int) -> tuple[Estimate, ...]:
 def find_hot(
     on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which pixels are hot: `on` events in `seconds`, against what is usual in their tile.
+    """Return which pixels are hot: `on` events in `seconds`, against what is usual in their tile.
 
     More than four times the tile's median, and six standard deviations of chance.
     """
