@@ -253,7 +253,7 @@ def _take(
 def _hand_out(
     lane: int, from_hit: int, to_hit: int, tile: int, held: int, hit_choice: Array, lanes: Lanes
 ) -> None:
-    """Tell lanes of their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
+    """Give lanes their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
     m = lane
     for hit in range(from_hit, to_hit):
         i = tile * TILE + (hit_choice[hit] >> 1)

@@ -42,7 +42,7 @@ _NOISY = EmulatorParams(
 
 
 def is_compiled(params: EmulatorParams, dtype: DTypeLike) -> bool:
-    """Tell whether the loops for frames of a type are compiled already, here or on disk."""
+    """Return whether the loops for frames of a type are compiled already, here or on disk."""
     outermost: Any = advance_tiles
     try:
         stored = [key[0] for key in outermost._cache._cache_file._load_index()]

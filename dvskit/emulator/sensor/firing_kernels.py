@@ -112,7 +112,7 @@ def _begin(padded: int, end: float, tau2: float, c: Array) -> None:
 
 @inlined
 def _signal(m: int, b: float, t: float, two: bool, c: Array) -> float:
-    """Return the signal at t; `two` tells whether there is a source follower."""
+    """Return the signal at t; `two` says whether there is a source follower."""
     signal = c[A + m] + b * t + c[C1 + m] * exp(-c[K1 + m] * t)
     if two:
         signal += c[C2 + m] * exp(-c[K2 + m] * t)

@@ -160,7 +160,7 @@ def closer(
 ) -> tuple[float, float, float, bool]:  # fmt: skip
     """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
 
-    The signal is monotone from low to high, and t between; `two` tells whether c2 may be other than
+    The signal is monotone from low to high, and t between; `two` says whether c2 may be other than
     0. Halley's steps; one that leaves the bracket halves it instead. Near is NEAR_US.
     """
     e1 = c1 * exp(-k1 * t)
