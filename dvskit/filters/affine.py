@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.filters.moving import Axes, Places
 from dvskit.filters.parameters import check_choice, check_number, check_whole
-from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.moving import Axes
-from dvskit.filters.pixel_map import PixelMap, PixelMapStep
+from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep
 
 # How much of a sensor a picture fills whose scale is a whole number, to be preferred.
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)

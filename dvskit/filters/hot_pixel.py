@@ -11,9 +11,8 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.mask import Mask, kept_places
-from dvskit.filters.moving import Places
 from dvskit.filters.parameters import check_number, check_whole
-from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.pixel_map import PixelMap, Places
 from dvskit.filters.selecting import columns
 
 _REACH = 4  # pixels to either side, in which a hot one has few like it
@@ -123,7 +122,7 @@ class _Counting:
         self._stop_us: int | None = None
 
     def add(self, events: Events) -> bool:
-        """Count a block; tell whether there is nothing more to count."""
+        """Count a block; return whether there is nothing more to count."""
         if not len(events):
             return False
         if self._stop_us is None and self._chosen.learn_us is not None:

@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import GeometryError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.moving import Axes, Places, place
 from dvskit.filters.parameters import check_number, check_seed
-from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
 
 def kept_places(keep: NDArray[np.bool_]) -> Places:

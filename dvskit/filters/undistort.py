@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError
 from dvskit.events import Size
-from dvskit.filters.moving import Places, place
 from dvskit.filters.parameters import check_number
-from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.pixel_map import PixelMap, Places, place
 from dvskit.streams import Intrinsics
 
 _STEPS = 20  # of Newton's method; five of OpenCV's iteration are not enough at wide angles

@@ -114,7 +114,7 @@ def between(
     """Fill `drawn` (H, W, 2), distance and light, at `share` of the way between two frames.
 
     outlines, depths, lights are (2, H, W); onward and back (H, W, 2) the motion from the first to
-    the second and from the second to the first. Where both frames tell of one layer, it is their
+    the second and from the second to the first. Where both frames show one layer, it is their
     mean; where of two, the nearer one wins in the middle and gives way towards the frame in which
     it is not: at a share of 0 and 1 the result is that frame itself.
     """
