@@ -123,7 +123,7 @@ class _Check:
         return f"{self._name.rpartition('.')[2]}({', '.join(words)}{optional})"
 
     def _may_be(self, parameter: inspect.Parameter, value: Any) -> bool:
-        """Tell whether a value can be meant; what is not known of may be anything."""
+        """Return whether a value can be meant; what is not known of may be anything."""
         kinds = self._kinds[parameter.name]
         if value is None and ("None" in kinds or parameter.default is None):
             return True

@@ -131,7 +131,7 @@ class Bar:
         return self
 
     def __call__(self, done: float, remark: str = "") -> None:
-        """Tell how much is done in all."""
+        """Take how much is done in all."""
         now = time.monotonic()
         self._state = self._state._replace(done=done, remark=remark, seconds=now - self._begun)
         if now - self._shown >= _EVERY_S:

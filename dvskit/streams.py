@@ -10,16 +10,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.events.columns import within
 from dvskit.events.window import check_window
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
-
-
-def _span(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> slice:
-    """Return the part of sorted times with start_us <= t < stop_us; None leaves a side open."""
-    first = 0 if start_us is None else int(np.searchsorted(t, start_us))
-    last = len(t) if stop_us is None else int(np.searchsorted(t, stop_us))
-    return slice(first, max(first, last))
 
 
 class _Timed(ABC):
@@ -44,7 +38,7 @@ class _Timed(ABC):
 
     def between(self, start_us: int | None, stop_us: int | None) -> Self:
         """Return what has start_us <= t < stop_us; None leaves that side open."""
-        part = _span(self.t, *check_window(start_us, stop_us))
+        part = within(self.t, *check_window(start_us, stop_us))
         return type(self)(*(column[part] for column in _columns(self)))
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -13,14 +12,16 @@ import pytest
 
 import dvskit
 from dvskit import Emulator, EmulatorParams, Events
-from dvskit.emulator.calibration import calibrate, compare, noise, refractory, thresholds
+from dvskit.emulator.calibration import calibrate, noise, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration import row_kernels as pairs
 from dvskit.emulator.calibration.observed import observe
-from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError, VideoError
+from dvskit.emulator.calibration.row_kernels import PixelEvents, Response, Shown
+from dvskit.errors import ConfigError, EventsError, ShapeError, VideoError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
 
+NO_DOUBT = np.empty((0, 0), np.uint8)
 WORN = EmulatorParams(
     threshold_on=0.25, threshold_off=0.18, threshold_sigma=0.03, cutoff_hz=200.0, leak_hz=1.0,
     leak_spread=0.1, leak_jitter=0.1, shot_hz=2.0, refractory_us=500, hot_fraction=0.003,
@@ -306,10 +307,8 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
     sure = (rng.random((3, 5)) < 0.7).astype(np.uint8) if doubtful else np.empty((0, 0), np.uint8)
     room = len(events.t)
     pixel, on, off, change = np.empty(room, int), np.empty(room), np.empty(room), np.empty(room)
-    n = pairs.rows_between_events(
-        events.t, events.p, events.starts, frame_t, numbers, sure, 4.0, 20.0, 1500.0, held, 1e-5,
-        pixel, on, off, change,
-    )  # fmt: skip
+    shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 1e-5)
+    n = pairs.rows_between_events(events, shown, response, pixel, on, off, change)
     expected = []
     for j in range(3):
         levels = np.log(numbers[j] + 4.0)
@@ -356,10 +355,10 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events(seed):
     leak, pole, longest = 2e-6, 3000.0, 60_000.0
     pixel = np.empty(99, int)
     on, off, change, weight = np.empty((4, 99))
+    shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, pole, 0.0, leak)
     n = pairs.rows_between_frames(
-        t, p, starts, frame_t, numbers, 4.0, 20.0, pole, 0.0, leak, longest, pixel, on, off,
-        change, weight,
-    )  # fmt: skip
+        PixelEvents(t, p, starts), shown, response, longest, pixel, on, off, change, weight
+    )
     level = np.stack([np.cumsum(p) - leak * t, -np.cumsum(~p)]).astype(float)
     last, expected = None, []
     for at, number in zip(frame_t, numbers[0], strict=True):
@@ -389,10 +388,9 @@ def test_a_ramp_behind_a_low_pass_is_known_from_its_events(held):
     numbers = (np.exp(level) - 4.0).astype(np.float32)[None]
     pixel = np.empty(99, int)
     on, off, change, weight = np.empty((4, 99))
-    n = pairs.rows_between_frames(
-        t, np.ones(80, bool), np.array([0, 80]), frame_t, numbers, 4.0, 20.0, 0.0, held, 0.0, 1e6,
-        pixel, on, off, change, weight,
-    )  # fmt: skip
+    events = PixelEvents(t, np.ones(80, bool), np.array([0, 80]))
+    shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, 0.0, held, 0.0)
+    n = pairs.rows_between_frames(events, shown, response, 1e6, pixel, on, off, change, weight)
     assert n > 15
     assert np.allclose(change[:n], threshold * on[:n], rtol=1e-3)
     assert not off[:n].any()
@@ -408,20 +406,8 @@ def test_gaps_in_spans_are_those_of_a_walk(held):
     room = len(events.t) + 4
     span, length = np.empty(room, int), np.empty(room)
     end, first = np.empty(room, np.int8), np.empty(room, np.int8)
-    n = k.gaps_in_spans(
-        events.t,
-        events.p,
-        events.starts,
-        pixel,
-        start,
-        stop,
-        moved,
-        held,
-        span,
-        length,
-        end,
-        first,
-    )
+    spans = k.Spans(pixel, start, stop, np.ones(4), moved)
+    n = k.gaps_in_spans(events, spans, held, k.Gaps(span, length, end, first))
     expected = []
     for s in range(4):
         own = slice(events.starts[pixel[s]], events.starts[pixel[s] + 1])
@@ -445,8 +431,8 @@ def test_rows_are_fitted_as_by_least_squares_and_outliers_do_not_matter():
         change[:broken] = rng.uniform(-2, 2, broken)
         a, b = np.array([0.25]), np.array([0.25])
         error, rest, ones = np.zeros((2, 1)), np.empty(200), np.ones(200)
-        rows = on, off, change, on, off, ones
-        pairs.fit_rows(np.array([0, 200]), *rows, 0.05, 2, 30, a, b, *error, rest)
+        rows = pairs.Pairs(on, off, change, on, off, ones)
+        pairs.fit_rows(np.array([0, 200]), rows, 0.05, 2, 30, a, b, *error, rest)
         assert a[0] == pytest.approx(truth[0], abs=0.003)
         assert b[0] == pytest.approx(truth[1], abs=0.003)
         assert np.allclose(rest, change - a[0] * on - b[0] * off)
@@ -464,8 +450,8 @@ def test_events_that_are_counted_badly_do_not_lower_the_thresholds():
     for sure, part in (((change.clip(0), change.clip(None, 0)), 0.02), ((on, off), 0.5)):
         a, b = np.array([0.3]), np.array([0.2])
         errors, rest = np.zeros((2, 1)), np.empty(change.size)
-        rows = on, off, change, *sure, weight
-        pairs.fit_rows(np.array([0, change.size]), *rows, 10.0, 2, 3, a, b, *errors, rest)
+        rows = pairs.Pairs(on, off, change, *sure, weight)
+        pairs.fit_rows(np.array([0, change.size]), rows, 10.0, 2, 3, a, b, *errors, rest)
         assert abs(a[0] / 0.3 - 1) < part
         assert abs(b[0] / 0.2 - 1) < part
     assert max(a[0] / 0.3, b[0] / 0.2) < 0.9
@@ -474,9 +460,8 @@ def test_events_that_are_counted_badly_do_not_lower_the_thresholds():
 def test_a_pixel_with_few_rows_keeps_what_it_has():
     on, off, rest = np.array([0.3]), np.array([0.2]), np.empty(3)
     errors, row = np.zeros((2, 1)), np.array([1.0, 2.0, 3.0])
-    pairs.fit_rows(
-        np.array([0, 3]), row, -row, row, row, -row, row, 1.0, 4, 3, on, off, *errors, rest
-    )
+    rows = pairs.Pairs(row, -row, row, row, -row, row)
+    pairs.fit_rows(np.array([0, 3]), rows, 1.0, 4, 3, on, off, *errors, rest)
     assert (on[0], off[0]) == (0.3, 0.2)
     assert np.isinf(errors).all()
 
@@ -500,7 +485,7 @@ def test_a_contrast_edge_is_no_refractory_period():
         frame = np.full((24, 24), 50, np.uint8)
         frame[:, : number // 5 % 24] = 200
         frames.append((number * 2000, frame))
-    plain = refractory.find_edge(observe(EventsSource(recorded(frames, EmulatorParams()))).events)
+    plain = thresholds.find_edge(observe(EventsSource(recorded(frames, EmulatorParams()))).events)
     assert plain is not None  # all steps are alike, so that intervals do have an edge
     assert not plain.confirmed
     assert calibrate(recorded(frames, EmulatorParams()), frames)["refractory_us"].value is None
@@ -529,6 +514,7 @@ def test_frames_that_do_not_fit_are_errors(frames, worn):
         calibrate(worn, [(t, frame.astype(complex)) for t, frame in frames[:2]])
 
 
+@pytest.mark.slow
 def test_a_still_scene_gives_noise_but_no_thresholds():
     frames = [(t, np.full((48, 48), 60, np.uint8)) for t in range(0, 10_000_001, 1_000_000)]
     found = calibrate(recorded(frames, EmulatorParams(shot_hz=2.0)), frames)
@@ -627,34 +613,6 @@ def test_every_preset_that_is_written_is_read_back(calibrated, tmp_path):
     path.write_text("threshold_on = 100.0\n")
     with pytest.raises(ConfigError):
         EmulatorParams.preset(path)
-
-
-# ---- comparison
-
-
-def test_a_recording_compared_with_itself_is_alike(worn):
-    same = compare(worn, worn)
-    assert same.real == same.emulated
-    assert same.interval_distance == 0.0
-    assert same.interval_factor == pytest.approx(1.0)
-    assert same.rate_correlation == pytest.approx(1.0)
-    assert same.time_correlation == pytest.approx(1.0)
-
-
-def test_the_calibrated_sensor_is_nearer_to_the_real_one_than_another(worn, frames, calibrated):
-    mine = compare(worn, recorded(frames, calibrated.params, 9))
-    other = compare(worn, recorded(frames, dataclasses.replace(WORN, threshold_on=0.5), 9))
-    assert mine.interval_distance < 0.03 < other.interval_distance
-    assert mine.interval_factor < 1.1 < other.interval_factor
-    assert mine.emulated.rate_hz == pytest.approx(mine.real.rate_hz, rel=0.05)
-    assert mine.emulated.on_share == pytest.approx(mine.real.on_share, rel=0.05)
-    assert mine.time_correlation > 0.99
-    assert len(mine.lines()) == 9
-
-
-def test_sensors_of_different_size_are_not_compared(worn):
-    with pytest.raises(GeometryError, match="64x64"):
-        compare(worn, random_events(0)[0])
 
 
 # ---- real recordings

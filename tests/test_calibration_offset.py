@@ -15,6 +15,7 @@ from dvskit import EmulatorParams, Events
 from dvskit.emulator.calibration import agreement, calibrate, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import observe, see
+from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.errors import ConfigError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
@@ -202,7 +203,8 @@ def test_events_around_spans_are_counted_as_a_plain_loop_does(width):
     place, start = np.arange(35), rng.uniform(0, 500, 35)
     stop = start + rng.uniform(10, 400, 35)
     near, around, own = np.empty((3, 35), np.int64)
-    k.beside_spans(t[order], starts, width, place, start, stop, near, around, own)
+    events = PixelEvents(t[order], np.ones(400, bool), starts)
+    k.beside_spans(events, width, k.Spans(place, start, stop, start, start > 0), near, around, own)
     for s in range(35):
         inside = (t >= start[s]) & (t < stop[s])
         x, y = s % width, s // width

@@ -12,6 +12,7 @@ from dvskit import EmulatorParams, Events
 from dvskit.emulator.calibration import calibrate, leak, motion, remainder
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import observe, see
+from dvskit.emulator.calibration.row_kernels import Response, Shown
 from dvskit.emulator.calibration.rows import KNEE, Pixel
 from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.stillness import still_in_frames
@@ -80,10 +81,9 @@ def likelihood(gaps, end, jitter):
     n = len(gaps)
     kinds = np.full(n, end, np.int8), np.full(n, k.RESET, np.int8)
     ones, table = np.ones(n), np.empty((n, 1))
-    k.leak_likelihood(
-        np.arange(n + 1), gaps, *kinds, ones, ones, ones, 0.0, 0 * ones, 0.5, 2.0,
-        np.array([PERIOD]), jitter, table,
-    )  # fmt: skip
+    leaking = k.LeakGaps(gaps, *kinds, ones, ones, ones, 0 * ones)
+    periods = np.array([PERIOD])
+    k.leak_likelihood(np.arange(n + 1), leaking, 0.0, 0.5, 2.0, periods, jitter, table)
     return np.exp(table[:, 0])
 
 
@@ -113,10 +113,8 @@ def test_changes_to_rest_are_those_of_the_integrated_signal(held, doubtful):
     start = np.array([-1.0, 50_000.0, 50_000.0, 60_000.0, 20_000.0, 60_000.0])
     light = rng.uniform(0.1, 1.0, 6)
     since, change, fresh = np.empty(6), np.empty(6), np.zeros(6, np.bool_)
-    k.changes_to_rest(
-        events.t, events.starts, frame_t, numbers, sure, 4.0, 20.0, 1500.0, held, place, start,
-        light, since, change, fresh,
-    )  # fmt: skip
+    shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 0.0)
+    k.changes_to_rest(events, shown, response, place, start, light, since, change, fresh)
     known = 0
     for s in range(6):
         j = place[s]
@@ -144,7 +142,7 @@ def test_a_rest_that_frames_show_in_whole_numbers_is_known_so_well(offset, numbe
     """For a keen sensor in the dark, a step of them is more than its threshold."""
     pixel = Pixel(log_offset=offset)
     shown = number + np.random.default_rng(2).uniform(-0.5, 0.5, 5000)
-    levels = [level_of(each, pixel.offset, KNEE, math.log(KNEE) / KNEE) for each in shown]
+    levels = [level_of(each, pixel.response.offset, KNEE, math.log(KNEE) / KNEE) for each in shown]
     light = np.array([light_of(number)])
     found = remainder._coarse(light, 1.0, pixel)
     assert found == pytest.approx(np.std(levels), rel=0.03)
@@ -186,6 +184,7 @@ def test_a_leak_is_known_though_nothing_rests_for_as_long_as_it_takes(shot_hz):
     assert found.uncertainty < 0.15 * found.value
 
 
+@pytest.mark.slow
 def test_where_it_is_not_known_how_pixels_begin_a_longer_rest_is_asked_for():
     still = [(0, np.full((48, 48), 128, np.uint8)), (8_000_000, np.full((48, 48), 128, np.uint8))]
     params = EmulatorParams(leak_hz=0.08, leak_spread=0.1, shot_hz=0.2)

@@ -16,9 +16,8 @@ from scipy.io import savemat
 import dvskit
 from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileError, ShapeError
 from dvskit.scenes import DepthClip, DepthScene, read_depth_clip
-from dvskit.scenes.depth.drift_kernels import drift
-from dvskit.scenes.depth.steady_kernels import steady
 from dvskit.scenes.depth.surface import surface_of
+from dvskit.scenes.depth.surface_kernels import drift, steady
 
 HIGH, WIDE = 110, 90
 CORNER = (110, 60)  # of the person in the camera's picture

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser
-from dvskit.emulator.sensor.spans import spans
+from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, spans
 
 
 class Pair(NamedTuple):

@@ -1,8 +1,8 @@
-"""Many clips at once, as training takes them."""
+"""Frames in memory, as people hold them, to frames with times; and many clips at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,17 @@ from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.errors import ShapeError
-from dvskit.events import Events
+from dvskit.errors import ConfigError, ShapeError, VideoError
+from dvskit.events import Events, ReadableSource, Size, as_size
+from dvskit.video import ArrayFrames, gray_picture
+from dvskit.video.array import checked_times
 from dvskit.video.pictures import as_array
 from dvskit.video.scale import look_at_scale
+from dvskit.video.source import checked_fps, nth_time_us
+
+Timed = Iterable[tuple[int, NDArray[Any]]]
+
+_NO_TIMES = "the frames have no times; pass fps=240, or t_us=[...] in microseconds"
 
 
 @check_arguments
@@ -85,3 +92,72 @@ class Batch:
     def frames(self, number: int) -> list[tuple[int, NDArray[Any]]]:
         """Return the (t_us, frame) of a clip."""
         return list(zip(self.t_us[number].tolist(), self.clips[number], strict=True))
+
+
+def frames_in_memory(
+    given: Any, *, fps: float | None, t_us: ArrayLike | None, white: float | None
+) -> ArrayFrames | tuple[Timed, Size]:
+    """Return frames with their times: ArrayFrames, or (t_us, picture) and the pictures' size.
+
+    given  an array, a tensor or a list of pictures, or an iterator of them, with `fps` or `t_us`;
+           or an iterable of (t_us, picture), without. Raises ConfigError, ShapeError, VideoError.
+    """
+    if isinstance(given, Events | ReadableSource):
+        raise ConfigError(f"{type(given).__name__}: these are events already; frames are emulated")
+    untimed = fps is not None or t_us is not None
+    if hasattr(given, "shape"):  # an array, whoever holds it
+        if not untimed:
+            raise ConfigError(_NO_TIMES)
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    if not isinstance(given, Iterable):
+        raise ShapeError(f"{type(given).__name__} has no frames; give a path, an array or a list")
+    again = iter(given)
+    try:
+        first = next(again)
+    except StopIteration:
+        raise VideoError("the clip has no frames") from None
+    timed = _is_timed(first)
+    if untimed and timed:
+        raise ConfigError("the frames are (t_us, frame) and have their times; leave out fps, t_us")
+    if not untimed and not timed:
+        raise ConfigError(_NO_TIMES)
+    once = again is given
+    if untimed and not once:
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    picture = gray_picture(first[1] if timed else first, 0, white)
+    size = as_size((picture.shape[1], picture.shape[0]))
+    if not once:
+        return given, size
+    frames = _chain(first, again)
+    return (_with_times(frames, fps, t_us) if untimed else frames), size
+
+
+def _is_timed(first: Any) -> bool:
+    """Return whether the first of some frames is (t_us, picture)."""
+    return isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _with_times(
+    pictures: Iterator[Any], fps: float | None, t_us: ArrayLike | None
+) -> Iterator[tuple[int, Any]]:
+    rate = checked_fps(fps)
+    if t_us is None and rate is not None:
+        return ((nth_time_us(number, rate), each) for number, each in enumerate(pictures))
+    if rate is not None:
+        raise VideoError("give either t_us or fps")
+    return _paired(checked_times(t_us), pictures)
+
+
+def _paired(times: list[int], pictures: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    number = -1
+    for number, picture in enumerate(pictures):
+        if number == len(times):
+            raise VideoError(f"{len(times)} times for more frames; give one of each")
+        yield times[number], picture
+    if number + 1 < len(times):
+        raise VideoError(f"{len(times)} times for {number + 1} frames")

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that put the crossings of one interval in order, or count them."""
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.emulator import level_kernels
 from dvskit.emulator.crossings import Crossings, Ordering, Room
+from dvskit.emulator.level_kernels import References, Rule
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.events import Size
@@ -18,7 +19,6 @@ _PARTS = 2  # of the pixels, for each thread: where things move differs from par
 _PART_PIXELS = 1 << 14  # fewer are not worth a part
 _QUIET_PIXELS = 64  # so many quiet pixels cost what an event does
 _FEW = 1 << 13  # events that are not worth a thread
-_NO_CODES = np.empty(0, np.uint8)
 _NO_TIMES, _NO_MARKS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
@@ -27,25 +27,20 @@ class IdealPixels:
 
     def __init__(self, params: EmulatorParams, size: Size, threads: int) -> None:
         self.size, self._threads = size, threads
-        self._on = to_units(params.threshold_on)
-        self._off = to_units(params.threshold_off)
+        self._on, self._off = to_units(params.threshold_on), to_units(params.threshold_off)
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame, which sets the reference levels."""
         n = codes.size
         self._before = codes.copy()
-        self._table = table
-        self._ref = table[codes] if table.size else codes.copy()
-        self._up, self._down = _NO_CODES, _NO_CODES
-        self._nearest = _NO_CODES.astype(np.int16)
-        if codes.dtype == np.uint8:
-            self._up, self._down = np.empty(n, np.uint8), np.empty(n, np.uint8)
-            entries = (int(self._table[-1]) >> level_kernels.NEAR_SHIFT) + 2
-            self._nearest = np.empty(entries, np.int16)
-            level_kernels.index_codes(self._table, self._nearest)
-            level_kernels.start_codes(
-                codes, self._table, self._nearest, self._on, self._off, self._up, self._down
-            )
+        self._coded = codes.dtype == np.uint8
+        up, down = np.empty((2, n if self._coded else 0), np.uint8)
+        entries = (int(table[-1]) >> level_kernels.NEAR_SHIFT) + 2 if self._coded else 0
+        self._rule = Rule(table, np.empty(entries, np.int16), self._on, self._off)
+        if self._coded:
+            level_kernels.index_codes(table, self._rule.nearest)
+            level_kernels.start_codes(codes, self._rule, up, down)
+        self._references = References(table[codes] if table.size else codes.copy(), up, down)
         # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
         # threads share no cache line.
         parts = 1 if self._threads == 1 else max(1, min(_PARTS * self._threads, n // _PART_PIXELS))
@@ -81,19 +76,13 @@ class IdealPixels:
         part = self._parts[number]
         padded = slice(part.start, -(-part.stop // 8) * 8)
         loud, who, counts = self._loud[padded], self._who[padded], self._counts[padded]
-        coded = part if self._up.size else slice(0, 0)
-        up, down, ref = self._up[coded], self._down[coded], self._ref[part]
-        here, table, on, off = codes[part], self._table, self._on, self._off
-        if self._up.size:
-            firing, total = level_kernels.count_codes(
-                here, up, down, ref, table, on, off, loud, who, counts
-            )
-        else:
-            firing, total = level_kernels.count_levels(here, ref, table, on, off, loud, who, counts)
+        here, references = codes[part], self._references.part(part)
+        count = level_kernels.count_codes if self._coded else level_kernels.count_levels
+        firing, total = count(here, references, self._rule, loud, who, counts)
         times, marks = (room.of(total) for room in self._rooms[number])
         if total:
             level_kernels.emit(
-                self._before[part], here, part.start, up, down, ref, table, on, off,
-                who[:firing], counts[:firing], self._nearest, interval_us, times, marks,
+                self._before[part], here, part.start, references, self._rule, who[:firing],
+                counts[:firing], interval_us, times, marks,
             )  # fmt: skip
         return times, marks

@@ -1,15 +1,13 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of the emulator: quiet pixels cost one byte comparison each.
 
-All arrays are flat and of a frame's length unless said otherwise. `table` turns a pixel's code
-into its level; where it is empty the codes are levels already.
+All arrays are flat and of a frame's length unless said otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,6 +18,34 @@ from dvskit.emulator.crossing_kernels import MARK_PIXEL
 Array = NDArray[Any]
 
 NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest codes
+
+
+class Rule(NamedTuple):
+    """What decides when pixels fire: levels and thresholds in the same units.
+
+    table    the level of each code; of length 0 where the codes are levels already
+    nearest  see `index_codes`; used for codes of 8 bits alone
+    """
+
+    table: Array
+    nearest: Array
+    on: int
+    off: int
+
+
+class References(NamedTuple):
+    """The reference level of each pixel, and the codes from which on it fires.
+
+    up, down  uint8, see `start_codes`; of length 0 where the codes are not 8 bits wide
+    """
+
+    ref: Array
+    up: Array
+    down: Array
+
+    def part(self, at: slice) -> References:
+        """Return a slice of the pixels, as views."""
+        return References(*(each[at] for each in self))
 
 
 @njit(cache=True, nogil=True)
@@ -110,14 +136,13 @@ def _quotient(number: int, divisor: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def start_codes(
-    codes: Array, table: Array, nearest: Array, on: int, off: int, up: Array, down: Array
-) -> None:
+def start_codes(codes: Array, rule: Rule, up: Array, down: Array) -> None:
     """Fill `up` and `down` (uint8) for pixels whose reference is their first code.
 
     `up` is the least code bright enough for ON, `down` the greatest dark enough for OFF; 255 and 0
     stand in where there is none: a pixel there is looked at again, and gives no event.
     """
+    table, nearest, on, off = rule
     ups = np.empty(256, np.uint8)
     downs = np.empty(256, np.uint8)
     for code in range(256):
@@ -158,10 +183,10 @@ def _list(loud: Array, who: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def _count(
-    listed: int, who: Array, codes: Array, ref: Array, table: Array, on: int, off: int,
-    counts: Array,
-) -> tuple[int, int]:  # fmt: skip
+    listed: int, who: Array, codes: Array, ref: Array, rule: Rule, counts: Array
+) -> tuple[int, int]:
     """Count the events of the pixels in `who`, drop those that have none; return both numbers."""
+    table, _, on, off = rule
     tabled = table.size > 0
     total, firing = np.int64(0), 0
     for m in range(listed):
@@ -176,47 +201,46 @@ def _count(
 
 @njit(cache=True, nogil=True)
 def count_codes(
-    codes: Array, up: Array, down: Array, ref: Array, table: Array, on: int, off: int,
-    loud: Array, who: Array, counts: Array,
-) -> tuple[int, int]:  # fmt: skip
+    codes: Array, references: References, rule: Rule, loud: Array, who: Array, counts: Array
+) -> tuple[int, int]:
     """List the pixels that fire in `who`, with their events in `counts`, negative for OFF.
 
     loud  uint8, to work in, zeros to begin with; it and `who` are padded to whole words of 8
 
     Returns how many pixels fire and the number of their events.
     """
+    ref, up, down = references
     for k in range(codes.size):
         loud[k] = (codes[k] >= up[k]) | (codes[k] <= down[k])
-    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
+    return _count(_list(loud, who), who, codes, ref, rule, counts)
 
 
 @njit(cache=True, nogil=True)
 def count_levels(
-    codes: Array, ref: Array, table: Array, on: int, off: int, loud: Array, who: Array,
-    counts: Array,
-) -> tuple[int, int]:  # fmt: skip
+    codes: Array, references: References, rule: Rule, loud: Array, who: Array, counts: Array
+) -> tuple[int, int]:
     """As `count_codes`, for codes of more than 8 bits and for levels."""
+    ref, table, on, off = references.ref, rule.table, rule.on, rule.off
     tabled = table.size > 0
     for k in range(codes.size):
         level = table[codes[k]] if tabled else codes[k]
         change = np.int64(level) - np.int64(ref[k])
         loud[k] = (change >= on) | (-change >= off)
-    return _count(_list(loud, who), who, codes, ref, table, on, off, counts)
+    return _count(_list(loud, who), who, codes, ref, rule, counts)
 
 
 @njit(cache=True, nogil=True)
 def emit(
-    before: Array, after: Array, first: int, up: Array, down: Array, ref: Array, table: Array,
-    on: int, off: int, who: Array, counts: Array, nearest: Array, interval: int, times: Array,
-    marks: Array,
+    before: Array, after: Array, first: int, references: References, rule: Rule, who: Array,
+    counts: Array, interval: int, times: Array, marks: Array,
 ) -> None:  # fmt: skip
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 
     who, counts  the pixels that fire, and their events
     times     int32  microseconds since the frame before, 0..interval, rounded to the nearest
     marks     int64  pixel index (`first` + place in the slice) * 4 + polarity
-    up, down  of length 0 where the codes are not 8 bits wide; `nearest` is then not used
     """
+    (table, nearest, on, off), (ref, up, down) = rule, references
     tabled = table.size > 0
     coded = up.size > 0
     o = 0

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
-from dvskit.emulator.delay import Delay
-from dvskit.emulator.frames import FrameLevels
 from dvskit.emulator.ideal import IdealPixels
+from dvskit.emulator.levels import FrameLevels
 from dvskit.emulator.params import EmulatorParams, as_params
+from dvskit.emulator.random_kernels import normals
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
@@ -24,6 +24,7 @@ from dvskit.video import ScaleCheck
 # Raise it with any change of what events frames give: what is kept of earlier ones is then stale.
 RESULTS_VERSION = 1
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
+_JITTER = 103  # stream of random numbers
 
 
 class Pixels(Protocol):
@@ -87,7 +88,7 @@ class EmulatorRun:
         self.size, self.params = size, params
         self._levels = FrameLevels(params, size)
         self._pixels = _pixels(params, size, seed, threads)
-        self._delay = Delay(params, size, seed)
+        self._delay = _Delay(params, size, seed)
         self._scale_check: ScaleCheck | None = ScaleCheck()
         self._frames = 0
         self._t_us = 0
@@ -180,3 +181,54 @@ class EmulatorRun:
                 f"at most {LONGEST_INTERVAL_US} us (18 minutes) are emulated"
             )
         return time
+
+
+class _Delay:
+    """Delays events by latency_us and a random part of it, and keeps them in order of time.
+
+    Events are held back until no later one can be ahead of them.
+    """
+
+    def __init__(self, params: EmulatorParams, size: Size, seed: int) -> None:
+        self._latency_us, self._jitter_us = params.latency_us, params.jitter_us
+        self._seed, self._count = seed, 0
+        self._held = Events.empty(size), np.empty(0, np.bool_)
+
+    def push(
+        self, events: Events, noise: NDArray[np.bool_], t_us: int
+    ) -> tuple[Events, NDArray[np.bool_]]:
+        """Take the events up to t_us; return those that have left the sensor by then."""
+        if not self._latency_us and not self._jitter_us:
+            return events, noise
+        if len(noise) != len(events):  # nobody asked for labels
+            noise = np.zeros(len(events), np.bool_)
+        t = events.t + self._delays(len(events))
+        held, held_noise = self._held
+        joined = np.concatenate([held.t, t])
+        order = np.argsort(joined, kind="stable")
+        everything = Events.from_checked(
+            joined[order],
+            np.concatenate([held.x, events.x])[order],
+            np.concatenate([held.y, events.y])[order],
+            np.concatenate([held.p, events.p])[order],
+            events.size,
+        )
+        labels = np.concatenate([held_noise, noise])[order]
+        done = int(np.searchsorted(everything.t, t_us))
+        self._held = everything[done:], labels[done:]
+        return everything[:done], labels[:done]
+
+    def rest(self) -> tuple[Events, NDArray[np.bool_]]:
+        """Return the events that are held back."""
+        rest = self._held
+        self._held = rest[0][:0], rest[1][:0]
+        return rest
+
+    def _delays(self, count: int) -> NDArray[np.int64]:
+        delays = np.full(count, self._latency_us, np.float64)
+        if self._jitter_us:
+            drawn = np.empty(count)
+            normals(self._seed, _JITTER, self._count, drawn)
+            delays += self._jitter_us * drawn
+        self._count += count
+        return np.maximum(0, np.rint(delays)).astype(np.int64)

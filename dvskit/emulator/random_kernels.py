@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Counter-based random numbers: a hash of seed, stream and two counters.
 
@@ -13,11 +12,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
-_S11 = np.uint64(11)
-_TO_UNIT = 2.0**-53
+S11 = np.uint64(11)
+TO_UNIT = 2.0**-53
 
 
 @njit(cache=True, nogil=True)
@@ -32,15 +31,15 @@ def mix(z: int) -> int:
 @njit(cache=True, nogil=True)
 def bits(seed: int, stream: int, a: int, b: int) -> int:
     """Return 64 random bits (uint64) of a stream at counters a and b."""
-    z = mix(np.uint64(seed) + np.uint64(stream) * _GOLDEN)
-    z = mix(z + np.uint64(a) * _GOLDEN)
-    return mix(z + np.uint64(b) * _GOLDEN + _GOLDEN)
+    z = mix(np.uint64(seed) + np.uint64(stream) * GOLDEN)
+    z = mix(z + np.uint64(a) * GOLDEN)
+    return mix(z + np.uint64(b) * GOLDEN + GOLDEN)
 
 
 @njit(cache=True, nogil=True)
 def uniform(seed: int, stream: int, a: int, b: int) -> float:
     """Return a random number of (0, 1), both ends left out."""
-    return (np.float64(bits(seed, stream, a, b) >> _S11) + 0.5) * _TO_UNIT
+    return (np.float64(bits(seed, stream, a, b) >> S11) + 0.5) * TO_UNIT
 
 
 @njit(cache=True, nogil=True)

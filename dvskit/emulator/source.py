@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.emulator.in_memory import frames_in_memory
+from dvskit.emulator.batch import frames_in_memory
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params, sensor_size
 from dvskit.errors import ConfigError, VideoError, count_of

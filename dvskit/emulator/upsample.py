@@ -86,7 +86,7 @@ class Upsampled(FrameSource):
 
         run_parts(search, 2)
         onward, back = flows
-        steps = min(self._steps(onward, back), t1 - t0, MOST_STEPS)
+        steps = min(steps_of(onward, back, self._most_px), t1 - t0, MOST_STEPS)
         self.steps[steps] = self.steps.get(steps, 0) + 1
         blended = _contradictions(onward, back)
         for number in range(1, steps):
@@ -96,13 +96,15 @@ class Upsampled(FrameSource):
             cv2.copyTo(plain, blended, made)
             yield t0 + round(share * (t1 - t0)), made
 
-    def _steps(self, onward: NDArray[np.float32], back: NDArray[np.float32]) -> int:
-        furthest = 0.0
-        for flow in (onward, back):
-            lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
-            allowed = max(1, int(_FRACTION_MOVING * lengths.size))
-            furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
-        return max(1, math.ceil(furthest / self._most_px))
+
+def steps_of(onward: NDArray[np.float32], back: NDArray[np.float32], most_px: float) -> int:
+    """Return into how many steps, of so many pixels at most, a motion (H, W, 2) each way is cut."""
+    furthest = 0.0
+    for flow in (onward, back):
+        lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
+        allowed = max(1, int(_FRACTION_MOVING * lengths.size))
+        furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
+    return max(1, math.ceil(furthest / most_px))
 
 
 def _as_float(frame: NDArray[Any]) -> NDArray[np.float32]:

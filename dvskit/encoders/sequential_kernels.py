@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The codes whose next spike depends on the ones before, on plain arrays.
 
 Arrays are (T, N), float32 or float64, and one time step is a run of memory. A call covers channels

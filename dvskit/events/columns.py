@@ -204,7 +204,7 @@ class Events(Viewable):
     @classmethod
     @check_arguments
     def from_array(cls, array: NDArray[Any], *, size: tuple[int, int]) -> Events:
-        """Make events from a structured array of any of the five layouts, told by its field names.
+        """Make events from a structured array of any of the five layouts, by its field names.
 
         Time is microseconds (fields t, timestamp or ts), polarity 0/1, -1/1 or bool (p, on or
         polarity). Raises EventsError for missing fields and other polarities.
@@ -329,9 +329,14 @@ class Events(Viewable):
 
 def cut(events: Events, start_us: int | None, stop_us: int | None) -> Events:
     """Return the events with start_us <= t < stop_us, as `Events.between` does, without a check."""
-    first = 0 if start_us is None else int(np.searchsorted(events.t, start_us))
-    last = len(events) if stop_us is None else int(np.searchsorted(events.t, stop_us))
-    return events[first : max(first, last)]
+    return events[within(events.t, start_us, stop_us)]
+
+
+def within(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> slice:
+    """Return the part of sorted times with start_us <= t < stop_us; None leaves a side open."""
+    first = 0 if start_us is None else int(np.searchsorted(t, start_us))
+    last = len(t) if stop_us is None else int(np.searchsorted(t, stop_us))
+    return slice(first, max(first, last))
 
 
 def _which(part: ArrayLike, events: Events) -> NDArray[Any]:

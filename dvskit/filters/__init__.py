@@ -23,7 +23,17 @@ one for a sample, and `Vary.nda()` the policy of Li et al. 2022. `event_mix` and
 samples.
 """
 
-from dvskit.filters.affine import Affine, Roll, Rotate, Shear, Shift, Zoom
+from dvskit.filters.affine import (
+    Affine,
+    Flip,
+    QuarterTurn,
+    Roll,
+    Rotate,
+    Shear,
+    Shift,
+    Transpose,
+    Zoom,
+)
 from dvskit.filters.base import (
     CallableFilter,
     Chain,
@@ -33,24 +43,19 @@ from dvskit.filters.base import (
     chain,
     finish,
 )
-from dvskit.filters.crop import Crop, cropped_size
-from dvskit.filters.drop import DropEvents
+from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.fit import Fit, FitStep, Placement
-from dvskit.filters.flip import Flip, QuarterTurn, Transpose
 from dvskit.filters.hot_pixel import HotPixel, hot_pixels
-from dvskit.filters.jitter import SpatialJitter, TemporalJitter
-from dvskit.filters.mask import DropArea, DropPixels, Mask
+from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
 from dvskit.filters.mix import cut_mix, event_mix
 from dvskit.filters.names import filter_from, filter_names
-from dvskit.filters.noise import Noise
 from dvskit.filters.pixel_map import PixelMap
 from dvskit.filters.polarity import Polarity, SwapPolarity
-from dvskit.filters.rate import EvenRateLimit, EventRateLimit
 from dvskit.filters.recent import BackgroundActivity, Refractory
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
 from dvskit.filters.undistort import Undistort
 from dvskit.filters.vary import NDA, Varied, Vary
-from dvskit.filters.window import DropTime, TimeWindow
+from dvskit.filters.window import DropTime, EvenRateLimit, EventRateLimit, TimeWindow
 
 __all__ = [
     "NDA",

@@ -1,8 +1,9 @@
-"""Moved, turned, zoomed and sheared about the middle of the sensor, which keeps its size.
+"""Mirrored, turned by quarters, and moved, turned, zoomed and sheared about the sensor's middle.
 
-A pixel goes to the pixel in which its middle comes to lie. One event stays one event: a picture
-that is zoomed in has holes, one that is zoomed out has the events of several pixels in one. Events
-that leave the sensor are left out, and counted.
+What is mirrored or turned by quarters keeps all events. Else a pixel goes to the pixel in which its
+middle comes to lie, on a sensor of the same size. One event stays one event: a picture that is
+zoomed in has holes, one that is zoomed out has the events of several pixels in one. Events that
+leave the sensor are left out, and counted.
 """
 
 from __future__ import annotations
@@ -10,16 +11,77 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.filters.parameters import check_number, check_whole
+from dvskit.filters.parameters import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
+
+Matrix = tuple[float, float, float, float, float, float]
 
 _MOST = 1e6
 _ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the same of them
+
+
+@dataclass(frozen=True, slots=True)
+class Flip(PixelMap):
+    """Mirror the sensor: axis x swaps left and right, y swaps top and bottom, xy both.
+
+    What a class is called may change with it, such as a wave of the left hand.
+    """
+
+    axis: Literal["x", "y", "xy"] = "x"
+
+    def __post_init__(self) -> None:
+        check_choice(self, "axis", ("x", "y", "xy"))
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        columns, rows = _counted(size.width), _counted(size.height)
+        return Axes(
+            columns[::-1].copy() if "x" in self.axis else columns,
+            rows[::-1].copy() if "y" in self.axis else rows,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose(PixelMap):
+    """Swap x and y, and the width and height of the sensor."""
+
+    def target(self, size: Size) -> Size:
+        """Return height x width."""
+        return Size(size.height, size.width)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Axes(_counted(size.height), _counted(size.width), swap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarterTurn(PixelMap):
+    """Turn the sensor by `turns` quarters, clockwise as one sees it; its size turns with it."""
+
+    turns: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole(self, "turns", -3, 3)
+
+    def target(self, size: Size) -> Size:
+        """Return the size; by an odd number of quarters, height x width."""
+        return Size(size.height, size.width) if self.turns % 2 else size
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        x, y = _counted(size.width), _counted(size.height)
+        left, up = x[::-1].copy(), y[::-1].copy()
+        return (Axes(x, y), Axes(up, x, True), Axes(left, up), Axes(y, left, True))[self.turns % 4]
+
+
+def _counted(count: int) -> NDArray[np.int16]:
+    return np.arange(count, dtype=np.int16)
 
 
 class _AboutTheMiddle(PixelMap):
@@ -27,7 +89,7 @@ class _AboutTheMiddle(PixelMap):
 
     @property
     @abstractmethod
-    def matrix(self) -> tuple[float, float, float, float, float, float]:
+    def matrix(self) -> Matrix:
         """xx, xy, yx, yy, x and y of x' = xx x + xy y + x, y' = yx x + yy y + y."""
 
     def places(self, size: Size) -> Places:
@@ -65,7 +127,7 @@ class Affine(_AboutTheMiddle):
             check_number(self, name, -_MOST, _MOST)
 
     @property
-    def matrix(self) -> tuple[float, float, float, float, float, float]:
+    def matrix(self) -> Matrix:
         """The six numbers."""
         return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
 
@@ -80,7 +142,7 @@ class Rotate(_AboutTheMiddle):
         check_number(self, "degrees", -360, 360)
 
     @property
-    def matrix(self) -> tuple[float, float, float, float, float, float]:
+    def matrix(self) -> Matrix:
         """The six numbers."""
         angle = math.radians(self.degrees)
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle), 0.0, 0.0
@@ -96,7 +158,7 @@ class Zoom(_AboutTheMiddle):
         check_number(self, "factor", 1 / _MOST, _MOST)
 
     @property
-    def matrix(self) -> tuple[float, float, float, float, float, float]:
+    def matrix(self) -> Matrix:
         """The six numbers."""
         factor = float(self.factor)
         return factor, 0.0, 0.0, factor, 0.0, 0.0
@@ -114,7 +176,7 @@ class Shear(_AboutTheMiddle):
             check_number(self, name, -80, 80)
 
     @property
-    def matrix(self) -> tuple[float, float, float, float, float, float]:
+    def matrix(self) -> Matrix:
         """The six numbers."""
         along = (math.tan(math.radians(each)) for each in (self.x_deg, self.y_deg))
         x, y = along

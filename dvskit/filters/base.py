@@ -45,6 +45,20 @@ class Step(ABC):
         return Events.empty(self.size)
 
 
+class Blockwise(Step):
+    """A pass that holds nothing back: what `work` makes of a block, less what it leaves out."""
+
+    def __init__(self, work: Callable[[Events], Events], size: Size) -> None:
+        super().__init__(size)
+        self._work = work
+
+    def __call__(self, events: Events) -> Events:
+        """Return what becomes of a block."""
+        given = self._work(events)
+        self.dropped += len(events) - len(given)
+        return given
+
+
 def finish(step: Callable[[Events], Events], size: Size) -> Events:
     """Return what a step holds back at the end of a stream; any step, also one without `finish`."""
     rest = getattr(step, "finish", None)

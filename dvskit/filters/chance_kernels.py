@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What is drawn for each event or pixel by its number: plain arrays in and out."""
 
@@ -10,9 +9,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import mix, uniform
+from dvskit.emulator.random_kernels import GOLDEN, mix, uniform
+from dvskit.filters.selecting import Columns
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+Array = NDArray[Any]
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -21,19 +21,17 @@ _HALF = np.uint64(32)
 @njit(cache=True, nogil=True)
 def begin(seed: int, stream: int) -> int:
     """Return where the words of a stream begin, uint64."""
-    return mix(mix(np.uint64(seed)) + np.uint64(stream) * _GOLDEN)
+    return mix(mix(np.uint64(seed)) + np.uint64(stream) * GOLDEN)
 
 
 @njit(cache=True, nogil=True)
 def word(begun: int, number: int) -> int:
     """Return 64 random bits, uint64: that many steps into SplitMix64 (Steele, Lea, Flood 2014)."""
-    return mix(np.uint64(begun) + np.uint64(number) * _GOLDEN)
+    return mix(np.uint64(begun) + np.uint64(number) * GOLDEN)
 
 
 @njit(cache=True, nogil=True)
-def kept_by_chance(
-    seed: int, stream: int, first: int, dropped_share: float, keep: NDArray[Any]
-) -> None:
+def kept_by_chance(seed: int, stream: int, first: int, dropped_share: float, keep: Array) -> None:
     """Mark what is kept of the things numbered first, first + 1, ..."""
     begun = begin(seed, stream)
     least = np.uint64(dropped_share * 9007199254740992.0)  # of 53 bits
@@ -42,7 +40,7 @@ def kept_by_chance(
 
 
 @njit(cache=True, nogil=True)
-def alias_of(weights: NDArray[Any], chance: NDArray[Any], other: NDArray[Any]) -> None:
+def alias_of(weights: Array, chance: Array, other: Array) -> None:
     """Fill the tables of Vose 1991: entry k stands with `chance[k]` of 2**32, else for `other`."""
     count = len(weights)
     scaled = weights / weights.sum() * count
@@ -72,7 +70,7 @@ def alias_of(weights: NDArray[Any], chance: NDArray[Any], other: NDArray[Any]) -
 
 
 @njit(cache=True, nogil=True)
-def drawn(bits: int, chance: NDArray[Any], other: NDArray[Any]) -> int:
+def drawn(bits: int, chance: Array, other: Array) -> int:
     """Return the entry that 32 random bits draw."""
     product = np.uint64(bits) * np.uint64(len(chance))
     k = product >> _HALF
@@ -82,18 +80,9 @@ def drawn(bits: int, chance: NDArray[Any], other: NDArray[Any]) -> int:
 
 @njit(cache=True, nogil=True)
 def jitter_pixels(
-    seed: int,
-    first: int,
-    width: int,
-    height: int,
-    chance: NDArray[Any],
-    other: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-    keep: NDArray[Any],
-) -> None:
+    seed: int, first: int, width: int, height: int, chance: Array, other: Array, x: Array, y: Array,
+    out_x: Array, out_y: Array, keep: Array,
+) -> None:  # fmt: skip
     """Move the events numbered first, first + 1, ... and mark those that stay on the sensor."""
     middle, begun = len(chance) // 2, begin(seed, 2)
     for i in range(len(x)):
@@ -107,13 +96,7 @@ def jitter_pixels(
 
 @njit(cache=True, nogil=True)
 def jitter_times(
-    seed: int,
-    first: int,
-    chance: NDArray[Any],
-    other: NDArray[Any],
-    t: NDArray[Any],
-    out_t: NDArray[Any],
-    keep: NDArray[Any],
+    seed: int, first: int, chance: Array, other: Array, t: Array, out_t: Array, keep: Array
 ) -> None:
     """Move the times of the events numbered first, first + 1, ... and mark those not before 0."""
     middle, begun = len(chance) // 2, begin(seed, 3)
@@ -125,12 +108,7 @@ def jitter_times(
 
 @njit(cache=True, nogil=True)
 def noise_times(
-    seed: int,
-    number: int,
-    next_us: float,
-    gap_us: float,
-    stop_us: int,
-    times: NDArray[Any],
+    seed: int, number: int, next_us: float, gap_us: float, stop_us: int, times: Array
 ) -> tuple[int, float]:
     """Fill `times` with the noise from next_us up to and with stop_us, exponential gaps apart.
 
@@ -147,22 +125,11 @@ def noise_times(
 
 @njit(cache=True, nogil=True)
 def merge_noise(
-    seed: int,
-    first: int,
-    on_share: float,
-    width: int,
-    height: int,
-    times: NDArray[Any],
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    out_t: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-    out_p: NDArray[Any],
-) -> None:
+    seed: int, first: int, on_share: float, width: int, height: int, times: Array, given: Columns,
+    out: Columns,
+) -> None:  # fmt: skip
     """Put noise at `times` between events, ahead of those of the same time."""
+    (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     pixels, begun = np.uint64(width * height), begin(seed, 5)
     i = 0
     for j in range(len(times)):

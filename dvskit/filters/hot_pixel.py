@@ -122,7 +122,7 @@ class _Counting:
         self._stop_us: int | None = None
 
     def add(self, events: Events) -> bool:
-        """Count a block; tell whether there is nothing more to count."""
+        """Count a block; return whether there is nothing more to count."""
         if not len(events):
             return False
         if self._stop_us is None and self._chosen.learn_us is not None:

@@ -1,4 +1,4 @@
-"""Events of some pixels: a mask, a rectangle left out, pixels left out at random."""
+"""Events of some pixels: a rectangle kept or left out, a mask, pixels left out at random."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import GeometryError, ShapeError
 from dvskit.events import Size
 from dvskit.filters.parameters import check_number, check_seed
-from dvskit.filters.pixel_map import PixelMap, Places, place
+from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
 
 def kept_places(keep: NDArray[np.bool_]) -> Places:
@@ -20,6 +21,45 @@ def kept_places(keep: NDArray[np.bool_]) -> Places:
     height, width = keep.shape
     own = place(np.arange(width)[None, :], np.arange(height)[:, None])
     return np.where(keep, own, np.int32(-1))
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Crop(PixelMap):
+    """Keep events of a rectangle of the sensor; its upper left corner becomes (0, 0).
+
+    Raises GeometryError, when started, if the rectangle is not on the sensor.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def target(self, size: Size) -> Size:
+        """Return the rectangle's size. Raises GeometryError."""
+        return cropped_size(self, size)
+
+    def places(self, size: Size) -> Axes:
+        """Return where columns and rows go."""
+        return Axes(
+            _inside(size.width, self.x, self.width), _inside(size.height, self.y, self.height)
+        )
+
+
+def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
+    place = np.arange(count, dtype=np.int16) - np.int16(first)
+    return np.where((place >= 0) & (place < kept), place, np.int16(-1))
+
+
+def cropped_size(crop: Crop, size: Size) -> Size:
+    """Return the size that `crop` leaves of a sensor. Raises GeometryError."""
+    fits = 0 <= crop.x < crop.x + crop.width <= size.width
+    if not (fits and 0 <= crop.y < crop.y + crop.height <= size.height):
+        raise GeometryError(
+            f"the crop {crop.x},{crop.y},{crop.width},{crop.height} is not on the {size} sensor"
+        )
+    return Size(crop.width, crop.height)
 
 
 class Mask(PixelMap):

@@ -10,22 +10,27 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
 from dvskit.events import parse_size
-from dvskit.filters.affine import Affine, Roll, Rotate, Shear, Shift, Zoom
+from dvskit.filters.affine import (
+    Affine,
+    Flip,
+    QuarterTurn,
+    Roll,
+    Rotate,
+    Shear,
+    Shift,
+    Transpose,
+    Zoom,
+)
 from dvskit.filters.base import CallableFilter
-from dvskit.filters.crop import Crop
-from dvskit.filters.drop import DropEvents
+from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.fit import Fit
-from dvskit.filters.flip import Flip, QuarterTurn, Transpose
 from dvskit.filters.hot_pixel import HotPixel
-from dvskit.filters.jitter import SpatialJitter, TemporalJitter
-from dvskit.filters.mask import DropArea, DropPixels, Mask
-from dvskit.filters.noise import Noise
+from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask
 from dvskit.filters.polarity import Polarity, SwapPolarity
-from dvskit.filters.rate import EvenRateLimit, EventRateLimit
 from dvskit.filters.recent import BackgroundActivity, Refractory
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
 from dvskit.filters.undistort import Undistort
-from dvskit.filters.window import DropTime, TimeWindow
+from dvskit.filters.window import DropTime, EvenRateLimit, EventRateLimit, TimeWindow
 from dvskit.streams import Intrinsics
 
 _KINDS: tuple[type[CallableFilter], ...] = (

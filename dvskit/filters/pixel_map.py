@@ -1,23 +1,201 @@
 """Filters that say for each pixel where its events go, or that they are left out.
 
-Neighbours in a chain become one map, so that events are moved once; the result is that of one
-behind the other.
+Columns and rows go apart, or each pixel has a place. Neighbours in a chain become one map, so that
+events are moved once; the result is that of one behind the other.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dvskit._threads import run_parts
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step, Tally
-from dvskit.filters.moving import Moving, moving
-from dvskit.filters.places import Axes, Places, one_behind_the_other, place
-from dvskit.filters.selecting import columns
+from dvskit.filters.selecting import (
+    Columns,
+    columns,
+    columns_kept,
+    in_parts,
+    part_of,
+    parts_of,
+    room,
+)
 
-__all__ = ["Axes", "PixelMap", "PixelMapStep", "Places", "place"]
+Column = NDArray[np.int16]
+Places = NDArray[np.int32]  # (H, W) of y * 65536 + x; below 0 is nowhere
+
+
+class Axes(NamedTuple):
+    """Columns and rows that are mapped apart: x' = columns[x], y' = rows[y], int16.
+
+    With `swap`, x' = columns[y] and y' = rows[x]. Below 0 is nowhere: the events are left out.
+    """
+
+    columns: NDArray[np.int16]
+    rows: NDArray[np.int16]
+    swap: bool = False
+
+    def places(self) -> Places:
+        """Return the same as places of pixels."""
+        if self.swap:
+            return place(self.columns[:, None], self.rows[None, :])
+        return place(self.columns[None, :], self.rows[:, None])
+
+
+def place(x: NDArray[Any], y: NDArray[Any]) -> Places:
+    """Return places: y * 65536 + x, and -1 where either is below 0."""
+    x, y = x.astype(np.int32), y.astype(np.int32)
+    return np.where((x < 0) | (y < 0), np.int32(-1), (y << 16) | x)
+
+
+def one_behind_the_other(first: Axes | Places, second: Axes | Places, number: int) -> Axes | Places:
+    """Return both maps in one; where the second leaves out, it says -1 - number."""
+    if isinstance(first, Axes) and isinstance(second, Axes):
+        of = (first.rows, first.columns) if second.swap else (first.columns, first.rows)
+        return Axes(
+            _behind(of[0], second.columns, number),
+            _behind(of[1], second.rows, number),
+            first.swap != second.swap,
+        )
+    one, two = (each.places() if isinstance(each, Axes) else each for each in (first, second))
+    known = np.maximum(one, 0)
+    there = two[known >> 16, known & 0xFFFF]
+    return np.where(one < 0, one, np.where(there < 0, np.int32(-1 - number), there))
+
+
+def _behind(one: NDArray[np.int16], two: NDArray[np.int16], number: int) -> NDArray[np.int16]:
+    there = two[np.maximum(one, 0)]
+    return np.where(one < 0, one, np.where(there < 0, np.int16(-1 - number), there))
+
+
+class Moving(ABC):
+    """A way to move events; `all_stay` says that none is left out."""
+
+    all_stay: bool
+
+    @abstractmethod
+    def both(self, x: Column, y: Column) -> tuple[Column, Column]:
+        """Return the new columns and rows of events that all stay, shared where they are as old."""
+
+    @abstractmethod
+    def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
+        """Count the events that stay in found[0], those that map k leaves out in found[1 + k]."""
+
+    @abstractmethod
+    def move(self, given: Columns, out: Columns) -> None:
+        """Move the events that stay; `out` has room for just those."""
+
+    def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
+        """Return the events that stay, moved; `left_out` is counted up as `count` says."""
+        t, x, y, _ = given
+        parts = parts_of(len(t))
+        found = np.zeros((len(parts), len(left_out)), np.int64)
+        run_parts(lambda k: self.count(x[parts[k]], y[parts[k]], found[k]), len(parts))
+        left_out += found.sum(0)
+        ends = np.cumsum(found[:, 0])
+        out = room(int(ends[-1]))
+
+        def work(k: int) -> None:
+            at = slice(ends[k] - found[k, 0], ends[k])
+            self.move(part_of(given, parts[k]), part_of(out, at))
+
+        run_parts(work, len(parts))
+        return out
+
+
+def moving(places: Axes | Places, *, maps: int) -> Moving:
+    """Return the way to move events by a map that is `maps` in one."""
+    if isinstance(places, Axes):
+        return _ByAxes(places)
+    height, width = places.shape
+    own = place(np.arange(width)[None, :], np.arange(height)[:, None])
+    if maps == 1 and not np.any((places != own) & (places >= 0)):
+        return _LeftOut(places)
+    return _ByPlaces(places)
+
+
+def _look_up_all(loop: Callable[..., None], table: NDArray[Any], *each: NDArray[Any]) -> None:
+    """Run a loop over columns, given and filled, with its table, part by part."""
+    in_parts(lambda at: loop(table, *(one[at] for one in each)), len(each[0]))
+
+
+class _ByAxes(Moving):
+    def __init__(self, axes: Axes) -> None:
+        self._tables, self._swap = (axes.columns, axes.rows), axes.swap
+        self.all_stay = bool(axes.columns.min() >= 0 and axes.rows.min() >= 0)
+
+    def both(self, x: Column, y: Column) -> tuple[Column, Column]:
+        from dvskit.filters.pixel_map_kernels import move_axis
+
+        found = []
+        for old, table in zip((y, x) if self._swap else (x, y), self._tables, strict=True):
+            same = np.array_equal(table, np.arange(len(table)))
+            new = old if same else np.empty_like(old)
+            if not same:
+                _look_up_all(move_axis, table, old, new)
+            found.append(new)
+        return found[0], found[1]
+
+    def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
+        from dvskit.filters.pixel_map_kernels import count_axes
+
+        count_axes(*((y, x) if self._swap else (x, y)), *self._tables, found)
+
+    def move(self, given: Columns, out: Columns) -> None:
+        from dvskit.filters.pixel_map_kernels import move_axes
+
+        t, x, y, p = given
+        move_axes((t, y, x, p) if self._swap else given, *self._tables, out)
+
+
+class _ByPlaces(Moving):
+    def __init__(self, places: Places) -> None:
+        self._places = np.ascontiguousarray(places)
+        self.all_stay = bool(places.min() >= 0)
+
+    def both(self, x: Column, y: Column) -> tuple[Column, Column]:
+        from dvskit.filters.pixel_map_kernels import move_all
+
+        new = np.empty_like(x), np.empty_like(y)
+        _look_up_all(move_all, self._places, x, y, *new)
+        return new
+
+    def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
+        from dvskit.filters.pixel_map_kernels import count_places
+
+        count_places(x, y, self._places, found)
+
+    def move(self, given: Columns, out: Columns) -> None:
+        from dvskit.filters.pixel_map_kernels import move_places
+
+        move_places(given, self._places, out)
+
+
+class _LeftOut(_ByPlaces):
+    """One map that moves nothing: a byte a pixel is looked up, once."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__(places)
+        self._keep = self._places >= 0
+
+    def both(self, x: Column, y: Column) -> tuple[Column, Column]:
+        return x, y
+
+    def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
+        from dvskit.filters.pixel_map_kernels import look_up
+
+        _, x, y, _ = given
+        keep = np.empty(len(x), np.bool_)
+        _look_up_all(look_up, self._keep, x, y, keep)
+        out = columns_kept(given, keep)
+        left_out += (len(out[0]), len(x) - len(out[0]))
+        return out
 
 
 class PixelMap(CallableFilter):

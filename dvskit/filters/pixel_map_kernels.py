@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Events moved from pixel to pixel: plain arrays in and out.
 
 A place is y * 65536 + x; -1 - k says that the k-th of several maps leaves the events out. Columns
@@ -15,15 +13,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.filters.selecting import Columns
+
+Array = NDArray[Any]
+
 
 @njit(cache=True, nogil=True)
-def count_axes(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    columns: NDArray[Any],
-    rows: NDArray[Any],
-    found: NDArray[Any],
-) -> None:
+def count_axes(x: Array, y: Array, columns: Array, rows: Array, found: Array) -> None:
     """Count the events that stay in found[0], and those that map k leaves out in found[1 + k]."""
     stay = 0
     for i in range(len(x)):
@@ -39,9 +35,7 @@ def count_axes(
 
 
 @njit(cache=True, nogil=True)
-def count_places(
-    x: NDArray[Any], y: NDArray[Any], places: NDArray[Any], found: NDArray[Any]
-) -> None:
+def count_places(x: Array, y: Array, places: Array, found: Array) -> None:
     """Count as `count_axes` does."""
     stay = 0
     for i in range(len(x)):
@@ -57,27 +51,21 @@ def count_places(
 
 
 @njit(cache=True, nogil=True)
-def look_up(keep: NDArray[Any], x: NDArray[Any], y: NDArray[Any], kept: NDArray[Any]) -> None:
+def look_up(keep: Array, x: Array, y: Array, kept: Array) -> None:
     """Fill `kept` with what `keep`, (H, W), says of the events' pixels."""
     for i in range(len(x)):
         kept[i] = keep[np.uint16(y[i]), np.uint16(x[i])]
 
 
 @njit(cache=True, nogil=True)
-def move_axis(table: NDArray[Any], old: NDArray[Any], new: NDArray[Any]) -> None:
+def move_axis(table: Array, old: Array, new: Array) -> None:
     """Move the columns or rows of events that all stay."""
     for i in range(len(old)):
         new[i] = table[np.uint16(old[i])]
 
 
 @njit(cache=True, nogil=True)
-def move_all(
-    places: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-) -> None:
+def move_all(places: Array, x: Array, y: Array, out_x: Array, out_y: Array) -> None:
     """Move events that all stay."""
     for i in range(len(x)):
         there = places[np.uint16(y[i]), np.uint16(x[i])]
@@ -86,19 +74,9 @@ def move_all(
 
 
 @njit(cache=True, nogil=True)
-def move_axes(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    columns: NDArray[Any],
-    rows: NDArray[Any],
-    out_t: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-    out_p: NDArray[Any],
-) -> None:
+def move_axes(given: Columns, columns: Array, rows: Array, out: Columns) -> None:
     """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     i = at = np.uint64(0)
     while at < np.uint64(len(out_t)):
         column, row = columns[np.uint16(x[i])], rows[np.uint16(y[i])]
@@ -111,18 +89,9 @@ def move_axes(
 
 
 @njit(cache=True, nogil=True)
-def move_places(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    places: NDArray[Any],
-    out_t: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-    out_p: NDArray[Any],
-) -> None:
+def move_places(given: Columns, places: Array, out: Columns) -> None:
     """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     i = at = np.uint64(0)
     while at < np.uint64(len(out_t)):
         there = places[np.uint16(y[i]), np.uint16(x[i])]
@@ -136,7 +105,7 @@ def move_places(
 
 @njit(cache=True, nogil=True)
 def affine_places(
-    xx: float, xy: float, yx: float, yy: float, dx: float, dy: float, places: NDArray[Any]
+    xx: float, xy: float, yx: float, yy: float, dx: float, dy: float, places: Array
 ) -> None:
     """Fill `places`, (H, W), with those of a matrix that goes by the middles of pixels.
 
@@ -152,7 +121,7 @@ def affine_places(
 
 
 @njit(cache=True, nogil=True)
-def count_pixels(x: NDArray[Any], y: NDArray[Any], counts: NDArray[Any]) -> None:
+def count_pixels(x: Array, y: Array, counts: Array) -> None:
     """Add one to counts[y, x] for each event."""
     for i in range(len(x)):
         counts[np.uint16(y[i]), np.uint16(x[i])] += 1

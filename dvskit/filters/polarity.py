@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Step
+from dvskit.filters.base import Blockwise, CallableFilter
 from dvskit.filters.parameters import check_choice
 from dvskit.filters.selecting import select
 
@@ -20,37 +20,18 @@ class Polarity(CallableFilter):
     def __post_init__(self) -> None:
         check_choice(self, "keep", ("on", "off"))
 
-    def start(self, size: Size) -> PolarityStep:
+    def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
-        return PolarityStep(self.keep == "on", size)
-
-
-class PolarityStep(Step):
-    """A pass of a `Polarity`."""
-
-    def __init__(self, on: bool, size: Size) -> None:
-        super().__init__(size)
-        self._on = on
-
-    def __call__(self, events: Events) -> Events:
-        """Return the events of the polarity."""
-        kept = select(events, events.p if self._on else ~events.p)
-        self.dropped += len(events) - len(kept)
-        return kept
+        on = self.keep == "on"
+        return Blockwise(lambda events: select(events, events.p if on else ~events.p), size)
 
 
 @dataclass(frozen=True, slots=True)
 class SwapPolarity(CallableFilter):
     """Make ON events OFF events, and the other way about."""
 
-    def start(self, size: Size) -> SwapPolarityStep:
-        """Return the step of one pass."""
-        return SwapPolarityStep(size)
-
-
-class SwapPolarityStep(Step):
-    """A pass of a `SwapPolarity`."""
-
-    def __call__(self, events: Events) -> Events:
-        """Return the events; times and pixels are shared with those given."""
-        return Events.from_checked(events.t, events.x, events.y, ~events.p, self.size)
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass; times and pixels are shared with those given."""
+        return Blockwise(
+            lambda events: Events.from_checked(events.t, events.x, events.y, ~events.p, size), size
+        )

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.parameters import check_choice, check_flag, check_whole
-from dvskit.filters.selecting import Columns, columns, select
+from dvskit.filters.selecting import Columns, columns, part_of, select
+
+Times = NDArray[np.signedinteger]
+Mark = Callable[[Columns, int, Times, NDArray[np.bool_]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,11 @@ class BackgroundActivity(CallableFilter):
     def start(self, size: Size) -> RecentStep:
         """Return the step of one pass: 4 bytes of memory a pixel, 8 for a quarter of an hour."""
 
-        def mark(
-            events: Columns,
-            origin_us: int,
-            last: NDArray[np.signedinteger],
-            keep: NDArray[np.bool_],
-        ) -> None:
-            from dvskit.filters.recent_kernels import near_in_time_4, near_in_time_8
+        def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
+            from dvskit.filters.select_kernels import near_in_time_4, near_in_time_8
 
             near = near_in_time_8 if self.neighbours == 8 else near_in_time_4
-            near(*events[:3], origin_us, self.within_us, self.itself, last, keep)
+            near(events, origin_us, self.within_us, self.itself, last, keep)
 
         return RecentStep(size, (size.height + 2, size.width + 2), self.within_us, mark)
 
@@ -75,21 +73,14 @@ class Refractory(CallableFilter):
     def start(self, size: Size) -> RecentStep:
         """Return the step of one pass: as much memory, and twice as much by polarity."""
 
-        def mark(
-            events: Columns,
-            origin_us: int,
-            last: NDArray[np.signedinteger],
-            keep: NDArray[np.bool_],
-        ) -> None:
-            from dvskit.filters.recent_kernels import rested
+        def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
+            from dvskit.filters.select_kernels import rested
 
-            rested(*events, origin_us, self.period_us, self.restart, last, keep)
+            rested(events, origin_us, self.period_us, self.restart, last, keep)
 
         shape = (1 + self.by_polarity, size.height, size.width)
         return RecentStep(size, shape, self.period_us, mark)
 
-
-Mark = Callable[[Columns, int, NDArray[np.signedinteger], NDArray[np.bool_]], None]
 
 _SHORT_US = 2**30
 _LONGEST_US = 2**31 - 1  # that four bytes hold
@@ -107,7 +98,7 @@ class RecentStep(Step):
         super().__init__(size)
         self._shape, self._memory_us, self._mark = shape, memory_us, mark
         self._short = memory_us < _SHORT_US
-        self._last: NDArray[np.signedinteger] | None = None
+        self._last: Times | None = None
         self._origin_us = 0
 
     def __call__(self, events: Events) -> Events:
@@ -126,10 +117,7 @@ class RecentStep(Step):
             until = self._origin_us + _LONGEST_US
             stop = int(np.searchsorted(events.t, until, "right")) if self._short else len(events)
             part = slice(start, stop)
-            t, x, y, p = given
-            self._mark(
-                (t[part], x[part], y[part], p[part]), self._origin_us, self._last, keep[part]
-            )
+            self._mark(part_of(given, part), self._origin_us, self._last, keep[part])
             start = stop
         kept = select(events, keep)
         self.dropped += len(events) - len(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,21 @@ def room(count: int) -> Columns:
     )
 
 
-def parts_of(count: int) -> list[tuple[int, int]]:
-    """Return where the parts of the work on `count` events begin and stop."""
-    return [(start, min(count, start + PART)) for start in range(0, count, PART)]
+def parts_of(count: int) -> list[slice]:
+    """Return the parts of the work on `count` events."""
+    return [slice(start, min(count, start + PART)) for start in range(0, count, PART)]
+
+
+def part_of(given: Columns, at: slice) -> Columns:
+    """Return a part of the columns, as views."""
+    t, x, y, p = given
+    return t[at], x[at], y[at], p[at]
+
+
+def in_parts(work: Callable[[slice], object], count: int) -> None:
+    """Do the work on `count` events, part by part, on all threads."""
+    parts = parts_of(count)
+    run_parts(lambda k: work(parts[k]), len(parts))
 
 
 def select(events: Events, keep: NDArray[np.bool_]) -> Events:
@@ -53,7 +66,7 @@ def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
     """Return the columns of the events that `keep` says; those given where all are kept."""
     from dvskit.filters.select_kernels import select_events
 
-    parts = [slice(*each) for each in parts_of(len(keep))]
+    parts = parts_of(len(keep))
     counts = [int(np.count_nonzero(keep[part])) for part in parts]
     total = sum(counts)
     if total == len(keep):
@@ -62,8 +75,7 @@ def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
 
     def work(k: int) -> None:
         at = slice(ends[k] - counts[k], ends[k])
-        select_events(keep[parts[k]], *(each[parts[k]] for each in given),
-                      *(each[at] for each in out))  # fmt: skip
+        select_events(keep[parts[k]], part_of(given, parts[k]), part_of(out, at))
 
     run_parts(work, len(parts))
     return out

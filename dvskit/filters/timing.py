@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit._threads import run_parts
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole
-from dvskit.filters.selecting import columns, parts_of
+from dvskit.filters.selecting import columns, in_parts
 
 _MOST_US = 2**62
 
@@ -80,7 +79,7 @@ class TimesStep(Step):
 
     def __call__(self, events: Events) -> Events:
         """Return the events at their new times; the other columns are shared with those given."""
-        from dvskit.filters.timing_kernels import stretch
+        from dvskit.filters.time_kernels import stretch
 
         if not len(events):
             return events
@@ -91,14 +90,8 @@ class TimesStep(Step):
         self._check(int(events.t[0]), int(events.t[-1]))
         t = columns(events)[0]
         new = np.empty_like(t)
-        parts = parts_of(len(t))
         origin = self._origin
-
-        def work(part: int) -> None:
-            at = slice(*parts[part])
-            stretch(t[at], origin, self._factor, self._shift, new[at])
-
-        run_parts(work, len(parts))
+        in_parts(lambda at: stretch(t[at], origin, self._factor, self._shift, new[at]), len(t))
         moved = Events.from_checked(new, events.x, events.y, events.p, self.size)
         if self._first_us is not None:
             return moved

@@ -9,13 +9,10 @@ import numpy as np
 
 from dvskit.errors import ConfigError
 from dvskit.events import Filter
-from dvskit.filters.affine import Affine, Roll, RollShare, Rotate, Shear
+from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
 from dvskit.filters.base import Chain
-from dvskit.filters.drop import DropEvents
-from dvskit.filters.flip import Flip
-from dvskit.filters.jitter import SpatialJitter, TemporalJitter
+from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.mask import DropArea, DropPixels
-from dvskit.filters.noise import Noise
 from dvskit.filters.parameters import check_number, check_whole
 from dvskit.filters.polarity import SwapPolarity
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift

@@ -1,7 +1,8 @@
-"""Events of a span of time, or all but those."""
+"""Events of a span of time, all but those, and not more than so many of each span."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
-from dvskit.filters.base import CallableFilter, Step
-from dvskit.filters.parameters import LONGEST_US, check_whole
-from dvskit.filters.selecting import select
+from dvskit.filters.base import Blockwise, CallableFilter, Step
+from dvskit.filters.parameters import LONGEST_US, check_number, check_whole
+from dvskit.filters.selecting import columns, select
+
+_MOST_HZ = 1e12
 
 
 @check_arguments
@@ -28,23 +31,9 @@ class TimeWindow(CallableFilter):
         if self.start_us is not None and self.stop_us is not None and self.stop_us <= self.start_us:
             raise ConfigError(f"the window {self.start_us}..{self.stop_us} us is empty")
 
-    def start(self, size: Size) -> TimeWindowStep:
-        """Return the step of one pass."""
-        return TimeWindowStep(self, size)
-
-
-class TimeWindowStep(Step):
-    """A pass of a `TimeWindow`; the events are a part of those given, without a copy."""
-
-    def __init__(self, window: TimeWindow, size: Size) -> None:
-        super().__init__(size)
-        self._window = window
-
-    def __call__(self, events: Events) -> Events:
-        """Return the events inside."""
-        part = cut(events, self._window.start_us, self._window.stop_us)
-        self.dropped += len(events) - len(part)
-        return part
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass; the events are a part of those given, without a copy."""
+        return Blockwise(lambda events: cut(events, self.start_us, self.stop_us), size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +49,114 @@ class DropTime(CallableFilter):
         if self.stop_us < self.start_us:
             raise ConfigError(f"the span {self.start_us}..{self.stop_us} us runs back")
 
-    def start(self, size: Size) -> DropTimeStep:
+    def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
-        return DropTimeStep(self, size)
+        return Blockwise(self._left, size)
 
-
-class DropTimeStep(Step):
-    """A pass of a `DropTime`."""
-
-    def __init__(self, chosen: DropTime, size: Size) -> None:
-        super().__init__(size)
-        self._ends = (chosen.start_us, chosen.stop_us)
-
-    def __call__(self, events: Events) -> Events:
-        """Return the events before and behind."""
-        first, last = np.searchsorted(events.t, self._ends)
-        self.dropped += int(last - first)
+    def _left(self, events: Events) -> Events:
+        first, last = np.searchsorted(events.t, (self.start_us, self.stop_us))
         if first == 0 or last == len(events):
             return events[last:] if first == 0 else events[:first]
         keep = np.ones(len(events), np.bool_)
         keep[first:last] = False
         return select(events, keep)
+
+
+@dataclass(frozen=True, slots=True)
+class _RateLimit(CallableFilter):
+    """So many events of each window at most."""
+
+    rate_hz: float
+    window_us: int = 1_000
+
+    def __post_init__(self) -> None:
+        check_number(self, "rate_hz", 0, _MOST_HZ)
+        check_whole(self, "window_us", 1)
+        if self.rate_hz and not self.most:
+            raise ConfigError(
+                f"{type(self).__name__}: rate_hz={self.rate_hz!r} is less than one event in "
+                f"window_us={self.window_us}; give a longer window"
+            )
+
+    @property
+    def most(self) -> int:
+        """The events kept of a window."""
+        # What is a whole number but for rounding is that number.
+        return math.floor(self.rate_hz * self.window_us / 1e6 * (1 + 1e-12))
+
+
+@dataclass(frozen=True, slots=True)
+class EventRateLimit(_RateLimit):
+    """Keep at most floor(rate_hz window_us / 10^6) events of each window: the first ones.
+
+    Windows begin at multiples of `window_us`. Nothing is held back. `EvenRateLimit` leaves out
+    events all over the window instead.
+    """
+
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass."""
+        state = np.zeros(2, np.int64)  # where the current window ends, its events so far
+        begun = False
+
+        def first_ones(events: Events) -> Events:
+            from dvskit.filters.select_kernels import first_of_windows
+
+            nonlocal begun
+            if not len(events):
+                return events
+            if not begun:
+                begun, state[0] = True, events.t[0]
+            keep = np.empty(len(events), np.bool_)
+            first_of_windows(columns(events)[0], self.window_us, self.most, state, keep)
+            return select(events, keep)
+
+        return Blockwise(first_ones, size)
+
+
+@dataclass(frozen=True, slots=True)
+class EvenRateLimit(_RateLimit):
+    """Keep at most floor(rate_hz window_us / 10^6) events of each window: evenly among its events.
+
+    Of N events, event j is kept where floor((j + 1) most / N) is above floor(j most / N). Windows
+    begin at multiples of `window_us`; a window is held back until it is over.
+    """
+
+    def start(self, size: Size) -> EvenRateLimitStep:
+        """Return the step of one pass."""
+        return EvenRateLimitStep(self.most, self.window_us, size)
+
+
+class EvenRateLimitStep(Step):
+    """A pass of an `EvenRateLimit`."""
+
+    def __init__(self, most: int, window_us: int, size: Size) -> None:
+        super().__init__(size)
+        self._most, self._window_us = most, window_us
+        self._held: list[Events] = []  # of one window
+
+    def __call__(self, events: Events) -> Events:
+        """Return what is kept of the windows that are over."""
+        if not len(events):
+            return events
+        begun_us = int(events.t[-1]) // self._window_us * self._window_us
+        over = int(np.searchsorted(events.t, begun_us))
+        whole: list[Events] = []
+        if over or (self._held and self._held[0].t[0] < begun_us):
+            whole, self._held = [*self._held, events[:over]], []
+        self._held.append(events[over:].copy())  # the caller's may change
+        return self._thinned(whole)
+
+    def finish(self) -> Events:
+        """Return what is kept of the last window."""
+        held, self._held = self._held, []
+        return self._thinned(held)
+
+    def _thinned(self, blocks: list[Events]) -> Events:
+        from dvskit.filters.select_kernels import evenly_of_windows
+
+        events = Events.concatenate(blocks, size=self.size)
+        keep = np.empty(len(events), np.bool_)
+        evenly_of_windows(columns(events)[0], self._window_us, self._most, keep)
+        kept = select(events, keep)
+        self.dropped += len(events) - len(kept)
+        return kept

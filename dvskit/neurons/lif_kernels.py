@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The neurons over time on plain arrays: forward, and backward through time.
 
 Arrays are (T, N), float32, or int16 holding the bits of bfloat16; states are (N,). A call covers

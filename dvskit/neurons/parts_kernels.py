@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The parts of a neuron in compiled code: each is chosen by type, and None is compiled away.
 
 Read `row`, `value` and `sink` as an array (N,), a float32, or None for what a neuron lacks.

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over events and places: where they are seen, and in which shade."""
 
 from __future__ import annotations

@@ -22,11 +22,20 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Size, as_size
-from dvskit.scenes._figure import Image, Parts, Point, Sprite, Tones, draw_parts, paste, soft_noise
+from dvskit.scenes._figure import (
+    Image,
+    Parts,
+    Point,
+    Sprite,
+    Tones,
+    draw_parts,
+    paste,
+    wall_pattern,
+)
 from dvskit.scenes._motion import GESTURES, Limbs, Pose, hanging, pose
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
-from dvskit.scenes.ranges import check_ranges
+from dvskit.scenes.ranges import check_ranges, frame_times_us
 
 __all__ = [
     "GESTURES",
@@ -161,8 +170,7 @@ class ArmScene:
 
     def times_us(self) -> Iterator[int]:
         """Yield the times of the frames, from 0 to below duration_us."""
-        count = -(-self.duration_us * self.fps // 1_000_000)
-        return (n * 1_000_000 // self.fps for n in range(count))
+        return frame_times_us(self.duration_us, self.fps)
 
     def frames(self, times_us: Iterable[int] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yield (t_us, frame) at the given times, or at those of `times_us()`.
@@ -184,12 +192,8 @@ class ArmScene:
             yield t_us, np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
 
     def _wall(self, rng: np.random.Generator) -> Image:
-        shape = (self.size.height, self.size.width)
-        pattern = sum(
-            (weight * soft_noise(rng, shape, (grain * shape[0], grain * shape[0])))
-            for weight, grain in ((0.6, 0.35), (0.3, 0.1), (0.1, 0.03))
-        )
-        light = np.linspace(1.1, 0.85, shape[0], dtype=np.float32)[:, None]
+        pattern = wall_pattern(rng, self.size)
+        light = np.linspace(1.1, 0.85, self.size.height, dtype=np.float32)[:, None]
         return np.clip(255 * self.wall * light * (1 + self.texture * pattern), 0, 255)
 
     def _paint(self, picture: Image, t: float, parts: Parts, limbs: Limbs) -> None:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.events import Size
+
 Image = NDArray[np.float32]
 Point = tuple[float, float]
 Draw = Callable[[NDArray[np.uint8]], object]
@@ -48,6 +50,16 @@ def soft_noise(rng: np.random.Generator, shape: tuple[int, int], grain_px: Point
     coarse = rng.standard_normal(small, dtype=np.float32)
     field = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
     return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
+
+
+def wall_pattern(rng: np.random.Generator, size: Size) -> Image:
+    """Return (H, W) noise of three grains, each of zero mean and unit deviation, as walls have."""
+    shape = (size.height, size.width)
+    made = [
+        weight * soft_noise(rng, shape, (grain * size.height, grain * size.height))
+        for weight, grain in ((0.6, 0.35), (0.3, 0.1), (0.1, 0.03))
+    ]
+    return np.asarray(sum(made), np.float32)
 
 
 def paste(

@@ -1,8 +1,8 @@
-"""What the numbers of a scene may be."""
+"""What the numbers of a scene may be, and when its frames are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isfinite
 
 from dvskit.errors import ConfigError
@@ -20,3 +20,9 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise ConfigError if a number of some name is outside low..high, or none."""
     if not (isfinite(value) and low <= value <= high):
         raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
+
+
+def frame_times_us(duration_us: int, fps: int) -> Iterator[int]:
+    """Yield the times of frames, from 0 to below duration_us."""
+    count = -(-duration_us * fps // 1_000_000)
+    return (n * 1_000_000 // fps for n in range(count))

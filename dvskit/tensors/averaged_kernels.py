@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Averages of the time surfaces around events, cell by cell: plain arrays in and out."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Events as rows of points: plain arrays in and out."""
 
 from __future__ import annotations

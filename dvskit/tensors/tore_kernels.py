@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The K latest events of each pixel, the newest first: plain arrays in and out."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Events shared out between the two nearest nodes in time: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`.

@@ -149,10 +149,7 @@ def _changes(
 
 def _ahead(seen: Seen, first: int, most: int) -> list[tuple[int, NDArray[np.float16]]]:
     """Return frames of the interval ahead of one, if all moves on as behind it."""
-    image, following = (
-        np.asarray(each * seen.scale, np.float32) for each in seen.images[first : first + 2]
-    )
-    motion = Motion(image, following)
+    motion = Motion(seen.image(first), seen.image(first + 1))
     interval = seen.t[first + 1] - seen.t[first]
     start, steps = round(float(seen.t[first])), max(2, min(motion.steps, most))
     found = []

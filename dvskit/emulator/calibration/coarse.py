@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit.emulator.calibration import clocks
 from dvskit.emulator.calibration.agreement import Stage, stage
 from dvskit.emulator.calibration.observed import Observed, Seen
+from dvskit.emulator.calibration.search import OFFSET
 from dvskit.emulator.calibration.table import Agreement, Estimate, params_of, unknown
 from dvskit.emulator.params import EmulatorParams
 
@@ -30,7 +30,7 @@ _TURNS = 8
 _NEAR = 0.02  # of the counts
 _FALL, _SHARE = 1.4, 1.2  # powers by which counts fall with thresholds, and their ratio
 _LEAST, _MOST = 0.02, 5.0
-_DOUBT = 0.15  # of a threshold: frames blur, and do not tell how pixels begin
+_DOUBT = 0.15  # of a threshold: frames blur, and do not show how pixels begin
 _ALIKE = 0.01  # of a correlation: what agrees as well as that may be the truth
 _LEAST_EVENTS, _LEAST_CORRELATION = 500, 0.2  # for thresholds to be claimed
 _START = 0.3
@@ -105,7 +105,7 @@ def closed(
 ) -> tuple[tuple[Estimate, ...], Agreement | None]:
     """Return the table, and how well an emulation with it agrees; None where that is not known.
 
-    Where single events tell no thresholds, or thresholds by which counts do not agree, the table
+    Where single events give no thresholds, or thresholds by which counts do not agree, the table
     is the coarse one. scatter: what is unexplained from event to event; infinite for unknown.
     """
     whole = stage(observed, seen)
@@ -132,7 +132,7 @@ def closed(
 def _agrees(
     stage: Stage, params: EmulatorParams, table: tuple[Estimate, ...], scatter: float
 ) -> bool:
-    """Tell whether counts, where the light changes, agree by as much as the thresholds claim."""
+    """Return whether counts, where the light changes, agree by as much as the thresholds claim."""
     emulated = stage.counts(stage.emulated(params, running=True)) + 1.0
     apart = np.abs(np.log(emulated / (stage.counts(stage.recorded) + 1.0))).max()
     named = [each for each in table if each.name in ("threshold_on", "threshold_off")]
@@ -157,7 +157,7 @@ def coarse_table(
             new.append(Estimate(each.name, value, error, samples, how))
         elif each.name in ("log_offset", "cutoff_hz") and not _same(each, value):
             new.append(_by_correlation(each.name, value, samples))
-        elif each.name == clocks.NAME and best.sooner_us and each.value is not None:
+        elif each.name == OFFSET and best.sooner_us and each.value is not None:
             error = math.hypot(each.uncertainty or 0.0, 0.5 * best.sooner_us)
             moved = each.value - best.sooner_us
             new.append(dataclasses.replace(each, value=moved, uncertainty=error))
@@ -171,7 +171,7 @@ def _of(found: Found) -> float:
 
 
 def _same(each: Estimate, value: float | None) -> bool:
-    """Tell whether the coarse way leaves what single events told."""
+    """Return whether the coarse way leaves what single events gave."""
     known = each.value is not None and bool(value)
     return known and abs(math.log(value / each.value)) < 1e-3  # type: ignore[operator]
 

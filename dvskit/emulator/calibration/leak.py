@@ -21,7 +21,7 @@ _MOST_PIXELS = 6000
 _NODES = 161
 _SHARES = 16  # of the pixels, which threads take one after the other
 _DECADES = 0.8  # on each side of the first guess, that leak periods are looked for in
-USUAL_SPREAD = 0.1  # of sensors, taken where the gaps do not tell it
+USUAL_SPREAD = 0.1  # of sensors, taken where the gaps do not show it
 _USUAL = (0.99 * USUAL_SPREAD, 1.01 * USUAL_SPREAD)
 VAGUE = 0.08  # standard error of the spread, from which on they do not
 _JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
@@ -94,16 +94,16 @@ class _Gaps:
     def _filled(self, model: _Model, take: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:
         table, still = np.zeros((self.pixels, _NODES)), self.still
         span = still.gap_span[take]
-        gaps = (
+        gaps = k.LeakGaps(
             still.gap_length[take], still.gap_end[take], still.gap_begin[take],
             still.left[span] + model.shift, still.ahead[span], still.blur[span] * model.blur,
-            self.slope, self.rate[take],
+            self.rate[take],
         )  # fmt: skip
 
         def fill(first: int, stop: int) -> None:
             k.leak_likelihood(
-                starts[first : stop + 1], *gaps, model.share_on, self.reach, self.periods,
-                model.jitter, table[first:stop],
+                starts[first : stop + 1], gaps, self.slope, model.share_on, self.reach,
+                self.periods, model.jitter, table[first:stop],
             )  # fmt: skip
 
         run_ranges(fill, self.pixels, _SHARES)
@@ -178,7 +178,7 @@ def most_likely(
 
 
 def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, reach: float) -> bool:
-    """Tell whether pixels without event so far leak as the others do.
+    """Return whether pixels without event so far leak as the others do.
 
     They are taken to have been anywhere between two events when the frames began. Those of a sensor
     that is switched on then were not.
@@ -196,7 +196,7 @@ def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, re
 
 
 def _guessed(still: Still) -> bool:
-    """Tell whether of few pixels only it is known where they begin."""
+    """Return whether of few pixels only it is known where they begin."""
     first = np.count_nonzero(still.gap_begin != k.RESET)
     known = np.count_nonzero(still.gap_begin == k.KNOWN)
     return bool(known < 0.5 * first)

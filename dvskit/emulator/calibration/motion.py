@@ -9,21 +9,18 @@ is not known.
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration.observed import Observed, Seen
+from dvskit.emulator.upsample import LEAST_SIDE, steps_of
 
 _STEP_PX = 0.5
 _MOST_STEPS = 16
 _MOST_LOOKED_AT = 24_000_000  # pixels times intervals whose motion is estimated
 _MOST_NUMBERS = 16_000_000  # digital numbers that are kept: pixels times frames
-_PROBES = 8  # intervals that tell whether anything moves by more than a step
-_LEAST_SIDE = 12  # pixels that the search needs
-_FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
+_PROBES = 8  # intervals that show whether anything moves by more than a step
 _CHUNK = 1024  # pixels
 _COLUMNS = 1024  # OpenCV takes no more than 32767
 _ALIKE = 0.06  # of the light: so near are two that agree
@@ -39,7 +36,7 @@ class Motion:
         self._first, self._last = first, last
         room = np.zeros((*first.shape, 2), np.float32)
         self._onward, self._back = room, room
-        if min(first.shape) < _LEAST_SIDE or np.array_equal(first, last):
+        if min(first.shape) < LEAST_SIDE or np.array_equal(first, last):
             return
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         a, b = (_for_search(each) for each in (first, last))
@@ -49,12 +46,7 @@ class Motion:
     @property
     def steps(self) -> int:
         """Into how many steps the motion is cut, of half a pixel each, 16 at most."""
-        furthest = 0.0
-        for flow in (self._onward, self._back):
-            lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
-            allowed = max(1, int(_FRACTION_MOVING * lengths.size))
-            furthest = max(furthest, float(np.partition(lengths, -allowed)[-allowed]))
-        return min(_MOST_STEPS, max(1, math.ceil(furthest / _STEP_PX)))
+        return min(_MOST_STEPS, steps_of(self._onward, self._back, _STEP_PX))
 
     def before(self, share: float) -> Floats:
         """Return the image by so much of the interval ahead of the first one, if all moved on."""
@@ -102,7 +94,7 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
     else:
         return None
     pixels = np.random.default_rng(4).permutation(seen.pixels)
-    numbers, sure = [_image(seen, first).reshape(-1)[pixels]], [np.ones(pixels.size, np.uint8)]
+    numbers, sure = [seen.image(first).reshape(-1)[pixels]], [np.ones(pixels.size, np.uint8)]
     times = [seen.t[first]]
     for number in range(first, last):
         motion = probed.pop(number) if number in probed else _motion(seen, number)
@@ -110,7 +102,7 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
         lights, known = motion.between(steps, pixels)
         interval = seen.t[number + 1] - seen.t[number]
         times += [seen.t[number] + (n + 1) / steps * interval for n in range(steps)]
-        numbers += [*lights, _image(seen, number + 1).reshape(-1)[pixels]]
+        numbers += [*lights, seen.image(number + 1).reshape(-1)[pixels]]
         sure += steps * [known.astype(np.uint8)]
         while pixels.size * len(numbers) > _MOST_NUMBERS and pixels.size > 256:
             pixels = pixels[: pixels.size // 2]
@@ -162,12 +154,8 @@ def _busiest(seen: Seen, observed: Observed) -> tuple[int, int]:
     return first, first + most
 
 
-def _image(seen: Seen, number: int) -> Floats:
-    return np.asarray(seen.images[number] * seen.scale, np.float32)
-
-
 def _motion(seen: Seen, number: int) -> Motion:
-    return Motion(_image(seen, number), _image(seen, number + 1))
+    return Motion(seen.image(number), seen.image(number + 1))
 
 
 def _for_search(image: Floats) -> NDArray[np.uint8]:

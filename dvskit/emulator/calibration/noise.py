@@ -1,8 +1,9 @@
-"""Shot noise and leak, from the gaps between events of pixels that see no change.
+"""Shot noise, leak and hot pixels, from the events of pixels that see no change.
 
 OFF events there are half the shot noise. A gap ends with an ON event too where the leak has gone
-its period, unless a shot event has begun it anew: both are told apart by the likelihood of the
-gaps' lengths, each pixel's leak period being drawn from a log-normal distribution.
+its period, unless a shot event has begun it anew: both are separated by the likelihood of the
+gaps' lengths, each pixel's leak period being drawn from a log-normal distribution. Hot pixels fire
+ON far more often than those around them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import leak
 from dvskit.emulator.calibration import rest_kernels as k
@@ -19,6 +21,7 @@ from dvskit.emulator.calibration.stillness import Still
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("shot_hz", "leak_hz", "leak_spread", "leak_jitter")
+HOT_NAMES = ("hot_fraction", "hot_hz")
 _SLOPE = 0.75  # of shot noise with light, see the sensor's kernels
 # How thresholds scatter from pixel to pixel, as a part of them: 0.13 to 0.34 in published sensors
 # (see the presets), and how these differ.
@@ -152,8 +155,8 @@ def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
         return _no_leak(guess, mean_rate, on)
     if not leak.fresh_agree(still, rate, guess, levels.share_on, levels.reach):
         # Of pixels that never fired it is not known either how much higher their thresholds are.
-        told = still.gap_begin != k.FRESH
-        still, rate = still.gaps(told), rate[told]
+        fired = still.gap_begin != k.FRESH
+        still, rate = still.gaps(fired), rate[fired]
     found = leak.most_likely(still, rate, guess, levels.share_on, levels.reach)
     error = found.leak_error
     if hidden and (error > _SURE * found.leak_hz or found.surely < _SURELY):
@@ -184,3 +187,54 @@ def _no_leak(period: float, shot: float, on: int) -> tuple[Estimate, ...]:
     else:
         first = Estimate(NAMES[1], 0.0, most / 4, on, "ON and OFF noise are alike")
     return first, *(unknown(name, "there is no leak to see", on) for name in NAMES[2:])
+
+
+def find_hot(
+    on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which pixels are hot: `on` events in `seconds`, against what is usual in their tile.
+
+    More than four times the tile's median, and six standard deviations of chance.
+    """
+    usual = usual_rate(on, seconds, tiles) * seconds
+    return np.asarray((seconds > 0) & (on > 4 * usual + 6 * np.sqrt(usual) + 6))
+
+
+def usual_rate(
+    on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the median rate in the tile of each pixel; of all tiles where it has few pixels."""
+    known = seconds > 0
+    if not known.any():
+        return np.zeros(on.size)
+    rate = np.where(known, on / np.where(known, seconds, 1.0), 0.0)
+    usual = np.full(on.size, float(np.median(rate[known])))
+    order = np.argsort(tiles, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(tiles[order])) + 1):
+        those = members[known[members]]
+        if those.size >= 8:
+            usual[members] = np.median(rate[those])
+    return usual
+
+
+def hot_estimates(
+    hot: NDArray[np.bool_],
+    on: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    tiles: NDArray[np.int64],
+) -> tuple[Estimate, Estimate]:
+    """Return the estimates of hot_fraction and hot_hz."""
+    looked = int(np.count_nonzero(seconds > 0))
+    count = int(np.count_nonzero(hot))
+    share = count / max(1, looked)
+    error = math.sqrt(max(1, count)) / max(1, looked)
+    how = f"{count} of {looked:,} pixels fire ON far above those around them"
+    fraction = Estimate(HOT_NAMES[0], share, error, looked, how)
+    if not count:
+        return fraction, unknown(HOT_NAMES[1], "there is no hot pixel", looked)
+    own = on[hot] / seconds[hot] - usual_rate(on, seconds, tiles)[hot]
+    by_chance = math.sqrt(on[hot].sum()) / seconds[hot].sum()
+    scatter = float(np.std(own, ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+    rate = float(np.average(own, weights=seconds[hot]))
+    how = "their ON events a second, less what is usual around them"
+    return fraction, Estimate(HOT_NAMES[1], rate, max(by_chance, scatter), int(on[hot].sum()), how)

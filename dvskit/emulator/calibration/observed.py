@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
+from dvskit.emulator.calibration.row_kernels import PixelEvents, Shown
 from dvskit.errors import EventsError, ShapeError, VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame
@@ -20,31 +21,6 @@ _MOST_BYTES = 1 << 27  # of whole images that are kept
 _TILE = 8  # pixels: those of a tile are drawn together in a bootstrap
 _GRAY = np.array([0.299, 0.587, 0.114])
 _DEPTHS = (1023, 4095, 65535)
-
-
-@dataclass(frozen=True, slots=True)
-class PixelEvents:
-    """The events of some pixels, pixel by pixel.
-
-    t int64 (n,) microseconds, p bool (n,); pixel k has starts[k] to starts[k + 1]
-    """
-
-    t: NDArray[np.int64]
-    p: NDArray[np.bool_]
-    starts: NDArray[np.int64]
-
-    def of(self, pixels: NDArray[np.int64]) -> PixelEvents:
-        """Return the events of some pixels only, in that order."""
-        counts = self.starts[pixels + 1] - self.starts[pixels]
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
-        index = np.repeat(self.starts[pixels], counts) + within
-        return PixelEvents(self.t[index], self.p[index], starts)
-
-    def counts(self, polarity: bool) -> NDArray[np.int64]:
-        """Return the number of events of one polarity of each pixel."""
-        summed = np.concatenate([[0], np.cumsum(self.p == polarity)])
-        return np.asarray(summed[self.starts[1:]] - summed[self.starts[:-1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +45,14 @@ class Seen:
     scale: float = 1.0
     exposure_us: float = 0.0
 
+    def shown(self, later_us: float = 0.0) -> Shown:
+        """Return times, so much later, and numbers, as the kernels take them."""
+        return Shown(self.t + later_us, self.numbers, self.sure)
+
+    def image(self, number: int) -> NDArray[np.float32]:
+        """Return one of the images in digital numbers, 0..255."""
+        return np.asarray(self.images[number] * self.scale, np.float32)
+
     @property
     def interval_us(self) -> float:
         """The usual time from frame to frame."""
@@ -84,11 +68,6 @@ class Observed:
     start_us: int
     stop_us: int
     whole: bool  # or were the first events only looked at
-
-    @property
-    def seconds(self) -> float:
-        """How long the recording is."""
-        return (self.stop_us - self.start_us) * 1e-6
 
     def tiles(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of the tile of each pixel."""

@@ -1,7 +1,7 @@
 """How far pixels are from their next ON event when rest begins.
 
 A pixel that comes to rest has gone part of its way to the next event, and leaks the rest of it: how
-soon it fires tells the leak, if it is known how far it had to go. The frames tell by how much the
+soon it fires gives the leak, if it is known how far it had to go. The frames show by how much the
 signal has changed since the pixel's last event.
 """
 
@@ -23,7 +23,7 @@ _MORE = 8  # rows
 
 
 def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still:
-    """Return the same with `left` and `ahead`, where the candidate and its light tell them.
+    """Return the same with `left` and `ahead`, where the candidate and its light give them.
 
     shown   the frames, in whose pixels the spans' places are
     view    of all of them or some, in the same order, with the light at any time
@@ -38,9 +38,8 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
     since, change = np.empty(place.size), np.empty(place.size)
     fresh = np.zeros(place.size, np.bool_)
     k.changes_to_rest(
-        view.events.t, view.events.starts, seen.t, seen.numbers, seen.sure, pixel.offset, KNEE,
-        pixel.pole_us, pixel.refractory_us, np.where(there, place, -1), still.start, still.light,
-        since, change, fresh,
+        view.events, seen.shown(), pixel.response, np.where(there, place, -1), still.start,
+        still.light, since, change, fresh,
     )  # fmt: skip
     on, doubt = _thresholds(found)
     left = 1.0 - change / on[place]
@@ -50,8 +49,8 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
     begin = still.gap_begin.copy()
     moved = begin > k.STEADY
     begin[moved] = k.MOVED
-    told = moved & np.isfinite(left[still.gap_span])
-    begin[told] = np.where(fresh[still.gap_span[told]], k.FRESH, k.KNOWN)
+    known = moved & np.isfinite(left[still.gap_span])
+    begin[known] = np.where(fresh[still.gap_span[known]], k.FRESH, k.KNOWN)
     ahead = still.start - since
     return dataclasses.replace(still, left=left, ahead=ahead, blur=blur, gap_begin=begin)
 

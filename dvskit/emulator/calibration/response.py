@@ -12,11 +12,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import clocks, motion
-from dvskit.emulator.calibration.clocks import Vary
+from dvskit.emulator.calibration import motion
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.search import Search, View, golden, least_of_groups
+from dvskit.emulator.calibration.search import (
+    Search,
+    Vary,
+    View,
+    golden,
+    least_of_groups,
+    low_pass,
+    offset_estimate,
+    scanned,
+    sharpened,
+    too_vague,
+    with_cutoff,
+)
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 NAMES = ("log_offset", "cutoff_hz")
@@ -41,7 +52,7 @@ def search_in(
 ) -> tuple[Search, View, View, Estimate | None]:
     """Return a search, the whole views, near and far, whose parts it looks at, and the offset.
 
-    Where frames are too far apart for straight lines between them, what moves tells the light
+    Where frames are too far apart for straight lines between them, what moves shows the light
     between them, if that explains the events better. The offset is searched if it is `free`; then
     the frames of the views are placed by it.
     """
@@ -61,36 +72,36 @@ def search_in(
         return search, near, far, None
     if _by_frames(search, found):
         found = _found(search, held_us, False)
-    offset = clocks.offset_estimate(search, found)
+    offset = offset_estimate(search, found)
     if offset.value and not _surely_later(search, found):
-        offset = clocks.too_vague(offset)
+        offset = too_vague(offset)
     later_us = offset.value or 0.0
     moved = far.later(later_us)
     return search.later(later_us), moved if near is far else near.later(later_us), moved, offset
 
 
 def _surely_later(search: Search, found: Pixel) -> bool:
-    """Tell whether an offset explains the events surely better than any low-pass without one."""
+    """Return whether an offset explains the events surely better than any low-pass without one."""
     plain = dataclasses.replace(found, later_us=0.0)
-    tried = [clocks.cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)]
+    tried = [with_cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)]
     best = min(tried, key=lambda each: float(search.scatter(each)[0]))
     return _surely_less(search.scatter(found), search.scatter(best))
 
 
 def _by_frames(search: Search, near: Pixel) -> bool:
-    far = clocks.scanned(search, dataclasses.replace(near, between_events=False))
+    far = scanned(search, dataclasses.replace(near, between_events=False))
     return bool(search.scatter(far)[0] <= 0.5 * search.scatter(near)[0])
 
 
 def _found(search: Search, refractory_us: float, between_events: bool) -> Pixel:
     pixel = Pixel(refractory_us=refractory_us, between_events=between_events)
     if search.free:
-        pixel = clocks.scanned(search, pixel)
+        pixel = scanned(search, pixel)
     for _ in range(2):
         pixel = _best(search, pixel, _offset, (None, *_OFFSETS))
-        pixel = _best(search, pixel, clocks.low_pass(search), (0.0, *_CUTOFFS))
+        pixel = _best(search, pixel, low_pass(search), (0.0, *_CUTOFFS))
         if search.free:
-            pixel = clocks.sharpened(search, pixel)
+            pixel = sharpened(search, pixel)
         pixel = _best(search, pixel, _leak, _LEAKS)
     if not math.isfinite(search.scatter(pixel)[0]):
         return pixel
@@ -123,7 +134,7 @@ def find_drift(search: Search, pixel: Pixel) -> Pixel:
 
 
 def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
-    """Tell whether the signal's own drift explains the events better than a leak does."""
+    """Return whether the signal's own drift explains the events better than a leak does."""
     if leak_hz is None:
         return True
     own = search.scatter(find_drift(search, pixel))
@@ -133,7 +144,7 @@ def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
 def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> Estimate:
     """Return the estimate of a leak by still pixels, and by the drift too where that is clear.
 
-    Unless pixels rest for much of a leak's period: then they tell it better. Where both differ by
+    Unless pixels rest for much of a leak's period: then they give it better. Where both differ by
     more than they claim, each is in doubt by as much.
     """
     if not leak.value or rest_s * leak.value > _MUCH:
@@ -155,7 +166,7 @@ def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> E
 
 def find_again(search: Search, pixel: Pixel) -> Pixel:
     """Return the best low-pass for a candidate whose leak is known by now."""
-    found = _refined(search, _best(search, pixel, clocks.cutoff, (0.0, *_CUTOFFS)))
+    found = _refined(search, _best(search, pixel, with_cutoff, (0.0, *_CUTOFFS)))
     same = _refined(search, pixel)  # what was found before must not be lost for want of surety
     return same if search.scatter(same)[0] < MATERIAL * search.scatter(found)[0] else found
 
@@ -222,7 +233,7 @@ def _best(search: Search, pixel: Pixel, vary: Vary, values: tuple[float | None, 
 
 
 def _surely_less(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Tell whether scatter a is below b in nearly all groups, and by more than chance."""
+    """Return whether scatter a is below b in nearly all groups, and by more than chance."""
     both = np.isfinite(a[1:]) & np.isfinite(b[1:])
     if not np.isfinite(b[0]):
         return bool(np.isfinite(a[0]))
@@ -237,10 +248,10 @@ def _refined(search: Search, pixel: Pixel) -> Pixel:
     """Close in on the least scatter, in turns over cutoff and offset, by the golden section."""
     for factor in (2.0, 1.3):
         if pixel.cutoff_hz:
-            vary = clocks.low_pass(search)
+            vary = low_pass(search)
             pixel = vary(pixel, _golden(search, pixel, vary, pixel.cutoff_hz, factor))
         if search.free:
-            pixel = clocks.sharpened(search, pixel)
+            pixel = sharpened(search, pixel)
         if pixel.log_offset:
             pixel = _offset(pixel, _golden(search, pixel, _offset, pixel.log_offset, factor))
     return pixel
@@ -267,7 +278,7 @@ def _uncertainty(
     if len(own) < 3:
         return 0.3 * value
     by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))
-    # What frames do not tell of the signal between them shifts all groups alike.
+    # What frames do not show of the signal between them shifts all groups alike.
     return float(max(by_chance, value * (0.005 + share * search.scatter(pixel)[0])))
 
 
@@ -278,7 +289,7 @@ def _timing_us(search: Search) -> float:
 
 def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
     """Return the estimate of leak_hz of a candidate that has one."""
-    # Pixels leak at rates of their own, of which the scatter tells but one.
+    # Pixels leak at rates of their own, of which the scatter shows but one.
     by_chance = _uncertainty(search, pixel, _leak, pixel.leak_hz)
     error = math.hypot(by_chance, 0.15 * pixel.leak_hz)
     rows = search.rows(pixel)
@@ -299,7 +310,7 @@ def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate
         why = "no low-pass explains the events better than none"
         cutoff = unknown("cutoff_hz", why, rows)
     else:
-        error = _uncertainty(search, pixel, clocks.cutoff, pixel.cutoff_hz)
+        error = _uncertainty(search, pixel, with_cutoff, pixel.cutoff_hz)
         error = math.hypot(error, _timing_us(search) / pixel.pole_us * pixel.cutoff_hz)
         cutoff = Estimate("cutoff_hz", pixel.cutoff_hz, error, rows, scatter)
     return offset, cutoff

@@ -1,21 +1,15 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops of the calibration: plain arrays in and out, times in microseconds, levels in e-folds.
-
-Events are sorted by pixel: pixel k has those from starts[k] to starts[k + 1], in time order.
-Frames are `numbers` (pixels, frames), digital numbers from 0 to 255, at `frame_t`, float64.
-"""
+"""Loops of the calibration over pixels at rest: times in microseconds, levels in e-folds."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.row_kernels import passed
+from dvskit.emulator.calibration.row_kernels import PixelEvents, Response, Shown, passed
 from dvskit.emulator.level_kernels import level_of, light_of
 
 Array = NDArray[Any]
@@ -24,6 +18,47 @@ OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
 # What begins it: an event, or a span, behind rest or motion; or behind motion since the pixel's
 # last event (KNOWN), or since the recording began (FRESH), by as much as the frames say.
 RESET, STEADY, MOVED, KNOWN, FRESH = 0, 1, 2, 3, 4
+
+
+class Spans(NamedTuple):
+    """Times start to stop (n,) in which a pixel sees no change.
+
+    pixel  its place; light: (I + 20) / 275; moved: whether it saw a change ahead of them
+    """
+
+    pixel: Array
+    start: Array
+    stop: Array
+    light: Array
+    moved: Array
+
+    def some(self, which: slice | Array) -> Spans:
+        """Return some of them."""
+        return Spans(*(column[which] for column in self))
+
+
+class Gaps(NamedTuple):
+    """Gaps (n,) from event to event: the number of their span, length, and what is at both ends."""
+
+    span: Array
+    length: Array
+    end: Array
+    begin: Array
+
+
+class LeakGaps(NamedTuple):
+    """Gaps (n,) as a likelihood takes them: their ends, where their pixels begin, the shot noise.
+
+    left, ahead, blur  of the gap's span, see `Still`; shot: events a microsecond
+    """
+
+    length: Array
+    end: Array
+    begin: Array
+    left: Array
+    ahead: Array
+    blur: Array
+    shot: Array
 
 
 @njit(cache=True, nogil=True)
@@ -43,16 +78,17 @@ def sort_by_pixel(pixel: Array, pixels: int, order: Array, starts: Array) -> Non
 
 @njit(cache=True, nogil=True)
 def still_spans(
-    frame_t: Array, numbers: Array, offset: float, knee: float, tolerance: float, settle: float,
-    pole: float, shortest: float, span_pixel: Array, span_start: Array, span_stop: Array,
-    span_light: Array, span_moved: Array,
-) -> int:  # fmt: skip
+    shown: Shown, response: Response, tolerance: float, settle: float, shortest: float, spans: Spans
+) -> int:
     """Write the spans in which a pixel's level stays within `tolerance`.
 
     Ahead of each, `settle` and six time constants are left out; spans that are `shortest` or more
     are kept, with their mean light, (I + 20) / 275, and whether the pixel saw a change ahead of it.
     Returns their number.
     """
+    span_pixel, span_start, span_stop, span_light, span_moved = spans
+    frame_t, numbers, _ = shown
+    offset, knee, pole = response.offset, response.knee, response.pole
     n = 0
     slope = math.log(knee) / knee
     frames = frame_t.size
@@ -79,14 +115,15 @@ def still_spans(
 
 @njit(cache=True, nogil=True)
 def beside_spans(
-    t: Array, starts: Array, width: int, span_pixel: Array, span_start: Array, span_stop: Array,
-    near: Array, pixels: Array, own: Array,
-) -> None:  # fmt: skip
+    events: PixelEvents, width: int, spans: Spans, near: Array, pixels: Array, own: Array
+) -> None:
     """Write how many events the pixels around each span's have in it, and how many those are.
 
     Without the one that has most, which may be hot; and how many that pixel has itself. Of all
     pixels of the sensor, `width` in a row, 8 around each but at the border.
     """
+    t, _, starts = events
+    span_pixel, span_start, span_stop, _, _ = spans
     rows = (starts.size - 1) // width
     for s in range(span_pixel.size):
         x, y = span_pixel[s] % width, span_pixel[s] // width
@@ -106,16 +143,15 @@ def beside_spans(
 
 
 @njit(cache=True, nogil=True)
-def gaps_in_spans(
-    t: Array, p: Array, starts: Array, span_pixel: Array, span_start: Array, span_stop: Array,
-    span_moved: Array, held: float, gap_span: Array, gap_length: Array, gap_end: Array,
-    gap_begin: Array,
-) -> int:  # fmt: skip
+def gaps_in_spans(events: PixelEvents, spans: Spans, held: float, gaps: Gaps) -> int:
     """Write the gaps from event to event in each span, less the refractory period, and their ends.
 
     The first gap of a span begins at the span. Returns the number of gaps: one a span more than
     events.
     """
+    t, p, starts = events
+    span_pixel, span_start, span_stop, _, span_moved = spans
+    gap_span, gap_length, gap_end, gap_begin = gaps
     n = 0
     for s in range(span_pixel.size):
         low, high = starts[span_pixel[s]], starts[span_pixel[s] + 1]
@@ -138,9 +174,8 @@ def gaps_in_spans(
 
 @njit(cache=True, nogil=True)
 def changes_to_rest(
-    t: Array, starts: Array, frame_t: Array, numbers: Array, sure: Array, offset: float,
-    knee: float, pole: float, held: float, place: Array, span_start: Array, span_light: Array,
-    since: Array, change: Array, fresh: Array,
+    events: PixelEvents, shown: Shown, response: Response, place: Array, span_start: Array,
+    span_light: Array, since: Array, change: Array, fresh: Array,
 ) -> None:  # fmt: skip
     """Write by how much a pixel's signal has changed from its last event to the rest behind it.
 
@@ -148,6 +183,9 @@ def changes_to_rest(
     pixel, in time order; the signal is as in rows_between_events, `held` behind that event (since).
     Where a pixel had no event yet, since the first frame, and `fresh`. NaN where it is not known.
     """
+    t, _, starts = events
+    frame_t, numbers, sure = shown
+    offset, knee, pole, held, _ = response
     slope = math.log(knee) / knee
     frames, before, f = frame_t.size, -1, 0
     level = following = tau = v = 0.0
@@ -242,8 +280,7 @@ def unknown_start(
 
 @njit(cache=True, nogil=True)
 def leak_likelihood(
-    starts: Array, length: Array, end: Array, begin: Array, left: Array, ahead: Array,
-    blur: Array, slope: float, shot: Array, share_on: float, reach: float, periods: Array,
+    starts: Array, gaps: LeakGaps, slope: float, share_on: float, reach: float, periods: Array,
     jitter: float, table: Array,
 ) -> None:  # fmt: skip
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
@@ -254,6 +291,7 @@ def leak_likelihood(
     (known_start), or anywhere between the two thresholds, so that the leak has up to `reach`
     periods to go.
     """
+    length, end, begin, left, ahead, blur, shot = gaps
     half = math.sqrt(3.0) * jitter
     for k in range(table.shape[0]):
         for j in range(periods.size):
@@ -287,8 +325,9 @@ def leak_likelihood(
 
 
 @njit(cache=True, nogil=True)
-def intervals(t: Array, p: Array, starts: Array, kinds: Array, gaps: Array) -> int:
+def intervals(events: PixelEvents, kinds: Array, gaps: Array) -> int:
     """Write the intervals between events of a pixel that follow each other; kind 2 p_first + p."""
+    t, p, starts = events
     n = 0
     for k in range(starts.size - 1):
         for i in range(starts[k] + 1, starts[k + 1]):
@@ -300,13 +339,14 @@ def intervals(t: Array, p: Array, starts: Array, kinds: Array, gaps: Array) -> i
 
 @njit(cache=True, nogil=True)
 def coincidences(
-    t: Array, starts: Array, width: int, height: int, span_pixel: Array, span_start: Array,
-    span_stop: Array, step: int, window: float,
-) -> tuple[int, int]:  # fmt: skip
+    events: PixelEvents, width: int, spans: Spans, step: int, window: float
+) -> tuple[int, int]:
     """Return how many events in the spans have one of the pixel `step` to the right near in time.
 
     And how many were asked: those of pixels whose partner is on the sensor.
     """
+    t, _, starts = events
+    span_pixel, span_start, span_stop, _, _ = spans
     near = asked = 0
     for s in range(span_pixel.size):
         k = span_pixel[s]

@@ -1,15 +1,12 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that pair what frames show with what events say, and fit thresholds to the pairs.
 
-Plain arrays in and out, times in microseconds, levels in e-folds; events and frames are as in the
-kernels of the calibration.
+Times are in microseconds, levels in e-folds.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,6 +15,67 @@ from numpy.typing import NDArray
 from dvskit.emulator.level_kernels import level_of, light_of
 
 Array = NDArray[Any]
+
+
+class PixelEvents(NamedTuple):
+    """The events of some pixels, pixel by pixel.
+
+    t int64 (n,) microseconds, p bool (n,); pixel k has starts[k] to starts[k + 1]
+    """
+
+    t: NDArray[np.int64]
+    p: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+
+    def of(self, pixels: NDArray[np.int64]) -> PixelEvents:
+        """Return the events of some pixels only, in that order."""
+        counts = self.starts[pixels + 1] - self.starts[pixels]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+        index = np.repeat(self.starts[pixels], counts) + within
+        return PixelEvents(self.t[index], self.p[index], starts)
+
+
+class Shown(NamedTuple):
+    """What frames show.
+
+    t        float64 (F,)
+    numbers  (pixels, F), digital numbers from 0 to 255
+    sure     (pixels, F), 0 where the light between a frame and the one ahead of it is not known; of
+             length 0 where it is everywhere
+    """
+
+    t: Array
+    numbers: Array
+    sure: Array
+
+
+class Response(NamedTuple):
+    """How a pixel turns light into events: log map, low-pass, refractory period, leak.
+
+    offset  below 0 for lin-log, with its knee; pole: the time constant at white
+    held    microseconds; leak: events a microsecond
+    """
+
+    offset: float
+    knee: float
+    pole: float
+    held: float
+    leak: float
+
+
+class Pairs(NamedTuple):
+    """Rows (n,) of what the signal did: change = C_on on + C_off off.
+
+    sure_on, sure_off  what goes with on and off, but has no part in their errors
+    """
+
+    on: Array
+    off: Array
+    change: Array
+    sure_on: Array
+    sure_off: Array
+    weight: Array
 
 
 @njit(cache=True, nogil=True)
@@ -34,8 +92,7 @@ def passed(
 
 @njit(cache=True, nogil=True)
 def rows_between_events(
-    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, sure: Array, offset: float,
-    knee: float, pole: float, held: float, leak: float, row_pixel: Array, row_on: Array,
+    events: PixelEvents, shown: Shown, response: Response, row_pixel: Array, row_on: Array,
     row_off: Array, row_change: Array,
 ) -> int:  # fmt: skip
     """Write, for each event behind another of its pixel, what the signal did between the two.
@@ -46,6 +103,9 @@ def rows_between_events(
     microsecond) taken off. Where `sure` (pixels, frames; of length 0 for all) is 0, the light
     between a frame and the one ahead is not known: no row goes there. Returns the number of rows.
     """
+    t, p, starts = events
+    frame_t, numbers, sure = shown
+    offset, knee, pole, held, leak = response
     n = 0
     slope = math.log(knee) / knee
     frames = frame_t.size
@@ -128,7 +188,7 @@ def steps_of(
 def _slopes(
     t: Array, p: Array, i: int, first: int, last: int, step: Array, same: float
 ) -> tuple[float, float, bool, bool]:
-    """Return the slopes of a level at events i and i + 1, and whether a third event told each.
+    """Return the slopes of a level at events i and i + 1, and whether a third event gave each.
 
     By the parabola through three events; where the one beyond is not of the same polarity, that
     of the gap between both, `same`.
@@ -163,7 +223,7 @@ def _light_within(
     """Return the light between events i and i + 1, above the signal at i: ON, OFF, and its doubt.
 
     It is v + tau v' of the cubic through both, in thresholds; the doubt is how far that is from a
-    line, squared, and some for each end whose slope no third event tells.
+    line, squared, and some for each end whose slope no third event gives.
     """
     j, gap = i - first, np.float64(t[i + 1] - t[i])
     u = (at - t[i]) / gap
@@ -178,17 +238,19 @@ def _light_within(
 
 @njit(cache=True, nogil=True)
 def rows_between_frames(
-    t: Array, p: Array, starts: Array, frame_t: Array, numbers: Array, offset: float, knee: float,
-    pole: float, held: float, leak: float, longest: float, row_pixel: Array, row_on: Array,
-    row_off: Array, row_change: Array, row_weight: Array,
+    events: PixelEvents, shown: Shown, response: Response, longest: float, row_pixel: Array,
+    row_on: Array, row_off: Array, row_change: Array, row_weight: Array,
 ) -> int:  # fmt: skip
     """Write, for frames of a pixel, by how many thresholds the light has changed between them.
 
-    Events tell the low-passed signal v at their times, and a cubic through them what it is between
+    Events give the low-passed signal v at their times, and a cubic through them what it is between
     two of one polarity, `longest` apart at most. The light that makes it is L = v + tau v', with
     tau = pole / light, which a frame there shows: change = C_on row_on + C_off row_off. Weights are
     1 where the cubic is a line, and fall with how far it is from one.
     """
+    t, p, starts = events
+    frame_t, numbers, _ = shown
+    offset, knee, pole, held, leak = response
     n = 0
     slope = math.log(knee) / knee
     room = 1 + np.diff(starts).max() if starts.size > 1 else 1
@@ -230,9 +292,8 @@ def rows_between_frames(
 
 @njit(cache=True, nogil=True)
 def fit_rows(
-    starts: Array, row_on: Array, row_off: Array, row_change: Array, sure_on: Array,
-    sure_off: Array, row_weight: Array, scale: float, least: int, turns: int, on: Array,
-    off: Array, error_on: Array, error_off: Array, rest: Array,
+    starts: Array, rows: Pairs, scale: float, least: int, turns: int, on: Array, off: Array,
+    error_on: Array, error_off: Array, rest: Array,
 ) -> None:  # fmt: skip
     """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
 
@@ -243,6 +304,7 @@ def fit_rows(
     error_on, error_off: their standard errors, in scales; rest: what each row leaves, times the
     root of its weight.
     """
+    row_on, row_off, row_change, sure_on, sure_off, row_weight = rows
     bound = 4.685 * scale
     for g in range(on.size):
         a, b = on[g], off[g]

@@ -1,7 +1,7 @@
 """What a pixel's signal did, beside the events it gave: the rows that thresholds are fitted to.
 
 Two ways to pair them. Between events: a pixel compares its signal with what it was at its last
-event, so that it has changed by just one threshold at the next. That needs frames that tell the
+event, so that it has changed by just one threshold at the next. That needs frames that show the
 signal at any time. Between frames: the signal has changed by so many thresholds, parts of one
 included. That needs several events between two frames, and only the frames' own times.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_ranges
 from dvskit.emulator.calibration import row_kernels as k
-from dvskit.emulator.calibration.observed import PixelEvents, Seen
+from dvskit.emulator.calibration.observed import Seen
+from dvskit.emulator.calibration.row_kernels import PixelEvents
 
 _SHARES = 16  # of the pixels, which threads take one after the other
 _LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
@@ -47,31 +47,19 @@ class Pixel:
         return 1e6 / (2 * math.pi * self.cutoff_hz) if self.cutoff_hz else 0.0
 
     @property
-    def offset(self) -> float:
-        """The offset as the kernels take it: below 0 for lin-log."""
-        return -1.0 if self.log_offset is None else self.log_offset
+    def response(self) -> k.Response:
+        """The same as the kernels take it."""
+        offset = -1.0 if self.log_offset is None else self.log_offset
+        leak = self.leak_hz * 1e-6
+        return k.Response(offset, KNEE, self.pole_us, self.refractory_us, leak)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """change = C_on * on + C_off * off, a row each, pixel by pixel (starts as in PixelEvents).
-
-    sure_on, sure_off  what goes with `on` and `off`, but has no part in their errors
-    weight             of each row; 1 at most
-    """
+    """Rows of pairs, pixel by pixel (starts as in PixelEvents)."""
 
     starts: NDArray[np.int64]
-    on: NDArray[np.float64]
-    off: NDArray[np.float64]
-    change: NDArray[np.float64]
-    sure_on: NDArray[np.float64]
-    sure_off: NDArray[np.float64]
-    weight: NDArray[np.float64]
-
-    @property
-    def columns(self) -> tuple[Any, ...]:
-        """What the kernel fits."""
-        return self.on, self.off, self.change, self.sure_on, self.sure_off, self.weight
+    pairs: k.Pairs
 
 
 def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
@@ -80,18 +68,13 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     room = len(events.t) if between else min(seen.numbers.size, len(events.t) + 1)
     number = np.empty(room, np.int64)
     on, off, change = np.empty(room), np.empty(room), np.empty(room)
-    common: tuple[Any, ...] = (
-        pixel.offset, KNEE, pixel.pole_us, pixel.refractory_us, pixel.leak_hz * 1e-6,
-    )  # fmt: skip
-    shown = events.t, events.p, events.starts, seen.t + pixel.later_us, seen.numbers
+    shown, response = seen.shown(pixel.later_us), pixel.response
     if between:
-        n = k.rows_between_events(*shown, seen.sure, *common, number, on, off, change)  # type: ignore[call-arg]
+        n = k.rows_between_events(events, shown, response, number, on, off, change)
     else:
         longest = seen.interval_us
         weight = np.empty(room)
-        n = k.rows_between_frames(  # type: ignore[call-arg]
-            *shown, *common, longest, number, on, off, change, weight
-        )
+        n = k.rows_between_frames(events, shown, response, longest, number, on, off, change, weight)
     keep = np.ones(n, np.bool_)
     if between:
         # An event that the signal does not explain (noise, leak) says nothing of the threshold.
@@ -102,9 +85,10 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     starts = np.searchsorted(number[:n][keep], np.arange(len(events.starts)))
     on, off, change = on[:n][keep], off[:n][keep], change[:n][keep]
     if between:
-        return Rows(starts, on, off, change, on, off, np.ones(change.size))
-    # Frames tell the change well, events their part of a threshold less so.
-    return Rows(starts, on, off, change, change.clip(0), change.clip(None, 0), weight[:n])
+        return Rows(starts, k.Pairs(on, off, change, on, off, np.ones(change.size)))
+    # Frames show the change well, events their part of a threshold less so.
+    sure = change.clip(0), change.clip(None, 0)
+    return Rows(starts, k.Pairs(on, off, change, *sure, weight[:n]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +120,17 @@ def _peak(values: NDArray[np.float64]) -> float:
 
 def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
     if between_events:
-        rising = rows.off == 0
-        found = [rows.change[rising], -rows.change[~rising]]
+        rising = rows.pairs.off == 0
+        found = [rows.pairs.change[rising], -rows.pairs.change[~rising]]
         return tuple(_peak(v) if v.size else 0.2 for v in found)  # type: ignore[return-value]
     # Least absolute deviations, by reweighting.
-    weight = np.ones(rows.change.size)
+    weight = np.ones(rows.pairs.change.size)
     value = np.array([0.2, 0.2])
-    matrix = np.stack([rows.on, rows.off], 1)
+    matrix = np.stack([rows.pairs.on, rows.pairs.off], 1)
     for _ in range(30):
         left = matrix * weight[:, None]
-        value = np.linalg.lstsq(left.T @ matrix, left.T @ rows.change, rcond=None)[0]
-        rest = np.abs(rows.change - matrix @ value)
+        value = np.linalg.lstsq(left.T @ matrix, left.T @ rows.pairs.change, rcond=None)[0]
+        rest = np.abs(rows.pairs.change - matrix @ value)
         weight = 1.0 / np.maximum(rest, 1e-3 * np.median(rest) + 1e-9)
     return float(value[0]), float(value[1])
 
@@ -154,19 +138,18 @@ def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
 def fit(rows: Rows, between_events: bool) -> Fit | None:
     """Fit thresholds to the rows, of all pixels and of each; None where that cannot be done."""
     count = rows.starts.size - 1
-    if rows.change.size < 50:
+    if rows.pairs.change.size < 50:
         return None
     start = _start(rows, between_events)
     if not min(start) > 0.005:
         return None
-    rest = np.empty(rows.change.size)
-    whole = np.array([0, rows.change.size])
+    rest = np.empty(rows.pairs.change.size)
+    whole = np.array([0, rows.pairs.change.size])
     on, off = np.array([start[0]]), np.array([start[1]])
     w_on, w_off = np.zeros(1), np.zeros(1)
     scale = 0.3 * min(start)
     for _ in range(8):
-        limits = scale, 2, 2
-        k.fit_rows(whole, *rows.columns, *limits, on, off, w_on, w_off, rest)  # type: ignore[call-arg]
+        k.fit_rows(whole, rows.pairs, scale, 2, 2, on, off, w_on, w_off, rest)
         scale = _scale(rest, start)
     pooled = (float(on[0]), float(off[0]))
     if not min(pooled) > 0.005:
@@ -187,7 +170,7 @@ def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
     bounds = np.empty(2 * starts.size - 1, np.int64)
     bounds[::2], bounds[1::2] = starts, (starts[:-1] + starts[1:]) // 2
     on, off = np.full(bounds.size - 1, pooled[0]), np.full(bounds.size - 1, pooled[1])
-    room = np.empty(rows.change.size)
+    room = np.empty(rows.pairs.change.size)
     errors = np.zeros((2, on.size))
     limits = whole.scale, _LEAST_ROWS // 2, 6
     _fit_groups(bounds, rows, limits, on, off, *errors, room)
@@ -205,7 +188,7 @@ def _fit_groups(
 
     def work(first: int, stop: int) -> None:
         own = [each[first:stop] for each in of_groups]
-        k.fit_rows(starts[first : stop + 1], *rows.columns, *limits, *own, rest)  # type: ignore[call-arg]
+        k.fit_rows(starts[first : stop + 1], rows.pairs, *limits, *own, rest)  # type: ignore[call-arg]
 
     run_ranges(work, starts.size - 1, _SHARES)
 

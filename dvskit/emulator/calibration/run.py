@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import clocks, coarse, hot, noise, refractory, response, thresholds
+from dvskit.emulator.calibration import coarse, noise, response, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
 from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
-from dvskit.emulator.calibration.search import Search
+from dvskit.emulator.calibration.search import Search, given_offset
 from dvskit.emulator.calibration.stillness import (
     Still,
     quiet_half,
@@ -43,7 +43,7 @@ _FEW_EXPLAINED = (
 _ROUGHLY = 0.33  # uncertainty of a refractory period from frame to frame, of the least interval
 _VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
 _BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is estimated twice
-_DEFAULT_THRESHOLD = 0.2  # to tell what is still where thresholds are unknown
+_DEFAULT_THRESHOLD = 0.2  # to find what is still where thresholds are unknown
 
 
 def calibrate(
@@ -59,13 +59,13 @@ def calibrate(
                in uint8, uint16 or float, or Frame. Without them only noise rates, hot pixels and
                the refractory period are estimated.
     offset_us  how much later the frames are placed on the events' clock: added to the middle of
-               the exposure where a Frame tells that, or else to the frame's only stamp. None
+               the exposure where a Frame has that, or else to the frame's only stamp. None
                searches it, up to 20 ms either way; the table has what was found.
     on_stage   is called ahead of each stage of the work, with its name
 
-    What moves, with texture, at different brightness, tells thresholds, log map and low-pass; what
-    is still tells noise, and the leak best if it is for as long as a pixel takes to leak. Frames
-    may be rare, such as 25 a second: what moves tells the light between them. How long each was
+    What moves, with texture, at different brightness, gives thresholds, log map and low-pass; what
+    is still gives noise, and the leak best if it is for as long as a pixel takes to leak. Frames
+    may be rare, such as 25 a second: what moves shows the light between them. How long each was
     exposed, which Frame says, is taken off. Where single events are not explained, as in a short
     recording, thresholds are those by which an emulation has as many events: coarse, and said to be
     so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
@@ -88,7 +88,7 @@ def _say_nothing(stage: str) -> None:
 
 
 def _from_events(observed: Observed) -> Calibration:
-    edge = refractory.find_edge(observed.events)
+    edge = thresholds.find_edge(observed.events)
     if edge is not None and not edge.confirmed:
         edge = None
     table = [unknown(name, _NO_FRAMES) for name in (*thresholds.NAMES, *response.NAMES)]
@@ -96,14 +96,14 @@ def _from_events(observed: Observed) -> Calibration:
     marked = np.zeros(tiles.size, np.bool_)
     for _ in range(2):  # hot pixels must not decide which time is quiet
         on, seconds = quiet_half(observed, marked)
-        marked = hot.find_hot(on, seconds, tiles)
+        marked = noise.find_hot(on, seconds, tiles)
     still = still_in_events(observed, edge.at_us if edge else 0.0, marked)
     shot, *others = _noise(observed, still, noise.Levels())
     if shot.value:
         shot = dataclasses.replace(shot, uncertainty=_LIGHT_UNKNOWN * shot.value)
     table += [shot, *others]
-    table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
-    table += hot.hot_estimates(marked, on, seconds, tiles)
+    table.append(edge.estimate() if edge else thresholds.no_edge(observed.events))
+    table += noise.hot_estimates(marked, on, seconds, tiles)
     notes = ["no frames: shot noise is taken at middle gray; its rate depends on the light"]
     return _made(observed, table, notes, np.flatnonzero(marked))
 
@@ -112,7 +112,7 @@ def _from_frames(
     observed: Observed, seen: Seen, given_us: float | None, begin: Callable[[str], None]
 ) -> Calibration:
     begin("searching offset, low-pass and log map")
-    edge = refractory.find_edge(observed.events)
+    edge = thresholds.find_edge(observed.events)
     held = edge.at_us if edge is not None and edge.confirmed else 0.0
     search, near, far, offset = response.search_in(observed, seen, held, given_us is None)
     pixel, edge = _pixel(search, edge)
@@ -128,11 +128,11 @@ def _from_frames(
     known = [each.value for each in tables[0][:2] if each.value]
     least = min(known, default=_DEFAULT_THRESHOLD)
     still = still_in_frames(observed, far, pixel, least)
-    told = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
-    if still is not None and told:
+    explained = known and pixel.between_events and search.scatter(pixel)[0] < _BADLY
+    if still is not None and explained:
         still = with_remainder(still, seen, near, pixel)
     marked = np.zeros(seen.pixels.size, np.bool_)
-    hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in hot.NAMES)
+    hot_table: tuple[Estimate, ...] = tuple(unknown(name, _NO_STILL) for name in noise.HOT_NAMES)
     if still is not None:
         marked, hot_table = _hot(observed, still)
         still = still.without(marked)
@@ -145,15 +145,15 @@ def _from_frames(
             thresholds.threshold_estimates(observed, view, pixel, search.missed(pixel)),
             response.response_estimates(search, pixel),
         )
-        if still is not None and told and _vaguely(noise_table[1]):
+        if still is not None and explained and _vaguely(noise_table[1]):
             still = with_remainder(still, seen, near, pixel)
             shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
             leak = response.with_drift(search, pixel, leak, still.rest_s)
             noise_table = (shot, leak, *others)
     begin("emulating, to see how well it agrees")
-    offset = offset or clocks.given(given_us or 0.0)
+    offset = offset or given_offset(given_us or 0.0)
     table = [offset, *tables[0], *tables[1], *noise_table]
-    table.append(edge.estimate() if edge else refractory.no_edge(observed.events))
+    table.append(edge.estimate() if edge else thresholds.no_edge(observed.events))
     table += hot_table
     notes = _notes(observed, seen, search, pixel if known else None)
     scatter = search.missed(pixel) if known else math.inf
@@ -177,7 +177,7 @@ def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) 
 
 
 def _vaguely(leak: Estimate) -> bool:
-    """Tell whether still pixels may tell the leak better by what is known of the sensor now."""
+    """Return whether still pixels may give the leak better by what is known of the sensor now."""
     return leak.how != response.DRIFT and (
         leak.value is None or (leak.uncertainty or 0.0) > _BETTER * leak.value
     )
@@ -190,8 +190,8 @@ def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
 
 
 def _pixel(
-    search: Search, edge: refractory.Edge | None
-) -> tuple[Pixel | None, refractory.Edge | None]:
+    search: Search, edge: thresholds.Edge | None
+) -> tuple[Pixel | None, thresholds.Edge | None]:
     """Return the best candidate, and the edge if there is a refractory period there or below.
 
     There is if it scatters less.
@@ -221,8 +221,8 @@ def _pixel(
 
 
 def _anew(
-    search: Search, pixel: Pixel, edge: refractory.Edge
-) -> tuple[Pixel, refractory.Edge | None]:
+    search: Search, pixel: Pixel, edge: thresholds.Edge
+) -> tuple[Pixel, thresholds.Edge | None]:
     """Return the best candidate from frame to frame, and the edge moved to what it says."""
     found = response.find_refractory_anew(search, pixel, edge.at_us)
     if not found.refractory_us:
@@ -237,13 +237,13 @@ def _anew(
 def _settled(
     search: Search,
     pixel: Pixel,
-    edge: refractory.Edge | None,
+    edge: thresholds.Edge | None,
     table: tuple[Estimate, ...],
     rest_s: float,
-) -> tuple[Pixel, refractory.Edge | None, tuple[Estimate, ...]]:
+) -> tuple[Pixel, thresholds.Edge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, by which all else is known better.
 
-    rest_s: how long pixels rest at a time. The leak is what still pixels tell, or else, or if they
+    rest_s: how long pixels rest at a time. The leak is what still pixels give, or else, or if they
     hardly do, the signal's drift.
     """
     leak = table[1]
@@ -274,8 +274,8 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     on = still.per_pixel(still.gap_end == k.ON)
     seconds = still.per_pixel(still.gap_length * 1e-6)
     tiles = observed.tiles(still.pixels)
-    marked = hot.find_hot(on, seconds, tiles)
-    return marked, hot.hot_estimates(marked, on, seconds, tiles)
+    marked = noise.find_hot(on, seconds, tiles)
+    return marked, noise.hot_estimates(marked, on, seconds, tiles)
 
 
 def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import Observed, PixelEvents
-from dvskit.emulator.calibration.rows import KNEE, Pixel
+from dvskit.emulator.calibration.observed import Observed
+from dvskit.emulator.calibration.rest_kernels import Spans
+from dvskit.emulator.calibration.row_kernels import PixelEvents
+from dvskit.emulator.calibration.rows import Pixel
 from dvskit.emulator.calibration.search import View
 
 _SHORTEST_US = 50_000.0
@@ -72,22 +74,16 @@ class Still:
         return np.bincount(self.pixel[self.gap_span], weight, self.pixels.size).astype(np.float64)
 
 
-_Floats = NDArray[np.float64]
-_Spans = tuple[NDArray[np.int64], _Floats, _Floats, _Floats, NDArray[np.bool_]]
-
-
-def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: _Spans, held: float) -> Still:
-    pixel, start, stop, light, moved = spans
-    room = pixel.size + len(events.t)
-    span, length = np.empty(room, np.int64), np.empty(room)
-    end, begin = np.empty(room, np.int8), np.empty(room, np.int8)
-    n = k.gaps_in_spans(
-        events.t, events.p, events.starts, pixel, start, stop, moved, held, span, length, end, begin
-    )
-    whole, nothing = np.ones(pixel.size), np.zeros(pixel.size)
+def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, held: float) -> Still:
+    count = spans.pixel.size
+    room = count + len(events.t)
+    ends = np.empty((2, room), np.int8)
+    gaps = k.Gaps(np.empty(room, np.int64), np.empty(room), *ends)
+    n = k.gaps_in_spans(events, spans, held, gaps)
+    whole, nothing = np.ones(count), np.zeros(count)
     return Still(
-        pixels, pixel, start, light, whole, nothing, nothing, span[:n], length[:n], end[:n],
-        begin[:n],
+        pixels, spans.pixel, spans.start, spans.light, whole, nothing, nothing,
+        *(column[:n] for column in gaps),
     )  # fmt: skip
 
 
@@ -99,42 +95,27 @@ def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: flo
     """
     events, seen = view.events, view.seen
     room = seen.numbers.size // 2 + 1
-    spans: _Spans = (
-        np.empty(room, np.int64),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room, np.bool_),
-    )
+    start, stop, light = np.empty((3, room))
+    spans = Spans(np.empty(room, np.int64), start, stop, light, np.empty(room, np.bool_))
     shortest = max(_SHORTEST_US, 2.5 * seen.interval_us)
     for tolerance in (1e-9, 0.1 * threshold, 0.3 * threshold):
-        n = k.still_spans(
-            seen.t, seen.numbers, pixel.offset, KNEE, tolerance, _SETTLE_US, pixel.pole_us,
-            shortest, *spans,
-        )  # fmt: skip
-        found: _Spans = tuple(column[:n] for column in spans)  # type: ignore[assignment]
-        calm = _calm_around(observed, seen.pixels[found[0]], found[1], found[2])
-        found = tuple(column[calm] for column in found)  # type: ignore[assignment]
-        if (found[2] - found[1]).sum() * 1e-6 >= _ENOUGH_S:
+        n = k.still_spans(seen.shown(), pixel.response, tolerance, _SETTLE_US, shortest, spans)
+        found = spans.some(slice(n))
+        found = found.some(_calm_around(observed, found._replace(pixel=seen.pixels[found.pixel])))
+        if (found.stop - found.start).sum() * 1e-6 >= _ENOUGH_S:
             return _with_gaps(seen.pixels, events, found, pixel.refractory_us)
     return None
 
 
-def _calm_around(
-    observed: Observed,
-    pixel: NDArray[np.int64],
-    start: NDArray[np.float64],
-    stop: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Tell in which spans the pixels around give no more events than in the quietest of the time.
+def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
+    """Return in which spans the pixels around give no more events than in the quietest of the time.
 
     The span's own pixel has no say: what it gives is to be counted. Only where that goes with what
     those around give, which noise does not, are spans left of which those give none.
     """
-    near, around, own = np.empty((3, pixel.size), np.int64)
-    events, width = observed.events, observed.size.width
-    k.beside_spans(events.t, events.starts, width, pixel, start, stop, near, around, own)
-    seconds = np.maximum(around * (stop - start) * 1e-6, 1e-9)
+    near, around, own = np.empty((3, spans.pixel.size), np.int64)
+    k.beside_spans(observed.events, observed.size.width, spans, near, around, own)
+    seconds = np.maximum(around * (spans.stop - spans.start) * 1e-6, 1e-9)
     order = np.argsort(near / seconds, kind="stable")
     gone = np.cumsum(seconds[order])
     quietest = order[: 1 + int(np.searchsorted(gone, _QUIETEST * gone[-1]))] if gone.size else order
@@ -159,7 +140,7 @@ def _counts(observed: Observed, tiles: NDArray[np.int64], window_us: float) -> N
 
 
 def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which windows of each tile look like a Poisson process: the quietest, and all alike."""
+    """Mark windows of each tile that look like a Poisson process: the quietest, and all alike."""
     rate = np.sort(counts, 1)[:, : _WINDOWS // 5].mean(1, keepdims=True)
     calm = np.zeros(counts.shape, np.bool_)
     for _ in range(20):
@@ -182,7 +163,7 @@ def quiet_half(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ON events of each pixel in the quietest half of its tile's windows, and the seconds.
 
-    What pixels do that `hot` marks does not tell whether a window is quiet.
+    What pixels do that `hot` marks does not decide whether a window is quiet.
     """
     pixels = np.arange(observed.events.starts.size - 1)
     window_us = (observed.stop_us - observed.start_us) / _WINDOWS
@@ -222,25 +203,16 @@ def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> 
     pixel = members[bounds[tile[which]] + within]
     start = np.asarray(observed.start_us + first[which] * window_us, np.float64)
     stop = np.asarray(observed.start_us + last[which] * window_us, np.float64)
-    if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, pixel, start, stop):
+    spans = Spans(pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
+    if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, spans):
         return None
-    spans = (pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
     return _with_gaps(pixels, observed.events, spans, held)
 
 
-def _independent(
-    observed: Observed,
-    pixel: NDArray[np.int64],
-    start: NDArray[np.float64],
-    stop: NDArray[np.float64],
-) -> bool:
-    """Tell whether events do not coincide with those of the next pixel more than of one farther."""
-    events, size = observed.events, observed.size
+def _independent(observed: Observed, spans: Spans) -> bool:
+    """Return whether events coincide with the next pixel's no more than with a farther one's."""
     near, far = (
-        k.coincidences(
-            events.t, events.starts, size.width, size.height, pixel, start, stop, step, 2000.0
-        )
-        for step in (1, 5)
+        k.coincidences(observed.events, observed.size.width, spans, step, 2000.0) for step in (1, 5)
     )
     expected = far[0] / max(1, far[1]) * near[1]
     return bool(near[0] < 1.5 * expected + 3 * np.sqrt(expected) + 0.02 * near[1] + 10)

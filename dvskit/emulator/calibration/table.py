@@ -97,7 +97,7 @@ class Calibration:
     params  for the emulator; what is unknown is as by default
     table   an Estimate for each parameter that was looked for, and of offset_us: by how much later
             than their stamps the frames are on the events' clock (the middle of the exposure where
-            a frame tells that, or else its only stamp)
+            a frame has that, or else its only stamp)
     notes   what was taken for granted, for people
     hot     (n, 2) int: x, y of the hot pixels, as a tuple of pairs
     agreement  how well an emulation of the frames with it agrees; None without frames

@@ -1,14 +1,20 @@
-"""Thresholds, and how they scatter from pixel to pixel."""
+"""Thresholds, how they scatter from pixel to pixel, and the refractory period.
+
+The latter is the edge below which no two events of a pixel follow each other.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed
+from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.rows import Fit, Pixel, fit, fit_halves, make_rows
 from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.table import Estimate, unknown
@@ -22,6 +28,12 @@ _MOST_MISSED = 0.3
 _NEARLY_ALL, _FAIR_PIXELS = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5), 300
 _DENSEST = 0.4  # of a normal distribution
 NAMES = ("threshold_on", "threshold_off", "threshold_sigma")
+REFRACTORY = "refractory_us"
+_LEAST_US = 5.0
+_OUTLIERS = 200_000  # one interval in so many may lie below the edge
+_LEAST_NEAR = 30  # intervals up to twice the edge, without which it is not confirmed
+_ALIKE = 1.15
+_FAR = 0.36  # of the edge, that the refractory period may lie below it
 
 
 def resampled_error(
@@ -57,7 +69,7 @@ def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np
 def _spread(pairs: NDArray[np.float64]) -> float:
     """Return the scatter of pixels' values, less their errors.
 
-    Columns: the value, and the difference of those of either half of the pixel's rows, which tells
+    Columns: the value, and the difference of those of either half of the pixel's rows, which give
     the error of the whole: half of it.
     """
     total, apart = (1.4826 * np.median(np.abs(c - np.median(c))) for c in pairs.T)
@@ -77,16 +89,17 @@ def threshold_estimates(
         return tuple(unknown(name, NO_MOTION) for name in NAMES)
     tiles = observed.tiles(view.seen.pixels)
     way = "event to event" if pixel.between_events else "frame to frame"
-    # What frames do not tell of the signal between them shifts all pixels alike.
+    # What frames do not show of the signal between them shifts all pixels alike.
     share = 0.18 if pixel.between_events else 0.25
     scale = found.scale / min(found.pooled)
     doubt = math.hypot(0.006, share * scale * (1.0 + 1.25 * (scale / _BAD) ** 2))
     if not pixel.between_events:
         # Few frames see a few events each: those fit well by a wrong map, low-pass or refractory
-        # period too. How badly all the other events fit tells by how much they may be wrong.
+        # period too. How badly all the other events fit says by how much they may be wrong.
         doubt = math.hypot(doubt, _UNSEEN * min(missed, _MOST_MISSED))
     estimates, spreads = [], []
-    sides = ((found.on, found.error_on, rows.on), (found.off, found.error_off, rows.off))
+    on, off = rows.pairs.on, rows.pairs.off
+    sides = ((found.on, found.error_on, on), (found.off, found.error_off, off))
     for name, (value, error, column), half, typical in zip(
         NAMES, sides, fit_halves(rows, found), found.pooled, strict=False
     ):
@@ -121,3 +134,63 @@ def _sigma(spreads: list[tuple[float, float]], found: Fit, share: float) -> Esti
     how = "scatter of pixels' thresholds, less their errors"
     pixels = int(np.count_nonzero(found.error_on < np.inf))
     return Estimate(NAMES[2], value, math.hypot(error, share * found.scale), pixels, how)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The least interval of a pixel, known to `error_us`; `near` intervals lie within twice it.
+
+    confirmed  whether intervals from ON to OFF begin where those of one polarity do: only a
+               refractory period makes them
+    below      whether the refractory period is less: no pixel is fast enough to show it
+    """
+
+    at_us: float
+    error_us: float
+    near: int
+    confirmed: bool
+    below: bool = False
+
+    def estimate(self) -> Estimate:
+        """Return it as the refractory period."""
+        how = "least interval of a pixel; many are just above it"
+        if self.below:
+            how = "least scatter of changes an event; no interval is that short"
+        return Estimate(REFRACTORY, float(round(self.at_us)), self.error_us, self.near, how)
+
+    @property
+    def least_us(self) -> float:
+        """What the refractory period is at least, by how dense the intervals are above it."""
+        return self.at_us * (1.0 - min(_FAR, 2.0 / math.sqrt(self.near)))
+
+    def moved(self, at_us: float, error_us: float) -> Edge:
+        """Return it at a place known better from elsewhere."""
+        error_us = error_us if self.below else self.at_us / math.sqrt(self.near)
+        return Edge(at_us, max(1.0, error_us), self.near, True, self.below)
+
+
+def _least(gaps: NDArray[np.int64]) -> float:
+    rank = gaps.size // _OUTLIERS
+    return float(np.partition(gaps, rank)[rank]) if gaps.size else np.inf
+
+
+def find_edge(events: PixelEvents) -> Edge | None:
+    """Return the edge of the intervals; None where they have none."""
+    room = len(events.t)
+    kinds, gaps = np.empty(room, np.int8), np.empty(room, np.int64)
+    n = k.intervals(events, kinds, gaps)
+    kinds, gaps = kinds[:n], gaps[:n]
+    at = _least(gaps)
+    if not _LEAST_US <= at < np.inf:
+        return None
+    near = int(np.count_nonzero(gaps <= 2 * at))
+    same, mixed = (_least(gaps[np.isin(kinds, those)]) for those in ((0, 3), (1, 2)))
+    # Were short intervals only ever rarer, there would be few so near the least one.
+    steep = near >= _LEAST_NEAR * (1 + n // _OUTLIERS)
+    confirmed = steep and max(same, mixed) < _ALIKE * min(same, mixed)
+    return Edge(at, max(1.0, at / near**0.5), near, confirmed)
+
+
+def no_edge(events: PixelEvents) -> Estimate:
+    """Return the estimate for a sensor whose intervals show no edge."""
+    return unknown(REFRACTORY, "the intervals of pixels have no lower edge", len(events.t))

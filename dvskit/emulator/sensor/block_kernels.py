@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over blocks of pixels that are moved together, to the next frame.
 
@@ -53,14 +52,12 @@ from dvskit.emulator.sensor.pixels import (
     PARTS,
     SWING,
     TILE,
+    Model,
     Pixels,
     Scratch,
     Tables,
 )
 from dvskit.emulator.sensor.signal_kernels import (
-    M_JITTER,
-    M_REFRACTORY,
-    M_TAU2,
     curve,
     pole_of,
     value,
@@ -75,22 +72,22 @@ _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviat
 
 @inner
 def _refresh(
-    block: int, low: int, high: int, first: int, codes: Array, tables: Tables, model: Array,
-    seed: int, pixels: Pixels,
+    block: int, low: int, high: int, first: int, codes: Array, tables: Tables, model: Model,
+    pixels: Pixels,
 ) -> None:  # fmt: skip
     """Set reference and leak of a calm block's pixels that noise has reset."""
-    since = pixels.calmed[block] + model[M_REFRACTORY]
+    since = pixels.calmed[block] + model.refractory
     ref, begun, leak, factor = pixels.ref, pixels.begun, pixels.leak, pixels.factor
     levels, tabled = tables.level, tables.level.size > 0
     for i in range(low, high):
         if begun[i] > since:
             ref[i] = levels[codes[i]] if tabled else np.float64(codes[i])
-            leak[i] = jittered(np.float64(factor[i]), model[M_JITTER], seed, first + i, begun[i])
+            leak[i] = jittered(np.float64(factor[i]), model, first + i, begun[i])
 
 
 @inner
 def _settle(
-    low: int, high: int, codes: Array, tables: Tables, model: Array, gone: float, pixels: Pixels
+    low: int, high: int, codes: Array, tables: Tables, model: Model, gone: float, pixels: Pixels
 ) -> None:
     """Move the signals of a block that saw no change by `gone` microseconds."""
     v, u = pixels.v, pixels.u
@@ -101,7 +98,7 @@ def _settle(
         tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
         if u.size > 0:
             a, b, c1, k1, c2, k2 = curve(
-                0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model[M_TAU2]
+                0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model.tau2
             )
             u[i] = value(a, b, c1, k1, c2, k2, gone)
             if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
@@ -148,7 +145,7 @@ def settle_idle(
 
 @inlined
 def _see(
-    low: int, length: int, before: Array, after: Array, tables: Tables, model: Array,
+    low: int, length: int, before: Array, after: Array, tables: Tables, model: Model,
     interval: float, seen: Array,
 ) -> None:  # fmt: skip
     """Look up what pixels see at both ends, and what their photoreceptors make of it."""
@@ -216,12 +213,12 @@ def _exceed(
 
 @inlined
 def _room(
-    low: int, listed: int, who: Array, interval: float, model: Array, pixels: Pixels, seen: Array
+    low: int, listed: int, who: Array, interval: float, model: Model, pixels: Pixels, seen: Array
 ) -> int:
     """Return how many events the pixels in `who` may give at most beside noise."""
     needed = 4 * listed
     on, off, factor = pixels.on, pixels.off, pixels.factor
-    worst = (1.0 + _WORST_JITTER * model[M_JITTER]) * interval
+    worst = (1.0 + _WORST_JITTER * model.jitter) * interval
     for m in range(listed):
         i = low + who[m]
         # A signal turns twice at most.
@@ -232,7 +229,7 @@ def _room(
 
 @inlined
 def _take(
-    low: int, listed: int, who: Array, start: float, model: Array, after: Array, tables: Tables,
+    low: int, listed: int, who: Array, start: float, model: Model, after: Array, tables: Tables,
     pixels: Pixels, seen: Array, lanes: Lanes, lane: int,
 ) -> None:  # fmt: skip
     """Put the pixels in `who` into lanes, from `lane` on."""
@@ -256,7 +253,7 @@ def _take(
 def _hand_out(
     lane: int, from_hit: int, to_hit: int, tile: int, held: int, hit_choice: Array, lanes: Lanes
 ) -> None:
-    """Tell lanes of their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
+    """Give lanes their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
     m = lane
     for hit in range(from_hit, to_hit):
         i = tile * TILE + (hit_choice[hit] >> 1)
@@ -269,7 +266,7 @@ def _hand_out(
 
 @inlined
 def _follow(
-    low: int, length: int, after: Array, tables: Tables, model: Array, interval: float,
+    low: int, length: int, after: Array, tables: Tables, model: Model, interval: float,
     pixels: Pixels, seen: Array,
 ) -> None:  # fmt: skip
     """Move the source followers of a run."""
@@ -279,7 +276,7 @@ def _follow(
         now, following = seen[LEVEL + j], seen[NEXT + j]
         tau = taus[after[i]] if tabled else pole_of(following, model)
         a, b, c1, k1, c2, k2 = curve(
-            now, (following - now) / interval, now + v[i], now + u[i], tau, model[M_TAU2]
+            now, (following - now) / interval, now + v[i], now + u[i], tau, model.tau2
         )
         left = value(a, b, c1, k1, c2, k2, interval) - following
         settled = now == following and seen[LEFT + j] == 0.0 and abs(left) < SETTLED
@@ -289,7 +286,7 @@ def _follow(
 @merged
 def foresee(
     tile: int, part: int, parts: int, first: int, start: float, stop: float, before: Array,
-    after: Array, tables: Tables, model: Array, seed: int, pixels: Pixels, hit_choice: Array,
+    after: Array, tables: Tables, model: Model, pixels: Pixels, hit_choice: Array,
     hits_from: Array, scratch: Scratch,
 ) -> tuple[int, int]:  # fmt: skip
     """Look ahead from blocks part .. part + parts of a tile to `stop`.
@@ -303,7 +300,7 @@ def foresee(
     for block in range(low // BLOCK, low // BLOCK + parts):
         if since[block] == CALM_STALE:
             _refresh(block, block * BLOCK, lesser(low + length, (block + 1) * BLOCK), first, before,
-                     tables, model, seed, pixels)  # fmt: skip
+                     tables, model, pixels)  # fmt: skip
             since[block] = CALM
             pixels.calmed[block] = start
         if since[block] < start:
@@ -326,7 +323,7 @@ def foresee(
 @merged
 def move(
     tile: int, part: int, parts: int, listed: int, start: float, stop: float, after: Array,
-    words: Array, tables: Tables, model: Array, pixels: Pixels, held: int, hit_choice: Array,
+    words: Array, tables: Tables, model: Model, pixels: Pixels, held: int, hit_choice: Array,
     hits_from: Array, scratch: Scratch, lanes: Lanes, lane: int, later: int,
 ) -> int:  # fmt: skip
     """Put the `listed` pixels of `who` into lanes, from `lane` on, and move the blocks' signals.

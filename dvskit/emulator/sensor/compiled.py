@@ -1,20 +1,35 @@
-"""How the sensor's kernels are compiled.
+"""How the sensor's kernels are compiled, and arrays as they take them from each other.
 
 They allocate nothing, so that they do without numba's counting of references (_nrt): two locked
 operations for each array of each call are a tenth of the time. Divisors are never 0 where it
 matters, so that a division needs no test (error_model). Those that Python does not call need not
 unpack what Python gives: that is a quarter of what would be compiled.
+
+A span is an address and a length. Numba passes 7 numbers for an array, and writes some 30
+instructions for an element of one, most of which it deletes again. A span takes 2 and 5: the loops
+run as fast, and compile in half the time. Places are counted from 0, and none is checked to be
+within; a part is cut where the span ends.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.errors import TypingError
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_global, signature
+from numba.extending import (
+    infer_getattr,
+    intrinsic,
+    lower_builtin,
+    lower_getattr,
+    models,
+    register_model,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,3 +86,115 @@ def _either(comparison: str) -> Any:
 
 lesser: Any = intrinsic(_either("<"))  # of two numbers, in int64 or float64
 greater: Any = intrinsic(_either(">"))
+
+
+class SpanType(types.Type):
+    """The type of a span of elements."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Span({dtype})")
+
+
+@register_model(SpanType)
+class _SpanModel(models.StructModel):
+    def __init__(self, manager: Any, own: Any) -> None:
+        members = [("data", types.CPointer(own.dtype)), ("size", types.intp)]
+        super().__init__(manager, own, members)
+
+
+def spans_type(own: Any) -> Any:
+    """Return the type that a loop passes on for one it is given: spans for arrays, or itself."""
+    if isinstance(own, types.Array):
+        if own.ndim != 1 or own.layout != "C":
+            raise TypingError(f"a span is of elements side by side, not of {own}")
+        return SpanType(own.dtype)
+    if hasattr(own, "instance_class"):
+        return types.BaseTuple.from_types([spans_type(each) for each in own], own.instance_class)
+    return own
+
+
+def _spans(_: Any, given: Any) -> Any:
+    """Return the span of an array (n,), or a named tuple of those of a named tuple's arrays."""
+    found = spans_type(given)
+
+    def span_of(context: Any, builder: Any, own: Any, value: Any) -> Any:
+        array = context.make_array(own)(context, builder, value)
+        return _pack(context, builder, SpanType(own.dtype), array.data, array.nitems)
+
+    def take(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if isinstance(given, types.Array):
+            return span_of(context, builder, given, args[0])
+        each = cgutils.unpack_tuple(builder, args[0])
+        members = [span_of(context, builder, *pair) for pair in zip(given, each, strict=True)]
+        return context.make_tuple(builder, found, members)
+
+    return found(given), take
+
+
+spans: Any = intrinsic(_spans)
+
+
+def _pack(context: Any, builder: Any, own: Any, data: Any, size: Any) -> Any:
+    empty = context.get_constant_undef(own)
+    return builder.insert_value(builder.insert_value(empty, data, 0), size, 1)
+
+
+def _place(builder: Any, args: Any) -> Any:
+    return builder.gep(builder.extract_value(args[0], 0), [args[1]])
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        own, place = args
+        if isinstance(own, SpanType):
+            if isinstance(place, types.Integer):
+                return signature(own.dtype, own, types.intp)
+            if place == types.slice2_type:
+                return signature(own, own, place)
+        return None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        own, place, _ = args
+        if isinstance(own, SpanType) and isinstance(place, types.Integer):
+            return signature(types.none, own, types.intp, own.dtype)
+        return None
+
+
+@infer_getattr
+class _Attributes(AttributeTemplate):
+    key = SpanType
+
+    def resolve_size(self, _: Any) -> Any:
+        return types.intp
+
+
+@lower_builtin(operator.getitem, SpanType, types.Integer)
+def _get(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return context.unpack_value(builder, signature.args[0].dtype, _place(builder, args))
+
+
+@lower_builtin(operator.setitem, SpanType, types.Integer, types.Any)
+def _set(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    context.pack_value(builder, signature.args[0].dtype, args[2], _place(builder, args))
+    return context.get_dummy_value()
+
+
+@lower_builtin(operator.getitem, SpanType, types.slice2_type)
+def _part(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    own, part = signature.args
+    start = context.make_helper(builder, part, args[1]).start
+    stop = context.make_helper(builder, part, args[1]).stop
+    size = builder.extract_value(args[0], 1)
+    stop = builder.select(builder.icmp_signed("<", stop, size), stop, size)
+    data = _place(builder, [args[0], start])
+    return _pack(context, builder, own, data, builder.sub(stop, start))
+
+
+@lower_getattr(SpanType, "size")
+def _size(context: Any, builder: Any, own: Any, value: Any) -> Any:
+    return builder.extract_value(value, 1)

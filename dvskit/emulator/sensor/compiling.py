@@ -23,18 +23,18 @@ from dvskit._compiling import watch_compiling
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
+from dvskit.emulator.sensor.compiled import spans_type
 from dvskit.emulator.sensor.firing_kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import Lanes
 from dvskit.emulator.sensor.pixels import Hits, Pixels, Scratch, Tables, Weights
-from dvskit.emulator.sensor.run import SensorPixels
-from dvskit.emulator.sensor.signal_kernels import MODEL_FIELDS, fill_poles
-from dvskit.emulator.sensor.spans import spans_type
+from dvskit.emulator.sensor.run import SensorPixels, model_of
+from dvskit.emulator.sensor.signal_kernels import fill_poles
 from dvskit.emulator.sensor.tile_kernels import _changes, _draw, _wake, advance_tiles
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
 
 typeof: Any = numba.typeof
-_CODES, _FOLLOWER = 4, 19  # places among the arguments of the outermost loop
+_CODES, _FOLLOWER = 4, 17  # places among the arguments of the outermost loop
 _SIDE = 16  # of a sensor on which the loops are called
 _NOISY = EmulatorParams(
     threshold_sigma=0.03, cutoff_hz=30.0, leak_hz=0.1, leak_spread=0.1, leak_jitter=0.1, shot_hz=5.0
@@ -42,7 +42,7 @@ _NOISY = EmulatorParams(
 
 
 def is_compiled(params: EmulatorParams, dtype: DTypeLike) -> bool:
-    """Tell whether the loops for frames of a type are compiled already, here or on disk."""
+    """Return whether the loops for frames of a type are compiled already, here or on disk."""
     outermost: Any = advance_tiles
     try:
         stored = [key[0] for key in outermost._cache._cache_file._load_index()]
@@ -103,7 +103,7 @@ class _Called:
     def __init__(self, dtype: DTypeLike) -> None:
         size = _SIDE * _SIDE
         self.codes = np.zeros(size, _code_type(dtype))
-        self.model, self.hot = np.zeros(MODEL_FIELDS), np.zeros(0, np.int64)
+        self.model, self.hot = model_of(_NOISY, 0), np.zeros(0, np.int64)
         self.tables, self.scratch = Tables(*np.zeros((5, 256))), Scratch.of()
         self.pixels, self.weights = Pixels.of(size, follower=False), Weights.of(size)
         self.hits, self.lanes = Hits.of(1 << 10), Lanes.of()
@@ -123,7 +123,7 @@ def _compile(loop: Any, *given: Any) -> None:
 def compile_firing(the: _Called, follower: Follower) -> None:
     """Compile what follows pixels from event to event."""
     _compile(
-        fire, 0, 0, 0.0, 1.0, the.model, 0, the.pixels, the.hits, the.lanes, the.times, the.marks,
+        fire, 0, 0, 0.0, 1.0, the.model, the.pixels, the.hits, the.lanes, the.times, the.marks,
         0, follower,
     )  # fmt: skip
     _compile(settle_idle, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
@@ -134,12 +134,12 @@ def compile_tiles(the: _Called) -> None:
     codes, tables, pixels, scratch, hits = the.codes, the.tables, the.pixels, the.scratch, the.hits
     _compile(_changes, codes, codes, scratch.changed)
     _compile(
-        _draw, 0, codes.size, 0, 0, 1.0, the.model, 0, codes, tables, the.hot, 0.0, pixels,
+        _draw, 0, codes.size, 0, 0, 1.0, the.model, codes, tables, the.hot, pixels,
         the.weights, hits.t, hits.choice, hits.start, scratch,
     )  # fmt: skip
     _compile(_wake, 0, 1, 0.0, scratch.words, pixels, hits.choice, 0, scratch.wakes)
     _compile(
-        foresee, 0, 0, 1, 0, 0.0, 1.0, codes, codes, tables, the.model, 0, pixels, hits.choice,
+        foresee, 0, 0, 1, 0, 0.0, 1.0, codes, codes, tables, the.model, pixels, hits.choice,
         hits.start, scratch,
     )  # fmt: skip
     _compile(
@@ -151,7 +151,7 @@ def compile_tiles(the: _Called) -> None:
 def compile_outermost(the: _Called, follower: Follower) -> None:
     """Compile the outermost loop, which takes arrays."""
     given = (
-        0, 0, 0.0, 1.0, the.codes, the.codes, the.tables, the.model, 0, the.hot, 0.0, the.pixels,
+        0, 0, 0.0, 1.0, the.codes, the.codes, the.tables, the.model, the.hot, the.pixels,
         the.weights, the.hits, the.scratch, the.lanes, the.marks, the.times, the.marks, follower,
     )  # fmt: skip
     outermost: Any = advance_tiles

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """exp and log without branches or look-ups: a loop over them works on several numbers at a time.
 

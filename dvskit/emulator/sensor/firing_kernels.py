@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The events of pixels in one interval, in rounds.
 
@@ -55,11 +54,8 @@ from dvskit.emulator.sensor.lanes import (
     Lanes,
     T,
 )
-from dvskit.emulator.sensor.pixels import Hits, Pixels
+from dvskit.emulator.sensor.pixels import Hits, Model, Pixels
 from dvskit.emulator.sensor.signal_kernels import (
-    M_JITTER,
-    M_REFRACTORY,
-    M_TAU2,
     closer,
     curve,
     turn_of_one,
@@ -77,10 +73,11 @@ _BEFORE, _STRUCK = np.bool_(False), np.bool_(True)
 
 
 @inner
-def jittered(rate: float, jitter: float, seed: int, k: int, begun: float) -> float:
+def jittered(rate: float, model: Model, k: int, begun: float) -> float:
     """Return the leak of pixel k from the reset at `begun` on: uniform, jittered."""
     tick = np.int64(math.floor(begun * _TICKS_US))
-    return rate * (1.0 + jitter * _SQRT_12 * (uniform(seed, R_JITTER, k, tick) - 0.5))
+    drawn = uniform(model.seed, R_JITTER, k, tick) - 0.5
+    return rate * (1.0 + model.jitter * _SQRT_12 * drawn)
 
 
 @inner
@@ -115,7 +112,7 @@ def _begin(padded: int, end: float, tau2: float, c: Array) -> None:
 
 @inlined
 def _signal(m: int, b: float, t: float, two: bool, c: Array) -> float:
-    """Return the signal at t; `two` tells whether there is a source follower."""
+    """Return the signal at t; `two` says whether there is a source follower."""
     signal = c[A + m] + b * t + c[C1 + m] * exp(-c[K1 + m] * t)
     if two:
         signal += c[C2 + m] * exp(-c[K2 + m] * t)
@@ -256,10 +253,7 @@ def _emit(
 
 
 @inlined
-def _reset(
-    m: int, first: int, start: float, end: float, two: bool, refractory: float, jitter: float,
-    seed: int, c: Array,
-) -> None:  # fmt: skip
+def _reset(m: int, first: int, start: float, end: float, two: bool, model: Model, c: Array) -> None:
     """Go on to the event, if there is one, and let the pixel begin anew; or to the limit."""
     # What is chosen from is read first: a choice of places to read from is no loop for many lanes.
     stop, rate, limit, target = c[STOP + m], c[RATE + m], c[LIMIT + m], c[TARGET + m]
@@ -269,13 +263,13 @@ def _reset(
     event = fired | struck
     t = crossed if fired else limit
     level = target if fired else (stop if struck else against)
-    begun = t + refractory
-    drawn = jittered(c[OWN + m], jitter, seed, first + np.int64(c[PIXEL + m]), start + begun)
+    begun = t + model.refractory
+    drawn = jittered(c[OWN + m], model, first + np.int64(c[PIXEL + m]), start + begun)
     new = np.float64(np.float32(drawn)) if event else rate
     level += (new - rate) * t
     b = c[B + m] + (new - rate)
     # Held in reset, it begins anew with what it sees then.
-    held = event & (refractory > 0.0)
+    held = event & (model.refractory > 0.0)
     again = held & (begun < end)
     sees = _signal(m, b, begun, two, c)
     over = (t >= end) if not event else held & (begun >= end)
@@ -289,17 +283,15 @@ def _reset(
 
 @inner
 def _go_on(
-    padded: int, first: int, start: float, end: float, model: Array, seed: int, c: Array,
-    follower: Follower,
+    padded: int, first: int, start: float, end: float, model: Model, c: Array, follower: Follower
 ) -> int:  # fmt: skip
     """Let pixels begin anew behind their events; return how many have not come to the end."""
-    refractory, jitter = model[M_REFRACTORY], model[M_JITTER]
     if follower is None:
         for m in range(padded):
-            _reset(m, first, start, end, False, refractory, jitter, seed, c)
+            _reset(m, first, start, end, False, model, c)
     else:
         for m in range(padded):
-            _reset(m, first, start, end, True, refractory, jitter, seed, c)
+            _reset(m, first, start, end, True, model, c)
     live = 0
     for m in range(padded):
         live += c[LIVE + m] != 0.0
@@ -345,7 +337,7 @@ def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
 
 @inner
 def fire(
-    count: int, first: int, start: float, stop: float, model: Array, seed: int, pixels: Pixels,
+    count: int, first: int, start: float, stop: float, model: Model, pixels: Pixels,
     hits: Hits, lanes: Lanes, times: Array, marks: Array, n: int, follower: Follower,
 ) -> int:  # fmt: skip
     """Move the pixels of `count` lanes on to `stop`, but for v and u.
@@ -358,7 +350,7 @@ def fire(
     end = stop - start
     c = lanes.columns
     padded = _fill(count, c)
-    _begin(padded, end, model[M_TAU2], c)
+    _begin(padded, end, model.tau2, c)
     _release(padded, end, c, follower)
     _find_turns(padded, end, c, follower)
     _next_hits(count, _BEFORE, lanes, hits.t)
@@ -366,11 +358,11 @@ def fire(
         if _look(padded, end, c, follower) > 0:
             _cross(padded, c, follower)
         n = _emit(count, first, lanes, hits.choice, times, marks, n)
-        live = _go_on(padded, first, start, end, model, seed, c, follower)
+        live = _go_on(padded, first, start, end, model, c, follower)
         _next_hits(count, _STRUCK, lanes, hits.t)
         if 2 * live < count:
             count = _drop(count, start, pixels, lanes)
             padded = _fill(count, c)
-        if model[M_JITTER] > 0.0:
+        if model.jitter > 0.0:
             _find_turns(padded, end, c, follower)
     return n

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that draw what differs from pixel to pixel."""
 
@@ -11,19 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.random_kernels import normal, uniform
-from dvskit.emulator.sensor.compiled import greater, inner, kernel
+from dvskit.emulator.sensor.compiled import greater, inner, kernel, spans
 from dvskit.emulator.sensor.firing_kernels import jittered
 from dvskit.emulator.sensor.noise_kernels import shot_rate
-from dvskit.emulator.sensor.pixels import BLOCK, NEVER, Pixels
+from dvskit.emulator.sensor.pixels import BLOCK, NEVER, Model, Pixels
 from dvskit.emulator.sensor.signal_kernels import (
-    M_JITTER,
-    M_LEAK,
-    M_OFF,
-    M_ON,
     UNIT,
     relative_light,
 )
-from dvskit.emulator.sensor.spans import spans
 
 Array = NDArray[Any]
 
@@ -35,26 +29,26 @@ _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviat
 
 @kernel
 def start_pixels(
-    levels: Array, first: int, model: Array, sigma: float, spread: float, seed: int,
-    pixels: Pixels,
-) -> None:  # fmt: skip
+    levels: Array, first: int, model: Model, sigma: float, spread: float, pixels: Pixels
+) -> None:
     """Set up a slice of pixels, of which `first` is the first, that see `levels` for all time.
 
     Thresholds and leaks are drawn. A pixel that leaks begins anywhere on its way to a leak event;
     shot noise has reset many of those that would be far on it.
     """
-    levels, model, pixels = spans(levels), spans(model), spans(pixels)
+    levels, pixels = spans(levels), spans(pixels)
+    seed = model.seed
     for i in range(levels.size):
         k = first + i
-        on, off = model[M_ON], model[M_OFF]
+        on, off = model.on, model.off
         if sigma > 0.0:
             on = greater(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, _ONCE) + 0.5))
             off = greater(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, _ONCE) + 0.5))
-        rate = model[M_LEAK] * on
+        rate = model.leak * on
         if spread > 0.0:
             rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, _ONCE))
         pixels.on[i], pixels.off[i], pixels.factor[i] = on, off, rate
-        pixels.leak[i] = jittered(rate, model[M_JITTER], seed, k, 0.0)
+        pixels.leak[i] = jittered(rate, model, k, 0.0)
         pixels.ref[i] = levels[i]
         if rate > 0.0:
             period = pixels.on[i] / pixels.leak[i]

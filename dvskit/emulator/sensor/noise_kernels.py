@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that draw noise: its cost follows the events, not the pixels.
 
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import bits, mix, uniform
+from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, uniform
 from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
 from dvskit.emulator.sensor.elementary_kernels import log
-from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE
-from dvskit.emulator.sensor.signal_kernels import M_OFF, M_ON, M_SHOT, relative_light
+from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE, Model
+from dvskit.emulator.sensor.signal_kernels import relative_light
 
 Array = NDArray[Any]
 
@@ -32,14 +31,13 @@ R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)  # streams of rand
 _TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
 _FIRST = np.int64(0)
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_S11, _S24, _LOW_24 = np.uint64(11), np.uint64(24), np.uint64((1 << 24) - 1)
-_TO_UNIT, _TO_UNIT_40, _TO_UNIT_24 = 2.0**-53, 2.0**-40, 2.0**-24
+_S24, _LOW_24 = np.uint64(24), np.uint64((1 << 24) - 1)
+_TO_UNIT_40, _TO_UNIT_24 = 2.0**-40, 2.0**-24
 _FINE = 2.0**32  # steps in a share, as a whole number
 
 
 def weigh_noise(
-    on: Array, off: Array, model: Array, chances: Array, excess: Array, caps: Array
+    on: Array, off: Array, model: Model, chances: Array, excess: Array, caps: Array
 ) -> None:
     """Prepare to draw choices by the inverse of their thresholds.
 
@@ -51,8 +49,8 @@ def weigh_noise(
     for tile in range(caps.size):
         own = slice(tile * TILE, (tile + 1) * TILE)
         weights = np.empty((on[own].size, 2))
-        weights[:, 0] = model[M_OFF] / off[own].astype(np.float64)
-        weights[:, 1] = model[M_ON] / on[own].astype(np.float64)
+        weights[:, 0] = model.off / off[own].astype(np.float64)
+        weights[:, 1] = model.on / on[own].astype(np.float64)
         weights = weights.reshape(-1)  # (pixels, 2) -> (choices,)
         rank = weights.size - 1 - weights.size // _HEAVY
         caps[tile] = np.partition(weights, rank)[rank]
@@ -63,11 +61,11 @@ def weigh_noise(
 
 
 @inner
-def _weight(choice: int, on: Array, off: Array, model: Array) -> float:
+def _weight(choice: int, on: Array, off: Array, model: Model) -> float:
     """Return by how much a choice fires more often than nominal."""
     if choice & 1 != 0:
-        return model[M_ON] / on[choice >> 1]
-    return model[M_OFF] / off[choice >> 1]
+        return model.on / on[choice >> 1]
+    return model.off / off[choice >> 1]
 
 
 @inner
@@ -77,17 +75,17 @@ def _in_light(light: float) -> float:
 
 
 @inner
-def _share(choice: int, codes: Array, lights: Array, model: Array) -> float:
+def _share(choice: int, codes: Array, lights: Array, model: Model) -> float:
     """Return by how much less a choice fires than in the dark."""
     code = codes[choice >> 1]
     return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
 
 
 @inner
-def shot_rate(light: float, on: float, off: float, model: Array) -> float:
+def shot_rate(light: float, on: float, off: float, model: Model) -> float:
     """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
-    nominal = 0.5 * model[M_SHOT] * _in_light(light)
-    return nominal * (model[M_ON] / on + model[M_OFF] / off)
+    nominal = 0.5 * model.shot * _in_light(light)
+    return nominal * (model.on / on + model.off / off)
 
 
 @inner
@@ -105,7 +103,7 @@ def first_above(values: Array, limit: float) -> int:
 
 @inner
 def draw_shots(
-    tile: int, frame: int, interval: float, model: Array, seed: int, cap: float, chances: Array,
+    tile: int, frame: int, interval: float, model: Model, cap: float, chances: Array,
     excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
     words: Array, hit_t: Array, hit_choice: Array,
 ) -> int:  # fmt: skip
@@ -118,18 +116,18 @@ def draw_shots(
     hit_t          filled with microseconds behind the interval's start
     hit_choice     2 * pixel of the tile + polarity; in no order
     """
-    key = bits(seed, R_GAP, tile, frame)
+    key = bits(model.seed, R_GAP, tile, frame)
     choices, place, count = 2 * codes.size, 0.0, 0
-    nominal = 0.5 * model[M_SHOT] * _MOST_SHOT * interval
+    nominal = 0.5 * model.shot * _MOST_SHOT * interval
     step = -1.0 / (nominal * cap)  # between candidates, along the choices
     while place < choices:
         if count + BATCH > hit_t.size:
             return -1
         for m in range(BATCH):
-            words[m] = mix(key + np.uint64(2 * m + 1) * _GOLDEN)
-            gaps[m] = (np.float64(words[m] >> _S11) + 0.5) * _TO_UNIT
-            words[m] = mix(key + np.uint64(2 * m + 2) * _GOLDEN)
-        key += np.uint64(2 * BATCH) * _GOLDEN
+            words[m] = mix(key + np.uint64(2 * m + 1) * GOLDEN)
+            gaps[m] = (np.float64(words[m] >> S11) + 0.5) * TO_UNIT
+            words[m] = mix(key + np.uint64(2 * m + 2) * GOLDEN)
+        key += np.uint64(2 * BATCH) * GOLDEN
         for m in range(BATCH):
             gaps[m] = log(gaps[m]) * step
         drawn = 0
@@ -155,7 +153,7 @@ def draw_shots(
         for hit in range(first, count):
             prefetch(begun, hit_choice[hit] >> 1)
     # What the choices above the cap exceed it by.
-    own_seed = np.int64(bits(seed, R_HEAVY, tile, frame))  # as `seed` is: else compiled again
+    own_seed = np.int64(bits(model.seed, R_HEAVY, tile, frame))  # as `seed` is: else compiled again
     place, number = 0.0, _FIRST
     while True:
         place -= log(uniform(own_seed, R_HEAVY, number, _TIME)) / nominal
@@ -173,8 +171,8 @@ def draw_shots(
 
 @inner
 def draw_hot(
-    count: int, first: int, frame: int, interval: float, seed: int, hot: Array, hot_rate: float,
-    hit_t: Array, hit_choice: Array,
+    count: int, first: int, frame: int, interval: float, model: Model, hot: Array, hit_t: Array,
+    hit_choice: Array,
 ) -> int:  # fmt: skip
     """Add the events of a tile's hot pixels to its hits; return how many there are then, or -1.
 
@@ -182,9 +180,9 @@ def draw_hot(
     """
     for j in range(hot.size):
         t, number = 0.0, _FIRST
-        own_seed = np.int64(bits(seed, R_HOT, hot[j], frame))
+        own_seed = np.int64(bits(model.seed, R_HOT, hot[j], frame))
         while True:
-            t -= log(uniform(own_seed, R_HOT, number, _TIME)) / hot_rate
+            t -= log(uniform(own_seed, R_HOT, number, _TIME)) / model.hot
             if t >= interval:
                 break
             if count == hit_t.size:

@@ -40,6 +40,32 @@ def aligned(length: int) -> Array:
     return room[start : start + length]
 
 
+class Model(NamedTuple):
+    """The sensor's numbers: units of 2^-24 e-fold, and microseconds.
+
+    pole, tau2     time constants of the photoreceptor at white and of the follower, 0 for none
+    jitter         of a leak, as a part of it; refractory: how long a pixel is held in reset
+    shot, leak     events a microsecond, of a dark pixel and of one that sees no change
+    on, off        thresholds
+    hot            events a microsecond of a hot pixel
+    offset, knee, slope  of the log map, see `level_of`
+    """
+
+    pole: float
+    tau2: float
+    refractory: float
+    jitter: float
+    shot: float
+    leak: float
+    on: float
+    off: float
+    hot: float
+    offset: float
+    knee: float
+    slope: float
+    seed: int
+
+
 class Pixels(NamedTuple):
     """Arrays of the pixels (n,) and of their blocks.
 

@@ -21,24 +21,13 @@ from dvskit.emulator.sensor.pixels import (
     TILE,
     TOGETHER,
     Hits,
+    Model,
     Pixels,
     Scratch,
     Tables,
     Weights,
 )
 from dvskit.emulator.sensor.signal_kernels import (
-    M_JITTER,
-    M_KNEE,
-    M_LEAK,
-    M_OFF,
-    M_OFFSET,
-    M_ON,
-    M_POLE,
-    M_REFRACTORY,
-    M_SHOT,
-    M_SLOPE,
-    M_TAU2,
-    MODEL_FIELDS,
     fill_poles,
 )
 from dvskit.emulator.sensor.tile_kernels import advance_tiles
@@ -81,7 +70,7 @@ class SensorPixels:
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
         self.params, self.size, self.seed, self._threads = params, size, seed, threads
-        self._model = _model(params)
+        self._model = model_of(params, seed)
         self._follower = True if params.follower_hz > 0 else None
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
@@ -110,8 +99,7 @@ class SensorPixels:
             part = self._parts[number]
             start_pixels(
                 levels[part.slice], part.slice.start, self._model,
-                to_units(self.params.threshold_sigma), self.params.leak_spread, self.seed,
-                part.pixels,
+                to_units(self.params.threshold_sigma), self.params.leak_spread, part.pixels,
             )  # fmt: skip
 
         run_parts(start, len(self._parts))
@@ -169,10 +157,9 @@ class SensorPixels:
         while resume[0] < part.tiles:
             part.count += advance_tiles(
                 part.slice.start, self._frame, start, stop, self._before[part.slice],
-                codes[part.slice], self._tables, self._model, self.seed, self._hot,
-                self.params.hot_hz * 1e-6, part.pixels, part.weights, part.hits, part.scratch,
-                part.lanes, resume, part.times[part.count :], part.marks[part.count :],
-                self._follower,
+                codes[part.slice], self._tables, self._model, self._hot, part.pixels, part.weights,
+                part.hits, part.scratch, part.lanes, resume, part.times[part.count :],
+                part.marks[part.count :], self._follower,
             )  # fmt: skip
             if resume[1] < 0:
                 part.hits = part.hits.grown()
@@ -182,18 +169,21 @@ class SensorPixels:
         np.copyto(self._before[part.slice], codes[part.slice])
 
 
-def _model(params: EmulatorParams) -> NDArray[np.float64]:
-    """Return the kernels' numbers: units of 2^-24 e-fold, and microseconds."""
-    model = np.zeros(MODEL_FIELDS, np.float64)
-    if params.cutoff_hz > 0:
-        model[M_POLE] = 1e6 / (2 * math.pi * params.cutoff_hz)
-    if params.follower_hz > 0:
-        model[M_TAU2] = 1e6 / (2 * math.pi * params.follower_hz)
-    model[M_REFRACTORY] = params.refractory_us
-    model[M_JITTER] = params.leak_jitter
-    model[M_SHOT] = params.shot_hz * 1e-6
-    model[M_ON] = to_units(params.threshold_on)
-    model[M_OFF] = to_units(params.threshold_off)
-    model[M_LEAK] = params.leak_hz * 1e-6
-    model[[M_OFFSET, M_KNEE, M_SLOPE]] = map_numbers(params)
-    return model
+def model_of(params: EmulatorParams, seed: int) -> Model:
+    """Return the sensor's numbers as the kernels take them."""
+    offset, knee, slope = map_numbers(params)
+    return Model(
+        pole=1e6 / (2 * math.pi * params.cutoff_hz) if params.cutoff_hz > 0 else 0.0,
+        tau2=1e6 / (2 * math.pi * params.follower_hz) if params.follower_hz > 0 else 0.0,
+        refractory=float(params.refractory_us),
+        jitter=float(params.leak_jitter),
+        shot=params.shot_hz * 1e-6,
+        leak=params.leak_hz * 1e-6,
+        on=float(to_units(params.threshold_on)),
+        off=float(to_units(params.threshold_off)),
+        hot=params.hot_hz * 1e-6,
+        offset=float(offset),
+        knee=float(knee),
+        slope=slope,
+        seed=seed,
+    )

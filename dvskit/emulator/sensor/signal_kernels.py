@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The signal of a pixel between two frames, in closed form.
 
 Log intensity is in units of 2^-24 e-fold, time in microseconds since the frame before, in float64.
@@ -18,26 +16,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import light_of, number_of
-from dvskit.emulator.sensor.compiled import inner, kernel
+from dvskit.emulator.sensor.compiled import inner, kernel, spans
 from dvskit.emulator.sensor.elementary_kernels import exp, log
-from dvskit.emulator.sensor.spans import spans
+from dvskit.emulator.sensor.pixels import Model
 
 Array = NDArray[Any]
-
-# Places in the model's numbers.
-(M_POLE, M_TAU2, M_REFRACTORY, M_JITTER, M_SHOT, M_ON, M_OFF, M_LEAK, M_KNEE, M_SLOPE, M_OFFSET) = (
-    range(11)
-)
-MODEL_FIELDS = 11
 
 UNIT = float(1 << 24)
 NEAR_US = 1e-3  # so near is a crossing to the root of the curve
 
 
 @inner
-def relative_light(level: float, model: Array) -> float:
+def relative_light(level: float, model: Model) -> float:
     """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
-    number = number_of(level / UNIT, model[M_OFFSET], model[M_KNEE], model[M_SLOPE])
+    number = number_of(level / UNIT, model.offset, model.knee, model.slope)
     return light_of(number)
 
 
@@ -49,27 +41,27 @@ def apart(tau1: float, tau2: float) -> float:
 
 @kernel
 def fill_poles(
-    lights: Array, model: Array, interval: float, tau: Array, lag: Array, kept: Array
+    lights: Array, model: Model, interval: float, tau: Array, lag: Array, kept: Array
 ) -> None:
     """Fill the photoreceptor's tables of one interval, by code.
 
     tau   microseconds; lag: tau / interval; kept: what is left of a difference behind the interval
     """
-    lights, model, tau = spans(lights), spans(model), spans(tau)
+    lights, tau = spans(lights), spans(tau)
     lag, kept = spans(lag), spans(kept)
     for code in range(lights.size):
-        t = apart(model[M_POLE] / lights[code], model[M_TAU2])
+        t = apart(model.pole / lights[code], model.tau2)
         tau[code] = t
         lag[code] = t / interval
         kept[code] = exp(-interval / t) if t > 0.0 else 0.0
 
 
 @inner
-def pole_of(level: float, model: Array) -> float:
+def pole_of(level: float, model: Model) -> float:
     """Return the photoreceptor's time constant at a level, 0 for none."""
-    if model[M_POLE] == 0.0:
+    if model.pole == 0.0:
         return 0.0
-    return apart(model[M_POLE] / relative_light(level, model), model[M_TAU2])
+    return apart(model.pole / relative_light(level, model), model.tau2)
 
 
 @kernel
@@ -168,7 +160,7 @@ def closer(
 ) -> tuple[float, float, float, bool]:  # fmt: skip
     """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
 
-    The signal is monotone from low to high, and t between; `two` tells whether c2 may be other than
+    The signal is monotone from low to high, and t between; `two` says whether c2 may be other than
     0. Halley's steps; one that leaves the bracket halves it instead. Near is NEAR_US.
     """
     e1 = c1 * exp(-k1 * t)

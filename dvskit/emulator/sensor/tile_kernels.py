@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of the sensor model. Blocks of pixels that have nothing to do cost a comparison.
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
-from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch
+from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch, spans
 from dvskit.emulator.sensor.firing_kernels import Follower, fire
 from dvskit.emulator.sensor.lanes import LANES, Lanes
 from dvskit.emulator.sensor.noise_kernels import (
@@ -36,20 +35,19 @@ from dvskit.emulator.sensor.pixels import (
     TILE,
     TOGETHER,
     Hits,
+    Model,
     Pixels,
     Scratch,
     Tables,
     Weights,
 )
-from dvskit.emulator.sensor.signal_kernels import M_REFRACTORY, M_SHOT
-from dvskit.emulator.sensor.spans import spans
 
 Array = NDArray[Any]
 
 
 @inlined
 def _apply_noise(
-    tile: int, part: int, end: int, first: int, start: float, model: Array, begun: Array,
+    tile: int, part: int, end: int, first: int, start: float, model: Model, begun: Array,
     since: Array, quiet: Array, soonest: Array, hit_t: Array, hit_choice: Array,
     hits_from: Array, free: Array, times: Array, marks: Array, n: int,
 ) -> int:  # fmt: skip
@@ -67,7 +65,7 @@ def _apply_noise(
             times[n] = np.int32(math.floor(t + 0.5))
             marks[n] = ((first + i) << MARK_PIXEL) | MARK_NOISE | (choice & MARK_ON)
             n += 1
-            begun[i] = start + (t + model[M_REFRACTORY])
+            begun[i] = start + (t + model.refractory)
             block = i // BLOCK
             since[block] = CALM_STALE
             quiet[block] = lesser(quiet[block], begun[i] + soonest[block])
@@ -76,8 +74,8 @@ def _apply_noise(
 
 @inner
 def _draw(
-    tile: int, pixels_in: int, first: int, frame: int, interval: float, model: Array, seed: int,
-    after: Array, tables: Tables, hot: Array, hot_rate: float, pixels: Pixels, weights: Weights,
+    tile: int, pixels_in: int, first: int, frame: int, interval: float, model: Model,
+    after: Array, tables: Tables, hot: Array, pixels: Pixels, weights: Weights,
     hit_t: Array, hit_choice: Array, hits_from: Array, scratch: Scratch,
 ) -> int:  # fmt: skip
     """Draw a tile's noise; return how much there is, -1 where there is no room for it."""
@@ -85,17 +83,17 @@ def _draw(
     number = first + base
     here = slice(base, base + pixels_in)
     count = 0
-    if model[M_SHOT] > 0.0:
+    if model.shot > 0.0:
         choices = slice(2 * base, 2 * (base + pixels_in))
         count = draw_shots(
-            number // TILE, frame, interval, model, seed, weights.caps[tile],
+            number // TILE, frame, interval, model, weights.caps[tile],
             weights.chances[choices], weights.excess[choices], pixels.on[here], pixels.off[here],
             pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t,
             hit_choice,
         )  # fmt: skip
     own = hot[first_above(hot, number - 1) : first_above(hot, number + pixels_in - 1)]
-    if count >= 0 and own.size > 0 and hot_rate > 0.0:
-        count = draw_hot(count, number, frame, interval, seed, own, hot_rate, hit_t, hit_choice)
+    if count >= 0 and own.size > 0 and model.hot > 0.0:
+        count = draw_hot(count, number, frame, interval, model, own, hit_t, hit_choice)
     if count < 0:
         for part in range(hits_from.size):
             hits_from[part] = 0
@@ -149,13 +147,12 @@ def _wake(
 @inlined
 def _finish(
     lane: int, later: int, first: int, start: float, stop: float, after: Array, tables: Tables,
-    model: Array, seed: int, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
+    model: Model, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
     times: Array, marks: Array, n: int, follower: Follower,
 ) -> int:  # fmt: skip
     """Follow the pixels in lanes, then look at the blocks that saw no change."""
     if lane > 0:
-        n = fire(lane, first, start, stop, model, seed, pixels, hits, lanes, times, marks, n,
-                 follower)  # fmt: skip
+        n = fire(lane, first, start, stop, model, pixels, hits, lanes, times, marks, n, follower)
     settle_idle(later, scratch.later, after, tables, stop, pixels)
     return n
 
@@ -163,7 +160,7 @@ def _finish(
 @kernel
 def advance_tiles(
     first: int, frame: int, start: float, stop: float, before: Array, after: Array,
-    tables: Tables, model: Array, seed: int, hot: Array, hot_rate: float, pixels: Pixels,
+    tables: Tables, model: Model, hot: Array, pixels: Pixels,
     weights: Weights, hits: Hits, scratch: Scratch, lanes: Lanes, resume: Array,
     times: Array, marks: Array, follower: Follower,
 ) -> int:  # fmt: skip
@@ -171,7 +168,7 @@ def advance_tiles(
 
     before, after  codes of the two frames
     follower       True with a source follower, None without
-    hot            pixels, in order, that fire at `hot_rate` a microsecond
+    hot            pixels, in order, that fire at random
     resume         (RESUME,), zeros to begin with: how far it is, see there
 
     Returns the number of events, written to times (int32, microseconds since `start`) and marks
@@ -179,13 +176,13 @@ def advance_tiles(
     with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
     -1, else in times and marks. Make it, keep what the hits hold, and call again.
     """
-    before, after, tables, model = spans(before), spans(after), spans(tables), spans(model)
+    before, after, tables = spans(before), spans(after), spans(tables)
     hot, pixels, weights, hits = spans(hot), spans(pixels), spans(weights), spans(hits)
     scratch, lanes, resume = spans(scratch), spans(lanes), spans(resume)
     times, marks = spans(times), spans(marks)
     n = np.int64(0)
     size = after.size
-    noise = model[M_SHOT] > 0.0 or hot.size > 0
+    noise = model.shot > 0.0 or hot.size > 0
     changed, words, wakes = scratch.changed, scratch.words, scratch.wakes
     begun, since, quiet, soonest = pixels.begun, pixels.since, pixels.quiet, pixels.soonest
     hits_from = hits.start
@@ -199,8 +196,8 @@ def advance_tiles(
         if drawn <= 0 and noise:
             # Behind those of earlier tiles, which pixels in lanes may still wait for.
             found = _draw(
-                tile, count, first, frame, stop - start, model, seed, after, tables, hot,
-                hot_rate, pixels, weights, hits.t[held:], hits.choice[held:], hits_from, scratch,
+                tile, count, first, frame, stop - start, model, after, tables, hot,
+                pixels, weights, hits.t[held:], hits.choice[held:], hits_from, scratch,
             )  # fmt: skip
             drawn = 1 if found >= 0 else -1
         hit_t, hit_choice = hits.t[held:], hits.choice[held:]
@@ -219,7 +216,7 @@ def advance_tiles(
             if part < end:
                 listed, needed = foresee(
                     tile, part, end - part, first, start, stop, before, after, tables, model,
-                    seed, pixels, hit_choice, hits_from, scratch,
+                    pixels, hit_choice, hits_from, scratch,
                 )  # fmt: skip
                 if n + kept + needed > times.size:
                     break
@@ -229,7 +226,7 @@ def advance_tiles(
                 part = end
                 lane, kept = lane + listed, kept + needed
             if lane > LANES - RUN or later > LATER - RUN // BLOCK:
-                n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels,
+                n = _finish(lane, later, first, start, stop, after, tables, model, pixels,
                             hits, scratch, lanes, times, marks, n, follower)  # fmt: skip
                 lane, kept, later = 0, 0, 0
         if part < parts:
@@ -239,7 +236,7 @@ def advance_tiles(
         drawn, part, held = 0, 0, held + hits_from[parts]
         # Together with others, but always the same ones.
         if (first // TILE + tile) % TOGETHER == TOGETHER - 1 or base + count == size:
-            n = _finish(lane, later, first, start, stop, after, tables, model, seed, pixels, hits,
+            n = _finish(lane, later, first, start, stop, after, tables, model, pixels, hits,
                         scratch, lanes, times, marks, n, follower)  # fmt: skip
             held, lane, kept, later = 0, 0, 0, 0
     resume[0] = (size + TILE - 1) // TILE

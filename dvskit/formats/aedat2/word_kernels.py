@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The loops over words of AEDAT 2: eight bytes, an address and a time, both big-endian."""
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The loops over packets of AEDAT 3.1 and over the events in them: all little-endian."""
 

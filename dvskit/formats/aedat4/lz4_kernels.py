@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """LZ4 frames, decompressed by compiled loops.
 
 Layout: github.com/lz4/lz4, doc/lz4_Frame_format.md and doc/lz4_Block_format.md; the checksum is

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over packets and flatbuffers. What is read of a file is checked before it is used."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that look back from the end of valid EVT 3.0 words: what is known there."""
 
 from __future__ import annotations

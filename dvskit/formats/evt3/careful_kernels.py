@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The loop over EVT 3.0 words that judges each, and skips what cannot be."""
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Compiled loops of the HDF5 formats: Prophesee's ECF codec, and the check of a block.
 

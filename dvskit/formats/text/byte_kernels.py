@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Many bytes at once: which are digits, and what number eight of them are.
 
 Bytes are named by their addresses: an array handed from function to function would be counted each

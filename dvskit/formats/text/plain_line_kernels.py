@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over lines as most are: digits, one separator, no more. Several bytes are read at once."""
 
 from __future__ import annotations

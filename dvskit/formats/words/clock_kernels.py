@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What the loops over fixed-size words share: places of what they tell, and the judge of clocks."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over DAT events: a 32-bit time, then x, y and polarity in another 32 bits.
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over valid EVT words: most of them in groups of events that are decoded side by side.
 

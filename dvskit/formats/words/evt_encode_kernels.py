@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The loop that makes EVT 2.0, EVT 2.1 and EVT 4.0 words of events."""
 
 from __future__ import annotations

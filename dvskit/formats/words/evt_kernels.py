@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over EVT 2.0, EVT 2.1 and EVT 4.0 words, as 32-bit units.
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The likeliest way through bytes: words one behind another, and gaps of any length between them.
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What the loops of salvage share: a clock that may run back for a while, and rows of words.
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.paint_kernels import FOREARM, HAND, HEAD, NECK, THIGH, TORSO, UPPER_ARM
-from dvskit.scenes.depth.steady_kernels import steady
 from dvskit.scenes.depth.surface import Surface, surface_of
+from dvskit.scenes.depth.surface_kernels import steady
 
 Array = NDArray[np.float32]
 

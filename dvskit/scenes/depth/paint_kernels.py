@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The light that comes from each pixel of a person: cloth, skin and hair under a lamp."""
 

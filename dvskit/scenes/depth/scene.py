@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size, as_size
-from dvskit.scenes._figure import soft_noise
+from dvskit.scenes._figure import wall_pattern
 from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.looks import bones_of, head_to_hips
@@ -319,12 +319,8 @@ class _Drawn:
 
 
 def _wall(scene: DepthScene, rng: np.random.Generator) -> Frame:
-    shape = (scene.size.height, scene.size.width)
-    pattern: Any = sum(
-        (weight * soft_noise(rng, shape, (grain * shape[0], grain * shape[0])))
-        for weight, grain in ((0.6, 0.35), (0.3, 0.1), (0.1, 0.03))
-    )
-    light = np.linspace(1.05, 0.85, shape[0], dtype=np.float32)[:, None]
+    pattern = wall_pattern(rng, scene.size)
+    light = np.linspace(1.05, 0.85, scene.size.height, dtype=np.float32)[:, None]
     wall = scene.wall * light * np.maximum(0.2, 1 + scene.wall_texture * pattern)
     wall = np.clip(wall, 0.005, 1).astype(np.float32)
     return np.ascontiguousarray(wall[:, ::-1] if scene.flip else wall)

@@ -1,7 +1,7 @@
 """The surface of a person in a depth clip, without the flicker of the camera.
 
 The outline is kept as its signed distance in pixels, which is smoothed in space and in time; what
-is between two frames is drawn from the motion of each point of the surface (`drift_kernels`).
+is between two frames is drawn from the motion of each point of the surface (`surface_kernels`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.scenes.depth.clip import DepthClip
-from dvskit.scenes.depth.drift_kernels import drift, spread
-from dvskit.scenes.depth.steady_kernels import steady
+from dvskit.scenes.depth.surface_kernels import drift, spread, steady
 
 Array = NDArray[np.float32]
 
@@ -110,7 +109,7 @@ def _without_holes(depth: Array) -> Array:
 def _without_thin_changes(depth: Array) -> Array:
     """Give borders within the body the mean of the frames around where they differ but thinly.
 
-    An arm before the body changes a patch at a time; a camera that cannot tell to which of them a
+    An arm before the body changes a patch at a time; a camera that cannot decide to which of them a
     pixel of the border belongs changes lines of a pixel or two.
     """
     frames = len(depth)

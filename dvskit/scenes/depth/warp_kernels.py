@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """A person between two depth pictures: each is moved its share of the way, and both are joined."""
 
@@ -115,7 +114,7 @@ def between(
     """Fill `drawn` (H, W, 2), distance and light, at `share` of the way between two frames.
 
     outlines, depths, lights are (2, H, W); onward and back (H, W, 2) the motion from the first to
-    the second and from the second to the first. Where both frames tell of one layer, it is their
+    the second and from the second to the first. Where both frames show one layer, it is their
     mean; where of two, the nearer one wins in the middle and gives way towards the frame in which
     it is not: at a share of 0 and 1 the result is that frame itself.
     """

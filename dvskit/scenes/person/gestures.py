@@ -17,7 +17,6 @@ from dvskit.scenes.person.rhythm import Rhythm, Swing, wander, wander3
 
 Rng = np.random.Generator
 Part = Callable[[Array, Moves], None]  # fills in what its limbs do at times in seconds
-Maker = Callable[[Rng, Build], Part]
 
 
 def towards(*parts: float | Array) -> Array:

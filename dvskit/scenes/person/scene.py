@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import Camera, parts, profile
-from dvskit.scenes.person.look import Look, View
+from dvskit.scenes.person.look import Look, View, backdrop, cloths
 from dvskit.scenes.person.motion import (
     PERSON_GESTURES,
     GestureMotion,
@@ -22,8 +22,7 @@ from dvskit.scenes.person.motion import (
 )
 from dvskit.scenes.person.painting_kernels import paint
 from dvskit.scenes.person.skeleton import SkeletonMotion
-from dvskit.scenes.person.surfaces import backdrop, cloths
-from dvskit.scenes.ranges import LARGEST_SEED, check_range, check_ranges
+from dvskit.scenes.ranges import LARGEST_SEED, check_range, check_ranges, frame_times_us
 
 Frame = NDArray[np.uint16]
 
@@ -148,8 +147,7 @@ class PersonScene:
 
     def times_us(self) -> Iterator[int]:
         """Yield the times of the frames, from 0 to below duration_us."""
-        count = -(-self.duration_us * self.fps // 1_000_000)
-        return (n * 1_000_000 // self.fps for n in range(count))
+        return frame_times_us(self.duration_us, self.fps)
 
     def frames(self, times_us: Iterable[int] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yield (t_us, frame) at the given times, or at those of `times_us()`, in any order."""

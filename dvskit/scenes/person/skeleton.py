@@ -87,7 +87,7 @@ def mend(joints: ArrayLike) -> Mended:
 
 
 def frames_with_skeleton(joints: Array) -> NDArray[np.bool_]:
-    """Tell of each frame (T,) of `joints` (T, J, 3 or 4) whether all are finite and not all 0."""
+    """Return of each frame (T,) of `joints` (T, J, 3 or 4) whether all are finite and not all 0."""
     return np.asarray(np.isfinite(joints).all((1, 2)) & joints.any((1, 2)))
 
 

@@ -1,4 +1,8 @@
-"""All pixels of a sensor, as v2e steps them."""
+"""The pixel as v2e steps it, for results that compare with v2e's (Hu, Liu, Delbruck 2021).
+
+One step a frame: an Euler step of the low-pass, whole thresholds counted at the frame's time, and
+times that all pixels of a frame share. Coarse frames saturate the low-pass, as they do there.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
+from dvskit.emulator import v2e_kernels as k
 from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, code_logs, lights
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.v2e import pixel_kernels as k
 from dvskit.events import Size
 
 _PART_PIXELS = 1 << 14
@@ -24,7 +28,18 @@ class V2ePixels:
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
-        self.params, self.size, self.seed, self._threads = params, size, seed, threads
+        self.params, self.size, self._threads = params, size, threads
+        self._sensor = k.Sensor(
+            c_on=float(params.threshold_on),
+            c_off=float(params.threshold_off),
+            sigma=float(params.threshold_sigma),
+            spread=float(params.leak_spread),
+            cutoff_hz=float(params.cutoff_hz),
+            leak_hz=float(params.leak_hz),
+            jitter=float(params.leak_jitter),
+            refractory_us=float(params.refractory_us),
+            seed=seed,
+        )
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame, which sets the low-pass and the references."""
@@ -34,24 +49,18 @@ class V2ePixels:
         exact = np.array(code_logs(table.size, self.params), np.float64)
         self._table = np.round(exact, 8).astype(np.float32)
         self._lights = lights(self._table, self.params)
-        self._lp = self._levels(codes)
-        self._base = self._lp.copy()
-        self._on, self._off = np.empty(count, real), np.empty(count, real)
-        self._factor = np.empty(count)
-        self._latest = np.full(count, -1e30)
-        self._counts = np.zeros(count, np.int32)
+        lp = self._levels(codes)
+        self._state = k.State(
+            lp, lp.copy(), np.empty(count, real), np.empty(count, real), np.empty(count),
+            np.full(count, -1e30), np.zeros(count, np.int32),
+        )  # fmt: skip
         self._frame, self._now = 0, 0
         self._ordering = Ordering()
         parts = max(1, min(self._threads, count // _PART_PIXELS))
         bounds = [count * part // parts for part in range(parts + 1)]
         self._parts = [slice(*bounds[i : i + 2]) for i in range(parts)]
-        params = self.params
         for part in self._parts:
-            k.start(
-                part.start, params.threshold_on, params.threshold_off, params.threshold_sigma,
-                params.leak_spread, self.seed, self._on[part], self._off[part],
-                self._factor[part],
-            )  # fmt: skip
+            k.start(part.start, self._sensor, self._state.part(part))
 
     def _levels(self, codes: NDArray[Any]) -> NDArray[Any]:
         if self._table.size:
@@ -62,19 +71,16 @@ class V2ePixels:
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return what happens up to the next frame."""
-        params = self.params
         level = self._levels(codes)
-        light = self._lights[codes] if self._table.size else lights(level, params)
+        light = self._lights[codes] if self._table.size else lights(level, self.params)
         most = [0] * len(self._parts)
         self._frame += 1
 
         def step(number: int) -> None:
             part = self._parts[number]
             most[number] = k.step(
-                level[part], light[part], part.start, self._frame, interval_us * 1e-6,
-                params.cutoff_hz, params.leak_hz, params.leak_jitter, self.seed, self._lp[part],
-                self._base[part], self._on[part], self._off[part], self._factor[part],
-                self._counts[part],
+                level[part], light[part], part.start, self._frame, interval_us * 1e-6, self._sensor,
+                self._state.part(part),
             )  # fmt: skip
 
         run_parts(step, len(self._parts))
@@ -83,14 +89,14 @@ class V2ePixels:
 
         def emit(number: int) -> None:
             part = self._parts[number]
-            shots = 2 * (part.stop - part.start) if params.shot_hz else 0
-            room = int(np.abs(self._counts[part]).sum(dtype=np.int64)) + shots
+            state = self._state.part(part)
+            shots = 2 * (part.stop - part.start) if self.params.shot_hz else 0
+            room = int(np.abs(state.counts).sum(dtype=np.int64)) + shots
             t, mark = np.empty(room, np.int32), np.empty(room, np.int64)
             count = k.emit(
-                part.start, self._frame, max(most), interval_us, self._now, params.refractory_us,
-                0.5e-6 * params.shot_hz * interval_us, light[part], params.threshold_on,
-                params.threshold_off, self.seed, self._lp[part], self._base[part], self._on[part],
-                self._off[part], self._latest[part], self._counts[part], t, mark,
+                part.start, self._frame, max(most), interval_us, self._now,
+                0.5e-6 * self.params.shot_hz * interval_us, light[part], self._sensor, state, t,
+                mark,
             )  # fmt: skip
             times[number], marks[number] = t[:count], mark[:count]
 

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of v2e's pixel. Arrays are flat and of a slice of the frame's length unless said otherwise.
 
 Log intensity is in e-folds, time in seconds. Levels, low-pass, references and thresholds are of one
@@ -9,7 +7,7 @@ type: float32, as in v2e, or float64 with a low-pass, as there too.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,32 +18,62 @@ from dvskit.emulator.random_kernels import normal, uniform
 
 Array = NDArray[Any]
 
+
+class Sensor(NamedTuple):
+    """Parameters of the sensor, see EmulatorParams; all float but the seed."""
+
+    c_on: float
+    c_off: float
+    sigma: float
+    spread: float
+    cutoff_hz: float
+    leak_hz: float
+    jitter: float
+    refractory_us: float
+    seed: int
+
+
+class State(NamedTuple):
+    """The pixels, (n,): low-pass, reference, thresholds, factor of the leak, time of the last event
+    in us, and how many events the present frame gives, negative for OFF."""
+
+    lp: Array
+    base: Array
+    on: Array
+    off: Array
+    factor: Array
+    latest_us: Array
+    counts: Array
+
+    def part(self, at: slice) -> State:
+        """Return a slice of the pixels, as views."""
+        return State(*(each[at] for each in self))
+
+
 R_ON, R_OFF, R_LEAK, R_JITTER, R_SHOT = range(11, 16)
 
 
 @njit(cache=True, nogil=True)
-def start(
-    first: int, c_on: float, c_off: float, sigma: float, spread: float, seed: int, on: Array,
-    off: Array, factor: Array,
-) -> None:  # fmt: skip
+def start(first: int, sensor: Sensor, state: State) -> None:
     """Draw the thresholds and the leaks' factors of a slice of pixels."""
+    seed, on, off, factor = sensor.seed, state.on, state.off, state.factor
     for i in range(on.size):
         k = first + i
-        on[i] = max(0.01, c_on + sigma * normal(seed, R_ON, k, 0))
-        off[i] = max(0.01, c_off + sigma * normal(seed, R_OFF, k, 0))
-        factor[i] = 10.0 ** (spread * normal(seed, R_LEAK, k, 0))
+        on[i] = max(0.01, sensor.c_on + sensor.sigma * normal(seed, R_ON, k, 0))
+        off[i] = max(0.01, sensor.c_off + sensor.sigma * normal(seed, R_OFF, k, 0))
+        factor[i] = 10.0 ** (sensor.spread * normal(seed, R_LEAK, k, 0))
 
 
 @njit(cache=True, nogil=True)
 def step(
-    level: Array, light: Array, first: int, frame: int, dt: float, cutoff_hz: float,
-    leak_hz: float, jitter: float, seed: int, lp: Array, base: Array, on: Array, off: Array,
-    factor: Array, counts: Array,
-) -> int:  # fmt: skip
+    level: Array, light: Array, first: int, frame: int, dt: float, sensor: Sensor, state: State
+) -> int:
     """Move a slice of pixels to the next frame, of `level` and `light`, (I + 20) / 275.
 
-    Fills `counts`, negative for OFF; returns the largest.
+    Fills the counts; returns the largest.
     """
+    lp, base, on, off, factor, _, counts = state
+    cutoff_hz, leak_hz, jitter = sensor.cutoff_hz, sensor.leak_hz, sensor.jitter
     most = 0
     for i in range(level.size):
         if cutoff_hz > 0.0:
@@ -56,7 +84,7 @@ def step(
         if leak_hz > 0.0:
             rate = leak_hz * factor[i]
             if jitter > 0.0:
-                rate *= 1.0 - jitter * normal(seed, R_JITTER, first + i, frame)
+                rate *= 1.0 - jitter * normal(sensor.seed, R_JITTER, first + i, frame)
             base[i] -= dt * rate * on[i]
         difference = lp[i] - base[i]
         # Ties are common, as where a scene comes back: they fall as v2e's arithmetic lets them.
@@ -72,18 +100,18 @@ def step(
 
 @njit(cache=True, nogil=True)
 def emit(
-    first: int, frame: int, steps: int, interval_us: int, now_us: int, refractory_us: float,
-    shot: float, light: Array, c_on: float, c_off: float, seed: int, lp: Array, base: Array,
-    on: Array, off: Array, latest_us: Array, counts: Array, times: Array, marks: Array,
+    first: int, frame: int, steps: int, interval_us: int, now_us: int, shot: float, light: Array,
+    sensor: Sensor, state: State, times: Array, marks: Array,
 ) -> int:  # fmt: skip
     """Write the events of a slice of pixels; return how many there are, at most those there is
     room for.
 
     The i-th event of each pixel is at (i + 1) / steps of the interval. `shot` is rate * dt / 2.
     """
+    lp, base, on, off, _, latest_us, counts = state
     n = 0
     step_us = interval_us / max(1, steps)
-    held = refractory_us > step_us
+    held = sensor.refractory_us > step_us
     for i in range(counts.size):
         count = counts[i]
         rise = count > 0
@@ -91,7 +119,7 @@ def emit(
         for j in range(abs(count)):
             at = step_us * (j + 1)
             if held:
-                if now_us + at - latest_us[i] <= refractory_us:
+                if now_us + at - latest_us[i] <= sensor.refractory_us:
                     continue
                 latest_us[i] = now_us + at
             times[n] = np.int32(math.floor(at + 0.5))
@@ -105,13 +133,13 @@ def emit(
             base[i] -= np.float32(kept) * np.float32(off[i])
         if shot > 0.0:
             # One number decides for both: v2e's noise is ON or OFF in a frame, hardly ever both.
-            drawn = uniform(seed, R_SHOT, first + i, frame)
+            drawn = uniform(sensor.seed, R_SHOT, first + i, frame)
             chance = shot * (1.0 - 0.75 * light[i])
             for polarity in range(2):
                 if polarity == 1:
-                    strikes = drawn > 1.0 - chance * c_on / on[i]
+                    strikes = drawn > 1.0 - chance * sensor.c_on / on[i]
                 else:
-                    strikes = drawn < chance * c_off / off[i]
+                    strikes = drawn < chance * sensor.c_off / off[i]
                 if strikes:
                     times[n] = interval_us
                     marks[n] = (np.int64(first + i) << MARK_PIXEL) | MARK_NOISE | polarity

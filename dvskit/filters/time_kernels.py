@@ -1,6 +1,4 @@
-# mypy: allow-untyped-decorators
-# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Putting almost sorted times in order: plain arrays in and out."""
+"""Times stretched and moved, and almost sorted ones put in order: plain arrays in and out."""
 
 from __future__ import annotations
 
@@ -10,11 +8,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.filters.selecting import Columns
+
+Array = NDArray[Any]
+
 _MOST = 64  # events of a bucket that are sorted one by one
 
 
 @njit(cache=True, nogil=True)
-def order_of(t: NDArray[Any], order: NDArray[Any]) -> bool:
+def order_of(t: Array, order: Array) -> bool:
     """Fill `order` with the places that sort `t`; equal times stay as they are.
 
     Events go to buckets of time, about one each: where times are almost sorted, those near in time
@@ -50,20 +52,22 @@ def order_of(t: NDArray[Any], order: NDArray[Any]) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def take(
-    order: NDArray[Any],
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    out_t: NDArray[Any],
-    out_x: NDArray[Any],
-    out_y: NDArray[Any],
-    out_p: NDArray[Any],
-) -> None:
+def take(order: Array, given: Columns, out: Columns) -> None:
     """Copy the events in their order."""
+    (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     for i in range(len(order)):
         out_t[i] = t[order[i]]
         out_x[i] = x[order[i]]
         out_y[i] = y[order[i]]
         out_p[i] = p[order[i]]
+
+
+@njit(cache=True, nogil=True)
+def stretch(t: Array, origin_us: int, factor: float, shift_us: int, new: Array) -> None:
+    """Fill `new` with origin + factor (t - origin) + shift, rounded; a half goes up."""
+    if factor == 1.0:
+        for i in range(len(t)):
+            new[i] = t[i] + shift_us
+        return
+    for i in range(len(t)):
+        new[i] = origin_us + shift_us + np.int64(np.floor((t[i] - origin_us) * factor + 0.5))

@@ -1,1 +1,0 @@
-"""Random numbers that depend on what they are for, not on who drew before: no state, no order."""

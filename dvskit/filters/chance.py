@@ -1,0 +1,269 @@
+"""Events left out, moved and added at random, drawn for their numbers in the stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import EventsError
+from dvskit.events import Events, Size
+from dvskit.filters.base import Blockwise, CallableFilter, Step
+from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.selecting import Columns, columns, in_parts, room, select
+
+REACH = 5  # standard deviations beyond which nothing is moved: 6 in 10 million would be
+_PIECE = 1 << 17  # events that are put in order at a time
+_LONGEST_JITTER_US = 100_000.0
+_MOST = 200_000_000  # events added at once
+
+
+@dataclass(frozen=True, slots=True)
+class DropEvents(CallableFilter):
+    """Leave out each event with the chance `share`, drawn for its number in the stream."""
+
+    share: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "share", 0, 1)
+        check_seed(self)
+
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass."""
+        seen = 0
+
+        def left(events: Events) -> Events:
+            from dvskit.filters.chance_kernels import kept_by_chance
+
+            nonlocal seen
+            keep = np.empty(len(events), np.bool_)
+            share = float(self.share)
+            in_parts(
+                lambda at: kept_by_chance(self.seed, 0, seen + at.start, share, keep[at]),
+                len(events),
+            )
+            seen += len(events)
+            return select(events, keep)
+
+        return Blockwise(left, size)
+
+
+@dataclass(frozen=True, slots=True)
+class SpatialJitter(CallableFilter):
+    """Move each event by a normal random number of pixels, in x and in y, rounded to pixels.
+
+    It is drawn for the event's number in the stream, and cut at five standard deviations. What
+    leaves the sensor is left out, and counted.
+    """
+
+    std_px: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "std_px", 0, 1000)
+        check_seed(self)
+
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass."""
+        seen, normal = 0, _Normal(self.std_px)
+
+        def moved(events: Events) -> Events:
+            from dvskit.filters.chance_kernels import jitter_pixels
+
+            nonlocal seen
+            t, x, y, p = columns(events)
+            _, out_x, out_y, keep = room(len(events))
+
+            def move(at: slice) -> None:
+                jitter_pixels(
+                    self.seed, seen + at.start, *size, normal.chance, normal.other, x[at], y[at],
+                    out_x[at], out_y[at], keep[at],
+                )  # fmt: skip
+
+            in_parts(move, len(events))
+            seen += len(events)
+            return select(Events.from_checked(t, out_x, out_y, p, size), keep)
+
+        return Blockwise(moved, size)
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalJitter(CallableFilter):
+    """Move the time of each event by a normal random number of microseconds, and sort again.
+
+    It is drawn for the event's number in the stream, and cut at five standard deviations: so long
+    events are held back, until none can come before them. Those of the same time stay in their
+    order. Events that come from time 0 or later to before 0 are left out, and counted.
+    """
+
+    std_us: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "std_us", 0, _LONGEST_JITTER_US)
+        check_seed(self)
+
+    def start(self, size: Size) -> TemporalJitterStep:
+        """Return the step of one pass."""
+        return TemporalJitterStep(self, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Normal:
+    """Tables that draw whole numbers near a normal random number; entry k is k - reach."""
+
+    std: float
+    chance: NDArray[np.uint64] = field(init=False)
+    other: NDArray[np.int32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        from dvskit.filters.chance_kernels import alias_of
+
+        edges = np.arange(-self.reach, self.reach + 2) - 0.5
+        scale = max(self.std, 1e-9) * math.sqrt(2)
+        below = np.array([math.erfc(-edge / scale) for edge in edges])
+        weights = np.diff(below)
+        chance, other = np.zeros(len(weights), np.uint64), np.zeros(len(weights), np.int32)
+        alias_of(weights, chance, other)
+        object.__setattr__(self, "chance", chance)
+        object.__setattr__(self, "other", other)
+
+    @property
+    def reach(self) -> int:
+        """The largest number drawn."""
+        return math.ceil(REACH * self.std)
+
+
+class TemporalJitterStep(Step):
+    """A pass of a `TemporalJitter`."""
+
+    def __init__(self, jitter: TemporalJitter, size: Size) -> None:
+        super().__init__(size)
+        self._seed, self._normal = jitter.seed, _Normal(jitter.std_us)
+        self._seen = 0
+        self._held = Events.empty(size)  # in order
+        self._new: list[Columns] = []  # behind them, not in order yet
+        self._waiting = 0
+
+    def __call__(self, events: Events) -> Events:
+        """Return the events that none can come before any more, in order."""
+        given = [
+            self._moved(events[start : start + _PIECE]) for start in range(0, len(events), _PIECE)
+        ]
+        return Events.concatenate(given, size=self.size)
+
+    def finish(self) -> Events:
+        """Return the rest."""
+        return self._sorted()
+
+    def _moved(self, events: Events) -> Events:
+        from dvskit.filters.chance_kernels import jitter_times
+
+        t, x, y, p = columns(events)
+        out_t, keep = np.empty_like(t), np.empty(len(t), np.bool_)
+        jitter_times(self._seed, self._seen, self._normal.chance, self._normal.other, t, out_t,
+                     keep)  # fmt: skip
+        self._seen += len(t)
+        if not keep.all():
+            self.dropped += len(t) - int(np.count_nonzero(keep))
+            out_t, x, y, p = out_t[keep], x[keep], y[keep], p[keep]
+        self._new.append((out_t, x.copy(), y.copy(), p.copy()))  # the caller's may change
+        self._waiting += len(out_t)
+        if 4 * self._waiting < len(self._held):  # sorting again for each of few would take long
+            return Events.empty(self.size)
+        known = self._sorted()
+        sure = int(np.searchsorted(known.t, t[-1] - self._normal.reach, "right"))
+        self._held = known[sure:].copy()
+        return known[:sure]
+
+    def _sorted(self) -> Events:
+        from dvskit.filters.time_kernels import order_of, take
+
+        held = self._held
+        parts = [(held.t, held.x, held.y, held.p), *self._new]
+        t, x, y, p = (np.concatenate(each) for each in zip(*parts, strict=True))
+        self._held, self._new, self._waiting = Events.empty(self.size), [], 0
+        order = np.empty(len(t), np.int64)
+        if len(t) and not order_of(t, order):
+            order = np.argsort(t, kind="stable")
+        out = room(len(t))
+        take(order, (t, x, y, p), out)
+        return Events.from_checked(*out, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise(CallableFilter):
+    """Add events that every pixel has alike, at `hz` a second, from the first event to the last.
+
+    A Poisson process: exponential gaps, and a pixel and a polarity for each, drawn for its number.
+    Noise stands ahead of events of the same time. The step counts what it adds: `step.added`.
+    Raises EventsError where the events leave a gap that would hold hundreds of millions.
+    """
+
+    hz: float = 0.1
+    on_share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "hz", 0, 1e6)
+        check_number(self, "on_share", 0, 1)
+        check_seed(self)
+
+    def start(self, size: Size) -> NoiseStep:
+        """Return the step of one pass."""
+        return NoiseStep(self, size)
+
+
+class NoiseStep(Step):
+    """A pass of a `Noise`."""
+
+    def __init__(self, noise: Noise, size: Size) -> None:
+        super().__init__(size)
+        self._noise = noise
+        rate = noise.hz * size.width * size.height * 1e-6
+        self._gap_us = 1 / rate if rate > 1e-12 else math.inf
+        self._origin: int | None = None
+        self._next_us = 0.0  # behind the first event
+
+    def __call__(self, events: Events) -> Events:
+        """Return the events with the noise up to the last of them."""
+        from dvskit.emulator.random_kernels import uniform
+        from dvskit.filters.chance_kernels import merge_noise
+
+        if not len(events) or math.isinf(self._gap_us):
+            return events
+        if self._origin is None:
+            self._origin = int(events.t[0])
+            self._next_us = -math.log(uniform(self._noise.seed, 4, 0, 0)) * self._gap_us
+        times = self._times(int(events.t[-1]) - self._origin) + self._origin
+        if not len(times):
+            return events
+        out = room(len(events) + len(times))
+        merge_noise(self._noise.seed, self.added, float(self._noise.on_share), *self.size, times,
+                    columns(events), out)  # fmt: skip
+        self.added += len(times)
+        return Events.from_checked(*out, self.size)
+
+    def _times(self, stop_us: int) -> NDArray[np.int64]:
+        """Return the times of the noise up to `stop_us`, from the first event on."""
+        from dvskit.filters.chance_kernels import noise_times
+
+        found: list[NDArray[np.int64]] = []
+        count = 0
+        while self._next_us < stop_us + 1:
+            expected = (stop_us + 1 - self._next_us) / self._gap_us
+            if count + expected > _MOST:
+                raise EventsError(
+                    f"Noise: {expected:,.0f} events would be added at once, up to "
+                    f"{(self._origin or 0) + stop_us} us; give less noise, or cut the gap"
+                )
+            times = np.empty(int(expected + 4 * math.sqrt(expected) + 16), np.int64)
+            more, self._next_us = noise_times(
+                self._noise.seed, self.added + count, self._next_us, self._gap_us, stop_us, times
+            )
+            count += more
+            found.append(times[:more])
+        return np.concatenate(found) if found else np.empty(0, np.int64)
