@@ -36,8 +36,7 @@ from dvskit.neurons import (
 )
 from dvskit.neurons.cpu import _surrogate
 from dvskit.neurons.dynamics import Dynamics, Potential
-from dvskit.neurons.fused import run_fused
-from dvskit.neurons.operator import model_arguments, neurons
+from dvskit.neurons.operator import model_arguments, neurons, run_fused
 
 SURROGATES = [ATan(1.7), FastSigmoid(4.0), Sigmoid(3.0), Triangle(0.9, 0.8), Boxcar(1.1, 0.7),
               StraightThrough()]  # fmt: skip

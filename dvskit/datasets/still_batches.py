@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.datasets.ahead import made_ahead
+from dvskit.datasets.encode import Encode
 from dvskit.datasets.samples import Stills, named
 from dvskit.datasets.shares import WHOLE, Share, batch_sizes, planned, rows_of
-from dvskit.datasets.stills import Encode
 from dvskit.errors import ConfigError, GeometryError
 
 _AHEAD = 2

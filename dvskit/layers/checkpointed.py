@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.normalisation import BatchNorm2d
-from dvskit.layers.sequence import Sequence, ends_time
-from dvskit.layers.states import States
+from dvskit.layers.sequence import Sequence, States, ends_time
 
 
 @check_arguments

@@ -1,4 +1,4 @@
-"""Batch normalisation over all time steps, plain and scaled to the neurons' threshold."""
+"""Numbers brought to one scale: batch normalisation over all time steps, and a logarithm."""
 
 from __future__ import annotations
 
@@ -122,3 +122,15 @@ def _track(layer: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
     share = layer.momentum or 1.0 / float(layer.num_batches_tracked)
     layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
     layer.running_var.lerp_(var.to(layer.running_var.dtype), share)
+
+
+class LogCounts(nn.Module):
+    """log(1 + x) of each entry, -log(1 - x) of negative ones: any shape in, the same out.
+
+    A sensor of half the threshold gives twice the events of an edge, and where it is ten events
+    rather than five matters little: what a network is to learn is where edges are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return sign(x) log(1 + |x|)."""
+        return torch.sign(x) * torch.log1p(torch.abs(x))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import Linear
-from dvskit.networks.grammar import Word, module_of, walk
+from dvskit.networks.layered import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, scaled
 from dvskit.networks.neuron_pieces import check_neurons
 from dvskit.networks.pieces import Defaults

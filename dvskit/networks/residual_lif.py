@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.networks.grammar import Word, module_of, walk
+from dvskit.networks.layered import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, numbers_of
 from dvskit.networks.neuron_pieces import check_neurons
 from dvskit.networks.pieces import Defaults

@@ -9,7 +9,7 @@ from dvskit import _files
 from dvskit.render import plots
 from dvskit.training.config import Config
 from dvskit.training.looking import Look
-from dvskit.training.reject import Reject
+from dvskit.training.model_tables import Reject
 
 if TYPE_CHECKING:
     from dvskit.training.folder_run import FolderRun

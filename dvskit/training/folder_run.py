@@ -16,7 +16,7 @@ import torch
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
-from dvskit.datasets.cached_samples import CachedSamples
+from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
 from dvskit.training.card import write_card
 from dvskit.training.choosing import Choice, choose, with_steps

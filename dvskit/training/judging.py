@@ -18,15 +18,19 @@ from dvskit.datasets import (
     holds_stills,
     open_samples,
 )
+from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import Reading
-from dvskit.datasets.stills import Encoder
 from dvskit.errors import ConfigError, FormatError
-from dvskit.training.arguments import as_model
-from dvskit.training.held_out import Judged, choose_samples
-from dvskit.training.held_out_stills import choose_encoder, choose_seed, choose_stills, open_judged
-from dvskit.training.inputs import encode_of
-from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
-from dvskit.training.models import Model
+from dvskit.training.held_out import (
+    Judged,
+    choose_encoder,
+    choose_samples,
+    choose_seed,
+    choose_stills,
+    open_judged,
+)
+from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged_stills
+from dvskit.training.models import Model, as_model
 
 Data = str | PathLike[str] | Samples | Stills | Sequence[Sample]
 """What a model can be judged by: see `dvskit.training.evaluate`."""

@@ -20,12 +20,11 @@ from dvskit.datasets import Emulation
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
-from dvskit.training._device import pick_device
 from dvskit.training.config import InputConfig
-from dvskit.training.emulation_table import emulation_from
-from dvskit.training.reject import Reject, reject_from
+from dvskit.training.model_tables import Reject, emulation_from, reject_from
 from dvskit.training.split_file import Used, read_split, split_text
 from dvskit.training.toml_config import to_toml
+from dvskit.training.world import pick_device
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"
@@ -163,3 +162,15 @@ def shipped_models() -> dict[str, Path]:
         for toml in sorted(place.glob(f"*/{_TOML}")):
             found.setdefault(toml.parent.name, toml.parent)
     return found
+
+
+def as_model(model: Model | str | PathLike[str]) -> Model:
+    """Return a model: as given, or loaded by its name or its folder. Raises ModelError."""
+    if isinstance(model, str | PathLike):
+        return load_model(model)
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{type(model).__name__} is no model; pass load_model(...), a shipped model's name or a "
+        "folder first, and the events second"
+    )

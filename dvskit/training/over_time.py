@@ -14,13 +14,12 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Samples
-from dvskit.datasets.stills import Encoder
+from dvskit.datasets.encode import Encoder
 from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.layers import Sequence
 from dvskit.training.evaluation import Result, confusion_of, judge
-from dvskit.training.inputs import representation_of
-from dvskit.training.judged import AnyBatches
+from dvskit.training.inputs import AnyBatches, representation_of
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 

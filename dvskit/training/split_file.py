@@ -8,13 +8,12 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import NamedTuple, cast, get_args
 
-from dvskit.datasets import Samples, Split, SplitSamples
+from dvskit.datasets import Part, Samples, Split, SplitSamples
 from dvskit.datasets.kinds import known_kind
 from dvskit.errors import ModelError
 
-Part = Literal["train", "validation", "test"]
 _HASHED_BYTES = 1 << 16
 _COLUMNS = ("part", "class", "recording", "start_us", "stop_us", "fingerprint")
 _WITH_GROUPS = (*_COLUMNS, "group")

@@ -1,14 +1,21 @@
-"""When "nothing happens" is the answer: what is too unsure, or too quiet, to be named."""
+"""The tables [reject] and [emulation] of a model's file.
+
+[reject] says when "nothing happens" is the answer: what is too unsure, or too quiet, to be named;
+[emulation] how the clips that the model learned from were emulated.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ModelError
+from dvskit.datasets import Emulation
+from dvskit.emulator import EmulatorParams
+from dvskit.emulator.params import as_params
+from dvskit.errors import ConfigError, DvskitError, ModelError, one_line
 
 HALF = "more sure than of all other classes together; no validation data chose it"
 _KEYS = ("confidence", "events_per_second", "how")
@@ -65,3 +72,36 @@ def reject_from(about: Mapping[str, Any], where: str) -> Reject:
 def reject_values(reject: Reject) -> dict[str, Any]:
     """Return the table [reject] of a model's file."""
     return asdict(reject)
+
+
+_PLAIN = ("whole", "upsample", "seed", "light")
+
+
+def emulation_values(how: Emulation) -> dict[str, Any]:
+    """Return an emulation as plain values; of the sensor, what is not as that of an ideal one."""
+    params = as_params(how.params)
+    sensor = {
+        each.name: getattr(params, each.name)
+        for each in fields(EmulatorParams)
+        if getattr(params, each.name) != each.default
+    }
+    size = [] if how.size is None else list(how.size)
+    plain = {name: getattr(how, name) for name in _PLAIN}
+    return {"size": size, **plain, "fps": how.fps or 0.0, "sensor": sensor}
+
+
+def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) -> Emulation:
+    """Return the emulation that a model's tables say, that of an ideal sensor where they do not.
+
+    size  of the model's sensor. Raises ModelError for a table that says what cannot be.
+    """
+    values = about.get("emulation", {})
+    try:
+        return Emulation(
+            params=EmulatorParams(**values.get("sensor", {})),
+            size=tuple(values.get("size", ())) or size,
+            fps=values.get("fps") or None,
+            **{name: values[name] for name in _PLAIN if name in values},
+        )
+    except (DvskitError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(f"{where}: [emulation] is wrong: {one_line(error)}") from error
