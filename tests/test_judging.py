@@ -17,7 +17,7 @@ from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
 from dvskit.training import Trained, inputs
-from dvskit.training.split_file import fingerprint
+from dvskit.training.model_tables import fingerprint
 from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 

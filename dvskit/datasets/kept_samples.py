@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.cache_entries import key_of
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.samples import Samples, WrappedSamples
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 
-class CachedSamples(Samples):
+class CachedSamples(WrappedSamples):
     """Other samples, whose events are read from a cache where it holds them.
 
     It pays where events are emulated or slowly decoded (text, HDF5, bags); the fastest formats are
@@ -27,9 +27,8 @@ class CachedSamples(Samples):
     """
 
     def __init__(self, samples: Samples, cache: Cache) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self.samples, self.cache = samples, cache
-        self.draws = samples.draws
+        super().__init__(samples)
+        self.cache = cache
         self._keys: dict[int, str] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -48,10 +47,6 @@ class CachedSamples(Samples):
         events = self.samples.events(number)
         self.cache.put(key, to_arrays(events))
         return events
-
-    def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
-        return self.samples.fingerprint(number)
 
 
 def to_arrays(events: Events) -> dict[str, NDArray[Any]]:
@@ -108,16 +103,15 @@ class Room:
             raise ConfigError(f"room of {self.free} bytes; at least 0 is meant")
 
 
-class HeldSamples(Samples):
+class HeldSamples(WrappedSamples):
     """Other samples, each read once: those read first stay in memory, as far as there is room.
 
     What there is no room for is read each time, and so is what is drawn anew at each reading.
     """
 
     def __init__(self, samples: Samples, room: Room) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self.samples, self.room = samples, room
-        self.draws = samples.draws
+        super().__init__(samples)
+        self.room = room
         self._held: dict[int, Events] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -135,7 +129,3 @@ class HeldSamples(Samples):
                     events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
                 )
         return events
-
-    def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
-        return self.samples.fingerprint(number)

@@ -35,23 +35,26 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
 from dvskit.networks.network import Network, NetworkModule, scaled
-from dvskit.networks.neuron_pieces import NEURON_WORDS, READOUT_WORDS, Reading, Spiking
 from dvskit.networks.pieces import (
-    Convolution,
+    NEURON_WORDS,
+    READOUT_WORDS,
     Defaults,
-    Delayed,
     Dense,
-    LayerNormed,
-    Leaving,
-    Logarithm,
     Named,
-    Norm,
     Piece,
-    Pooling,
-    Rectified,
+    Reading,
     Shape,
-    Voted,
+    Spiking,
+    batch_norm,
+    convolution,
+    delays,
+    dropout,
+    layer_norm,
+    logarithm,
+    pooling,
+    rectified,
     said,
+    voting,
 )
 
 Word = str | tuple["Word", ...]
@@ -60,16 +63,16 @@ Word = str | tuple["Word", ...]
 _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (
         r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?",
-        lambda c, k, s, p: Convolution(int(c), int(k), int(s or 1), int(p or 0)),
+        lambda c, k, s, p: convolution(int(c), int(k), int(s or 1), int(p or 0)),
     ),
-    (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: Pooling(kind, int(k), int(s or k))),
+    (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: pooling(kind, int(k), int(s or k))),
     (r"F?(\d+)", lambda n: Dense(int(n))),
-    (r"T(\d+)(?:s(\d+))?", lambda taps, s: Delayed(int(taps), int(s or 1))),
-    (r"D(\d*\.?\d+)", lambda share: Leaving(float(share))),
-    (r"log", Logarithm),
-    (r"V(\d+)", lambda votes: Voted(int(votes))),
-    (r"relu", Rectified),
-    (r"ln", LayerNormed),
+    (r"T(\d+)(?:s(\d+))?", lambda taps, s: delays(int(taps), int(s or 1))),
+    (r"D(\d*\.?\d+)", lambda share: dropout(float(share))),
+    (r"log", logarithm),
+    (r"V(\d+)", lambda votes: voting(int(votes))),
+    (r"relu", rectified),
+    (r"ln", layer_norm),
 )
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
 _WORDS = ("bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
@@ -191,7 +194,7 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
         raise ConfigError(f"{at} = {word!r}: it stands behind neurons; put it behind lif or li")
     if name not in _WORDS:
         raise ConfigError(f"{at} = {word!r} is no layer; {did_you_mean(name, _EXAMPLES + _WORDS)}")
-    kind = Spiking if name in NEURON_WORDS else Reading if name in READOUT_WORDS else Norm
+    kind = Spiking if name in NEURON_WORDS else Reading if name in READOUT_WORDS else batch_norm
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
     return cast(Piece, kind(name, given, defaults))
 

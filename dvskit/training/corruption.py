@@ -12,6 +12,7 @@ import numpy as np
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
+from dvskit.datasets.samples import WrappedSamples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
@@ -297,7 +298,7 @@ def _judge(judging: Judging) -> Result:
     return replace(result, seen=judging.chosen.seen, left_out=judging.chosen.left_out)
 
 
-class _Changed(Samples):
+class _Changed(WrappedSamples):
     """Other samples, each changed by a filter of its own draws."""
 
     def __init__(
@@ -307,16 +308,16 @@ class _Changed(Samples):
         level: float,
         drawn: tuple[str, int],
     ) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self._samples, self._changed, self._level = samples, changed, level
+        super().__init__(samples)
+        self._changed, self._level = changed, level
         self._kind, self._seed = drawn
         self.draws = False
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         row = self.rows[number]
         seed = own_seed(self._seed, f"{self._kind} {row.name}", row.span)
-        return chain(self._changed(self._level, seed))(self._samples.events(number))
+        return chain(self._changed(self._level, seed))(self.samples.events(number))
 
     def fingerprint(self, number: int) -> str:
-        kept = self._samples.fingerprint(number)
+        kept = self.samples.fingerprint(number)
         return f"{kept} {self._kind} {self._level} {self._seed}"

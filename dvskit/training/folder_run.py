@@ -1,4 +1,7 @@
-"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge."""
+"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge.
+
+The model has a card: README.md beside it, with its pictures.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from pathlib import Path
 
 import torch
 
+from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
 from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
-from dvskit.training.card import write_card
+from dvskit.render import plots
 from dvskit.training.choosing import Choice, choose, with_steps
 from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
@@ -26,6 +30,7 @@ from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.feed import load_feed
 from dvskit.training.looking import Look, look_at
 from dvskit.training.loop import Trained, check_place, checkpoint_of, train
+from dvskit.training.model_tables import Reject
 from dvskit.training.models import load_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
@@ -247,3 +252,64 @@ def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:
     assert not isinstance(one.parts.train, Stills)
     result = evaluate(trained.model, one.parts.train, split="all")
     return replace(result, seen=0, notes=result.notes[1:]), False  # who asks is told so anyway
+
+
+def write_card(run: FolderRun, config: Config, look: Look) -> None:
+    """Write README.md, confusion.png and curves.png to a model's folder, over earlier ones."""
+    folder, result = run.trained.folder, run.result
+    plots.save(
+        plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
+    )
+    plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
+    _files.write_whole(folder / "README.md", _card_text(run, config, look), overwrite=True)
+
+
+def _card_text(run: FolderRun, config: Config, look: Look) -> str:
+    trained, result = run.trained, run.result
+    (entry,) = config.data
+    data, reject = Path(entry.path).name, trained.model.reject
+    asked = f" --from {config.start}" * bool(config.start) + " --salvage" * entry.salvage
+    judged = (
+        "of samples that it was neither trained on nor chosen by"
+        if run.held_out
+        else "of the samples that it was trained on, which says nothing about others: none were "
+        "held out"
+    )
+    lines = [
+        f"# {trained.model.name}",
+        "",
+        f"Tells {len(result.classes)} classes apart: {', '.join(result.classes)}.",
+        "",
+        f"    dvskit classify FILE --model {trained.folder.name}",
+        "",
+        "## How often it is right",
+        f"{result}, {judged}.",
+        "",
+        "![Confusion matrix](confusion.png) ![Curves](curves.png)",
+        "",
+        "## Data and choices",
+        f"{data}: {look.words}. `split.csv` lists what each was used for.",
+        "",
+        *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
+        f"- steps taken: {config.loop.epochs * config.loop.steps:,}, in {run.seconds:.0f} s, "
+        "looking, reading and judging included",
+        "",
+        "## Train it again",
+        f"    dvskit train {data} -o OUTPUT --seed {config.seed}{asked}",
+        "",
+        "measures its time anew; `dvskit train config.toml -o OUTPUT` takes the same steps.",
+        "",
+        "## Limits",
+        "Whatever it is shown is called one of its classes. The first window counts, "
+        f"{config.input.bins} bins of {config.input.bin_us / 1000:g} ms from the first event on. "
+        f"{_reject_words(reject)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _reject_words(reject: Reject) -> str:
+    how = reject.how or "the default"
+    return (
+        f"Live, no class is named below a confidence of {reject.confidence:g} or "
+        f"{reject.events_per_second:g} events a second ({how})."
+    )

@@ -23,6 +23,7 @@ from dvskit.datasets import (
     on_sensor,
 )
 from dvskit.datasets.encode import Encoder
+from dvskit.datasets.samples import WrappedSamples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Events, ReadableSource, Size, Source, as_size, as_source
 from dvskit.filters import Fit
@@ -226,26 +227,22 @@ def judged_stills(stills: Stills, encode: Encode, seed: int) -> StillBatches:
     return StillBatches([share], seed=seed, shuffle=False)
 
 
-class Watched(Samples):
+class Watched(WrappedSamples):
     """Samples, and how many of their events lie behind the window that is looked at."""
 
     def __init__(self, whole: Samples, window_us: int) -> None:
-        super().__init__(whole.rows, whole.classes)
-        self._whole, self._window_us = whole, window_us
+        super().__init__(whole)
+        self._window_us = window_us
         self.draws = False
         self._counts: dict[int, tuple[int, int]] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of a sample, its own draw."""
-        events = self._whole.events(number)
+        events = self.samples.events(number)
         if len(events):
             behind = events.between(int(events.t[0]) + self._window_us, None)
             self._counts[number] = len(events), len(behind)
         return events
-
-    def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
-        return self._whole.fingerprint(number)
 
     def unlooked(self) -> str:
         """Return a line on the events behind the windows of those read; "" if there are none."""

@@ -21,8 +21,14 @@ from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
 from dvskit.training.config import InputConfig
-from dvskit.training.model_tables import Reject, emulation_from, reject_from
-from dvskit.training.split_file import Used, read_split, split_text
+from dvskit.training.model_tables import (
+    Reject,
+    Used,
+    emulation_from,
+    read_split,
+    reject_from,
+    split_text,
+)
 from dvskit.training.toml_config import to_toml
 from dvskit.training.world import pick_device
 
