@@ -5,12 +5,13 @@ from dvskit.datasets.cache_entries import key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.dealing import Leak, check_leaks, find_leaks
 from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
-from dvskit.datasets.encode import ENCODERS, Encode
+from dvskit.datasets.encode import ENCODERS, Encode, StillBatches
 from dvskit.datasets.files import FileSamples, LeftOut
 from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples
+from dvskit.datasets.processes import BatchesDataset, EpochBatches
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
@@ -26,7 +27,6 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
-from dvskit.datasets.still_batches import StillBatches
 from dvskit.datasets.still_changes import StillChanges
 from dvskit.datasets.stills import (
     FolderStills,
@@ -39,7 +39,6 @@ from dvskit.datasets.stills import (
     read_images,
 )
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
-from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
 
 __all__ = [
     "ENCODERS",

@@ -15,7 +15,7 @@ from dvskit.datasets.kinds import Kind, Reading, named_kind
 from dvskit.datasets.samples import Sample, Samples, named
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
-from dvskit.formats.content import digest_of, own_seed
+from dvskit.formats.content import digest_of
 
 _HEAD_BYTES = 64
 _POINTER = b"version https://git-lfs"
@@ -143,9 +143,13 @@ class FileSamples(Samples):
         """Return the events of a sample; with `redraw`, `rng` draws the noise of a clip."""
         row = self.rows[number]
         try:
-            seed = int(rng.integers(_SEEDS)) if rng and self.draws else self._seed(number)
+            kind, how = self._kind(number), self.reading
+            if rng and self.draws:
+                seed = int(rng.integers(_SEEDS))
+            else:
+                seed = kind.seed(row.file, how.emulation, row.span)
             with one_thread():
-                read = self._kind(number).read(row, self.reading, seed)
+                read = kind.read(row, how, seed)
         except DvskitError as error:
             raise named(error, row) from error
         except OSError as error:
@@ -167,9 +171,3 @@ class FileSamples(Samples):
         """Return a digest of the file's bytes, the span and all parameters."""
         row, kind = self.rows[number], self._kind(number)
         return digest_of((kind.content(row.file), str(row.span), kind.identity(self.reading)))
-
-    def _seed(self, number: int) -> int:
-        row, kind = self.rows[number], self._kind(number)
-        if not kind.drawn:
-            return 0
-        return own_seed(self.reading.emulation.seed, kind.content(row.file), row.span)

@@ -95,6 +95,10 @@ class Kind:
     identity: Callable[[Reading], str]
     drawn: bool = True
 
+    def seed(self, path: Path, how: Emulation, span: tuple[int, int] | None = None) -> int:
+        """Return the seed of the noise of a sample; 0 where chance does not enter."""
+        return own_seed(how.seed, self.content(path), span) if self.drawn else 0
+
 
 def kind_of(path: Path) -> Kind | None:
     """Return the kind of a file or folder; None for what no sample is read from."""
@@ -123,7 +127,7 @@ def known_kind(path: Path) -> Kind:
 
 def clip_seed(path: Path, how: Emulation) -> int:
     """Return the seed of the noise of a whole clip that is a sample."""
-    return own_seed(how.seed, known_kind(path).content(path))
+    return known_kind(path).seed(path, how)
 
 
 def named_kind(name: str) -> Kind:

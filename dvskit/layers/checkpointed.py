@@ -40,13 +40,6 @@ def checkpointed(
             )
     outs = []
     for part in torch.split(x, chunk):
-        out, states = _checkpointed(layers, part, states)
+        out, states = checkpoint(layers.run, part, states, use_reentrant=False)
         outs.append(out)
     return (outs[-1] if ends_time(layers) else torch.cat(outs)), cast(States, states)
-
-
-def _checkpointed(layers: Sequence, x: Tensor, states: States | None) -> tuple[Tensor, States]:
-    return cast(
-        tuple[Tensor, States],
-        checkpoint(layers.run, x, states, use_reentrant=False),
-    )

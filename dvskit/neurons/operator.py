@@ -26,10 +26,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dvskit.neurons.buffers import strides_of
 from dvskit.neurons.cpu import CPU
 from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState, Potential, Value
 from dvskit.neurons.gpu import GPU
-from dvskit.neurons.layout import strides_of
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,

@@ -103,9 +103,12 @@ class Feed:
         return self.train.epoch(epoch, first=first, part=part)
 
 
-def load_feed(config: Config) -> Feed:
-    """Open and split all sets that the configuration names. Raises what `load_sets` raises."""
-    sets = load_sets(config)
+def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed:
+    """Open and split all sets that the configuration names, unless `sets` are these already.
+
+    Raises what `load_sets` raises.
+    """
+    sets = load_sets(config) if sets is None else sets
     cache = (
         Cache(memory_gb=_MEMORY_GB) if any(each.entry.kind in EMULATED for each in sets) else None
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ from dvskit.training.model_tables import Reject
 from dvskit.training.models import load_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
-from dvskit.training.sets import EMULATED, load_sets
+from dvskit.training.sets import EMULATED, TrainingSet, load_sets
 from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
 from dvskit.training.world import started_together
 
@@ -124,11 +124,12 @@ def train_folder(
         data=(DataConfig(path=str(root), name="samples", salvage=salvage),),
     )
     check_place(Path(asked.output))
-    config, look, choices = _prepared(asked, changes or {}, tell)
+    config, sets, look, choices = _prepared(asked, changes or {}, tell)
     with _half_the_threads():
-        config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
+        end = began + 60 * _SPENT * minutes
+        config = _as_before(config) or _in_time(config, sets, end, tell)
         trained = train(config, progress=tell.progress)
-        result, held_out = _judged(trained, config)
+        result, held_out = _judged(trained, sets)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, choices, seconds)
     write_card(run, config, look)
@@ -137,7 +138,7 @@ def train_folder(
 
 def _prepared(
     asked: Config, changes: Mapping[str, str], tell: Onlooker
-) -> tuple[Config, Look, tuple[Choice, ...]]:
+) -> tuple[Config, Sequence[TrainingSet], Look, tuple[Choice, ...]]:
     """Look, choose, and make ready what is learned from; once more without what cannot be."""
     model = load_model(asked.start) if asked.start else None
     (entry,) = asked.data
@@ -150,25 +151,26 @@ def _prepared(
         choices = (*chosen.choices, *asked_for)
         for line in (f"{entry.path}: {look.words}", *map(str, choices)):
             tell.say(line)
-        wrong = _make_ready(config, tell)
+        sets = load_sets(config)
+        wrong = _make_ready(sets, entry.salvage, tell)
         if not wrong:
             break
         for row, why in wrong.items():
             tell.note(f"{row.where}: left out: {why}")
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
-    for text in (note for each in load_sets(config) for note in each.notes):
+    for text in (note for each in sets for note in each.notes):
         tell.note(text)
-    return config, look, choices
+    return config, sets, look, choices
 
 
-def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
+def _make_ready(sets: Sequence[TrainingSet], salvage: bool, tell: Onlooker) -> dict[Sample, str]:
     """Emulate all videos, so that their events are kept; return those that cannot be, and why.
 
-    Raises what reading raises unless the entry is salvaged; then recordings are read as well.
+    Raises what reading raises unless what is damaged is salvaged; then recordings are read as well.
     """
     cache, wrong = Cache(), {}
     every: list[tuple[Samples, int]] = []
-    for each in load_sets(config):
+    for each in sets:
         emulated = each.entry.kind in EMULATED
         if not (emulated or each.entry.salvage):
             continue
@@ -182,7 +184,7 @@ def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
         try:
             samples.events(number)
         except DvskitError as error:
-            if not config.data[0].salvage:
+            if not salvage:
                 raise
             wrong[samples.rows[number]] = one_line(error)
 
@@ -214,12 +216,12 @@ def _but_steps(config: Config) -> str:
     return to_toml(config_values(replace(config, loop=loop)))
 
 
-def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
+def _in_time(config: Config, sets: Sequence[TrainingSet], end: float, tell: Onlooker) -> Config:
     """Return the configuration with as many steps as there is time for, at most those it has."""
     wanted = config.loop.epochs * config.loop.steps
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FittedWarning)  # the run gives them
-        run = Run(config, load_feed(config), None, Watch(lambda at: None))
+        run = Run(config, load_feed(config, sets), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
     steps = min(wanted, max(_LEAST_STEPS, possible))
@@ -244,11 +246,11 @@ def _half_the_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:
+def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
     """Return how often a model is right about what was held out, else what it was trained on."""
     if trained.results:
         return next(iter(trained.results.values())), True
-    (one,) = load_sets(config)
+    (one,) = sets
     assert not isinstance(one.parts.train, Stills)
     result = evaluate(trained.model, one.parts.train, split="all")
     return replace(result, seen=0, notes=result.notes[1:]), False  # who asks is told so anyway

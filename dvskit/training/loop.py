@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,7 @@ from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.memory import keep_memory
-from dvskit.training.model_tables import emulation_values, reject_values, used_samples
+from dvskit.training.model_tables import emulation_values, used_samples
 from dvskit.training.models import Model, save_model
 from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
@@ -203,7 +203,7 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     clips = [entry for entry in config.data if entry.kind in ("videos", "mixed")]
     about: dict[str, Any] = {
         "seed": config.seed,
-        "reject": reject_values(reject),
+        "reject": asdict(reject),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,

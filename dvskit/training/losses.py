@@ -113,17 +113,10 @@ _OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
 }
-
-
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _constant(done: float) -> float:
-    return 1.0
-
-
-_SCHEDULES: Mapping[str, Callable[[float], float]] = {"cosine": _cosine, "constant": _constant}
+_SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+}
 
 
 def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:

@@ -12,7 +12,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
@@ -160,11 +160,6 @@ def reject_from(about: Mapping[str, Any], where: str) -> Reject:
         return Reject(**table)
     except (ConfigError, TypeError, AttributeError) as error:
         raise ModelError(f"{where}: [reject]: {error}") from error
-
-
-def reject_values(reject: Reject) -> dict[str, Any]:
-    """Return the table [reject] of a model's file."""
-    return asdict(reject)
 
 
 _PLAIN = ("whole", "upsample", "seed", "light")

@@ -91,19 +91,16 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         "input": asdict(model.input),
         **model.about,
     }
-    weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}
-    with _files.whole_file(target / _WEIGHTS, overwrite=True) as partial:
-        partial.write_bytes(save(weights))
+    weights = {
+        key: value.detach().cpu().contiguous() for key, value in model.module.state_dict().items()
+    }
+    _files.write_whole(target / _WEIGHTS, save(weights), overwrite=True)
     if model.used:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
         (target / _SPLIT).unlink(missing_ok=True)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
-
-
-def _state(model: Model) -> dict[str, Any]:
-    return model.module.state_dict()
 
 
 @check_arguments

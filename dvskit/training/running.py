@@ -100,10 +100,6 @@ def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
 
 
-def _of(groups: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
-    return dict(groups)
-
-
 def save_checkpoint(path: Path, at: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all. Raises OutputError."""
     tensors = {
@@ -113,9 +109,8 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
     }
     numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
     text = {"config": at.config, "numbers": json.dumps(numbers)}
-    with _files.whole_file(path, overwrite=True) as partial:
-        # save_file writes under a name of its own, which stays where the run is killed.
-        partial.write_bytes(save(tensors, text))
+    # save_file writes under a name of its own, which stays where the run is killed.
+    _files.write_whole(path, save(tensors, text), overwrite=True)
 
 
 def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
@@ -125,14 +120,14 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
     """
     if not path.exists():
         return None
-    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "moments": {}}
+    groups: dict[str, Any] = {"weights": {}, "best": {}, "moments": {}}
     try:
         with safe_open(path, "pt") as file:
             text = file.metadata()
             for key in file.keys():  # noqa: SIM118 (no mapping)
                 group, _, name = key.partition("/")
                 groups[group][name] = file.get_tensor(key)
-        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **_of(groups))
+        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
     if at.config != config:
