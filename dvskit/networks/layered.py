@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -196,7 +196,7 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
         raise ConfigError(f"{at} = {word!r} is no layer; {did_you_mean(name, _EXAMPLES + _WORDS)}")
     kind = Spiking if name in NEURON_WORDS else Reading if name in READOUT_WORDS else batch_norm
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
-    return cast(Piece, kind(name, given, defaults))
+    return kind(name, given, defaults)
 
 
 def _option(text: str, label: str) -> tuple[str, Any]:

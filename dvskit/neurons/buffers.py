@@ -37,10 +37,10 @@ def is_dense(x: Tensor) -> bool:
     return size is not None and (x.shape[0] == 1 or x.stride(0) == size)
 
 
-def same_strides(x: Tensor, strides: Sequence[int], *, behind_time: bool = False) -> bool:
-    """Return whether x lies in such strides; with `behind_time` those of time may differ."""
-    pairs = list(zip(x.shape, x.stride(), strides, strict=True))
-    return all(size == 1 or ours == wanted for size, ours, wanted in pairs[int(behind_time) :])
+def same_strides(x: Tensor, strides: Sequence[int]) -> bool:
+    """Return whether x lies in such strides."""
+    sides = zip(x.shape, x.stride(), strides, strict=True)
+    return all(size == 1 or ours == wanted for size, ours, wanted in sides)
 
 
 def _dense_step(x: Tensor) -> int | None:

@@ -140,7 +140,7 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
 
 Tell = Callable[[Progress], None] | None
 _EVERY_SECONDS = 1.0  # how often progress is told within an epoch
-_WARMING = 4  # steps ahead of those that are timed
+_WARMING, _TIMED = 4, 8  # steps ahead of those that are timed, and these
 _KEPT_SECONDS = 300.0  # how often a checkpoint is written within an epoch
 _EPOCHS_APART = 1_000_003  # a seed of torch's for each step, none twice
 
@@ -202,22 +202,22 @@ class Run:
             return done >= loop.epochs
         return bool(loop.patience) and done - 1 - self.at.kept_epoch() >= loop.patience
 
-    def seconds_a_step(self, steps: int = 8) -> float:
-        """Return how long a step takes, the mean of so many, batches made meanwhile.
+    def seconds_a_step(self) -> float:
+        """Return how long a step takes, the mean of some, batches made meanwhile.
 
         It learns from them: this is for a run that is not gone on with.
         """
         began, done = 0.0, -_WARMING
         self.module.train()
-        while done < steps:
+        while done < _TIMED:
             for counts, labels in self.feed.batches(0):
                 self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
                 done += 1
                 if done == 0:  # what is compiled is, and what was made ahead is used up
                     began = time.monotonic()
-                if done == steps:
+                if done == _TIMED:
                     break
-        return (time.monotonic() - began) / steps
+        return (time.monotonic() - began) / _TIMED
 
     def epoch(self) -> None:
         """Learn for what is left of an epoch, judge the weights, keep them if they are the best."""

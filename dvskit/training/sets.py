@@ -163,8 +163,8 @@ def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
     """Raise ConfigError where one entry trains on what another is judged by."""
     together = Split([], [], [])
     for each in sets:
-        for part, samples in zip(together, each.parts, strict=True):
-            part += [_placed(row, each.entry, seed) for row in samples.rows]
+        for part, rows in zip(together, each.parts.rows, strict=True):
+            part += [_placed(row, each.entry, seed) for row in rows]
     check_leaks(together)
 
 
