@@ -17,7 +17,7 @@ from torch.nn import functional
 from dvskit import encoders
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.samples import Images, Stills, named
-from dvskit.datasets.shares import WHOLE, Share, batch_sizes, planned, rows_of
+from dvskit.datasets.shares import WHOLE, Share, batch_sizes, check_classes, planned, rows_of
 from dvskit.datasets.still_changes import StillChanges, check_changes
 from dvskit.errors import ConfigError, GeometryError, did_you_mean
 from dvskit.events import Size, as_size
@@ -211,11 +211,7 @@ class StillBatches:
         for share in self.shares:
             if not isinstance(share.encode, Encode):
                 raise ConfigError("StillBatches takes shares of stills with an Encode; see Batches")
-            if share.samples.classes != self.classes:
-                raise ConfigError(
-                    f"classes {', '.join(self.classes)} in one share and "
-                    f"{', '.join(share.samples.classes)} in another; make them equal"
-                )
+        check_classes(self.shares)
 
     @property
     def classes(self) -> tuple[str, ...]:

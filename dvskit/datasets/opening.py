@@ -102,6 +102,13 @@ def open_samples(
         strict,
         format,
     )
+    return open_files(path, how, group=group, layout=layout)
+
+
+def open_files(
+    path: str | PathLike[str], how: Reading, *, group: str | None, layout: str | None = None
+) -> FileSamples:
+    """Open a folder or a list as `open_samples` does, whose files are read in a way."""
     root = Path(path)
     found = _find(root, layout, how)
     _check(found, how, root)

@@ -134,6 +134,17 @@ class Plan:
         )
 
 
+def check_classes(shares: Sequence[Share]) -> None:
+    """Raise ConfigError for shares of different classes."""
+    classes = shares[0].samples.classes
+    for share in shares[1:]:
+        if share.samples.classes != classes:
+            raise ConfigError(
+                f"classes {', '.join(classes)} in one share and "
+                f"{', '.join(share.samples.classes)} in another; make them equal"
+            )
+
+
 def batch_sizes(
     shares: Sequence[Share], steps: int | None, *, drop_last: bool = False
 ) -> list[int]:

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dvskit.layers.folding import channels_last, check_images, check_window, over_time
+from dvskit.layers.batch import channels_last, check_images, check_window, over_time
 from dvskit.layers.pooling import AvgPool2d
 
 

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers.folding import check_images, over_time
-from dvskit.layers.parts import BatchPart, current_part
+from dvskit.layers.batch import BatchPart, check_images, current_part, over_time
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -21,7 +20,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     the (biased) variance over time, batch and pixels, else with the running ones. Arguments are
     torch's. In training, chunks of time are normalised by their own statistics: only in evaluation
     do they give what the whole gives. Parts of a batch in several processes are normalised by the
-    statistics of all of them (`dvskit.layers.parts`).
+    statistics of all of them (`dvskit.layers.batch`).
     Raises ShapeError for another number of channels.
     """
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dvskit import _files
 from dvskit.errors import ModelError, OutputError
-from dvskit.layers.parts import part_of_batch
+from dvskit.layers.batch import part_of_batch
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, scores_of
 from dvskit.training.feed import Feed

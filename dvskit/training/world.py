@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dvskit.datasets.shares import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
-from dvskit.layers.parts import BatchPart
+from dvskit.layers.batch import BatchPart
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # while one process judges the test parts, the others wait
