@@ -17,9 +17,13 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.formats.content import own_seed
 from dvskit.training import CORRUPTIONS, Trained, evaluate, evaluate_corrupted
-from dvskit.training.corruption import _Changed, check_levels
-from dvskit.training.hot_pixels import AddHotPixels
-from dvskit.training.other_thresholds import scaled_thresholds, with_thresholds
+from dvskit.training.corruption import (
+    AddHotPixels,
+    _Changed,
+    check_levels,
+    scaled_thresholds,
+    with_thresholds,
+)
 from dvskit.video import write_video
 from tests.bars import moving_bar
 from tests.test_over_time import ENDS, Gray, model_of
@@ -56,7 +60,7 @@ def test_results_depend_on_the_seed_alone(
     assert (first == pytest.approx(loss(2), rel=1e-9)) != drawn
     for threads, at_once in ((1, 3), (2, 50)):
         monkeypatch.setenv("DVSKIT_THREADS", str(threads))
-        monkeypatch.setattr("dvskit.training.judged.JUDGED_AT_ONCE", at_once)
+        monkeypatch.setattr("dvskit.training.inputs.JUDGED_AT_ONCE", at_once)
         assert loss(1) == pytest.approx(first, rel=1e-5)
 
 

@@ -141,7 +141,7 @@ def test_each_code_is_what_its_plain_twin_makes_of_the_definition(name, steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("step_forward", "step_forward"), ("hsa", "fir"), ("bsa", "fir")]
+    ("name", "place"), [("step_forward", "changes"), ("hsa", "fir"), ("bsa", "fir")]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_loop_for_other_devices_gives_the_spikes_of_the_compiled_one(

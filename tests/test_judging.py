@@ -16,8 +16,8 @@ from dvskit.errors import ConfigError, FormatError, ModelError, ShapeError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
-from dvskit.training import Trained, judged
-from dvskit.training.split_file import fingerprint
+from dvskit.training import Trained, inputs
+from dvskit.training.model_tables import fingerprint
 from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 
@@ -328,9 +328,9 @@ class Counted(Samples):
 def test_any_samples_are_judged_each_read_once_and_as_they_come(
     trained: Trained, bars: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judged, "JUDGED_AT_ONCE", 2)
+    monkeypatch.setattr(inputs, "JUDGED_AT_ONCE", 2)
     samples = Counted(open_samples(bars))
-    batches = judged.judged_batches(samples, trained.model.input, trained.model.size)
+    batches = inputs.judged_batches(samples, trained.model.input, trained.model.size)
     next(batches.epoch(0))
     assert samples.read <= 2 * (batches.ahead + 1) < len(samples)  # not all are in memory
     samples.read = 0

@@ -17,7 +17,7 @@ from dvskit import training
 from dvskit.datasets import FolderStills, IdxStills, Sample, Stills, holds_stills, open_stills
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
 from dvskit.formats import save_events
-from dvskit.training import Trained, held_out_stills, judged
+from dvskit.training import Trained, held_out, inputs
 from dvskit.training.inputs import encode_of
 from tests.bars import moving_bar
 from tests.test_stills import idx
@@ -139,7 +139,7 @@ def test_another_set_is_not_taken_for_the_one_of_the_run(of_both: Trained, tmp_p
 def test_the_encoder_is_the_models_own_or_must_be_said(
     of_both: Trained, of_folder: Trained, trained: Trained, bar_images: Path, bars: Path
 ) -> None:
-    assert held_out_stills.choose_encoder(of_folder.model, None) == "poisson"
+    assert held_out.choose_encoder(of_folder.model, None) == "poisson"
     assert training.evaluate(of_both.folder, bar_images, encoder="direct").encoder == "direct"
     for model, said in (
         (of_both, r"encoded by poisson and by latency; .*encoder='latency' \(--.* direct can be"),
@@ -230,15 +230,15 @@ def test_images_are_read_as_they_are_judged_and_no_others(
 ) -> None:
     stills = Counted(1000)
     encode = encode_of("latency", of_both.model.input, of_both.model.size)
-    epoch = judged.judged_stills(stills, encode, 0).epoch(0)
+    epoch = inputs.judged_stills(stills, encode, 0).epoch(0)
     next(epoch)
     epoch.close()
-    assert stills.read <= 5 * judged.JUDGED_AT_ONCE  # not all are in memory
+    assert stills.read <= 5 * inputs.JUDGED_AT_ONCE  # not all are in memory
     stills.read = 0
     assert training.evaluate(of_both.model, stills, encoder="latency").samples == 1000
     assert stills.read == 1000
-    assert len(held_out_stills.open_judged(bar_images, "held-out")) == 75
-    assert len(held_out_stills.open_judged(bar_images, "all")) == 135
+    assert len(held_out.open_judged(bar_images, "held-out")) == 75
+    assert len(held_out.open_judged(bar_images, "all")) == 135
 
 
 def test_the_commands_take_images(

@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
-from dvskit.datasets.held_samples import HeldSamples, Room
-from dvskit.datasets.order import drawn, drawn_by_class
+from dvskit.datasets.kept_samples import HeldSamples, Room
 from dvskit.datasets.processes import that_travels
 from dvskit.datasets.samples import named
+from dvskit.datasets.shares import drawn, drawn_by_class
 from dvskit.errors import (
     ArgumentError,
     ConfigError,

@@ -17,60 +17,17 @@ from torch import nn
 
 from dvskit.errors import ConfigError
 from dvskit.neurons import (
-    ALIF,
-    IF,
     LI,
     LIF,
     PLIF,
-    ATan,
-    Boxcar,
-    FastSigmoid,
-    NeuronState,
     RecurrentLIF,
-    Sigmoid,
-    SignedLIF,
-    StraightThrough,
-    SynapticLIF,
     Triangle,
     parts_kernels,
 )
 from dvskit.neurons.cpu import _surrogate
 from dvskit.neurons.dynamics import Dynamics, Potential
-from dvskit.neurons.fused import run_fused
-from dvskit.neurons.operator import model_arguments, neurons
-
-SURROGATES = [ATan(1.7), FastSigmoid(4.0), Sigmoid(3.0), Triangle(0.9, 0.8), Boxcar(1.1, 0.7),
-              StraightThrough()]  # fmt: skip
-
-
-def currents(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator) * 0.8 + 0.15).to(dtype)
-
-
-def learned(low, high, *shape, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    return nn.Parameter(low + (high - low) * torch.rand(*shape, generator=generator))
-
-
-NEURONS = {
-    "IF": lambda **k: IF(**k),
-    "LIF": lambda **k: LIF(0.8, **k),
-    "signed": lambda **k: SignedLIF(0.8, 1.0, 0.7, **k),
-    "rest": lambda **k: LIF(0.8, 1.3, 0.4, rest=0.25, gain=0.9, **k),
-    "ALIF": lambda **k: ALIF(0.9, kappa=0.3, rho=0.9, **k),
-    "signed ALIF": lambda **k: ALIF(0.8, 1.0, 0.9, kappa=0.3, rho=0.9, **k),
-    "synaptic": lambda **k: SynapticLIF(0.8, alpha=0.6, gain=0.7, **k),
-    "PLIF": lambda **k: PLIF(3.0, 0.4, **k),
-    "PLIF a channel": lambda **k: PLIF(3.0, shape=(5, 1), decay_input=False, **k),
-    "all learned, signed": lambda **k: LIF(
-        learned(0.2, 0.95, 5, 1), learned(0.6, 1.4, 7, seed=1), learned(0.6, 1.4, 5, 7, seed=2),
-        gain=learned(0.5, 1.5, ()), rest=learned(-0.3, 0.3, 7, seed=3), **k),
-    "all learned, adaptive": lambda **k: ALIF(
-        learned(0.2, 0.95, 7), kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
-    "all learned, synaptic": lambda **k: SynapticLIF(
-        learned(0.2, 0.95, 7), alpha=learned(0.2, 0.8, 5, 1), gain=learned(0.5, 1.5, 7), **k),
-}  # fmt: skip
+from dvskit.neurons.operator import model_arguments, neurons, run_fused
+from tests.neuron_cases import NEURONS, SURROGATES, currents, layer_of, learned, passed
 
 EACH = [  # neuron, reset, detached, surrogate, refractory, dtype
     ("IF", "none", True, 5, 0, "float32"),
@@ -95,47 +52,6 @@ if os.environ.get("DVSKIT_ALL_KERNELS"):
         )
     )  # fmt: skip
 every_case = pytest.mark.parametrize("case", EACH, ids=str)
-
-
-def layer_of(case, backend):
-    name, reset, detached, surrogate, refractory, _ = case
-    return NEURONS[name](
-        reset=reset,
-        detach_reset=detached,
-        surrogate=SURROGATES[surrogate],
-        refractory=refractory,
-        backend=backend,
-    )
-
-
-def start_of(layer, shape):
-    """A state in the middle of things, with gradients."""
-    d = layer.dynamics
-    leaf = lambda seed: currents(*shape, seed=seed).requires_grad_()  # noqa: E731
-    waiting = torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(9)).int()
-    return NeuronState(
-        leaf(11),
-        None if d.alpha is None else leaf(12),
-        None if d.kappa is None else leaf(13).detach().abs().requires_grad_(),
-        waiting if d.refractory else None,
-    )
-
-
-def passed(layer, x, gs):
-    """(spikes, parts of the end state, gradients by name) of one pass forward and back."""
-    x = x.detach().requires_grad_()
-    start = start_of(layer, x.shape[1:])
-    spikes, end = layer.run(x, start)
-    parts = {n: getattr(end, n) for n in ("v", "i", "a", "waiting") if getattr(end, n) is not None}
-    outputs, weights = [spikes], [gs]
-    for seed, name in enumerate(("v", "i", "a")):
-        if name in parts:
-            outputs.append(parts[name])
-            weights.append(currents(*x.shape[1:], seed=20 + seed))
-    leaves = {"x": x, "v": start.v, "i": start.i, "a": start.a, **dict(layer.named_parameters())}
-    leaves = {name: leaf for name, leaf in leaves.items() if leaf is not None}
-    found = torch.autograd.grad(outputs, list(leaves.values()), weights)
-    return spikes, parts, dict(zip(leaves, found, strict=True))
 
 
 @every_case

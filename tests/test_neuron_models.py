@@ -29,11 +29,7 @@ from dvskit.neurons import (
     synaptic_step,
 )
 from dvskit.neurons.dynamics import Dynamics, advance
-
-
-def currents(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator) * 0.8 + 0.15).to(dtype)
+from tests.neuron_cases import currents
 
 
 def per_neuron(low, high, *shape, seed=5):

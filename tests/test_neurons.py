@@ -13,14 +13,10 @@ import torch
 
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.neurons import LIF, ATan, NeuronState, SignedLIF, lif_step
+from tests.neuron_cases import currents
 
 FLAGS = list(itertools.product(["soft", "hard"], [True, False], [math.inf, 0.8]))
 every_flag = pytest.mark.parametrize(("reset", "detach", "threshold_off"), FLAGS)
-
-
-def currents(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator) * 0.8 + 0.15).to(dtype)
 
 
 def twin(x, gs, *, beta, th, th_off, reset, detach, alpha, v=0.0, gv=0.0):

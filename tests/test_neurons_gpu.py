@@ -15,29 +15,22 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 from dvskit.neurons import (
     ALIF,
-    IF,
     LI,
     LIF,
-    PLIF,
-    ATan,
-    Boxcar,
-    FastSigmoid,
     NeuronState,
-    Sigmoid,
     SignedLIF,
-    StraightThrough,
-    SynapticLIF,
-    Triangle,
     gpu,
     operator,
 )
+from tests import neuron_cases
+from tests.neuron_cases import SURROGATES, passed
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
@@ -50,10 +43,6 @@ off_gpu = pytest.mark.skipif(HERE, reason="where there is neither a GPU nor the 
 # Of numpy, in the interpreter:
 overflows = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):RuntimeWarning")
 
-SURROGATES = [ATan(1.7), FastSigmoid(4.0), Sigmoid(3.0), Triangle(0.9, 0.8), Boxcar(1.1, 0.7),
-              StraightThrough()]  # fmt: skip
-PARTS = ("v", "i", "a", "waiting")
-
 
 @pytest.fixture(autouse=True)
 def the_kernels_are_those_for_gpus(monkeypatch):
@@ -61,34 +50,13 @@ def the_kernels_are_those_for_gpus(monkeypatch):
         monkeypatch.setitem(operator.BACKENDS, "cpu", gpu.GPU)
 
 
-def currents(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator) * 0.8 + 0.15).to(DEVICE, dtype)
-
-
-def learned(low, high, *shape, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    return nn.Parameter((low + (high - low) * torch.rand(*shape, generator=generator)).to(DEVICE))
-
-
-NEURONS = {
-    "IF": lambda **k: IF(**k),
-    "LIF": lambda **k: LIF(0.8, **k),
-    "signed": lambda **k: SignedLIF(0.8, 1.0, 0.7, **k),
-    "rest": lambda **k: LIF(0.8, 1.3, 0.4, rest=0.25, gain=0.9, **k),
-    "ALIF": lambda **k: ALIF(0.9, kappa=0.3, rho=0.9, **k),
-    "signed ALIF": lambda **k: ALIF(0.8, 1.0, 0.9, kappa=0.3, rho=0.9, **k),
-    "synaptic": lambda **k: SynapticLIF(0.8, alpha=0.6, gain=0.7, **k),
-    "PLIF": lambda **k: PLIF(3.0, 0.4, **k).to(DEVICE),
-    "PLIF a channel": lambda **k: PLIF(3.0, shape=(5, 1), decay_input=False, **k).to(DEVICE),
-    "all learned, signed": lambda **k: LIF(
-        learned(0.2, 0.95, 5, 1), learned(0.6, 1.4, 7, seed=1), learned(0.6, 1.4, 5, 7, seed=2),
-        gain=learned(0.5, 1.5, ()), rest=learned(-0.3, 0.3, 7, seed=3), **k),
+currents = partial(neuron_cases.currents, device=DEVICE)
+learned = partial(neuron_cases.learned, device=DEVICE)
+start_of = partial(neuron_cases.start_of, device=DEVICE)
+NEURONS = neuron_cases.NEURONS | {
     "all learned, adaptive": lambda **k: ALIF(
         learned(0.2, 0.95, 7), threshold_off=learned(0.5, 1.0, 7, seed=2),
         kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
-    "all learned, synaptic": lambda **k: SynapticLIF(
-        learned(0.2, 0.95, 7), alpha=learned(0.2, 0.8, 5, 1), gain=learned(0.5, 1.5, 7), **k),
 }  # fmt: skip
 
 
@@ -105,40 +73,7 @@ def cases():
 
 
 def layer_of(case, backend):
-    name, reset, detached, surrogate, refractory, _ = case
-    return NEURONS[name](
-        reset=reset,
-        detach_reset=detached,
-        surrogate=SURROGATES[surrogate],
-        refractory=refractory,
-        backend=backend,
-    )
-
-
-def start_of(layer, shape):
-    """A state in the middle of things, with gradients."""
-    d = layer.dynamics
-    waiting = torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(9)).int()
-    return NeuronState(
-        currents(*shape, seed=11).requires_grad_(),
-        None if d.alpha is None else currents(*shape, seed=12).requires_grad_(),
-        None if d.kappa is None else currents(*shape, seed=13).abs().requires_grad_(),
-        waiting.to(DEVICE) if d.refractory else None,
-    )
-
-
-def passed(layer, x, gs, start=None):
-    """(spikes, parts of the end state, gradients by name) of one pass forward and back."""
-    x = x.detach().requires_grad_()
-    start = start_of(layer, x.shape[1:]) if start is None else start
-    spikes, end = layer.run(x, start)
-    parts = {n: getattr(end, n) for n in PARTS if getattr(end, n) is not None}
-    outputs = [spikes, *(parts[n] for n in "via" if n in parts)]
-    weights = [gs, *(currents(*x.shape[1:], seed=20 + n) for n in range(len(outputs) - 1))]
-    leaves = {"x": x, "v": start.v, "i": start.i, "a": start.a, **dict(layer.named_parameters())}
-    leaves = {n: leaf for n, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
-    found = torch.autograd.grad(outputs, list(leaves.values()), weights)
-    return spikes.detach(), parts, dict(zip(leaves, found, strict=True))
+    return neuron_cases.layer_of(case, backend, NEURONS).to(DEVICE)
 
 
 def check(ours, theirs, tolerance=2e-5):
@@ -231,7 +166,7 @@ def test_a_layer_that_does_not_spike_returns_its_potential():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_programs_that_take_turns_give_the_numbers_of_one(name, dtype, monkeypatch):
     x = currents(5, 2, 5, 7, dtype=dtype)
-    layer = NEURONS[name](refractory=1, backend="fused")
+    layer = NEURONS[name](refractory=1, backend="fused").to(DEVICE)
     whole = passed(layer, x, torch.ones_like(x))
     scratch, kept = gpu._scratch, []
 
@@ -316,7 +251,7 @@ def test_gradients_of_any_strides_are_taken():
 @on_gpu
 @pytest.mark.parametrize("name", ["signed", "all learned, synaptic"])
 def test_chunks_give_the_spikes_of_the_whole(name):
-    layer, x = NEURONS[name](refractory=1, backend="fused"), currents(8, 2, 5, 7)
+    layer, x = NEURONS[name](refractory=1, backend="fused").to(DEVICE), currents(8, 2, 5, 7)
     whole, end = layer.run(x)
     first, state = layer.run(x[:3])
     second, state = layer.run(x[3:], state)

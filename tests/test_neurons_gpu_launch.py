@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dvskit.errors import ConfigError
 from dvskit.neurons import ALIF, LIF, gpu
-from dvskit.neurons.fused import why_not_fused
+from dvskit.neurons.operator import why_not_fused
 from tests.test_neurons_gpu import currents, layer_of, off_gpu, start_of, triton_only
 
 

@@ -65,7 +65,7 @@ def test_it_does_not_depend_on_how_the_samples_are_batched(
 ) -> None:
     model = model_of(ENDS["mean"])
     whole = evaluate_over_time(model, bars, split="all")
-    monkeypatch.setattr("dvskit.training.judged.JUDGED_AT_ONCE", at_once)
+    monkeypatch.setattr("dvskit.training.inputs.JUDGED_AT_ONCE", at_once)
     cut = evaluate_over_time(model, bars, split="all")
     assert all(same(*pair) for pair in zip(whole.results, cut.results, strict=True))
     assert whole.bin_us == cut.bin_us == 1_500

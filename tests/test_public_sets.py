@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 import dvskit
 from dvskit.datasets import GESTURES, PUBLIC_SETS, Samples, open_public
-from dvskit.datasets.indexed import ANIMALS
+from dvskit.datasets.read_samples import ANIMALS
 from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileError
 from dvskit.events import Events
 from tests.test_aedat31 import packet, polarity, write

@@ -26,7 +26,7 @@ from dvskit.datasets import (
 )
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events
-from dvskit.training.split_file import read_split, split_text, used_samples
+from dvskit.training.model_tables import read_split, split_text, used_samples
 from tests.sample_files import folder, recording
 
 

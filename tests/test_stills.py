@@ -22,7 +22,7 @@ from dvskit.datasets import (
     TonicSamples,
     in_tonic,
 )
-from dvskit.datasets.stills import ENCODERS, encode_images
+from dvskit.datasets.encode import ENCODERS, encode_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError
 from dvskit.events import Events
 from dvskit.filters import Crop

@@ -19,10 +19,10 @@ from dvskit.formats import save_events
 from dvskit.networks import Layered
 from dvskit.training import Config, DataConfig, Onlooker, Progress, train_folder
 from dvskit.training.choosing import Chosen, choose
-from dvskit.training.emulation_table import emulation_from, emulation_values
+from dvskit.training.feed import mirrored
 from dvskit.training.judging import open_for
 from dvskit.training.looking import look_at
-from dvskit.training.mirroring import mirrored
+from dvskit.training.model_tables import emulation_from, emulation_values
 from dvskit.training.running import Run
 from dvskit.training.starting import begin_with, parameters_of_last, with_classes
 from tests.bars import blown_up, moving_bar, write_bars

@@ -13,7 +13,7 @@ from dvskit import training
 from dvskit.errors import ConfigError
 from dvskit.layers import FirstSpike, SpikeCount
 from dvskit.networks import Layered
-from dvskit.training import Config, LoopConfig, Progress, optimising, running
+from dvskit.training import Config, LoopConfig, Progress, losses, running
 from dvskit.training.losses import LOSSES, answer_of
 from tests.bars import config_for
 from tests.test_training import same, weights
@@ -77,9 +77,9 @@ def test_optimisers_take_their_parameters_from_the_configuration(name: str) -> N
     twin = torch.nn.Parameter(module.weight.detach().clone())
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
     theirs = kind([twin], lr=0.1, betas=(0.5, 0.8), weight_decay=0.3)
-    ours = optimising.make_optimiser(module, loop)
+    ours = losses.make_optimiser(module, loop)
     for k in range(3):
-        optimising.take_step(ours, (module.weight**2).sum() * (k + 1), loop, 0.1)
+        losses.take_step(ours, (module.weight**2).sum() * (k + 1), loop, 0.1)
         theirs.zero_grad()
         ((twin**2).sum() * (k + 1)).backward()
         theirs.step()
@@ -88,17 +88,17 @@ def test_optimisers_take_their_parameters_from_the_configuration(name: str) -> N
 
 def test_the_rate_falls_along_a_cosine_or_stays() -> None:
     falling, constant = LoopConfig(learning_rate=2.0), LoopConfig(schedule="constant")
-    rates = [optimising.rate_at(falling, step, 4) for step in range(5)]
+    rates = [losses.rate_at(falling, step, 4) for step in range(5)]
     assert rates == pytest.approx([2, 1 + 2**-0.5, 1, 1 - 2**-0.5, 0])
-    assert optimising.rate_at(constant, 3, 4) == constant.learning_rate
+    assert losses.rate_at(constant, 3, 4) == constant.learning_rate
 
 
 def test_a_gradient_is_no_longer_than_the_norm_that_is_allowed() -> None:
     module = torch.nn.Linear(2, 1, bias=False)
     loop = LoopConfig(clip_norm=0.5)
-    optimiser = optimising.make_optimiser(module, loop)
+    optimiser = losses.make_optimiser(module, loop)
     loss = (module.weight * torch.tensor([3.0, 4.0])).sum()
-    optimising.take_step(optimiser, loss, loop, 0.1)
+    losses.take_step(optimiser, loss, loop, 0.1)
     torch.testing.assert_close(module.weight.grad, torch.tensor([[0.3, 0.4]]))
 
 
@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_within_an_epoch_gives_the_same_weights(
 
 
 def test_precision_is_that_of_the_configuration() -> None:
-    from dvskit.training._device import training_precision
+    from dvskit.training.world import training_precision
 
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with training_precision(torch.device("cpu"), name):

@@ -119,7 +119,7 @@ def _filmed(
 def _recording(file: Path, live: Live, reader: Reader) -> Stream:
     from dvskit.formats.udp import UdpRecording
     from dvskit.training import arrivals
-    from dvskit.training.fitting import FittedSource
+    from dvskit.training.inputs import FittedSource
     from dvskit.training.live import start_on
 
     recording = reader(file)

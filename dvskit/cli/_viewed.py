@@ -71,7 +71,7 @@ def _recordings(files: list[Path], reader: Reader, live: Live | None) -> Sequenc
 
 def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
     """Return what decides on a recording, fitted where it is of another size."""
-    from dvskit.training.fitting import FittedSource
+    from dvskit.training.inputs import FittedSource
     from dvskit.training.live import decisions_on
 
     def decide(source: Source) -> Iterator[Decided]:

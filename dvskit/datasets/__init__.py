@@ -1,22 +1,21 @@
 """Labelled samples: what is on disk or drawn, split by person; the only place that knows tonic."""
 
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_keys import key_of
-from dvskit.datasets.cached_samples import CachedSamples
-from dvskit.datasets.checking import LeftOut
+from dvskit.datasets.cache_entries import key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.dealing import Leak, check_leaks, find_leaks
 from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
-from dvskit.datasets.files import FileSamples
-from dvskit.datasets.folders import find_spans
-from dvskit.datasets.idx import Images, read_idx, read_images
-from dvskit.datasets.leaks import Leak, check_leaks, find_leaks
+from dvskit.datasets.encode import ENCODERS, Encode, StillBatches
+from dvskit.datasets.files import FileSamples, LeftOut
+from dvskit.datasets.kept_samples import CachedSamples
+from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
-from dvskit.datasets.opening import open_samples
+from dvskit.datasets.opening import find_spans, open_samples
+from dvskit.datasets.processes import BatchesDataset, EpochBatches
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
 from dvskit.datasets.shares import Share
-from dvskit.datasets.sizes import likely_size, on_sensor
 from dvskit.datasets.skeletons import SkeletonSamples
 from dvskit.datasets.splits import (
     Split,
@@ -28,12 +27,18 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
-from dvskit.datasets.still_batches import StillBatches
 from dvskit.datasets.still_changes import StillChanges
-from dvskit.datasets.still_sets import holds_stills, open_stills
-from dvskit.datasets.stills import ENCODERS, Encode, FolderStills, IdxStills, MovedStills
+from dvskit.datasets.stills import (
+    FolderStills,
+    IdxStills,
+    Images,
+    MovedStills,
+    holds_stills,
+    open_stills,
+    read_idx,
+    read_images,
+)
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
-from dvskit.datasets.torch_set import BatchesDataset, EpochBatches
 
 __all__ = [
     "ENCODERS",

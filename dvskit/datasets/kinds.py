@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
 from dvskit.datasets.clips import Emulation, emulate_frames, open_clip
 from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
 from dvskit.datasets.samples import Sample
-from dvskit.datasets.sizes import likely_size, on_sensor
 from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, GeometryError, UnknownFormatError, VideoError
-from dvskit.events import Events, as_size
+from dvskit.events import Events, Size, Source, as_size
 from dvskit.formats import Recording, find_format, open_events
 from dvskit.formats.content import content_digest, images_digest, own_seed
 from dvskit.formats.found import is_recording, readable_suffixes
@@ -21,6 +21,18 @@ from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.formats.table import CLIP_SUFFIXES, file_of_events
 from dvskit.scenes import read_depth_clip
 from dvskit.video import Trimmed
+
+
+def likely_size(source: Source, size: Size) -> Size:
+    """Return the size of a recording: `size` where it is only inferred from events that fit it."""
+    inferred = getattr(getattr(source, "recording", source), "size_origin", None) == "data"
+    return size if inferred and all(map(le, source.size, size)) else source.size
+
+
+def on_sensor(events: Events, size: Size) -> Events:
+    """Return events on a sensor that holds them, each where it is."""
+    return Events.from_checked(events.t, events.x, events.y, events.p, size)
+
 
 # Raise it where recordings give other events than before.
 _READING = 1
@@ -83,6 +95,10 @@ class Kind:
     identity: Callable[[Reading], str]
     drawn: bool = True
 
+    def seed(self, path: Path, how: Emulation, span: tuple[int, int] | None = None) -> int:
+        """Return the seed of the noise of a sample; 0 where chance does not enter."""
+        return own_seed(how.seed, self.content(path), span) if self.drawn else 0
+
 
 def kind_of(path: Path) -> Kind | None:
     """Return the kind of a file or folder; None for what no sample is read from."""
@@ -111,7 +127,7 @@ def known_kind(path: Path) -> Kind:
 
 def clip_seed(path: Path, how: Emulation) -> int:
     """Return the seed of the noise of a whole clip that is a sample."""
-    return own_seed(how.seed, known_kind(path).content(path))
+    return known_kind(path).seed(path, how)
 
 
 def named_kind(name: str) -> Kind:

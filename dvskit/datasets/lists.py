@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from dvskit.datasets.checking import Found, LeftOut
+from dvskit.datasets.files import Found, LeftOut
 from dvskit.datasets.samples import Part, Sample
 from dvskit.datasets.tree import PARTS, check_cases, plain_name
 from dvskit.errors import FormatError, MissingFileError, did_you_mean

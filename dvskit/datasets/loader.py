@@ -20,7 +20,16 @@ from dvskit.datasets.cache import Cache
 from dvskit.datasets.processes import Workers
 from dvskit.datasets.rows import Row, Rows
 from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import WHOLE, Plan, Share, Varying, batch_sizes, planned, rows_of
+from dvskit.datasets.shares import (
+    WHOLE,
+    Plan,
+    Share,
+    Varying,
+    batch_sizes,
+    check_classes,
+    planned,
+    rows_of,
+)
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
@@ -130,13 +139,7 @@ class Batches:
     def _check(self, shares: tuple[Share, ...]) -> None:
         if not shares:
             raise ConfigError("batches of no share; give a set of samples")
-        classes = shares[0].samples.classes
-        for share in shares[1:]:
-            if share.samples.classes != classes:
-                raise ConfigError(
-                    f"classes {', '.join(classes)} in one share and "
-                    f"{', '.join(share.samples.classes)} in another; make them equal"
-                )
+        check_classes(shares)
         for name, least in (
             ("seed", 0),
             ("steps", 1),

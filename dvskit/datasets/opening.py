@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from dvskit.datasets.checking import Found, LeftOut, failures
 from dvskit.datasets.clips import Emulation
-from dvskit.datasets.files import FileSamples
-from dvskit.datasets.folders import find_spans
+from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
 from dvskit.datasets.groups import grouped
 from dvskit.datasets.kinds import Reading, kind_of
 from dvskit.datasets.lists import read_list
@@ -19,8 +17,27 @@ from dvskit.datasets.samples import Sample
 from dvskit.datasets.tree import empty_folders, rows_of, visible, walk
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, MissingFileError, one_line
-from dvskit.formats.labels import LABELS_ENDING
+from dvskit.formats.found import TEXTS, readable_suffixes
+from dvskit.formats.labels import LABELS_ENDING, find_labelled
 from dvskit.video import Light
+
+
+def find_spans(folder: str | PathLike[str]) -> list[Sample]:
+    """Return a sample for each label of the recordings in a folder, by file name and start.
+
+    Labels stand in `<recording>_labels.csv`, as in DVS128 Gesture, whose lists of what to train and
+    to test on count where they are: see `dvskit.formats.labels`. Raises FormatError as
+    `find_labelled` there does.
+    """
+    samples = []
+    for path, labels, part in find_labelled(Path(folder), readable_suffixes() - TEXTS):
+        spans = zip(labels.start_us.tolist(), labels.stop_us.tolist(), strict=True)
+        samples += [
+            Sample(path.name, name, part=part, path=path, span=span)
+            for name, span in zip(labels.name, spans, strict=True)
+        ]
+    return samples
+
 
 _LISTS = (".csv", ".tsv", ".txt")
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -85,6 +102,13 @@ def open_samples(
         strict,
         format,
     )
+    return open_files(path, how, group=group, layout=layout)
+
+
+def open_files(
+    path: str | PathLike[str], how: Reading, *, group: str | None, layout: str | None = None
+) -> FileSamples:
+    """Open a folder or a list as `open_samples` does, whose files are read in a way."""
     root = Path(path)
     found = _find(root, layout, how)
     _check(found, how, root)

@@ -19,10 +19,15 @@ from pathlib import Path
 
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples
-from dvskit.datasets.folders import find_spans
-from dvskit.datasets.indexed import indexed_rows
 from dvskit.datasets.kinds import Reading
-from dvskit.datasets.read_samples import ReadSamples, read_dvs128, read_mat, read_milliseconds
+from dvskit.datasets.opening import find_spans
+from dvskit.datasets.read_samples import (
+    ReadSamples,
+    indexed_rows,
+    read_dvs128,
+    read_mat,
+    read_milliseconds,
+)
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.datasets.splits import split_samples
 from dvskit.datasets.tree import visible

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_keys import key_of
-from dvskit.datasets.cached_samples import CachedSamples, smallest
+from dvskit.datasets.cache_entries import key_of
+from dvskit.datasets.kept_samples import CachedSamples, smallest
 from dvskit.datasets.samples import Samples, Stills, named
 from dvskit.datasets.shares import Share
 from dvskit.errors import ConfigError, ShapeError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from dvskit.errors import ConfigError, DvskitError, FormatError, did_you_mean, o
 from dvskit.events import Events
 
 Part = Literal["train", "validation", "test"]
+S = TypeVar("S")
+Numbers = Sequence[int] | NDArray[np.int64]
 _REST = "*"  # of `called`: all classes that are not named
 
 
@@ -90,11 +92,12 @@ def class_numbers(samples: Iterable[Sample], classes: Sequence[str]) -> NDArray[
     return np.array([number[sample.label] for sample in given], np.int64)
 
 
+Rows = Sequence[Sample] | None
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 """Gray images: (N, height, width) uint8, or a list of (height, width) of any sizes."""
 
 
-class _Listed(ABC):
+class _Listed(ABC, Generic[S]):
     """Rows of a set and the names of its classes."""
 
     def __init__(self, rows: Iterable[Sample], classes: Sequence[str] | None = None) -> None:
@@ -115,8 +118,45 @@ class _Listed(ABC):
         depend on, so that what is kept on disk under it is never taken for another.
         """
 
+    @abstractmethod
+    def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> S:
+        """Return some of the samples, of such classes, and with other rows."""
 
-class Samples(_Listed):
+    def choose(self, numbers: Numbers) -> S:
+        """Return some of the samples, in the order given, of the same classes."""
+        return self._part(numbers, self.classes)
+
+    def only(self, rows: Iterable[Sample]) -> S:
+        """Return the samples of some of `rows`, in the order given, of the same classes."""
+        number_of = {row: number for number, row in enumerate(self.rows)}
+        return self.choose([number_of[row] for row in rows])
+
+    def among(self, classes: Sequence[str]) -> S:
+        """Return the samples, their labels being the places of their classes among `classes`.
+
+        Raises FormatError for a class that is not among them.
+        """
+        return self._part(range(len(self)), classes)
+
+    def called(self, names: Mapping[str, str]) -> S:
+        """Return the samples, their classes being called otherwise; "*" names all the others.
+
+        Raises ConfigError for a class that is not there.
+        """
+        for name in names:
+            if name != _REST and name not in self.classes:
+                raise ConfigError(
+                    f"no class {name!r} to be called {names[name]!r}; "
+                    f"{did_you_mean(name, self.classes)}"
+                )
+        rows = [
+            row._replace(label=names.get(row.label, names.get(_REST, row.label)))
+            for row in self.rows
+        ]
+        return self._part(range(len(self)), class_names(rows), rows)
+
+
+class Samples(_Listed["Samples"]):
     """Labelled events.
 
     rows     what is known of each sample before it is read
@@ -140,130 +180,79 @@ class Samples(_Listed):
         Raises FormatError (or what reading raises) with the sample's file.
         """
 
-    def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Samples:
-        """Return some of the samples, in the order given, of the same classes."""
-        return _ChosenSamples(self, numbers, self.classes)
-
-    def only(self, rows: Iterable[Sample]) -> Samples:
-        """Return the samples of some of `rows`, in the order given, of the same classes."""
-        return self.choose(_numbers_of(rows, self.rows))
-
-    def among(self, classes: Sequence[str]) -> Samples:
-        """Return the samples, their labels being the places of their classes among `classes`.
-
-        Raises FormatError for a class that is not among them.
-        """
-        return _ChosenSamples(self, range(len(self)), classes)
-
-    def called(self, names: Mapping[str, str]) -> Samples:
-        """Return the samples, their classes being called otherwise; "*" names all the others.
-
-        Raises ConfigError for a class that is not there.
-        """
-        rows = _renamed(self, names)
-        return _ChosenSamples(self, range(len(self)), class_names(rows), rows)
-
     def settled(self) -> Samples:
         """Return the samples without chance: `events` gives the own draw of each, always."""
-        return _SettledSamples(self, range(len(self)), self.classes) if self.draws else self
+        return _SettledSamples(self) if self.draws else self
+
+    def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Samples:
+        return _PartOfSamples(self, numbers, classes, rows)
 
 
-class Stills(_Listed):
+class Stills(_Listed["Stills"]):
     """Labelled images; rows, classes and labels as in `Samples`."""
 
     @abstractmethod
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8, gray."""
 
-    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
+    def images(self, numbers: Numbers) -> Images:
         """Return the images of some samples; where all are of one size, that may be one array."""
         return [self.image(int(number)) for number in numbers]
 
-    def choose(self, numbers: Sequence[int] | NDArray[np.int64]) -> Stills:
-        """Return some of the samples, in the order given, of the same classes."""
-        return _ChosenStills(self, numbers, self.classes)
-
-    def only(self, rows: Iterable[Sample]) -> Stills:
-        """Return the samples of some of `rows`, in the order given, of the same classes."""
-        return self.choose(_numbers_of(rows, self.rows))
-
-    def among(self, classes: Sequence[str]) -> Stills:
-        """Return the samples, their labels being the places of their classes among `classes`.
-
-        Raises FormatError for a class that is not among them.
-        """
-        return _ChosenStills(self, range(len(self)), classes)
-
-    def called(self, names: Mapping[str, str]) -> Stills:
-        """Return the samples, their classes being called otherwise, as `Samples.called` does."""
-        rows = _renamed(self, names)
-        return _ChosenStills(self, range(len(self)), class_names(rows), rows)
+    def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Stills:
+        return _PartOfStills(self, numbers, classes, rows)
 
 
-def _numbers_of(chosen: Iterable[Sample], rows: Sequence[Sample]) -> list[int]:
-    number_of = {row: number for number, row in enumerate(rows)}
-    return [number_of[row] for row in chosen]
+class _Part(_Listed[S]):
+    """Some of the samples of a set, by their numbers there."""
 
-
-def _renamed(samples: _Listed, names: Mapping[str, str]) -> list[Sample]:
-    for name in names:
-        if name != _REST and name not in samples.classes:
-            raise ConfigError(
-                f"no class {name!r} to be called {names[name]!r}; "
-                f"{did_you_mean(name, samples.classes)}"
-            )
-    return [
-        row._replace(label=names.get(row.label, names.get(_REST, row.label)))
-        for row in samples.rows
-    ]
-
-
-class _ChosenSamples(Samples):
     def __init__(
-        self,
-        whole: Samples,
-        numbers: Sequence[int] | NDArray[np.int64],
-        classes: Sequence[str],
-        rows: Sequence[Sample] | None = None,
+        self, whole: Any, numbers: Numbers, classes: Sequence[str], rows: Rows = None
     ) -> None:
         self._whole, self._numbers = whole, [int(number) for number in numbers]
         rows = whole.rows if rows is None else rows
         super().__init__((rows[number] for number in self._numbers), classes)
+
+    def fingerprint(self, number: int) -> str:
+        return str(self._whole.fingerprint(self._numbers[number]))
+
+
+class _PartOfSamples(_Part[Samples], Samples):
+    def __init__(self, whole: Samples, *given: Any) -> None:
+        super().__init__(whole, *given)
         self.draws = whole.draws
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        return self._whole.events(self._numbers[number], rng)
+        events: Events = self._whole.events(self._numbers[number], rng)
+        return events
+
+
+class _PartOfStills(_Part[Stills], Stills):
+    def image(self, number: int) -> NDArray[np.uint8]:
+        image: NDArray[np.uint8] = self._whole.image(self._numbers[number])
+        return image
+
+    def images(self, numbers: Numbers) -> Images:
+        images: Images = self._whole.images([self._numbers[number] for number in numbers])
+        return images
+
+
+class WrappedSamples(Samples):
+    """Other samples whose events are kept, changed or watched; all else is theirs."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples.rows, samples.classes)
+        self.samples, self.draws = samples, samples.draws
 
     def fingerprint(self, number: int) -> str:
-        return self._whole.fingerprint(self._numbers[number])
+        """Return what tells the content of a sample from that of all others."""
+        return self.samples.fingerprint(number)
 
 
-class _SettledSamples(_ChosenSamples):
-    def __init__(self, whole: Samples, numbers: Sequence[int], classes: Sequence[str]) -> None:
-        super().__init__(whole, numbers, classes)
+class _SettledSamples(WrappedSamples):
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(samples)
         self.draws = False
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        return super().events(number)
-
-
-class _ChosenStills(Stills):
-    def __init__(
-        self,
-        whole: Stills,
-        numbers: Sequence[int] | NDArray[np.int64],
-        classes: Sequence[str],
-        rows: Sequence[Sample] | None = None,
-    ) -> None:
-        self._whole, self._numbers = whole, [int(number) for number in numbers]
-        rows = whole.rows if rows is None else rows
-        super().__init__((rows[number] for number in self._numbers), classes)
-
-    def image(self, number: int) -> NDArray[np.uint8]:
-        return self._whole.image(self._numbers[number])
-
-    def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> Images:
-        return self._whole.images([self._numbers[number] for number in numbers])
-
-    def fingerprint(self, number: int) -> str:
-        return self._whole.fingerprint(self._numbers[number])
+        return self.samples.events(number)

@@ -10,10 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit.datasets.order import drawn, drawn_by_class, in_turn
 from dvskit.datasets.samples import Samples, Stills
 from dvskit.errors import ConfigError
 from dvskit.events import Filter
+
+
+def drawn(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return `count` numbers below `total`: each once before any comes again."""
+    passes = [rng.permutation(total) for _ in range(-(-count // total))]
+    return np.concatenate([np.empty(0, np.int64), *passes])[:count]
+
+
+def drawn_by_class(
+    labels: Sequence[int] | NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return `count` places of `labels`: of each class that occurs as many, give or take one.
+
+    Of a class each sample comes once before any comes again; classes take turns, in an order that
+    is drawn anew for each turn.
+    """
+    given = np.asarray(labels, np.int64)
+    classes = np.unique(given)
+    turns = np.concatenate(
+        [np.empty(0, np.int64)]
+        + [rng.permutation(classes) for _ in range(-(-count // len(classes)))]
+    )[:count]
+    order = np.empty(count, np.int64)
+    for kind in classes:
+        places = np.flatnonzero(turns == kind)
+        members = np.flatnonzero(given == kind)
+        order[places] = members[drawn(len(members), len(places), rng)]
+    return order
+
+
+def in_turn(total: int, count: int) -> NDArray[np.int64]:
+    """Return `count` numbers below `total`, from 0 on and again."""
+    return np.arange(count, dtype=np.int64) % total
+
 
 WHOLE = (0, 1)
 """The part of a batch that is all of it: every row from the first on."""
@@ -99,6 +132,17 @@ class Plan:
             order[number * count : (number + 1) * count]
             for count, order in zip(self.counts, self.orders, strict=True)
         )
+
+
+def check_classes(shares: Sequence[Share]) -> None:
+    """Raise ConfigError for shares of different classes."""
+    classes = shares[0].samples.classes
+    for share in shares[1:]:
+        if share.samples.classes != classes:
+            raise ConfigError(
+                f"classes {', '.join(classes)} in one share and "
+                f"{', '.join(share.samples.classes)} in another; make them equal"
+            )
 
 
 def batch_sizes(

@@ -11,8 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from dvskit.datasets.dealing import dealt, place_of, units_of
-from dvskit.datasets.leaks import check_leaks
+from dvskit.datasets.dealing import check_leaks, dealt, place_of, units_of
 from dvskit.datasets.samples import Sample, Samples, Stills, class_names
 from dvskit.errors import ConfigError
 

@@ -27,21 +27,31 @@ that the caller names. What is encoded keeps its dtype and its device; spikes ha
     True
 """
 
-from dvskit.encoders.bsa import bsa, decode_bsa
-from dvskit.encoders.channels import two_channels
-from dvskit.encoders.delta import decode_delta, delta, run_delta
-from dvskit.encoders.fir import low_pass
-from dvskit.encoders.hsa import decode_hsa, hsa
+from dvskit.encoders.changes import (
+    contrast_threshold,
+    decode_delta,
+    decode_moving_window,
+    decode_step_forward,
+    decode_temporal_contrast,
+    delta,
+    moving_window,
+    run_delta,
+    run_step_forward,
+    step_forward,
+    temporal_contrast,
+)
+from dvskit.encoders.fir import bsa, decode_bsa, decode_hsa, hsa, low_pass
 from dvskit.encoders.latency import (
     LatencyLaw,
     decode_latency,
+    decode_rank_order,
     latency,
     linear_latency,
     linear_value,
     log_latency,
     log_value,
+    rank_order,
 )
-from dvskit.encoders.moving_window import decode_moving_window, moving_window
 from dvskit.encoders.poisson import decode_poisson, poisson, signed_poisson
 from dvskit.encoders.population import (
     ReceptiveFields,
@@ -49,14 +59,7 @@ from dvskit.encoders.population import (
     population,
     population_latency,
 )
-from dvskit.encoders.rank_order import decode_rank_order, rank_order
-from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error
-from dvskit.encoders.step_forward import decode_step_forward, run_step_forward, step_forward
-from dvskit.encoders.temporal_contrast import (
-    contrast_threshold,
-    decode_temporal_contrast,
-    temporal_contrast,
-)
+from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
 
 __all__ = [
     "LatencyLaw",

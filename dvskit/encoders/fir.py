@@ -1,4 +1,4 @@
-"""Filters of finite length: each spike stands for one of their impulse responses."""
+"""Codes by filters of finite length, BSA and HSA: a spike stands for an impulse response."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from dvskit.encoders.checking import (
     check_signal,
     decoded_dtype,
     spikes_as_floats,
+    threshold_for,
     working_dtype,
 )
 from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
+from dvskit.encoders.sequential_kernels import ben, hough
 from dvskit.errors import ConfigError, ShapeError
 
 
@@ -108,3 +110,86 @@ def check_unsigned(signal: Tensor, name: str) -> None:
             f"{name}: signal is {signal[where].item():g} at {where}, below 0; subtract "
             "signal.amin(0), and add it again to what is decoded"
         )
+
+
+@check_arguments
+def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) -> Tensor:
+    """Spike where sum_k |s_{t+k} - f_k| <= sum_k |s_{t+k}| - threshold, then subtract f from s.
+
+    (Schrauwen & Van Campenhout 2003, whose threshold 0.955 is.) `response` (taps,) is the filter,
+    such as `low_pass(...)`, and the threshold is in the units of its sum: with the sum 1, a
+    threshold of 1 asks that the filter fits below the signal everywhere, as `hsa` does, and a lower
+    one lets it stand out by (1 - threshold) / 2 in all. Others (Petro, Kasabov & Kiss 2020) have
+    threshold times the second sum on the right instead of the difference. The last taps - 1 steps
+    have no whole filter before the end, and do not spike.
+
+    `signal` (T, ...) of any number of channels is not below 0, and not above the sum of the filter
+    if it is to be followed: shift and scale it. `threshold` is a number, or a tensor that
+    broadcasts against one time step. Returns spikes 0 or 1 of the shape and dtype of `signal`.
+    Raises ShapeError for integers, a signal without time, a threshold that does not fit or a filter
+    that is not (taps,) of floats; ConfigError for NaN, infinities, values below 0 and a threshold
+    not above 0.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = 0.5 + 0.4 * torch.sin(2 * torch.pi * 2 * t)
+    >>> response = low_pass(40, cutoff=0.1)
+    >>> decoded = decode_bsa(bsa(sine, response=response), response=response)
+    >>> bool(reconstruction_error(sine[40:-40], decoded[40:-40]).rmse < 0.02)
+    True
+    """
+    check_unsigned(signal, "bsa")
+    limit = threshold_for(threshold, signal, "bsa", "threshold")
+    shape = checked_response(response, signal, "bsa")
+    limit = limit.reshape(-1).contiguous()
+
+    def fires(window: Tensor) -> Tensor:
+        return (window - shape[:, None]).abs().sum(0) <= window.abs().sum(0) - limit
+
+    return taken_off(signal, shape, (limit,), ben, fires)
+
+
+@check_arguments
+def decode_bsa(spikes: Tensor, *, response: Tensor) -> Tensor:
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape.
+
+    Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError for a filter
+    that is not finite.
+    """
+    return convolved(spikes, response, "decode_bsa")
+
+
+@check_arguments
+def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
+    """Spike where s_{t+k} >= f_k for all taps k of the filter, then subtract f from s there.
+
+    (Hough, de Garis, Korkin, Gers & Nawa, SPIKER, 1999; as given by Schrauwen & Van Campenhout
+    2003.) `response` (taps,) is the filter, such as `low_pass(...)`; the last taps - 1 steps have
+    no whole filter before the end, and do not spike. Where the filter is not below 0, the decoded
+    signal never exceeds the signal, but for rounding: its error has one sign. What stays below the
+    largest tap does not spike at all, so a longer filter, with smaller taps, follows fainter
+    signals.
+
+    `signal` (T, ...) of any number of channels is not below 0: shift it. Returns spikes 0 or 1 of
+    its shape and dtype. Raises ShapeError for integers, a signal without time or a filter that is
+    not (taps,) of floats; ConfigError for NaN, infinities and values below 0.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = 0.5 + 0.4 * torch.sin(2 * torch.pi * 2 * t)
+    >>> response = low_pass(20, cutoff=0.1)
+    >>> decoded = decode_hsa(hsa(sine, response=response), response=response)
+    >>> bool(reconstruction_error(sine[20:-20], decoded[20:-20]).rmse < 0.1)
+    True
+    """
+    check_unsigned(signal, "hsa")
+    shape = checked_response(response, signal, "hsa")
+    return taken_off(signal, shape, (), hough, lambda window: (window >= shape[:, None]).all(0))
+
+
+@check_arguments
+def decode_hsa(spikes: Tensor, *, response: Tensor) -> Tensor:
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape.
+
+    Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError for a filter
+    that is not finite.
+    """
+    return convolved(spikes, response, "decode_hsa")

@@ -10,9 +10,9 @@ from dvskit.encoders.checking import (
     check_fractions,
     check_has_steps,
     decoded_dtype,
+    generator_from,
     spikes_as_floats,
 )
-from dvskit.encoders.seeds import generator_from
 
 
 @check_arguments

@@ -1,4 +1,4 @@
-"""How near a decoded signal is to the one that was encoded."""
+"""What becomes of spikes: two channels, OFF and ON, and how near a decoded signal is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import check_finite, check_signal, working_dtype
 from dvskit.errors import ShapeError
+
+
+def two_channels(spikes: Tensor) -> Tensor:
+    """Split spikes by sign: (T, ..., H, W) -> (T, ..., 2, H, W), as events are binned.
+
+    Channel 0 is OFF (the size of negative values), channel 1 ON (positive ones). Keeps the dtype;
+    unsigned spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
+    """
+    if spikes.ndim < 3 or spikes.dtype == torch.bool:
+        raise ShapeError(
+            f"two_channels takes numbers of shape (T, ..., H, W), not {spikes.dtype} of shape "
+            f"{tuple(spikes.shape)}"
+        )
+    if not spikes.dtype.is_signed:
+        return torch.stack((torch.zeros_like(spikes), spikes), dim=-3)
+    return torch.stack(((-spikes).clamp(min=0), spikes.clamp(min=0)), dim=-3)
 
 
 @dataclass(frozen=True, slots=True)

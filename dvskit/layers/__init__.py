@@ -12,24 +12,25 @@ times in little memory.
 from dvskit.layers.checkpointed import checkpointed
 from dvskit.layers.convolution import Conv2d
 from dvskit.layers.delays import Delays
-from dvskit.layers.dense import Flatten, Linear
+from dvskit.layers.dense import Flatten, Linear, Voting
 from dvskit.layers.dropout import Dropout
-from dvskit.layers.logarithm import LogCounts
-from dvskit.layers.membrane import Membrane
-from dvskit.layers.normalisation import BatchNorm1d, BatchNorm2d, ThresholdBatchNorm2d
+from dvskit.layers.normalisation import (
+    BatchNorm1d,
+    BatchNorm2d,
+    LogCounts,
+    ThresholdBatchNorm2d,
+)
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
 from dvskit.layers.readouts import (
     FirstSpike,
     LastMembrane,
     MaxMembrane,
     MeanMembrane,
+    Membrane,
     Readout,
     SpikeCount,
 )
-from dvskit.layers.residual import ResidualBlock
-from dvskit.layers.sequence import Sequence
-from dvskit.layers.states import State, Stateful, States
-from dvskit.layers.voting import Voting
+from dvskit.layers.sequence import ResidualBlock, Sequence, State, Stateful, States
 
 __all__ = [
     "AvgPool2d",

@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.normalisation import BatchNorm2d
-from dvskit.layers.sequence import Sequence, ends_time
-from dvskit.layers.states import States
+from dvskit.layers.sequence import Sequence, States, ends_time
 
 
 @check_arguments
@@ -41,13 +40,6 @@ def checkpointed(
             )
     outs = []
     for part in torch.split(x, chunk):
-        out, states = _checkpointed(layers, part, states)
+        out, states = checkpoint(layers.run, part, states, use_reentrant=False)
         outs.append(out)
     return (outs[-1] if ends_time(layers) else torch.cat(outs)), cast(States, states)
-
-
-def _checkpointed(layers: Sequence, x: Tensor, states: States | None) -> tuple[Tensor, States]:
-    return cast(
-        tuple[Tensor, States],
-        checkpoint(layers.run, x, states, use_reentrant=False),
-    )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.folding import check_tensor
+from dvskit.layers.batch import check_tensor
 
 
 @dataclass(frozen=True, slots=True)

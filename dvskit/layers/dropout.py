@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.parts import current_part
+from dvskit.layers.batch import current_part
 
 
 @dataclass(frozen=True, slots=True)

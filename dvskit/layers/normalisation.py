@@ -1,4 +1,4 @@
-"""Batch normalisation over all time steps: of images, of rows, scaled to the neurons' threshold."""
+"""Numbers brought to one scale: batch normalisation over all time steps, and a logarithm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.folding import check_images, check_tensor, over_time
-from dvskit.layers.parts import BatchPart, current_part
+from dvskit.layers.batch import (
+    BatchPart,
+    check_images,
+    check_tensor,
+    current_part,
+    over_time,
+)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -21,7 +26,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     the (biased) variance over time, batch and pixels, else with the running ones. Arguments are
     torch's. In training, chunks of time are normalised by their own statistics: only in evaluation
     do they give what the whole gives. Parts of a batch in several processes are normalised by the
-    statistics of all of them (`dvskit.layers.parts`).
+    statistics of all of them (`dvskit.layers.batch`).
     Raises ShapeError for another number of channels.
     """
 
@@ -141,3 +146,15 @@ def _track(layer: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
     share = layer.momentum or 1.0 / float(layer.num_batches_tracked)
     layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
     layer.running_var.lerp_(var.to(layer.running_var.dtype), share)
+
+
+class LogCounts(nn.Module):
+    """log(1 + x) of each entry, -log(1 - x) of negative ones: any shape in, the same out.
+
+    A sensor of half the threshold gives twice the events of an edge, and where it is ten events
+    rather than five matters little: what a network is to learn is where edges are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return sign(x) log(1 + |x|)."""
+        return torch.sign(x) * torch.log1p(torch.abs(x))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers.folding import check_images, check_window, over_time
+from dvskit.layers.batch import check_images, check_window, over_time
 
 
 class _Pool2d(nn.Module):

@@ -1,4 +1,7 @@
-"""Layers one behind another, over all of time, in chunks of it, or step by step."""
+"""Layers one behind another, over all of time, in chunks of it, or step by step; and their states.
+
+States are what layers carry from one chunk of time to the next: passed in, handed out, never kept.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,50 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
 from dvskit.layers.delays import Delays
 from dvskit.layers.dense import Linear
 from dvskit.layers.pooling import AvgPool2d, MaxPool2d
 from dvskit.layers.readouts import MeanMembrane, Readout
-from dvskit.layers.states import Stateful, States
 from dvskit.neurons import Neurons
+
+
+class State(Protocol):
+    """What a layer carries to the next chunk of time."""
+
+    def detach(self) -> Any:
+        """Return the same state cut off from its past: gradients stop here."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A layer whose output depends on what it saw before: neurons, readouts, dropout."""
+
+    def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Return the output of `x` (T, ...) and the state after it; state None is a new start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The states of the layers of a Sequence, in their order; None where a layer has none.
+
+    They are of the samples of one batch: a new batch starts from states=None.
+    """
+
+    parts: tuple[Any, ...]
+
+    def detach(self) -> States:
+        """Return the same states cut off from their past: gradients stop here."""
+        return States(tuple(None if part is None else part.detach() for part in self.parts))
+
 
 # Of torch's own layers those that would take time for the batch or the batch for channels, or keep
 # a state of their own, and what to take instead.
@@ -227,3 +262,54 @@ def _gives_spikes(layer: nn.Module, given: bool) -> bool:
     if isinstance(layer, Neurons):
         return layer.spiking
     return given and isinstance(layer, MaxPool2d | Delays)
+
+
+@check_arguments
+class ResidualBlock(nn.Module):
+    """body(x) + shortcut(x): (T, B, ...) -> (T, B, ...); the shortcut is x itself if not given.
+
+    Where the neurons stand says which of the known blocks it is:
+
+        spikes added (SEW, Fang et al. 2021)            body: conv, norm, neuron, conv, norm, neuron
+        membranes added (Hu et al. 2021, MS-ResNet)     body: neuron, conv, norm, neuron, conv, norm
+        spikes of the sum (Zheng et al. 2021)           body: conv, norm, neuron, conv, norm; and a
+                                                        neuron behind the block
+
+    With spikes added the output is no spike but a small whole number. A shortcut is needed where
+    the body changes the shape, such as Sequence(Conv2d(64, 128, 1, stride=2), BatchNorm2d(128)).
+
+    State is passed as in Sequence, which `body` and `shortcut` are. Raises ConfigError for a body
+    that ends with a readout, ShapeError if what is to be added has different shapes.
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = _as_sequence(body)
+        self.shortcut = Sequence() if shortcut is None else _as_sequence(shortcut)
+        if ends_time(self.body) or ends_time(self.shortcut):
+            raise ConfigError("ResidualBlock: a readout ends time; put it behind the block")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return body(x) + shortcut(x) of `x` (T, B, ...), from rest."""
+        return _added(x, self.body(x), self.shortcut(x))
+
+    def run(self, x: Tensor, state: States | None = None) -> tuple[Tensor, States]:
+        """Return the sum for `x` (T, B, ...) and the states behind it, of body and shortcut."""
+        check_states(self, state)
+        body, shortcut = (None, None) if state is None else state.parts
+        out, body = self.body.run(x, body)
+        past, shortcut = self.shortcut.run(x, shortcut)
+        return _added(x, out, past), States((body, shortcut))
+
+
+def _added(x: Tensor, out: Tensor, past: Tensor) -> Tensor:
+    if out.shape != past.shape:
+        raise ShapeError(
+            f"ResidualBlock: the body makes {tuple(out.shape)} of {tuple(x.shape)}, the "
+            f"shortcut {tuple(past.shape)}; give a shortcut of the body's shape"
+        )
+    return out + past
+
+
+def _as_sequence(layer: nn.Module) -> Sequence:
+    return layer if isinstance(layer, Sequence) else Sequence(layer)

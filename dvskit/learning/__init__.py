@@ -16,15 +16,18 @@ from dvskit.learning.decolle_layers import (
     DecolleNeurons,
 )
 from dvskit.learning.eprop import EProp, EPropState, FiringRate
-from dvskit.learning.losses import cross_entropy, squared_error
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentNeurons, RecurrentState
-from dvskit.learning.rms_max import RMSMax
-from dvskit.learning.rule import Loss, Rule, Stepped, predict, teach
-from dvskit.learning.spike_response import SpikeResponse, SpikeResponseNetwork
+from dvskit.learning.rule import Loss, Rule, Stepped, cross_entropy, predict, squared_error, teach
 from dvskit.learning.spike_times import Synapses, first_spikes
 from dvskit.learning.spikeprop import SpikeProp, SpikePropLayer, spikeprop_gradients, time_error
 from dvskit.learning.stdp import STDP, STDPState, Triplet, Window
-from dvskit.learning.superspike import SuperSpike, SuperSpikeState
+from dvskit.learning.superspike import (
+    RMSMax,
+    SpikeResponse,
+    SpikeResponseNetwork,
+    SuperSpike,
+    SuperSpikeState,
+)
 from dvskit.learning.van_rossum import DoubleExponential, VanRossum
 
 __all__ = [

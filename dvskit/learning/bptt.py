@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.learning.losses import squared_error
-from dvskit.learning.rule import Loss, Stepped, check_batch, check_loss, loss_value
+from dvskit.learning.rule import Loss, Stepped, check_batch, check_loss, loss_value, squared_error
 from dvskit.learning.van_rossum import VanRossum
 
 

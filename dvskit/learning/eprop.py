@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.seeds import generator_from
+from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.learning.losses import squared_error
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentState
-from dvskit.learning.rule import Loss, add_gradient, check_batch, check_loss, loss_and_slope
+from dvskit.learning.rule import (
+    Loss,
+    add_gradient,
+    check_batch,
+    check_loss,
+    loss_and_slope,
+    squared_error,
+)
 
 Feedback = Literal["symmetric", "random", "adaptive"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.seeds import generator_from
+from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError
 from dvskit.learning.rule import check_input
 from dvskit.neurons import Surrogate, Triangle, spike

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.seeds import generator_from
+from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.learning.rule import checked_sizes
 from dvskit.learning.spike_times import Synapses, divided_by_slope, first_spikes

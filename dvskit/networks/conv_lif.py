@@ -1,15 +1,17 @@
-"""Two convolutions with LIF neurons, for small sensors."""
+"""Networks for small sensors and for movements: two convolutions with LIF neurons."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MeanMembrane
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
-from dvskit.networks.neuron_pieces import check_neurons, neurons_of
+from dvskit.networks.pieces import check_neurons, neurons_of
 
 
 @check_arguments
@@ -95,3 +97,101 @@ class ConvLIF:
             "mean": MeanMembrane(),
         }
         return NetworkModule(self, layers)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionLIF:
+    """For movements: two strided convolutions and a hidden layer of slower and slower neurons.
+
+    Sum pooling - convolution - convolution - dense, each but the first with LIF neurons, then a
+    linear readout that does not spike. A movement and its reverse pass the same places with the
+    same edges; only neurons that remember where it was a moment ago tell them apart.
+
+    width, height  of the input, pixels        pool        side of the summed blocks, pixels
+    classes        number of logits            channels    of the two convolutions, of stride 2
+    kernel         side of the convolutions    hidden      neurons of the dense layer
+    betas          membrane kept a step, of the three spiking layers
+    threshold      of ON and OFF spikes
+    gain           factor on torch's initial convolution weights: without it few neurons would spike
+    readout_gain   factor on those of the readout, whose inputs, mean spikes, are far below 1
+    dropout        share of the readout's inputs left out in training
+    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`. The ANN, without a memory,
+                   cannot tell a movement from its reverse
+
+    Raises ConfigError for values out of range.
+    """
+
+    width: int = 240
+    height: int = 180
+    classes: int = 5
+    pool: int = 6
+    channels: tuple[int, int] = (12, 24)
+    kernel: int = 5
+    hidden: int = 64
+    betas: tuple[float, float, float] = (0.7, 0.9, 0.95)
+    threshold: float = 1.0
+    gain: float = 3.0
+    readout_gain: float = 5.0
+    dropout: float = 0.0
+    neurons: str = "signed-lif"
+    name: str = "motion-lif"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
+        object.__setattr__(self, "betas", numbers_of("betas", self.betas, float))
+        if len(self.channels) != 2 or min(*self.channels, self.hidden, self.classes) < 1:
+            raise ConfigError(
+                f"channels = {self.channels}, hidden = {self.hidden}, classes = {self.classes}: "
+                "two channels, and numbers of at least 1 are meant"
+            )
+        if len(self.betas) != 3 or not all(0 <= beta <= 1 for beta in self.betas):
+            raise ConfigError(f"betas = {self.betas}: three numbers from 0 to 1 are meant")
+        if not (0 <= self.dropout < 1 and self.gain > 0 and self.threshold > 0):
+            raise ConfigError(
+                f"dropout = {self.dropout}, gain = {self.gain}, threshold = {self.threshold}: "
+                "0 <= dropout < 1, gain > 0 and threshold > 0 are meant"
+            )
+        check_neurons(self.neurons)
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"kernel = {self.kernel} is not odd")
+        if self.pool < 1 or self.width % self.pool or self.height % self.pool:
+            raise ConfigError(
+                f"blocks of {self.pool} do not divide {self.width}x{self.height}; change the pool"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns behind the second convolution."""
+        return (self.height // self.pool + 3) // 4, (self.width // self.pool + 3) // 4
+
+    def build(self) -> NetworkModule:
+        """Return the module with fresh weights from torch's generator.
+
+        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
+        """
+        first, second = self.channels
+        rows, columns = self.grid
+        window = (self.kernel, 2, self.kernel // 2)  # of stride 2, and padded
+        lif1, lif2, lif3 = (neurons_of(self.neurons, beta, self.threshold) for beta in self.betas)
+        layers = {
+            "blocks": _Blocks(self.pool),
+            "conv1": scaled(Conv2d(2, first, *window), self.gain),
+            "lif1": lif1,
+            "conv2": scaled(Conv2d(first, second, *window), self.gain),
+            "lif2": lif2,
+            "flatten": Flatten(),
+            "hidden": Linear(second * rows * columns, self.hidden),
+            "lif3": lif3,
+            "dropout": Dropout(self.dropout),
+            "readout": scaled(Linear(self.hidden, self.classes), self.readout_gain),
+            "mean": MeanMembrane(),
+        }
+        return NetworkModule(self, layers)
+
+
+class _Blocks(AvgPool2d):
+    """Counts summed over blocks and divided by their side, in proportion to which edges cross."""
+
+    def pool(self, images: Tensor) -> Tensor:
+        return super().pool(images) * self.kernel_size

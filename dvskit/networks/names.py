@@ -7,13 +7,11 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
-from dvskit.networks.conv_lif import ConvLIF
-from dvskit.networks.gesture_net import GestureNet
+from dvskit.networks.conv_lif import ConvLIF, MotionLIF
 from dvskit.networks.layered import Layered
-from dvskit.networks.motion_lif import MotionLIF
 from dvskit.networks.network import Network
 from dvskit.networks.point_net import PointNet
-from dvskit.networks.residual_lif import ResidualLIF
+from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 
 _Known = (
     type[ConvLIF] | type[GestureNet] | type[Layered] | type[MotionLIF] | type[PointNet]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ArgumentError, ShapeError
 from dvskit.layers import Conv2d, Linear, Sequence, States
-from dvskit.layers.folding import check_tensor
+from dvskit.layers.batch import check_tensor
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,14 +16,21 @@ from dvskit.layers import (
     Conv2d,
     Delays,
     Dropout,
+    FirstSpike,
     Flatten,
+    LastMembrane,
     Linear,
     LogCounts,
+    MaxMembrane,
     MaxPool2d,
+    MeanMembrane,
+    Membrane,
+    SpikeCount,
     SumPool2d,
     ThresholdBatchNorm2d,
     Voting,
 )
+from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
 
 Shape = tuple[int, ...]
 """(channels, rows, columns) of images, or (numbers,)."""
@@ -40,7 +47,7 @@ class Defaults:
 
 
 class Piece(Protocol):
-    """A word of a layer list."""
+    """What a word of a layer list means."""
 
     def after(self, shape: Shape) -> Shape:
         """Return the shape behind it. Raises ConfigError, saying why `shape` does not fit."""
@@ -80,43 +87,41 @@ def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, 
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
-    """`channels` C `kernel`, of a stride and a padding: 64C3, 64C3s2p1."""
+class _Layer:
+    """A piece of one layer, named by its kind."""
 
-    channels: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-
-    def after(self, shape: Shape) -> Shape:
-        """Return (channels, rows, columns)."""
-        _check_images(shape)
-        _check_sizes(self.channels)
-        return self.channels, *_behind(shape, self.kernel, self.stride, self.padding)
+    kind: str
+    after: Callable[[Shape], Shape]
+    make: Callable[[Shape], nn.Module]
 
     def modules(self, shape: Shape) -> list[Named]:
-        """Return the convolution."""
-        layer = Conv2d(shape[0], self.channels, self.kernel, self.stride, self.padding)
-        return [("conv", layer)]
+        return [(self.kind, self.make(shape))]
 
 
-@dataclass(frozen=True, slots=True)
-class Pooling:
-    """P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
+def _same(shape: Shape) -> Shape:
+    return shape
 
-    letter: str
-    size: int
-    stride: int
 
-    def after(self, shape: Shape) -> Shape:
-        """Return (channels, rows, columns)."""
+def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -> Piece:
+    """Return `channels` C `kernel`, of a stride and a padding: 64C3, 64C3s2p1."""
+
+    def after(shape: Shape) -> Shape:
         _check_images(shape)
-        return shape[0], *_behind(shape, self.size, self.stride, 0)
+        _check_sizes(channels)
+        return channels, *_behind(shape, kernel, stride, padding)
 
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the pooling."""
-        kind = {"P": AvgPool2d, "S": SumPool2d, "M": MaxPool2d}[self.letter]
-        return [("pool", kind(self.size, self.stride))]
+    return _Layer("conv", after, lambda shape: Conv2d(shape[0], channels, kernel, stride, padding))
+
+
+def pooling(letter: str, size: int, stride: int) -> Piece:
+    """Return P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
+
+    def after(shape: Shape) -> Shape:
+        _check_images(shape)
+        return shape[0], *_behind(shape, size, stride, 0)
+
+    kind = {"P": AvgPool2d, "S": SumPool2d, "M": MaxPool2d}[letter]
+    return _Layer("pool", after, lambda shape: kind(size, stride))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,119 +141,74 @@ class Dense:
         return [*flatten, ("dense", Linear(math.prod(shape), self.outputs))]
 
 
-@dataclass(frozen=True, slots=True)
-class Delayed:
-    """The inputs of `taps` time steps side by side, each `spacing` behind the one ahead: T5s2."""
+def delays(taps: int, spacing: int) -> Piece:
+    """Return the inputs of `taps` time steps side by side, `spacing` steps apart: T5s2."""
 
-    taps: int
-    spacing: int
+    def after(shape: Shape) -> Shape:
+        _check_sizes(taps, spacing)
+        return taps * shape[0], *shape[1:]
 
-    def after(self, shape: Shape) -> Shape:
-        """Return as many times the channels, or numbers."""
-        _check_sizes(self.taps, self.spacing)
-        return self.taps * shape[0], *shape[1:]
-
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the delays."""
-        return [("delays", Delays(self.taps, self.spacing))]
+    return _Layer("delays", after, lambda shape: Delays(taps, spacing))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerNormed:
-    """ln: layer normalisation of each sample and time step by itself."""
+def layer_norm() -> Piece:
+    """Return ln: layer normalisation of each sample and time step by itself."""
 
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
+    def after(shape: Shape) -> Shape:
         if len(shape) != 1:
             raise ConfigError("it takes the outputs of a dense layer; of images take bn or tdbn")
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return torch's, which knows no time."""
-        return [("norm", nn.LayerNorm(shape[0]))]
+    return _Layer("norm", after, lambda shape: nn.LayerNorm(shape[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """Dropout of a share, constant in time: D0.2."""
+def dropout(share: float) -> Piece:
+    """Return dropout of a share, constant in time: D0.2."""
 
-    share: float
-
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
-        Dropout(self.share)
+    def after(shape: Shape) -> Shape:
+        Dropout(share)  # which judges it
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the dropout."""
-        return [("dropout", Dropout(self.share))]
+    return _Layer("dropout", after, lambda shape: Dropout(share))
 
 
-@dataclass(frozen=True, slots=True)
-class Voted:
-    """So many outputs vote for a class: V10."""
+def voting(votes: int) -> Piece:
+    """Return so many outputs that vote for a class: V10."""
 
-    votes: int
+    def after(shape: Shape) -> Shape:
+        _check_sizes(votes)
+        if len(shape) != 1 or shape[0] % votes:
+            raise ConfigError(f"it takes a multiple of {votes} outputs of a dense layer")
+        return (shape[0] // votes,)
 
-    def after(self, shape: Shape) -> Shape:
-        """Return (outputs / votes,)."""
-        _check_sizes(self.votes)
-        if len(shape) != 1 or shape[0] % self.votes:
-            raise ConfigError(f"it takes a multiple of {self.votes} outputs of a dense layer")
-        return (shape[0] // self.votes,)
-
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the voting."""
-        return [("vote", Voting(self.votes))]
+    return _Layer("vote", after, lambda shape: Voting(votes))
 
 
-@dataclass(frozen=True, slots=True)
-class Rectified:
-    """relu: max(x, 0), which knows no time, in place of neurons."""
-
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
-        return shape
-
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return torch's, which treats each number alike."""
-        return [("relu", nn.ReLU())]
+def rectified() -> Piece:
+    """Return relu: max(x, 0), which knows no time, in place of neurons."""
+    return _Layer("relu", _same, lambda shape: nn.ReLU())
 
 
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """bn, or tdbn with its alpha: batch normalisation."""
+def logarithm() -> Piece:
+    """Return log: what comes in on a logarithmic scale, for counts."""
+    return _Layer("log", _same, lambda shape: LogCounts())
 
-    word: str
-    options: Mapping[str, Any]
-    defaults: Defaults
 
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
+def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Piece:
+    """Return bn, or tdbn, to the threshold of the network and with its alpha."""
+
+    def make(shape: Shape) -> nn.Module:
+        if word == "bn":
+            return BatchNorm2d(shape[0])
+        return ThresholdBatchNorm2d(shape[0], defaults.threshold, **options)
+
+    def after(shape: Shape) -> Shape:
         _check_images(shape)
-        check_options(self.options, {"bn": (), "tdbn": ("alpha",)}[self.word])
-        self.modules(shape)  # which judges the parameters
+        check_options(options, {"bn": (), "tdbn": ("alpha",)}[word])
+        make(shape)  # which judges the parameters
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the normalisation; that of tdbn is to the threshold of the network."""
-        if self.word == "bn":
-            return [("norm", BatchNorm2d(shape[0]))]
-        norm = ThresholdBatchNorm2d(shape[0], self.defaults.threshold, **self.options)
-        return [("norm", norm)]
-
-
-@dataclass(frozen=True, slots=True)
-class Logarithm:
-    """log: what comes in on a logarithmic scale, for counts."""
-
-    def after(self, shape: Shape) -> Shape:
-        """Return the same shape."""
-        return shape
-
-    def modules(self, shape: Shape) -> list[Named]:
-        """Return the logarithm."""
-        return [("log", LogCounts())]
+    return _Layer("norm", after, make)
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -257,3 +217,103 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
         if name not in known:
             hint = did_you_mean(name, known) if known else "it has none"
             raise ConfigError(f"there is no parameter {name!r}; {hint}")
+
+
+_OF_SPIKES = ("threshold", "threshold_off", "reset", "refractory")
+_NEURONS: dict[str, tuple[type[Neurons], tuple[str, ...]]] = {
+    "if": (IF, _OF_SPIKES),
+    "lif": (LIF, ("beta", *_OF_SPIKES)),
+    "signed-lif": (SignedLIF, ("beta", *_OF_SPIKES)),
+    "alif": (ALIF, ("beta", "kappa", "rho", *_OF_SPIKES)),
+    "plif": (PLIF, ("tau", *_OF_SPIKES)),
+    "synaptic-lif": (SynapticLIF, ("beta", "alpha", *_OF_SPIKES)),
+    "recurrent-lif": (LIF, ("beta", *_OF_SPIKES)),
+    "li": (LI, ("beta",)),
+}
+NEURON_WORDS = tuple(_NEURONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Spiking:
+    """Neurons by their word, with parameters: lif, alif kappa=0.2."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+    membrane: bool = False
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        check_options(self.options, _NEURONS[self.word][1])
+        if self.word == "recurrent-lif" and len(shape) != 1:
+            raise ConfigError("its neurons are all connected; put a dense layer in front of it")
+        self._neurons()  # which judges the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the neurons; those of recurrent-lif with a dense layer from their spikes back."""
+        kind = "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
+        if self.word == "recurrent-lif":
+            neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
+        else:
+            neurons = self._neurons()
+        return [(kind, Membrane(neurons) if self.membrane else neurons)]
+
+    def _neurons(self, back: nn.Module | None = None) -> Neurons:
+        kind, known = _NEURONS[self.word]
+        beta = self.defaults.beta
+        given: dict[str, Any] = {"beta": beta, "threshold": self.defaults.threshold}
+        given["tau"] = 1 / (1 - beta) if beta < 1 else math.inf
+        given |= self.options
+        given.setdefault("threshold_off", given["threshold"] if kind is SignedLIF else math.inf)
+        chosen = {name: value for name, value in given.items() if name in known}
+        return kind(**chosen) if back is None else RecurrentLIF(back, **chosen)
+
+
+NEURON_CHOICES = ("signed-lif", "lif", "plif", "relu")
+"""What networks with one kind of neurons throughout take for `neurons`."""
+
+
+def check_neurons(word: str) -> None:
+    """Raise ConfigError for what is none of NEURON_CHOICES."""
+    if word not in NEURON_CHOICES:
+        raise ConfigError(f"neurons = {word!r}; {did_you_mean(word, NEURON_CHOICES)}")
+
+
+def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
+    """Return a layer of neurons by its word, one of NEURON_CHOICES."""
+    if word == "relu":
+        return nn.ReLU()
+    ((_, layer),) = Spiking(word, {}, Defaults(beta, threshold)).modules(())
+    return layer
+
+
+_READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
+    "mean": (MeanMembrane, ()),
+    "last": (LastMembrane, ()),
+    "max": (MaxMembrane, ()),
+    "count": (SpikeCount, ()),
+    "first": (FirstSpike, ("tau",)),
+    "each": (None, ()),
+}
+READOUT_WORDS = tuple(_READOUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A readout by its word: mean, last, max, count, first tau=5; each is none, for all steps."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        check_options(self.options, _READOUTS[self.word][1])
+        self.modules(shape)  # which judges the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the readout."""
+        kind = _READOUTS[self.word][0]
+        return [] if kind is None else [(self.word, kind(**self.options))]

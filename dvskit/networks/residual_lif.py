@@ -1,4 +1,4 @@
-"""A small residual network of spiking neurons."""
+"""Networks that are lists of layers: DVS128 Gesture's usual one, and a small residual one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,93 @@ from dataclasses import dataclass
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.networks.grammar import Word, module_of, walk
-from dvskit.networks.network import NetworkModule, numbers_of
-from dvskit.networks.neuron_pieces import check_neurons
-from dvskit.networks.pieces import Defaults
+from dvskit.layers import Linear
+from dvskit.networks.layered import Word, module_of, walk
+from dvskit.networks.network import NetworkModule, numbers_of, scaled
+from dvskit.networks.pieces import Defaults, check_neurons
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GestureNet:
+    """Five convolutions with batch norm and max pooling, two dense layers, ten votes a class.
+
+    The network of Fang et al. 2021 ("Incorporating learnable membrane time constant to enhance
+    learning of spiking neural networks") for DVS128 Gesture, which spikingjelly calls
+    DVSGestureNet: {128C3-BN-PLIF-M2} x 5 - dropout - 512-PLIF - dropout - 110-PLIF - voting; the
+    answer is the mean of the votes over time. 128 channels at 128x128 are for a GPU; 16 train on a
+    processor.
+
+    width, height  of the input, pixels        classes    number of logits
+    channels       of each convolution         blocks     how many convolutions
+    hidden         neurons of the dense layer  votes      neurons a class that vote
+    beta           membrane kept a step, at first: 1 / (1 - beta) is tau
+    threshold      of spikes                   dropout    share of the inputs of both dense layers
+                                                          left out in training
+    gain           factor on torch's initial weights of both: without it few of their neurons would
+                   spike at first; 1 is as published
+    neurons        "plif", "lif", "signed-lif" or "relu": see `ConvLIF`
+
+    Raises ConfigError for values out of range.
+    """
+
+    width: int = 128
+    height: int = 128
+    classes: int = 11
+    channels: int = 128
+    blocks: int = 5
+    hidden: int = 512
+    votes: int = 10
+    beta: float = 0.5
+    threshold: float = 1.0
+    dropout: float = 0.5
+    gain: float = 3.0
+    neurons: str = "plif"
+    name: str = "gesture-net"
+
+    def __post_init__(self) -> None:
+        if min(self.classes, self.channels, self.blocks, self.hidden, self.votes) < 1:
+            raise ConfigError(
+                f"classes = {self.classes}, channels = {self.channels}, blocks = {self.blocks}, "
+                f"hidden = {self.hidden}, votes = {self.votes}: numbers of at least 1 are meant"
+            )
+        if not (0 <= self.beta < 1 and self.threshold > 0 and self.gain > 0):
+            raise ConfigError(
+                f"beta = {self.beta}, threshold = {self.threshold}, gain = {self.gain}: "
+                "0 <= beta < 1, threshold > 0 and gain > 0 are meant"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout = {self.dropout}: 0 <= dropout < 1 is meant")
+        if min(self.width, self.height) < 2**self.blocks:
+            raise ConfigError(
+                f"nothing is left of {self.width}x{self.height} behind {self.blocks} halvings; "
+                "take fewer blocks or a larger input"
+            )
+        check_neurons(self.neurons)
+
+    @property
+    def layers(self) -> tuple[Word, ...]:
+        """The layers, written as those of `Layered` are."""
+        fire, leave = self.neurons, f"D{self.dropout:f}"
+        return (
+            *(f"{self.channels}C3p1", "bn", fire, "M2") * self.blocks,
+            *(leave, str(self.hidden), fire),
+            *(leave, str(self.classes * self.votes), fire, f"V{self.votes}"),
+        )
+
+    def build(self) -> NetworkModule:
+        """Return the module with fresh weights from torch's generator.
+
+        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
+        """
+        defaults = Defaults(self.beta, self.threshold)
+        places = list(walk(self.layers, (2, self.height, self.width), defaults))
+        module = module_of(self, places)
+        for layer in module:
+            if isinstance(layer, Linear):
+                scaled(layer, self.gain)
+        return module
+
 
 ADDED = ("spikes", "membranes")
 _ALPHA = 0.7071  # 1 / sqrt(2): two branches are added

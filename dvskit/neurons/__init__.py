@@ -21,11 +21,10 @@ A surrogate gradient is an object, such as `ATan(2.0)`: `ATan`, `FastSigmoid`, `
 from dvskit.neurons.alif import ALIF, alif_step
 from dvskit.neurons.buffers import release_buffers
 from dvskit.neurons.driver import Neurons
-from dvskit.neurons.integrator import LI
-from dvskit.neurons.lif import IF, LIF, SignedLIF, lif_step
+from dvskit.neurons.dynamics import NeuronState, Traced
+from dvskit.neurons.lif import IF, LI, LIF, SignedLIF, lif_step
 from dvskit.neurons.plif import PLIF
 from dvskit.neurons.recurrent import RecurrentLIF
-from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -37,7 +36,6 @@ from dvskit.neurons.surrogates import (
     spike,
 )
 from dvskit.neurons.synaptic import SynapticLIF, synaptic_step
-from dvskit.neurons.traced import Traced
 
 __all__ = [
     "ALIF",

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit.neurons.driver import Backend, Neurons
-from dvskit.neurons.dynamics import ATAN, Dynamics, Reset, Value, advance
-from dvskit.neurons.state import NeuronState
+from dvskit.neurons.dynamics import ATAN, Dynamics, NeuronState, Reset, Value, advance
 from dvskit.neurons.surrogates import Surrogate
 
 

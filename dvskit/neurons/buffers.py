@@ -1,4 +1,4 @@
-"""Large tensors on memory that is used again: a pool.
+"""Memory of tensors: how a sequence (T, ...) lies in it, and a pool of it that is used again.
 
 Where the system hands out memory that no one has touched yet, the first write to each page costs
 several times what a write to a used page does (4 against 30 GB/s). The spikes and gradients of a
@@ -18,6 +18,56 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+def strides_of(x: Tensor) -> tuple[int, ...]:
+    """Return the strides in which the spikes of `x` (T, ...) lie: its own where they are dense.
+
+    Dense is an input whose time steps fill a run of memory each and follow one another, in whatever
+    order of dimensions (channels_last too); of another, spikes are contiguous.
+    """
+    if not is_dense(x):
+        return _contiguous(x.shape)
+    return (_count(x.shape[1:]), *x.stride()[1:])
+
+
+def is_dense(x: Tensor) -> bool:
+    """Return whether each time step fills a run of memory, and the steps follow one another."""
+    size = _dense_step(x)
+    return size is not None and (x.shape[0] == 1 or x.stride(0) == size)
+
+
+def same_strides(x: Tensor, strides: Sequence[int]) -> bool:
+    """Return whether x lies in such strides."""
+    sides = zip(x.shape, x.stride(), strides, strict=True)
+    return all(size == 1 or ours == wanted for size, ours, wanted in sides)
+
+
+def _dense_step(x: Tensor) -> int | None:
+    """Return how many elements a time step has if it fills a run of memory, else None."""
+    expected = 1
+    dims = [dim for dim in range(1, x.ndim) if x.shape[dim] > 1]
+    for dim in sorted(dims, key=x.stride):
+        if x.stride(dim) != expected:
+            return None
+        expected *= x.shape[dim]
+    return expected
+
+
+def _contiguous(shape: torch.Size) -> tuple[int, ...]:
+    strides, size = [], 1
+    for length in reversed(shape):
+        strides.append(size)
+        size *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def _count(shape: torch.Size) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
 
 _SMALLEST = 1 << 20  # bytes; smaller ones come from torch, whose allocator keeps such memory itself
 _SPARE = 1.5  # a block may be so many times as large as what it is used for

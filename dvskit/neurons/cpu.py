@@ -18,10 +18,8 @@ from torch import Tensor
 from dvskit._threads import run_ranges, thread_count
 from dvskit.neurons import lif_kernels as kernels
 from dvskit.neurons import parts_kernels as parts
-from dvskit.neurons.buffers import POOL
-from dvskit.neurons.dynamics import VALUES, Dynamics, Potential
-from dvskit.neurons.layout import is_dense, same_strides, strides_of
-from dvskit.neurons.state import NeuronState
+from dvskit.neurons.buffers import POOL, is_dense, same_strides, strides_of
+from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState, Potential
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,

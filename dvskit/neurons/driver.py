@@ -10,19 +10,22 @@ from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.dynamics import (
+    STATE_PARTS,
     VALUES,
     Dynamics,
+    NeuronState,
     Potential,
     Reset,
     Step,
+    Traced,
     Value,
     advance,
+    state_dtype,
     take_step,
+    traced,
 )
-from dvskit.neurons.fused import run_fused, why_not_fused
-from dvskit.neurons.state import STATE_PARTS, NeuronState, state_dtype
+from dvskit.neurons.operator import run_fused, why_not_fused
 from dvskit.neurons.surrogates import Surrogate, check_surrogate
-from dvskit.neurons.traced import Traced, traced
 
 Backend = Literal["auto", "torch", "fused"]
 

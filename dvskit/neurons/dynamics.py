@@ -17,6 +17,7 @@ Its membrane goes on integrating, unless the reset is hard: then it stays at res
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
@@ -24,8 +25,52 @@ import torch
 from torch import Tensor
 
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import ATan, Surrogate, spike
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronState:
+    """The state of a layer behind a time step; each tensor has the shape of one time step.
+
+    v        membrane potential, after the reset
+    i        synaptic current, of neurons that have one
+    a        adaptation of the threshold, of neurons that adapt: decayed count of their spikes
+    waiting  int32: for how many more steps the neuron does not spike, if it has a refractory time
+    s        spikes of the step, of recurrent neurons
+
+    v, i, a and s are float32, or float64 for float64 currents. Parts that a neuron lacks are None.
+    """
+
+    v: Tensor
+    i: Tensor | None = None
+    a: Tensor | None = None
+    waiting: Tensor | None = None
+    s: Tensor | None = None
+
+    @classmethod
+    def rest(cls, current: Tensor) -> NeuronState:
+        """Return the state v = 0 for currents shaped like `current`, one time step."""
+        return cls(torch.zeros_like(current, dtype=state_dtype(current), requires_grad=False))
+
+    def detach(self) -> NeuronState:
+        """Return the same state cut off from its past: gradients stop here."""
+        return NeuronState(
+            self.v.detach(), _cut(self.i), _cut(self.a), _cut(self.waiting), _cut(self.s)
+        )
+
+
+STATE_PARTS = ("v", "i", "a", "waiting", "s")
+
+
+def _cut(part: Tensor | None) -> Tensor | None:
+    return None if part is None else part.detach()
+
+
+def state_dtype(current: Tensor) -> torch.dtype:
+    """Return the dtype of the state of neurons that take such currents."""
+    # A membrane in half precision would lose small currents; spikes are exact in either.
+    return torch.float64 if current.dtype == torch.float64 else torch.float32
+
 
 Reset = Literal["soft", "hard", "none"]
 Value = float | Tensor
@@ -213,3 +258,44 @@ def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
     if rest is None:
         return level
     return torch.as_tensor(level, dtype=like.dtype, device=like.device) - rest
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What neurons did at each step of currents (T, ...); each tensor has the currents' shape.
+
+    spikes     what `run` returns, in the dtype of the currents
+    h          potential ahead of the reset: a spike is decided on it
+    v          potential behind the reset
+    threshold  of upward spikes, as adaptation moved it; inf of neurons that do not spike
+    state      the state behind the last step
+
+    h, v and threshold are float32, or float64 for float64 currents.
+    """
+
+    spikes: Tensor
+    h: Tensor
+    v: Tensor
+    threshold: Tensor
+    state: NeuronState
+
+
+def traced(x: Tensor, start: NeuronState, steps: Sequence[Step]) -> Traced:
+    """Return the steps that were taken over currents `x` (T, ...), from the state `start`."""
+    if not steps:
+        none = x.to(start.v.dtype)
+        return Traced(x.clone(), none, none, none, start)
+    return Traced(
+        torch.stack([step.spikes for step in steps]),
+        torch.stack([step.h for step in steps]),
+        torch.stack([step.state.v for step in steps]),
+        torch.stack([_threshold_of(step) for step in steps]),
+        steps[-1].state,
+    )
+
+
+def _threshold_of(step: Step) -> Tensor:
+    """Return the threshold of each neuron at a step, in the dtype of h."""
+    if isinstance(step.threshold, Tensor):
+        return step.threshold.to(step.h).expand_as(step.h)
+    return torch.full_like(step.h, step.threshold)

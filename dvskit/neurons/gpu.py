@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dvskit.neurons.dynamics import VALUES, Dynamics
-from dvskit.neurons.layout import is_dense, same_strides, strides_of
-from dvskit.neurons.state import NeuronState
+from dvskit.neurons.buffers import is_dense, same_strides, strides_of
+from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState
 from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, Triangle
 
 SCRATCH = 1 << 28

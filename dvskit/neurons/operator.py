@@ -26,11 +26,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dvskit.neurons.buffers import strides_of
 from dvskit.neurons.cpu import CPU
-from dvskit.neurons.dynamics import VALUES, Dynamics, Potential, Value
+from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState, Potential, Value
 from dvskit.neurons.gpu import GPU
-from dvskit.neurons.layout import strides_of
-from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -212,3 +211,23 @@ def _there(*parts: Tensor | None) -> list[Tensor]:
 
 def _like(x: Tensor, shape: Sequence[int], strides: Sequence[int]) -> Tensor:
     return torch.empty_strided(tuple(shape), tuple(strides), dtype=x.dtype, device=x.device)
+
+
+def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
+    """Return why the fused kernels cannot take this input, or None if they can."""
+    if type(dynamics.surrogate) not in KNOWN.values():
+        return f"they know {', '.join(KNOWN)}, not {dynamics.surrogate!r}"
+    if x.device.type not in BACKENDS or x.layout != torch.strided:
+        return (
+            f"they take dense tensors on the {' or '.join(BACKENDS)}, not {x.layout} on {x.device}"
+        )
+    return BACKENDS[x.device.type].why_not(x)
+
+
+def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
+    """Return the spikes of `x` (T, ...), T >= 1, and the state after it."""
+    model = model_arguments(dynamics.cast(state.v.dtype), x.shape[1:])
+    spikes, v, *others = neurons(x, state.v, state.i, state.a, state.waiting, *model)
+    i = others.pop(0) if state.i is not None else None
+    a = others.pop(0) if state.a is not None else None
+    return spikes, NeuronState(v, i, a, others.pop(0) if state.waiting is not None else None)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.neurons.driver import Backend, broadcasts
-from dvskit.neurons.dynamics import ATAN, Dynamics, Reset, Step, take_step
+from dvskit.neurons.dynamics import ATAN, Dynamics, NeuronState, Reset, Step, take_step
 from dvskit.neurons.lif import LIF
-from dvskit.neurons.state import NeuronState
 from dvskit.neurons.surrogates import Surrogate
 
 

@@ -9,7 +9,7 @@ here also have `primitive(u)`, the function whose derivative it is, and run in t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -29,9 +29,23 @@ class Surrogate(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Positive:
+    """Parameters that are finite and above 0."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(
+                    f"{type(self).__name__}: {field.name} = {value} is not a finite number above "
+                    f"0; try {field.default}"
+                )
+
+
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class ATan:
+class ATan(_Positive):
     """The derivative of arctan(pi alpha u / 2) / pi: (alpha / 2) / (1 + (pi alpha u / 2)^2).
 
     Its integral is 1 and its height alpha / 2 (Fang et al. 2021, PLIF).
@@ -39,9 +53,6 @@ class ATan:
     """
 
     alpha: float = 2.0
-
-    def __post_init__(self) -> None:
-        _check_above_0(self, "alpha", 2.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
@@ -54,7 +65,7 @@ class ATan:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class FastSigmoid:
+class FastSigmoid(_Positive):
     """The derivative of u / (1 + slope |u|): 1 / (1 + slope |u|)^2.
 
     Its integral is 2 / slope and its height 1 (Zenke and Ganguli 2018, SuperSpike).
@@ -62,9 +73,6 @@ class FastSigmoid:
     """
 
     slope: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check_above_0(self, "slope", 10.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
@@ -77,7 +85,7 @@ class FastSigmoid:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Sigmoid:
+class Sigmoid(_Positive):
     """The derivative of p = 1 / (1 + e^(-alpha u)), the logistic function: alpha p (1 - p).
 
     Its integral is 1 and its height alpha / 4.
@@ -85,9 +93,6 @@ class Sigmoid:
     """
 
     alpha: float = 4.0
-
-    def __post_init__(self) -> None:
-        _check_above_0(self, "alpha", 4.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
@@ -101,7 +106,7 @@ class Sigmoid:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Triangle:
+class Triangle(_Positive):
     """A triangle around the threshold: height max(0, 1 - |u| / width).
 
     Its integral is height * width (Bellec et al. 2018 take a height of 0.3 and width of 1).
@@ -110,10 +115,6 @@ class Triangle:
 
     width: float = 1.0
     height: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_above_0(self, "width", 1.0)
-        _check_above_0(self, "height", 1.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
@@ -127,7 +128,7 @@ class Triangle:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Boxcar:
+class Boxcar(_Positive):
     """A box around the threshold: height where |u| <= width / 2, else 0.
 
     Its integral is height * width (Wu et al. 2018, STBP, with height 1 / width).
@@ -136,10 +137,6 @@ class Boxcar:
 
     width: float = 1.0
     height: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_above_0(self, "width", 1.0)
-        _check_above_0(self, "height", 1.0)
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return the surrogate derivative at `u`, with its shape and dtype."""
@@ -188,12 +185,3 @@ class _Step(Function):
 def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
     """Return [u >= 0] as 0 or 1 in the shape and dtype of `u`; its gradient is the surrogate's."""
     return cast(Tensor, _Step.apply(u, surrogate))  # type: ignore[no-untyped-call]
-
-
-def _check_above_0(surrogate: object, name: str, good: float) -> None:
-    value = getattr(surrogate, name)
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(
-            f"{type(surrogate).__name__}: {name} = {value} is not a finite number above 0; "
-            f"try {good}"
-        )

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source, cut
-from dvskit.tensors.averaged_kernels import add_surfaces
-from dvskit.tensors.bins import check_whole
+from dvskit.tensors.bins import check_whole, columns_of
 from dvskit.tensors.planes import planes_for, zeros_for
+from dvskit.tensors.surface_kernels import add_surfaces
 from dvskit.tensors.time_surface import check_tau
 
 
@@ -79,26 +79,16 @@ class AveragedTimeSurface:
             if not len(block):
                 continue
             origin = int(block.t[0]) if origin is None else origin
-            held = len(kept_t)
             kept_t, kept_at = (
                 np.append(each, np.empty(len(block), np.int64)) for each in (kept_t, kept_at)
             )
             oldest, origin = add_surfaces(
-                block.t,
-                block.x,
-                block.y,
-                block.p,
-                kept_t,
-                kept_at,
-                held,
-                sums,
-                numbers,
-                surfaces,
-                counts,
+                columns_of(block),
+                (kept_t, kept_at),
+                (sums, numbers),
+                (surfaces, counts),
                 origin,
-                int(self.cell_px),
-                window,
-                float(self.tau_us),
+                (int(self.cell_px), window, float(self.tau_us)),
             )
             # Without a window none is ever forgotten, and none need be known.
             oldest = len(kept_t) if window < 0 else oldest

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, cut
+from dvskit.tensors.counts_kernels import Columns
 
 Outside = Literal["error", "ignore"]
 
@@ -66,6 +67,16 @@ class Part(NamedTuple):
     events: Events
     first: int
     borders: NDArray[np.int64]
+
+    @property
+    def columns(self) -> Columns:
+        """What kernels take of the events."""
+        return columns_of(self.events)
+
+
+def columns_of(events: Events) -> Columns:
+    """Return what kernels take of events: t, x, y and p."""
+    return events.t, events.x, events.y, events.p
 
 
 class TimeParts:

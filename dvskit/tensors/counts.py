@@ -22,13 +22,14 @@ from dvskit.tensors.bins import (
     Outside,
     Part,
     check_bins,
+    columns_of,
     refuse_outside,
     threads_for,
     time_bins,
 )
-from dvskit.tensors.counts_kernels import add_counts, add_tally, count_few
-from dvskit.tensors.planes import Planes, Span, planes_for
-from dvskit.tensors.representation import BinnedByPolarity
+from dvskit.tensors.counts_kernels import Span, add_counts, add_tally, count_few
+from dvskit.tensors.planes import Planes, planes_for
+from dvskit.tensors.representation import BinnedByPolarity, PlanesFill
 
 # The most that a dtype counts to, each number in between too.
 MOST = {
@@ -71,20 +72,11 @@ class Counts(BinnedByPolarity):
         """Do at once, with one thread, what `_fill` does in parts."""
         width, height = events.size
         planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
+        latest = min(bins.stop - 1, LATEST_US)
         full, missed = count_few(
-            events.t,
-            events.x,
-            events.y,
-            events.p,
-            bins.count,
-            bins.start,
-            min(bins.stop - 1, LATEST_US),
-            bins.numerator,
-            bins.denominator,
-            planes.flat,
-            planes.step,
-            planes.length,
-            planes.clean,
+            columns_of(events),
+            (bins.count, bins.start, latest, bins.numerator, bins.denominator),
+            (planes.flat, planes.step, planes.length, planes.clean),
             width,
             width * height if self.channels == 2 else 0,
             MOST[self.dtype],
@@ -98,12 +90,12 @@ class Counts(BinnedByPolarity):
         return CountsFill(planes, size, self.channels, MOST[self.dtype])
 
 
-class CountsFill:
+class CountsFill(PlanesFill):
     """A tensor of counts that is filled."""
 
     def __init__(self, planes: Planes, size: Size, channels: int, most: int) -> None:
-        self.planes, self.width, self.most = planes, size.width, most
-        self.on = size.width * size.height if channels == 2 else 0
+        super().__init__(planes, size, channels)
+        self.most = most
         self.full: list[int] = []
 
     def add(self, part: Part, first: int, stop: int) -> None:
@@ -118,9 +110,7 @@ class CountsFill:
         self._count(part.events, part.borders[first : stop + 1], span, self.most)
 
     def _count(self, events: Events, borders: NDArray[np.int64], span: Span, most: int) -> None:
-        self._note(
-            add_counts(events.x, events.y, events.p, borders, *span, self.width, self.on, most)
-        )
+        self._note(add_counts(columns_of(events), borders, span, self.width, self.on, most))
 
     def _add_shared(self, events: Events, number: int, shares: int) -> None:
         """Count the events of one bin by several threads, the first in its plane."""
@@ -151,7 +141,7 @@ class CountsFill:
 
     def finish(self) -> None:
         """Refuse counts that do not fit. Raises ShapeError."""
-        self.planes.clear_rest()
+        super().finish()
         refuse_full(sum(self.full), self.most)
 
 

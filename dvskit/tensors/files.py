@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dvskit._files import whole_file
@@ -70,7 +70,8 @@ def _write_torch(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -
 
 
 def _write_safetensors(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    save_file({name: tensor}, path, notes)
+    # save_file writes under a name of its own, which stays where the process is killed.
+    path.write_bytes(save({name: tensor}, notes))
 
 
 _WRITERS: dict[str, Write] = {

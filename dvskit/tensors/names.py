@@ -10,14 +10,12 @@ import torch
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.binary import Binary
 from dvskit.tensors.counts import MOST, Counts
-from dvskit.tensors.decayed_counts import DecayedCounts
 from dvskit.tensors.event_frames import EventFrames
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
-from dvskit.tensors.signed import Signed
-from dvskit.tensors.time_surface import LastTimes, TimeSurface
+from dvskit.tensors.signed import Binary, Signed
+from dvskit.tensors.time_surface import DecayedCounts, LastTimes, TimeSurface
 from dvskit.tensors.tore import Tore
 from dvskit.tensors.voxel_grid import VoxelGrid
 

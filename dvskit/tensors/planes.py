@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.errors import ShapeError
-
-Span = tuple[NDArray[Any], int, int, int, NDArray[np.int64], bool]
+from dvskit.tensors.counts_kernels import Span
 
 
 class Planes(NamedTuple):

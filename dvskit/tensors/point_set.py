@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source, cut
-from dvskit.tensors.bins import check_whole, in_spans
+from dvskit.tensors.bins import check_whole, columns_of, in_spans
 from dvskit.tensors.planes import check_out, zeros_for
-from dvskit.tensors.point_kernels import write_points
+from dvskit.tensors.voxel_kernels import write_points
 
 Points = NDArray[Any]
 
@@ -93,8 +93,7 @@ class PointSet:
             written += len(block)
 
             def write(low: int, high: int, block: Events = block, some: Points = some) -> None:
-                part = block[low:high]
-                write_points(part.t, part.x, part.y, part.p, start, *scales, some[low:high])
+                write_points(columns_of(block[low:high]), start, scales, some[low:high])
 
             in_spans(write, len(block), len(block))
         tensor = torch.from_numpy(points)

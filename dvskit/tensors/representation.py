@@ -66,6 +66,18 @@ class Fill(Protocol):
         """Do what is left to do when all events are added, `clear_rest` among it."""
 
 
+class PlanesFill:
+    """The planes of a tensor that are filled: rows of `width` pixels, ON `on` values behind OFF."""
+
+    def __init__(self, planes: Planes, size: Size, channels: int = 1) -> None:
+        self.planes, self.width = planes, size.width
+        self.on = size.width * size.height if channels == 2 else 0
+
+    def finish(self) -> None:
+        """Write zeros to the planes that hold no events."""
+        self.planes.clear_rest()
+
+
 StartFill = Callable[[Bins, Planes, Size], Fill]
 
 

@@ -1,4 +1,4 @@
-"""Events -> tensors of ON less OFF events."""
+"""Events -> tensors that say where there was any event, and of ON less OFF events."""
 
 from __future__ import annotations
 
@@ -11,9 +11,35 @@ from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.tensors.bins import Bins, Part
 from dvskit.tensors.counts import MOST, check_dtype, refuse_full
-from dvskit.tensors.counts_kernels import add_signs
+from dvskit.tensors.counts_kernels import add_signs, mark
 from dvskit.tensors.planes import Planes
-from dvskit.tensors.representation import Binned
+from dvskit.tensors.representation import Binned, BinnedByPolarity, PlanesFill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary(BinnedByPolarity):
+    """Whether there was an event, 1 or 0, per time bin, polarity and pixel: (bins, channels, H, W).
+
+    It is 1 exactly where `Counts` is not 0.
+
+    channels  2: OFF, ON; 1: both together
+    dtype     uint8, int16, int32 or float32
+    """
+
+    dtype: torch.dtype = torch.uint8
+
+    def __post_init__(self) -> None:
+        BinnedByPolarity.__post_init__(self)
+        check_dtype(self.dtype)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _BinaryFill:
+        return _BinaryFill(planes, size, self.channels)
+
+
+class _BinaryFill(PlanesFill):
+    def add(self, part: Part, first: int, stop: int) -> None:
+        span = self.planes.span(part.first + first, part.first + stop)
+        mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,25 +74,19 @@ class Signed(Binned):
         return _SignedFill(planes, size, MOST[self.dtype])
 
 
-class _SignedFill:
+class _SignedFill(PlanesFill):
     def __init__(self, planes: Planes, size: Size, most: int) -> None:
-        self.planes, self.width, self.most = planes, size.width, most
+        super().__init__(planes, size)
+        self.most = most
         self.full: list[int] = []
 
     def add(self, part: Part, first: int, stop: int) -> None:
-        events, number = part.events, part.first
-        full = add_signs(
-            events.x,
-            events.y,
-            events.p,
-            part.borders[first : stop + 1],
-            *self.planes.span(number + first, number + stop),
-            self.width,
-            self.most,
-        )
+        span = self.planes.span(part.first + first, part.first + stop)
+        borders = part.borders[first : stop + 1]
+        full = add_signs(part.columns, borders, span, self.width, self.most)
         if full:
             self.full.append(full)
 
     def finish(self) -> None:
-        self.planes.clear_rest()
+        super().finish()
         refuse_full(sum(self.full), self.most)

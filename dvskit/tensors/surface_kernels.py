@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Times of the latest events, and what fades since then: plain arrays in and out.
+"""Latest events, what fades since then, and averages of it: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`; bin k goes from edges[k] to edges[k + 1],
 microseconds after the first bin begins at start_us. What is left of an age is in the two tables of
@@ -8,14 +8,17 @@ microseconds after the first bin begins at start_us. What is left of an age is i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.tensors.counts_kernels import begin_plane
+from dvskit.tensors.counts_kernels import Columns, Span, begin_plane
 
+Tables = tuple[NDArray[Any], NDArray[Any]]
+"""low and high of `fading_tables`."""
 _AT_ONCE = 2048  # pixels that are followed through all bins together, within the nearest cache
 
 
@@ -38,31 +41,22 @@ def _shift_of(low: NDArray[Any]) -> int:
 
 @njit(cache=True, nogil=True)
 def stamp(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
+    events: Columns,
     borders: NDArray[Any],
-    flat: NDArray[Any],
-    origin: int,
-    step: int,
-    length: int,
-    held: NDArray[Any],
-    clean: bool,
+    span: Span,
     width: int,
     on: int,
     start_us: int,
     edges: NDArray[Any],
 ) -> None:
     """Write when each pixel's latest event of a bin was: 1 for the time at which the bin begins."""
+    t, x, y, p = events
     row, above = np.uintp(width), np.uintp(on)
-    kind = flat.dtype.type
+    kind = span[0].dtype.type
     for k in range(len(borders) - 1):
         start, stop = borders[k], borders[k + 1]
         ts, xs, ys, ps = t[start:stop], x[start:stop], y[start:stop], p[start:stop]
-        plane = flat[origin + k * step : origin + k * step + length]
-        begin_plane(plane, held[k], len(ts), clean)
-        held[k] += len(ts)
+        plane = begin_plane(span, k, len(ts))
         zero = start_us + edges[k] - 1
         for i in range(len(ts)):
             at = np.uintp(ys[i]) * row + np.uintp(xs[i]) + np.uintp(ps[i]) * above
@@ -95,28 +89,29 @@ def carry_stamps(
 
 @njit(cache=True, nogil=True)
 def fade_stamps(
-    stamps: NDArray[Any],
-    stamps_step: int,
-    surface: NDArray[Any],
-    step: int,
+    stamps: tuple[NDArray[Any], int],
+    surface: tuple[NDArray[Any], int],
     first: int,
     stop: int,
     edges: NDArray[Any],
-    low: NDArray[Any],
-    high: NDArray[Any],
+    tables: Tables,
 ) -> None:
     """Write exp(-age / tau) of pixels first, ..., stop - 1 at the end of each bin, 0 where never.
 
-    `surface` may be the memory of `stamps`: each value is read before it is written.
+    stamps, surface  values, and how many from one plane to the next; they may share their memory:
+                     each value is read before it is written
     """
+    low, high = tables
+    values, step = stamps
+    faded_values, faded_step = surface
     latest = np.empty(_AT_ONCE, np.int64)
     shift = _shift_of(low)
     for some in range(first, stop, _AT_ONCE):
         rest = min(stop, some + _AT_ONCE)
         latest[:] = -1
         for k in range(len(edges) - 1):
-            plane = stamps[k * stamps_step + some : k * stamps_step + rest]
-            faded = surface[k * step + some : k * step + rest]
+            plane = values[k * step + some : k * step + rest]
+            faded = faded_values[k * faded_step + some : k * faded_step + rest]
             for i in range(len(plane)):
                 if plane[i]:
                     latest[i] = edges[k] - 1 + plane[i]
@@ -128,32 +123,23 @@ def fade_stamps(
 
 @njit(cache=True, nogil=True)
 def add_faded(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
+    events: Columns,
     borders: NDArray[Any],
-    flat: NDArray[Any],
-    origin: int,
-    step: int,
-    length: int,
-    held: NDArray[Any],
-    clean: bool,
+    span: Span,
     width: int,
     on: int,
     start_us: int,
     edges: NDArray[Any],
-    low: NDArray[Any],
-    high: NDArray[Any],
+    tables: Tables,
 ) -> None:
     """Add for each event what is left of it at the end of its bin, exp(-age / tau)."""
+    t, x, y, p = events
+    low, high = tables
     row, above, shift = np.uintp(width), np.uintp(on), _shift_of(low)
     for k in range(len(borders) - 1):
         start, stop = borders[k], borders[k + 1]
         ts, xs, ys, ps = t[start:stop], x[start:stop], y[start:stop], p[start:stop]
-        plane = flat[origin + k * step : origin + k * step + length]
-        begin_plane(plane, held[k], len(ts), clean)
-        held[k] += len(ts)
+        plane = begin_plane(span, k, len(ts))
         end = start_us + edges[k + 1]
         for i in range(len(ts)):
             at = np.uintp(ys[i]) * row + np.uintp(xs[i]) + np.uintp(ps[i]) * above
@@ -172,3 +158,127 @@ def carry_faded(
             plane = flat[k * step + low : k * step + high]
             for i in range(len(plane)):
                 plane[i] += before[i] * factors[k]
+
+
+_ROWS_AT_ONCE = 512  # pixels whose rows of K stay in the nearest cache
+
+
+@njit(cache=True, nogil=True)
+def push_latest(events: Columns, latest: NDArray[Any], width: int, on: int, zero_us: int) -> None:
+    """Put t - zero_us in front of the row of each event's pixel; the oldest falls out.
+
+    latest  (2 * H * W, K) int64
+    """
+    t, x, y, p = events
+    row, above = np.uintp(width), np.uintp(on)
+    deep = latest.shape[1]
+    for i in range(len(t)):
+        at = np.uintp(y[i]) * row + np.uintp(x[i]) + np.uintp(p[i]) * above
+        for k in range(deep - 1, 0, -1):
+            latest[at, k] = latest[at, k - 1]
+        latest[at, 0] = t[i] - zero_us
+
+
+@njit(cache=True, nogil=True)
+def log_ages(
+    latest: NDArray[Any],
+    plane: NDArray[Any],
+    pixels: int,
+    first: int,
+    stop: int,
+    now: int,
+    ages_us: tuple[float, float],
+) -> None:
+    """Write log(age + 1) - log(shortest + 1) of pixels first, ..., stop - 1; 0 is no event.
+
+    plane    (2 * K * H * W,): the K of OFF, then those of ON
+    ages_us  shortest and longest
+    """
+    shortest_us, longest_us = ages_us
+    deep = latest.shape[1]
+    least = math.log(shortest_us + 1.0)
+    most = math.log(longest_us + 1.0) - least
+    for low in range(first, stop, _ROWS_AT_ONCE):
+        high = min(stop, low + _ROWS_AT_ONCE)
+        for k in range(deep):
+            for at in range(low, high):
+                polarity = at // pixels
+                to = (polarity * deep + k) * pixels + at - polarity * pixels
+                age = float(now - latest[at, k])
+                if latest[at, k] == 0 or age >= longest_us:
+                    plane[to] = most
+                elif age <= shortest_us:
+                    plane[to] = 0.0
+                else:
+                    plane[to] = math.log(age + 1.0) - least
+
+
+_MOST_TAUS = 600.0  # sums are kept in units that grow by exp(600) at most: no float64 overflows
+
+
+@njit(cache=True, nogil=True)
+def add_surfaces(
+    events: Columns,
+    kept: tuple[NDArray[Any], NDArray[Any]],
+    around: tuple[NDArray[Any], NDArray[Any]],
+    cells: tuple[NDArray[Any], NDArray[Any]],
+    origin_us: int,
+    given: tuple[int, int, float],
+) -> tuple[int, int]:
+    """Add to the surface of each event's cell what earlier events around it have left.
+
+    kept    (held + n,) each: when events were and at which value of the sums, oldest first; the
+            first `held` are given, those of the n new ones written
+    around  (2, H, W) each, of the events that are not older than the window: the sums of
+            exp((t - origin_us) / tau), and how many
+    cells   (cells, 2, S, S) and (cells, 2): what is added up, and of how many events
+    given   cell_px, window_us, below 0 without end, and tau_us
+
+    Returns how many of the oldest are kept no longer, and the new origin_us.
+    """
+    t, x, y, p = events
+    kept_t, kept_at = kept
+    sums, numbers = around
+    surfaces, counts = cells
+    cell_px, window_us, tau_us = given
+    held = len(kept_t) - len(t)
+    height, width = numbers.shape[1], numbers.shape[2]
+    radius = surfaces.shape[2] // 2
+    across = (width + cell_px - 1) // cell_px
+    oldest = 0
+    for i in range(len(t)):
+        now, column, line, polarity = t[i], np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        if (now - origin_us) / tau_us > _MOST_TAUS:
+            sums *= math.exp((origin_us - now) / tau_us)
+            origin_us = now
+        while oldest < held + i and 0 <= window_us < now - kept_t[oldest]:
+            _forget(kept_t[oldest], kept_at[oldest], sums, numbers, origin_us, tau_us)
+            oldest += 1
+        row, cell_column = line // cell_px, column // cell_px
+        surface = surfaces[row * across + cell_column, polarity]
+        weight = math.exp((origin_us - now) / tau_us)
+        top = max(-radius, row * cell_px - line)
+        bottom = min(radius, (row + 1) * cell_px - 1 - line, height - 1 - line)
+        left = max(-radius, cell_column * cell_px - column)
+        right = min(radius, (cell_column + 1) * cell_px - 1 - column, width - 1 - column)
+        for down in range(top, bottom + 1):
+            for aside in range(left, right + 1):
+                left_there = sums[polarity, line + down, column + aside]
+                surface[radius + down, radius + aside] += left_there * weight
+        counts[row * across + cell_column, polarity] += 1
+        sums[polarity, line, column] += math.exp((now - origin_us) / tau_us)
+        numbers[polarity, line, column] += 1
+        kept_t[held + i] = now
+        kept_at[held + i] = (polarity * height + line) * width + column
+    return oldest, origin_us
+
+
+@njit(cache=True, nogil=True)
+def _forget(
+    t: int, at: int, sums: NDArray[Any], numbers: NDArray[Any], origin_us: int, tau_us: float
+) -> None:
+    numbers.reshape(-1)[at] -= 1
+    if numbers.reshape(-1)[at] == 0:
+        sums.reshape(-1)[at] = 0.0  # exactly: what is rounded off does not add up
+    else:
+        sums.reshape(-1)[at] -= math.exp((t - origin_us) / tau_us)

@@ -1,4 +1,4 @@
-"""Events -> the times of the latest events, and surfaces that fade with their age."""
+"""Events -> the times of the latest events, and surfaces and counts that fade with their age."""
 
 from __future__ import annotations
 
@@ -7,14 +7,32 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.events import Size
 from dvskit.tensors.bins import Bins, Part, in_spans
-from dvskit.tensors.fading import fading_tables
 from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import BinnedByPolarity, one_bin_unless_given
-from dvskit.tensors.surface_kernels import carry_stamps, fade_stamps, stamp
+from dvskit.tensors.representation import BinnedByPolarity, PlanesFill, one_bin_unless_given
+from dvskit.tensors.surface_kernels import add_faded, carry_faded, carry_stamps, fade_stamps, stamp
+
+_NOTHING = 104.0  # exp(-104) is less than half the smallest float32
+
+
+def fading_tables(
+    longest_us: int, tau_us: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `low` and `high` with exp(-age / tau) = high[age >> s] * low[age & (2**s - 1)].
+
+    len(low) is 2**s; an age that is too long for `high` leaves nothing in float32, and no age is
+    longer than `longest_us`. To look both up takes a fifth of the time that exp does.
+    """
+    longest = int(min(longest_us, _NOTHING * tau_us))
+    shift = (longest.bit_length() + 1) // 2
+    low = np.arange(1 << shift, dtype=np.int64)
+    high = np.arange((longest >> shift) + 1, dtype=np.int64) << shift
+    return np.exp(-low / tau_us), np.exp(-high / tau_us)
+
 
 NEVER_US = -(1 << 63)  # of LastTimes: there was no event yet
 _LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit int32
@@ -75,21 +93,18 @@ def check_tau(tau_us: float) -> None:
         raise ShapeError(f"tau_us={tau_us} is no time above 0, in microseconds")
 
 
-class _LastTimesFill:
+class _LastTimesFill(PlanesFill):
     def __init__(self, bins: Bins, planes: Planes, size: Size, channels: int) -> None:
-        self.bins, self.stamps, self.width = bins, planes, size.width
-        self.on = size.width * size.height if channels == 2 else 0
+        super().__init__(planes, size, channels)
+        self.bins, self.stamps = bins, planes
         self.edges = bins.edges(0, bins.count + 1)
 
     def add(self, part: Part, first: int, stop: int) -> None:
-        events, number = part.events, part.first
+        number = part.first
         stamp(
-            events.t,
-            events.x,
-            events.y,
-            events.p,
+            part.columns,
             part.borders[first : stop + 1],
-            *self.stamps.span(number + first, number + stop),
+            self.stamps.span(number + first, number + stop),
             self.width,
             self.on,
             self.bins.start,
@@ -123,15 +138,68 @@ class _TimeSurfaceFill(_LastTimesFill):
         stamps.clear_rest()
 
         def fade(first: int, stop: int) -> None:
-            fade_stamps(
-                stamps.flat,
-                stamps.step,
-                surface.flat,
-                surface.step,
-                first,
-                stop,
-                self.edges,
-                *self.tables,
-            )
+            given, faded = (stamps.flat, stamps.step), (surface.flat, surface.step)
+            fade_stamps(given, faded, first, stop, self.edges, self.tables)
 
         in_spans(fade, surface.length, self.bins.count * surface.length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecayedCounts(BinnedByPolarity):
+    """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
+
+    (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
+    counted as in `TimeSurface`; events of all bins before count. As tau grows it becomes the number
+    of events so far.
+
+    tau_us    the age at which 1/e is left, in microseconds
+    bins      1 unless given: what is left after the last event
+    channels  2: OFF, ON; 1: both together
+
+    Values are added as float32 in the order of time.
+    """
+
+    tau_us: float
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        BinnedByPolarity.__post_init__(self)
+        check_tau(self.tau_us)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _DecayedFill:
+        return _DecayedFill(bins, planes, size, self.channels, float(self.tau_us))
+
+
+class _DecayedFill(PlanesFill):
+    def __init__(
+        self, bins: Bins, planes: Planes, size: Size, channels: int, tau_us: float
+    ) -> None:
+        super().__init__(planes, size, channels)
+        self.bins, self.tau_us = bins, tau_us
+        self.edges = bins.edges(0, bins.count + 1)
+        longest = int(np.diff(self.edges).max()) if bins.count else 0
+        self.tables = fading_tables(longest, tau_us)
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        number = part.first
+        add_faded(
+            part.columns,
+            part.borders[first : stop + 1],
+            self.planes.span(number + first, number + stop),
+            self.width,
+            self.on,
+            self.bins.start,
+            self.edges[number + first : number + stop + 1],
+            self.tables,
+        )
+
+    def finish(self) -> None:
+        super().finish()
+        planes = self.planes
+        factors = np.exp(-np.diff(self.edges) / self.tau_us).astype(np.float32)
+
+        def carry(first: int, stop: int) -> None:
+            carry_faded(planes.flat, planes.step, first, stop, factors)
+
+        in_spans(carry, planes.length, self.bins.count * planes.length)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source
-from dvskit.tensors.bins import TimeParts, check_whole, in_spans, time_bins
+from dvskit.tensors.bins import TimeParts, check_whole, columns_of, in_spans, time_bins
 from dvskit.tensors.planes import planes_for, zeros_for
 from dvskit.tensors.representation import Binned, one_bin_unless_given
-from dvskit.tensors.tore_kernels import log_ages, push_latest
+from dvskit.tensors.surface_kernels import log_ages, push_latest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Tore(Binned):
                 plane, now = planes.plane(bin_), int(edges[bin_ + 1])
 
                 def write(first: int, stop: int, plane=plane, now=now) -> None:  # type: ignore[no-untyped-def]
-                    log_ages(latest, plane, pixels, first, stop, now, *ages)
+                    log_ages(latest, plane, pixels, first, stop, now, ages)
 
                 in_spans(write, 2 * pixels, planes.length)
             written = number
@@ -80,17 +80,8 @@ class Tore(Binned):
             events = part.events
             for i in range(len(part.borders) - 1):
                 write_to(part.first + i)
-                some = slice(part.borders[i], part.borders[i + 1])
-                push_latest(
-                    events.t[some],
-                    events.x[some],
-                    events.y[some],
-                    events.p[some],
-                    latest,
-                    width,
-                    pixels,
-                    bins.start - 1,
-                )
+                some = slice(int(part.borders[i]), int(part.borders[i + 1]))
+                push_latest(columns_of(events[some]), latest, width, pixels, bins.start - 1)
         write_to(bins.count)
         parts.refuse_missed(self.outside)
         return planes.finish()

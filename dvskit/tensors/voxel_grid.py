@@ -19,7 +19,7 @@ from dvskit.tensors.bins import (
     find_span,
 )
 from dvskit.tensors.planes import Planes
-from dvskit.tensors.representation import fill
+from dvskit.tensors.representation import PlanesFill, fill
 from dvskit.tensors.voxel_kernels import add_shares
 
 
@@ -83,26 +83,19 @@ class VoxelGrid:
         return found
 
 
-class _VoxelFill:
+class _VoxelFill(PlanesFill):
     def __init__(self, bins: Bins, planes: Planes, size: Size) -> None:
-        self.bins, self.planes, self.width = bins, planes, size.width
+        super().__init__(planes, size)
+        self.bins = bins
 
     def add(self, part: Part, first: int, stop: int) -> None:
-        events, bins, node = part.events, self.bins, part.first + first
+        bins, node = self.bins, part.first + first
         add_shares(
-            events.t,
-            events.x,
-            events.y,
-            events.p,
+            part.columns,
             part.borders[first : stop + 1],
             part.borders[first - 1] if first else 0,
-            *self.planes.span(node, part.first + stop),
+            self.planes.span(node, part.first + stop),
             self.width,
-            bins.start,
-            bins.numerator,
-            bins.denominator,
+            (bins.start, bins.numerator, bins.denominator),
             node,
         )
-
-    def finish(self) -> None:
-        self.planes.clear_rest()

@@ -1,4 +1,4 @@
-"""Events shared out between the two nearest nodes in time: plain arrays in and out.
+"""Events shared out between the two nearest nodes in time, and as points: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`.
 """
@@ -11,27 +11,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.tensors.counts_kernels import begin_plane
+from dvskit.tensors.counts_kernels import Columns, Span, begin_plane
 
 
 @njit(cache=True, nogil=True)
 def add_shares(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
+    events: Columns,
     borders: NDArray[Any],
     before: int,
-    flat: NDArray[Any],
-    origin: int,
-    step: int,
-    length: int,
-    held: NDArray[Any],
-    clean: bool,
+    span: Span,
     width: int,
-    start_us: int,
-    numerator: int,
-    denominator: int,
+    bins: tuple[int, int, int],
     number: int,
 ) -> None:
     """Add to node `number` + k what events of the intervals that end and begin there give to it.
@@ -39,39 +29,33 @@ def add_shares(
     Interval k holds the events borders[k] <= i < borders[k + 1]; those from `before` to borders[0]
     are of the interval that ends at the first node. Each event is looked at for both its nodes, so
     that each node is written by one thread, in the order of time.
+
+    bins  start_us, numerator and denominator: see `dvskit.tensors.bins.Bins`
     """
+    t, x, y, p = events
     for k in range(len(borders) - 1):
         earlier = before if k == 0 else borders[k - 1]
         start, stop = borders[k], borders[k + 1]
-        plane = flat[origin + k * step : origin + k * step + length]
-        begin_plane(plane, held[k], stop - earlier, clean)
-        held[k] += stop - earlier
-        node = number + k
-        _add_part(
-            t[earlier:start], x[earlier:start], y[earlier:start], p[earlier:start], plane, width,
-            start_us, numerator, (node - 1) * denominator, denominator, True,
-        )  # fmt: skip
-        _add_part(
-            t[start:stop], x[start:stop], y[start:stop], p[start:stop], plane, width,
-            start_us, numerator, node * denominator, denominator, False,
-        )  # fmt: skip
+        plane = begin_plane(span, k, stop - earlier)
+        part = t[earlier:start], x[earlier:start], y[earlier:start], p[earlier:start]
+        _add_part(part, plane, width, bins, number + k - 1, True)
+        part = t[start:stop], x[start:stop], y[start:stop], p[start:stop]
+        _add_part(part, plane, width, bins, number + k, False)
 
 
 @njit(cache=True, nogil=True)
 def _add_part(
-    t: NDArray[Any],
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
+    events: Columns,
     plane: NDArray[Any],
     width: int,
-    start_us: int,
-    numerator: int,
-    offset: int,
-    denominator: int,
+    bins: tuple[int, int, int],
+    node: int,
     rising: bool,
 ) -> None:
     """Add the share of each event: how far it is into its interval, or how far from its end."""
+    t, x, y, p = events
+    start_us, numerator, denominator = bins
+    offset = node * denominator
     row = np.uintp(width)
     scale = 1.0 / denominator
     for i in range(len(t)):
@@ -79,3 +63,17 @@ def _add_part(
         share = np.float32((into if rising else denominator - into) * scale)
         at = np.uintp(y[i]) * row + np.uintp(x[i])
         plane[at] += share if p[i] else -share
+
+
+@njit(cache=True, nogil=True)
+def write_points(
+    events: Columns, start_us: int, scales: tuple[float, float, float], points: NDArray[Any]
+) -> None:
+    """Write x, y, t - start_us, each scaled, and -1 or 1 to points, (events, 4)."""
+    t, x, y, p = events
+    x_scale, y_scale, t_scale = scales
+    for i in range(len(t)):
+        points[i, 0] = x[i] * x_scale
+        points[i, 1] = y[i] * y_scale
+        points[i, 2] = (t[i] - start_us) * t_scale
+        points[i, 3] = 1.0 if p[i] else -1.0

@@ -32,13 +32,13 @@ from dvskit.training.folder_run import FolderRun, Onlooker, train_folder
 from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
 from dvskit.training.memory import keep_memory
+from dvskit.training.model_tables import Reject
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.operation_counting import LayerOperations, NeuronUpdates
 from dvskit.training.operations import Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
-from dvskit.training.reject import Reject
 from dvskit.training.reject_choice import choose_reject
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
 from dvskit.training.toml_config import load_config, write_config

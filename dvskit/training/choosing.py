@@ -15,8 +15,8 @@ from dvskit.networks import Layered
 from dvskit.networks.network import Network
 from dvskit.training.config import POINTS, Config, InputConfig, LoopConfig
 from dvskit.training.data_config import DataConfig
+from dvskit.training.feed import mirrored
 from dvskit.training.looking import Look
-from dvskit.training.mirroring import mirrored
 from dvskit.training.models import Model
 from dvskit.training.sets import parts_of
 from dvskit.training.starting import with_classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +11,12 @@ from os import PathLike
 import numpy as np
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Cache, CachedSamples, FileSamples, Samples
+from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
+from dvskit.datasets.samples import WrappedSamples
+from dvskit.emulator import EmulatorParams
+from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.events import Events, Filter
+from dvskit.events import Events, Filter, Size
 from dvskit.filters import (
     DropEvents,
     DropPixels,
@@ -23,12 +27,115 @@ from dvskit.filters import (
     TimeScale,
     chain,
 )
+from dvskit.filters.base import CallableFilter, Step
+from dvskit.filters.parameters import check_number, check_seed
 from dvskit.formats.content import own_seed
 from dvskit.training.evaluation import Result, judge
-from dvskit.training.hot_pixels import AddHotPixels
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
-from dvskit.training.other_thresholds import with_thresholds
+
+_STREAM = 2  # of the words that pixels are chosen by: 1 is that of dead pixels
+
+
+@dataclass(frozen=True, slots=True)
+class AddHotPixels(CallableFilter):
+    """Let a share of the pixels, each chosen with that chance, fire at `hz` a second too, all ON.
+
+    A Poisson process each, from the first event to the last. The step counts what it adds.
+    """
+
+    share: float
+    hz: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number(self, "share", 0, 1)
+        check_number(self, "hz", 0, 1e6)
+        check_seed(self)
+
+    def start(self, size: Size) -> Callable[[Events], Events]:
+        """Return the step of one pass."""
+        return _HotPixelsStep(self, size)
+
+
+class _HotPixelsStep(Step):
+    def __init__(self, chosen: AddHotPixels, size: Size) -> None:
+        from dvskit.filters.chance_kernels import kept_by_chance
+
+        super().__init__(size)
+        cold = np.empty(size.width * size.height, np.bool_)
+        kept_by_chance(chosen.seed, _STREAM, 0, chosen.share, cold)
+        self._hot = np.flatnonzero(~cold)
+        # Noise of a sensor that has as many pixels: as square as can be, for x and y are short.
+        side = max(1, math.isqrt(len(self._hot)))
+        self._sensor = Size(side, max(1, -(-len(self._hot) // side)))
+        self._noise = Noise(chosen.hz, on_share=1.0, seed=chosen.seed).start(self._sensor)
+
+    def __call__(self, events: Events) -> Events:
+        """Return the events with those of the hot pixels up to the last of them."""
+        if not len(self._hot) or not len(events):
+            return events
+        nowhere = np.zeros(len(events), np.int16)
+        clock = Events(
+            t=events.t, x=nowhere, y=nowhere, p=np.zeros(len(events), np.bool_), size=self._sensor
+        )
+        found = self._noise(clock)
+        number = found.y.astype(np.int64) * self._sensor.width + found.x
+        added = found.p & (number < len(self._hot))
+        y, x = np.divmod(self._hot[number[added]], self.size.width)
+        self.added += len(x)
+        t = np.concatenate([found.t[added], events.t])
+        order = np.argsort(t, kind="stable")
+        return Events(
+            t=t[order],
+            x=np.concatenate([x, events.x])[order],
+            y=np.concatenate([y, events.y])[order],
+            p=np.concatenate([np.ones(len(x), np.bool_), events.p])[order],
+            size=self.size,
+        )
+
+
+def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -> Samples:
+    """Return samples emulated with the thresholds of their sensors multiplied by a factor.
+
+    Noise, looks and all else that is drawn stay the same. Raises ConfigError where some of `chosen`
+    are recordings, or anything else whose light is not known, and for thresholds out of range.
+    """
+    if isinstance(samples, FileSamples):
+        wanted = set(chosen)
+        for row, kind in zip(samples.rows, samples.kinds, strict=True):
+            if kind == "recording" and row in wanted:
+                raise _unknown_light(f"{row.where}: is a recording, whose light is gone")
+        emulation = samples.reading.emulation
+        params = scaled_thresholds(as_params(emulation.params), factor)
+        reading = replace(samples.reading, emulation=replace(emulation, params=params))
+        return FileSamples(samples.rows, reading, classes=samples.classes)
+    if isinstance(samples, DrawnSamples):
+        own = samples.sensor
+
+        def sensor(rng: np.random.Generator) -> EmulatorParams:
+            return scaled_thresholds(own(rng), factor)
+
+        sensor.__qualname__ = f"{own.__qualname__} {factor}"  # tells such samples apart in a cache
+        return samples.before(sensor)
+    raise _unknown_light(f"{type(samples).__name__} cannot be emulated anew")
+
+
+def scaled_thresholds(params: EmulatorParams, factor: float) -> EmulatorParams:
+    """Return a sensor with both thresholds multiplied by a factor. Raises ConfigError."""
+    return replace(
+        params,
+        threshold_on=params.threshold_on * factor,
+        threshold_off=params.threshold_off * factor,
+    )
+
+
+def _unknown_light(why: str) -> ConfigError:
+    return ConfigError(
+        f"threshold: {why}: which events another threshold would have given cannot be told from "
+        "these; give videos or depth clips, or corrupt by 'drop' (--corrupt drop)"
+    )
+
 
 _HOT_HZ = 100.0
 
@@ -191,7 +298,7 @@ def _judge(judging: Judging) -> Result:
     return replace(result, seen=judging.chosen.seen, left_out=judging.chosen.left_out)
 
 
-class _Changed(Samples):
+class _Changed(WrappedSamples):
     """Other samples, each changed by a filter of its own draws."""
 
     def __init__(
@@ -201,16 +308,16 @@ class _Changed(Samples):
         level: float,
         drawn: tuple[str, int],
     ) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self._samples, self._changed, self._level = samples, changed, level
+        super().__init__(samples)
+        self._changed, self._level = changed, level
         self._kind, self._seed = drawn
         self.draws = False
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         row = self.rows[number]
         seed = own_seed(self._seed, f"{self._kind} {row.name}", row.span)
-        return chain(self._changed(self._level, seed))(self._samples.events(number))
+        return chain(self._changed(self._level, seed))(self.samples.events(number))
 
     def fingerprint(self, number: int) -> str:
-        kept = self._samples.fingerprint(number)
+        kept = self.samples.fingerprint(number)
         return f"{kept} {self._kind} {self._level} {self._seed}"

@@ -10,18 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import Sample, named
-from dvskit.datasets.stills import Encoder, read_gray
+from dvskit.datasets.stills import read_gray
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.streams import Labels
-from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.evaluation import logits_of
-from dvskit.training.fitting import FittedSource, fit_recording
-from dvskit.training.held_out_stills import choose_encoder, choose_seed
-from dvskit.training.inputs import encode_of, input_of
-from dvskit.training.models import Model
+from dvskit.training.held_out import choose_encoder, choose_seed
+from dvskit.training.inputs import FittedSource, as_recording, encode_of, fit_recording, input_of
+from dvskit.training.models import Model, as_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,15 +20,46 @@ from dvskit.datasets import (
     StillChanges,
     Stills,
 )
-from dvskit.datasets.held_samples import HeldSamples, Room
+from dvskit.datasets.kept_samples import HeldSamples, Room
 from dvskit.datasets.shares import WHOLE
 from dvskit.events import Filter
 from dvskit.training.config import POINTS, Config
 from dvskit.training.data_config import DataConfig
-from dvskit.training.inputs import encode_of, is_weighed, representation_of
-from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
-from dvskit.training.mirroring import mirrored
+from dvskit.training.inputs import (
+    AnyBatches,
+    encode_of,
+    is_weighed,
+    judged_batches,
+    judged_stills,
+    representation_of,
+)
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
+
+_SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise",
+          "counterclockwise": "clockwise"}  # fmt: skip
+_SYMMETRIC = ("both", "two", "clap", "clapping", "jump", "jumping", "nod", "bow", "up", "down",
+              "squat", "push", "pull")  # fmt: skip
+_AGAINST = re.compile(r"(counter|anti)[ _-]?(?=clockwise)", re.IGNORECASE)
+
+
+def mirrored(name: str, classes: Sequence[str]) -> str | None:
+    """Return the class, one of `classes`, that another is in a mirror; None where no name says it.
+
+    right_wave is left_wave, clockwise counter_clockwise; what both arms do, or what goes up or
+    down, is itself.
+    """
+    plain = {_words(each): each for each in classes}
+    words = _words(name)
+    swapped = tuple(_SIDES.get(word, word) for word in words)
+    if swapped != words:
+        return plain.get(swapped)
+    return name if set(words) & set(_SYMMETRIC) else None
+
+
+def _words(name: str) -> tuple[str, ...]:
+    against = _AGAINST.sub("counter", name.casefold())
+    return tuple(word for word in re.split(r"[^a-z0-9]+", against) if word)
+
 
 _MEMORY_GB = 1.0  # of emulated events that are kept in memory beside those on disk
 
@@ -71,9 +103,12 @@ class Feed:
         return self.train.epoch(epoch, first=first, part=part)
 
 
-def load_feed(config: Config) -> Feed:
-    """Open and split all sets that the configuration names. Raises what `load_sets` raises."""
-    sets = load_sets(config)
+def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed:
+    """Open and split all sets that the configuration names, unless `sets` are these already.
+
+    Raises what `load_sets` raises.
+    """
+    sets = load_sets(config) if sets is None else sets
     cache = (
         Cache(memory_gb=_MEMORY_GB) if any(each.entry.kind in EMULATED for each in sets) else None
     )

@@ -1,10 +1,13 @@
-"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge."""
+"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge.
+
+The model has a card: README.md beside it, with its pictures.
+"""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,12 +16,13 @@ from pathlib import Path
 
 import torch
 
+from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
-from dvskit.datasets.cached_samples import CachedSamples
+from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
-from dvskit.training.card import write_card
+from dvskit.render import plots
 from dvskit.training.choosing import Choice, choose, with_steps
 from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
@@ -26,10 +30,11 @@ from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.feed import load_feed
 from dvskit.training.looking import Look, look_at
 from dvskit.training.loop import Trained, check_place, checkpoint_of, train
+from dvskit.training.model_tables import Reject
 from dvskit.training.models import load_model
 from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
-from dvskit.training.sets import EMULATED, load_sets
+from dvskit.training.sets import EMULATED, TrainingSet, load_sets
 from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
 from dvskit.training.world import started_together
 
@@ -119,11 +124,12 @@ def train_folder(
         data=(DataConfig(path=str(root), name="samples", salvage=salvage),),
     )
     check_place(Path(asked.output))
-    config, look, choices = _prepared(asked, changes or {}, tell)
+    config, sets, look, choices = _prepared(asked, changes or {}, tell)
     with _half_the_threads():
-        config = _as_before(config) or _in_time(config, began + 60 * _SPENT * minutes, tell)
+        end = began + 60 * _SPENT * minutes
+        config = _as_before(config) or _in_time(config, sets, end, tell)
         trained = train(config, progress=tell.progress)
-        result, held_out = _judged(trained, config)
+        result, held_out = _judged(trained, sets)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, choices, seconds)
     write_card(run, config, look)
@@ -132,7 +138,7 @@ def train_folder(
 
 def _prepared(
     asked: Config, changes: Mapping[str, str], tell: Onlooker
-) -> tuple[Config, Look, tuple[Choice, ...]]:
+) -> tuple[Config, Sequence[TrainingSet], Look, tuple[Choice, ...]]:
     """Look, choose, and make ready what is learned from; once more without what cannot be."""
     model = load_model(asked.start) if asked.start else None
     (entry,) = asked.data
@@ -145,25 +151,26 @@ def _prepared(
         choices = (*chosen.choices, *asked_for)
         for line in (f"{entry.path}: {look.words}", *map(str, choices)):
             tell.say(line)
-        wrong = _make_ready(config, tell)
+        sets = load_sets(config)
+        wrong = _make_ready(sets, entry.salvage, tell)
         if not wrong:
             break
         for row, why in wrong.items():
             tell.note(f"{row.where}: left out: {why}")
         entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
-    for text in (note for each in load_sets(config) for note in each.notes):
+    for text in (note for each in sets for note in each.notes):
         tell.note(text)
-    return config, look, choices
+    return config, sets, look, choices
 
 
-def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
+def _make_ready(sets: Sequence[TrainingSet], salvage: bool, tell: Onlooker) -> dict[Sample, str]:
     """Emulate all videos, so that their events are kept; return those that cannot be, and why.
 
-    Raises what reading raises unless the entry is salvaged; then recordings are read as well.
+    Raises what reading raises unless what is damaged is salvaged; then recordings are read as well.
     """
     cache, wrong = Cache(), {}
     every: list[tuple[Samples, int]] = []
-    for each in load_sets(config):
+    for each in sets:
         emulated = each.entry.kind in EMULATED
         if not (emulated or each.entry.salvage):
             continue
@@ -177,7 +184,7 @@ def _make_ready(config: Config, tell: Onlooker) -> dict[Sample, str]:
         try:
             samples.events(number)
         except DvskitError as error:
-            if not config.data[0].salvage:
+            if not salvage:
                 raise
             wrong[samples.rows[number]] = one_line(error)
 
@@ -209,12 +216,12 @@ def _but_steps(config: Config) -> str:
     return to_toml(config_values(replace(config, loop=loop)))
 
 
-def _in_time(config: Config, end: float, tell: Onlooker) -> Config:
+def _in_time(config: Config, sets: Sequence[TrainingSet], end: float, tell: Onlooker) -> Config:
     """Return the configuration with as many steps as there is time for, at most those it has."""
     wanted = config.loop.epochs * config.loop.steps
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FittedWarning)  # the run gives them
-        run = Run(config, load_feed(config), None, Watch(lambda at: None))
+        run = Run(config, load_feed(config, sets), None, Watch(lambda at: None))
         each = run.seconds_a_step()
     possible = int((end - _CARD_S - time.monotonic()) / each)
     steps = min(wanted, max(_LEAST_STEPS, possible))
@@ -239,11 +246,72 @@ def _half_the_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _judged(trained: Trained, config: Config) -> tuple[Result, bool]:
+def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
     """Return how often a model is right about what was held out, else what it was trained on."""
     if trained.results:
         return next(iter(trained.results.values())), True
-    (one,) = load_sets(config)
+    (one,) = sets
     assert not isinstance(one.parts.train, Stills)
     result = evaluate(trained.model, one.parts.train, split="all")
     return replace(result, seen=0, notes=result.notes[1:]), False  # who asks is told so anyway
+
+
+def write_card(run: FolderRun, config: Config, look: Look) -> None:
+    """Write README.md, confusion.png and curves.png to a model's folder, over earlier ones."""
+    folder, result = run.trained.folder, run.result
+    plots.save(
+        plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
+    )
+    plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
+    _files.write_whole(folder / "README.md", _card_text(run, config, look), overwrite=True)
+
+
+def _card_text(run: FolderRun, config: Config, look: Look) -> str:
+    trained, result = run.trained, run.result
+    (entry,) = config.data
+    data, reject = Path(entry.path).name, trained.model.reject
+    asked = f" --from {config.start}" * bool(config.start) + " --salvage" * entry.salvage
+    judged = (
+        "of samples that it was neither trained on nor chosen by"
+        if run.held_out
+        else "of the samples that it was trained on, which says nothing about others: none were "
+        "held out"
+    )
+    lines = [
+        f"# {trained.model.name}",
+        "",
+        f"Tells {len(result.classes)} classes apart: {', '.join(result.classes)}.",
+        "",
+        f"    dvskit classify FILE --model {trained.folder.name}",
+        "",
+        "## How often it is right",
+        f"{result}, {judged}.",
+        "",
+        "![Confusion matrix](confusion.png) ![Curves](curves.png)",
+        "",
+        "## Data and choices",
+        f"{data}: {look.words}. `split.csv` lists what each was used for.",
+        "",
+        *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
+        f"- steps taken: {config.loop.epochs * config.loop.steps:,}, in {run.seconds:.0f} s, "
+        "looking, reading and judging included",
+        "",
+        "## Train it again",
+        f"    dvskit train {data} -o OUTPUT --seed {config.seed}{asked}",
+        "",
+        "measures its time anew; `dvskit train config.toml -o OUTPUT` takes the same steps.",
+        "",
+        "## Limits",
+        "Whatever it is shown is called one of its classes. The first window counts, "
+        f"{config.input.bins} bins of {config.input.bin_us / 1000:g} ms from the first event on. "
+        f"{_reject_words(reject)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _reject_words(reject: Reject) -> str:
+    how = reject.how or "the default"
+    return (
+        f"Live, no class is named below a confidence of {reject.confidence:g} or "
+        f"{reject.events_per_second:g} events a second ({how})."
+    )

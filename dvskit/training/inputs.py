@@ -1,13 +1,34 @@
-"""Events and images as what a network takes, as a configuration or a model says."""
+"""Events and images as what a network takes: fitted to its sensor, represented, in batches."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
 from torch import Tensor
 
-from dvskit.datasets import Encode, StillChanges
-from dvskit.datasets.stills import Encoder
-from dvskit.errors import ConfigError
-from dvskit.events import Events
+from dvskit.datasets import (
+    Batches,
+    Cache,
+    Encode,
+    Samples,
+    Share,
+    StillBatches,
+    StillChanges,
+    Stills,
+    likely_size,
+    on_sensor,
+)
+from dvskit.datasets.encode import Encoder
+from dvskit.datasets.samples import WrappedSamples
+from dvskit.errors import ConfigError, FittedWarning
+from dvskit.events import Events, ReadableSource, Size, Source, as_size, as_source
+from dvskit.filters import Fit
+from dvskit.filters.fit import Placement
+from dvskit.formats import open_events
 from dvskit.tensors import PointSet, Representation, representation_from
 from dvskit.tensors.names import parameters_of
 from dvskit.training.config import POINTS, InputConfig
@@ -75,3 +96,162 @@ def input_of(
     """
     tensor = representation_of(given)(events, start_us=start_us).float()
     return tensor if weight is None or not is_weighed(given) else tensor * weight
+
+
+class Fitted(NamedTuple):
+    """Events on the sensor that a network takes.
+
+    weight   what each counts there, as `dvskit.filters.Placement.weight` says
+    how      one line for people
+    dropped  how many were left out at the edges
+
+    Where the size was right, `weight` and `how` are None.
+    """
+
+    events: Events
+    weight: float | None = None
+    how: str | None = None
+    dropped: int = 0
+
+
+def fit_events(events: Events, size: Size) -> Fitted:
+    """Return events on a sensor of `size`, as `dvskit.filters.Fit` puts them there."""
+    if events.size == size:
+        return Fitted(events)
+    step = Fit(size).start(events.size)
+    fitted = step(events)
+    return Fitted(fitted, step.placement.weight, str(step.placement), step.dropped)
+
+
+class FittedSource(ReadableSource):
+    """A Source on the sensor that a network takes; `weight` is what each event counts there.
+
+    It counts in each pass what it says behind it.
+    """
+
+    def __init__(self, source: Source, size: Size) -> None:
+        self.size = size
+        self.source = source
+        self._from = likely_size(source, size)
+        self._total = 0
+        self._step = Fit(size).start(self._from)
+        self.weight = None if self._from == size else self._step.placement.weight
+
+    @property
+    def how(self) -> str | None:
+        """How events are fitted, for people; None where the size is right."""
+        return None if self.weight is None else str(self._step.placement)
+
+    @property
+    def dropped(self) -> int:
+        """How many events of the latest pass were left out at the edges."""
+        return self._step.dropped
+
+    def __iter__(self) -> Iterator[Events]:
+        self._total, self._step = 0, Fit(self.size).start(self._from)
+        for block in self.source:
+            self._total += len(block)
+            yield self._step(on_sensor(block, self._from))
+
+    def say(self, what: str) -> None:
+        """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
+        if self.weight is not None:
+            if getattr(self.source, "size_origin", None) == "data":
+                what = f"{what}, its size inferred from its events,"
+            _warn_fitted(what, str(self._step.placement), self._step.dropped, self._total)
+
+
+def fit_recording(events: Events, size: Size, what: str) -> Fitted:
+    """Return the events of one recording on a sensor of `size`.
+
+    Gives a FittedWarning, which names the recording as `what`, where they were on another.
+    """
+    fitted = fit_events(events, size)
+    if fitted.how is not None:
+        _warn_fitted(what, fitted.how, fitted.dropped, len(events))
+    return fitted
+
+
+def say_fitted(batches: Batches) -> None:
+    """Give a FittedWarning of each other size that samples of batches had, counting all of them."""
+    for size, found in batches.fitted.items():
+        how = str(Placement.of(size, as_size(batches.size)))
+        what = f"{found.samples:,} recording{'s' if found.samples > 1 else ''}"
+        _warn_fitted(what, how, found.dropped, found.total)
+
+
+def _warn_fitted(what: str, how: str, dropped: int, total: int) -> None:
+    warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=4)
+
+
+def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
+    """Return a Source: as given, of Events, or of an event file.
+
+    Raises EventsError for anything else, and what opening the file raises.
+    """
+    if isinstance(recording, str | PathLike):
+        return open_events(recording)
+    return as_source(recording)
+
+
+AnyBatches = Batches | StillBatches
+JUDGED_AT_ONCE = 50
+"""How many samples are judged at a time."""
+
+
+def judged_batches(
+    samples: Samples, given: InputConfig, size: tuple[int, int], cache: Cache | None = None
+) -> Batches:
+    """Return batches of samples in their order, each once and without chance: epoch 0 of them.
+
+    They give no FittedWarning; `say_fitted` does, of all at once.
+    """
+    return Batches(
+        Watched(samples.settled(), given.bins * given.bin_us),
+        representation_of(given),
+        size=size,
+        batch_size=JUDGED_AT_ONCE,
+        shuffle=False,
+        weigh=is_weighed(given),
+        cache=cache,
+        say_fitted=False,
+    )
+
+
+def judged_stills(stills: Stills, encode: Encode, seed: int) -> StillBatches:
+    """Return batches of still images in their order, each once: epoch 0 of them.
+
+    What the encoder draws follows from the seed and from which images there are, in which order.
+    """
+    share = Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
+    return StillBatches([share], seed=seed, shuffle=False)
+
+
+class Watched(WrappedSamples):
+    """Samples, and how many of their events lie behind the window that is looked at."""
+
+    def __init__(self, whole: Samples, window_us: int) -> None:
+        super().__init__(whole)
+        self._window_us = window_us
+        self.draws = False
+        self._counts: dict[int, tuple[int, int]] = {}
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample, its own draw."""
+        events = self.samples.events(number)
+        if len(events):
+            behind = events.between(int(events.t[0]) + self._window_us, None)
+            self._counts[number] = len(events), len(behind)
+        return events
+
+    def unlooked(self) -> str:
+        """Return a line on the events behind the windows of those read; "" if there are none."""
+        behind = [behind for _, behind in self._counts.values()]
+        if not any(behind):
+            return ""
+        total = sum(total for total, _ in self._counts.values())
+        return (
+            f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window "
+            f"of {self._window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of "
+            f"{total:,} events are not looked at"
+        )

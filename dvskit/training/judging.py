@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
 
 from dvskit.datasets import (
-    Emulation,
     Encode,
     FileSamples,
     Sample,
@@ -16,17 +14,21 @@ from dvskit.datasets import (
     Stills,
     class_names,
     holds_stills,
-    open_samples,
 )
+from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import Reading
-from dvskit.datasets.stills import Encoder
+from dvskit.datasets.opening import open_files
 from dvskit.errors import ConfigError, FormatError
-from dvskit.training.arguments import as_model
-from dvskit.training.held_out import Judged, choose_samples
-from dvskit.training.held_out_stills import choose_encoder, choose_seed, choose_stills, open_judged
-from dvskit.training.inputs import encode_of
-from dvskit.training.judged import AnyBatches, judged_batches, judged_stills
-from dvskit.training.models import Model
+from dvskit.training.held_out import (
+    Judged,
+    choose_encoder,
+    choose_samples,
+    choose_seed,
+    choose_stills,
+    open_judged,
+)
+from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged_stills
+from dvskit.training.models import Model, as_model
 
 Data = str | PathLike[str] | Samples | Stills | Sequence[Sample]
 """What a model can be judged by: see `dvskit.training.evaluate`."""
@@ -124,13 +126,20 @@ def _open_stills(
     return Judging(model, part, chosen, encode=encode, seed=seed)
 
 
-def open_for(model: Model, path: str | PathLike[str], **given: Any) -> FileSamples:
+def open_for(
+    model: Model,
+    path: str | PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    format: str | None = None,
+    strict: bool = True,
+) -> FileSamples:
     """Open labelled files as a model takes them: videos are emulated as its training clips were.
 
-    given  other arguments of `open_samples`, such as format and strict; raises what it raises
+    size, format, strict  as in `open_samples`, which says what is raised; size None: the model's
     """
-    how = {each.name: getattr(model.emulation, each.name) for each in fields(Emulation)}
-    return open_samples(path, group=None, **how | given)
+    how = model.emulation if size is None else replace(model.emulation, size=size)
+    return open_files(path, Reading(how, strict, format), group=None)
 
 
 def _as_samples(model: Model, data: object) -> Samples:

@@ -21,11 +21,10 @@ import torch
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, as_size, file_name
 from dvskit.filters import Fit
-from dvskit.training.arguments import as_model, as_recording
 from dvskit.training.decisions import Recorded, most_likely
-from dvskit.training.fitting import FittedSource
-from dvskit.training.models import Model
-from dvskit.training.reject import Reject
+from dvskit.training.inputs import FittedSource, as_recording
+from dvskit.training.model_tables import Reject
+from dvskit.training.models import Model, as_model
 from dvskit.training.stepping import stepping
 
 _LATEST_US = (1 << 63) - 1

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -19,21 +19,16 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import FittedWarning, OutputError
-from dvskit.training.board import Board, check_tensorboard
-from dvskit.training.checkpoint import load_checkpoint, save_checkpoint
 from dvskit.training.config import Config
-from dvskit.training.emulation_table import emulation_values
-from dvskit.training.evaluation import Result, judge_and_say
+from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.memory import keep_memory
+from dvskit.training.model_tables import emulation_values, used_samples
 from dvskit.training.models import Model, save_model
-from dvskit.training.progress import Progress
-from dvskit.training.reject import reject_values
+from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
-from dvskit.training.running import Run, Watch
-from dvskit.training.scoring import Metric, check_metrics
+from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
 from dvskit.training.sets import emulation_of
-from dvskit.training.split_file import used_samples
 from dvskit.training.starting import used_before
 from dvskit.training.toml_config import (
     config_values,
@@ -208,7 +203,7 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     clips = [entry for entry in config.data if entry.kind in ("videos", "mixed")]
     about: dict[str, Any] = {
         "seed": config.seed,
-        "reject": reject_values(reject),
+        "reject": asdict(reject),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,

@@ -19,6 +19,7 @@ another rate; it is left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -29,6 +30,7 @@ from dvskit.errors import ConfigError
 from dvskit.layers import FirstSpike, Readout, Sequence, SpikeCount, checkpointed
 from dvskit.neurons import Neurons
 from dvskit.training.config import LoopConfig
+from dvskit.training.world import ALONE, World
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]
 """loss(answer (B, classes) or (T, B, classes), labels (B,), label smoothing) -> a number, nats."""
@@ -105,3 +107,51 @@ def answer_of(module: nn.Module, inputs: Tensor, loop: LoopConfig) -> Tensor:
             "chunks of time; set it to 0"
         )
     return checkpointed(module, inputs, chunk=loop.chunk_steps)[0]
+
+
+_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+}
+_SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+}
+
+
+def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of a module's weights."""
+    return _OPTIMISERS[loop.optimiser](
+        module.parameters(),
+        lr=loop.learning_rate,
+        betas=loop.betas,
+        weight_decay=loop.weight_decay,
+    )
+
+
+def rate_at(loop: LoopConfig, step: int, steps: int) -> float:
+    """Return the learning rate of a step of all steps of a run."""
+    return loop.learning_rate * _SCHEDULES[loop.schedule](step / steps)
+
+
+def take_step(
+    optimiser: torch.optim.Optimizer,
+    loss: torch.Tensor,
+    loop: LoopConfig,
+    rate: float,
+    world: World = ALONE,
+) -> float:
+    """Change the weights by the gradient of a loss, no longer than the norm that is allowed.
+
+    Of several processes each has its part of the loss. Returns the sum of the parts.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    whole = world.add_gradients(weights, loss)
+    if loop.clip_norm:
+        torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm)
+    optimiser.step()
+    return float(whole.detach())

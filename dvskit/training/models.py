@@ -20,12 +20,17 @@ from dvskit.datasets import Emulation
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Network, network_from, network_values
-from dvskit.training._device import pick_device
 from dvskit.training.config import InputConfig
-from dvskit.training.emulation_table import emulation_from
-from dvskit.training.reject import Reject, reject_from
-from dvskit.training.split_file import Used, read_split, split_text
+from dvskit.training.model_tables import (
+    Reject,
+    Used,
+    emulation_from,
+    read_split,
+    reject_from,
+    split_text,
+)
 from dvskit.training.toml_config import to_toml
+from dvskit.training.world import pick_device
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"
@@ -86,19 +91,16 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         "input": asdict(model.input),
         **model.about,
     }
-    weights = {key: value.detach().cpu().contiguous() for key, value in _state(model).items()}
-    with _files.whole_file(target / _WEIGHTS, overwrite=True) as partial:
-        partial.write_bytes(save(weights))
+    weights = {
+        key: value.detach().cpu().contiguous() for key, value in model.module.state_dict().items()
+    }
+    _files.write_whole(target / _WEIGHTS, save(weights), overwrite=True)
     if model.used:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
         (target / _SPLIT).unlink(missing_ok=True)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
-
-
-def _state(model: Model) -> dict[str, Any]:
-    return model.module.state_dict()
 
 
 @check_arguments
@@ -163,3 +165,15 @@ def shipped_models() -> dict[str, Path]:
         for toml in sorted(place.glob(f"*/{_TOML}")):
             found.setdefault(toml.parent.name, toml.parent)
     return found
+
+
+def as_model(model: Model | str | PathLike[str]) -> Model:
+    """Return a model: as given, or loaded by its name or its folder. Raises ModelError."""
+    if isinstance(model, str | PathLike):
+        return load_model(model)
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{type(model).__name__} is no model; pass load_model(...), a shipped model's name or a "
+        "folder first, and the events second"
+    )

@@ -16,8 +16,7 @@ from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
 from dvskit.layers import Membrane
 from dvskit.neurons import Neurons, Traced
-from dvskit.training.fitting import fit_recording
-from dvskit.training.inputs import input_of
+from dvskit.training.inputs import fit_recording, input_of
 from dvskit.training.models import Model
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.stills import Encoder
+from dvskit.datasets.encode import Encoder
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 from dvskit.training.operation_counting import LayerOperations, NeuronUpdates, counted

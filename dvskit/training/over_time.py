@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Samples
-from dvskit.datasets.stills import Encoder
+from dvskit.datasets.encode import Encoder
+from dvskit.datasets.samples import WrappedSamples
 from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.layers import Sequence
 from dvskit.training.evaluation import Result, confusion_of, judge
-from dvskit.training.inputs import representation_of
-from dvskit.training.judged import AnyBatches
+from dvskit.training.inputs import AnyBatches, representation_of
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 
@@ -110,20 +110,20 @@ def _is_binned(model: Model) -> bool:
     return len(representation_of(model.input).shape(model.size)) == 4
 
 
-class _Begun(Samples):
+class _Begun(WrappedSamples):
     """Other samples, of each the events of its first steps."""
 
     def __init__(self, samples: Samples, steps: int, model: Model) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self._samples, self._us = samples.settled(), steps * model.input.bin_us
+        super().__init__(samples.settled())
+        self._us = steps * model.input.bin_us
         self.draws = False
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        events = self._samples.events(number)
+        events = self.samples.events(number)
         return events.between(None, int(events.t[0]) + self._us) if len(events) else events
 
     def fingerprint(self, number: int) -> str:
-        return f"{self._samples.fingerprint(number)} {self._us}"
+        return f"{self.samples.fingerprint(number)} {self._us}"
 
 
 def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:

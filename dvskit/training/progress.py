@@ -1,12 +1,14 @@
-"""How far a run is, told while it goes on."""
+"""How far a run is, for who looks on: a bar, and points for TensorBoard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dvskit._progress import Bar, Display
+from dvskit.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,59 @@ def progress_bar(
             bars[0](now.step, now.remark)
 
         yield show
+
+
+FOLDER = "tensorboard"
+"""The folder of a run's output that holds them."""
+_OF_EPOCHS = ("epoch", "seconds", "rate", "loss")  # of a row: no scores
+
+
+class Board:
+    """Writes a run's points; their step is how many steps of the run are done.
+
+    done  how many are, as far as the run's checkpoint goes; points behind that, of a run that was
+          interrupted, are taken back, and come again
+
+    `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
+    `validation/<score>`. Raises ConfigError where the package tensorboard is missing.
+    """
+
+    def __init__(self, output: Path, done: int) -> None:
+        check_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(output / FOLDER), purge_step=done + 1)
+
+    def step(self, done: int, loss: float, rate: float) -> None:
+        """Write what a step gave."""
+        self._add("loss/step", loss, done)
+        self._add("rate", rate, done)
+
+    def epoch(self, done: int, row: Mapping[str, float]) -> None:
+        """Write what an epoch gave: its row of the log."""
+        self._add("loss/epoch", row["loss"], done)
+        for name, value in row.items():
+            if name not in _OF_EPOCHS:
+                self._add(f"validation/{name}", value, done)
+
+    def flush(self) -> None:
+        """Have all points on disk: before a checkpoint, behind which none of them comes again."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._writer.close()
+
+    def _add(self, name: str, value: float, done: int) -> None:
+        self._writer.add_scalar(name, value, done)
+
+
+def check_tensorboard() -> None:
+    """Raise ConfigError unless the package tensorboard can be imported."""
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "TensorBoard's points need the package tensorboard, which is not installed; "
+            'pip install "dvskit[tensorboard]", or train without it: log.csv has the scores too'
+        ) from None

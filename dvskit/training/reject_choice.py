@@ -14,15 +14,13 @@ from torch import nn
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Samples, StillBatches
 from dvskit.errors import ConfigError, FormatError
-from dvskit.training.arguments import as_model
 from dvskit.training.config import InputConfig
 from dvskit.training.evaluation import logits_of
 from dvskit.training.held_out import choose_samples
-from dvskit.training.inputs import is_weighed
-from dvskit.training.judged import AnyBatches, judged_batches
+from dvskit.training.inputs import AnyBatches, is_weighed, judged_batches
 from dvskit.training.judging import open_for
-from dvskit.training.models import Model
-from dvskit.training.reject import HALF, Reject
+from dvskit.training.model_tables import HALF, Reject
+from dvskit.training.models import Model, as_model
 
 LOST = 0.05
 """The share of right validation decisions that may be withheld."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,12 +22,13 @@ from dvskit.datasets import (
     Stills,
     check_leaks,
     open_public,
-    open_samples,
     open_stills,
     split_as_listed,
     split_by_group,
     split_by_share,
 )
+from dvskit.datasets.kinds import Reading
+from dvskit.datasets.opening import open_files
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
@@ -163,8 +164,8 @@ def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
     """Raise ConfigError where one entry trains on what another is judged by."""
     together = Split([], [], [])
     for each in sets:
-        for part, samples in zip(together, each.parts, strict=True):
-            part += [_placed(row, each.entry, seed) for row in samples.rows]
+        for part, rows in zip(together, each.parts.rows, strict=True):
+            part += [_placed(row, each.entry, seed) for row in rows]
     check_leaks(together)
 
 
@@ -186,13 +187,8 @@ def _open(entry: DataConfig, config: Config) -> FileSamples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
-    how = emulation_of(entry, config)
-    samples = open_samples(
-        entry.path,
-        group=None if entry.group == "none" else entry.group,
-        strict=not entry.salvage,
-        **{each.name: getattr(how, each.name) for each in fields(how)},
-    )
+    how = Reading(emulation_of(entry, config), strict=not entry.salvage)
+    samples = open_files(entry.path, how, group=None if entry.group == "none" else entry.group)
     names = _FILES[entry.kind]
     for row, found in zip(samples.rows, samples.kinds, strict=True):
         if found not in names:

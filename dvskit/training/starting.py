@@ -12,8 +12,8 @@ from dvskit.layers import Conv2d, Linear
 from dvskit.networks import Layered, Network
 from dvskit.training.config import Config
 from dvskit.training.feed import Feed
+from dvskit.training.model_tables import Used, used_samples
 from dvskit.training.models import Model, load_model
-from dvskit.training.split_file import Used, used_samples
 
 
 def start_of(config: Config, feed: Feed) -> Model | None:

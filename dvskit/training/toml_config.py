@@ -208,11 +208,6 @@ def _values(part: Any) -> dict[str, Any]:
     return {item.name: getattr(part, item.name) for item in fields(part)}
 
 
-def toml_text(value: Any) -> str:
-    """Return a value as TOML has it: a text in quotes, a truth in small letters."""
-    return _value(value)
-
-
 def write_config(config: Config, path: str | PathLike[str]) -> None:
     """Write the resolved configuration: every value that counts, defaults too."""
     _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
@@ -224,7 +219,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
-    lines = [f"{_key(key)} = {_value(v)}" for key, v in values.items() if not _is_tables(v)]
+    lines = [f"{_key(key)} = {toml_text(v)}" for key, v in values.items() if not _is_tables(v)]
     for key, value in values.items():
         if isinstance(value, Mapping):
             lines += ["", f"[{prefix}{key}]", *_lines(value, f"{prefix}{key}.")]
@@ -237,7 +232,7 @@ def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
 def _key(name: str) -> str:
     """Return a key of TOML: in quotes where it needs them."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if bare else _value(name)
+    return name if bare else toml_text(name)
 
 
 def _is_tables(value: Any) -> bool:
@@ -246,11 +241,12 @@ def _is_tables(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-def _value(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """Return a value as TOML has it: a text in quotes, a truth in small letters."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(toml_text, value))}]"
     return repr(value)

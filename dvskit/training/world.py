@@ -1,6 +1,8 @@
-"""The processes that train one network together, as torchrun starts them: see `joined`.
+"""The machine: the processes that train one network together, the device, the precision.
 
 torchrun --nproc-per-node 2 -m dvskit train CONFIG
+
+The only place that picks a device.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from dvskit.datasets.shares import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
-from dvskit.layers.parts import BatchPart
+from dvskit.layers.batch import BatchPart
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # while one process judges the test parts, the others wait
@@ -148,3 +151,43 @@ def check_together(module: nn.Module, world: World) -> None:
                 f"layer {name}, {type(layer).__name__}, takes its statistics over one process's "
                 "part of a batch; take dvskit.layers.BatchNorm2d, or train in one process"
             )
+
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def pick_device() -> torch.device:
+    """Return the accelerator that torch finds, else the processor.
+
+    Of several GPUs it is the current one: `joined` gives each process its own.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available() and started_together() == 1:  # gloo is of processors
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 is faster than float32 here: a GPU's or a processor's own units.
+
+    Without them torch emulates bfloat16 and is slower than in float32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    try:
+        flags = _CPUINFO.read_text("utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Return the autocast of a training step: of bfloat16, or none.
+
+    precision  "float32", "bfloat16", or "auto": bfloat16 where it is fast
+    """
+    enabled = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

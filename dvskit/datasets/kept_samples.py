@@ -1,22 +1,24 @@
-"""Samples whose events are kept on disk once they were decoded or emulated."""
+"""Samples whose events are kept once they were read: on disk, or in memory where there is room."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_keys import key_of
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.cache_entries import key_of
+from dvskit.datasets.samples import Samples, WrappedSamples
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 
-class CachedSamples(Samples):
+class CachedSamples(WrappedSamples):
     """Other samples, whose events are read from a cache where it holds them.
 
     It pays where events are emulated or slowly decoded (text, HDF5, bags); the fastest formats are
@@ -25,9 +27,8 @@ class CachedSamples(Samples):
     """
 
     def __init__(self, samples: Samples, cache: Cache) -> None:
-        super().__init__(samples.rows, samples.classes)
-        self.samples, self.cache = samples, cache
-        self.draws = samples.draws
+        super().__init__(samples)
+        self.cache = cache
         self._keys: dict[int, str] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -46,10 +47,6 @@ class CachedSamples(Samples):
         events = self.samples.events(number)
         self.cache.put(key, to_arrays(events))
         return events
-
-    def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
-        return self.samples.fingerprint(number)
 
 
 def to_arrays(events: Events) -> dict[str, NDArray[Any]]:
@@ -90,3 +87,45 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Events:
 def smallest(most: int) -> type[np.unsignedinteger[Any]]:
     """Return the smallest unsigned type that holds 0..most."""
     return next(kind for kind in _UNSIGNED if most <= np.iinfo(kind).max)
+
+
+@dataclass(slots=True)
+class Room:
+    """How many bytes may still be held, by all sets that share it; about 13 are an event's.
+
+    Raises ConfigError below 0.
+    """
+
+    free: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        if self.free < 0:
+            raise ConfigError(f"room of {self.free} bytes; at least 0 is meant")
+
+
+class HeldSamples(WrappedSamples):
+    """Other samples, each read once: those read first stay in memory, as far as there is room.
+
+    What there is no room for is read each time, and so is what is drawn anew at each reading.
+    """
+
+    def __init__(self, samples: Samples, room: Room) -> None:
+        super().__init__(samples)
+        self.room = room
+        self._held: dict[int, Events] = {}
+
+    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
+        """Return the events of a sample: as `Samples.events`."""
+        if self.draws:
+            return self.samples.events(number, rng)
+        events = self._held.get(number)
+        if events is None:
+            events = self.samples.events(number)
+            size = sum(column.nbytes for column in (events.t, events.x, events.y, events.p))
+            if size <= self.room.free:
+                self.room.free -= size
+                # A copy: the columns may be views of much more, such as all of a recording.
+                self._held[number] = Events.from_checked(
+                    events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
+                )
+        return events

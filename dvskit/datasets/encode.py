@@ -1,0 +1,288 @@
+"""Still images as spikes, or as they are at each step, and batches of them encoded at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dvskit import encoders
+from dvskit.datasets.ahead import made_ahead
+from dvskit.datasets.samples import Images, Stills, named
+from dvskit.datasets.shares import WHOLE, Share, batch_sizes, check_classes, planned, rows_of
+from dvskit.datasets.still_changes import StillChanges, check_changes
+from dvskit.errors import ConfigError, GeometryError, did_you_mean
+from dvskit.events import Size, as_size
+
+_DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
+_DELTA = 0.1  # how much brighter a pixel becomes from one spike to the next
+_SEEDS = 1 << 62
+
+Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
+"""(..., H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, ..., H, W), signed or
+not, or channels of them (steps, ..., C, H, W)."""
+
+
+def _poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.poisson(image, steps, generator=generator)
+
+
+def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    law = partial(encoders.linear_latency, tau=float(steps - 1), threshold=_DARKEST)
+    return encoders.latency(image, steps, law=law)
+
+
+def _log_latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    # The window ends with a pixel of the darkest that spikes: tau ln(x / (x - x / 2)) = tau ln 2.
+    law = partial(encoders.log_latency, tau=(steps - 1) / math.log(2), threshold=_DARKEST / 2)
+    return encoders.latency(image * (image >= _DARKEST), steps, law=law)
+
+
+def _signed_poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.signed_poisson(2 * image - 1, steps, generator=generator)
+
+
+def _rank_order(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return encoders.rank_order(image, steps, silent=0.0)
+
+
+def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    spikes = encoders.population_latency(image, _DARK_AND_BRIGHT, steps)
+    return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
+
+
+def _delta(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    shares = torch.arange(steps + 1, dtype=torch.float32) / steps
+    seen = shares.view(-1, *[1] * image.ndim) * image
+    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is less than 3 in float32
+
+
+def _direct(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    return image.expand(steps, *image.shape)
+
+
+ENCODERS: dict[str, Encoder] = {
+    "poisson": _poisson,
+    "latency": _latency,
+    "log_latency": _log_latency,
+    "signed_poisson": _signed_poisson,
+    "rank_order": _rank_order,
+    "population": _population,
+    "delta": _delta,
+    "direct": _direct,
+}
+
+
+def check_encoder(name: str) -> None:
+    """Raise ConfigError for a name that no encoder has."""
+    if name not in ENCODERS:
+        raise ConfigError(f"no encoder {name!r}; {did_you_mean(name, ENCODERS)}")
+
+
+def encode_images(
+    images: Tensor,
+    steps: int,
+    encoder: str | Encoder,
+    generator: torch.Generator,
+    channels: int = 2,
+) -> Tensor:
+    """Return images (..., H, W), float32 of 0 to 1, as (steps, ..., channels, H, W).
+
+    Of 2 channels spikes of 1 are ON, spikes of -1 OFF, uint8 but for "direct"; an encoder that
+    makes channels keeps its own.
+    """
+    made = ENCODERS[encoder] if isinstance(encoder, str) else encoder
+    spikes = made(images, steps, generator)
+    if spikes.ndim == images.ndim + 1:
+        if channels == 1:
+            return spikes.unsqueeze(-3)
+        spikes = encoders.two_channels(spikes)
+    return spikes if encoder == "direct" else spikes.to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
+
+    encoder   a name, or a function of the image, the steps and a generator, such as one made of any
+              of `dvskit.encoders`. Names:
+              "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
+              (black: no spike), "delta" (the image fades in; a spike for each tenth that a pixel
+              has become brighter), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
+              bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
+              one for black, as OFF, and one for white, as ON); "direct" (no spikes: at each step
+              the brightness itself, 0 to 1)
+    steps     of time, a bin each
+    size      of the sensor, (width, height); the image is put in its middle, black around it
+    channels  2: OFF, ON; 1: what the encoder gives, signed or not
+    changes   how images are changed at random first, on the whole sensor; none unless given
+
+    Gives (steps, channels, H, W): uint8, spikes of 1 as ON and of -1 as OFF; float32 of "direct"
+    and of 1 channel; a function that returns channels (steps, C, H, W) keeps them. Raises
+    ConfigError for another encoder, GeometryError for an image that is larger than the sensor.
+    """
+
+    encoder: str | Encoder
+    steps: int
+    size: tuple[int, int]
+    channels: int = 2
+    changes: StillChanges = field(default_factory=StillChanges)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.encoder, str):
+            check_encoder(self.encoder)
+        check_changes(self.changes)
+        if self.channels not in (1, 2):
+            raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
+        if self.channels == 1 and self.encoder == "population":
+            raise ConfigError("encoder 'population' has two neurons a pixel; take channels = 2")
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+        """Return the spikes of an image (height, width) uint8."""
+        return self._encoded(centred(image, as_size(self.size)), rng)
+
+    def many(self, images: Images, rng: np.random.Generator) -> Tensor:
+        """Return the spikes of images, (steps, N, channels, H, W), drawn together."""
+        size = as_size(self.size)
+        if isinstance(images, np.ndarray):
+            return self._encoded(centred(images, size), rng)
+        return self._encoded(torch.stack([centred(image, size) for image in images]), rng)
+
+    def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
+        if self.changes != StillChanges():  # without, spikes are drawn as they always were
+            height, width = images.shape[-2:]
+            images = self.changes(images.view(-1, height, width), rng).view(images.shape)
+        return encode_images(images, self.steps, self.encoder, generator, self.channels)
+
+
+def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
+    """Return images (..., h, w) in the middle of a sensor, (..., H, W) float32 of 0 to 1.
+
+    Raises GeometryError for images that are larger than the sensor.
+    """
+    height, width = images.shape[-2:]
+    right, down = size.width - width, size.height - height
+    if right < 0 or down < 0:
+        what = "an image" if images.ndim == 2 else "images"
+        does = "does" if images.ndim == 2 else "do"
+        raise GeometryError(
+            f"{what} of {width}x{height} {does} not fit the input, {size}; scale or crop to that "
+            "size or less"
+        )
+    borders = (right // 2, right - right // 2, down // 2, down - down // 2)
+    return functional.pad(torch.from_numpy(images.astype(np.float32) / 255), borders)
+
+
+_AHEAD = 2
+# What a seed is for: no two draws are alike.
+_ORDER, _BATCH = range(2)
+
+
+@dataclass(frozen=True, eq=False)
+class StillBatches:
+    """Batches of encoded images for training and for evaluation, the same ones for a seed.
+
+    shares   of stills, each with an `Encode`; they follow each other in each batch
+    seed     of the order and of all that is drawn
+    shuffle  draw the order anew for each epoch; without, it is that of the sets
+    steps    batches of an epoch, all full; unless given as `Batches` has them
+
+    It is what `Batches` is for shares of stills, but a batch draws its spikes together: they depend
+    on which images it has. An image that is shown as it is, at each step alike, stands in memory
+    once. Raises ConfigError for shares of anything else, and of classes that differ.
+    """
+
+    shares: Sequence[Share]
+    seed: int = field(default=0, kw_only=True)
+    shuffle: bool = field(default=True, kw_only=True)
+    steps: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for share in self.shares:
+            if not isinstance(share.encode, Encode):
+                raise ConfigError("StillBatches takes shares of stills with an Encode; see Batches")
+        check_classes(self.shares)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order of the labels."""
+        return self.shares[0].samples.classes
+
+    def sizes(self) -> list[int]:
+        """Return how many samples each batch of an epoch has."""
+        return batch_sizes(self.shares, self.steps)
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has."""
+        return len(self.sizes())
+
+    def epoch(
+        self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch: tensors (T, B, C, H, W) and labels (B,) int64.
+
+        first  how many to leave out at the beginning, for a run that goes on
+        part   as `Batches.epoch` has it; all of a batch is encoded, as it is drawn together
+
+        A thread makes them ahead. Raises what reading and encoding an image raises.
+        """
+        sizes = self.sizes()
+        plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)
+
+        def fill(made: list[tuple[Tensor, Tensor]], batch: int, row: int) -> None:
+            chosen = plan.batch(first + batch)
+            made.append(self._made(chosen, (self.seed, _BATCH, number, first + batch)))
+
+        lists = made_ahead(
+            [1] * (len(sizes) - first),
+            lambda batch: list[tuple[Tensor, Tensor]](),
+            fill,
+            threads=1,
+            ahead=_AHEAD,
+        )
+        with closing(lists):
+            for made, size in zip(lists, sizes[first:], strict=True):
+                tensor, labels = made[0]
+                rows = rows_of(part, size)
+                taken = slice(rows.start, None, rows.step)
+                yield tensor[:, taken], labels[taken]
+
+    def _made(
+        self, chosen: Sequence[NDArray[np.int64]], seed: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        parts, labels = [], []
+        for number, (share, numbers) in enumerate(zip(self.shares, chosen, strict=True)):
+            if len(numbers):
+                rng = np.random.default_rng((*seed, number))
+                assert isinstance(share.encode, Encode)
+                assert isinstance(share.samples, Stills)
+                parts.append(_encoded_stills(share.encode, share.samples, numbers, rng))
+                labels.append(torch.from_numpy(share.samples.labels[numbers]))
+        if len(parts) == 1:
+            return parts[0], labels[0]
+        return torch.cat([part.float() for part in parts], 1), torch.cat(labels)
+
+
+def _encoded_stills(
+    encode: Encode, stills: Stills, numbers: NDArray[np.int64], rng: np.random.Generator
+) -> Tensor:
+    """Return the spikes of some stills. Raises GeometryError with the name of one too large."""
+    images = stills.images(numbers)
+    try:
+        return encode.many(images, rng)
+    except GeometryError as error:
+        width, height = encode.size
+        for number, image in zip(numbers, images, strict=True):
+            if image.shape[0] > height or image.shape[1] > width:
+                raise named(error, stills.rows[number]) from error
+        raise

@@ -1,0 +1,302 @@
+"""Codes by change: delta, temporal contrast, moving window and step-forward.
+
+All decode to a level that each spike moves by one threshold.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.encoders.checking import (
+    at_least_0,
+    check_signal,
+    check_time,
+    decoded_dtype,
+    per_channel,
+    signed_spikes,
+    spikes_as_floats,
+    threshold_for,
+    working_dtype,
+)
+from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
+from dvskit.encoders.sequential_kernels import follow
+from dvskit.errors import ConfigError
+
+
+def staircase(
+    spikes: Tensor, threshold: float | Tensor, start: float | Tensor, name: str
+) -> Tensor:
+    """Return start + threshold (sum of the spikes so far) for spikes (T, ...), of their shape."""
+    steps = spikes_as_floats(spikes, name)
+    height = at_least_0(threshold, steps, name, "threshold")
+    level = per_channel(start, steps, name, "start") + height * steps.cumsum(0)
+    return level.to(decoded_dtype(spikes))
+
+
+@check_arguments
+def delta(
+    signal: Tensor,
+    *,
+    threshold: float | Tensor = 0.1,
+    threshold_off: float | Tensor | None = None,
+) -> Tensor:
+    """Spike +1 where s_t - s_{t-1} >= threshold, -1 where it is <= -threshold_off.
+
+    `signal` (T, ...), any number of channels. A threshold is a number or a tensor that broadcasts
+    against one time step; `threshold_off` is the same as `threshold` if None, and inf gives ON
+    spikes only. The first sample has nothing before it and does not spike: `run_delta` names what
+    stands there, and takes signals in chunks.
+
+    Returns spikes of the shape and dtype of `signal`. Differences are rounded to its dtype, float32
+    at least. Raises ShapeError for integers, a signal without time and thresholds that do not fit;
+    ConfigError for NaN, infinities and thresholds not above 0.
+    """
+    return run_delta(signal, threshold=threshold, threshold_off=threshold_off)[0]
+
+
+@check_arguments
+def run_delta(
+    signal: Tensor,
+    before: Tensor | None = None,
+    *,
+    threshold: float | Tensor = 0.1,
+    threshold_off: float | Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the spikes of `delta` and the last sample, which is `before` of what follows.
+
+    `before` is the sample that the first one is compared with; None is the first sample itself, so
+    that it does not spike. A signal in chunks, each with the sample that the one before returned,
+    gives the spikes of the whole. The sample is None where there was none yet. Raises as `delta`.
+    """
+    check_signal(signal, "delta")
+    on = threshold_for(threshold, signal, "delta", "threshold")
+    off = on
+    if threshold_off is not None:
+        off = threshold_for(threshold_off, signal, "delta", "threshold_off")
+    if before is not None:
+        before = per_channel(before, signal, "delta", "before").detach()
+    if signal.shape[0] == 0:
+        return torch.zeros_like(signal), before
+    x = signal.detach().to(working_dtype(signal.dtype))
+    first = x[:1] if before is None else before[None]
+    change = torch.diff(x, dim=0, prepend=first)
+    return signed_spikes(change >= on, change <= -off, signal.dtype), x[-1].clone()
+
+
+@check_arguments
+def decode_delta(
+    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
+) -> Tensor:
+    """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
+
+    `start` is the sample before the first one, or the first where that did not spike. Changes below
+    the threshold, and how far one is above it, are lost and add up: the error is that of
+    `reconstruction_error`, and has no bound; `step_forward` has one. Keeps the dtype of floats;
+    float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
+    """
+    return staircase(spikes, threshold, start, "decode_delta")
+
+
+@check_arguments
+def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor:
+    """Spike +1 where s_t - s_{t-1} > threshold and -1 where it is < -threshold, its own threshold.
+
+    The threshold is that of `contrast_threshold`, one a channel (Petro, Kasabov & Kiss 2020, who
+    also call it threshold-based representation). The first sample does not spike. The whole signal
+    must be known; for a stream take `delta` with the threshold of a part.
+
+    `signal` (T, ...); returns spikes -1, 0, 1 of its shape and dtype. Negating the signal negates
+    the spikes; adding a constant or scaling by a positive number changes nothing but rounding.
+    Raises ShapeError for integers, a signal without time or a factor that does not fit one time
+    step, ConfigError for NaN, infinities and a factor below 0.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = torch.sin(2 * torch.pi * 5 * t)
+    >>> spikes = temporal_contrast(sine, factor=0.9)
+    >>> decoded = decode_temporal_contrast(spikes, threshold=contrast_threshold(sine, factor=0.9))
+    >>> bool(reconstruction_error(sine, decoded).rmse < 0.3)
+    True
+    """
+    change, threshold = _changes(signal, factor)
+    spikes = torch.zeros_like(signal)
+    spikes[1:] = signed_spikes(change > threshold, change < -threshold, signal.dtype)
+    return spikes
+
+
+@check_arguments
+def contrast_threshold(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor:
+    """Return the threshold of each channel, |mean| + factor std of the differences of `signal`.
+
+    The standard deviation divides by the number of differences. The papers take the mean with its
+    sign, which gives a falling signal a smaller threshold than its mirror image, even a negative
+    one; with a mean of 0 or above they are the same.
+
+    `signal` (T, ...); returns (...), float64 for float64 and else float32; 0 where there are no
+    differences. Raises as `temporal_contrast` does.
+    """
+    return _changes(signal, factor)[1]
+
+
+def _changes(signal: Tensor, factor: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the differences of a signal, and the threshold of each channel."""
+    check_signal(signal, "temporal_contrast")
+    scale = at_least_0(factor, signal, "temporal_contrast", "factor")
+    change = torch.diff(signal.detach().to(working_dtype(signal.dtype)), dim=0)
+    if not len(change):
+        return change, change.new_zeros(change.shape[1:])
+    mean = change.mean(0)
+    spread = (change - mean).square().mean(0).sqrt()  # torch's std warns of channels that are none
+    return change, mean.abs() + scale * spread
+
+
+@check_arguments
+def decode_temporal_contrast(
+    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
+) -> Tensor:
+    """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
+
+    `threshold` is what `contrast_threshold` gave, `start` the first sample. As with `delta`, the
+    error adds up. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
+    ConfigError for a threshold below 0.
+    """
+    return staircase(spikes, threshold, start, "decode_temporal_contrast")
+
+
+@check_arguments
+def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> Tensor:
+    """Spike +1 where the signal is above mean + threshold, -1 where it is below mean - threshold.
+
+    The mean is that of the `window` samples before; the first `window` samples, which have fewer
+    before them, are compared with their own mean (Petro, Kasabov & Kiss 2020). `threshold` is a
+    number, or a tensor that broadcasts against one time step.
+
+    `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
+    Raises ShapeError for integers, a signal without time or a threshold that does not fit;
+    ConfigError for NaN, infinities, a window below 1 and a threshold not above 0.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = torch.sin(2 * torch.pi * 2 * t)
+    >>> spikes = moving_window(sine, window=3, threshold=0.01)
+    >>> decoded = decode_moving_window(spikes, threshold=0.01, start=sine[0])
+    >>> bool(reconstruction_error(sine, decoded).rmse < 0.07)
+    True
+    """
+    check_signal(signal, "moving_window")
+    if window < 1:
+        raise ConfigError(f"moving_window: window = {window} is below 1")
+    height = threshold_for(threshold, signal, "moving_window", "threshold")
+    x = signal.detach().to(working_dtype(signal.dtype))
+    if x.shape[0] == 0:
+        return torch.zeros_like(signal)
+    first = min(window, x.shape[0])
+    mean = torch.empty_like(x)
+    mean[:first] = _sums(x[:first], first) / first
+    mean[first:] = _sums(x[:-1], window) / window
+    return signed_spikes(x > mean + height, x < mean - height, signal.dtype)
+
+
+@check_arguments
+def decode_moving_window(
+    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
+) -> Tensor:
+    """Return start + threshold (sum of the spikes since the first sample), for spikes (T, ...).
+
+    As in the paper the first decoded sample is `start`, the first sample of the signal, whatever
+    spike stands there. A signal that stays away from its past mean spikes in each step, so the
+    error has no bound. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
+    ConfigError for a threshold below 0.
+    """
+    check_time(spikes, "decode_moving_window", "spikes")
+    later = spikes.clone()
+    later[:1] = 0
+    return staircase(later, threshold, start, "decode_moving_window")
+
+
+def _sums(x: Tensor, window: int) -> Tensor:
+    """Return the sums of all `window` samples in a row, (T - window + 1, ...).
+
+    Longer and longer rows are added up, so that nothing cancels as it would in running sums: one
+    large sample is in the sums that it belongs to only.
+    """
+    count = x.shape[0] - window + 1
+    if count < 1:
+        return x[:0]
+    total, taken, row, length = None, 0, x, 1
+    while True:
+        if window & length:
+            part = row[taken : taken + count]
+            total = part if total is None else total + part
+            taken += length
+        if taken == window:
+            assert total is not None
+            return total
+        row, length = row[:-length] + row[length:], 2 * length
+
+
+@check_arguments
+def step_forward(signal: Tensor, *, threshold: float | Tensor) -> Tensor:
+    """Spike +1 where the signal is above baseline + threshold, -1 where below baseline - threshold.
+
+    The baseline is the first sample, and each spike moves it by the threshold its way (Petro,
+    Kasabov & Kiss 2020; the send-on-delta rule with one spike a step at most). `threshold` is a
+    number, or a tensor that broadcasts against one time step.
+
+    `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
+    Wherever no sample differs from the one before by more than the threshold, the decoded signal is
+    off by no more than the threshold. `run_step_forward` takes signals in chunks. Raises ShapeError
+    for integers, a signal without time or a threshold that does not fit; ConfigError for NaN,
+    infinities and a threshold not above 0.
+
+    >>> t = torch.arange(1000) / 1000
+    >>> sine = torch.sin(2 * torch.pi * 2 * t)
+    >>> spikes = step_forward(sine, threshold=0.05)
+    >>> decoded = decode_step_forward(spikes, threshold=0.05, start=sine[0])
+    >>> bool((decoded - sine).abs().max() <= 0.05 + 1e-5)
+    True
+    """
+    return run_step_forward(signal, threshold=threshold)[0]
+
+
+@check_arguments
+def run_step_forward(
+    signal: Tensor, baseline: Tensor | None = None, *, threshold: float | Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return the spikes of `step_forward` and the baseline after them, from `baseline` on.
+
+    `baseline`, shaped as one time step, is what the call before returned; None is the first sample.
+    A signal in chunks, each with the baseline of the one before, gives the spikes of the whole. It
+    is float64 for float64 and else float32; None where there was no sample yet. Raises as
+    `step_forward` does.
+    """
+    check_signal(signal, "step_forward")
+    height = threshold_for(threshold, signal, "step_forward", "threshold")
+    if baseline is not None:
+        baseline = per_channel(baseline, signal, "step_forward", "baseline").detach()
+    if signal.shape[0] == 0:
+        return torch.zeros_like(signal), baseline
+    x = flat_signal(signal, working_dtype(signal.dtype))
+    level = x[0].clone() if baseline is None else baseline.reshape(-1).clone()
+    step = height.reshape(-1)
+    spikes = torch.empty_like(x)
+    if on_processor(signal):
+        arrays = x.numpy(), spikes.numpy(), level.numpy(), step.contiguous().numpy()
+        over_channels(lambda first, last: follow(*arrays, first, last), x.shape)
+    else:
+        for now, fired in zip(x, spikes, strict=True):
+            fired.copy_(signed_spikes(now > level + step, now < level - step, x.dtype))
+            level += fired * step
+    return spikes.to(signal.dtype).reshape(signal.shape), level.reshape(signal.shape[1:])
+
+
+@check_arguments
+def decode_step_forward(
+    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
+) -> Tensor:
+    """Return the baseline, start + threshold (sum of the spikes so far), for spikes (T, ...).
+
+    `start` is the first sample, or the baseline where a chunk begins. Keeps the dtype of floats;
+    float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
+    """
+    return staircase(spikes, threshold, start, "decode_step_forward")
