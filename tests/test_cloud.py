@@ -15,9 +15,9 @@ from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
 from dvskit.render import CloudView, _splat, colormap
 from dvskit.render._camera import Camera, box_halves, corners, fit, rotation
+from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render._scene import Scene
 from dvskit.render._thin import thin
-from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
 
 

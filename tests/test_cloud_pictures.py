@@ -24,10 +24,10 @@ from dvskit.render import CloudView, Turn, _text, cloud
 from dvskit.render._axes import bounds, draw_box
 from dvskit.render._camera import box_halves, corners
 from dvskit.render._drawing import Lines, Words, paint
+from dvskit.render._numbers import number_text
 from dvskit.render._scene import Scene
 from dvskit.render._text import ink, text_width
 from dvskit.render._thin import thin
-from dvskit.render._ticks import number_text
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.writers import yuv_table

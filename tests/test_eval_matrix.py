@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from dvskit.cli._matrix import matrix_lines
+from dvskit.cli._judging import matrix_lines
 from dvskit.training import Result, Trained, evaluate
 
 

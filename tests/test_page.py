@@ -22,7 +22,7 @@ from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Size
 from dvskit.render._camera import box_halves, fit, rotation
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.page.stored import pack, pieces, step_us, steps
+from dvskit.render.page import pack, pieces, step_us, steps
 from tests.browser import Browser
 
 

@@ -23,7 +23,7 @@ from dvskit import Events, load_events, open_events, save_events
 from dvskit.errors import OutputError
 from dvskit.render import view
 from dvskit.render._thin import thin
-from dvskit.render.page.stored import PIECE
+from dvskit.render.page import PIECE
 from dvskit.render.view import View, Viewed
 from dvskit.render.view.overview import Overview, RateBins
 from tests.browser import Browser

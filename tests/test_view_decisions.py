@@ -18,7 +18,7 @@ import pytest
 
 from dvskit import Events, Source, open_events, save_events
 from dvskit.cli._judging import Reader
-from dvskit.cli._viewed import viewed_from
+from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
 from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
 from dvskit.render.view.overview import Latest, Overview

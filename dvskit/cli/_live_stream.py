@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvskit.cli._clips import find_clip
 from dvskit.cli._console import describe_us
 from dvskit.cli._judging import Reader
+from dvskit.cli._shown import find_clip
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dvskit._files import check_standard_output
-from dvskit.cli._completion import model_names
 from dvskit.cli._console import describe_us, parse_time_us
 from dvskit.errors import (
     ConfigError,
@@ -31,6 +30,36 @@ from dvskit.formats.table import named_format
 
 if TYPE_CHECKING:
     from dvskit.video import FrameSource
+
+
+class _Word(str):
+    """A word to complete to: typer leaves out those that do not start as what was typed."""
+
+    __slots__ = ()
+
+    def startswith(self, *typed: Any) -> bool:
+        """Tell whether it starts so, in any case."""
+        return self.casefold().startswith(str(typed[0]).casefold())
+
+
+def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
+    words = [_Word(name) for name in names]
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the shipped models that a shell may complete a word to, in any case."""
+    from dvskit.training import shipped_models
+
+    return _completed(incomplete, shipped_models())
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Return the named sensors that a shell may complete a word to, in any case."""
+    from dvskit.emulator.params import preset_table
+
+    return _completed(incomplete, preset_table())
+
 
 InputFile = Annotated[
     Path,

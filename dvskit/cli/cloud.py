@@ -10,8 +10,6 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import open_shown
-from dvskit.cli._completion import model_names
 from dvskit.cli._looks import ColourName, Looks, ViewName, looks_from
 from dvskit.cli._options import (
     Force,
@@ -20,10 +18,11 @@ from dvskit.cli._options import (
     SizeOption,
     StartOption,
     StopOption,
+    model_names,
     part_of,
     times_from,
 )
-from dvskit.cli._shown import WithEvents, check_words, shown_from
+from dvskit.cli._shown import WithEvents, check_words, open_shown, shown_from
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
 from dvskit.formats import Recording, RecordingPart

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._filters import (
-    FilterOption,
-    filter_notes,
-    filtered,
-    left_beside,
-    stays_in_time,
-)
 from dvskit.cli._many import for_many
 from dvskit.cli._options import (
     CropOption,
@@ -39,7 +32,19 @@ from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
-from dvskit.filters import Crop, FilteredSource, Fit, Placement
+from dvskit.filters import (
+    Crop,
+    FilteredSource,
+    Fit,
+    Placement,
+    StartAt,
+    TimeReversal,
+    TimeScale,
+    TimeShift,
+    chain,
+    filter_from,
+    filter_names,
+)
 from dvskit.formats import (
     Damage,
     FileSink,
@@ -50,6 +55,47 @@ from dvskit.formats import (
 )
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.table import file_of_events
+
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FILTER",
+        help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
+        "noise:hz=0.1,seed=3. Several apply in order. Names: " + ", ".join(filter_names()) + ".",
+        show_default="none",
+    ),
+]
+
+
+def filtered(source: Source, texts: Sequence[str], recording: Recording) -> FilteredSource:
+    """Return a source seen through the filters that --filter says. Raises ConfigError."""
+    needed = any(text.strip().lower() == "undistort" for text in texts)
+    lens = recording.intrinsics() if needed else None
+    return FilteredSource(source, chain(*(filter_from(text, intrinsics=lens) for text in texts)))
+
+
+def filter_notes(source: FilteredSource, texts: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each filter, in order, of what it left out and added."""
+    for text, each in zip(texts, source.tally(), strict=True):
+        counts = f"{each.dropped:,} events left out"
+        if each.added or text.strip().lower().startswith("noise"):
+            counts = f"{each.added:,} events added"
+        yield f"{text}: {counts}"
+
+
+def stays_in_time(chosen: FilteredSource | None) -> bool:
+    """Return whether events keep their times, so that what stands beside them still fits."""
+    moving = TimeScale | TimeShift | StartAt | TimeReversal
+    return chosen is None or not any(isinstance(each.filter, moving) for each in chosen.tally())
+
+
+def left_beside(part: RecordingPart) -> list[str]:
+    """Return a line where something stands beside events whose times are moved."""
+    beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
+    if beside is None or beside == 0:
+        return []
+    return ["triggers, IMU samples and frames are left out: the filters move the times of events"]
 
 
 @for_many(

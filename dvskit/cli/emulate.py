@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import has_images
-from dvskit.cli._completion import preset_names
 from dvskit.cli._many import Options, for_many
 from dvskit.cli._options import (
     ClipOptions,
@@ -28,10 +26,12 @@ from dvskit.cli._options import (
     as_usage,
     check_writable,
     clip_notes,
+    preset_names,
     rectangle_from,
     size_from,
     times_from,
 )
+from dvskit.cli._shown import has_images
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink

@@ -33,7 +33,7 @@ from dvskit.cli._options import (
     SizeOption,
     SpikeSeedOption,
 )
-from dvskit.cli._pictures import check_picture, save_picture
+from dvskit.cli._shown import check_picture, save_picture
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import find_clip
 from dvskit.cli._options import (
     FormatOption,
     Json,
@@ -18,6 +17,7 @@ from dvskit.cli._options import (
     clip_notes,
     open_file,
 )
+from dvskit.cli._shown import find_clip
 from dvskit.errors import ConfigError
 from dvskit.formats import COUNTED_BESIDE, Recording
 

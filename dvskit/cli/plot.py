@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, fits_noted, judge_folder
 from dvskit.cli._options import (
     DarkOption,
@@ -27,8 +26,7 @@ from dvskit.cli._options import (
     part_of,
     times_from,
 )
-from dvskit.cli._pictures import check_picture, save_picture
-from dvskit.cli._shown import WithEvents
+from dvskit.cli._shown import ShownFile, WithEvents, check_picture, open_shown, save_picture
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import RecordingPart, open_events
 

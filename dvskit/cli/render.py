@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownFile, open_shown
 from dvskit.cli._options import (
     ClipOptions,
     ClockName,
@@ -27,6 +26,7 @@ from dvskit.cli._options import (
     stamps_of,
     times_from,
 )
+from dvskit.cli._shown import ShownFile, open_shown
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:

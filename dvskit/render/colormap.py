@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events
-from dvskit.render import picture_kernels
-from dvskit.render._ticks import number_text, time_unit
+from dvskit.render import cloud_kernels
+from dvskit.render._numbers import number_text, time_unit
 
 _EVENTS_A_PART = 1 << 18
 
@@ -119,7 +119,7 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
     def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
         # In float64 inside: 255 * t may leave int64 for times in the upper range.
-        picture_kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
+        cloud_kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
 
     run_parts(work, len(cuts) - 1)
     unit, length = time_unit(events.duration_us)
@@ -138,13 +138,13 @@ def by_count(events: Events, theme: Theme = DARK) -> Colours:
     counts = _pixel_counts(events)
     most = int(counts.max(initial=1))
     levels = np.zeros(counts.shape, np.uint8)
-    picture_kernels.count_levels(counts, math.log(max(most, 2)), levels)
+    cloud_kernels.count_levels(counts, math.log(max(most, 2)), levels)
     index = np.empty(len(events), np.uint8)
     cuts = _cuts(len(events))
 
     def pick(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
-        picture_kernels.pick(events.x[at], events.y[at], levels, index[at])
+        cloud_kernels.pick(events.x[at], events.y[at], levels, index[at])
 
     run_parts(pick, len(cuts) - 1)
     return Colours(index, gradient(theme.count_stops), Bar("events in the pixel", _decades(most)))
@@ -162,7 +162,7 @@ def _pixel_counts(events: Events) -> NDArray[np.int64]:
 
     def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
-        picture_kernels.count(events.x[at], events.y[at], counts[part])
+        cloud_kernels.count(events.x[at], events.y[at], counts[part])
 
     run_parts(work, len(counts))
     total: NDArray[np.int64] = counts.sum(axis=0) if len(counts) > 1 else counts[0]

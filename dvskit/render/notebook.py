@@ -29,7 +29,7 @@ from dvskit.events import (
 )
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._ticks import number_text
+from dvskit.render._numbers import number_text
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
 

@@ -18,12 +18,11 @@ from dvskit._files import check_output, whole_file
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render import _splat, picture_kernels
-from dvskit.render._scene import Scene
+from dvskit.render import _splat, cloud_kernels
+from dvskit.render._numbers import number_text, time_unit
+from dvskit.render._scene import CloudView, Scene
 from dvskit.render._text import missing_letters
 from dvskit.render._thin import Thinned, thin
-from dvskit.render._ticks import number_text, time_unit
-from dvskit.render.cloud_view import CloudView
 from dvskit.render.colormap import Bar, Colours, Theme, gradient, rgb
 from dvskit.render.frames.writers import (
     VIDEO_SUFFIXES,
@@ -256,5 +255,5 @@ def _nearest(palette: Picture) -> Picture:
 
 def _indexed(picture: Picture, table: Picture) -> Picture:
     index = np.empty(picture.shape[:2], np.uint8)
-    picture_kernels.look_up(picture, table, index)
+    cloud_kernels.look_up(picture, table, index)
     return index

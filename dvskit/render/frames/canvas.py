@@ -21,7 +21,7 @@ from PIL import Image
 
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size
-from dvskit.render._ticks import nice_step, number_text, tick_text
+from dvskit.render._numbers import nice_step, number_text, tick_text
 from dvskit.render.colormap import Theme, gradient, rgb
 from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS

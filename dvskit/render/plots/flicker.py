@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
+from dvskit.render._numbers import hz_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.bars import axes_below, bar_below
 from dvskit.render.plots.pixel_map import map_height, map_width_mm, sensor_axes
 from dvskit.render.plots.style import PAPER, Plot, Style, count_text, log_ticks, note, say_none
-from dvskit.render.plots.units import hz_text
 
 _COVERED = 0.05  # the share of a map that marks of few pixels cover
 _PT_PER_MM = 72 / 25.4

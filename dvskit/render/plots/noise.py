@@ -16,6 +16,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
+from dvskit.render._numbers import small_hz_text, span_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above, write_below
 from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
@@ -29,7 +30,6 @@ from dvskit.render.plots.style import (
     plain_number,
     say_none,
 )
-from dvskit.render.plots.units import small_hz_text, span_text
 
 _WIDE_PT = 20  # so many points of font size: panels beside each other
 _LINE = 1.5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,9 @@ from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.events import Events, Source
+from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
 from dvskit.render.plots.bars import bar_below, colour_bar
-from dvskit.render.plots.pixel_counts import count_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
@@ -24,6 +25,46 @@ from dvskit.render.plots.style import (
     say_none,
     whole_ticks,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCounts:
+    """Events per pixel: counts (2, H, W) int64, 0 OFF and 1 ON."""
+
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """Events of both polarities, (H, W)."""
+        total: NDArray[np.int64] = self.counts.sum(0)
+        return total
+
+
+class PixelCounter:
+    """A Source whose events are counted per pixel while it is read: `counts` is of one pass."""
+
+    def __init__(self, source: Source) -> None:
+        self.size = source.size
+        self.counts = PixelCounts(np.zeros((2, self.size.height, self.size.width), np.int64))
+        self._source = source
+
+    def __iter__(self) -> Iterator[Events]:
+        width, height = self.size
+        counts = np.zeros(2 * height * width, np.int64)
+        self.counts = PixelCounts(counts.reshape(2, height, width))
+        for block in self._source:
+            at = (block.p * np.int64(height) + block.y) * np.int64(width) + block.x
+            counts += np.bincount(at, minlength=len(counts))
+            yield block
+
+
+def count_pixels(events_or_source: Events | Source) -> PixelCounts:
+    """Count the events of each pixel and polarity."""
+    counter = PixelCounter(as_source(events_or_source))
+    for _ in counter:
+        pass
+    return counter.counts
+
 
 _PIXELS_PER_MM = 5
 _BAR = 0.07  # the room for a colour bar, of the map's width

@@ -1,18 +1,20 @@
-"""The event rate over time."""
+"""The event rate over time, and the balance of polarities: over time, and from pixel to pixel."""
 
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.events import Events, Source
+from dvskit.events import Events, Source, as_source
+from dvskit.render._numbers import rate_unit, span_text, span_unit
 from dvskit.render.plots.fitting import legend_above
+from dvskit.render.plots.pixel_map import PixelCounter
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, note, say_none
-from dvskit.render.plots.time_counts import count_over_time, for_eyes
-from dvskit.render.plots.units import rate_unit, span_text, time_unit
+from dvskit.render.plots.time_counts import TimeCounts, count_over_time, for_eyes
 
-_BINS = 250
+_RATE_BINS = 250
 _FEW = 0.02
 _TOWERING = 5
 
@@ -30,11 +32,11 @@ def rate(
     Raises ConfigError for bin_us below 1 or too many bins.
     """
     counted = count_over_time(events_or_source, bin_us=bin_us)
-    shown = counted if bin_us is not None else for_eyes(counted, _BINS)
+    shown = counted if bin_us is not None else for_eyes(counted, _RATE_BINS)
     counts, edges = shown.without_short_end()
     with style.drawing(0.55) as figure:
         axes = figure.add_subplot()
-        unit = time_unit(shown.span_us)
+        unit = span_unit(shown.span_us)
         axes.set_xlabel(f"time ({unit.name})")
         if not counts.size:
             axes.set_ylabel("event rate")
@@ -71,3 +73,64 @@ def _top(total: NDArray[np.float64]) -> float:
     usual = float(np.quantile(total, 1 - _FEW, method="higher"))
     most = float(total.max())
     return 1.3 * usual if usual and most > _TOWERING * usual else most
+
+
+_BALANCE_BINS = 120
+_LEAST_EVENTS = 10
+
+
+@check_arguments
+def balance(
+    events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
+) -> Plot:
+    """Plot the share of ON events over time, and its histogram over pixels of 10 or more events.
+
+    The band is two standard errors of a share, 2 sqrt(s (1 - s) / n).
+    Raises ConfigError for bin_us below 1 or too many bins.
+    """
+    counter = PixelCounter(as_source(events_or_source))
+    counted = count_over_time(counter, bin_us=bin_us)
+    pixels = counter.counts.counts.reshape(2, -1)
+    enough = pixels.sum(0) >= _LEAST_EVENTS
+    shares = pixels[1, enough] / pixels[:, enough].sum(0)
+    with style.drawing(0.55) as figure:
+        over_time, over_pixels = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+        over_time.set(ylabel="share of ON events", ylim=(0, 1))
+        over_pixels.set_xlabel("pixels")
+        over_time.axhline(0.5, color=style.theme.line, linewidth=0.6, linestyle=(0, (4, 3)))
+        _draw_over_time(
+            over_time, counted if bin_us is not None else for_eyes(counted, _BALANCE_BINS), style
+        )
+        values, edges = np.histogram(shares, bins=25, range=(0, 1))
+        over_pixels.stairs(
+            values, edges, orientation="horizontal", fill=True, color=style.theme.faint, alpha=0.8
+        )
+        over_pixels.set_xlim(0, 1.08 * max(1, int(values.max())))
+        over_pixels.locator_params(axis="x", nbins=2, integer=True)
+        if not shares.size:
+            say_none(over_pixels, style, f"none with\n{_LEAST_EVENTS} events", scales="x")
+    return figure
+
+
+def _draw_over_time(axes: Axes, shown: TimeCounts, style: Style) -> None:
+    counts, edges = shown.without_short_end()
+    unit = span_unit(shown.span_us)
+    axes.set_xlabel(f"time ({unit.name})")
+    grid_lines(axes, style)
+    total = counts.sum(0)
+    if not total.any():
+        say_none(axes, style, scales="x")
+        return
+    number = np.where(total, total, np.nan)
+    share = counts[1] / number
+    error = 2 * np.sqrt(share * (1 - share) / number)
+    at = edges / unit.scale
+    axes.fill_between(
+        at, np.append(share - error, np.nan), np.append(share + error, np.nan), step="post",
+        color=style.theme.on, alpha=0.25, linewidth=0, label="2 standard errors",
+    )  # fmt: skip
+    axes.stairs(share, at, baseline=None, color=style.theme.on, label="share of ON")
+    note(
+        axes, style, f"{100 * counts[1].sum() / total.sum():.1f} % ON",
+        f"{int(counts[1].sum()):,} ON", f"{int(counts[0].sum()):,} OFF",
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from dvskit.errors import DvskitError, OutputError, one_line
 from dvskit.formats.table import TABLE
-from dvskit.render.page.document import assemble
+from dvskit.render.page import assemble
 from dvskit.render.view.jobs import Inbox
 from dvskit.render.view.viewed import MOST_EVENTS, Viewed
 
