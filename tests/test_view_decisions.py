@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dvskit import Events, Source, open_events, save_events
-from dvskit.cli._judging import Reader
+from dvskit.cli._options import Reading
 from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
 from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
@@ -213,7 +213,7 @@ def test_the_page_follows_what_arrives(browser: Browser) -> None:
 def test_a_model_decides_on_the_recordings_of_a_view(tmp_path: Path) -> None:
     save_events(EVENTS, tmp_path / "a.npz")
     save_model(tmp_path / "m", MODEL)
-    (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reader())
+    (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reading())
     wait_until(lambda: viewed.told()["done"])
     found = [Decided(*row) for row in json.loads(viewed.decided(0))]
     assert found == [
@@ -274,7 +274,7 @@ def test_mixtures_are_refused(
 ) -> None:
     save_model(tmp_path / "m", MODEL)
     with pytest.raises(ConfigError, match=said):
-        viewed_from(list(map(Path, files)), camera, model and str(tmp_path / "m"), Reader())
+        viewed_from(list(map(Path, files)), camera, model and str(tmp_path / "m"), Reading())
 
 
 def test_an_overview_keeps_what_it_kept(file: Path) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -17,9 +17,8 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
-from dvskit.cli._options import check_reading, open_file
-from dvskit.errors import ConfigError, FittedWarning
-from dvskit.formats import Recording
+from dvskit.cli._options import Reading, Spikes
+from dvskit.errors import FittedWarning
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
@@ -81,57 +80,11 @@ def fits_noted() -> Iterator[None]:
                 _console.note(str(FittedWarning(what, how, dropped, total)))
 
 
-@dataclass(slots=True)
-class Reader:
-    """Opens recordings as --from, --size and --salvage say, and says what they have lost.
-
-    Raises ConfigError, ahead of opening any, for wrong values of the options.
-    """
-
-    from_: str | None = None
-    size: str | None = None
-    salvage: bool = False
-    opened: list[Recording] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        check_reading(self.from_, self.size)
-
-    def __call__(self, file: Path) -> Recording:
-        """Open a recording."""
-        recording = open_file(file, self.from_, self.size, self.salvage)
-        if self.salvage:  # else damage is an error
-            self.opened.append(recording)
-        return recording
-
-    def refuse_for_images(self, path: Path) -> None:
-        """Raise ConfigError where an option was given that says how recordings are opened."""
-        if self.from_ is not None or self.size is not None or self.salvage:
-            raise ConfigError(
-                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
-                "leave them out"
-            )
-
-    def say(self) -> None:
-        """Say what the recordings that were opened since the last time have lost."""
-        for recording in self.opened:
-            if recording.damage:
-                _console.note(f"{recording.path}: {recording.damage}")
-        self.opened.clear()
-
-
 def say_passed_over(files: list[Path]) -> None:
     """Say which files are no recordings."""
     if files:
         others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
         _console.note(f"{files[0]}{others}: passed over, for no recording")
-
-
-@dataclass(frozen=True, slots=True)
-class Spikes:
-    """What makes spikes of still images, as --encoder and --seed say."""
-
-    encoder: str | None = None
-    seed: int | None = None
 
 
 def score_lines(result: Result) -> list[str]:
@@ -160,12 +113,9 @@ class Folder:
         return result
 
 
-def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Result:
-    """Judge a model by a folder of recordings or images, and say all there is to say of them."""
-    return open_folder(model, data, split, reader, spikes).judge()
-
-
-def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Folder:
+def open_folder(
+    model: str, data: Path, split: PartName, reading: Reading, spikes: Spikes
+) -> Folder:
     """Open a folder of recordings or images to judge a model by; say what is left out of it."""
     from dvskit.datasets import holds_stills
     from dvskit.training import load_model
@@ -173,10 +123,12 @@ def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes:
 
     network = load_model(model)
     if holds_stills(data):
-        reader.refuse_for_images(data)
+        reading.refuse_for_images(data)
     elif spikes == Spikes():
-        size = check_reading(reader.from_, reader.size) or network.emulation.size
-        samples = open_for(network, data, size=size, format=reader.from_, strict=not reader.salvage)
+        size = reading.check() or network.emulation.size
+        samples = open_for(
+            network, data, size=size, format=reading.from_, strict=not reading.salvage
+        )
         for file, why in samples.left_out:
             _console.note(f"{file}: left out: {why}")
         say_passed_over(list(samples.others))

@@ -15,8 +15,8 @@ import numpy as np
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Reader
 from dvskit.cli._live_stream import live_source, open_stream, window_words
+from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def live_of(model: Model, reject: float | None) -> Live:
 
 
 def classify_live(
-    files: list[Path], camera: int | None, live: Live, reader: Reader, *, as_json: bool
+    files: list[Path], camera: int | None, live: Live, reading: Reading, *, as_json: bool
 ) -> None:
     """Decide on a source until it ends, or until Ctrl-C: the exit code is then 130."""
     from dvskit.training.arrivals import follow
 
-    source = live_source(files, camera, reader)
+    source = live_source(files, camera, reading)
     _console.tell_compiling()
-    stream, told = open_stream(source, live, reader), _Told()
+    stream, told = open_stream(source, live, reading), _Told()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
     terminal = sys.stdout.isatty()
     screen: _Screen = _Json() if as_json else _Line(sys.stdout) if terminal else _Lines()

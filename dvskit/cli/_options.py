@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -125,34 +127,19 @@ SalvageVideo = Annotated[
     bool,
     typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
 ]
-StartOption = Annotated[
-    str | None,
-    typer.Option(
-        "--start", help="Begin so long after the first event: 1.5s, 200ms, 30us.",
-        show_default="0s",
-    ),
-]  # fmt: skip
-StopOption = Annotated[
-    str | None,
-    typer.Option(
-        "--stop", help="End so long after the first event: 1.5s, 200ms, 30us.",
-        show_default="the end",
-    ),
-]  # fmt: skip
-StartOfClip = Annotated[
-    str | None,
-    typer.Option(
-        "--start", help="Begin so long after the first frame: 1.5s, 200ms, 30us.",
-        show_default="0s",
-    ),
-]  # fmt: skip
-StopOfClip = Annotated[
-    str | None,
-    typer.Option(
-        "--stop", help="End so long after the first frame: 1.5s, 200ms, 30us.",
-        show_default="the end",
-    ),
-]  # fmt: skip
+
+
+def _moment(option: str, verb: str, of: str, default: str) -> Any:
+    return typer.Option(
+        option, help=f"{verb} so long after the first {of}: 1.5s, 200ms, 30us.",
+        show_default=default,
+    )  # fmt: skip
+
+
+StartOption = Annotated[str | None, _moment("--start", "Begin", "event", "0s")]
+StopOption = Annotated[str | None, _moment("--stop", "End", "event", "the end")]
+StartOfClip = Annotated[str | None, _moment("--start", "Begin", "frame", "0s")]
+StopOfClip = Annotated[str | None, _moment("--stop", "End", "frame", "the end")]
 CropOption = Annotated[
     str | None,
     typer.Option(
@@ -204,35 +191,109 @@ class ClipOptions:
         )
 
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A model folder, or a shipped model's name.", show_default=False,
-        autocompletion=model_names,
-    ),
-]  # fmt: skip
-EncoderOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", show_default=False,
-        help="What makes spikes of still images, such as poisson, latency or direct; else the one "
-        "that the model learned from.",
-    ),
-]  # fmt: skip
-SpikeSeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", min=0, show_default=False,
-        help="The seed of what --encoder draws; else that of the model's run.",
-    ),
-]  # fmt: skip
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        help="A model folder, or a shipped model's name.", show_default=False,
-        autocompletion=model_names,
-    ),
-]  # fmt: skip
+_MODEL: dict[str, Any] = {
+    "help": "A model folder, or a shipped model's name.",
+    "show_default": False,
+    "autocompletion": model_names,
+}
+ModelArgument = Annotated[str, typer.Argument(**_MODEL)]
+ModelOption = Annotated[str, typer.Option(**_MODEL)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spikes:
+    """What makes spikes of still images: the options --encoder and --seed."""
+
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="What makes spikes of still images, such as poisson, latency or direct; else the "
+            "one that the model learned from.",
+        ),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False,
+            help="The seed of what --encoder draws; else that of the model's run.",
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How recordings are opened: the options --from, --size and --salvage."""
+
+    from_: FormatOption = None
+    size: SizeOption = None
+    salvage: Salvage = False
+
+    def check(self) -> Size | None:
+        """Return the size that --size says. Raises ConfigError for its value and --from's."""
+        if self.from_ is not None:
+            with as_usage("--from"):
+                named_format(self.from_)
+        return None if self.size is None else size_from(self.size)
+
+    def open(self, file: Path) -> Recording:
+        """Open a recording. Raises as `check` does, and what `open_events` raises of the file."""
+        size = self.check()
+        return open_events(file, format=self.from_, size=size, strict=not self.salvage)
+
+    def refuse_for_images(self, path: Path) -> None:
+        """Raise ConfigError where an option was given that says how recordings are opened."""
+        if self != Reading():
+            raise ConfigError(
+                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
+                "leave them out"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a recording: the options --start and --stop."""
+
+    start: StartOption = None
+    stop: StopOption = None
+
+    def times(self) -> tuple[int | None, int | None]:
+        """Return both in microseconds after the first event. Raises ConfigError."""
+        return times_from(self.start, self.stop)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameters that are dataclasses of options are these options.
+
+    The command line shows the fields of a dataclass in the place of the parameter; the command
+    itself is called with the dataclass.
+    """
+    known = inspect.signature(command, eval_str=True)
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    shown: list[inspect.Parameter] = []
+    for each in known.parameters.values():
+        if not is_dataclass(each.annotation):
+            shown.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        options = [
+            inspect.Parameter(
+                option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default,
+                annotation=get_type_hints(each.annotation, include_extras=True)[option.name],
+            )
+            for option in fields(each.annotation)
+        ]  # fmt: skip
+        groups[each.name] = (each.annotation, [option.name for option in options])
+        shown += options
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> None:
+        for name, (group, names) in groups.items():
+            given[name] = group(**{option: given.pop(option) for option in names})
+        command(**given)
+
+    gathered.__signature__ = known.replace(parameters=shown)  # type: ignore[attr-defined]
+    gathered.__annotations__ = {each.name: each.annotation for each in shown}
+    return gathered
 
 
 def piped_video() -> Path:
@@ -286,23 +347,6 @@ def rectangle_from(text: str) -> tuple[int, int, int, int]:
     except ValueError:
         raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
     return x, y, width, height
-
-
-def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
-    """Open a recording as the options --from, --size and --salvage say.
-
-    Raises ConfigError for their values, and what `open_events` raises of the file.
-    """
-    pixels = check_reading(from_, size)
-    return open_events(file, format=from_, size=pixels, strict=not salvage)
-
-
-def check_reading(from_: str | None, size: str | None) -> Size | None:
-    """Return the size that --size says. Raises ConfigError for its value and that of --from."""
-    if from_ is not None:
-        with as_usage("--from"):
-            named_format(from_)
-    return None if size is None else size_from(size)
 
 
 def check_writable(out: Path, to: str | None) -> None:

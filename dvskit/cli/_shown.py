@@ -12,19 +12,14 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._console import parse_time_us
-from dvskit.cli._judging import fits_noted
-from dvskit.cli._options import open_file, size_from, temporary_folder
-from dvskit.errors import ConfigError, FormatError, UnknownFormatError, VideoError, count_of
-from dvskit.events import Events, ReadableSource, Size, read_all
+from dvskit.cli._options import Reading, size_from, temporary_folder
+from dvskit.errors import FormatError, UnknownFormatError, VideoError, count_of
+from dvskit.events import Events, ReadableSource, Size
 from dvskit.formats import Recording, RecordingPart, find_format, open_events, open_sink
-from dvskit.formats.labels import read_labels
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
-from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
-    from dvskit.render import Shown
     from dvskit.render.plots import Plot
     from dvskit.training import Model
     from dvskit.video import FrameSource
@@ -39,11 +34,14 @@ ShownFile = Annotated[
 ]
 
 
-def find_clip(file: Path, salvage: bool) -> FrameSource | None:
+def find_clip(file: Path, reading: Reading) -> FrameSource | None:
     """Return the clip that a path is: a video or a folder of images; None for what is neither.
 
+    What --from names a format of is none.
     Raises VideoError for a clip that cannot be opened.
     """
+    if reading.from_ is not None:
+        return None
     if file.is_dir():
         if file_of_events(file) != file or not has_images(file):
             return None
@@ -52,7 +50,7 @@ def find_clip(file: Path, salvage: bool) -> FrameSource | None:
     from dvskit.video import open_frames
 
     try:
-        return open_frames(file, strict=not salvage)
+        return open_frames(file, strict=not reading.salvage)
     except VideoError:
         if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
             raise
@@ -80,18 +78,16 @@ def has_images(folder: Path) -> bool:
         return False
 
 
-def open_shown(
-    file: Path, from_: str | None, size: str | None, salvage: bool, model: Model | None = None
-) -> Recording:
-    """Open a recording as `open_file` does; of a clip, the events that an ideal sensor sees.
+def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:
+    """Open a recording as `reading` says; of a clip, the events that an ideal sensor sees.
 
     They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
     the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
     clips were which it learned from, unless `size` is given.
     """
-    clip = find_clip(file, salvage) if from_ is None else None
-    if clip is None:
-        return open_file(file, from_, size, salvage)
+    size, salvage = reading.size, reading.salvage
+    if find_clip(file, reading) is None:
+        return reading.open(file)
     if size is None and model is not None and "emulation" in model.about:
         path, notes = _emulated(file, model.emulation, salvage)
     else:
@@ -140,9 +136,6 @@ def _emulated(
     return path, (*notes, str(frames.damage)) if frames.damage else notes
 
 
-Part = Recording | RecordingPart
-
-
 class WithEvents(ReadableSource):
     """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
 
@@ -164,56 +157,12 @@ class WithEvents(ReadableSource):
             raise FormatError(f"{path}: there are no events to show{where}")
 
 
-def shown_from(
-    parts: list[tuple[Path, Part]],
-    *,
-    labels: Path | None = None,
-    model: Model | None = None,
-    every_us: int | None = None,
-) -> list[Shown]:
-    """Return recordings with the labels of a file, and what a model takes their spans for.
-
-    A model that takes another sensor size sees them fitted to it, which is noted.
-    """
-    from dvskit import render
-
-    own = None if labels is None else read_labels(labels)
-    if model is None:
-        return [
-            render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
-            for file, part in parts
-        ]
-    shown = []
-    for file, part in parts:
-        events = read_all(WithEvents(part))
-        named = part.labels() if own is None else own
-        shown.append(
-            render.Shown(events, file.name, named, _decisions(events, part, model, every_us))
-        )
-    return shown
-
-
-def check_words(
-    count: int, *, labels: Path | None = None, model: str | None = None, every: str | None = None
-) -> int | None:
-    """Return the microseconds that `every` says, of what is to be told of `count` recordings.
-
-    Raises ConfigError for labels of several recordings, and for `every` without a model.
-    """
-    if labels is not None and count > 1:
-        raise ConfigError("--labels are of one recording; give one")
-    if every is not None and model is None:
-        raise ConfigError("--every says how often --model decides; name a model")
-    return None if every is None else parse_time_us(every, "--every")
-
-
-def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
-    from dvskit.datasets import likely_size, on_sensor
-    from dvskit.training import classify_spans
-
-    with fits_noted():
-        taken = on_sensor(events, likely_size(part, model.size))
-        return classify_spans(model, taken, every_us=every_us)
+def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
+    """Say what was taken for granted of a recording, and what was lost of a part of it."""
+    for text in recording.assumptions:
+        _console.note(f"{file}: {text}")
+    if part.damage:
+        _console.note(f"{file}: {part.damage}")
 
 
 def check_picture(out: Path, force: bool) -> None:

@@ -16,16 +16,13 @@ from dvskit.cli._options import (
     ClockName,
     ClockOption,
     Force,
-    FormatOption,
     FpsOfVideo,
     InputFile,
     Json,
     LightName,
     LightOption,
-    Salvage,
-    SizeOption,
+    Reading,
     clip_notes,
-    open_file,
 )
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
@@ -48,9 +45,7 @@ def calibrate(
         Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
     ] = None,
     json: Json = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    reading: Reading = Reading(),
     fps: FpsOfVideo = None,
     offset: Annotated[
         str | None,
@@ -70,8 +65,8 @@ def calibrate(
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
-    source = open_file(recording, from_, size, salvage)
-    pictures = _frames(source, frames, ClipOptions(fps, light, time, salvage))
+    source = reading.open(recording)
+    pictures = _frames(source, frames, ClipOptions(fps, light, time, reading.salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
     with _console.stages(recording.name) as begin:

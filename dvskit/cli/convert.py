@@ -14,6 +14,7 @@ from dvskit.cli._options import (
     CropOption,
     Force,
     FormatOption,
+    Reading,
     Salvage,
     SizeOption,
     StartOption,
@@ -21,7 +22,6 @@ from dvskit.cli._options import (
     ToOption,
     as_usage,
     check_writable,
-    open_file,
     part_from_first,
     rectangle_from,
     size_from,
@@ -148,7 +148,7 @@ def convert(
     after_us, until_us = times_from(start, stop)
     rectangle = None if crop is None else Crop(*rectangle_from(crop))
     target = None if fit is None else size_from(fit, "--fit")
-    recording = open_file(file, from_, size, salvage)
+    recording = Reading(from_, size, salvage).open(file)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, open_folder, score_lines
+from dvskit.cli._judging import PartName, SplitOption, open_folder, score_lines
 from dvskit.cli._measures import (
     corrupt_levels,
     corrupted_lines,
@@ -22,17 +22,7 @@ from dvskit.cli._measures import (
     over_time_panel,
     over_time_values,
 )
-from dvskit.cli._options import (
-    DarkOption,
-    EncoderOption,
-    Force,
-    FormatOption,
-    Json,
-    ModelArgument,
-    Salvage,
-    SizeOption,
-    SpikeSeedOption,
-)
+from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, Reading, Spikes
 from dvskit.cli._shown import check_picture, save_picture
 from dvskit.errors import ConfigError
 
@@ -107,17 +97,14 @@ def evaluate(
     plot: PlotOption = None,
     dark: DarkOption = False,
     force: Force = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
-    encoder: EncoderOption = None,
-    seed: SpikeSeedOption = None,
+    reading: Reading = Reading(),
+    spikes: Spikes = Spikes(),
 ) -> None:
     """Score a model on labelled recordings or still images: on those it was not trained on."""
     _check_pictures(matrix, plot, force, measured=over_time or bool(corrupt))
     levels = corrupt_levels(corrupt or ())
-    reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)
-    opened = open_folder(model, data, split, reader, spikes)
+    reading.check()
+    opened = open_folder(model, data, split, reading, spikes)
     result = opened.judge()
     report = _Report(score_lines(result), _values(result, split))
     if over_time:

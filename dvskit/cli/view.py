@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Reader
 from dvskit.cli._live_stream import Stream, live_source, open_stream, window_words
-from dvskit.cli._options import FormatOption, Salvage, SizeOption, model_names
+from dvskit.cli._options import Reading, model_names
 from dvskit.cli._shown import open_shown
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
@@ -53,9 +52,7 @@ def view(
     ] = None,
     port: Annotated[int, typer.Option(help="The port to serve at; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
@@ -64,7 +61,7 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    viewed = viewed_from(files or [], camera, model, Reader(from_, size, salvage))
+    viewed = viewed_from(files or [], camera, model, reading)
     from dvskit.render.view import View
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -80,9 +77,10 @@ def view(
 
 
 def viewed_from(
-    files: list[Path], camera: int | None, model: str | None, reader: Reader
+    files: list[Path], camera: int | None, model: str | None, reading: Reading
 ) -> Sequence[Viewed]:
     """Return what a view is to show. Raises what opening it raises, ConfigError for a mixture."""
+    reading.check()
     live = None if model is None else _live(model)
     once = [file for file in files if is_read_once(file)]
     if live is None and camera is not None:
@@ -93,8 +91,8 @@ def viewed_from(
             "on it as it comes"
         )
     if live is not None and (camera is not None or once):
-        return [_arriving(files, camera, live, reader)]
-    return _recordings(files, reader, live)
+        return [_arriving(files, camera, live, reading)]
+    return _recordings(files, reading, live)
 
 
 def is_read_once(path: Path) -> bool:
@@ -110,14 +108,9 @@ def _live(model: str) -> Live:
     return Live(load_model(model))
 
 
-def _recordings(files: list[Path], reader: Reader, live: Live | None) -> Sequence[Viewed]:
-    opened = functools.partial(
-        open_shown,
-        from_=reader.from_,
-        size=reader.size,
-        salvage=reader.salvage,
-        model=None if live is None else live.model,
-    )
+def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Sequence[Viewed]:
+    judge = None if live is None else live.model
+    opened = functools.partial(open_shown, reading=reading, model=judge)
     for file in files:
         for text in opened(file).assumptions:
             _console.note(f"{file}: {text}")
@@ -153,11 +146,11 @@ def _decided(decision: LiveDecision) -> Decided:
     )
 
 
-def _arriving(files: list[Path], camera: int | None, live: Live, reader: Reader) -> Viewed:
+def _arriving(files: list[Path], camera: int | None, live: Live, reading: Reading) -> Viewed:
     from dvskit.render.view import Decisions, ViewedLive
 
-    source = live_source(files, camera, reader)
-    stream, decisions = open_stream(source, live, reader), Decisions()
+    source = live_source(files, camera, reading)
+    stream, decisions = open_stream(source, live, reading), Decisions()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}")
     return ViewedLive(source.name, _Following(stream, decisions), decisions)
 
