@@ -9,7 +9,7 @@ import time
 from array import array
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import numpy as np
 import typer
@@ -74,8 +74,8 @@ def classify_live(
     _console.tell_compiling()
     stream, told = open_stream(source, live, reading), _Told()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
-    terminal = sys.stdout.isatty()
-    screen: _Screen = _Json() if as_json else _Line(sys.stdout) if terminal else _Lines()
+    lines = as_json or not sys.stdout.isatty()
+    screen = _Lines(as_json=as_json) if lines else _Line(sys.stdout)
     stopped = False
     try:
         for arrival, decisions in follow(stream.run, stream.arrivals):
@@ -93,36 +93,18 @@ def classify_live(
         raise typer.Exit(130)
 
 
-class _Screen(Protocol):
-    """Where decisions are shown."""
-
-    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        """Show the decisions that an arrival has led to."""
-
-    def close(self) -> None:
-        """End with a whole line."""
-
-
-class _Json:
-    """An object a line for each decision."""
-
-    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        for decision in decisions:
-            print(json.dumps(values_of(decision), ensure_ascii=False), flush=True)
-
-    def close(self) -> None:
-        """Each line is whole."""
-
-
 class _Lines:
-    """A line for each decision, where no one watches."""
+    """A line for each decision, where no one watches: for people, or an object of JSON."""
 
-    def __init__(self) -> None:
-        self._words = _Words()
+    def __init__(self, *, as_json: bool) -> None:
+        self._words = None if as_json else _Words()
 
     def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        for decision in decisions:
-            print(self._words.of(run, arrival, decision), flush=True)
+        for each in decisions:
+            if self._words is None:
+                print(json.dumps(values_of(each), ensure_ascii=False), flush=True)
+            else:
+                print(self._words.of(run, arrival, each), flush=True)
 
     def close(self) -> None:
         """Each line is whole."""

@@ -11,19 +11,7 @@ import typer
 
 from dvskit import _files
 from dvskit.cli import _console
-from dvskit.cli._options import (
-    ClipOptions,
-    ClockName,
-    ClockOption,
-    Force,
-    FpsOfVideo,
-    InputFile,
-    Json,
-    LightName,
-    LightOption,
-    Reading,
-    clip_notes,
-)
+from dvskit.cli import _options as options
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
 
@@ -32,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    recording: InputFile,
+    recording: options.InputFile,
     frames: Annotated[
         Path | None,
         typer.Argument(
@@ -44,9 +32,9 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
     ] = None,
-    json: Json = False,
-    reading: Reading = Reading(),
-    fps: FpsOfVideo = None,
+    json: options.Json = False,
+    reading: options.Reading = options.Reading(),
+    fps: options.FpsOfVideo = None,
     offset: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +43,9 @@ def calibrate(
             show_default="estimated, 20 ms either way at most",
         ),
     ] = None,
-    light: LightOption = LightName.luma,
-    time: ClockOption = ClockName.first,
-    force: Force = False,
+    light: options.LightOption = options.LightName.luma,
+    time: options.ClockOption = options.ClockName.first,
+    force: options.Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
     offset_us = None if offset is None else _console.parse_time_us(offset, "--offset")
@@ -66,14 +54,14 @@ def calibrate(
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = reading.open(recording)
-    pictures = _frames(source, frames, ClipOptions(fps, light, time, reading.salvage))
+    pictures = _frames(source, frames, options.ClipOptions(fps, light, time, reading.salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
     with _console.stages(recording.name) as begin:
         found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
     from dvskit.video import FrameSource
 
-    for text in clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
+    for text in options.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
         _console.note(f"{frames}: {text}")
     if json:
         _console.print_json(found.as_dict())
@@ -92,7 +80,7 @@ def _own_frames(recording: Recording) -> list[Any]:
     return found
 
 
-def _frames(source: Recording, frames: Path | None, clip: ClipOptions) -> Iterable[Any]:
+def _frames(source: Recording, frames: Path | None, clip: options.ClipOptions) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     if not frames.is_dir() and frames.exists():

@@ -9,25 +9,8 @@ from typing import Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli import _options as options
 from dvskit.cli._many import for_many
-from dvskit.cli._options import (
-    CropOption,
-    Force,
-    FormatOption,
-    Reading,
-    Salvage,
-    SizeOption,
-    StartOption,
-    StopOption,
-    ToOption,
-    as_usage,
-    check_writable,
-    part_from_first,
-    rectangle_from,
-    size_from,
-    times_from,
-    window_from,
-)
 from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
@@ -113,12 +96,12 @@ def left_beside(part: RecordingPart) -> list[str]:
 def convert(
     file: Path,
     out: Path,
-    from_: FormatOption = None,
-    to: ToOption = None,
-    size: SizeOption = None,
-    start: StartOption = None,
-    stop: StopOption = None,
-    crop: CropOption = None,
+    from_: options.FormatOption = None,
+    to: options.ToOption = None,
+    size: options.SizeOption = None,
+    start: options.StartOption = None,
+    stop: options.StopOption = None,
+    crop: options.CropOption = None,
     fit: Annotated[
         str | None,
         typer.Option(
@@ -131,8 +114,8 @@ def convert(
     bins: BinsOption = None,
     bin_: BinOption = None,
     as_: AsOption = None,
-    salvage: Salvage = False,
-    force: Force = False,
+    salvage: options.Salvage = False,
+    force: options.Force = False,
 ) -> None:
     """Write an event file, or events as they arrive, in another format, a part of it, or a tensor.
 
@@ -144,23 +127,23 @@ def convert(
     """
     tensor = tensor_from(out, to, bins, bin_, as_)
     if tensor is None:
-        check_writable(out, to)
-    after_us, until_us = times_from(start, stop)
-    rectangle = None if crop is None else Crop(*rectangle_from(crop))
-    target = None if fit is None else size_from(fit, "--fit")
-    recording = Reading(from_, size, salvage).open(file)
+        options.check_writable(out, to)
+    after_us, until_us = options.times_from(start, stop)
+    rectangle = None if crop is None else Crop(*options.rectangle_from(crop))
+    target = None if fit is None else options.size_from(fit, "--fit")
+    recording = options.Reading(from_, size, salvage).open(file)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
-        part = part_from_first(recording, after_us, until_us)
+        part = options.part_from_first(recording, after_us, until_us)
     source: Source = part
     if rectangle is not None:
-        with as_usage("--crop"):
+        with options.as_usage("--crop"):
             source = FilteredSource(part, rectangle)
     chosen = None
     if filters:
-        with as_usage("--filter"):
+        with options.as_usage("--filter"):
             source = chosen = filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
@@ -209,7 +192,7 @@ class _Arriving:
         with _console.stoppable() as stop:
             while (block := _next(blocks, stop)) is not None:
                 origin = int(block.t[0]) if origin is None else origin
-                yield block.between(*window_from(origin, self._after_us, self._until_us))
+                yield block.between(*options.window_from(origin, self._after_us, self._until_us))
                 if self._until_us is not None and block.t[-1] >= origin + self._until_us:
                     return
 

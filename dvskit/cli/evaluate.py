@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,24 +11,18 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._judging import PartName, SplitOption, open_folder, score_lines
 from dvskit.cli._measures import (
+    Report,
+    add_corrupted,
+    add_operations,
+    add_over_time,
     corrupt_levels,
-    corrupted_lines,
-    corrupted_panel,
-    corrupted_values,
-    operations_lines,
-    operations_values,
-    over_time_lines,
-    over_time_panel,
-    over_time_values,
 )
 from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, Reading, Spikes
 from dvskit.cli._shown import check_picture, save_picture
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dvskit.render.plots import Measured
     from dvskit.training import Result
-    from dvskit.training.judging import Judging
 
 MatrixOption = Annotated[
     Path | None,
@@ -106,13 +99,13 @@ def evaluate(
     reading.check()
     opened = open_folder(model, data, split, reading, spikes)
     result = opened.judge()
-    report = _Report(score_lines(result), _values(result, split))
+    report = Report(score_lines(result), _values(result, split))
     if over_time:
-        _add_over_time(report, opened.judging)
+        add_over_time(report, opened.judging)
     if operations:
-        _add_operations(report, opened.judging)
+        add_operations(report, opened.judging)
     if levels:
-        _add_corrupted(report, opened.judging, levels, corrupt_seed)
+        add_corrupted(report, opened.judging, levels, corrupt_seed)
     if json:
         _console.print_json(report.values)
     else:
@@ -127,52 +120,6 @@ def evaluate(
         if plot is not None:
             wide = replace(style, width_mm=88.0 if len(report.panels) == 1 else 180.0)
             save_picture(plots.accuracy(report.panels, style=wide), plot, force)
-
-
-@dataclass(slots=True)
-class _Report:
-    """What was measured: lines to print, values for JSON, panels to plot."""
-
-    lines: list[str]
-    values: dict[str, Any]
-    panels: list[Measured] = field(default_factory=list)
-
-
-def _add_over_time(report: _Report, judging: Judging) -> None:
-    from dvskit.training.over_time import judge_over_time
-
-    found = judge_over_time(judging)
-    report.lines += ["", *over_time_lines(found)]
-    report.values["over_time"] = over_time_values(found)
-    report.panels.append(over_time_panel(found))
-
-
-def _add_operations(report: _Report, judging: Judging) -> None:
-    from dvskit.training.operations import operations_of
-
-    found = operations_of(judging)
-    report.lines += ["", *operations_lines(found)]
-    report.values["operations"] = operations_values(found)
-
-
-def _add_corrupted(
-    report: _Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
-) -> None:
-    from dvskit.training.corruption import Corrupted, judge_corrupted
-
-    values = report.values["corrupted"] = {}
-    total, done = sum(map(len, levels.values())), 0
-    with _console.progress("corrupting", total, "levels") as show:
-        for kind, chosen in levels.items():
-            results = []
-            for result in judge_corrupted(judging, kind, chosen, seed):
-                results.append(result)
-                done += 1
-                show(done, kind)
-            found = Corrupted(kind, chosen, tuple(results), seed)
-            report.lines += ["", *corrupted_lines(found)]
-            values[kind] = corrupted_values(found)
-            report.panels.append(corrupted_panel(found))
 
 
 def _check_pictures(matrix: Path | None, plot: Path | None, force: bool, *, measured: bool) -> None:

@@ -14,7 +14,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,14 +39,12 @@ from dvskit.render.frames.writers import (
     GifWriter,
     H264Writer,
     InThread,
-    TrueColourWriter,
     Writer,
+    check_encoding,
+    open_writer,
+    output_fps,
 )
 from dvskit.video import FrameSource
-
-PRESETS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
-)  # fmt: skip
 
 
 @check_arguments
@@ -82,16 +79,11 @@ class VideoView:
     preset: str = "ultrafast"
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not 0.01 <= self.fps <= 1000:
-            raise ConfigError(f"fps={self.fps} is outside 0.01..1000")
+        check_encoding(self.fps, self.crf, self.preset)
         if not 1e-4 <= self.slow <= 1e6:
             raise ConfigError(f"slow={self.slow} is outside 0.0001..1000000")
         if self.scale is not None and not 1 <= self.scale <= 64:
             raise ConfigError(f"scale={self.scale} is outside 1..64")
-        if not 0 <= self.crf <= 51:
-            raise ConfigError(f"crf={self.crf} is outside 0..51")
-        if self.preset not in PRESETS:
-            raise ConfigError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +118,14 @@ def video(
     """
     target, view = Path(path), VideoView() if view is None else view
     check_suffix(target)
-    fps = _output_fps(view, target)
+    gif = target.suffix.lower() == ".gif"
+    fps = output_fps(view.fps, gif=gif, usual=60)
+    theme = DARK if view.dark else LIGHT
     source_frames = frames(
         events_or_source, style=view.style, fps=float(fps * Fraction(view.slow)),
-        start_us=view.start_us, stop_us=view.stop_us, theme=DARK if view.dark else LIGHT,
+        start_us=view.start_us, stop_us=view.stop_us, theme=theme,
     )  # fmt: skip
     images = _Images(beside)
-    gif = target.suffix.lower() == ".gif"
-    theme = DARK if view.dark else LIGHT
     palette = whole_palette(source_frames.palette, theme, image=images.colours if gif else None)
     in_colour = images.colours is not None and not gif
     dithered = Dithered(palette) if gif and images.colours is not None else None
@@ -143,10 +135,9 @@ def video(
     def writer(partial: Path) -> Writer:
         if gif:
             return GifWriter(partial, size, palette, fps=fps)
-        if target.suffix.lower() in VIDEO_SUFFIXES and in_colour:
-            return TrueColourWriter(partial, size, fps=fps, crf=view.crf, preset=view.preset)
         if target.suffix.lower() in VIDEO_SUFFIXES:
-            return H264Writer(partial, size, palette, fps=fps, crf=view.crf, preset=view.preset)
+            of = None if in_colour else palette
+            return H264Writer(partial, size, of, fps=fps, crf=view.crf, preset=view.preset)
         return FolderWriter(partial, palette)
 
     count = events = 0
@@ -174,14 +165,6 @@ def check_suffix(target: Path) -> None:
             f"{target}: a video is written as {', '.join(VIDEO_SUFFIXES)}, .gif, or into a folder "
             f"(no suffix), not {suffix}"
         )
-
-
-def _output_fps(view: VideoView, target: Path) -> Fraction:
-    gif = target.suffix.lower() == ".gif"
-    fps = (25 if gif else 60) if view.fps is None else view.fps
-    if gif and fps > 50:
-        raise ConfigError(f"fps={fps}: a GIF shows 50 frames a second at most")
-    return Fraction(fps).limit_denominator(1001)
 
 
 class _Images:
@@ -212,16 +195,6 @@ def _canvas(
     period_us = float(source_frames.period_us)
     return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered,
                   zero_us=view.zero_us)  # fmt: skip
-
-
-def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:
-    """Return `writer(partial)`; raises OSError or VideoError for FFmpeg's errors."""
-    try:
-        return writer(partial)
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno:
-            raise OSError(error.errno, error.strerror, str(partial)) from error
-        raise VideoError(f"{partial}: cannot be encoded ({error})") from error
 
 
 @contextmanager
