@@ -438,7 +438,7 @@ def test_the_hot_pixels_of_an_emulated_sensor_are_found():
     emulation = Emulator(params, 4).start((80, 60))
     emulation.step(*frames[0])
     truth = {(int(n) // 80, int(n) % 80) for n in emulation._pixels._hot}
-    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).total)
+    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).sum(0))
     assert len(truth) > 5
     assert {tuple(place) for place in np.argwhere(found).tolist()} == truth
 
@@ -449,7 +449,7 @@ def test_small_pixels_are_shown_by_the_most_of_their_block():
     assert most_of_blocks(counts, 3).tolist() == [[0, 0, 0], [0, 0, 9]]
     axes = plots.pixel_map(scattered(500, size=(1280, 720))).axes[0]
     assert image(axes).shape == (240, 427)
-    assert image(axes).max() == count_pixels(scattered(500, size=(1280, 720))).total.max()
+    assert image(axes).max() == count_pixels(scattered(500, size=(1280, 720))).sum(0).max()
 
 
 # --- spectrum and flicker ---
@@ -828,7 +828,7 @@ def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
         y=np.append(y, np.full(14, 12))[order], p=np.ones(len(order), bool), size=(24, 24),
     )  # fmt: skip
     found = plots.measure_noise(events)
-    assert not hot_pixels(count_pixels(events).total).any()
+    assert not hot_pixels(count_pixels(events).sum(0)).any()
     most = found.isolated.sum(0) == 14  # the lone one, and where the edge enters
     assert most.sum() == 2
     np.testing.assert_array_equal(found.hot, most)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from dvskit.training import Result
     from dvskit.training.judging import Judging
 
+_ELSEWHERE = 100  # columns of a file or a pipe
+_LONGEST = 32  # cells of a name
+_MISTAKES = 10  # listed where there is no room for a table
+_GAP = "  "
+_NONE = "."  # stands out less than 0
+
 
 class PartName(Enum):
     """Which of the recordings of a folder a model is judged by."""
@@ -136,13 +142,6 @@ def open_folder(
     return Folder(
         open_judging(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)
     )
-
-
-_ELSEWHERE = 100  # columns of a file or a pipe
-_LONGEST = 32  # cells of a name
-_MISTAKES = 10  # listed where there is no room for a table
-_GAP = "  "
-_NONE = "."  # stands out less than 0
 
 
 def matrix_lines(result: Result, width: int | None = None) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from array import array
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -23,45 +23,49 @@ if TYPE_CHECKING:
     from dvskit.training import Live, LiveDecision, LiveRun, Model
     from dvskit.training.arrivals import Arrival
 
-LiveOption = Annotated[
-    bool,
-    typer.Option(
-        "--live",
-        help="Decide while events come, after each bin: a recording or a video is played in real "
-        "time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
-    ),
-]
-CameraOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0, show_default=False,
-        help="With --live: emulate what a camera sees; its number, from 0.",
-    ),
-]  # fmt: skip
-RejectOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
-        help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
-    ),
-]  # fmt: skip
 _BEHIND_S = 0.05  # that is worth a word
 
 
-def refuse_without_live(camera: int | None, reject: float | None) -> None:
-    """Raise ConfigError for options of --live without it."""
-    for name, value in (("--camera", camera), ("--reject", reject)):
-        if value is not None:
-            raise ConfigError(f"{name} is of live decisions; add --live")
+@dataclass(frozen=True, slots=True)
+class Living:
+    """Whether decisions are made while events come, and of which: --live, --camera, --reject."""
 
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Decide while events come, after each bin: a recording or a video is played in "
+            "real time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
+        ),
+    ] = False
+    camera: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False,
+            help="With --live: emulate what a camera sees; its number, from 0.",
+        ),
+    ] = None  # fmt: skip
+    reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
+            help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
+        ),
+    ] = None  # fmt: skip
 
-def live_of(model: Model, reject: float | None) -> Live:
-    """Return a model on streams, which names a class from --reject on."""
-    from dvskit.training import Live
+    def check(self) -> None:
+        """Raise ConfigError for options of --live without it."""
+        for name, value in (("--camera", self.camera), ("--reject", self.reject)):
+            if value is not None and not self.live:
+                raise ConfigError(f"{name} is of live decisions; add --live")
 
-    if reject is None:
-        return Live(model)
-    return Live(model, replace(model.reject, confidence=reject, how="--reject"))
+    def start(self, model: Model) -> Live:
+        """Return a model on streams, which names a class from --reject on."""
+        from dvskit.training import Live
+
+        if self.reject is None:
+            return Live(model)
+        return Live(model, replace(model.reject, confidence=self.reject, how="--reject"))
 
 
 def classify_live(

@@ -10,14 +10,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted, say_passed_over
-from dvskit.cli._live import (
-    CameraOption,
-    LiveOption,
-    RejectOption,
-    classify_live,
-    live_of,
-    refuse_without_live,
-)
+from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
@@ -39,9 +32,7 @@ def classify(
     ] = None,
     *,
     model: ModelOption,
-    live: LiveOption = False,
-    camera: CameraOption = None,
-    reject: RejectOption = None,
+    living: Living = Living(),
     json: Json = False,
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
@@ -58,14 +49,15 @@ def classify(
     """
     reading.check()
     files = files or []
-    if live:
+    living.check()
+    if living.live:
         _refuse_for_live(spikes)
-        live_source(files, camera, reading)
+        live_source(files, living.camera, reading)
         from dvskit.training import load_model
 
-        classify_live(files, camera, live_of(load_model(model), reject), reading, as_json=json)
+        live = living.start(load_model(model))
+        classify_live(files, living.camera, live, reading, as_json=json)
         return
-    refuse_without_live(camera, reject)
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)

@@ -28,6 +28,7 @@ _PACKAGES = (
     "numpy", "numba", "av", "opencv-python-headless", "torch", "safetensors", "lz4", "zstandard",
     "flatbuffers", "h5py", "hdf5plugin", "tonic", "matplotlib", "typer", "rich",
 )  # fmt: skip
+_COUNT = 20_000  # so many that files are read on all threads
 
 
 def doctor(
@@ -137,9 +138,6 @@ def _models() -> str:
     from dvskit.training import shipped_models
 
     return ", ".join(shipped_models()) or "none"
-
-
-_COUNT = 20_000  # so many that files are read on all threads
 
 
 def sample_events() -> Events:

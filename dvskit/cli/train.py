@@ -21,6 +21,25 @@ from dvskit.errors import ConfigError
 if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
 
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=A,B,...",
+        help="Train with each of these values of a key, and of several keys with each combination; "
+        "each run in a folder of its own. The same command goes on where it was interrupted.",
+    ),
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        metavar="N",
+        help="Train N times, with seeds from the configuration's on, for means and their errors.",
+        show_default=False,
+    ),
+]
+
 
 def train(
     source: Annotated[
@@ -218,26 +237,6 @@ def _key_and_value(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise ConfigError(f"--set {text!r} is not key=value, such as loop.epochs=3")
     return key, value
-
-
-SweepOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--sweep",
-        metavar="KEY=A,B,...",
-        help="Train with each of these values of a key, and of several keys with each combination; "
-        "each run in a folder of its own. The same command goes on where it was interrupted.",
-    ),
-]
-SeedsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seeds",
-        metavar="N",
-        help="Train N times, with seeds from the configuration's on, for means and their errors.",
-        show_default=False,
-    ),
-]
 
 
 def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard: bool) -> None:

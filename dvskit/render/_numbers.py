@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 _UNITS = (("µs", 1.0, 2_000), ("ms", 1e3, 2_000_000), ("s", 1e6, math.inf))
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def time_unit(span_us: float) -> tuple[str, float]:
@@ -34,9 +35,6 @@ def number_text(value: float, digits: int = 4) -> str:
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     text = f"{round(value, decimals):,.{max(0, decimals)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Unit(NamedTuple):

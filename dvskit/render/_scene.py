@@ -25,6 +25,8 @@ _LABEL_UNITS = 12.5
 _LABEL_PT, _LEAST_PT = 7.0, 5.5  # in print
 _COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, or they would leave the cloud little
 _UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
+_LEAST_PX, _MOST_PX = 64, 16384
+_TOUCHING = 1.45  # pixels across is a disc that holds a whole one
 
 
 @check_arguments
@@ -86,10 +88,6 @@ class CloudView:
         else:
             unit = max(_LEAST_UNIT, min(size_px[0] / _UNIT_OF[0], size_px[1] / _UNIT_OF[1]))
         return Style(self.theme, unit * self.text_scale, size_px)
-
-
-_LEAST_PX, _MOST_PX = 64, 16384
-_TOUCHING = 1.45  # pixels across is a disc that holds a whole one
 
 
 class Scene:

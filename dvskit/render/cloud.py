@@ -45,6 +45,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+__all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
 
 
 def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
@@ -112,9 +113,6 @@ def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
                     item.palette[None], interpolation="none", aspect="auto", zorder=z,
                     extent=(item.left, item.right, item.bottom, item.top),
                 )  # fmt: skip
-
-
-__all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _ORIGINS = {
     "header": "from the header",
     "camera": "known from the camera's name",
     "format": "usual for the format",
+    "frames": "of its frames",
     "data": "inferred from the events",
 }
 

@@ -32,6 +32,9 @@ SCRIPTS = (
     "base", "store", "camera", "box", "points", "flat", "strip", "words", "link", "save",
     "controls", "start",
 )  # fmt: skip
+PIECE = 1 << 16  # steps of time whose numbers differ in their lower 16 bits alone
+_MOST_PIECES = 256  # each is drawn by a call of its own
+_BYTES_AN_EVENT = 6
 
 
 @check_arguments
@@ -258,12 +261,6 @@ def _part(name: str) -> str:
 def _fill(template: str, values: dict[str, str]) -> str:
     # One pass, so that braces in a title or in the script stay what they are.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match[1]]), template)
-
-
-PIECE = 1 << 16  # steps of time whose numbers differ in their lower 16 bits alone
-_MOST_PIECES = 256  # each is drawn by a call of its own
-
-_BYTES_AN_EVENT = 6
 
 
 def step_us(span_us: int) -> int:

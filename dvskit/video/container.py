@@ -22,6 +22,17 @@ _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of ASF, 
 _LAST_CHUNK = b"\0\0\0\0IEND"  # of PNG
 _LAST_BLOCK = 0x3B  # of GIF
 _UNKNOWN = 0xFFFFFFFF  # of lengths in RIFF
+# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
+_GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
+# Streams of pictures without a container: what times FFmpeg gives them are made up.
+UNTIMED = ("h264", "hevc", "vvc", "m4v", "mpegvideo", "h263", "h261", "obu", "evc", "vc1",
+           "cavsvideo", "dirac", "mjpeg", "dnxhd", "ipu")  # fmt: skip
+# Containers whose headers say when they end: the video stream, or all streams together.
+_VIDEO_ENDS, _ALL_END = ("mov",), ("matroska", "flv", "asf")
+_SLACK_S = Fraction(3, 20)  # of the end of all streams: a packet of sound may have no duration
+# Containers whose packets lie behind each other, so that bytes between two belong to none.
+_ONE_BEHIND_ANOTHER = ("matroska", "mpegts", "mpeg", "flv", "asf", "avi", "ogg")
+_LARGEST_HEADER = 512  # bytes between two packets that are headers of the container
 
 
 def cut_short(path: Path, container: str) -> str | None:
@@ -101,19 +112,6 @@ def lacks_its_index(path: Path) -> bool:
                 break
             place += size
     return True
-
-
-# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
-_GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
-# Streams of pictures without a container: what times FFmpeg gives them are made up.
-UNTIMED = ("h264", "hevc", "vvc", "m4v", "mpegvideo", "h263", "h261", "obu", "evc", "vc1",
-           "cavsvideo", "dirac", "mjpeg", "dnxhd", "ipu")  # fmt: skip
-# Containers whose headers say when they end: the video stream, or all streams together.
-_VIDEO_ENDS, _ALL_END = ("mov",), ("matroska", "flv", "asf")
-_SLACK_S = Fraction(3, 20)  # of the end of all streams: a packet of sound may have no duration
-# Containers whose packets lie behind each other, so that bytes between two belong to none.
-_ONE_BEHIND_ANOTHER = ("matroska", "mpegts", "mpeg", "flv", "asf", "avi", "ogg")
-_LARGEST_HEADER = 512  # bytes between two packets that are headers of the container
 
 
 def reason(error: Exception) -> str:

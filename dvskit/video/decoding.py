@@ -15,6 +15,9 @@ from dvskit.video.container import OpenVideo, reason
 from dvskit.video.source import FrameLosses
 
 _LOOKED_AT = 64  # packets: B-frames, where there are any, come sooner
+# Codecs of which each packet shows one frame, so that what is not shown is lost.
+_ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "png")
+_GAP = Fraction(3, 2)  # usual intervals: more between two frames is a gap
 
 
 def look_ahead(packets: Iterator[Any]) -> tuple[list[Any], Iterator[Any]]:
@@ -90,11 +93,6 @@ class DecodingStamps:
         if place >= len(self._stamps):
             return None
         return self._stamps[place] * self._time_base
-
-
-# Codecs of which each packet shows one frame, so that what is not shown is lost.
-_ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "png")
-_GAP = Fraction(3, 2)  # usual intervals: more between two frames is a gap
 
 
 class Shown(NamedTuple):

@@ -20,6 +20,18 @@ _TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg", 8: "linear"}  # AVCOL_TR
 _PRIMARIES = {5: "bt601-625", 6: "bt601-525", 7: "bt601-525", 9: "bt2020", 12: "p3"}  # AVCOL_PRI_*
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS_*
 _HD_ROWS = 720  # where nothing is said, players take BT.709 from here on, BT.601 below
+_ONE = 1 << 16  # the matrix holds fixed-point numbers with 16 binary places
+_DISPLAY_MATRIX = "DISPLAYMATRIX"
+_NAMES = {
+    (False, False, False): "upright",
+    (False, True, False): "mirrored left to right",
+    (False, False, True): "mirrored top to bottom",
+    (False, True, True): "turned by 180 degrees",
+    (True, False, False): "transposed",
+    (True, True, False): "turned clockwise by 90 degrees",
+    (True, False, True): "turned counter-clockwise by 90 degrees",
+    (True, True, True): "transposed along the other diagonal",
+}
 
 
 def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
@@ -186,10 +198,6 @@ def _alpha(frame: Any) -> NDArray[np.float32] | None:
     return np.asarray(codes / np.float32(65535 if deep else 255), np.float32)
 
 
-_ONE = 1 << 16  # the matrix holds fixed-point numbers with 16 binary places
-_DISPLAY_MATRIX = "DISPLAYMATRIX"
-
-
 @dataclass(frozen=True, slots=True)
 class Orientation:
     """Turns and mirrors pictures: transposed first, then mirrored left-right and up-down.
@@ -217,18 +225,6 @@ class Orientation:
 
     def __str__(self) -> str:
         return _NAMES[self.transposed, self.mirrored, self.upside_down]
-
-
-_NAMES = {
-    (False, False, False): "upright",
-    (False, True, False): "mirrored left to right",
-    (False, False, True): "mirrored top to bottom",
-    (False, True, True): "turned by 180 degrees",
-    (True, False, False): "transposed",
-    (True, True, False): "turned clockwise by 90 degrees",
-    (True, False, True): "turned counter-clockwise by 90 degrees",
-    (True, True, True): "transposed along the other diagonal",
-}
 
 
 def orientation_of(frame: Any) -> tuple[Orientation, str | None]:

@@ -32,6 +32,9 @@ _UPRIGHT = 0.93  # as good as a matrix so much smaller whose names lie
 _BELOW = 0.15  # what height below the matrix is worth of its side
 
 Width = Callable[[str], float]
+_BAR = 0.065  # the room for the colour bar, of the matrix's width
+_LEAST_COUNT_PT = 4.0  # smaller counts cannot be read
+_IN_CELL = 0.8  # of a cell's side, for its count
 
 
 class Column(NamedTuple):
@@ -162,11 +165,6 @@ def _cut(text: str, room_pt: float, width: Width) -> str:
     while kept > 1 and width(text[:kept].rstrip() + "…") > room_pt:
         kept -= 1
     return text[:kept].rstrip() + "…"
-
-
-_BAR = 0.065  # the room for the colour bar, of the matrix's width
-_LEAST_COUNT_PT = 4.0  # smaller counts cannot be read
-_IN_CELL = 0.8  # of a cell's side, for its count
 
 
 @check_arguments

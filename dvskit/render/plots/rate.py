@@ -17,6 +17,8 @@ from dvskit.render.plots.time_counts import TimeCounts, count_over_time, for_eye
 _RATE_BINS = 250
 _FEW = 0.02
 _TOWERING = 5
+_BALANCE_BINS = 120
+_LEAST_EVENTS = 10
 
 
 @check_arguments
@@ -75,10 +77,6 @@ def _top(total: NDArray[np.float64]) -> float:
     return 1.3 * usual if usual and most > _TOWERING * usual else most
 
 
-_BALANCE_BINS = 120
-_LEAST_EVENTS = 10
-
-
 @check_arguments
 def balance(
     events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
@@ -90,7 +88,7 @@ def balance(
     """
     counter = PixelCounter(as_source(events_or_source))
     counted = count_over_time(counter, bin_us=bin_us)
-    pixels = counter.counts.counts.reshape(2, -1)
+    pixels = counter.counts.reshape(2, -1)
     enough = pixels.sum(0) >= _LEAST_EVENTS
     shares = pixels[1, enough] / pixels[:, enough].sum(0)
     with style.drawing(0.55) as figure:

@@ -24,6 +24,9 @@ from dvskit.render.plots.style import (
     whole_ticks,
 )
 
+VECTORS = 20_000
+_LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the panels on their end
+
 
 def as_array(values: Any) -> NDArray[Any]:
     """Return an array or a torch tensor as a numpy array, floats at least float32."""
@@ -42,9 +45,6 @@ def over_time(values: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ShapeError(f"{name}: holds values that are not finite")
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
-
-
-VECTORS = 20_000
 
 
 @check_arguments
@@ -110,9 +110,6 @@ def draw_raster(
 def _width_pt(style: Style, steps: int) -> float:
     # Three fifths of a step, and never so thin that it cannot be printed.
     return float(np.clip(0.6 * 2.0 * style.width_mm / max(1, steps), 0.35, 1.5))
-
-
-_LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the panels on their end
 
 
 class Layer(Protocol):

@@ -31,12 +31,6 @@ class TimeCounts:
         """How long the events last, the last one's microsecond included."""
         return self.stop_us - self.start_us
 
-    def coarser(self, factor: int) -> TimeCounts:
-        """Return the counts of bins `factor` times as long."""
-        return TimeCounts(
-            self.start_us, self.stop_us, self.bin_us * factor, _coarser(self.counts, factor)
-        )
-
     def edges_us(self) -> NDArray[np.float64]:
         """Return the (n + 1,) edges, relative to the first event; the last is where events end."""
         edges = np.arange(self.counts.shape[1] + 1) * float(self.bin_us)
@@ -128,4 +122,5 @@ def for_eyes(counts: TimeCounts, bins: int) -> TimeCounts:
         factor = (1, 2, 5)[step % 3] * 10 ** (step // 3)
         if length <= factor * bins:
             break
-    return counts.coarser(factor)
+    coarse = _coarser(counts.counts, factor)
+    return TimeCounts(counts.start_us, counts.stop_us, counts.bin_us * factor, coarse)

@@ -27,6 +27,8 @@ from dvskit.render.plots.style import (
 )
 
 _DOTS = 12  # more points than these are a line
+_COLUMNS = ("x", "accuracy", "error")
+_NEEDED = ("epoch", "loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,6 @@ class Measured:
             object.__setattr__(self, name, values)
         if self.factors and columns["x"].min() <= 0:
             raise ShapeError("x are factors, and one is not above 0")
-
-
-_COLUMNS = ("x", "accuracy", "error")
 
 
 @check_arguments
@@ -112,9 +111,6 @@ def _draw(axes: Axes, measured: Measured, style: Style) -> None:
     grid_lines(axes, style)
     if measured.words:
         note(axes, style, *measured.words)
-
-
-_NEEDED = ("epoch", "loss")
 
 
 @check_arguments

@@ -16,6 +16,10 @@ from dvskit.render.page import Held, tell
 from dvskit.render.view.overview import Overview
 from dvskit.streams import Labels
 
+MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
+_LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
+_PATIENCE_S = 1.0
+
 
 class Decided(NamedTuple):
     """What is said of a time.
@@ -87,11 +91,6 @@ class DecidingOn(Decisions):
         """Stop making more."""
         self._closed.set()
         self._thread.join()
-
-
-MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
-_LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
-_PATIENCE_S = 1.0
 
 
 class Arriving(Protocol):
