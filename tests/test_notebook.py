@@ -18,13 +18,13 @@ from dvskit.render import notebook
 from tests.test_plots import drawn, scattered
 
 
-def words(html: str) -> str:
+def words(html):
     """Return the text of well-formed HTML, a blank between its parts."""
     closed = re.sub(r"(<img [^>]*)>", r"\1/>", html)
     return " ".join(ElementTree.fromstring(closed).itertext())
 
 
-def picture(html: str) -> np.ndarray:
+def picture(html):
     data = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 

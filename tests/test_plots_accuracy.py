@@ -16,9 +16,7 @@ ERRORS = np.full(5, 0.03)
 @pytest.mark.parametrize("width_mm", [60, 88, 180])
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("steps", [1, 5, 40])
-def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(
-    width_mm: float, count: int, steps: int
-) -> None:
+def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(width_mm, count, steps):
     x, share = np.arange(1.0, steps + 1), np.linspace(0.1, 0.9, steps)
     one = Measured(x, share, 0.1 * share, "time seen (ms)", 0.1, x[-1], ("90 %", "late"))
     figure = accuracy([one] * count, style=Style(width_mm=width_mm))
@@ -32,7 +30,7 @@ def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(
         assert axes.get_window_extent().height > 40
 
 
-def test_factors_are_even_steps_of_a_logarithm_named_as_they_are() -> None:
+def test_factors_are_even_steps_of_a_logarithm_named_as_they_are():
     factors = np.array([0.5, 0.7, 1.0, 1.4, 2.0])
     figure = accuracy(Measured(factors, SHARES, ERRORS, "factor", factors=True))
     figure.canvas.draw()
@@ -52,14 +50,12 @@ def test_factors_are_even_steps_of_a_logarithm_named_as_they_are() -> None:
         (X - 1, SHARES, ERRORS, True),
     ],
 )
-def test_what_is_no_measurement_is_refused(
-    x: np.ndarray, share: np.ndarray, error: np.ndarray, factors: bool
-) -> None:
+def test_what_is_no_measurement_is_refused(x, share, error, factors):
     with pytest.raises(ShapeError):
         Measured(x, share, error, "level", factors=factors)
 
 
-def test_nothing_is_no_plot() -> None:
+def test_nothing_is_no_plot():
     with pytest.raises(ShapeError, match="nothing was measured"):
         accuracy([])
     with pytest.raises(ArgumentError):

@@ -15,13 +15,13 @@ from tests.video_kinds import cut_to, write
 COLOURS = np.array([[220, 30, 40], [20, 170, 60], [40, 50, 200], [240, 220, 60]], np.uint8)
 
 
-def quarters(size: tuple[int, int] = (64, 48)) -> np.ndarray:
+def quarters(size=(64, 48)):
     """An image of four colours, a quarter each: (height, width, 3) RGB."""
     width, height = size
     return COLOURS.reshape(2, 2, 3).repeat(height // 2, 0).repeat(width // 2, 1)
 
 
-def middles(picture: np.ndarray) -> np.ndarray:
+def middles(picture):
     """The colours in the middles of the quarters."""
     height, width = picture.shape[:2]
     return picture[height // 4 :: height // 2, width // 4 :: width // 2].reshape(-1, 3)
