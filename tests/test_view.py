@@ -270,12 +270,12 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n2,2,3,1\nnonsense\n")
     viewed = Viewed("a.csv", lambda: open_events(tmp_path / "a.csv", size=(9, 9)))
     viewed.overview.wait(20)
-    told = viewed.told()
+    told = viewed.status()
     assert told["done"]
     assert "at byte 24" in told["problem"]
     salvaged = Viewed("a", lambda: open_events(tmp_path / "a.csv", size=(9, 9), strict=False))
     salvaged.overview.wait(20)
-    told = salvaged.told()
+    told = salvaged.status()
     assert (told["total"], told["problem"]) == (2, "")
     assert "lost" in told["damage"]
 

@@ -58,7 +58,7 @@ def wait_until(condition, seconds=30):
 
 def test_decisions_are_served_from_a_number_on(file):
     with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
-        wait_until(lambda: view.viewed[0].told()["done"])
+        wait_until(lambda: view.viewed[0].status()["done"])
         told = json.loads(ask(view, "told")[1])["clouds"][0]
         assert (told["decided"], told["problem"]) == (30, "")
         rows = json.loads(ask(view, "decided?cloud=0&first=0")[1])
@@ -76,9 +76,9 @@ def test_what_goes_wrong_in_deciding_is_told(file):
         raise DamagedFileError("a.npz", 5, "is cut short")
 
     viewed = Viewed("a.npz", lambda: open_events(file), broken)
-    wait_until(lambda: viewed.told()["done"])
-    assert viewed.told()["decided"] == 1
-    assert "is cut short" in viewed.told()["problem"]
+    wait_until(lambda: viewed.status()["done"])
+    assert viewed.status()["decided"] == 1
+    assert "is cut short" in viewed.status()["problem"]
     viewed.close()
 
 
@@ -125,7 +125,7 @@ def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
     fed = Fed()
     with View([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
         fed.feed(SHOWN)
-        wait_until(lambda: view.viewed[0].told()["total"] == len(SHOWN))
+        wait_until(lambda: view.viewed[0].status()["total"] == len(SHOWN))
         told, found = unpack(ask(view, "events?cloud=0")[1])
         assert told["total"] == len(found) == len(SHOWN)
         for name in ("part?cloud=0&start=0&stop=9", "file?cloud=0&format=csv"):
@@ -210,7 +210,7 @@ def test_a_model_decides_on_the_recordings_of_a_view(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     save_model(tmp_path / "m", MODEL)
     (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reading())
-    wait_until(lambda: viewed.told()["done"])
+    wait_until(lambda: viewed.status()["done"])
     found = [Decided(*row) for row in json.loads(viewed.decided(0))]
     assert found == [
         Decided(

@@ -75,15 +75,15 @@ def classify_live(
     from dvskit.training.arrivals import follow
 
     source = live_source(files, camera, reading)
-    _console.tell_compiling()
-    stream, told = open_stream(source, live, reading), _Told()
+    _console.announce_compiling()
+    stream, summary = open_stream(source, live, reading), _Summary()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
     lines = as_json or not sys.stdout.isatty()
     screen = _Lines(as_json=as_json) if lines else _Line(sys.stdout)
     stopped = False
     try:
         for arrival, decisions in follow(stream.run, stream.arrivals):
-            told.add(arrival, decisions)
+            summary.add(arrival, decisions)
             screen.show(stream.run, arrival, decisions)
     except KeyboardInterrupt:
         stopped = True
@@ -92,7 +92,7 @@ def classify_live(
         stream.close()
     for text in stream.notes():
         _console.note(f"{source.name}: {text}")
-    _console.say(("stopped: " if stopped else "") + told.words)
+    _console.say(("stopped: " if stopped else "") + summary.words)
     if stopped:
         raise typer.Exit(130)
 
@@ -183,7 +183,7 @@ def values_of(decision: LiveDecision) -> dict[str, Any]:
     }
 
 
-class _Told:
+class _Summary:
     """What there is to say at the end."""
 
     def __init__(self) -> None:

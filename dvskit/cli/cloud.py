@@ -64,7 +64,7 @@ def cloud(
     every_us = words.every_us(len(files))
     times = span.times()
     check_output(out, overwrite=force)
-    _console.tell_compiling()
+    _console.announce_compiling()
     judge = None
     if words.model is not None:
         from dvskit.training import load_model
@@ -81,13 +81,13 @@ def cloud(
         title = _title(files, span) if sheet.title is None else sheet.title
         state = state_from(pose, sheet.dark)
         report = render.page(shown, out, title=title, overwrite=force, state=state)
-        _tell_labels(report, words.labels or out)
+        _note_labels(report, words.labels or out)
     elif suffix in _STILL:
         report = _still(parts[0], out, view, size_px or (1280, 960), force)
-        _tell_letters(report.missing, out)
+        _note_letters(report.missing, out)
     else:
         report = _turning(parts[0], out, view, turn, force)
-        _tell_letters(report.missing, out)
+        _note_letters(report.missing, out)
     for file, recording, part in zip(files, opened, parts, strict=True):
         say_of(file, recording, part)
     if report.kept < report.total:
@@ -135,7 +135,7 @@ def _title(files: list[Path], span: Span) -> str:
     return names + part
 
 
-def _tell_labels(report: PageReport, named: Path) -> None:
+def _note_labels(report: PageReport, named: Path) -> None:
     left = report.labels_total - report.labels
     if left:
         _console.note(
@@ -144,7 +144,7 @@ def _tell_labels(report: PageReport, named: Path) -> None:
         )
 
 
-def _tell_letters(missing: str, out: Path) -> None:
+def _note_letters(missing: str, out: Path) -> None:
     if missing:
         _console.note(
             f"{out}: no font here has {' '.join(missing)}: the title has boxes for them; install "

@@ -198,7 +198,7 @@ class _Work:
 
     def _compile(self, emulator: Emulator, written: str) -> None:
         """Compile ahead what takes long: the loops of sensors that are not ideal."""
-        _console.tell_compiling()
+        _console.announce_compiling()
         if emulator.params.is_ideal or emulator.params.model != "exact":
             return
         from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled

@@ -48,7 +48,7 @@ Out = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class PlotLooks:
     """How a plot looks and is written: the options --dark, --width and --force."""
 
     dark: DarkOption = False
@@ -83,16 +83,16 @@ def _command(name: str) -> Callable[..., None]:
         out: Out,
         span: Span = Span(),
         reading: Reading = Reading(),
-        sheet: Sheet = Sheet(),
+        looks: PlotLooks = PlotLooks(),
     ) -> None:
         times = span.times()
-        style = sheet.begin(out)
+        style = looks.begin(out)
         recording = open_shown(file, reading)
         part = part_of(recording, *times)
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        save_picture(draw(WithEvents(part), style=style), out, sheet.force)
+        save_picture(draw(WithEvents(part), style=style), out, looks.force)
         say_of(file, recording, part)
 
     plot.__doc__ = _WHAT[name]
@@ -112,15 +112,15 @@ def confusion(
     split: SplitOption = PartName.held_out,
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
-    sheet: Sheet = Sheet(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Which classes a model takes for which: samples that it was not trained on."""
-    style = sheet.begin(out)
+    style = looks.begin(out)
     from dvskit.render import plots
 
     reading.check()
     result = open_folder(model, data, split, reading, spikes).judge()
-    save_picture(plots.confusion(result.confusion, result.classes, style=style), out, sheet.force)
+    save_picture(plots.confusion(result.confusion, result.classes, style=style), out, looks.force)
 
 
 def curves(
@@ -128,13 +128,13 @@ def curves(
         Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
     ],
     out: Out,
-    sheet: Sheet = Sheet(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Loss and accuracy over the epochs of a training run."""
-    style = sheet.begin(out)
+    style = looks.begin(out)
     from dvskit.render import plots
 
-    save_picture(plots.curves(log, style=style), out, sheet.force)
+    save_picture(plots.curves(log, style=style), out, looks.force)
 
 
 LayerOption = Annotated[
@@ -147,14 +147,14 @@ def raster(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    sheet: Sheet = Sheet(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The spikes of any layer of a model while it sees a recording."""
-    style = sheet.begin(out)
+    style = looks.begin(out)
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
-    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, sheet.force)
+    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, looks.force)
 
 
 def membrane(
@@ -165,10 +165,10 @@ def membrane(
     neuron: Annotated[
         int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
-    sheet: Sheet = Sheet(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it."""
-    style = sheet.begin(out)
+    style = looks.begin(out)
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
@@ -179,7 +179,7 @@ def membrane(
         seen.layer, seen.current[:, None], neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
-    save_picture(figure, out, sheet.force)
+    save_picture(figure, out, looks.force)
 
 
 def _observe(file: Path, model: str, layer: str | None) -> Observed:
@@ -194,10 +194,10 @@ def weights(
     model: ModelArgument,
     out: Out,
     layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
-    sheet: Sheet = Sheet(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The weights of a layer of a model."""
-    style = sheet.begin(out)
+    style = looks.begin(out)
     from dvskit.render import plots
     from dvskit.training import load_model, weighted_layers
 
@@ -205,7 +205,7 @@ def weights(
     name = next(iter(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no layer {name!r} with weights; {did_you_mean(name, layers)}")
-    save_picture(plots.weights(layers[name].weight, style=style), out, sheet.force)
+    save_picture(plots.weights(layers[name].weight, style=style), out, looks.force)
 
 
 for _name in _WHAT:

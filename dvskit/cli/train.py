@@ -169,7 +169,7 @@ def _train_folder(
 
     loaded_min = (time.monotonic() - began) / 60
     limit = 5.0 if minutes is None else minutes
-    _console.tell_compiling()
+    _console.announce_compiling()
     with fits_noted(), ExitStack() as stack:
         making: list[Bar] = []
 

@@ -242,7 +242,7 @@ def _add(
 ) -> int:
     """Set total to the sum of the colours in a column of places; return how many are taken."""
     total[:] = 0
-    hits = 0
+    covered = 0
     factor = rows.shape[0]
     for a in range(factor):
         for b in range(u * factor, u * factor + factor):
@@ -251,8 +251,8 @@ def _add(
                 colour = shades[key >> np.uint32(26), 255 - (key & np.uint32(255))]
                 for c in range(3):
                     total[c] += colour[c]
-                hits += 1
-    return hits
+                covered += 1
+    return covered
 
 
 @njit(cache=True, nogil=True)
@@ -269,10 +269,10 @@ def shade(
     for v in range(picture.shape[0]):
         _merge(nearest, v * factor, rows)
         for u in range(picture.shape[1]):
-            hits = _add(rows, u, shades, total)
-            if hits:
+            covered = _add(rows, u, shades, total)
+            if covered:
                 for c in range(3):
-                    rest = np.float32((area - hits) * picture[v, u, c])
+                    rest = np.float32((area - covered) * picture[v, u, c])
                     value = (total[c] + rest) / np.float32(area) + np.float32(0.5)
                     picture[v, u, c] = np.uint8(value)
 
@@ -291,8 +291,8 @@ def shade_layer(
     for v in range(layer.shape[0]):
         _merge(nearest, v * factor, rows)
         for u in range(layer.shape[1]):
-            hits = _add(rows, u, shades, total)
-            if hits:
+            covered = _add(rows, u, shades, total)
+            if covered:
                 for c in range(3):
-                    layer[v, u, c] = np.uint8(total[c] / np.float32(hits) + np.float32(0.5))
-                layer[v, u, 3] = np.uint8(np.float32(255.0 / area) * hits + np.float32(0.5))
+                    layer[v, u, c] = np.uint8(total[c] / np.float32(covered) + np.float32(0.5))
+                layer[v, u, 3] = np.uint8(np.float32(255.0 / area) * covered + np.float32(0.5))

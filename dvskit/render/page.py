@@ -166,14 +166,14 @@ def _held(shown: Shown, number: int, max_events: int) -> Held:
 
 def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
     """Return the text of the page; `state` is a view as the page's own addresses tell it."""
-    packed = [(told, zlib.compress(planes, 1)) for told, planes in map(tell, held)]
+    packed = [(facts, zlib.compress(planes, 1)) for facts, planes in map(described, held)]
     total = sum(each.kept.total for each in held)
     parts = [
         f'<script id="data-{index}" type="text/plain">{base64.b64encode(data).decode()}</script>'
         for index, (_, data) in enumerate(packed)
     ]
     return assemble(
-        {"title": title, "clouds": [told for told, _ in packed], "served": False, "state": state},
+        {"title": title, "clouds": [facts for facts, _ in packed], "served": False, "state": state},
         label=f"Cloud of {total:,} events in x, y and time",
         data="\n".join(parts),
     )
@@ -208,11 +208,11 @@ def assemble(
     )
 
 
-def tell(held: Held) -> tuple[dict[str, Any], bytes]:
+def described(held: Held) -> tuple[dict[str, Any], bytes]:
     """Return what the page tells of a recording, and the planes of its events."""
     kept, step = held.kept, step_us(held.span_us)
     times = steps(kept.events, start_us=kept.start_us, step=step)
-    told = {
+    facts = {
         "name": held.name,
         "width": kept.events.size.width,
         "height": kept.events.size.height,
@@ -226,7 +226,7 @@ def tell(held: Held) -> tuple[dict[str, Any], bytes]:
         "labels": spans(held.labels, kept.start_us, held.span_us),
         "decisions": spans(held.decisions, kept.start_us, held.span_us),
     }
-    return told, pack(kept.events, times)
+    return facts, pack(kept.events, times)
 
 
 def spans(labels: Labels, start_us: int, span_us: int) -> list[tuple[int, int, str]]:

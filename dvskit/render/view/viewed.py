@@ -12,7 +12,7 @@ from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording
 from dvskit.render._thin import Thinned, Thinner
-from dvskit.render.page import Held, tell
+from dvskit.render.page import Held, described
 from dvskit.render.view.overview import Overview
 from dvskit.streams import Labels
 
@@ -140,7 +140,7 @@ class Viewed:
         if self.decisions is not None:
             self.decisions.close()
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return what the page needs to know before it has events."""
         progress, damage, made = self.overview.progress, self._damage(), self.decisions
         problem = progress.problem or ("" if made is None else made.problem)
@@ -158,7 +158,7 @@ class Viewed:
 
     def page_meta(self) -> dict[str, Any]:
         """Return the recording as the page's own description tells it, without events."""
-        meta, _ = tell(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
+        meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
                             Labels.empty(), Labels.empty()))  # fmt: skip
         return meta | {"live": self.live, "decides": self.decisions is not None}
 
@@ -167,10 +167,10 @@ class Viewed:
         return json.dumps([] if self.decisions is None else self.decisions.since(first)).encode()
 
     def sample(self) -> bytes:
-        """Return the sample so far: what `tell` tells, and planes of events."""
+        """Return the sample so far: what `described` returns, and planes of events."""
         kept, rate = self.overview.kept()
-        told, planes = tell(Held(kept, self.name, self.labels, Labels.empty()))
-        return message(told | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
+        facts, planes = described(Held(kept, self.name, self.labels, Labels.empty()))
+        return message(facts | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
         """Return as many events as can be shown of a time, which counts from the first event."""
@@ -183,9 +183,9 @@ class Viewed:
         found = thinner.kept()
         kept = Thinned(found.events, found.every, found.total, origin_us + start_us,
                        origin_us + stop_us)  # fmt: skip
-        told, planes = tell(Held(kept, self.name, Labels.empty(), Labels.empty()))
+        facts, planes = described(Held(kept, self.name, Labels.empty(), Labels.empty()))
         where = {"from_us": start_us, "to_us": stop_us, "region": region}
-        return message(told | where, planes)
+        return message(facts | where, planes)
 
 
 class ViewedLive(Viewed):
@@ -222,7 +222,7 @@ def _inside(events: Events, region: tuple[int, int, int, int]) -> Events:
     return events[(x >= left) & (x < right) & (y >= top) & (y < bottom)]
 
 
-def message(told: dict[str, Any], planes: bytes) -> bytes:
-    """Return the length of `told` as JSON (uint32, little-endian), the JSON, and the planes."""
-    text = json.dumps(told).encode()
+def message(facts: dict[str, Any], planes: bytes) -> bytes:
+    """Return the length of `facts` as JSON (uint32, little-endian), the JSON, and the planes."""
+    text = json.dumps(facts).encode()
     return struct.pack("<I", len(text)) + text + planes
