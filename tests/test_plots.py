@@ -24,8 +24,8 @@ from dvskit.render.plots.fitting import all_axes
 from dvskit.render.plots.intervals import KINDS, interval_edges
 from dvskit.render.plots.noise import report
 from dvskit.render.plots.pixel_map import count_pixels, most_of_blocks
+from dvskit.render.plots.rate import count_over_time, for_eyes
 from dvskit.render.plots.style import log_ticks, plain_number
-from dvskit.render.plots.time_counts import count_over_time, for_eyes
 from dvskit.render.plots.weights import tiled
 from dvskit.render.plots.words import name_points
 from tests.pictures import matches
