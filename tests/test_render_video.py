@@ -175,16 +175,16 @@ def test_the_video_is_the_same_on_any_number_of_threads(tmp_path, monkeypatch):
 def test_the_image_beside_is_the_latest_that_is_not_later():
     images = [(100, np.full((2, 2), 10, np.uint8)), (200, np.full((2, 2), 20, np.uint8)),
               (300, np.full((2, 2), 250, np.uint8))]  # fmt: skip
-    beside = Beside(images, Size(2, 2))
-    assert beside.advance(99) is None
-    first = beside.advance(100)
-    assert beside.advance(199) is None
-    last = beside.advance(1000)
+    beside = Beside(images)
+    assert beside.advance(99, Size(2, 2)) is None
+    first = beside.advance(100, Size(2, 2))
+    assert beside.advance(199, Size(2, 2)) is None
+    last = beside.advance(1000, Size(2, 2))
     assert first is not None
     assert last is not None
     assert first[0, 0] < last[0, 0]
     with pytest.raises(VideoError, match="run back"):
-        Beside([(5, images[0][1]), (4, images[0][1])], Size(2, 2)).advance(9)
+        Beside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

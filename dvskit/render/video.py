@@ -9,26 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
-from dvskit.events import Events, Size, Source, as_size
+from dvskit.events import Events, Size, Source
 from dvskit.render.colormap import DARK, LIGHT
-from dvskit.render.frames import Decay, EventFrames, Style, frames
+from dvskit.render.frames import Decay, Style, frames
 from dvskit.render.frames.canvas import (
     Beside,
     Canvas,
     Dithered,
     Images,
-    as_uint8,
     lay_out,
     whole_palette,
 )
@@ -44,7 +38,6 @@ from dvskit.render.frames.writers import (
     open_writer,
     output_fps,
 )
-from dvskit.video import FrameSource
 
 
 @check_arguments
@@ -125,11 +118,16 @@ def video(
         events_or_source, style=view.style, fps=float(fps * Fraction(view.slow)),
         start_us=view.start_us, stop_us=view.stop_us, theme=theme,
     )  # fmt: skip
-    images = _Images(beside)
-    palette = whole_palette(source_frames.palette, theme, image=images.colours if gif else None)
-    in_colour = images.colours is not None and not gif
-    dithered = Dithered(palette) if gif and images.colours is not None else None
-    canvas = _canvas(source_frames, view, images, dithered)
+    images = None if beside is None else Beside(beside)
+    colours = None if images is None else images.colours
+    palette = whole_palette(source_frames.palette, theme, image=colours if gif else None)
+    in_colour = colours is not None and not gif
+    shown = None if images is None else images.size
+    layout = lay_out(source_frames.size, view.scale, beside=shown, footer=view.footer)
+    canvas = Canvas(
+        layout, float(source_frames.period_us), slow=view.slow, beside=images,
+        dithered=Dithered(palette) if gif and colours is not None else None, zero_us=view.zero_us,
+    )  # fmt: skip
     size = Size(canvas.layout.width, canvas.layout.height)
 
     def writer(partial: Path) -> Writer:
@@ -165,36 +163,6 @@ def check_suffix(target: Path) -> None:
             f"{target}: a video is written as {', '.join(VIDEO_SUFFIXES)}, .gif, or into a folder "
             f"(no suffix), not {suffix}"
         )
-
-
-class _Images:
-    """The images beside, if there are any, and the size of the first, and itself if in colour."""
-
-    def __init__(self, beside: Images | None) -> None:
-        self.all: Iterator[tuple[int, Any]] | None = None
-        self.size: Size | None = None
-        self.colours: NDArray[np.uint8] | None = None
-        if beside is None:
-            return
-        rest = beside.pictures() if isinstance(beside, FrameSource) else iter(beside)
-        first = next(rest, None)
-        if first is None:
-            raise VideoError("there are no frames to show beside the events")
-        self.all = chain([first], rest)
-        self.size = as_size((first[1].shape[1], first[1].shape[0]))
-        self.colours = as_uint8(first[1]) if first[1].ndim == 3 else None
-
-
-def _canvas(
-    source_frames: EventFrames, view: VideoView, images: _Images, dithered: Dithered | None
-) -> Canvas:
-    layout = lay_out(source_frames.size, view.scale, beside=images.size, footer=view.footer)
-    shown = None
-    if images.all is not None and layout.beside is not None:
-        shown = Beside(images.all, layout.beside, colours=images.colours is not None)
-    period_us = float(source_frames.period_us)
-    return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered,
-                  zero_us=view.zero_us)  # fmt: skip
 
 
 @contextmanager
