@@ -14,7 +14,7 @@ import typer
 
 from dvskit.cli._jobs import Task
 from dvskit.cli._many_files import ManyFiles
-from dvskit.cli._options import as_usage
+from dvskit.cli._options import as_usage, shown_as
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, formats, is_standard
@@ -128,14 +128,7 @@ def for_many(
             paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
             command(list(paths or ()), output, jobs, given)
 
-        signature = _signature(one, command)
-        of_many.__name__, of_many.__doc__ = one.__name__, one.__doc__
-        of_many.__module__ = one.__module__
-        of_many.__signature__ = signature  # type: ignore[attr-defined]
-        of_many.__annotations__ = {
-            name: each.annotation for name, each in signature.parameters.items()
-        }
-        return of_many
+        return shown_as(of_many, one, _signature(one, command))
 
     return decorate
 

@@ -285,15 +285,25 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         groups[each.name] = (each.annotation, [option.name for option in options])
         shown += options
 
-    @functools.wraps(command)
     def gathered(**given: Any) -> None:
         for name, (group, names) in groups.items():
             given[name] = group(**{option: given.pop(option) for option in names})
         command(**given)
 
-    gathered.__signature__ = known.replace(parameters=shown)  # type: ignore[attr-defined]
-    gathered.__annotations__ = {each.name: each.annotation for each in shown}
-    return gathered
+    return shown_as(gathered, command, known.replace(parameters=shown))
+
+
+def shown_as(
+    called: Callable[..., None], command: Callable[..., None], signature: inspect.Signature
+) -> Callable[..., None]:
+    """Return `called` with the name and the help of a command, and the parameters of a signature.
+
+    They are what the command line shows.
+    """
+    functools.update_wrapper(called, command)
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    called.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return called
 
 
 def piped_video() -> Path:
