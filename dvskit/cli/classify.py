@@ -51,7 +51,10 @@ def classify(
     files = files or []
     living.check()
     if living.live:
-        _refuse_for_live(spikes)
+        if spikes != Spikes():
+            raise ConfigError(
+                "--encoder and --seed are of still images; leave them out with --live"
+            )
         live_source(files, living.camera, reading)
         from dvskit.training import load_model
 
@@ -75,11 +78,6 @@ def classify(
             _print_one(found)
         return
     _judge_all(judge, recordings, json)
-
-
-def _refuse_for_live(spikes: Spikes) -> None:
-    if spikes != Spikes():
-        raise ConfigError("--encoder and --seed are of still images; leave them out with --live")
 
 
 def _is_image(file: Path) -> bool:

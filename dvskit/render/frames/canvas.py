@@ -183,10 +183,6 @@ class Beside:
         return np.asarray(cv2.resize(image, tuple(size), interpolation=cv2.INTER_AREA))
 
 
-def _rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
-
-
 def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return a gray or RGB image as uint8: of uint8, uint16, or float of 0..1."""
     if image.dtype == np.uint16:
@@ -260,10 +256,12 @@ class Canvas:
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)
         self._image = None
-        if image.ndim == 2:
-            place[:] = _GRAY_OF[image] if self._dithered is None else self._dithered(_rgb(image))
-        elif self._dithered is not None:
+        if self._dithered is not None:
+            if image.ndim == 2:
+                image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
             place[:] = self._dithered(image)
+        elif image.ndim == 2:
+            place[:] = _GRAY_OF[image]
         else:
             self._image = image
 

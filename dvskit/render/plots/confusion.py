@@ -184,7 +184,7 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     if array.dtype.kind not in "iu" or array.min() < 0:
         raise ShapeError("counts are whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
-    names = _names(classes)
+    names = [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
     fonts = families("".join(names))
     naming = name_classes(names, _room_pt(style), style, _measure(style.small_pt, fonts))
     height_pt = _height_pt(naming, style, fonts)
@@ -209,10 +209,6 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
         figure.named[axes] = naming.size_pt
         _write_counts(axes, array, picture.to_rgba(share), naming.side_pt / n, style)
     return figure
-
-
-def _names(classes: Sequence[str]) -> list[str]:
-    return [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
 
 
 def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], float]:
