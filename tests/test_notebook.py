@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import get_args
 from xml.etree import ElementTree
 
 import cv2
@@ -14,6 +15,7 @@ import dvskit
 from dvskit._progress import Nowhere
 from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Events
+from dvskit.formats.recording import SizeOrigin
 from dvskit.render import notebook
 from tests.test_plots import drawn, scattered
 
@@ -46,6 +48,10 @@ def test_the_picture_is_orange_where_on_and_blue_where_off_and_white_where_nothi
     assert shown[0, 0].tolist() == [0xD5, 0x5E, 0x00]
     assert shown[1, 2].tolist() == [0x00, 0x72, 0xB2]
     assert shown[1, 0].tolist() == [255, 255, 255]
+
+
+def test_each_origin_of_a_size_has_its_words():
+    assert set(notebook._ORIGINS) == set(get_args(SizeOrigin))
 
 
 def test_the_sparkline_counts_all_events():

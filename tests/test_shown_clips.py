@@ -61,8 +61,8 @@ def test_a_clip_is_emulated_first(run, tmp_path, clip, words, out):
 
 
 def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
+    from dvskit.cli._clips import open_shown
     from dvskit.cli._options import Reading
-    from dvskit.cli._shown import open_shown
 
     recording = open_shown(clip, Reading())
     assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))

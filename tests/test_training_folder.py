@@ -343,8 +343,8 @@ def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
 
 
 def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
+    from dvskit.cli._clips import open_shown
     from dvskit.cli._options import Reading
-    from dvskit.cli._shown import open_shown
 
     root = clips(tmp_path / "set")
     train_folder(root, output=tmp_path / "mine", changes=QUICK)

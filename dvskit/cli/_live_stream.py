@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvskit.cli._clips import find_clip
 from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading
-from dvskit.cli._shown import find_clip
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _camera(number: int, live: Live) -> Stream:
 
 
 def _clip(clip: FrameSource, live: Live, reading: Reading) -> Stream:
-    from dvskit.cli._options import clip_notes
+    from dvskit.cli._clips import clip_notes
 
     if reading.size is not None:
         raise ConfigError(

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from dvskit._files import check_standard_output
-from dvskit.cli._console import describe_us, parse_time_us
+from dvskit.cli._console import parse_time_us
 from dvskit.errors import (
     ConfigError,
     GeometryError,
@@ -31,7 +26,7 @@ from dvskit.formats import Recording, RecordingPart, format_for_writing, is_stan
 from dvskit.formats.table import named_format
 
 if TYPE_CHECKING:
-    from dvskit.video import FrameSource
+    pass
 
 
 class _Word(str):
@@ -91,55 +86,16 @@ Salvage = Annotated[
 ]
 
 
-class LightName(Enum):
-    """How the numbers of a video are taken."""
-
-    luma = "luma"
-    linear = "linear"
-
-
-LightOption = Annotated[
-    LightName,
-    typer.Option(
-        "--light",
-        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
-        "that they stand for.",
-    ),
-]
-
-
-class ClockName(Enum):
-    """Where time 0 of a video is."""
-
-    first = "first"
-    container = "container"
-
-
-ClockOption = Annotated[
-    ClockName,
-    typer.Option(
-        "--time",
-        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
-        "says.",
-    ),
-]
-SalvageVideo = Annotated[
-    bool,
-    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
-]
-
-
-def _moment(option: str, verb: str, of: str, default: str) -> Any:
+def moment(option: str, verb: str, of: str, default: str) -> Any:
+    """Return an option of a time after the first event or frame."""
     return typer.Option(
         option, help=f"{verb} so long after the first {of}: 1.5s, 200ms, 30us.",
         show_default=default,
     )  # fmt: skip
 
 
-StartOption = Annotated[str | None, _moment("--start", "Begin", "event", "0s")]
-StopOption = Annotated[str | None, _moment("--stop", "End", "event", "the end")]
-StartOfClip = Annotated[str | None, _moment("--start", "Begin", "frame", "0s")]
-StopOfClip = Annotated[str | None, _moment("--stop", "End", "frame", "the end")]
+StartOption = Annotated[str | None, moment("--start", "Begin", "event", "0s")]
+StopOption = Annotated[str | None, moment("--stop", "End", "event", "the end")]
 CropOption = Annotated[
     str | None,
     typer.Option(
@@ -149,13 +105,6 @@ CropOption = Annotated[
         show_default="all",
     ),
 ]
-FpsOfVideo = Annotated[
-    float | None,
-    typer.Option(
-        "--fps", help="Frames a second of the video or folder.",
-        show_default="its own time stamps",
-    ),
-]  # fmt: skip
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -167,28 +116,6 @@ DarkOption = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-@dataclass(frozen=True, slots=True)
-class ClipOptions:
-    """How a video is opened: the options --fps, --light, --time and --salvage."""
-
-    fps: float | None = None
-    light: LightName = LightName.luma
-    time: ClockName = ClockName.first
-    salvage: bool = False
-
-    def open(self, path: Path) -> FrameSource:
-        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
-        from dvskit.video import open_frames
-
-        return open_frames(
-            piped_video() if is_standard(path) else path,
-            fps=self.fps,
-            light=self.light.value,
-            clock=self.time.value,
-            strict=not self.salvage,
-        )
 
 
 _MODEL: dict[str, Any] = {
@@ -304,35 +231,6 @@ def shown_as(
     called.__signature__ = signature  # type: ignore[attr-defined]
     called.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
     return called
-
-
-def piped_video() -> Path:
-    """Return a temporary file of what arrives on standard input: videos are read to and fro.
-
-    It is removed when the process ends. Raises ConfigError for a terminal.
-    """
-    if sys.stdin.isatty():
-        raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
-    path = Path(temporary_folder().name) / "standard-input"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return path
-
-
-@cache
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="dvskit-")
-
-
-def clip_notes(frames: FrameSource) -> Iterator[str]:
-    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
-    yield from frames.notes
-    start_us = frames.container_start_us
-    if start_us:
-        yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
-    if frames.damage:
-        yield str(frames.damage)
 
 
 @contextmanager

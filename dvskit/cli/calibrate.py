@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit import _files
+from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
@@ -34,7 +35,7 @@ def calibrate(
     ] = None,
     json: options.Json = False,
     reading: options.Reading = options.Reading(),
-    fps: options.FpsOfVideo = None,
+    fps: clips.FpsOfVideo = None,
     offset: Annotated[
         str | None,
         typer.Option(
@@ -43,8 +44,8 @@ def calibrate(
             show_default="estimated, 20 ms either way at most",
         ),
     ] = None,
-    light: options.LightOption = options.LightName.luma,
-    time: options.ClockOption = options.ClockName.first,
+    light: clips.LightOption = clips.LightName.luma,
+    time: clips.ClockOption = clips.ClockName.first,
     force: options.Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
@@ -54,14 +55,14 @@ def calibrate(
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = reading.open(recording)
-    pictures = _frames(source, frames, options.ClipOptions(fps, light, time, reading.salvage))
+    pictures = _frames(source, frames, clips.ClipOptions(fps, light, time, reading.salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
     with _console.stages(recording.name) as begin:
         found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
     from dvskit.video import FrameSource
 
-    for text in options.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
+    for text in clips.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
         _console.note(f"{frames}: {text}")
     if json:
         _console.print_json(found.as_dict())
@@ -80,7 +81,7 @@ def _own_frames(recording: Recording) -> list[Any]:
     return found
 
 
-def _frames(source: Recording, frames: Path | None, clip: options.ClipOptions) -> Iterable[Any]:
+def _frames(source: Recording, frames: Path | None, clip: clips.ClipOptions) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     if not frames.is_dir() and frames.exists():

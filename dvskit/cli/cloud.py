@@ -10,10 +10,11 @@ import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._clips import open_shown
 from dvskit.cli._judging import fits_noted
 from dvskit.cli._looks import Moves, Pose, Sheet, Words, given, state_from, view_from
 from dvskit.cli._options import Force, Reading, Span, part_of
-from dvskit.cli._shown import WithEvents, open_shown, say_of
+from dvskit.cli._shown import WithEvents, say_of
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, read_all
 from dvskit.formats import Recording, RecordingPart

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._clips import has_images
 from dvskit.cli._many import Options, for_many
-from dvskit.cli._shown import has_images
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink
@@ -107,18 +108,18 @@ def emulate(
         ),
     ] = None,
     crop: options.CropOption = None,
-    start: options.StartOfClip = None,
-    stop: options.StopOfClip = None,
-    fps: options.FpsOfVideo = None,
-    light: options.LightOption = options.LightName.luma,
+    start: clips.StartOfClip = None,
+    stop: clips.StopOfClip = None,
+    fps: clips.FpsOfVideo = None,
+    light: clips.LightOption = clips.LightName.luma,
     upsample: Annotated[
         bool,
         typer.Option(
             "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
         ),
     ] = False,
-    time: options.ClockOption = options.ClockName.first,
-    salvage: options.SalvageVideo = False,
+    time: clips.ClockOption = clips.ClockName.first,
+    salvage: clips.SalvageVideo = False,
     to: options.ToOption = None,
     force: options.Force = False,
 ) -> None:
@@ -135,7 +136,7 @@ def emulate(
 
     emulator = Emulator(_params(preset, threshold, set_ or []), seed)
     part = _part(preset, size, crop, options.times_from(start, stop))
-    clip = _clip(video, camera, options.ClipOptions(fps, light, time, salvage), part, upsample)
+    clip = _clip(video, camera, clips.ClipOptions(fps, light, time, salvage), part, upsample)
     with options.as_usage("--crop"):
         frames = part.of(clip)
     work = _Work(Path(f"camera {camera}") if video is None else video, clip, frames, upsample)
@@ -216,7 +217,7 @@ class _Work:
     def _notes(self, source: EmulatedSource, count: int, stopped: bool) -> list[str]:
         from dvskit.video import CameraFrames
 
-        notes = [*source.notes, *list(options.clip_notes(self._clip))[len(self._clip.notes) :]]
+        notes = [*source.notes, *list(clips.clip_notes(self._clip))[len(self._clip.notes) :]]
         if stopped:
             notes.append(f"stopped after frame {self._done(source) - 1}; what was done is written")
         if isinstance(self._clip, CameraFrames) and self._clip.dropped:
@@ -261,11 +262,11 @@ def _part(
 
 
 def _clip(
-    video: Path | None, camera: int | None, how: options.ClipOptions, part: ClipPart, upsample: bool
+    video: Path | None, camera: int | None, how: clips.ClipOptions, part: ClipPart, upsample: bool
 ) -> FrameSource:
     if video is not None and camera is None:
         return how.open(video)
-    if how != options.ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
+    if how != clips.ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
         raise ConfigError(
             "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a camera"
         )

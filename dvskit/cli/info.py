@@ -9,8 +9,8 @@ import numpy as np
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import Json, Reading, clip_notes
-from dvskit.cli._shown import find_clip
+from dvskit.cli._clips import clip_notes, find_clip
+from dvskit.cli._options import Json, Reading
 from dvskit.errors import ConfigError
 from dvskit.formats import COUNTED_BESIDE, Recording
 

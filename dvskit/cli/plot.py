@@ -10,27 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli import _options as options
+from dvskit.cli._clips import open_shown
 from dvskit.cli._judging import PartName, SplitOption, fits_noted, open_folder
-from dvskit.cli._options import (
-    DarkOption,
-    Force,
-    ModelArgument,
-    ModelOption,
-    Reading,
-    Span,
-    Spikes,
-    as_usage,
-    part_of,
-    spread,
-)  # fmt: skip
-from dvskit.cli._shown import (
-    ShownFile,
-    WithEvents,
-    check_picture,
-    open_shown,
-    save_picture,
-    say_of,
-)  # fmt: skip
+from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span, Spikes
+from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_events
 
@@ -51,11 +35,11 @@ Out = Annotated[
 class PlotLooks:
     """How a plot looks and is written: the options --dark, --width and --force."""
 
-    dark: DarkOption = False
+    dark: options.DarkOption = False
     width: Annotated[
         float, typer.Option(help="Width in mm: 88 is a column, 180 a page; 60 is about the least.")
     ] = 88.0
-    force: Force = False
+    force: options.Force = False
 
     def begin(self, out: Path) -> Style:
         """Return the style; raise what can be wrong before anything is read."""
@@ -88,7 +72,7 @@ def _command(name: str) -> Callable[..., None]:
         times = span.times()
         style = looks.begin(out)
         recording = open_shown(file, reading)
-        part = part_of(recording, *times)
+        part = options.part_of(recording, *times)
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
@@ -173,7 +157,7 @@ def membrane(
 
     seen = _observe(file, model, layer)
     number = seen.liveliest() if neuron is None else neuron
-    with as_usage("--neuron"):
+    with options.as_usage("--neuron"):
         inputs = seen.causes(number)
     figure = plots.membrane(
         seen.layer, seen.current[:, None], neuron=number, inputs=inputs,
@@ -209,6 +193,6 @@ def weights(
 
 
 for _name in _WHAT:
-    app.command(_name)(_console.command(spread(_command(_name))))
+    app.command(_name)(_console.command(options.spread(_command(_name))))
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__)(_console.command(spread(_function)))
+    app.command(_function.__name__)(_console.command(options.spread(_function)))

@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import (
-    ClipOptions,
-    ClockName,
-    ClockOption,
-    DarkOption,
-    Force,
-    Reading,
-    Span,
-    clip_notes,
-    stamps_of,
-)  # fmt: skip
-from dvskit.cli._shown import ShownFile, open_shown, say_of
+from dvskit.cli._clips import ClipOptions, ClockName, ClockOption, clip_notes, open_shown
+from dvskit.cli._options import DarkOption, Force, Reading, Span, stamps_of
+from dvskit.cli._shown import ShownFile, say_of
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._clips import open_shown
 from dvskit.cli._live_stream import Stream, live_source, open_stream, window_words
 from dvskit.cli._options import Reading, model_names
-from dvskit.cli._shown import open_shown
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 

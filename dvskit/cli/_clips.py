@@ -1,0 +1,228 @@
+"""Videos on the command line: the options of how they are opened, and what stands for events."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli._console import describe_us
+from dvskit.cli._options import Reading, moment, size_from
+from dvskit.errors import ConfigError, UnknownFormatError, VideoError, count_of
+from dvskit.events import Size
+from dvskit.formats import Recording, find_format, is_standard, open_events, open_sink
+from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+
+if TYPE_CHECKING:
+    from dvskit.datasets import Emulation
+    from dvskit.training import Model
+    from dvskit.video import FrameSource
+
+
+class LightName(Enum):
+    """How the numbers of a video are taken."""
+
+    luma = "luma"
+    linear = "linear"
+
+
+LightOption = Annotated[
+    LightName,
+    typer.Option(
+        "--light",
+        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
+        "that they stand for.",
+    ),
+]
+
+
+class ClockName(Enum):
+    """Where time 0 of a video is."""
+
+    first = "first"
+    container = "container"
+
+
+ClockOption = Annotated[
+    ClockName,
+    typer.Option(
+        "--time",
+        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
+        "says.",
+    ),
+]
+SalvageVideo = Annotated[
+    bool,
+    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
+]
+StartOfClip = Annotated[str | None, moment("--start", "Begin", "frame", "0s")]
+StopOfClip = Annotated[str | None, moment("--stop", "End", "frame", "the end")]
+FpsOfVideo = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", help="Frames a second of the video or folder.",
+        show_default="its own time stamps",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOptions:
+    """How a video is opened: the options --fps, --light, --time and --salvage."""
+
+    fps: float | None = None
+    light: LightName = LightName.luma
+    time: ClockName = ClockName.first
+    salvage: bool = False
+
+    def open(self, path: Path) -> FrameSource:
+        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
+        from dvskit.video import open_frames
+
+        return open_frames(
+            piped_video() if is_standard(path) else path,
+            fps=self.fps,
+            light=self.light.value,
+            clock=self.time.value,
+            strict=not self.salvage,
+        )
+
+
+def piped_video() -> Path:
+    """Return a temporary file of what arrives on standard input: videos are read to and fro.
+
+    It is removed when the process ends. Raises ConfigError for a terminal.
+    """
+    if sys.stdin.isatty():
+        raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
+    path = Path(temporary_folder().name) / "standard-input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return path
+
+
+@cache
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="dvskit-")
+
+
+def clip_notes(frames: FrameSource) -> Iterator[str]:
+    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
+    yield from frames.notes
+    start_us = frames.container_start_us
+    if start_us:
+        yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
+    if frames.damage:
+        yield str(frames.damage)
+
+
+def find_clip(file: Path, reading: Reading) -> FrameSource | None:
+    """Return the clip that a path is: a video or a folder of images; None for what is neither.
+
+    What --from names a format of is none.
+    Raises VideoError for a clip that cannot be opened.
+    """
+    if reading.from_ is not None:
+        return None
+    if file.is_dir():
+        if file_of_events(file) != file or not has_images(file):
+            return None
+    elif not file.is_file() or _is_known(file):
+        return None
+    from dvskit.video import open_frames
+
+    try:
+        return open_frames(file, strict=not reading.salvage)
+    except VideoError:
+        if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
+            raise
+        return None
+
+
+def _is_known(file: Path) -> bool:
+    """Tell whether a file is of events, or cannot be read at all."""
+    try:
+        find_format(file)
+    except UnknownFormatError:
+        return False
+    except (OSError, VideoError):
+        return True
+    return True
+
+
+def has_images(folder: Path) -> bool:
+    """Tell whether a folder holds images, or a list of them."""
+    from dvskit.formats.image_list import find_images, images_in
+
+    try:
+        return bool(images_in(folder) or find_images(folder).images)
+    except VideoError:
+        return False
+
+
+def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:
+    """Open a recording as `reading` says; of a clip, the events that an ideal sensor sees.
+
+    They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
+    the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
+    clips were which it learned from, unless `size` is given.
+    """
+    size, salvage = reading.size, reading.salvage
+    if find_clip(file, reading) is None:
+        return reading.open(file)
+    if size is None and model is not None and "emulation" in model.about:
+        path, notes = _emulated(file, model.emulation, salvage)
+    else:
+        path, notes = _emulated(file, None if size is None else size_from(size), salvage)
+    recording = open_events(path)
+    recording.assumptions[:0] = notes
+    return recording
+
+
+@cache
+def _emulated(
+    file: Path, how: Emulation | Size | None, salvage: bool
+) -> tuple[Path, tuple[str, ...]]:
+    """Emulate a clip into a file; return it and what there is to say.
+
+    how  of which size the sensor is, None for the clip's own; or all about it
+    """
+    from dvskit.emulator import EmulatedSource, Emulator
+    from dvskit.video import open_frames, resized
+
+    seen, emulator = "an ideal sensor; dvskit emulate has others", Emulator()
+    if how is None or isinstance(how, Size):
+        frames = resized(open_frames(file, strict=not salvage), how)
+    else:
+        from dvskit.datasets.clips import frames_for, open_clip
+        from dvskit.datasets.kinds import clip_seed
+        from dvskit.emulator.params import as_params
+
+        frames = frames_for(open_clip(file, how, strict=not salvage), how)
+        seen = "the sensor of the model's clips"
+        emulator = Emulator(as_params(how.params), clip_seed(file, how))
+    source = EmulatedSource(frames, emulator, frames.size)
+    path = Path(tempfile.mkdtemp(dir=temporary_folder().name)) / f"{file.stem}.npz"
+    with (
+        open_sink(path, source.size) as sink,
+        _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show,
+    ):
+        for block in source:
+            sink.write(block)
+            show(source.frames_done, f"{sink.count:,} events")
+    kind = "a folder of images" if file.is_dir() else "a video"
+    notes = (
+        f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for {seen}",
+        *source.notes,
+    )
+    return path, (*notes, str(frames.damage)) if frames.damage else notes
