@@ -25,7 +25,7 @@ from tests.test_events import make
 MODEL = "nmnist-signed-lif"
 
 
-def one_line_error(result, ended_with: int = 1) -> str:
+def one_line_error(result, ended_with=1):
     """Check that a command ended with a code and one line on stderr; return the line."""
     code, out, err = result
     assert code == ended_with
@@ -35,12 +35,12 @@ def one_line_error(result, ended_with: int = 1) -> str:
     return err
 
 
-def usage_error(result) -> str:
+def usage_error(result):
     """Check that a command ended with 2, a mistake of usage, and one line; return the line."""
     return one_line_error(result, 2)
 
 
-def left_behind(folder) -> set[str]:
+def left_behind(folder):
     return {file.name for file in folder.rglob("*")}
 
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,14 +12,14 @@ from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
 from dvskit.render import CloudView, _splat, colormap
-from dvskit.render._camera import Camera, box_halves, corners, fit, rotation
+from dvskit.render._camera import box_halves, corners, fit, rotation
+from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render._scene import Scene
 from dvskit.render._thin import thin
-from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
 
 
-def some_events(count: int = 400, seed: int = 0, size: tuple[int, int] = (20, 14)) -> Events:
+def some_events(count=400, seed=0, size=(20, 14)):
     rng = np.random.default_rng(seed)
     return Events(
         t=np.sort(rng.integers(1_000, 9_000, count)),
@@ -35,22 +33,22 @@ def some_events(count: int = 400, seed: int = 0, size: tuple[int, int] = (20, 14
 class Cut:
     """A stream cut into blocks, which can be read once or again and again."""
 
-    def __init__(self, events: Events, block: int) -> None:
+    def __init__(self, events, block):
         self.size = events.size
         self._blocks = [events[i : i + block] for i in range(0, len(events), block)]
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self):
         return iter(self._blocks)
 
 
 # -- the splat
 
 
-def camera_for(size: Size, azimuth: float = 40.0, perspective: float = 1.0) -> Camera:
+def camera_for(size, azimuth=40.0, perspective=1.0):
     return fit(box_halves(size), rotation(azimuth, 25.0), (5.0, 5.0, 95.0, 75.0), perspective)
 
 
-def box_points(events: Events, span: int) -> np.ndarray:
+def box_points(events, span):
     """Where events lie in the box, from the definition in _camera."""
     width, height = events.size
     longer = max(width, height)
@@ -65,9 +63,7 @@ def box_points(events: Events, span: int) -> np.ndarray:
     )
 
 
-def splat_by_hand(
-    events: Events, index: np.ndarray, camera: Camera, size_px: tuple[int, int], point_px: float
-) -> dict[tuple[int, int], tuple[int, int]]:
+def splat_by_hand(events, index, camera, size_px, point_px):
     """How near, and of what colour, what is seen in each place of the doubled picture is."""
     points = box_points(events, events.duration_us)
     seen = camera.project(points)
@@ -95,9 +91,7 @@ def splat_by_hand(
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("perspective", [0.0, 1.0])
 @pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5, 30.0])
-def test_the_splat_shows_what_a_loop_over_the_definition_shows(
-    point_px: float, perspective: float, parts: int
-) -> None:
+def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspective, parts):
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size, perspective=perspective)
@@ -116,9 +110,7 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("point_px", [0.5, 1.0, 1.6, 2.5, 30.0])
 @pytest.mark.parametrize("size_px", [(100, 80), (40, 80), (100, 25)])
-def test_marks_that_are_spread_are_what_the_splat_draws(
-    point_px: float, threads: int, size_px: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marks_that_are_spread_are_what_the_splat_draws(point_px, threads, size_px, monkeypatch):
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size)  # of a picture of 100x80: in others points leave it
@@ -136,9 +128,7 @@ def test_marks_that_are_spread_are_what_the_splat_draws(
 
 @pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
 @pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
-def test_the_picture_is_the_same_for_any_number_of_threads(
-    threads: str, colour: render.Colouring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_picture_is_the_same_for_any_number_of_threads(threads, colour, monkeypatch):
     # Every event twice, so that ties in depth are everywhere.
     base = some_events(3000, seed=1, size=(9, 7))
     twice = Events(
@@ -155,9 +145,7 @@ def test_the_picture_is_the_same_for_any_number_of_threads(
     np.testing.assert_array_equal(parted, whole)
 
 
-def shaded_by_hand(
-    nearest: np.ndarray, colours: render.Colours, ground: str, picture: np.ndarray
-) -> np.ndarray:
+def shaded_by_hand(nearest, colours, ground, picture):
     """Average 2 x 2 places over a picture; farther colours have up to 30 % of the ground."""
     result = picture.astype(float)
     for v, u in np.ndindex(picture.shape[:2]):
@@ -174,7 +162,7 @@ def shaded_by_hand(
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_shading_averages_what_is_seen(parts: int) -> None:
+def test_shading_averages_what_is_seen(parts):
     rng = np.random.default_rng(6)
     layers = rng.integers(0, 2**32, (parts, 24, 40)).astype(np.uint32)
     layers[rng.random(layers.shape) < 0.6] = 0
@@ -192,7 +180,7 @@ def test_shading_averages_what_is_seen(parts: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 150, 400])
-def test_the_picture_is_the_same_however_the_stream_is_cut(chunk: int) -> None:
+def test_the_picture_is_the_same_however_the_stream_is_cut(chunk):
     events = some_events()
     view = CloudView(max_events=130)
     np.testing.assert_array_equal(
@@ -204,7 +192,7 @@ def test_the_picture_is_the_same_however_the_stream_is_cut(chunk: int) -> None:
 # -- what is where
 
 
-def near(picture: np.ndarray, at: np.ndarray, colour: str) -> bool:
+def near(picture, at, colour):
     u, v = int(at[0]), int(at[1])
     patch = picture[v - 2 : v + 3, u - 2 : u + 3].reshape(-1, 3).astype(int)
     return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
@@ -212,8 +200,8 @@ def near(picture: np.ndarray, at: np.ndarray, colour: str) -> bool:
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them(
-    theme: render.Theme,
-) -> None:
+    theme,
+):
     events = Events(t=[0, 100, 200], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 1], size=(20, 12))
     view = CloudView(dark=theme is DARK, point_px=6)
     picture = render.cloud_image(events, view=view, width_px=800, height_px=600)
@@ -224,7 +212,7 @@ def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them
     assert not near(picture, seen[0], theme.time_stops[-1])
 
 
-def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side() -> None:
+def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side():
     corner = Events(t=[0, 1], x=[0, 19], y=[0, 11], p=[1, 1], size=(20, 12))
     camera = fit(box_halves(corner.size), rotation(90, 0), (0, 0, 100, 80))
     first, last = camera.project(box_points(corner, 1))
@@ -233,14 +221,14 @@ def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side() -> No
     assert first[2] < last[2], "the first event is the nearest"
 
 
-def test_on_is_orange_and_off_is_blue() -> None:
+def test_on_is_orange_and_off_is_blue():
     events = Events(t=[0, 1], x=[0, 1], y=[0, 0], p=[True, False], size=(2, 1))
     colours = render.by_polarity(events, DARK)
     np.testing.assert_array_equal(colours.palette[colours.index], [rgb(DARK.on), rgb(DARK.off)])
     assert dict(colours.key) == {"ON": DARK.on, "OFF": DARK.off}
 
 
-def test_colours_of_time_span_the_palette_even_for_times_near_the_end_of_int64() -> None:
+def test_colours_of_time_span_the_palette_even_for_times_near_the_end_of_int64():
     top = np.iinfo(np.int64).max
     events = Events(t=[top - 2**61, top - 2**60, top], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
     assert render.by_time(events, DARK).index.tolist() == [0, 127, 255]
@@ -248,8 +236,8 @@ def test_colours_of_time_span_the_palette_even_for_times_near_the_end_of_int64()
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 def test_the_colours_of_time_go_from_light_to_dark_without_turning_back(
-    theme: render.Theme,
-) -> None:
+    theme,
+):
     table = gradient(theme.time_stops).astype(float) / 255
     luminance = (table**2.2) @ [0.2126, 0.7152, 0.0722]
     assert np.all(np.diff(luminance) < 2e-3)
@@ -269,9 +257,7 @@ MACHADO = {  # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 @pytest.mark.parametrize("eye", MACHADO)
-def test_the_colours_of_counts_go_away_from_the_ground_evenly_for_every_eye(
-    eye: str, theme: render.Theme
-) -> None:
+def test_the_colours_of_counts_go_away_from_the_ground_evenly_for_every_eye(eye, theme):
     table = np.concatenate([[rgb(theme.ground)], gradient(theme.count_stops)]) / 255
     linear = np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(MACHADO[eye]), 0, 1)
@@ -284,7 +270,7 @@ def test_the_colours_of_counts_go_away_from_the_ground_evenly_for_every_eye(
     assert steps[1:].sum() > 55
 
 
-def counted_by_hand(events: Events) -> list[int]:
+def counted_by_hand(events):
     counts: dict[tuple[int, int], int] = {}
     for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True):
         counts[x, y] = counts.get((x, y), 0) + 1
@@ -296,9 +282,7 @@ def counted_by_hand(events: Events) -> list[int]:
 
 
 @pytest.mark.parametrize("threads", ["1", "3", "8"])
-def test_the_colours_of_counts_are_those_of_a_loop_over_the_definition(
-    threads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_colours_of_counts_are_those_of_a_loop_over_the_definition(threads, monkeypatch):
     monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
     monkeypatch.setenv("DVSKIT_THREADS", threads)
     even = some_events(2000, size=(9, 7))
@@ -317,9 +301,7 @@ def test_the_colours_of_counts_are_those_of_a_loop_over_the_definition(
      (1000, ["1", "10", "100", "1,000"]),
      (120_000, ["1", "10", "100", "1,000", "10,000", "100,000", "120,000"])],
 )  # fmt: skip
-def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(
-    most: int, texts: list[str]
-) -> None:
+def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(most, texts):
     events = Events(
         t=np.arange(most + 1), x=[0] * most + [1], y=[0] * (most + 1), p=[1] * (most + 1),
         size=(2, 1),
@@ -332,12 +314,12 @@ def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(
     assert colours.index[-1] == 0
 
 
-def test_counts_of_no_events_have_no_colours() -> None:
+def test_counts_of_no_events_have_no_colours():
     colours = render.by_count(Events.empty((3, 2)), DARK)
     assert len(colours.index) == 0
 
 
-def test_the_bar_of_time_ends_with_the_span() -> None:
+def test_the_bar_of_time_ends_with_the_span():
     events = Events(t=[5, 2_505], x=[0, 0], y=[0, 0], p=[1, 1], size=(1, 1))
     key = render.by_time(events, DARK).key
     assert isinstance(key, render.Bar)
@@ -348,8 +330,8 @@ def test_the_bar_of_time_ends_with_the_span() -> None:
 @pytest.mark.parametrize("size", [(34, 34), (1280, 720), (1, 500)])
 @pytest.mark.parametrize("perspective", [0.0, 1.0])
 def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
-    azimuth: float, elevation: float, size: tuple[int, int], perspective: float
-) -> None:
+    azimuth, elevation, size, perspective
+):
     halves = box_halves(Size(*size))
     camera = fit(halves, rotation(azimuth, elevation), (30, 20, 430, 320), perspective)
     seen = camera.project(corners(halves))
@@ -366,7 +348,7 @@ def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
 # -- ticks
 
 
-def test_ticks_are_1_2_or_5_times_a_power_of_ten_and_whole_for_pixels() -> None:
+def test_ticks_are_1_2_or_5_times_a_power_of_ten_and_whole_for_pixels():
     steps = [nice_step(span, 8) for span in (0.003, 7, 34, 310.5, 1280)]
     for step in steps:
         mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
@@ -379,7 +361,7 @@ def test_ticks_are_1_2_or_5_times_a_power_of_ten_and_whole_for_pixels() -> None:
 @pytest.mark.parametrize(
     ("span", "unit"), [(0, "µs"), (1_999, "µs"), (2_000, "ms"), (1_999_999, "ms"), (2_000_000, "s")]
 )
-def test_time_is_told_in_the_unit_that_fits(span: int, unit: str) -> None:
+def test_time_is_told_in_the_unit_that_fits(span, unit):
     assert time_unit(span)[0] == unit
 
 
@@ -388,9 +370,7 @@ def test_time_is_told_in_the_unit_that_fits(span: int, unit: str) -> None:
 
 @pytest.mark.parametrize("block", [1, 3, 64, 5000])
 @pytest.mark.parametrize(("limit", "every"), [(1000, 1), (999, 2), (250, 4), (1, 1024)])
-def test_thinning_keeps_every_2_to_the_kth_event_however_the_stream_is_cut(
-    block: int, limit: int, every: int
-) -> None:
+def test_thinning_keeps_every_2_to_the_kth_event_however_the_stream_is_cut(block, limit, every):
     events = some_events(1000, seed=2)
     kept = thin(Cut(events, block), limit)
     assert kept.every == every
@@ -400,18 +380,18 @@ def test_thinning_keeps_every_2_to_the_kth_event_however_the_stream_is_cut(
     assert bool(kept.notice) == (every > 1)
 
 
-def test_thinning_serves_a_stream_that_can_be_read_once() -> None:
+def test_thinning_serves_a_stream_that_can_be_read_once():
     events = some_events(1000, seed=3)
 
     class Once(Cut):
-        def __iter__(self) -> Iterator[Events]:
+        def __iter__(self):
             while self._blocks:
                 yield self._blocks.pop(0)
 
     assert thin(Once(events, 50), 300).events == events[::4]
 
 
-def test_thinning_to_nothing_is_refused() -> None:
+def test_thinning_to_nothing_is_refused():
     with pytest.raises(ConfigError, match="max_events=0 must be at least 1"):
         thin(some_events(), 0)
 
@@ -419,7 +399,7 @@ def test_thinning_to_nothing_is_refused() -> None:
 # -- files
 
 
-def test_the_file_holds_the_picture_and_the_report_counts(tmp_path: Path) -> None:
+def test_the_file_holds_the_picture_and_the_report_counts(tmp_path):
     events = some_events()
     report = render.cloud(events, tmp_path / "c.png", width_px=320, height_px=240)
     assert (report.kept, report.total, report.every) == (400, 400, 1)
@@ -428,7 +408,7 @@ def test_the_file_holds_the_picture_and_the_report_counts(tmp_path: Path) -> Non
     np.testing.assert_array_equal(stored, expected)
 
 
-def test_a_thinned_picture_says_so(tmp_path: Path) -> None:
+def test_a_thinned_picture_says_so(tmp_path):
     view = CloudView(max_events=100)
     report = render.cloud(some_events(), tmp_path / "c.png", view=view, width_px=320, height_px=240)
     assert (report.kept, report.total, report.every) == (100, 400, 4)
@@ -438,12 +418,12 @@ def test_a_thinned_picture_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["c.jpg", "c.html", "c.mp4", "c"])
-def test_another_suffix_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
+def test_another_suffix_is_refused_with_the_choices(name, tmp_path):
     with pytest.raises(ConfigError, match=r"\.png.*\.svg.*\.mp4.*\.html"):
         render.cloud(some_events(), tmp_path / name)
 
 
-def test_a_picture_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_picture_that_exists_is_kept_unless_told_otherwise(tmp_path):
     path = tmp_path / "c.png"
     path.write_bytes(b"old")
     with pytest.raises(OutputError, match="exists already"):
@@ -454,7 +434,7 @@ def test_a_picture_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [(63, 480), (480, 20_000)])
-def test_a_picture_of_an_absurd_size_is_refused(size: tuple[int, int]) -> None:
+def test_a_picture_of_an_absurd_size_is_refused(size):
     with pytest.raises(ShapeError, match="pixels is outside"):
         render.cloud_image(some_events(), width_px=size[0], height_px=size[1])
 
@@ -463,13 +443,13 @@ def test_a_picture_of_an_absurd_size_is_refused(size: tuple[int, int]) -> None:
     "change",
     [{"elevation_deg": 91.0}, {"point_px": 0.0}, {"dpi": 1.0}, {"azimuth_deg": math.nan}],
 )
-def test_a_view_from_nowhere_is_refused(change: dict[str, float]) -> None:
+def test_a_view_from_nowhere_is_refused(change):
     with pytest.raises(ConfigError, match="is outside"):
         replace(CloudView(), **change)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_event_give_a_box(count: int) -> None:
+def test_none_and_one_event_give_a_box(count):
     events = some_events(count) if count else Events.empty((20, 14))
     picture = render.cloud_image(events, width_px=400, height_px=300)
     ground = np.array(rgb(DARK.ground))
@@ -477,14 +457,14 @@ def test_none_and_one_event_give_a_box(count: int) -> None:
     assert picture.shape == (300, 400, 3)
 
 
-def test_a_title_is_drawn_as_it_stands() -> None:
+def test_a_title_is_drawn_as_it_stands():
     plain = render.cloud_image(some_events(), width_px=400, height_px=300)
     view = CloudView(title=r"$5 & $\frac{1}{2}$ _a_")
     titled = render.cloud_image(some_events(), view=view, width_px=400, height_px=300)
     assert (plain != titled).any()
 
 
-def test_a_real_recording_makes_a_cloud(data: Path) -> None:
+def test_a_real_recording_makes_a_cloud(data):
     source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
     picture = render.cloud_image(source, width_px=640, height_px=480)
     coloured = np.ptp(picture.astype(int), axis=2) > 80

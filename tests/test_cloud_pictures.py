@@ -24,10 +24,10 @@ from dvskit.render import CloudView, Turn, _text, cloud
 from dvskit.render._axes import bounds, draw_box
 from dvskit.render._camera import box_halves, corners
 from dvskit.render._drawing import Lines, Words, paint
+from dvskit.render._numbers import number_text
 from dvskit.render._scene import Scene
 from dvskit.render._text import ink, text_width
 from dvskit.render._thin import thin
-from dvskit.render._ticks import number_text
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.writers import yuv_table
@@ -39,11 +39,11 @@ VIEWS = [(48, 24), (90, 0), (0, 0), (0, 90), (-130, -60), (200, 10)]
 SIZES = [(1280, 960), (390, 520), (640, 300), (300, 900)]
 
 
-def scene_of(events: Events, view: CloudView, size_px: tuple[int, int]) -> Scene:
+def scene_of(events, view, size_px):
     return Scene(thin(events, view.max_events), view, size_px)
 
 
-def words_of(drawing: list[object]) -> list[Words]:
+def words_of(drawing):
     return [item for item in drawing if isinstance(item, Words)]
 
 
@@ -52,9 +52,7 @@ def words_of(drawing: list[object]) -> list[Words]:
 
 @pytest.mark.parametrize("size_px", SIZES)
 @pytest.mark.parametrize("sensor", [(34, 34), (1280, 720), (1, 1), (1, 500)])
-def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(
-    sensor: tuple[int, int], size_px: tuple[int, int]
-) -> None:
+def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(sensor, size_px):
     for span in (1, 310_470, 36_000_000_000):
         for azimuth, elevation in VIEWS:
             events = Events(t=[0, span], x=[0, 0], y=[0, 0], p=[1, 0], size=sensor)
@@ -78,14 +76,12 @@ def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(
     [((90, 0), 0), ((-90, 0), 0), ((270, 0), 0), ((0, 0), 2), ((180, 0), 2), ((0, 90), 1),
      ((30, -90), 1)],
 )  # fmt: skip
-def test_a_view_along_an_axis_is_parallel_and_all_others_are_not(
-    angles: tuple[float, float], across: int
-) -> None:
+def test_a_view_along_an_axis_is_parallel_and_all_others_are_not(angles, across):
     """Corners of the box that differ along the axis alone fall on each other."""
     halves = box_halves(some_events().size)
     corner = corners(halves)
 
-    def gap(azimuth: float, elevation: float) -> float:
+    def gap(azimuth, elevation):
         view = CloudView(azimuth_deg=azimuth, elevation_deg=elevation)
         seen = scene_of(some_events(), view, (640, 480)).still().project(corner)[:, :2]
         near = corner[:, across] > 0
@@ -95,13 +91,13 @@ def test_a_view_along_an_axis_is_parallel_and_all_others_are_not(
     assert gap(angles[0] + 5, angles[1] + (3 if angles[1] <= 0 else -3)) > 1
 
 
-def test_a_turning_cloud_keeps_its_perspective_also_where_it_passes_an_axis() -> None:
+def test_a_turning_cloud_keeps_its_perspective_also_where_it_passes_an_axis():
     scene = scene_of(some_events(), CloudView(azimuth_deg=90, elevation_deg=0), (640, 480))
     assert {camera.perspective for camera in scene.cameras([(90, 0), (95, 0)])} == {1.0}
     assert scene.still().perspective == 0
 
 
-def test_pixels_seen_from_the_front_are_filled() -> None:
+def test_pixels_seen_from_the_front_are_filled():
     """A sensor of which each pixel has an event shows no gaps: not the grid of its pixels."""
     y, x = np.mgrid[:60, :80]
     for width in (200, 300):  # where pixels are about 2 and 3 wide; much larger ones are dots
@@ -120,9 +116,7 @@ AROUND = [*VIEWS, (80, 0), (70, 10), (20, 0), (5, 85), (0, -90), (0, 60), (135, 
 
 @pytest.mark.parametrize("sensor", [(640, 480), (34, 34), (1, 500)])
 @pytest.mark.parametrize("size_px", [(1280, 960), (640, 480), (360, 300)])
-def test_no_word_about_an_axis_lies_over_the_cloud(
-    sensor: tuple[int, int], size_px: tuple[int, int]
-) -> None:
+def test_no_word_about_an_axis_lies_over_the_cloud(sensor, size_px):
     events = Events(t=[0, 95_870], x=[0, 0], y=[0, 0], p=[1, 0], size=sensor)
     for azimuth, elevation in AROUND:
         scene = scene_of(events, CloudView(azimuth_deg=azimuth, elevation_deg=elevation), size_px)
@@ -138,7 +132,7 @@ def test_no_word_about_an_axis_lies_over_the_cloud(
             assert inside < 0.5, (item.text, azimuth, elevation)
 
 
-def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on() -> None:
+def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on():
     events = Events(t=[0, 95_870], x=[0, 0], y=[0, 0], p=[1, 0], size=(640, 480))
     seen = []
     for azimuth in range(40, 91, 2):
@@ -156,7 +150,7 @@ def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on() -> None:
 @pytest.mark.parametrize(
     "view", [CloudView(dpi=300), CloudView(text_scale=2), CloudView(colour=render.by_count)]
 )
-def test_an_axis_is_named_once_and_its_ticks_begin_with_0(view: CloudView) -> None:
+def test_an_axis_is_named_once_and_its_ticks_begin_with_0(view):
     scene = scene_of(some_events(), view, (1039, 780))
     texts = [item.text for item in words_of(scene.drawing(scene.still()))]
     for title in ("time (ms)", "x (px)", "y (px)"):
@@ -165,7 +159,7 @@ def test_an_axis_is_named_once_and_its_ticks_begin_with_0(view: CloudView) -> No
     assert {"5", "10"} <= set(texts)
 
 
-def test_words_for_print_have_7_and_8_points_and_those_for_screens_11_pixels() -> None:
+def test_words_for_print_have_7_and_8_points_and_those_for_screens_11_pixels():
     for dpi in (150, 300, 600):
         style = CloudView(dpi=dpi).style((2000, 1500))
         assert 12.5 * style.unit_px / dpi * 72 == pytest.approx(7)
@@ -178,7 +172,7 @@ def test_words_for_print_have_7_and_8_points_and_those_for_screens_11_pixels() -
 
 
 @pytest.mark.parametrize("dpi", [150.0, 300.0, 600.0])
-def test_on_a_narrow_page_words_are_smaller_and_the_box_takes_most_of_the_width(dpi) -> None:
+def test_on_a_narrow_page_words_are_smaller_and_the_box_takes_most_of_the_width(dpi):
     for width_mm, label_pt, share in ((50, 5.5, 0.4), (60, 5.5, 0.5), (70, 6.125, 0.55),
                                       (88, 7, 0.6), (180, 7, 0.65)):  # fmt: skip
         size = (round(width_mm / 25.4 * dpi), round(0.75 * width_mm / 25.4 * dpi))
@@ -189,7 +183,7 @@ def test_on_a_narrow_page_words_are_smaller_and_the_box_takes_most_of_the_width(
         assert np.ptp(across) > share * size[0]
 
 
-def test_a_picture_without_room_for_words_has_none() -> None:
+def test_a_picture_without_room_for_words_has_none():
     scene = scene_of(some_events(), CloudView(title="A title"), (120, 90))
     drawing = scene.drawing(scene.still())
     assert not words_of(drawing)
@@ -208,7 +202,7 @@ def no_other_fonts(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_other_fonts")
-def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_path: Path) -> None:
+def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_path):
     view = CloudView(title="a 漢 Größe, Ω\n漢字")
     scene = scene_of(some_events(), view, (400, 300))
     words = [item.text for item in words_of(scene.drawing(scene.still()))]
@@ -222,7 +216,7 @@ def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_pat
     assert "no font here has 走 る: the title has boxes" in err
 
 
-def test_letters_of_another_font_stand_in_line_with_the_rest(tmp_path: Path) -> None:
+def test_letters_of_another_font_stand_in_line_with_the_rest(tmp_path):
     """A letter that DejaVu Sans lacks is drawn with the font that has it, and no box."""
     stix = Path(mpl.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
     own = _text._letters(_text.font_file())
@@ -250,11 +244,11 @@ def test_letters_of_another_font_stand_in_line_with_the_rest(tmp_path: Path) -> 
     [(36_000, "36,000"), (0.0125, "0.0125"), (1234.56, "1,235"), (2_000_000, "2,000,000"),
      (9.99996, "10"), (0, "0"), (100, "100"), (-12.5, "-12.5")],
 )  # fmt: skip
-def test_numbers_are_written_as_people_do(value: float, text: str) -> None:
+def test_numbers_are_written_as_people_do(value, text):
     assert number_text(value) == text
 
 
-def test_a_long_recording_is_told_in_the_same_way_everywhere() -> None:
+def test_a_long_recording_is_told_in_the_same_way_everywhere():
     events = Events(t=[0, 36_000_000_000], x=[0, 1], y=[0, 1], p=[True, False], size=(4, 4))
     scene = scene_of(events, CloudView(), (800, 600))
     words = " ".join(item.text for item in words_of(scene.drawing(scene.still())))
@@ -265,7 +259,7 @@ def test_a_long_recording_is_told_in_the_same_way_everywhere() -> None:
 # -- drawing, by loops over the definition
 
 
-def test_a_line_covers_pixels_by_how_far_they_are_inside() -> None:
+def test_a_line_covers_pixels_by_how_far_they_are_inside():
     ends, width, half = np.array([[3.2, 4.1, 17.7, 9.3], [5, 2, 5, 12]]), 3.0, 1.5
     picture = paint([Lines(ends, "#ffffff", width)], (20, 14), "#000000")
     by_hand = np.zeros((14, 20))
@@ -280,14 +274,14 @@ def test_a_line_covers_pixels_by_how_far_they_are_inside() -> None:
     assert by_hand.max() == 255
 
 
-def test_thin_lines_are_fainter_and_lines_beyond_the_border_are_cut() -> None:
+def test_thin_lines_are_fainter_and_lines_beyond_the_border_are_cut():
     ends = np.array([[-9.0, 5.5, 40, 5.5]])
     picture = paint([Lines(ends, "#ffffff", 0.5)], (20, 11), "#000000")
     assert picture[5, :, 0].tolist() == [pytest.approx(96, abs=1)] * 20  # 255 * 3/4 * 1/2
     assert not picture[:4].any()
 
 
-def test_words_are_laid_over_the_picture_where_their_line_begins() -> None:
+def test_words_are_laid_over_the_picture_where_their_line_begins():
     mask, left, top = ink("Hxg", 20.0)
     picture = paint([Words("Hxg", 10.0, 30.0, 20.0, "#ffffff")], (80, 50), "#000000")
     shape = mask.shape
@@ -302,7 +296,7 @@ def test_words_are_laid_over_the_picture_where_their_line_begins() -> None:
 # -- files
 
 
-def chunks_of(png: bytes) -> dict[bytes, bytes]:
+def chunks_of(png):
     at, found = 8, {}
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])
@@ -315,7 +309,7 @@ def chunks_of(png: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def test_png_tells_its_resolution_where_one_is_given(tmp_path: Path) -> None:
+def test_png_tells_its_resolution_where_one_is_given(tmp_path):
     for dpi in (None, 300.0):
         path = tmp_path / f"{dpi}.png"
         view = CloudView(dpi=dpi)
@@ -328,7 +322,7 @@ def test_png_tells_its_resolution_where_one_is_given(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored, drawn)
 
 
-def svg_pictures(path: Path) -> list[np.ndarray]:
+def svg_pictures(path):
     data = re.findall(r'"data:image/png;base64,\s*([^"]+)"', path.read_text())
     return [
         cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -337,9 +331,7 @@ def svg_pictures(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dpi", [None, 300.0])
-def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(
-    dpi: float | None, tmp_path: Path
-) -> None:
+def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(dpi, tmp_path):
     events, path = some_events(3000), tmp_path / "c.svg"
     view = CloudView(dpi=dpi, title="A <title> & $x$")
     render.cloud(events, path, view=view, width_px=500, height_px=400)
@@ -364,7 +356,7 @@ def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(
     assert np.abs(points[:, :, :3] * share + ground * (1 - share) - picture).max() <= 1.5
 
 
-def test_pdf_holds_the_points_of_the_picture_and_the_font(tmp_path: Path) -> None:
+def test_pdf_holds_the_points_of_the_picture_and_the_font(tmp_path):
     events, path = some_events(3000), tmp_path / "c.pdf"
     view = CloudView(dpi=200, dark=False)
     render.cloud(events, path, view=view, width_px=500, height_px=400)
@@ -383,7 +375,7 @@ def test_pdf_holds_the_points_of_the_picture_and_the_font(tmp_path: Path) -> Non
     np.testing.assert_array_equal(alpha[::-1, :, 0], points[:, :, 3])
 
 
-def pdf_picture(data: bytes, width: int, height: int, channels: int) -> np.ndarray:
+def pdf_picture(data, width, height, channels):
     """Return the picture of so many channels in a PDF, whose rows are coded as those of PNG."""
     space = b"DeviceRGB" if channels == 3 else b"DeviceGray"
     for found in re.finditer(rb"<<((?:[^<>]|<<[^<>]*>>)*)>>\s*stream\r?\n", data):
@@ -407,7 +399,7 @@ def pdf_picture(data: bytes, width: int, height: int, channels: int) -> np.ndarr
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
-def test_the_same_cloud_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+def test_the_same_cloud_gives_the_same_bytes(suffix, tmp_path):
     for name in "ab":
         render.cloud(some_events(), tmp_path / (name + suffix), width_px=400, height_px=300)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
@@ -416,9 +408,7 @@ def test_the_same_cloud_gives_the_same_bytes(suffix: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("name", ["c.svg", "c.pdf", "c.png", "c.mp4", "c.gif"])
 @pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
-def test_none_and_one_event_make_every_kind_of_file(
-    count: int, name: str, colour: render.Colouring, tmp_path: Path
-) -> None:
+def test_none_and_one_event_make_every_kind_of_file(count, name, colour, tmp_path):
     events = some_events(count, size=(1, 1)) if count else Events.empty((1, 1))
     view, path = CloudView(colour=colour), tmp_path / name
     if path.suffix in (".mp4", ".gif"):
@@ -434,9 +424,7 @@ def test_none_and_one_event_make_every_kind_of_file(
 
 @pytest.mark.parametrize("threads", ["1", "2", "8"])
 @pytest.mark.parametrize("sweep_us", [None, 2_000])
-def test_pictures_of_a_turn_are_those_of_its_cameras(
-    threads: str, sweep_us: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_of_a_turn_are_those_of_its_cameras(threads, sweep_us, monkeypatch):
     monkeypatch.setenv("DVSKIT_THREADS", threads)
     events, view = some_events(900), CloudView()
     scene = scene_of(events, view, (240, 200))
@@ -455,7 +443,7 @@ def test_pictures_of_a_turn_are_those_of_its_cameras(
         np.testing.assert_array_equal(picture, expected)
 
 
-def part_by_hand(scene: Scene, part: Events, camera: object, seen: np.ndarray) -> np.ndarray:
+def part_by_hand(scene, part, camera, seen):
     splat = turntable_module._splat
     share = 2_000 / (scene.span.stop_us - scene.span.start_us + 1)
     layers = splat.empty_layers(1, scene.size_px, 1)
@@ -468,9 +456,7 @@ def part_by_hand(scene: Scene, part: Events, camera: object, seen: np.ndarray) -
 
 @pytest.mark.parametrize("size_px", [(320, 240), (240, 400), (1280, 960)])
 @pytest.mark.parametrize("sensor", [(34, 34), (1280, 720), (2, 90)])
-def test_a_turning_box_and_its_words_stay_within_the_picture_at_one_distance(
-    sensor: tuple[int, int], size_px: tuple[int, int]
-) -> None:
+def test_a_turning_box_and_its_words_stay_within_the_picture_at_one_distance(sensor, size_px):
     events = Events(t=[0, 310_470], x=[0, 0], y=[0, 0], p=[1, 0], size=sensor)
     scene = scene_of(events, CloudView(), size_px)
     cameras = scene.cameras([(48 + 3.0 * k, 24.0) for k in range(120)])
@@ -486,16 +472,14 @@ def test_a_turning_box_and_its_words_stay_within_the_picture_at_one_distance(
         assert (sides[:, 2:] <= np.array(size_px) + 0.5).all()
 
 
-def decoded(path: Path) -> list[np.ndarray]:
+def decoded(path):
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("c.mp4", 4.0), ("c.mkv", 4.0), ("c.gif", 5.0)])
 @pytest.mark.parametrize("dark", [True, False])
-def test_a_video_holds_the_pictures(
-    name: str, tolerance: float, dark: bool, tmp_path: Path
-) -> None:
+def test_a_video_holds_the_pictures(name, tolerance, dark, tmp_path):
     events, view = some_events(900), CloudView(dark=dark, title="Turning")
     turn = Turn(seconds=0.5, fps=10, width_px=320, height_px=240, crf=12)
     told: list[tuple[int, int]] = []
@@ -516,7 +500,7 @@ def test_a_video_holds_the_pictures(
     assert np.abs(stored[0][-3, -3].astype(int) - ground).max() <= 3
 
 
-def test_the_planes_of_a_video_are_those_of_bt_709() -> None:
+def test_the_planes_of_a_video_are_those_of_bt_709():
     picture = np.random.default_rng(7).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     luma, blue, red = (np.zeros(s, np.uint8) for s in ((6, 8), (3, 4), (3, 4)))
     frame_kernels.rgb_planes(picture, luma, blue, red)
@@ -528,7 +512,7 @@ def test_the_planes_of_a_video_are_those_of_bt_709() -> None:
         assert abs(red[v, u] - (128 + 224 * (r - y) / 1.5748)) <= 1
 
 
-def test_a_gif_has_the_nearest_colour_of_its_palette() -> None:
+def test_a_gif_has_the_nearest_colour_of_its_palette():
     rng = np.random.default_rng(8)
     palette = rng.integers(0, 256, (256, 3)).astype(np.uint8)
     picture = rng.integers(0, 256, (9, 7, 3)).astype(np.uint8)
@@ -539,7 +523,7 @@ def test_a_gif_has_the_nearest_colour_of_its_palette() -> None:
         assert away[index[v, u]] == away.min()
 
 
-def test_a_gif_without_turns_that_sweeps_shows_every_event_once(tmp_path: Path) -> None:
+def test_a_gif_without_turns_that_sweeps_shows_every_event_once(tmp_path):
     events = some_events(500)
     scene = scene_of(events, CloudView(), (64, 64))
     span = events.duration_us + 1
@@ -562,9 +546,7 @@ def test_a_gif_without_turns_that_sweeps_shows_every_event_once(tmp_path: Path) 
         ("c.gif", {"fps": 60.0}, "50 frames"),
     ],
 )
-def test_a_turntable_that_cannot_be_is_refused(
-    name: str, change: dict[str, float], text: str, tmp_path: Path
-) -> None:
+def test_a_turntable_that_cannot_be_is_refused(name, change, text, tmp_path):
     with pytest.raises(ConfigError, match=text):
         render.turntable(some_events(), tmp_path / name, turn=Turn(**change))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -574,12 +556,12 @@ def test_a_turntable_that_cannot_be_is_refused(
     "change",
     [{"seconds": 0.0}, {"fps": 0.0}, {"turns": 101}, {"sweep_us": 0}, {"crf": 99}, {"preset": "x"}],
 )
-def test_a_turn_out_of_range_is_refused(change: dict[str, float]) -> None:
+def test_a_turn_out_of_range_is_refused(change):
     with pytest.raises(ConfigError):
         Turn(**change)  # type: ignore[arg-type]
 
 
-def test_a_turntable_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_turntable_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "c.mp4"
     path.write_bytes(b"old")
     with pytest.raises(OutputError, match="exists already"):
@@ -587,7 +569,7 @@ def test_a_turntable_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ShapeError):
         render.turntable(some_events(), path, turn=Turn(width_px=20, height_px=20), overwrite=True)
 
-    def stop(*at: int) -> None:
+    def stop(*at):
         raise KeyboardInterrupt
 
     turn = Turn(seconds=1, width_px=64, height_px=64)
@@ -600,7 +582,7 @@ def test_a_turntable_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 # -- references
 
 
-def spiral(count: int = 1500) -> Events:
+def spiral(count=1500):
     """A dot that runs in circles, and a corner with many events."""
     turn = np.linspace(0, 6 * np.pi, count)
     x, y = 24 + 18 * np.cos(turn), 18 + 13 * np.sin(turn)
@@ -624,24 +606,24 @@ CASES = {
 }
 
 
-def draw(name: str) -> np.ndarray:
+def draw(name):
     """Return a picture, RGB."""
     view, width, height = CASES[name]
     return render.cloud_image(spiral(), view=view, width_px=width, height_px=height)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_clouds_look_as_those_that_were_kept(name: str) -> None:
+def test_clouds_look_as_those_that_were_kept(name):
     assert matches(f"cloud_{name}", draw(name))
 
 
-def beside_kept(name: str) -> float:
+def beside_kept(name):
     """Return how far a picture is from the one that was kept."""
     kept = cv2.imread(str(REFERENCES / f"cloud_{name}.png"))[:, :, ::-1]
     return difference(kept, draw(name))[0]
 
 
-def lose(items: list[object], kind: str) -> list[object]:
+def lose(items, kind):
     """Return a drawing without its last word, its first word, or the borders of its box."""
     lines = [item for item in items if isinstance(item, Lines)]
     words = words_of(items)
@@ -651,9 +633,7 @@ def lose(items: list[object], kind: str) -> list[object]:
 
 @pytest.mark.parametrize("kind", ["last word", "first word", "borders"])
 @pytest.mark.parametrize("name", ["slant", "front", "light", "print"])
-def test_a_picture_that_lacks_a_word_or_its_box_is_told_from_the_kept_one(
-    name: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_lacks_a_word_or_its_box_is_told_from_the_kept_one(name, kind, monkeypatch):
     drawing = Scene.drawing
     monkeypatch.setattr(Scene, "drawing", lambda self, camera: lose(drawing(self, camera), kind))
     assert beside_kept(name) > 0.02
@@ -661,11 +641,11 @@ def test_a_picture_that_lacks_a_word_or_its_box_is_told_from_the_kept_one(
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "front"])  # the last lie behind
 def test_a_picture_that_lacks_a_twentieth_of_its_points_is_told_from_the_kept_one(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    name, monkeypatch
+):
     splat = turntable_module._splat.splat_points
 
-    def fewer(points: object, *rest: object) -> None:
+    def fewer(points, *rest):
         most = len(points.events) * 19 // 20  # type: ignore[attr-defined]
         part = replace(points, events=points.events[:most], index=points.index[:most])  # type: ignore
         splat(part, *rest)

@@ -13,7 +13,7 @@ import typer
 
 import dvskit
 from dvskit.cli import _console
-from dvskit.cli._completion import model_names
+from dvskit.cli._options import model_names
 from dvskit.errors import FormatError, count_of
 from dvskit.video import write_video
 from tests.test_cli import clip, commands, one_line_error, usage_error  # noqa: F401 (fixture)

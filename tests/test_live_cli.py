@@ -10,9 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ import pytest
 import dvskit.video
 from dvskit import Events, emulate, save_events
 from dvskit.errors import DamagedFileError
-from dvskit.training import Live, LiveDecision, Reject, decide, save_model
+from dvskit.training import Live, Reject, decide, save_model
 from dvskit.training.arrivals import Arrival, Pace, filmed, follow, piped, played, received
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture
@@ -32,13 +29,13 @@ from tests.test_udp import LAYOUTS, datagrams, send
 class Clock:
     """A clock that goes on when someone sleeps, and when work takes its time."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.time_s, self.slept = 100.0, 0
 
-    def now(self) -> float:
+    def now(self):
         return self.time_s
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds):
         assert seconds > 0
         self.time_s += seconds
         self.slept += 1
@@ -48,7 +45,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("block", [1, 50, 10_000])
-def test_a_recording_is_played_as_its_times_say_and_nothing_is_left_out(block: int) -> None:
+def test_a_recording_is_played_as_its_times_say_and_nothing_is_left_out(block):
     clock = Clock()
     blocks = [EVENTS[at : at + block] for at in range(0, len(EVENTS), block)]
     arrivals = list(played(blocks, BIN_US, Pace(clock.now, clock.sleep)))
@@ -61,7 +58,7 @@ def test_a_recording_is_played_as_its_times_say_and_nothing_is_left_out(block: i
     assert clock.time_s == pytest.approx(100 + EVENTS.duration_us / 1e6, abs=1e-5)
 
 
-def test_who_is_slow_comes_late_says_so_and_leaves_nothing_out() -> None:
+def test_who_is_slow_comes_late_says_so_and_leaves_nothing_out():
     clock = Clock()
     seen = []
     for arrival in played([EVENTS], BIN_US, Pace(clock.now, clock.sleep)):
@@ -74,21 +71,21 @@ def test_who_is_slow_comes_late_says_so_and_leaves_nothing_out() -> None:
 
 
 @pytest.mark.parametrize("events", [EVENTS, GAPS[:800]], ids=["dense", "gaps"])
-def test_what_is_played_is_decided_on_as_offline(events: Events) -> None:
+def test_what_is_played_is_decided_on_as_offline(events):
     clock = Clock()
     arrivals = played([events], BIN_US, Pace(clock.now, clock.sleep))
     found = [each for _, some in follow(Live(MODEL).start(), arrivals) for each in some]
     assert found == list(decide(MODEL, events))
 
 
-def frames_of(count: int = 9) -> ArrayFrames:
+def frames_of(count=9):
     frames = np.full((count, 16, 24), 60, np.uint8)
     for number in range(count):
         frames[number, 3:12, 2 * number : 2 * number + 5] = 220
     return ArrayFrames(frames, fps=400)
 
 
-def test_a_clip_that_is_played_is_decided_on_like_its_emulated_events() -> None:
+def test_a_clip_that_is_played_is_decided_on_like_its_emulated_events():
     from dvskit.datasets import Emulation
 
     clock, frames = Clock(), frames_of()
@@ -105,7 +102,7 @@ def test_a_clip_that_is_played_is_decided_on_like_its_emulated_events() -> None:
 # -- what arrives
 
 
-def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came() -> None:
+def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came():
     blocks = [EVENTS[at : at + 100] for at in range(0, len(EVENTS), 100)]
     arrivals = received(blocks, EVENTS.size, 20)
     first = next(arrivals)
@@ -118,8 +115,8 @@ def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came() 
     assert found == list(decide(MODEL, EVENTS))
 
 
-def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited_for() -> None:
-    def coming() -> Iterator[Events]:
+def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited_for():
+    def coming():
         yield EVENTS
         time.sleep(0.4)
         raise DamagedFileError("x", 3, "is cut short")
@@ -132,13 +129,13 @@ def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited
     assert all(each.quiet and not len(each.events) for each in found[1:])
 
 
-def iter_into(found: list[Arrival], arrivals: Iterator[Arrival]) -> list[Arrival]:
+def iter_into(found, arrivals):
     for arrival in arrivals:
         found.append(arrival)
     return []
 
 
-def test_a_silent_window_is_decided_on_as_nothing() -> None:
+def test_a_silent_window_is_decided_on_as_nothing():
     quiet = Arrival(Events.empty(SIZE), None, 0.0, quiet=True)
     some = list(follow(Live(MODEL).start(), [*piped([EVENTS]), quiet, quiet]))
     assert len(some[1][1]) > BINS - 1
@@ -151,17 +148,17 @@ def test_a_silent_window_is_decided_on_as_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model") / "m", MODEL)
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     return tmp_path / "a.npz"
 
 
-def same(said: dict[str, Any], decision: LiveDecision) -> bool:
+def same(said, decision):
     return (
         (said["start_us"], said["stop_us"]) == (decision.start_us, decision.stop_us)
         and said["class"] == decision.answer
@@ -175,12 +172,12 @@ def same(said: dict[str, Any], decision: LiveDecision) -> bool:
     )
 
 
-def all_same(text: str | bytes, decisions: list[LiveDecision]) -> bool:
+def all_same(text, decisions):
     said = [json.loads(line) for line in text.splitlines()]
     return all(same(*pair) for pair in zip(said, decisions, strict=True))
 
 
-def test_a_file_is_decided_on_line_by_line(run: Any, file: Path, model: Path) -> None:
+def test_a_file_is_decided_on_line_by_line(run, file, model):
     code, out, err = run("classify", "--live", file, "--model", model)
     decisions = list(decide(MODEL, EVENTS))
     assert code == 0
@@ -205,13 +202,13 @@ def test_a_file_is_decided_on_line_by_line(run: Any, file: Path, model: Path) ->
     )
 
 
-def test_json_lines_hold_the_decisions(run: Any, file: Path, model: Path) -> None:
+def test_json_lines_hold_the_decisions(run, file, model):
     code, out, err = run("classify", "--live", file, "--model", model, "--json", "-q")
     assert (code, err) == (0, "")
     assert all_same(out, list(decide(MODEL, EVENTS)))
 
 
-def test_a_threshold_of_ones_own_withholds_more(run: Any, file: Path, model: Path) -> None:
+def test_a_threshold_of_ones_own_withholds_more(run, file, model):
     words = ("classify", "--live", file, "--model", model, "--json", "-q")
     _, out, _ = run(*words, "--reject", "0.4")
     assert all_same(out, list(decide(MODEL, EVENTS, reject=Reject(0.4, how="--reject"))))
@@ -219,9 +216,7 @@ def test_a_threshold_of_ones_own_withholds_more(run: Any, file: Path, model: Pat
     assert {json.loads(line)["nothing"] for line in out.splitlines()} == {"unsure"}
 
 
-def test_a_terminal_has_one_line_that_is_rewritten(
-    run: Any, file: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_has_one_line_that_is_rewritten(run, file, model, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     code, out, _ = run("classify", "--live", file, "--model", model)
@@ -234,7 +229,7 @@ def test_a_terminal_has_one_line_that_is_rewritten(
 
 
 @pytest.mark.slow
-def test_a_pipe_is_decided_on_as_its_file(tmp_path: Path, model: Path) -> None:
+def test_a_pipe_is_decided_on_as_its_file(tmp_path, model):
     save_events(EVENTS, tmp_path / "a.raw")
     done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} --json", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -242,7 +237,7 @@ def test_a_pipe_is_decided_on_as_its_file(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_who_reads_decisions_may_have_seen_enough(tmp_path: Path, model: Path) -> None:
+def test_who_reads_decisions_may_have_seen_enough(tmp_path, model):
     save_events(EVENTS, tmp_path / "a.raw")
     done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} | head -n 2", tmp_path)
     assert done.stdout.count(b"\n") == 2
@@ -250,7 +245,7 @@ def test_who_reads_decisions_may_have_seen_enough(tmp_path: Path, model: Path) -
     assert b"error" not in done.stderr
 
 
-def start(*words: Any) -> subprocess.Popen[str]:
+def start(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "dvskit", "classify", "--live", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -259,14 +254,14 @@ def start(*words: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def read_until(stream: Any, words: str) -> str:
+def read_until(stream, words):
     while words not in (line := stream.readline()):
         assert line, f"the command ended without {words!r}"
     return str(line)
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_with_a_summary(tmp_path: Path, model: Path) -> None:
+def test_ctrl_c_ends_it_with_a_summary(tmp_path, model):
     long = make(30_000, 60_000_000, 0)
     save_events(long, tmp_path / "long.npz")
     process = start(tmp_path / "long.npz", "--model", model, "--json")
@@ -288,14 +283,14 @@ def test_ctrl_c_ends_it_with_a_summary(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.fixture
-def free_port() -> int:
+def free_port():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
 @pytest.mark.slow
-def test_what_is_sent_over_udp_is_decided_on(tmp_path: Path, free_port: int) -> None:
+def test_what_is_sent_over_udp_is_decided_on(tmp_path, free_port):
     slow = model_of(bin_us=40_000)  # a window that no pause of the sender is as long as
     save_model(tmp_path / "slow", slow)
     events = make(3000, 700_000, 5000)
@@ -321,7 +316,7 @@ def test_what_is_sent_over_udp_is_decided_on(tmp_path: Path, free_port: int) -> 
         process.communicate()
 
 
-def test_a_video_is_emulated_and_played(run: Any, model: Path, tmp_path: Path) -> None:
+def test_a_video_is_emulated_and_played(run, model, tmp_path):
     write_video(frames_of(12), tmp_path / "clip.mp4", fps=100)
     code, out, err = run("classify", "--live", "clip.mp4", "--model", model, "--json")
     expected = list(decide(MODEL, emulate(tmp_path / "clip.mp4", size=(24, 16))))
@@ -332,12 +327,10 @@ def test_a_video_is_emulated_and_played(run: Any, model: Path, tmp_path: Path) -
     assert "clip.mp4: emulated on 24x16, played in real time" in err
 
 
-def test_a_camera_is_emulated_at_the_models_size(
-    run: Any, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_camera_is_emulated_at_the_models_size(run, model, monkeypatch):
     asked = []
 
-    def camera(number: int) -> CameraFrames:
+    def camera(number):
         asked.append(number)
         return CameraFrames(capture=Capture(12, 0.01, (48, 72, 3)))
 
@@ -349,9 +342,7 @@ def test_a_camera_is_emulated_at_the_models_size(
     assert "camera 2: emulated on 24x16; small decides every 1.000 ms" in err
 
 
-def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(
-    run: Any, model: Path, tmp_path: Path
-) -> None:
+def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(run, model, tmp_path):
     wide = Events(t=EVENTS.t, x=EVENTS.x * 2, y=EVENTS.y * 2, p=EVENTS.p, size=(48, 32))
     save_events(wide, tmp_path / "wide.npz")
     code, out, err = run("classify", "--live", "wide.npz", "--model", model, "--json")
@@ -379,9 +370,7 @@ def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(
         (("--live", "--camera", "63"), 1, "camera 63: cannot be opened"),
     ],
 )
-def test_wrong_words_are_told_in_a_line(
-    run: Any, file: Path, model: Path, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_wrong_words_are_told_in_a_line(run, file, model, words, code, said):
     ended, out, err = run("classify", *words, "--model", model)
     assert (ended, out) == (code, "")
     assert said in err

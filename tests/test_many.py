@@ -27,7 +27,7 @@ RECORDINGS = COMMANDS["dvskit.cli.convert"].inputs
 VIDEOS = COMMANDS["dvskit.cli.emulate"].inputs
 
 
-def touch(folder: Path, *names: str) -> Path:
+def touch(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def clip(folder: Path, seed: int = 0) -> Path:
+def clip(folder, seed=0):
     """A folder of five images without times."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -45,11 +45,11 @@ def clip(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def outputs(plan) -> dict[str, str]:
+def outputs(plan):
     return {job.file.as_posix(): job.out.as_posix() for job in plan.jobs}
 
 
-def files_in(folder: Path) -> dict[str, bytes]:
+def files_in(folder):
     """What is in a folder, hidden or not."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
@@ -197,7 +197,7 @@ def test_one_file_is_one_file_however_its_output_is_named(run, tmp_path):
 # What is done
 
 
-def recordings(folder: Path) -> dict[str, bytes]:
+def recordings(folder):
     """Eight recordings, each other than the others; and what a single command makes of them."""
     for number, name in enumerate(["a", "b", "x/c", "x/d", "x/y/é ü", "x/y/f", "z/g", "z/h.i"]):
         path = folder / f"{name}.npz"
@@ -286,7 +286,7 @@ def test_each_clip_draws_its_own_noise_as_the_samples_of_a_folder_do(here, monke
 # What goes wrong
 
 
-def run_copy(*words: str, jobs: int = 2, force: bool = False) -> None:
+def run_copy(*words, jobs=2, force=False):
     copy(paths=list(words), output=None, jobs=jobs, to=".out", force=force)
 
 
@@ -350,7 +350,7 @@ def test_a_signal_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=True,
     )  # fmt: skip
 
-    def unfinished() -> int:
+    def unfinished():
         return sum(path.name.startswith(".") for path in (tmp_path / "o").glob(".*"))
 
     begun = time.monotonic()

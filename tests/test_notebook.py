@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import get_args
 from xml.etree import ElementTree
 
 import cv2
@@ -14,17 +15,18 @@ import dvskit
 from dvskit._progress import Nowhere
 from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Events
+from dvskit.formats.recording import SizeOrigin
 from dvskit.render import notebook
 from tests.test_plots import drawn, scattered
 
 
-def words(html: str) -> str:
+def words(html):
     """Return the text of well-formed HTML, a blank between its parts."""
     closed = re.sub(r"(<img [^>]*)>", r"\1/>", html)
     return " ".join(ElementTree.fromstring(closed).itertext())
 
 
-def picture(html: str) -> np.ndarray:
+def picture(html):
     data = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
@@ -46,6 +48,10 @@ def test_the_picture_is_orange_where_on_and_blue_where_off_and_white_where_nothi
     assert shown[0, 0].tolist() == [0xD5, 0x5E, 0x00]
     assert shown[1, 2].tolist() == [0x00, 0x72, 0xB2]
     assert shown[1, 0].tolist() == [255, 255, 255]
+
+
+def test_each_origin_of_a_size_has_its_words():
+    assert set(notebook._ORIGINS) == set(get_args(SizeOrigin))
 
 
 def test_the_sparkline_counts_all_events():

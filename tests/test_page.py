@@ -5,9 +5,7 @@ import html
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,11 +20,10 @@ from dvskit.errors import ConfigError, OutputError
 from dvskit.events import Size
 from dvskit.render._camera import box_halves, fit, rotation
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.page.stored import pack, pieces, step_us, steps
-from tests.browser import Browser
+from dvskit.render.page import pack, pieces, step_us, steps
 
 
-def some_events(count: int = 5000, seed: int = 0) -> Events:
+def some_events(count=5000, seed=0):
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 2**40, count))
     return Events(
@@ -41,7 +38,7 @@ def some_events(count: int = 5000, seed: int = 0) -> Events:
 # -- the file, without a browser
 
 
-def stored(text: str, index: int = 0) -> tuple[dict[str, Any], bytes]:
+def stored(text, index=0):
     meta = re.search(r'<script id="meta" type="application/json">(.*?)</script>', text)
     data = re.search(rf'<script id="data-{index}" type="text/plain">(.*?)</script>', text)
     assert meta
@@ -49,7 +46,7 @@ def stored(text: str, index: int = 0) -> tuple[dict[str, Any], bytes]:
     return json.loads(meta[1])["clouds"][index], zlib.decompress(base64.b64decode(data[1]))
 
 
-def unpack_by_hand(raw: bytes, counts: list[int]) -> list[tuple[int, int, int, bool]]:
+def unpack_by_hand(raw, counts):
     """The events of a page, with times in steps from the first one."""
     n = len(raw) // 6
     events, low, piece, left = [], 0, 0, counts[0] if counts else 0
@@ -67,9 +64,7 @@ def unpack_by_hand(raw: bytes, counts: list[int]) -> list[tuple[int, int, int, b
 
 
 @pytest.mark.parametrize("span", [1, 65_535, 65_536, 900_000, 16_777_215, 16_777_216, 2**40, 2**63])
-def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(
-    span: int, tmp_path: Path
-) -> None:
+def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(span, tmp_path):
     events = spread(700, span)
     report = render.page(events, tmp_path / "p.html")
     told, raw = stored((tmp_path / "p.html").read_text())
@@ -87,7 +82,7 @@ def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(
     assert told["span_us"] == span
 
 
-def spread(count: int, span: int) -> Events:
+def spread(count, span):
     """Events whose first and last are `span` apart, around t = 0."""
     rng = np.random.default_rng(span % 1000)
     inner = sorted(int(share * span) for share in rng.random(count - 2))
@@ -96,25 +91,25 @@ def spread(count: int, span: int) -> Events:
     return Events(t=t, x=sides[0], y=sides[1], p=rng.random(count) < 0.5, size=(100, 100))
 
 
-def test_the_largest_coordinates_survive() -> None:
+def test_the_largest_coordinates_survive():
     events = Events(t=[5, 5], x=[32766, 0], y=[0, 32766], p=[False, True], size=(32767, 32767))
     times = steps(events, start_us=5, step=1)
     back = unpack_by_hand(pack(events, times), pieces(times))
     assert back == [(32766, 0, 0, False), (0, 32766, 0, True)]
 
 
-def test_no_step_of_time_is_longer_than_it_must_be() -> None:
+def test_no_step_of_time_is_longer_than_it_must_be():
     assert [step_us(span) for span in (0, 2**24 - 1, 2**24, 2**25 - 1, 2**25)] == [1, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("chunk", [1, 33, 1000])
-def test_the_page_is_the_same_however_the_stream_is_cut(chunk: int, tmp_path: Path) -> None:
+def test_the_page_is_the_same_however_the_stream_is_cut(chunk, tmp_path):
     events = some_events(1000)
 
     class Cut:
         size = events.size
 
-        def __iter__(self) -> Iterator[Events]:
+        def __iter__(self):
             return (events[i : i + chunk] for i in range(0, len(events), chunk))
 
     report = render.page(Cut(), tmp_path / "a.html", title="t", max_events=300)
@@ -123,7 +118,7 @@ def test_the_page_is_the_same_however_the_stream_is_cut(chunk: int, tmp_path: Pa
     assert (report.kept, report.total, report.every) == (250, 1000, 4)
 
 
-def test_the_page_names_nothing_outside_itself(tmp_path: Path) -> None:
+def test_the_page_names_nothing_outside_itself(tmp_path):
     render.page(some_events(10), tmp_path / "p.html")
     text = (tmp_path / "p.html").read_text()
     assert not re.search(r"(https?:)?//[a-z]+\.[a-z]", text)
@@ -132,12 +127,12 @@ def test_the_page_names_nothing_outside_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["p.png", "p", "p.pdf"])
-def test_another_suffix_is_refused_with_the_choices(name: str, tmp_path: Path) -> None:
+def test_another_suffix_is_refused_with_the_choices(name, tmp_path):
     with pytest.raises(ConfigError, match=r"\.html or \.htm.*\.png"):
         render.page(some_events(10), tmp_path / name)
 
 
-def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path):
     path = tmp_path / "p.html"
     path.write_text("old")
     with pytest.raises(OutputError, match="exists already"):
@@ -151,11 +146,11 @@ def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     known: dict[str, Path] = {}
 
-    def make(name: str, events: Events, **options: Any) -> Path:
+    def make(name, events, **options):
         if name not in known:
             known[name] = folder / f"{name}.html"
             render.page(events, known[name], **options)
@@ -168,14 +163,12 @@ EVENTS = some_events()
 
 
 @pytest.fixture
-def five_thousand(browser: Browser, made: Callable[..., Path]) -> Browser:
+def five_thousand(browser, made):
     browser.open(made("five", EVENTS, title="Five thousand"))
     return browser
 
 
-def test_the_page_becomes_ready_without_a_word_and_without_a_request(
-    five_thousand: Browser, made: Callable[..., Path]
-) -> None:
+def test_the_page_becomes_ready_without_a_word_and_without_a_request(five_thousand, made):
     five_thousand.press("p", "d", "p", "v", "f", "d", "p", "v", "f")
     five_thousand.frame()
     assert five_thousand.complaints() == []
@@ -186,16 +179,14 @@ def test_the_page_becomes_ready_without_a_word_and_without_a_request(
     assert five_thousand.js("return $('message').hidden")
 
 
-def near(picture: np.ndarray, at: list[float], colour: str) -> bool:
+def near(picture, at, colour):
     u, v = round(at[0]), round(at[1])
     patch = picture[max(0, v - 3) : v + 4, max(0, u - 3) : u + 4].reshape(-1, 3)
     return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
-def test_points_are_on_the_screen_where_they_belong(
-    browser: Browser, made: Callable[..., Path], size: tuple[int, int]
-) -> None:
+def test_points_are_on_the_screen_where_they_belong(browser, made, size):
     events = Events(t=[10, 110, 210], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 0], size=(20, 12))
     browser.open(made("three", events), size)
     first, last = browser.js("return [dvskit.place(2, 1, 0), dvskit.place(18, 9, 200)]")
@@ -212,7 +203,7 @@ def test_points_are_on_the_screen_where_they_belong(
     assert tuple(picture[5, size[0] - 5]) == rgb(LIGHT.ground)
 
 
-def test_the_page_and_the_still_picture_share_one_camera(five_thousand: Browser) -> None:
+def test_the_page_and_the_still_picture_share_one_camera(five_thousand):
     rect = five_thousand.js("return CELLS[0].view")
     az, el = five_thousand.js("return [S.az, S.el]")
     size = EVENTS.size
@@ -231,8 +222,8 @@ def test_the_page_and_the_still_picture_share_one_camera(five_thousand: Browser)
 
 
 def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
-    five_thousand: Browser,
-) -> None:
+    five_thousand,
+):
     step = step_us(EVENTS.duration_us)
     time_us = (EVENTS.t - EVENTS.t[0]) // step * step
     five_thousand.slide("time", 0.5)
@@ -250,7 +241,7 @@ def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
     assert f"{np.count_nonzero(inside):,} events" in five_thousand.js("return $('clock').innerText")
 
 
-def test_keys_turn_zoom_narrow_and_reset(five_thousand: Browser) -> None:
+def test_keys_turn_zoom_narrow_and_reset(five_thousand):
     state = "return [S.az, S.el, S.zoom, S.win, S.colour]"
     az, el, zoom, window, colour = five_thousand.js(state)
     five_thousand.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, "+", "[", "p")
@@ -266,7 +257,7 @@ def test_keys_turn_zoom_narrow_and_reset(five_thousand: Browser) -> None:
     assert five_thousand.js("return [S.az, S.el]") == [90, 0]
 
 
-def test_space_plays_from_the_start_and_pauses(five_thousand: Browser) -> None:
+def test_space_plays_from_the_start_and_pauses(five_thousand):
     five_thousand.press(Keys.SPACE)
     five_thousand.wait("dvskit.playing && S.pos > 0.005 && S.pos < 0.9")
     five_thousand.press(Keys.SPACE)
@@ -277,7 +268,7 @@ def test_space_plays_from_the_start_and_pauses(five_thousand: Browser) -> None:
     assert 0 < five_thousand.js("return dvskit.drawn.count") < 5000
 
 
-def test_the_mouse_turns_moves_and_zooms(five_thousand: Browser) -> None:
+def test_the_mouse_turns_moves_and_zooms(five_thousand):
     cloud = five_thousand.driver.find_element(By.ID, "cloud")
     state = "return [S.az, S.panX, S.zoom]"
     az, pan, zoom = five_thousand.js(state)
@@ -292,8 +283,8 @@ def test_the_mouse_turns_moves_and_zooms(five_thousand: Browser) -> None:
     five_thousand.wait(f"S.zoom < {zoom}")
 
 
-def test_one_finger_turns_and_two_pinch(five_thousand: Browser) -> None:
-    def touch(kind: str, *points: tuple[int, int]) -> None:
+def test_one_finger_turns_and_two_pinch(five_thousand):
+    def touch(kind, *points):
         five_thousand.driver.execute_cdp_cmd(
             "Input.dispatchTouchEvent",
             {
@@ -317,9 +308,7 @@ def test_one_finger_turns_and_two_pinch(five_thousand: Browser) -> None:
 
 
 @pytest.mark.parametrize("size", [(844, 390), (667, 375), (568, 320), (390, 844), (1440, 900)])
-def test_every_control_can_be_reached_at_every_size(
-    five_thousand: Browser, size: tuple[int, int]
-) -> None:
+def test_every_control_can_be_reached_at_every_size(five_thousand, size):
     five_thousand.resize(*size)
     five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]} && !pending")
     # A finger can find a time on the strip.
@@ -346,9 +335,7 @@ def test_every_control_can_be_reached_at_every_size(
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1440, 900), (844, 390), (768, 1024), (320, 568)])
-def test_the_box_fits_between_words_and_controls_at_every_size(
-    five_thousand: Browser, size: tuple[int, int]
-) -> None:
+def test_the_box_fits_between_words_and_controls_at_every_size(five_thousand, size):
     five_thousand.resize(*size)
     five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]}")
     five_thousand.wait("$('axes').width === innerWidth && !pending")
@@ -373,7 +360,7 @@ def test_the_box_fits_between_words_and_controls_at_every_size(
     assert overflow == []
 
 
-def test_a_view_that_was_turned_outlives_a_new_size(five_thousand: Browser) -> None:
+def test_a_view_that_was_turned_outlives_a_new_size(five_thousand):
     five_thousand.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
     before = five_thousand.js("return [S.az, S.el]")
     five_thousand.resize(700, 900)
@@ -381,7 +368,7 @@ def test_a_view_that_was_turned_outlives_a_new_size(five_thousand: Browser) -> N
     assert five_thousand.js("return [S.az, S.el]") == before
 
 
-def test_the_picture_can_be_saved(five_thousand: Browser) -> None:
+def test_the_picture_can_be_saved(five_thousand):
     url = five_thousand.driver.execute_async_script(
         "const done = arguments[arguments.length - 1];"
         "dvskit.png().then(b => { const r = new FileReader(); r.onload = () => done(r.result);"
@@ -396,14 +383,14 @@ def test_the_picture_can_be_saved(five_thousand: Browser) -> None:
     assert tuple(picture[-1, 0]) == rgb(DARK.ground)
 
 
-def test_the_help_opens_and_closes(five_thousand: Browser) -> None:
+def test_the_help_opens_and_closes(five_thousand):
     five_thousand.press("?")
     assert five_thousand.driver.find_element(By.ID, "help").is_displayed()
     five_thousand.press(Keys.ESCAPE)
     assert not five_thousand.driver.find_element(By.ID, "help").is_displayed()
 
 
-def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand: Browser) -> None:
+def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand):
     five_thousand.frame()  # in one script each: a timer ends the moving between two
     moving = five_thousand.js("S.budget = 1000; S.moving = true; draw(); return dvskit.drawn")
     assert moving == {"count": 5000, "drawn": 1000}
@@ -412,9 +399,7 @@ def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand: Browser) -> 
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_event_make_a_page_that_says_so(
-    browser: Browser, made: Callable[..., Path], count: int
-) -> None:
+def test_none_and_one_event_make_a_page_that_says_so(browser, made, count):
     events = Events(t=[7] * count, x=[3] * count, y=[3] * count, p=[1] * count, size=(8, 8))
     browser.open(made(f"few{count}", events))
     browser.press(Keys.SPACE, "[", "p", "r")
@@ -427,7 +412,7 @@ def test_none_and_one_event_make_a_page_that_says_so(
     assert browser.js("return $('facts').textContent").startswith(words)
 
 
-def test_a_thinned_page_says_so(browser: Browser, made: Callable[..., Path]) -> None:
+def test_a_thinned_page_says_so(browser, made):
     browser.open(made("thin", EVENTS, max_events=2000))
     assert browser.driver.find_element(By.ID, "notice").is_displayed()
     notice = browser.js("return $('notice').textContent")
@@ -436,7 +421,7 @@ def test_a_thinned_page_says_so(browser: Browser, made: Callable[..., Path]) -> 
     assert browser.js("return dvskit.drawn.count") == 1250
 
 
-def test_a_title_stays_text(browser: Browser, made: Callable[..., Path]) -> None:
+def test_a_title_stays_text(browser, made):
     title = '</script><b id="evil">&amp; "{{data}}" <!-- \'ö\' \u2028 $& \\u003c'
     browser.open(made("title", EVENTS, title=title))
     assert browser.js("return $('head').querySelector('h1').textContent") == title
@@ -446,7 +431,7 @@ def test_a_title_stays_text(browser: Browser, made: Callable[..., Path]) -> None
     assert browser.complaints() == []
 
 
-def test_a_browser_without_webgl2_is_told_so(browser: Browser, made: Callable[..., Path]) -> None:
+def test_a_browser_without_webgl2_is_told_so(browser, made):
     added = browser.driver.execute_cdp_cmd(
         "Page.addScriptToEvaluateOnNewDocument",
         {
@@ -463,7 +448,7 @@ def test_a_browser_without_webgl2_is_told_so(browser: Browser, made: Callable[..
         browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
-def test_a_lost_graphics_context_comes_back(five_thousand: Browser) -> None:
+def test_a_lost_graphics_context_comes_back(five_thousand):
     five_thousand.js("window.lost = GL.gl.getExtension('WEBGL_lose_context'); lost.loseContext();")
     five_thousand.wait("GL === null")
     five_thousand.js("lost.restoreContext()")
@@ -472,7 +457,7 @@ def test_a_lost_graphics_context_comes_back(five_thousand: Browser) -> None:
     assert (np.ptp(picture[100:700], axis=2) > 80).sum() > 5_000
 
 
-def test_a_real_recording_is_shown(browser: Browser, tmp_path: Path, data: Path) -> None:
+def test_a_real_recording_is_shown(browser, tmp_path, data):
     source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
     report = render.page(source, tmp_path / "digit.html")
     browser.open(tmp_path / "digit.html")
@@ -481,9 +466,7 @@ def test_a_real_recording_is_shown(browser: Browser, tmp_path: Path, data: Path)
     assert browser.complaints() == []
 
 
-def test_the_view_stays_where_it_is_when_only_the_colours_change(
-    browser: Browser, made: Callable[..., Path]
-) -> None:
+def test_the_view_stays_where_it_is_when_only_the_colours_change(browser, made):
     browser.open(made("five", EVENTS, title="Five thousand"), (390, 844))
     before = browser.js("return dvskit.box()")
     browser.press("p")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +16,9 @@ from dvskit.errors import ConfigError
 from dvskit.formats import open_events
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.streams import Labels
-from tests.browser import Browser
 
 
-def crossing(count: int = 4000, seed: int = 3) -> Events:
+def crossing(count=4000, seed=3):
     """Events along a diagonal of a 100 x 60 sensor within a second, and some noise."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 1_000_000, count))
@@ -45,7 +42,7 @@ DECISIONS = Labels(np.array([5_000_000]), np.array([5_500_000]), ("wave (93 %)",
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
     render.page(EVENTS, folder / "one.html")
     render.page([render.Shown(EVENTS, "real"), OTHER], folder / "two.html")
@@ -54,17 +51,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def one(browser: Browser, pages: Path) -> Browser:
+def one(browser, pages):
     browser.open(pages / "one.html")
     return browser
 
 
-def drawn(browser: Browser) -> int:
+def drawn(browser):
     browser.frame()
     return int(browser.js("return dvskit.drawn.count"))
 
 
-def words_drawn(browser: Browser) -> list[str]:
+def words_drawn(browser):
     """Return all words that a frame writes on its canvases."""
     browser.frame()
     return list(
@@ -78,16 +75,14 @@ def words_drawn(browser: Browser) -> list[str]:
     )
 
 
-def peaks(browser: Browser) -> list[float]:
+def peaks(browser):
     """Return the peaks of the rows of rates, as they are written, in events a second."""
     scales = {"ev/s": 1, "kev/s": 1e3, "Mev/s": 1e6}
     found = [text.split() for text in words_drawn(browser) if text.startswith("peak ")]
     return [float(value.replace(",", "")) * scales[unit] for _, value, unit in found]
 
 
-def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
-    browser: Browser, pages: Path, tmp_path: Path
-) -> None:
+def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(browser, pages, tmp_path):
     browser.open(pages / "two.html")
     parts = (SINCE * 240 // 1_500_001).astype(int)
     expected = [np.bincount(parts).max() * 240 / 1.5, 240 / 1.5]
@@ -100,7 +95,7 @@ def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(
     assert peaks(browser) == pytest.approx([np.bincount(parts).max() * 240], rel=0.01)
 
 
-def test_the_strip_names_times_from_the_start_to_the_end(browser: Browser, pages: Path) -> None:
+def test_the_strip_names_times_from_the_start_to_the_end(browser, pages):
     for page, state, first, last in (
         ("one", "", "0", "800 ms"), ("two", "", "0", "1,400 ms"),
         ("two", "times=own", "0", "100 %"),
@@ -120,18 +115,14 @@ def test_the_strip_names_times_from_the_start_to_the_end(browser: Browser, pages
     ("look", "gone"),
     [("", ""), ("front", "time (ms)"), ("side", "x (px)"), ("0,90,1,0,0", "y (px)")],
 )
-def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(
-    browser: Browser, pages: Path, look: str, gone: str
-) -> None:
+def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(browser, pages, look, gone):
     browser.open(pages / "one.html", state=f"look={look}" if look else "")
     titles = {"time (ms)", "x (px)", "y (px)"}
     assert titles & set(words_drawn(browser)) == titles - {gone}
 
 
 @pytest.mark.parametrize(("look", "same"), [("front", "us"), ("side", "x"), ("top", "y")])
-def test_a_view_along_an_axis_is_parallel(
-    browser: Browser, pages: Path, look: str, same: str
-) -> None:
+def test_a_view_along_an_axis_is_parallel(browser, pages, look, same):
     """What differs along the axis alone falls on one place; what is as long is drawn as long."""
     browser.open(pages / "one.html", state=f"look={look}")
     places = {
@@ -151,9 +142,7 @@ def test_a_view_along_an_axis_is_parallel(
     assert drawn(browser) == len(EVENTS)
 
 
-def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turned(
-    browser: Browser, pages: Path
-) -> None:
+def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turned(browser, pages):
     browser.open(pages / "one.html", state="look=front")
     before = np.array(browser.js("return dvskit.box()"))
     for _ in range(40):
@@ -166,9 +155,7 @@ def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turn
     assert browser.complaints() == []
 
 
-def test_the_side_that_is_seen_from_above_tells_its_times_below_it(
-    browser: Browser, pages: Path
-) -> None:
+def test_the_side_that_is_seen_from_above_tells_its_times_below_it(browser, pages):
     browser.open(pages / "one.html", state="look=top")
     at = browser.js(
         "const cam = camera(CELLS[0]), back = backOf(cam);"
@@ -187,7 +174,7 @@ def test_the_side_that_is_seen_from_above_tells_its_times_below_it(
 # -- what is left out while it moves
 
 
-def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one: Browser) -> None:
+def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one):
     one.frame()
     assert one.js("return $('thinned').hidden")
     told = one.js(
@@ -208,8 +195,8 @@ def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one: Brow
 
 @pytest.mark.parametrize("size", [(1440, 900), (1100, 640), (800, 600), (420, 800), (390, 844)])
 def test_the_fields_of_the_region_cover_no_flat_view_and_stay_while_one_is_drawn(
-    browser: Browser, pages: Path, size: tuple[int, int]
-) -> None:
+    browser, pages, size
+):
     browser.open(pages / "one.html", size, "flat=1")
     browser.js("$('region').click()")
     browser.frame()
@@ -234,13 +221,13 @@ def test_the_fields_of_the_region_cover_no_flat_view_and_stay_while_one_is_drawn
     assert browser.js("return ['x-first', 'y-last'].map(name => Number($(name).value))") == [10, 30]
 
 
-def inside(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+def inside(left, top, right, bottom):
     return (EVENTS.x >= left) & (EVENTS.x < right) & (EVENTS.y >= top) & (EVENTS.y < bottom)
 
 
 def test_a_region_drawn_on_the_flat_view_is_what_both_views_and_the_axes_show(
-    one: Browser,
-) -> None:
+    one,
+):
     one.press("v")
     one.frame()
     flat = one.js("return dvskit.flat()")
@@ -276,7 +263,7 @@ def test_a_region_drawn_on_the_flat_view_is_what_both_views_and_the_axes_show(
     assert one.complaints() == []
 
 
-def test_events_outside_the_region_are_not_on_the_screen(browser: Browser, tmp_path: Path) -> None:
+def test_events_outside_the_region_are_not_on_the_screen(browser, tmp_path):
     events = Events(t=[0, 10, 20], x=[2, 10, 18], y=[1, 5, 9], p=[1, 1, 1], size=(20, 12))
     render.page(events, tmp_path / "p.html")
     browser.open(tmp_path / "p.html", state="colour=polarity&flat=1&region=8,3,20,12")
@@ -296,9 +283,7 @@ def test_events_outside_the_region_are_not_on_the_screen(browser: Browser, tmp_p
     assert not (orange & ~near).any()
 
 
-def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(browser, tmp_path):
     events = Events(t=[0, 1, 2, 3], x=[0, 3, 0, 0], y=[0, 2, 2, 0], p=[1, 0, 1, 0], size=(4, 3))
     render.page(events, tmp_path / "p.html")
     browser.open(tmp_path / "p.html", state="colour=polarity&flat=1")
@@ -310,7 +295,7 @@ def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(
         assert tuple(picture[v, u]) == rgb(colour), (x, y)
 
 
-def test_the_fields_of_a_region_take_numbers_in_any_order(one: Browser) -> None:
+def test_the_fields_of_a_region_take_numbers_in_any_order(one):
     one.js("$('region').click()")
     for name, value in (("x-first", 70), ("x-last", 30), ("y-first", -5), ("y-last", 400)):
         one.js("$(arguments[0]).value = arguments[1]", name, value)
@@ -321,7 +306,7 @@ def test_the_fields_of_a_region_take_numbers_in_any_order(one: Browser) -> None:
 
 
 @pytest.mark.parametrize("step", ["setTime(0.3)", "setWindow(0.6)", "setTime(0.31)", "setTime(1)"])
-def test_counts_of_pixels_follow_the_window(one: Browser, step: str) -> None:
+def test_counts_of_pixels_follow_the_window(one, step):
     one.js(f"setColour('count'); setTime(0.5); setWindow(0.8); draw(); {step}; draw();")
     start, stop = one.js("return windowUs()")
     whole = one.js("return S.pos === 1")
@@ -335,7 +320,7 @@ def test_counts_of_pixels_follow_the_window(one: Browser, step: str) -> None:
     one.frame()
 
 
-def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser: Browser, tmp_path: Path) -> None:
+def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser, tmp_path):
     events = Events(t=range(102), x=[1, *[3] * 101], y=[1] * 102, p=[1] * 102, size=(5, 3))
     render.page(events, tmp_path / "p.html")
     browser.open(tmp_path / "p.html", state="colour=count&flat=1&theme=light")
@@ -346,7 +331,7 @@ def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser: Browser, tmp_pa
     assert np.abs(row[1] - rgb(LIGHT.count_stops[-1])).max() <= 3
 
 
-def test_the_window_fills_the_box_when_asked_to(one: Browser) -> None:
+def test_the_window_fills_the_box_when_asked_to(one):
     one.slide("time", 0.5)
     one.slide("window", 0.7)
     before = drawn(one)
@@ -362,9 +347,7 @@ def test_the_window_fills_the_box_when_asked_to(one: Browser) -> None:
 # -- several recordings
 
 
-def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
-    browser: Browser, pages: Path
-) -> None:
+def test_several_recordings_stand_side_by_side_in_one_scale_of_time(browser, pages):
     browser.open(pages / "two.html")
     assert drawn(browser) == len(EVENTS) + 2
     boxes = [np.array(browser.js(f"return dvskit.box({i})")) for i in (0, 1)]
@@ -383,9 +366,7 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
 
 
-def test_recordings_much_longer_than_others_leave_each_its_own_time(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_recordings_much_longer_than_others_leave_each_its_own_time(browser, tmp_path):
     hours = Events(t=[0, 18_000_000_000, 36_000_000_000], x=[1, 2, 3], y=[1, 2, 3],
                    p=[True, False, True], size=(20, 30))  # fmt: skip
     shown = [render.Shown(EVENTS, "one second", LABELS), render.Shown(hours, "ten hours")]
@@ -416,9 +397,7 @@ def test_recordings_much_longer_than_others_leave_each_its_own_time(
     assert browser.complaints() == []
 
 
-def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(
-    browser: Browser, pages: Path
-) -> None:
+def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(browser, pages):
     browser.open(pages / "two.html")
     assert browser.js("return [ownTimes(), $('own').hidden]") == [False, False]
     browser.js("$('own').click()")
@@ -439,13 +418,11 @@ def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(
         (1, (1600, 800), [1, 1]),
     ],
 )
-def test_rows_are_full_where_cells_are_about_as_large_so(
-    one: Browser, count: int, size: tuple[int, int], grid: list[int]
-) -> None:
+def test_rows_are_full_where_cells_are_about_as_large_so(one, count, size, grid):
     assert one.js("return grid(...arguments)", count, *size) == grid
 
 
-def test_three_recordings_fill_a_wide_window_in_one_row(browser: Browser, tmp_path: Path) -> None:
+def test_three_recordings_fill_a_wide_window_in_one_row(browser, tmp_path):
     render.page([EVENTS] * 3, tmp_path / "three.html")
     browser.open(tmp_path / "three.html", (1600, 1000))
     assert drawn(browser) == 3 * len(EVENTS)
@@ -459,9 +436,7 @@ def test_three_recordings_fill_a_wide_window_in_one_row(browser: Browser, tmp_pa
 
 
 @pytest.mark.parametrize(("page", "state"), [("one", "flat=1"), ("two", ""), ("two", "flat=1")])
-def test_on_a_phone_held_sideways_views_stand_below_short_words(
-    browser: Browser, pages: Path, page: str, state: str
-) -> None:
+def test_on_a_phone_held_sideways_views_stand_below_short_words(browser, pages, page, state):
     browser.open(pages / f"{page}.html", (844, 390), state)
     browser.wait("$('axes').width === 844 && !pending")
     head, key = browser.js(
@@ -477,7 +452,7 @@ def test_on_a_phone_held_sideways_views_stand_below_short_words(
         assert flat is None or flat >= top + 20
 
 
-def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one: Browser) -> None:
+def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one):
     one.resize(844, 390)
     one.wait("innerWidth === 844 && $('axes').width === 844 && !pending")
     one.js("$('keys').click()")
@@ -489,9 +464,7 @@ def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one: Browser) -> Non
     assert 0 <= top < bottom <= 390
 
 
-def test_several_recordings_share_the_cap_and_say_what_is_left_out(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_several_recordings_share_the_cap_and_say_what_is_left_out(browser, tmp_path):
     report = render.page(
         [render.Shown(EVENTS, "real"), OTHER], tmp_path / "p.html", max_events=2000
     )
@@ -502,7 +475,7 @@ def test_several_recordings_share_the_cap_and_say_what_is_left_out(
     )
 
 
-def test_a_page_of_no_recording_is_refused(tmp_path: Path) -> None:
+def test_a_page_of_no_recording_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no recording"):
         render.page([], tmp_path / "p.html")
     assert not (tmp_path / "p.html").exists()
@@ -511,17 +484,17 @@ def test_a_page_of_no_recording_is_refused(tmp_path: Path) -> None:
 # -- labels
 
 
-def told(path: Path) -> dict[str, Any]:
+def told(path):
     found = re.search(r'<script id="meta" type="application/json">(.*?)</script>', path.read_text())
     assert found
     return json.loads(found[1])  # type: ignore[no-any-return]
 
 
-def meta(path: Path) -> dict[str, list[Any]]:
+def meta(path):
     return told(path)["clouds"][0]  # type: ignore[no-any-return]
 
 
-def test_labels_count_from_the_first_event_and_end_with_the_last(pages: Path) -> None:
+def test_labels_count_from_the_first_event_and_end_with_the_last(pages):
     page = meta(pages / "labels.html")
     assert page["labels"] == [
         [0, 250_000, "still"],
@@ -531,9 +504,7 @@ def test_labels_count_from_the_first_event_and_end_with_the_last(pages: Path) ->
     assert page["decisions"] == [[0, 500_000, "wave (93 %)"]]
 
 
-def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
-    browser: Browser, pages: Path
-) -> None:
+def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(browser, pages):
     browser.open(pages / "labels.html")
     colours = browser.js("return ['still', 'wave', 'clap', 'wave (93 %)'].map(bandColour)")
     assert len(set(colours[:3])) == 3
@@ -553,7 +524,7 @@ def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(
     assert browser.complaints() == []
 
 
-def test_the_labels_of_a_recording_are_shown_unasked(tmp_path: Path) -> None:
+def test_the_labels_of_a_recording_are_shown_unasked(tmp_path):
     events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
     save_events(events, tmp_path / "a.aedat")
     (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n4,5000000,5300000\n")
@@ -569,7 +540,7 @@ def test_the_labels_of_a_recording_are_shown_unasked(tmp_path: Path) -> None:
 STATE = "look=20,-10,0.5,0.1,-0.05&at=0.6&window=0.1&fill=1&colour=count&theme=light&flat=1"
 
 
-def test_an_address_brings_the_view_back(browser: Browser, pages: Path) -> None:
+def test_an_address_brings_the_view_back(browser, pages):
     state = f"{STATE}&region=10,5,90,50"
     browser.open(pages / "one.html", state=state)
     browser.frame()
@@ -584,7 +555,7 @@ def test_an_address_brings_the_view_back(browser: Browser, pages: Path) -> None:
     assert browser.js("return dvskit.link") == ""
 
 
-def test_what_is_done_is_written_into_the_address(one: Browser) -> None:
+def test_what_is_done_is_written_into_the_address(one):
     one.press("2", "p", "v")
     one.frame()
     one.wait("location.hash === '#look=front&colour=polarity&flat=1'")
@@ -597,9 +568,7 @@ def test_what_is_done_is_written_into_the_address(one: Browser) -> None:
     "state",
     ["look=1,2", "at=x&window=-4", "region=5,5,5", "region=9999,-3,2,1", "%ff&&=&colour=red"],
 )
-def test_an_address_that_makes_no_sense_shows_a_view_that_does(
-    browser: Browser, pages: Path, state: str
-) -> None:
+def test_an_address_that_makes_no_sense_shows_a_view_that_does(browser, pages, state):
     browser.open(pages / "one.html", state=state)
     browser.frame()
     assert browser.complaints() == []
@@ -607,7 +576,7 @@ def test_an_address_that_makes_no_sense_shows_a_view_that_does(
     assert browser.js("return Number.isFinite(dvskit.place(0, 0, 0)[0])")
 
 
-def test_the_saved_picture_has_both_views(one: Browser) -> None:
+def test_the_saved_picture_has_both_views(one):
     one.press("v")
     one.frame()
     size = one.driver.execute_async_script(
@@ -618,16 +587,14 @@ def test_the_saved_picture_has_both_views(one: Browser) -> None:
     assert size == [1440, round(bar)]
 
 
-def test_a_click_on_the_strip_seeks(one: Browser) -> None:
+def test_a_click_on_the_strip_seeks(one):
     width, element = one.js("return [$('time').getBoundingClientRect().width, $('time')]")
     chain = ActionChains(one.driver)
     chain.move_to_element_with_offset(element, round(-0.25 * width), 0).click().perform()
     assert one.js("return S.pos") == pytest.approx(0.25, abs=0.02)
 
 
-def test_sensors_beyond_any_that_exist_are_counted_in_squares(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_sensors_beyond_any_that_exist_are_counted_in_squares(browser, tmp_path):
     rng = np.random.default_rng(5)
     x, y = rng.integers(0, 32767, (2, 3000))
     events = Events(t=range(3000), x=x, y=y, p=[1] * 3000, size=(32767, 32767))
@@ -642,9 +609,7 @@ def test_sensors_beyond_any_that_exist_are_counted_in_squares(
     assert browser.complaints() == []
 
 
-def test_every_eighth_event_stands_in_for_many_while_moving(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_every_eighth_event_stands_in_for_many_while_moving(browser, tmp_path):
     events = crossing(4001)
     render.page(events, tmp_path / "p.html")
     browser.open(tmp_path / "p.html")
@@ -668,7 +633,7 @@ def test_every_eighth_event_stands_in_for_many_while_moving(
 # -- the command
 
 
-def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path: Path) -> None:
+def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     save_events(OTHER, tmp_path / "b.npz")
     assert run("cloud", "a.npz", "b.npz", "-o", "two.html")[0] == 0
@@ -682,7 +647,7 @@ def test_the_command_shows_several_files_with_labels_and_decisions(run, tmp_path
     assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
 
 
-def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> None:
+def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     first, last = int(EVENTS.t[0]), int(EVENTS.t[-1])
     rows = [(0, first), (first, last), (last, last + 9), (last + 1, last + 9), (5, 9)]
@@ -699,9 +664,7 @@ def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path: Path) -> 
     assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == "c.html: 4,000 events\n"
 
 
-def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(
-    run, tmp_path: Path
-) -> None:
+def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(run, tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")  # on 100x60
     code, _, err = run("cloud", "a.npz", "-o", "x.html", "--model", "nmnist-signed-lif")
     assert code == 0
@@ -723,9 +686,7 @@ def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(
         (("-o", "x.html", "--model", "nmnist"), 1, "neither a model folder nor a shipped model"),
     ],
 )
-def test_what_a_page_cannot_have_is_told_in_a_line(
-    run, tmp_path: Path, words: tuple[str, ...], ended_with: int, said: str
-) -> None:
+def test_what_a_page_cannot_have_is_told_in_a_line(run, tmp_path, words, ended_with, said):
     save_events(EVENTS, tmp_path / "a.npz")
     code, out, err = run("cloud", "a.npz", *words)
     assert (code, out) == (ended_with, "")
@@ -734,7 +695,7 @@ def test_what_a_page_cannot_have_is_told_in_a_line(
     assert not list(tmp_path.glob("x.*"))
 
 
-def test_a_model_says_what_it_sees_along_the_time(run, tmp_path: Path, data: Path) -> None:
+def test_a_model_says_what_it_sees_along_the_time(run, tmp_path, data):
     digit = data / "recordings" / "nmnist_34x34.bin"
     words = ("--model", "nmnist-signed-lif", "--every", "100ms", "-o", "d.html")
     assert run("cloud", digit, *words)[0] == 0

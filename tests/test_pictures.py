@@ -9,7 +9,7 @@ from tests import pictures
 from tests.pictures import difference, encoded, matches
 
 
-def drawing() -> np.ndarray:
+def drawing():
     """White, with a frame, a curve and a block of small marks in black."""
     picture = np.full((160, 320, 3), 255, np.uint8)
     picture[20, 20:300] = picture[140, 20:300] = picture[20:140, 20] = 120

@@ -18,7 +18,7 @@ from dvskit.video import open_frames, write_video
 from tests.test_events import make
 
 
-def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def shell(line, folder):
     """Run a line as a person writes it."""
     scripts = folder / "scripts"
     scripts.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.fixture
-def clip(tmp_path) -> Path:
+def clip(tmp_path):
     frames = []
     for number in range(12):
         image = np.full((48, 64), 40, np.uint8)

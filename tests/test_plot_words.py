@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dvskit.render import plots
+from dvskit.render._numbers import scientific_text, small_hz_text
 from dvskit.render.plots.bars import colour_bar
-from dvskit.render.plots.class_names import broken, name_classes
+from dvskit.render.plots.confusion import broken, name_classes
 from dvskit.render.plots.style import note
-from dvskit.render.plots.units import number_text, small_hz_text
 from tests.plot_words import collisions, drawn_words
 from tests.test_plots import crowded, drawings, lamp, scattered
 
@@ -151,7 +151,7 @@ def test_short_names_are_never_numbered():
     [(-0.0035, "−0.0035"), (12.3456, "12"), (-1.25e-7, "−1.2·10⁻⁷"), (0.0, "0"), (2e15, "2·10¹⁵")],
 )
 def test_numbers_have_a_true_minus(value, text):
-    assert number_text(value, 2) == text
+    assert scientific_text(value, 2) == text
 
 
 def test_no_note_has_a_hyphen_for_a_minus():

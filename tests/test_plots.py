@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from dvskit import Emulator, EmulatorParams, emulate, training
-from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, FormatError, OutputError, ShapeError
 from dvskit.events import Events
 from dvskit.filters import hot_pixels
 from dvskit.formats import save_events
 from dvskit.render import _text, plots
+from dvskit.render._numbers import hz_text
+from dvskit.render.plots import Measured, Style, accuracy
 from dvskit.render.plots.fitting import all_axes
 from dvskit.render.plots.intervals import KINDS, interval_edges
 from dvskit.render.plots.noise import report
-from dvskit.render.plots.pixel_counts import count_pixels
-from dvskit.render.plots.pixel_map import most_of_blocks
+from dvskit.render.plots.pixel_map import count_pixels, most_of_blocks
+from dvskit.render.plots.rate import count_over_time, for_eyes
 from dvskit.render.plots.style import log_ticks, plain_number
-from dvskit.render.plots.time_counts import count_over_time, for_eyes
-from dvskit.render.plots.units import hz_text
 from dvskit.render.plots.weights import tiled
 from dvskit.render.plots.words import name_points
 from tests.pictures import matches
@@ -439,7 +439,7 @@ def test_the_hot_pixels_of_an_emulated_sensor_are_found():
     emulation = Emulator(params, 4).start((80, 60))
     emulation.step(*frames[0])
     truth = {(int(n) // 80, int(n) % 80) for n in emulation._pixels._hot}
-    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).total)
+    found = hot_pixels(count_pixels(emulate(frames, params=params, seed=4)).sum(0))
     assert len(truth) > 5
     assert {tuple(place) for place in np.argwhere(found).tolist()} == truth
 
@@ -450,7 +450,7 @@ def test_small_pixels_are_shown_by_the_most_of_their_block():
     assert most_of_blocks(counts, 3).tolist() == [[0, 0, 0], [0, 0, 9]]
     axes = plots.pixel_map(scattered(500, size=(1280, 720))).axes[0]
     assert image(axes).shape == (240, 427)
-    assert image(axes).max() == count_pixels(scattered(500, size=(1280, 720))).total.max()
+    assert image(axes).max() == count_pixels(scattered(500, size=(1280, 720))).sum(0).max()
 
 
 # --- spectrum and flicker ---
@@ -829,7 +829,7 @@ def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
         y=np.append(y, np.full(14, 12))[order], p=np.ones(len(order), bool), size=(24, 24),
     )  # fmt: skip
     found = plots.measure_noise(events)
-    assert not hot_pixels(count_pixels(events).total).any()
+    assert not hot_pixels(count_pixels(events).sum(0)).any()
     most = found.isolated.sum(0) == 14  # the lone one, and where the edge enters
     assert most.sum() == 2
     np.testing.assert_array_equal(found.hot, most)
@@ -1282,3 +1282,57 @@ def test_rasters_and_membranes_are_of_any_kind_of_neurons_by_the_command_line(
     code, _, err = dvskit("raster", *asked[:-2], "li1", "-o", "c.pdf")
     assert code == 2
     assert "plif1" in err
+
+
+X = np.arange(1.0, 6.0)
+SHARES = np.array([0.2, 0.5, 0.8, 0.9, 0.9])
+ERRORS = np.full(5, 0.03)
+
+
+@pytest.mark.parametrize("width_mm", [60, 88, 180])
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("steps", [1, 5, 40])
+def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(width_mm, count, steps):
+    x, share = np.arange(1.0, steps + 1), np.linspace(0.1, 0.9, steps)
+    one = Measured(x, share, 0.1 * share, "time seen (ms)", 0.1, x[-1], ("90 %", "late"))
+    figure = accuracy([one] * count, style=Style(width_mm=width_mm))
+    figure.canvas.draw()
+    assert len(figure.axes) == count
+    for axes in figure.axes:
+        line = axes.lines[0]
+        np.testing.assert_array_equal(line.get_xdata(), x)
+        np.testing.assert_allclose(line.get_ydata(), 100 * share)
+        assert axes.get_xlabel() == "time seen (ms)"
+        assert axes.get_window_extent().height > 40
+
+
+def test_factors_are_even_steps_of_a_logarithm_named_as_they_are():
+    factors = np.array([0.5, 0.7, 1.0, 1.4, 2.0])
+    figure = accuracy(Measured(factors, SHARES, ERRORS, "factor", factors=True))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5", "0.7", "1", "1.4", "2"]
+
+
+@pytest.mark.parametrize(
+    ("x", "share", "error", "factors"),
+    [
+        (X, SHARES[:4], ERRORS, False),
+        (X, SHARES, ERRORS[:, None], False),
+        (X[:0], SHARES[:0], ERRORS[:0], False),
+        (X, np.where(X > 3, np.nan, SHARES), ERRORS, False),
+        (X, SHARES, np.full(5, np.inf), False),
+        (X - 1, SHARES, ERRORS, True),
+    ],
+)
+def test_what_is_no_measurement_is_refused(x, share, error, factors):
+    with pytest.raises(ShapeError):
+        Measured(x, share, error, "level", factors=factors)
+
+
+def test_nothing_is_no_plot():
+    with pytest.raises(ShapeError, match="nothing was measured"):
+        accuracy([])
+    with pytest.raises(ArgumentError):
+        accuracy("accuracies.png")

@@ -190,7 +190,7 @@ CELLS = (
 )
 
 
-def test_a_real_notebook_shows_events_bars_plots_and_pages(tmp_path: Path):
+def test_a_real_notebook_shows_events_bars_plots_and_pages(tmp_path):
     try:
         import ipykernel  # noqa: F401
         import nbclient

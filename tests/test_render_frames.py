@@ -30,7 +30,7 @@ STYLES = [
 ]
 
 
-def some_events(count: int = 3000, seed: int = 0, size: Size = SIZE, step: int = 12) -> Events:
+def some_events(count=3000, seed=0, size=SIZE, step=12):
     rng = np.random.default_rng(seed)
     gaps = rng.integers(0, step, count)
     gaps[count // 2] = 9000  # frames without events
@@ -44,7 +44,7 @@ def some_events(count: int = 3000, seed: int = 0, size: Size = SIZE, step: int =
 
 
 class Blocks:
-    def __init__(self, events: Events, cuts: list[int]) -> None:
+    def __init__(self, events, cuts):
         self.size = events.size
         self._parts = [events[a:b] for a, b in zip([0, *cuts], [*cuts, len(events)], strict=True)]
 
@@ -52,21 +52,21 @@ class Blocks:
         return iter(self._parts)
 
 
-def drawn(source, **options) -> list[tuple[int, np.ndarray]]:
+def drawn(source, **options):
     return [(m.t_us, m.index.copy()) for m in frames(source, **options).moments()]
 
 
-def same(a, b) -> bool:
+def same(a, b):
     return len(a) == len(b) and all(
         s == t and np.array_equal(f, g) for (s, f), (t, g) in zip(a, b, strict=True)
     )
 
 
-def away(value: float) -> int:
+def away(value):
     return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
-def twin(style, events: Events, frame_us: int, period_us: int) -> np.ndarray:
+def twin(style, events, frame_us, period_us):
     """One frame from the definition: from all events before it, pixel by pixel."""
     image = np.zeros((events.size.height, events.size.width))
     diverges = not isinstance(style, (Count, Surface))

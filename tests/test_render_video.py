@@ -40,7 +40,7 @@ from tests.test_cli import hear_interrupts
 PLAIN = VideoView(style=Polarity(), scale=1, footer=False)
 
 
-def some_events(size: tuple[int, int] = (37, 23), count: int = 4000, seed: int = 0) -> Events:
+def some_events(size=(37, 23), count=4000, seed=0):
     rng = np.random.default_rng(seed)
     return Events(
         t=1_000_000 + np.sort(rng.integers(0, 200_000, count)),
@@ -51,7 +51,7 @@ def some_events(size: tuple[int, int] = (37, 23), count: int = 4000, seed: int =
     )
 
 
-def decoded(path) -> list[np.ndarray]:
+def decoded(path):
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -175,16 +175,16 @@ def test_the_video_is_the_same_on_any_number_of_threads(tmp_path, monkeypatch):
 def test_the_image_beside_is_the_latest_that_is_not_later():
     images = [(100, np.full((2, 2), 10, np.uint8)), (200, np.full((2, 2), 20, np.uint8)),
               (300, np.full((2, 2), 250, np.uint8))]  # fmt: skip
-    beside = Beside(images, Size(2, 2))
-    assert beside.advance(99) is None
-    first = beside.advance(100)
-    assert beside.advance(199) is None
-    last = beside.advance(1000)
+    beside = Beside(images)
+    assert beside.advance(99, Size(2, 2)) is None
+    first = beside.advance(100, Size(2, 2))
+    assert beside.advance(199, Size(2, 2)) is None
+    last = beside.advance(1000, Size(2, 2))
     assert first is not None
     assert last is not None
     assert first[0, 0] < last[0, 0]
     with pytest.raises(VideoError, match="run back"):
-        Beside([(5, images[0][1]), (4, images[0][1])], Size(2, 2)).advance(9)
+        Beside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -415,7 +415,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
 ALIKE = 0.05  # nothing moves but what OpenCV's letters may do
 
 
-def sweep() -> Events:
+def sweep():
     """A bright bar that crosses the sensor, ON in front and OFF behind, ever faster."""
     t = np.repeat(np.arange(0, 400_000, 2_000), 160)
     row = np.tile(np.arange(80).repeat(2), 200)
@@ -424,7 +424,7 @@ def sweep() -> Events:
     return Events(t=t, x=x.astype(int), y=row + 5, p=behind == 0, size=(160, 90))
 
 
-def last_frame(folder, **chosen) -> np.ndarray:
+def last_frame(folder, **chosen):
     view = VideoView(fps=20, scale=2, **chosen)
     images = [np.full((90, 160), level, np.uint8) for level in (60, 130, 200)]
     video(

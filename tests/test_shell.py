@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.cli._completion import model_names, preset_names
+from dvskit.cli._options import model_names, preset_names
 from dvskit.errors import OutputError
 from dvskit.render.frames.writers import InThread
 from dvskit.video import open_frames

@@ -62,12 +62,13 @@ def test_a_clip_is_emulated_first(run, tmp_path, clip, words, out):
 
 def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
     from dvskit.cli._clips import open_shown
+    from dvskit.cli._options import Reading
 
-    recording = open_shown(clip, None, None, salvage=False)
+    recording = open_shown(clip, Reading())
     assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))
-    again = open_shown(clip, None, None, salvage=False)
+    again = open_shown(clip, Reading())
     assert again.path == recording.path
-    assert tuple(open_shown(clip, None, "32x24", salvage=False).size) == (32, 24)
+    assert tuple(open_shown(clip, Reading(size="32x24")).size) == (32, 24)
 
 
 def test_info_says_what_a_clip_is(run, clip):

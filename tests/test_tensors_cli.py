@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -17,13 +15,13 @@ from tests.test_tensors import random_events
 
 
 @pytest.fixture
-def events(tmp_path: Any) -> dvskit.Events:
+def events(tmp_path):
     made = random_events(2_000, seed=1)
     dvskit.save_events(made, tmp_path / "a.npz")
     return made
 
 
-def test_counts_are_written_as_each_suffix_says(run: Any, tmp_path: Any, events: Any) -> None:
+def test_counts_are_written_as_each_suffix_says(run, tmp_path, events):
     expected = bin_events(events, bins=5)
     for name in ("c.npy", "c.npz", "c.pt", "c.pth", "c.safetensors"):
         code, out, err = run("convert", "a.npz", name, "--bins", "5")
@@ -54,14 +52,12 @@ def test_counts_are_written_as_each_suffix_says(run: Any, tmp_path: Any, events:
         (["--as", "point_set:points=64,seed=3"], PointSet(points=64, seed=3)),
     ],
 )  # fmt: skip
-def test_a_tensor_is_what_the_library_gives(
-    run: Any, tmp_path: Any, events: Any, words: list[str], chosen: Any
-) -> None:
+def test_a_tensor_is_what_the_library_gives(run, tmp_path, events, words, chosen):
     assert run("convert", "a.npz", "c.npy", *words)[0] == 0
     assert np.array_equal(np.load(tmp_path / "c.npy"), chosen(events).numpy())
 
 
-def test_a_part_begins_where_start_says(run: Any, tmp_path: Any, events: Any) -> None:
+def test_a_part_begins_where_start_says(run, tmp_path, events):
     words = ("--start", "10ms", "--stop", "40ms", "--crop", "2,1,8,5", "--bins", "3")
     assert run("convert", "a.npz", "c.npy", *words)[0] == 0
     first = int(events.t[0])
@@ -70,9 +66,7 @@ def test_a_part_begins_where_start_says(run: Any, tmp_path: Any, events: Any) ->
     assert np.array_equal(np.load(tmp_path / "c.npy"), expected)
 
 
-def test_events_outside_of_the_bins_are_refused_with_the_way_out(
-    run: Any, tmp_path: Any, events: Any
-) -> None:
+def test_events_outside_of_the_bins_are_refused_with_the_way_out(run, tmp_path, events):
     words = ("convert", "a.npz", "c.npy", "--bins", "2", "--bin", "1ms")
     line = one_line_error(run(*words))
     assert "events are outside the window" in line
@@ -82,16 +76,14 @@ def test_events_outside_of_the_bins_are_refused_with_the_way_out(
     assert np.load(tmp_path / "c.npy").sum() == len(events.between(None, events.t[0] + 2_000))
 
 
-def test_a_tensor_larger_than_memory_is_refused_with_its_size(
-    run: Any, tmp_path: Any, events: Any, monkeypatch: Any
-) -> None:
+def test_a_tensor_larger_than_memory_is_refused_with_its_size(run, tmp_path, events, monkeypatch):
     monkeypatch.setattr("dvskit.tensors.planes._memory", lambda: 1 << 20)
     line = one_line_error(run("convert", "a.npz", "c.npy", "--bin", "1us"))
     assert "0.0 GiB" in line or "GiB, which cannot be had" in line
     assert left_behind(tmp_path) == {"a.npz"}
 
 
-def test_what_exists_is_replaced_only_when_told(run: Any, tmp_path: Any, events: Any) -> None:
+def test_what_exists_is_replaced_only_when_told(run, tmp_path, events):
     (tmp_path / "c.npy").write_bytes(b"kept")
     assert "--force" in one_line_error(run("convert", "a.npz", "c.npy", "--bins", "2"))
     assert (tmp_path / "c.npy").read_bytes() == b"kept"
@@ -117,21 +109,17 @@ def test_what_exists_is_replaced_only_when_told(run: Any, tmp_path: Any, events:
         (["c.npy", "--as", "event_frames:count=9", "--bin", "3ms"], "no parameter 'bin_us'"),
     ],
 )
-def test_mistakes_of_usage_are_one_line(
-    run: Any, tmp_path: Any, events: Any, words: list[str], message: str
-) -> None:
+def test_mistakes_of_usage_are_one_line(run, tmp_path, events, words, message):
     assert message in usage_error(run("convert", "a.npz", *words))
     assert left_behind(tmp_path) == {"a.npz"}
 
 
-def test_without_bins_npy_and_npz_hold_events_as_before(
-    run: Any, tmp_path: Any, events: Any
-) -> None:
+def test_without_bins_npy_and_npz_hold_events_as_before(run, tmp_path, events):
     assert run("convert", "a.npz", "b.npz")[0] == 0
     assert dvskit.load_events(tmp_path / "b.npz") == events
 
 
-def test_a_tensor_that_cannot_be_written_leaves_nothing(tmp_path: Any) -> None:
+def test_a_tensor_that_cannot_be_written_leaves_nothing(tmp_path):
     for name in ("c.npy", "c.npz", "c.pt", "c.safetensors"):
         with pytest.raises(OutputError, match="does not exist; make it first"):
             save_tensor(torch.zeros(3), tmp_path / "none" / name)
@@ -140,7 +128,7 @@ def test_a_tensor_that_cannot_be_written_leaves_nothing(tmp_path: Any) -> None:
     assert left_behind(tmp_path) == set()
 
 
-def test_the_same_tensor_gives_the_same_bytes(tmp_path: Any) -> None:
+def test_the_same_tensor_gives_the_same_bytes(tmp_path):
     tensor = torch.arange(6).reshape(2, 3).T
     for name in ("c.npy", "c.npz", "c.pt", "c.safetensors"):
         for turn in ("one", "two"):

@@ -344,12 +344,13 @@ def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
 
 def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
     from dvskit.cli._clips import open_shown
+    from dvskit.cli._options import Reading
 
     root = clips(tmp_path / "set")
     train_folder(root, output=tmp_path / "mine", changes=QUICK)
     model = training.load_model(tmp_path / "mine")
     opened = open_for(model, root)
-    shown = open_shown(opened.rows[0].file, None, None, False, model)
+    shown = open_shown(opened.rows[0].file, Reading(), model)
     assert shown.load() == opened.events(0)
     assert any("the sensor of the model's clips" in text for text in shown.assumptions)
-    assert open_shown(opened.rows[0].file, None, None, False).size == (48, 32)
+    assert open_shown(opened.rows[0].file, Reading()).size == (48, 32)

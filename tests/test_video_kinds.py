@@ -201,7 +201,7 @@ DAMAGED = [
 ]  # fmt: skip
 
 
-def compare(kind: Kind, frames: list[tuple[int, np.ndarray]]) -> None:
+def compare(kind, frames):
     """Compare what was read with what was put in: number, times, sizes, order, brightness."""
     pictures, times = kind.pictures(), kind.times_us()
     assert len(frames) == len(pictures)

@@ -10,9 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -23,13 +21,12 @@ from dvskit import Events, load_events, open_events, save_events
 from dvskit.errors import OutputError
 from dvskit.render import view
 from dvskit.render._thin import thin
-from dvskit.render.page.stored import PIECE
+from dvskit.render.page import PIECE
 from dvskit.render.view import View, Viewed
 from dvskit.render.view.overview import Overview, RateBins
-from tests.browser import Browser
 
 
-def moving(count: int = 5000, seed: int = 1) -> Events:
+def moving(count=5000, seed=1):
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 3_000_000, count))
     return Events(
@@ -49,7 +46,7 @@ EVENTS = moving()
 
 @pytest.mark.parametrize("chunk", [1, 7, 400, 5000])
 @pytest.mark.parametrize("span", [100, 3_000_000, 2**50])
-def test_rates_are_the_same_however_the_stream_is_cut(chunk: int, span: int) -> None:
+def test_rates_are_the_same_however_the_stream_is_cut(chunk, span):
     rng = np.random.default_rng(span % 1000)
     t = np.sort(rng.integers(-span // 2, span // 2, 500))
     events = Events(t=t, x=[0] * 500, y=[0] * 500, p=[True] * 500, size=(1, 1))
@@ -71,26 +68,26 @@ def test_rates_are_the_same_however_the_stream_is_cut(chunk: int, span: int) -> 
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     return tmp_path / "a.npz"
 
 
 @pytest.fixture
-def served(file: Path) -> Iterator[View]:
+def served(file):
     with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
         view.viewed[0].overview.wait(20)
         yield view
 
 
 def ask(
-    view: View,
-    name: str,
+    view,
+    name,
     *,
-    host: str | None = None,
-    secret: bool = True,
-    post: bytes | None = None,
-) -> tuple[int, bytes, dict[str, str]]:
+    host=None,
+    secret=True,
+    post=None,
+):
     address = urlsplit(view.url)
     link = http.client.HTTPConnection(address.hostname or "", address.port or 0, timeout=20)
     path = f"{address.path}{name}" if secret else name
@@ -102,7 +99,7 @@ def ask(
     return found
 
 
-def unpack(body: bytes) -> tuple[dict[str, Any], np.ndarray]:
+def unpack(body):
     """What a message tells, and (n, 4) rows of t from the recording's start, x, y, p."""
     (length,) = struct.unpack("<I", body[:4])
     told = json.loads(body[4 : 4 + length])
@@ -114,14 +111,12 @@ def unpack(body: bytes) -> tuple[dict[str, Any], np.ndarray]:
     return told, np.stack([t, x, y, planes[1] >> 7], axis=1)
 
 
-def rows(events: Events) -> np.ndarray:
+def rows(events):
     columns = (events.t - EVENTS.t[0], events.x, events.y, events.p)
     return np.stack([column.astype(np.int64) for column in columns], axis=1)
 
 
-def test_the_sample_is_that_of_the_stream_as_a_whole(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_is_that_of_the_stream_as_a_whole(file, monkeypatch):
     overview = Overview(open_events(file), max_events=1000)
     overview.wait(20)
     kept, rate = overview.kept()
@@ -131,7 +126,7 @@ def test_the_sample_is_that_of_the_stream_as_a_whole(
     assert overview.progress.done
 
 
-def test_all_events_are_served_where_they_are_few(served: View) -> None:
+def test_all_events_are_served_where_they_are_few(served):
     status, body, headers = ask(served, "events?cloud=0")
     told, found = unpack(body)
     assert status == 200
@@ -141,9 +136,7 @@ def test_all_events_are_served_where_they_are_few(served: View) -> None:
 
 
 @pytest.mark.parametrize("region", [None, (5, 3, 40, 30)])
-def test_a_part_is_what_lies_between_two_times_in_a_region(
-    served: View, region: tuple[int, int, int, int] | None
-) -> None:
+def test_a_part_is_what_lies_between_two_times_in_a_region(served, region):
     address = "part?cloud=0&start=500000&stop=900000"
     if region:
         address += f"&region={','.join(map(str, region))}"
@@ -158,7 +151,7 @@ def test_a_part_is_what_lies_between_two_times_in_a_region(
     assert (told["from_us"], told["to_us"], told["every"]) == (500_000, 900_000, 1)
 
 
-def test_a_part_too_large_to_show_is_thinned(served: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_too_large_to_show_is_thinned(served, monkeypatch):
     monkeypatch.setattr(view.viewed, "MOST_EVENTS", 100)
     told, found = unpack(ask(served, "part?cloud=0&start=0&stop=3000001")[1])
     assert told["every"] == 64
@@ -176,7 +169,7 @@ def test_a_part_too_large_to_show_is_thinned(served: View, monkeypatch: pytest.M
         ("events", "cloud='' is no whole number"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_line(served: View, name: str, words: str) -> None:
+def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):
     status, body, _ = ask(served, name)
     assert status == 400
     assert words in body.decode()
@@ -184,33 +177,31 @@ def test_what_makes_no_sense_is_refused_in_a_line(served: View, name: str, words
 
 
 @pytest.mark.parametrize("name", ["/", "/told", "/wrong-secret/told", "/../etc/passwd", "told"])
-def test_without_the_secret_nothing_is_answered(served: View, name: str) -> None:
+def test_without_the_secret_nothing_is_answered(served, name):
     status, body, _ = ask(served, name, secret=False)
     assert status == 403
     assert b"a.npz" not in body
 
 
 @pytest.mark.parametrize("name", ["", "told", "events?cloud=0"])
-def test_another_host_name_is_refused_although_it_leads_here(served: View, name: str) -> None:
+def test_another_host_name_is_refused_although_it_leads_here(served, name):
     assert ask(served, name, host="evil.example")[0] == 403
     port = urlsplit(served.url).port
     assert ask(served, name, host=f"localhost:{port}")[0] == 200
 
 
-def test_it_listens_on_the_loopback_address_alone(served: View) -> None:
+def test_it_listens_on_the_loopback_address_alone(served):
     assert served._server.server_address[0] == "127.0.0.1"
     assert len(urlsplit(served.url).path.strip("/")) >= 24
 
 
-def test_a_path_that_is_not_known_is_not_found(served: View) -> None:
+def test_a_path_that_is_not_known_is_not_found(served):
     assert ask(served, "../../etc/passwd")[0] == 404
     assert ask(served, "file/../told")[0] == 404
 
 
 @pytest.mark.parametrize("name", ["evt3", "csv", "npz"])
-def test_a_recording_is_handed_out_in_other_formats(
-    served: View, name: str, tmp_path: Path
-) -> None:
+def test_a_recording_is_handed_out_in_other_formats(served, name, tmp_path):
     status, body, headers = ask(served, f"file?cloud=0&format={name}")
     assert status == 200
     ending = Path(headers["Content-Disposition"].split('"')[1]).suffix
@@ -218,7 +209,7 @@ def test_a_recording_is_handed_out_in_other_formats(
     assert load_events(tmp_path / f"back{ending}", size=EVENTS.size) == EVENTS
 
 
-def wait_for(view: View, number: int) -> dict[str, str]:
+def wait_for(view, number):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         job: dict[str, str] = json.loads(ask(view, "told")[1])["jobs"][number]
@@ -228,7 +219,7 @@ def wait_for(view: View, number: int) -> dict[str, str]:
     raise AssertionError("the job does not end")
 
 
-def clip(path: Path) -> Path:
+def clip(path):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (64, 48))
     for number in range(12):
         frame = np.full((48, 64, 3), 40, np.uint8)
@@ -239,8 +230,8 @@ def clip(path: Path) -> Path:
 
 
 def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
-    served: View, file: Path, tmp_path: Path
-) -> None:
+    served, file, tmp_path
+):
     assert ask(served, "drop?name=b.npz", post=file.read_bytes())[0] == 200
     assert wait_for(served, 0)["state"] == "done"
     video = clip(tmp_path / "clip.mp4").read_bytes()
@@ -260,7 +251,7 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     assert told["total"] > 100
 
 
-def test_closing_removes_what_was_dropped(file: Path) -> None:
+def test_closing_removes_what_was_dropped(file):
     with View([], title="x") as view:
         folder = view._inbox._folder
         ask(view, "drop?name=b.npz", post=file.read_bytes())
@@ -269,22 +260,22 @@ def test_closing_removes_what_was_dropped(file: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_port_in_use_is_told(served: View) -> None:
+def test_a_port_in_use_is_told(served):
     port = urlsplit(served.url).port or 0
     with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 cannot be had"):
         View([], title="x", port=port)
 
 
-def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_file_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n2,2,3,1\nnonsense\n")
     viewed = Viewed("a.csv", lambda: open_events(tmp_path / "a.csv", size=(9, 9)))
     viewed.overview.wait(20)
-    told = viewed.told()
+    told = viewed.status()
     assert told["done"]
     assert "at byte 24" in told["problem"]
     salvaged = Viewed("a", lambda: open_events(tmp_path / "a.csv", size=(9, 9), strict=False))
     salvaged.overview.wait(20)
-    told = salvaged.told()
+    told = salvaged.status()
     assert (told["total"], told["problem"]) == (2, "")
     assert "lost" in told["damage"]
 
@@ -292,9 +283,7 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
 # -- the page
 
 
-def test_the_served_page_shows_a_part_closer_than_the_whole(
-    file: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_served_page_shows_a_part_closer_than_the_whole(file, browser, monkeypatch):
     monkeypatch.setattr(view.viewed, "MOST_EVENTS", 1000)
     monkeypatch.setattr(view.server, "MOST_EVENTS", 1000)
     with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as served:
@@ -318,9 +307,7 @@ def test_the_served_page_shows_a_part_closer_than_the_whole(
         assert browser.complaints() == []
 
 
-def test_a_dropped_clip_appears_beside_the_recording(
-    served: View, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_dropped_clip_appears_beside_the_recording(served, browser, tmp_path):
     browser.open(served.url)
     video = clip(tmp_path / "clip.mp4").read_bytes()
     browser.js("drop(new File(['no events'], 'notes.txt'))")
@@ -336,7 +323,7 @@ def test_a_dropped_clip_appears_beside_the_recording(
     assert browser.complaints() == []
 
 
-def test_a_view_of_nothing_asks_for_a_file(browser: Browser) -> None:
+def test_a_view_of_nothing_asks_for_a_file(browser):
     with View([], title="dvskit") as view:
         browser.open(view.url)
         browser.wait("!$('message').hidden")
@@ -347,7 +334,7 @@ def test_a_view_of_nothing_asks_for_a_file(browser: Browser) -> None:
 # -- the command
 
 
-def test_the_command_prints_its_address_and_ends_with_ctrl_c(file: Path) -> None:
+def test_the_command_prints_its_address_and_ends_with_ctrl_c(file):
     process = subprocess.Popen(
         [sys.executable, "-m", "dvskit", "view", str(file)], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": ""},
@@ -377,16 +364,14 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file: Path) -> None
         (("view", "--port", "99999"), 2, "outside 0..65535"),
     ],
 )
-def test_wrong_words_are_told_in_a_line(
-    run: Any, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_wrong_words_are_told_in_a_line(run, words, code, said):
     ended, out, err = run(*words)
     assert (ended, out) == (code, "")
     assert said in err
     assert len(err.splitlines()) == 1
 
 
-def test_labels_of_a_recording_are_served_with_its_sample(tmp_path: Path, browser: Browser) -> None:
+def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
     events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
     save_events(events, tmp_path / "a.aedat")
     start = int(events.t[0])
@@ -406,7 +391,7 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path: Path, browse
         assert browser.complaints() == []
 
 
-def test_a_pipe_is_not_viewed() -> None:
+def test_a_pipe_is_not_viewed():
     done = subprocess.run(
         [sys.executable, "-m", "dvskit", "view", "-", "--size", "9x9", "--from", "csv"],
         input="1,2,3,1\n", capture_output=True, text=True, timeout=60, check=False,

@@ -9,21 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dvskit import Events, Source, open_events, save_events
-from dvskit.cli._judging import Reader
-from dvskit.cli._viewed import viewed_from
+from dvskit import Events, open_events, save_events
+from dvskit.cli._options import Reading
+from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
 from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
 from dvskit.render.view.overview import Latest, Overview
 from dvskit.training import decide, save_model
-from tests.browser import Browser
 from tests.test_live import EVENTS, MODEL
 from tests.test_view import ask, moving, unpack
 
@@ -31,7 +29,7 @@ STEP_US = 100_000
 SHOWN = moving()
 
 
-def rows_of(events: Events) -> list[Decided]:
+def rows_of(events):
     """Left, then right, nothing for a while, and right again."""
     first, names = int(events.t[0]), ["left"] * 6 + ["right"] * 9 + [""] * 5 + ["right"] * 10
     return [
@@ -42,25 +40,25 @@ def rows_of(events: Events) -> list[Decided]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     save_events(SHOWN, tmp_path / "a.npz")
     return tmp_path / "a.npz"
 
 
-def deciding(source: Source) -> Iterator[Decided]:
+def deciding(source):
     yield from rows_of(next(iter(source)))
 
 
-def wait_until(condition: Any, seconds: float = 30) -> None:
+def wait_until(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def test_decisions_are_served_from_a_number_on(file: Path) -> None:
+def test_decisions_are_served_from_a_number_on(file):
     with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
-        wait_until(lambda: view.viewed[0].told()["done"])
+        wait_until(lambda: view.viewed[0].status()["done"])
         told = json.loads(ask(view, "told")[1])["clouds"][0]
         assert (told["decided"], told["problem"]) == (30, "")
         rows = json.loads(ask(view, "decided?cloud=0&first=0")[1])
@@ -72,20 +70,20 @@ def test_decisions_are_served_from_a_number_on(file: Path) -> None:
         assert ask(view, "decided", secret=False)[0] == 403
 
 
-def test_what_goes_wrong_in_deciding_is_told(file: Path) -> None:
-    def broken(source: Source) -> Iterator[Decided]:
+def test_what_goes_wrong_in_deciding_is_told(file):
+    def broken(source):
         yield rows_of(SHOWN)[0]
         raise DamagedFileError("a.npz", 5, "is cut short")
 
     viewed = Viewed("a.npz", lambda: open_events(file), broken)
-    wait_until(lambda: viewed.told()["done"])
-    assert viewed.told()["decided"] == 1
-    assert "is cut short" in viewed.told()["problem"]
+    wait_until(lambda: viewed.status()["done"])
+    assert viewed.status()["decided"] == 1
+    assert "is cut short" in viewed.status()["problem"]
     viewed.close()
 
 
 @pytest.mark.parametrize("block", [1, 100, 5000])
-def test_the_latest_seconds_are_kept_however_the_stream_is_cut(block: int) -> None:
+def test_the_latest_seconds_are_kept_however_the_stream_is_cut(block):
     latest = Latest(SHOWN.size, 100_000, 500_000)
     for at in range(0, len(SHOWN), block):
         latest.add(SHOWN[at : at + block])
@@ -106,28 +104,28 @@ def test_the_latest_seconds_are_kept_however_the_stream_is_cut(block: int) -> No
 class Fed:
     """Events that arrive when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.size = SHOWN.size
         self._waiting: queue.SimpleQueue[Events | None] = queue.SimpleQueue()
         self.closed = False
 
-    def feed(self, events: Events) -> None:
+    def feed(self, events):
         self._waiting.put(events)
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self):
         while (block := self._waiting.get()) is not None:
             yield block
 
-    def close(self) -> None:
+    def close(self):
         self.closed = True
         self._waiting.put(None)
 
 
-def test_what_arrives_is_neither_opened_anew_nor_read_in_parts() -> None:
+def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
     fed = Fed()
     with View([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
         fed.feed(SHOWN)
-        wait_until(lambda: view.viewed[0].told()["total"] == len(SHOWN))
+        wait_until(lambda: view.viewed[0].status()["total"] == len(SHOWN))
         told, found = unpack(ask(view, "events?cloud=0")[1])
         assert told["total"] == len(found) == len(SHOWN)
         for name in ("part?cloud=0&start=0&stop=9", "file?cloud=0&format=csv"):
@@ -140,9 +138,7 @@ def test_what_arrives_is_neither_opened_anew_nor_read_in_parts() -> None:
 # -- the page
 
 
-def test_the_page_says_what_a_recording_is_taken_for_at_each_time(
-    file: Path, browser: Browser
-) -> None:
+def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser):
     with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
@@ -173,7 +169,7 @@ def test_the_page_says_what_a_recording_is_taken_for_at_each_time(
         assert browser.complaints() == []
 
 
-def test_a_page_without_a_model_has_no_such_line(file: Path, browser: Browser) -> None:
+def test_a_page_without_a_model_has_no_such_line(file, browser):
     with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
@@ -181,7 +177,7 @@ def test_a_page_without_a_model_has_no_such_line(file: Path, browser: Browser) -
 
 
 @pytest.mark.slow
-def test_the_page_follows_what_arrives(browser: Browser) -> None:
+def test_the_page_follows_what_arrives(browser):
     fed, decisions = Fed(), Decisions()
     half = SHOWN.between(None, int(SHOWN.t[0]) + 1_500_000)
     with View([ViewedLive("camera 0", fed, decisions)], title="camera 0") as view:
@@ -210,11 +206,11 @@ def test_the_page_follows_what_arrives(browser: Browser) -> None:
 # -- the command
 
 
-def test_a_model_decides_on_the_recordings_of_a_view(tmp_path: Path) -> None:
+def test_a_model_decides_on_the_recordings_of_a_view(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     save_model(tmp_path / "m", MODEL)
-    (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reader())
-    wait_until(lambda: viewed.told()["done"])
+    (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reading())
+    wait_until(lambda: viewed.status()["done"])
     found = [Decided(*row) for row in json.loads(viewed.decided(0))]
     assert found == [
         Decided(
@@ -226,7 +222,7 @@ def test_a_model_decides_on_the_recordings_of_a_view(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path: Path) -> None:
+def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
     save_model(tmp_path / "m", MODEL)
     save_events(EVENTS, tmp_path / "a.raw")
     process = subprocess.Popen(
@@ -269,15 +265,13 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path: Path) -> None
         (["a.raw"], 0, "m", "--camera is a source too"),
     ],
 )
-def test_mixtures_are_refused(
-    tmp_path: Path, files: list[str], camera: int | None, model: str | None, said: str
-) -> None:
+def test_mixtures_are_refused(tmp_path, files, camera, model, said):
     save_model(tmp_path / "m", MODEL)
     with pytest.raises(ConfigError, match=said):
-        viewed_from(list(map(Path, files)), camera, model and str(tmp_path / "m"), Reader())
+        viewed_from(list(map(Path, files)), camera, model and str(tmp_path / "m"), Reading())
 
 
-def test_an_overview_keeps_what_it_kept(file: Path) -> None:
+def test_an_overview_keeps_what_it_kept(file):
     overview = Overview(open_events(file), max_events=10_000)
     overview.wait(20)
     assert overview.start_us == int(SHOWN.t[0])

@@ -23,11 +23,11 @@ RECORDINGS = [
 ]
 
 
-def compiled() -> set[str]:
+def compiled():
     return {str(path) for path in PACKAGE.rglob("__pycache__/*.nbc")}
 
 
-def python(code: str) -> str:
+def python(code):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=280
     )

@@ -9,6 +9,7 @@ import typer
 
 from dvskit import __version__
 from dvskit.cli import _console
+from dvskit.cli._options import spread
 from dvskit.cli.calibrate import calibrate
 from dvskit.cli.classify import classify
 from dvskit.cli.cloud import cloud
@@ -51,7 +52,9 @@ for _name, _function in (
     ("doctor", doctor),
 ):
     _after = _INTERRUPTED.get(_name, _console.BEGIN_ANEW)
-    app.command(_name, help=_console.help_of(_function))(_console.command(_function, _after))
+    app.command(_name, help=_console.help_of(_function))(
+        _console.command(spread(_function), _after)
+    )
 app.add_typer(plot, name="plot")
 
 

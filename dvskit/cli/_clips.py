@@ -1,8 +1,13 @@
-"""Videos where events are expected: they are emulated first, and that is said."""
+"""Videos on the command line: the options of how they are opened, and what stands for events."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._options import open_file, size_from, temporary_folder
-from dvskit.errors import UnknownFormatError, VideoError, count_of
+from dvskit.cli._console import describe_us
+from dvskit.cli._options import Reading, moment, size_from
+from dvskit.errors import ConfigError, UnknownFormatError, VideoError, count_of
 from dvskit.events import Size
-from dvskit.formats import Recording, find_format, open_events, open_sink
+from dvskit.formats import Recording, find_format, is_standard, open_events, open_sink
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
 
 if TYPE_CHECKING:
@@ -21,21 +27,113 @@ if TYPE_CHECKING:
     from dvskit.training import Model
     from dvskit.video import FrameSource
 
-ShownFile = Annotated[
-    Path,
-    typer.Argument(
-        help="An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
-        "folder of images is emulated first.",
-        show_default=False,
+
+class LightName(Enum):
+    """How the numbers of a video are taken."""
+
+    luma = "luma"
+    linear = "linear"
+
+
+LightOption = Annotated[
+    LightName,
+    typer.Option(
+        "--light",
+        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
+        "that they stand for.",
     ),
 ]
 
 
-def find_clip(file: Path, salvage: bool) -> FrameSource | None:
+class ClockName(Enum):
+    """Where time 0 of a video is."""
+
+    first = "first"
+    container = "container"
+
+
+ClockOption = Annotated[
+    ClockName,
+    typer.Option(
+        "--time",
+        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
+        "says.",
+    ),
+]
+SalvageVideo = Annotated[
+    bool,
+    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
+]
+StartOfClip = Annotated[str | None, moment("--start", "Begin", "frame", "0s")]
+StopOfClip = Annotated[str | None, moment("--stop", "End", "frame", "the end")]
+FpsOfVideo = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", help="Frames a second of the video or folder.",
+        show_default="its own time stamps",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOptions:
+    """How a video is opened: the options --fps, --light, --time and --salvage."""
+
+    fps: float | None = None
+    light: LightName = LightName.luma
+    time: ClockName = ClockName.first
+    salvage: bool = False
+
+    def open(self, path: Path) -> FrameSource:
+        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
+        from dvskit.video import open_frames
+
+        return open_frames(
+            piped_video() if is_standard(path) else path,
+            fps=self.fps,
+            light=self.light.value,
+            clock=self.time.value,
+            strict=not self.salvage,
+        )
+
+
+def piped_video() -> Path:
+    """Return a temporary file of what arrives on standard input: videos are read to and fro.
+
+    It is removed when the process ends. Raises ConfigError for a terminal.
+    """
+    if sys.stdin.isatty():
+        raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
+    path = Path(temporary_folder().name) / "standard-input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return path
+
+
+@cache
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="dvskit-")
+
+
+def clip_notes(frames: FrameSource) -> Iterator[str]:
+    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
+    yield from frames.notes
+    start_us = frames.container_start_us
+    if start_us:
+        yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
+    if frames.damage:
+        yield str(frames.damage)
+
+
+def find_clip(file: Path, reading: Reading) -> FrameSource | None:
     """Return the clip that a path is: a video or a folder of images; None for what is neither.
 
+    What --from names a format of is none.
     Raises VideoError for a clip that cannot be opened.
     """
+    if reading.from_ is not None:
+        return None
     if file.is_dir():
         if file_of_events(file) != file or not has_images(file):
             return None
@@ -44,7 +142,7 @@ def find_clip(file: Path, salvage: bool) -> FrameSource | None:
     from dvskit.video import open_frames
 
     try:
-        return open_frames(file, strict=not salvage)
+        return open_frames(file, strict=not reading.salvage)
     except VideoError:
         if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
             raise
@@ -72,18 +170,16 @@ def has_images(folder: Path) -> bool:
         return False
 
 
-def open_shown(
-    file: Path, from_: str | None, size: str | None, salvage: bool, model: Model | None = None
-) -> Recording:
-    """Open a recording as `open_file` does; of a clip, the events that an ideal sensor sees.
+def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:
+    """Open a recording as `reading` says; of a clip, the events that an ideal sensor sees.
 
     They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
     the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
     clips were which it learned from, unless `size` is given.
     """
-    clip = find_clip(file, salvage) if from_ is None else None
-    if clip is None:
-        return open_file(file, from_, size, salvage)
+    size, salvage = reading.size, reading.salvage
+    if find_clip(file, reading) is None:
+        return reading.open(file)
     if size is None and model is not None and "emulation" in model.about:
         path, notes = _emulated(file, model.emulation, salvage)
     else:

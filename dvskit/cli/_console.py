@@ -122,7 +122,7 @@ def for_shell(text: str) -> str:
     return _PYTHON_AND_SHELL.sub(r"\1", text)
 
 
-def tell_compiling() -> None:
+def announce_compiling() -> None:
     """Say so, once, when loops are compiled from here on that are not on disk."""
     from dvskit._compiling import watch_compiling  # numba takes a while to load
 

@@ -20,13 +20,16 @@ from importlib import import_module
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvskit._files import unfinished
 from dvskit._progress import State
 from dvskit.cli import _console
 from dvskit.cli._trees import Job
 from dvskit.errors import ConfigError, DvskitError, one_line
+
+if TYPE_CHECKING:
+    from dvskit.cli._many_files import ManyFiles
 
 _PATIENCE_S = 15.0  # for a process to remove what it has begun, before it is ended
 _LOOK_S = 0.2  # how often Ctrl-C is looked for
@@ -129,25 +132,6 @@ def _done(work: Callable[[], None]) -> Result:
     return Result()
 
 
-class Watcher:
-    """Is told what happens; does nothing of itself."""
-
-    def noted(self, job: Job, text: str) -> None:
-        """Take what is to be known of a job."""
-
-    def announced(self, text: str) -> None:
-        """Take what is about to take long."""
-
-    def moved(self, job: Job, share: float) -> None:
-        """Take how much of a job is done."""
-
-    def ended(self, job: Job, result: Result) -> None:
-        """Take how a job ended."""
-
-    def waited(self) -> None:
-        """Take that time has passed."""
-
-
 @dataclass(slots=True)
 class _Worker:
     process: SpawnProcess
@@ -157,9 +141,9 @@ class _Worker:
 
 
 class Pool:
-    """Processes that do jobs. Each has `threads` threads."""
+    """Processes that do jobs, each with `threads` threads; `watcher` hears what happens."""
 
-    def __init__(self, task: Task, processes: int, threads: int, watcher: Watcher) -> None:
+    def __init__(self, task: Task, processes: int, threads: int, watcher: ManyFiles) -> None:
         self._task, self._most, self._threads = task, processes, threads
         self._watcher = watcher
         self._workers: list[_Worker] = []

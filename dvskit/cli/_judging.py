@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
+import numpy as np
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
-from dvskit.cli._matrix import matrix_lines
-from dvskit.cli._options import check_reading, open_file
-from dvskit.errors import ConfigError, FittedWarning
-from dvskit.formats import Recording
+from dvskit.cli._options import Reading, Spikes
+from dvskit.errors import FittedWarning
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
     from dvskit.training import Result
     from dvskit.training.judging import Judging
+
+_ELSEWHERE = 100  # columns of a file or a pipe
+_LONGEST = 32  # cells of a name
+_MISTAKES = 10  # listed where there is no room for a table
+_GAP = "  "
+_NONE = "."  # stands out less than 0
 
 
 class PartName(Enum):
@@ -79,57 +86,11 @@ def fits_noted() -> Iterator[None]:
                 _console.note(str(FittedWarning(what, how, dropped, total)))
 
 
-@dataclass(slots=True)
-class Reader:
-    """Opens recordings as --from, --size and --salvage say, and says what they have lost.
-
-    Raises ConfigError, ahead of opening any, for wrong values of the options.
-    """
-
-    from_: str | None = None
-    size: str | None = None
-    salvage: bool = False
-    opened: list[Recording] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        check_reading(self.from_, self.size)
-
-    def __call__(self, file: Path) -> Recording:
-        """Open a recording."""
-        recording = open_file(file, self.from_, self.size, self.salvage)
-        if self.salvage:  # else damage is an error
-            self.opened.append(recording)
-        return recording
-
-    def refuse_for_images(self, path: Path) -> None:
-        """Raise ConfigError where an option was given that says how recordings are opened."""
-        if self.from_ is not None or self.size is not None or self.salvage:
-            raise ConfigError(
-                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
-                "leave them out"
-            )
-
-    def say(self) -> None:
-        """Say what the recordings that were opened since the last time have lost."""
-        for recording in self.opened:
-            if recording.damage:
-                _console.note(f"{recording.path}: {recording.damage}")
-        self.opened.clear()
-
-
 def say_passed_over(files: list[Path]) -> None:
     """Say which files are no recordings."""
     if files:
         others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
         _console.note(f"{files[0]}{others}: passed over, for no recording")
-
-
-@dataclass(frozen=True, slots=True)
-class Spikes:
-    """What makes spikes of still images, as --encoder and --seed say."""
-
-    encoder: str | None = None
-    seed: int | None = None
 
 
 def score_lines(result: Result) -> list[str]:
@@ -158,12 +119,9 @@ class Folder:
         return result
 
 
-def judge_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Result:
-    """Judge a model by a folder of recordings or images, and say all there is to say of them."""
-    return open_folder(model, data, split, reader, spikes).judge()
-
-
-def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes: Spikes) -> Folder:
+def open_folder(
+    model: str, data: Path, split: PartName, reading: Reading, spikes: Spikes
+) -> Folder:
     """Open a folder of recordings or images to judge a model by; say what is left out of it."""
     from dvskit.datasets import holds_stills
     from dvskit.training import load_model
@@ -171,10 +129,12 @@ def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes:
 
     network = load_model(model)
     if holds_stills(data):
-        reader.refuse_for_images(data)
+        reading.refuse_for_images(data)
     elif spikes == Spikes():
-        size = check_reading(reader.from_, reader.size) or network.emulation.size
-        samples = open_for(network, data, size=size, format=reader.from_, strict=not reader.salvage)
+        size = reading.check() or network.emulation.size
+        samples = open_for(
+            network, data, size=size, format=reading.from_, strict=not reading.salvage
+        )
         for file, why in samples.left_out:
             _console.note(f"{file}: left out: {why}")
         say_passed_over(list(samples.others))
@@ -182,3 +142,73 @@ def open_folder(model: str, data: Path, split: PartName, reader: Reader, spikes:
     return Folder(
         open_judging(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)
     )
+
+
+def matrix_lines(result: Result, width: int | None = None) -> list[str]:
+    """Return the confusion matrix of a result: lines of how often each class was taken for which.
+
+    A row is a true class, a column an answer; the last column is the share of right answers, and
+    classes of which there was no sample have no row. Columns are named where there is room, else
+    numbered as the rows are. Where even that is too wide, each class has a line with its share,
+    and the most frequent mistakes are listed below.
+
+    width  of the terminal, in characters; unless given that of standard output, 100 of a pipe
+    """
+    if width is None:
+        width = shutil.get_terminal_size((_ELSEWHERE, 24)).columns
+    names = [_shown(name) for name in result.classes]
+    numbers = [str(k + 1) for k in range(len(names))]
+    numbered = [f"{k:>{len(numbers[-1])}} {name}" for k, name in zip(numbers, names, strict=True)]
+    for rows, columns in ((names, names), (numbered, numbers)):
+        lines = _table(result, rows, columns)
+        if max(map(cell_len, lines)) <= width:
+            return lines
+    return [*_shares(result, names), *_mistakes(result, names)]
+
+
+def _shown(name: str) -> str:
+    """Return a name on one line, without control characters, cut where it is too long."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    return plain if cell_len(plain) <= _LONGEST else set_cell_size(plain, _LONGEST - 1) + "…"
+
+
+def _table(result: Result, rows: Sequence[str], columns: Sequence[str]) -> list[str]:
+    counts = [[f"{n:,}" if n else _NONE for n in row] for row in result.confusion.tolist()]
+    right = ["right", *(_share(result, k) for k in range(len(rows)))]
+    first = _left(["true \\ answer", *rows])
+    body = [_right([column, *(row[k] for row in counts)]) for k, column in enumerate(columns)]
+    table = [_GAP.join(cells) for cells in zip(first, *body, _right(right), strict=True)]
+    seen = result.confusion.sum(1) > 0
+    return [table[0], *(line for line, some in zip(table[1:], seen, strict=True) if some)]
+
+
+def _share(result: Result, k: int) -> str:
+    total = int(result.confusion[k].sum())
+    return f"{100 * result.confusion[k, k] / total:.1f} %" if total else ""
+
+
+def _left(cells: Sequence[str]) -> list[str]:
+    width = max(map(cell_len, cells))
+    return [cell + " " * (width - cell_len(cell)) for cell in cells]
+
+
+def _right(cells: Sequence[str]) -> list[str]:
+    width = max(map(cell_len, cells))
+    return [" " * (width - cell_len(cell)) + cell for cell in cells]
+
+
+def _shares(result: Result, names: Sequence[str]) -> Iterator[str]:
+    for k, name in enumerate(names):
+        if result.confusion[k].any():
+            yield f"  {name}: {_share(result, k)}"
+
+
+def _mistakes(result: Result, names: Sequence[str]) -> Iterator[str]:
+    wrong = result.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    worst = np.argsort(-wrong, axis=None, kind="stable")[:_MISTAKES]
+    found = [divmod(int(place), len(names)) for place in worst if wrong.flat[place]]
+    if found:
+        yield f"most frequent mistakes, of {int(wrong.sum()):,}:"
+    for true, answer in found:
+        yield f"  {names[true]} taken for {names[answer]}: {int(wrong[true, answer]):,}"

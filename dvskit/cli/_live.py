@@ -7,79 +7,83 @@ import shutil
 import sys
 import time
 from array import array
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import numpy as np
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Reader
 from dvskit.cli._live_stream import live_source, open_stream, window_words
+from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.training import Live, LiveDecision, LiveRun, Model
     from dvskit.training.arrivals import Arrival
 
-LiveOption = Annotated[
-    bool,
-    typer.Option(
-        "--live",
-        help="Decide while events come, after each bin: a recording or a video is played in real "
-        "time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
-    ),
-]
-CameraOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0, show_default=False,
-        help="With --live: emulate what a camera sees; its number, from 0.",
-    ),
-]  # fmt: skip
-RejectOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
-        help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
-    ),
-]  # fmt: skip
 _BEHIND_S = 0.05  # that is worth a word
 
 
-def refuse_without_live(camera: int | None, reject: float | None) -> None:
-    """Raise ConfigError for options of --live without it."""
-    for name, value in (("--camera", camera), ("--reject", reject)):
-        if value is not None:
-            raise ConfigError(f"{name} is of live decisions; add --live")
+@dataclass(frozen=True, slots=True)
+class Living:
+    """Whether decisions are made while events come, and of which: --live, --camera, --reject."""
 
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Decide while events come, after each bin: a recording or a video is played in "
+            "real time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
+        ),
+    ] = False
+    camera: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False,
+            help="With --live: emulate what a camera sees; its number, from 0.",
+        ),
+    ] = None  # fmt: skip
+    reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
+            help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
+        ),
+    ] = None  # fmt: skip
 
-def live_of(model: Model, reject: float | None) -> Live:
-    """Return a model on streams, which names a class from --reject on."""
-    from dvskit.training import Live
+    def check(self) -> None:
+        """Raise ConfigError for options of --live without it."""
+        for name, value in (("--camera", self.camera), ("--reject", self.reject)):
+            if value is not None and not self.live:
+                raise ConfigError(f"{name} is of live decisions; add --live")
 
-    if reject is None:
-        return Live(model)
-    return Live(model, replace(model.reject, confidence=reject, how="--reject"))
+    def start(self, model: Model) -> Live:
+        """Return a model on streams, which names a class from --reject on."""
+        from dvskit.training import Live
+
+        if self.reject is None:
+            return Live(model)
+        return Live(model, replace(model.reject, confidence=self.reject, how="--reject"))
 
 
 def classify_live(
-    files: list[Path], camera: int | None, live: Live, reader: Reader, *, as_json: bool
+    files: list[Path], camera: int | None, live: Live, reading: Reading, *, as_json: bool
 ) -> None:
     """Decide on a source until it ends, or until Ctrl-C: the exit code is then 130."""
     from dvskit.training.arrivals import follow
 
-    source = live_source(files, camera, reader)
-    _console.tell_compiling()
-    stream, told = open_stream(source, live, reader), _Told()
+    source = live_source(files, camera, reading)
+    _console.announce_compiling()
+    stream, summary = open_stream(source, live, reading), _Summary()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
-    terminal = sys.stdout.isatty()
-    screen: _Screen = _Json() if as_json else _Line(sys.stdout) if terminal else _Lines()
+    lines = as_json or not sys.stdout.isatty()
+    screen = _Lines(as_json=as_json) if lines else _Line(sys.stdout)
     stopped = False
     try:
         for arrival, decisions in follow(stream.run, stream.arrivals):
-            told.add(arrival, decisions)
+            summary.add(arrival, decisions)
             screen.show(stream.run, arrival, decisions)
     except KeyboardInterrupt:
         stopped = True
@@ -88,41 +92,23 @@ def classify_live(
         stream.close()
     for text in stream.notes():
         _console.note(f"{source.name}: {text}")
-    _console.say(("stopped: " if stopped else "") + told.words)
+    _console.say(("stopped: " if stopped else "") + summary.words)
     if stopped:
         raise typer.Exit(130)
 
 
-class _Screen(Protocol):
-    """Where decisions are shown."""
-
-    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        """Show the decisions that an arrival has led to."""
-
-    def close(self) -> None:
-        """End with a whole line."""
-
-
-class _Json:
-    """An object a line for each decision."""
-
-    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        for decision in decisions:
-            print(json.dumps(values_of(decision), ensure_ascii=False), flush=True)
-
-    def close(self) -> None:
-        """Each line is whole."""
-
-
 class _Lines:
-    """A line for each decision, where no one watches."""
+    """A line for each decision, where no one watches: for people, or an object of JSON."""
 
-    def __init__(self) -> None:
-        self._words = _Words()
+    def __init__(self, *, as_json: bool) -> None:
+        self._words = None if as_json else _Words()
 
     def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        for decision in decisions:
-            print(self._words.of(run, arrival, decision), flush=True)
+        for each in decisions:
+            if self._words is None:
+                print(json.dumps(values_of(each), ensure_ascii=False), flush=True)
+            else:
+                print(self._words.of(run, arrival, each), flush=True)
 
     def close(self) -> None:
         """Each line is whole."""
@@ -197,7 +183,7 @@ def values_of(decision: LiveDecision) -> dict[str, Any]:
     }
 
 
-class _Told:
+class _Summary:
     """What there is to say at the end."""
 
     def __init__(self) -> None:

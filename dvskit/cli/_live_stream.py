@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit.cli._clips import find_clip
 from dvskit.cli._console import describe_us
-from dvskit.cli._judging import Reader
+from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class LiveSource:
         return f"camera {self.camera}" if self.file is None else str(self.file)
 
 
-def live_source(files: list[Path], camera: int | None, reader: Reader) -> LiveSource:
+def live_source(files: list[Path], camera: int | None, reading: Reading) -> LiveSource:
     """Return the one source that is named. Raises ConfigError for none, several, or a mixture."""
     if camera is not None:
         if files:
             raise ConfigError(f"{files[0]}: --camera is a source too; leave one of them out")
-        if (reader.from_, reader.size, reader.salvage) != (None, None, False):
+        if reading != Reading():
             raise ConfigError("--from, --size and --salvage are not for a camera; leave them out")
         return LiveSource(None, camera)
     if not files:
@@ -69,14 +69,14 @@ class Stream:
     close: Callable[[], Any]
 
 
-def open_stream(source: LiveSource, live: Live, reader: Reader) -> Stream:
+def open_stream(source: LiveSource, live: Live, reading: Reading) -> Stream:
     """Open a source. Raises what opening it raises, and ConfigError for a folder of recordings."""
     if source.file is None:
         return _camera(source.camera or 0, live)
-    clip = find_clip(source.file, reader.salvage) if reader.from_ is None else None
+    clip = find_clip(source.file, reading)
     if clip is not None:
-        return _clip(clip, live, reader)
-    return _recording(source.file, live, reader)
+        return _clip(clip, live, reading)
+    return _recording(source.file, live, reading)
 
 
 def _camera(number: int, live: Live) -> Stream:
@@ -91,10 +91,10 @@ def _camera(number: int, live: Live) -> Stream:
     return _filmed(camera, live, notes, camera.stop, played=False)
 
 
-def _clip(clip: FrameSource, live: Live, reader: Reader) -> Stream:
-    from dvskit.cli._options import clip_notes
+def _clip(clip: FrameSource, live: Live, reading: Reading) -> Stream:
+    from dvskit.cli._clips import clip_notes
 
-    if reader.size is not None:
+    if reading.size is not None:
         raise ConfigError(
             "--size is not for a video, which is seen at the model's size; leave it out"
         )
@@ -116,13 +116,13 @@ def _filmed(
     return Stream(run, arrivals, seen.size, words, notes, close)
 
 
-def _recording(file: Path, live: Live, reader: Reader) -> Stream:
+def _recording(file: Path, live: Live, reading: Reading) -> Stream:
     from dvskit.formats.udp import UdpRecording
     from dvskit.training import arrivals
     from dvskit.training.inputs import FittedSource
     from dvskit.training.live import start_on
 
-    recording = reader(file)
+    recording = reading.open(file)
     fitted = FittedSource(recording, live.model.size)
     run, given = start_on(live, fitted), live.model.input
     close: Callable[[], Any] = lambda: None  # noqa: E731

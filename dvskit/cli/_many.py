@@ -14,13 +14,31 @@ import typer
 
 from dvskit.cli._jobs import Task
 from dvskit.cli._many_files import ManyFiles
-from dvskit.cli._options import as_usage
+from dvskit.cli._options import as_usage, shown_as
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, formats, is_standard
 from dvskit.formats.table import named_format
 
 Options = dict[str, Any]
+COMMANDS: dict[str, Command] = {}  # by the names of their modules
+_OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--out", help="What to write, in place of the last word; of several inputs, the "
+        "folder to write into.",
+        show_default=False,
+    ),
+]  # fmt: skip
+_JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of many, how many are worked on at a time; each takes memory of its own.",
+        show_default="one a processor",
+    ),
+]  # fmt: skip
+_SLASHES = tuple({os.sep, os.altsep or os.sep})
+_OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +125,6 @@ class Command:
         return (of_file or a_file) and not is_pattern(word)
 
 
-COMMANDS: dict[str, Command] = {}  # by the names of their modules
-
-
 def for_many(
     inputs: Inputs, words: str, *, ending: str = "", alone: str = "",
     own: Callable[[Path, Options], Options] | None = None,
@@ -128,14 +143,7 @@ def for_many(
             paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
             command(list(paths or ()), output, jobs, given)
 
-        signature = _signature(one, command)
-        of_many.__name__, of_many.__doc__ = one.__name__, one.__doc__
-        of_many.__module__ = one.__module__
-        of_many.__signature__ = signature  # type: ignore[attr-defined]
-        of_many.__annotations__ = {
-            name: each.annotation for name, each in signature.parameters.items()
-        }
-        return of_many
+        return shown_as(of_many, one, _signature(one, command))
 
     return decorate
 
@@ -162,24 +170,6 @@ def _as_written(word: str) -> str:
     return word
 
 
-_OutputOption = Annotated[
-    str | None,
-    typer.Option(
-        "-o", "--out", help="What to write, in place of the last word; of several inputs, the "
-        "folder to write into.",
-        show_default=False,
-    ),
-]  # fmt: skip
-_JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Of many, how many are worked on at a time; each takes memory of its own.",
-        show_default="one a processor",
-    ),
-]  # fmt: skip
-_SLASHES = tuple({os.sep, os.altsep or os.sep})
-
-
 def _names_a_folder(out: str) -> bool:
     return out.endswith(_SLASHES) or Path(out).is_dir()
 
@@ -187,18 +177,12 @@ def _names_a_folder(out: str) -> bool:
 def _names_a_file(out: str) -> bool:
     if _names_a_folder(out):
         return False
-    return os.path.lexists(out) or Path(out).suffix.lower() in _endings()
+    endings = {suffix for row in formats() for suffix in row.suffixes} | _OF_TENSORS
+    return os.path.lexists(out) or Path(out).suffix.lower() in endings
 
 
 def _is_stream(word: str) -> bool:
     return is_standard(word) or word.startswith("udp:/")
-
-
-def _endings() -> set[str]:
-    return {suffix for row in formats() for suffix in row.suffixes} | _OF_TENSORS
-
-
-_OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 
 def _has_images(folder: Path) -> bool:

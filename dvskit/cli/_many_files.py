@@ -14,7 +14,7 @@ from dvskit._files import unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
-from dvskit.cli._jobs import Pool, Result, Task, Watcher
+from dvskit.cli._jobs import Pool, Result, Task
 from dvskit.cli._trees import Failure, Inputs, Job, Plan, find_jobs, left_out
 from dvskit.errors import ConfigError, OutputError, count_of
 
@@ -22,7 +22,7 @@ _LEFT_OVER_S = 3600.0  # without a change, for an unfinished file to be nobody's
 _AT_LEAST_MB = 100  # of inputs, to be counted in megabytes
 
 
-class ManyFiles(Watcher):
+class ManyFiles:
     """The files that the words of a command mean, on their way into a folder.
 
     inputs  what the command reads
@@ -119,17 +119,21 @@ class ManyFiles(Watcher):
             return Pool(task, processes, threads, self).run(todo)
 
     def noted(self, job: Job, text: str) -> None:
+        """Take what is to be known of a job."""
         self._noted[job].append(_unnamed(job, text))
 
     def announced(self, text: str) -> None:
+        """Take what is about to take long."""
         if text not in self._announced:
             self._announced.add(text)
             _console.say(text)
 
     def moved(self, job: Job, share: float) -> None:
+        """Take how much of a job is done."""
         self._shares[job] = max(share, self._shares.get(job, 0.0))
 
     def ended(self, job: Job, result: Result) -> None:
+        """Take how a job ended."""
         self._shares.pop(job, None)
         notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
@@ -141,6 +145,7 @@ class ManyFiles(Watcher):
                 self._notes[text].append(job.out)
 
     def waited(self) -> None:
+        """Take that time has passed."""
         if self._bar is not None:
             done = self._done_bytes + sum(job.bytes * got for job, got in self._shares.items())
             ended = len(self._written) + len(self._wrong)

@@ -4,19 +4,77 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dvskit.cli import _console
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
     from dvskit.training import Corrupted, Operations, OverTime
+    from dvskit.training.judging import Judging
 
 _ROWS = 10  # of a table of all steps
 
 
-def over_time_lines(found: OverTime) -> Iterator[str]:
+@dataclass(slots=True)
+class Report:
+    """What was measured: lines to print, values for JSON, panels to plot."""
+
+    lines: list[str]
+    values: dict[str, Any]
+    panels: list[Measured] = field(default_factory=list)
+
+
+def add_over_time(report: Report, judging: Judging) -> None:
+    """Measure how often a model is right after each step."""
+    from dvskit.training.over_time import judge_over_time
+
+    found = judge_over_time(judging)
+    report.lines += ["", *_over_time_lines(found)]
+    report.values["over_time"] = {
+        "bin_us": found.bin_us,
+        "accuracy": found.accuracy.tolist(),
+        "standard_error": found.standard_error.tolist(),
+        "settled_steps": found.settled,
+        "settled_us": found.settled_us,
+    }
+    report.panels.append(_over_time_panel(found))
+
+
+def add_operations(report: Report, judging: Judging) -> None:
+    """Count what a network computes for a sample."""
+    from dvskit.training.operations import operations_of
+
+    found = operations_of(judging)
+    report.lines += ["", *_operations_lines(found)]
+    report.values["operations"] = _operations_values(found)
+
+
+def add_corrupted(
+    report: Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
+) -> None:
+    """Measure how often a model is right at each level of each kind of corruption."""
+    from dvskit.training.corruption import Corrupted, judge_corrupted
+
+    values = report.values["corrupted"] = {}
+    total, done = sum(map(len, levels.values())), 0
+    with _console.progress("corrupting", total, "levels") as show:
+        for kind, chosen in levels.items():
+            results = []
+            for result in judge_corrupted(judging, kind, chosen, seed):
+                results.append(result)
+                done += 1
+                show(done, kind)
+            found = Corrupted(kind, chosen, tuple(results), seed)
+            _add_corruption(report, values, found)
+
+
+def _over_time_lines(found: OverTime) -> Iterator[str]:
     """Yield how often a model is right after some of the steps, and when that has settled."""
     steps = len(found.results)
     every = -(-steps // _ROWS)
@@ -40,21 +98,8 @@ def _time(found: OverTime, step: int) -> str:
     return f"{step * found.bin_us / 1000:,g} ms"
 
 
-def over_time_values(found: OverTime) -> dict[str, Any]:
-    """Return how often a model is right after each step, for JSON."""
-    return {
-        "bin_us": found.bin_us,
-        "accuracy": found.accuracy.tolist(),
-        "standard_error": found.standard_error.tolist(),
-        "settled_steps": found.settled,
-        "settled_us": found.settled_us,
-    }
-
-
-def over_time_panel(found: OverTime) -> Measured:
+def _over_time_panel(found: OverTime) -> Measured:
     """Return how often a model is right after each step, to be plotted."""
-    import numpy as np
-
     from dvskit.render.plots import Measured
 
     unit, label = (1.0, "steps seen")
@@ -100,50 +145,34 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def corrupted_lines(found: Corrupted) -> Iterator[str]:
-    """Yield how often a model is right at each level of a corruption."""
-    from dvskit.training import CORRUPTIONS
-
-    yield f"{found.kind}: {CORRUPTIONS[found.kind].label}"
-    rows = [("level", "accuracy", "standard error")]
-    for level, result in zip(found.levels, found.results, strict=True):
-        error = f"{100 * result.standard_error:.2f}"
-        rows.append((f"{level:g}", f"{100 * result.accuracy:.2f} %", error))
-    yield from _aligned(rows)
-
-
-def corrupted_values(found: Corrupted) -> dict[str, Any]:
-    """Return how often a model is right at each level of a corruption, for JSON."""
-    from dvskit.training import CORRUPTIONS
-
-    return {
-        "label": CORRUPTIONS[found.kind].label,
-        "seed": found.seed,
-        "levels": list(found.levels),
-        "accuracy": [result.accuracy for result in found.results],
-        "standard_error": [result.standard_error for result in found.results],
-    }
-
-
-def corrupted_panel(found: Corrupted) -> Measured:
-    """Return how often a model is right at each level of a corruption, to be plotted."""
-    import numpy as np
-
+def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) -> None:
     from dvskit.render.plots import Measured
     from dvskit.training import CORRUPTIONS
 
     kind = CORRUPTIONS[found.kind]
-    return Measured(
-        np.array(found.levels),
-        np.array([result.accuracy for result in found.results]),
-        np.array([result.standard_error for result in found.results]),
-        kind.label,
-        chance=1 / len(found.results[0].classes),
-        factors=kind.factors,
-    )
+    accuracy = [result.accuracy for result in found.results]
+    error = [result.standard_error for result in found.results]
+    rows = [("level", "accuracy", "standard error")]
+    for level, right, unsure in zip(found.levels, accuracy, error, strict=True):
+        rows.append((f"{level:g}", f"{100 * right:.2f} %", f"{100 * unsure:.2f}"))
+    report.lines += ["", f"{found.kind}: {kind.label}", *_aligned(rows)]
+    values[found.kind] = {
+        "label": kind.label,
+        "seed": found.seed,
+        "levels": list(found.levels),
+        "accuracy": accuracy,
+        "standard_error": error,
+    }
+    chance = 1 / len(found.results[0].classes)
+    report.panels.append(
+        Measured(
+            np.array(found.levels), np.array(accuracy), np.array(error), kind.label,
+            chance=chance, factors=kind.factors,
+        )
+    )  # fmt: skip
 
 
-def operations_lines(found: Operations) -> Iterator[str]:
+def _operations_lines(found: Operations) -> Iterator[str]:
     """Yield what a network computes for a sample, layer by layer and in all, and how it counts."""
     from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
 
@@ -193,7 +222,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def operations_values(found: Operations) -> dict[str, Any]:
+def _operations_values(found: Operations) -> dict[str, Any]:
     """Return what a network computes for a sample, for JSON."""
     from dvskit.training.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
 

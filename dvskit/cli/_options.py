@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
-from functools import cache
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from dvskit._files import check_standard_output
-from dvskit.cli._completion import model_names
-from dvskit.cli._console import describe_us, parse_time_us
+from dvskit.cli._console import parse_time_us
 from dvskit.errors import (
     ConfigError,
     GeometryError,
@@ -30,7 +26,37 @@ from dvskit.formats import Recording, RecordingPart, format_for_writing, is_stan
 from dvskit.formats.table import named_format
 
 if TYPE_CHECKING:
-    from dvskit.video import FrameSource
+    pass
+
+
+class _Word(str):
+    """A word to complete to: typer leaves out those that do not start as what was typed."""
+
+    __slots__ = ()
+
+    def startswith(self, *typed: Any) -> bool:
+        """Tell whether it starts so, in any case."""
+        return self.casefold().startswith(str(typed[0]).casefold())
+
+
+def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
+    words = [_Word(name) for name in names]
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the shipped models that a shell may complete a word to, in any case."""
+    from dvskit.training import shipped_models
+
+    return _completed(incomplete, shipped_models())
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Return the named sensors that a shell may complete a word to, in any case."""
+    from dvskit.emulator.params import preset_table
+
+    return _completed(incomplete, preset_table())
+
 
 InputFile = Annotated[
     Path,
@@ -60,70 +86,16 @@ Salvage = Annotated[
 ]
 
 
-class LightName(Enum):
-    """How the numbers of a video are taken."""
-
-    luma = "luma"
-    linear = "linear"
-
-
-LightOption = Annotated[
-    LightName,
-    typer.Option(
-        "--light",
-        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
-        "that they stand for.",
-    ),
-]
+def moment(option: str, verb: str, of: str, default: str) -> Any:
+    """Return an option of a time after the first event or frame."""
+    return typer.Option(
+        option, help=f"{verb} so long after the first {of}: 1.5s, 200ms, 30us.",
+        show_default=default,
+    )  # fmt: skip
 
 
-class ClockName(Enum):
-    """Where time 0 of a video is."""
-
-    first = "first"
-    container = "container"
-
-
-ClockOption = Annotated[
-    ClockName,
-    typer.Option(
-        "--time",
-        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
-        "says.",
-    ),
-]
-SalvageVideo = Annotated[
-    bool,
-    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
-]
-StartOption = Annotated[
-    str | None,
-    typer.Option(
-        "--start", help="Begin so long after the first event: 1.5s, 200ms, 30us.",
-        show_default="0s",
-    ),
-]  # fmt: skip
-StopOption = Annotated[
-    str | None,
-    typer.Option(
-        "--stop", help="End so long after the first event: 1.5s, 200ms, 30us.",
-        show_default="the end",
-    ),
-]  # fmt: skip
-StartOfClip = Annotated[
-    str | None,
-    typer.Option(
-        "--start", help="Begin so long after the first frame: 1.5s, 200ms, 30us.",
-        show_default="0s",
-    ),
-]  # fmt: skip
-StopOfClip = Annotated[
-    str | None,
-    typer.Option(
-        "--stop", help="End so long after the first frame: 1.5s, 200ms, 30us.",
-        show_default="the end",
-    ),
-]  # fmt: skip
+StartOption = Annotated[str | None, moment("--start", "Begin", "event", "0s")]
+StopOption = Annotated[str | None, moment("--stop", "End", "event", "the end")]
 CropOption = Annotated[
     str | None,
     typer.Option(
@@ -133,13 +105,6 @@ CropOption = Annotated[
         show_default="all",
     ),
 ]
-FpsOfVideo = Annotated[
-    float | None,
-    typer.Option(
-        "--fps", help="Frames a second of the video or folder.",
-        show_default="its own time stamps",
-    ),
-]  # fmt: skip
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -153,86 +118,119 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output if it e
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+_MODEL: dict[str, Any] = {
+    "help": "A model folder, or a shipped model's name.",
+    "show_default": False,
+    "autocompletion": model_names,
+}
+ModelArgument = Annotated[str, typer.Argument(**_MODEL)]
+ModelOption = Annotated[str, typer.Option(**_MODEL)]
+
+
 @dataclass(frozen=True, slots=True)
-class ClipOptions:
-    """How a video is opened: the options --fps, --light, --time and --salvage."""
+class Spikes:
+    """What makes spikes of still images: the options --encoder and --seed."""
 
-    fps: float | None = None
-    light: LightName = LightName.luma
-    time: ClockName = ClockName.first
-    salvage: bool = False
-
-    def open(self, path: Path) -> FrameSource:
-        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
-        from dvskit.video import open_frames
-
-        return open_frames(
-            piped_video() if is_standard(path) else path,
-            fps=self.fps,
-            light=self.light.value,
-            clock=self.time.value,
-            strict=not self.salvage,
-        )
-
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A model folder, or a shipped model's name.", show_default=False,
-        autocompletion=model_names,
-    ),
-]  # fmt: skip
-EncoderOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", show_default=False,
-        help="What makes spikes of still images, such as poisson, latency or direct; else the one "
-        "that the model learned from.",
-    ),
-]  # fmt: skip
-SpikeSeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", min=0, show_default=False,
-        help="The seed of what --encoder draws; else that of the model's run.",
-    ),
-]  # fmt: skip
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        help="A model folder, or a shipped model's name.", show_default=False,
-        autocompletion=model_names,
-    ),
-]  # fmt: skip
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="What makes spikes of still images, such as poisson, latency or direct; else the "
+            "one that the model learned from.",
+        ),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False,
+            help="The seed of what --encoder draws; else that of the model's run.",
+        ),
+    ] = None  # fmt: skip
 
 
-def piped_video() -> Path:
-    """Return a temporary file of what arrives on standard input: videos are read to and fro.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How recordings are opened: the options --from, --size and --salvage."""
 
-    It is removed when the process ends. Raises ConfigError for a terminal.
+    from_: FormatOption = None
+    size: SizeOption = None
+    salvage: Salvage = False
+
+    def check(self) -> Size | None:
+        """Return the size that --size says. Raises ConfigError for its value and --from's."""
+        if self.from_ is not None:
+            with as_usage("--from"):
+                named_format(self.from_)
+        return None if self.size is None else size_from(self.size)
+
+    def open(self, file: Path) -> Recording:
+        """Open a recording. Raises as `check` does, and what `open_events` raises of the file."""
+        size = self.check()
+        return open_events(file, format=self.from_, size=size, strict=not self.salvage)
+
+    def refuse_for_images(self, path: Path) -> None:
+        """Raise ConfigError where an option was given that says how recordings are opened."""
+        if self != Reading():
+            raise ConfigError(
+                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
+                "leave them out"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a recording: the options --start and --stop."""
+
+    start: StartOption = None
+    stop: StopOption = None
+
+    def times(self) -> tuple[int | None, int | None]:
+        """Return both in microseconds after the first event. Raises ConfigError."""
+        return times_from(self.start, self.stop)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameters that are dataclasses of options are these options.
+
+    The command line shows the fields of a dataclass in the place of the parameter; the command
+    itself is called with the dataclass.
     """
-    if sys.stdin.isatty():
-        raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
-    path = Path(temporary_folder().name) / "standard-input"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return path
+    known = inspect.signature(command, eval_str=True)
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    shown: list[inspect.Parameter] = []
+    for each in known.parameters.values():
+        if not is_dataclass(each.annotation):
+            shown.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        options = [
+            inspect.Parameter(
+                option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default,
+                annotation=get_type_hints(each.annotation, include_extras=True)[option.name],
+            )
+            for option in fields(each.annotation)
+        ]  # fmt: skip
+        groups[each.name] = (each.annotation, [option.name for option in options])
+        shown += options
+
+    def gathered(**given: Any) -> None:
+        for name, (group, names) in groups.items():
+            given[name] = group(**{option: given.pop(option) for option in names})
+        command(**given)
+
+    return shown_as(gathered, command, known.replace(parameters=shown))
 
 
-@cache
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="dvskit-")
+def shown_as(
+    called: Callable[..., None], command: Callable[..., None], signature: inspect.Signature
+) -> Callable[..., None]:
+    """Return `called` with the name and the help of a command, and the parameters of a signature.
 
-
-def clip_notes(frames: FrameSource) -> Iterator[str]:
-    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
-    yield from frames.notes
-    start_us = frames.container_start_us
-    if start_us:
-        yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
-    if frames.damage:
-        yield str(frames.damage)
+    They are what the command line shows.
+    """
+    functools.update_wrapper(called, command)
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    called.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return called
 
 
 @contextmanager
@@ -257,23 +255,6 @@ def rectangle_from(text: str) -> tuple[int, int, int, int]:
     except ValueError:
         raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
     return x, y, width, height
-
-
-def open_file(file: Path, from_: str | None, size: str | None, salvage: bool) -> Recording:
-    """Open a recording as the options --from, --size and --salvage say.
-
-    Raises ConfigError for their values, and what `open_events` raises of the file.
-    """
-    pixels = check_reading(from_, size)
-    return open_events(file, format=from_, size=pixels, strict=not salvage)
-
-
-def check_reading(from_: str | None, size: str | None) -> Size | None:
-    """Return the size that --size says. Raises ConfigError for its value and that of --from."""
-    if from_ is not None:
-        with as_usage("--from"):
-            named_format(from_)
-    return None if size is None else size_from(size)
 
 
 def check_writable(out: Path, to: str | None) -> None:

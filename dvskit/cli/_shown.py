@@ -1,24 +1,30 @@
-"""Recordings with what is said of them, for a page."""
+"""What commands that show recordings share: clips, which are emulated first; words; plots."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from dvskit.cli._console import parse_time_us
-from dvskit.cli._judging import fits_noted
-from dvskit.errors import ConfigError, FormatError
-from dvskit.events import Events, ReadableSource, read_all
+import typer
+
+from dvskit._files import check_output
+from dvskit.cli import _console
+from dvskit.errors import FormatError
+from dvskit.events import Events, ReadableSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.formats.labels import read_labels
-from dvskit.streams import Labels
 
 if TYPE_CHECKING:
-    from dvskit.render import Shown
-    from dvskit.training import Model
+    from dvskit.render.plots import Plot
 
-Part = Recording | RecordingPart
+ShownFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
+        "folder of images is emulated first.",
+        show_default=False,
+    ),
+]
 
 
 class WithEvents(ReadableSource):
@@ -42,53 +48,24 @@ class WithEvents(ReadableSource):
             raise FormatError(f"{path}: there are no events to show{where}")
 
 
-def shown_from(
-    parts: list[tuple[Path, Part]],
-    *,
-    labels: Path | None = None,
-    model: Model | None = None,
-    every_us: int | None = None,
-) -> list[Shown]:
-    """Return recordings with the labels of a file, and what a model takes their spans for.
-
-    A model that takes another sensor size sees them fitted to it, which is noted.
-    """
-    from dvskit import render
-
-    own = None if labels is None else read_labels(labels)
-    if model is None:
-        return [
-            render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
-            for file, part in parts
-        ]
-    shown = []
-    for file, part in parts:
-        events = read_all(WithEvents(part))
-        named = part.labels() if own is None else own
-        shown.append(
-            render.Shown(events, file.name, named, _decisions(events, part, model, every_us))
-        )
-    return shown
+def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
+    """Say what was taken for granted of a recording, and what was lost of a part of it."""
+    for text in recording.assumptions:
+        _console.note(f"{file}: {text}")
+    if part.damage:
+        _console.note(f"{file}: {part.damage}")
 
 
-def check_words(
-    count: int, *, labels: Path | None = None, model: str | None = None, every: str | None = None
-) -> int | None:
-    """Return the microseconds that `every` says, of what is to be told of `count` recordings.
+def check_picture(out: Path, force: bool) -> None:
+    """Raise what is wrong with a picture's file, before anything is read."""
+    from dvskit.render.plots.style import check_suffix
 
-    Raises ConfigError for labels of several recordings, and for `every` without a model.
-    """
-    if labels is not None and count > 1:
-        raise ConfigError("--labels are of one recording; give one")
-    if every is not None and model is None:
-        raise ConfigError("--every says how often --model decides; name a model")
-    return None if every is None else parse_time_us(every, "--every")
+    check_output(check_suffix(out), overwrite=force)
 
 
-def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
-    from dvskit.datasets import likely_size, on_sensor
-    from dvskit.training import classify_spans
+def save_picture(figure: Plot, out: Path, force: bool) -> None:
+    """Write a plot, and say so."""
+    from dvskit.render import plots
 
-    with fits_noted():
-        taken = on_sensor(events, likely_size(part, model.size))
-        return classify_spans(model, taken, every_us=every_us)
+    plots.save(figure, out, overwrite=force)
+    _console.say(f"{out}: written")

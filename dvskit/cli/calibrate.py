@@ -10,23 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit import _files
+from dvskit.cli import _clips as clips
 from dvskit.cli import _console
-from dvskit.cli._options import (
-    ClipOptions,
-    ClockName,
-    ClockOption,
-    Force,
-    FormatOption,
-    FpsOfVideo,
-    InputFile,
-    Json,
-    LightName,
-    LightOption,
-    Salvage,
-    SizeOption,
-    clip_notes,
-    open_file,
-)
+from dvskit.cli import _options as options
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
 
@@ -35,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    recording: InputFile,
+    recording: options.InputFile,
     frames: Annotated[
         Path | None,
         typer.Argument(
@@ -47,11 +33,9 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
     ] = None,
-    json: Json = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
-    fps: FpsOfVideo = None,
+    json: options.Json = False,
+    reading: options.Reading = options.Reading(),
+    fps: clips.FpsOfVideo = None,
     offset: Annotated[
         str | None,
         typer.Option(
@@ -60,9 +44,9 @@ def calibrate(
             show_default="estimated, 20 ms either way at most",
         ),
     ] = None,
-    light: LightOption = LightName.luma,
-    time: ClockOption = ClockName.first,
-    force: Force = False,
+    light: clips.LightOption = clips.LightName.luma,
+    time: clips.ClockOption = clips.ClockName.first,
+    force: options.Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
     offset_us = None if offset is None else _console.parse_time_us(offset, "--offset")
@@ -70,15 +54,15 @@ def calibrate(
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
-    source = open_file(recording, from_, size, salvage)
-    pictures = _frames(source, frames, ClipOptions(fps, light, time, salvage))
+    source = reading.open(recording)
+    pictures = _frames(source, frames, clips.ClipOptions(fps, light, time, reading.salvage))
     from dvskit.emulator.calibration import calibrate as calibrated
 
     with _console.stages(recording.name) as begin:
         found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
     from dvskit.video import FrameSource
 
-    for text in clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
+    for text in clips.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
         _console.note(f"{frames}: {text}")
     if json:
         _console.print_json(found.as_dict())
@@ -97,7 +81,7 @@ def _own_frames(recording: Recording) -> list[Any]:
     return found
 
 
-def _frames(source: Recording, frames: Path | None, clip: ClipOptions) -> Iterable[Any]:
+def _frames(source: Recording, frames: Path | None, clip: clips.ClipOptions) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     if not frames.is_dir() and frames.exists():

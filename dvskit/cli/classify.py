@@ -9,25 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Reader, Spikes, fits_noted, say_passed_over
-from dvskit.cli._live import (
-    CameraOption,
-    LiveOption,
-    RejectOption,
-    classify_live,
-    live_of,
-    refuse_without_live,
-)
+from dvskit.cli._judging import fits_noted, say_passed_over
+from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
-from dvskit.cli._options import (
-    EncoderOption,
-    FormatOption,
-    Json,
-    ModelOption,
-    Salvage,
-    SizeOption,
-    SpikeSeedOption,
-)
+from dvskit.cli._options import Json, ModelOption, Reading, Spikes
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
@@ -47,15 +32,10 @@ def classify(
     ] = None,
     *,
     model: ModelOption,
-    live: LiveOption = False,
-    camera: CameraOption = None,
-    reject: RejectOption = None,
+    living: Living = Living(),
     json: Json = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
-    encoder: EncoderOption = None,
-    seed: SpikeSeedOption = None,
+    reading: Reading = Reading(),
+    spikes: Spikes = Spikes(),
 ) -> None:
     """Say which class recordings and videos are, and how sure the model is.
 
@@ -67,24 +47,28 @@ def classify(
     With --live there is a decision after each bin, from the window that ends with it; where the
     model is not sure, or where nothing moves, the answer is "nothing".
     """
-    reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)
+    reading.check()
     files = files or []
-    if live:
-        _refuse_for_live(spikes)
-        live_source(files, camera, reader)
+    living.check()
+    if living.live:
+        if spikes != Spikes():
+            raise ConfigError(
+                "--encoder and --seed are of still images; leave them out with --live"
+            )
+        live_source(files, living.camera, reading)
         from dvskit.training import load_model
 
-        classify_live(files, camera, live_of(load_model(model), reject), reader, as_json=json)
+        live = living.start(load_model(model))
+        classify_live(files, living.camera, live, reading, as_json=json)
         return
-    refuse_without_live(camera, reject)
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)
-    _check_options(recordings, reader, spikes)
+    _check_options(recordings, reading, spikes)
     from dvskit.training import load_model
 
     network = load_model(model)
-    judge = _Judge(network, reader, spikes)
+    judge = _Judge(network, reading, spikes)
     if recordings == files[:1]:
         found = judge(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
@@ -96,22 +80,17 @@ def classify(
     _judge_all(judge, recordings, json)
 
 
-def _refuse_for_live(spikes: Spikes) -> None:
-    if spikes != Spikes():
-        raise ConfigError("--encoder and --seed are of still images; leave them out with --live")
-
-
 def _is_image(file: Path) -> bool:
     from dvskit.formats.image_list import IMAGE_SUFFIXES
 
     return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
 
-def _check_options(files: list[Path], reader: Reader, spikes: Spikes) -> None:
+def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
     """Raise ConfigError for options of recordings where all are images, and the other way round."""
     images = [file for file in files if _is_image(file)]
     if len(images) == len(files):
-        reader.refuse_for_images(files[0])
+        reading.refuse_for_images(files[0])
     if not images and spikes != Spikes():
         raise ConfigError(
             "--encoder and --seed are of still images, and there are none; leave them out"
@@ -179,7 +158,7 @@ class _Judge:
     """
 
     model: Model
-    reader: Reader
+    reading: Reading
     spikes: Spikes
 
     def __call__(self, file: Path) -> Classified:
@@ -190,19 +169,21 @@ class _Judge:
             given, spikes = self.model.input, self.spikes
             shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
             return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
-        if self.reader.from_ is None and _is_clip(file):
+        if self.reading.from_ is None and _is_clip(file):
             return classify_windows(self.model, self._emulated(file))
-        found = classify_windows(self.model, self.reader(file))
-        self.reader.say()
-        return found
+        recording = self.reading.open(file)
+        try:
+            return classify_windows(self.model, recording)
+        finally:
+            if recording.damage:
+                _console.note(f"{file}: {recording.damage}")
 
     def _emulated(self, clip: Path) -> Events:
         """Return the events of a video, emulated as those that the model learned from."""
-        from dvskit.datasets import FileSamples, Sample
-        from dvskit.datasets.kinds import Reading
+        from dvskit.datasets import FileSamples, Sample, kinds
 
-        reading = Reading(self.model.emulation, strict=not self.reader.salvage)
-        samples = FileSamples([Sample(clip.name, "", path=clip)], reading)
+        how = kinds.Reading(self.model.emulation, strict=not self.reading.salvage)
+        samples = FileSamples([Sample(clip.name, "", path=clip)], how)
         events = samples.events(0)
         for damage in samples.damage.values():
             _console.note(f"{clip}: {damage}")

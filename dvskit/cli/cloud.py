@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
-from dvskit.cli._completion import model_names
-from dvskit.cli._looks import ColourName, Looks, ViewName, looks_from
-from dvskit.cli._options import (
-    Force,
-    FormatOption,
-    Salvage,
-    SizeOption,
-    StartOption,
-    StopOption,
-    part_of,
-    times_from,
-)
-from dvskit.cli._shown import WithEvents, check_words, shown_from
+from dvskit.cli._judging import fits_noted
+from dvskit.cli._looks import Moves, Pose, Sheet, Words, given, state_from, view_from
+from dvskit.cli._options import Force, Reading, Span, part_of
+from dvskit.cli._shown import WithEvents, say_of
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Source
+from dvskit.events import Events, Source, read_all
 from dvskit.formats import Recording, RecordingPart
+from dvskit.formats.labels import read_labels
+from dvskit.streams import Labels
 
 if TYPE_CHECKING:
-    from dvskit.render import CloudReport, PageReport, TurnReport
+    from dvskit.render import CloudReport, CloudView, PageReport, Shown, Turn, TurnReport
+    from dvskit.training import Model
 
+Part = Recording | RecordingPart
 _STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
 _OF_PRINT = ("pixels", "width", "dpi", "point_px")  # of pictures, not of pages
 
@@ -51,174 +46,97 @@ def cloud(
             "turns (.mp4, .mkv, .mov, .gif).",
         ),
     ],
-    colour: Annotated[
-        ColourName | None,
-        typer.Option(
-            metavar="WHAT", show_default="time",
-            help="What colours tell: time, polarity, or count, the events of a pixel.",
-        ),
-    ] = None,
-    view: Annotated[
-        ViewName | None,
-        typer.Option(
-            metavar="VIEW", show_default="slant",
-            help="Where it is seen from: slant, in perspective; or without it front, as the sensor "
-            "saw it, side, or top.",
-        ),
-    ] = None,
-    azimuth: Annotated[
-        float | None,
-        typer.Option(
-            help="Turn the view about the upright axis, to an angle in degrees: 0 looks from the "
-            "side, 90 from the front.",
-            show_default="that of --view; slant has 48",
-        ),
-    ] = None,
-    elevation: Annotated[
-        float | None,
-        typer.Option(
-            help="Raise the view to an angle in degrees: -90 looks from below, 0 level, 90 from "
-            "above.",
-            show_default="that of --view; slant has 24",
-        ),
-    ] = None,
-    start: StartOption = None,
-    stop: StopOption = None,
-    title: Annotated[
-        str | None,
-        typer.Option(
-            help="A title above the picture.", show_default="none; a page has the file's name"
-        ),
-    ] = None,
-    dark: Annotated[
-        bool | None,
-        typer.Option(
-            "--dark/--bright", help="Light on dark, or dark on light.",
-            show_default="dark; bright for print",
-        ),
-    ] = None,
-    pixels: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a picture or video: its size in pixels, WIDTHxHEIGHT.",
-            show_default="1280x960, GIF 640x480",
-        ),
-    ] = None,
-    width: Annotated[
-        float | None,
-        typer.Option(
-            help="Of a picture for print: its width in mm instead of --pixels; 88 is a column, 180 "
-            "a page."
-        ),
-    ] = None,
-    dpi: Annotated[
-        float | None,
-        typer.Option(
-            help="Of a picture for print: pixels an inch.", show_default="300 with --width"
-        ),
-    ] = None,
-    point_px: Annotated[
-        float | None,
-        typer.Option(
-            help="Of a picture or video: the side of a point in pixels.",
-            show_default="as fits the sensor",
-        ),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Of a video: how long it takes.", show_default="6")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Of a video: frames a second.", show_default="30, GIF 25")
-    ] = None,
-    turns: Annotated[
-        int | None,
-        typer.Option(help="Of a video: whole turns, 0 for none.", show_default="1"),
-    ] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a video: show a window of time, such as 50ms, that runs through.",
-            show_default="all at once",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of a page: a CSV file of start_us,stop_us,name, shown along the time.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a page: a model folder, or a shipped model's name; along the time the page "
-            "says what the model takes the events for.",
-            autocompletion=model_names,
-        ),
-    ] = None,
-    every: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a page: the time from one decision of --model to the next, such as 200ms.",
-            show_default="the model's window",
-        ),
-    ] = None,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    pose: Pose = Pose(),
+    span: Span = Span(),
+    sheet: Sheet = Sheet(),
+    moves: Moves = Moves(),
+    words: Words = Words(),
+    reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
     """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
     suffix = _check_suffix(out)
-    given = _given(colour=colour, view=view, azimuth=azimuth, elevation=elevation, dark=dark,
-                   pixels=pixels, width=width, dpi=dpi, point_px=point_px)  # fmt: skip
-    moves = _given(seconds=seconds, fps=fps, turns=turns, sweep=sweep)
-    words = _given(labels=labels, model=model, every=every)
-    printed = {name: value for name, value in given.items() if name in _OF_PRINT}
-    _refuse(out, (printed if suffix in _PAGE else words) | ({} if suffix in _TURNING else moves))
+    _refuse(out, suffix, sheet, moves, words)
     if len(files) > 1 and suffix not in _PAGE:
         raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
-    looks = looks_from(given | ({} if suffix in _PAGE else {"title": title or ""}), moves)
-    every_us = check_words(len(files), **words)
-    times = times_from(start, stop)
+    view = view_from(pose, sheet, "" if suffix in _PAGE else sheet.title or "")
+    size_px = sheet.size_px()
+    turn = moves.turn(size_px)
+    every_us = words.every_us(len(files))
+    times = span.times()
     check_output(out, overwrite=force)
-    _console.tell_compiling()
+    _console.announce_compiling()
     judge = None
-    if model is not None:
+    if words.model is not None:
         from dvskit.training import load_model
 
-        judge = load_model(model)
-    opened = [open_shown(file, from_, size, salvage, judge) for file in files]
+        judge = load_model(words.model)
+    opened = [open_shown(file, reading, judge) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
     if suffix in _PAGE:
         from dvskit import render
 
         named = list(zip(files, parts, strict=True))
-        shown = shown_from(named, labels=labels, model=judge, every_us=every_us)
-        name = _title(files, start, stop) if title is None else title
-        report = render.page(shown, out, title=name, overwrite=force, state=looks.state)
-        _tell_labels(report, labels or out)
+        shown = _shown(named, words.labels, judge, every_us)
+        title = _title(files, span) if sheet.title is None else sheet.title
+        state = state_from(pose, sheet.dark)
+        report = render.page(shown, out, title=title, overwrite=force, state=state)
+        _note_labels(report, words.labels or out)
     elif suffix in _STILL:
-        report = _still(parts[0], out, looks, force)
-        _tell_letters(report.missing, out)
+        report = _still(parts[0], out, view, size_px or (1280, 960), force)
+        _note_letters(report.missing, out)
     else:
-        report = _turning(parts[0], out, looks, force)
-        _tell_letters(report.missing, out)
+        report = _turning(parts[0], out, view, turn, force)
+        _note_letters(report.missing, out)
     for file, recording, part in zip(files, opened, parts, strict=True):
-        _tell(file, recording, part)
+        say_of(file, recording, part)
     if report.kept < report.total:
         _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
     _console.say(f"{out}: {count_of(report.kept, 'event')}")
 
 
-def _title(files: list[Path], start: str | None, stop: str | None) -> str:
+def _shown(
+    parts: list[tuple[Path, Part]], labels: Path | None, model: Model | None, every_us: int | None
+) -> list[Shown]:
+    """Return recordings with the labels of a file, and what a model takes their spans for.
+
+    A model that takes another sensor size sees them fitted to it, which is noted.
+    """
+    from dvskit import render
+
+    own = None if labels is None else read_labels(labels)
+    if model is None:
+        return [
+            render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
+            for file, part in parts
+        ]
+    shown = []
+    for file, part in parts:
+        events = read_all(WithEvents(part))
+        named = part.labels() if own is None else own
+        shown.append(
+            render.Shown(events, file.name, named, _decisions(events, part, model, every_us))
+        )
+    return shown
+
+
+def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
+    from dvskit.datasets import likely_size, on_sensor
+    from dvskit.training import classify_spans
+
+    with fits_noted():
+        taken = on_sensor(events, likely_size(part, model.size))
+        return classify_spans(model, taken, every_us=every_us)
+
+
+def _title(files: list[Path], span: Span) -> str:
     names = ", ".join(file.name for file in files)
-    part = f", {start or 'start'} to {stop or 'end'}" if start or stop else ""
+    part = f", {span.start or 'start'} to {span.stop or 'end'}" if span.start or span.stop else ""
     return names + part
 
 
-def _tell_labels(report: PageReport, named: Path) -> None:
+def _note_labels(report: PageReport, named: Path) -> None:
     left = report.labels_total - report.labels
     if left:
         _console.note(
@@ -227,19 +145,12 @@ def _tell_labels(report: PageReport, named: Path) -> None:
         )
 
 
-def _tell_letters(missing: str, out: Path) -> None:
+def _note_letters(missing: str, out: Path) -> None:
     if missing:
         _console.note(
             f"{out}: no font here has {' '.join(missing)}: the title has boxes for them; install "
             "a font that has (Noto Sans CJK, say), or write them in other letters"
         )
-
-
-def _tell(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
-    for text in recording.assumptions:
-        _console.note(f"{file}: {text}")
-    if part.damage:
-        _console.note(f"{file}: {part.damage}")
 
 
 def _check_suffix(out: Path) -> str:
@@ -252,37 +163,36 @@ def _check_suffix(out: Path) -> str:
     return suffix
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options that are not left to us."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _refuse(out: Path, options: dict[str, Any]) -> None:
-    for name in options:
-        suffix = out.suffix.lower()
-        kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
+def _refuse(out: Path, suffix: str, sheet: Sheet, moves: Moves, words: Words) -> None:
+    """Raise ConfigError for an option that means nothing for such a file."""
+    kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
+    printed = (name for name, _ in given(sheet) if name in _OF_PRINT)
+    refused = [*printed] if suffix in _PAGE else [name for name, _ in given(words)]
+    refused += [] if suffix in _TURNING else [name for name, _ in given(moves)]
+    for name in refused:
         raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
 
 
-def _still(part: Recording | RecordingPart, out: Path, looks: Looks, force: bool) -> CloudReport:
+def _still(
+    part: Part, out: Path, view: CloudView, size_px: tuple[int, int], force: bool
+) -> CloudReport:
     from dvskit import render
 
-    width_px, height_px = looks.size_px or (1280, 960)
     with _console.progress(out.name, None, "events") as show:
         return render.cloud(
-            _Watched(WithEvents(part), show), out, view=looks.view, width_px=width_px,
-            height_px=height_px, overwrite=force,
+            _Watched(WithEvents(part), show), out, view=view, width_px=size_px[0],
+            height_px=size_px[1], overwrite=force,
         )  # fmt: skip
 
 
-def _turning(part: Recording | RecordingPart, out: Path, looks: Looks, force: bool) -> TurnReport:
+def _turning(part: Part, out: Path, view: CloudView, turn: Turn, force: bool) -> TurnReport:
     from dvskit import render
 
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
             _Watched(WithEvents(part), lambda count, _: show(0, f"{count:,.0f} events read")),
             out,
-            view=looks.view, turn=looks.turn, overwrite=force,
+            view=view, turn=turn, overwrite=force,
             on_frame=lambda done, total: show(done, f"of {total}"),
         )  # fmt: skip
 

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._filters import (
-    FilterOption,
-    filter_notes,
-    filtered,
-    left_beside,
-    stays_in_time,
-)
+from dvskit.cli import _options as options
 from dvskit.cli._many import for_many
-from dvskit.cli._options import (
-    CropOption,
-    Force,
-    FormatOption,
-    Salvage,
-    SizeOption,
-    StartOption,
-    StopOption,
-    ToOption,
-    as_usage,
-    check_writable,
-    open_file,
-    part_from_first,
-    rectangle_from,
-    size_from,
-    times_from,
-    window_from,
-)
 from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
-from dvskit.filters import Crop, FilteredSource, Fit, Placement
+from dvskit.filters import (
+    Crop,
+    FilteredSource,
+    Fit,
+    Placement,
+    StartAt,
+    TimeReversal,
+    TimeScale,
+    TimeShift,
+    chain,
+    filter_from,
+    filter_names,
+)
 from dvskit.formats import (
     Damage,
     FileSink,
@@ -50,6 +38,47 @@ from dvskit.formats import (
 )
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.table import file_of_events
+
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FILTER",
+        help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
+        "noise:hz=0.1,seed=3. Several apply in order. Names: " + ", ".join(filter_names()) + ".",
+        show_default="none",
+    ),
+]
+
+
+def filtered(source: Source, texts: Sequence[str], recording: Recording) -> FilteredSource:
+    """Return a source seen through the filters that --filter says. Raises ConfigError."""
+    needed = any(text.strip().lower() == "undistort" for text in texts)
+    lens = recording.intrinsics() if needed else None
+    return FilteredSource(source, chain(*(filter_from(text, intrinsics=lens) for text in texts)))
+
+
+def filter_notes(source: FilteredSource, texts: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each filter, in order, of what it left out and added."""
+    for text, each in zip(texts, source.tally(), strict=True):
+        counts = f"{each.dropped:,} events left out"
+        if each.added or text.strip().lower().startswith("noise"):
+            counts = f"{each.added:,} events added"
+        yield f"{text}: {counts}"
+
+
+def stays_in_time(chosen: FilteredSource | None) -> bool:
+    """Return whether events keep their times, so that what stands beside them still fits."""
+    moving = TimeScale | TimeShift | StartAt | TimeReversal
+    return chosen is None or not any(isinstance(each.filter, moving) for each in chosen.tally())
+
+
+def left_beside(part: RecordingPart) -> list[str]:
+    """Return a line where something stands beside events whose times are moved."""
+    beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
+    if beside is None or beside == 0:
+        return []
+    return ["triggers, IMU samples and frames are left out: the filters move the times of events"]
 
 
 @for_many(
@@ -67,12 +96,12 @@ from dvskit.formats.table import file_of_events
 def convert(
     file: Path,
     out: Path,
-    from_: FormatOption = None,
-    to: ToOption = None,
-    size: SizeOption = None,
-    start: StartOption = None,
-    stop: StopOption = None,
-    crop: CropOption = None,
+    from_: options.FormatOption = None,
+    to: options.ToOption = None,
+    size: options.SizeOption = None,
+    start: options.StartOption = None,
+    stop: options.StopOption = None,
+    crop: options.CropOption = None,
     fit: Annotated[
         str | None,
         typer.Option(
@@ -85,8 +114,8 @@ def convert(
     bins: BinsOption = None,
     bin_: BinOption = None,
     as_: AsOption = None,
-    salvage: Salvage = False,
-    force: Force = False,
+    salvage: options.Salvage = False,
+    force: options.Force = False,
 ) -> None:
     """Write an event file, or events as they arrive, in another format, a part of it, or a tensor.
 
@@ -98,23 +127,23 @@ def convert(
     """
     tensor = tensor_from(out, to, bins, bin_, as_)
     if tensor is None:
-        check_writable(out, to)
-    after_us, until_us = times_from(start, stop)
-    rectangle = None if crop is None else Crop(*rectangle_from(crop))
-    target = None if fit is None else size_from(fit, "--fit")
-    recording = open_file(file, from_, size, salvage)
+        options.check_writable(out, to)
+    after_us, until_us = options.times_from(start, stop)
+    rectangle = None if crop is None else Crop(*options.rectangle_from(crop))
+    target = None if fit is None else options.size_from(fit, "--fit")
+    recording = options.Reading(from_, size, salvage).open(file)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
-        part = part_from_first(recording, after_us, until_us)
+        part = options.part_from_first(recording, after_us, until_us)
     source: Source = part
     if rectangle is not None:
-        with as_usage("--crop"):
+        with options.as_usage("--crop"):
             source = FilteredSource(part, rectangle)
     chosen = None
     if filters:
-        with as_usage("--filter"):
+        with options.as_usage("--filter"):
             source = chosen = filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
@@ -163,7 +192,7 @@ class _Arriving:
         with _console.stoppable() as stop:
             while (block := _next(blocks, stop)) is not None:
                 origin = int(block.t[0]) if origin is None else origin
-                yield block.between(*window_from(origin, self._after_us, self._until_us))
+                yield block.between(*options.window_from(origin, self._after_us, self._until_us))
                 if self._until_us is not None and block.t[-1] >= origin + self._until_us:
                     return
 

@@ -8,30 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit.cli import _clips as clips
 from dvskit.cli import _console
+from dvskit.cli import _options as options
 from dvskit.cli._clips import has_images
-from dvskit.cli._completion import preset_names
 from dvskit.cli._many import Options, for_many
-from dvskit.cli._options import (
-    ClipOptions,
-    ClockName,
-    ClockOption,
-    CropOption,
-    Force,
-    FpsOfVideo,
-    LightName,
-    LightOption,
-    SalvageVideo,
-    StartOfClip,
-    StopOfClip,
-    ToOption,
-    as_usage,
-    check_writable,
-    clip_notes,
-    rectangle_from,
-    size_from,
-    times_from,
-)
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink
@@ -59,12 +40,12 @@ def _is_clip(folder: Path) -> bool:
     return has_images(folder) and not any(map(_is_video, folder.iterdir()))
 
 
-def _own_seed(video: Path, options: Options) -> Options:
+def _own_seed(video: Path, given: Options) -> Options:
     """Return the seed of one clip of many, as that of a sample in a folder of them."""
     from dvskit.emulator import Emulator
     from dvskit.formats.content import content_digest, images_digest, own_seed
 
-    seed = Emulator(seed=options["seed"]).seed
+    seed = Emulator(seed=given["seed"]).seed
     content = images_digest(video) if video.is_dir() else content_digest(video)
     return {"seed": own_seed(seed, content)}
 
@@ -91,7 +72,7 @@ def emulate(
         typer.Option(
             help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
             "preset file (.toml). A camera's name brings its size.",
-            autocompletion=preset_names,
+            autocompletion=options.preset_names,
         ),
     ] = "clean",
     threshold: Annotated[
@@ -126,21 +107,21 @@ def emulate(
             show_default="the preset's, else native",
         ),
     ] = None,
-    crop: CropOption = None,
-    start: StartOfClip = None,
-    stop: StopOfClip = None,
-    fps: FpsOfVideo = None,
-    light: LightOption = LightName.luma,
+    crop: options.CropOption = None,
+    start: clips.StartOfClip = None,
+    stop: clips.StopOfClip = None,
+    fps: clips.FpsOfVideo = None,
+    light: clips.LightOption = clips.LightName.luma,
     upsample: Annotated[
         bool,
         typer.Option(
             "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
         ),
     ] = False,
-    time: ClockOption = ClockName.first,
-    salvage: SalvageVideo = False,
-    to: ToOption = None,
-    force: Force = False,
+    time: clips.ClockOption = clips.ClockName.first,
+    salvage: clips.SalvageVideo = False,
+    to: options.ToOption = None,
+    force: options.Force = False,
 ) -> None:
     """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done.
 
@@ -150,13 +131,13 @@ def emulate(
     """
     video, out = _named(video, out, camera)
     # What is wrong with the output is told before the kernels are loaded.
-    check_writable(out, to)
+    options.check_writable(out, to)
     from dvskit.emulator import Emulator
 
     emulator = Emulator(_params(preset, threshold, set_ or []), seed)
-    part = _part(preset, size, crop, times_from(start, stop))
-    clip = _clip(video, camera, ClipOptions(fps, light, time, salvage), part, upsample)
-    with as_usage("--crop"):
+    part = _part(preset, size, crop, options.times_from(start, stop))
+    clip = _clip(video, camera, clips.ClipOptions(fps, light, time, salvage), part, upsample)
+    with options.as_usage("--crop"):
         frames = part.of(clip)
     work = _Work(Path(f"camera {camera}") if video is None else video, clip, frames, upsample)
     stopped = work.write(emulator, out, to, force)
@@ -218,7 +199,7 @@ class _Work:
 
     def _compile(self, emulator: Emulator, written: str) -> None:
         """Compile ahead what takes long: the loops of sensors that are not ideal."""
-        _console.tell_compiling()
+        _console.announce_compiling()
         if emulator.params.is_ideal or emulator.params.model != "exact":
             return
         from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled
@@ -236,7 +217,7 @@ class _Work:
     def _notes(self, source: EmulatedSource, count: int, stopped: bool) -> list[str]:
         from dvskit.video import CameraFrames
 
-        notes = [*source.notes, *list(clip_notes(self._clip))[len(self._clip.notes) :]]
+        notes = [*source.notes, *list(clips.clip_notes(self._clip))[len(self._clip.notes) :]]
         if stopped:
             notes.append(f"stopped after frame {self._done(source) - 1}; what was done is written")
         if isinstance(self._clip, CameraFrames) and self._clip.dropped:
@@ -275,17 +256,17 @@ def _part(
     from dvskit.emulator.params import sensor_size
     from dvskit.video import ClipPart
 
-    rectangle = None if crop is None else rectangle_from(crop)
-    asked = size if size in (None, "native") else size_from(size)
+    rectangle = None if crop is None else options.rectangle_from(crop)
+    asked = size if size in (None, "native") else options.size_from(size)
     return ClipPart(*times, rectangle, *sensor_size(preset, asked))
 
 
 def _clip(
-    video: Path | None, camera: int | None, clip: ClipOptions, part: ClipPart, upsample: bool
+    video: Path | None, camera: int | None, how: clips.ClipOptions, part: ClipPart, upsample: bool
 ) -> FrameSource:
     if video is not None and camera is None:
-        return clip.open(video)
-    if clip != ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
+        return how.open(video)
+    if how != clips.ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
         raise ConfigError(
             "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a camera"
         )

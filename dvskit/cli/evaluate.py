@@ -2,90 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, open_folder, score_lines
+from dvskit.cli._judging import PartName, SplitOption, open_folder, score_lines
 from dvskit.cli._measures import (
+    Report,
+    add_corrupted,
+    add_operations,
+    add_over_time,
     corrupt_levels,
-    corrupted_lines,
-    corrupted_panel,
-    corrupted_values,
-    operations_lines,
-    operations_values,
-    over_time_lines,
-    over_time_panel,
-    over_time_values,
 )
-from dvskit.cli._options import (
-    DarkOption,
-    EncoderOption,
-    Force,
-    FormatOption,
-    Json,
-    ModelArgument,
-    Salvage,
-    SizeOption,
-    SpikeSeedOption,
-)
-from dvskit.cli._pictures import check_picture, save_picture
+from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, Reading, Spikes
+from dvskit.cli._shown import check_picture, save_picture
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
     from dvskit.training import Result
-    from dvskit.training.judging import Judging
 
-MatrixOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--matrix",
-        metavar="FILE",
-        help="Draw the confusion matrix too: .png, .svg or .pdf.",
-        show_default=False,
-    ),
-]
-OverTimeOption = Annotated[
-    bool,
-    typer.Option(
-        "--over-time", help="Say how often it is right after each step of time, and when it knows."
-    ),
-]
-OperationsOption = Annotated[
-    bool,
-    typer.Option(
-        "--operations",
-        help="Count what the network computes for a sample: synaptic operations, energy, memory.",
-    ),
-]
-CorruptOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--corrupt",
-        metavar="KIND[=LEVELS]",
-        help="Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, "
-        "time-scale, time-jitter, place-jitter, all of these, or threshold (of videos). Levels of "
-        "your own follow its name: noise=0,1,5. Several are judged one by one.",
-        show_default="none",
-    ),
-]
-CorruptSeedOption = Annotated[
-    int, typer.Option("--corrupt-seed", min=0, help="The seed of what --corrupt draws.")
-]
-PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        help="Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
-        show_default=False,
-    ),
-]
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is measured beside accuracy, and what is drawn."""
+
+    matrix: Annotated[
+        Path | None,
+        typer.Option(
+            "--matrix",
+            metavar="FILE",
+            help="Draw the confusion matrix too: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="Say how often it is right after each step of time, and when it knows.",
+        ),
+    ] = False
+    operations: Annotated[
+        bool,
+        typer.Option(
+            "--operations",
+            help="Count what the network computes for a sample: synaptic operations, energy, "
+            "memory.",
+        ),
+    ] = False
+    corrupt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corrupt",
+            metavar="KIND[=LEVELS]",
+            help="Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, "
+            "time-scale, time-jitter, place-jitter, all of these, or threshold (of videos). Levels "
+            "of your own follow its name: noise=0,1,5. Several are judged one by one.",
+            show_default="none",
+        ),
+    ] = None
+    corrupt_seed: Annotated[
+        int, typer.Option("--corrupt-seed", min=0, help="The seed of what --corrupt draws.")
+    ] = 0
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None
+    dark: DarkOption = False
+    force: Force = False
+
+    def check(self) -> None:
+        """Look at what can be wrong with the pictures before anything is judged."""
+        if self.plot is not None and not (self.over_time or self.corrupt):
+            raise ConfigError(
+                "--plot draws what --over-time and --corrupt measure; ask for one too"
+            )
+        for out in (self.matrix, self.plot):
+            if out is not None:
+                check_picture(out, self.force)
+        if self.matrix is not None and self.matrix == self.plot:
+            raise ConfigError(
+                f"{self.matrix}: named by --matrix and by --plot; give each a file of its own"
+            )
+
+    def draw(self, result: Result, panels: list[Measured]) -> None:
+        """Draw what is asked for."""
+        if self.matrix is None and self.plot is None:
+            return
+        from dvskit.render import plots
+
+        style = plots.Style(dark=self.dark)
+        if self.matrix is not None:
+            figure = plots.confusion(result.confusion, result.classes, style=style)
+            save_picture(figure, self.matrix, self.force)
+        if self.plot is not None:
+            wide = replace(style, width_mm=88.0 if len(panels) == 1 else 180.0)
+            save_picture(plots.accuracy(panels, style=wide), self.plot, self.force)
 
 
 def evaluate(
@@ -99,104 +120,28 @@ def evaluate(
     ],
     split: SplitOption = PartName.held_out,
     json: Json = False,
-    matrix: MatrixOption = None,
-    over_time: OverTimeOption = False,
-    operations: OperationsOption = False,
-    corrupt: CorruptOption = None,
-    corrupt_seed: CorruptSeedOption = 0,
-    plot: PlotOption = None,
-    dark: DarkOption = False,
-    force: Force = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
-    encoder: EncoderOption = None,
-    seed: SpikeSeedOption = None,
+    wanted: Wanted = Wanted(),
+    reading: Reading = Reading(),
+    spikes: Spikes = Spikes(),
 ) -> None:
     """Score a model on labelled recordings or still images: on those it was not trained on."""
-    _check_pictures(matrix, plot, force, measured=over_time or bool(corrupt))
-    levels = corrupt_levels(corrupt or ())
-    reader, spikes = Reader(from_, size, salvage), Spikes(encoder, seed)
-    opened = open_folder(model, data, split, reader, spikes)
+    wanted.check()
+    levels = corrupt_levels(wanted.corrupt or ())
+    reading.check()
+    opened = open_folder(model, data, split, reading, spikes)
     result = opened.judge()
-    report = _Report(score_lines(result), _values(result, split))
-    if over_time:
-        _add_over_time(report, opened.judging)
-    if operations:
-        _add_operations(report, opened.judging)
+    report = Report(score_lines(result), _values(result, split))
+    if wanted.over_time:
+        add_over_time(report, opened.judging)
+    if wanted.operations:
+        add_operations(report, opened.judging)
     if levels:
-        _add_corrupted(report, opened.judging, levels, corrupt_seed)
+        add_corrupted(report, opened.judging, levels, wanted.corrupt_seed)
     if json:
         _console.print_json(report.values)
     else:
         print("\n".join(report.lines))
-    if matrix is not None or plot is not None:
-        from dvskit.render import plots
-
-        style = plots.Style(dark=dark)
-        if matrix is not None:
-            figure = plots.confusion(result.confusion, result.classes, style=style)
-            save_picture(figure, matrix, force)
-        if plot is not None:
-            wide = replace(style, width_mm=88.0 if len(report.panels) == 1 else 180.0)
-            save_picture(plots.accuracy(report.panels, style=wide), plot, force)
-
-
-@dataclass(slots=True)
-class _Report:
-    """What was measured: lines to print, values for JSON, panels to plot."""
-
-    lines: list[str]
-    values: dict[str, Any]
-    panels: list[Measured] = field(default_factory=list)
-
-
-def _add_over_time(report: _Report, judging: Judging) -> None:
-    from dvskit.training.over_time import judge_over_time
-
-    found = judge_over_time(judging)
-    report.lines += ["", *over_time_lines(found)]
-    report.values["over_time"] = over_time_values(found)
-    report.panels.append(over_time_panel(found))
-
-
-def _add_operations(report: _Report, judging: Judging) -> None:
-    from dvskit.training.operations import operations_of
-
-    found = operations_of(judging)
-    report.lines += ["", *operations_lines(found)]
-    report.values["operations"] = operations_values(found)
-
-
-def _add_corrupted(
-    report: _Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
-) -> None:
-    from dvskit.training.corruption import Corrupted, judge_corrupted
-
-    values = report.values["corrupted"] = {}
-    total, done = sum(map(len, levels.values())), 0
-    with _console.progress("corrupting", total, "levels") as show:
-        for kind, chosen in levels.items():
-            results = []
-            for result in judge_corrupted(judging, kind, chosen, seed):
-                results.append(result)
-                done += 1
-                show(done, kind)
-            found = Corrupted(kind, chosen, tuple(results), seed)
-            report.lines += ["", *corrupted_lines(found)]
-            values[kind] = corrupted_values(found)
-            report.panels.append(corrupted_panel(found))
-
-
-def _check_pictures(matrix: Path | None, plot: Path | None, force: bool, *, measured: bool) -> None:
-    """Look at what can be wrong with the pictures before anything is judged."""
-    if plot is not None and not measured:
-        raise ConfigError("--plot draws what --over-time and --corrupt measure; ask for one too")
-    for out in (matrix, plot):
-        if out is not None:
-            check_picture(out, force)
-    if matrix is not None and matrix == plot:
-        raise ConfigError(f"{matrix}: named by --matrix and by --plot; give each a file of its own")
+    wanted.draw(result, report.panels)
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:

@@ -9,15 +9,8 @@ import numpy as np
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import find_clip
-from dvskit.cli._options import (
-    FormatOption,
-    Json,
-    Salvage,
-    SizeOption,
-    clip_notes,
-    open_file,
-)
+from dvskit.cli._clips import clip_notes, find_clip
+from dvskit.cli._options import Json, Reading
 from dvskit.errors import ConfigError
 from dvskit.formats import COUNTED_BESIDE, Recording
 
@@ -35,14 +28,12 @@ def info(
         ),
     ],
     json: Json = False,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Show what is in an event file or a video: events or frames, times, size, damage."""
-    clip = find_clip(file, salvage) if from_ is None else None
+    clip = find_clip(file, reading)
     if clip is not None:
-        if size is not None:
+        if reading.size is not None:
             raise ConfigError(
                 f"{file}: --size is of event files, and this is a video of {clip.size}; dvskit "
                 "emulate --size scales it"
@@ -50,7 +41,7 @@ def info(
         facts = describe_clip(file, clip)
         lines = _clip_lines(facts)
     else:
-        facts = describe(open_file(file, from_, size, salvage))
+        facts = describe(reading.open(file))
         lines = _lines(facts)
     if json:
         _console.print_json(facts)

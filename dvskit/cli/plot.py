@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownFile, open_shown
-from dvskit.cli._judging import PartName, Reader, Spikes, SplitOption, fits_noted, judge_folder
-from dvskit.cli._options import (
-    DarkOption,
-    EncoderOption,
-    Force,
-    FormatOption,
-    ModelArgument,
-    ModelOption,
-    Salvage,
-    SizeOption,
-    SpikeSeedOption,
-    StartOption,
-    StopOption,
-    as_usage,
-    part_of,
-    times_from,
-)
-from dvskit.cli._pictures import check_picture, save_picture
-from dvskit.cli._shown import WithEvents
+from dvskit.cli import _options as options
+from dvskit.cli._clips import open_shown
+from dvskit.cli._judging import PartName, SplitOption, fits_noted, open_folder
+from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span, Spikes
+from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import RecordingPart, open_events
+from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Style
@@ -43,9 +29,26 @@ Out = Annotated[
     Path,
     typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
 ]
-Width = Annotated[
-    float, typer.Option(help="Width in mm: 88 is a column, 180 a page; 60 is about the least.")
-]
+
+
+@dataclass(frozen=True, slots=True)
+class PlotLooks:
+    """How a plot looks and is written: the options --dark, --width and --force."""
+
+    dark: options.DarkOption = False
+    width: Annotated[
+        float, typer.Option(help="Width in mm: 88 is a column, 180 a page; 60 is about the least.")
+    ] = 88.0
+    force: options.Force = False
+
+    def begin(self, out: Path) -> Style:
+        """Return the style; raise what can be wrong before anything is read."""
+        from dvskit.render.plots import Style
+
+        style = Style(dark=self.dark, width_mm=self.width)
+        check_picture(out, self.force)
+        return style
+
 
 _WHAT = {
     "rate": "Events a second over time: ON, OFF and all.",
@@ -62,40 +65,22 @@ def _command(name: str) -> Callable[..., None]:
     def plot(
         file: ShownFile,
         out: Out,
-        start: StartOption = None,
-        stop: StopOption = None,
-        from_: FormatOption = None,
-        size: SizeOption = None,
-        salvage: Salvage = False,
-        dark: DarkOption = False,
-        width: Width = 88.0,
-        force: Force = False,
+        span: Span = Span(),
+        reading: Reading = Reading(),
+        looks: PlotLooks = PlotLooks(),
     ) -> None:
-        times = times_from(start, stop)
-        style = _begin(out, dark, width, force)
-        recording = open_shown(file, from_, size, salvage)
-        part = part_of(recording, *times)
+        times = span.times()
+        style = looks.begin(out)
+        recording = open_shown(file, reading)
+        part = options.part_of(recording, *times)
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        save_picture(draw(WithEvents(part), style=style), out, force)
-        for text in recording.assumptions:
-            _console.note(f"{file}: {text}")
-        damage = part.damage if isinstance(part, RecordingPart) else recording.damage
-        if damage:
-            _console.note(f"{file}: {damage}")
+        save_picture(draw(WithEvents(part), style=style), out, looks.force)
+        say_of(file, recording, part)
 
     plot.__doc__ = _WHAT[name]
     return plot
-
-
-def _begin(out: Path, dark: bool, width: float, force: bool) -> Style:
-    """Look at what can be wrong before anything is read; return the style."""
-    from dvskit.render.plots import Style
-
-    style = Style(dark=dark, width_mm=width)
-    check_picture(out, force)
-    return style
 
 
 def confusion(
@@ -109,21 +94,17 @@ def confusion(
     ],
     out: Out,
     split: SplitOption = PartName.held_out,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
-    encoder: EncoderOption = None,
-    seed: SpikeSeedOption = None,
-    dark: DarkOption = False,
-    width: Width = 88.0,
-    force: Force = False,
+    reading: Reading = Reading(),
+    spikes: Spikes = Spikes(),
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Which classes a model takes for which: samples that it was not trained on."""
-    style = _begin(out, dark, width, force)
+    style = looks.begin(out)
     from dvskit.render import plots
 
-    result = judge_folder(model, data, split, Reader(from_, size, salvage), Spikes(encoder, seed))
-    save_picture(plots.confusion(result.confusion, result.classes, style=style), out, force)
+    reading.check()
+    result = open_folder(model, data, split, reading, spikes).judge()
+    save_picture(plots.confusion(result.confusion, result.classes, style=style), out, looks.force)
 
 
 def curves(
@@ -131,15 +112,13 @@ def curves(
         Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
     ],
     out: Out,
-    dark: DarkOption = False,
-    width: Width = 88.0,
-    force: Force = False,
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Loss and accuracy over the epochs of a training run."""
-    style = _begin(out, dark, width, force)
+    style = looks.begin(out)
     from dvskit.render import plots
 
-    save_picture(plots.curves(log, style=style), out, force)
+    save_picture(plots.curves(log, style=style), out, looks.force)
 
 
 LayerOption = Annotated[
@@ -152,16 +131,14 @@ def raster(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    dark: DarkOption = False,
-    width: Width = 88.0,
-    force: Force = False,
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The spikes of any layer of a model while it sees a recording."""
-    style = _begin(out, dark, width, force)
+    style = looks.begin(out)
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
-    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, force)
+    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, looks.force)
 
 
 def membrane(
@@ -172,23 +149,21 @@ def membrane(
     neuron: Annotated[
         int | None, typer.Option(help="Its number in the layer; else one with much to show.")
     ] = None,
-    dark: DarkOption = False,
-    width: Width = 88.0,
-    force: Force = False,
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it."""
-    style = _begin(out, dark, width, force)
+    style = looks.begin(out)
     from dvskit.render import plots
 
     seen = _observe(file, model, layer)
     number = seen.liveliest() if neuron is None else neuron
-    with as_usage("--neuron"):
+    with options.as_usage("--neuron"):
         inputs = seen.causes(number)
     figure = plots.membrane(
         seen.layer, seen.current[:, None], neuron=number, inputs=inputs,
         steps=plots.Steps(seen.start_us, seen.bin_us), style=style,
     )  # fmt: skip
-    save_picture(figure, out, force)
+    save_picture(figure, out, looks.force)
 
 
 def _observe(file: Path, model: str, layer: str | None) -> Observed:
@@ -203,12 +178,10 @@ def weights(
     model: ModelArgument,
     out: Out,
     layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
-    dark: DarkOption = False,
-    width: Width = 88.0,
-    force: Force = False,
+    looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The weights of a layer of a model."""
-    style = _begin(out, dark, width, force)
+    style = looks.begin(out)
     from dvskit.render import plots
     from dvskit.training import load_model, weighted_layers
 
@@ -216,10 +189,10 @@ def weights(
     name = next(iter(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no layer {name!r} with weights; {did_you_mean(name, layers)}")
-    save_picture(plots.weights(layers[name].weight, style=style), out, force)
+    save_picture(plots.weights(layers[name].weight, style=style), out, looks.force)
 
 
 for _name in _WHAT:
-    app.command(_name)(_console.command(_command(_name)))
+    app.command(_name)(_console.command(options.spread(_command(_name))))
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__)(_console.command(_function))
+    app.command(_function.__name__)(_console.command(options.spread(_function)))

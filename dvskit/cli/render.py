@@ -11,22 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownFile, open_shown
-from dvskit.cli._options import (
-    ClipOptions,
-    ClockName,
-    ClockOption,
-    DarkOption,
-    Force,
-    FormatOption,
-    Salvage,
-    SizeOption,
-    StartOption,
-    StopOption,
-    clip_notes,
-    stamps_of,
-    times_from,
-)
+from dvskit.cli._clips import ClipOptions, ClockName, ClockOption, clip_notes, open_shown
+from dvskit.cli._options import DarkOption, Force, Reading, Span, stamps_of
+from dvskit.cli._shown import ShownFile, say_of
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -79,8 +66,7 @@ def render(
             show_default="some frames",
         ),
     ] = None,
-    start: StartOption = None,
-    stop: StopOption = None,
+    span: Span = Span(),
     beside: Annotated[
         Path | None, typer.Option(help="A video or folder of images to show beside the events.")
     ] = None,
@@ -108,17 +94,15 @@ def render(
             help="x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller."
         ),
     ] = 15.0,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     if str(out) == "-":
         raise ConfigError("-: videos are not written to standard output; name a file or a folder")
     window_us = None if window is None else _console.parse_time_us(window, "--window")
-    times = times_from(start, stop)
-    recording = open_shown(file, from_, size, salvage)
+    times = span.times()
+    recording = open_shown(file, reading)
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
     from dvskit import render as pictures
@@ -128,7 +112,9 @@ def render(
         scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=effort,
         zero_us=None if start_us is None else start_us - after_us,
     )  # fmt: skip
-    images = None if beside is None else ClipOptions(time=time, salvage=salvage).open(beside)
+    images = (
+        None if beside is None else ClipOptions(time=time, salvage=reading.salvage).open(beside)
+    )
     shown_fps = fps or (25 if out.suffix.lower() == ".gif" else 60)
     total = None if times[1] is None else (times[1] - after_us) * 1e-6 * slow * shown_fps
     begun = monotonic()
@@ -145,10 +131,7 @@ def render(
         report = pictures.video(
             recording, out, view=view, beside=images, overwrite=force, on_frame=on_frame
         )
-    for text in recording.assumptions:
-        _console.note(f"{file}: {text}")
-    if recording.damage:
-        _console.note(f"{file}: {recording.damage}")
+    say_of(file, recording, recording)
     for text in () if images is None else clip_notes(images):
         _console.note(f"{beside}: {text}")
     frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +14,31 @@ import typer
 
 from dvskit._progress import Bar
 from dvskit.cli import _console
-from dvskit.cli._completion import model_names
 from dvskit.cli._judging import fits_noted, score_lines
-from dvskit.cli._sweep import SeedsOption, SweepOption, run_sweep
+from dvskit.cli._options import model_names
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dvskit.training import Progress
+    from dvskit.training import Config, Progress, SweepRun
+
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=A,B,...",
+        help="Train with each of these values of a key, and of several keys with each combination; "
+        "each run in a folder of its own. The same command goes on where it was interrupted.",
+    ),
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        metavar="N",
+        help="Train N times, with seeds from the configuration's on, for means and their errors.",
+        show_default=False,
+    ),
+]
 
 
 def train(
@@ -90,7 +108,7 @@ def train(
 
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
     """
-    overrides = dict(_split(text) for text in set_ or ())
+    overrides = dict(_key_and_value(text) for text in set_ or ())
     if source.suffix.lower() != ".toml":
         if sweep or seeds is not None or tensorboard:
             raise ConfigError(
@@ -151,7 +169,7 @@ def _train_folder(
 
     loaded_min = (time.monotonic() - began) / 60
     limit = 5.0 if minutes is None else minutes
-    _console.tell_compiling()
+    _console.announce_compiling()
     with fits_noted(), ExitStack() as stack:
         making: list[Bar] = []
 
@@ -214,8 +232,62 @@ def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
     _console.say(f"{folder}: try it: dvskit classify FILE --model {folder}")
 
 
-def _split(text: str) -> tuple[str, str]:
+def _key_and_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {text!r} is not key=value, such as loop.epochs=3")
     return key, value
+
+
+def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard: bool) -> None:
+    """Train all runs with a bar each, and print a table. Raises ConfigError before any begins."""
+    from dvskit.training import sweep
+
+    with fits_noted(), ExitStack() as stack:
+        bars: dict[int, Bar] = {}
+
+        def follow(run: SweepRun, now: Progress) -> None:
+            if run.number not in bars:
+                stack.close()  # the bar of the run before
+                title = f"run {run.number + 1} of {run.count}: {run.title}"
+                bars[run.number] = stack.enter_context(_console.progress(title, now.steps, "steps"))
+            bars[run.number](now.step, now.remark)
+            if now.scores:
+                _console.log(f"run {run.number + 1} of {run.count}: {run.title}: {now.remark}")
+
+        def note(run: SweepRun, text: str) -> None:
+            if run.number == 0:  # alike for all
+                _console.note(text)
+
+        keys = _keys(sweeps)
+        found = sweep(
+            config, keys, seeds=seeds, progress=follow, note=note, tensorboard=tensorboard
+        )
+    print(found)
+    _console.say(f"{found.folder}: a model each, and sweep.csv, this table")
+
+
+def _keys(sweeps: Sequence[str]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for text in sweeps:
+        key, equals, values = text.partition("=")
+        if not equals or not key or not values:
+            raise ConfigError(
+                f"--sweep {text!r} is not key=value,value, such as loop.learning_rate=1e-3,4e-3"
+            )
+        if key in keys:
+            raise ConfigError(f"--sweep {key}: twice; name all its values at once")
+        keys[key] = list(_split(values))
+    return keys
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield the values between commas, but not those within brackets or quotes."""
+    begun, depth, quoted = 0, 0, False
+    for at, letter in enumerate(text):
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter == "[") - (letter == "]")
+        if letter == "," and not depth and not quoted:
+            yield text[begun:at].strip()
+            begun = at + 1
+    yield text[begun:].strip()

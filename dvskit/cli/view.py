@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import webbrowser
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._completion import model_names
-from dvskit.cli._judging import Reader
-from dvskit.cli._options import FormatOption, Salvage, SizeOption
-from dvskit.cli._viewed import viewed_from
+from dvskit.cli._clips import open_shown
+from dvskit.cli._live_stream import Stream, live_source, open_stream, window_words
+from dvskit.cli._options import Reading, model_names
 from dvskit.errors import ConfigError
+from dvskit.events import Events, Source
+
+if TYPE_CHECKING:
+    from dvskit.render.view import Decided, Decisions, Viewed
+    from dvskit.training import Live, LiveDecision
 
 
 def view(
@@ -46,9 +52,7 @@ def view(
     ] = None,
     port: Annotated[int, typer.Option(help="The port to serve at; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    from_: FormatOption = None,
-    size: SizeOption = None,
-    salvage: Salvage = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
@@ -57,7 +61,7 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    viewed = viewed_from(files or [], camera, model, Reader(from_, size, salvage))
+    viewed = viewed_from(files or [], camera, model, reading)
     from dvskit.render.view import View
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -70,3 +74,106 @@ def view(
             threading.Event().wait()
         except KeyboardInterrupt:
             return
+
+
+def viewed_from(
+    files: list[Path], camera: int | None, model: str | None, reading: Reading
+) -> Sequence[Viewed]:
+    """Return what a view is to show. Raises what opening it raises, ConfigError for a mixture."""
+    reading.check()
+    live = None if model is None else _live(model)
+    once = [file for file in files if is_read_once(file)]
+    if live is None and camera is not None:
+        raise ConfigError("--camera: is seen with decisions on it; name a --model too")
+    if live is None and once:
+        raise ConfigError(
+            f"{once[0]}: is read once only; write it to a file first, or name a --model to decide "
+            "on it as it comes"
+        )
+    if live is not None and (camera is not None or once):
+        return [_arriving(files, camera, live, reading)]
+    return _recordings(files, reading, live)
+
+
+def is_read_once(path: Path) -> bool:
+    """Tell whether a path is of what arrives: a pipe, or an address."""
+    address = str(path)
+    pipe = path.exists() and not path.is_file() and not path.is_dir()
+    return address == "-" or address.startswith("udp:") or pipe
+
+
+def _live(model: str) -> Live:
+    from dvskit.training import Live, load_model
+
+    return Live(load_model(model))
+
+
+def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Sequence[Viewed]:
+    judge = None if live is None else live.model
+    opened = functools.partial(open_shown, reading=reading, model=judge)
+    for file in files:
+        for text in opened(file).assumptions:
+            _console.note(f"{file}: {text}")
+    decide = None if live is None else _decide(live)
+    if live is not None:
+        _console.say(window_words(live))
+    from dvskit.render.view import Viewed
+
+    return [Viewed(file.name, functools.partial(opened, file), decide) for file in files]
+
+
+def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
+    """Return what decides on a recording, fitted where it is of another size."""
+    from dvskit.training.inputs import FittedSource
+    from dvskit.training.live import decisions_on
+
+    def decide(source: Source) -> Iterator[Decided]:
+        return map(_decided, decisions_on(live, FittedSource(source, live.model.size)))
+
+    return decide
+
+
+def _decided(decision: LiveDecision) -> Decided:
+    from dvskit.render.view import Decided
+
+    return Decided(
+        decision.start_us,
+        decision.stop_us,
+        decision.answer or "",
+        decision.best,
+        decision.confidence,
+        decision.rate,
+    )
+
+
+def _arriving(files: list[Path], camera: int | None, live: Live, reading: Reading) -> Viewed:
+    from dvskit.render.view import Decisions, ViewedLive
+
+    source = live_source(files, camera, reading)
+    stream, decisions = open_stream(source, live, reading), Decisions()
+    _console.say(f"{source.name}: {stream.how}; {window_words(live)}")
+    return ViewedLive(source.name, _Following(stream, decisions), decisions)
+
+
+class _Following:
+    """The events of a stream, whose decisions are added to others while they come."""
+
+    def __init__(self, stream: Stream, decisions: Decisions) -> None:
+        self.size = stream.size
+        self._stream, self._decisions = stream, decisions
+
+    def __iter__(self) -> Iterator[Events]:
+        from dvskit.training.arrivals import follow
+
+        try:
+            for arrival, found in follow(self._stream.run, self._stream.arrivals):
+                for decision in found:
+                    self._decisions.add(_decided(decision))
+                if arrival is not None:
+                    yield arrival.events
+        finally:
+            self._decisions.done = True
+
+    def close(self) -> None:
+        """End the stream."""
+        self._stream.close()

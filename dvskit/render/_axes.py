@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dvskit.events import Size
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, clearance
 from dvskit.render._drawing import Drawing, Lines, Words, mix
+from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render._text import CAP, text_width
-from dvskit.render._ticks import nice_step, tick_text, time_unit
 from dvskit.render.colormap import Theme
 
 _LEAST_UNITS = (290, 210)  # a picture with fewer has no room for words

@@ -1,6 +1,6 @@
 """What stands behind the events, as a list of things to draw; and drawing them into pixels.
 
-The same list becomes pixels here and vectors in _vector. Places are in pixels from the upper left
+The same list becomes pixels here and vectors in `cloud`. Places are in pixels from the upper left
 corner: pixel (0, 0) reaches from 0 to 1.
 """
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.render import picture_kernels
+from dvskit.render import cloud_kernels
 from dvskit.render._text import ink
 from dvskit.render.colormap import rgb
 
@@ -89,13 +89,13 @@ def paint(drawing: Drawing, size_px: tuple[int, int], ground: str) -> NDArray[np
 def _stroke(
     picture: NDArray[np.uint8], ends: NDArray[np.float64], half_px: float, colour: str
 ) -> None:
-    picture_kernels.stroke(ends, half_px, np.array(rgb(colour), np.float64), picture)
+    cloud_kernels.stroke(ends, half_px, np.array(rgb(colour), np.float64), picture)
 
 
 def _write(picture: NDArray[np.uint8], words: Words) -> None:
     mask, left, top = ink(words.text, words.size_px)
     left, top = round(words.left) + left, round(words.baseline) + top
-    picture_kernels.tint(mask, top, left, np.array(rgb(words.colour), np.float64), picture)
+    cloud_kernels.tint(mask, top, left, np.array(rgb(words.colour), np.float64), picture)
 
 
 def _fill(picture: NDArray[np.uint8], strip: Strip) -> None:

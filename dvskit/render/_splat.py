@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, run_ranges, thread_count
 from dvskit.events import Events, Size
-from dvskit.render import splat_kernels
+from dvskit.render import cloud_kernels
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves
 from dvskit.render.colormap import Colours, rgb
 
@@ -21,7 +21,7 @@ _EVENTS_A_PART = 1 << 18
 _CROWD = 1  # events a pixel, from which on marks are cheaper
 _MOST_BYTES = 1 << 30
 
-Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as splat_kernels.splat says
+Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as cloud_kernels.splat says
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, in
     marked, layers = empty_layers(count, padded), empty_layers(1, size_px)
     _splat(points, camera, span, np.array([[reach, reach]]), marked)
     _by_rows(
-        lambda fine, _: splat_kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
+        lambda fine, _: cloud_kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
         size_px[1], None,
     )  # fmt: skip
     return layers
@@ -101,7 +101,7 @@ def _splat(
 
     def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
-        splat_kernels.splat(
+        cloud_kernels.splat(
             events.t[at], events.x[at], events.y[at], points.index[at], span.start_us,
             to_camera, lens, brush, layers[part],
         )  # fmt: skip
@@ -153,7 +153,7 @@ def shade_over(
     """Draw what the layers hold over a picture, (height, width, 3)."""
     shades = _shades(colours, ground)
     _by_rows(
-        lambda fine, rows: splat_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
+        lambda fine, rows: cloud_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
         len(picture), threads,
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uin
     alone = np.zeros((height // OVERSAMPLE, width // OVERSAMPLE, 4), np.uint8)
     shades = _shades(colours, ground)
     _by_rows(
-        lambda fine, rows: splat_kernels.shade_layer(
+        lambda fine, rows: cloud_kernels.shade_layer(
             layers[:, fine], OVERSAMPLE, shades, alone[rows]
         ),
         len(alone),

@@ -57,13 +57,13 @@ class Thinner:
         if not self._total:
             self._start_us = int(block.t[0])
         self._stop_us = int(block.t[-1])
-        self._parts.append(_copy(block[-self._total % self._every :: self._every], self._every))
+        self._parts.append(_every(block[-self._total % self._every :], self._every))
         self._total += len(block)
         self._count += len(self._parts[-1])
         while self._count > self._most:
             self._every *= 2
             # What is kept starts at event 0 and steps evenly: every second of it is the new step.
-            self._parts = [_copy(Events.concatenate(self._parts, self._size)[::2], 2)]
+            self._parts = [_every(Events.concatenate(self._parts, self._size), 2)]
             self._count = len(self._parts[0])
 
     def kept(self) -> Thinned:
@@ -84,10 +84,6 @@ def thin(events_or_source: Events | Source, max_events: int) -> Thinned:
     return thinner.kept()
 
 
-def _copy(events: Events, every: int) -> Events:
+def _every(events: Events, step: int) -> Events:
     # A strided view would keep its whole block alive.
-    if every == 1:
-        return events
-    return Events.from_checked(
-        events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
-    )
+    return events if step == 1 else events[::step].copy()

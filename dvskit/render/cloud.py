@@ -2,24 +2,117 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import cv2
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render._save import SUFFIXES, png_bytes, vector_bytes
-from dvskit.render._scene import Scene, check_size_px
-from dvskit.render._text import missing_letters
+from dvskit.render._drawing import Dot, Drawing, Lines, Strip, Words
+from dvskit.render._scene import CloudView, Scene, check_size_px
+from dvskit.render._text import missing_letters, runs, text_width
 from dvskit.render._thin import thin
-from dvskit.render.cloud_view import CloudView
 
+SUFFIXES = (".png", ".svg", ".pdf")
+_SCREEN_DPI = 96
+_INCH = 0.0254
+# Of one run and the next the same bytes: no dates, no random identifiers. The letters of SVG are
+# outlines: as text they would be set in another font, at another width, where this one is missing.
+_SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "dvskit",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "image.composite_image": False,
+    "path.simplify": False,
+}
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 __all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
+
+
+def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
+    """Return an RGB picture as PNG, which tells its resolution if there is one."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    png = data.tobytes()
+    if dpi is None:
+        return png
+    per_metre = round(dpi / _INCH)
+    chunk = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
+    length, check = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    header = 8 + 25  # the signature and IHDR, after which pHYs may stand
+    return png[:header] + length + chunk + check + png[header:]
+
+
+def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
+    """Return a scene as "svg" or "pdf": the events as a picture, all else as vectors."""
+    width, height = scene.size_px
+    dpi = _SCREEN_DPI if dpi is None else dpi
+    camera = scene.still()
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(
+            figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=scene.style.theme.ground
+        )
+        panel = figure.add_axes((0, 0, 1, 1))
+        panel.set_axis_off()
+        _draw(panel, scene.drawing(camera), 72 / dpi)
+        if len(scene.events):
+            panel.imshow(
+                scene.points(camera), extent=(0, width, height, 0), interpolation="none",
+                aspect="auto", clip_on=False, zorder=9,
+            )  # fmt: skip
+        panel.set_xlim(0, width)
+        panel.set_ylim(height, 0)
+        data = io.BytesIO()
+        figure.savefig(data, format=form, dpi=dpi, metadata=_METADATA[form])
+    return data.getvalue()
+
+
+def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
+    """Draw on axes whose units are pixels, `points` points each."""
+    for order, item in enumerate(drawing):
+        z = 2 + order / len(drawing)
+        match item:
+            case Lines():
+                lines = LineCollection(
+                    list(item.ends.reshape(-1, 2, 2)), colors=item.colour, clip_on=False,
+                    linewidths=item.width_px * points, capstyle="round", zorder=z,
+                )  # fmt: skip
+                panel.add_collection(lines, autolim=False)
+            case Dot():
+                disc = Circle((item.u, item.v), item.radius_px, color=item.colour, linewidth=0)
+                panel.add_artist(disc)
+            case Words():
+                left = item.left
+                for part, file in runs(item.text):
+                    panel.text(
+                        left, item.baseline, part, color=item.colour, zorder=z,
+                        fontproperties=FontProperties(fname=file), fontsize=item.size_px * points,
+                        ha="left", va="baseline", parse_math=False,
+                    )  # fmt: skip
+                    left += text_width(part, item.size_px)
+            case Strip():
+                panel.imshow(
+                    item.palette[None], interpolation="none", aspect="auto", zorder=z,
+                    extent=(item.left, item.right, item.bottom, item.top),
+                )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

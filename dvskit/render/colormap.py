@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit._threads import run_parts, run_ranges, thread_count
 from dvskit.events import Events
-from dvskit.render import picture_kernels
-from dvskit.render._ticks import number_text, time_unit
+from dvskit.render import cloud_kernels
+from dvskit.render._numbers import number_text, time_unit
 
 _EVENTS_A_PART = 1 << 18
 
@@ -114,14 +114,13 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
     span = max(1, events.duration_us)
     start = int(events.t[0]) if len(events) else 0
     index = np.empty(len(events), np.uint8)
-    cuts = _cuts(len(events))
 
-    def work(part: int) -> None:
-        at = slice(cuts[part], cuts[part + 1])
+    def work(first: int, stop: int) -> None:
+        at = slice(first, stop)
         # In float64 inside: 255 * t may leave int64 for times in the upper range.
-        picture_kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
+        cloud_kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
 
-    run_parts(work, len(cuts) - 1)
+    run_ranges(work, len(events), _parts(len(events)))
     unit, length = time_unit(events.duration_us)
     last = f"{number_text(events.duration_us / length)} {unit}"
     return Colours(
@@ -138,33 +137,31 @@ def by_count(events: Events, theme: Theme = DARK) -> Colours:
     counts = _pixel_counts(events)
     most = int(counts.max(initial=1))
     levels = np.zeros(counts.shape, np.uint8)
-    picture_kernels.count_levels(counts, math.log(max(most, 2)), levels)
+    cloud_kernels.count_levels(counts, math.log(max(most, 2)), levels)
     index = np.empty(len(events), np.uint8)
-    cuts = _cuts(len(events))
 
-    def pick(part: int) -> None:
-        at = slice(cuts[part], cuts[part + 1])
-        picture_kernels.pick(events.x[at], events.y[at], levels, index[at])
+    def pick(first: int, stop: int) -> None:
+        at = slice(first, stop)
+        cloud_kernels.pick(events.x[at], events.y[at], levels, index[at])
 
-    run_parts(pick, len(cuts) - 1)
+    run_ranges(pick, len(events), _parts(len(events)))
     return Colours(index, gradient(theme.count_stops), Bar("events in the pixel", _decades(most)))
 
 
-def _cuts(count: int) -> list[int]:
-    parts = max(1, min(thread_count(), 8, -(-count // _EVENTS_A_PART)))
-    return [count * part // parts for part in range(parts + 1)]
+def _parts(count: int) -> int:
+    return max(1, min(thread_count(), 8, -(-count // _EVENTS_A_PART)))
 
 
 def _pixel_counts(events: Events) -> NDArray[np.int64]:
     """Return the events of each pixel, (H, W) int64."""
-    cuts = _cuts(len(events))
-    counts = np.zeros((len(cuts) - 1, events.size.height, events.size.width), np.int64)
+    parts = _parts(len(events))
+    counts = np.zeros((parts, events.size.height, events.size.width), np.int64)
 
     def work(part: int) -> None:
-        at = slice(cuts[part], cuts[part + 1])
-        picture_kernels.count(events.x[at], events.y[at], counts[part])
+        at = slice(len(events) * part // parts, len(events) * (part + 1) // parts)
+        cloud_kernels.count(events.x[at], events.y[at], counts[part])
 
-    run_parts(work, len(counts))
+    run_parts(work, parts)
     total: NDArray[np.int64] = counts.sum(axis=0) if len(counts) > 1 else counts[0]
     return total
 

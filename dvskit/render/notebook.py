@@ -29,7 +29,7 @@ from dvskit.events import (
 )
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._ticks import number_text
+from dvskit.render._numbers import number_text
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
 
@@ -45,6 +45,7 @@ _ORIGINS = {
     "header": "from the header",
     "camera": "known from the camera's name",
     "format": "usual for the format",
+    "frames": "of its frames",
     "data": "inferred from the events",
 }
 

@@ -18,21 +18,22 @@ from dvskit._files import check_output, whole_file
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render import _splat, picture_kernels
-from dvskit.render._scene import Scene
+from dvskit.render import _splat, cloud_kernels
+from dvskit.render._numbers import number_text, time_unit
+from dvskit.render._scene import CloudView, Scene
 from dvskit.render._text import missing_letters
 from dvskit.render._thin import Thinned, thin
-from dvskit.render._ticks import number_text, time_unit
-from dvskit.render.cloud_view import CloudView
 from dvskit.render.colormap import Bar, Colours, Theme, gradient, rgb
 from dvskit.render.frames.writers import (
     VIDEO_SUFFIXES,
     GifWriter,
+    H264Writer,
     InThread,
-    TrueColourWriter,
     Writer,
+    check_encoding,
+    open_writer,
+    output_fps,
 )
-from dvskit.render.video import PRESETS, open_writer
 
 Picture = NDArray[np.uint8]
 
@@ -63,16 +64,11 @@ class Turn:
     def __post_init__(self) -> None:
         if not 0.01 <= self.seconds <= 3600:
             raise ConfigError(f"seconds={self.seconds} is outside 0.01..3600")
-        if self.fps is not None and not 0.01 <= self.fps <= 1000:
-            raise ConfigError(f"fps={self.fps} is outside 0.01..1000")
+        check_encoding(self.fps, self.crf, self.preset)
         if not -100 <= self.turns <= 100:
             raise ConfigError(f"turns={self.turns} is outside -100..100")
         if self.sweep_us is not None and self.sweep_us < 1:
             raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; 1 is the least")
-        if not 0 <= self.crf <= 51:
-            raise ConfigError(f"crf={self.crf} is outside 0..51")
-        if self.preset not in PRESETS:
-            raise ConfigError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +126,8 @@ def turntable(
     def writer(partial: Path) -> Writer:
         if gif:
             return GifWriter(partial, film.size_px, palette, fps=film.fps)
-        return TrueColourWriter(
-            partial, film.size_px, fps=film.fps, crf=turn.crf, preset=turn.preset
+        return H264Writer(
+            partial, film.size_px, None, fps=film.fps, crf=turn.crf, preset=turn.preset
         )
 
     opened = whole_file(target, overwrite=overwrite)
@@ -158,15 +154,12 @@ def check_turn_suffix(path: str | PathLike[str]) -> Path:
 
 def _film(turn: Turn, target: Path) -> _Film:
     gif = target.suffix.lower() == ".gif"
-    fps = (25 if gif else 30) if turn.fps is None else turn.fps
-    if gif and fps > 50:
-        raise ConfigError(f"fps={fps}: a GIF shows 50 frames a second at most")
+    fps = output_fps(turn.fps, gif=gif, usual=30)
     width = (640 if gif else 1280) if turn.width_px is None else turn.width_px
     height = (480 if gif else 960) if turn.height_px is None else turn.height_px
     if not gif and (width % 2 or height % 2):
         raise ConfigError(f"{target}: {width}x{height} pixels; a video has even sides")
-    exact = Fraction(fps).limit_denominator(1001)
-    return _Film(exact, max(1, round(turn.seconds * exact)), (width, height))
+    return _Film(fps, max(1, round(turn.seconds * fps)), (width, height))
 
 
 def _note(kept: Thinned, turn: Turn) -> str:
@@ -256,5 +249,5 @@ def _nearest(palette: Picture) -> Picture:
 
 def _indexed(picture: Picture, table: Picture) -> Picture:
     index = np.empty(picture.shape[:2], np.uint8)
-    picture_kernels.look_up(picture, table, index)
+    cloud_kernels.look_up(picture, table, index)
     return index

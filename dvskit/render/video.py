@@ -9,27 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import av
-import numpy as np
-from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
-from dvskit.events import Events, Size, Source, as_size
+from dvskit.events import Events, Size, Source
 from dvskit.render.colormap import DARK, LIGHT
-from dvskit.render.frames import Decay, EventFrames, Style, frames
+from dvskit.render.frames import Decay, Style, frames
 from dvskit.render.frames.canvas import (
     Beside,
     Canvas,
     Dithered,
     Images,
-    as_uint8,
     lay_out,
     whole_palette,
 )
@@ -40,14 +33,11 @@ from dvskit.render.frames.writers import (
     GifWriter,
     H264Writer,
     InThread,
-    TrueColourWriter,
     Writer,
+    check_encoding,
+    open_writer,
+    output_fps,
 )
-from dvskit.video import FrameSource
-
-PRESETS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
-)  # fmt: skip
 
 
 @check_arguments
@@ -82,16 +72,11 @@ class VideoView:
     preset: str = "ultrafast"
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not 0.01 <= self.fps <= 1000:
-            raise ConfigError(f"fps={self.fps} is outside 0.01..1000")
+        check_encoding(self.fps, self.crf, self.preset)
         if not 1e-4 <= self.slow <= 1e6:
             raise ConfigError(f"slow={self.slow} is outside 0.0001..1000000")
         if self.scale is not None and not 1 <= self.scale <= 64:
             raise ConfigError(f"scale={self.scale} is outside 1..64")
-        if not 0 <= self.crf <= 51:
-            raise ConfigError(f"crf={self.crf} is outside 0..51")
-        if self.preset not in PRESETS:
-            raise ConfigError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +111,31 @@ def video(
     """
     target, view = Path(path), VideoView() if view is None else view
     check_suffix(target)
-    fps = _output_fps(view, target)
+    gif = target.suffix.lower() == ".gif"
+    fps = output_fps(view.fps, gif=gif, usual=60)
+    theme = DARK if view.dark else LIGHT
     source_frames = frames(
         events_or_source, style=view.style, fps=float(fps * Fraction(view.slow)),
-        start_us=view.start_us, stop_us=view.stop_us, theme=DARK if view.dark else LIGHT,
+        start_us=view.start_us, stop_us=view.stop_us, theme=theme,
     )  # fmt: skip
-    images = _Images(beside)
-    gif = target.suffix.lower() == ".gif"
-    theme = DARK if view.dark else LIGHT
-    palette = whole_palette(source_frames.palette, theme, image=images.colours if gif else None)
-    in_colour = images.colours is not None and not gif
-    dithered = Dithered(palette) if gif and images.colours is not None else None
-    canvas = _canvas(source_frames, view, images, dithered)
+    images = None if beside is None else Beside(beside)
+    colours = None if images is None else images.colours
+    palette = whole_palette(source_frames.palette, theme, image=colours if gif else None)
+    in_colour = colours is not None and not gif
+    shown = None if images is None else images.size
+    layout = lay_out(source_frames.size, view.scale, beside=shown, footer=view.footer)
+    canvas = Canvas(
+        layout, float(source_frames.period_us), slow=view.slow, beside=images,
+        dithered=Dithered(palette) if gif and colours is not None else None, zero_us=view.zero_us,
+    )  # fmt: skip
     size = Size(canvas.layout.width, canvas.layout.height)
 
     def writer(partial: Path) -> Writer:
         if gif:
             return GifWriter(partial, size, palette, fps=fps)
-        if target.suffix.lower() in VIDEO_SUFFIXES and in_colour:
-            return TrueColourWriter(partial, size, fps=fps, crf=view.crf, preset=view.preset)
         if target.suffix.lower() in VIDEO_SUFFIXES:
-            return H264Writer(partial, size, palette, fps=fps, crf=view.crf, preset=view.preset)
+            of = None if in_colour else palette
+            return H264Writer(partial, size, of, fps=fps, crf=view.crf, preset=view.preset)
         return FolderWriter(partial, palette)
 
     count = events = 0
@@ -174,54 +163,6 @@ def check_suffix(target: Path) -> None:
             f"{target}: a video is written as {', '.join(VIDEO_SUFFIXES)}, .gif, or into a folder "
             f"(no suffix), not {suffix}"
         )
-
-
-def _output_fps(view: VideoView, target: Path) -> Fraction:
-    gif = target.suffix.lower() == ".gif"
-    fps = (25 if gif else 60) if view.fps is None else view.fps
-    if gif and fps > 50:
-        raise ConfigError(f"fps={fps}: a GIF shows 50 frames a second at most")
-    return Fraction(fps).limit_denominator(1001)
-
-
-class _Images:
-    """The images beside, if there are any, and the size of the first, and itself if in colour."""
-
-    def __init__(self, beside: Images | None) -> None:
-        self.all: Iterator[tuple[int, Any]] | None = None
-        self.size: Size | None = None
-        self.colours: NDArray[np.uint8] | None = None
-        if beside is None:
-            return
-        rest = beside.pictures() if isinstance(beside, FrameSource) else iter(beside)
-        first = next(rest, None)
-        if first is None:
-            raise VideoError("there are no frames to show beside the events")
-        self.all = chain([first], rest)
-        self.size = as_size((first[1].shape[1], first[1].shape[0]))
-        self.colours = as_uint8(first[1]) if first[1].ndim == 3 else None
-
-
-def _canvas(
-    source_frames: EventFrames, view: VideoView, images: _Images, dithered: Dithered | None
-) -> Canvas:
-    layout = lay_out(source_frames.size, view.scale, beside=images.size, footer=view.footer)
-    shown = None
-    if images.all is not None and layout.beside is not None:
-        shown = Beside(images.all, layout.beside, colours=images.colours is not None)
-    period_us = float(source_frames.period_us)
-    return Canvas(layout, period_us, slow=view.slow, beside=shown, dithered=dithered,
-                  zero_us=view.zero_us)  # fmt: skip
-
-
-def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:
-    """Return `writer(partial)`; raises OSError or VideoError for FFmpeg's errors."""
-    try:
-        return writer(partial)
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno:
-            raise OSError(error.errno, error.strerror, str(partial)) from error
-        raise VideoError(f"{partial}: cannot be encoded ({error})") from error
 
 
 @contextmanager

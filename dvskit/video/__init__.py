@@ -18,10 +18,9 @@ from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
-from dvskit.video.losses import FrameLosses
 from dvskit.video.pictures import gray_picture
 from dvskit.video.scale import ScaleCheck
-from dvskit.video.source import FrameSource
+from dvskit.video.source import FrameLosses, FrameSource
 from dvskit.video.writing import write_video
 
 __all__ = [

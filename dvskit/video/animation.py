@@ -16,10 +16,9 @@ from PIL import Image
 
 from dvskit.errors import MissingFileError, VideoError
 from dvskit.events import as_size
-from dvskit.video.file_length import cut_short
+from dvskit.video.container import cut_short
 from dvskit.video.light import Light, checked_light, luminance
-from dvskit.video.losses import FrameLosses
-from dvskit.video.source import FrameSource, checked_fps, nth_time_us
+from dvskit.video.source import FrameLosses, FrameSource, checked_fps, nth_time_us
 
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
 _DAMAGE = (OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error)

@@ -15,10 +15,22 @@ from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
 from dvskit.video.decoding import Decoding, Shown
 from dvskit.video.light import Light, checked_light
-from dvskit.video.losses import FrameLosses, SuspectedLossError, SuspectedLosses
-from dvskit.video.orientation import Orientation, orientation_of
-from dvskit.video.pixels import colour_frame, gray_frame, has_transparent_pixels, hdr_name
-from dvskit.video.source import FrameSource, checked_fps, nth_time_us
+from dvskit.video.pixels import (
+    Orientation,
+    colour_frame,
+    gray_frame,
+    has_transparent_pixels,
+    hdr_name,
+    orientation_of,
+)
+from dvskit.video.source import (
+    FrameLosses,
+    FrameSource,
+    SuspectedLossError,
+    SuspectedLosses,
+    checked_fps,
+    nth_time_us,
+)
 
 Clock = Literal["first", "container"]
 

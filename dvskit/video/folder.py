@@ -15,8 +15,7 @@ from dvskit.errors import VideoError, one_line
 from dvskit.events import as_size
 from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in, read_image
 from dvskit.video.light import Light, checked_light, luminance
-from dvskit.video.losses import FrameLosses
-from dvskit.video.source import FrameSource, checked_fps, nth_time_us
+from dvskit.video.source import FrameLosses, FrameSource, checked_fps, nth_time_us
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 

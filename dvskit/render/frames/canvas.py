@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dvskit.errors import ShapeError, VideoError
-from dvskit.events import Size
-from dvskit.render._ticks import nice_step, number_text, tick_text
+from dvskit.events import Size, as_size
+from dvskit.render._numbers import nice_step, number_text, tick_text
 from dvskit.render.colormap import Theme, gradient, rgb
 from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS
+from dvskit.video import FrameSource
 
 EVENT_COLOURS = 2 * LEVELS + 1
 _TEXT = EVENT_COLOURS  # 16 steps from the ground to the colour of text
@@ -144,19 +145,29 @@ def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: boo
 
 
 class Beside:
-    """Images at the right times: at any time the latest that is not later."""
+    """Images at the right times: at any time the latest that is not later.
 
-    def __init__(self, images: Images, size: Size, *, colours: bool = False) -> None:
-        self._colours = colours
-        self._images: Iterator[tuple[int, NDArray[Any]]] = iter(images)
-        self._size = size
-        self._next: tuple[int, NDArray[Any]] | None = next(self._images, None)
+    size     of the first
+    colours  the first as RGB, where it has colours: then all are taken in theirs
 
-    def advance(self, t_us: int) -> NDArray[np.uint8] | None:
-        """Return the image at `t_us`, None where it is the one before.
+    Raises VideoError where there is none.
+    """
 
-        (height, width) uint8 gray or, with `colours`, (height, width, 3) RGB. Raises VideoError
-        where the times of the images run back.
+    def __init__(self, images: Images) -> None:
+        in_colour = images.pictures() if isinstance(images, FrameSource) else images
+        self._images: Iterator[tuple[int, NDArray[Any]]] = iter(in_colour)
+        self._next = next(self._images, None)
+        if self._next is None:
+            raise VideoError("there are no frames to show beside the events")
+        first = self._next[1]
+        self.size = as_size((first.shape[1], first.shape[0]))
+        self.colours = as_uint8(first) if first.ndim == 3 else None
+
+    def advance(self, t_us: int, size: Size) -> NDArray[np.uint8] | None:
+        """Return the image at `t_us`, scaled to a size, None where it is the one before.
+
+        (height, width) uint8 gray or, in colours, (height, width, 3) RGB. Raises VideoError where
+        the times of the images run back.
         """
         image = None
         while self._next is not None and self._next[0] <= t_us:
@@ -167,14 +178,9 @@ class Beside:
         if image is None:
             return None
         image = as_uint8(image)
-        if image.ndim == 3 and not self._colours:
+        if image.ndim == 3 and self.colours is None:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        made = cv2.resize(image, tuple(self._size), interpolation=cv2.INTER_AREA)
-        return np.asarray(made)
-
-
-def _rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
+        return np.asarray(cv2.resize(image, tuple(size), interpolation=cv2.INTER_AREA))
 
 
 def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -239,8 +245,8 @@ class Canvas:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
             frame_kernels.enlarge(moment.index, at.scale, self.picture)
-        if self._beside is not None:
-            image = self._beside.advance(moment.t_us)
+        if self._beside is not None and at.beside is not None:
+            image = self._beside.advance(moment.t_us, at.beside)
             if image is not None:
                 self._put_beside(image)
         if at.footer_px:
@@ -250,10 +256,12 @@ class Canvas:
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)
         self._image = None
-        if image.ndim == 2:
-            place[:] = _GRAY_OF[image] if self._dithered is None else self._dithered(_rgb(image))
-        elif self._dithered is not None:
+        if self._dithered is not None:
+            if image.ndim == 2:
+                image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
             place[:] = self._dithered(image)
+        elif image.ndim == 2:
+            place[:] = _GRAY_OF[image]
         else:
             self._image = image
 

@@ -13,13 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.filters.selecting import Columns
+
 
 @njit(cache=True, nogil=True)
 def add_remaining(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    events: Columns,
     frame_us: int,
     window_us: int,
     state: NDArray[np.int32],
@@ -28,6 +27,7 @@ def add_remaining(
 
     The latest event of a pixel stands, be it outside the window or not.
     """
+    t, x, y, p = events
     for i in range(len(t)):
         left = max(window_us - (frame_us - t[i]), 0)
         state[y[i], x[i]] = left if p[i] else -left
@@ -67,15 +67,13 @@ def draw_linear(
 
 @njit(cache=True, nogil=True)
 def add_decaying(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    events: Columns,
     frame_us: int,
     tau_us: float,
     state: NDArray[np.float32],
 ) -> None:
     """Add +-exp(-(frame_us - t) / tau_us) to state."""
+    t, x, y, p = events
     for i in range(len(t)):
         weight = np.float32(math.exp((t[i] - frame_us) / tau_us))
         state[y[i], x[i]] += weight if p[i] else -weight
@@ -83,14 +81,13 @@ def add_decaying(
 
 @njit(cache=True, nogil=True)
 def set_decaying(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
+    events: Columns,
     frame_us: int,
     tau_us: float,
     state: NDArray[np.float32],
 ) -> None:
     """Set state to exp(-(frame_us - t) / tau_us)."""
+    t, x, y, _ = events
     for i in range(len(t)):
         state[y[i], x[i]] = np.float32(math.exp((t[i] - frame_us) / tau_us))
 

@@ -19,6 +19,7 @@ from dvskit._arguments import check_arguments
 from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
+from dvskit.filters.selecting import columns
 from dvskit.render.colormap import Theme, diverging, sequential
 from dvskit.render.frames import frame_kernels
 
@@ -62,9 +63,29 @@ def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
     run_ranges(lambda first, stop: work(slice(first, stop)), size.height, parts)
 
 
+class _Signed:
+    """Styles in which ON and OFF lie on either side of the ground."""
+
+    __slots__ = ()
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return OFF colours, the ground, ON colours."""
+        return diverging(theme, LEVELS)
+
+
+class _Unsigned:
+    """Styles that go one way from the ground: from old to new, from few to many."""
+
+    __slots__ = ()
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return the ground, then the colours of the events."""
+        return sequential(theme, 2 * LEVELS)
+
+
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Polarity:
+class Polarity(_Signed):
     """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
 
     Seen is what has frame_us - window_us <= t < frame_us.
@@ -80,14 +101,10 @@ class Polarity:
         # One more, so that something is left at the age of window_us.
         return _LatestRun(size, None if self.window_us is None else self.window_us + 1, steps=1)
 
-    def palette(self, theme: Theme) -> NDArray[np.uint8]:
-        """Return OFF colours, the ground, ON colours."""
-        return diverging(theme, LEVELS)
-
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(_Signed):
     """The latest event of a pixel, fading on a straight line to nothing in `window_us`.
 
     value = +-max(0, 1 - (frame_us - t) / window_us); None: 6 frames.
@@ -102,10 +119,6 @@ class Linear:
         """Return a run for frames `frame_us` apart."""
         return _LatestRun(size, _window(self.window_us, frame_us, 6), steps=LEVELS)
 
-    def palette(self, theme: Theme) -> NDArray[np.uint8]:
-        """Return OFF colours, the ground, ON colours."""
-        return diverging(theme, LEVELS)
-
 
 class _LatestRun:
     def __init__(self, size: Size, window_us: int | None, *, steps: int) -> None:
@@ -116,9 +129,7 @@ class _LatestRun:
         self._state = np.zeros((size.height, size.width), np.int32)
 
     def add(self, events: Events, frame_us: int) -> None:
-        frame_kernels.add_remaining(
-            events.t, events.x, events.y, events.p, frame_us, self._window_us, self._state
-        )
+        frame_kernels.add_remaining(columns(events), frame_us, self._window_us, self._state)
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
         passed, state = next_us - frame_us if self._lasts else _LONGEST_US, self._state
@@ -135,7 +146,7 @@ class _LatestRun:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Decay:
+class Decay(_Signed):
     """The sum of all earlier events of a pixel, ON less OFF, fading exponentially.
 
     value = sum of +-exp(-(frame_us - t) / tau_us); `full` and beyond has full colour.
@@ -153,24 +164,24 @@ class Decay:
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
         tau_us = 3 * frame_us if self.tau_us is None else self.tau_us
-        return _DecayRun(size, tau_us, self.full)
-
-    def palette(self, theme: Theme) -> NDArray[np.uint8]:
-        """Return OFF colours, the ground, ON colours."""
-        return diverging(theme, LEVELS)
+        add = frame_kernels.add_decaying
+        return _FadingRun(size, tau_us, add, levels=LEVELS, middle=LEVELS, full=self.full)
 
 
-class _DecayRun:
-    def __init__(self, size: Size, tau_us: float, full: float) -> None:
-        self._size = size
-        self._tau_us = tau_us
-        self._gain = np.float32(LEVELS / full)
+class _FadingRun:
+    """A plane that `add` puts events into and that fades; shown from `middle` on in `levels`."""
+
+    def __init__(
+        self, size: Size, tau_us: float, add: Callable[..., None], *,
+        levels: int, middle: int, full: float = 1.0,
+    ) -> None:  # fmt: skip
+        self._size, self._tau_us, self._add = size, tau_us, add
+        self._levels, self._middle = levels, middle
+        self._gain = np.float32(levels / full)
         self._state = np.zeros((size.height, size.width), np.float32)
 
     def add(self, events: Events, frame_us: int) -> None:
-        frame_kernels.add_decaying(
-            events.t, events.x, events.y, events.p, frame_us, self._tau_us, self._state
-        )
+        self._add(columns(events), frame_us, self._tau_us, self._state)
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
         fade = np.float32(math.exp((frame_us - next_us) / self._tau_us))
@@ -178,14 +189,14 @@ class _DecayRun:
         _by_rows(
             self._size,
             lambda rows: frame_kernels.draw_decaying(
-                state[rows], fade, self._gain, LEVELS, LEVELS, index[rows]
+                state[rows], fade, self._gain, self._levels, self._middle, index[rows]
             ),
         )
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Surface:
+class Surface(_Unsigned):
     """The time surface: how long ago a pixel had its latest event, of either polarity.
 
     value = exp(-(frame_us - t) / tau_us); tau_us None: 6 frames. Lagorce et al., "HOTS" (2017).
@@ -198,38 +209,13 @@ class Surface:
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
-        return _SurfaceRun(size, 6 * frame_us if self.tau_us is None else self.tau_us)
-
-    def palette(self, theme: Theme) -> NDArray[np.uint8]:
-        """Return the ground, then old to new."""
-        return sequential(theme, 2 * LEVELS)
-
-
-class _SurfaceRun:
-    def __init__(self, size: Size, tau_us: float) -> None:
-        self._size = size
-        self._tau_us = tau_us
-        self._state = np.zeros((size.height, size.width), np.float32)
-
-    def add(self, events: Events, frame_us: int) -> None:
-        frame_kernels.set_decaying(
-            events.t, events.x, events.y, frame_us, self._tau_us, self._state
-        )
-
-    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
-        fade = np.float32(math.exp((frame_us - next_us) / self._tau_us))
-        state, gain = self._state, np.float32(2 * LEVELS)
-        _by_rows(
-            self._size,
-            lambda rows: frame_kernels.draw_decaying(
-                state[rows], fade, gain, 2 * LEVELS, 0, index[rows]
-            ),
-        )
+        tau_us = 6 * frame_us if self.tau_us is None else self.tau_us
+        return _FadingRun(size, tau_us, frame_kernels.set_decaying, levels=2 * LEVELS, middle=0)
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Count:
+class Count(_Unsigned):
     """How many events a pixel had in the last `window_us` (None: since the last frame).
 
     One event has 0.35 of the colours, so that it is seen, and from there they go with the logarithm
@@ -247,10 +233,6 @@ class Count:
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
         return _CountRun(size, self.window_us, self.full)
-
-    def palette(self, theme: Theme) -> NDArray[np.uint8]:
-        """Return the ground, then few to many."""
-        return sequential(theme, 2 * LEVELS)
 
 
 class _CountRun:

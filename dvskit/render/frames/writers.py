@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import OutputError, VideoError
+from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.render.frames import frame_kernels
 
 _WAITING = 4  # pictures between drawing and encoding
@@ -26,6 +27,29 @@ _PAUSE_S = 0.001  # much less than as many take to encode
 _ADDED = {"ultrafast": "bframes=3:b-adapt=0:deadzone-inter=6:deadzone-intra=6"}
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 TIMES_FILE = "timestamps_us.txt"
+
+
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+
+
+def check_encoding(fps: float | None, crf: float, preset: str) -> None:
+    """Raise ConfigError for a rate, None for the usual one, or a way of x264 that cannot be."""
+    if fps is not None and not 0.01 <= fps <= 1000:
+        raise ConfigError(f"fps={fps} is outside 0.01..1000")
+    if not 0 <= crf <= 51:
+        raise ConfigError(f"crf={crf} is outside 0..51")
+    if preset not in PRESETS:
+        raise ConfigError(f"preset={preset!r} is none of {', '.join(PRESETS)}")
+
+
+def output_fps(fps: float | None, *, gif: bool, usual: float) -> Fraction:
+    """Return the rate of a video; where none is given 25 of a GIF, else the usual one."""
+    rate = (25 if gif else usual) if fps is None else fps
+    if gif and rate > 50:
+        raise ConfigError(f"fps={rate}: a GIF shows 50 frames a second at most")
+    return Fraction(rate).limit_denominator(1001)
 
 
 class Writer(Protocol):
@@ -87,12 +111,23 @@ class _StreamWriter:
         self._container.close()
 
 
-class _H264Stream(_StreamWriter):
-    """An H.264 video; its colours are tagged BT.709, limited range."""
+class H264Writer(_StreamWriter):
+    """An H.264 video of pictures of a palette, or of RGB ones, (height, width, 3), without.
+
+    Its colours are tagged BT.709, limited range.
+    """
 
     def __init__(
-        self, path: Path, size: tuple[int, int], *, fps: Fraction, crf: float, preset: str
+        self,
+        path: Path,
+        size: tuple[int, int],
+        palette: NDArray[np.uint8] | None,
+        *,
+        fps: Fraction,
+        crf: float,
+        preset: str,
     ) -> None:
+        self._table = None if palette is None else packed_table(yuv_table(palette))
         self._size = size
         self._count = 0
         # The index ahead of the pictures, so that a page can play before it has all.
@@ -112,42 +147,15 @@ class _H264Stream(_StreamWriter):
             chosen["x264-params"] = _ADDED[preset]
         self._stream.options = chosen
 
-    def _frame(self) -> Any:
+    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
+        """Return the picture packed."""
         frame = av.VideoFrame(*self._size, "yuv420p")
         frame.pts, self._count = self._count, self._count + 1
-        return frame
-
-
-class H264Writer(_H264Stream):
-    """An H.264 video of pictures of a palette."""
-
-    def __init__(
-        self,
-        path: Path,
-        size: tuple[int, int],
-        palette: NDArray[np.uint8],
-        *,
-        fps: Fraction,
-        crf: float,
-        preset: str,
-    ) -> None:
-        self._table = packed_table(yuv_table(palette))
-        super().__init__(path, size, fps=fps, crf=crf, preset=preset)
-
-    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
-        """Return the picture packed."""
-        frame = self._frame()
-        frame_kernels.planes(picture, self._table, *(_plane(plane) for plane in frame.planes))
-        return frame
-
-
-class TrueColourWriter(_H264Stream):
-    """An H.264 video of RGB pictures, (height, width, 3) uint8."""
-
-    def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
-        """Return the picture packed."""
-        frame = self._frame()
-        frame_kernels.rgb_planes(picture, *(_plane(plane) for plane in frame.planes))
+        planes = [_plane(plane) for plane in frame.planes]
+        if self._table is None:
+            frame_kernels.rgb_planes(picture, *planes)
+        else:
+            frame_kernels.planes(picture, self._table, *planes)
         return frame
 
 
@@ -211,6 +219,16 @@ class FolderWriter:
 
     def close(self) -> None:
         """Close nothing: each file is closed when it is written."""
+
+
+def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:
+    """Return `writer(partial)`; raises OSError or VideoError for FFmpeg's errors."""
+    try:
+        return writer(partial)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, error.strerror, str(partial)) from error
+        raise VideoError(f"{partial}: cannot be encoded ({error})") from error
 
 
 class InThread:

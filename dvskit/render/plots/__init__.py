@@ -6,19 +6,16 @@ Each function returns a figure and leaves matplotlib's settings, and pyplot, alo
 read block by block.
 """
 
-from dvskit.render.plots.accuracy import Measured, accuracy
-from dvskit.render.plots.balance import balance
 from dvskit.render.plots.confusion import confusion
-from dvskit.render.plots.curves import curves, read_log
 from dvskit.render.plots.flicker import Flicker, flicker, measure_flicker
 from dvskit.render.plots.intervals import count_intervals, intervals
-from dvskit.render.plots.membrane import Steps, membrane
 from dvskit.render.plots.noise import Noise, measure_noise, noise
 from dvskit.render.plots.pixel_map import pixel_map
-from dvskit.render.plots.raster import raster
-from dvskit.render.plots.rate import rate
+from dvskit.render.plots.rate import balance, rate
 from dvskit.render.plots.spectrum import Peak, Spectrum, find_peaks, rate_spectrum, spectrum
+from dvskit.render.plots.spikes import Steps, membrane, raster
 from dvskit.render.plots.style import PAPER, Plot, Style, save
+from dvskit.render.plots.training import Measured, accuracy, curves, read_log
 from dvskit.render.plots.weights import weights
 
 __all__ = [

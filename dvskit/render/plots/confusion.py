@@ -1,9 +1,12 @@
-"""What a classifier takes for what."""
+"""What a classifier takes for what, with the names of its classes as they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,15 +18,153 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render._text import drawable, families
-from dvskit.render.plots.arrays import as_array
 from dvskit.render.plots.bars import colour_bar
-from dvskit.render.plots.class_names import LINE, Naming, name_classes
 from dvskit.render.plots.fitting import write_below
+from dvskit.render.plots.spikes import as_array
 from dvskit.render.plots.style import FONT, PAPER, Plot, Style, note
 
+LINE = 1.25  # of a letter's height, from line to line
+_MOST_KEYS = 24  # beyond so many a key is longer than the matrix
+_LEFT_PT = 3.0  # of the key
+_LEAST_SHARE = 0.5  # of the width, for the matrix; with less of it names are numbers
+_LEAST_NAME_PT = 5.0  # smaller cannot be read in print
+_UPRIGHT = 0.93  # as good as a matrix so much smaller whose names lie
+_BELOW = 0.15  # what height below the matrix is worth of its side
+
+Width = Callable[[str], float]
 _BAR = 0.065  # the room for the colour bar, of the matrix's width
-_LEAST_PT = 4.0  # smaller counts cannot be read
+_LEAST_COUNT_PT = 4.0  # smaller counts cannot be read
 _IN_CELL = 0.8  # of a cell's side, for its count
+
+
+class Column(NamedTuple):
+    """Lines of words, and how many points from the left of the page they begin."""
+
+    start_pt: float
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How classes are named.
+
+    rows, columns   what stands beside the rows and below the columns, "" for nothing
+    upright         whether the columns' names stand on their end
+    size_pt         the size of the words
+    side_pt         how wide the matrix then is, about
+    key             columns of words that say what the numbers mean; empty where there are none
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    upright: bool
+    size_pt: float
+    side_pt: float
+    key: tuple[Column, ...] = ()
+
+
+def name_classes(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Naming:
+    """Return how to name classes, for a matrix that with its names has a width of `room_pt`.
+
+    The matrix is as large as can be; names are broken at spaces into up to three lines, and those
+    of the columns stand upright where need be. Where less than half the page's width would be left
+    to the matrix they are numbered from 1, with a key of up to 24. `width` measures words of
+    `style.small_pt`.
+    """
+    best: tuple[float, Naming] | None = None
+    for found in _in_place(names, room_pt, style, width):
+        worth = found.side_pt
+        if found.upright:
+            worth = _UPRIGHT * worth - _BELOW * _widest(found.columns, width)
+        if best is None or worth > best[0]:
+            best = worth, found
+    if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_pt:
+        return best[1]
+    return _numbered(names, room_pt, style, width)
+
+
+def _in_place(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Iterator[Naming]:
+    """Yield the ways to write whole names at the cells that hold them."""
+    size = style.small_pt
+    ways = [_all_broken(names, lines, width) for lines in (1, 2, 3)]
+    for rows in dict.fromkeys(ways):
+        side = room_pt - _widest(rows, width)
+        cell = side / len(names)
+        if side <= 0 or LINE * size * _most_lines(rows) > cell:
+            continue
+        for columns in dict.fromkeys(ways):
+            if _widest(columns, width) + 0.5 * size <= cell:
+                yield Naming(rows, columns, False, size, side)
+            if LINE * size * _most_lines(columns) <= cell:
+                yield Naming(rows, columns, True, size, side)
+
+
+def _all_broken(names: Sequence[str], most: int, width: Width) -> tuple[str, ...]:
+    """Return names in at most so many lines, each in as few as make none wider than need be."""
+    room = _widest([broken(name, most, width) for name in names], width)
+    ways = ([broken(name, lines, width) for lines in range(1, most + 1)] for name in names)
+    return tuple(next(way for way in found if _widest([way], width) <= room) for found in ways)
+
+
+def broken(name: str, lines: int, width: Width) -> str:
+    """Return a name in at most so many lines, broken at spaces and hyphens, narrow as can be."""
+    ends = [at + 1 for at, letter in enumerate(name[:-1]) if at and letter in " -"]
+    if lines < 2 or not ends:
+        return name
+    ways = [f"{name[:end].rstrip(' ')}\n{broken(name[end:], lines - 1, width)}" for end in ends]
+    return min([name, *ways], key=lambda text: (_widest([text], width), text.count("\n")))
+
+
+def _widest(texts: Sequence[str], width: Width) -> float:
+    return max((width(line) for text in texts for line in text.split("\n")), default=0.0)
+
+
+def _most_lines(texts: Sequence[str]) -> int:
+    return 1 + max(text.count("\n") for text in texts)
+
+
+def _numbered(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Naming:
+    """Return numbers for names, fewer where there is no room for all, and what they mean."""
+    count = len(names)
+    short = all(len(name) <= len(str(count)) for name in names)  # as good as numbers
+    numbers = list(names) if short else [str(i + 1) for i in range(count)]
+    digits = _widest(numbers, width) / style.small_pt  # of numbers of one point
+    side = room_pt - digits * style.small_pt
+    needs = max(LINE, digits + 0.5)  # from one number to the next, of their size
+    size = min(style.small_pt, max(_LEAST_NAME_PT, side / count / needs))
+    step = next(n for n in (1, 2, 5, 10, count) if n * side / count >= needs * size or n == count)
+    shown = tuple(text if i % step == 0 else "" for i, text in enumerate(numbers, not short))
+    entries = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
+    key = () if short or count > _MOST_KEYS else in_columns(entries, style, width)
+    return Naming(shown, shown, False, size, side, key)
+
+
+def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Column, ...]:
+    """Return entries in as many columns as the page holds; what is too long for one is cut."""
+    room = style.width_pt - 2 * _LEFT_PT
+    gap = 1.5 * style.small_pt
+    for count in range(len(entries), 0, -1):
+        rows = math.ceil(len(entries) / count)
+        parts = [entries[i : i + rows] for i in range(0, len(entries), rows)]
+        wide = [max(map(width, part)) + gap for part in parts]
+        if sum(wide) - gap <= room:
+            break
+    else:
+        parts, wide = [[_cut(text, room, width) for text in entries]], [room]
+    starts = [0.0, *accumulate(wide)]
+    return tuple(
+        Column(_LEFT_PT + start, tuple(part)) for start, part in zip(starts, parts, strict=False)
+    )
+
+
+def _cut(text: str, room_pt: float, width: Width) -> str:
+    """Return words as they are, or as many letters as there is room for, and an ellipsis."""
+    if width(text) <= room_pt:
+        return text
+    kept = len(text)
+    while kept > 1 and width(text[:kept].rstrip() + "…") > room_pt:
+        kept -= 1
+    return text[:kept].rstrip() + "…"
 
 
 @check_arguments
@@ -43,7 +184,7 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     if array.dtype.kind not in "iu" or array.min() < 0:
         raise ShapeError("counts are whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
-    names = _names(classes)
+    names = [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
     fonts = families("".join(names))
     naming = name_classes(names, _room_pt(style), style, _measure(style.small_pt, fonts))
     height_pt = _height_pt(naming, style, fonts)
@@ -68,10 +209,6 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
         figure.named[axes] = naming.size_pt
         _write_counts(axes, array, picture.to_rgba(share), naming.side_pt / n, style)
     return figure
-
-
-def _names(classes: Sequence[str]) -> list[str]:
-    return [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
 
 
 def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], float]:
@@ -117,7 +254,7 @@ def _write_counts(
 ) -> None:
     widest = _measure(1.0)(str(counts.max()))
     size = min(style.small_pt, _IN_CELL * cell_pt / max(widest, 1.2))
-    if size < _LEAST_PT:
+    if size < _LEAST_COUNT_PT:
         return
     for (row, column), count in np.ndenumerate(counts):
         if count:

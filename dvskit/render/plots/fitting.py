@@ -85,7 +85,9 @@ def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> No
 
     Of the `kept` axes no tick loses its name: they are known to fit.
     """
-    axes_of = [axis for axes in all_axes(figure) if axes not in kept for axis in _axes_of(axes)]
+    axes_of = [
+        axis for axes in all_axes(figure) if axes not in kept for axis in (axes.xaxis, axes.yaxis)
+    ]
     page = Page(figure)
     engine = figure.get_layout_engine()
     square = any(axes.get_aspect() == 1 for axes in figure.axes)
@@ -112,7 +114,11 @@ def all_axes(figure: Figure) -> Iterator[Axes]:
     """Yield the axes of a figure, and those set into them."""
     for axes in figure.axes:
         yield axes
-        yield from (child for child in axes.child_axes if isinstance(child, Axes))
+        yield from _set_into(axes)
+
+
+def _set_into(axes: Axes) -> list[Axes]:
+    return [child for child in axes.child_axes if isinstance(child, Axes)]
 
 
 def _place(figure: Figure) -> None:
@@ -171,10 +177,6 @@ def _halved(text: str) -> str:
     return "\n".join(lines)
 
 
-def _axes_of(axes: Axes) -> tuple[Axis, Axis]:
-    return (axes.xaxis, axes.yaxis)
-
-
 def _break_note(page: Page, note: Note) -> tuple[str, float]:
     """Write a note in as few lines as there is room for; return it, and how far up it stands."""
     axes = note.axes
@@ -195,14 +197,10 @@ def _break_note(page: Page, note: Note) -> tuple[str, float]:
     text = "\n".join(lines)
     # Above a bar beside the axes the name of its highest tick rises.
     over = box.x0 + page.size_pt(text, note.size_pt)[0] * page.dots > box.x1
-    beside = any(child.get_window_extent().x0 > box.x1 for child in _children(axes))
+    beside = any(child.get_window_extent().x0 > box.x1 for child in _set_into(axes))
     pad = _PAD_PT + (0.6 * note.size_pt if over and beside else 0.0)
     axes.set_title(text, color=note.colour, fontsize=note.size_pt, pad=pad)
     return text, pad
-
-
-def _children(axes: Axes) -> list[Axes]:
-    return [child for child in axes.child_axes if isinstance(child, Axes)]
 
 
 def _thin(page: Page, axis: Axis) -> bool:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
+from dvskit.filters.selecting import columns
+from dvskit.render._numbers import hz_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.bars import axes_below, bar_below
 from dvskit.render.plots.pixel_map import map_height, map_width_mm, sensor_axes
 from dvskit.render.plots.style import PAPER, Plot, Style, count_text, log_ticks, note, say_none
-from dvskit.render.plots.units import hz_text
 
 _COVERED = 0.05  # the share of a map that marks of few pixels cover
 _PT_PER_MM = 72 / 25.4
@@ -70,20 +71,23 @@ def measure_flicker(
         raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
     source = as_source(events_or_source)
     shape = (source.size.height, source.size.width)
-    seen, risen = np.full(shape, -1, np.int8), np.full(shape, past_kernels.NEVER)
-    before = np.zeros(shape, np.int64)
-    evidence, sums = np.zeros((2, *shape)), np.zeros((4, *shape))
+    state = past_kernels.Periods(
+        seen=np.full(shape, -1, np.int8),
+        risen=np.full(shape, past_kernels.NEVER),
+        before=np.zeros(shape, np.int64),
+        evidence=np.zeros((2, *shape)),
+        sums=np.zeros((4, *shape)),
+    )
     events = np.zeros(shape[0] * shape[1], np.int64)
     bounds_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
-    steps = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
+    like, unlike = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
+    lamp = past_kernels.Lamp(*bounds_us, _ALIKE, like, unlike)
     for block in source:
-        past_kernels.add_periods(
-            block.t, block.x, block.y, block.p, bounds_us, _ALIKE, steps,
-            seen, risen, before, evidence, sums,
-        )  # fmt: skip
+        past_kernels.add_periods(columns(block), lamp, state)
         pixels = block.y.astype(np.int64) * shape[1] + block.x
         events += np.bincount(pixels, minlength=events.size)
-    flickers = evidence[1] >= max(math.log(certainty), steps[0])
+    sums = state.sums
+    flickers = state.evidence[1] >= max(math.log(certainty), like)
     frequency = np.full(shape, np.nan)
     frequency[flickers] = 1e6 * sums[2, flickers] / sums[3, flickers]
     return Flicker(frequency, sums[2].astype(np.int64), events.reshape(shape))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source, as_source
+from dvskit.filters.selecting import columns
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.style import (
@@ -46,7 +47,7 @@ def count_intervals(
     seen, last = np.full(shape, -1, np.int8), np.zeros(shape, np.int64)
     counts = np.zeros((len(KINDS), len(edges) - 1), np.int64)
     for block in source:
-        past_kernels.add_intervals(block.t, block.x, block.y, block.p, edges, seen, last, counts)
+        past_kernels.add_intervals(columns(block), edges, seen, last, counts)
     return edges, counts
 
 

@@ -16,6 +16,8 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
+from dvskit.filters.selecting import columns
+from dvskit.render._numbers import small_hz_text, span_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above, write_below
 from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
@@ -29,7 +31,6 @@ from dvskit.render.plots.style import (
     plain_number,
     say_none,
 )
-from dvskit.render.plots.units import small_hz_text, span_text
 
 _WIDE_PT = 20  # so many points of font size: panels beside each other
 _LINE = 1.5
@@ -137,9 +138,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
             events += len(block)
             pixel = block.y * np.int64(shape[1]) + block.x
             total += np.bincount(pixel, minlength=len(total))
-            past_kernels.add_isolated(
-                block.t, block.x, block.y, block.p, window_us, until, covered, isolated
-            )
+            past_kernels.add_isolated(columns(block), window_us, until, covered, isolated)
     covered -= np.maximum(until, last) - last  # what reaches beyond the end
     alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
     hot = hot_pixels(total.reshape(shape)) | hot_pixels(isolated.sum(0))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from dvskit.filters.selecting import Columns
 
 NEVER = np.iinfo(np.int64).min
 
 
 @njit(cache=True, nogil=True)
 def add_intervals(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    events: Columns,
     edges: NDArray[np.int64],  # (k + 1,): ascending, the first 0, the last the largest int64
     seen: NDArray[np.int8],  # (H, W): the polarity before, -1 none yet
     last: NDArray[np.int64],  # (H, W): its time
     counts: NDArray[np.int64],  # (3, k): OFF-OFF, ON-ON, mixed
 ) -> None:
     """Count the times between events of the same pixel."""
+    t, x, y, p = events
     bins = len(edges) - 1
     for i in range(len(t)):
         a, b = y[i], x[i]
@@ -42,43 +44,61 @@ def add_intervals(
         last[a, b] = t[i]
 
 
+class Lamp(NamedTuple):
+    """What tells the periods of a lamp: their bounds, and how far two may be apart, of their sum.
+
+    like, unlike  steps of the evidence: for a period like the one before, and for another
+    """
+
+    least_us: int
+    most_us: int
+    alike: float
+    like: float
+    unlike: float
+
+
+class Periods(NamedTuple):
+    """What is known of each pixel (H, W) so far.
+
+    seen      the polarity before, -1 none yet
+    risen     when OFF last turned to ON, NEVER if it has not
+    before    the period before, 0 none yet, -1 out of bounds
+    evidence  (2, H, W): of the run of periods so far, and the most
+    sums      (4, H, W): of it, periods like the one before, their sum; the same of the run with the
+              most evidence
+    """
+
+    seen: NDArray[np.int8]
+    risen: NDArray[np.int64]
+    before: NDArray[np.int64]
+    evidence: NDArray[np.float64]
+    sums: NDArray[np.float64]
+
+
 @njit(cache=True, nogil=True)
-def add_periods(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    bounds_us: tuple[int, int],  # the shortest and the longest period
-    alike: float,  # how far two periods may be apart, of their sum
-    steps: tuple[float, float],  # of the evidence: for a period like the one before, and against
-    seen: NDArray[np.int8],  # (H, W): the polarity before, -1 none yet
-    risen: NDArray[np.int64],  # (H, W): when OFF last turned to ON, NEVER if it has not
-    before: NDArray[np.int64],  # (H, W): the period before, 0 none yet, -1 out of bounds
-    evidence: NDArray[np.float64],  # (2, H, W): of the run of periods so far, and the most
-    sums: NDArray[np.float64],  # (4, H, W): of it, periods like the one before, their sum; the same
-    # of the run with the most evidence
-) -> None:
+def add_periods(events: Columns, lamp: Lamp, state: Periods) -> None:
     """Sum up the evidence that periods, OFF to ON to OFF to ON, are those of a lamp.
 
     It is a cumulative sum that starts anew at 0, and with it the sum of the periods that are like
     the one before; kept is what they were where the evidence was most.
     """
-    least_us, most_us = bounds_us
+    t, x, y, p = events
+    seen, risen, before, evidence, sums = state
     for i in range(len(t)):
         a, b = y[i], x[i]
         if p[i] and seen[a, b] == 0:
             if risen[a, b] != NEVER:
                 period, last = t[i] - risen[a, b], before[a, b]
-                within = least_us <= period <= most_us
-                if within and last > 0 and abs(period - last) <= alike * (period + last):
-                    evidence[0, a, b] += steps[0]
+                within = lamp.least_us <= period <= lamp.most_us
+                if within and last > 0 and abs(period - last) <= lamp.alike * (period + last):
+                    evidence[0, a, b] += lamp.like
                     sums[0, a, b] += 1
                     sums[1, a, b] += period
                     if evidence[0, a, b] > evidence[1, a, b]:
                         evidence[1, a, b] = evidence[0, a, b]
                         sums[2:, a, b] = sums[:2, a, b]
                 elif last != 0:
-                    evidence[0, a, b] += steps[1]
+                    evidence[0, a, b] += lamp.unlike
                     if evidence[0, a, b] <= 0:
                         evidence[0, a, b] = 0
                         sums[:2, a, b] = 0
@@ -89,16 +109,14 @@ def add_periods(
 
 @njit(cache=True, nogil=True)
 def add_isolated(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    events: Columns,
     window_us: int,
     until: NDArray[np.int64],  # (H, W): up to when a neighbour's event stands beside the pixel
     covered: NDArray[np.int64],  # (H, W): for how long one has stood beside it, in all
     isolated: NDArray[np.int64],  # (2, H, W): events with none beside them
 ) -> None:
     """Count events without an event of one of the 8 neighbours in the window_us before."""
+    t, x, y, p = events
     height, width = until.shape
     for i in range(len(t)):
         a, b = int(y[i]), int(x[i])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.events import Events, Source
+from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
 from dvskit.render.plots.bars import bar_below, colour_bar
-from dvskit.render.plots.pixel_counts import count_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
@@ -31,6 +31,35 @@ _BELOW_MM = 10.0  # the height of a colour bar and its words below a map
 _MOST_CIRCLES = 100  # more would hide what they mark
 
 
+class PixelCounter:
+    """A Source whose events are counted per pixel while it is read.
+
+    counts  (2, H, W) int64, 0 OFF and 1 ON, of the latest pass
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.size = source.size
+        self.counts = np.zeros((2, self.size.height, self.size.width), np.int64)
+        self._source = source
+
+    def __iter__(self) -> Iterator[Events]:
+        width, height = self.size
+        counts = np.zeros(2 * height * width, np.int64)
+        self.counts = counts.reshape(2, height, width)
+        for block in self._source:
+            at = (block.p * np.int64(height) + block.y) * np.int64(width) + block.x
+            counts += np.bincount(at, minlength=len(counts))
+            yield block
+
+
+def count_pixels(events_or_source: Events | Source) -> NDArray[np.int64]:
+    """Return the events of each pixel, (2, H, W): 0 OFF and 1 ON."""
+    counter = PixelCounter(as_source(events_or_source))
+    for _ in counter:
+        pass
+    return counter.counts
+
+
 @check_arguments
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
@@ -38,7 +67,7 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     A pixel is hot as `hot_pixels` says; of more than 100 those with the most events are circled,
     and the words above say so. Pixels without events have the colour of the ground.
     """
-    total = count_pixels(events_or_source).total
+    total = count_pixels(events_or_source).sum(0)
     hot = hot_pixels(total)
     with style.drawing(map_height(total.shape, style)) as figure:
         axes = figure.add_subplot()

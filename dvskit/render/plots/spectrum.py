@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
+from dvskit.render.plots.rate import count_over_time
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, log_ticks, say_none
-from dvskit.render.plots.time_counts import count_over_time
 from dvskit.render.plots.words import name_points
 
 _LEAST_BINS = 64

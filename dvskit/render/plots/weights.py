@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
-from dvskit.render.plots.arrays import as_array
+from dvskit.render._numbers import scientific_text
 from dvskit.render.plots.bars import colour_bar
+from dvskit.render.plots.spikes import as_array
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
@@ -23,7 +24,6 @@ from dvskit.render.plots.style import (
     say_none,
     whole_ticks,
 )
-from dvskit.render.plots.units import number_text
 
 _LEAST_MM = 8.0  # a picture's height; all beside words of 8 points
 _SPREAD_MM = 18.0
@@ -61,7 +61,7 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
                 whole_ticks(axis, 5)
         _draw_spread(spread, array, style)
         if array.size:
-            mean, deviation = (number_text(value, 2) for value in (array.mean(), array.std()))
+            mean, deviation = (scientific_text(value, 2) for value in (array.mean(), array.std()))
             note(picture, style, f"mean {mean}", f"deviation {deviation}")
     return figure
 

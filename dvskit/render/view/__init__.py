@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dvskit.render.view.decided import Decided, Decisions
 from dvskit.render.view.server import View
-from dvskit.render.view.viewed import Viewed, ViewedLive
+from dvskit.render.view.viewed import Decided, Decisions, Viewed, ViewedLive
 
 __all__ = ["Decided", "Decisions", "View", "Viewed", "ViewedLive"]

@@ -26,7 +26,7 @@ class Job:
     state: Literal["running", "done", "failed"] = "running"
     words: str = "being opened"
 
-    def told(self) -> dict[str, str]:
+    def status(self) -> dict[str, str]:
         """Return it as the page is told."""
         return {"name": self.name, "state": self.state, "words": self.words}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,20 +56,6 @@ class Progress:
     done: bool
     total: int
     problem: str
-
-
-class Sample(Protocol):
-    """What is kept of a stream that is read."""
-
-    @property
-    def start_us(self) -> int:
-        """The time of its first event, 0 before there is one."""
-
-    def add(self, block: Events) -> None:
-        """Take the next block of the stream."""
-
-    def kept(self) -> tuple[Thinned, NDArray[np.int64]]:
-        """Return the events that are kept, and how many there are in 240 equal parts of time."""
 
 
 class Whole:
@@ -142,12 +127,12 @@ class Overview:
     def __init__(self, source: Source, *, max_events: int, keep_us: int | None = None) -> None:
         self.size: Size = source.size
         self._source, self._lock = source, threading.Lock()
-        self._sample: Sample = (
+        self._sample: Whole | Latest = (
             Whole(source.size, max_events)
             if keep_us is None
             else Latest(source.size, max_events, keep_us)
         )
-        self._progress = Progress(False, 0, "")
+        self.progress = Progress(False, 0, "")  # how far it is
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -161,15 +146,10 @@ class Overview:
                 total += len(block)
                 with self._lock:
                     self._sample.add(block)
-                    self._progress = Progress(False, total, "")
+                    self.progress = Progress(False, total, "")
         except (DvskitError, OSError, MemoryError) as error:
             problem = one_line(error)
-        self._progress = Progress(True, total, problem)
-
-    @property
-    def progress(self) -> Progress:
-        """How far it is."""
-        return self._progress
+        self.progress = Progress(True, total, problem)
 
     @property
     def start_us(self) -> int:

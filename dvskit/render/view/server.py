@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from dvskit.errors import DvskitError, OutputError, one_line
 from dvskit.formats.table import TABLE
-from dvskit.render.page.document import assemble
+from dvskit.render.page import assemble
 from dvskit.render.view.jobs import Inbox
 from dvskit.render.view.viewed import MOST_EVENTS, Viewed
 
@@ -100,10 +100,10 @@ class View:
                         scripts=("served", "decided"), connect="; connect-src 'self'")  # fmt: skip
         return text.encode()
 
-    def told(self) -> bytes:
+    def status(self) -> bytes:
         """Return how far everything is."""
-        clouds = [each.told() for each in self.viewed]
-        jobs = [job.told() for job in self._inbox.jobs]
+        clouds = [each.status() for each in self.viewed]
+        jobs = [job.status() for job in self._inbox.jobs]
         return json.dumps({"clouds": clouds, "jobs": jobs}).encode()
 
     def chosen(self, query: dict[str, str]) -> Viewed:
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name == "":
                 self._send("text/html; charset=utf-8", view.page())
             elif name == "told":
-                self._send("application/json", view.told())
+                self._send("application/json", view.status())
             elif name == "events":
                 self._send("application/octet-stream", view.chosen(query).sample())
             elif name == "decided":

@@ -1,4 +1,4 @@
-"""What a view shows: recordings that are open, and files on their way to be."""
+"""What a view shows: recordings that are open, and what a model takes them for."""
 
 from __future__ import annotations
 
@@ -6,21 +6,91 @@ import json
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording
 from dvskit.render._thin import Thinned, Thinner
-from dvskit.render.page import Held
-from dvskit.render.page.document import tell
-from dvskit.render.view.decided import Decided, DecidingOn, Decisions
+from dvskit.render.page import Held, described
 from dvskit.render.view.overview import Overview
 from dvskit.streams import Labels
 
 MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
 _LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
 _PATIENCE_S = 1.0
+
+
+class Decided(NamedTuple):
+    """What is said of a time.
+
+    start_us, stop_us  half-open, in the recording's own time
+    name               the class; "" where nothing happens
+    best, share        the likeliest class, and how sure its model is of it, 0..1
+    rate               events per second
+    """
+
+    start_us: int
+    stop_us: int
+    name: str
+    best: str
+    share: float
+    rate: float
+
+
+class Decisions:
+    """Decisions on a recording, in order of time. Other threads add to them, one at a time."""
+
+    def __init__(self) -> None:
+        self._rows: list[Decided] = []
+        self.done = False
+        self.problem = ""
+
+    def add(self, row: Decided) -> None:
+        """Add the next one."""
+        self._rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def since(self, first: int) -> list[Decided]:
+        """Return those from a number on."""
+        return self._rows[first:]
+
+    def close(self) -> None:
+        """Stop making more."""
+
+
+class DecidingOn(Decisions):
+    """Decisions on a source that are made at once, by a thread of their own.
+
+    decide  yields them
+    """
+
+    def __init__(self, source: Source, decide: Callable[[Source], Iterator[Decided]]) -> None:
+        super().__init__()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._make, args=(decide, source), daemon=True)
+        self._thread.start()
+
+    def _make(self, decide: Callable[[Source], Iterator[Decided]], source: Source) -> None:
+        try:
+            for row in decide(source):
+                self.add(row)
+                if self._closed.is_set():
+                    return
+        except (DvskitError, OSError, MemoryError) as error:
+            self.problem = one_line(error)
+        self.done = True
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all are made, but no longer than that."""
+        self._thread.join(seconds)
+
+    def close(self) -> None:
+        """Stop making more."""
+        self._closed.set()
+        self._thread.join()
 
 
 class Arriving(Protocol):
@@ -70,7 +140,7 @@ class Viewed:
         if self.decisions is not None:
             self.decisions.close()
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return what the page needs to know before it has events."""
         progress, damage, made = self.overview.progress, self._damage(), self.decisions
         problem = progress.problem or ("" if made is None else made.problem)
@@ -88,7 +158,7 @@ class Viewed:
 
     def page_meta(self) -> dict[str, Any]:
         """Return the recording as the page's own description tells it, without events."""
-        meta, _ = tell(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
+        meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
                             Labels.empty(), Labels.empty()))  # fmt: skip
         return meta | {"live": self.live, "decides": self.decisions is not None}
 
@@ -97,10 +167,10 @@ class Viewed:
         return json.dumps([] if self.decisions is None else self.decisions.since(first)).encode()
 
     def sample(self) -> bytes:
-        """Return the sample so far: what `tell` tells, and planes of events."""
+        """Return the sample so far: what `described` returns, and planes of events."""
         kept, rate = self.overview.kept()
-        told, planes = tell(Held(kept, self.name, self.labels, Labels.empty()))
-        return message(told | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
+        facts, planes = described(Held(kept, self.name, self.labels, Labels.empty()))
+        return message(facts | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
         """Return as many events as can be shown of a time, which counts from the first event."""
@@ -113,9 +183,9 @@ class Viewed:
         found = thinner.kept()
         kept = Thinned(found.events, found.every, found.total, origin_us + start_us,
                        origin_us + stop_us)  # fmt: skip
-        told, planes = tell(Held(kept, self.name, Labels.empty(), Labels.empty()))
+        facts, planes = described(Held(kept, self.name, Labels.empty(), Labels.empty()))
         where = {"from_us": start_us, "to_us": stop_us, "region": region}
-        return message(told | where, planes)
+        return message(facts | where, planes)
 
 
 class ViewedLive(Viewed):
@@ -152,7 +222,7 @@ def _inside(events: Events, region: tuple[int, int, int, int]) -> Events:
     return events[(x >= left) & (x < right) & (y >= top) & (y < bottom)]
 
 
-def message(told: dict[str, Any], planes: bytes) -> bytes:
-    """Return the length of `told` as JSON (uint32, little-endian), the JSON, and the planes."""
-    text = json.dumps(told).encode()
+def message(facts: dict[str, Any], planes: bytes) -> bytes:
+    """Return the length of `facts` as JSON (uint32, little-endian), the JSON, and the planes."""
+    text = json.dumps(facts).encode()
     return struct.pack("<I", len(text)) + text + planes

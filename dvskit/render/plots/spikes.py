@@ -1,4 +1,4 @@
-"""A neuron's membrane potential, beside what drove it and what it fired."""
+"""What neurons do: the spikes of a layer, a row a neuron, and one neuron's membrane potential."""
 
 from __future__ import annotations
 
@@ -11,21 +11,105 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
-from dvskit.render.plots.arrays import as_array, over_time
+from dvskit.render._numbers import scientific_text
 from dvskit.render.plots.fitting import legend_above
-from dvskit.render.plots.raster import VECTORS, draw_raster
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
+    count_text,
     grid_lines,
     note,
     say_none,
     whole_ticks,
 )
-from dvskit.render.plots.units import number_text
 
+VECTORS = 20_000
 _LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the panels on their end
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return an array or a torch tensor as a numpy array, floats at least float32."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if values.is_floating_point():
+            values = values.double()  # numpy knows no bfloat16
+    return np.asarray(values)
+
+
+def over_time(values: Any, name: str) -> NDArray[Any]:
+    """Return (T, ...) as (T, neurons). Raises ShapeError for numbers without time, and NaN."""
+    array = as_array(values)
+    if array.ndim == 0 or array.dtype.kind not in "fiub":
+        raise ShapeError(f"{name} of shape {array.shape} ({array.dtype}); (T, neurons) is meant")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ShapeError(f"{name}: holds values that are not finite")
+    return array.reshape(len(array), int(np.prod(array.shape[1:])))
+
+
+@check_arguments
+def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
+    """Plot the spikes of a tensor (T, neurons) or (T, ...): what is not zero is a mark.
+
+    Negative spikes have OFF's colour, positive ones ON's where there are both. With `step_us`, the
+    length of a step, time is in milliseconds. Raises ShapeError for other shapes and NaN,
+    ConfigError for a step_us that is not above 0.
+    """
+    if step_us is not None and not step_us > 0:
+        raise ConfigError(f"step_us={step_us} is not above 0")
+    array = over_time(spikes, "spikes")
+    with style.drawing(0.65) as figure:
+        axes = figure.add_subplot()
+        draw_raster(axes, array, style, step_us=step_us)
+        note(axes, style, count_text(int(np.count_nonzero(array)), "spike"))
+        axes.set_xlabel("time step" if step_us is None else "time (ms)")
+        if (array < 0).any():
+            legend_above(axes)
+    return figure
+
+
+def draw_raster(
+    axes: Axes,
+    spikes: NDArray[Any],
+    style: Style,
+    *,
+    step_us: float | None = None,
+    behind: float = 0.0,
+) -> None:
+    """Draw the spikes (T, neurons) into axes, with marks as high as a row.
+
+    With step_us time is in milliseconds. Step k is drawn `behind` steps behind k.
+    """
+    steps, neurons = spikes.shape
+    scale = 1.0 if step_us is None else step_us * 1e-3
+    axes.set(
+        ylabel="neuron", xlim=(-0.5 * scale, max(0.5, steps - 0.5) * scale),
+        ylim=(max(1, neurons) - 0.5, -0.5),
+    )  # fmt: skip
+    whole_ticks(axes.yaxis, 5)
+    if step_us is None:
+        whole_ticks(axes.xaxis, 6)
+    signed = bool((spikes < 0).any())
+    theme = style.theme
+    if not spikes.any():
+        say_none(axes, style, "no spikes", scales="")
+        return
+    for name, chosen, colour in (
+        ("+1", spikes > 0, theme.on if signed else theme.text),
+        ("−1", spikes < 0, theme.off),
+    ):
+        at, rows = np.nonzero(chosen)
+        if not len(at) and not signed:
+            continue
+        axes.vlines(
+            (at + behind) * scale, rows - 0.42, rows + 0.42, color=colour, label=name,
+            linewidth=_width_pt(style, steps), rasterized=len(at) > VECTORS,
+        )  # fmt: skip
+
+
+def _width_pt(style: Style, steps: int) -> float:
+    # Three fifths of a step, and never so thin that it cannot be printed.
+    return float(np.clip(0.6 * 2.0 * style.width_mm / max(1, steps), 0.35, 1.5))
 
 
 class Layer(Protocol):
@@ -120,7 +204,7 @@ def membrane(
             low.set_xlim(0, (count + 0.5) * _ms(steps))
         for axes in (top, middle):
             axes.tick_params(labelbottom=False)
-        note(top, style, f"neuron {neuron}", f"β = {number_text(course.beta, 6)}")
+        note(top, style, f"neuron {neuron}", f"β = {scientific_text(course.beta, 6)}")
         figure.align_ylabels()
     return figure
 

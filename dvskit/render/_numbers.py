@@ -1,11 +1,40 @@
-"""Numbers with units that people read."""
+"""Numbers with units as people read them, and where ticks stand."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+_UNITS = (("µs", 1.0, 2_000), ("ms", 1e3, 2_000_000), ("s", 1e6, math.inf))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def time_unit(span_us: float) -> tuple[str, float]:
+    """Return the unit for a span of time, and its length in microseconds."""
+    return next((name, length) for name, length, below in _UNITS if span_us < below)
+
+
+def nice_step(span: float, count: float, *, whole: bool = False) -> float:
+    """Return a step of 1, 2 or 5 times a power of ten that fits about `count` times in `span`."""
+    raw = span / max(count, 1.0)
+    power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
+    step = next((m * power for m in (1.0, 2.0, 5.0) if m * power >= raw * 0.999), 10.0 * power)
+    return max(step, 1.0) if whole else step
+
+
+def tick_text(value: float, step: float) -> str:
+    """Return a tick's label with as many decimals as the step needs."""
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{decimals}f}"
+
+
+def number_text(value: float, digits: int = 4) -> str:
+    """Return a number with so many digits that matter, as people write it: 36,000 and 0.0125."""
+    if not value:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, decimals):,.{max(0, decimals)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Unit(NamedTuple):
@@ -15,7 +44,7 @@ class Unit(NamedTuple):
     scale: float
 
 
-def time_unit(span_us: float) -> Unit:
+def span_unit(span_us: float) -> Unit:
     """Return the unit to show a span of time in."""
     if span_us < 1e3:
         return Unit("µs", 1.0)
@@ -35,11 +64,11 @@ def rate_unit(rate_hz: float) -> Unit:
 
 def span_text(time_us: float) -> str:
     """Return a span as text, such as 10 ms."""
-    unit = time_unit(time_us)
+    unit = span_unit(time_us)
     return f"{time_us / unit.scale:.3g} {unit.name}"
 
 
-def number_text(value: float, digits: int) -> str:
+def scientific_text(value: float, digits: int) -> str:
     """Return a number with so many digits that matter and a true minus, such as −0.0035.
 
     Beyond what is read at a glance it has a power of ten: 1.2·10⁻⁷.
@@ -59,8 +88,8 @@ def small_hz_text(frequency_hz: float) -> str:
         return f"{frequency_hz:,.0f} Hz".replace("-", "−")
     for name, scale in (("Hz", 1.0), ("mHz", 1e3)):
         if size * scale >= 0.01:
-            return f"{number_text(frequency_hz * scale, 2)} {name}"
-    return f"{number_text(frequency_hz * 1e6, 2)} µHz"
+            return f"{scientific_text(frequency_hz * scale, 2)} {name}"
+    return f"{scientific_text(frequency_hz * 1e6, 2)} µHz"
 
 
 def hz_text(frequency_hz: float) -> str:

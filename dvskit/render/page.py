@@ -14,6 +14,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
@@ -22,7 +25,6 @@ from dvskit.formats import Recording, RecordingPart
 from dvskit.render._camera import FOCAL, TIME_LENGTH
 from dvskit.render._thin import Thinned, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
-from dvskit.render.page.stored import pack, pieces, step_us, steps
 from dvskit.streams import Labels
 
 _SUFFIXES = (".html", ".htm")
@@ -30,6 +32,9 @@ SCRIPTS = (
     "base", "store", "camera", "box", "points", "flat", "strip", "words", "link", "save",
     "controls", "start",
 )  # fmt: skip
+PIECE = 1 << 16  # steps of time whose numbers differ in their lower 16 bits alone
+_MOST_PIECES = 256  # each is drawn by a call of its own
+_BYTES_AN_EVENT = 6
 
 
 @check_arguments
@@ -161,14 +166,14 @@ def _held(shown: Shown, number: int, max_events: int) -> Held:
 
 def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
     """Return the text of the page; `state` is a view as the page's own addresses tell it."""
-    packed = [(told, zlib.compress(planes, 1)) for told, planes in map(tell, held)]
+    packed = [(facts, zlib.compress(planes, 1)) for facts, planes in map(described, held)]
     total = sum(each.kept.total for each in held)
     parts = [
         f'<script id="data-{index}" type="text/plain">{base64.b64encode(data).decode()}</script>'
         for index, (_, data) in enumerate(packed)
     ]
     return assemble(
-        {"title": title, "clouds": [told for told, _ in packed], "served": False, "state": state},
+        {"title": title, "clouds": [facts for facts, _ in packed], "served": False, "state": state},
         label=f"Cloud of {total:,} events in x, y and time",
         data="\n".join(parts),
     )
@@ -203,11 +208,11 @@ def assemble(
     )
 
 
-def tell(held: Held) -> tuple[dict[str, Any], bytes]:
+def described(held: Held) -> tuple[dict[str, Any], bytes]:
     """Return what the page tells of a recording, and the planes of its events."""
     kept, step = held.kept, step_us(held.span_us)
     times = steps(kept.events, start_us=kept.start_us, step=step)
-    told = {
+    facts = {
         "name": held.name,
         "width": kept.events.size.width,
         "height": kept.events.size.height,
@@ -221,7 +226,7 @@ def tell(held: Held) -> tuple[dict[str, Any], bytes]:
         "labels": spans(held.labels, kept.start_us, held.span_us),
         "decisions": spans(held.decisions, kept.start_us, held.span_us),
     }
-    return told, pack(kept.events, times)
+    return facts, pack(kept.events, times)
 
 
 def spans(labels: Labels, start_us: int, span_us: int) -> list[tuple[int, int, str]]:
@@ -256,3 +261,41 @@ def _part(name: str) -> str:
 def _fill(template: str, values: dict[str, str]) -> str:
     # One pass, so that braces in a title or in the script stay what they are.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match[1]]), template)
+
+
+def step_us(span_us: int) -> int:
+    """Return the step of stored times: 1 us for up to 16.7 s, more for longer recordings."""
+    return span_us // (PIECE * _MOST_PIECES) + 1
+
+
+def steps(events: Events, *, start_us: int, step: int) -> NDArray[np.uint64]:
+    """Return the times of events in whole steps since `start_us`: (n,) uint64."""
+    # Unsigned, since the difference of two int64 may need 64 bits.
+    passed = events.t.astype(np.uint64) - np.uint64(start_us % (1 << 64))
+    return passed if step == 1 else passed // np.uint64(step)
+
+
+def pieces(steps_of: NDArray[np.uint64]) -> list[int]:
+    """Return how many events each piece has, from the first piece to that of the last event."""
+    if not len(steps_of):
+        return []
+    ends = np.arange(1, int(steps_of[-1]) // PIECE + 2, dtype=np.uint64) * np.uint64(PIECE)
+    places = np.searchsorted(steps_of, ends)
+    return [int(count) for count in np.diff(places, prepend=0)]
+
+
+def pack(events: Events, steps_of: NDArray[np.uint64]) -> bytes:
+    """Return the events as six planes of n bytes.
+
+    x low, x high with polarity in the top bit, y low, y high, and the lower 16 bits of the steps
+    of time since the event before, low and high.
+    """
+    low = steps_of.astype(np.uint16)
+    step = np.diff(low, prepend=np.uint16(0))
+    x = events.x.astype(np.uint16) | (events.p.astype(np.uint16) << 15)
+    y = events.y.astype(np.uint16)
+    planes = np.empty((_BYTES_AN_EVENT, len(events)), np.uint8)
+    for number, column in enumerate((x, y, step)):
+        planes[2 * number] = column  # the lower byte: casting cuts
+        planes[2 * number + 1] = column >> 8
+    return planes.tobytes()
