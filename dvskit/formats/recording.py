@@ -6,11 +6,11 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, NamedTuple, Self
+from typing import BinaryIO, Literal, Self
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
@@ -20,13 +20,14 @@ from dvskit.errors import (
     EventsError,
     GeometryError,
     OutputError,
-    count_of,
 )
 from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
 from dvskit.events.window import check_window, warn_of_seconds
 from dvskit.formats.labels import labels_beside
+from dvskit.formats.losses import Damage as Damage
+from dvskit.formats.losses import Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
@@ -52,43 +53,6 @@ class ReadOptions:
     size: Size | None = None
     strict: bool = True
     variant: str | None = None
-
-
-class Loss(NamedTuple):
-    """A stretch of a file that gave no events: where (bytes), how long, and why."""
-
-    offset: int
-    length: int
-    problem: str
-
-
-@dataclass(slots=True)
-class Damage:
-    """What one pass over a file lost. The first `kept` losses are listed, all are counted."""
-
-    kept: int = 1000
-    losses: list[Loss] = field(default_factory=list)
-    count: int = 0
-    lost_bytes: int = 0
-
-    def add(self, offset: int, length: int, problem: str) -> None:
-        """Count a loss of `length` bytes at byte `offset`."""
-        self.count += 1
-        self.lost_bytes += length
-        if len(self.losses) < self.kept:
-            self.losses.append(Loss(offset, length, problem))
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-    def __str__(self) -> str:
-        if not self:
-            return "no damage"
-        first = self.losses[0]
-        return (
-            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
-            f"the first at byte {first.offset}: {first.problem}"
-        )
 
 
 class Recording(ReadableSource, ABC):
@@ -168,6 +132,10 @@ class Recording(ReadableSource, ABC):
         """Yield the blocks of one pass, after which `damage` is that of this pass."""
         self.damage = Damage()
         yield from self._in_order(self._blocks(self.damage, storage))
+
+    def _losses(self, damage: Damage | None = None) -> Losses:
+        """Return where what cannot be read is raised, or added to `damage` in salvage mode."""
+        return Losses(self.path, strict=self.strict, damage=damage)
 
     def _in_order(self, blocks: Iterator[Events]) -> Iterator[Events]:
         last: int | None = None

@@ -16,7 +16,7 @@ from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored
 from dvskit.formats.hdf5.table import Table
-from dvskit.formats.recording import Loss
+from dvskit.formats.losses import Loss
 
 _LONGEST_S = 1e5  # a recording that lasts longer, as it seems, has its times in microseconds
 

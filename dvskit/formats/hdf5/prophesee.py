@@ -18,7 +18,7 @@ from dvskit.formats.hdf5.opening import attributes, dataset
 from dvskit.formats.hdf5.stored import Stored
 from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
-from dvskit.formats.recording import Loss
+from dvskit.formats.losses import Loss
 
 EVENTS, TRIGGERS = "CD/events", "EXT_TRIGGER/events"
 

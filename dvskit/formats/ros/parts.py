@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Losses, Message
-from dvskit.formats.ros.definitions import PACKET
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Message
+from dvskit.formats.ros.messages import PACKET
 from dvskit.formats.ros.wire import (
     MOST_PADDING,
     ArrayHead,

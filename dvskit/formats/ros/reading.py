@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
+from dvskit.formats.losses import Losses
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.ros.container import Channel, Container, Losses
-from dvskit.formats.ros.definitions import PACKET
+from dvskit.formats.ros.container import Channel, Container
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
+from dvskit.formats.ros.messages import PACKET
 from dvskit.formats.ros.packed import PackedDecoding, from_time
 from dvskit.formats.ros.parts import Topic
 from dvskit.formats.ros.pictures import imu_of, read_frame
@@ -65,9 +66,6 @@ class RosRecording(Recording):
         if text not in self.assumptions:
             self.assumptions.append(text)
 
-    def _losses(self, damage: Damage) -> Losses:
-        return Losses(self.path, strict=self.strict, damage=damage)
-
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         yield from _blocks(self.container, self.topics.events, self.size, self._losses(damage),
                            storage, self)  # fmt: skip
@@ -111,7 +109,7 @@ class RosRecording(Recording):
 
     def triggers(self) -> Triggers:
         """Return the triggers among the events (evt3) and on topics of their own, by time."""
-        losses = self._losses(Damage())
+        losses = self._losses()
         found = []
         events = self.topics.events
         if events.encoding == "evt3":
@@ -137,7 +135,7 @@ class RosRecording(Recording):
         channels = beside(self.container, self.topics.events, IMU)
         samples: list[ImuSample] = []
         if channels:
-            losses = self._losses(Damage())
+            losses = self._losses()
             for message in self.container.messages({channels[0].number}, losses):
                 try:
                     samples.append(read_imu(message.data, ros1=channels[0].ros1))
@@ -155,7 +153,7 @@ class RosRecording(Recording):
         channel = self._image_channel()
         if channel is None:
             return
-        losses = self._losses(Damage())
+        losses = self._losses()
         latest = None
         for message in self.container.messages({channel.number}, losses):
             try:
@@ -234,7 +232,7 @@ def open_container(container: Container, options: ReadOptions, name: str) -> Ros
         size, origin = Size(events.width, events.height), "header"
     if size is None:
         any_size = _ANY_SIZE.get(events.encoding, _LARGEST)
-        losses = Losses(container.path, strict=False, damage=Damage())
+        losses = Losses(container.path, strict=False)
         blocks = _blocks(container, events, any_size, losses, Storage(), None)
         size, origin = smallest_size(container.path, blocks), "data"
     return RosRecording(container.path, options, size, origin, container, topics, name)  # type: ignore[arg-type]

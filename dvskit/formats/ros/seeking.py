@@ -14,8 +14,8 @@ from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.evt3.state import S_LAST, STATE_FIELDS, checkpoint, new_state
 from dvskit.formats.index_cache import NEVER, Index, find_index
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.container import Container, Losses
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.ros.container import Container
 from dvskit.formats.ros.evt3 import Payloads
 from dvskit.formats.ros.packed import first_us
 from dvskit.formats.ros.parts import Topic
@@ -47,7 +47,7 @@ def find_cut(container: Container, topic: Topic, start_us: int) -> int:
 
 def _first_us(container: Container, topic: Topic, cut: int) -> int | None:
     """Return the time of the first event behind a cut; None where none is, or all is unclear."""
-    losses = Losses(container.path, strict=True, damage=Damage())
+    losses = Losses(container.path, strict=True)
     try:
         for part in topic.parts(container, losses, start=cut):
             if len(part.data):
@@ -87,7 +87,7 @@ def find_checkpoint(
 
 def _build(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
-    losses = Losses(container.path, strict=True, damage=Damage())
+    losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), size, losses)
     chunks = StreamChunks(payloads, size, most_words=CHECKPOINT_WORDS)
     reading = Decoding(chunks, size, name=container.path, strict=True, damage=Damage())

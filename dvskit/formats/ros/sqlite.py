@@ -16,7 +16,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from dvskit.errors import FormatError
-from dvskit.formats.ros.container import MOST_BYTES, Losses
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import MOST_BYTES
 
 MAGIC = b"SQLite format 3\0"
 INTERIOR, LEAF = 0x05, 0x0D
