@@ -13,7 +13,8 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
-from dvskit.formats.aedat31 import reading, walking
+from dvskit.formats.aedat31 import packets as walking
+from dvskit.formats.aedat31 import reading
 from tests.test_formats import assert_as_truth_says
 
 NAME = "aedat31_synthetic_dvs128.aedat"

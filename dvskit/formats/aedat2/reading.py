@@ -24,7 +24,7 @@ from dvskit.formats.aedat2.samples import (
 from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
 from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import InOrder
-from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
@@ -164,8 +164,7 @@ class Aedat2Recording(Recording):
                 latest = max(latest, int(times.max()))
         if not rows:
             rows.append((NEVER, self._head.end, 0, 0, 0))
-        table = np.array(rows, np.int64)
-        return Index(table[:, 0].copy(), table[:, 1].copy(), table[:, 2:].copy())
+        return index_of(rows)
 
     def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
         """Yield the words; in salvage mode lined up anew behind missing bytes."""

@@ -20,6 +20,10 @@ from dvskit.formats.aedat31.packets import (
     Head,
     Lose,
     Packet,
+    Walk,
+    build_index,
+    clean_block,
+    extent,
     read_head,
     read_packets,
 )
@@ -30,7 +34,6 @@ from dvskit.formats.aedat31.samples import (
     read_triggers,
     special_words,
 )
-from dvskit.formats.aedat31.walking import Walk, build_index, clean_block, extent
 from dvskit.formats.file_map import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index

@@ -13,7 +13,7 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layouts import Kind, Layout, layout_of, version_of
-from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import size_of_extent, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
@@ -102,8 +102,7 @@ class EsRecording(Recording):
         for block in reading.blocks(ReusedStorage()):
             if len(block):
                 rows.append((int(block.t[-1]), reading.at, reading.clock_us))
-        before_us, offset, clock = np.array(rows, np.int64).T
-        return Index(before_us.copy(), offset.copy(), clock.reshape(-1, 1).copy())
+        return index_of(rows)
 
 
 class _Pass:

@@ -21,9 +21,9 @@ import numpy as np
 
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5.layout import Layout, Pictures, is_seconds, stated_size
+from dvskit.formats.hdf5.library import survey
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored
-from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
 from dvskit.formats.losses import Loss
 

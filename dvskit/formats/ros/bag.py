@@ -14,11 +14,10 @@ from typing import NamedTuple
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.ros.compression import KINDS
 from dvskit.formats.ros.container import MOST_BYTES, Channel, plain_type
 from dvskit.formats.ros.messages import PACKET_MD5, PACKET_TYPE, ROS1_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import Chunk, Found, Record, RecordFile, Region
+from dvskit.formats.ros.records import COMPRESSIONS, Chunk, Found, Record, RecordFile, Region
 from dvskit.formats.ros.writing import TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -243,7 +242,7 @@ def _fields_problem(op: int, fields: dict[bytes, bytes]) -> str | None:
         return f"a record of kind {op} lacks {', '.join(missing)}"
     if op == MESSAGE and (len(fields[b"conn"]) != 4 or len(fields[b"time"]) != 8):
         return "a message's connection or time has the wrong length"
-    if op == CHUNK and fields[b"compression"].decode("latin-1") not in KINDS:
+    if op == CHUNK and fields[b"compression"].decode("latin-1") not in COMPRESSIONS:
         return f"a chunk is compressed as {fields[b'compression'][:16]!r}, which is not known"
     return None
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO
 
+import zstandard
+
 from dvskit.errors import FormatError
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.compression import decompress, zstd_size
-from dvskit.formats.ros.container import Channel, Container, Message, plain_type
+from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message, plain_type
 from dvskit.formats.ros.messages import PACKET_TYPE
 from dvskit.formats.ros.parts import ENCODINGS
+from dvskit.formats.ros.records import unpack_chunk
 from dvskit.formats.ros.sqlite import (
     Database,
     Row,
@@ -183,8 +185,8 @@ class Db3File(Container):
                     payload, broken = database.payload(file, row)
                     data: bytes | memoryview = memoryview(payload)[first:]
                     if data[:4] == _ZSTD:  # rosbag2's compression of messages
-                        size = zstd_size(data)
-                        data, trouble = decompress(bytes(data), "zstd", size)
+                        size = _zstd_size(data)
+                        data, trouble = unpack_chunk(bytes(data), "zstd", size)
                         broken = broken or trouble
                     if broken is not None:
                         losses.lose(row.offset, row.length - len(payload), broken)
@@ -294,3 +296,12 @@ def _column_names(sql: str) -> list[str]:
     """Return the names of the columns that a CREATE TABLE statement declares."""
     inner = sql[sql.find("(") + 1 : sql.rfind(")")]
     return [part.split()[0].strip('"`[]') for part in inner.split(",") if part.split()]
+
+
+def _zstd_size(data: bytes | memoryview) -> int:
+    """Return how many bytes zstd data say to become; MOST_BYTES where they do not say."""
+    try:
+        size: int = zstandard.frame_content_size(bytes(data[:32]))
+    except zstandard.ZstdError:
+        return MOST_BYTES
+    return size if size >= 0 else MOST_BYTES

@@ -16,11 +16,10 @@ import numpy as np
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.ros.compression import KINDS
 from dvskit.formats.ros.container import MOST_BYTES, Channel, plain_type
 from dvskit.formats.ros.messages import ROS2_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import Chunk, Found, Record, RecordFile, Region
+from dvskit.formats.ros.records import COMPRESSIONS, Chunk, Found, Record, RecordFile, Region
 from dvskit.formats.ros.writing import ROS2_TYPE, TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -169,7 +168,7 @@ class McapFile(RecordFile):
             return f"a chunk's compression has a name of {letters} letters"
         tail = bytes(region.read(start + CHUNK_HEAD.size + 4, letters + 8))
         kind = tail[:letters].decode("latin-1")
-        if kind not in KINDS or kind == "none":
+        if kind not in COMPRESSIONS or kind == "none":
             return f"a chunk is compressed as {kind!r}, which is not known"
         first = start + CHUNK_HEAD.size + 4 + letters + 8
         held = int.from_bytes(tail[letters:], "little")

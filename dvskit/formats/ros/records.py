@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple
 
 from dvskit.errors import FormatError
+from dvskit.formats.decompression import ERRORS, pieces
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.compression import decompress
 from dvskit.formats.ros.container import LEAST_RECORD, MOST_BYTES, Container, Message
 
+COMPRESSIONS = ("none", "", "lz4", "zstd", "bz2")
 _WINDOW = 1 << 18  # bytes of a file that are looked at together for a run of messages
 
 
@@ -245,7 +246,7 @@ class RecordFile(Container):
             return
         data, broken = bytes(region.read(chunk.start, chunk.length)), None
         if chunk.kind:
-            data, broken = decompress(data, chunk.kind, chunk.size)
+            data, broken = unpack_chunk(data, chunk.kind, chunk.size)
         elif chunk.size != chunk.length:
             losses.lose(place, 0, f"a chunk holds {chunk.length} bytes, not {chunk.size}")
         if broken is None and chunk.checksum and zlib.crc32(data) != chunk.checksum:
@@ -271,7 +272,7 @@ class RecordFile(Container):
         elif record.chunk is not None and record.chunk.kind and region.whole:
             chunk = record.chunk
             packed = bytes(region.read(chunk.start, MOST_BYTES))
-            inner, _ = decompress(packed, chunk.kind, chunk.size)
+            inner, _ = unpack_chunk(packed, chunk.kind, chunk.size)
             place = region.place(chunk.start)
             yield from self._walk(BufferRegion(inner, place, exact=False), 0, wanted, losses)
 
@@ -319,3 +320,34 @@ class RecordFile(Container):
     @abstractmethod
     def _search(self, region: Region, start: int) -> int:
         """Return where the next valid record begins from `start` on; the end if none does."""
+
+
+def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
+    """Return decompressed data of `size` bytes, and None; where it is damaged what comes ahead
+    of the damage, and what is wrong.
+
+    `kind` is one of COMPRESSIONS. Never returns more than `size` bytes, or MOST_BYTES.
+    """
+    if size > MOST_BYTES:
+        return b"", f"a chunk says to hold {size} bytes, more than the {MOST_BYTES} that can be"
+    if kind in ("none", ""):
+        whole = data[:size]
+        problem = None if len(data) == size else f"a chunk holds {len(data)} bytes, not {size}"
+        return whole, problem
+    parts: list[bytes] = []
+    total = 0
+    problem = None
+    try:
+        for part in pieces(data, kind, size + 1):
+            parts.append(part)
+            total += len(part)
+            if total > size:
+                break
+    except ERRORS as error:
+        problem = f"a chunk does not decompress ({error})"
+    if problem is None and total != size and size < MOST_BYTES:
+        problem = f"a chunk decompresses to {'more' if total > size else total} than {size} bytes"
+        if total < size:
+            problem = f"a chunk decompresses to {total} bytes, not {size}"
+    whole = parts[0] if len(parts) == 1 else b"".join(parts)
+    return whole[:size], problem
