@@ -12,7 +12,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, GeometryError
 from dvskit.events import read_all
-from dvskit.formats.es import generic, reading
+from dvskit.formats.es import reading
 from tests.test_es import event, header
 
 OLD = b"Event Stream\x01\x00"
@@ -175,7 +175,7 @@ def test_the_real_generic_events_are_labels_and_no_events(data):
 
 @pytest.mark.parametrize("rows", [1, 2, 1 << 16])
 def test_generic_events_of_both_versions(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(generic, "_ROWS", rows)
+    monkeypatch.setattr(reading, "_ROWS", rows)
     long = bytes(range(200)) * 2
     size = bytes([(len(long) & 127) << 1 | 1, len(long) >> 7 << 1])
     content = b"\x05\x06abc" + b"\xfe\xff" + b"\x07\x07\x01\x00\xfe\xff\x00" + b"\x01" + size + long

@@ -1,14 +1,19 @@
-"""A file as an array of bytes, of which only what is being read stays in memory."""
+"""The bytes of a file: as an array, of which what was read need not stay in memory, or in parts."""
 
 from __future__ import annotations
 
 import mmap
+import os
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts, thread_count
+
 _STEP_BYTES = 1 << 22
+_PART_BYTES = 1 << 18  # that are worth a thread
 
 
 class FileMap:
@@ -30,3 +35,28 @@ class FileMap:
             begin = self._forgotten
             self._map.madvise(mmap.MADV_DONTNEED, begin, stop - begin)
             self._forgotten = stop
+
+
+def read_at(file: FileIO, at: int, view: memoryview) -> int:
+    """Fill `view` with the bytes of a file from `at` on; return how many came: fewer at its end.
+
+    On all threads, as to copy out of the system's cache takes its time.
+    """
+    parts = max(1, min(thread_count(), len(view) // _PART_BYTES)) if hasattr(os, "preadv") else 1
+    cuts = [len(view) * part // parts for part in range(parts + 1)]
+    ends = list(cuts[:-1])
+
+    def work(part: int) -> None:
+        while ends[part] < cuts[part + 1]:
+            rest = view[ends[part] : cuts[part + 1]]
+            if parts == 1:
+                file.seek(at + ends[part])
+                count = file.readinto(rest)
+            else:
+                count = os.preadv(file.fileno(), [rest], at + ends[part])
+            if not count:
+                return
+            ends[part] += count
+
+    run_parts(work, parts)
+    return next((end for end, cut in zip(ends, cuts[1:], strict=True) if end < cut), len(view))

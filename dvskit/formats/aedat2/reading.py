@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2.alignment import aligned_words
 from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip
 from dvskit.formats.aedat2.choice import choose_chip
-from dvskit.formats.aedat2.decoding import Decoder, Lose, scan_words
+from dvskit.formats.aedat2.decoding import Decoder, scan_words
 from dvskit.formats.aedat2.samples import (
     count_frames,
     find_scales,
@@ -140,7 +139,7 @@ class Aedat2Recording(Recording):
         for block in self._words(damage, offset):
             events = decoder.clean(block, storage)
             if events is None:
-                events = decoder.strictly(block, order_from, self._losing(damage))
+                events = decoder.strictly(block, order_from, self._losses(damage).lose)
             yield events
 
     def _index(self) -> Index:
@@ -168,7 +167,7 @@ class Aedat2Recording(Recording):
 
     def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
         """Yield the words; in salvage mode lined up anew behind missing bytes."""
-        lose = self._losing(damage)
+        lose = self._losses(damage).lose
         if not self.strict and self.path.stat().st_size > self._head.end:
             yield from aligned_words(FileMap(self.path), self._head, self.chip, lose)
             return
@@ -178,14 +177,6 @@ class Aedat2Recording(Recording):
         if cut:
             offset = self.path.stat().st_size - cut
             lose(offset, cut, f"the last word has {cut} of {width} bytes")
-
-    def _losing(self, damage: Damage) -> Lose:
-        def lose(offset: int, length: int, problem: str) -> None:
-            if self.strict:
-                raise DamagedFileError(self.path, offset, problem)
-            damage.add(offset, length, problem)
-
-        return lose
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from io import FileIO
 from typing import NamedTuple
@@ -10,16 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
 from dvskit.formats.aedat4 import packet_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
 from dvskit.formats.aedat4.lz4_kernels import SPARE
+from dvskit.formats.file_map import read_at
 from dvskit.formats.losses import Losses
 
 MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less
 _LEAST_WINDOW, _FIRST_WINDOW, _WINDOW = 1 << 12, 1 << 20, 1 << 23
-_LONG_READ = 1 << 18
 _ROWS = 1 << 14
 
 
@@ -101,7 +99,7 @@ class Packets:
         """Look whether a packet follows where one ends that reaches out of the window."""
         at = int(self._state[k.W_BEHIND])
         data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
-        filled = _read_at(file, at, data.data[: k.SEEN_BYTES])
+        filled = read_at(file, at, data.data[: k.SEEN_BYTES])
         look = self._look()._replace(window=data, base=at, filled=filled)
         self._state[k.W_FOLLOWED] = k.valid_at(look, at)
 
@@ -137,7 +135,7 @@ class Packets:
         if len(self._data) < wanted + SPARE:
             self._data = np.empty(max(wanted, self._reach) + SPARE, np.uint8)
         self._base = at
-        self._filled = _read_at(file, at, self._data.data[:wanted])
+        self._filled = read_at(file, at, self._data.data[:wanted])
         if self._filled < wanted:  # the file has become shorter
             self._bytes = at + self._filled
 
@@ -189,33 +187,6 @@ class Packets:
         if not magic and content[8:12] != self._container.streams[stream].kind.encode("latin-1"):
             return f"a packet of stream {stream} is {content[8:12]!r}"
         return f"a packet says to have {length} bytes; {MOST_PACKED} are the most that are read"
-
-
-def _read_at(file: FileIO, at: int, view: memoryview) -> int:
-    """Fill `view` with the bytes of a file from `at` on, on all threads; return how many came."""
-    parts = thread_count() if hasattr(os, "preadv") and len(view) >= _LONG_READ else 1
-    cuts = [len(view) * part // parts for part in range(parts + 1)]
-    counts = [0] * parts
-
-    def work(part: int) -> None:
-        own = view[cuts[part] : cuts[part + 1]]
-        while counts[part] < len(own):
-            rest, begin = own[counts[part] :], at + cuts[part] + counts[part]
-            if parts == 1:
-                file.seek(begin)
-                count = file.readinto(rest)
-            else:
-                count = os.preadv(file.fileno(), [rest], begin)
-            if not count:
-                return
-            counts[part] += count
-
-    run_parts(work, parts)
-    whole = [
-        count == stop - start for count, start, stop in zip(counts, cuts, cuts[1:], strict=False)
-    ]
-    first = whole.index(False) if False in whole else parts - 1
-    return cuts[first] + counts[first]
 
 
 def _code(kind: str) -> int:

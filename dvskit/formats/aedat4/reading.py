@@ -31,7 +31,7 @@ from dvskit.formats.aedat4.side_streams import (
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
-from dvskit.formats.sensor_size import smallest_size, stated_size
+from dvskit.formats.sensor_size import choose_size, smallest_size, stated_size
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -259,14 +259,11 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat4Recording:
     """
     container = read_container(path)
     stream = _event_stream(container, options.variant)
-    size: Size | None
-    origin: SizeOrigin
-    if options.size is not None:
-        size, origin = options.size, "argument"
-    else:
-        size, origin = _header_size(path, stream.attributes), "header"
-        if size is None:
-            size, origin = _data_size(path, container, stream.number), "data"
+    size, origin = choose_size(
+        options,
+        lambda: _header_size(path, stream.attributes),
+        lambda: _data_size(path, container, stream.number),
+    )
     recording = Aedat4Recording(path, options, size, origin, container, stream.number)
     others = [
         each.number for each in container.streams.values() if each.kind == "EVTS" and each != stream

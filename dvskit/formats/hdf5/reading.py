@@ -27,7 +27,7 @@ from dvskit.formats.recording import (
     Recording,
     SizeOrigin,
 )
-from dvskit.formats.sensor_size import smallest_size
+from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import Storage, new_columns
 from dvskit.streams import Frame, Triggers
 
@@ -287,10 +287,6 @@ def open_recording(path: Path, options: ReadOptions) -> Hdf5Recording:
     GeometryError.
     """
     layout = _find_layout(path, strict=options.strict)
-    if options.size is not None:
-        return Hdf5Recording(path, options, options.size, "argument", layout)
-    if layout.size is not None:
-        return Hdf5Recording(path, options, layout.size, "header", layout)
     trial = Hdf5Recording(path, ReadOptions(strict=False), _ANY_SIZE, "argument", layout)
-    size = smallest_size(path, trial)
-    return Hdf5Recording(path, options, size, "data", layout)
+    size, origin = choose_size(options, lambda: layout.size, lambda: smallest_size(path, trial))
+    return Hdf5Recording(path, options, size, origin, layout)

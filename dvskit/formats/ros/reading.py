@@ -19,7 +19,7 @@ from dvskit.formats.ros.pictures import imu_of, read_frame
 from dvskit.formats.ros.seeking import find_checkpoint, find_cut
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
 from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
-from dvskit.formats.sensor_size import smallest_size
+from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -227,12 +227,13 @@ def open_container(container: Container, options: ReadOptions, name: str) -> Ros
     """
     topics = find_topics(container, options.variant, strict=options.strict)
     events = topics.events
-    size, origin = options.size, "argument"
-    if size is None and events.width:
-        size, origin = Size(events.width, events.height), "header"
-    if size is None:
+
+    def of_events() -> Size:
         any_size = _ANY_SIZE.get(events.encoding, _LARGEST)
         losses = Losses(container.path, strict=False)
         blocks = _blocks(container, events, any_size, losses, Storage(), None)
-        size, origin = smallest_size(container.path, blocks), "data"
-    return RosRecording(container.path, options, size, origin, container, topics, name)  # type: ignore[arg-type]
+        return smallest_size(container.path, blocks)
+
+    stated = Size(events.width, events.height) if events.width else None
+    size, origin = choose_size(options, lambda: stated, of_events)
+    return RosRecording(container.path, options, size, origin, container, topics, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
+from dvskit.formats.file_map import read_at
 from dvskit.formats.text import line_kernels as k
 
 CHUNK_BYTES = 1 << 23
 LONGEST_LINE = 1 << 16
-_READ_PART = 1 << 20  # bytes that are worth a thread
 
 
 class Chunk(NamedTuple):
@@ -51,35 +49,7 @@ _Fill = Callable[[memoryview, int], int]
 def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
     """Yield the lines of a file from byte `start` on, where a line begins."""
     with path.open("rb", buffering=0) as file:
-
-        def fill(view: memoryview, at: int) -> int:
-            if hasattr(os, "preadv") and len(view) > _READ_PART:
-                return _read_parts(file.fileno(), view, at)
-            file.seek(at)
-            return file.readinto(view)
-
-        yield from chunks(fill, start)
-
-
-def _read_parts(descriptor: int, view: memoryview, at: int) -> int:
-    """Read on several threads: copying out of the system's cache takes its time."""
-    count = min(thread_count(), max(1, len(view) // _READ_PART))
-    bounds = [len(view) * part // count for part in range(count + 1)]
-    got = [0] * count
-
-    def work(part: int) -> None:
-        place, stop = bounds[part], bounds[part + 1]
-        while place < stop and (more := os.preadv(descriptor, [view[place:stop]], at + place)):
-            place += more
-        got[part] = place - bounds[part]
-
-    run_parts(work, count)
-    total = 0
-    for part in range(count):
-        total += got[part]
-        if got[part] < bounds[part + 1] - bounds[part]:
-            break  # the end of the file
-    return total
+        yield from chunks(lambda view, at: read_at(file, at, view), start)
 
 
 def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:

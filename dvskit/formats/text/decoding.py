@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.recording import BLOCK_EVENTS, Damage
+from dvskit.formats.losses import Losses
+from dvskit.formats.recording import BLOCK_EVENTS
 from dvskit.formats.storage import EventColumns, Storage
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.chunks import LONGEST_LINE, Chunk
@@ -48,6 +47,7 @@ class Lines(NamedTuple):
     fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
     seconds  whether times are seconds, not microseconds
     size     the sensor's size where the file says it
+    told     whether the file, or who reads it, says what the fields are
     odd      byte offsets and lengths of lines ahead of the events that are no text
     """
 
@@ -55,6 +55,7 @@ class Lines(NamedTuple):
     fields: tuple[int, ...]
     seconds: bool
     size: Size | None
+    told: bool = True
     odd: tuple[tuple[int, int], ...] = ()
 
     def plain(self, chunk: Chunk) -> tuple[int, int, int]:
@@ -77,21 +78,20 @@ class LineDecoder:
     wait for those of the next one, which may show that some stand ahead of their time.
     """
 
-    def __init__(
-        self, path: Path, lines: Lines, size: Size, *, strict: bool, damage: Damage
-    ) -> None:
-        self.path, self.lines, self.size = path, lines, size
-        self.strict, self.damage = strict, damage
+    def __init__(self, lines: Lines, size: Size, losses: Losses) -> None:
+        self.lines, self.size, self.strict = lines, size, losses.strict
+        self._losses = losses
         self._fields = np.array(lines.fields, np.int64)
         self._off = 0  # how OFF has been written so far
         self._last = _EARLIEST
         self._waiting: tuple[Chunk, Events, int] | None = None
-        self._order = InOrder(path, size, strict=strict, damage=damage)
+        self._order = InOrder(losses.path, size, strict=losses.strict, damage=losses.damage)
 
     def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
         """Take lines; yield the events that are certain."""
         if chunk.too_long:
-            self._lose(chunk.offset, chunk.too_long, f"a line has more than {LONGEST_LINE} bytes")
+            problem = f"a line has more than {LONGEST_LINE} bytes"
+            self._losses.lose(chunk.offset, chunk.too_long, problem)
             return
         off = self._off
         events = self.quick(chunk, storage if self.strict else Storage())
@@ -145,14 +145,12 @@ class LineDecoder:
 
         run_parts(count, parts)
         columns = storage.columns(sum(counts))
-        t, x, y, p = columns
 
         def work(part: int) -> None:
-            place = sum(counts[:part])
+            room = columns.part(slice(sum(counts[:part]), None))
             ends[part] = k.decode(
                 chunk.data, bounds[part], bounds[part + 1], self._fields, *plain,
-                self.lines.seconds, *self.size, states[part],
-                t[place:], x[place:], y[place:], p[place:],
+                self.lines.seconds, *self.size, states[part], room,
             )  # fmt: skip
 
         run_parts(work, parts)
@@ -168,23 +166,23 @@ class LineDecoder:
         """Return the parts' events as one block if they follow each other, and those ahead."""
         last, n, place = self._last, 0, 0
         for length, count in zip(room, counts, strict=True):
-            if count and columns[0][place] < last:
+            if count and columns.t[place] < last:
                 return None
             if count:
-                last = columns[0][place + count - 1]
-            for column in columns:
-                if place != n:
-                    column[n : n + count] = column[place : place + count].copy()
+                last = columns.t[place + count - 1]
+            if place != n:
+                part = columns.part(slice(place, place + count))
+                columns.part(slice(n, n + count)).fill(part.copy())
             place, n = place + length, n + count
-        t, x, y, p = columns
-        return Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
+        return columns.events(n, self.size)
 
     def _careful(self, chunk: Chunk) -> Iterator[Events]:
         for columns, losses in self.parsed(chunk):
             yield from self._order.push(columns)
             for place, length, why, field in losses.tolist():
                 line = chunk.data[place : place + length].tobytes()
-                self._lose(chunk.offset + place, length, self._problem(line, why, field))
+                problem = self._problem(line, why, field)
+                self._losses.lose(chunk.offset + place, length, problem)
         self._last = self._order.latest_us()
 
     def parsed(self, chunk: Chunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
@@ -206,11 +204,6 @@ class LineDecoder:
             self._off = int(state[k.S_OFF])
             columns = Columns(t, x, y, p, offsets + chunk.offset, widths)
             yield columns.part(slice(0, int(state[k.S_EVENTS]))), losses[: state[k.S_LOSSES]]
-
-    def _lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
 
     def _problem(self, line: bytes, why: int, field: int) -> str:
         text = line[:40].decode("latin-1").strip()

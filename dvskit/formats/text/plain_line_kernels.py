@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import (
     byte_at,
     first_bit,
@@ -122,15 +122,13 @@ def run_us(
     height: int,
     last: int,
     n: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> tuple[Any, Any, Any]:
     """Parse lines of whole microseconds, column, row, and 0 or 1, up to one that is another.
 
     Returns its address, the number of events, and how many of the new ones are ON.
     """
+    t, x, y, p = columns
     one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
     on = 0
     while at < stop:
@@ -172,12 +170,10 @@ def run_s(
     height: int,
     last: int,
     n: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> tuple[Any, Any, Any]:
     """Do as `run_us` does for lines of seconds with decimals, column, row, and 0 or 1."""
+    t, x, y, p = columns
     one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
     on = 0
     while at < stop:
