@@ -13,7 +13,7 @@ from dvskit import Events
 from dvskit.errors import ConfigError, DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import in_order
-from dvskit.formats.aedat2 import alignment, decoding, words
+from dvskit.formats.aedat2 import decoding, words
 from tests.test_formats import assert_as_truth_says
 
 MAGIC = b"#!AER-DAT2.0\r\n"
@@ -292,7 +292,7 @@ def test_salvage_gives_up_no_more_events_in_blocks(tmp_path, monkeypatch, block)
     path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 1, 1), time) for time in t.tolist()])
     whole = read_all(dvskit.open_events(path, strict=False))
     assert len(whole) >= 2960
-    monkeypatch.setattr(alignment, "_WINDOW", block)
+    monkeypatch.setattr(decoding, "_WINDOW", block)
     monkeypatch.setattr(in_order, "LOOK_AHEAD", 200)
     recording = dvskit.open_events(path, strict=False)
     assert read_all(recording) == whole

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit.errors import FormatError
-from dvskit.formats.aedat2.alignment import count_fitting
 from dvskit.formats.aedat2.chips import (
     DVS128,
     LOOSE_DVS128,
@@ -18,8 +17,9 @@ from dvskit.formats.aedat2.chips import (
     named_chip,
     of_size,
 )
+from dvskit.formats.aedat2.decoding import count_fitting
 from dvskit.formats.aedat2.words import Head
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 _GUESS_WORDS = 1 << 20

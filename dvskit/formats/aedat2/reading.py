@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2.alignment import aligned_words
 from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip
 from dvskit.formats.aedat2.choice import choose_chip
-from dvskit.formats.aedat2.decoding import Decoder, scan_words
+from dvskit.formats.aedat2.decoding import Decoder, aligned_words, scan_words
 from dvskit.formats.aedat2.samples import (
     count_frames,
     find_scales,
@@ -21,7 +20,7 @@ from dvskit.formats.aedat2.samples import (
     read_triggers,
 )
 from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin

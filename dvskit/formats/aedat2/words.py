@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.formats.file_map import read_at
+from dvskit.formats.file_bytes import read_at
 
 BLOCK_WORDS = 1 << 18
 _MAGIC = b"#!AER-DAT"

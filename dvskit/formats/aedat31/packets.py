@@ -14,7 +14,7 @@ from dvskit.errors import FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.aedat31 import packet_kernels as k
 from dvskit.formats.aedat31.packet_kernels import size_fits
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, index_of
 from dvskit.formats.storage import EventColumns, Storage
 

@@ -34,7 +34,7 @@ from dvskit.formats.aedat31.samples import (
     read_triggers,
     special_words,
 )
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin

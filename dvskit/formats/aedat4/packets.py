@@ -13,7 +13,7 @@ from dvskit.formats.aedat4 import packet_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
 from dvskit.formats.aedat4.lz4_kernels import SPARE
-from dvskit.formats.file_map import read_at
+from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
 
 MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less

@@ -13,7 +13,7 @@ from dvskit.errors import GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layout import Kind, Layout, read_head, read_layout, version_of
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.file_map import read_at
+from dvskit.formats.file_bytes import read_at
 from dvskit.formats.text import line_kernels as k
 
 CHUNK_BYTES = 1 << 23

@@ -1,11 +1,13 @@
-"""The bytes of a file: as an array, of which what was read need not stay in memory, or in parts."""
+"""The bytes of a file: as an array, in parts on all threads, or those of a small file at once."""
 
 from __future__ import annotations
 
 import mmap
 import os
+import stat
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +62,38 @@ def read_at(file: FileIO, at: int, view: memoryview) -> int:
 
     run_parts(work, parts)
     return next((end for end, cut in zip(ends, cuts[1:], strict=True) if end < cut), len(view))
+
+
+# Data sets are made of small files, and to open each a second time takes as long as to decode it:
+# what tells the format is what is decoded then.
+SMALL_BYTES = 1 << 16
+
+State = tuple[int, int, int]  # of a file: it has changed where they differ
+
+
+class FirstBytes(NamedTuple):
+    """What a file begins with.
+
+    data   the first bytes; all of them where the file is small
+    state  of a small file, what `state_of` said of it; None of others
+    """
+
+    data: bytes
+    state: State | None
+
+
+def read_first(path: Path, count: int) -> FirstBytes:
+    """Return the first `count` bytes of a file, or all of a small one. Raises OSError."""
+    # A Path takes as long to open a file as the reading.
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        length = status.st_size
+        if length > SMALL_BYTES or not stat.S_ISREG(status.st_mode):
+            return FirstBytes(file.read(count), None)
+        data = file.read(max(1, length))
+    return FirstBytes(data, state_of(status) if len(data) == length else None)
+
+
+def state_of(status: os.stat_result) -> State:
+    """Return what differs where a file has changed."""
+    return status.st_size, status.st_mtime_ns, status.st_ino
