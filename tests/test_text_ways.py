@@ -17,7 +17,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
-from dvskit.formats.text import chunks, csv, decoding, reading, rpg
+from dvskit.formats.text import csv, decoding, reading, rpg
 from dvskit.formats.text import line_kernels as k
 from tests.test_events import make
 from tests.test_text import rows_of, text
@@ -91,7 +91,7 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
     for place in range(0, 2000, 97):
         lines[place] = ["# a comment\n", "\n", " "][place % 3] + lines[place]
     path = text(tmp_path / "a.csv", "t_s,x,y,p\n" * (order[0] == "s") + "".join(lines))
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(decoding, "_SLICE_BYTES", 64)
     monkeypatch.setenv("DVSKIT_THREADS", str(threads))
     recording = dvskit.open_events(path, size=SIZE, strict=strict)
@@ -120,7 +120,7 @@ def test_damage_costs_the_same_however_lines_are_cut(tmp_path, monkeypatch, seed
 
     monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = outcome()
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", int(rng.integers(40, 4000)))
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", int(rng.integers(40, 4000)))
     monkeypatch.setattr(decoding, "_SLICE_BYTES", 50)
     monkeypatch.setenv("DVSKIT_THREADS", "2")
     assert outcome() == whole
@@ -128,9 +128,8 @@ def test_damage_costs_the_same_however_lines_are_cut(tmp_path, monkeypatch, seed
 
 @pytest.mark.parametrize("length", [100, 5000])
 def test_a_line_that_is_too_long_is_lost_alone(tmp_path, monkeypatch, length):
-    monkeypatch.setattr(chunks, "LONGEST_LINE", 64)
     monkeypatch.setattr(decoding, "LONGEST_LINE", 64)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 50)
     path = text(tmp_path / "a.csv", "1,2,3,1\n" + "5" * length + ",1,2,1\n6,1,2,1\n7,1,2,0\n")
     with pytest.raises(DamagedFileError) as caught:
         dvskit.load_events(path, size=(9, 9))

@@ -286,6 +286,7 @@ class FileSink(ABC):
     """
 
     format: str
+    _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         self._piped = is_standard(path)
@@ -359,16 +360,23 @@ class FileSink(ABC):
 
     @abstractmethod
     def _open(self, partial: Path) -> None:
-        """Open `partial` for writing, and write what stands ahead of the events."""
+        """Open `partial` for writing as `_file`, and write what stands ahead of the events."""
 
     @abstractmethod
     def _write(self, events: Events) -> None:
         """Append a block of at least one event; its size and its time order are checked."""
 
-    @abstractmethod
     def _finish(self) -> None:
         """Write what stands behind the events, and close the file."""
+        self._file.close()
 
-    @abstractmethod
     def _abandon(self) -> None:
         """Close the file; it is going to be removed. Must not raise."""
+        self._file.close()
+
+    def _check_triggers(self, triggers: Triggers, taken: Triggers) -> None:
+        """Raise EventsError for triggers behind events or others, and for time that runs back."""
+        if self.count or len(taken):
+            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
+        if (triggers.t[1:] < triggers.t[:-1]).any():
+            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")

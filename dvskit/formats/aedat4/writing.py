@@ -162,9 +162,6 @@ class Aedat4Sink(FileSink):
         finally:
             self._file.close()
 
-    def _abandon(self) -> None:
-        self._file.close()
-
 
 def _part_of_imu(samples: Imu, part: slice) -> Imu:
     return Imu(

@@ -60,12 +60,6 @@ class EsSink(FileSink):
                         "Stream; shift the events, or choose another format, such as .npz"
                     )
 
-    def _finish(self) -> None:
-        self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()
-
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> EsSink:
     """Return a Sink that writes an Event Stream."""

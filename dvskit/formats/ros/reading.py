@@ -15,10 +15,10 @@ from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
 from dvskit.formats.ros.messages import PACKET
 from dvskit.formats.ros.packed import PackedDecoding, from_time
 from dvskit.formats.ros.parts import Topic
-from dvskit.formats.ros.pictures import imu_of, read_frame
+from dvskit.formats.ros.pictures import ImuSample, imu_of, read_frame, read_imu
 from dvskit.formats.ros.seeking import find_checkpoint, find_cut
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
-from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
+from dvskit.formats.ros.wire import MessageError
 from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers

@@ -143,15 +143,9 @@ class RosSink(FileSink):
 
         Raises EventsError for triggers behind events, ids that are no 15 bits, time that runs back.
         """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if len(triggers):
-            if triggers.id.min() < 0:
-                raise EventsError(
-                    f"{self.path}: trigger id {triggers.id.min()}: 0..{_MOST_ID} can be"
-                )
-            if (triggers.t[1:] < triggers.t[:-1]).any():
-                raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._check_triggers(triggers, self._triggers)
+        if len(triggers) and triggers.id.min() < 0:
+            raise EventsError(f"{self.path}: trigger id {triggers.id.min()}: 0..{_MOST_ID} can be")
         self._triggers = triggers
 
     def _open(self, partial: Path) -> None:

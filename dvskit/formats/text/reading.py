@@ -16,8 +16,14 @@ from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.text.chunks import LONGEST_LINE, Chunk, chunks, file_chunks
-from dvskit.formats.text.decoding import LineDecoder, Lines
+from dvskit.formats.text.decoding import (
+    LONGEST_LINE,
+    Chunk,
+    LineDecoder,
+    Lines,
+    chunks,
+    file_chunks,
+)
 
 HEAD_BYTES = 1 << 16
 _ANY_SIZE = Size(32767, 32767)
