@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import WINDOW, byte_at
-from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run_s, run_us
+from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run
 
 # What a field of a line is.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
@@ -262,9 +262,9 @@ def decode(
     while at < stop:
         before = n
         if usual and not seconds:
-            at, n, on = run_us(at, stop, separator, width, height, last, n, columns)
+            at, n, on = run(at, stop, separator, width, height, last, n, columns, False)
         elif usual:
-            at, n, on = run_s(at, stop, separator, width, height, last, n, columns)
+            at, n, on = run(at, stop, separator, width, height, last, n, columns, True)
         if n > before:
             last = t[n - 1]
             off |= OFF_IS_ZERO if on < n - before else 0
