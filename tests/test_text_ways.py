@@ -17,6 +17,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
+from dvskit.formats.storage import new_columns
 from dvskit.formats.text import csv, decoding, reading, rpg
 from dvskit.formats.text import line_kernels as k
 from tests.test_events import make
@@ -142,13 +143,12 @@ def test_a_line_that_is_too_long_is_lost_alone(tmp_path, monkeypatch, length):
 def test_the_numbers_of_eight_digits_at_once_are_those_of_python():
     rng = np.random.default_rng(1)
     fields, state = np.arange(4), np.zeros(k.STATE_FIELDS, np.int64)
-    t, x = np.empty(1, np.int64), np.empty(1, np.int16)
-    y, p = np.empty(1, np.int16), np.empty(1, np.bool_)
+    columns = t, x, y, p = new_columns(1)
     for digits in [*range(1, 17), *range(1, 17)]:
         time = int(rng.integers(0, 10**digits))
         line = f"{time:0{digits}},{digits},{time % 720:04},1\n".encode()
         data = np.frombuffer(line + b"5" * k.PADDING, np.uint8)
-        end = k.decode(data, 0, len(line), fields, k.USUAL, 44, 0, False, *SIZE, state, t, x, y, p)
+        end = k.decode(data, 0, len(line), fields, k.USUAL, 44, 0, False, *SIZE, state, columns)
         assert (end, t[0], x[0], y[0], p[0]) == (len(line), time, digits, time % 720, True)
 
 
