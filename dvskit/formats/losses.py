@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, count_of
 
+Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a loss
+
 
 class Loss(NamedTuple):
     """A stretch of a file that gave no events: where (bytes), how long, and why."""

@@ -15,12 +15,11 @@ from dvskit.formats.aedat2.chips import EVENT, Chip, layout_row
 from dvskit.formats.aedat2.words import Block, Clock, Head, widen
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.losses import Lose
 from dvskit.formats.storage import Storage
 
 _PART_WORDS = 1 << 15  # fewer are not worth a thread
 _NEVER = np.iinfo(np.int64).min
-
-Lose = Callable[[int, int, str], None]
 
 
 class Scan(NamedTuple):
@@ -54,7 +53,7 @@ def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
 class Decoder:
     """One pass over words: what is clean goes through the kernel, the rest is judged word by word.
 
-    `clock` is moved on; `lose` is told what is damaged, and raises in strict mode.
+    `clock` is moved on; `lose` is given what is damaged, and raises in strict mode.
     """
 
     def __init__(self, chip: Chip, size: Size, clock: Clock, last_us: int = _NEVER) -> None:
@@ -139,7 +138,7 @@ def aligned_words(
     """Yield the words behind a file's header, all of them lined up.
 
     Where an address is none that the chip sends, or time jumps, the next words that follow each
-    other are sought at all bytes. Bytes that are left out, and a cut word at the end, are told to
+    other are sought at all bytes. Bytes that are left out, and a cut word at the end, are given to
     `lose`.
     """
     data = file.data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from dvskit.formats.aedat31 import packet_kernels as k
 from dvskit.formats.aedat31.packet_kernels import size_fits
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, index_of
+from dvskit.formats.losses import Lose
 from dvskit.formats.storage import EventColumns, Storage
 
 SPECIAL, POLARITY, FRAME, IMU6, IMU9 = range(5)
@@ -37,8 +38,6 @@ _MAGIC = b"#!AER-DAT3.1"
 _END = b"#!END-HEADER"
 _LINE_BYTES = 1 << 16
 _WINDOW = 1 << 16  # bytes to search at once for the next packet
-
-Lose = Callable[[int, int, str], None]
 
 
 class Head(NamedTuple):
@@ -139,7 +138,7 @@ def _next_packet(data: NDArray[np.uint8], at: int) -> int | None:
 def read_packets(data: NDArray[np.uint8], start: int, lose: Lose) -> Iterator[Packet]:
     """Yield the packets from byte `start` on; tell `lose` what is impossible and go on behind it.
 
-    A packet that the end of the file cuts is told, and yielded with its whole events.
+    A packet that the end of the file cuts is reported, and yielded with its whole events.
     """
     at = start
     while at < len(data):

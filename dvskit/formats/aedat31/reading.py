@@ -18,7 +18,6 @@ from dvskit.formats.aedat31.packets import (
     POLARITY,
     SPECIAL,
     Head,
-    Lose,
     Packet,
     Walk,
     build_index,
@@ -37,6 +36,7 @@ from dvskit.formats.aedat31.samples import (
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
+from dvskit.formats.losses import Lose
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers

@@ -179,8 +179,8 @@ class Db3File(Container):
             for row in self._message_rows(file, losses, start):
                 topic, first = self._head(row, order)
                 if topic not in self.channels:
-                    told = f"a message is of topic {topic}, which is not declared"
-                    losses.lose(row.offset, row.length, told)
+                    problem = f"a message is of topic {topic}, which is not declared"
+                    losses.lose(row.offset, row.length, problem)
                 elif topic in wanted:
                     payload, broken = database.payload(file, row)
                     data: bytes | memoryview = memoryview(payload)[first:]

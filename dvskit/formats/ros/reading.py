@@ -95,7 +95,7 @@ class RosRecording(Recording):
         packed = PackedDecoding(parts, events.encoding, self.size, losses, ros1=ros1)
         yield from packed.blocks(storage)
 
-    def told_of(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
+    def note_findings(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
         """Note what a pass has found that is no damage."""
         if isinstance(reading, PackedDecoding) and reading.rounded:
             self._note("times are recorded in nanoseconds, and rounded down to microseconds")
@@ -211,12 +211,12 @@ def _blocks(
         reading = Evt3Decoding(payloads, size, losses)
         yield from reading.blocks(storage)
         if listener is not None:
-            listener.told_of(reading, payloads.missing)
+            listener.note_findings(reading, payloads.missing)
         return
     packed = PackedDecoding(parts, topic.encoding, size, losses, ros1=topic.channel.ros1)
     yield from packed.blocks(storage)
     if listener is not None:
-        listener.told_of(packed, 0)
+        listener.note_findings(packed, 0)
 
 
 def open_container(container: Container, options: ReadOptions, name: str) -> RosRecording:

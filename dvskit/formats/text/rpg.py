@@ -49,7 +49,7 @@ Note = Callable[[str], None]
 
 
 class RpgFolder:
-    """The files beside one recording; `note` is told what was left out, and why."""
+    """The files beside one recording; `note` is given what was left out, and why."""
 
     def __init__(self, folder: Path, *, strict: bool, note: Note) -> None:
         self.folder, self.strict, self._note = folder, strict, note
@@ -122,7 +122,7 @@ class RpgFolder:
             height, width = read_image(images[0][1]).shape[:2] if images else (0, 0)
             return as_size((width, height)) if width else None
         except (VideoError, GeometryError):
-            return None  # it is told where frames are asked for
+            return None  # it is said where frames are asked for
 
     def imu(self) -> Imu:
         """Return the samples of imu.txt, in g and degrees a second. Raises FormatError."""
