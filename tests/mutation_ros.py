@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 import dvskit
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros import sink, wire
-from dvskit.formats.ros.bag_file import BagFile
-from dvskit.formats.ros.container import Container, Losses
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros import wire, writing
+from dvskit.formats.ros.bag import BagFile
+from dvskit.formats.ros.container import Container
 from dvskit.formats.ros.db3_file import Db3File
-from dvskit.formats.ros.mcap_file import McapFile
+from dvskit.formats.ros.mcap import McapFile
 from tests.mutation_places import Ints, Places, evt3, places, rows_of
 
 _HEADS = {"bag": 13, "mcap": 8, "db3": 100}
@@ -40,11 +40,11 @@ def container_of(kind: str, events: dvskit.Events) -> bytes:
     """A file of packets of 2 ms: as evt3 where times are small, else as libcaer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a.{kind}"
-        before, sink.PACKET_US = sink.PACKET_US, PACKET_US
+        before, writing.PACKET_US = writing.PACKET_US, PACKET_US
         try:
             dvskit.save_events(events, path)
         finally:
-            sink.PACKET_US = before
+            writing.PACKET_US = before
         return path.read_bytes()
 
 
@@ -53,7 +53,7 @@ def _packets(data: bytes, kind: str) -> list[_Packet]:
         path = Path(folder) / "a"
         path.write_bytes(data)
         container = _OPEN[kind](path)
-        losses = Losses(path, strict=True, damage=Damage())
+        losses = Losses(path, strict=True)
         found = []
         for message in container.messages(container.channels.keys(), losses):
             head = wire.read_packet(message.data, ros1=kind == "bag")

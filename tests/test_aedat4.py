@@ -20,10 +20,9 @@ from dvskit.formats.aedat4 import (
     event_packets,
     unpacking_kernels,
 )
-from dvskit.formats.aedat4.container import PACKET_HEADER, read_container
-from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
+from dvskit.formats.aedat4.layout import PACKET_HEADER, FlatbufferError, read_container, root
 from dvskit.formats.aedat4.packets import Packets
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Losses
 from dvskit.formats.storage import new_columns
 from dvskit.streams import Triggers
 
@@ -60,7 +59,7 @@ def write(path: Path, events: Events, kind: Compression) -> Path:
 
 
 def packet_offsets(path: Path) -> list[int]:
-    packets = Packets(read_container(path), 0, strict=True, damage=Damage())
+    packets = Packets(read_container(path), 0, Losses(path, strict=True))
     return [offset for window in packets for offset in window.rows[:, 0].tolist()]
 
 

@@ -23,7 +23,7 @@ from dvskit.formats.aedat4 import (
 )
 from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
 from dvskit.formats.aedat4.compression import CompressionError, Compressor, decompress
-from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER, read_container
+from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER, read_container
 
 SIZE = Size(320, 240)
 KINDS = [Compression.NONE, Compression.LZ4, Compression.ZSTD]

@@ -12,10 +12,9 @@ import pytest
 from dvskit.errors import DamagedFileError, EventsError, FormatError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events
-from dvskit.formats.aedat4 import Aedat4Sink, Compression, encoding, packet_table, side_streams
+from dvskit.formats.aedat4 import Aedat4Sink, Compression, encoding, reading, side_streams
 from dvskit.formats.aedat4.compression import Compressor
-from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER, read_container
-from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
+from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER, FlatbufferError, read_container, root
 from dvskit.streams import Frame, Imu, Triggers
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
@@ -343,7 +342,7 @@ def test_a_part_is_the_same_as_that_of_the_whole(
     content = path.read_bytes()
     cut.write_bytes(content[: read_container(path).table])
     wrong = tmp_path / "wrong.aedat4"  # with one of other places
-    table = packet_table.read_table(read_container(path), 0)
+    table = reading.read_table(read_container(path), 0)
     assert table is not None
     moved = [encoding.Entry(at + 9, 0, n, 1, 0, 0) for at, n in table.tolist()]
     end = read_container(path).table
@@ -362,13 +361,13 @@ def test_a_search_reads_little_of_the_file(tmp_path: Path, monkeypatch: pytest.M
         sink.write(whole)
     container = read_container(path)
     asked = []
-    first_time = packet_table.TimeSearch._first_time
+    first_time = reading.TimeSearch._first_time
     monkeypatch.setattr(
-        packet_table.TimeSearch,
+        reading.TimeSearch,
         "_first_time",
         lambda self, at, length: (asked.append(at), first_time(self, at, length))[1],
     )
-    at = packet_table.TimeSearch(container, 0).start(int(whole.t[390_000]))
+    at = reading.TimeSearch(container, 0).start(int(whole.t[390_000]))
     assert at > 0.9 * path.stat().st_size
     assert len(asked) <= 6
 

@@ -10,9 +10,10 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import DamagedFileError, DvskitError, GeometryError
+from dvskit.errors import DamagedFileError, GeometryError
 from dvskit.events import read_all
-from dvskit.formats.es import generic, reading
+from dvskit.formats.es import reading
+from tests.damage import assert_only_our_errors
 from tests.test_es import event, header
 
 OLD = b"Event Stream\x01\x00"
@@ -175,7 +176,7 @@ def test_the_real_generic_events_are_labels_and_no_events(data):
 
 @pytest.mark.parametrize("rows", [1, 2, 1 << 16])
 def test_generic_events_of_both_versions(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(generic, "_ROWS", rows)
+    monkeypatch.setattr(reading, "_ROWS", rows)
     long = bytes(range(200)) * 2
     size = bytes([(len(long) & 127) << 1 | 1, len(long) >> 7 << 1])
     content = b"\x05\x06abc" + b"\xfe\xff" + b"\x07\x07\x01\x00\xfe\xff\x00" + b"\x01" + size + long
@@ -272,19 +273,4 @@ def test_damage_raises_only_our_errors(tmp_path, name, seed):
         content = header(kind=0)[:16] + b"\x05\x06abc\xff\x07\x0adefgh" * 30
     else:
         content = content_of(name, rows_of_any_kind(rng, 60), rng)
-    damaged = bytearray(content)
-    if seed % 3 == 0:
-        del damaged[int(rng.integers(1, len(damaged))) :]
-    for place in rng.integers(0, len(damaged), 1 + seed % 5).tolist():
-        damaged[place] = int(rng.integers(256))
-    (tmp_path / "a.es").write_bytes(damaged)
-    for strict in (True, False):
-        try:
-            recording = dvskit.open_events(tmp_path / "a.es", strict=strict)
-            events = recording.load()
-            recording.labels()
-            recording.other_streams()
-        except DvskitError:
-            continue
-        Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size)
-        assert not (strict and recording.damage)
+    assert_only_our_errors(tmp_path / "a.es", content, seed, 5)

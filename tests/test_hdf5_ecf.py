@@ -7,6 +7,7 @@ import pytest
 
 from dvskit.formats.hdf5 import ecf
 from dvskit.formats.hdf5 import ecf_kernels as k
+from dvskit.formats.storage import new_columns
 
 PACKED, PACKED_XP, RUNS = 2, 1, 0
 
@@ -103,15 +104,6 @@ def stream(seed, count):
     return t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p
 
 
-def columns(count):
-    return (
-        np.empty(count, np.int64),
-        np.empty(count, np.int16),
-        np.empty(count, np.int16),
-        np.empty(count, np.bool_),
-    )
-
-
 def assert_same(got, wanted):
     for one, other in zip(got, wanted, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -122,7 +114,7 @@ def assert_same(got, wanted):
 def test_each_way_of_packing_decodes_what_the_twin_encodes(flags, count):
     for seed in range(6):
         events = stream(seed, count)
-        out = columns(count)
+        out = new_columns(count)
         ecf.decode(twin_encode(*events, flags), count, out)
         assert_same(out, events)
 
@@ -161,7 +153,7 @@ BY_PROPHESEE = {
 @pytest.mark.parametrize("text", BY_PROPHESEE)
 def test_a_chunk_by_prophesees_own_encoder_is_read(text):
     rows = np.array(BY_PROPHESEE[text])
-    out = columns(len(rows))
+    out = new_columns(len(rows))
     ecf.decode(bytes.fromhex(text), len(rows), out)
     assert_same(out, (rows[:, 3], rows[:, 0], rows[:, 1], rows[:, 2] > 0))
 
@@ -172,7 +164,7 @@ def test_bits_behind_the_last_event_are_none():
     x_at = len(data) - 1 - 2  # the last x word stands ahead of one byte of p
     assert data[-1] & 127
     data[x_at] |= 0x01
-    out = columns(7)
+    out = new_columns(7)
     ecf.decode(bytes(data), 7, out)
     assert_same(out, events)
 
@@ -182,20 +174,20 @@ def test_a_chunk_that_ends_early_or_goes_on_is_refused(flags):
     data = twin_encode(*stream(2, 300), flags)
     for length in range(len(data)):
         with pytest.raises(ecf.EcfError):
-            ecf.decode(data[:length], 300, columns(300))
+            ecf.decode(data[:length], 300, new_columns(300))
     with pytest.raises(ecf.EcfError, match="1 bytes stand behind its events"):
-        ecf.decode(data + b"\0", 300, columns(300))
+        ecf.decode(data + b"\0", 300, new_columns(300))
 
 
 def test_a_chunk_of_too_many_or_too_few_events_is_refused():
     data = twin_encode(*stream(2, 300), PACKED)
     with pytest.raises(ecf.EcfError, match="holds 300 events where 301 stand"):
-        ecf.decode(data, 301, columns(301))
-    out = columns(200)
+        ecf.decode(data, 301, new_columns(301))
+    out = new_columns(200)
     ecf.decode(data, 200, out)
     assert_same(out, tuple(column[:200] for column in stream(2, 300)))
     with pytest.raises(ecf.EcfError, match="claims 1073741823 events"):
-        ecf.decode(b"\xff" * 40, 1, columns(1))
+        ecf.decode(b"\xff" * 40, 1, new_columns(1))
 
 
 def test_no_bytes_make_the_decoder_leave_its_columns():
@@ -205,7 +197,7 @@ def test_no_bytes_make_the_decoder_leave_its_columns():
         count = int(rng.integers(1, 60))
         flags = int(rng.integers(0, 4))
         data = int(count << 2 | flags).to_bytes(4, "little") + rng.bytes(int(rng.integers(0, 200)))
-        out = columns(count + 8)
+        out = new_columns(count + 8)
         for column in out:
             column[:] = 77
         used = k.ecf_decode(np.frombuffer(data, np.uint8), count, *(c[:count] for c in out))

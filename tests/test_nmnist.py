@@ -12,7 +12,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError
 from dvskit.events import read_all
-from dvskit.formats import small_file
+from dvskit.formats import file_bytes
 from dvskit.formats.nmnist import reading
 from tests.mutation_samples import nmnist as marked_bytes
 
@@ -226,7 +226,7 @@ def test_a_small_file_is_read_once_and_as_a_large_one(tmp_path, monkeypatch, mak
         return repr(recording), recording.assumptions, str(recording.damage), events
 
     with monkeypatch.context() as patch:
-        patch.setattr(small_file, "SMALL_BYTES", 0)
+        patch.setattr(file_bytes, "SMALL_BYTES", 0)
         large = seen(), seen(size=(256, 240))
     assert (seen(), seen(size=(256, 240))) == large
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the file is opened again"))

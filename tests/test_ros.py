@@ -12,7 +12,7 @@ import pytest
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.formats.recording import Damage
-from dvskit.formats.ros import boxes, packed, seeking, sink
+from dvskit.formats.ros import packed, seeking, writing
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events
 
@@ -208,8 +208,8 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, co
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(seeking, "LEAST_BYTES", 0)
     monkeypatch.setattr(seeking, "CHECKPOINT_WORDS", 1 << 10)
-    monkeypatch.setattr(sink, "PACKET_EVENTS", 200)
-    monkeypatch.setattr(boxes, "_CHUNK_BYTES", 5000)
+    monkeypatch.setattr(writing, "PACKET_EVENTS", 200)
+    monkeypatch.setattr(writing, "_CHUNK_BYTES", 5000)
     events = some_events(30_000, seed=8, start_us=start_us)
     path = tmp_path / f"a.{container}"
     dvskit.save_events(events, path)

@@ -12,8 +12,7 @@ import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
 from dvskit.formats.recording import Damage
-from dvskit.formats.ros import compression, evt3_repair, sqlite
-from dvskit.formats.ros import sink as ros_sink
+from dvskit.formats.ros import evt3_repair, records, sqlite, writing
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, array, packet, rows_of, some_events
 
@@ -25,7 +24,7 @@ EPOCH_US = 1_700_000_000_000_000
 def sample(request, tmp_path, monkeypatch):
     """A file of some hundred packets, and its events."""
     container, start = request.param
-    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 100)
+    monkeypatch.setattr(writing, "PACKET_EVENTS", 100)
     events = some_events(20_000, seed=1, start_us=start, size=(320, 240))
     path = tmp_path / f"a.{container}"
     with open_sink(path, events.size) as sink:
@@ -165,9 +164,9 @@ def test_a_chunk_that_says_to_become_huge_is_refused():
 
     zeros = bytes(1 << 24)
     for kind, packed in (("lz4", lz4.frame.compress(zeros)), ("zstd", zstandard.compress(zeros))):
-        data, problem = compression.decompress(packed, kind, 1 << 40)
+        data, problem = records.unpack_chunk(packed, kind, 1 << 40)
         assert (data, problem is not None) == (b"", True)
-        data, problem = compression.decompress(packed, kind, 1000)
+        data, problem = records.unpack_chunk(packed, kind, 1000)
         assert data == bytes(1000)
         assert "than 1000 bytes" in problem
 
@@ -263,7 +262,7 @@ def test_rows_of_a_page_with_bytes_missing_or_too_many_are_found(
 ):
     events = some_events(3000, seed=6, start_us=1000)
     path = tmp_path / "a.db3"
-    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 150)
+    monkeypatch.setattr(writing, "PACKET_EVENTS", 150)
     dvskit.save_events(events, path)
     content = path.read_bytes()
     start = 4096 * (page - 1)
@@ -283,7 +282,7 @@ def test_rows_of_a_page_with_bytes_missing_or_too_many_are_found(
 def test_a_row_that_the_end_of_the_file_cuts_is_read_up_to_there(tmp_path, monkeypatch):
     events = some_events(3000, seed=6, start_us=1_700_000_000_000_000)
     path = tmp_path / "a.db3"
-    monkeypatch.setattr(ros_sink, "PACKET_EVENTS", 150)
+    monkeypatch.setattr(writing, "PACKET_EVENTS", 150)
     dvskit.save_events(events, path)
     places = [(part.place(0), part.events) for part in parts_of(path)]
     content = path.read_bytes()

@@ -17,7 +17,8 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
-from dvskit.formats.text import chunks, csv, decoding, reading, rpg
+from dvskit.formats.storage import new_columns
+from dvskit.formats.text import csv, decoding, reading, rpg
 from dvskit.formats.text import line_kernels as k
 from tests.test_events import make
 from tests.test_text import rows_of, text
@@ -91,7 +92,7 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
     for place in range(0, 2000, 97):
         lines[place] = ["# a comment\n", "\n", " "][place % 3] + lines[place]
     path = text(tmp_path / "a.csv", "t_s,x,y,p\n" * (order[0] == "s") + "".join(lines))
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(decoding, "_SLICE_BYTES", 64)
     monkeypatch.setenv("DVSKIT_THREADS", str(threads))
     recording = dvskit.open_events(path, size=SIZE, strict=strict)
@@ -120,7 +121,7 @@ def test_damage_costs_the_same_however_lines_are_cut(tmp_path, monkeypatch, seed
 
     monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = outcome()
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", int(rng.integers(40, 4000)))
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", int(rng.integers(40, 4000)))
     monkeypatch.setattr(decoding, "_SLICE_BYTES", 50)
     monkeypatch.setenv("DVSKIT_THREADS", "2")
     assert outcome() == whole
@@ -128,9 +129,8 @@ def test_damage_costs_the_same_however_lines_are_cut(tmp_path, monkeypatch, seed
 
 @pytest.mark.parametrize("length", [100, 5000])
 def test_a_line_that_is_too_long_is_lost_alone(tmp_path, monkeypatch, length):
-    monkeypatch.setattr(chunks, "LONGEST_LINE", 64)
     monkeypatch.setattr(decoding, "LONGEST_LINE", 64)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 50)
     path = text(tmp_path / "a.csv", "1,2,3,1\n" + "5" * length + ",1,2,1\n6,1,2,1\n7,1,2,0\n")
     with pytest.raises(DamagedFileError) as caught:
         dvskit.load_events(path, size=(9, 9))
@@ -143,13 +143,12 @@ def test_a_line_that_is_too_long_is_lost_alone(tmp_path, monkeypatch, length):
 def test_the_numbers_of_eight_digits_at_once_are_those_of_python():
     rng = np.random.default_rng(1)
     fields, state = np.arange(4), np.zeros(k.STATE_FIELDS, np.int64)
-    t, x = np.empty(1, np.int64), np.empty(1, np.int16)
-    y, p = np.empty(1, np.int16), np.empty(1, np.bool_)
+    columns = t, x, y, p = new_columns(1)
     for digits in [*range(1, 17), *range(1, 17)]:
         time = int(rng.integers(0, 10**digits))
         line = f"{time:0{digits}},{digits},{time % 720:04},1\n".encode()
         data = np.frombuffer(line + b"5" * k.PADDING, np.uint8)
-        end = k.decode(data, 0, len(line), fields, k.USUAL, 44, 0, False, *SIZE, state, t, x, y, p)
+        end = k.decode(data, 0, len(line), fields, k.USUAL, 44, 0, False, *SIZE, state, columns)
         assert (end, t[0], x[0], y[0], p[0]) == (len(line), time, digits, time % 720, True)
 
 

@@ -24,10 +24,9 @@ from dvskit._progress import WatchedSource
 from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.input_stream import InputStream
+from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.recording import (
-    Damage,
     FileSink,
-    Loss,
     ReadOptions,
     Recording,
     RecordingPart,

@@ -6,7 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,27 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+
+def index_of(rows: Sequence[tuple[int, ...]]) -> Index:
+    """Return checkpoints of rows: the time before each, the byte to begin at, and the state."""
+    table = np.array(rows, np.int64)
+    return Index(table[:, 0].copy(), table[:, 1].copy(), table[:, 2:].copy())
+
+
+def count_early(count: int, is_early: Callable[[int], bool]) -> int:
+    """Return how many of `count` places in order of time are early, by bisection.
+
+    Those that are early stand ahead of the others.
+    """
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if is_early(middle):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def cache_folder() -> Path:

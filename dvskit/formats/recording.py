@@ -6,11 +6,11 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, NamedTuple, Self
+from typing import BinaryIO, Literal, Self
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
@@ -20,13 +20,14 @@ from dvskit.errors import (
     EventsError,
     GeometryError,
     OutputError,
-    count_of,
 )
 from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
 from dvskit.events.window import check_window, warn_of_seconds
 from dvskit.formats.labels import labels_beside
+from dvskit.formats.losses import Damage as Damage
+from dvskit.formats.losses import Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
@@ -52,43 +53,6 @@ class ReadOptions:
     size: Size | None = None
     strict: bool = True
     variant: str | None = None
-
-
-class Loss(NamedTuple):
-    """A stretch of a file that gave no events: where (bytes), how long, and why."""
-
-    offset: int
-    length: int
-    problem: str
-
-
-@dataclass(slots=True)
-class Damage:
-    """What one pass over a file lost. The first `kept` losses are listed, all are counted."""
-
-    kept: int = 1000
-    losses: list[Loss] = field(default_factory=list)
-    count: int = 0
-    lost_bytes: int = 0
-
-    def add(self, offset: int, length: int, problem: str) -> None:
-        """Count a loss of `length` bytes at byte `offset`."""
-        self.count += 1
-        self.lost_bytes += length
-        if len(self.losses) < self.kept:
-            self.losses.append(Loss(offset, length, problem))
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-    def __str__(self) -> str:
-        if not self:
-            return "no damage"
-        first = self.losses[0]
-        return (
-            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
-            f"the first at byte {first.offset}: {first.problem}"
-        )
 
 
 class Recording(ReadableSource, ABC):
@@ -168,6 +132,10 @@ class Recording(ReadableSource, ABC):
         """Yield the blocks of one pass, after which `damage` is that of this pass."""
         self.damage = Damage()
         yield from self._in_order(self._blocks(self.damage, storage))
+
+    def _losses(self, damage: Damage | None = None) -> Losses:
+        """Return where what cannot be read is raised, or added to `damage` in salvage mode."""
+        return Losses(self.path, strict=self.strict, damage=damage)
 
     def _in_order(self, blocks: Iterator[Events]) -> Iterator[Events]:
         last: int | None = None
@@ -318,6 +286,7 @@ class FileSink(ABC):
     """
 
     format: str
+    _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         self._piped = is_standard(path)
@@ -391,16 +360,23 @@ class FileSink(ABC):
 
     @abstractmethod
     def _open(self, partial: Path) -> None:
-        """Open `partial` for writing, and write what stands ahead of the events."""
+        """Open `partial` for writing as `_file`, and write what stands ahead of the events."""
 
     @abstractmethod
     def _write(self, events: Events) -> None:
         """Append a block of at least one event; its size and its time order are checked."""
 
-    @abstractmethod
     def _finish(self) -> None:
         """Write what stands behind the events, and close the file."""
+        self._file.close()
 
-    @abstractmethod
     def _abandon(self) -> None:
         """Close the file; it is going to be removed. Must not raise."""
+        self._file.close()
+
+    def _check_triggers(self, triggers: Triggers, taken: Triggers) -> None:
+        """Raise EventsError for triggers behind events or others, and for time that runs back."""
+        if self.count or len(taken):
+            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
+        if (triggers.t[1:] < triggers.t[:-1]).any():
+            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")

@@ -7,8 +7,19 @@ from os import PathLike
 
 from dvskit.errors import GeometryError
 from dvskit.events import Events, Size, as_size
+from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 _PASS = "pass size=(width, height) (--size WIDTHxHEIGHT)"
+
+
+def choose_size(
+    options: ReadOptions, stated: Callable[[], Size | None], of_events: Callable[[], Size]
+) -> tuple[Size, SizeOrigin]:
+    """Return the size and where it is known from: the argument, the header, else the events."""
+    if options.size is not None:
+        return options.size, "argument"
+    size = stated()
+    return (of_events(), "data") if size is None else (size, "header")
 
 
 def stated_size(name: str | PathLike[str], read: Callable[[], Size]) -> Size:

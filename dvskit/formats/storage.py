@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 
-EventColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
+
+class EventColumns(NamedTuple):
+    """Columns that events are decoded into. Loops take them as they are."""
+
+    t: NDArray[np.int64]
+    x: NDArray[np.int16]
+    y: NDArray[np.int16]
+    p: NDArray[np.bool_]
+
+    def part(self, which: slice | NDArray[np.bool_]) -> EventColumns:
+        """Return some of the rows; views for a slice."""
+        return EventColumns(self.t[which], self.x[which], self.y[which], self.p[which])
+
+    def copy(self) -> EventColumns:
+        """Return the same rows in new arrays."""
+        return EventColumns(self.t.copy(), self.x.copy(), self.y.copy(), self.p.copy())
+
+    def fill(self, rows: EventColumns) -> None:
+        """Copy as many rows into these columns as they have."""
+        self.t[:], self.x[:], self.y[:], self.p[:] = rows
+
+    def events(self, count: int, size: Size) -> Events:
+        """Return the first `count` rows as events that are known to be valid."""
+        return Events.from_checked(*self.part(slice(0, count)), size)
 
 
 def new_columns(count: int) -> EventColumns:
-    """Return uninitialised columns t, x, y, p of `count` events."""
-    return (
+    """Return uninitialised columns of `count` events."""
+    return EventColumns(
         np.empty(count, np.int64),
         np.empty(count, np.int16),
         np.empty(count, np.int16),
@@ -48,8 +71,7 @@ class ReusedStorage(Storage):
         """Return columns t, x, y, p with room for `count` events: those of the block before."""
         if len(self._columns[0]) < count:
             self._columns = new_columns(count)
-        t, x, y, p = self._columns
-        return t[:count], x[:count], y[:count], p[:count]
+        return self._columns.part(slice(0, count))
 
 
 class WholeStorage(Storage):
@@ -68,17 +90,14 @@ class WholeStorage(Storage):
     def columns(self, count: int) -> EventColumns:
         """Return the columns' next `count` places."""
         self._reserve(self.count + count)
-        t, x, y, p = self._columns
-        part = slice(self.count, self.count + count)
-        return t[part], x[part], y[part], p[part]
+        return self._columns.part(slice(self.count, self.count + count))
 
     def keep(self, events: Events) -> None:
         """Keep a block behind those that are kept; it is copied unless it is in its place."""
         stop = self.count + len(events)
         self._reserve(stop)
         columns: tuple[NDArray[Any], ...] = (events.t, events.x, events.y, events.p)
-        whole: tuple[NDArray[Any], ...] = self._columns
-        for own, column in zip(whole, columns, strict=True):
+        for own, column in zip(self._columns, columns, strict=True):
             place = own[self.count : stop]
             if _address(place) != _address(column):
                 place[:] = column
@@ -86,18 +105,13 @@ class WholeStorage(Storage):
 
     def events(self, size: Size) -> Events:
         """Return all that was kept."""
-        t, x, y, p = self._columns
-        return Events.from_checked(
-            t[: self.count], x[: self.count], y[: self.count], p[: self.count], size
-        )
+        return self._columns.events(self.count, size)
 
     def _reserve(self, count: int) -> None:
         if count <= len(self._columns[0]):
             return
         larger = new_columns(max(count, 3 * len(self._columns[0]) // 2))
-        whole: tuple[NDArray[Any], ...] = self._columns
-        wanted: tuple[NDArray[Any], ...] = larger
-        for old, new in zip(whole, wanted, strict=True):
+        for old, new in zip(self._columns, larger, strict=True):
             new[: self.count] = old[: self.count]
         self._columns = larger
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
-from dvskit.formats.small_file import FirstBytes, read_first
+from dvskit.formats.file_bytes import FirstBytes, read_first
 
 HEAD_BYTES = 4096
 # The names of CSV's columns t, x, y and p, as far as they say what they are on any file.

@@ -12,14 +12,14 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import EVENT, Chip, layout_row
-from dvskit.formats.aedat2.words import Block, Clock
+from dvskit.formats.aedat2.words import Block, Clock, Head, widen
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.losses import Lose
 from dvskit.formats.storage import Storage
 
 _PART_WORDS = 1 << 15  # fewer are not worth a thread
 _NEVER = np.iinfo(np.int64).min
-
-Lose = Callable[[int, int, str], None]
 
 
 class Scan(NamedTuple):
@@ -53,7 +53,7 @@ def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
 class Decoder:
     """One pass over words: what is clean goes through the kernel, the rest is judged word by word.
 
-    `clock` is moved on; `lose` is told what is damaged, and raises in strict mode.
+    `clock` is moved on; `lose` is given what is damaged, and raises in strict mode.
     """
 
     def __init__(self, chip: Chip, size: Size, clock: Clock, last_us: int = _NEVER) -> None:
@@ -74,23 +74,22 @@ class Decoder:
         base_us = self._clock.goes_on(scanned.first, scanned.last)
         if base_us is None:
             return None
-        t, x, y, p = storage.columns(count)
-        t, x, y, p = t[:count], x[:count], y[:count], p[:count]
+        columns = storage.columns(count)
         bounds = scanned.bounds
         stops = np.cumsum(scanned.counts)
         good = np.zeros(len(scanned.counts), np.bool_)
 
         def work(i: int) -> None:
-            place = slice(stops[i] - scanned.counts[i], stops[i])
-            words = raw[bounds[i] : bounds[i + 1]]
-            good[i] = k.decode(words, self._layout, base_us, t[place], x[place], y[place], p[place])
+            room = columns.part(slice(stops[i] - scanned.counts[i], stops[i]))
+            good[i] = k.decode(raw[bounds[i] : bounds[i + 1]], self._layout, base_us, room)
 
         run_parts(work, len(good))
-        if not good.all() or t[0] < self._last_us:
+        events = columns.events(count, self._size)
+        if not good.all() or events.t[0] < self._last_us:
             self._clock.last = before
             return None
-        self._last_us = int(t[-1])
-        return Events.from_checked(t, x, y, p, self._size)
+        self._last_us = int(events.t[-1])
+        return events
 
     def judge(self, block: Block, order: InOrder, lose: Lose) -> Iterator[Events]:
         """Yield the events of a block that may be damaged, as far as `order` is certain of them."""
@@ -128,3 +127,52 @@ class Decoder:
     def _no_spare(self, block: Block) -> bool:
         spare = self._chip.layout.spare
         return not spare or not bool((block.address & spare).any())
+
+
+_WINDOW = 1 << 15  # words to line up at once
+
+
+def aligned_words(
+    file: FileMap, head: Head, chip: Chip, lose: Callable[[int, int, str], None]
+) -> Iterator[Block]:
+    """Yield the words behind a file's header, all of them lined up.
+
+    Where an address is none that the chip sends, or time jumps, the next words that follow each
+    other are sought at all bytes. Bytes that are left out, and a cut word at the end, are given to
+    `lose`.
+    """
+    data = file.data
+    width = head.words.itemsize
+    row = layout_row(chip, chip.size)
+    at = head.end
+    while len(data) - at >= width:
+        count, following, *_ = k.next_break(data, head.end, at, width, _WINDOW, row)
+        stop = at + count * width
+        if count:
+            yield Block(widen(np.array(data[at:stop]), head), at, width)
+        if following > stop:
+            lose(stop, following - stop, "the words do not line up: bytes are missing ahead")
+        at = following
+        file.forget(at - k.LONGEST_CHAIN * width)
+    if at < len(data):
+        lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")
+
+
+class Fit(NamedTuple):
+    """How many words a chip can have sent, and how many of them another follows soon."""
+
+    possible: int
+    links: int
+
+
+def count_fitting(data: NDArray[np.uint8], head: Head, chip: Chip, most: int) -> Fit:
+    """Judge by about the first `most` words, lined up anew, whether a chip can have sent them."""
+    width = head.words.itemsize
+    row = layout_row(chip, chip.size)
+    at, possible, links, seen = head.end, 0, 0, 0
+    while len(data) - at >= width and seen < most:
+        count, at, fitting, linked = k.next_break(data, head.end, at, width, _WINDOW, row)
+        possible += fitting
+        links += linked
+        seen += count
+    return Fit(possible, links)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.errors import DamagedFileError
+from dvskit.errors import FormatError
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2.alignment import aligned_words
-from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip
-from dvskit.formats.aedat2.choice import choose_chip
-from dvskit.formats.aedat2.decoding import Decoder, Lose, scan_words
+from dvskit.formats.aedat2.chips import (
+    APS,
+    DVS128,
+    EVENT,
+    IMU,
+    LOOSE_DVS128,
+    Chip,
+    chip_for,
+    chip_names,
+    file_chip,
+    likely_chips,
+    named_chip,
+    of_size,
+)
+from dvskit.formats.aedat2.decoding import Decoder, aligned_words, count_fitting, scan_words
 from dvskit.formats.aedat2.samples import (
     count_frames,
     find_scales,
@@ -22,12 +34,101 @@ from dvskit.formats.aedat2.samples import (
     read_triggers,
 )
 from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import InOrder
-from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
+
+_GUESS_WORDS = 1 << 20
+_MOST = 0.99  # of the words tell the chip; a few may be damaged
+
+
+class Choice(NamedTuple):
+    """A chip, where it is known from, and what was taken for granted, for people."""
+
+    chip: Chip
+    origin: SizeOrigin
+    notes: list[str]
+
+
+def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
+    """Return the chip whose layout the addresses are read by.
+
+    The chip named behind the format's name counts first, then the header's, then the one that the
+    file's name begins with, as jAER names its recordings; else the bits of the addresses tell.
+    Raises ConfigError for an unknown chip, FormatError where nothing tells.
+    """
+    if options.variant is not None:
+        return _loosened(Choice(chip_for(options.variant), "argument", []), path, head)
+    named = head.keys.get("AEChip", "")
+    chip = named_chip(named)
+    if chip is not None:
+        return Choice(chip, "camera", [])
+    said = f"the header names {named}, which is unknown" if named else "the header names none"
+    chip = file_chip(path.stem)
+    if chip is not None:
+        note = f"chip {chip.name} ({chip.size}) is taken from the file's name: {said}"
+        return _loosened(Choice(chip, "camera", [note]), path, head)
+    chip = _guess(path, head, options)
+    note = (
+        f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}; "
+        "format='aedat2:CHIP' (--from aedat2:CHIP) reads them as another's"
+    )
+    return Choice(chip, "data", [note])
+
+
+def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
+    """Pass over bits that the chosen chip has not if nearly all addresses use them; say so."""
+    chip = choice.chip
+    likely = _likely(path, head)
+    if likely is None or likely.layout is chip.layout:
+        return choice
+    other = f"format='aedat2:{likely.name}' (--from aedat2:{likely.name}) reads them so"
+    if chip.layout is DVS128:
+        note = (
+            f"addresses use bits that a DVS128 has not: they are left out here, bit 15 included; "
+            f"they may be those of a {likely.name} ({likely.size}): {other}"
+        )
+        chip = chip._replace(layout=LOOSE_DVS128)
+    elif choice.origin == "argument":
+        return choice
+    else:
+        note = f"by their bits, the addresses may be those of a {likely.name}: {other}"
+    return Choice(chip, choice.origin, [*choice.notes, note])
+
+
+def _likely(path: Path, head: Head) -> Chip | None:
+    """Return the first of the likely chips that can have sent nearly all words; None without any.
+
+    Words are lined up anew for each, so that damage does not change the guess.
+    """
+    if path.stat().st_size < head.end + head.words.itemsize:
+        return None
+    data = FileMap(path).data
+    words = min(_GUESS_WORDS, (len(data) - head.end) // head.words.itemsize)
+    fits = []
+    for chip in likely_chips():
+        fits.append(count_fitting(data, head, chip, words))
+        if fits[-1].links >= _MOST * words:
+            return chip
+    counts = [fit.links for fit in fits]
+    if 2 * max(counts) < words:  # so few events that none follows another soon
+        counts = [fit.possible for fit in fits]
+    enough = _MOST * max(counts)
+    return next(chip for chip, count in zip(likely_chips(), counts, strict=True) if count >= enough)
+
+
+def _guess(path: Path, head: Head, options: ReadOptions) -> Chip:
+    chip = _likely(path, head)
+    if chip is None:
+        raise FormatError(
+            f"{path}: holds no event, and no AEChip line says which chip wrote it; "
+            f"format='aedat2:CHIP' does ({', '.join(chip_names())})"
+        )
+    return chip if options.size is None else of_size(chip, options.size)
+
 
 # The longest step that may lie across a wrap; damaged times must not pass for wraps.
 _LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
@@ -140,7 +241,7 @@ class Aedat2Recording(Recording):
         for block in self._words(damage, offset):
             events = decoder.clean(block, storage)
             if events is None:
-                events = decoder.strictly(block, order_from, self._losing(damage))
+                events = decoder.strictly(block, order_from, self._losses(damage).lose)
             yield events
 
     def _index(self) -> Index:
@@ -164,12 +265,11 @@ class Aedat2Recording(Recording):
                 latest = max(latest, int(times.max()))
         if not rows:
             rows.append((NEVER, self._head.end, 0, 0, 0))
-        table = np.array(rows, np.int64)
-        return Index(table[:, 0].copy(), table[:, 1].copy(), table[:, 2:].copy())
+        return index_of(rows)
 
     def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
         """Yield the words; in salvage mode lined up anew behind missing bytes."""
-        lose = self._losing(damage)
+        lose = self._losses(damage).lose
         if not self.strict and self.path.stat().st_size > self._head.end:
             yield from aligned_words(FileMap(self.path), self._head, self.chip, lose)
             return
@@ -179,14 +279,6 @@ class Aedat2Recording(Recording):
         if cut:
             offset = self.path.stat().st_size - cut
             lose(offset, cut, f"the last word has {cut} of {width} bytes")
-
-    def _losing(self, damage: Damage) -> Lose:
-        def lose(offset: int, length: int, problem: str) -> None:
-            if self.strict:
-                raise DamagedFileError(self.path, offset, problem)
-            damage.add(offset, length, problem)
-
-        return lose
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:

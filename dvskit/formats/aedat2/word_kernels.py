@@ -7,6 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.storage import EventColumns
+
 # Places in what `scan` tells of a part: how many events, first and last stored time, and whether
 # the times do not run back.
 S_EVENTS, S_FIRST, S_LAST, S_ORDERED, SCAN_FIELDS = range(5)
@@ -68,15 +70,13 @@ def decode(
     words: NDArray[np.uint32],
     layout: NDArray[np.int64],
     base_us: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> bool:
     """Decode the events among words into columns that have their number; True if all are good.
 
     `base_us` is added to the stored times. Good is an address without spare bits, on the sensor.
     """
+    t, x, y, p = columns
     other, spare = np.uint32(layout[L_OTHER]), np.uint32(layout[L_SPARE])
     x_shift, x_mask = np.uint32(layout[L_X_SHIFT]), np.uint32(layout[L_X_MASK])
     y_shift, y_mask = np.uint32(layout[L_Y_SHIFT]), np.uint32(layout[L_Y_MASK])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
+from dvskit.formats.file_bytes import read_at
 
 BLOCK_WORDS = 1 << 18
 _MAGIC = b"#!AER-DAT"
@@ -120,19 +121,9 @@ def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Blo
     at = head.end if start is None else start
     buffer = np.empty(BLOCK_WORDS * width, np.uint8)
     with path.open("rb", buffering=0) as file:
-        file.seek(at)
-        held = 0
-        while got := file.readinto(buffer[held:].data):
-            held += got
-            count = held // width
-            if held < len(buffer) and count * width < held:
-                continue  # a short read: wait for the rest of the word
+        while count := read_at(file, at, buffer.data) // width:
             yield Block(widen(buffer[: count * width], head), at, width)
             at += count * width
-            held = 0
-        if held >= width:
-            count = held // width
-            yield Block(widen(buffer[: count * width], head), at, width)
 
 
 class Clock:

@@ -65,10 +65,7 @@ class Aedat2Sink(FileSink):
         To be called once, ahead of the events. Gives a LeftOutWarning for those that are no rising
         edges of input 0. Raises EventsError for triggers behind events and time that runs back.
         """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._check_triggers(triggers, self._triggers)
         kept = triggers.p & (triggers.id == 0)
         left = len(triggers) - int(np.count_nonzero(kept))
         if left:
@@ -129,9 +126,6 @@ class Aedat2Sink(FileSink):
             self._put(np.full(len(rest), _external(self._chip.layout), np.uint32), rest)
         finally:
             self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()
 
 
 def _external(layout: Layout) -> int:

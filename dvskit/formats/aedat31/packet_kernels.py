@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from llvmlite.ir import IntType
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
+
+from dvskit.formats.storage import EventColumns
+from dvskit.formats.unaligned import load_i64, load_u16, load_u32
 
 # Places in a row of a table of packets, or of parts of them: the byte of the first event, ...
 P_START, P_KIND, P_SOURCE, P_SIZE, P_OVERFLOW, P_NUMBER, PACKET_FIELDS = range(7)
@@ -24,34 +22,9 @@ _HEAD_BYTES = 28
 _MOST_KINDS = 128
 
 
-@intrinsic
-def _eight_bytes_at(typing: Any, data: Any, at: Any) -> Any:
-    """Return the eight bytes from `at` on, which need not be aligned, as a number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        return builder.load(builder.bitcast(place, IntType(64).as_pointer()), align=1)
-
-    return types.uint64(data, types.int64), generate
-
-
-_eight_bytes: Callable[[NDArray[np.uint8], int], int] = _eight_bytes_at  # numba gives the first
-
-
-@njit(cache=True, nogil=True)
-def _word(data: NDArray[np.uint8], at: int) -> int:
-    return np.uint32(
-        np.uint32(data[at])
-        | (np.uint32(data[at + 1]) << np.uint32(8))
-        | (np.uint32(data[at + 2]) << np.uint32(16))
-        | (np.uint32(data[at + 3]) << np.uint32(24))
-    )
-
-
 @njit(cache=True, nogil=True)
 def _number(data: NDArray[np.uint8], at: int) -> int:
-    return np.int64(np.int32(_word(data, at)))
+    return np.int64(np.int32(load_u32(data, at)))
 
 
 @njit(cache=True, nogil=True)
@@ -99,8 +72,8 @@ def walk(
         left = len(data) - at - _HEAD_BYTES
         if left < 0:
             break
-        here = np.int64(np.int16(_word(data, at) & np.uint32(0xFFFF)))
-        sender = np.int64(np.int16(_word(data, at) >> np.uint32(16)))
+        here = np.int64(np.int16(load_u16(data, at)))
+        sender = np.int64(np.int16(load_u16(data, at + 2)))
         size, place = _number(data, at + 4), _number(data, at + 8)
         overflow, capacity = _number(data, at + 12), _number(data, at + 16)
         number, valid = _number(data, at + 20), _number(data, at + 24)
@@ -129,16 +102,14 @@ def decode(
     table: NDArray[np.int64],
     width: int,
     height: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    events: EventColumns,
     row: NDArray[np.int64],
 ) -> None:
     """Decode the valid events of noted polarity packets; tell in `row` how many, and if all good.
 
     Good is on the sensor, of a time of at least 0, and not earlier than the one ahead.
     """
+    t, x, y, p = events
     columns, rows = np.uint32(width), np.uint32(height)
     bad = False
     k = 0
@@ -151,9 +122,9 @@ def decode(
         worst = np.uint32(0)
         before = last
         for i in range(number):
-            both = _eight_bytes(data, at + 8 * i)
-            address = np.uint32(both & np.uint64(0xFFFFFFFF))
-            stamp = np.int64(np.int32(np.uint32(both >> np.uint64(32))))
+            both = load_i64(data, at + 8 * i)
+            address = np.uint32(both & 0xFFFFFFFF)
+            stamp = both >> 32
             column = address >> np.uint32(17)
             line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
             valid &= address
@@ -171,9 +142,9 @@ def decode(
             k += number
             continue
         for i in range(number):
-            both = _eight_bytes(data, at + 8 * i)
-            address = np.uint32(both & np.uint64(0xFFFFFFFF))
-            stamp = np.int64(np.int32(np.uint32(both >> np.uint64(32))))
+            both = load_i64(data, at + 8 * i)
+            address = np.uint32(both & 0xFFFFFFFF)
+            stamp = both >> 32
             if address & np.uint32(1):
                 column = address >> np.uint32(17)
                 line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
@@ -211,7 +182,7 @@ def extent(data: NDArray[np.uint8], table: NDArray[np.int64], sides: NDArray[np.
     for packet in range(len(table)):
         at = table[packet, P_START]
         for _ in range(table[packet, P_NUMBER]):
-            address = _word(data, at)
+            address = np.uint32(load_u32(data, at))
             if address & np.uint32(1):
                 sides[0] = max(sides[0], np.int64(address >> np.uint32(17)) + 1)
                 sides[1] = max(

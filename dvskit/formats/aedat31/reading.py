@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat2.chips import named_chip
 from dvskit.formats.aedat31.packets import (
@@ -18,8 +18,11 @@ from dvskit.formats.aedat31.packets import (
     POLARITY,
     SPECIAL,
     Head,
-    Lose,
     Packet,
+    Walk,
+    build_index,
+    clean_block,
+    extent,
     read_head,
     read_packets,
 )
@@ -30,10 +33,10 @@ from dvskit.formats.aedat31.samples import (
     read_triggers,
     special_words,
 )
-from dvskit.formats.aedat31.walking import Walk, build_index, clean_block, extent
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
+from dvskit.formats.losses import Lose
 from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
@@ -71,7 +74,7 @@ class Aedat31Recording(Recording):
 
     def imu(self) -> Imu:
         """Return the samples of motion, with those of a compass if there is one, in time order."""
-        lose = self._losing(Damage())
+        lose = self._losses().lose
         parts = []
         for kind in (IMU6, IMU9):
             file = FileMap(self.path)
@@ -81,7 +84,7 @@ class Aedat31Recording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames, uint16 and gray or RGB, as they stand in the file."""
         file = FileMap(self.path)
-        yield from read_frames(file.data, self._packets(file, FRAME), self._losing(Damage()))
+        yield from read_frames(file.data, self._packets(file, FRAME), self._losses().lose)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples, special events that are no triggers, and invalid events."""
@@ -92,7 +95,7 @@ class Aedat31Recording(Recording):
         def count(name: str, number: int) -> None:
             counts[name] = counts.get(name, 0) + number
 
-        for packet in _each_packet(file, self._head.end, self._losing(Damage())):
+        for packet in _each_packet(file, self._head.end, self._losses().lose):
             if packet.kind == SPECIAL:
                 kinds, _ = special_words(data, packet)
                 count("special events", int(np.count_nonzero(~np.isin(kinds, list(INPUTS)))))
@@ -111,7 +114,7 @@ class Aedat31Recording(Recording):
         yield from walk.packets()
         yield from (
             packet
-            for packet in _each_packet(file, walk.at, self._losing(Damage()))
+            for packet in _each_packet(file, walk.at, self._losses().lose)
             if packet.kind == kind
         )
 
@@ -122,7 +125,7 @@ class Aedat31Recording(Recording):
             yield from self._strict_blocks(walk, damage, storage)
             return
         order = self._order(damage, 0)
-        for packet in _each_packet(file, self._head.end, self._losing(damage)):
+        for packet in _each_packet(file, self._head.end, self._losses(damage).lose):
             if packet.kind == POLARITY and packet.source == self._source:
                 yield from _judge(file.data, packet, order)
         yield from order.rest()
@@ -150,21 +153,13 @@ class Aedat31Recording(Recording):
             yield events
         if walk.at < len(walk.data):
             # The header there is impossible: the first is named, and ends the walk.
-            for _ in read_packets(walk.data, walk.at, self._losing(damage)):
+            for _ in read_packets(walk.data, walk.at, self._losses(damage).lose):
                 pass
 
     def _order(self, damage: Damage, earliest_us: int) -> InOrder:
         return InOrder(
             self.path, self.size, strict=self.strict, damage=damage, earliest_us=earliest_us
         )
-
-    def _losing(self, damage: Damage) -> Lose:
-        def lose(offset: int, length: int, problem: str) -> None:
-            if self.strict:
-                raise DamagedFileError(self.path, offset, problem)
-            damage.add(offset, length, problem)
-
-        return lose
 
 
 def _each_packet(file: FileMap, start: int, lose: Lose) -> Iterator[Packet]:

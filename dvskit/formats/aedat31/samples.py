@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat31.packets import Lose, Packet
+from dvskit.formats.aedat31.packets import Packet
+from dvskit.formats.losses import Lose
 from dvskit.streams import Frame, Imu, Triggers
 
 # Special events on external inputs: type -> input, rising (a pulse counts as its rising edge).
@@ -69,7 +70,7 @@ def read_triggers(data: NDArray[np.uint8], packets: Iterable[Packet]) -> Trigger
 
 
 def read_imu(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> Imu:
-    """Return the valid samples in order of time; those of a negative time are told to `lose`."""
+    """Return the valid samples in order of time; those of a negative time are given to `lose`."""
     parts = []
     for packet in packets:
         layout = _IMU6 if packet.size == _IMU6.itemsize else _IMU9
@@ -97,7 +98,7 @@ def read_imu(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> 
 def read_frames(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> Iterator[Frame]:
     """Yield the valid frames, one at a time: uint16, gray or RGB, exposed from t_us to stop_us.
 
-    Those that are impossible are told to `lose`.
+    Those that are impossible are given to `lose`.
     """
     for packet in packets:
         for place in range(packet.number):

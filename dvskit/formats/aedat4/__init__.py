@@ -1,7 +1,6 @@
 """iniVation AEDAT 4: packets of flatbuffers, compressed with LZ4 or Zstandard.
 
-Layout: iniVation, AEDAT 4.0 file format, docs.inivation.com, and the flatbuffer schemas of
-dv-processing (Apache-2.0).
+The flatbuffers' schemas are those of dv-processing (Apache-2.0).
 """
 
 from dvskit.formats.aedat4.compression import Compression

@@ -9,6 +9,7 @@ import numpy as np
 import zstandard
 
 from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
+from dvskit.formats.decompression import pieces, zstd_decompressor
 
 MOST_BYTES = 1 << 27  # of one packet, decompressed: some 8 million events
 TOO_LARGE = f"it decompresses to more than {MOST_BYTES} bytes"
@@ -62,15 +63,12 @@ def _unpack_lz4(data: bytes) -> bytes:
 
 
 def _unpack_zstd(data: bytes) -> bytes:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MOST_BYTES)
-    with decompressor.stream_reader(data) as reader:
-        parts = []
-        total = 0
-        while part := reader.read(max(_FIRST_BYTES, total)):
-            parts.append(part)
-            total += len(part)
-            if total > MOST_BYTES:
-                raise CompressionError(TOO_LARGE)
+    parts, total = [], 0
+    for part in pieces(data, "zstd", MOST_BYTES):
+        parts.append(part)
+        total += len(part)
+        if total > MOST_BYTES:
+            raise CompressionError(TOO_LARGE)
     return b"".join(parts)
 
 
@@ -94,8 +92,7 @@ def decompress_begun(data: bytes, compression: Compression) -> bytes:
         if compression in (Compression.LZ4, Compression.LZ4_HIGH):
             begun: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, MOST_BYTES)
             return begun
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MOST_BYTES)
-        with decompressor.stream_reader(data) as reader:
+        with zstd_decompressor().stream_reader(data) as reader:
             return reader.read(MOST_BYTES)
     except (RuntimeError, EOFError, MemoryError, zstandard.ZstdError):
         return b""

@@ -18,12 +18,11 @@ from dvskit.formats.aedat4.compression import (
     decompress,
     decompress_begun,
 )
-from dvskit.formats.aedat4.container import PACKET_HEADER, Container
-from dvskit.formats.aedat4.flatbuffer import FlatbufferError, root
+from dvskit.formats.aedat4.layout import PACKET_HEADER, Container, FlatbufferError, root
 from dvskit.formats.aedat4.packets import Packets, Window
 from dvskit.formats.aedat4.unpacking import TOO_MANY, Unpacker
+from dvskit.formats.losses import Losses
 from dvskit.formats.order_kernels import longest_in_order
-from dvskit.formats.recording import Damage
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 
 LOOK_AHEAD = 1 << 16  # events behind an event that may show that it stands ahead of its time
@@ -53,11 +52,6 @@ class _Runs(NamedTuple):
 _NO_RUNS = _Runs(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def _part(columns: EventColumns, part: slice | NDArray[np.bool_]) -> EventColumns:
-    t, x, y, p = columns
-    return t[part], x[part], y[part], p[part]
-
-
 class EventReader:
     """One pass over the event packets of one stream, from the byte `start` on."""
 
@@ -66,17 +60,16 @@ class EventReader:
         container: Container,
         stream: int,
         size: Size,
-        *,
-        strict: bool,
-        damage: Damage,
+        losses: Losses,
         storage: Storage | None = None,
         start: int | None = None,
     ) -> None:
-        self._compression, self._size, self._strict = container.compression, size, strict
-        self._damage, self._storage = damage, Storage() if storage is None else storage
-        self._packets = Packets(container, stream, strict=strict, damage=damage, start=start)
+        self._compression, self._size = container.compression, size
+        self._losses, self._damage, self._strict = losses, losses.damage, losses.strict
+        self._storage = Storage() if storage is None else storage
+        self._packets = Packets(container, stream, losses, start)
         self._unpacker = Unpacker(container.compression)
-        self._look_ahead = 0 if strict else LOOK_AHEAD
+        self._look_ahead = 0 if losses.strict else LOOK_AHEAD
         self._held, self._held_runs = new_columns(0), _NO_RUNS
         self._held_bad = False
         self._last = int(_NEVER)
@@ -114,7 +107,7 @@ class EventReader:
         if start < 0 or count < 1:
             return
         columns = self._columns(count)
-        place = _part(columns, slice(len(self._held[0]), None))
+        place = columns.part(slice(len(self._held.t), None))
         bad = k.split_events(data, np.array([(start, count)]), *self._size, place)
         if self._compression is Compression.NONE:
             self._damage.lost_bytes -= k.EVENT_BYTES * count
@@ -123,10 +116,10 @@ class EventReader:
 
     def _columns(self, count: int) -> EventColumns:
         """Return columns that begin with the events held back, with room for `count` behind."""
-        held = len(self._held[0])
-        t, x, y, p = self._storage.columns(held + count)
-        t[:held], x[:held], y[:held], p[:held] = self._held
-        return t, x, y, p
+        held = len(self._held.t)
+        columns = self._storage.columns(held + count)
+        columns.part(slice(0, held)).fill(self._held)
+        return columns
 
     def _group(
         self, window: Window, contents: NDArray[np.int64], counts: NDArray[np.int64], first: int
@@ -135,10 +128,8 @@ class EventReader:
         offsets = window.rows[first : first + len(contents), 0]
         if counts.min() >= 0:
             columns = self._columns(int(counts.sum()))
-            place = slice(len(self._held[0]), None)
-            result = self._unpacker.split(
-                window.data, contents, counts, self._size, _part(columns, place)
-            )
+            place = columns.part(slice(len(self._held.t), None))
+            result = self._unpacker.split(window.data, contents, counts, self._size, place)
             if result != k.OTHERWISE:
                 runs = _Runs(offsets, counts)
                 yield from self._judge(columns, result != k.GOOD, runs, self._look_ahead)
@@ -154,7 +145,7 @@ class EventReader:
             events, runs = events[good], _Runs(offsets[done:][: len(good)][good], events[good, 1])
             if len(events):
                 columns = self._columns(int(runs.counts.sum()))
-                own = _part(columns, slice(len(self._held[0]), None))
+                own = columns.part(slice(len(self._held.t), None))
                 is_bad = k.split_events(data, events, *self._size, own)
                 yield from self._judge(columns, is_bad, runs, self._look_ahead)
             self._reject(window, first + done + bad, too_large)
@@ -168,13 +159,13 @@ class EventReader:
         ends = starts + PACKET_HEADER.size + window.rows[rows, 1]
         inner = rows + 1 < len(window.rows)  # another packet may begin inside a damaged one
         ends[inner] = np.minimum(ends[inner], window.rows[rows[inner] + 1, 0])
-        listed = 1 if self._strict else max(0, self._damage.kept - len(self._damage.losses))
-        for place, row in enumerate(rows[:listed].tolist()):
-            at, end = int(starts[place]), int(ends[place])
-            reason = TOO_LARGE if too_large[place] else _reason(window, row, self._compression)
-            self._packets.lose(at, end - at, f"EVTS packet is damaged: {reason}")
-        self._damage.count += len(rows[listed:])  # counted alone: there may be very many
-        self._damage.lost_bytes += int((ends - starts)[listed:].sum())
+
+        def problem(number: int) -> str:
+            row = int(rows[number])
+            reason = TOO_LARGE if too_large[number] else _reason(window, row, self._compression)
+            return f"EVTS packet is damaged: {reason}"
+
+        self._losses.lose_all(starts, ends - starts, problem)
         if len(rows) and rows[-1] == len(window.rows) - 1:
             self._lost_until = int(ends[-1])
 
@@ -186,12 +177,12 @@ class EventReader:
         The columns begin with the events held back until now; `runs` are the others. Nothing is
         `bad` in them, or it has to be looked for.
         """
-        t, held = columns[0], len(self._held[0])
+        t, held = columns.t, len(self._held.t)
         runs = self._held_runs.join(runs)
         total = int(runs.counts.sum())
         if not total:
             return
-        columns = _part(columns, slice(0, total))
+        columns = columns.part(slice(0, total))
         certain = max(0, total - look_ahead)
         bad = bad or t[0] < self._last or (0 < held < total and t[held] < t[held - 1])
         bad = bad or self._held_bad
@@ -200,16 +191,15 @@ class EventReader:
             self._held_bad = bad
         else:
             self._held = new_columns(0)
-        kept = _part(columns, slice(0, certain))
+        kept = columns.part(slice(0, certain))
         if bad:
-            kept = _part(kept, self._valid(columns, certain, runs))
-        if len(kept[0]):
-            self._last = int(kept[0][-1])
-            yield Events.from_checked(*kept, self._size)
+            kept = kept.part(self._valid(columns, certain, runs))
+        if len(kept.t):
+            self._last = int(kept.t[-1])
+            yield kept.events(len(kept.t), self._size)
 
     def _hold(self, columns: EventColumns, certain: int, runs: _Runs) -> None:
-        tail = _part(columns, slice(certain, None))
-        self._held = (tail[0].copy(), tail[1].copy(), tail[2].copy(), tail[3].copy())
+        self._held = columns.part(slice(certain, None)).copy()
         self._held_runs = runs.behind(certain)
 
     def _valid(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
@@ -243,17 +233,16 @@ class EventReader:
         """Count lost events, those of a packet together."""
         packets = np.searchsorted(np.cumsum(runs.counts), lost, "right")
         numbers, firsts, sizes = np.unique(packets, return_index=True, return_counts=True)
-        listed = 1 if self._strict else max(0, self._damage.kept - len(self._damage.losses))
         t, x, y, _ = columns
-        for number, first, size in zip(numbers[:listed], firsts, sizes, strict=False):
-            at = int(lost[first])
+
+        def problem(number: int) -> str:
+            at = int(lost[firsts[number]])
             wrong = "out of time order" if on_sensor[at] else f"off the {self._size} sensor"
-            problem = f"an event at {t[at]} us and ({x[at]}, {y[at]}) is {wrong}"
-            if size > 1:
-                problem = f"{size} damaged events: {problem}"
-            self._packets.lose(int(runs.offsets[number]), k.EVENT_BYTES * int(size), problem)
-        self._damage.count += len(numbers[listed:])
-        self._damage.lost_bytes += k.EVENT_BYTES * int(sizes[listed:].sum())
+            found = f"an event at {t[at]} us and ({x[at]}, {y[at]}) is {wrong}"
+            many = sizes[number] > 1
+            return f"{sizes[number]} damaged events: {found}" if many else found
+
+        self._losses.lose_all(runs.offsets[numbers], k.EVENT_BYTES * sizes, problem)
 
 
 def _reason(window: Window, row: int, compression: Compression) -> str:

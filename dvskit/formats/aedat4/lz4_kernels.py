@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4.unaligned import copy_8, copy_16, load_u8, load_u16, load_u32
+from dvskit.formats.unaligned import copy_8, copy_16, load_u8, load_u16, load_u32
 
 MAGIC = 0x184D2204
 # Why a frame does not decompress; any other result is the number of its bytes.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4.unaligned import load_i64, load_u8, load_u16, load_u32
+from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
 
 HEADER_BYTES = 8  # of a packet: stream, length
 SEEN_BYTES = HEADER_BYTES + 12  # from the start of a packet, enough to tell whether it is one
@@ -22,20 +24,31 @@ NOWHERE = -1
 _PEEK_COST = 1 << 12
 
 
-@njit(cache=True, nogil=True)
-def _valid(
-    window: NDArray[np.uint8],
-    at: int,
-    left: int,
-    streams: NDArray[np.int64],
-    magic: int,
-    wanted: int,
-    longest: int,
-) -> int:
-    """Return the place in `streams` of the packet that begins at `at`, or -1 for none.
+class Look(NamedTuple):
+    """What a walk sees: `filled` bytes of a file from byte `base` on.
 
-    `left` bytes of the file are left from `at` on; SEEN_BYTES or all of them are in the window.
+    table    the byte where packets end
+    streams  rows of a stream's number and its kind, four letters
+    magic    what compressed data begin with; 0 without compression
     """
+
+    window: NDArray[np.uint8]
+    base: int
+    filled: int
+    file_bytes: int
+    table: int
+    streams: NDArray[np.int64]
+    magic: int
+
+
+@njit(cache=True, nogil=True)
+def _valid(look: Look, place: int, wanted: int, longest: int) -> int:
+    """Return the place in `streams` of the packet at a byte of the file, or -1 for none.
+
+    SEEN_BYTES from there on, or all that are left, are in the window.
+    """
+    window, streams, magic = look.window, look.streams, look.magic
+    at, left = place - look.base, look.file_bytes - place
     if left < SEEN_BYTES:
         return -1
     if magic != 0 and load_u32(window, at + HEADER_BYTES) != magic:
@@ -71,36 +84,22 @@ def _candidate(
 
 
 @njit(cache=True, nogil=True)
-def valid_at(
-    window: NDArray[np.uint8],
-    base: int,
-    filled: int,
-    at: int,
-    file_bytes: int,
-    table: int,
-    streams: NDArray[np.int64],
-    magic: int,
-) -> int:
+def valid_at(look: Look, at: int) -> int:
     """Say whether a packet begins at the byte `at` of the file, or its packets end there: 0 or 1.
 
     -1 where the window does not hold enough to say so.
     """
-    if at >= file_bytes or at == table:
+    if at >= look.file_bytes or at == look.table:
         return 1
-    if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
+    seen = at - look.base + min(SEEN_BYTES, look.file_bytes - at)
+    if at < look.base or seen > look.filled:
         return -1
-    return int(_valid(window, at - base, file_bytes - at, streams, magic, -1, 0) >= 0)
+    return int(_valid(look, at, -1, 0) >= 0)
 
 
 @njit(cache=True, nogil=True)
 def walk(
-    window: NDArray[np.uint8],
-    base: int,
-    filled: int,
-    file_bytes: int,
-    table: int,
-    streams: NDArray[np.int64],
-    magic: int,
+    look: Look,
     wanted: int,
     longest: int,
     strict: bool,
@@ -111,11 +110,11 @@ def walk(
 ) -> None:
     """Find the packets of a stream that are whole in a window of a file, and what is no packet.
 
-    The window holds `filled` bytes from byte `base` on. Each packet gives a row (offset, length);
-    each loss is where a packet should have begun and where the next one does. Behind a loss, the
-    next packet may begin inside the one ahead of it, whose length may be what is wrong; to look at
-    those is to cost `most_spent` bytes at most.
+    Each packet gives a row (offset, length); each loss is where a packet should have begun and
+    where the next one does. Behind a loss, the next packet may begin inside the one ahead of it,
+    whose length may be what is wrong; to look at those is to cost `most_spent` bytes at most.
     """
+    window, base, filled, file_bytes, table, streams, magic = look
     at = state[W_AT]
     state[W_ROWS] = state[W_LOSSES] = 0
     state[W_STATUS] = MORE
@@ -131,11 +130,11 @@ def walk(
                 at = table if state[W_PREVIOUS] < table < file_bytes else file_bytes
         if at < base or at - base + min(SEEN_BYTES, file_bytes - at) > filled:
             break
-        found = _valid(window, at - base, file_bytes - at, streams, magic, wanted, longest)
+        found = _valid(look, at, wanted, longest)
         stop, followed = at, True
         if found >= 0 and not strict:
             stop = at + HEADER_BYTES + load_u32(window, at - base + 4)
-            known = valid_at(window, base, filled, stop, file_bytes, table, streams, magic)
+            known = valid_at(look, stop)
             if known < 0 and state[W_BEHIND] == stop:
                 known = state[W_FOLLOWED]
             if known < 0 and state[W_SPENT] <= most_spent:

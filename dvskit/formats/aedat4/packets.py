@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from io import FileIO
 from typing import NamedTuple
@@ -10,17 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._threads import run_parts, thread_count
-from dvskit.errors import DamagedFileError
 from dvskit.formats.aedat4 import packet_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES
-from dvskit.formats.aedat4.container import PACKET_HEADER, Container
+from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
 from dvskit.formats.aedat4.lz4_kernels import SPARE
-from dvskit.formats.recording import Damage
+from dvskit.formats.file_bytes import read_at
+from dvskit.formats.losses import Losses
 
 MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less
 _LEAST_WINDOW, _FIRST_WINDOW, _WINDOW = 1 << 12, 1 << 20, 1 << 23
-_LONG_READ = 1 << 18
 _ROWS = 1 << 14
 
 
@@ -51,20 +48,17 @@ class Packets:
     """One walk over the packets of a stream, from the byte `start` on (the first, unless said).
 
     In strict mode the first thing that is no packet raises DamagedFileError, behind the packets
-    ahead of it; otherwise it is counted in `damage`, and the walk goes on with the next packet.
+    ahead of it; otherwise it is counted as a loss, and the walk goes on with the next packet.
     """
 
     def __init__(
         self,
         container: Container,
         stream: int,
-        *,
-        strict: bool,
-        damage: Damage,
+        losses: Losses,
         start: int | None = None,
     ) -> None:
-        self._container, self._stream, self._strict = container, stream, strict
-        self._damage = damage
+        self._container, self._stream, self._losses = container, stream, losses
         self._start = container.start if start is None else start
         self._bytes = container.path.stat().st_size
         self._magic = int.from_bytes(container.compression.magic, "little")
@@ -76,12 +70,6 @@ class Packets:
         self._streams = np.array(
             [(each.number, _code(each.kind)) for each in container.streams.values()], np.int64
         )
-
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        """Raise DamagedFileError in strict mode, count the loss otherwise."""
-        if self._strict:
-            raise DamagedFileError(self._container.path, offset, problem)
-        self._damage.add(offset, length, problem)
 
     def __iter__(self) -> Iterator[Window]:
         state = self._state
@@ -101,32 +89,32 @@ class Packets:
                     self._peek(file)
                 if state[k.W_STATUS] == k.PROBLEM:
                     at = int(state[k.W_AT])
-                    self.lose(at, 0, self._problem(file, at))
+                    self._losses.lose(at, 0, self._problem(file, at))
         table = self._container.table
         if table > self._bytes:
-            self.lose(self._bytes, 0, f"the file ends, ahead of its packet table at byte {table}")
+            problem = f"the file ends, ahead of its packet table at byte {table}"
+            self._losses.lose(self._bytes, 0, problem)
 
     def _peek(self, file: FileIO) -> None:
         """Look whether a packet follows where one ends that reaches out of the window."""
         at = int(self._state[k.W_BEHIND])
         data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
-        filled = _read_at(file, at, data.data[: k.SEEN_BYTES])
-        self._state[k.W_FOLLOWED] = k.valid_at(
-            data, at, filled, at, self._bytes, self._container.table, self._streams, self._magic
-        )
+        filled = read_at(file, at, data.data[: k.SEEN_BYTES])
+        look = self._look()._replace(window=data, base=at, filled=filled)
+        self._state[k.W_FOLLOWED] = k.valid_at(look, at)
+
+    def _look(self) -> k.Look:
+        return k.Look(
+            self._data, self._base, self._filled, self._bytes, self._container.table,
+            self._streams, self._magic,
+        )  # fmt: skip
 
     def _walk(self, rows: NDArray[np.int64], losses: NDArray[np.int64]) -> None:
         k.walk(
-            self._data,
-            self._base,
-            self._filled,
-            self._bytes,
-            self._container.table,
-            self._streams,
-            self._magic,
+            self._look(),
             self._stream,
             MOST_PACKED,
-            self._strict,
+            self._losses.strict,
             4 * self._bytes + (1 << 24),  # packets in packets must not take for ever
             self._state,
             rows,
@@ -147,17 +135,17 @@ class Packets:
         if len(self._data) < wanted + SPARE:
             self._data = np.empty(max(wanted, self._reach) + SPARE, np.uint8)
         self._base = at
-        self._filled = _read_at(file, at, self._data.data[:wanted])
+        self._filled = read_at(file, at, self._data.data[:wanted])
         if self._filled < wanted:  # the file has become shorter
             self._bytes = at + self._filled
 
     def _count_losses(self, file: FileIO, losses: NDArray[np.int64]) -> None:
-        listed = max(0, self._damage.kept - len(self._damage.losses))
-        for at, following in losses[:listed].tolist():
-            self.lose(at, max(0, following - at), self._problem(file, at))
-        beyond = losses[listed:]  # counted alone: there may be very many
-        self._damage.count += len(beyond)
-        self._damage.lost_bytes += int(np.maximum(0, beyond[:, 1] - beyond[:, 0]).sum())
+        starts, following = losses[:, 0], losses[:, 1]
+        self._losses.lose_all(
+            starts,
+            np.maximum(0, following - starts),
+            lambda number: self._problem(file, int(starts[number])),
+        )
         if len(losses) and losses[-1, 1] >= self._bytes:
             self._cut = int(losses[-1, 0])
 
@@ -199,33 +187,6 @@ class Packets:
         if not magic and content[8:12] != self._container.streams[stream].kind.encode("latin-1"):
             return f"a packet of stream {stream} is {content[8:12]!r}"
         return f"a packet says to have {length} bytes; {MOST_PACKED} are the most that are read"
-
-
-def _read_at(file: FileIO, at: int, view: memoryview) -> int:
-    """Fill `view` with the bytes of a file from `at` on, on all threads; return how many came."""
-    parts = thread_count() if hasattr(os, "preadv") and len(view) >= _LONG_READ else 1
-    cuts = [len(view) * part // parts for part in range(parts + 1)]
-    counts = [0] * parts
-
-    def work(part: int) -> None:
-        own = view[cuts[part] : cuts[part + 1]]
-        while counts[part] < len(own):
-            rest, begin = own[counts[part] :], at + cuts[part] + counts[part]
-            if parts == 1:
-                file.seek(begin)
-                count = file.readinto(rest)
-            else:
-                count = os.preadv(file.fileno(), [rest], begin)
-            if not count:
-                return
-            counts[part] += count
-
-    run_parts(work, parts)
-    whole = [
-        count == stop - start for count, start, stop in zip(counts, cuts, cuts[1:], strict=False)
-    ]
-    first = whole.index(False) if False in whole else parts - 1
-    return cuts[first] + counts[first]
 
 
 def _code(kind: str) -> int:

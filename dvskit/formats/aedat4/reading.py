@@ -5,21 +5,121 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.aedat4.container import Container, Stream, read_container
+from dvskit.formats.aedat4.compression import CompressionError, decompress
 from dvskit.formats.aedat4.event_packets import EventReader
-from dvskit.formats.aedat4.packet_table import TimeSearch
+from dvskit.formats.aedat4.layout import (
+    PACKET_HEADER,
+    Container,
+    FlatbufferError,
+    Stream,
+    read_container,
+    root,
+    scalar_tables,
+)
+from dvskit.formats.aedat4.packets import MOST_PACKED, Packets
 from dvskit.formats.aedat4.side_streams import (
     count_items,
     read_frames,
     read_imu,
     read_triggers,
 )
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.sensor_size import smallest_size, stated_size
+from dvskit.formats.index_cache import count_early
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
+from dvskit.formats.sensor_size import choose_size, smallest_size, stated_size
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
+
+TABLE_WIDTHS = (8, 8, 8, 8, 8)  # offset; stream and length; items; first and last time
+_EVENT_BYTES = 16
+
+
+def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
+    """Return the packets of a stream that the table names: int64 (n, 2), header's offset, length.
+
+    None where the file has no table, or one that cannot be right.
+    """
+    file_bytes = container.path.stat().st_size
+    if not container.start <= container.table < file_bytes:
+        return None
+    if file_bytes - container.table > MOST_PACKED:
+        return None
+    with container.path.open("rb") as file:
+        file.seek(container.table)
+        content = file.read()
+    try:
+        values = scalar_tables(decompress(content, container.compression), b"FTAB", TABLE_WIDTHS)
+    except (CompressionError, FlatbufferError):
+        return None
+    values = values[(values[:, 1] & 0xFFFFFFFF) == stream]
+    offsets, lengths = values[:, 0] - PACKET_HEADER.size, values[:, 1] >> 32
+    ends = offsets + PACKET_HEADER.size + lengths
+    valid = (
+        (lengths > 0).all()
+        and (offsets >= container.start).all()
+        and (ends <= container.table).all()
+        and (offsets[1:] >= ends[:-1]).all()
+    )
+    return np.stack([offsets, lengths], axis=1) if valid and len(values) else None
+
+
+def walk_packets(container: Container, stream: int) -> NDArray[np.int64]:
+    """Return the packets of a stream as `read_table` does, from the packets themselves."""
+    packets = Packets(container, stream, Losses(container.path, strict=False))
+    return np.concatenate([np.empty((0, 2), np.int64), *(window.rows for window in packets)])
+
+
+class TimeSearch:
+    """Finds the packet of a stream to start with for a time. It is right for a file in order.
+
+    Only the places of packets are taken from the file's table: times are those of the events.
+    """
+
+    def __init__(self, container: Container, stream: int) -> None:
+        self._container, self._stream = container, stream
+        self._rows = read_table(container, stream)
+
+    def start(self, time_us: int) -> int:
+        """Return the byte of a packet ahead of which all events are earlier than `time_us`."""
+        if self._rows is not None:
+            try:
+                return self._bisect(self._rows, time_us)
+            except LookupError:
+                pass  # the table is wrong
+        self._rows = walk_packets(self._container, self._stream)
+        return self._bisect(self._rows, time_us)
+
+    def _bisect(self, rows: NDArray[np.int64], time_us: int) -> int:
+        def is_early(row: int) -> bool:
+            first = self._first_time(*rows[row].tolist())
+            return first is not None and first < time_us
+
+        early = count_early(len(rows), is_early)
+        return int(rows[early - 1, 0]) if early else self._container.start
+
+    def _first_time(self, offset: int, length: int) -> int | None:
+        """Return the time of a packet's first event; None where it has none or is damaged.
+
+        Raises LookupError where no packet of that length begins there.
+        """
+        with self._container.path.open("rb") as file:
+            file.seek(offset)
+            header, content = file.read(PACKET_HEADER.size), file.read(length)
+        if header != PACKET_HEADER.pack(self._stream, length):
+            raise LookupError(offset)
+        try:
+            table = root(decompress(content, self._container.compression), b"EVTS")
+            start, count = table.vector(0, _EVENT_BYTES)
+        except (CompressionError, FlatbufferError):
+            return None
+        first = bytes(table.buffer[start : start + 8])
+        return int.from_bytes(first, "little", signed=True) if count else None
+
 
 _ANY_SIZE = Size(32767, 32767)
 _NAMES = {"EVTS": "events", "IMUS": "IMU samples", "FRME": "frames", "TRIG": "triggers"}
@@ -45,7 +145,7 @@ class Aedat4Recording(Recording):
         self._search: TimeSearch | None = None
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        yield from self._reader(damage, storage, None).blocks()
+        return self._blocks_behind(None, damage, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         # What is salvaged of a damaged file depends on what is ahead of it: all of it is read.
@@ -53,18 +153,14 @@ class Aedat4Recording(Recording):
             return self._blocks(damage, storage)
         if self._search is None:
             self._search = TimeSearch(self._container, self._stream)
-        return self._reader(damage, storage, self._search.start(start_us)).blocks()
+        return self._blocks_behind(self._search.start(start_us), damage, storage)
 
-    def _reader(self, damage: Damage, storage: Storage, start: int | None) -> EventReader:
-        return EventReader(
-            self._container,
-            self._stream,
-            self.size,
-            strict=self.strict,
-            damage=damage,
-            storage=storage,
-            start=start,
-        )
+    def _blocks_behind(
+        self, start: int | None, damage: Damage, storage: Storage
+    ) -> Iterator[Events]:
+        losses = self._losses(damage)
+        reader = EventReader(self._container, self._stream, self.size, losses, storage, start)
+        return reader.blocks()
 
     def triggers(self) -> Triggers:
         """Return all triggers in time order: id 0 for edges on the external input.
@@ -132,7 +228,7 @@ def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
 
 
 def _data_size(path: Path, container: Container, stream: int) -> Size:
-    reader = EventReader(container, stream, _ANY_SIZE, strict=False, damage=Damage())
+    reader = EventReader(container, stream, _ANY_SIZE, Losses(path, strict=False))
     return smallest_size(path, reader.blocks())
 
 
@@ -163,14 +259,11 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat4Recording:
     """
     container = read_container(path)
     stream = _event_stream(container, options.variant)
-    size: Size | None
-    origin: SizeOrigin
-    if options.size is not None:
-        size, origin = options.size, "argument"
-    else:
-        size, origin = _header_size(path, stream.attributes), "header"
-        if size is None:
-            size, origin = _data_size(path, container, stream.number), "data"
+    size, origin = choose_size(
+        options,
+        lambda: _header_size(path, stream.attributes),
+        lambda: _data_size(path, container, stream.number),
+    )
     recording = Aedat4Recording(path, options, size, origin, container, stream.number)
     others = [
         each.number for each in container.streams.values() if each.kind == "EVTS" and each != stream

@@ -13,10 +13,16 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.formats.aedat4.compression import CompressionError, decompress
-from dvskit.formats.aedat4.container import Container, Stream
-from dvskit.formats.aedat4.flatbuffer import FlatbufferError, Table, root, scalar_tables
+from dvskit.formats.aedat4.layout import (
+    Container,
+    FlatbufferError,
+    Stream,
+    Table,
+    root,
+    scalar_tables,
+)
 from dvskit.formats.aedat4.packets import Packets
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Losses
 from dvskit.streams import Frame, Imu, Triggers
 
 # A trigger's type to (id, rising): the external input is 0, the external generator 1, a frame's
@@ -48,10 +54,8 @@ class SidePackets:
         self._container, self._stream, self._strict = container, stream, strict
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        packets = Packets(
-            self._container, self._stream.number, strict=self._strict, damage=Damage()
-        )
-        for window in packets:
+        losses = Losses(self._container.path, strict=self._strict)
+        for window in Packets(self._container, self._stream.number, losses):
             for row, offset in enumerate(window.rows[:, 0].tolist()):
                 try:
                     content = bytes(window.content(row))

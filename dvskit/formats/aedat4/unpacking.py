@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from dvskit.events import Size
 from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES, Compression
 from dvskit.formats.aedat4.lz4_kernels import SPARE
+from dvskit.formats.decompression import zstd_decompressor
 from dvskit.formats.storage import EventColumns
 
 _SCRATCH = 1 << 19  # bytes that stay in a processor's own cache
@@ -93,15 +93,12 @@ class Unpacker:
 
         def work(part: int) -> None:
             own = slice(cuts[part], cuts[part + 1])
-            room = slice(places[own.start], places[own.stop])
-            t, x, y, p = columns
-            results[part] = self._split_part(
-                part, data, packets[own], counts[own], size, (t[room], x[room], y[room], p[room])
-            )
+            room = columns.part(slice(places[own.start], places[own.stop]))
+            results[part] = self._split_part(part, data, packets[own], counts[own], size, room)
 
         run_parts(work, len(results))
         result = max(results)
-        t = columns[0]
+        t = columns.t
         inner = [int(places[cut]) for cut in cuts[1:-1]]
         if result == k.GOOD and any(0 < at < len(t) and t[at] < t[at - 1] for at in inner):
             return k.BAD_EVENTS
@@ -149,9 +146,8 @@ class Unpacker:
             there = events[:taken]
             if not taken or not np.array_equal(there[:, 1], counts[some]):
                 return k.OTHERWISE
-            t, x, y, p = columns
-            rest = t[place:], x[place:], y[place:], p[place:]
-            if k.split_events(scratch, there, *size, rest):
+            t = columns.t
+            if k.split_events(scratch, there, *size, columns.part(slice(place, None))):
                 result = k.BAD_EVENTS
             if there[0, 1] and place and t[place] < t[place - 1]:
                 result = k.BAD_EVENTS
@@ -205,17 +201,6 @@ class Unpacker:
         return events
 
 
-_of_thread = threading.local()
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """Return the decompressor of this thread: making one takes longer than a small packet."""
-    if not hasattr(_of_thread, "zstd"):
-        _of_thread.zstd = zstandard.ZstdDecompressor(max_window_size=MOST_BYTES)
-    made: zstandard.ZstdDecompressor = _of_thread.zstd
-    return made
-
-
 def _unpack_zstd(
     data: NDArray[np.uint8],
     packets: NDArray[np.int64],
@@ -225,7 +210,7 @@ def _unpack_zstd(
     events: NDArray[np.int64],
 ) -> int:
     """Do for Zstandard what the kernel unpack_lz4 does."""
-    decompressor = _decompressor()
+    decompressor = zstd_decompressor()
     source, target = data.data, out.data
     places = np.zeros_like(packets)
     expected = k.expected_counts_zstd(data, packets).tolist()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dvskit.formats.aedat4 import lz4_kernels as lz4
 from dvskit.formats.aedat4.packet_kernels import locate_vector
-from dvskit.formats.aedat4.unaligned import load_i64, load_u8, load_u16, load_u32
 from dvskit.formats.storage import EventColumns
+from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
 
 EVENT_BYTES = 16
 EVTS = int.from_bytes(b"EVTS", "little")
@@ -72,15 +72,9 @@ def unpack_lz4(
 
 @njit(cache=True, nogil=True)
 def _split_run(
-    data: NDArray[np.uint8],
-    at: int,
-    width: int,
-    height: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    data: NDArray[np.uint8], at: int, width: int, height: int, columns: EventColumns
 ) -> bool:
+    t, x, y, p = columns
     bad = False
     for i in range(t.size):
         time, rest = load_i64(data, at + 16 * i), load_i64(data, at + 16 * i + 8)
@@ -93,6 +87,13 @@ def _split_run(
     for i in range(1, t.size):
         bad |= t[i] < t[i - 1]
     return bad
+
+
+@njit(cache=True, nogil=True)
+def _part(columns: EventColumns, place: int, count: int) -> EventColumns:
+    t, x, y, p = columns
+    stop = place + count
+    return EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
 
 
 @njit(cache=True, nogil=True)
@@ -109,14 +110,14 @@ def split_events(
     two words of 64 bits: time; x, y, polarity. Returns whether any runs back from the one ahead of
     it or is off the sensor.
     """
-    t, x, y, p = columns
+    t = columns.t
     bad = False
     place = 0
     for i in range(events.shape[0]):
         count = events[i, 1]
         if count > 0:
-            part = slice(place, place + count)
-            bad |= _split_run(data, events[i, 0], width, height, t[part], x[part], y[part], p[part])
+            part = _part(columns, place, count)
+            bad |= _split_run(data, events[i, 0], width, height, part)
             bad |= place > 0 and t[place] < t[place - 1]
             place += count
     return bad
@@ -137,7 +138,7 @@ def unpack_and_split_lz4(
     Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not valid, has
     another number of events than `counts` says, or does not fit into `scratch`.
     """
-    t, x, y, p = columns
+    t = columns.t
     bad = False
     place = 0
     for i in range(packets.shape[0]):
@@ -151,8 +152,8 @@ def unpack_and_split_lz4(
         if start < 0 or count != counts[i]:
             return OTHERWISE
         if count > 0:
-            part = slice(place, place + count)
-            bad |= _split_run(scratch, start, width, height, t[part], x[part], y[part], p[part])
+            part = _part(columns, place, count)
+            bad |= _split_run(scratch, start, width, height, part)
             bad |= place > 0 and t[place] < t[place - 1]
             place += count
     return BAD_EVENTS if bad else GOOD

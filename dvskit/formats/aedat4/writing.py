@@ -14,7 +14,7 @@ from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.aedat4 import encoding
 from dvskit.formats.aedat4.compression import Compression, Compressor
-from dvskit.formats.aedat4.container import MAGIC, PACKET_HEADER
+from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -161,9 +161,6 @@ class Aedat4Sink(FileSink):
             self._file.write(encoding.header(self.compression, table, self._xml))
         finally:
             self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()
 
 
 def _part_of_imu(samples: Imu, part: slice) -> Imu:

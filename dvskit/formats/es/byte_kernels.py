@@ -7,7 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# The layouts: see layouts.py. Those of version 2 come first.
+from dvskit.formats.storage import EventColumns
+
+# The layouts: see layout.py. Those of version 2 come first.
 DVS_2, ATIS_2, COLOUR_2, DVS_1, ATIS_1, COLOUR_1, GENERIC_2, GENERIC_1 = range(8)
 
 EVENT_BYTES = 5
@@ -106,17 +108,15 @@ def _goes_on(data: NDArray[np.uint8], at: int, layout: int, width: int, height: 
 def _run_dvs(
     data: NDArray[np.uint8],
     at: int,
+    width: int,
     height: int,
     limit: int,
     now: int,
     n: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    width: int,
+    columns: EventColumns,
 ) -> tuple[int, int, int]:
     """Decode events of DVS_2 up to one that is off the sensor; return its place, clock, events."""
+    t, x, y, p = columns
     while at < limit and n < t.size:
         first = np.int64(data[at])
         if first >= 0xFE:
@@ -146,10 +146,7 @@ def decode(
     state: NDArray[np.int64],
     gray: NDArray[np.int32],
     colours: NDArray[np.uint8],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
     losses: NDArray[np.int64],
 ) -> int:
     """Decode the events from data[start] on; return where the next one begins.
@@ -161,13 +158,14 @@ def decode(
     pixel, 0 where there is none: a colour event is ON where it is no darker. Red, green and blue go
     into the rows of `colours`. Both may be empty for other layouts, `colours` for all.
     """
+    t, x, y, p = columns
     now, n, lost = state[S_CLOCK], state[S_EVENTS], state[S_LOSSES]
     at, step = start, event_bytes(layout)
     coloured = layout == COLOUR_2 or layout == COLOUR_1
     while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
         if layout == DVS_2:
             limit = data.size - EVENT_BYTES + 1
-            at, now, n = _run_dvs(data, at, height, limit, now, n, t, x, y, p, width)
+            at, now, n = _run_dvs(data, at, width, height, limit, now, n, columns)
             if at >= data.size or n >= t.size:
                 break
         alone = _time_alone(np.int64(data[at]), layout)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.errors import GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.es import byte_kernels as k
-from dvskit.formats.es.layouts import Kind, Layout, layout_of, version_of
-from dvskit.formats.index_cache import NEVER, Index, find_index
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.sensor_size import size_of_extent, stated_size
+from dvskit.formats.es.layout import Kind, Layout, read_head, read_layout, version_of
+from dvskit.formats.file_bytes import FileMap
+from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.sensor_size import choose_size, size_of_extent, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
+from dvskit.streams import Labels
 
-MAGIC = b"Event Stream"
-HEADER_BYTES = 20
 _LOSSES = 4096
+_ROWS = 1 << 16  # of generic events
+_NO_SENSOR = Size(1, 1)
 _INDEXED_BYTES = 1 << 24  # a smaller file is read from its start
 _ANY_SIZE = {k.DVS_1: Size(1024, 512), k.ATIS_1: Size(512, 256), k.COLOUR_1: Size(512, 256)}
 _COLOUR = (
@@ -51,14 +54,14 @@ class EsRecording(Recording):
 
     def header(self) -> Mapping[str, str]:
         """Return the version and the type."""
-        return {"version": version_of(_read_head(self.path)), "type": self._layout.kind.value}
+        return {"version": version_of(read_head(self.path)), "type": self._layout.kind.value}
 
     def other_streams(self) -> Mapping[str, int]:
         """Count what has no place in events: threshold crossings of an ATIS, colours."""
         if self._layout.kind is Kind.DVS:
             return {}
         if self._others is None:
-            reading = _Pass(self, Damage(), strict=False)
+            reading = _Pass(self, Losses(self.path, strict=False))
             events = sum(len(block) for block in reading.blocks(ReusedStorage()))
             self._others = events if self._layout.kind is Kind.COLOUR else reading.others
         name = "colours" if self._layout.kind is Kind.COLOUR else "threshold crossings"
@@ -72,23 +75,23 @@ class EsRecording(Recording):
         """
         if self._layout.kind is not Kind.ATIS:
             return Events.empty(self.size)
-        reading = _Pass(self, Damage(), strict=self.strict, crossings=True)
+        reading = _Pass(self, self._losses(), crossings=True)
         return Events.concatenate(reading.blocks(Storage()), self.size)
 
     def colours(self) -> NDArray[np.uint8]:
         """Return red, green and blue of each event, (n, 3); (0, 3) for other cameras."""
         parts = [np.empty((0, 3), np.uint8)]
         if self._layout.kind is Kind.COLOUR:
-            reading = _Pass(self, Damage(), strict=self.strict, coloured=True)
+            reading = _Pass(self, self._losses(), coloured=True)
             for block in reading.blocks(ReusedStorage()):
                 parts.append(reading.colours[: len(block)].copy())
         return np.concatenate(parts)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        return _Pass(self, damage, strict=self.strict).blocks(storage)
+        return _Pass(self, self._losses(damage)).blocks(storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = _Pass(self, damage, strict=self.strict)
+        reading = _Pass(self, self._losses(damage))
         # What polarity a colour has depends on all that is ahead of it.
         if self._layout.kind is not Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
             index = find_index(self.path, f"es {self._layout} {self.size}", self._index)
@@ -97,13 +100,12 @@ class EsRecording(Recording):
         return reading.blocks(storage)
 
     def _index(self) -> Index:
-        reading = _Pass(self, Damage(), strict=False)
+        reading = _Pass(self, Losses(self.path, strict=False))
         rows = [(NEVER, reading.at, 0)]
         for block in reading.blocks(ReusedStorage()):
             if len(block):
                 rows.append((int(block.t[-1]), reading.at, reading.clock_us))
-        before_us, offset, clock = np.array(rows, np.int64).T
-        return Index(before_us.copy(), offset.copy(), clock.reshape(-1, 1).copy())
+        return index_of(rows)
 
 
 class _Pass:
@@ -115,18 +117,17 @@ class _Pass:
     def __init__(
         self,
         recording: EsRecording,
-        damage: Damage,
+        losses: Losses,
         *,
-        strict: bool,
         crossings: bool = False,
         coloured: bool = False,
     ) -> None:
-        self.path, self.size, self.layout = recording.path, recording.size, recording._layout
-        self.damage, self.strict, self.crossings = damage, strict, crossings
+        self.size, self.layout = recording.size, recording._layout
+        self.crossings, self._losses = crossings, losses
         self.at = self.layout.start
         self.colours = np.empty((BLOCK_EVENTS if coloured else 0, 3), np.uint8)
         self._state = np.zeros(k.STATE_FIELDS, np.int64)
-        self._losses = np.empty((_LOSSES, 4), np.int64)
+        self._lost = np.empty((_LOSSES, 4), np.int64)
 
     @property
     def clock_us(self) -> int:
@@ -144,51 +145,33 @@ class _Pass:
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; in strict mode the first loss raises DamagedFileError."""
-        content = map_file(self.path)
-        data = np.frombuffer(content, np.uint8)
-        gray = _blank(self.path, self.size if self.layout.kind is Kind.COLOUR else Size(1, 1))
+        path, strict = self._losses.path, self._losses.strict
+        file = FileMap(path)
+        data = file.data
+        gray = _blank(path, self.size if self.layout.kind is Kind.COLOUR else Size(1, 1))
         step = k.event_bytes(self.layout.number)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
         while self.at < len(data) and self.at != before:  # it stays where the last event is cut
             columns, self._state[k.S_EVENTS] = storage.columns(count), 0
-            t, x, y, p = columns
             while self.at < len(data) and self.at != before and self._state[k.S_EVENTS] < count:
                 before = self.at
                 self.at = k.decode(
-                    data, self.at, self.layout.number, self.crossings, *self.size, self.strict,
-                    self._state, gray, self.colours, t, x, y, p, self._losses,
+                    data, self.at, self.layout.number, self.crossings, *self.size, strict,
+                    self._state, gray, self.colours, columns, self._lost,
                 )  # fmt: skip
                 self._take_losses()
             n = int(self._state[k.S_EVENTS])
-            forget(content, self.at)
-            yield Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
+            file.forget(self.at)
+            yield columns.events(n, self.size)
         if self.at < len(data):
             cut = len(data) - self.at
-            self._lose(self.at, cut, f"the last event has {cut} of {step} bytes")
+            self._losses.lose(self.at, cut, f"the last event has {cut} of {step} bytes")
 
     def _take_losses(self) -> None:
-        for place, length, x, y in self._losses[: self._state[k.S_LOSSES]].tolist():
+        for place, length, x, y in self._lost[: self._state[k.S_LOSSES]].tolist():
             problem = f"event at ({x}, {y}), y from the bottom, is off the {self.size} sensor"
-            self._lose(place, length, problem)
+            self._losses.lose(place, length, problem)
         self._state[k.S_LOSSES] = 0
-
-    def _lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
-
-
-def map_file(path: Path) -> mmap.mmap:
-    """Return the bytes of a file that is not empty, to be looked at where they are."""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def forget(content: mmap.mmap, at: int) -> None:
-    """Give back the memory of what stands ahead of byte `at`; the file still has it."""
-    stop = at // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    if stop and hasattr(mmap, "MADV_DONTNEED"):
-        content.madvise(mmap.MADV_DONTNEED, 0, stop)
 
 
 def _blank(path: Path, size: Size) -> NDArray[np.int32]:
@@ -201,51 +184,95 @@ def _blank(path: Path, size: Size) -> NDArray[np.int32]:
         ) from None
 
 
-def _read_head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEADER_BYTES)
+class GenericEvent(NamedTuple):
+    """Bytes that happened at a time, in microseconds."""
+
+    t_us: int
+    data: bytes
 
 
-def read_layout(path: Path) -> tuple[bytes, Layout]:
-    """Return a file's header and what it says of the layout. Raises FormatError."""
-    head = _read_head(path)
-    if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:12]!r}, an Event Stream with {MAGIC!r}")
-    if len(head) < 15 or (head[12] >= 2 and len(head) < 16):
-        raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
-    version = version_of(head)
-    if head[12] > 2:
-        raise FormatError(
-            f"{path}: is an Event Stream of version {version}; versions up to 2 are read, "
-            "so convert it with the tool that wrote it"
-        )
-    layout = layout_of(head)
-    if layout is None:
-        kind = head[15 if head[12] >= 2 else 14]
-        raise FormatError(f"{path}: is an Event Stream {version} of the unknown type {kind}")
-    if layout.number < 0:
-        raise FormatError(
-            f"{path}: is an Event Stream of {layout.kind.value} events, which are no changes of "
-            "brightness; dvs, atis, colour and generic events are read"
-        )
-    if layout.size is not None and len(head) < layout.start:
-        raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
-    return head, layout
+class GenericRecording(Recording):
+    """An Event Stream of generic events: none of them has a pixel, so there are no Events.
 
-
-def size_of(
-    path: Path, options: ReadOptions, head: bytes, layout: Layout
-) -> tuple[Size, SizeOrigin]:
-    """Return the sensor's size: the argument, the header's, or what holds the events.
-
-    Raises GeometryError for a size in the header that is none, and where there are no events.
+    `generic_events` gives them as bytes, `labels` as text at their times.
     """
-    if options.size is not None:
-        return options.size, "argument"
+
+    format = "es"
+
+    def __init__(self, path: Path, options: ReadOptions, head: bytes, layout: Layout) -> None:
+        size = options.size
+        super().__init__(
+            path, options, size or _NO_SENSOR, "format" if size is None else "argument"
+        )
+        self._layout, self._version = layout, version_of(head)
+        self.assumptions.append(
+            "generic events have no pixels: there are none here, and the size means nothing; "
+            ".labels() gives them as text"
+        )
+
+    def header(self) -> Mapping[str, str]:
+        """Return the version and the type."""
+        return {"version": self._version, "type": "generic"}
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Count the generic events."""
+        count = sum(1 for _ in self._events(Losses(self.path, strict=False)))
+        return {"generic events": count} if count else {}
+
+    def generic_events(self) -> Iterator[GenericEvent]:
+        """Yield the events in time order."""
+        return self._events(self._losses())
+
+    def labels(self) -> Labels:
+        """Return the events as labels of the microsecond that they happened in.
+
+        Bytes that are no UTF-8 are written as \\x and two digits each.
+        """
+        events = list(self.generic_events())
+        start_us = np.array([event.t_us for event in events], np.int64)
+        names = tuple(event.data.decode("utf-8", "backslashreplace") for event in events)
+        return Labels(start_us, start_us + 1, names)
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        for _ in self._events(self._losses(damage)):
+            pass
+        yield Events.empty(self.size)
+
+    def _events(self, losses: Losses) -> Iterator[GenericEvent]:
+        file = FileMap(self.path)
+        data = file.data
+        clock, rows = np.zeros(1, np.int64), np.empty((_ROWS, 3), np.int64)
+        at, n = self._layout.start, _ROWS
+        while n == _ROWS:
+            n, at = k.find_generic(data, at, self._layout.number, clock, rows)
+            for t_us, place, length in rows[:n].tolist():
+                yield GenericEvent(t_us, data[place : place + length].tobytes())
+            file.forget(at)
+        if at < len(data):
+            cut = len(data) - at
+            losses.lose(at, cut, f"the last event is cut: {cut} bytes of it are there")
+
+
+def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRecording:
+    """Open an Event Stream. Its size is the argument, the header's, or what holds its events.
+
+    Raises FormatError for versions beyond 2 and for display and liquid events, GeometryError for a
+    size in the header that is none.
+    """
+    head, layout = read_layout(path)
+    if layout.kind is Kind.GENERIC:
+        return GenericRecording(path, options, head, layout)
+    size, origin = choose_size(
+        options, lambda: _header_size(path, head, layout), lambda: _extent(path, layout)
+    )
+    return EsRecording(path, options, size, origin, layout)
+
+
+def _header_size(path: Path, head: bytes, layout: Layout) -> Size | None:
     if layout.size is None:
-        return _extent(path, layout), "data"
+        return None
     width, height = np.frombuffer(head[layout.size : layout.size + 4], "<u2").tolist()
-    return stated_size(path, lambda: as_size((width, height))), "header"
+    return stated_size(path, lambda: as_size((width, height)))
 
 
 def _extent(path: Path, layout: Layout) -> Size:

@@ -11,7 +11,7 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.formats.es import byte_kernels as k
-from dvskit.formats.es.reading import MAGIC
+from dvskit.formats.es.layout import MAGIC
 from dvskit.formats.recording import FileSink
 
 _VERSION_AND_TYPE = bytes((2, 0, 0, 1))
@@ -59,12 +59,6 @@ class EsSink(FileSink):
                         f"{self.path}: a gap from {start} to {stop} us is too long for Event "
                         "Stream; shift the events, or choose another format, such as .npz"
                     )
-
-    def _finish(self) -> None:
-        self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> EsSink:

@@ -246,7 +246,7 @@ class Decoding:
             for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
                 self._loss_report.add(lost)
         held = slice(certain, count)
-        self._held = (t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
+        self._held = EventColumns(t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
         self._held_words = words[len(words) - (count - certain) :].copy()
         if keep is not None:
             kept = int(np.count_nonzero(keep))

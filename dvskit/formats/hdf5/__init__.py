@@ -1,8 +1,7 @@
 """HDF5 files of events.
 
-Read are the layouts of Prophesee (`prophesee`), DSEC, RVT, M3ED and rpg_e2vid (`columns`), v2e and
-MVSEC (`rows`). Written is that of Prophesee, with ECF here and
-with gzip in `gzip`; `dsec` writes that of DSEC.
+Read are the layouts of DSEC, RVT, M3ED and rpg_e2vid (`columns`), Prophesee, v2e, MVSEC (`rows`).
+Written is that of Prophesee, with ECF here and with gzip in `gzip`; `dsec` writes that of DSEC.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ import numpy as np
 
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5.layout import Layout, Pictures, is_seconds, stated_size
+from dvskit.formats.hdf5.library import survey
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored
-from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
-from dvskit.formats.recording import Loss
+from dvskit.formats.losses import Loss
 
 _GROUPS = ("events", "prophesee/left", "davis/left/events", "dvs/left", "dvs/events", "dvs", "")
 _NAMES = {

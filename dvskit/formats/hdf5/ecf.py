@@ -30,13 +30,6 @@ def claimed_count(data: bytes | memoryview) -> int:
     return int.from_bytes(data[:4], "little") >> 2
 
 
-def copy_columns(columns: EventColumns, start: int, out: EventColumns) -> None:
-    """Copy the rows from `start` on into the columns `out`, which are as long or shorter."""
-    stop = start + len(out[0])
-    out[0][:], out[1][:] = columns[0][start:stop], columns[1][start:stop]
-    out[2][:], out[3][:] = columns[2][start:stop], columns[3][start:stop]
-
-
 def decode(data: bytes | memoryview, rows: int, out: EventColumns) -> None:
     """Decode the first `rows` events of a chunk into the columns t, x, y, p of that length.
 
@@ -54,7 +47,7 @@ def decode(data: bytes | memoryview, rows: int, out: EventColumns) -> None:
     if used != len(data):
         raise EcfError(f"{len(data) - used} bytes stand behind its events")
     if count > rows:
-        copy_columns(columns, 0, out)
+        out.fill(columns.part(slice(0, rows)))
 
 
 def encode(

@@ -17,9 +17,13 @@ little-endian:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from dvskit.formats.unaligned import load_i64, load_u16, load_u32
 
 Bytes = NDArray[np.uint8]
 Times = NDArray[np.int64]
@@ -31,11 +35,6 @@ ENDS_EARLY, LONG_RUN, EMPTY_RUN, LONG_STEP = -1, -2, -3, -4
 
 
 @njit(cache=True, nogil=True)
-def _u16(data: Bytes, at: int) -> int:
-    return np.int64(data[at]) | (np.int64(data[at + 1]) << 8)
-
-
-@njit(cache=True, nogil=True)
 def _run(data: Bytes, at: int, run: int, most: int, left: int) -> tuple[int, int]:
     """Return a run and where the next byte is; a run of `most` says that its length follows.
 
@@ -44,7 +43,7 @@ def _run(data: Bytes, at: int, run: int, most: int, left: int) -> tuple[int, int
     if run == most:
         if at + 2 > len(data):
             return ENDS_EARLY, at
-        run = _u16(data, at)
+        run = load_u16(data, at)
         at += 2
     if run == 0:
         return EMPTY_RUN, at
@@ -56,10 +55,7 @@ def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
     end = len(data)
     if at + 8 > end:
         return ENDS_EARLY
-    origin = np.uint64(0)
-    for k in range(8):
-        origin |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    now = np.int64(origin)
+    now = load_i64(data, at)
     at += 8
     i = 0
     digit = 0
@@ -94,7 +90,7 @@ def _decode_y(data: Bytes, at: int, count: int, y: Places) -> int:
     while i < count:
         if at + 2 > end:
             return ENDS_EARLY
-        value = _u16(data, at)
+        value = load_u16(data, at)
         at += 2
         run = value & 31
         run, at = _run(data, at, run, 31, count - i)
@@ -114,7 +110,7 @@ def _decode_x(data: Bytes, at: int, count: int, x: Places) -> int:
     while i < count:
         if at + 2 > end:
             return ENDS_EARLY
-        value = _u16(data, at)
+        value = load_u16(data, at)
         at += 2
         column = value >> 5
         x[i] = column
@@ -154,9 +150,9 @@ def _decode_xp(data: Bytes, at: int, count: int, x: Places, p: Flags) -> int:
     if at + 6 * groups > len(data):
         return ENDS_EARLY
     for group in range(groups):
-        a = _u16(data, at)
-        b = _u16(data, at + 2)
-        c = _u16(data, at + 4)
+        a = load_u16(data, at)
+        b = load_u16(data, at + 2)
+        c = load_u16(data, at + 4)
         at += 6
         i = 4 * group
         left = min(4, count - i)
@@ -180,9 +176,9 @@ def _decode_yxp(data: Bytes, at: int, count: int, x: Places, y: Places, p: Flags
     if at + 12 * groups > len(data):
         return ENDS_EARLY
     for group in range(groups):
-        a = _u16(data, at) | (_u16(data, at + 2) << 16)
-        b = _u16(data, at + 4) | (_u16(data, at + 6) << 16)
-        c = _u16(data, at + 8) | (_u16(data, at + 10) << 16)
+        a = load_u32(data, at)
+        b = load_u32(data, at + 4)
+        c = load_u32(data, at + 8)
         at += 12
         i = 4 * group
         left = min(4, count - i)
@@ -225,6 +221,15 @@ def ecf_decode(data: Bytes, count: int, t: Times, x: Places, y: Places, p: Flags
 
 
 @njit(cache=True, nogil=True)
+def _same(values: NDArray[Any], start: int) -> int:
+    """Return how many of the values from `start` on are the same as the first."""
+    stop = start + 1
+    while stop < len(values) and values[stop] == values[start]:
+        stop += 1
+    return stop - start
+
+
+@njit(cache=True, nogil=True)
 def _put(out: Bytes, at: int, value: int, width: int) -> int:
     for k in range(width):
         out[at + k] = np.uint8((value >> (8 * k)) & 0xFF)
@@ -245,9 +250,7 @@ def _encode_t(t: Times, out: Bytes, at: int) -> int:
                 at += 1
                 step >>= 4
         now = t[i]
-        run = 1
-        while i + run < count and t[i + run] == now:
-            run += 1
+        run = _same(t, i)
         if run >= 15:
             out[at] = np.uint8((step << 4) | 15)
             at = _put(out, at + 1, run, 2)
@@ -263,10 +266,7 @@ def _encode_y(y: Places, out: Bytes, at: int) -> int:
     count = len(y)
     i = 0
     while i < count:
-        row = np.int64(y[i])
-        run = 1
-        while i + run < count and y[i + run] == row:
-            run += 1
+        row, run = np.int64(y[i]), _same(y, i)
         at = _put(out, at, (row << 5) | min(run, 31), 2)
         if run >= 31:
             at = _put(out, at, run, 2)
@@ -295,11 +295,8 @@ def _encode_p(p: Flags, out: Bytes, at: int) -> int:
     count = len(p)
     i = 0
     while i < count:
-        on = p[i]
-        run = 1
-        while i + run < count and p[i + run] == on:
-            run += 1
-        out[at] = np.uint8((128 if on else 0) | min(run, 127))
+        run = _same(p, i)
+        out[at] = np.uint8((128 if p[i] else 0) | min(run, 127))
         at += 1
         if run >= 127:
             at = _put(out, at, run, 2)
@@ -338,9 +335,7 @@ def ecf_size(x: Places, y: Places, p: Flags) -> tuple[int, int, int]:
     y_bytes = x_bytes = p_bytes = 0
     i = 0
     while i < count:
-        run = 1
-        while i + run < count and y[i + run] == y[i]:
-            run += 1
+        run = _same(y, i)
         y_bytes += 4 if run >= 31 else 2
         i += run
     i = 0
@@ -353,9 +348,7 @@ def ecf_size(x: Places, y: Places, p: Flags) -> tuple[int, int, int]:
         x_bytes += 2
     i = 0
     while i < count:
-        run = 1
-        while i + run < count and p[i + run] == p[i]:
-            run += 1
+        run = _same(p, i)
         p_bytes += 3 if run >= 127 else 1
         i += run
     return y_bytes, x_bytes, p_bytes

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import h5py
 
 from dvskit.errors import DamagedFileError, FormatError, one_line
-from dvskit.formats.recording import Loss
+from dvskit.formats.losses import Loss
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from dvskit import _threads
 from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
-from dvskit.formats.hdf5 import columns, prophesee, rows
+from dvskit.formats.hdf5 import columns, rows
 from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.frames import read_frames
-from dvskit.formats.hdf5.layout import Layout, all_rows
+from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
 from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
-from dvskit.formats.hdf5.table import Open, slice_columns
+from dvskit.formats.hdf5.table import Open
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
+from dvskit.formats.index_cache import count_early
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     Damage,
@@ -27,8 +27,8 @@ from dvskit.formats.recording import (
     Recording,
     SizeOrigin,
 )
-from dvskit.formats.sensor_size import smallest_size
-from dvskit.formats.storage import EventColumns, Storage, new_columns
+from dvskit.formats.sensor_size import choose_size, smallest_size
+from dvskit.formats.storage import Storage, new_columns
 from dvskit.streams import Frame, Triggers
 
 _ANY_SIZE = Size(32767, 32767)
@@ -105,15 +105,15 @@ class Hdf5Recording(Recording):
                 size = os.fstat(file.handle).st_size
                 raise DamagedFileError(self.path, size, self._missing(first, stop))
             count = stop - first
-            t, x, y, p = slice_columns(storage.columns(count), 0, count)
-            lost = self._table.read(file, first, stop, (t, x, y, p))
+            columns = storage.columns(count).part(slice(0, count))
+            lost = self._table.read(file, first, stop, columns)
             good = lost[0].first - first if lost else count
-            events = Events.from_checked(t[:good], x[:good], y[:good], p[:good], self.size)
+            events = columns.events(good, self.size)
             bad = self._first_bad(events, last)
             if bad >= 0:
                 self._reject(events, bad, last, first)
             if good:
-                last = int(t[good - 1])
+                last = int(events.t[-1])
                 yield events
             if lost:
                 raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
@@ -154,12 +154,12 @@ class Hdf5Recording(Recording):
             if not there:
                 damage.add(os.fstat(file.handle).st_size, 0, self._missing(first, stop))
                 continue
-            out: EventColumns = new_columns(stop - first)
+            out = new_columns(stop - first)
             good = np.ones(stop - first, np.bool_)
             for lost in self._table.read(file, first, stop, out):
                 damage.add(lost.offset, lost.size, lost.problem)
                 good[lost.first - first : lost.stop - first] = False
-            events = Events.from_checked(*out, self.size)
+            events = out.events(stop - first, self.size)
             if order is None:
                 before = int(held[0].t[-1]) if held else last
                 if good.all() and self._first_bad(events, before) < 0:
@@ -196,16 +196,14 @@ class Hdf5Recording(Recording):
     def _find(self, start_us: int) -> int:
         """Return a row at or ahead of the first event with t >= start_us, by bisection."""
         starts = self._starts()
-        low, high = 0, len(starts)
         with self._table.opened(strict=True) as file:
-            while low < high:
-                middle = (low + high) // 2
-                t = self._table.first_time(file, int(starts[middle]))
-                if t is not None and t < start_us:
-                    low = middle + 1
-                else:
-                    high = middle
-        return int(starts[max(0, low - 1)]) if len(starts) else 0
+
+            def is_early(piece: int) -> bool:
+                t = self._table.first_time(file, int(starts[piece]))
+                return t is not None and t < start_us
+
+            early = count_early(len(starts), is_early)
+        return int(starts[max(0, early - 1)]) if len(starts) else 0
 
     def _starts(self) -> NDArray[np.int64]:
         """Return the first rows of the pieces that hold times."""
@@ -266,7 +264,7 @@ def _find_layout(path: Path, *, strict: bool) -> Layout:
 def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
     with open_file(path, strict=strict, mend=mend) as file:
         try:
-            for find in (prophesee.find_layout, columns.find_layout, rows.find_layout):
+            for find in (rows.find_prophesee, columns.find_layout, rows.find_layout):
                 layout = find(file, path, strict=strict)
                 if layout is not None:
                     return layout
@@ -289,10 +287,6 @@ def open_recording(path: Path, options: ReadOptions) -> Hdf5Recording:
     GeometryError.
     """
     layout = _find_layout(path, strict=options.strict)
-    if options.size is not None:
-        return Hdf5Recording(path, options, options.size, "argument", layout)
-    if layout.size is not None:
-        return Hdf5Recording(path, options, layout.size, "header", layout)
     trial = Hdf5Recording(path, ReadOptions(strict=False), _ANY_SIZE, "argument", layout)
-    size = smallest_size(path, trial)
-    return Hdf5Recording(path, options, size, "data", layout)
+    size, origin = choose_size(options, lambda: layout.size, lambda: smallest_size(path, trial))
+    return Hdf5Recording(path, options, size, origin, layout)

@@ -1,4 +1,9 @@
-"""Events as rows of one dataset: v2e, MVSEC, and their relatives.
+"""Events as rows of one dataset: Prophesee, v2e, MVSEC, and their relatives.
+
+Prophesee   compound rows of x, y, p, t in `CD/events`, mostly packed as ECF, and of p, t, id in
+            `EXT_TRIGGER/events`. The file's attributes say the rest: `geometry` "WxH" or `format`
+            "...;height=H;width=W", `generation`, `serial_number`, and others. `indexes` beside the
+            events are not needed: each chunk begins with its first time.
 
 v2e     `events` N x 4 uint32 (t in microseconds, x, y, p); `frame` N x H x W, `frame_ts`
 MVSEC   `davis/left/events` N x 4 float64 (x, y, t in seconds, p of -1 or 1); `image_raw`
@@ -16,14 +21,64 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
-from dvskit.events import as_size
+from dvskit.errors import FormatError, GeometryError
+from dvskit.events import Size, as_size
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.layout import Layout, Pictures, all_rows, is_seconds, stated_size
+from dvskit.formats.hdf5.library import survey
 from dvskit.formats.hdf5.opening import attributes, dataset
 from dvskit.formats.hdf5.stored import Stored
-from dvskit.formats.hdf5.survey import survey
 from dvskit.formats.hdf5.table import Field, Table
+from dvskit.formats.losses import Loss
+
+EVENTS, TRIGGERS = "CD/events", "EXT_TRIGGER/events"
+
+
+def _format_size(text: str) -> Size | None:
+    """Return the size in a format text such as "EVT3;height=720;width=1280"."""
+    parts = dict(part.partition("=")[::2] for part in text.split(";") if "=" in part)
+    try:
+        return as_size((int(parts["width"]), int(parts["height"])))
+    except (KeyError, ValueError, GeometryError):
+        return None
+
+
+def find_prophesee(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
+    """Return where a Prophesee file has its events; None if it is none. Raises FormatError."""
+    events = dataset(file, EVENTS)
+    if events is None:
+        return None
+    fields = events.dtype.names or ()
+    if events.ndim != 1 or not {"x", "y", "p", "t"} <= set(fields):
+        raise FormatError(
+            f"{path}: {EVENTS} has rows of {', '.join(fields) or events.dtype}; "
+            "x, y, p and t are meant"
+        )
+    stored = survey(events, EVENTS, path, strict=strict)
+    header = attributes(file)
+    layout = Layout(
+        "Prophesee",
+        Table(path, Field(stored, "t"), Field(stored, "x"), Field(stored, "y"), Field(stored, "p")),
+        header=header,
+    )
+    stated = stated_size(file, "")
+    layout.size = stated[0] if stated else _format_size(header.get("format", ""))
+    try:
+        layout.triggers = _triggers(file, path, strict=strict)
+    except Exception as error:  # of a structure that is damaged there alone
+        if strict:
+            raise
+        reason = " ".join(str(error).split())
+        layout.losses.append(Loss(0, 0, f"{TRIGGERS} cannot be read ({reason})"))
+    return layout
+
+
+def _triggers(file: h5py.File, path: Path, *, strict: bool) -> Stored | None:
+    triggers = dataset(file, TRIGGERS)
+    if triggers is None or not {"p", "t", "id"} <= set(triggers.dtype.names or ()):
+        return None
+    return survey(triggers, TRIGGERS, path, strict=strict)
+
 
 _DATASETS = ("events", "davis/left/events", "davis/right/events", "dvs/events", "data")
 _FIELDS = {

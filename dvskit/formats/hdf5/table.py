@@ -39,12 +39,6 @@ class Field(NamedTuple):
         return rows[self.pick] if isinstance(self.pick, str) else rows[:, self.pick]
 
 
-def slice_columns(columns: EventColumns, start: int, stop: int) -> EventColumns:
-    """Return rows start..stop of columns, as views."""
-    t, x, y, p = columns
-    return t[start:stop], x[start:stop], y[start:stop], p[start:stop]
-
-
 class Open(NamedTuple):
     """A file that is being read: its descriptor, and the HDF5 library's way where it is needed."""
 
@@ -147,7 +141,7 @@ class Table:
         self, file: Open, stored: Stored, piece: Piece, first: int, stop: int, out: EventColumns
     ) -> list[Lost]:
         low, high = max(first, piece.first), min(stop, piece.stop)
-        columns = slice_columns(out, low - first, high - first)
+        columns = out.part(slice(low - first, high - first))
         try:
             if self.is_ecf and not piece.mask & 1:
                 self._read_ecf(file, piece, low, high, columns)
@@ -174,9 +168,9 @@ class Table:
         else:
             whole = new_columns(rows)
             ecf.decode(data, rows, whole)
-            ecf.copy_columns(whole, low - piece.first, out)
+            out.fill(whole.part(slice(low - piece.first, high - piece.first)))
         if self.offset_us:
-            out[0][:] += self.offset_us
+            out.t[:] += self.offset_us
 
     def _convert(
         self, stored: Stored, rows: NDArray[Any], out: EventColumns

@@ -56,14 +56,14 @@ class Hdf5Sink(FileSink):
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         super().__init__(path, size, overwrite=overwrite)
         self._even = EvenBlocks(self.group_events)
-        self._file: h5py.File | None = None
+        self._h5: h5py.File | None = None
 
     def _open(self, partial: Path) -> None:
         partial.touch()  # the operating system's own error says more than the library's
         # Without a cache, chunks stand in the order of their events: a file that is cut, or whose
         # writing was, holds all the events ahead of its end.
-        self._file = h5py.File(partial, "w", rdcc_nbytes=0)
-        self._begin(self._file)
+        self._h5 = h5py.File(partial, "w", rdcc_nbytes=0)
+        self._begin(self._h5)
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
@@ -78,9 +78,9 @@ class Hdf5Sink(FileSink):
             self._abandon()
 
     def _abandon(self) -> None:
-        if self._file is not None:
+        if self._h5 is not None:
             try:
-                self._file.close()
+                self._h5.close()
             except Exception:  # a full disk, which the writing has named already
                 return
 

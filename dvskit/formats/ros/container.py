@@ -1,4 +1,4 @@
-"""What the three containers have in common: channels, messages, and how losses are told."""
+"""What the three containers have in common: channels and messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.errors import DamagedFileError
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.definitions import event_kind
-from dvskit.formats.ros.region import FileRegion, Region
+from dvskit.formats.losses import Losses as Losses
+from dvskit.formats.ros.messages import event_kind
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
 # Where this much or more lies between the end of a record and the next valid one, it is the record
@@ -34,13 +32,12 @@ class Channel(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message: its channel's number, the nanoseconds when it was recorded, its bytes.
+    """A message: its channel's number and its bytes.
 
     offset  where the bytes begin in the file; the start of the chunk where `exact` is false
     """
 
     channel: int
-    log_ns: int
     data: bytes | memoryview
     offset: int
     exact: bool
@@ -48,19 +45,6 @@ class Message(NamedTuple):
     def place(self, at: int) -> int:
         """Return the offset in the file of byte `at` of the message."""
         return self.offset + at if self.exact else self.offset
-
-
-class Losses:
-    """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode."""
-
-    def __init__(self, path: Path, *, strict: bool, damage: Damage) -> None:
-        self.path, self.strict, self.damage = path, strict, damage
-
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        """Tell of `length` bytes lost at byte `offset`; 0 where what is there is used after all."""
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
 
 
 class Container(ABC):
@@ -87,8 +71,7 @@ class Container(ABC):
 
     def survey(self) -> None:
         """Read the whole file for declarations that its index has not, or not undamaged."""
-        losses = Losses(self.path, strict=False, damage=Damage())
-        for _ in self.messages(frozenset(), losses):
+        for _ in self.messages(frozenset(), Losses(self.path, strict=False)):
             pass
 
     @abstractmethod
@@ -98,55 +81,19 @@ class Container(ABC):
         `start` is 0 or one of the `cuts`.
         """
 
+    @abstractmethod
     def cuts(self) -> list[int]:
         """Return the bytes that reading may begin at, in order of the messages behind them.
 
         Empty where the file does not say, and where one of them is wrong.
         """
-        return []
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, by reading the whole file if need be."""
         found = dict.fromkeys(self.channels, 0)
-        losses = Losses(self.path, strict=False, damage=Damage())
-        for message in self.messages(self.channels.keys(), losses):
+        for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
         return found
-
-
-class IndexedContainer(Container):
-    """A container of chunks that may end with an index of them and of its messages.
-
-    A subclass fills `_counts` and `_cuts` from the index, and calls `_forget_index` where the index
-    is not whole.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._counts: dict[int, int] | None = None
-        self._cuts: list[int] = []
-        self._checked = False
-
-    def _forget_index(self) -> None:
-        self._counts, self._cuts = None, []
-
-    def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, as the index says if there is one."""
-        return self._counts if self._counts is not None else super().counts()
-
-    def cuts(self) -> list[int]:
-        """Return where chunks begin, as the index says, if all of them do."""
-        if not self._checked:
-            self._checked = True
-            with self.path.open("rb") as file:
-                region = FileRegion(file, self.path.stat().st_size)
-                if not all(self._is_chunk(region, cut) for cut in self._cuts):
-                    self._cuts = []
-        return self._cuts
-
-    @abstractmethod
-    def _is_chunk(self, region: Region, at: int) -> bool:
-        """Return whether a valid chunk begins at byte `at`."""
 
 
 def plain_type(name: str) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO
 
+import zstandard
+
 from dvskit.errors import FormatError
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.compression import decompress, zstd_size
-from dvskit.formats.ros.container import Channel, Container, Losses, Message, plain_type
-from dvskit.formats.ros.definitions import PACKET_TYPE
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message, plain_type
+from dvskit.formats.ros.messages import PACKET_TYPE
 from dvskit.formats.ros.parts import ENCODINGS
+from dvskit.formats.ros.records import unpack_chunk
 from dvskit.formats.ros.sqlite import (
     Database,
     Row,
@@ -29,7 +31,6 @@ from dvskit.formats.ros.wire import MessageError, read_packet
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _TABLES = ("topics", "messages", "message_definitions")
-_MESSAGE_COLUMNS = ("id", "topic_id", "timestamp", "data")
 _TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
 _MOST_NUMBER = 1 << 40  # of messages
 _TYPE = re.compile(r"[A-Za-z]\w*/(msg/)?[A-Za-z]\w*")
@@ -113,7 +114,7 @@ class Db3File(Container):
             for row in database.rows(file, leaf, silent):
                 if not self._is_message(row):
                     continue
-                number, _, first = self._head(row, (0, 1, 2, 3))
+                number, first = self._head(row, (1, 3))
                 if number in self.channels:
                     continue
                 try:
@@ -137,20 +138,21 @@ class Db3File(Container):
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each topic; their bytes are not read."""
         found = dict.fromkeys(self.channels, 0)
-        order = self._order("messages", _MESSAGE_COLUMNS)
+        order = self._order()
         with self._database.open() as file:
-            quiet = Losses(self.path, strict=False, damage=Damage())
+            quiet = Losses(self.path, strict=False)
             for row in self._message_rows(file, quiet):
                 topic = self._head(row, order)[0]
                 if topic in found:
                     found[topic] += 1
         return found
 
-    def _order(self, table: str, columns: tuple[str, ...]) -> tuple[int, ...]:
-        """Return where the columns stand in a table: as it says, else as they always do."""
-        own = self._columns.get(table, [])
+    def _order(self) -> tuple[int, ...]:
+        """Return where topic and data stand in a message's row: as it says, else as always."""
+        own = self._columns.get("messages", [])
         return tuple(
-            own.index(name) if name in own else place for place, name in enumerate(columns)
+            own.index(name) if name in own else place
+            for name, place in (("topic_id", 1), ("data", 3))
         )
 
     def cuts(self) -> list[int]:
@@ -164,7 +166,7 @@ class Db3File(Container):
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the topics `wanted`, in order of their numbers."""
         database = self._database
-        order = self._order("messages", _MESSAGE_COLUMNS)
+        order = self._order()
         said = database.said_pages or database.pages
         if database.bytes != said * database.page_bytes:
             problem = (
@@ -175,32 +177,27 @@ class Db3File(Container):
             losses.lose(0, 0, self._doubt)
         with database.open() as file:
             for row in self._message_rows(file, losses, start):
-                topic, log_ns, first = self._head(row, order)
+                topic, first = self._head(row, order)
                 if topic not in self.channels:
-                    told = f"a message is of topic {topic}, which is not declared"
-                    losses.lose(row.offset, row.length, told)
+                    problem = f"a message is of topic {topic}, which is not declared"
+                    losses.lose(row.offset, row.length, problem)
                 elif topic in wanted:
                     payload, broken = database.payload(file, row)
                     data: bytes | memoryview = memoryview(payload)[first:]
                     if data[:4] == _ZSTD:  # rosbag2's compression of messages
-                        size = zstd_size(data)
-                        data, trouble = decompress(bytes(data), "zstd", size)
+                        size = _zstd_size(data)
+                        data, trouble = unpack_chunk(bytes(data), "zstd", size)
                         broken = broken or trouble
                     if broken is not None:
                         losses.lose(row.offset, row.length - len(payload), broken)
                     exact = not row.overflow and len(data) == len(payload) - first
-                    yield Message(topic, log_ns, data, row.offset + first * exact, exact)
+                    yield Message(topic, data, row.offset + first * exact, exact)
 
-    def _head(self, row: Row, order: tuple[int, ...]) -> tuple[int, int, int]:
-        """Return a message's topic, its time, and where its data begin in the payload."""
-        values = self._database.values(row, row.local)
-        topic, log_ns = values[order[1]], values[order[2]]
-        first = row.header + sum(map(kind_bytes, row.kinds[: order[3]]))
-        return (
-            topic if isinstance(topic, int) else -1,
-            log_ns if isinstance(log_ns, int) else 0,
-            first,
-        )
+    def _head(self, row: Row, order: tuple[int, ...]) -> tuple[int, int]:
+        """Return a message's topic, and where its data begin in the payload."""
+        topic = self._database.values(row, row.local)[order[0]]
+        first = row.header + sum(map(kind_bytes, row.kinds[: order[1]]))
+        return topic if isinstance(topic, int) else -1, first
 
     def _is_message(self, row: Row) -> bool:
         kinds = row.kinds
@@ -299,3 +296,12 @@ def _column_names(sql: str) -> list[str]:
     """Return the names of the columns that a CREATE TABLE statement declares."""
     inner = sql[sql.find("(") + 1 : sql.rfind(")")]
     return [part.split()[0].strip('"`[]') for part in inner.split(",") if part.split()]
+
+
+def _zstd_size(data: bytes | memoryview) -> int:
+    """Return how many bytes zstd data say to become; MOST_BYTES where they do not say."""
+    try:
+        size: int = zstandard.frame_content_size(bytes(data[:32]))
+    except zstandard.ZstdError:
+        return MOST_BYTES
+    return size if size >= 0 else MOST_BYTES

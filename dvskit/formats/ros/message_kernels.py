@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.unaligned import load_u16, load_u32
+
 _U8 = NDArray[np.uint8]
 _I64 = NDArray[np.int64]
 _Any = NDArray[Any]
@@ -22,17 +24,6 @@ _Any = NDArray[Any]
 # Types of the words of libcaer_cmp, bits 12-15.
 TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = range(6)
 _NEVER = -(1 << 62)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _u16(data: _U8, at: int) -> int:
-    i = np.uint64(at)
-    return np.int64(data[i]) | np.int64(data[i + np.uint64(1)]) << 8
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _u32(data: _U8, at: int) -> int:
-    return _u16(data, at) | _u16(data, at + 2) << 16
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -54,9 +45,9 @@ def decode_mono(
     for part in range(first, last):
         n = places[part]
         for at in range(starts[part], stops[part] - 7, 8):
-            ns = bases[part] + _u32(data, at)
+            ns = bases[part] + load_u32(data, at)
             us = ns // 1000
-            column, row = _u16(data, at + 4), _u16(data, at + 6)
+            column, row = load_u16(data, at + 4), load_u16(data, at + 6)
             rounded |= us * 1000 != ns
             place = np.uint64(n)
             t[place], x[place], y[place], p[place] = us, column, row & 0x7FFF, row > 0x7FFF
@@ -83,7 +74,7 @@ def decode_libcaer(
         rounded |= base * 1000 != bases[part]
         low_before = np.int64(0)
         for at in range(starts[part], stops[part] - 7, 8):
-            word, low = _u32(data, at), _u32(data, at + 4)
+            word, low = load_u32(data, at), load_u32(data, at + 4)
             if low_before - low > 1 << 30:
                 base += np.int64(1) << 31
             low_before = low
@@ -103,7 +94,7 @@ def count_compressed(data: _U8, start: int, stop: int) -> tuple[int, int]:
     """Return the number of events of a message in libcaer_cmp, and its words of unknown types."""
     count = unknown = 0
     for at in range(start, stop - 1, 2):
-        word = _u16(data, at)
+        word = load_u16(data, at)
         kind = word >> 12
         if kind == ADDR_Y:
             count += 1
@@ -135,7 +126,7 @@ def decode_compressed(
         high = low = column = first_row = np.int64(0)
         on = base_on = lifted = False
         for at in range(starts[part], stops[part] - 1, 2):
-            word = _u16(data, at)
+            word = load_u16(data, at)
             kind, value = word >> 12, word & 0xFFF
             row, mask = value & 0x7FF, np.int64(0)
             if kind == TIME_LOW:
@@ -186,8 +177,8 @@ def decode_array(
         at = starts[part]
         while at + 13 <= stops[part]:
             pad = 0 if packed or n == places[part] else -(at - starts[part] + 4) % 4
-            column, row = _u16(data, at), _u16(data, at + 2)
-            seconds, ns = _u32(data, at + 4 + pad), _u32(data, at + 8 + pad)
+            column, row = load_u16(data, at), load_u16(data, at + 2)
+            seconds, ns = load_u32(data, at + 4 + pad), load_u32(data, at + 8 + pad)
             if big:
                 column, row = _swap(column, 2), _swap(row, 2)
                 seconds, ns = _swap(seconds, 4), _swap(ns, 4)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Losses, Message
-from dvskit.formats.ros.definitions import PACKET
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import LEAST_RECORD, Channel, Container, Message
+from dvskit.formats.ros.messages import PACKET
 from dvskit.formats.ros.wire import (
     MOST_PADDING,
     ArrayHead,
@@ -66,7 +67,7 @@ class Topic:
     doubt: str = ""
 
     def parts(self, container: Container, losses: Losses, start: int = 0) -> Iterator[Part]:
-        """Yield the events of the topic's messages; what cannot be is told to `losses`.
+        """Yield the events of the topic's messages; what cannot be is given to `losses`.
 
         `start` is one of the container's cuts; messages are counted from there.
         """
@@ -81,9 +82,9 @@ class Topic:
             part = self._like(message, heads.start, found) if found is not None else None
             if part is None:
                 try:
-                    told = losses.damage.count
+                    before = losses.damage.count
                     part = self._part(message, number, losses)
-                    if self.kind == PACKET and told == losses.damage.count:
+                    if self.kind == PACKET and before == losses.damage.count:
                         heads.learn(message.data)
                 except MessageError as error:
                     problem = f"message {number} of {self.channel.topic} is damaged: {error}"

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
+from dvskit.formats.losses import Losses
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.ros.container import Channel, Container, Losses
-from dvskit.formats.ros.definitions import PACKET
+from dvskit.formats.ros.container import Channel, Container
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
+from dvskit.formats.ros.messages import PACKET
 from dvskit.formats.ros.packed import PackedDecoding, from_time
 from dvskit.formats.ros.parts import Topic
-from dvskit.formats.ros.pictures import imu_of, read_frame
+from dvskit.formats.ros.pictures import ImuSample, imu_of, read_frame, read_imu
 from dvskit.formats.ros.seeking import find_checkpoint, find_cut
 from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
-from dvskit.formats.ros.wire import ImuSample, MessageError, read_imu
-from dvskit.formats.sensor_size import smallest_size
+from dvskit.formats.ros.wire import MessageError
+from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -65,9 +66,6 @@ class RosRecording(Recording):
         if text not in self.assumptions:
             self.assumptions.append(text)
 
-    def _losses(self, damage: Damage) -> Losses:
-        return Losses(self.path, strict=self.strict, damage=damage)
-
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         yield from _blocks(self.container, self.topics.events, self.size, self._losses(damage),
                            storage, self)  # fmt: skip
@@ -97,7 +95,7 @@ class RosRecording(Recording):
         packed = PackedDecoding(parts, events.encoding, self.size, losses, ros1=ros1)
         yield from packed.blocks(storage)
 
-    def told_of(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
+    def note_findings(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
         """Note what a pass has found that is no damage."""
         if isinstance(reading, PackedDecoding) and reading.rounded:
             self._note("times are recorded in nanoseconds, and rounded down to microseconds")
@@ -111,7 +109,7 @@ class RosRecording(Recording):
 
     def triggers(self) -> Triggers:
         """Return the triggers among the events (evt3) and on topics of their own, by time."""
-        losses = self._losses(Damage())
+        losses = self._losses()
         found = []
         events = self.topics.events
         if events.encoding == "evt3":
@@ -137,7 +135,7 @@ class RosRecording(Recording):
         channels = beside(self.container, self.topics.events, IMU)
         samples: list[ImuSample] = []
         if channels:
-            losses = self._losses(Damage())
+            losses = self._losses()
             for message in self.container.messages({channels[0].number}, losses):
                 try:
                     samples.append(read_imu(message.data, ros1=channels[0].ros1))
@@ -155,7 +153,7 @@ class RosRecording(Recording):
         channel = self._image_channel()
         if channel is None:
             return
-        losses = self._losses(Damage())
+        losses = self._losses()
         latest = None
         for message in self.container.messages({channel.number}, losses):
             try:
@@ -213,12 +211,12 @@ def _blocks(
         reading = Evt3Decoding(payloads, size, losses)
         yield from reading.blocks(storage)
         if listener is not None:
-            listener.told_of(reading, payloads.missing)
+            listener.note_findings(reading, payloads.missing)
         return
     packed = PackedDecoding(parts, topic.encoding, size, losses, ros1=topic.channel.ros1)
     yield from packed.blocks(storage)
     if listener is not None:
-        listener.told_of(packed, 0)
+        listener.note_findings(packed, 0)
 
 
 def open_container(container: Container, options: ReadOptions, name: str) -> RosRecording:
@@ -229,12 +227,13 @@ def open_container(container: Container, options: ReadOptions, name: str) -> Ros
     """
     topics = find_topics(container, options.variant, strict=options.strict)
     events = topics.events
-    size, origin = options.size, "argument"
-    if size is None and events.width:
-        size, origin = Size(events.width, events.height), "header"
-    if size is None:
+
+    def of_events() -> Size:
         any_size = _ANY_SIZE.get(events.encoding, _LARGEST)
-        losses = Losses(container.path, strict=False, damage=Damage())
+        losses = Losses(container.path, strict=False)
         blocks = _blocks(container, events, any_size, losses, Storage(), None)
-        size, origin = smallest_size(container.path, blocks), "data"
-    return RosRecording(container.path, options, size, origin, container, topics, name)  # type: ignore[arg-type]
+        return smallest_size(container.path, blocks)
+
+    stated = Size(events.width, events.height) if events.width else None
+    size, origin = choose_size(options, lambda: stated, of_events)
+    return RosRecording(container.path, options, size, origin, container, topics, name)

@@ -13,9 +13,9 @@ from dvskit.events import Size
 from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.evt3.state import S_LAST, STATE_FIELDS, checkpoint, new_state
-from dvskit.formats.index_cache import NEVER, Index, find_index
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.container import Container, Losses
+from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.ros.container import Container
 from dvskit.formats.ros.evt3 import Payloads
 from dvskit.formats.ros.packed import first_us
 from dvskit.formats.ros.parts import Topic
@@ -34,20 +34,18 @@ def find_cut(container: Container, topic: Topic, start_us: int) -> int:
     if container.path.stat().st_size < LEAST_BYTES:
         return 0
     cuts = container.cuts()
-    low, high = -1, len(cuts)  # cuts[low] is early enough, cuts[high] is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        first = _first_us(container, topic, cuts[middle])
-        if first is not None and first < start_us:
-            low = middle
-        else:
-            high = middle
-    return cuts[low] if low > 0 else 0
+
+    def is_early(cut: int) -> bool:
+        first = _first_us(container, topic, cuts[cut])
+        return first is not None and first < start_us
+
+    early = count_early(len(cuts), is_early)
+    return cuts[early - 1] if early > 1 else 0
 
 
 def _first_us(container: Container, topic: Topic, cut: int) -> int | None:
     """Return the time of the first event behind a cut; None where none is, or all is unclear."""
-    losses = Losses(container.path, strict=True, damage=Damage())
+    losses = Losses(container.path, strict=True)
     try:
         for part in topic.parts(container, losses, start=cut):
             if len(part.data):
@@ -87,20 +85,19 @@ def find_checkpoint(
 
 def _build(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
-    losses = Losses(container.path, strict=True, damage=Damage())
+    losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), size, losses)
     chunks = StreamChunks(payloads, size, most_words=CHECKPOINT_WORDS)
     reading = Decoding(chunks, size, name=container.path, strict=True, damage=Damage())
     cuts = container.cuts()
-    rows = [(NEVER, 0, np.concatenate([[0], new_state()]))]
+    rows = [(NEVER, 0, 0, *new_state().tolist())]
     try:
         for _ in reading.blocks(ReusedStorage()):
             before = bisect_right(cuts, payloads.place(reading.offset)) - 1
             if before >= 0:
                 skip = reading.offset - payloads.first_behind(cuts[before])
-                state = np.concatenate([[skip], checkpoint(reading.state)])
-                rows.append((int(reading.state[S_LAST]), cuts[before], state))
+                state = checkpoint(reading.state).tolist()
+                rows.append((int(reading.state[S_LAST]), cuts[before], skip, *state))
     except DamagedFileError:
         rows = rows[:1]
-    before_us, offsets, states = zip(*rows, strict=True)
-    return Index(np.array(before_us, np.int64), np.array(offsets, np.int64), np.stack(states))
+    return index_of(rows)

@@ -16,7 +16,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from dvskit.errors import FormatError
-from dvskit.formats.ros.container import MOST_BYTES, Losses
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import MOST_BYTES
 
 MAGIC = b"SQLite format 3\0"
 INTERIOR, LEAF = 0x05, 0x0D
@@ -124,7 +125,7 @@ class Database:
         self.pages, self._moved_from, self._moved = self.said_pages, border + 1, moved
 
     def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
-        """Yield the leaf pages of a table in order. `tell(page, problem)` hears of bad ones."""
+        """Yield the leaf pages of a table in order. `tell(page, problem)` is given bad ones."""
         seen = {root}
         waiting = [(root, 0)]
         while waiting:
@@ -179,7 +180,7 @@ class Database:
         return found
 
     def rows(self, file: BinaryIO, start: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
-        """Yield the rows of the leaf page at byte `start`; `tell` hears of bad ones."""
+        """Yield the rows of the leaf page at byte `start`; `tell` is given bad ones."""
         file.seek(start)
         page = file.read(self.page_bytes)
         head = 0 if start else 100

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from dvskit.errors import FormatError, did_you_mean
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.container import Channel, Container, Losses
-from dvskit.formats.ros.definitions import PACKET, event_kind, names_events
+from dvskit.formats.losses import Losses
+from dvskit.formats.ros.container import Channel, Container
+from dvskit.formats.ros.messages import PACKET, event_kind, names_events
 from dvskit.formats.ros.parts import ENCODINGS, Topic
 from dvskit.formats.ros.wire import ArrayHead, MessageError, PacketHead, read_array, read_packet
 
@@ -97,7 +97,7 @@ def _look(container: Container, *, strict: bool) -> list[Topic]:
     heads: dict[int, list[tuple[str, int, int]]] = {number: [] for number in kinds}
     wanted = 1 if strict else _LOOKS
     waiting = set(kinds)
-    losses = Losses(container.path, strict=False, damage=Damage())
+    losses = Losses(container.path, strict=False)
     for message in container.messages(kinds.keys(), losses) if kinds else ():
         number = message.channel
         if number in waiting:
@@ -135,7 +135,7 @@ def _guess(container: Container) -> list[Topic]:
         name = f"unnamed topic {number}"
         container.channels[number] = Channel(number, name, "", "", container.ros1)
     heads: dict[int, Counter[tuple[str, int, int]]] = {}
-    losses = Losses(container.path, strict=False, damage=Damage())
+    losses = Losses(container.path, strict=False)
     for count, message in enumerate(container.messages(container.channels.keys(), losses)):
         if count > _GUESSES:
             break

@@ -1,4 +1,4 @@
-"""Messages as ROS 1 and ROS 2 (CDR) put them into bytes, and the few kinds that are read here.
+"""Messages as ROS 1 and ROS 2 (CDR) put them into bytes, and those of events.
 
 Layouts: wiki.ros.org/msg (ROS 1: packed, little-endian); OMG DDS-XTypes 1.3, section 7.4 (CDR: a
 header of 4 bytes, then each number at a multiple of its own length).
@@ -211,71 +211,3 @@ def read_array(data: Data, *, ros1: bool) -> ArrayHead:
     else:  # an event's last byte stands 12 bytes behind a multiple of 16
         room = max(0, fields.left - CDR_FIRST_BYTES + CDR_EVENT_BYTES) // CDR_EVENT_BYTES
     return ArrayHead(stamp, width, height, fields.at, count, room, fields.big_endian)
-
-
-class ImageHead(NamedTuple):
-    """A sensor_msgs/Image: its pixels are `data[start : start + step * height]`."""
-
-    stamp_ns: int
-    height: int
-    width: int
-    encoding: str
-    big_endian: bool
-    step: int
-    start: int
-    length: int
-
-
-def read_image(data: Data, *, ros1: bool) -> ImageHead:
-    """Read the head of an Image. Raises MessageError, also where pixels are missing."""
-    fields = Fields(data, ros1=ros1)
-    stamp = fields.header_ns()
-    height, width = fields.number("I"), fields.number("I")
-    encoding = fields.text()
-    big = fields.number("B") != 0
-    step, length = fields.number("I"), fields.number("I")
-    if length > fields.left or length < step * height:
-        raise MessageError(
-            f"it names {height} rows of {step} bytes and {length} bytes where {fields.left} are"
-        )
-    return ImageHead(stamp, height, width, encoding, big, step, fields.at, length)
-
-
-class CompressedHead(NamedTuple):
-    """A sensor_msgs/CompressedImage: `length` bytes of a picture file from byte `start` on."""
-
-    stamp_ns: int
-    format: str
-    start: int
-    length: int
-
-
-def read_compressed(data: Data, *, ros1: bool) -> CompressedHead:
-    """Read the head of a CompressedImage. Raises MessageError."""
-    fields = Fields(data, ros1=ros1)
-    stamp, kind, length = fields.header_ns(), fields.text(), fields.number("I")
-    if length > fields.left:
-        raise MessageError(f"it names {length} bytes of a picture where {fields.left} are left")
-    return CompressedHead(stamp, kind, fields.at, length)
-
-
-class ImuSample(NamedTuple):
-    """A sensor_msgs/Imu: acceleration in m/s^2, angular velocity in rad/s; None if not measured."""
-
-    stamp_ns: int
-    acceleration: tuple[float, ...] | None
-    velocity: tuple[float, ...] | None
-
-
-def read_imu(data: Data, *, ros1: bool) -> ImuSample:
-    """Read an Imu. Raises MessageError. A covariance that starts with -1 says: not measured."""
-    fields = Fields(data, ros1=ros1)
-    stamp = fields.header_ns()
-    fields.floats(4 + 9)  # orientation and its covariance
-    velocity = fields.floats(3 + 9)
-    acceleration = fields.floats(3 + 9)
-    return ImuSample(
-        stamp,
-        None if acceleration[3] == -1 else acceleration[:3],
-        None if velocity[3] == -1 else velocity[:3],
-    )

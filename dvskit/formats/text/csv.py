@@ -19,14 +19,12 @@ from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
 from dvskit.formats.text.reading import (
+    FindLines,
     Head,
     TextRecording,
     TextStream,
-    known_size,
-    peek_head,
-    read_head,
-    stream_size,
-    with_odd,
+    open_lines,
+    stream_lines,
 )
 from dvskit.formats.text.writing import TextSink
 
@@ -96,19 +94,19 @@ def _header_size(names: list[str], size: Size | None) -> Size | None:
     return as_size((int(sides["x"]), int(sides["y"]))) if len(sides) == 2 else size
 
 
-def _salvaged_layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
+def _salvaged_layout(name: str, head: Head, variant: str | None) -> Lines:
     """Do as `_layout` does; where a header makes no sense, go by the lines behind it."""
     try:
         return _layout(name, head, variant)
     except FormatError:
         for _, line in head.lines:
             if re.match(r"-?\d+(\.\d*)?[,; \t]\d+[,; \t]\d+[,; \t](0|1|-1)$", line):
-                return Lines(0, _ORDER, "." in line, None), False
+                return Lines(0, _ORDER, "." in line, None, told=False)
         raise
 
 
-def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
-    """Return how the lines are laid out, and whether the file or `variant` says so."""
+def _layout(name: str, head: Head, variant: str | None) -> Lines:
+    """Return how the lines are laid out."""
     size = None
     asked = None if variant is None else _fields(name, _split(variant), f"csv:{variant}")
     for place, (start, line) in enumerate(head.lines):
@@ -123,14 +121,14 @@ def _layout(name: str, head: Head, variant: str | None) -> tuple[Lines, bool]:
             if asked is not None:
                 _check_asked(name, names, fields, variant)
             size = _header_size(names, size)
-            return Lines(head.following(place), fields, seconds, size), True
+            return Lines(head.following(place), fields, seconds, size)
         if asked is not None:
-            return Lines(start, *asked, size), True
+            return Lines(start, *asked, size)
         if len(names) != len(_ORDER):
             raise FormatError(
                 f"{name}: no header line, and {len(names)} columns instead of t, x, y, p; {_MEND}"
             )
-        return Lines(start, _ORDER, False, size), False
+        return Lines(start, _ORDER, False, size, told=False)
     raise FormatError(f"{name}: holds no line of events")
 
 
@@ -146,23 +144,14 @@ def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: s
         )
 
 
-def _say_order(recording: TextRecording, told: bool) -> None:
-    if not told:
-        recording.assumptions.append(
-            "no header line: the columns are t, x, y, p (others: format='csv:x,y,t,p')"
-        )
+def _find_lines(options: ReadOptions) -> FindLines:
+    layout = _layout if options.strict else _salvaged_layout
+    return lambda name, head: layout(name, head, options.variant)
 
 
 def open_recording(path: Path, options: ReadOptions) -> CsvRecording:
     """Open a CSV file. Raises FormatError where its columns cannot be told."""
-    layout = _layout if options.strict else _salvaged_layout
-    head = read_head(path, strict=options.strict)
-    lines, told = layout(str(path), head, options.variant)
-    lines = with_odd(lines, head)
-    size, origin = known_size(path, options, lines)
-    recording = CsvRecording(path, options, size, origin, lines)
-    _say_order(recording, told)
-    return recording
+    return open_lines(path, options, _find_lines(options), CsvRecording)
 
 
 def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
@@ -170,14 +159,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
 
     Raises FormatError where their columns cannot be told, GeometryError for no size.
     """
-    layout = _layout if options.strict else _salvaged_layout
-    head = peek_head(stream, strict=options.strict)
-    lines, told = layout(stream.name, head, options.variant)
-    lines = with_odd(lines, head)
-    size, origin = stream_size(stream, options, lines)
-    recording = TextStream(stream, options, size, origin, lines, "csv")
-    _say_order(recording, told)
-    return recording
+    return stream_lines(stream, options, _find_lines(options), "csv")
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> CsvSink:

@@ -6,7 +6,7 @@ Which way a chunk of lines goes does not change what comes of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,109 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
+from dvskit.formats.file_bytes import read_at
 from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.recording import BLOCK_EVENTS, Damage
+from dvskit.formats.losses import Losses
+from dvskit.formats.recording import BLOCK_EVENTS
 from dvskit.formats.storage import EventColumns, Storage
 from dvskit.formats.text import line_kernels as k
-from dvskit.formats.text.chunks import LONGEST_LINE, Chunk
+
+CHUNK_BYTES = 1 << 23
+LONGEST_LINE = 1 << 16
+
+
+class Chunk(NamedTuple):
+    """Lines of a file.
+
+    data      uint8, with at least PADDING bytes behind the lines; valid until the chunk after next
+    end       where the last line ends in `data`; the first begins at 0
+    offset    where the first line begins in the file
+    too_long  bytes of one line that is too long to be an event; `end` is 0 then
+    """
+
+    data: NDArray[np.uint8]
+    end: int
+    offset: int
+    too_long: int = 0
+
+    def find(self, start: int) -> int:
+        """Return where the first line begins that begins at `start` or behind it, or `end`."""
+        if start == 0:
+            return 0
+        size = 1 << 8
+        for at in range(start - 1, self.end, size):
+            found = np.flatnonzero(self.data[at : min(at + size, self.end)] == 10)
+            if found.size:
+                return at + int(found[0]) + 1
+        return self.end
+
+
+# Puts bytes from a place in the file on into a view; returns how many, 0 at the end.
+_Fill = Callable[[memoryview, int], int]
+
+
+def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
+    """Yield the lines of a file from byte `start` on, where a line begins."""
+    with path.open("rb", buffering=0) as file:
+        yield from chunks(lambda view, at: read_at(file, at, view), start)
+
+
+def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
+    """Yield the lines of what `fill` gives, from byte `start` on, as soon as they are whole."""
+    buffers = [bytearray(LONGEST_LINE + CHUNK_BYTES + k.PADDING) for _ in range(2)]
+    cutter, turn = _Cutter(start), 0
+    while count := fill(
+        memoryview(buffers[turn])[LONGEST_LINE : LONGEST_LINE + CHUNK_BYTES], cutter.at
+    ):
+        yield from cutter.cut(buffers[turn], LONGEST_LINE, LONGEST_LINE + count)
+        turn = 1 - turn
+    yield from cutter.rest()
+
+
+class _Cutter:
+    """Cuts what arrives behind whole lines. `at` is the place in the file that it has reached."""
+
+    def __init__(self, start: int) -> None:
+        self.at = start
+        self._ahead = b""  # a line that has begun
+        self._skipped = 0  # bytes of a line that is too long
+
+    def cut(self, buffer: bytearray, start: int, stop: int) -> Iterator[Chunk]:
+        """Take buffer[start:stop]; there is room for a line ahead of it."""
+        if self._skipped:
+            first = buffer.find(b"\n", start, stop) + 1 or stop
+            self._skipped += first - start
+            self.at += first - start
+            start = first
+            if buffer[first - 1] == 10:
+                yield self._too_long()
+        end = buffer.rfind(b"\n", start, stop) + 1
+        if end:
+            begin = start - len(self._ahead)
+            buffer[begin:start] = self._ahead
+            lines = np.frombuffer(buffer, np.uint8)[begin:]
+            offset = self.at - len(self._ahead)
+            self.at += end - start
+            self._ahead, start = b"", end
+            yield Chunk(lines, end - begin, offset)
+        self._ahead += bytes(memoryview(buffer)[start:stop])
+        self.at += stop - start
+        if len(self._ahead) > LONGEST_LINE:
+            self._ahead, self._skipped = b"", len(self._ahead)
+
+    def rest(self) -> Iterator[Chunk]:
+        """Yield the last line, if no line end follows it."""
+        if self._skipped:
+            yield self._too_long()
+        elif self._ahead:
+            lines = np.frombuffer(self._ahead + bytes(k.PADDING), np.uint8)
+            yield Chunk(lines, len(self._ahead), self.at - len(self._ahead))
+
+    def _too_long(self) -> Chunk:
+        length, self._skipped = self._skipped, 0
+        return Chunk(np.empty(0, np.uint8), 0, self.at - length, length)
+
 
 _LOSSES = 4096
 _LEAST_LINE = 8  # bytes of an event: 0,0,0,0 and a line end
@@ -48,6 +144,7 @@ class Lines(NamedTuple):
     fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
     seconds  whether times are seconds, not microseconds
     size     the sensor's size where the file says it
+    told     whether the file, or who reads it, says what the fields are
     odd      byte offsets and lengths of lines ahead of the events that are no text
     """
 
@@ -55,6 +152,7 @@ class Lines(NamedTuple):
     fields: tuple[int, ...]
     seconds: bool
     size: Size | None
+    told: bool = True
     odd: tuple[tuple[int, int], ...] = ()
 
     def plain(self, chunk: Chunk) -> tuple[int, int, int]:
@@ -77,21 +175,20 @@ class LineDecoder:
     wait for those of the next one, which may show that some stand ahead of their time.
     """
 
-    def __init__(
-        self, path: Path, lines: Lines, size: Size, *, strict: bool, damage: Damage
-    ) -> None:
-        self.path, self.lines, self.size = path, lines, size
-        self.strict, self.damage = strict, damage
+    def __init__(self, lines: Lines, size: Size, losses: Losses) -> None:
+        self.lines, self.size, self.strict = lines, size, losses.strict
+        self._losses = losses
         self._fields = np.array(lines.fields, np.int64)
         self._off = 0  # how OFF has been written so far
         self._last = _EARLIEST
         self._waiting: tuple[Chunk, Events, int] | None = None
-        self._order = InOrder(path, size, strict=strict, damage=damage)
+        self._order = InOrder(losses.path, size, strict=losses.strict, damage=losses.damage)
 
     def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
         """Take lines; yield the events that are certain."""
         if chunk.too_long:
-            self._lose(chunk.offset, chunk.too_long, f"a line has more than {LONGEST_LINE} bytes")
+            problem = f"a line has more than {LONGEST_LINE} bytes"
+            self._losses.lose(chunk.offset, chunk.too_long, problem)
             return
         off = self._off
         events = self.quick(chunk, storage if self.strict else Storage())
@@ -145,14 +242,12 @@ class LineDecoder:
 
         run_parts(count, parts)
         columns = storage.columns(sum(counts))
-        t, x, y, p = columns
 
         def work(part: int) -> None:
-            place = sum(counts[:part])
+            room = columns.part(slice(sum(counts[:part]), None))
             ends[part] = k.decode(
                 chunk.data, bounds[part], bounds[part + 1], self._fields, *plain,
-                self.lines.seconds, *self.size, states[part],
-                t[place:], x[place:], y[place:], p[place:],
+                self.lines.seconds, *self.size, states[part], room,
             )  # fmt: skip
 
         run_parts(work, parts)
@@ -168,23 +263,23 @@ class LineDecoder:
         """Return the parts' events as one block if they follow each other, and those ahead."""
         last, n, place = self._last, 0, 0
         for length, count in zip(room, counts, strict=True):
-            if count and columns[0][place] < last:
+            if count and columns.t[place] < last:
                 return None
             if count:
-                last = columns[0][place + count - 1]
-            for column in columns:
-                if place != n:
-                    column[n : n + count] = column[place : place + count].copy()
+                last = columns.t[place + count - 1]
+            if place != n:
+                part = columns.part(slice(place, place + count))
+                columns.part(slice(n, n + count)).fill(part.copy())
             place, n = place + length, n + count
-        t, x, y, p = columns
-        return Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
+        return columns.events(n, self.size)
 
     def _careful(self, chunk: Chunk) -> Iterator[Events]:
         for columns, losses in self.parsed(chunk):
             yield from self._order.push(columns)
             for place, length, why, field in losses.tolist():
                 line = chunk.data[place : place + length].tobytes()
-                self._lose(chunk.offset + place, length, self._problem(line, why, field))
+                problem = self._problem(line, why, field)
+                self._losses.lose(chunk.offset + place, length, problem)
         self._last = self._order.latest_us()
 
     def parsed(self, chunk: Chunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
@@ -206,11 +301,6 @@ class LineDecoder:
             self._off = int(state[k.S_OFF])
             columns = Columns(t, x, y, p, offsets + chunk.offset, widths)
             yield columns.part(slice(0, int(state[k.S_EVENTS]))), losses[: state[k.S_LOSSES]]
-
-    def _lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
 
     def _problem(self, line: bytes, why: int, field: int) -> str:
         text = line[:40].decode("latin-1").strip()

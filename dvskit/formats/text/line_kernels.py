@@ -7,8 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import WINDOW, byte_at
-from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run_s, run_us
+from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run
 
 # What a field of a line is.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
@@ -245,10 +246,7 @@ def decode(
     width: int,
     height: int,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> int:
     """Parse the lines of data[start:end] into events; return where the first one is that is none.
 
@@ -256,15 +254,16 @@ def decode(
     fields are in plain lines (see `plain_line`), -1 that no line is plain. PADDING bytes behind
     `end` are looked at. Columns need room for an event a line.
     """
+    t, x, y, p = columns
     base = data.ctypes.data
     at, stop, n, last, off = base + start, base + end, 0, np.int64(_EARLIEST), state[S_OFF]
     usual = shifts == USUAL and returns == 0
     while at < stop:
         before = n
         if usual and not seconds:
-            at, n, on = run_us(at, stop, separator, width, height, last, n, t, x, y, p)
+            at, n, on = run(at, stop, separator, width, height, last, n, columns, False)
         elif usual:
-            at, n, on = run_s(at, stop, separator, width, height, last, n, t, x, y, p)
+            at, n, on = run(at, stop, separator, width, height, last, n, columns, True)
         if n > before:
             last = t[n - 1]
             off |= OFF_IS_ZERO if on < n - before else 0

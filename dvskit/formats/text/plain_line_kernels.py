@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import (
     byte_at,
     first_bit,
@@ -111,8 +111,8 @@ def plain_line(
     )
 
 
-@njit(cache=True, nogil=True)
-def run_us(
+@njit(cache=True, nogil=True, inline="always")
+def run(
     at: Any,
     stop: int,
     separator: Any,
@@ -120,20 +120,22 @@ def run_us(
     height: int,
     last: int,
     n: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
+    seconds: bool,
 ) -> tuple[Any, Any, Any]:
-    """Parse lines of whole microseconds, column, row, and 0 or 1, up to one that is another.
+    """Parse lines of time, column, row, and 0 or 1, up to one that is another.
 
-    Returns its address, the number of events, and how many of the new ones are ON.
+    Times are whole microseconds, or seconds with decimals. Returns the other line's address, the
+    number of events, and how many of the new ones are ON.
     """
+    t, x, y, p = columns
     one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
     on = 0
     while at < stop:
         seen = stops_and(at, separator)
-        stops = seen & low
+        every = seen & low
+        # The point of the seconds is no field's end.
+        stops = every & (every - one) if seconds else every
         stops1 = stops & (stops - one)
         stops2 = stops1 & (stops1 - one)
         stops3 = stops2 & (stops2 - one)
@@ -141,65 +143,27 @@ def run_us(
             break
         end0, end1, end2 = first_bit(stops), first_bit(stops1), first_bit(stops2)
         end3 = first_bit(stops3)
-        # Among the stops up to the line's end, that alone is no separator.
-        line = (stops ^ seen >> np.uint64(32)) & (stops3 ^ (stops3 - one))
+        # Among the stops up to the line's end, that alone, and a point, is no separator.
+        line = (every ^ seen >> np.uint64(32)) & (stops3 ^ (stops3 - one))
         wide, high = end1 - end0 - 1, end2 - end1 - 1
         polarity = byte_at(at + end2 + 1) - 48
-        wrong = (end0 - 1) >> 4 | (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2)
-        wrong |= polarity >> 1 | (byte_at(at + end3) ^ 10)
+        wrong = (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2) | polarity >> 1
+        wrong |= byte_at(at + end3) ^ 10
+        if seconds:
+            point = first_bit(every)
+            decimals = end0 - point - 1
+            if point < 1 or point > 12 or decimals < 1:
+                break
+            wrong |= byte_at(at + point) ^ 46
+            line ^= one << np.uint64(point)
+        else:
+            wrong |= (end0 - 1) >> 4
         if line != one << np.uint64(end3) or wrong != 0 or at + end3 >= stop:
             break
-        time = number16(at, end0)
-        column, row = number4(at + end0 + 1, wide), number4(at + end1 + 1, high)
-        if (width - 1 - column) | (height - 1 - row) | (time - last) < 0:
-            break
-        t[n], x[n], y[n], p[n] = time, column, row, polarity != 0
-        last = time
-        on += polarity
-        n += 1
-        at += end3 + 1
-    return at, n, on
-
-
-@njit(cache=True, nogil=True)
-def run_s(
-    at: Any,
-    stop: int,
-    separator: Any,
-    width: int,
-    height: int,
-    last: int,
-    n: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-) -> tuple[Any, Any, Any]:
-    """Do as `run_us` does for lines of seconds with decimals, column, row, and 0 or 1."""
-    one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
-    on = 0
-    while at < stop:
-        seen = stops_and(at, separator)
-        stops = seen & low
-        stops1 = stops & (stops - one)
-        stops2 = stops1 & (stops1 - one)
-        stops3 = stops2 & (stops2 - one)
-        stops4 = stops3 & (stops3 - one)
-        if stops4 == 0:
-            break
-        point, end0, end1 = first_bit(stops), first_bit(stops1), first_bit(stops2)
-        end2, end3 = first_bit(stops3), first_bit(stops4)
-        # Among the stops up to the line's end, that and the point are no separators.
-        line = (stops ^ seen >> np.uint64(32)) & (stops4 ^ (stops4 - one))
-        decimals, wide, high = end0 - point - 1, end1 - end0 - 1, end2 - end1 - 1
-        polarity = byte_at(at + end2 + 1) - 48
-        wrong = (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2) | polarity >> 1
-        wrong |= (byte_at(at + end3) ^ 10) | (byte_at(at + point) ^ 46)
-        if line != (one << np.uint64(end3) | one << np.uint64(point)) or wrong != 0:
-            break
-        if point < 1 or point > 12 or decimals < 1 or at + end3 >= stop:
-            break
-        time = number16(at, point) * 1_000_000 + fraction_us(at + point + 1, min(8, decimals))
+        if seconds:
+            time = number16(at, point) * 1_000_000 + fraction_us(at + point + 1, min(8, decimals))
+        else:
+            time = number16(at, end0)
         column, row = number4(at + end0 + 1, wide), number4(at + end1 + 1, high)
         if (width - 1 - column) | (height - 1 - row) | (time - last) < 0:
             break

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,10 +12,18 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
+from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.text.chunks import LONGEST_LINE, Chunk, chunks, file_chunks
-from dvskit.formats.text.decoding import LineDecoder, Lines
+from dvskit.formats.text.decoding import (
+    LONGEST_LINE,
+    Chunk,
+    LineDecoder,
+    Lines,
+    chunks,
+    file_chunks,
+)
 
 HEAD_BYTES = 1 << 16
 _ANY_SIZE = Size(32767, 32767)
@@ -32,6 +40,10 @@ class TextRecording(Recording):
     ) -> None:
         super().__init__(path, options, size, origin)
         self._lines = lines
+        if not lines.told:
+            self.assumptions.append(
+                "no header line: the columns are t, x, y, p (others: format='csv:x,y,t,p')"
+            )
 
     def _chunks(self, start: int) -> Iterable[Chunk]:
         return file_chunks(self.path, start)
@@ -46,7 +58,7 @@ class TextRecording(Recording):
         if start == self._lines.start:
             for offset, length in self._lines.odd:
                 damage.add(offset, length, "a line ahead of the events is no text: it holds a 0")
-        decoder = LineDecoder(self.path, self._lines, self.size, strict=self.strict, damage=damage)
+        decoder = LineDecoder(self._lines, self.size, self._losses(damage))
         for chunk in self._chunks(start):
             yield from decoder.push(chunk, storage)
         yield from decoder.rest()
@@ -90,7 +102,7 @@ def find_time(path: Path, lines: Lines, start_us: int) -> int:
     damaged one leads nowhere.
     """
     low, high = lines.start, path.stat().st_size
-    decoder = LineDecoder(path, lines, _ANY_SIZE, strict=False, damage=Damage())
+    decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=False))
     with path.open("rb") as file:
         while high - low > LONGEST_LINE:
             middle = (low + high) // 2
@@ -134,6 +146,11 @@ class Head(NamedTuple):
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
 
 
+# Makes of a name, for messages, and the first lines how all of them are laid out.
+FindLines = Callable[[str, Head], Lines]
+Kind = TypeVar("Kind", bound=TextRecording)
+
+
 def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
     if strict and b"\0" in head:
         raise FormatError(
@@ -147,18 +164,12 @@ def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
     return Head(lines, at)
 
 
-def with_odd(lines: Lines, head: Head) -> Lines:
+def _with_odd(lines: Lines, head: Head) -> Lines:
     """Return `lines` with those ahead of the events that are no text."""
     return lines._replace(odd=tuple(each for each in head.odd if each[0] < lines.start))
 
 
-def read_head(path: Path, *, strict: bool) -> Head:
-    """Return the first lines of a text file. Raises FormatError for bytes that are no text."""
-    with path.open("rb") as file:
-        return _split(path, file.read(HEAD_BYTES), strict=strict)
-
-
-def peek_head(stream: InputStream, *, strict: bool) -> Head:
+def _peek_head(stream: InputStream, *, strict: bool) -> Head:
     """Return the first lines that arrive on a pipe, up to one that is no comment.
 
     Waits for it to be whole. Raises FormatError for bytes that are no text.
@@ -172,42 +183,52 @@ def peek_head(stream: InputStream, *, strict: bool) -> Head:
     return _split(stream.name, head, strict=strict)
 
 
-def known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
-    """Return the sensor's size: the argument, what the file says, or what holds the events.
+def _known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
+    def of_events() -> Size:
+        if path.stat().st_size < _KEPT_BYTES:
+            width, height = _extent(path, lines)
+        else:
+            kept = find_index(path, f"text size {lines}", lambda: _extent_index(path, lines))
+            width, height = kept.state[0].tolist()
+        if not width:
+            raise FormatError(f"{path}: no line is an event, and nothing tells the sensor's size")
+        return Size(width, height)
 
-    Raises FormatError where no line is an event.
+    return choose_size(options, lambda: lines.size, of_events)
+
+
+def open_lines(path: Path, options: ReadOptions, find_lines: FindLines, kind: type[Kind]) -> Kind:
+    """Open a text file as a recording of a kind. Raises FormatError and what `find_lines` does."""
+    with path.open("rb") as file:
+        head = _split(path, file.read(HEAD_BYTES), strict=options.strict)
+    lines = _with_odd(find_lines(str(path), head), head)
+    size, origin = _known_size(path, options, lines)
+    return kind(path, options, size, origin, lines)
+
+
+def stream_lines(
+    stream: InputStream, options: ReadOptions, find_lines: FindLines, format: str
+) -> TextStream:
+    """Open lines that arrive on a pipe.
+
+    Raises GeometryError where neither they nor the argument say the size, FormatError and what
+    `find_lines` does.
     """
-    if options.size is not None:
-        return options.size, "argument"
-    if lines.size is not None:
-        return lines.size, "header"
-    if path.stat().st_size < _KEPT_BYTES:
-        width, height = _extent(path, lines)
-    else:
-        kept = find_index(path, f"text size {lines}", lambda: _extent_index(path, lines))
-        width, height = kept.state[0].tolist()
-    if not width:
-        raise FormatError(f"{path}: no line is an event, and nothing tells the sensor's size")
-    return Size(width, height), "data"
+    head = _peek_head(stream, strict=options.strict)
+    lines = _with_odd(find_lines(stream.name, head), head)
 
+    def of_events() -> Size:
+        raise GeometryError(
+            f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be looked at "
+            "ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
+        )
 
-def stream_size(stream: InputStream, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
-    """Return the sensor's size: the argument, or what the first lines say.
-
-    Raises GeometryError where nothing tells.
-    """
-    if options.size is not None:
-        return options.size, "argument"
-    if lines.size is not None:
-        return lines.size, "header"
-    raise GeometryError(
-        f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be looked at "
-        "ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
-    )
+    size, origin = choose_size(options, lambda: lines.size, of_events)
+    return TextStream(stream, options, size, origin, lines, format)
 
 
 def _extent(path: Path, lines: Lines) -> tuple[int, int]:
-    decoder = LineDecoder(path, lines, _ANY_SIZE, strict=False, damage=Damage())
+    decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=False))
     storage = ReusedStorage()
     width = height = 0
     for chunk in file_chunks(path, lines.start):

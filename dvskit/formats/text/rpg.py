@@ -2,33 +2,197 @@
 
 Times are decimal seconds, read digit by digit and rounded to the nearest microsecond; floats would
 move some. A first line of two numbers is the sensor's width and height, as in E2VID's files.
-What else the data set has in its folder stands beside the events: see `rpg_folder`.
+
+images.txt, imu.txt and calib.txt in the folder of a file of that name stand beside the events, as
+Mueggler et al. 2017 describe them (The Event-Camera Dataset and Simulator), all on the clock of the
+events. What is damaged of them raises in strict mode, and is left out and noted otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from dvskit.errors import FormatError
+import numpy as np
+
+from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Size, as_size
+from dvskit.formats.image_list import (
+    IMAGES_NAME,
+    SECONDS_AND_NAMES,
+    Timed,
+    read_image,
+    read_names,
+)
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
 from dvskit.formats.text.reading import (
     Head,
     TextRecording,
     TextStream,
-    known_size,
-    peek_head,
-    read_head,
-    stream_size,
-    with_odd,
+    open_lines,
+    stream_lines,
 )
-from dvskit.formats.text.rpg_folder import EVENTS_NAME, IMU_NAME, RpgFolder
 from dvskit.formats.text.writing import TextSink
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
+
+EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
+POSES_NAME = "groundtruth.txt"
+_SECONDS = 6  # power of ten that gives microseconds
+_MOST = 1e30
+_SALVAGE = "pass strict=False (--salvage) to leave it out"
+
+Note = Callable[[str], None]
+
+
+class RpgFolder:
+    """The files beside one recording; `note` is given what was left out, and why."""
+
+    def __init__(self, folder: Path, *, strict: bool, note: Note) -> None:
+        self.folder, self.strict, self._note = folder, strict, note
+
+    def _text(self, name: str, error: type[FormatError] | type[VideoError]) -> SideText | None:
+        file = self.folder / name
+        text = SideText(file, strict=self.strict, error=error, mend=_SALVAGE)
+        return text if file.is_file() else None
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the images of images.txt. Raises VideoError."""
+        text = self._text(IMAGES_NAME, VideoError)
+        if text is None:
+            return
+        first: tuple[int, ...] | None = None
+        for t_us, file in self._images(text):
+            frame = self._frame(t_us, file)
+            if frame is None:
+                continue
+            if first is not None and frame.image.shape[:2] != first:
+                self._lose(
+                    f"{file}: is {frame.image.shape[1]}x{frame.image.shape[0]}, the first was "
+                    f"{first[1]}x{first[0]}"
+                )
+                continue
+            first = frame.image.shape[:2]
+            yield frame
+
+    def _images(self, text: SideText) -> Timed:
+        there = []
+
+        def look(image: Path) -> bool:
+            there.append(image.is_file())
+            return False
+
+        read_names(SideText(text.path, strict=False, error=VideoError), SECONDS_AND_NAMES, look)
+        if there and not any(there):  # events are often kept without the images
+            self._note(f"no frames: none of the images of {text.path.name} is there")
+            return []
+        images = read_names(text, SECONDS_AND_NAMES)
+        if text.lost:
+            self._note(text.lost)
+        return images
+
+    def _frame(self, t_us: int, file: Path) -> Frame | None:
+        try:
+            image = read_image(file)
+        except VideoError as error:
+            self._lose(str(error))
+            return None
+        if image.dtype not in (np.uint8, np.uint16):
+            self._lose(f"{file}: pixels are {image.dtype}; uint8 or uint16 is meant")
+            return None
+        # OpenCV gives blue, green, red (and alpha).
+        return Frame(t_us, t_us, image if image.ndim == 2 else image[:, :, 2::-1].copy())
+
+    def _lose(self, problem: str) -> None:
+        if self.strict:
+            raise VideoError(f"{problem}; {_SALVAGE}")
+        self._note(f"frame left out: {problem}")
+
+    def frame_size(self) -> Size | None:
+        """Return the size of the first image; None where there is none that can be read."""
+        file = self.folder / IMAGES_NAME
+        if not file.is_file():
+            return None
+        text = SideText(file, strict=False, error=VideoError)
+        try:
+            images = read_names(text, SECONDS_AND_NAMES)
+            height, width = read_image(images[0][1]).shape[:2] if images else (0, 0)
+            return as_size((width, height)) if width else None
+        except (VideoError, GeometryError):
+            return None  # it is said where frames are asked for
+
+    def imu(self) -> Imu:
+        """Return the samples of imu.txt, in g and degrees a second. Raises FormatError."""
+        text = self._text(IMU_NAME, FormatError)
+        if text is None:
+            return Imu.empty()
+        times: list[int] = []
+        rows: list[list[float]] = []
+        numbers: list[int] = []
+        for number, line in text:
+            words = line.split()
+            named = _names_of_columns(text.comments)
+            if named and len(words) == 8:  # numbered lines, whether or not the comment says so
+                words = words[1:]
+            t_us, values = scaled(words[0], _SECONDS), _numbers(words[1:])
+            if len(words) != 7:
+                text.lose(number, f"has {len(words)} columns, not t ax ay az gx gy gz")
+            elif t_us is None or not values:
+                text.lose(number, f"is {line[:60]!r}; seven numbers are meant")
+            else:
+                times.append(t_us)
+                rows.append(values)
+                numbers.append(number)
+        kept = text.in_order(times, numbers)
+        if text.lost:
+            self._note(text.lost)
+        table = np.array(rows, np.float64).reshape(-1, 6)[kept]
+        parts = table[:, :3], table[:, 3:]
+        named = _names_of_columns(text.comments)
+        if 0 <= named.find("ang_vel") < named.find("lin_acc"):
+            parts = parts[::-1]
+        return Imu.from_si(np.array(times, np.int64)[kept], *parts)
+
+    def poses(self) -> int:
+        """Return how many lines groundtruth.txt has, which are counted only. Raises FormatError."""
+        text = self._text(POSES_NAME, FormatError)
+        return 0 if text is None else sum(1 for _ in text)
+
+    def intrinsics(self) -> Intrinsics | None:
+        """Return what calib.txt says. Raises FormatError."""
+        text = self._text(CALIBRATION_NAME, FormatError)
+        if text is None:
+            return None
+        words = [(number, word) for number, line in text for word in line.split()]
+        values = _numbers([word for _, word in words])
+        if len(values) == 9 and values[0] > 0 < values[1]:
+            return Intrinsics(*values)
+        problem = (
+            f"{text.path}: line {words[-1][0] if words else 1}: {len(words)} words in all, not the "
+            "nine numbers fx fy cx cy k1 k2 p1 p2 k3, fx and fy above 0"
+        )
+        if self.strict:
+            raise FormatError(f"{problem}; {_SALVAGE}")
+        self._note(f"left out: {problem}")
+        return None
+
+
+def _names_of_columns(comments: list[str]) -> str:
+    """Return the comment that names the columns, as in the UZH-FPV dataset; "" without one."""
+    return next((line.lower() for line in comments if "ang_vel" in line.lower()), "")
+
+
+def _numbers(words: list[str]) -> list[float]:
+    """Return the words as numbers; none unless all are finite ones."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        return []
+    return values if all(abs(value) < _MOST for value in values) else []
+
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 
@@ -109,10 +273,7 @@ def _layout(name: str, head: Head) -> Lines:
 
 def open_recording(path: Path, options: ReadOptions) -> RpgRecording:
     """Open an `events.txt` file. Raises FormatError for times that are no decimal seconds."""
-    head = read_head(path, strict=options.strict)
-    lines = with_odd(_layout(str(path), head), head)
-    size, origin = known_size(path, options, lines)
-    return RpgRecording(path, options, size, origin, lines)
+    return open_lines(path, options, _layout, RpgRecording)
 
 
 def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
@@ -120,9 +281,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
 
     Raises FormatError for times that are no decimal seconds, GeometryError for no size.
     """
-    head = peek_head(stream, strict=options.strict)
-    lines = with_odd(_layout(stream.name, head), head)
-    return TextStream(stream, options, *stream_size(stream, options, lines), lines, "rpg")
+    return stream_lines(stream, options, _layout, "rpg")
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> RpgSink:

@@ -37,9 +37,3 @@ class TextSink(FileSink):
                 self.seconds, ord(self.separator), self._data,
             )  # fmt: skip
             self._file.write(self._data[:count].data)
-
-    def _finish(self) -> None:
-        self._file.close()
-
-    def _abandon(self) -> None:
-        self._file.close()

@@ -116,7 +116,7 @@ def salvage(
             state[shared.S_LOOPS], state[shared.S_HIGH] = divmod(
                 int(t[got - 1]), 1 << layout.clock_bits
             )
-    return Salvaged((t[:got], x[:got], y[:got], p[:got]), triggers, losses, end, others)
+    return Salvaged(EventColumns(t[:got], x[:got], y[:got], p[:got]), triggers, losses, end, others)
 
 
 def _read(

@@ -1,10 +1,13 @@
-"""The Sink of all three containers."""
+"""The Sink of all three containers, and what their writers have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,10 +16,13 @@ from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.evt3 import encode_kernels as evt3
 from dvskit.formats.recording import FileSink
-from dvskit.formats.ros.boxes import Box
 from dvskit.formats.ros.messages import Packet, cdr_bytes, ros1_bytes
 from dvskit.formats.ros.packing import Evt3Packing, LibcaerPacking, Packing, pack_triggers
 from dvskit.streams import Triggers
+
+TOPICS = ("/event_camera/events", "/event_camera/triggers")
+ROS2_TYPE = "event_camera_msgs/msg/EventPacket"
+_CHUNK_BYTES = 1 << 20
 
 BLOCK_EVENTS = 1 << 16
 PACKET_EVENTS, PACKET_US = 1 << 14, 10_000  # a packet holds no more of both
@@ -24,6 +30,86 @@ _EVT3_SIDE, _EVT3_FIRST_US, _EVT3_IDS = 2048, 1 << 24, 16
 _EVT3_LONG_GAP_US, _EVT3_LONGEST_GAP_US = evt3.LONG_GAP << 12, 1 << 40  # 71 minutes, 12 days
 _TRIGGER_SPAN_US = 4_000_000  # 32 bits of nanoseconds
 _MOST_ID = 0x7FFF
+
+
+class ContainerWriter(ABC):
+    """A container that is being written; topics are numbers in TOPICS. Raises OSError."""
+
+    ros1: ClassVar[bool] = False
+
+    @abstractmethod
+    def add(self, topic: int, t_ns: int, data: bytes) -> None:
+        """Append a message of a topic, recorded at `t_ns`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what stands behind the messages, and close the file."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close the file, which is going to be removed."""
+
+
+class ChunkWriter(ContainerWriter):
+    """A container that gathers records in chunks of a megabyte."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._chunk = bytearray()
+        self._entries: dict[int, list[tuple[int, int]]] = {}  # topic: time and place in the chunk
+        self._known: set[int] = set()
+        self._totals: dict[int, int] = {}
+
+    def add(self, topic: int, t_ns: int, data: bytes) -> None:
+        """Append a message of a topic, recorded at `t_ns`."""
+        if topic not in self._known:
+            self._known.add(topic)
+            self._chunk += self._declaration(topic)
+        self._entries.setdefault(topic, []).append((t_ns, len(self._chunk)))
+        self._totals[topic] = self._totals.get(topic, 0) + 1
+        self._chunk += self._message(topic, t_ns, len(data))
+        self._chunk += data
+        if len(self._chunk) >= _CHUNK_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._chunk:
+            times = [t_ns for entries in self._entries.values() for t_ns, _ in entries]
+            self._write_chunk(min(times, default=0), max(times, default=0))
+            self._chunk = bytearray()
+            self._entries = {}
+
+    def close(self) -> None:
+        """Write the last chunk and the index, and close the file."""
+        try:
+            if 0 not in self._known:  # a recording without events still has their topic
+                self._known.add(0)
+                self._chunk += self._declaration(0)
+            self._flush()
+            self._write_end()
+        finally:
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file, which is going to be removed."""
+        with suppress(OSError):
+            self._file.close()
+
+    @abstractmethod
+    def _declaration(self, topic: int) -> bytes:
+        """Return the records that say what a topic is."""
+
+    @abstractmethod
+    def _message(self, topic: int, t_ns: int, length: int) -> bytes:
+        """Return what stands ahead of a message's `length` bytes."""
+
+    @abstractmethod
+    def _write_chunk(self, first_ns: int, last_ns: int) -> None:
+        """Write the chunk and its index."""
+
+    @abstractmethod
+    def _write_end(self) -> None:
+        """Write what stands behind the chunks."""
 
 
 class RosSink(FileSink):
@@ -39,13 +125,13 @@ class RosSink(FileSink):
         path: Path,
         size: Size,
         name: str,
-        open_box: Callable[[Path], Box],
+        open_writer: Callable[[Path], ContainerWriter],
         *,
         overwrite: bool = False,
     ) -> None:
         super().__init__(path, size, overwrite=overwrite)
         self.format = name
-        self._open_box = open_box
+        self._open_writer = open_writer
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._packing: Packing | None = None
@@ -57,19 +143,13 @@ class RosSink(FileSink):
 
         Raises EventsError for triggers behind events, ids that are no 15 bits, time that runs back.
         """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if len(triggers):
-            if triggers.id.min() < 0:
-                raise EventsError(
-                    f"{self.path}: trigger id {triggers.id.min()}: 0..{_MOST_ID} can be"
-                )
-            if (triggers.t[1:] < triggers.t[:-1]).any():
-                raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._check_triggers(triggers, self._triggers)
+        if len(triggers) and triggers.id.min() < 0:
+            raise EventsError(f"{self.path}: trigger id {triggers.id.min()}: 0..{_MOST_ID} can be")
         self._triggers = triggers
 
     def _open(self, partial: Path) -> None:
-        self._box = self._open_box(partial)
+        self._writer = self._open_writer(partial)
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
@@ -81,12 +161,12 @@ class RosSink(FileSink):
                 self._write_block(block)
             self._write_packet(Events.empty(self.size), last=True)
         except BaseException:
-            self._box.abandon()
+            self._writer.abandon()
             raise
-        self._box.close()
+        self._writer.close()
 
     def _abandon(self) -> None:
-        self._box.abandon()
+        self._writer.abandon()
 
     def _write_block(self, events: Events) -> None:
         spans = np.flatnonzero(np.diff(events.t // PACKET_US)) + 1
@@ -159,9 +239,9 @@ class RosSink(FileSink):
         packet = Packet(t_us, *self.size, self._sequences[topic], encoding, data)
         self._sequences[topic] += 1
         try:
-            message = ros1_bytes(packet) if self._box.ros1 else cdr_bytes(packet)
+            message = ros1_bytes(packet) if self._writer.ros1 else cdr_bytes(packet)
         except OverflowError:
             raise EventsError(
                 f"{self.path}: a time of {t_us} us is no time of ROS (0 to 2^31 s); shift it"
             ) from None
-        self._box.add(topic, t_us * 1000, message)
+        self._writer.add(topic, t_us * 1000, message)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvskit.formats.file_map import FileMap
+from dvskit.formats.file_bytes import FileMap
 
 
 def resident_kb() -> int:

@@ -1,0 +1,99 @@
+"""The bytes of a file: as an array, in parts on all threads, or those of a small file at once."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._threads import run_parts, thread_count
+
+_STEP_BYTES = 1 << 22
+_PART_BYTES = 1 << 18  # that are worth a thread
+
+
+class FileMap:
+    """The bytes of a file that is not empty, read as they are looked at, from front to back.
+
+    `data` is read-only. Pages that were looked at count as memory of the process until `forget`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        self._forgotten = 0
+
+    def forget(self, stop: int) -> None:
+        """Give back the memory of what stands ahead of byte `stop`; it can be read again."""
+        stop = min(stop, len(self.data)) // _STEP_BYTES * _STEP_BYTES
+        if stop > self._forgotten and hasattr(mmap, "MADV_DONTNEED"):
+            begin = self._forgotten
+            self._map.madvise(mmap.MADV_DONTNEED, begin, stop - begin)
+            self._forgotten = stop
+
+
+def read_at(file: FileIO, at: int, view: memoryview) -> int:
+    """Fill `view` with the bytes of a file from `at` on; return how many came: fewer at its end.
+
+    On all threads, as to copy out of the system's cache takes its time.
+    """
+    parts = max(1, min(thread_count(), len(view) // _PART_BYTES)) if hasattr(os, "preadv") else 1
+    cuts = [len(view) * part // parts for part in range(parts + 1)]
+    ends = list(cuts[:-1])
+
+    def work(part: int) -> None:
+        while ends[part] < cuts[part + 1]:
+            rest = view[ends[part] : cuts[part + 1]]
+            if parts == 1:
+                file.seek(at + ends[part])
+                count = file.readinto(rest)
+            else:
+                count = os.preadv(file.fileno(), [rest], at + ends[part])
+            if not count:
+                return
+            ends[part] += count
+
+    run_parts(work, parts)
+    return next((end for end, cut in zip(ends, cuts[1:], strict=True) if end < cut), len(view))
+
+
+# Data sets are made of small files, and to open each a second time takes as long as to decode it:
+# what tells the format is what is decoded then.
+SMALL_BYTES = 1 << 16
+
+State = tuple[int, int, int]  # of a file: it has changed where they differ
+
+
+class FirstBytes(NamedTuple):
+    """What a file begins with.
+
+    data   the first bytes; all of them where the file is small
+    state  of a small file, what `state_of` said of it; None of others
+    """
+
+    data: bytes
+    state: State | None
+
+
+def read_first(path: Path, count: int) -> FirstBytes:
+    """Return the first `count` bytes of a file, or all of a small one. Raises OSError."""
+    # A Path takes as long to open a file as the reading.
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        length = status.st_size
+        if length > SMALL_BYTES or not stat.S_ISREG(status.st_mode):
+            return FirstBytes(file.read(count), None)
+        data = file.read(max(1, length))
+    return FirstBytes(data, state_of(status) if len(data) == length else None)
+
+
+def state_of(status: os.stat_result) -> State:
+    """Return what differs where a file has changed."""
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,0 +1,79 @@
+"""What reading a file loses: raised in strict mode, listed and counted in salvage mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from dvskit.errors import DamagedFileError, count_of
+
+Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a loss
+
+
+class Loss(NamedTuple):
+    """A stretch of a file that gave no events: where (bytes), how long, and why."""
+
+    offset: int
+    length: int
+    problem: str
+
+
+@dataclass(slots=True)
+class Damage:
+    """What one pass over a file lost. The first `kept` losses are listed, all are counted."""
+
+    kept: int = 1000
+    losses: list[Loss] = field(default_factory=list)
+    count: int = 0
+    lost_bytes: int = 0
+
+    def add(self, offset: int, length: int, problem: str) -> None:
+        """Count a loss of `length` bytes at byte `offset`."""
+        self.count += 1
+        self.lost_bytes += length
+        if len(self.losses) < self.kept:
+            self.losses.append(Loss(offset, length, problem))
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        if not self:
+            return "no damage"
+        first = self.losses[0]
+        return (
+            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
+            f"the first at byte {first.offset}: {first.problem}"
+        )
+
+
+class Losses:
+    """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode."""
+
+    def __init__(self, path: Path, *, strict: bool, damage: Damage | None = None) -> None:
+        self.path, self.strict = path, strict
+        self.damage = Damage() if damage is None else damage
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        """Count `length` bytes at byte `offset`; 0 where what is there is used after all."""
+        if self.strict:
+            raise DamagedFileError(self.path, offset, problem)
+        self.damage.add(offset, length, problem)
+
+    def lose_all(
+        self, offsets: NDArray[Any], lengths: NDArray[Any], problem: Callable[[int], str]
+    ) -> None:
+        """Do as `lose` does for many: `problem(i)` says what is wrong with number i.
+
+        Those beyond what is listed are counted alone: there may be millions.
+        """
+        damage = self.damage
+        listed = 1 if self.strict else max(0, damage.kept - len(damage.losses))
+        for number in range(min(listed, len(offsets))):
+            self.lose(int(offsets[number]), int(lengths[number]), problem(number))
+        damage.count += len(offsets[listed:])
+        damage.lost_bytes += int(lengths[listed:].sum())
