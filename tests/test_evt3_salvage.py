@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import order
+from dvskit.formats.evt3 import losses
 from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.evt3.chunks import FileChunks
 from tests.test_evt3 import HEADER, REAL, at, cut_small, high, kept_share, low, random_words, raw
@@ -132,14 +132,14 @@ def test_a_clock_that_begins_anew_is_read_as_a_wrap(tmp_path: Path) -> None:
 def test_what_is_given_up_is_the_least_and_does_not_depend_on_the_cut(
     seed: int, cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "GROUP", 8)
+    monkeypatch.setattr(losses, "GROUP", 8)
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 1000, 300))
     bad = np.sort(rng.choice(300, 6, replace=False))
     t[bad] = rng.integers(0, 2000, 6)
     found = []
     for step in (cut, 300):
-        chooser, held, kept = order.TimeOrder(), t[:0], []
+        chooser, held, kept = losses.TimeOrder(), t[:0], []
         for start in range(0, 300, step):
             held = np.concatenate([held, t[start : start + step]])
             certain, keep = chooser.choose(held, len(held), ended=start + step >= 300)

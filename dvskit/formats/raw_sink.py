@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
+from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
 BLOCK_EVENTS = 1 << 16
@@ -23,12 +26,24 @@ _LARGEST_SIDE = 2048  # 11 bits of an address
 class RawSink(FileSink):
     """Writes words of events and triggers, merged by time, however the events were cut.
 
-    `name` is the format's, for messages; trigger ids are 0..most_id. Raises GeometryError for a
-    sensor of more than 2048 pixels a side.
+    Times below 0 and from `wrap_us` on are stored less a multiple of it, which the header names and
+    `notes` says. `name` is the format's, for messages; trigger ids are 0..most_id. Raises
+    GeometryError for a sensor of more than 2048 pixels a side, EventsError for a gap of more than
+    two years.
     """
 
+    _long_gap_us = LONGEST_GAP_US
+
     def __init__(
-        self, path: Path, size: Size, name: str, most_id: int, *, overwrite: bool = False
+        self,
+        path: Path,
+        size: Size,
+        name: str,
+        version: str,
+        *,
+        most_id: int,
+        wrap_us: int,
+        overwrite: bool = False,
     ) -> None:
         if max(size) > _LARGEST_SIDE:
             raise GeometryError(
@@ -36,7 +51,8 @@ class RawSink(FileSink):
                 "choose another format, such as .npz or .aedat4"
             )
         super().__init__(path, size, overwrite=overwrite)
-        self._name, self._most_id = name, most_id
+        self._name, self._version = name, version
+        self._most_id, self._wrap_us = most_id, wrap_us
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._trigger_at = 0
@@ -91,24 +107,59 @@ class RawSink(FileSink):
             events, events.t - self._offset_us, self._triggers.t - self._offset_us, last=last
         )
 
-    def _check_offset(self, offset: int, first_us: int) -> None:
-        if abs(offset) > _LARGEST_OFFSET_US:
-            raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+    def _offset_of(self, first_us: int) -> int:
+        """Return what is taken off the times: whole turns of the clock."""
+        return first_us // self._wrap_us * self._wrap_us
 
-    def _write_header(self, lines: list[str], first_us: int) -> None:
-        """Write the header's lines; the clock of the file begins at `first_us`."""
-        self._file.write("".join(f"% {line}\n" for line in lines).encode())
-        self._latest_us = first_us
-
-    @abstractmethod
     def _begin(self, first_us: int) -> int:
         """Write the header; return what is taken off the times."""
+        offset = self._offset_of(first_us)
+        if abs(offset) > _LARGEST_OFFSET_US:
+            raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+        if offset:
+            self._note_offset(offset, first_us)
+        name = self._name.replace(".", "")
+        lines = [
+            f"evt {self._version}",
+            f"format {name};height={self.size.height};width={self.size.width}",
+            f"geometry {self.size}",
+            *([f"{TIME_OFFSET_KEY} {offset}"] if offset else []),
+            *self._more_lines(offset),
+            "end",
+        ]
+        self._file.write("".join(f"% {line}\n" for line in lines).encode())
+        self._latest_us = first_us
+        return offset
 
-    @abstractmethod
+    def _note_offset(self, offset: int, first_us: int) -> None:
+        self.notes.append(
+            f"times start at {first_us} us: the file holds them less {offset} us, which only "
+            f"dvskit adds again (header line {TIME_OFFSET_KEY})"
+        )
+
+    def _more_lines(self, offset: int) -> list[str]:
+        """Return further lines of the header."""
+        return []
+
     def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
-        """Refuse gaps that cannot be stored."""
+        """Refuse gaps that cannot be stored; tell `_note_gap` of those that are long."""
+        latest, start = self._latest_us, self._latest_us
+        self._latest_us = max(int(t[-1]) for t in (events_t, triggers_t, [latest]) if len(t))
+        if self._latest_us - latest <= self._long_gap_us:
+            return
+        for stop in np.sort(np.concatenate([events_t, triggers_t])).tolist():
+            if stop - start > LONGEST_GAP_US:  # it may exceed int64
+                raise EventsError(
+                    f"{self.path}: a gap from {start} to {stop} us is too long for {self._name}; "
+                    "cut the stream there, or choose .npz or .aedat4"
+                )
+            if stop - start > self._long_gap_us:
+                self._note_gap(start, stop)
+            start = stop
 
-    @abstractmethod
+    def _note_gap(self, start_us: int, stop_us: int) -> None:
+        """Take note of a gap that can be stored, but is long."""
+
     def _encode(
         self,
         events: Events,
@@ -118,3 +169,25 @@ class RawSink(FileSink):
         last: bool,
     ) -> None:
         """Write the events, at `t`, and the triggers from the waiting one up to their end."""
+        columns = (t, events.x, events.y, events.p)
+        triggers = (trigger_t, self._triggers.id, self._triggers.p)
+        at = 0
+        while True:
+            at, self._trigger_at, words = self._encode_some(
+                columns, at, triggers, self._trigger_at, last=last
+            )
+            if not len(words):
+                break
+            self._file.write(words.data)
+
+    @abstractmethod
+    def _encode_some(
+        self,
+        columns: EventColumns,
+        at: int,
+        triggers: TriggerColumns,
+        trigger_at: int,
+        *,
+        last: bool,
+    ) -> tuple[int, int, NDArray[Any]]:
+        """Return the next event and trigger behind those that were encoded, and the words."""

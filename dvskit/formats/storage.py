@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dvskit.events import Events, Size
 
 EventColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
+TriggerColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
 
 
 def new_columns(count: int) -> EventColumns:
@@ -20,6 +21,11 @@ def new_columns(count: int) -> EventColumns:
         np.empty(count, np.int16),
         np.empty(count, np.bool_),
     )
+
+
+def new_triggers(count: int) -> TriggerColumns:
+    """Return uninitialised columns t, id, p of `count` external triggers."""
+    return np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
 
 
 class Storage:

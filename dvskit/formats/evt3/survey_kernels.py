@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.words import ADDR_X, ADDR_Y, VECT_BASE_X
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.order_kernels import bit_count
 
 # What a survey counts in a stretch of words.
 N_EVENTS, N_TRIGGERS, N_VECTORS, N_INVALID = range(4)
@@ -20,17 +17,6 @@ SURVEY_FIELDS = 4
 _SHORT = 4096  # words whose events can be counted in 16 bits
 
 _U16 = np.uint16
-
-
-@intrinsic
-def bit_count(typing_context: Any, value: Any) -> Any:
-    """Return how many bits of an unsigned integer are set, in its own type."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(value.bitwidth)
-        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [word]), arguments)
-
-    return value(value), generate
 
 
 @njit(cache=True, nogil=True)
@@ -90,9 +76,9 @@ MEND_BYTES = 2 * _WINDOW + 3  # that mending looks at
 def impossible(word: int, width: int, height: int) -> bool:
     """Whether no camera sends the word: its type, row or column does not exist."""
     kind, place = word >> 12, word & 0x7FF
-    if kind == ADDR_Y:
+    if kind == w.ADDR_Y:
         return bool(place >= height)
-    if kind == ADDR_X or kind == VECT_BASE_X:
+    if kind == w.ADDR_X or kind == w.VECT_BASE_X:
         return bool(place >= width)
     return bool(kind == 0x1 or kind == 0x9 or 0xB <= kind <= 0xD)
 

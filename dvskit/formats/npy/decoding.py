@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError
 from dvskit.events import Size
 from dvskit.formats.in_order import Columns
-from dvskit.formats.npy.table import MEND, Table
+from dvskit.formats.npy.layout import COLUMN_NAMES, MEND, Table
 from dvskit.formats.recording import BLOCK_EVENTS
 
 ORDERS = ("txyp", "xytp", "xypt")
-_NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
@@ -47,7 +46,7 @@ def picker(path: Path, dtype: np.dtype[Any], order: str) -> Callable[[str], Any]
     if dtype.names is None:
         return lambda name: (slice(None), order.index(name))
     fields = {}
-    for name, choices in _NAMES.items():
+    for name, choices in COLUMN_NAMES.items():
         found = [choice for choice in choices if choice in (dtype.names or ())]
         if not found:
             raise FormatError(

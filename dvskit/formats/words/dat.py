@@ -19,12 +19,11 @@ from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.words import clock_kernels as shared
 from dvskit.formats.words import dat_kernels as loops
 from dvskit.formats.words import dat_salvage_kernels as salvage
+from dvskit.formats.words import layout as w
 from dvskit.formats.words.dat_writing import DatSink
 from dvskit.formats.words.decoding import WordPass
-from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
@@ -40,13 +39,12 @@ _HALF_US = 1 << 31
 _NO_VERSION = "no version in the header: read as version 2"
 
 
-def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> Layout:
+def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> w.Layout:
     """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
-    address = (*x, *y, *p, zeros)
-    look = np.zeros(shared.LOOK_FIELDS, np.int64)
-    look[shared.W_UNITS], look[shared.W_X_AT :] = 2, address
-    return Layout(
-        "DAT", 2, 0, look, np.array(address), loops.BITS, _HALF_US,
+    look = np.zeros(w.LOOK_FIELDS, np.int64)
+    look[w.W_UNITS], look[w.W_X_AT :] = 2, (*x, *y, *p, zeros)
+    return w.Layout(
+        "DAT", 2, 0, look, look, loops.BITS, _HALF_US,
         loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
         salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
@@ -70,7 +68,7 @@ class DatRecording(WordRecording):
         size: Size,
         origin: SizeOrigin,
         header: RawHeader,
-        layout: Layout,
+        layout: w.Layout,
         *,
         kind: int,
     ) -> None:

@@ -12,18 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.order_kernels import longest_in_order
-from dvskit.formats.words.clock_kernels import (
-    ACCEPT,
-    FEW,
-    HIGH_JUMP,
-    NEVER,
-    RESET,
-    SPURIOUS,
-    TIME_AHEAD,
-    TIME_BACK,
-    lose,
-)
+from dvskit.formats.order_kernels import longest_in_order, lose
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.clock_kernels import FEW
 
 # In the place of why a word is lost. AGAIN: the clock is told as it is already.
 EVENT, CLOCK, AGAIN, TRIGGERED = -1, -2, -3, -4
@@ -132,18 +123,18 @@ def set_clock(
     if now < 0:
         agreed = count >= FEW and _goes_on(following[0], following[1:], count - 1, bits)
         if agreed and following[0] < value and not _is_near(value, following, count, bits):
-            return SPURIOUS  # rather than a wrap right behind the first value
+            return w.SPURIOUS  # rather than a wrap right behind the first value
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
-        return ACCEPT
+        return w.ACCEPT
     if anew:
         clock[K_NOW] = now + ((value - now) & ((1 << bits) - 1))
         clock[K_LATER] = clock[K_FLOOR] = clock[K_NOW]
-        return RESET
+        return w.RESET
     sure = -SURE < step < SURE
     if now + step < 0 or (not sure and not _goes_on(value, following, count, bits)):
-        return SPURIOUS
+        return w.SPURIOUS
     clock[K_NOW] = now + step
-    return ACCEPT
+    return w.ACCEPT
 
 
 @njit(cache=True, nogil=True)
@@ -217,11 +208,11 @@ def lost_rows(
                 last = time
             continue
         if why == CLOCK:
-            why = np.int64(HIGH_JUMP)
+            why = np.int64(w.HIGH_JUMP)
         elif why == EVENT:
-            why, a, b = np.int64(TIME_BACK), last, time
-            if last == NEVER or time >= last:
-                why, a, b = np.int64(TIME_AHEAD), time, last
+            why, a, b = np.int64(w.TIME_BACK), last, time
+            if last == w.NEVER or time >= last:
+                why, a, b = np.int64(w.TIME_AHEAD), time, last
                 for later in range(i + 1, min(i + GROUP, rows.shape[0])):
                     if keep[later] and rows[later, R_WHY] == EVENT:
                         b = rows[later, R_TIME]
