@@ -13,7 +13,8 @@ from dvskit.formats import load_events, open_events
 from dvskit.formats.evt3 import losses
 from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.evt3.chunks import FileChunks
-from tests.test_evt3 import HEADER, REAL, at, cut_small, high, kept_share, low, random_words, raw
+from tests.event_rows import kept_share
+from tests.test_evt3 import HEADER, REAL, at, cut_small, high, low, random_words, raw
 
 
 def impossible(word: int, size: Size) -> bool:
@@ -38,7 +39,7 @@ def test_a_survey_counts_what_a_plain_one_does(seed: int) -> None:
         assert bool(row[k.N_INVALID]) == any(impossible(word, size) for word in each)
 
 
-def plain_mend(data: bytes, size: Size) -> list[int]:
+def plain_realign(data: bytes, size: Size) -> list[int]:
     """Leave out a byte where that makes most of many impossible words possible."""
 
     def count(start: int, words: int) -> int:
@@ -68,12 +69,12 @@ def test_words_line_up_anew_as_in_a_plain_twin(
     path, size = tmp_path / "a", Size(1280, 720)
     path.write_bytes(content)
     cut_small(monkeypatch, chunk, 1000)
-    chunks, used, words = FileChunks(path, 0, size, mend=True), 0, []
+    chunks, used, words = FileChunks(path, 0, size, realign=True), 0, []
     while chunks.more(used):
         used = len(chunks.words) // 2 if not chunks.ended else len(chunks.words)
         words += chunks.words[:used].tolist()
     chunks.close()
-    assert words == plain_mend(content, size)
+    assert words == plain_realign(content, size)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 301, 2000])

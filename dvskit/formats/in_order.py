@@ -111,9 +111,21 @@ class InOrder:
         """Take note that events up to `last_us`, known to be in order, went by beside."""
         self._last = last_us
 
+    def first(self, columns: Columns, count: int) -> Iterator[Events]:
+        """Take `count` events and those behind, which only judge them and have to come again."""
+        certain = self._on_sensor(columns.part(slice(0, count)))
+        behind = columns.part(slice(count, None))
+        judges = behind.part(~self._off(behind))
+        yield from self._certain(certain.join(judges), len(certain.t))
+
+    def _off(self, columns: Columns) -> NDArray[np.bool_]:
+        x, y = columns.x, columns.y
+        off: NDArray[np.bool_] = (x < 0) | (x >= self.size.width)
+        return off | (y < 0) | (y >= self.size.height)
+
     def _on_sensor(self, columns: Columns) -> Columns:
         x, y = columns.x, columns.y
-        off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
+        off = self._off(columns)
         if not off.any():
             return columns
         if self.strict:

@@ -34,7 +34,8 @@ class Decoding:
     triggers  the external triggers so far, where they are kept
 
     `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
-    the latest events wait for those that show which of them stand out of order; not if `prompt`.
+    the latest events wait for those that show which of them stand out of order, but not if
+    `low_latency`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Decoding:
         damage: Damage,
         start: int = 0,
         offset_us: int = 0,
-        prompt: bool = False,
+        low_latency: bool = False,
         keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
@@ -57,7 +58,7 @@ class Decoding:
         self.triggers: list[Triggers] = []
         self._chunks = chunks
         self._used = 0  # words of the latest chunk
-        self._prompt, self._keep_triggers = prompt, keep_triggers
+        self._low_latency, self._keep_triggers = low_latency, keep_triggers
         self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._loss_report = LossReport(
@@ -133,7 +134,7 @@ class Decoding:
             self.triggers.append(Triggers(t[:seen] + self.offset_us, number[:seen], p[:seen]))
         state[w.S_TRIGGERS] = 0
         if not self.strict:
-            return self._cut(columns, count, words, unsure, ended=self._prompt)
+            return self._cut(columns, count, words, unsure, ended=self._low_latency)
         if state[w.S_SEGMENT] != w.NO_SEGMENT:
             state[w.S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
         return self._events(columns, count)

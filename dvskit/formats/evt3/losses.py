@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import WordChunks
-from dvskit.formats.order_kernels import longest_in_order
+from dvskit.formats.order_kernels import keep_in_order
 from dvskit.formats.recording import Damage
 
 GROUP = 1 << 12  # events that are judged together, by themselves and as many that follow
@@ -143,15 +143,10 @@ class TimeOrder:
         if self._goes_on(t[: unsure + 1]):
             self._floor = int(t[certain - 1])
             return certain, None
-        keep = np.ones(certain, np.bool_)
-        for first in range(0, certain, GROUP):
-            window = t[first : first + 2 * GROUP]
-            part = keep[first : first + GROUP]
-            if not self._goes_on(window):
-                part[:] = longest_in_order(window, self._floor)[: len(part)]
-            kept = window[: len(part)][part]
-            if len(kept):
-                self._floor = int(kept[-1])
+        keep = keep_in_order(t, self._floor, GROUP)[:certain]
+        kept = t[:certain][keep]
+        if len(kept):
+            self._floor = int(kept[-1])
         return certain, keep
 
     def _goes_on(self, t: NDArray[np.int64]) -> bool:

@@ -65,7 +65,7 @@ class Evt3Recording(Recording):
             yield from self._blocks(damage, storage)
             return
         offset, state = found
-        chunks = FileChunks(self.path, offset, self.size, mend=not self.strict)
+        chunks = FileChunks(self.path, offset, self.size, realign=not self.strict)
         yield from self._pass(chunks, damage, start=offset, state=state).blocks(storage)
 
     def _checkpoint(self, start_us: int) -> tuple[int, NDArray[np.int64]] | None:
@@ -121,7 +121,7 @@ class Evt3Recording(Recording):
         return {"other words": count} if count else {}
 
     def _chunks(self) -> WordChunks:
-        return FileChunks(self.path, self._header.end, self.size, mend=not self.strict)
+        return FileChunks(self.path, self._header.end, self.size, realign=not self.strict)
 
     def _pass(
         self,
@@ -130,7 +130,7 @@ class Evt3Recording(Recording):
         *,
         start: int,
         state: NDArray[np.int64] | None = None,
-        prompt: bool = False,
+        low_latency: bool = False,
         keep_triggers: bool = False,
     ) -> Decoding:
         return Decoding(
@@ -141,7 +141,7 @@ class Evt3Recording(Recording):
             damage=damage,
             start=start,
             offset_us=self._offset_us,
-            prompt=prompt,
+            low_latency=low_latency,
             keep_triggers=keep_triggers,
             state=state,
         )
@@ -181,10 +181,10 @@ class Evt3Stream(Evt3Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
             raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
-        chunks = StreamChunks(self._stream, self.size, mend=not self.strict)
+        chunks = StreamChunks(self._stream, self.size, realign=not self.strict)
         self._stream = None
         reading = self._pass(
-            chunks, damage, start=self._header.end, prompt=True, keep_triggers=True
+            chunks, damage, start=self._header.end, low_latency=True, keep_triggers=True
         )
         self._triggers = reading.triggers
         yield from reading.blocks(storage)
@@ -204,7 +204,7 @@ class Evt3Stream(Evt3Recording):
 
 def _data_size(path: Path, start: int) -> Size:
     reading = Decoding(
-        FileChunks(path, start, _ANY_SIZE, mend=True),
+        FileChunks(path, start, _ANY_SIZE, realign=True),
         _ANY_SIZE,
         name=path,
         strict=False,

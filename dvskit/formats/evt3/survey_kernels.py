@@ -69,7 +69,7 @@ def survey(
 
 _WINDOW = 64  # words that show on which byte words begin
 _FEW = _WINDOW // 8
-MEND_BYTES = 2 * _WINDOW + 3  # that mending looks at
+REALIGN_BYTES = 2 * _WINDOW + 3  # that realigning looks at
 
 
 @njit(cache=True, nogil=True)
@@ -95,7 +95,7 @@ def _count_impossible(
 
 
 @njit(cache=True, nogil=True)
-def mend(
+def realign(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
@@ -116,7 +116,7 @@ def mend(
         word = np.int64(data[source]) | np.int64(data[source + 1]) << 8
         step = 2
         if impossible(word, width, height):
-            if not ended and source + MEND_BYTES > stop:
+            if not ended and source + REALIGN_BYTES > stop:
                 break
             window = min(_WINDOW, (stop - source - 3) // 2)
             if window > _FEW:

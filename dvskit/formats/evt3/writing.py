@@ -47,8 +47,9 @@ class Evt3Sink(RawSink):
             f"{TIME_OFFSET_KEY}) and other readers do not"
         )
 
-    def _more_lines(self, offset: int) -> list[str]:
-        return [f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []
+    def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
+        faery = [f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []
+        return super()._header_lines(offset, [*offset_lines, *faery])
 
     def _encode_some(
         self,

@@ -24,7 +24,7 @@ COLUMN_NAMES = {
     "y": ("y",),
     "p": ("p", "on", "polarity"),
 }
-MEND = "save a structured array with fields t, x, y, p (whole microseconds)"
+FIX = "save a structured array with fields t, x, y, p (whole microseconds)"
 _LONGEST = 10_000  # bytes; numpy reads no longer header either, as to parse one takes long
 _LONG = re.compile(r"(?<=\d)L\b")  # 10L, as Python 2 wrote counts
 _KEYS = {"descr", "fortran_order", "shape"}
@@ -102,7 +102,7 @@ def open_table(path: Path, *, strict: bool) -> Table:
     structured = dtype.names is not None and len(shape) == 1
     plain = dtype.names is None and len(shape) == 2 and shape[1] == 4 and dtype.kind in "iuf"
     if not structured and not plain:
-        raise FormatError(f"{path}: is an array of {dtype} of shape {shape}; {MEND}")
+        raise FormatError(f"{path}: is an array of {dtype} of shape {shape}; {FIX}")
     width = dtype.itemsize * (1 if structured else 4)
     if not width:
         raise FormatError(f"{path}: holds rows of 0 bytes")

@@ -211,7 +211,7 @@ class Evt3Decoding:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
         self._reading = Decoding(
-            StreamChunks(payloads, size, mend=not losses.strict),
+            StreamChunks(payloads, size, realign=not losses.strict),
             size,
             name=losses.path,
             strict=losses.strict,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import lose
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
-from dvskit.formats.words.clock_kernels import FEW, FOLLOWING, judge
+from dvskit.formats.words.salvage_kernels import FEW, FOLLOWING, judge
 
 BITS = 32
 _TIME = 0xFFFFFFFF
@@ -42,9 +42,9 @@ def decode_clean(
     loops: int,
     columns: EventColumns,
     triggers: TriggerColumns,
-    told: NDArray[np.int64],
+    summary: NDArray[np.int64],
 ) -> None:
-    """Decode words[start:stop]; tell in `told` whether all events are possible, without a wrap.
+    """Decode words[start:stop]; put in `summary` whether all events are possible, without a wrap.
 
     One event is one 64-bit word here, without a branch: vector instructions do it.
     """
@@ -72,10 +72,10 @@ def decode_clean(
         bad |= step | (HALF - 1 - step) | (right - column) | (bottom - row) | (1 - on)
         bad |= -np.int64(event >> np.uint64(32) & zeros)
         t[i], x[i], y[i], p[i] = base | now, column, row, on != 0
-    told[w.C_CLEAN], told[w.C_ANY], told[w.C_LOOPS] = bad >= 0, events.size > 0, loops
+    summary[w.C_CLEAN], summary[w.C_ANY], summary[w.C_LOOPS] = bad >= 0, events.size > 0, loops
     if events.size > 0:
-        told[w.C_FIRST_T], told[w.C_LAST_T] = t[0], t[events.size - 1]
-        told[w.C_HIGH] = t[events.size - 1] & _TIME
+        summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[events.size - 1]
+        summary[w.C_HIGH] = t[events.size - 1] & _TIME
 
 
 @njit(cache=True, nogil=True)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import salvage_kernels as k
-from dvskit.formats.words.clock_kernels import FOLLOWING
 from dvskit.formats.words.dat_kernels import (
     BITS,
     FAR,
@@ -24,6 +23,7 @@ from dvskit.formats.words.dat_kernels import (
     first_wraps,
     possible,
 )
+from dvskit.formats.words.salvage_kernels import FOLLOWING
 
 _TIME = (1 << BITS) - 1
 _CATCH_UP = 1 << 15  # units in which a clock that has only stepped back comes up again

@@ -145,7 +145,7 @@ class WordPass:
         The chunk `ahead` is scanned meanwhile.
         """
         layout, state, chunk = self.layout, self.state, scan.chunk
-        told = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
+        summary = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
 
         def work(i: int) -> None:
             if i < scan.parts:
@@ -156,14 +156,14 @@ class WordPass:
                     chunk.words(far=False), here.start, here.stop, layout.table, *self.size,
                     here.high, here.loops,
                     tuple(column[here.event : behind.event] for column in columns),
-                    tuple(column[here.trigger : behind.trigger] for column in triggers), told[i],
+                    tuple(column[here.trigger : behind.trigger] for column in triggers), summary[i],
                 )  # fmt: skip
             if ahead is not None and i < ahead.parts:
                 ahead.work(i)
 
         run_parts(work, max(scan.parts, 0 if ahead is None else ahead.parts))
         last, high = int(state[k.S_LAST]), int(state[k.S_HIGH])
-        for i, row in enumerate(told.tolist()):
+        for i, row in enumerate(summary.tolist()):
             if not row[k.C_CLEAN]:
                 return None
             if row[k.C_ANY]:

@@ -10,20 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, read_header, take_header, told_size
+from dvskit.formats.raw_sink import RawSink
 from dvskit.formats.recording import FileSink, ReadOptions, Recording
 from dvskit.formats.sensor_size import no_size
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import evt_clean_kernels as clean
+from dvskit.formats.words import evt_encode_kernels as encoding
 from dvskit.formats.words import evt_kernels as k
 from dvskit.formats.words import evt_salvage_kernels as salvage
 from dvskit.formats.words import layout as w
-from dvskit.formats.words.evt_writing import EvtSink
 from dvskit.formats.words.reading import ArrivingRecording, WordRecording, size_of_data
 
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
+_UNITS = 1 << 17
+_WRAP_US = 1 << 34
 
 OpenRecording = Callable[[Path, ReadOptions], Recording]
 OpenStream = Callable[[InputStream, ReadOptions], Recording]
@@ -52,6 +57,44 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
         k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
         salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
+
+
+class EvtSink(RawSink):
+    """Writes a RAW file of EVT words: all events in their order.
+
+    Times below 0 and from 2^34 us on are stored less a multiple of 2^34 us, which the header names
+    and `notes` says. Raises GeometryError for a sensor of more than 2048 pixels a side, EventsError
+    for a gap of more than two years.
+    """
+
+    def __init__(
+        self, path: Path, size: Size, layout: w.Layout, version: str, *, overwrite: bool = False
+    ) -> None:
+        super().__init__(
+            path, size, layout.name, version, most_id=31, wrap_us=_WRAP_US, overwrite=overwrite
+        )
+        self.format = layout.name.lower().replace(".", "")
+        self._table = layout.table
+        types = {int(layout.table[kind]): kind for kind in range(16)}
+        wanted = (w.ONE_OFF, w.MANY_OFF, w.HIGH, w.TRIGGER)
+        self._types = np.array([types.get(meaning, -1) for meaning in wanted], np.int64)
+        self._high = -1
+        self._words = np.empty(_UNITS, np.uint32)
+
+    def _encode_some(
+        self,
+        columns: EventColumns,
+        at: int,
+        triggers: TriggerColumns,
+        trigger_at: int,
+        *,
+        last: bool,
+    ) -> tuple[int, int, NDArray[np.uint32]]:
+        at, trigger_at, self._high, count = encoding.encode(
+            columns, at, triggers, trigger_at, last, self._table, self._types, self._high,
+            self._words,
+        )  # fmt: skip
+        return at, trigger_at, self._words[:count].astype("<u4", copy=False)
 
 
 def openers(

@@ -2,7 +2,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over valid EVT words: most of them in groups of events that are decoded side by side.
 
-The arguments and what is told are those that `dvskit.formats.words.decoding` names. Groups have a
+The arguments and the summary are those that `dvskit.formats.words.decoding` names. Groups have a
 fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a
 group that holds anything but events is gone through word by word.
 """
@@ -263,11 +263,11 @@ def decode_clean(
     loops: int,
     columns: EventColumns,
     triggers: TriggerColumns,
-    told: NDArray[np.int64],
+    summary: NDArray[np.int64],
 ) -> None:
     """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
 
-    `high` is -1 where no TIME_HIGH stands ahead. Tells in `told` whether all events are on the
+    `high` is -1 where no TIME_HIGH stands ahead. Puts in `summary` whether all events are on the
     sensor and in the order of time; where not, the columns are worth nothing.
     """
     t, x, y, p = columns
@@ -362,7 +362,7 @@ def decode_clean(
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    told[w.C_CLEAN] = clean and _possible(t, x, y, width, height)
-    told[w.C_ANY], told[w.C_HIGH], told[w.C_LOOPS] = n > 0, high, loops
+    summary[w.C_CLEAN] = clean and _possible(t, x, y, width, height)
+    summary[w.C_ANY], summary[w.C_HIGH], summary[w.C_LOOPS] = n > 0, high, loops
     if n > 0:
-        told[w.C_FIRST_T], told[w.C_LAST_T] = t[0], t[n - 1]
+        summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[n - 1]

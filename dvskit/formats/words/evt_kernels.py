@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import count_bits, lose, lowest_bit
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
-from dvskit.formats.words.clock_kernels import FOLLOWING, LOOK_AHEAD, judge
+from dvskit.formats.words.salvage_kernels import FOLLOWING, LOOK_AHEAD, judge
 
 HIGH_BITS = 28
 # A step of the clock of less than this is not judged where all around it are such steps.

@@ -12,7 +12,6 @@ from dvskit.formats.order_kernels import count_bits, lowest_bit
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import salvage_kernels as k
-from dvskit.formats.words.clock_kernels import FOLLOWING
 from dvskit.formats.words.evt_kernels import (
     HIGH_BITS,
     HIGH_FAR,
@@ -21,6 +20,7 @@ from dvskit.formats.words.evt_kernels import (
     next_low,
 )
 from dvskit.formats.words.line_kernels import bit_length
+from dvskit.formats.words.salvage_kernels import FOLLOWING
 
 _CATCH_UP = 1 << 14  # units in which a clock that has only stepped back comes up again
 _CLEARLY = 8  # us by which the low part of time is less where a TIME_HIGH is missing

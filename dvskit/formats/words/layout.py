@@ -15,8 +15,8 @@ UNIT = 4  # bytes
 (R_EVENTS, R_TRIGGERS, R_OTHERS, R_EARLY, R_EARLY_TRIGGERS, R_FIRST, R_NEWEST, R_LOOPS, R_CLEAN,
  R_END) = range(10)  # fmt: skip
 ROW_FIELDS = 10
-# Places in what `decode_clean` tells: whether all was clean, first and last time if there is any,
-# and the clock at the end.
+# Places in the summary of `decode_clean`: whether all was clean, whether there is any event, first
+# and last time, and the clock at the end.
 C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, C_HIGH, C_LOOPS, CLEAN_FIELDS = range(7)
 # What `goes_on` tells; TOO_FEW: there is no reason to doubt, but more words could give one.
 DOUBT, NO_DOUBT, TOO_FEW = range(3)

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.words.clock_kernels import LOOK_AHEAD
 from dvskit.formats.words.layout import UNIT
+from dvskit.formats.words.salvage_kernels import LOOK_AHEAD
 
 NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
 _ARRIVING_UNITS = 1 << 16
@@ -74,32 +74,6 @@ class Chunk:
         return self._ended and self._end == self._left
 
 
-class WordSource(Protocol):
-    """Words of a recording, chunk by chunk.
-
-    start   byte offset of the first unit
-    waits   whether they may be yet to come: a chunk is then not asked for ahead of its time
-    """
-
-    start: int
-    waits: bool
-
-    def next(self, number: int, most: int) -> Chunk | None:
-        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
-
-        The one given before stays as it is, those ahead of it do not.
-        """
-
-    def move(self, count: int) -> None:
-        """Let all units begin `count` bytes further on: words have got out of step."""
-
-    def wait(self) -> None:
-        """Let the next chunk hold more than the rest of this one, where more can come."""
-
-    def trailing_bytes(self) -> tuple[int, int]:
-        """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
-
-
 class _File:
     """Reads at any place, from any thread."""
 
@@ -131,7 +105,10 @@ class _File:
 
 
 class FileWords:
-    """The words of a file, of `width` units each, from byte `start` on."""
+    """The words of a file, of `width` units each, from byte `start` on.
+
+    waits  whether words may be yet to come: a chunk is then not asked for ahead of its time
+    """
 
     waits = False
 
@@ -155,7 +132,10 @@ class FileWords:
         self._file.close()
 
     def next(self, number: int, most: int) -> Chunk | None:
-        """Return the chunk from unit `number` on, of `most` units at most; None at the end."""
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
+
+        The one given before stays as it is, those ahead of it do not.
+        """
         left = max(0, self._total - number)
         stop = min(most // self._width * self._width, left)
         if not stop:
@@ -171,7 +151,7 @@ class FileWords:
         return Chunk(buffer, number, stop, left, read=read)
 
     def move(self, count: int) -> None:
-        """Let all units begin `count` bytes further on."""
+        """Let all units begin `count` bytes further on: words have got out of step."""
         self.start += count
         self._measure()
 
@@ -238,7 +218,7 @@ class StreamWords:
         self._moved += count
 
     def wait(self) -> None:
-        """Let the next chunk hold more than the rest of this one."""
+        """Let the next chunk hold more than the rest of this one, where more can come."""
         self._more = True
 
     def _whole(self) -> int:
@@ -254,3 +234,6 @@ class StreamWords:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = UNIT * self._whole()
         return self.start + UNIT * self._first + whole, self._held - whole
+
+
+WordSource = FileWords | StreamWords
