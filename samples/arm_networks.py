@@ -209,7 +209,7 @@ def learn(kind: str, clips: Clips, rows: NDArray[np.int64], seed: int, steps: in
         rate = RATE * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind != "points"):
             logits = seen(inputs_of(kind, clips, batch, rng))
         loss = functional.cross_entropy(logits.float(), labels[batch], label_smoothing=0.05)
         optimiser.zero_grad()

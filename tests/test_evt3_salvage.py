@@ -10,10 +10,11 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import order
+from dvskit.formats.evt3 import losses
 from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.evt3.chunks import FileChunks
-from tests.test_evt3 import HEADER, REAL, at, cut_small, high, kept_share, low, random_words, raw
+from tests.event_rows import kept_share
+from tests.test_evt3 import HEADER, REAL, at, cut_small, high, low, random_words, raw
 
 
 def impossible(word: int, size: Size) -> bool:
@@ -38,7 +39,7 @@ def test_a_survey_counts_what_a_plain_one_does(seed: int) -> None:
         assert bool(row[k.N_INVALID]) == any(impossible(word, size) for word in each)
 
 
-def plain_mend(data: bytes, size: Size) -> list[int]:
+def plain_realign(data: bytes, size: Size) -> list[int]:
     """Leave out a byte where that makes most of many impossible words possible."""
 
     def count(start: int, words: int) -> int:
@@ -68,12 +69,12 @@ def test_words_line_up_anew_as_in_a_plain_twin(
     path, size = tmp_path / "a", Size(1280, 720)
     path.write_bytes(content)
     cut_small(monkeypatch, chunk, 1000)
-    chunks, used, words = FileChunks(path, 0, size, mend=True), 0, []
+    chunks, used, words = FileChunks(path, 0, size, realign=True), 0, []
     while chunks.more(used):
         used = len(chunks.words) // 2 if not chunks.ended else len(chunks.words)
         words += chunks.words[:used].tolist()
     chunks.close()
-    assert words == plain_mend(content, size)
+    assert words == plain_realign(content, size)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 301, 2000])
@@ -132,14 +133,14 @@ def test_a_clock_that_begins_anew_is_read_as_a_wrap(tmp_path: Path) -> None:
 def test_what_is_given_up_is_the_least_and_does_not_depend_on_the_cut(
     seed: int, cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "GROUP", 8)
+    monkeypatch.setattr(losses, "GROUP", 8)
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 1000, 300))
     bad = np.sort(rng.choice(300, 6, replace=False))
     t[bad] = rng.integers(0, 2000, 6)
     found = []
     for step in (cut, 300):
-        chooser, held, kept = order.TimeOrder(), t[:0], []
+        chooser, held, kept = losses.TimeOrder(), t[:0], []
         for start in range(0, 300, step):
             held = np.concatenate([held, t[start : start + step]])
             certain, keep = chooser.choose(held, len(held), ended=start + step >= 300)

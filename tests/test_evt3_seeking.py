@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import InputStream, ReadOptions, Recording, open_events, open_stream
-from dvskit.formats.evt3 import chunks, decoding, seeking
+from dvskit.formats.evt3 import chunks, decoding, reading
 from tests.test_evt3 import HEADER, REAL, at, high, low, random_words, raw
 
 OFFSET_HEADER = HEADER.replace(b"% end", b"% dvskit_time_offset_us -123456789\n% end")
@@ -21,8 +21,8 @@ OFFSET_HEADER = HEADER.replace(b"% end", b"% dvskit_time_offset_us -123456789\n%
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(seeking, "CHECKPOINT_WORDS", 500)
-    monkeypatch.setattr(seeking, "LEAST_BYTES", 0)
+    monkeypatch.setattr(reading, "CHECKPOINT_WORDS", 500)
+    monkeypatch.setattr(reading, "LEAST_BYTES", 0)
 
 
 def long_words(seed: int) -> list[int]:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import Events
 from dvskit.errors import DamagedFileError
 from dvskit.events import read_all
 from dvskit.formats import file_bytes
 from dvskit.formats.nmnist import reading
+from tests.event_rows import rows_of
 from tests.mutation_samples import nmnist as marked_bytes
 
 
@@ -26,10 +26,6 @@ def plain_decode(data: bytes) -> list[tuple[int, int, int, bool]]:
         else:
             rows.append((clock + ((high & 127) << 16 | middle << 8 | low), x, y, high > 127))
     return rows
-
-
-def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
-    return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
 
 
 def bin_file(path: Path, data: bytes) -> Path:

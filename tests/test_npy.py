@@ -13,7 +13,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import npy
-from dvskit.formats.npy_header import read_array_header
+from dvskit.formats.npy.layout import read_array_header
 from tests.test_events import make
 
 ORDERS = ["txyp", "xytp", "xypt"]

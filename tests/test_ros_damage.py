@@ -12,7 +12,7 @@ import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
 from dvskit.formats.recording import Damage
-from dvskit.formats.ros import evt3_repair, records, sqlite, writing
+from dvskit.formats.ros import evt3, records, sqlite, writing
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, array, packet, rows_of, some_events
 
@@ -217,17 +217,17 @@ def test_words_that_build_on_lost_ones_are_marked():
     words = np.array(
         [0x2001, 0x0005, 0x2002, 0x8001, 0x2003, 0x6001, 0x2004, 0x4001, 0x3001, 0x4001], "<u2"
     )
-    marks = evt3_repair.unfounded(words)
+    marks = evt3.unfounded(words)
     assert words[marks].tolist() == [0x2001, 0x2002, 0x2003, 0x4001]
-    assert evt3_repair.unfounded(words[:3]).tolist() == [True, False, True]
+    assert evt3.unfounded(words[:3]).tolist() == [True, False, True]
 
 
 def test_sound_words_have_no_impossible_stretches():
     size = dvskit.Events.empty((320, 240)).size
     sound = np.tile(np.array([0x8001, 0x6002, 0x0003, 0x2804, 0xA001, 0xE000], "<u2"), 50)
-    assert evt3_repair.impossible_stretches(sound, size) == []
+    assert evt3.impossible_stretches(sound, size) == []
     noise = np.random.default_rng(1).integers(0, 1 << 16, 200).astype("<u2")
-    (stretch,) = evt3_repair.impossible_stretches(np.concatenate([sound, noise, sound]), size)
+    (stretch,) = evt3.impossible_stretches(np.concatenate([sound, noise, sound]), size)
     assert 290 < stretch.start < 320
     assert 480 < stretch.stop <= 502
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dvskit
+from dvskit.events import read_all
 
 # In these y is told as it is stored, counted from the bottom; the events have it from the top.
 FROM_BOTTOM = {
@@ -70,6 +71,7 @@ def test_a_recording_holds_what_is_known_of_it(data, name, strict):
     recording = dvskit.open_events(folder / name, strict=strict)
     events = recording.load()
     assert not recording.damage
+    assert read_all(recording) == events
     if name == "generic.es":
         assert len(events) == 0
         assert recording.other_streams() == {"generic events": truth["events"]}

@@ -22,6 +22,7 @@ from dvskit.formats import (
     save_events,
 )
 from dvskit.formats.words import decoding, scanning
+from tests.event_rows import kept_share
 from tests.test_words import (
     EVT,
     REAL,
@@ -31,7 +32,6 @@ from tests.test_words import (
     event,
     header,
     high,
-    kept_share,
     random_units,
     raw,
 )

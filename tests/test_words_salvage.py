@@ -14,6 +14,7 @@ from dvskit.formats import open_events, save_events
 from dvskit.formats.words import salvage
 from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.dat import _VERSIONS
+from tests.event_rows import rows_of
 
 NAMES = ["evt2", "evt21", "evt4", "dat"]
 
@@ -29,9 +30,8 @@ def stream(count: int, seed: int) -> Events:
     )
 
 
-def rows(events: Events) -> set[tuple[int, int, int, bool]]:
-    columns = (events.t, events.x, events.y, events.p)
-    return set(zip(*(column.tolist() for column in columns), strict=True))
+def rows_in(events: Events) -> set[tuple[int, int, int, bool]]:
+    return set(rows_of(events))
 
 
 @pytest.mark.parametrize("moved", [400, 403])
@@ -48,8 +48,8 @@ def test_blocks_that_are_swapped_cost_themselves(tmp_path: Path, name: str, move
     recording = open_events(tmp_path / "a", format=name, strict=False)
     salvaged = read_all(recording)
     assert (np.diff(salvaged.t) >= 0).all()
-    assert len(rows(whole) - rows(salvaged)) < 2 * moved / 4 + 20
-    assert len(rows(salvaged) - rows(whole)) < 40
+    assert len(rows_in(whole) - rows_in(salvaged)) < 2 * moved / 4 + 20
+    assert len(rows_in(salvaged) - rows_in(whole)) < 40
     assert recording.damage
     with pytest.raises(DamagedFileError):
         open_events(tmp_path / "a", format=name).load()
@@ -67,10 +67,10 @@ def test_salvage_does_not_depend_on_its_pieces(
         data[place] ^= 1 << int(rng.integers(0, 8))
     del data[9001:9008]
     (tmp_path / "a").write_bytes(data)
-    once = rows(open_events(tmp_path / "a", format=name, strict=False).load())
+    once = rows_in(open_events(tmp_path / "a", format=name, strict=False).load())
     monkeypatch.setattr(salvage, "PIECE_WORDS", 700)
-    pieces = rows(open_events(tmp_path / "a", format=name, strict=False).load())
-    assert len(rows(whole) - once) < 300
+    pieces = rows_in(open_events(tmp_path / "a", format=name, strict=False).load())
+    assert len(rows_in(whole) - once) < 300
     assert len(once ^ pieces) < 100
 
 
@@ -81,7 +81,7 @@ def test_a_byte_that_dat_is_out_of_step_by_is_found_by_the_end_of_the_file(tmp_p
     at = len(data) - 8 * 2000
     (tmp_path / "a").write_bytes(data[:at] + b"\0" + data[at:])
     recording = open_events(tmp_path / "a", format="dat", size=(16384, 16384), strict=False)
-    assert len(rows(whole) - rows(recording.load())) < 4
+    assert len(rows_in(whole) - rows_in(recording.load())) < 4
     assert at - 16 <= recording.damage.losses[0].offset <= at + 16
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from dvskit.events import Events, Size
 from dvskit.formats import order_kernels as k
 from dvskit.formats.recording import Damage
 
+_MOST_PIXEL = 32767
 LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
 
 
@@ -32,25 +33,28 @@ class Columns(NamedTuple):
 
     def part(self, which: slice | NDArray[np.bool_]) -> Columns:
         """Return some of the events."""
-        return Columns(
-            self.t[which],
-            self.x[which],
-            self.y[which],
-            self.p[which],
-            self.offsets[which],
-            self.widths[which],
-        )
+        own: tuple[NDArray[Any], ...] = self
+        return Columns(*(column[which] for column in own))
 
     def join(self, other: Columns) -> Columns:
         """Return these events and then the others."""
-        return Columns(
-            np.concatenate([self.t, other.t]),
-            np.concatenate([self.x, other.x]),
-            np.concatenate([self.y, other.y]),
-            np.concatenate([self.p, other.p]),
-            np.concatenate([self.offsets, other.offsets]),
-            np.concatenate([self.widths, other.widths]),
-        )
+        both: zip[tuple[NDArray[Any], NDArray[Any]]] = zip(self, other, strict=True)
+        return Columns(*(np.concatenate(columns) for columns in both))
+
+
+def extent(blocks: Iterable[tuple[Columns, NDArray[np.bool_]]]) -> tuple[int, int]:
+    """Return the width and height that hold all events but those that a mask calls bad.
+
+    Those at negative places and from 32767 on do not count either.
+    """
+    width = height = 0
+    for columns, bad in blocks:
+        x, y = columns.x, columns.y
+        good = ~bad & (x >= 0) & (x < _MOST_PIXEL) & (y >= 0) & (y < _MOST_PIXEL)
+        if good.any():
+            width = max(width, int(x[good].max()) + 1)
+            height = max(height, int(y[good].max()) + 1)
+    return width, height
 
 
 class InOrder:
@@ -107,9 +111,21 @@ class InOrder:
         """Take note that events up to `last_us`, known to be in order, went by beside."""
         self._last = last_us
 
+    def first(self, columns: Columns, count: int) -> Iterator[Events]:
+        """Take `count` events and those behind, which only judge them and have to come again."""
+        certain = self._on_sensor(columns.part(slice(0, count)))
+        behind = columns.part(slice(count, None))
+        judges = behind.part(~self._off(behind))
+        yield from self._certain(certain.join(judges), len(certain.t))
+
+    def _off(self, columns: Columns) -> NDArray[np.bool_]:
+        x, y = columns.x, columns.y
+        off: NDArray[np.bool_] = (x < 0) | (x >= self.size.width)
+        return off | (y < 0) | (y >= self.size.height)
+
     def _on_sensor(self, columns: Columns) -> Columns:
         x, y = columns.x, columns.y
-        off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
+        off = self._off(columns)
         if not off.any():
             return columns
         if self.strict:

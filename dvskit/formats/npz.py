@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
-from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.npy_header import read_array_header
+from dvskit.formats.in_order import Columns, InOrder, extent
+from dvskit.formats.npy.layout import COLUMN_NAMES, read_array_header
 from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
@@ -35,7 +35,6 @@ _COLUMNS: dict[str, np.dtype[Any]] = {
     "y": np.dtype("<i2"),
     "p": np.dtype("?"),
 }
-_NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
 _LONGEST_STEP_US = 1 << 20
 _NEAR, _CROWD = 16, 5  # rows, and faults among them
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
@@ -180,7 +179,7 @@ def _crowded(faults: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _find_columns(path: Path, stored: set[str]) -> dict[str, str]:
     found = {}
-    for column, choices in _NAMES.items():
+    for column, choices in COLUMN_NAMES.items():
         name = next((choice for choice in choices if choice in stored), None)
         if name is None:
             raise FormatError(
@@ -236,13 +235,9 @@ def _open_broken(path: Path, options: ReadOptions, error: FormatError) -> NpzRec
     if size is None and "size" in members:
         size, origin = _size_in(path, members["size"]), "header"
     if size is None:
-        origin, width, height = "data", 0, 0
-        for columns, wrong, _ in salvaged(path, names):
-            good = ~wrong & (columns.x >= 0) & (columns.x < 32767)
-            good &= (columns.y >= 0) & (columns.y < 32767)
-            if good.any():
-                width = max(width, int(columns.x[good].max()) + 1)
-                height = max(height, int(columns.y[good].max()) + 1)
+        found = salvaged(path, names)
+        width, height = extent((columns, wrong) for columns, wrong, _ in found)
+        origin = "data"
         if not width:
             raise error
         size = Size(width, height)

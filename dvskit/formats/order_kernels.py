@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """What the compiled loops of several formats share."""
 
 from __future__ import annotations
@@ -14,16 +15,51 @@ from numpy.typing import NDArray
 
 @intrinsic
 def lowest_bit(typing_context: Any, value: Any) -> Any:
-    """Return the number of the lowest set bit of a uint32 that is not 0."""
+    """Return the number of the lowest set bit of a uint32, 32 where none is set."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
         )
-        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 0)])
 
     return types.uint32(types.uint32), generate
+
+
+@intrinsic
+def bit_count(typing_context: Any, value: Any) -> Any:
+    """Return how many bits of an unsigned integer are set, in its own type."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(value.bitwidth)
+        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [word]), arguments)
+
+    return value(value), generate
+
+
+@njit(cache=True, nogil=True)
+def count_bits(value: int) -> int:
+    """Return how many of the lowest 32 bits of a number are set."""
+    return np.int64(bit_count(np.uint32(value)))  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def lose(
+    losses: NDArray[np.int64], count: int, place: int, length: int, why: int, a: int, b: int
+) -> int:
+    """Add a loss of `length` words, or lengthen the latest one; return the number of losses.
+
+    A loss is a row of where it is, its length, why, and two values for the message.
+    """
+    if count > 0:
+        latest = losses[count - 1]
+        if latest[2] == why and latest[0] + latest[1] == place:
+            latest[1] += length
+            return count
+    losses[count, 0], losses[count, 1], losses[count, 2] = place, length, why
+    losses[count, 3], losses[count, 4] = a, b
+    return count + 1
 
 
 @njit(cache=True, nogil=True)
@@ -59,3 +95,24 @@ def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
         marks[i] = True
         i = link[i]
     return marks
+
+
+@njit(cache=True, nogil=True)
+def keep_in_order(t: NDArray[np.int64], floor: int, group: int) -> NDArray[np.bool_]:
+    """Mark values from `floor` on that are in order, as many as can be, group by group.
+
+    The values of a group are judged by themselves and as many that follow; so it does not matter
+    how a stream of them is cut, if it is cut behind whole groups.
+    """
+    keep = np.zeros(t.size, np.bool_)
+    for first in range(0, t.size, group):
+        window = t[first : first + 2 * group]
+        ordered = window[0] >= floor
+        for i in range(1, window.size):
+            ordered = ordered and window[i] >= window[i - 1]
+        marks = np.ones(window.size, np.bool_) if ordered else longest_in_order(window, floor)
+        for i in range(min(group, window.size)):
+            if marks[i]:
+                keep[first + i] = True
+                floor = window[i]
+    return keep

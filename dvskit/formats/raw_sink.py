@@ -1,9 +1,10 @@
-"""What the Sinks of Prophesee RAW files share: the merge of events and triggers, block by block."""
+"""What the Sinks of Prophesee files share: header, offset of time, events and triggers merged."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
+from dvskit.formats.raw_header import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
 BLOCK_EVENTS = 1 << 16
@@ -20,28 +23,114 @@ _LARGEST_OFFSET_US = 1 << 62
 _LARGEST_SIDE = 2048  # 11 bits of an address
 
 
-class RawSink(FileSink):
-    """Writes words of events and triggers, merged by time, however the events were cut.
+class HeaderSink(FileSink):
+    """Writes a file with a header of `% key value` lines, and a clock that wraps every `wrap_us`.
 
-    `name` is the format's, for messages; trigger ids are 0..most_id. Raises GeometryError for a
-    sensor of more than 2048 pixels a side.
+    Times below 0 and from there on are stored less a multiple of it, which the header names and
+    `notes` says. `name` is the format's, for messages. Raises GeometryError for a sensor of more
+    than `largest_side` pixels a side, EventsError for a gap of more than `_longest_gap_us`.
     """
 
+    _longest_gap_us = _long_gap_us = LONGEST_GAP_US
+    _clock = ""  # what cannot hold a longer gap: the format, where empty
+
     def __init__(
-        self, path: Path, size: Size, name: str, most_id: int, *, overwrite: bool = False
+        self,
+        path: Path,
+        size: Size,
+        name: str,
+        *,
+        wrap_us: int,
+        largest_side: int,
+        overwrite: bool = False,
     ) -> None:
-        if max(size) > _LARGEST_SIDE:
+        if max(size) > largest_side:
             raise GeometryError(
-                f"{path}: {name} addresses hold {_LARGEST_SIDE} pixels a side, not {size}; "
+                f"{path}: {name} addresses hold {largest_side} pixels a side, not {size}; "
                 "choose another format, such as .npz or .aedat4"
             )
         super().__init__(path, size, overwrite=overwrite)
-        self._name, self._most_id = name, most_id
+        self._name, self._wrap_us = name, wrap_us
+        self._offset_us: int | None = None
+        self._latest_us = 0
+
+    def _open(self, partial: Path) -> None:
+        self._file = self._create(partial)
+
+    def _abandon(self) -> None:
+        self._file.close()
+
+    def _begin(self, first_us: int) -> int:
+        """Write the header; return what is taken off the times, which is kept."""
+        offset = self._offset_of(first_us)
+        if abs(offset) > _LARGEST_OFFSET_US:
+            raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+        if offset:
+            self._note_offset(offset, first_us)
+        lines = self._header_lines(offset, [f"{TIME_OFFSET_KEY} {offset}"] if offset else [])
+        self._file.write("".join(f"% {line}\n" for line in lines).encode())
+        self._latest_us = first_us
+        self._offset_us = offset
+        return offset
+
+    def _offset_of(self, first_us: int) -> int:
+        return first_us // self._wrap_us * self._wrap_us
+
+    def _note_offset(self, offset: int, first_us: int) -> None:
+        self.notes.append(
+            f"times start at {first_us} us: the file holds them less {offset} us, which only "
+            f"dvskit adds again (header line {TIME_OFFSET_KEY})"
+        )
+
+    @abstractmethod
+    def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
+        """Return the lines of the header, those about the offset of time among them."""
+
+    def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
+        """Refuse gaps that cannot be stored; tell `_note_gap` of those that are long."""
+        latest, start = self._latest_us, self._latest_us
+        self._latest_us = max(int(t[-1]) for t in (events_t, triggers_t, [latest]) if len(t))
+        if self._latest_us - latest <= self._long_gap_us:
+            return
+        for stop in np.sort(np.concatenate([events_t, triggers_t])).tolist():
+            if stop - start > self._longest_gap_us:  # it may exceed int64
+                raise EventsError(
+                    f"{self.path}: a gap from {start} to {stop} us is too long for "
+                    f"{self._clock or self._name}; cut the stream there, or choose .npz or .aedat4"
+                )
+            if stop - start > self._long_gap_us:
+                self._note_gap(start, stop)
+            start = stop
+
+    def _note_gap(self, start_us: int, stop_us: int) -> None:
+        """Take note of a gap that can be stored, but is long."""
+
+
+class RawSink(HeaderSink):
+    """Writes words of events and triggers, merged by time, however the events were cut.
+
+    Trigger ids are 0..most_id. Raises GeometryError for a sensor of more than 2048 pixels a side,
+    EventsError for a gap of more than two years.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: Size,
+        name: str,
+        version: str,
+        *,
+        most_id: int,
+        wrap_us: int,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(
+            path, size, name, wrap_us=wrap_us, largest_side=_LARGEST_SIDE, overwrite=overwrite
+        )
+        self._version, self._most_id = version, most_id
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._trigger_at = 0
-        self._offset_us: int | None = None
-        self._latest_us = 0
 
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording; they are merged with the events by time.
@@ -61,9 +150,6 @@ class RawSink(FileSink):
                 raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
         self._triggers = triggers
 
-    def _open(self, partial: Path) -> None:
-        self._file = self._create(partial)
-
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
             self._merge(block, last=False)
@@ -76,39 +162,27 @@ class RawSink(FileSink):
         finally:
             self._file.close()
 
-    def _abandon(self) -> None:
-        self._file.close()
-
     def _merge(self, events: Events, *, last: bool) -> None:
         """Write a block and the triggers up to its end; all that are left if it is the last."""
         waiting = self._triggers.t[self._trigger_at :]
-        if self._offset_us is None:
+        offset = self._offset_us
+        if offset is None:
             times = [int(column[0]) for column in (events.t, waiting) if len(column)]
-            self._offset_us = self._begin(min(times, default=0))
+            offset = self._begin(min(times, default=0))
         ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
         self._check_gaps(events.t, ending)
-        self._encode(
-            events, events.t - self._offset_us, self._triggers.t - self._offset_us, last=last
-        )
+        self._encode(events, events.t - offset, self._triggers.t - offset, last=last)
 
-    def _check_offset(self, offset: int, first_us: int) -> None:
-        if abs(offset) > _LARGEST_OFFSET_US:
-            raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
+    def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
+        name = self._name.replace(".", "")
+        return [
+            f"evt {self._version}",
+            f"format {name};height={self.size.height};width={self.size.width}",
+            f"geometry {self.size}",
+            *offset_lines,
+            "end",
+        ]
 
-    def _write_header(self, lines: list[str], first_us: int) -> None:
-        """Write the header's lines; the clock of the file begins at `first_us`."""
-        self._file.write("".join(f"% {line}\n" for line in lines).encode())
-        self._latest_us = first_us
-
-    @abstractmethod
-    def _begin(self, first_us: int) -> int:
-        """Write the header; return what is taken off the times."""
-
-    @abstractmethod
-    def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
-        """Refuse gaps that cannot be stored."""
-
-    @abstractmethod
     def _encode(
         self,
         events: Events,
@@ -118,3 +192,25 @@ class RawSink(FileSink):
         last: bool,
     ) -> None:
         """Write the events, at `t`, and the triggers from the waiting one up to their end."""
+        columns = EventColumns(t, events.x, events.y, events.p)
+        triggers = (trigger_t, self._triggers.id, self._triggers.p)
+        at = 0
+        while True:
+            at, self._trigger_at, words = self._encode_some(
+                columns, at, triggers, self._trigger_at, last=last
+            )
+            if not len(words):
+                break
+            self._file.write(words.data)
+
+    @abstractmethod
+    def _encode_some(
+        self,
+        columns: EventColumns,
+        at: int,
+        triggers: TriggerColumns,
+        trigger_at: int,
+        *,
+        last: bool,
+    ) -> tuple[int, int, NDArray[Any]]:
+        """Return the next event and trigger behind those that were encoded, and the words."""

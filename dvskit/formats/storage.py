@@ -35,6 +35,9 @@ class EventColumns(NamedTuple):
         return Events.from_checked(*self.part(slice(0, count)), size)
 
 
+TriggerColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
+
+
 def new_columns(count: int) -> EventColumns:
     """Return uninitialised columns of `count` events."""
     return EventColumns(
@@ -43,6 +46,11 @@ def new_columns(count: int) -> EventColumns:
         np.empty(count, np.int16),
         np.empty(count, np.bool_),
     )
+
+
+def new_triggers(count: int) -> TriggerColumns:
+    """Return uninitialised columns t, id, p of `count` external triggers."""
+    return np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
 
 
 class Storage:

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops that look back from the end of valid EVT 3.0 words: what is known there."""
 
 from __future__ import annotations
@@ -6,32 +7,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.state import (
-    S_BASE,
-    S_BEFORE,
-    S_EVENTS,
-    S_HIGH,
-    S_LOOPS,
-    S_LOW,
-    S_ON,
-    S_ROW,
-    S_SEGMENT,
-    S_SEGMENT_WORD,
-    S_VECTOR,
-    S_Y,
-    USABLE,
-)
-from dvskit.formats.evt3.survey_kernels import bit_count
-from dvskit.formats.evt3.words import (
-    ADDR_X,
-    ADDR_Y,
-    TIME_HIGH,
-    TIME_LOW,
-    VECT_8,
-    VECT_12,
-    VECT_BASE_X,
-    WRAP,
-)
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.order_kernels import count_bits
+
+
+@njit(cache=True, nogil=True)
+def _count_events(word: int) -> int:
+    kind = word >> 12
+    if kind == w.VECT_12:
+        return count_bits(word & 0xFFF)
+    if kind == w.VECT_8:
+        return count_bits(word & 0xFF)
+    return np.int64(kind == w.ADDR_X)
 
 
 @njit(cache=True, nogil=True)
@@ -49,7 +36,7 @@ def note_segment(
     Their events begin at place `start_event` of t, and `last` is the time of the event ahead of
     them.
     """
-    count = state[S_EVENTS]
+    count = state[w.S_EVENTS]
     if count == start_event:
         return
     newest = t[count - 1]
@@ -58,20 +45,14 @@ def note_segment(
         segment -= 1
     if segment == start_event and last == newest:
         return  # the segment has begun ahead of these words
-    state[S_BEFORE] = last if segment == start_event else t[segment - 1]
-    state[S_SEGMENT] = segment
+    state[w.S_BEFORE] = last if segment == start_event else t[segment - 1]
+    state[w.S_SEGMENT] = segment
     left = count - segment
     i = stop
     while left > 0:
         i -= 1
-        kind, value = words[i] >> 12, np.uint32(words[i])
-        if kind == ADDR_X:
-            left -= 1
-        elif kind == VECT_12:
-            left -= np.int64(bit_count(value & np.uint32(0xFFF)))  # type: ignore[call-arg]
-        elif kind == VECT_8:
-            left -= np.int64(bit_count(value & np.uint32(0xFF)))  # type: ignore[call-arg]
-    state[S_SEGMENT_WORD] = first_word + i
+        left -= _count_events(words[i])
+    state[w.S_SEGMENT_WORD] = first_word + i
 
 
 @njit(cache=True, nogil=True)
@@ -87,9 +68,9 @@ def guess_state(
     high, low, lowered = np.int64(-1), np.int64(-1), False
     for i in range(stop - 1, start - 1, -1):
         kind, value = words[i] >> 12, np.int64(words[i]) & 0xFFF
-        if kind == TIME_LOW and low < 0:
+        if kind == w.TIME_LOW and low < 0:
             low = value
-        elif kind == TIME_HIGH:
+        elif kind == w.TIME_HIGH:
             if high >= 0 and value != high:
                 lowered = True
                 break
@@ -97,30 +78,30 @@ def guess_state(
         if low >= 0 and high >= 0:
             break
     if high < 0:
-        high = state[S_HIGH]
+        high = state[w.S_HIGH]
     if low < 0:
-        low = np.int64(0) if lowered or high != state[S_HIGH] else state[S_LOW]
-    if state[S_HIGH] >= high + WRAP:
-        state[S_LOOPS] += 1
-    state[S_HIGH], state[S_LOW] = high, low
+        low = np.int64(0) if lowered or high != state[w.S_HIGH] else state[w.S_LOW]
+    if state[w.S_HIGH] >= high + w.WRAP:
+        state[w.S_LOOPS] += 1
+    state[w.S_HIGH], state[w.S_LOW] = high, low
     for i in range(stop - 1, start - 1, -1):
-        if words[i] >> 12 == ADDR_Y:
-            state[S_Y], state[S_ROW] = np.int64(words[i]) & 0x7FF, USABLE
+        if words[i] >> 12 == w.ADDR_Y:
+            state[w.S_Y], state[w.S_ROW] = np.int64(words[i]) & 0x7FF, w.USABLE
             break
     if not vectors:
         return
     moved = 0
     for i in range(stop - 1, start - 1, -1):
         kind = words[i] >> 12
-        if kind == VECT_12:
+        if kind == w.VECT_12:
             moved += 12
-        elif kind == VECT_8:
+        elif kind == w.VECT_8:
             moved += 8
-        elif kind == VECT_BASE_X:
-            state[S_BASE], state[S_ON] = np.int64(words[i]) & 0x7FF, (words[i] >> 11) & 1
-            state[S_VECTOR] = USABLE
+        elif kind == w.VECT_BASE_X:
+            state[w.S_BASE], state[w.S_ON] = np.int64(words[i]) & 0x7FF, (words[i] >> 11) & 1
+            state[w.S_VECTOR] = w.USABLE
             break
-    state[S_BASE] += moved
+    state[w.S_BASE] += moved
 
 
 @njit(cache=True, nogil=True)
@@ -131,12 +112,7 @@ def note_places(
     left, i = places.size, stop
     while left > 0:
         i -= 1
-        kind, value = words[i] >> 12, np.uint32(words[i])
-        count = np.int64(kind == ADDR_X)
-        if kind == VECT_12:
-            count = np.int64(bit_count(value & np.uint32(0xFFF)))  # type: ignore[call-arg]
-        elif kind == VECT_8:
-            count = np.int64(bit_count(value & np.uint32(0xFF)))  # type: ignore[call-arg]
+        count = _count_events(words[i])
         while count > 0 and left > 0:
             count -= np.int64(1)
             left -= 1

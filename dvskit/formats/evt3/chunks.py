@@ -27,19 +27,19 @@ class WordChunks(ABC):
     ended   whether the stream ends with the chunk, where half a word may be left: `trailing_bytes`
     found   int64 (rows, k.SURVEY_FIELDS)  what each stretch of STRETCH_WORDS words may hold
 
-    A chunk grows to `most_words` new words, CHUNK_WORDS by default. `mend` is for salvage: words
+    A chunk grows to `most_words` new words, CHUNK_WORDS by default. `realign` is for salvage: words
     are lined up anew where bytes came or went.
     """
 
-    def __init__(self, size: Size, *, mend: bool = False, most_words: int | None = None) -> None:
+    def __init__(self, size: Size, *, realign: bool = False, most_words: int | None = None) -> None:
         self.words = np.empty(0, np.uint16)
         self.found = np.empty((0, k.SURVEY_FIELDS), np.int64)
         self.number = 0
         self.ended = False
         self.threads = thread_count()
         self._size = size
-        self._mend = mend
-        self._mended = 0  # bytes at the start of the buffer that need not be looked at again
+        self._realign = realign
+        self._aligned = 0  # bytes at the start of the buffer that need not be looked at again
         self._extra = np.empty(0, np.int64)  # words behind which a byte was left out
         self._bytes = np.empty(0, np.uint8)
         self._filled = 0
@@ -60,17 +60,17 @@ class WordChunks(ABC):
             self._bytes[: len(rest)] = rest
         self.number += used
         self._filled = len(rest)
-        self._mended = max(0, self._mended - 2 * used)
+        self._aligned = max(0, self._aligned - 2 * used)
         rows = self._row(room // 2)
         if len(self.found) < rows:
             self.found = np.empty((rows, k.SURVEY_FIELDS), np.int64)
         got = self._read(len(rest), room)
         self._filled += got
         whole = self._filled // 2 * 2
-        if self._mend and self.found[: self._row(whole // 2), k.N_INVALID].any():
+        if self._realign and self.found[: self._row(whole // 2), k.N_INVALID].any():
             whole = self._line_up()
-        elif self._mend:
-            self._mended = whole
+        elif self._realign:
+            self._aligned = whole
         self.words = self._bytes[:whole].view("<u2")
         if got == 2 * self._chunk:
             self._chunk = min(2 * self._chunk, self._most)
@@ -83,15 +83,15 @@ class WordChunks(ABC):
     def _line_up(self) -> int:
         """Mend the words; return where those end that are certain."""
         extra = np.empty(self._filled // 3 + 1, np.int64)
-        end, rest, count = k.mend(
-            self._bytes, self._mended, self._filled, self.ended, *self._size, extra
+        end, rest, count = k.realign(
+            self._bytes, self._aligned, self._filled, self.ended, *self._size, extra
         )
         left = self._bytes[rest : self._filled]
         self._bytes[end : end + len(left)] = left
         self._filled = end + len(left)
         self._extra = np.concatenate([self._extra, self.number + extra[:count]])
-        self._survey(self._mended // 2 // STRETCH_WORDS * STRETCH_WORDS, end // 2)
-        self._mended = end
+        self._survey(self._aligned // 2 // STRETCH_WORDS * STRETCH_WORDS, end // 2)
+        self._aligned = end
         return end
 
     @property
@@ -142,9 +142,9 @@ class StreamChunks(WordChunks):
     """Words of a stream that is read once: chunks are as large as what is there."""
 
     def __init__(
-        self, stream: Readable, size: Size, *, mend: bool = False, most_words: int | None = None
+        self, stream: Readable, size: Size, *, realign: bool = False, most_words: int | None = None
     ) -> None:
-        super().__init__(size, mend=mend, most_words=most_words)
+        super().__init__(size, realign=realign, most_words=most_words)
         self._stream = stream
 
     def _read(self, begin: int, end: int) -> int:
@@ -169,10 +169,10 @@ class FileChunks(WordChunks):
         start: int,
         size: Size,
         *,
-        mend: bool = False,
+        realign: bool = False,
         most_words: int | None = None,
     ) -> None:
-        super().__init__(size, mend=mend, most_words=most_words)
+        super().__init__(size, realign=realign, most_words=most_words)
         self._files = [path.open("rb", buffering=0)]
         self._at = start
         self._left = max(0, os.fstat(self._files[0].fileno()).st_size - start)

@@ -11,24 +11,14 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import careful_kernels as careful
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3 import valid
 from dvskit.formats.evt3.bound_kernels import note_places
-from dvskit.formats.evt3.careful import LostWords
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
-from dvskit.formats.evt3.losses import LossReport
-from dvskit.formats.evt3.order import GROUP, TimeOrder, lost_events
-from dvskit.formats.evt3.state import (
-    NO_SEGMENT,
-    S_EARLY,
-    S_EVENTS,
-    S_LOSSES,
-    S_SEGMENT,
-    S_TRIGGERS,
-    new_state,
-)
+from dvskit.formats.evt3.losses import GROUP, LossReport, LostWords, TimeOrder, lost_events
 from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
 from dvskit.formats.recording import Damage
-from dvskit.formats.storage import EventColumns, Storage, new_columns
+from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_columns, new_triggers
 from dvskit.streams import Triggers
 
 BLOCK_EVENTS = 1 << 20  # about: a block holds whole stretches of words
@@ -44,7 +34,8 @@ class Decoding:
     triggers  the external triggers so far, where they are kept
 
     `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
-    the latest events wait for those that show which of them stand out of order; not if `prompt`.
+    the latest events wait for those that show which of them stand out of order, but not if
+    `low_latency`.
     """
 
     def __init__(
@@ -57,17 +48,17 @@ class Decoding:
         damage: Damage,
         start: int = 0,
         offset_us: int = 0,
-        prompt: bool = False,
+        low_latency: bool = False,
         keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
         self.size, self.start, self.offset_us = size, start, offset_us
         self.strict = strict
-        self.state = new_state() if state is None else state.copy()
+        self.state = w.new_state() if state is None else state.copy()
         self.triggers: list[Triggers] = []
         self._chunks = chunks
         self._used = 0  # words of the latest chunk
-        self._prompt, self._keep_triggers = prompt, keep_triggers
+        self._low_latency, self._keep_triggers = low_latency, keep_triggers
         self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._loss_report = LossReport(
@@ -80,7 +71,7 @@ class Decoding:
     @property
     def early(self) -> int:
         """How many event words stand ahead of the first time, row or column that they build on."""
-        return int(self.state[S_EARLY])
+        return int(self.state[w.S_EARLY])
 
     @property
     def offset(self) -> int:
@@ -131,42 +122,43 @@ class Decoding:
         columns = storage.columns(held + int(found[N_EVENTS]))
         self._put_held(columns)
         state = self.state
-        state[S_EVENTS] = held
-        hits = _room_for_triggers(int(found[N_TRIGGERS]))
+        state[w.S_EVENTS] = held
+        triggers = new_triggers(int(found[N_TRIGGERS]))
         if self.strict:
-            self._used, words, unsure = self._decode(start, stop, columns, hits), _NO_WORDS, 0
+            self._used, words, unsure = self._decode(start, stop, columns, triggers), _NO_WORDS, 0
         else:
-            self._used, words, unsure = self._salvage(start, stop, columns, hits)
-        triggers, count = int(state[S_TRIGGERS]), int(state[S_EVENTS])
-        if triggers and self._keep_triggers:
-            self.triggers.append(
-                Triggers(hits.t[:triggers] + self.offset_us, hits.id[:triggers], hits.p[:triggers])
-            )
-        state[S_TRIGGERS] = 0
+            self._used, words, unsure = self._salvage(start, stop, columns, triggers)
+        seen, count = int(state[w.S_TRIGGERS]), int(state[w.S_EVENTS])
+        if seen and self._keep_triggers:
+            t, number, p = triggers
+            self.triggers.append(Triggers(t[:seen] + self.offset_us, number[:seen], p[:seen]))
+        state[w.S_TRIGGERS] = 0
         if not self.strict:
-            return self._cut(columns, count, words, unsure, ended=self._prompt)
-        if state[S_SEGMENT] != NO_SEGMENT:
-            state[S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
+            return self._cut(columns, count, words, unsure, ended=self._low_latency)
+        if state[w.S_SEGMENT] != w.NO_SEGMENT:
+            state[w.S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
         return self._events(columns, count)
 
-    def _decode(self, start: int, stop: int, columns: EventColumns, hits: Triggers) -> int:
+    def _decode(
+        self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
+    ) -> int:
         """Decode valid words fast, what is unusual with care; return where it stopped."""
         chunks, at = self._chunks, start
         while at < stop:
             until = self._valid_until(at, stop)
             if until > at:
-                at = self._valid.decode(chunks, at, until, self.state, columns, hits)
+                at = self._valid.decode(chunks, at, until, self.state, columns, triggers)
                 if at == until:
                     continue
             until = min(stop, at + CAREFUL_WORDS)
-            end = self._decode_with_care(at, until, columns, hits, _NO_WORDS)
+            end = self._decode_with_care(at, until, columns, triggers, _NO_WORDS)
             if end == at:
                 return at
             at = end
         return at
 
     def _salvage(
-        self, start: int, stop: int, columns: EventColumns, hits: Triggers
+        self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
     ) -> tuple[int, NDArray[np.int64], int]:
         """Decode all words fast, or all with care.
 
@@ -174,11 +166,11 @@ class Decoding:
         all are valid), and how many events there are whose order is not known.
         """
         chunks, state = self._chunks, self.state
-        held, kept = int(state[S_EVENTS]), state.copy()
+        held, kept = int(state[w.S_EVENTS]), state.copy()
         if self._valid_until(start, stop) == stop:
-            end = self._valid.decode(chunks, start, stop, state, columns, hits)
+            end = self._valid.decode(chunks, start, stop, state, columns, triggers)
             if end == stop:
-                late = np.empty(min(2 * GROUP, int(state[S_EVENTS]) - held), np.int64)
+                late = np.empty(min(2 * GROUP, int(state[w.S_EVENTS]) - held), np.int64)
                 note_places(chunks.words, end, chunks.number, late)
                 return end, np.concatenate([self._held_words, late]), held
             state[:] = kept
@@ -186,11 +178,11 @@ class Decoding:
         words[:held] = self._held_words
         at = start
         while at < stop:
-            end = self._decode_with_care(at, stop, columns, hits, words)
+            end = self._decode_with_care(at, stop, columns, triggers, words)
             if end == at:
                 break
             at = end
-        count = int(state[S_EVENTS])
+        count = int(state[w.S_EVENTS])
         return at, words[:count], count
 
     def _decode_with_care(
@@ -198,19 +190,18 @@ class Decoding:
         start: int,
         stop: int,
         columns: EventColumns,
-        hits: Triggers,
+        triggers: TriggerColumns,
         words: NDArray[np.int64],
     ) -> int:
         """Decode until losses are full; return `start` where it takes further words to judge."""
         chunks = self._chunks
-        t, x, y, p = columns
         end: int = careful.decode(
             chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.strict,
-            self.state, t, x, y, p, hits.t, hits.id, hits.p, self._losses, words,
+            self.state, columns, triggers, self._losses, words,
         )  # fmt: skip
-        for row in self._losses[: self.state[S_LOSSES]].tolist():
+        for row in self._losses[: self.state[w.S_LOSSES]].tolist():
             self._loss_report.add(LostWords(*row))
-        self.state[S_LOSSES] = 0
+        self.state[w.S_LOSSES] = 0
         return end
 
     def _valid_until(self, start: int, stop: int) -> int:
@@ -278,7 +269,3 @@ class Decoding:
         if self.offset_us:
             t[:count] += self.offset_us
         return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
-
-
-def _room_for_triggers(count: int) -> Triggers:
-    return Triggers(np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_))

@@ -7,16 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.words import (
-    ADDR_X,
-    ADDR_Y,
-    TIME_HIGH,
-    TIME_LOW,
-    TRIGGER,
-    VECT_8,
-    VECT_12,
-    VECT_BASE_X,
-)
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.storage import EventColumns, TriggerColumns
 
 # Places in the encoder's state. E_HIGH counts on through wraps; -1 is nothing written yet.
 E_HIGH, E_LOW, E_ROW, E_BASE, E_ON = range(5)
@@ -31,14 +23,12 @@ _SPAN = 32  # columns of a vector group: 12 + 12 + 8
 
 @njit(cache=True, nogil=True)
 def _vector_run(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
     first: int,
     base: int,
 ) -> int:
     """Count the events from `first` on that one vector group at `base` can hold, in their order."""
+    t, x, y, p = columns
     if x[first] < base or x[first] >= base + _SPAN:
         return 0
     i = first + 1
@@ -56,14 +46,9 @@ def _vector_run(
 
 @njit(cache=True, nogil=True)
 def encode(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
     start: int,
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    triggers: TriggerColumns,
     trigger_start: int,
     all_triggers: bool,
     width: int,
@@ -75,6 +60,8 @@ def encode(
     Triggers behind the last event wait, unless `all_triggers`. Returns the next event, the next
     trigger and the number of words; stops early where `words` is full. Times are not negative.
     """
+    t, x, y, p = columns
+    trigger_t, trigger_id, trigger_p = triggers
     high, low, row = state[E_HIGH], state[E_LOW], state[E_ROW]
     base, base_on = state[E_BASE], state[E_ON]
     leftmost = max(0, width - _SPAN)  # so that a group does not run off the sensor
@@ -92,12 +79,12 @@ def encode(
         new_high = now >> 12
         if high < 0:
             high = 0 if new_high > 0xFFF else new_high  # wraps are counted from the first one
-            words[n] = TIME_HIGH << 12 | high
+            words[n] = w.TIME_HIGH << 12 | high
             n += 1
             low = base = -1
         while high < new_high and n <= room:
             high += LONG_STEP if new_high - high > LONG_GAP else 1
-            words[n] = TIME_HIGH << 12 | (high & 0xFFF)
+            words[n] = w.TIME_HIGH << 12 | (high & 0xFFF)
             n += 1
             low = base = -1  # some readers keep the low part, some clear it: it is written anew
         if high < new_high:
@@ -106,26 +93,26 @@ def encode(
             break
         if now & 0xFFF != low:
             low = now & 0xFFF
-            words[n] = TIME_LOW << 12 | low
+            words[n] = w.TIME_LOW << 12 | low
             n += 1
             base = -1  # some readers lose the vector base: groups go on only from a group
         if trigger:
-            words[n] = TRIGGER << 12 | np.int64(trigger_id[j]) << 8 | np.int64(trigger_p[j])
+            words[n] = w.TRIGGER << 12 | np.int64(trigger_id[j]) << 8 | np.int64(trigger_p[j])
             n += 1
             j += 1
             base = -1
             continue
         if y[i] != row:
             row = np.int64(y[i])
-            words[n] = ADDR_Y << 12 | row
+            words[n] = w.ADDR_Y << 12 | row
             n += 1
             base = -1
         on = np.int64(p[i])
         fresh_base = np.int64(x[i]) if x[i] < leftmost else np.int64(leftmost)
-        fresh = _vector_run(t, x, y, p, i, fresh_base)
-        going = _vector_run(t, x, y, p, i, base) if base >= 0 and on == base_on else 0
+        fresh = _vector_run(columns, i, fresh_base)
+        going = _vector_run(columns, i, base) if base >= 0 and on == base_on else 0
         if max(fresh - 4, going - 3) <= 0:
-            words[n] = ADDR_X << 12 | on << 11 | np.int64(x[i])
+            words[n] = w.ADDR_X << 12 | on << 11 | np.int64(x[i])
             n += 1
             i += 1
             base = -1
@@ -134,14 +121,14 @@ def encode(
         if fresh - 4 > going - 3:
             count = fresh
             base, base_on = fresh_base, on
-            words[n] = VECT_BASE_X << 12 | on << 11 | base
+            words[n] = w.VECT_BASE_X << 12 | on << 11 | base
             n += 1
         mask = np.int64(0)
         for event in range(i, i + count):
             mask |= np.int64(1) << (np.int64(x[event]) - base)
-        words[n] = VECT_12 << 12 | (mask & 0xFFF)
-        words[n + 1] = VECT_12 << 12 | (mask >> 12 & 0xFFF)
-        words[n + 2] = VECT_8 << 12 | mask >> 24
+        words[n] = w.VECT_12 << 12 | (mask & 0xFFF)
+        words[n + 1] = w.VECT_12 << 12 | (mask >> 12 & 0xFFF)
+        words[n + 2] = w.VECT_8 << 12 | mask >> 24
         n += 3
         base += _SPAN  # readers move on with each vector word
         i += count

@@ -1,15 +1,62 @@
-"""The account of lost words: raised in strict mode, reported in order of the file in salvage."""
+"""What of EVT 3.0 words is lost: why, which events are given up, and the report of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
-from dvskit.formats.evt3.careful import LostWords
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import WordChunks
+from dvskit.formats.order_kernels import keep_in_order
 from dvskit.formats.recording import Damage
 
+GROUP = 1 << 12  # events that are judged together, by themselves and as many that follow
 _MOST_WAITING = 1 << 16
+
+_PROBLEMS = {
+    w.UNKNOWN: "EVT3 word {a:#06x} is of the unknown type {b:#x}",
+    w.ROW_OFF: "EVT3 word {a:#06x} names row {b}, which the sensor does not have",
+    w.COLUMN_OFF: "EVT3 word {a:#06x} names column {b}, which the sensor does not have",
+    w.TIME_BACK: "time runs back from {a} to {b} us",
+    w.TIME_AHEAD: "events at {a} us stand ahead of events at {b} us",
+    w.HIGH_JUMP: "the high part of time jumps from {a} to {b} and back",
+    w.CLOCK_RESET: "the high part of time runs back from {a} to {b} (read as a wrap of 16.8 s)",
+    w.HIGH_BACK: "the high part of time steps back from {a} to {b}",
+    w.OUT_OF_ORDER: "events at {a} to {b} us stand among later or earlier ones",
+    w.NO_ROW: "event in a row that is unknown since a damaged word",
+    w.NO_BASE: "events in columns that are unknown since a damaged word",
+    w.NO_CLOCK: "event at a time that is unknown since a damaged word",
+}
+
+
+class LostWords(NamedTuple):
+    """Words that gave no events: the number of the first, how many, why, two values of it."""
+
+    word: int
+    length: int
+    why: int
+    a: int
+    b: int
+
+    def problem(self, offset_us: int) -> str:
+        """Say why, with times as the reader of the file gets them."""
+        a, b = self.a, self.b
+        if self.why in (w.TIME_BACK, w.TIME_AHEAD, w.OUT_OF_ORDER):
+            a, b = a + offset_us, b + offset_us
+        return _PROBLEMS[self.why].format(a=a, b=b)
+
+    def joined(self, later: LostWords) -> LostWords | None:
+        """Return both as one, where the other follows at once or overlaps for the same reason."""
+        if self.why != later.why or not self.word <= later.word <= self.word + self.length:
+            return None
+        stop = max(self.word + self.length, later.word + later.length)
+        b = later.b if self.why == w.OUT_OF_ORDER else self.b
+        return self._replace(length=stop - self.word, b=b)
 
 
 class LossReport:
@@ -74,3 +121,44 @@ class LossReport:
         if self._strict:
             raise DamagedFileError(self._name, offset, problem)
         self._damage.add(offset, length, problem)
+
+
+class TimeOrder:
+    """Chooses the events to keep, group by group; so it does not matter how a stream is cut."""
+
+    def __init__(self) -> None:
+        self._floor = w.NEVER
+
+    def choose(
+        self, t: NDArray[np.int64], unsure: int, *, ended: bool
+    ) -> tuple[int, NDArray[np.bool_] | None]:
+        """Return how many events are certain, and which of them to keep: all, where None.
+
+        Times from place `unsure` on are known to be in order. Where no more follow (`ended`), all
+        are certain; else the others have to come again, with what follows.
+        """
+        certain = len(t) if ended else max(0, len(t) // GROUP - 1) * GROUP
+        if not certain:
+            return 0, None
+        if self._goes_on(t[: unsure + 1]):
+            self._floor = int(t[certain - 1])
+            return certain, None
+        keep = keep_in_order(t, self._floor, GROUP)[:certain]
+        kept = t[:certain][keep]
+        if len(kept):
+            self._floor = int(kept[-1])
+        return certain, keep
+
+    def _goes_on(self, t: NDArray[np.int64]) -> bool:
+        return not len(t) or bool(t[0] >= self._floor and not (t[1:] < t[:-1]).any())
+
+
+def lost_events(t: NDArray[np.int64], words: NDArray[np.int64]) -> Iterator[LostWords]:
+    """Tell events that are given up, by the numbers of their words, as stretches of words."""
+    if len(words):
+        edges = np.flatnonzero(np.diff(words) > 1) + 1
+        for first, stop in zip([0, *edges], [*edges, len(words)], strict=True):
+            length = int(words[stop - 1] - words[first]) + 1
+            yield LostWords(
+                int(words[first]), length, w.OUT_OF_ORDER, int(t[first]), int(t[stop - 1])
+            )

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
+from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
-from dvskit.formats.evt3.seeking import find_checkpoint
-from dvskit.formats.evt3.words import OTHERS
+from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import (
     RawHeader,
@@ -32,6 +32,9 @@ from dvskit.formats.sensor_size import no_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
+# Words build on each other: reading from a time on begins at checkpoints.
+CHECKPOINT_WORDS = 1 << 18
+LEAST_BYTES = 1 << 22  # that are worth an index
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
 
@@ -57,13 +60,45 @@ class Evt3Recording(Recording):
         self._note_early(reading)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        found = find_checkpoint(self.path, self._header.end, self.size, start_us - self._offset_us)
+        found = self._checkpoint(start_us - self._offset_us)
         if found is None:
             yield from self._blocks(damage, storage)
             return
-        chunks = FileChunks(self.path, found.offset, self.size, mend=not self.strict)
-        reading = self._pass(chunks, damage, start=found.offset, state=found.state)
-        yield from reading.blocks(storage)
+        offset, state = found
+        chunks = FileChunks(self.path, offset, self.size, realign=not self.strict)
+        yield from self._pass(chunks, damage, start=offset, state=state).blocks(storage)
+
+    def _checkpoint(self, start_us: int) -> tuple[int, NDArray[np.int64]] | None:
+        """Return the latest byte to begin at for t >= start_us, in the file's own time, its state.
+
+        None where reading has to begin at the start: in a short file, and in one that is damaged.
+        """
+        start, length = self._header.end, self.path.stat().st_size
+        if length - start < LEAST_BYTES:
+            return None
+        index = find_index(self.path, f"evt3 {w.STATE_FIELDS} {self.size}", self._build_index)
+        row = index.at(start_us)
+        offset = int(index.offset[row])
+        if row == 0 or index.state.shape[1] != w.STATE_FIELDS or not start <= offset <= length:
+            return None
+        return offset, w.checkpoint(index.state[row])
+
+    def _build_index(self) -> Index:
+        """Pass over the file once. A damaged one has its start as only checkpoint."""
+        start = self._header.end
+        chunks = FileChunks(self.path, start, self.size, most_words=CHECKPOINT_WORDS)
+        reading = Decoding(
+            chunks, self.size, name=self.path, strict=True, damage=Damage(), start=start
+        )
+        rows = [(NEVER, start, w.new_state())]
+        try:
+            for _ in reading.blocks(ReusedStorage()):
+                state = w.checkpoint(reading.state)
+                rows.append((int(state[w.S_LAST]), reading.offset, state))
+        except DamagedFileError:
+            rows = rows[:1]
+        before_us, offsets, states = zip(*rows, strict=True)
+        return Index(np.array(before_us, np.int64), np.array(offsets, np.int64), np.stack(states))
 
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
@@ -81,12 +116,12 @@ class Evt3Recording(Recording):
         count, used, chunks = 0, 0, self._chunks()
         while chunks.more(used):
             used = len(chunks.words)
-            count += int(np.count_nonzero(chunks.words >> 12 == OTHERS))
+            count += int(np.count_nonzero(chunks.words >> 12 == w.OTHERS))
         chunks.close()
         return {"other words": count} if count else {}
 
     def _chunks(self) -> WordChunks:
-        return FileChunks(self.path, self._header.end, self.size, mend=not self.strict)
+        return FileChunks(self.path, self._header.end, self.size, realign=not self.strict)
 
     def _pass(
         self,
@@ -95,7 +130,7 @@ class Evt3Recording(Recording):
         *,
         start: int,
         state: NDArray[np.int64] | None = None,
-        prompt: bool = False,
+        low_latency: bool = False,
         keep_triggers: bool = False,
     ) -> Decoding:
         return Decoding(
@@ -106,7 +141,7 @@ class Evt3Recording(Recording):
             damage=damage,
             start=start,
             offset_us=self._offset_us,
-            prompt=prompt,
+            low_latency=low_latency,
             keep_triggers=keep_triggers,
             state=state,
         )
@@ -146,10 +181,10 @@ class Evt3Stream(Evt3Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
             raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
-        chunks = StreamChunks(self._stream, self.size, mend=not self.strict)
+        chunks = StreamChunks(self._stream, self.size, realign=not self.strict)
         self._stream = None
         reading = self._pass(
-            chunks, damage, start=self._header.end, prompt=True, keep_triggers=True
+            chunks, damage, start=self._header.end, low_latency=True, keep_triggers=True
         )
         self._triggers = reading.triggers
         yield from reading.blocks(storage)
@@ -169,7 +204,7 @@ class Evt3Stream(Evt3Recording):
 
 def _data_size(path: Path, start: int) -> Size:
     reading = Decoding(
-        FileChunks(path, start, _ANY_SIZE, mend=True),
+        FileChunks(path, start, _ANY_SIZE, realign=True),
         _ANY_SIZE,
         name=path,
         strict=False,

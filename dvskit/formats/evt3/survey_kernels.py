@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.words import ADDR_X, ADDR_Y, VECT_BASE_X
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.order_kernels import bit_count
 
 # What a survey counts in a stretch of words.
 N_EVENTS, N_TRIGGERS, N_VECTORS, N_INVALID = range(4)
@@ -19,17 +16,6 @@ SURVEY_FIELDS = 4
 _SHORT = 4096  # words whose events can be counted in 16 bits
 
 _U16 = np.uint16
-
-
-@intrinsic
-def bit_count(typing_context: Any, value: Any) -> Any:
-    """Return how many bits of an unsigned integer are set, in its own type."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(value.bitwidth)
-        return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [word]), arguments)
-
-    return value(value), generate
 
 
 @njit(cache=True, nogil=True)
@@ -82,16 +68,16 @@ def survey(
 
 _WINDOW = 64  # words that show on which byte words begin
 _FEW = _WINDOW // 8
-MEND_BYTES = 2 * _WINDOW + 3  # that mending looks at
+REALIGN_BYTES = 2 * _WINDOW + 3  # that realigning looks at
 
 
 @njit(cache=True, nogil=True)
 def impossible(word: int, width: int, height: int) -> bool:
     """Whether no camera sends the word: its type, row or column does not exist."""
     kind, place = word >> 12, word & 0x7FF
-    if kind == ADDR_Y:
+    if kind == w.ADDR_Y:
         return bool(place >= height)
-    if kind == ADDR_X or kind == VECT_BASE_X:
+    if kind == w.ADDR_X or kind == w.VECT_BASE_X:
         return bool(place >= width)
     return bool(kind == 0x1 or kind == 0x9 or 0xB <= kind <= 0xD)
 
@@ -108,7 +94,7 @@ def _count_impossible(
 
 
 @njit(cache=True, nogil=True)
-def mend(
+def realign(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
@@ -129,7 +115,7 @@ def mend(
         word = np.int64(data[source]) | np.int64(data[source + 1]) << 8
         step = 2
         if impossible(word, width, height):
-            if not ended and source + MEND_BYTES > stop:
+            if not ended and source + REALIGN_BYTES > stop:
                 break
             window = min(_WINDOW, (stop - source - 3) // 2)
             if window > _FEW:

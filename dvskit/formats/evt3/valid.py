@@ -10,27 +10,18 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.events import Size
 from dvskit.formats.evt3 import bound_kernels as bounds
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3 import valid_kernels as k
 from dvskit.formats.evt3.chunks import WordChunks
-from dvskit.formats.evt3.state import (
-    NEVER,
-    S_CLOCK,
-    S_EVENTS,
-    S_LAST,
-    S_ROW,
-    S_TRIGGERS,
-    USABLE,
-)
 from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_TRIGGERS, N_VECTORS
-from dvskit.formats.storage import EventColumns
-from dvskit.streams import Triggers
+from dvskit.formats.storage import EventColumns, TriggerColumns
 
 LEAST_WORDS = 1 << 15  # that are worth a thread
 
 
 def may_start(state: NDArray[np.int64]) -> bool:
     """Whether valid words alone follow from this state: its clock and row are known."""
-    return bool(state[S_CLOCK] == USABLE and state[S_ROW] == USABLE)
+    return bool(state[w.S_CLOCK] == w.USABLE and state[w.S_ROW] == w.USABLE)
 
 
 class ValidDecoder:
@@ -47,7 +38,7 @@ class ValidDecoder:
         stop: int,
         state: NDArray[np.int64],
         columns: EventColumns,
-        hits: Triggers,
+        triggers: TriggerColumns,
     ) -> int:
         """Decode words[start:stop] of a chunk behind what is in the columns.
 
@@ -61,36 +52,35 @@ class ValidDecoder:
             guess = guesses[-1].copy()
             found = chunk.found[chunk.row(at) : chunk.row(to)].sum(axis=0)
             bounds.guess_state(chunk.words, at, to, bool(found[N_VECTORS]), guess)
-            guess[S_LAST] = NEVER
-            guess[S_EVENTS] += found[N_EVENTS]
-            guess[S_TRIGGERS] += found[N_TRIGGERS]
+            guess[w.S_LAST] = w.NEVER
+            guess[w.S_EVENTS] += found[N_EVENTS]
+            guess[w.S_TRIGGERS] += found[N_TRIGGERS]
             guesses.append(guess)
             states.append(guess.copy())
         while len(self._records) < lanes:
             self._records.append(np.empty(k.RECORDS, np.uint64))
-        t, x, y, p = columns
         ends = [0] * lanes
 
         def work(lane: int) -> None:
             ends[lane] = k.decode(
                 chunk.words, cuts[lane], cuts[lane + 1], chunk.ended, chunk.number,
-                *self._size, states[lane], self._records[lane], t, x, y, p, hits.t, hits.id, hits.p,
+                *self._size, states[lane], self._records[lane], columns, triggers,
             )  # fmt: skip
 
         run_parts(work, lanes, self._threads)
         end = 0
-        last = int(states[0][S_LAST])
+        last = int(states[0][w.S_LAST])
         while end + 1 < lanes and ends[end] == cuts[end + 1]:
             # The next lane counts where it began in the state that this one ended in.
-            if not _follows(states[end], guesses[end + 1], states[end + 1], last, t):
+            if not _follows(states[end], guesses[end + 1], states[end + 1], last, columns[0]):
                 break
             end += 1
-            last = max(last, int(states[end][S_LAST]))
-        first_event, last_before = int(state[S_EVENTS]), int(state[S_LAST])
+            last = max(last, int(states[end][w.S_LAST]))
+        first_event, last_before = int(state[w.S_EVENTS]), int(state[w.S_LAST])
         state[:] = states[end]
-        state[S_LAST] = last
+        state[w.S_LAST] = last
         bounds.note_segment(
-            chunk.words, ends[end], chunk.number, first_event, last_before, t, state
+            chunk.words, ends[end], chunk.number, first_event, last_before, columns[0], state
         )
         return ends[end]
 
@@ -112,10 +102,10 @@ def _follows(
     t: NDArray[np.int64],
 ) -> bool:
     """Whether a lane that began with `guess` goes on from the state `ahead`, and time with it."""
-    event = int(guess[S_EVENTS])
+    event = int(guess[w.S_EVENTS])
     return (
-        bool((guess[:S_LAST] == ahead[:S_LAST]).all())
-        and event == ahead[S_EVENTS]
-        and guess[S_TRIGGERS] == ahead[S_TRIGGERS]
-        and (behind[S_EVENTS] == event or int(t[event]) >= last)
+        bool((guess[: w.S_LAST] == ahead[: w.S_LAST]).all())
+        and event == ahead[w.S_EVENTS]
+        and guess[w.S_TRIGGERS] == ahead[w.S_TRIGGERS]
+        and (behind[w.S_EVENTS] == event or int(t[event]) >= last)
     )

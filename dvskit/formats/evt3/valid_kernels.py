@@ -3,70 +3,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dvskit.formats.evt3.clock_kernels import ACCEPT, NEIGHBOURS, judge_high
-from dvskit.formats.evt3.state import (
-    S_BAD,
-    S_BASE,
-    S_EVENTS,
-    S_HIGH,
-    S_LAST,
-    S_LOOPS,
-    S_LOW,
-    S_ON,
-    S_TRIGGERS,
-    S_VECTOR,
-    S_Y,
-    USABLE,
-)
-from dvskit.formats.evt3.survey_kernels import bit_count
-from dvskit.formats.evt3.words import (
-    ADDR_X,
-    ADDR_Y,
-    MOST_BITS,
-    TIME_HIGH,
-    TIME_LOW,
-    TRIGGER,
-    VECT_8,
-    VECT_12,
-    VECT_BASE_X,
-    WRAP,
-)
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.evt3.clock_kernels import NEIGHBOURS, judge_high
+from dvskit.formats.order_kernels import bit_count, lowest_bit
+from dvskit.formats.storage import EventColumns, TriggerColumns
 
 SPAN = 2048  # words between two checks that time runs forward
-RECORDS = MOST_BITS * SPAN + 8  # that a span may fill
+RECORDS = w.MOST_BITS * SPAN + 8  # that a span may fill
 
 _U64 = np.uint64
-
-
-@intrinsic
-def _lowest_bit(typing_context: Any, value: Any) -> Any:
-    """Return the number of the lowest set bit of a uint32, 32 where none is set."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
-        )
-        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 0)])
-
-    return types.uint32(types.uint32), generate
 
 
 # A record is an event in 64 bits: its word in bits 0 to 15, row 16 to 31, time from 32 on. Each
 # word changes those bits of it that _CHANGES says; it is an event where it is of type ADDR_X.
 _CHANGES = np.full(16, 0xFFFF, np.uint64)
-_CHANGES[ADDR_Y] |= 0x7FF << 16
-_CHANGES[TIME_LOW] |= 0xFFF << 32
-_PLAIN = _U64(1 << ADDR_Y | 1 << ADDR_X | 1 << TIME_LOW)
+_CHANGES[w.ADDR_Y] |= 0x7FF << 16
+_CHANGES[w.TIME_LOW] |= 0xFFF << 32
+_PLAIN = _U64(1 << w.ADDR_Y | 1 << w.ADDR_X | 1 << w.TIME_LOW)
 _LOW_BITS = _U64(0xFFF << 32)
 
 
@@ -115,13 +72,8 @@ def decode(
     height: int,
     state: NDArray[np.int64],
     records: NDArray[np.uint64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    columns: EventColumns,
+    triggers: TriggerColumns,
 ) -> int:
     """Decode words[start:stop], which a survey found valid; clock and row are usable.
 
@@ -131,10 +83,12 @@ def decode(
     A word's type cannot be foretold, and a branch on it costs more than all the rest: plain words
     are put together by masks, one store each, and turned into columns span by span.
     """
-    now = (state[S_LOOPS] << 24) | (state[S_HIGH] << 12) | state[S_LOW]
-    row, base, on = state[S_Y], state[S_BASE], state[S_ON]
-    vectors = state[S_VECTOR] == USABLE
-    last, n, nt = state[S_LAST], state[S_EVENTS], state[S_TRIGGERS]
+    t, x, y, p = columns
+    trigger_t, trigger_id, trigger_p = triggers
+    now = (state[w.S_LOOPS] << 24) | (state[w.S_HIGH] << 12) | state[w.S_LOW]
+    row, base, on = state[w.S_Y], state[w.S_BASE], state[w.S_ON]
+    vectors = state[w.S_VECTOR] == w.USABLE
+    last, n, nt = state[w.S_LAST], state[w.S_EVENTS], state[w.S_TRIGGERS]
     i = start
     while i < stop:
         kept_i, kept_row, kept_base, kept_on, kept_nt = i, row, base, on, nt
@@ -155,9 +109,9 @@ def decode(
                     break
                 record ^= (record ^ (word * _U64(0x100010001))) & _CHANGES[kind]
                 records[_U64(m)] = record
-                m += np.int64((_U64(1 << ADDR_X) >> kind) & _U64(1))
+                m += np.int64((_U64(1 << w.ADDR_X) >> kind) & _U64(1))
             # Ranges, not types: the compiler would make a jump table of those.
-            if word ^ _U64(TIME_HIGH << 12) < _U64(0x1000):
+            if word ^ _U64(w.TIME_HIGH << 12) < _U64(0x1000):
                 step = (np.int64(word) - high) & 0xFFF
                 if step > 1:
                     halt = True
@@ -165,7 +119,7 @@ def decode(
                 elif step == 1:
                     high += 1
                     record = (record & ~_LOW_BITS) + _U64(1 << 44)
-            elif word ^ _U64(VECT_BASE_X << 12) < _U64(0x1000):
+            elif word ^ _U64(w.VECT_BASE_X << 12) < _U64(0x1000):
                 base, on = np.int64(word & _U64(0x7FF)), np.int64(word >> _U64(11)) & 1
                 vectors = True
                 while i + 2 < limit:  # groups of 12 + 12 + 8
@@ -182,28 +136,28 @@ def decode(
                     mask = np.uint32(bits)
                     k = m
                     for _ in range(4):  # most groups hold no more
-                        records[_U64(k)] = event + _U64(_lowest_bit(mask))  # type: ignore[call-arg]
+                        records[_U64(k)] = event + _U64(lowest_bit(mask))  # type: ignore[call-arg]
                         mask &= mask - np.uint32(1)
                         k += 1
                     while mask != 0:
-                        records[_U64(k)] = event + _U64(_lowest_bit(mask))  # type: ignore[call-arg]
+                        records[_U64(k)] = event + _U64(lowest_bit(mask))  # type: ignore[call-arg]
                         mask &= mask - np.uint32(1)
                         k += 1
                     m += np.int64(bit_count(np.uint32(bits)))  # type: ignore[call-arg]
                     base += 32
-            elif kind == _U64(VECT_12) or kind == _U64(VECT_8):
-                mask = np.uint32(word & (_U64(0xFFF) if kind == _U64(VECT_12) else _U64(0xFF)))
+            elif kind == _U64(w.VECT_12) or kind == _U64(w.VECT_8):
+                mask = np.uint32(word & (_U64(0xFFF) if kind == _U64(w.VECT_12) else _U64(0xFF)))
                 if not vectors or np.int64(mask) >> _beyond(width, base) != 0:
                     halt = True
                     i -= 1
                 else:
                     event = (record & ~_U64(0xFFFF)) + _U64(on << 11)
                     while mask != 0:
-                        records[_U64(m)] = event + _U64(base + np.int64(_lowest_bit(mask)))  # type: ignore[call-arg]
+                        records[_U64(m)] = event + _U64(base + np.int64(lowest_bit(mask)))  # type: ignore[call-arg]
                         mask &= mask - np.uint32(1)
                         m += 1
-                    base += 12 if kind == _U64(VECT_12) else 8
-            elif kind == _U64(TRIGGER):
+                    base += 12 if kind == _U64(w.VECT_12) else 8
+            elif kind == _U64(w.TRIGGER):
                 trigger_t[nt] = origin + np.int64(record >> _U64(32))
                 trigger_id[nt] = np.int64(word >> _U64(8)) & 0xF
                 trigger_p[nt] = (word & _U64(1)) != _U64(0)
@@ -221,23 +175,23 @@ def decode(
             last = t[n - 1]
         if halt:
             word = _U64(words[i])
-            if word >> _U64(12) != _U64(TIME_HIGH):
+            if word >> _U64(12) != _U64(w.TIME_HIGH):
                 break
             value = np.int64(word & _U64(0xFFF))
-            near_bad = first_word + i - state[S_BAD] <= NEIGHBOURS
+            near_bad = first_word + i - state[w.S_BAD] <= NEIGHBOURS
             if (
                 judge_high(
                     words, i, ended, width, height, high & 0xFFF, now & 0xFFF, value, near_bad
                 )
-                != ACCEPT
+                != w.ACCEPT
             ):
                 break
-            loops = (now >> 24) + (1 if (high & 0xFFF) >= value + WRAP else 0)
+            loops = (now >> 24) + (1 if (high & 0xFFF) >= value + w.WRAP else 0)
             now = loops << 24 | value << 12
             i += 1
-    state[S_HIGH], state[S_LOW], state[S_LOOPS] = (now >> 12) & 0xFFF, now & 0xFFF, now >> 24
-    state[S_Y], state[S_BASE], state[S_ON] = row, base, on
+    state[w.S_HIGH], state[w.S_LOW], state[w.S_LOOPS] = (now >> 12) & 0xFFF, now & 0xFFF, now >> 24
+    state[w.S_Y], state[w.S_BASE], state[w.S_ON] = row, base, on
     if vectors:
-        state[S_VECTOR] = USABLE
-    state[S_LAST], state[S_EVENTS], state[S_TRIGGERS] = last, n, nt
+        state[w.S_VECTOR] = w.USABLE
+    state[w.S_LAST], state[w.S_EVENTS], state[w.S_TRIGGERS] = last, n, nt
     return i

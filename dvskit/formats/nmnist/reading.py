@@ -85,9 +85,10 @@ class NmnistRecording(Recording):
         whole = len(data) // k.EVENT_BYTES * k.EVENT_BYTES
         for first in range(start, whole, BLOCK_EVENTS * k.EVENT_BYTES):
             stop = min(whole, first + BLOCK_EVENTS * k.EVENT_BYTES)
-            t, x, y, p = storage.columns((stop - first) // k.EVENT_BYTES)
+            columns = storage.columns((stop - first) // k.EVENT_BYTES)
+            t, x, y, p = columns
             last = int(state[k.S_LAST])
-            at, why = k.decode_clean(data, first, stop, *self.size, state, t, x, y, p)
+            at, why = k.decode_clean(data, first, stop, *self.size, state, columns)
             n = int(state[k.S_EVENTS])
             if why != k.NOTHING:
                 last = int(t[n - 1]) if n else last

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.storage import EventColumns
+
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
@@ -41,18 +43,16 @@ def decode_clean(
     width: int,
     height: int,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> tuple[int, int]:
     """Decode the rows of data[start:stop] up to the first bad one.
 
     Returns where it stopped and why: NOTHING where all is well. state[S_EVENTS] tells how many
     events are in the columns.
     """
-    if state[S_MARKED] == 0 and _decode_plain(data, start, stop, width, height, state, t, x, y, p):
+    if state[S_MARKED] == 0 and _decode_plain(data, start, stop, width, height, state, columns):
         return start + (stop - start) // EVENT_BYTES * EVENT_BYTES, NOTHING
+    t, x, y, p = columns
     clock, ahead, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
     n, one = np.uintp(0), np.uintp(1)
     at = start
@@ -89,16 +89,14 @@ def _decode_plain(
     width: int,
     height: int,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
 ) -> bool:
     """Decode the rows of data[start:stop] where none is an overflow; tell whether none is bad.
 
     Without a branch for each row it takes a third of the time. The state is that from before where
     a row is bad: which one, and why, is left to be told.
     """
+    t, x, y, p = columns
     count = np.uintp((stop - start) // EVENT_BYTES)
     clock, field, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
     bad = False

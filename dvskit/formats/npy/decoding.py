@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError
 from dvskit.events import Size
 from dvskit.formats.in_order import Columns
-from dvskit.formats.npy.table import MEND, Table
+from dvskit.formats.npy.layout import COLUMN_NAMES, FIX, Table
 from dvskit.formats.recording import BLOCK_EVENTS
 
 ORDERS = ("txyp", "xytp", "xypt")
-_NAMES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
@@ -47,14 +46,14 @@ def picker(path: Path, dtype: np.dtype[Any], order: str) -> Callable[[str], Any]
     if dtype.names is None:
         return lambda name: (slice(None), order.index(name))
     fields = {}
-    for name, choices in _NAMES.items():
+    for name, choices in COLUMN_NAMES.items():
         found = [choice for choice in choices if choice in (dtype.names or ())]
         if not found:
             raise FormatError(
-                f"{path}: no field {' or '.join(choices)} among {', '.join(dtype.names)}; {MEND}"
+                f"{path}: no field {' or '.join(choices)} among {', '.join(dtype.names)}; {FIX}"
             )
         if dtype[found[0]].kind not in "iufb" or dtype[found[0]].shape:
-            raise FormatError(f"{path}: field {found[0]} is {dtype[found[0]]}; {MEND}")
+            raise FormatError(f"{path}: field {found[0]} is {dtype[found[0]]}; {FIX}")
         fields[name] = found[0]
     return lambda name: fields[name]
 
@@ -146,10 +145,10 @@ def told_order(path: Path, table: Table) -> str:
     misfits = sorted((_misfits(path, table, order), order) for order in ORDERS)
     if any(few == more for (few, _), (more, _) in pairwise(misfits[:2])):
         names = " and ".join(",".join(order) for few, order in misfits if few == misfits[0][0])
-        raise FormatError(f"{path}: {names} fit its columns as well as each other; {MEND}")
+        raise FormatError(f"{path}: {names} fit its columns as well as each other; {FIX}")
     if misfits[0][0] * 2 > len(table.rows):
         raise FormatError(
-            f"{path}: its columns are neither {' nor '.join(','.join(o) for o in ORDERS)}; {MEND}"
+            f"{path}: its columns are neither {' nor '.join(','.join(o) for o in ORDERS)}; {FIX}"
         )
     return misfits[0][1]
 

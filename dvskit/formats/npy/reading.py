@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
-from dvskit.formats.in_order import InOrder
+from dvskit.formats.in_order import InOrder, extent
 from dvskit.formats.npy.decoding import Block, Decoder, likely_order, picker, told_order
-from dvskit.formats.npy.table import Table, open_table
+from dvskit.formats.npy.layout import Table, open_table
 from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.row_alignment import Lose, RowAlignment
 from dvskit.formats.storage import Storage
-
-_MOST_PIXEL = 32767
 
 
 class NpyRecording(Recording):
@@ -142,16 +140,9 @@ def _out_of_line(data: NDArray[np.uint8], table: Table, decoder: Decoder) -> boo
 
 
 def _data_size(path: Path, table: Table, order: str, *, strict: bool) -> Size:
-    width = height = 0
     decoder = Decoder(path, table, order)
     blocks = decoder.blocks() if strict else _aligned(path, table, decoder, lambda *_: None)
-    for block in blocks:
-        columns = block.columns
-        good = ~block.bad & (columns.x < _MOST_PIXEL) & (columns.y < _MOST_PIXEL)
-        good &= (columns.x >= 0) & (columns.y >= 0)
-        if good.any():
-            width = max(width, int(columns.x[good].max()) + 1)
-            height = max(height, int(columns.y[good].max()) + 1)
+    width, height = extent((block.columns, block.bad) for block in blocks)
     if not width:
         raise FormatError(f"{path}: no row is an event, and nothing tells the sensor's size")
     return Size(width, height)

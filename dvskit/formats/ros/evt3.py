@@ -1,24 +1,101 @@
-"""Packets in encoding evt3: joined, they are the words of a RAW file."""
+"""Packets in encoding evt3: joined, they are the words of a RAW file.
+
+Packets of a damaged file can hold bytes that are no words at all: stretches of them are taken out
+ahead. What is wrong in single words, and in their clock, is repaired where they are decoded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.recording import Damage
 from dvskit.formats.ros.container import Losses
-from dvskit.formats.ros.evt3_repair import cut, impossible_stretches, unfounded
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
 
 _MOST_LOSSES = 1 << 20  # of one block
+_Words = NDArray[np.uint16]
+_KNOWN = (0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF)
+_UNKNOWN = np.array([kind not in _KNOWN for kind in range(16)])
+
+_NEAR_WORDS, _LEAST_WRONG = 24, 4  # so many impossible words, so near each other, are no accident
+_EDGE_WORDS = 2  # beside them are likely to be wrong as well
+
+
+class Stretch(NamedTuple):
+    """Words start..stop - 1 of a packet that are taken out, and why."""
+
+    start: int
+    stop: int
+    problem: str
+
+
+def unfounded(words: _Words) -> NDArray[np.bool_]:
+    """Mark the words that build on what was ahead of the first one.
+
+    Events count from the first full time on, behind the first row, and vectors behind the first
+    base; triggers need the time alone.
+    """
+    kinds = words >> 12
+    far = len(words)
+    high = np.flatnonzero(kinds == w.TIME_HIGH)
+    after = np.flatnonzero(kinds[high[0] :] == w.TIME_LOW) + high[0] if len(high) else high
+    clock = int(after[0]) if len(after) else far
+    rows, bases = np.flatnonzero(kinds == w.ADDR_Y), np.flatnonzero(kinds == w.VECT_BASE_X)
+    row = max(clock, int(rows[0]) if len(rows) else far)
+    base = max(row, int(bases[0]) if len(bases) else far)
+    place = np.arange(len(words))
+    marks: NDArray[np.bool_] = (kinds == w.ADDR_X) & (place < row)
+    marks |= ((kinds == w.VECT_12) | (kinds == w.VECT_8)) & (place < base)
+    marks |= (kinds == w.TRIGGER) & (place < clock)
+    return marks
+
+
+def impossible_stretches(words: _Words, size: Size) -> list[Stretch]:
+    """Return the stretches where many words are of no known type or off the sensor."""
+    kinds, values = words >> 12, words & 0x7FF
+    wrong: NDArray[np.bool_] = _UNKNOWN[kinds]
+    wrong |= (kinds == w.ADDR_Y) & (values >= size.height)
+    wrong |= ((kinds == w.ADDR_X) | (kinds == w.VECT_BASE_X)) & (values >= size.width)
+    places = np.flatnonzero(wrong)
+    if len(places) < _LEAST_WRONG:
+        return []
+    found = []
+    edges = np.flatnonzero(np.diff(places) > _NEAR_WORDS) + 1
+    for group in np.split(places, edges):
+        if len(group) >= _LEAST_WRONG:
+            start = max(0, int(group[0]) - _EDGE_WORDS)
+            stop = min(len(words), int(group[-1]) + 1 + _EDGE_WORDS)
+            problem = f"{len(group)} of {stop - start} words cannot be EVT3"
+            found.append(Stretch(start, stop, problem))
+    return found
+
+
+def cut(words: _Words, stretches: list[Stretch]) -> tuple[_Words, int]:
+    """Return the words without the stretches and without what builds on them, and how many the
+    latter are.
+    """
+    kept: list[_Words] = []
+    dropped = at = 0
+    for stretch in [*sorted(stretches), Stretch(len(words), len(words), "")]:
+        piece = words[at : max(at, stretch.start)]
+        if at:
+            marks = unfounded(piece)
+            dropped += int(np.count_nonzero(marks))
+            piece = piece[~marks]
+        kept.append(piece)
+        at = max(at, stretch.stop)
+    return np.concatenate(kept), dropped
 
 
 class Payloads:
@@ -134,7 +211,7 @@ class Evt3Decoding:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
         self._reading = Decoding(
-            StreamChunks(payloads, size, mend=not losses.strict),
+            StreamChunks(payloads, size, realign=not losses.strict),
             size,
             name=losses.path,
             strict=losses.strict,

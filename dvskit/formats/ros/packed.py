@@ -97,25 +97,6 @@ class _Group:
         return offsets, widths
 
 
-class _Judge(InOrder):
-    """Judges events by those behind them that are at hand, which are judged again later."""
-
-    def valid(self, columns: Columns, count: int) -> Iterator[Events]:
-        """Yield the valid ones of the first `count` events."""
-        if self.strict:
-            yield from self.push(columns)
-            return
-        x, y = columns.x, columns.y
-        off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
-        if off[:count].any():
-            self._lose(
-                columns.part(slice(0, count)),
-                off[:count],
-                lambda i: f"event at ({x[i]}, {y[i]}) is off the {self.size} sensor",
-            )
-        yield from self._certain(columns.part(~off), count - int(np.count_nonzero(off[:count])))
-
-
 def first_us(part: Part, encoding: str, *, ros1: bool) -> int:
     """Return the time of a part's first event, or one ahead of it."""
     single = part._replace(data=part.data[: 13 if not encoding else 8], events=1)
@@ -218,13 +199,15 @@ class PackedDecoding:
         x, y = np.empty(group.count, np.int32), np.empty(group.count, np.int32)
         p = np.empty(group.count, np.bool_)
         group.decode(self._size, (t, x, y, p))
-        judge = _Judge(
+        order = InOrder(
             self._losses.path,
             self._size,
             strict=self._losses.strict,
             damage=self._losses.damage,
             earliest_us=self._last,
         )
-        for block in judge.valid(Columns(t, x, y, p, *group.offsets()), count):
+        columns = Columns(t, x, y, p, *group.offsets())
+        valid = order.push(columns) if order.strict else order.first(columns, count)
+        for block in valid:
             self._last = int(block.t[-1])
             yield block

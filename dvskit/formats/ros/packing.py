@@ -8,7 +8,8 @@ import numpy as np
 
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import encode_kernels as evt3
-from dvskit.formats.evt3.words import TIME_HIGH
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.storage import EventColumns
 from dvskit.streams import Triggers
 
 _WORDS = 1 << 16
@@ -41,14 +42,14 @@ class Evt3Packing:
         parts: list[bytes] = []
         if self._state[evt3.E_HIGH] >= 0:
             # Each packet says the full time and the row anew: it can be read without those before.
-            word = TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
+            word = w.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
             parts.append(word.to_bytes(2, "little"))
             self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
         at = trigger_at = 0
         while True:
             at, trigger_at, count = evt3.encode(
-                events.t, events.x, events.y, events.p, at,
-                triggers.t, triggers.id, triggers.p, trigger_at,
+                EventColumns(events.t, events.x, events.y, events.p), at,
+                (triggers.t, triggers.id, triggers.p), trigger_at,
                 last, self._width, self._state, self._words,
             )  # fmt: skip
             if not count:

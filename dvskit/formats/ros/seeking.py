@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Size
+from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
-from dvskit.formats.evt3.state import S_LAST, STATE_FIELDS, checkpoint, new_state
 from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.ros.container import Container
@@ -73,14 +73,14 @@ def find_checkpoint(
     cuts = container.cuts()
     if container.path.stat().st_size < LEAST_BYTES or not cuts or cuts != sorted(cuts):
         return None
-    kind = f"ros evt3 {STATE_FIELDS} {size} {topic.channel.number}"
+    kind = f"ros evt3 {w.STATE_FIELDS} {size} {topic.channel.number}"
     index = find_index(container.path, kind, lambda: _build(container, topic, size))
     row = index.at(start_us)
     cut = int(index.offset[row])
-    if row == 0 or index.state.shape[1] != STATE_FIELDS + 1 or cut not in cuts:
+    if row == 0 or index.state.shape[1] != w.STATE_FIELDS + 1 or cut not in cuts:
         return None
     skip, state = int(index.state[row, 0]), index.state[row, 1:]
-    return Checkpoint(cut, skip, checkpoint(state)) if skip >= 0 else None
+    return Checkpoint(cut, skip, w.checkpoint(state)) if skip >= 0 else None
 
 
 def _build(container: Container, topic: Topic, size: Size) -> Index:
@@ -90,14 +90,14 @@ def _build(container: Container, topic: Topic, size: Size) -> Index:
     chunks = StreamChunks(payloads, size, most_words=CHECKPOINT_WORDS)
     reading = Decoding(chunks, size, name=container.path, strict=True, damage=Damage())
     cuts = container.cuts()
-    rows = [(NEVER, 0, 0, *new_state().tolist())]
+    rows = [(NEVER, 0, 0, *w.new_state().tolist())]
     try:
         for _ in reading.blocks(ReusedStorage()):
             before = bisect_right(cuts, payloads.place(reading.offset)) - 1
             if before >= 0:
                 skip = reading.offset - payloads.first_behind(cuts[before])
-                state = checkpoint(reading.state).tolist()
-                rows.append((int(reading.state[S_LAST]), cuts[before], skip, *state))
+                state = w.checkpoint(reading.state).tolist()
+                rows.append((int(reading.state[w.S_LAST]), cuts[before], skip, *state))
     except DamagedFileError:
         rows = rows[:1]
     return index_of(rows)

@@ -12,19 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from dvskit.errors import FormatError
+from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
+from dvskit.formats.raw_sink import HeaderSink
 from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.words import clock_kernels as shared
 from dvskit.formats.words import dat_kernels as loops
 from dvskit.formats.words import dat_salvage_kernels as salvage
-from dvskit.formats.words.dat_writing import DatSink
+from dvskit.formats.words import layout as w
 from dvskit.formats.words.decoding import WordPass
-from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
@@ -37,16 +36,21 @@ __all__ = ["DatRecording", "open_recording", "open_sink", "open_stream"]
 CD, OLD_2D, TRIGGERS = 0x0C, 0x00, 0x0E
 _EVENT_BYTES = 8
 _HALF_US = 1 << 31
+# Of what is written: version 2, CD.
+_X_BITS, _Y_BITS = 14, 14
+_WRAP_US = 1 << 32
+_CD = b"\x0c\x08"  # type, bytes an event
+_PART = 1 << 18
+_NO_TRIGGERS = np.empty(0, np.int64)
 _NO_VERSION = "no version in the header: read as version 2"
 
 
-def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> Layout:
+def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> w.Layout:
     """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
-    address = (*x, *y, *p, zeros)
-    look = np.zeros(shared.LOOK_FIELDS, np.int64)
-    look[shared.W_UNITS], look[shared.W_X_AT :] = 2, address
-    return Layout(
-        "DAT", 2, 0, look, np.array(address), loops.BITS, _HALF_US,
+    look = np.zeros(w.LOOK_FIELDS, np.int64)
+    look[w.W_UNITS], look[w.W_X_AT :] = 2, (*x, *y, *p, zeros)
+    return w.Layout(
+        "DAT", 2, 0, look, look, loops.BITS, _HALF_US,
         loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
         salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
@@ -70,7 +74,7 @@ class DatRecording(WordRecording):
         size: Size,
         origin: SizeOrigin,
         header: RawHeader,
-        layout: Layout,
+        layout: w.Layout,
         *,
         kind: int,
     ) -> None:
@@ -197,6 +201,70 @@ def _told_size(
         return options.size, "argument"
     size = _header_size(name, header.keys)
     return (None, "data") if size is None else (size, "header")
+
+
+class DatSink(HeaderSink):
+    """Writes a DAT file of CD events, version 2: all events in their order.
+
+    Times below 0 and from 2^32 us on are stored less a multiple of 2^32 us, which the header names
+    and `notes` says. Raises GeometryError for a sensor of more than 16384 pixels a side,
+    EventsError for a gap of more than 35 minutes, half the range of the 32-bit clock.
+    """
+
+    format = "dat"
+    _longest_gap_us = _long_gap_us = (1 << 31) - 1
+    _clock = "the 32-bit clock of DAT"
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        super().__init__(
+            path, size, "DAT", wrap_us=_WRAP_US, largest_side=1 << _X_BITS, overwrite=overwrite
+        )
+        self._wraps = False
+
+    def _begin(self, first_us: int) -> int:
+        offset = super()._begin(first_us)
+        self._file.write(_CD)
+        return offset
+
+    def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
+        return [
+            "Data file containing CD events.",
+            "Version 2",
+            *offset_lines,
+            f"Height {self.size.height}",
+            f"Width {self.size.width}",
+        ]
+
+    def _write(self, events: Events) -> None:
+        for start in range(0, len(events), _PART):
+            self._write_part(events[start : start + _PART])
+
+    def _write_part(self, events: Events) -> None:
+        offset = self._begin(int(events.t[0])) if self._offset_us is None else self._offset_us
+        if int(events.t[-1]) - offset >= 1 << 63:
+            raise EventsError(f"{self.path}: times span too much for DAT; cut the stream")
+        self._check_gaps(events.t, _NO_TRIGGERS)
+        t = events.t - offset
+        if t[-1] >= _WRAP_US and not self._wraps:
+            self._wraps = True
+            self.notes.append(
+                "times go on over 71.6 minutes, where the clock of DAT wraps: some readers of DAT "
+                "do not count wraps"
+            )
+        rows = np.empty((len(t), 2), "<u4")
+        rows[:, 0] = t & (_WRAP_US - 1)
+        rows[:, 1] = events.y
+        rows[:, 1] <<= _X_BITS
+        rows[:, 1] |= events.x.view(np.uint16)
+        rows[:, 1] |= events.p.astype(np.uint32) << (_X_BITS + _Y_BITS)
+        self._file.write(rows.data)
+
+    def _finish(self) -> None:
+        try:
+            if self._offset_us is None:
+                self._begin(0)
+        finally:
+            self._file.close()
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> DatSink:

@@ -11,37 +11,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.words.clock_kernels import (
-    C_ANY,
-    C_CLEAN,
-    C_FIRST_T,
-    C_HIGH,
-    C_LAST_T,
-    C_LOOPS,
-    CLOCK_RESET,
-    DOUBT,
-    FEW,
-    FOLLOWING,
-    HIGH_JUMP,
-    NO_DOUBT,
-    NO_POLARITY,
-    OFF_SENSOR,
-    RESET,
-    S_EVENTS,
-    S_HIGH,
-    S_LAST,
-    S_LOOPS,
-    S_LOSSES,
-    SPURIOUS,
-    STRAY_BITS,
-    TOO_FEW,
-    judge,
-    lose,
-)
-
-# Places in the table of a DAT layout: where x, y and polarity stand in an address and how many bits
-# they have, and the bits that are never set.
-(D_X_AT, D_X_BITS, D_Y_AT, D_Y_BITS, D_P_AT, D_P_BITS, D_ZEROS, LAYOUT_FIELDS) = range(8)
+from dvskit.formats.order_kernels import lose
+from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.salvage_kernels import FEW, FOLLOWING, judge
 
 BITS = 32
 _TIME = 0xFFFFFFFF
@@ -66,28 +39,24 @@ def decode_clean(
     height: int,
     high: int,
     loops: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
-    told: NDArray[np.int64],
+    columns: EventColumns,
+    triggers: TriggerColumns,
+    summary: NDArray[np.int64],
 ) -> None:
-    """Decode words[start:stop]; tell in `told` whether all events are possible, without a wrap.
+    """Decode words[start:stop]; put in `summary` whether all events are possible, without a wrap.
 
     One event is one 64-bit word here, without a branch: vector instructions do it.
     """
-    x_bits, y_bits, p_bits = layout[D_X_BITS], layout[D_Y_BITS], layout[D_P_BITS]
+    t, x, y, p = columns
+    x_bits, y_bits, p_bits = layout[w.W_X_BITS], layout[w.W_Y_BITS], layout[w.W_P_BITS]
     one = np.uint64(1)
     time_mask = np.uint64(_TIME)
     x_mask = (one << np.uint64(x_bits)) - one
     y_mask = (one << np.uint64(y_bits)) - one
     p_mask = (one << np.uint64(p_bits)) - one
-    x_at, y_at = np.uint64(32 + layout[D_X_AT]), np.uint64(32 + layout[D_Y_AT])
-    p_at = np.uint64(32 + layout[D_P_AT])
-    zeros = np.uint64(layout[D_ZEROS])
+    x_at, y_at = np.uint64(32 + layout[w.W_X_AT]), np.uint64(32 + layout[w.W_Y_AT])
+    p_at = np.uint64(32 + layout[w.W_P_AT])
+    zeros = np.uint64(layout[w.W_ZEROS])
     base = loops << BITS
     right, bottom = width - 1, height - 1
     events = words[start:stop].view(np.uint64)
@@ -102,10 +71,10 @@ def decode_clean(
         bad |= step | (HALF - 1 - step) | (right - column) | (bottom - row) | (1 - on)
         bad |= -np.int64(event >> np.uint64(32) & zeros)
         t[i], x[i], y[i], p[i] = base | now, column, row, on != 0
-    told[C_CLEAN], told[C_ANY], told[C_LOOPS] = bad >= 0, events.size > 0, loops
+    summary[w.C_CLEAN], summary[w.C_ANY], summary[w.C_LOOPS] = bad >= 0, events.size > 0, loops
     if events.size > 0:
-        told[C_FIRST_T], told[C_LAST_T] = t[0], t[events.size - 1]
-        told[C_HIGH] = t[events.size - 1] & _TIME
+        summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[events.size - 1]
+        summary[w.C_HIGH] = t[events.size - 1] & _TIME
 
 
 @njit(cache=True, nogil=True)
@@ -118,21 +87,25 @@ def goes_on(
         now = np.int64(words[i])
         # A wrap, too: damaged times may have gone half way round, and half way again.
         if now < high or now - high >= HALF:
-            return DOUBT
+            return w.DOUBT
         high = now
-    return NO_DOUBT if end <= words.size else TOO_FEW
+    return w.NO_DOUBT if end <= words.size else w.TOO_FEW
+
+
+@njit(cache=True, nogil=True)
+def fields(address: int, layout: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Return the column, row and polarity that an address holds."""
+    x = address >> layout[w.W_X_AT] & ((1 << layout[w.W_X_BITS]) - 1)
+    y = address >> layout[w.W_Y_AT] & ((1 << layout[w.W_Y_BITS]) - 1)
+    return x, y, address >> layout[w.W_P_AT] & ((1 << layout[w.W_P_BITS]) - 1)
 
 
 @njit(cache=True, nogil=True)
 def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> bool:
     """Tell whether an address is on the sensor and of a polarity that there is."""
     address = np.int64(word)
-    return (
-        address >> layout[D_X_AT] & ((1 << layout[D_X_BITS]) - 1) < width
-        and address >> layout[D_Y_AT] & ((1 << layout[D_Y_BITS]) - 1) < height
-        and address >> layout[D_P_AT] & ((1 << layout[D_P_BITS]) - 1) <= 1
-        and address & layout[D_ZEROS] == 0
-    )
+    column, row, on = fields(address, layout)
+    return column < width and row < height and on <= 1 and address & layout[w.W_ZEROS] == 0
 
 
 @njit(cache=True, nogil=True)
@@ -158,21 +131,14 @@ def decode_careful(
     height: int,
     strict: bool,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    columns: EventColumns,
+    triggers: TriggerColumns,
     losses: NDArray[np.int64],
 ) -> int:
     """Decode words[start:stop], judging each event; return the first unit that was not decoded."""
-    x_bits, y_bits = layout[D_X_BITS], layout[D_Y_BITS]
-    x_mask, y_mask, p_mask = (1 << x_bits) - 1, (1 << y_bits) - 1, (1 << layout[D_P_BITS]) - 1
-    x_at, y_at, p_at, zeros = layout[D_X_AT], layout[D_Y_AT], layout[D_P_AT], layout[D_ZEROS]
-    high, loops, last = state[S_HIGH], state[S_LOOPS], state[S_LAST]
-    n, nl = state[S_EVENTS], state[S_LOSSES]
+    t, x, y, p = columns
+    high, loops, last = state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST]
+    n, nl = state[w.S_EVENTS], state[w.S_LOSSES]
     following = np.empty(FOLLOWING, np.int64)
     i = start
     while i < stop:
@@ -181,12 +147,12 @@ def decode_careful(
         now, word = np.int64(words[i]), np.int64(words[i + 1])
         here = first_unit + i
         i += 2
-        column, row, on = word >> x_at & x_mask, word >> y_at & y_mask, word >> p_at & p_mask
+        column, row, on = fields(word, layout)
         if column >= width or row >= height:  # such an event sets no clock
-            nl = lose(losses, nl, here, 2, OFF_SENSOR, column, row)
+            nl = lose(losses, nl, here, 2, w.OFF_SENSOR, column, row)
             continue
-        if on > 1 or word & zeros != 0:
-            nl = lose(losses, nl, here, 2, NO_POLARITY if on > 1 else STRAY_BITS, word, on)
+        if on > 1 or word & layout[w.W_ZEROS] != 0:
+            nl = lose(losses, nl, here, 2, w.NO_POLARITY if on > 1 else w.STRAY_BITS, word, on)
             continue
         if now != high:
             count = 0
@@ -195,16 +161,16 @@ def decode_careful(
                     following[count] = words[j]
                     count += 1
             verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
-            if verdict == SPURIOUS or (high < 0 and first_wraps(now, following, count)):
-                nl = lose(losses, nl, here, 2, HIGH_JUMP, high, now)
+            if verdict == w.SPURIOUS or (high < 0 and first_wraps(now, following, count)):
+                nl = lose(losses, nl, here, 2, w.HIGH_JUMP, high, now)
                 continue
-            if verdict == RESET:
-                nl = lose(losses, nl, here, 2, CLOCK_RESET, high, now)
+            if verdict == w.RESET:
+                nl = lose(losses, nl, here, 2, w.CLOCK_RESET, high, now)
             loops += now < high
             high = now
         last = (loops << BITS) | now
         t[n], x[n], y[n], p[n] = last, column, row, on != 0
         n += 1
-    state[S_HIGH], state[S_LOOPS], state[S_LAST] = high, loops, last
-    state[S_EVENTS], state[S_LOSSES] = n, nl
+    state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST] = high, loops, last
+    state[w.S_EVENTS], state[w.S_LOSSES] = n, nl
     return i

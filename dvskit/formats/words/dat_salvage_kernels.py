@@ -10,48 +10,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.words.clock_kernels import (
-    CLOCK_RESET,
-    FOLLOWING,
-    HIGH_JUMP,
-    NO_POLARITY,
-    OFF_SENSOR,
-    RESET,
-    S_HIGH,
-    S_LOOPS,
-    SPURIOUS,
-    STRAY_BITS,
-)
+from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.words import layout as w
+from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.dat_kernels import (
     BITS,
-    D_P_AT,
-    D_P_BITS,
-    D_X_AT,
-    D_X_BITS,
-    D_Y_AT,
-    D_Y_BITS,
-    D_ZEROS,
     FAR,
     LOOK_EVENTS,
     NEAR,
+    fields,
     first_wraps,
     possible,
 )
-from dvskit.formats.words.salvage_kernels import (
-    EVENT,
-    K_NOW,
-    R_TIME,
-    R_UNIT,
-    R_WHY,
-    SURE,
-    add_row,
-    begins_anew,
-    far_back,
-    leads_astray,
-    set_clock,
-    start_clock,
-    sure_step,
-)
+from dvskit.formats.words.salvage_kernels import FOLLOWING
 
 _TIME = (1 << BITS) - 1
 _CATCH_UP = 1 << 15  # units in which a clock that has only stepped back comes up again
@@ -81,7 +52,7 @@ def _following(
 def _catches_up(words: NDArray[np.uint32], at: int, now: int) -> bool:
     """Tell whether an event from `at` on goes on from a time."""
     for i in range(at, min(at + _CATCH_UP, words.size - 1), 2):
-        if (np.int64(words[i]) - now) & _TIME < SURE:
+        if (np.int64(words[i]) - now) & _TIME < k.SURE:
             return True
     return False
 
@@ -96,19 +67,19 @@ def _set_time(
     clock: NDArray[np.int64],
     following: NDArray[np.int64],
 ) -> int:
-    new, was = np.int64(words[here]), clock[K_NOW]
-    step = sure_step(clock, here, new, BITS)
-    back = far_back(clock, step, FAR) and was >= 0
+    new, was = np.int64(words[here]), clock[k.K_NOW]
+    step = k.sure_step(clock, here, new, BITS)
+    back = k.far_back(clock, step, FAR) and was >= 0
     count, anew = 0, False
-    if was < 0 or back or step > FAR or step <= -SURE:
+    if was < 0 or back or step > FAR or step <= -k.SURE:
         count = _following(words, here + 2, layout, width, height, following)
         if was < 0 and first_wraps(new, following, count):
-            return SPURIOUS
-        if was >= 0 and step > 0 and leads_astray(was, step, following, count, BITS):
-            return SPURIOUS
-        anew = back and begins_anew(clock, new, following, count, NEAR, BITS)
+            return w.SPURIOUS
+        if was >= 0 and step > 0 and k.leads_astray(was, step, following, count, BITS):
+            return w.SPURIOUS
+        anew = back and k.begins_anew(clock, new, following, count, NEAR, BITS)
         anew = anew and not _catches_up(words, here + 2, was)
-    return set_clock(clock, step, new, following, count, anew, BITS)
+    return k.set_clock(clock, step, new, following, count, anew, BITS)
 
 
 @njit(cache=True, nogil=True)
@@ -125,35 +96,35 @@ def read_rows(
     rows: NDArray[np.int64],
 ) -> tuple[int, int, int]:
     """Fill `rows`, which has room for two a word; return how many, where to stop, and 0."""
-    clock = start_clock((state[S_LOOPS] << BITS) | state[S_HIGH] if state[S_HIGH] >= 0 else -1)
+    clock = k.start_clock(
+        (state[w.S_LOOPS] << BITS) | state[w.S_HIGH] if state[w.S_HIGH] >= 0 else -1
+    )
     following = np.empty(FOLLOWING, np.int64)
-    n, kept_now = 0, clock[K_NOW]
+    n, kept_now = 0, clock[k.K_NOW]
     for here in range(0, words.size - 1, 2):
         if here <= stop:
-            kept_now = clock[K_NOW]
+            kept_now = clock[k.K_NOW]
         word = np.int64(words[here + 1])
-        column = word >> layout[D_X_AT] & ((1 << layout[D_X_BITS]) - 1)
-        row = word >> layout[D_Y_AT] & ((1 << layout[D_Y_BITS]) - 1)
-        on = word >> layout[D_P_AT] & ((1 << layout[D_P_BITS]) - 1)
+        column, row, on = fields(word, layout)
         if column >= width or row >= height:  # such an event sets no clock
-            n = add_row(rows, n, here, 2, 0, OFF_SENSOR, column, row)
+            n = k.add_row(rows, n, here, 2, 0, w.OFF_SENSOR, column, row)
             continue
-        if on > 1 or word & layout[D_ZEROS] != 0:
-            why = NO_POLARITY if on > 1 else STRAY_BITS
-            n = add_row(rows, n, here, 2, 0, why, word, on)
+        if on > 1 or word & layout[w.W_ZEROS] != 0:
+            why = w.NO_POLARITY if on > 1 else w.STRAY_BITS
+            n = k.add_row(rows, n, here, 2, 0, why, word, on)
             continue
-        was = clock[K_NOW]
+        was = clock[k.K_NOW]
         verdict = _set_time(words, here, layout, width, height, clock, following)
-        if verdict == SPURIOUS:
-            n = add_row(rows, n, here, 2, 0, HIGH_JUMP, was, np.int64(words[here]))
+        if verdict == w.SPURIOUS:
+            n = k.add_row(rows, n, here, 2, 0, w.HIGH_JUMP, was, np.int64(words[here]))
             continue
-        if verdict == RESET:
-            n = add_row(rows, n, here, 2, 0, CLOCK_RESET, was, np.int64(words[here]))
-        n = add_row(rows, n, here, 2, clock[K_NOW], EVENT, 0, 0)
+        if verdict == w.RESET:
+            n = k.add_row(rows, n, here, 2, 0, w.CLOCK_RESET, was, np.int64(words[here]))
+        n = k.add_row(rows, n, here, 2, clock[k.K_NOW], k.EVENT, 0, 0)
     if words.size <= stop:
-        kept_now = clock[K_NOW]
+        kept_now = clock[k.K_NOW]
     if kept_now >= 0:
-        state[S_HIGH], state[S_LOOPS] = kept_now & _TIME, kept_now >> BITS
+        state[w.S_HIGH], state[w.S_LOOPS] = kept_now & _TIME, kept_now >> BITS
     return n, min(stop, words.size), 0
 
 
@@ -167,7 +138,7 @@ def count_events(
     """Return for how many events, and triggers, the kept rows need room."""
     events = 0
     for i in range(rows.shape[0]):
-        events += keep[i] and rows[i, R_WHY] == EVENT
+        events += keep[i] and rows[i, k.R_WHY] == k.EVENT
     return events, 0
 
 
@@ -178,22 +149,16 @@ def put_events(
     width: int,
     rows: NDArray[np.int64],
     keep: NDArray[np.bool_],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    columns: EventColumns,
+    triggers: TriggerColumns,
 ) -> int:
     """Fill columns with the events of the kept rows; return how many there are."""
+    t, x, y, p = columns
     n = 0
     for i in range(rows.shape[0]):
-        if keep[i] and rows[i, R_WHY] == EVENT:
-            word = np.int64(words[rows[i, R_UNIT] + 1])
-            t[n] = rows[i, R_TIME]
-            x[n] = word >> layout[D_X_AT] & ((1 << layout[D_X_BITS]) - 1)
-            y[n] = word >> layout[D_Y_AT] & ((1 << layout[D_Y_BITS]) - 1)
-            p[n] = word >> layout[D_P_AT] & 1
+        if keep[i] and rows[i, k.R_WHY] == k.EVENT:
+            word = np.int64(words[rows[i, k.R_UNIT] + 1])
+            x[n], y[n], on = fields(word, layout)
+            t[n], p[n] = rows[i, k.R_TIME], on != 0
             n += 1
     return n

@@ -13,8 +13,8 @@ from dvskit._threads import run_parts
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.recording import Damage
-from dvskit.formats.storage import EventColumns, Storage
-from dvskit.formats.words import clock_kernels as k
+from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
+from dvskit.formats.words import layout as k
 from dvskit.formats.words import salvage
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
 from dvskit.formats.words.scanning import Scan, Slice
@@ -25,8 +25,6 @@ CHUNK_WORDS = 1 << 19  # that are decoded at once
 _LOSSES = 4096
 _LATE_WORDS = 64  # of a stream that wait for those behind them where something is lost
 _COUNTS = [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]
-
-_Hits = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
 
 
 class WordPass:
@@ -89,22 +87,22 @@ class WordPass:
                 ahead.run()
             here, ahead = ahead, None
             slices, clean = self._resolve_clock(here)
-            events, hits_count, others = here.rows[:, _COUNTS].sum(0).tolist()
-            columns, hits = storage.columns(events), _hits(hits_count)
+            events, count, others = here.rows[:, _COUNTS].sum(0).tolist()
+            columns, triggers = storage.columns(events), new_triggers(count)
             end = None
             if clean and not self._doubtful:
                 if self.layout.scan is not None and not supply.waits:
                     chunk = supply.next(here.end, most)
                     ahead = None if chunk is None else Scan(chunk, self.layout)
-                end = self._decode_clean(here, slices, columns, hits, ahead)
+                end = self._decode_clean(here, slices, columns, triggers, ahead)
             if end is None:
-                end = self._decode_careful(here.chunk, columns, hits)
+                end = self._decode_careful(here.chunk, columns, triggers)
             if end is None:
                 ahead = None  # words may not be in step with it
                 end, columns = self._salvage(supply, here.chunk, storage)
             else:
                 self.others += others
-                self._keep(self._triggers_of(hits))
+                self._keep(self._triggers_of(triggers))
             self.number += end
             yield self._events(columns)
         whole, odd = supply.trailing_bytes()
@@ -139,7 +137,7 @@ class WordPass:
         scan: Scan,
         slices: list[Slice],
         columns: EventColumns,
-        hits: _Hits,
+        triggers: TriggerColumns,
         ahead: Scan | None,
     ) -> int | None:
         """Decode all slices at once; return where they end, None where one holds damage.
@@ -147,7 +145,7 @@ class WordPass:
         The chunk `ahead` is scanned meanwhile.
         """
         layout, state, chunk = self.layout, self.state, scan.chunk
-        told = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
+        summary = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
 
         def work(i: int) -> None:
             if i < scan.parts:
@@ -157,15 +155,15 @@ class WordPass:
                 layout.decode_clean(
                     chunk.words(far=False), here.start, here.stop, layout.table, *self.size,
                     here.high, here.loops,
-                    *(column[here.event : behind.event] for column in columns),
-                    *(hit[here.trigger : behind.trigger] for hit in hits), told[i],
+                    tuple(column[here.event : behind.event] for column in columns),
+                    tuple(column[here.trigger : behind.trigger] for column in triggers), summary[i],
                 )  # fmt: skip
             if ahead is not None and i < ahead.parts:
                 ahead.work(i)
 
         run_parts(work, max(scan.parts, 0 if ahead is None else ahead.parts))
         last, high = int(state[k.S_LAST]), int(state[k.S_HIGH])
-        for i, row in enumerate(told.tolist()):
+        for i, row in enumerate(summary.tolist()):
             if not row[k.C_CLEAN]:
                 return None
             if row[k.C_ANY]:
@@ -195,7 +193,9 @@ class WordPass:
                 verdict = self.layout.goes_on(words, at, self.layout.table, high, last)
         return verdict != k.DOUBT
 
-    def _decode_careful(self, chunk: Chunk, columns: EventColumns, hits: _Hits) -> int | None:
+    def _decode_careful(
+        self, chunk: Chunk, columns: EventColumns, triggers: TriggerColumns
+    ) -> int | None:
         """Decode a chunk, judging each word; return where it ends.
 
         Raises DamagedFileError in strict mode if anything is lost. Else None is returned then: it
@@ -205,7 +205,7 @@ class WordPass:
         words, state = chunk.words(far=True), self.state.copy()
         at: int = self.layout.decode_careful(
             words, 0, chunk.stop, chunk.number, self.layout.table, *self.size, self.strict,
-            self.state, *columns, *hits, self._losses,
+            self.state, columns, triggers, self._losses,
         )  # fmt: skip
         count = int(self.state[k.S_LOSSES])
         if not count and not self._doubtful:
@@ -282,16 +282,12 @@ class WordPass:
             t[:count] += self.offset_us
         return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
 
-    def _triggers_of(self, hits: _Hits) -> Triggers:
+    def _triggers_of(self, triggers: TriggerColumns) -> Triggers:
         count = int(self.state[k.S_TRIGGERS])
         self.state[k.S_TRIGGERS] = 0
-        t, number, p = hits
+        t, number, p = triggers
         return Triggers(t[:count], number[:count], p[:count])
 
     def _keep(self, hits: Triggers) -> None:
         if len(hits):
             self.triggers.append(Triggers(hits.t + self.offset_us, hits.id, hits.p))
-
-
-def _hits(count: int) -> _Hits:
-    return np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)

@@ -1,4 +1,4 @@
-"""Prophesee RAW in EVT 2.0, EVT 2.1 and EVT 4.0: what a file of each is read with.
+"""Prophesee RAW in EVT 2.0, EVT 2.1 and EVT 4.0: what a file of each is read and written with.
 
 Layouts: Prophesee, docs.prophesee.ai/stable/data/encoding_formats, and, for EVT 4.0 and the word
 order of EVT 2.1, the decoders of OpenEB 5 (github.com/prophesee-ai/openeb).
@@ -6,79 +6,138 @@ order of EVT 2.1, the decoders of OpenEB 5 (github.com/prophesee-ai/openeb).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.raw_header import RawHeader, told_size
-from dvskit.formats.recording import ReadOptions
+from dvskit.formats.raw_header import RawHeader, read_header, take_header, told_size
+from dvskit.formats.raw_sink import RawSink
+from dvskit.formats.recording import FileSink, ReadOptions, Recording
 from dvskit.formats.sensor_size import no_size
-from dvskit.formats.words import clock_kernels as shared
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import evt_clean_kernels as clean
+from dvskit.formats.words import evt_encode_kernels as encoding
 from dvskit.formats.words import evt_kernels as k
 from dvskit.formats.words import evt_salvage_kernels as salvage
-from dvskit.formats.words.layout import Layout
-from dvskit.formats.words.reading import (
-    ArrivingRecording,
-    WordRecording,
-    size_of_data,
-)
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.reading import ArrivingRecording, WordRecording, size_of_data
 
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
+_UNITS = 1 << 17
+_WRAP_US = 1 << 34
+
+OpenRecording = Callable[[Path, ReadOptions], Recording]
+OpenStream = Callable[[InputStream, ReadOptions], Recording]
+OpenSink = Callable[..., FileSink]
 
 
-def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0) -> Layout:
+def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0) -> w.Layout:
     """Return the layout of words of `units` 32-bit units; `head` is the unit with the type."""
-    table = np.full(k.LAYOUT_FIELDS, k.UNKNOWN, np.int64)
-    for kind, meaning in meanings.items():
-        table[kind] = meaning
-    table[k.L_STRIDE], table[k.L_HEAD] = units, head
-    many = [kind for kind in meanings if meanings[kind] in (k.MANY_OFF, k.MANY_ON)]
+    table = np.full(w.EVT_FIELDS, w.UNKNOWN, np.int64)
+    table[list(meanings)] = list(meanings.values())
+    table[w.L_STRIDE], table[w.L_HEAD] = units, head
+    many = [kind for kind in meanings if meanings[kind] in (w.MANY_OFF, w.MANY_ON)]
     heads = sum(1 << kind for kind in many) if units == 1 else 0
-    look = np.zeros(shared.LOOK_FIELDS, np.int64)
-    look[[shared.W_UNITS, shared.W_HEAD]] = units, head
+    look = np.zeros(w.LOOK_FIELDS, np.int64)
+    look[[w.W_UNITS, w.W_HEAD]] = units, head
     places = {
-        **dict.fromkeys((k.ONE_OFF, k.ONE_ON), shared.W_ONES),
-        **dict.fromkeys((k.MANY_OFF, k.MANY_ON), shared.W_MANY),
-        k.HIGH: shared.W_HIGH,
-        **dict.fromkeys((k.TRIGGER, k.OTHER, k.SKIPPED), shared.W_OTHERS),
+        **dict.fromkeys((w.ONE_OFF, w.ONE_ON), w.W_ONES),
+        **dict.fromkeys((w.MANY_OFF, w.MANY_ON), w.W_MANY),
+        w.HIGH: w.W_HIGH,
+        **dict.fromkeys((w.TRIGGER, w.OTHER, w.SKIPPED), w.W_OTHERS),
     }
     for kind, meaning in meanings.items():
         look[places[meaning]] |= 1 << kind
-    return Layout(
+    return w.Layout(
         name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
         k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
         salvage.read_rows, salvage.count_events, salvage.put_events,
     )  # fmt: skip
 
 
-def open_with(path: Path, options: ReadOptions, header: RawHeader, words: Layout) -> WordRecording:
-    """Open a RAW file whose header is read already.
+class EvtSink(RawSink):
+    """Writes a RAW file of EVT words: all events in their order.
 
-    Its size is the argument, the header's, that of the camera which the header names, or the
-    smallest that holds the events. Raises FormatError, GeometryError.
+    Times below 0 and from 2^34 us on are stored less a multiple of 2^34 us, which the header names
+    and `notes` says. Raises GeometryError for a sensor of more than 2048 pixels a side, EventsError
+    for a gap of more than two years.
     """
-    size, origin, note = told_size(str(path), options, header)
-    if size is None:
-        size, origin = size_of_data(path, header.end, words, LARGEST), "data"
-    recording = WordRecording(path, options, size, origin, header, words)
-    recording.assumptions += note
-    return recording
+
+    def __init__(
+        self, path: Path, size: Size, layout: w.Layout, version: str, *, overwrite: bool = False
+    ) -> None:
+        super().__init__(
+            path, size, layout.name, version, most_id=31, wrap_us=_WRAP_US, overwrite=overwrite
+        )
+        self.format = layout.name.lower().replace(".", "")
+        self._table = layout.table
+        types = {int(layout.table[kind]): kind for kind in range(16)}
+        wanted = (w.ONE_OFF, w.MANY_OFF, w.HIGH, w.TRIGGER)
+        self._types = np.array([types.get(meaning, -1) for meaning in wanted], np.int64)
+        self._high = -1
+        self._words = np.empty(_UNITS, np.uint32)
+
+    def _encode_some(
+        self,
+        columns: EventColumns,
+        at: int,
+        triggers: TriggerColumns,
+        trigger_at: int,
+        *,
+        last: bool,
+    ) -> tuple[int, int, NDArray[np.uint32]]:
+        at, trigger_at, self._high, count = encoding.encode(
+            columns, at, triggers, trigger_at, last, self._table, self._types, self._high,
+            self._words,
+        )  # fmt: skip
+        return at, trigger_at, self._words[:count].astype("<u4", copy=False)
 
 
-def open_arriving(
-    stream: InputStream, options: ReadOptions, header: RawHeader, words: Layout
-) -> ArrivingRecording:
-    """Open a RAW stream whose header is taken already.
+def openers(
+    version: str, written: w.Layout, choose: Callable[[RawHeader], w.Layout] | None = None
+) -> tuple[OpenRecording, OpenStream, OpenSink]:
+    """Return open_recording, open_stream and open_sink of a version of EVT.
 
-    Its size is the argument, the header's, or that of the camera which the header names. Raises
-    FormatError, GeometryError.
+    Its layout is `written`, or what `choose` reads from a file's header.
     """
-    size, origin, note = told_size(stream.name, options, header)
-    if size is None:
-        raise no_size(stream.name)
-    recording = ArrivingRecording(stream, options, size, origin, header, words)
-    recording.assumptions += note
-    return recording
+
+    def layout_of(header: RawHeader) -> w.Layout:
+        return written if choose is None else choose(header)
+
+    def open_recording(path: Path, options: ReadOptions) -> WordRecording:
+        """Open a RAW file. Raises FormatError, GeometryError.
+
+        Its size is the argument, the header's, that of the camera which the header names, or the
+        smallest that holds the events.
+        """
+        header = read_header(path)
+        words = layout_of(header)
+        size, origin, note = told_size(str(path), options, header)
+        if size is None:
+            size = size_of_data(path, header.end, words, LARGEST)
+        recording = WordRecording(path, options, size, origin, header, words)
+        recording.assumptions += note
+        return recording
+
+    def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
+        """Open a RAW stream. Raises FormatError, GeometryError.
+
+        Its size is the argument, the header's, or that of the camera which the header names.
+        """
+        header = take_header(stream)
+        size, origin, note = told_size(stream.name, options, header)
+        if size is None:
+            raise no_size(stream.name)
+        recording = ArrivingRecording(stream, options, size, origin, header, layout_of(header))
+        recording.assumptions += note
+        return recording
+
+    def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:
+        """Return a Sink that writes a RAW file."""
+        return EvtSink(path, size, written, version, overwrite=overwrite)
+
+    return open_recording, open_stream, open_sink

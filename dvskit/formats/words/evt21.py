@@ -6,50 +6,27 @@ the half with the mask first; legacy, and no such key, the half with the type.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from dvskit.events import Size
-from dvskit.formats.input_stream import InputStream
-from dvskit.formats.raw_header import RawHeader, read_header, take_header
-from dvskit.formats.recording import ReadOptions
-from dvskit.formats.words import evt_kernels as k
-from dvskit.formats.words.evt import layout, open_arriving, open_with
-from dvskit.formats.words.evt_writing import EvtSink, Types
-from dvskit.formats.words.layout import Layout
-from dvskit.formats.words.reading import ArrivingRecording, WordRecording
+from dvskit.formats.raw_header import RawHeader
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.evt import layout, openers
 
 _MEANINGS = {
-    0x0: k.MANY_OFF,
-    0x1: k.MANY_ON,
-    0x8: k.HIGH,
-    0xA: k.TRIGGER,
-    0xE: k.OTHER,
-    0xF: k.SKIPPED,
+    0x0: w.MANY_OFF,
+    0x1: w.MANY_ON,
+    0x8: w.HIGH,
+    0xA: w.TRIGGER,
+    0xE: w.OTHER,
+    0xF: w.SKIPPED,
 }
 LEGACY = layout("EVT2.1", _MEANINGS, units=2, head=0)
 LITTLE = layout("EVT2.1", _MEANINGS, units=2, head=1)
-TYPES = Types(one=0x0, many=0x0, high=0x8, trigger=0xA)
 
 
-def _layout_of(header: RawHeader) -> Layout:
+def _layout_of(header: RawHeader) -> w.Layout:
     keys = header.keys
     options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
     order = options.get("endianness", keys.get("endianness", "legacy"))
     return LITTLE if order.lower() == "little" else LEGACY
 
 
-def open_recording(path: Path, options: ReadOptions) -> WordRecording:
-    """Open a RAW file in EVT 2.1. Raises FormatError, GeometryError."""
-    header = read_header(path)
-    return open_with(path, options, header, _layout_of(header))
-
-
-def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
-    """Open a stream in EVT 2.1. Raises FormatError, GeometryError."""
-    header = take_header(stream)
-    return open_arriving(stream, options, header, _layout_of(header))
-
-
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:
-    """Return a Sink that writes a RAW file in EVT 2.1, in the legacy order of halves."""
-    return EvtSink(path, size, LEGACY, TYPES, "2.1", overwrite=overwrite)
+open_recording, open_stream, open_sink = openers("2.1", LEGACY, _layout_of)

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over valid EVT words: most of them in groups of events that are decoded side by side.
 
-The arguments and what is told are those that `dvskit.formats.words.decoding` names. Groups have a
+The arguments and the summary are those that `dvskit.formats.words.decoding` names. Groups have a
 fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a
 group that holds anything but events is gone through word by word.
 """
@@ -14,40 +14,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.order_kernels import lowest_bit
-from dvskit.formats.words.clock_kernels import (
-    C_ANY,
-    C_CLEAN,
-    C_FIRST_T,
-    C_HIGH,
-    C_LAST_T,
-    C_LOOPS,
-    R_CLEAN,
-    R_EARLY,
-    R_EARLY_TRIGGERS,
-    R_END,
-    R_EVENTS,
-    R_FIRST,
-    R_LOOPS,
-    R_NEWEST,
-    R_OTHERS,
-    R_TRIGGERS,
-)
-from dvskit.formats.words.evt_kernels import (
-    HIGH,
-    HIGH_BITS,
-    HIGH_STEP,
-    L_HEAD,
-    L_STRIDE,
-    MANY_OFF,
-    MANY_ON,
-    ONE_OFF,
-    ONE_ON,
-    OTHER,
-    TRIGGER,
-    UNKNOWN,
-    count_bits,
-)
+from dvskit.formats.order_kernels import count_bits, lowest_bit
+from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.evt_kernels import HIGH_BITS, HIGH_STEP
 
 _GROUP = 32
 _SINGLE = 8  # words to go through one by one where a group was cut short
@@ -81,33 +51,33 @@ def _walk(
     until_high: bool,
 ) -> int:
     """Count words[start:stop] one by one into `row`; return the end, or the first TIME_HIGH."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     i = start
     while i < stop:
         word = np.int64(words[i + head])
         meaning = layout[word >> 28]
-        if meaning == HIGH:
+        if meaning == w.HIGH:
             if until_high:
                 return i
-            if row[R_FIRST] < 0:
-                row[R_FIRST] = word & _HIGH_MASK
-            row[R_NEWEST] = word & _HIGH_MASK
-        elif meaning <= ONE_ON:
-            row[R_EVENTS] += 1
-        elif meaning <= MANY_ON:
+            if row[w.R_FIRST] < 0:
+                row[w.R_FIRST] = word & _HIGH_MASK
+            row[w.R_NEWEST] = word & _HIGH_MASK
+        elif meaning <= w.ONE_ON:
+            row[w.R_EVENTS] += 1
+        elif meaning <= w.MANY_ON:
             at = _mask_place(i, stride, head)
             if stride == 1:
                 i += 1
             if at < words.size:
-                row[R_EVENTS] += count_bits(words[at])
+                row[w.R_EVENTS] += count_bits(words[at])
             else:
-                row[R_CLEAN] = 0
-        elif meaning == TRIGGER:
-            row[R_TRIGGERS] += 1
-        elif meaning == OTHER:
-            row[R_OTHERS] += 1
-        elif meaning == UNKNOWN:
-            row[R_CLEAN] = 0
+                row[w.R_CLEAN] = 0
+        elif meaning == w.TRIGGER:
+            row[w.R_TRIGGERS] += 1
+        elif meaning == w.OTHER:
+            row[w.R_OTHERS] += 1
+        elif meaning == w.UNKNOWN:
+            row[w.R_CLEAN] = 0
         i += stride
     return i
 
@@ -117,10 +87,10 @@ def _scan_apart(
     words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
 ) -> None:
     """Count words of one length, each by itself; the latest TIME_HIGH is looked for from behind."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
-    ones, many = _kinds(layout, ONE_OFF, ONE_ON), _kinds(layout, MANY_OFF, MANY_ON)
-    triggers, others = _kinds(layout, TRIGGER, TRIGGER), _kinds(layout, OTHER, OTHER)
-    unknown = _kinds(layout, UNKNOWN, UNKNOWN)
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
+    ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
+    triggers, others = _kinds(layout, w.TRIGGER, w.TRIGGER), _kinds(layout, w.OTHER, w.OTHER)
+    unknown = _kinds(layout, w.UNKNOWN, w.UNKNOWN)
     one, events, rare = np.uint32(1), np.uint32(0), np.uint32(0)
     part = words[start:stop]
     if stride == 1:
@@ -137,7 +107,7 @@ def _scan_apart(
             events += np.uint32(count_bits(mask))
             rare |= (triggers | others | unknown) >> kind
     rare &= one
-    row[R_EVENTS] += events
+    row[w.R_EVENTS] += events
     if rare != 0:
         hits, rest, odd = np.uint32(0), np.uint32(0), np.uint32(0)
         for i in range(part.size // stride):
@@ -145,13 +115,13 @@ def _scan_apart(
             hits += triggers >> kind & one
             rest += others >> kind & one
             odd |= unknown >> kind & one
-        row[R_TRIGGERS] += hits
-        row[R_OTHERS] += rest
+        row[w.R_TRIGGERS] += hits
+        row[w.R_OTHERS] += rest
         if odd != 0:
-            row[R_CLEAN] = 0
+            row[w.R_CLEAN] = 0
     for i in range(stop - stride, start - 1, -stride):
-        if layout[words[i + head] >> np.uint32(28)] == HIGH:
-            row[R_NEWEST] = words[i + head] & np.uint32(_HIGH_MASK)
+        if layout[words[i + head] >> np.uint32(28)] == w.HIGH:
+            row[w.R_NEWEST] = words[i + head] & np.uint32(_HIGH_MASK)
             break
 
 
@@ -160,7 +130,7 @@ def _scan_on(
     words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
 ) -> int:
     """Count words of which some have a mask behind them; return where they end."""
-    ones = _kinds(layout, ONE_OFF, ONE_ON)
+    ones = _kinds(layout, w.ONE_OFF, w.ONE_ON)
     i = start
     while i < stop:
         if i + _GROUP <= stop:
@@ -169,7 +139,7 @@ def _scan_on(
             for place in range(_GROUP):
                 alike &= ones >> (group[place] >> np.uint32(28))
             if alike != 0:
-                row[R_EVENTS] += _GROUP
+                row[w.R_EVENTS] += _GROUP
                 i += _GROUP
                 continue
         i = _walk(words, i, min(i + _GROUP, stop), layout, row, False)
@@ -186,20 +156,20 @@ def scan(
 ) -> None:
     """Count what is in words[start:stop] and find its first and last TIME_HIGH, for `row`."""
     row[:] = 0
-    row[R_FIRST] = row[R_NEWEST] = -1
-    row[R_CLEAN] = 1
+    row[w.R_FIRST] = row[w.R_NEWEST] = -1
+    row[w.R_CLEAN] = 1
     i = _walk(words, start, stop, layout, row, True)
-    row[R_EARLY], row[R_EARLY_TRIGGERS] = row[R_EVENTS], row[R_TRIGGERS]
+    row[w.R_EARLY], row[w.R_EARLY_TRIGGERS] = row[w.R_EVENTS], row[w.R_TRIGGERS]
     if i < stop:
-        row[R_FIRST] = words[i + layout[L_HEAD]] & np.uint32(_HIGH_MASK)
-        row[R_NEWEST] = row[R_FIRST]
-        if layout[L_STRIDE] == 2 or _kinds(layout, MANY_OFF, MANY_ON) == 0:
+        row[w.R_FIRST] = words[i + layout[w.L_HEAD]] & np.uint32(_HIGH_MASK)
+        row[w.R_NEWEST] = row[w.R_FIRST]
+        if layout[w.L_STRIDE] == 2 or _kinds(layout, w.MANY_OFF, w.MANY_ON) == 0:
             _scan_apart(words, i, stop, layout, row)
             i = stop
         else:
             i = _scan_on(words, i, stop, layout, row)
-    row[R_LOOPS] = row[R_NEWEST] < row[R_FIRST]
-    row[R_END] = i
+    row[w.R_LOOPS] = row[w.R_NEWEST] < row[w.R_FIRST]
+    row[w.R_END] = i
 
 
 @njit(cache=True, nogil=True)
@@ -290,22 +260,19 @@ def decode_clean(
     height: int,
     high: int,
     loops: int,
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
-    told: NDArray[np.int64],
+    columns: EventColumns,
+    triggers: TriggerColumns,
+    summary: NDArray[np.int64],
 ) -> None:
     """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
 
-    `high` is -1 where no TIME_HIGH stands ahead. Tells in `told` whether all events are on the
+    `high` is -1 where no TIME_HIGH stands ahead. Puts in `summary` whether all events are on the
     sensor and in the order of time; where not, the columns are worth nothing.
     """
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
-    ones, many = _kinds(layout, ONE_OFF, ONE_ON), _kinds(layout, MANY_OFF, MANY_ON)
+    t, x, y, p = columns
+    trigger_t, trigger_id, trigger_p = triggers
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
+    ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
     meanings = np.empty(16, np.uint8)
     for kind in range(16):
         meanings[kind] = layout[kind]
@@ -363,9 +330,9 @@ def decode_clean(
                 n += 1
             continue
         meaning = meanings[kind]
-        if meaning <= MANY_ON:
+        if meaning <= w.MANY_ON:
             mask = one
-            if meaning > ONE_ON:
+            if meaning > w.ONE_ON:
                 mask = words[i - 1 - head] if stride == 2 else words[i]
                 if stride == 1:
                     i += 1
@@ -381,7 +348,7 @@ def decode_clean(
                 place = np.uint64(n)
                 t[place], x[place], y[place], p[place] = now, column + bit, row, on
                 n += 1
-        elif meaning == HIGH:
+        elif meaning == w.HIGH:
             new = np.int64(word & np.uint32(_HIGH_MASK))
             if high >= 0:
                 clean = clean and ((new - high) & _HIGH_MASK) < HIGH_STEP
@@ -389,12 +356,12 @@ def decode_clean(
             high = new
             base = ((loops << HIGH_BITS) | high) << 6
             single = _SINGLE
-        elif meaning == TRIGGER and high >= 0:
+        elif meaning == w.TRIGGER and high >= 0:
             trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    told[C_CLEAN] = clean and _possible(t, x, y, width, height)
-    told[C_ANY], told[C_HIGH], told[C_LOOPS] = n > 0, high, loops
+    summary[w.C_CLEAN] = clean and _possible(t, x, y, width, height)
+    summary[w.C_ANY], summary[w.C_HIGH], summary[w.C_LOOPS] = n > 0, high, loops
     if n > 0:
-        told[C_FIRST_T], told[C_LAST_T] = t[0], t[n - 1]
+        summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[n - 1]

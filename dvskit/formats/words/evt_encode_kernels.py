@@ -6,7 +6,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.words.evt_kernels import HIGH_STEP, L_HEAD, L_STRIDE
+from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.words import layout as w
+from dvskit.formats.words.evt_kernels import HIGH_STEP
 
 # Across a gap TIME_HIGH rises in steps that no reader doubts, and at a wrap it takes both the last
 # value and 0: some readers count only that as one.
@@ -16,14 +18,9 @@ _MOST_UNITS = 2  # that one event may take, beside TIME_HIGH
 
 @njit(cache=True, nogil=True)
 def encode(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
     start: int,
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    triggers: TriggerColumns,
     trigger_start: int,
     all_triggers: bool,
     layout: NDArray[np.int64],
@@ -38,7 +35,9 @@ def encode(
     trigger, the latest TIME_HIGH and the number of units; stops early where `words` is full.
     Triggers behind the last event wait, unless `all_triggers`. Times are not negative.
     """
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    t, x, y, p = columns
+    trigger_t, trigger_id, trigger_p = triggers
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     room = words.size - _MOST_UNITS
     i, j, n = start, trigger_start, 0
     while n <= room:

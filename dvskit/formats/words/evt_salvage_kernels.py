@@ -7,60 +7,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.order_kernels import lowest_bit
-from dvskit.formats.words.clock_kernels import (
-    CLOCK_RESET,
-    FOLLOWING,
-    HALF_VECTOR,
-    HIGH_JUMP,
-    NO_CLOCK,
-    NO_TYPE,
-    OFF_SENSOR,
-    RESET,
-    S_CLOCK,
-    S_EARLY,
-    S_HIGH,
-    S_LAST,
-    S_LOOPS,
-    SPOILT,
-    SPURIOUS,
-    USABLE,
-)
+from dvskit.formats.order_kernels import count_bits, lowest_bit
+from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.words import layout as w
+from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.evt_kernels import (
-    HIGH,
     HIGH_BITS,
     HIGH_FAR,
     HIGH_NEAR,
-    L_HEAD,
-    L_STRIDE,
-    MANY_OFF,
-    MANY_ON,
-    OTHER,
-    TRIGGER,
-    UNKNOWN,
-    count_bits,
     following_highs,
     next_low,
 )
-from dvskit.formats.words.salvage_kernels import (
-    AGAIN,
-    CLOCK,
-    EVENT,
-    K_NOW,
-    R_TIME,
-    R_UNIT,
-    R_WHY,
-    SURE,
-    TRIGGERED,
-    add_row,
-    begins_anew,
-    far_back,
-    leads_astray,
-    next_clocks,
-    set_clock,
-    start_clock,
-    sure_step,
-)
+from dvskit.formats.words.line_kernels import bit_length
+from dvskit.formats.words.salvage_kernels import FOLLOWING
 
 _CATCH_UP = 1 << 14  # units in which a clock that has only stepped back comes up again
 _CLEARLY = 8  # us by which the low part of time is less where a TIME_HIGH is missing
@@ -69,22 +28,12 @@ _CLEARLY = 8  # us by which the low part of time is less where a TIME_HIGH is mi
 @njit(cache=True, nogil=True)
 def _catches_up(words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int) -> bool:
     """Tell whether a TIME_HIGH from `at` on goes on from `high`."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     for i in range(at, min(at + _CATCH_UP, words.size - stride + 1), stride):
         word = np.int64(words[i + head])
-        if layout[word >> 28] == HIGH and (word - high) & 0xFFFFFFF < SURE:
+        if layout[word >> 28] == w.HIGH and (word - high) & 0xFFFFFFF < k.SURE:
             return True
     return False
-
-
-@njit(cache=True, nogil=True)
-def _top(mask: int) -> int:
-    """Return the number of the highest set bit, 0 for 0."""
-    bits = 0
-    while mask > 1:
-        mask >>= 1
-        bits += 1
-    return bits
 
 
 # Places in where `read_rows` is: the next unit and row, whether the clock is known, the latest low
@@ -94,11 +43,11 @@ _AT, _N, _USABLE, _LOW, _JOINT, _BEFORE, _EARLY, _OTHERS, _PLACES = range(9)
 
 @njit(cache=True, nogil=True)
 def _keep_state(clock: NDArray[np.int64], at: NDArray[np.int64], state: NDArray[np.int64]) -> None:
-    now = clock[K_NOW]
-    state[S_HIGH] = now & ((1 << HIGH_BITS) - 1) if now >= 0 else -1
-    state[S_LOOPS] = now >> HIGH_BITS if now >= 0 else 0
-    state[S_CLOCK] = USABLE if at[_USABLE] else SPOILT
-    state[S_EARLY] += at[_EARLY]
+    now = clock[k.K_NOW]
+    state[w.S_HIGH] = now & ((1 << HIGH_BITS) - 1) if now >= 0 else -1
+    state[w.S_LOOPS] = now >> HIGH_BITS if now >= 0 else 0
+    state[w.S_CLOCK] = w.USABLE if at[_USABLE] else w.SPOILT
+    state[w.S_EARLY] += at[_EARLY]
 
 
 @njit(cache=True, nogil=True)
@@ -112,33 +61,33 @@ def _read_event(
     at: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> None:
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     word = np.int64(words[here + head])
     meaning = layout[word >> 28]
     n, mask, length = at[_N], np.int64(1), stride
-    if meaning >= MANY_OFF:
+    if meaning >= w.MANY_OFF:
         place = here + 1 if stride == 1 else here + 1 - head
         length = 2
         at[_AT] = here + 2
         if place >= words.size:
-            at[_N] = add_row(rows, n, here, 1, 0, HALF_VECTOR, word, 0)
+            at[_N] = k.add_row(rows, n, here, 1, 0, w.HALF_VECTOR, word, 0)
             return
         mask = np.int64(words[place])
     column, row = word >> 11 & 0x7FF, word & 0x7FF
     if mask == 0:
         return
     if not at[_USABLE]:
-        n = add_row(rows, n, here, length, 0, NO_CLOCK, word, 0)
+        n = k.add_row(rows, n, here, length, 0, w.NO_CLOCK, word, 0)
     elif now < 0:
         at[_EARLY] += count_bits(mask)
     elif row >= height or column >= width:
-        n = add_row(rows, n, here, length, 0, OFF_SENSOR, column, row)
+        n = k.add_row(rows, n, here, length, 0, w.OFF_SENSOR, column, row)
     else:
         at[_LOW] = word >> 22 & 0x3F
-        n = add_row(rows, n, here, length, now << 6 | at[_LOW], EVENT, 0, 0)
-        right = column + _top(mask)
+        n = k.add_row(rows, n, here, length, now << 6 | at[_LOW], k.EVENT, 0, 0)
+        right = column + bit_length(mask) - 1
         if right >= width:
-            n = add_row(rows, n, here, length, 0, OFF_SENSOR, right, row)
+            n = k.add_row(rows, n, here, length, 0, w.OFF_SENSOR, right, row)
     at[_N] = n
 
 
@@ -151,17 +100,17 @@ def _set_high(
     clock: NDArray[np.int64],
     following: NDArray[np.int64],
 ) -> int:
-    behind, was = here + layout[L_STRIDE], clock[K_NOW]
-    step = sure_step(clock, here, new, HIGH_BITS)
-    back = far_back(clock, step, HIGH_FAR) and was >= 0
+    behind, was = here + layout[w.L_STRIDE], clock[k.K_NOW]
+    step = k.sure_step(clock, here, new, HIGH_BITS)
+    back = k.far_back(clock, step, HIGH_FAR) and was >= 0
     count, anew = 0, False
-    if was < 0 or back or step > HIGH_FAR or step <= -SURE:
+    if was < 0 or back or step > HIGH_FAR or step <= -k.SURE:
         count = following_highs(words, behind, layout, following)
-        if was >= 0 and step > 0 and leads_astray(was, step, following, count, HIGH_BITS):
-            return SPURIOUS
-        anew = back and begins_anew(clock, new, following, count, HIGH_NEAR, HIGH_BITS)
+        if was >= 0 and step > 0 and k.leads_astray(was, step, following, count, HIGH_BITS):
+            return w.SPURIOUS
+        anew = back and k.begins_anew(clock, new, following, count, HIGH_NEAR, HIGH_BITS)
         anew = anew and not _catches_up(words, behind, layout, was)
-    return set_clock(clock, step, new, following, count, anew, HIGH_BITS)
+    return k.set_clock(clock, step, new, following, count, anew, HIGH_BITS)
 
 
 @njit(cache=True, nogil=True)
@@ -176,23 +125,25 @@ def _read_high(
     at: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> None:
-    stride = layout[L_STRIDE]
-    new = np.int64(words[here + layout[L_HEAD]]) & 0xFFFFFFF
-    was, n, verdict = clock[K_NOW], at[_N], SPURIOUS
+    stride = layout[w.L_STRIDE]
+    new = np.int64(words[here + layout[w.L_HEAD]]) & 0xFFFFFFF
+    was, n, verdict = clock[k.K_NOW], at[_N], w.SPURIOUS
     if fits:
         verdict = _set_high(words, here, layout, new, clock, following)
-    if verdict == SPURIOUS:
-        at[_N] = add_row(rows, n, here, stride, 0, HIGH_JUMP, was, new)
+    if verdict == w.SPURIOUS:
+        at[_N] = k.add_row(rows, n, here, stride, 0, w.HIGH_JUMP, was, new)
         low = next_low(words, here + stride, layout)
         holds = was >= 0 and (low < 0 or low >= at[_LOW] or onward == was)
         at[_USABLE] = at[_USABLE] and holds
         return
-    if verdict == RESET:
-        n = add_row(rows, n, here, stride, 0, CLOCK_RESET, was, new)
-    now = clock[K_NOW]
+    if verdict == w.RESET:
+        n = k.add_row(rows, n, here, stride, 0, w.CLOCK_RESET, was, new)
+    now = clock[k.K_NOW]
     if now != was:
         at[_LOW] = -1
-    at[_N] = add_row(rows, n, here, stride, now << 6, CLOCK if now != was else AGAIN, was, now)
+    at[_N] = k.add_row(
+        rows, n, here, stride, now << 6, k.CLOCK if now != was else k.AGAIN, was, now
+    )
     at[_USABLE] = True
 
 
@@ -219,51 +170,51 @@ def read_rows(
     (units ahead of which bytes are left out), the clock holds on for the events that follow, if no
     TIME_HIGH seems to be missing; else it is not known. `state` is set to that at unit `stop`.
     """
-    stride, head, high = layout[L_STRIDE], layout[L_HEAD], state[S_HIGH]
-    clock = start_clock((state[S_LOOPS] << HIGH_BITS) | high if high >= 0 else np.int64(-1))
+    stride, head, high = layout[w.L_STRIDE], layout[w.L_HEAD], state[w.S_HIGH]
+    clock = k.start_clock((state[w.S_LOOPS] << HIGH_BITS) | high if high >= 0 else np.int64(-1))
     following = np.empty(FOLLOWING, np.int64)
-    onward = next_clocks(before, kept)
+    onward = k.next_clocks(before, kept)
     at = np.zeros(_PLACES, np.int64)
-    at[_USABLE], at[_LOW] = state[S_CLOCK] == USABLE, -1
-    if clock[K_NOW] >= 0 and state[S_LAST] >> 6 == clock[K_NOW]:
-        at[_LOW] = state[S_LAST] & 0x3F
+    at[_USABLE], at[_LOW] = state[w.S_CLOCK] == w.USABLE, -1
+    if clock[k.K_NOW] >= 0 and state[w.S_LAST] >> 6 == clock[k.K_NOW]:
+        at[_LOW] = state[w.S_LAST] & 0x3F
     stopped, end = False, words.size
     while at[_AT] + stride <= words.size:
         here = at[_AT]
         if here >= stop and not stopped:
             stopped, end = True, here
             _keep_state(clock, at, state)
-        while at[_BEFORE] < before.shape[0] and before[at[_BEFORE], R_UNIT] < here:
+        while at[_BEFORE] < before.shape[0] and before[at[_BEFORE], k.R_UNIT] < here:
             at[_BEFORE] += 1
         if at[_JOINT] < joints.size and joints[at[_JOINT]] <= here:
             at[_JOINT] += 1
             value = onward[at[_BEFORE]]
             low = next_low(words, here, layout)
             lower = value < 0 and 0 <= low < at[_LOW] - _CLEARLY
-            if lower or (value >= 0 and not 0 <= value - clock[K_NOW] <= 1):
+            if lower or (value >= 0 and not 0 <= value - clock[k.K_NOW] <= 1):
                 at[_USABLE] = False
             at[_LOW] = -1
         word = np.int64(words[here + head])
         meaning = layout[word >> 28]
         at[_AT] += stride
-        if meaning <= MANY_ON:
-            _read_event(words, here, layout, width, height, clock[K_NOW], at, rows)
-        elif meaning == HIGH:
+        if meaning <= w.MANY_ON:
+            _read_event(words, here, layout, width, height, clock[k.K_NOW], at, rows)
+        elif meaning == w.HIGH:
             place, fits = at[_BEFORE], True
-            while place < before.shape[0] and before[place, R_UNIT] == here:
-                fits = fits and (before[place, R_WHY] != CLOCK or kept[place])
+            while place < before.shape[0] and before[place, k.R_UNIT] == here:
+                fits = fits and (before[place, k.R_WHY] != k.CLOCK or kept[place])
                 place += 1
             _read_high(words, here, layout, fits, onward[place], clock, following, at, rows)
-        elif meaning == TRIGGER:
-            now = clock[K_NOW] << 6 | (word >> 22 & 0x3F)
+        elif meaning == w.TRIGGER:
+            now = clock[k.K_NOW] << 6 | (word >> 22 & 0x3F)
             if not at[_USABLE]:
-                at[_N] = add_row(rows, at[_N], here, stride, 0, NO_CLOCK, word, 0)
-            elif clock[K_NOW] >= 0:
-                at[_N] = add_row(rows, at[_N], here, stride, now, TRIGGERED, 0, 0)
-        elif meaning == OTHER:
+                at[_N] = k.add_row(rows, at[_N], here, stride, 0, w.NO_CLOCK, word, 0)
+            elif clock[k.K_NOW] >= 0:
+                at[_N] = k.add_row(rows, at[_N], here, stride, now, k.TRIGGERED, 0, 0)
+        elif meaning == w.OTHER:
             at[_OTHERS] += here < stop
-        elif meaning == UNKNOWN:
-            at[_N] = add_row(rows, at[_N], here, stride, 0, NO_TYPE, word, word >> 28)
+        elif meaning == w.UNKNOWN:
+            at[_N] = k.add_row(rows, at[_N], here, stride, 0, w.NO_TYPE, word, word >> 28)
     if not stopped:
         _keep_state(clock, at, state)
     return at[_N], end, at[_OTHERS]
@@ -277,14 +228,14 @@ def count_events(
     keep: NDArray[np.bool_],
 ) -> tuple[int, int]:
     """Return for how many events, and triggers, the kept rows need room."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     events = triggers = 0
     for i in range(rows.shape[0]):
-        if keep[i] and rows[i, R_WHY] == EVENT:
-            here = rows[i, R_UNIT]
-            many = layout[words[here + head] >> np.uint32(28)] >= MANY_OFF
+        if keep[i] and rows[i, k.R_WHY] == k.EVENT:
+            here = rows[i, k.R_UNIT]
+            many = layout[words[here + head] >> np.uint32(28)] >= w.MANY_OFF
             events += count_bits(words[here + 1 - head if stride == 2 else here + 1]) if many else 1
-        triggers += rows[i, R_WHY] == TRIGGERED
+        triggers += rows[i, k.R_WHY] == k.TRIGGERED
     return events, triggers
 
 
@@ -295,31 +246,28 @@ def put_events(
     width: int,
     rows: NDArray[np.int64],
     keep: NDArray[np.bool_],
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    trigger_t: NDArray[np.int64],
-    trigger_id: NDArray[np.int16],
-    trigger_p: NDArray[np.bool_],
+    columns: EventColumns,
+    triggers: TriggerColumns,
 ) -> int:
     """Fill columns with the events and triggers of the kept rows; return how many events."""
-    stride, head = layout[L_STRIDE], layout[L_HEAD]
+    t, x, y, p = columns
+    trigger_t, trigger_id, trigger_p = triggers
+    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     n = nt = 0
     for i in range(rows.shape[0]):
-        here = rows[i, R_UNIT]
-        if rows[i, R_WHY] == TRIGGERED:
+        here = rows[i, k.R_UNIT]
+        if rows[i, k.R_WHY] == k.TRIGGERED:
             word = words[here + head]
-            trigger_t[nt], trigger_p[nt] = rows[i, R_TIME], word & np.uint32(1)
+            trigger_t[nt], trigger_p[nt] = rows[i, k.R_TIME], word & np.uint32(1)
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             nt += 1
-        elif keep[i] and rows[i, R_WHY] == EVENT:
+        elif keep[i] and rows[i, k.R_WHY] == k.EVENT:
             word = np.int64(words[here + head])
             meaning = layout[word >> 28]
             mask = np.uint32(1)
-            if meaning >= MANY_OFF:
+            if meaning >= w.MANY_OFF:
                 mask = words[here + 1 - head] if stride == 2 else words[here + 1]
-            column, row, now = word >> 11 & 0x7FF, word & 0x7FF, rows[i, R_TIME]
+            column, row, now = word >> 11 & 0x7FF, word & 0x7FF, rows[i, k.R_TIME]
             while mask != 0:
                 place = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                 mask &= mask - np.uint32(1)

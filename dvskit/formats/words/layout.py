@@ -8,21 +8,53 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.words import clock_kernels as k
-
 UNIT = 4  # bytes
 
+# Places in a row of `scan`. R_FIRST and R_NEWEST: first and last TIME_HIGH, -1 where there is none;
+# R_EARLY, R_EARLY_TRIGGERS: how many stand ahead of the first; R_END: where the scan ended.
+(R_EVENTS, R_TRIGGERS, R_OTHERS, R_EARLY, R_EARLY_TRIGGERS, R_FIRST, R_NEWEST, R_LOOPS, R_CLEAN,
+ R_END) = range(10)  # fmt: skip
+ROW_FIELDS = 10
+# Places in the summary of `decode_clean`: whether all was clean, whether there is any event, first
+# and last time, and the clock at the end.
+C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, C_HIGH, C_LOOPS, CLEAN_FIELDS = range(7)
+# What `goes_on` tells; TOO_FEW: there is no reason to doubt, but more words could give one.
+DOUBT, NO_DOUBT, TOO_FEW = range(3)
+
+# Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
+# a damaged TIME_HIGH to the next good one, SPOILT.
+(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES) = range(8)
+STATE_FIELDS = 8
+USABLE, SPOILT = 0, 1
+NEVER = -(1 << 62)
+
+# Why a word is lost.
+(NO_TYPE, OFF_SENSOR, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_CLOCK, HALF_VECTOR,
+ NO_POLARITY, STRAY_BITS) = range(10)  # fmt: skip
+# What a judge of clocks makes of a value.
+ACCEPT, SPURIOUS, RESET = 0, 1, 2
+
+# What a type of EVT word can mean; the lowest bit of the first four is the polarity.
+ONE_OFF, ONE_ON, MANY_OFF, MANY_ON, HIGH, TRIGGER, OTHER, SKIPPED, UNKNOWN = range(9)
+# Places in the table of an EVT layout, behind the meanings of the 16 types.
+L_STRIDE, L_HEAD, EVT_FIELDS = 16, 17, 18
+# Places in what tells how words look: units of a word, its unit with the type, the types of events,
+# of events with a mask, of TIME_HIGH and of others, a bit each; of DAT, where x, y and polarity
+# stand and how many bits they have, and the bits that are never set.
+(W_UNITS, W_HEAD, W_ONES, W_MANY, W_HIGH, W_OTHERS, W_X_AT, W_X_BITS, W_Y_AT, W_Y_BITS, W_P_AT,
+ W_P_BITS, W_ZEROS, LOOK_FIELDS) = range(14)  # fmt: skip
+
 PROBLEMS = {
-    k.NO_TYPE: "word {a:#010x} is of the unknown type {b:#x}",
-    k.OFF_SENSOR: "event at ({a}, {b}) is off the {size} sensor",
-    k.TIME_BACK: "time runs back from {a} to {b} us",
-    k.TIME_AHEAD: "event at {a} us stands ahead of events at {b} us",
-    k.HIGH_JUMP: "the clock jumps from {a} to {b} and back",
-    k.CLOCK_RESET: "the clock runs back from {a} to {b} (read as a wrap)",
-    k.NO_CLOCK: "word {a:#010x} at a time that is unknown since a damaged word",
-    k.HALF_VECTOR: "the mask of the vector word {a:#010x} is missing",
-    k.NO_POLARITY: "word {a:#010x} has polarity {b}, which is neither 0 nor 1",
-    k.STRAY_BITS: "word {a:#010x} has bits set that an external trigger does not have",
+    NO_TYPE: "word {a:#010x} is of the unknown type {b:#x}",
+    OFF_SENSOR: "event at ({a}, {b}) is off the {size} sensor",
+    TIME_BACK: "time runs back from {a} to {b} us",
+    TIME_AHEAD: "event at {a} us stands ahead of events at {b} us",
+    HIGH_JUMP: "the clock jumps from {a} to {b} and back",
+    CLOCK_RESET: "the clock runs back from {a} to {b} (read as a wrap)",
+    NO_CLOCK: "word {a:#010x} at a time that is unknown since a damaged word",
+    HALF_VECTOR: "the mask of the vector word {a:#010x} is missing",
+    NO_POLARITY: "word {a:#010x} has polarity {b}, which is neither 0 nor 1",
+    STRAY_BITS: "word {a:#010x} has bits set that an external trigger does not have",
 }
 
 

@@ -12,21 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.words.clock_kernels import (
-    W_HEAD,
-    W_HIGH,
-    W_MANY,
-    W_ONES,
-    W_OTHERS,
-    W_P_AT,
-    W_P_BITS,
-    W_UNITS,
-    W_X_AT,
-    W_X_BITS,
-    W_Y_AT,
-    W_Y_BITS,
-    W_ZEROS,
-)
+from dvskit.formats.order_kernels import count_bits
+from dvskit.formats.words import layout as w
 
 GAP = 48
 _BAD, _FAR = -14, -6
@@ -48,22 +35,13 @@ def _unit(content: NDArray[np.uint8], at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _length(value: int) -> int:
+def bit_length(value: int) -> int:
     """Return how many bits it takes to write a number."""
     bits = 0
     while value > 0:
         bits += 1
         value >>= 1
     return bits
-
-
-@njit(cache=True, nogil=True)
-def _bits_set(value: int) -> int:
-    count = 0
-    while value != 0:
-        value &= value - 1
-        count += 1
-    return count
 
 
 @njit(cache=True, nogil=True)
@@ -76,17 +54,17 @@ def _weigh_address(
     high: int,
     before: int,
 ) -> tuple[int, int, int, int, int]:
-    column = address >> look[W_X_AT] & ((1 << look[W_X_BITS]) - 1)
-    row = address >> look[W_Y_AT] & ((1 << look[W_Y_BITS]) - 1)
-    on = address >> look[W_P_AT] & ((1 << look[W_P_BITS]) - 1)
+    column = address >> look[w.W_X_AT] & ((1 << look[w.W_X_BITS]) - 1)
+    row = address >> look[w.W_Y_AT] & ((1 << look[w.W_Y_BITS]) - 1)
+    on = address >> look[w.W_P_AT] & ((1 << look[w.W_P_BITS]) - 1)
     step = (time - high) & 0xFFFFFFFF
-    if column >= width or row >= height or on > 1 or address & look[W_ZEROS] != 0:
+    if column >= width or row >= height or on > 1 or address & look[w.W_ZEROS] != 0:
         return _BAD, 8, high, -1, address
     if high < 0 or (step == 0 and address == before):
         return 0, 8, time, -1, address
     if step >= 1 << _FAR_BITS:
         return _FAR if step < 1 << 31 else _BAD, 8, time, -1, address
-    return _FAR_BITS - _length(step), 8, time, -1, address
+    return _FAR_BITS - bit_length(step), 8, time, -1, address
 
 
 @njit(cache=True, nogil=True)
@@ -105,22 +83,22 @@ def _weigh(
 
     That is the clock, the low part of time and the latest event ahead; -1 where it is not known.
     """
-    if look[W_X_BITS] > 0:
+    if look[w.W_X_BITS] > 0:
         time, address = _unit(content, at), _unit(content, at + 4)
         return _weigh_address(time, address, look, width, height, high, before)
-    size = 4 * look[W_UNITS]
-    word = _unit(content, at + 4 * look[W_HEAD])
+    size = 4 * look[w.W_UNITS]
+    word = _unit(content, at + 4 * look[w.W_HEAD])
     kind = word >> 28
     mask = np.int64(1)
-    if look[W_MANY] >> kind & 1:
+    if look[w.W_MANY] >> kind & 1:
         if size == 4:
             size = 8 if at + 8 <= content.size else 4  # the last one may lack its mask
             mask = _unit(content, at + 4) if size == 8 else 0
         else:
-            mask = _unit(content, at + 4 - 4 * look[W_HEAD])
-    if mask == 0 or look[W_OTHERS] >> kind & 1:
+            mask = _unit(content, at + 4 - 4 * look[w.W_HEAD])
+    if mask == 0 or look[w.W_OTHERS] >> kind & 1:
         return 0, size, high, low, before
-    if (look[W_ONES] | look[W_MANY]) >> kind & 1:
+    if (look[w.W_ONES] | look[w.W_MANY]) >> kind & 1:
         now = word >> 22 & 0x3F
         if (word >> 11 & 0x7FF) >= width or (word & 0x7FF) >= height:
             return _BAD, size, high, low, word
@@ -128,8 +106,8 @@ def _weigh(
             return _BAD, size, high, now, word
         if word == before:  # the same pixel at the same time
             return 0, size, high, now, word
-        return max(1, good - _bits_set(mask) // 2), size, high, now, word
-    if look[W_HIGH] >> kind & 1:
+        return max(1, good - count_bits(mask) // 2), size, high, now, word
+    if look[w.W_HIGH] >> kind & 1:
         value = word & 0xFFFFFFF
         step = (value - high) & 0xFFFFFFF
         if high < 0:
@@ -155,8 +133,8 @@ def line_up(
     Returns how many there are, no more than there is room for, and where the last word ends, or the
     last gap. `high` is the clock ahead of the first byte, -1 for none.
     """
-    wide, n = 4 * look[W_UNITS], content.size
-    good = 2 + _length((1 << 22) // max(1, width * height))
+    wide, n = 4 * look[w.W_UNITS], content.size
+    good = 2 + bit_length((1 << 22) // max(1, width * height))
     score = np.full(_RING, _NONE, np.int64)
     known = np.full((_RING, 3), -1, np.int64)
     sizes = np.zeros(n + 1, np.uint8)  # of the word that ends at a byte
@@ -182,7 +160,7 @@ def line_up(
             # With the clock ahead of the gap, a word behind a step of it could never get ahead;
             # without any, none of an event's time could, where words out of step do well too.
             here, low, before = gap, np.int64(-1), np.int64(-1)
-            clock = _unit(content, at - 8) if look[W_X_BITS] > 0 and at >= 8 else np.int64(-1)
+            clock = _unit(content, at - 8) if look[w.W_X_BITS] > 0 and at >= 8 else np.int64(-1)
             opened[at] = gap_at
         score[place] = _NONE
         bits, size, after, low, before = _weigh(

@@ -19,8 +19,8 @@ from dvskit.formats.recording import (
 )
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.words import clock_kernels as k
 from dvskit.formats.words import decoding
+from dvskit.formats.words import layout as k
 from dvskit.formats.words.decoding import WordPass
 from dvskit.formats.words.layout import UNIT, Layout
 from dvskit.formats.words.supply import StreamWords

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.formats.storage import EventColumns, new_columns
-from dvskit.formats.words import clock_kernels as shared
+from dvskit.formats.storage import EventColumns, new_columns, new_triggers
+from dvskit.formats.words import layout as w
 from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.layout import UNIT, Layout
 from dvskit.formats.words.line_kernels import line_up
@@ -93,30 +93,26 @@ def salvage(
 
     `state` is moved on. `ended` says that nothing follows the content.
     """
-    lines = Lines(content, layout, size, int(state[shared.S_HIGH]))
+    lines = Lines(content, layout, size, int(state[w.S_HIGH]))
     rows, unit, others = _read(lines, stop, layout, size, state)
-    keep = k.choose(rows, state[shared.S_LAST])
+    keep = k.choose(rows, state[w.S_LAST])
     count = k.count_rows(rows, unit)
     rows, keep = rows[:count], keep[:count]
     events, hits = layout.count_events(lines.words, layout.table, rows, keep)
     columns = new_columns(events)
-    triggers = Triggers(
-        np.empty(hits, np.int64), np.empty(hits, np.int16), np.empty(hits, np.bool_)
-    )
+    triggers = new_triggers(hits)
     got = layout.put_events(
-        lines.words, layout.table, size.width, rows, keep, *columns,
-        triggers.t, triggers.id, triggers.p,
+        lines.words, layout.table, size.width, rows, keep, columns, triggers,
     )  # fmt: skip
     t, x, y, p = columns
     end = _end(lines, unit, stop, len(content), ended=ended)
-    losses = _losses(lines, rows, keep, int(state[shared.S_LAST]), end)
+    losses = _losses(lines, rows, keep, int(state[w.S_LAST]), end)
     if got:
-        state[shared.S_LAST] = t[got - 1]
+        state[w.S_LAST] = t[got - 1]
         if layout.scan is None:  # the clock is that of the latest event
-            state[shared.S_LOOPS], state[shared.S_HIGH] = divmod(
-                int(t[got - 1]), 1 << layout.clock_bits
-            )
-    return Salvaged(EventColumns(t[:got], x[:got], y[:got], p[:got]), triggers, losses, end, others)
+            state[w.S_LOOPS], state[w.S_HIGH] = divmod(int(t[got - 1]), 1 << layout.clock_bits)
+    read = EventColumns(t[:got], x[:got], y[:got], p[:got])
+    return Salvaged(read, Triggers(*triggers), losses, end, others)
 
 
 def _read(
@@ -133,7 +129,7 @@ def _read(
             lines.words, unit, layout.table, *size, lines.joints, before, kept, state, rows
         )
         before = rows[:count]
-        kept = k.choose(before, start[shared.S_LAST])
+        kept = k.choose(before, start[w.S_LAST])
     return before, end, others
 
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""What the loops of salvage share: a clock that may run back for a while, and rows of words.
+"""What loops over words share: a judge of clocks, and, in salvage, a clock that may run back.
 
 A row is a word that tells time or that is lost: its unit, how many units it has, its time and why
 it is lost (EVENT, CLOCK, AGAIN, TRIGGERED: it is not). A clock counts on from wrap to wrap.
@@ -11,18 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.order_kernels import longest_in_order
-from dvskit.formats.words.clock_kernels import (
-    ACCEPT,
-    FEW,
-    HIGH_JUMP,
-    NEVER,
-    RESET,
-    SPURIOUS,
-    TIME_AHEAD,
-    TIME_BACK,
-    lose,
-)
+from dvskit.formats.order_kernels import keep_in_order, lose
+from dvskit.formats.words import layout as w
+
+LOOK_AHEAD = 1 << 16  # units that may be looked at to judge a time
+FOLLOWING = 8  # times that are heard to judge one
+FEW = 6  # times that can show that the first one of all is wrong
 
 # In the place of why a word is lost. AGAIN: the clock is told as it is already.
 EVENT, CLOCK, AGAIN, TRIGGERED = -1, -2, -3, -4
@@ -35,6 +29,56 @@ GROUP = 1 << 13  # rows that are judged together, by themselves and as many that
 SURE = 1 << 24  # a step of less, either way, needs no judging
 _FLOOR_UNITS = 1 << 13
 _OLD = 8  # values that a clock can begin anew behind
+
+
+@njit(cache=True, nogil=True)
+def judge(
+    old: int,
+    new: int,
+    following: NDArray[np.int64],
+    count: int,
+    bits: int,
+    small: int,
+    far: int,
+    near: int,
+) -> int:
+    """Judge the clock value `new` behind `old` (-1: none) by the `count` values that follow.
+
+    Values have `bits` bits and wrap: a smaller value is a step back unless it is smaller by more
+    than half the range. Steps below `small` are good if all around are. A value is spurious where
+    most of those that follow stand between the old one and it, or where it is more than `far` ahead
+    and too few follow within `near`. A step back is spurious, unless it is wider than `far` and
+    most that follow go on from there: the clock was reset. Several steps ahead may lead round the
+    whole range: a wide one is spurious where nearly all that follow go on from the old value.
+    """
+    mask = (1 << bits) - 1
+    half = 1 << (bits - 1)
+    step = (new - old) & mask
+    ordered = True
+    between = behind = soon = restarted = returned = 0
+    latest = new
+    for i in range(count):
+        value = following[i]
+        ordered = ordered and ((value - latest) & mask) < small
+        latest = value
+        between += ((value - old) & mask) < step
+        returned += ((value - old) & mask) < min(far, step)
+        behind += value < new and new - value < half
+        soon += ((value - new) & mask) < near
+        restarted += ((value - new) & mask) < min(near, (value - old) & mask)
+    if old < 0:
+        return w.SPURIOUS if not ordered and 2 * behind > count else w.ACCEPT
+    if new >= old or old - new > half:
+        if step > far and count >= 2 and 4 * returned >= 3 * count:
+            return w.SPURIOUS
+        if ordered and step < small:
+            return w.ACCEPT
+        if 2 * between > count or (not ordered and step > far and 4 * soon < 3 * count):
+            return w.SPURIOUS
+        return w.ACCEPT
+    if old - new > far and count >= 2 and 4 * restarted >= 3 * count:
+        return w.RESET
+    return w.SPURIOUS
 
 
 @njit(cache=True, nogil=True)
@@ -131,18 +175,18 @@ def set_clock(
     if now < 0:
         agreed = count >= FEW and _goes_on(following[0], following[1:], count - 1, bits)
         if agreed and following[0] < value and not _is_near(value, following, count, bits):
-            return SPURIOUS  # rather than a wrap right behind the first value
+            return w.SPURIOUS  # rather than a wrap right behind the first value
         clock[K_NOW] = clock[K_LATER] = clock[K_FLOOR] = value
-        return ACCEPT
+        return w.ACCEPT
     if anew:
         clock[K_NOW] = now + ((value - now) & ((1 << bits) - 1))
         clock[K_LATER] = clock[K_FLOOR] = clock[K_NOW]
-        return RESET
+        return w.RESET
     sure = -SURE < step < SURE
     if now + step < 0 or (not sure and not _goes_on(value, following, count, bits)):
-        return SPURIOUS
+        return w.SPURIOUS
     clock[K_NOW] = now + step
-    return ACCEPT
+    return w.ACCEPT
 
 
 @njit(cache=True, nogil=True)
@@ -161,17 +205,7 @@ def choose(rows: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
     why = rows[:, R_WHY]
     keep = why <= AGAIN
     places = np.flatnonzero((why == EVENT) | (why == CLOCK))
-    t = rows[:, R_TIME][places]
-    for first in range(0, t.size, GROUP):
-        window = t[first : first + 2 * GROUP]
-        ordered = window[0] >= floor
-        for i in range(1, window.size):
-            ordered = ordered and window[i] >= window[i - 1]
-        marks = np.ones(window.size, np.bool_) if ordered else longest_in_order(window, floor)
-        for i in range(min(GROUP, window.size)):
-            if marks[i]:
-                keep[places[first + i]] = True
-                floor = window[i]
+    keep[places] = keep_in_order(rows[:, R_TIME][places], floor, GROUP)
     return keep
 
 
@@ -216,11 +250,11 @@ def lost_rows(
                 last = time
             continue
         if why == CLOCK:
-            why = np.int64(HIGH_JUMP)
+            why = np.int64(w.HIGH_JUMP)
         elif why == EVENT:
-            why, a, b = np.int64(TIME_BACK), last, time
-            if last == NEVER or time >= last:
-                why, a, b = np.int64(TIME_AHEAD), time, last
+            why, a, b = np.int64(w.TIME_BACK), last, time
+            if last == w.NEVER or time >= last:
+                why, a, b = np.int64(w.TIME_AHEAD), time, last
                 for later in range(i + 1, min(i + GROUP, rows.shape[0])):
                     if keep[later] and rows[later, R_WHY] == EVENT:
                         b = rows[later, R_TIME]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.formats.words import clock_kernels as k
+from dvskit.formats.words import layout as k
 from dvskit.formats.words.layout import Layout
 from dvskit.formats.words.supply import Chunk
 

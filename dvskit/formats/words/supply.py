@@ -7,71 +7,71 @@ A unit is 32 bits, as in the layouts.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.words.clock_kernels import LOOK_AHEAD
 from dvskit.formats.words.layout import UNIT
+from dvskit.formats.words.salvage_kernels import LOOK_AHEAD
 
 NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
 _ARRIVING_UNITS = 1 << 16
 
 
-class Chunk(ABC):
-    """Some units: `stop` of them are to be decoded; `number` is that of the first."""
+class Chunk:
+    """Some units: `stop` of them are to be decoded; `number` is that of the first.
 
-    number: int
-    stop: int
-
-    @abstractmethod
-    def fill(self, begin: int, stop: int) -> None:
-        """Put the units begin..stop in their places, and those near the end behind the last."""
-
-    @abstractmethod
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        """Return the units, and those behind them that may be looked at, near or far."""
-
-    @abstractmethod
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        """Return `count` units from place `at` on, filled or not; fewer where there are no more."""
-
-    @abstractmethod
-    def ended(self) -> bool:
-        """Tell whether nothing stands behind the units that may be looked at far."""
-
-
-class WordSource(Protocol):
-    """Words of a recording, chunk by chunk.
-
-    start   byte offset of the first unit
-    waits   whether they may be yet to come: a chunk is then not asked for ahead of its time
+    They are in `units` already, or have their places there: then `read` puts those from one place
+    on into an array. `left` units are there in all, and `ended` says that no more can come.
     """
 
-    start: int
-    waits: bool
+    def __init__(
+        self,
+        units: NDArray[np.uint32],
+        number: int,
+        stop: int,
+        left: int,
+        *,
+        ended: bool = True,
+        read: Callable[[NDArray[np.uint32], int], None] | None = None,
+    ) -> None:
+        self.number, self.stop = number, stop
+        self._units, self._left, self._ended, self._read = units, left, ended, read
+        self._near, self._end = min(left, stop + NEAR), min(left, stop + LOOK_AHEAD)
+        self._far = read is None
 
-    def next(self, number: int, most: int) -> Chunk | None:
-        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
+    def fill(self, begin: int, stop: int) -> None:
+        """Put the units begin..stop in their places, and those near the end behind the last."""
+        if self._read is not None:
+            end = self._near if stop == self.stop else stop
+            self._read(self._units[begin:end], begin)
 
-        The one given before stays as it is, those ahead of it do not.
-        """
+    def words(self, *, far: bool) -> NDArray[np.uint32]:
+        """Return the units, and those behind them that may be looked at, near or far."""
+        if far and not self._far and self._read is not None:
+            self._read(self._units[self._near : self._end], self._near)
+            self._far = True
+        return self._units[: self._end if self._far else self._near]
 
-    def move(self, count: int) -> None:
-        """Let all units begin `count` bytes further on: words have got out of step."""
+    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
+        """Return `count` units from place `at` on, filled or not; fewer where there are no more."""
+        stop = min(at + count, self._left)
+        if self._read is None:
+            return self._units[at:stop]
+        units = np.empty(max(0, stop - at), "<u4")
+        self._read(units, at)
+        return units
 
-    def wait(self) -> None:
-        """Let the next chunk hold more than the rest of this one, where more can come."""
-
-    def trailing_bytes(self) -> tuple[int, int]:
-        """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
+    def ended(self) -> bool:
+        """Tell whether nothing stands behind the units that may be looked at far."""
+        return self._ended and self._end == self._left
 
 
 class _File:
@@ -104,45 +104,11 @@ class _File:
         self._file.close()
 
 
-class _FileChunk(Chunk):
-    def __init__(
-        self,
-        file: _File,
-        offset: int,
-        buffer: NDArray[np.uint32],
-        number: int,
-        stop: int,
-        left: int,
-    ) -> None:
-        self.number, self.stop = number, stop
-        self._file, self._offset, self._buffer = file, offset, buffer
-        self._near, self._end = min(left, stop + NEAR), min(left, stop + LOOK_AHEAD)
-        self._left, self._far = left, False
-
-    def fill(self, begin: int, stop: int) -> None:
-        self._read(begin, self._near if stop == self.stop else stop)
-
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        if far and not self._far:
-            self._read(self._near, self._end)
-            self._far = True
-        return self._buffer[: self._end if self._far else self._near]
-
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        units = np.empty(max(0, min(count, self._left - at)), "<u4")
-        self._file.read(units.view(np.uint8).data, self._offset + UNIT * at)
-        return units
-
-    def ended(self) -> bool:
-        return self._end == self._left
-
-    def _read(self, begin: int, stop: int) -> None:
-        room = self._buffer[begin:stop].view(np.uint8).data
-        self._file.read(room, self._offset + UNIT * begin)
-
-
 class FileWords:
-    """The words of a file, of `width` units each, from byte `start` on."""
+    """The words of a file, of `width` units each, from byte `start` on.
+
+    waits  whether words may be yet to come: a chunk is then not asked for ahead of its time
+    """
 
     waits = False
 
@@ -166,7 +132,10 @@ class FileWords:
         self._file.close()
 
     def next(self, number: int, most: int) -> Chunk | None:
-        """Return the chunk from unit `number` on, of `most` units at most; None at the end."""
+        """Return the chunk from unit `number` on, of `most` units at most; None at the end.
+
+        The one given before stays as it is, those ahead of it do not.
+        """
         left = max(0, self._total - number)
         stop = min(most // self._width * self._width, left)
         if not stop:
@@ -174,10 +143,15 @@ class FileWords:
         # The chunk ahead keeps its buffer; that of the one before it is free.
         buffer = self._buffers.pop(0) if len(self._buffers) == 2 else np.empty(self._room, "<u4")
         self._buffers.append(buffer)
-        return _FileChunk(self._file, self.start + UNIT * number, buffer, number, stop, left)
+        offset = self.start + UNIT * number
+
+        def read(room: NDArray[np.uint32], at: int) -> None:
+            self._file.read(room.view(np.uint8).data, offset + UNIT * at)
+
+        return Chunk(buffer, number, stop, left, read=read)
 
     def move(self, count: int) -> None:
-        """Let all units begin `count` bytes further on."""
+        """Let all units begin `count` bytes further on: words have got out of step."""
         self.start += count
         self._measure()
 
@@ -199,24 +173,6 @@ class FileWords:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = self._total * UNIT
         return self.start + whole, self._bytes - whole
-
-
-class _ArrivedChunk(Chunk):
-    def __init__(self, units: NDArray[np.uint32], number: int, stop: int, ended: bool) -> None:
-        self.number, self.stop = number, stop
-        self._units, self._ended = units, ended
-
-    def ended(self) -> bool:
-        return self._ended
-
-    def fill(self, begin: int, stop: int) -> None:
-        pass  # what has arrived is in its place
-
-    def words(self, *, far: bool) -> NDArray[np.uint32]:
-        return self._units
-
-    def peek(self, at: int, count: int) -> NDArray[np.uint32]:
-        return self._units[at : at + count]
 
 
 class StreamWords:
@@ -252,7 +208,9 @@ class StreamWords:
             self._ended = not got
             self._more, stop = False, self._ready()
         units = self._buffer[: self._whole()]
-        return _ArrivedChunk(units, number, stop, self._ended) if stop else None
+        if not stop:
+            return None
+        return Chunk(units, number, stop, len(units), ended=self._ended)
 
     def move(self, count: int) -> None:
         """Let all units begin `count` bytes further on."""
@@ -260,7 +218,7 @@ class StreamWords:
         self._moved += count
 
     def wait(self) -> None:
-        """Let the next chunk hold more than the rest of this one."""
+        """Let the next chunk hold more than the rest of this one, where more can come."""
         self._more = True
 
     def _whole(self) -> int:
@@ -276,3 +234,6 @@ class StreamWords:
         """Return where the last whole word ends, in bytes, and how many bytes stand behind it."""
         whole = UNIT * self._whole()
         return self.start + UNIT * self._first + whole, self._held - whole
+
+
+WordSource = FileWords | StreamWords

@@ -1,9 +1,28 @@
-"""What a decoder of EVT 3.0 words knows between two words: a row of int64."""
+"""The words of EVT 3.0, and what a decoder of them knows between two words.
+
+A word has 16 bits: a type in bits 12 to 15, and what it carries below.
+"""
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
+
+# Types of words.
+ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
+TIME_LOW, CONTINUED_4, TIME_HIGH, TRIGGER, OTHERS, CONTINUED_12 = 0x6, 0x7, 0x8, 0xA, 0xE, 0xF
+
+MOST_BITS = 12  # events that one word may hold
+WRAP = 2048  # a TIME_HIGH this much smaller than the one ahead of it has wrapped (OpenEB)
+
+# Why a word is lost. Numbers of NumPy: what takes a plain one is compiled anew for each.
+_WHY = cast("list[int]", [np.int64(why) for why in range(12)])
+(UNKNOWN, ROW_OFF, COLUMN_OFF, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_ROW, NO_BASE,
+ NO_CLOCK, HIGH_BACK, OUT_OF_ORDER) = _WHY  # fmt: skip
+# What a TIME_HIGH may turn out to be; WAIT where that takes words that have not been read yet.
+ACCEPT, SPURIOUS, IGNORED, BACK, RESET, WAIT = range(6)
 
 # Places in the state. The first ones, up to S_LAST, are what words say.
 (S_HIGH, S_LOW, S_LOOPS, S_Y, S_BASE, S_ON, S_CLOCK, S_ROW, S_VECTOR, S_LAST) = range(10)
