@@ -9,7 +9,7 @@ from torch import nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.layers import BatchNorm1d, Dropout, Linear, MaxMembrane
+from dvskit.layers import BatchNorm1d, Linear, MaxMembrane
 from dvskit.networks.network import NetworkModule, numbers_of
 
 _POINT = 4  # x, y, t, polarity
@@ -24,16 +24,17 @@ class PointNet:
     events the largest is kept, feature by feature, and two dense layers name the class (Qi et al.
     2017, "PointNet"; Wang et al. 2019, "Space-time event clouds for gesture recognition", which
     also looks at neighbourhoods, as PointNet++ does). The order of the events changes nothing, an
-    event that comes twice neither. Behind each layer that sees events stands batch normalisation
-    over all of them, so that places a few pixels apart differ to it: with layer normalisation it
-    hardly learns. It trains on a batch as a whole, and in evaluation sees each event by itself.
+    event that comes twice neither. Behind each layer but the last stands batch normalisation, over
+    all events of a batch or all its samples: with layer normalisation it hardly learns, since what
+    all clouds have in common is much more than what tells them apart. It trains on a batch of at
+    least two as a whole, and in evaluation sees each event by itself.
 
     The input is a `dvskit.tensors.PointSet`: input.representation = "point_set", and input.points
     says how many events are drawn from the window.
 
     width, height  of the sensor, pixels       widths    outputs of the layers that see each event
     classes        number of logits            hidden    outputs of the layer behind them
-    dropout        share of the features left out in training, of all events alike
+    dropout        share of the hidden layer's outputs left out in training
 
     It has a state, the largest so far, and so runs in chunks of events, and event by event. Raises
     ConfigError for values out of range.
@@ -71,14 +72,18 @@ class PointNet:
             layers[f"norm{number}"] = BatchNorm1d(after)
             layers[f"relu{number}"] = nn.ReLU()
         layers |= {
-            "dropout": Dropout(self.dropout),
             "max": MaxMembrane(),
-            "hidden": Linear(self.widths[-1], self.hidden),
-            "norm": nn.LayerNorm(self.hidden),
+            "hidden": Linear(self.widths[-1], self.hidden, bias=False),
+            "norm": BatchNorm1d(self.hidden),
             "relu": nn.ReLU(),
+            "dropout": _Dropout(self.dropout),
             "readout": Linear(self.hidden, self.classes),
         }
         return PointModule(self, layers)
+
+
+class _Dropout(nn.Dropout):
+    """torch's own: behind the readout there is no time through which the same would be left out."""
 
 
 class PointModule(NetworkModule):
