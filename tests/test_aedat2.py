@@ -74,6 +74,7 @@ def test_a_real_recording_is_read_exactly(data, name, size, others):
     assert recording.header()[key] == value
 
 
+@pytest.mark.slow
 def test_a_chip_that_only_the_name_of_the_file_tells_is_taken_from_it(data):
     truth = json.loads((data / "recordings" / "truth.json").read_text())
     name = "dvs128_translating_bar.aedat"
@@ -396,6 +397,7 @@ def test_the_kernel_agrees_with_a_plain_decoder(tmp_path, seed, chip):
     assert len(rows) > 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_events_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, block, version):

@@ -107,6 +107,7 @@ def test_the_camera_at_rest_feels_one_g(data):
     assert any("+-8 g and +-1000 deg/s, as the header tells" in s for s in recording.assumptions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1 << 18, 1000, 97])
 def test_frames_are_what_light_took_off_the_reset_level(tmp_path, monkeypatch, block):
     monkeypatch.setattr(words, "BLOCK_WORDS", block)

@@ -62,6 +62,7 @@ def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
     return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
 
 
+@pytest.mark.slow
 def test_the_recording_is_read_exactly(data):
     truth = json.loads((data / "recordings" / "truth.json").read_text())
     recording = dvskit.open_events(data / "recordings" / NAME)

@@ -98,6 +98,7 @@ def test_events_do_not_depend_on_how_packets_are_grouped(
     assert load_events(data / "recordings" / REAL) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", Compression)
 @pytest.mark.parametrize("name", STREAMS)
 def test_what_is_written_is_read_back(tmp_path: Path, name: str, kind: Compression) -> None:
@@ -185,6 +186,7 @@ def test_a_packet_that_would_swell_without_bound_is_refused(
             compression.decompress(bomb, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Compression.NONE, Compression.LZ4, Compression.ZSTD])
 def test_damage_is_an_error_with_its_offset_and_costs_one_packet(
     tmp_path: Path, kind: Compression
@@ -232,6 +234,7 @@ def test_a_cut_file_keeps_its_whole_packets(data: Path, tmp_path: Path) -> None:
     assert len(kept) > len(whole) // 3
 
 
+@pytest.mark.slow
 def test_flipped_bits_in_a_real_recording_cost_little(data: Path, tmp_path: Path) -> None:
     whole = load_events(data / "recordings" / REAL)
     clean = (data / "recordings" / REAL).read_bytes()

@@ -150,6 +150,7 @@ def test_xxh32_gives_the_checksums_of_its_specification() -> None:
         assert lz4_frames.xxh32(data, 3, 3 + len(text)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_number_of_events_is_foretold_from_the_first_bytes(kind: Compression) -> None:
     events = [stream(n, count) for n, count in enumerate((1, 2, 100, 5000))]
@@ -259,6 +260,7 @@ def test_what_is_lost_and_where_does_not_depend_on_windows(
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_tiny_packets_take_little_time(
     tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch

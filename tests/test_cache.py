@@ -85,6 +85,7 @@ DIFFERENT = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_different_things_have_different_keys_and_the_same_ones_the_same_in_any_process():
     keys = [key_of(each) for each in DIFFERENT]
     assert len(set(keys)) == len(DIFFERENT)
@@ -228,6 +229,7 @@ def _write_all(folder: str, first: int) -> int:
     return cache.damaged
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_the_same_entries_keep_each_whole(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(2) as pool:
@@ -289,6 +291,7 @@ def test_a_full_disk_is_said_once_and_all_goes_on(tmp_path, monkeypatch, number)
     assert same(cache.get(key_of("before")), ARRAYS)
 
 
+@pytest.mark.slow
 def test_a_write_that_ends_halfway_leaves_nothing(tmp_path):
     resource = pytest.importorskip("resource")  # POSIX
     code = (

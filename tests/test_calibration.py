@@ -106,6 +106,7 @@ def hot_pixels(frames, params, seed=0):
     return {(int(n % 64), int(n // 64)) for n in emulation._pixels._hot}
 
 
+@pytest.mark.slow
 def test_the_hot_pixels_are_found_and_no_others(calibrated, worn, frames):
     truth = hot_pixels(frames, WORN)
     assert len(truth) > 5
@@ -149,6 +150,7 @@ def test_frames_at_40_a_second_still_give_the_thresholds(params):
         assert 1 / 1.3 < found["cutoff_hz"].value / params.cutoff_hz < 1.3
 
 
+@pytest.mark.slow
 def test_events_alone_give_the_rates_but_no_thresholds():
     still = [(0, np.full((48, 48), 128, np.uint8)), (20_000_000, np.full((48, 48), 128, np.uint8))]
     params = EmulatorParams(
@@ -240,6 +242,7 @@ def test_the_result_does_not_depend_on_threads_or_how_the_recording_is_cut_or_wh
         near(moved, name, whole[name].value, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uint16", "float", "rgb", "Frame"])
 def test_frames_of_any_kind_mean_the_same(frames, kind):
     small = [(t, frame[:24, :24]) for t, frame in frames[:200:2]]
@@ -255,6 +258,7 @@ def test_frames_of_any_kind_mean_the_same(frames, kind):
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_frames_of_10_bits_are_told_and_noted(frames):
     small = [(t, frame[:24, :24]) for t, frame in frames[:200:2]]
     events = recorded(small, EmulatorParams())
@@ -479,6 +483,7 @@ def test_shot_noise_that_resets_the_leak_lowers_its_rate_as_a_renewal_process(sh
     assert noise._period(seen * 1e-6, shot * 1e-6) == pytest.approx(1e6, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_contrast_edge_is_no_refractory_period():
     frames = []
     for number in range(300):
@@ -618,6 +623,7 @@ def test_every_preset_that_is_written_is_read_back(calibrated, tmp_path):
 # ---- real recordings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["davis240c_aps_imu.aedat", "dvxplorer_320x240_lz4.aedat4", "evt2_gen3_640x480.raw"]
 )

@@ -412,6 +412,7 @@ def interrupt(tmp_path, *words):
     return process, process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_an_interrupted_emulation_leaves_a_valid_file_of_what_was_done(tmp_path, data):
     video = data / "video" / "bikes.mp4"
     process, (out, err) = interrupt(tmp_path, "emulate", video, tmp_path / "a.raw")
@@ -454,6 +455,7 @@ def test_doctor_finds_everything(run):
     assert checks["kernels"]["ok"] is True
 
 
+@pytest.mark.slow
 def test_demo_leaves_a_folder_with_a_cloud_and_says_what_it_did(run, tmp_path):
     code, out, err = run("demo")
     assert (code, err) == (0, "")

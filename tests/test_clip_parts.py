@@ -121,6 +121,7 @@ def video(tmp_path):
     return tmp_path / "clip.mp4"
 
 
+@pytest.mark.slow
 def test_a_sensor_s_preset_brings_its_size(run, video):
     code, _, err = run("emulate", video, "a.raw", "--preset", "davis346")
     assert code == 0

@@ -88,6 +88,7 @@ def splat_by_hand(events, index, camera, size_px, point_px):
     return nearest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("perspective", [0.0, 1.0])
 @pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5, 30.0])
@@ -126,6 +127,7 @@ def test_marks_that_are_spread_are_what_the_splat_draws(point_px, threads, size_
     assert np.array_equal(spread.max(axis=0), drawn[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
 @pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
 def test_the_picture_is_the_same_for_any_number_of_threads(threads, colour, monkeypatch):
@@ -464,6 +466,7 @@ def test_a_title_is_drawn_as_it_stands():
     assert (plain != titled).any()
 
 
+@pytest.mark.slow
 def test_a_real_recording_makes_a_cloud(data):
     source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
     picture = render.cloud_image(source, width_px=640, height_px=480)

@@ -97,6 +97,7 @@ def test_a_turning_cloud_keeps_its_perspective_also_where_it_passes_an_axis():
     assert scene.still().perspective == 0
 
 
+@pytest.mark.slow
 def test_pixels_seen_from_the_front_are_filled():
     """A sensor of which each pixel has an event shows no gaps: not the grid of its pixels."""
     y, x = np.mgrid[:60, :80]
@@ -454,6 +455,7 @@ def part_by_hand(scene, part, camera, seen):
     return picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_px", [(320, 240), (240, 400), (1280, 960)])
 @pytest.mark.parametrize("sensor", [(34, 34), (1280, 720), (2, 90)])
 def test_a_turning_box_and_its_words_stay_within_the_picture_at_one_distance(sensor, size_px):

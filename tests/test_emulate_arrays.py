@@ -58,6 +58,7 @@ GRAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GRAYS)
 @pytest.mark.parametrize("given", [{"fps": 240}, {"t_us": T_US}, {"t_us": np.array(T_US)}])
 def test_frames_of_any_kind_give_the_same_events_with_a_rate_and_with_times(kind, given):

@@ -169,6 +169,7 @@ def test_a_moving_edge_s_speed_is_told_by_the_times_of_its_events():
     assert 1 / slope == pytest.approx(speed, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_any_number_of_threads_gives_the_same_events(monkeypatch, dtype):
     frames = clip(5, frames=4, shape=(512, 700), dtype=dtype)  # large enough to be cut in parts

@@ -130,6 +130,7 @@ TWINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODE)
 @pytest.mark.parametrize("steps", [1, 2, 5, 8, 9, 10, 200])
 def test_each_code_is_what_its_plain_twin_makes_of_the_definition(name, steps):
@@ -140,6 +141,7 @@ def test_each_code_is_what_its_plain_twin_makes_of_the_definition(name, steps):
     assert steps < 200 or 0.02 < spikes.abs().mean() < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "place"), [("step_forward", "changes"), ("hsa", "fir"), ("bsa", "fir")]
 )
@@ -398,6 +400,7 @@ def test_spikes_decode_to_the_sum_of_impulse_responses(decode):
     assert decode(spikes[:0], response=RESPONSE).shape == (0, 3, 2)
 
 
+@pytest.mark.slow
 def test_the_low_pass_is_that_of_scipy():
     from scipy.signal import firwin
 

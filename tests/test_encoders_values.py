@@ -79,6 +79,7 @@ def test_linear_latencies_decode_to_half_a_step():
     assert torch.equal(latency(decoded, 41), latency(values, 41))
 
 
+@pytest.mark.slow
 def test_logarithmic_latencies_decode_to_the_values_of_their_steps():
     law = {"tau": 20.0, "threshold": 0.1}
     values = image(500) * 0.88 + 0.12

@@ -121,6 +121,7 @@ def expected(name: str, rows: list[Row]) -> tuple[Events, Events, list[tuple[int
     return changes, crossings, [row[5] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_is_read_as_its_plain_encoder_wrote_it(tmp_path, monkeypatch, name, seed):

@@ -374,6 +374,7 @@ def complaint(folder: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["images.txt", "imu.txt", "calib.txt"])
 def test_random_damage_is_told_in_one_line_or_harmless(copy, name):
     whole = (copy / name).read_bytes()[:2000]

@@ -155,6 +155,7 @@ def test_events_do_not_depend_on_blocks_and_chunks(
     assert read_all(open_events(path, strict=strict)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["2", "3"])
 @pytest.mark.parametrize("flips", [0, 1, 4, 400])
 @pytest.mark.parametrize("name", REAL)
@@ -276,6 +277,7 @@ def test_an_impossible_word_is_an_error_with_its_offset_and_salvage_skips_it(
     assert recording.damage.losses[0].offset == len(HEADER) + byte
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_salvage_keeps_nearly_all_events_of_a_file_with_flipped_bits(
     data: Path, tmp_path: Path, name: str

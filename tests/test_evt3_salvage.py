@@ -94,6 +94,7 @@ def test_bytes_that_are_lost_cost_no_events_behind_them(
             load_events(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [8, 100, 3001])
 @pytest.mark.parametrize("name", REAL)
 def test_noise_moves_no_time_behind_it(data: Path, tmp_path: Path, name: str, length: int) -> None:

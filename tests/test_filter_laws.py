@@ -180,6 +180,7 @@ def test_every_filter_is_among_those_tested():
     assert named - {Chain, dvskit.filters.Varied} <= tested
 
 
+@pytest.mark.slow
 @every_filter
 @pytest.mark.parametrize("way", ["at random", "otherwise at random", "one by one"])
 def test_a_filter_gives_the_same_events_however_the_stream_is_cut(chosen, way):

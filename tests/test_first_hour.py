@@ -88,6 +88,7 @@ def test_events_where_a_video_is_meant_are_told_with_the_way(run, words):
     )
 
 
+@pytest.mark.slow
 def test_a_video_is_emulated_from_a_pipe_as_from_its_file(video, tmp_path):
     done = pipe(("emulate", "-", "a.raw", "--crop", "4,4,40,40"), video, tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
@@ -104,6 +105,7 @@ def test_a_terminal_is_no_video(run, monkeypatch):
     assert "standard input is a terminal" in usage_error(run("emulate", "-", "a.raw"))
 
 
+@pytest.mark.slow
 def test_csv_on_a_pipe_says_which_option_tells_the_size(tmp_path):
     dvskit.save_events(make(300), tmp_path / "a.csv")
     lines = (tmp_path / "a.csv").read_text().splitlines(keepends=True)

@@ -51,6 +51,7 @@ def test_a_folder_of_another_size_is_judged_and_said_once(trained, tmp_path: Pat
     ]
 
 
+@pytest.mark.slow
 def test_training_sees_recordings_of_other_sizes_as_if_they_had_the_networks(
     bars: Path, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_cut_and_flipped_npz_files_raise_nothing_but_our_errors(tmp_path):
     assert refused > 100
 
 
+@pytest.mark.slow
 def test_npz_headers_damaged_in_any_byte_raise_nothing_but_our_errors(tmp_path):
     dvskit.save_events(make(5000), tmp_path / "a.npz")
     whole = (tmp_path / "a.npz").read_bytes()

@@ -160,6 +160,7 @@ def files(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_layout_is_found_by_its_content_and_gives_the_events(files, name):
     recording = dvskit.open_events(files[name])
@@ -170,6 +171,7 @@ def test_each_layout_is_found_by_its_content_and_gives_the_events(files, name):
     assert not salvaged.damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_second_pass_and_small_blocks_give_the_same(files, name, monkeypatch):
     monkeypatch.setattr(reading, "BLOCK_EVENTS", 6000)

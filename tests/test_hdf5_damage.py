@@ -377,6 +377,7 @@ def write_latest(path):
         file["images/a"].attrs["timestamp"] = 1.5
 
 
+@pytest.mark.slow
 def test_no_damage_crashes_hangs_or_raises_anything_else(tmp_path):
     paths = [tmp_path / f"{name}.h5" for name in WRITTEN]
     for name, path in zip(WRITTEN, paths, strict=True):
@@ -392,6 +393,7 @@ def test_no_damage_crashes_hangs_or_raises_anything_else(tmp_path):
     assert len(done.stdout.split()) == 4 * 36
 
 
+@pytest.mark.slow
 def test_a_heap_that_the_library_would_walk_for_ever_is_an_error(tmp_path):
     path = tmp_path / "a.hdf5"
     dvskit.save_events(EVENTS[:100], path)
@@ -406,6 +408,7 @@ def test_a_heap_that_the_library_would_walk_for_ever_is_an_error(tmp_path):
     assert "geometry" not in done.stdout  # the attributes stand in the heap
 
 
+@pytest.mark.slow
 def test_streaming_a_long_file_takes_the_memory_of_a_block(tmp_path):
     path = tmp_path / "a.hdf5"
     block = make_events(1 << 20)
@@ -442,6 +445,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_filters_that_are_left_to_the_library_give_the_events(tmp_path, name):
     path = tmp_path / "a.h5"
@@ -455,6 +459,7 @@ def test_filters_that_are_left_to_the_library_give_the_events(tmp_path, name):
         assert not recording.damage
 
 
+@pytest.mark.slow
 def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

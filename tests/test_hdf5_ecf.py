@@ -119,6 +119,7 @@ def test_each_way_of_packing_decodes_what_the_twin_encodes(flags, count):
         assert_same(out, events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [RUNS, PACKED_XP, PACKED])
 def test_the_encoder_writes_the_bytes_of_the_twin(flags):
     for seed in range(9):

@@ -130,6 +130,7 @@ def test_a_network_through_a_nir_file_has_the_same_spikes(tmp_path, reset):
     assert [type(layer) for layer in back] == [type(layer) for layer in layers]
 
 
+@pytest.mark.slow
 @ignore_resets
 def test_each_value_comes_back(tmp_path):
     threshold = torch.linspace(0.5, 1.5, 10)
@@ -162,6 +163,7 @@ def test_beta_comes_back_to_a_rounding_and_exactly_above_a_half(beta):
     assert back[0].beta == pytest.approx(beta, rel=2e-6)
 
 
+@pytest.mark.slow
 @ignore_resets
 def test_float64_comes_back_in_float64():
     layers = dense(LIF(0.9), LIF(0.8)).double()
@@ -364,6 +366,7 @@ def onnxruntime():
     return pytest.importorskip("onnxruntime")
 
 
+@pytest.mark.slow
 def test_one_step_in_onnx_after_another_gives_the_network_s_answers(tmp_path, onnxruntime, capfd):
     layers = everything()
     assert layers.training
@@ -394,6 +397,7 @@ def test_onnx_starts_at_rest():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_steps_in_one_onnx_graph_give_the_network_s_answer(tmp_path, onnxruntime):
     onnx = pytest.importorskip("onnx")
     layers = louder(
@@ -418,6 +422,7 @@ def test_all_steps_in_one_onnx_graph_give_the_network_s_answer(tmp_path, onnxrun
 # ---- snntorch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reset", ["soft", "hard"])
 def test_snntorch_s_layers_have_the_same_spikes_and_membranes(reset):
     snntorch = pytest.importorskip("snntorch")
@@ -440,6 +445,7 @@ def test_snntorch_s_layers_have_the_same_spikes_and_membranes(reset):
     assert spikes > 10
 
 
+@pytest.mark.slow
 def test_gradients_through_snntorch_s_layers_are_those_of_a_reset_that_is_not_detached():
     pytest.importorskip("snntorch")
     neuron = {"detach_reset": False, "surrogate": FastSigmoid(5.0)}
@@ -546,6 +552,7 @@ def test_delayed_resets_to_zero_have_the_same_spikes():
     assert_alike(from_snntorch(peer)(x), torch.stack([peer(step) for step in x]))
 
 
+@pytest.mark.slow
 def test_convolutions_and_learned_values_come_from_snntorch():
     snntorch = pytest.importorskip("snntorch")
     given = {"init_hidden": True, "reset_delay": False, "reset_mechanism": "zero"}

@@ -273,6 +273,7 @@ def toml_of(bars: Path, output: Path) -> str:
     return to_toml(config_values(config_for(bars, output)))
 
 
+@pytest.mark.slow
 def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path) -> None:
     (tmp_path / "bars.toml").write_text(toml_of(bars, tmp_path / "out"))
     code, out, err = run("train", "bars.toml")

@@ -123,6 +123,7 @@ def test_the_gradient_of_signed_max_pooling_goes_to_the_entry_that_was_taken() -
     assert torch.equal(windows.sum(-1), MaxPool2d(2)(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 3, 4])
 @pytest.mark.parametrize(("padding", "groups"), [(0, 1), (1, 2)])

@@ -49,6 +49,7 @@ def test_chunks_of_time_give_what_the_whole_gives(chunk: int) -> None:
     assert not states.detach().parts[0].past.requires_grad
 
 
+@pytest.mark.slow
 def test_words_say_delays_and_norms_of_numbers(tmp_path: Path) -> None:
     words = ("T2", "6C1", "lif", "T3s2", "5", "ln", "lif", "T2", "3", "max")
     network = Layered(layers=words, width=4, height=3, classes=3)

@@ -278,6 +278,7 @@ FRONTS: list[list[nn.Module]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize(
     "front", FRONTS, ids=lambda front: "-".join(type(f).__name__ for f in front)
@@ -325,6 +326,7 @@ def test_what_cannot_be_checkpointed_is_refused() -> None:
         checkpointed(layers, counts(steps=0), chunk=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile itself
 def test_torch_compiles_a_whole_network_and_its_state() -> None:
     layers = spiking(Linear(5, 3), MeanMembrane(), norm=True).eval()

@@ -83,6 +83,7 @@ def test_one_layer_learns_as_bptt_does():
     assert_alike(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_output_is_that_of_the_network_and_of_bptt():
     network, x, targets = decolle(), spikes(T, B, 2, 8, 8), normal(T, B, 3)
     _, outputs, state = gradients(DECOLLE(network), x, targets)
@@ -93,6 +94,7 @@ def test_the_output_is_that_of_the_network_and_of_bptt():
     assert state.readouts.shape == (3, B, 3)
 
 
+@pytest.mark.slow
 def test_later_layers_do_not_change_the_gradients_of_earlier_ones():
     x, targets = spikes(T, B, 2, 8, 8), normal(T, B, 3)
     network = decolle()

@@ -25,6 +25,7 @@ def names_of(guide):
     return runpy.run_path(str(SAMPLES / f"{guide}.py"))
 
 
+@pytest.mark.slow
 def test_a_neuron_learns_to_spike_at_another_time_for_each_class(tmp_path, capsys):
     guide = names_of("spikeprop_neuron")
     guide["main"](tmp_path, steps=60, xor_steps=3)
@@ -40,6 +41,7 @@ def test_xor_is_learned():
     assert (course.before - desired).abs().max() > 3
 
 
+@pytest.mark.slow
 def test_a_neuron_finds_the_hidden_pattern(tmp_path, capsys):
     guide = names_of("stdp_pattern")
     guide["main"](tmp_path, duration_ms=500)
@@ -75,6 +77,7 @@ def write_idx(path, array):
     path.write_bytes(gzip.compress(head + array.tobytes(), 1))
 
 
+@pytest.mark.slow
 def test_features_learned_without_labels_tell_stripes_apart(tmp_path):
     guide = names_of("stdp_mnist")
     pixels, labels = (torch.tensor(each) for each in stripes(250, 0))

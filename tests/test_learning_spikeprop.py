@@ -174,6 +174,7 @@ def test_backward_is_the_written_formula():
         assert (leaf.grad - loops).abs().max() < 1e-12 * scale
 
 
+@pytest.mark.slow
 def test_backward_is_what_finite_differences_give():
     times, weights, desired = two_layers()
     leaves = [each.clone().requires_grad_() for each in (times, *weights)]

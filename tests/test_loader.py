@@ -153,6 +153,7 @@ def test_mixed_batches_have_the_count_of_each_share_in_their_order():
     assert max(np.bincount(balanced)) - min(np.bincount(balanced)) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "workers"), [(None, 0), ("fork", 2), ("spawn", 1)])
 def test_torch_makes_the_same_batches_in_its_processes(context, workers):
     batches = mixed(steps=3)
@@ -365,6 +366,7 @@ def test_an_error_of_dvskit_says_the_sample():
         listed(make(Bad(5)).epoch(0))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 def test_threads_end_with_an_iterator_that_is_left_early():
     for leave in ("close", "forget", "raise"):

@@ -143,6 +143,7 @@ def test_a_folder_that_is_one_recording_or_clip_stays_one(here):
 # What the words of a command line mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -254,6 +255,7 @@ def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run
     }
 
 
+@pytest.mark.slow
 def test_clips_of_a_tree_give_what_single_commands_give(run, tmp_path):
     for number, name in enumerate(["a", "b/c"]):
         clip(tmp_path / "v" / name, number)
@@ -290,6 +292,7 @@ def run_copy(*words, jobs=2, force=False):
     copy(paths=list(words), output=None, jobs=jobs, to=".out", force=force)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_and_a_bug_fail_alone_and_leave_nothing(here, capsys):
     touch(here / "i", "a.in", "b-dies.in", "c-bug.in", "d-broken.in", "e.in")
     with pytest.raises(typer.Exit) as ended:
@@ -342,6 +345,7 @@ except typer.Exit as ended:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_signal_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path, number):
     touch(tmp_path / "i", "a.in", "b-slow.in", "c-slow.in", "d.in")

@@ -125,6 +125,7 @@ def number_of(kind: str, sample: Sample) -> int:
     raise ValueError(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "fault", "symptom"),
     [
@@ -147,6 +148,7 @@ def test_the_judge_sees_what_is_wrong(reader, how, fault, symptom):
     assert any(re.search(symptom, text) for text in told), told
 
 
+@pytest.mark.slow
 def test_the_judge_sees_that_a_reader_hangs():
     sample = toy("hang")
     with Reader(limit_s=0.5) as reader:
@@ -243,6 +245,7 @@ def test_every_readable_format_has_a_sample():
     assert readable <= {sample.format for sample in SAMPLES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_mutated_files_are_read_safely(reader, sample, request):
     if sample.recording is not None and find_data() is None:

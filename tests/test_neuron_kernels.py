@@ -54,6 +54,7 @@ if os.environ.get("DVSKIT_ALL_KERNELS"):
 every_case = pytest.mark.parametrize("case", EACH, ids=str)
 
 
+@pytest.mark.slow
 @every_case
 def test_the_kernels_equal_plain_torch(case):
     # Values and gradients are compared in float32: in bfloat16 torch rounds gradients more often.
@@ -89,6 +90,7 @@ def test_the_kernels_surrogates_are_those_of_torch(surrogate):
     torch.testing.assert_close(torch.from_numpy(out), expected, rtol=2e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_spikes_of_layers_that_do_not_spike_are_their_potential():
     x = currents(20, 3, 7)
     results = []
@@ -101,6 +103,7 @@ def test_spikes_of_layers_that_do_not_spike_are_their_potential():
     torch.testing.assert_close(results[0][1:], results[1][1:])
 
 
+@pytest.mark.slow
 def test_a_recurrent_layer_is_the_same_in_both():
     x = currents(12, 3, 7)
     results = []
@@ -119,6 +122,7 @@ def channels_last(*shape):
     return folded.unflatten(0, shape[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["whole", "channels_last", "transposed", "every second"])
 def test_values_of_neurons_find_them_in_every_layout(of):
     shape = (6, 2, 3, 4, 5)
@@ -190,6 +194,7 @@ def test_torch_finds_the_operator_well_formed(name):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_gives_the_same():
     layer = LIF(0.8, learned(0.5, 1.5, 7))
     x, found = currents(6, 3, 7), []

@@ -163,6 +163,7 @@ def test_gradients_are_those_of_the_equations_with_a_smooth_step(name, reset, mo
         torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @every_layer
 @refractory
 @pytest.mark.parametrize("chunk", [1, 5, 12])
@@ -201,6 +202,7 @@ def test_the_steps_are_the_layers_one_step_at_a_time():
         assert torch.equal(torch.stack(out), layer(x))
 
 
+@pytest.mark.slow
 def test_a_refractory_neuron_spikes_every_n_plus_1_steps_at_most():
     x = torch.full((12, 1), 5.0)
     for steps in (0, 1, 3):
@@ -299,6 +301,7 @@ def test_learned_values_in_half_precision_are_those_of_plain_torch(shape, dtype)
         torch.testing.assert_close(slopes[first], slopes[second], rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [nn.Linear(7, 7), torch.full((7,), 0.4)])
 def test_a_recurrent_layer_is_fed_its_own_spikes_of_a_step_ago(weight):
     x = currents(15, 3, 7)

@@ -113,6 +113,7 @@ def run_both(x, layer, *, gs=None, gv=None, v=None):
     return results
 
 
+@pytest.mark.slow
 @every_flag
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_fused_kernel_equals_autograd_of_the_reference(layout, reset, detach, threshold_off):
@@ -132,6 +133,7 @@ def test_the_fused_kernel_equals_autograd_of_the_reference(layout, reset, detach
     torch.testing.assert_close(fused[3], plain[3], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @every_flag
 def test_the_fused_kernel_in_bfloat16_keeps_spikes_and_rounds_gradients_once(
     reset, detach, threshold_off

@@ -62,6 +62,7 @@ def compiled_for_a_gpu(kernel, args, options):
     return triton.compile(source, target=target, options=chosen).asm["ptx"]
 
 
+@pytest.mark.slow
 @triton_only
 @off_gpu
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_importing_dvskit_loads_nothing_for_it():
 SHOWN = ("rate", "balance", "intervals", "map", "spectrum", "flicker", "noise")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_events_and_every_source_plot_themselves_as_the_function_does(name, tmp_path):
     from dvskit.filters import Crop, FilteredSource

@@ -27,6 +27,7 @@ def assert_picture(path):
     assert picture.std() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["eprop", "bptt"])
 def test_a_curve_is_learned(rule, tmp_path, capsys, monkeypatch):
     out = tmp_path / "curve.png"
@@ -39,6 +40,7 @@ def test_a_curve_is_learned(rule, tmp_path, capsys, monkeypatch):
     assert_picture(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["superspike", "bptt"])
 def test_a_pattern_of_spikes_is_learned(rule, tmp_path, capsys, monkeypatch):
     out = tmp_path / "pattern.png"
@@ -64,6 +66,7 @@ def write_bars(folder):
             (folder / str(digit) / f"{number}.bin").write_bytes(words.astype(np.uint8).tobytes())
 
 
+@pytest.mark.slow
 def test_digits_are_learned_by_every_rule(tmp_path, capsys, monkeypatch):
     folder, out = tmp_path / "digits", tmp_path / "digits.png"
     folder.mkdir()

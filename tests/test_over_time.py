@@ -47,6 +47,7 @@ def same(first: Result, second: Result) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_after_each_step_it_is_what_judging_the_first_steps_alone_gives(
     bars: Path, end: str
@@ -59,6 +60,7 @@ def test_after_each_step_it_is_what_judging_the_first_steps_alone_gives(
         assert same(result, evaluate(alone, bars, split="all")), bins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 3, 50])
 def test_it_does_not_depend_on_how_the_samples_are_batched(
     bars: Path, at_once: int, monkeypatch: pytest.MonkeyPatch

@@ -168,6 +168,7 @@ def five_thousand(browser, made):
     return browser
 
 
+@pytest.mark.slow
 def test_the_page_becomes_ready_without_a_word_and_without_a_request(five_thousand, made):
     five_thousand.press("p", "d", "p", "v", "f", "d", "p", "v", "f")
     five_thousand.frame()
@@ -185,6 +186,7 @@ def near(picture, at, colour):
     return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
 def test_points_are_on_the_screen_where_they_belong(browser, made, size):
     events = Events(t=[10, 110, 210], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 0], size=(20, 12))
@@ -241,6 +243,7 @@ def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
     assert f"{np.count_nonzero(inside):,} events" in five_thousand.js("return $('clock').innerText")
 
 
+@pytest.mark.slow
 def test_keys_turn_zoom_narrow_and_reset(five_thousand):
     state = "return [S.az, S.el, S.zoom, S.win, S.colour]"
     az, el, zoom, window, colour = five_thousand.js(state)
@@ -257,6 +260,7 @@ def test_keys_turn_zoom_narrow_and_reset(five_thousand):
     assert five_thousand.js("return [S.az, S.el]") == [90, 0]
 
 
+@pytest.mark.slow
 def test_space_plays_from_the_start_and_pauses(five_thousand):
     five_thousand.press(Keys.SPACE)
     five_thousand.wait("dvskit.playing && S.pos > 0.005 && S.pos < 0.9")
@@ -268,6 +272,7 @@ def test_space_plays_from_the_start_and_pauses(five_thousand):
     assert 0 < five_thousand.js("return dvskit.drawn.count") < 5000
 
 
+@pytest.mark.slow
 def test_the_mouse_turns_moves_and_zooms(five_thousand):
     cloud = five_thousand.driver.find_element(By.ID, "cloud")
     state = "return [S.az, S.panX, S.zoom]"
@@ -307,6 +312,7 @@ def test_one_finger_turns_and_two_pinch(five_thousand):
     assert five_thousand.js("return hands.size") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(844, 390), (667, 375), (568, 320), (390, 844), (1440, 900)])
 def test_every_control_can_be_reached_at_every_size(five_thousand, size):
     five_thousand.resize(*size)
@@ -334,6 +340,7 @@ def test_every_control_can_be_reached_at_every_size(five_thousand, size):
         assert not five_thousand.js("return $('window').getClientRects().length")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(390, 844), (1440, 900), (844, 390), (768, 1024), (320, 568)])
 def test_the_box_fits_between_words_and_controls_at_every_size(five_thousand, size):
     five_thousand.resize(*size)
@@ -398,6 +405,7 @@ def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand):
     assert resting == {"count": 5000, "drawn": 5000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 def test_none_and_one_event_make_a_page_that_says_so(browser, made, count):
     events = Events(t=[7] * count, x=[3] * count, y=[3] * count, p=[1] * count, size=(8, 8))
@@ -457,6 +465,7 @@ def test_a_lost_graphics_context_comes_back(five_thousand):
     assert (np.ptp(picture[100:700], axis=2) > 80).sum() > 5_000
 
 
+@pytest.mark.slow
 def test_a_real_recording_is_shown(browser, tmp_path, data):
     source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
     report = render.page(source, tmp_path / "digit.html")

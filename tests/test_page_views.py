@@ -82,6 +82,7 @@ def peaks(browser):
     return [float(value.replace(",", "")) * scales[unit] for _, value, unit in found]
 
 
+@pytest.mark.slow
 def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(browser, pages, tmp_path):
     browser.open(pages / "two.html")
     parts = (SINCE * 240 // 1_500_001).astype(int)
@@ -95,6 +96,7 @@ def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(browser, pages,
     assert peaks(browser) == pytest.approx([np.bincount(parts).max() * 240], rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_strip_names_times_from_the_start_to_the_end(browser, pages):
     for page, state, first, last in (
         ("one", "", "0", "800 ms"), ("two", "", "0", "1,400 ms"),
@@ -111,6 +113,7 @@ def test_the_strip_names_times_from_the_start_to_the_end(browser, pages):
         assert 4 <= len(named) <= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("look", "gone"),
     [("", ""), ("front", "time (ms)"), ("side", "x (px)"), ("0,90,1,0,0", "y (px)")],
@@ -121,6 +124,7 @@ def test_an_axis_that_is_seen_end_on_has_no_words_over_the_events(browser, pages
     assert titles & set(words_drawn(browser)) == titles - {gone}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("look", "same"), [("front", "us"), ("side", "x"), ("top", "y")])
 def test_a_view_along_an_axis_is_parallel(browser, pages, look, same):
     """What differs along the axis alone falls on one place; what is as long is drawn as long."""
@@ -142,6 +146,7 @@ def test_a_view_along_an_axis_is_parallel(browser, pages, look, same):
     assert drawn(browser) == len(EVENTS)
 
 
+@pytest.mark.slow
 def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turned(browser, pages):
     browser.open(pages / "one.html", state="look=front")
     before = np.array(browser.js("return dvskit.box()"))
@@ -193,6 +198,7 @@ def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one):
 # -- region and flat view
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1440, 900), (1100, 640), (800, 600), (420, 800), (390, 844)])
 def test_the_fields_of_the_region_cover_no_flat_view_and_stay_while_one_is_drawn(
     browser, pages, size
@@ -225,6 +231,7 @@ def inside(left, top, right, bottom):
     return (EVENTS.x >= left) & (EVENTS.x < right) & (EVENTS.y >= top) & (EVENTS.y < bottom)
 
 
+@pytest.mark.slow
 def test_a_region_drawn_on_the_flat_view_is_what_both_views_and_the_axes_show(
     one,
 ):
@@ -305,6 +312,7 @@ def test_the_fields_of_a_region_take_numbers_in_any_order(one):
     assert one.js("return S.region") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["setTime(0.3)", "setWindow(0.6)", "setTime(0.31)", "setTime(1)"])
 def test_counts_of_pixels_follow_the_window(one, step):
     one.js(f"setColour('count'); setTime(0.5); setWindow(0.8); draw(); {step}; draw();")
@@ -331,6 +339,7 @@ def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser, tmp_path):
     assert np.abs(row[1] - rgb(LIGHT.count_stops[-1])).max() <= 3
 
 
+@pytest.mark.slow
 def test_the_window_fills_the_box_when_asked_to(one):
     one.slide("time", 0.5)
     one.slide("window", 0.7)
@@ -366,6 +375,7 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(browser, pag
     assert boxes[0][:, 1].max() < boxes[1][:, 1].min(), "one above the other"
 
 
+@pytest.mark.slow
 def test_recordings_much_longer_than_others_leave_each_its_own_time(browser, tmp_path):
     hours = Events(t=[0, 18_000_000_000, 36_000_000_000], x=[1, 2, 3], y=[1, 2, 3],
                    p=[True, False, True], size=(20, 30))  # fmt: skip
@@ -406,6 +416,7 @@ def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(browse
     assert browser.js("return [ownTimes(), $('own').hidden]") == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "size", "grid"),
     [
@@ -435,6 +446,7 @@ def test_three_recordings_fill_a_wide_window_in_one_row(browser, tmp_path):
     assert words_drawn(browser).count("x (px)") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "state"), [("one", "flat=1"), ("two", ""), ("two", "flat=1")])
 def test_on_a_phone_held_sideways_views_stand_below_short_words(browser, pages, page, state):
     browser.open(pages / f"{page}.html", (844, 390), state)
@@ -564,6 +576,7 @@ def test_what_is_done_is_written_into_the_address(one):
     assert one.complaints() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "state",
     ["look=1,2", "at=x&window=-4", "region=5,5,5", "region=9999,-3,2,1", "%ff&&=&colour=red"],
@@ -587,6 +600,7 @@ def test_the_saved_picture_has_both_views(one):
     assert size == [1440, round(bar)]
 
 
+@pytest.mark.slow
 def test_a_click_on_the_strip_seeks(one):
     width, element = one.js("return [$('time').getBoundingClientRect().width, $('time')]")
     chain = ActionChains(one.driver)

@@ -54,6 +54,7 @@ def test_an_emulation_is_rendered_through_a_pipe(tmp_path, clip):
     assert {file.name for file in tmp_path.iterdir()} == {"clip.mp4", "x.mp4", "scripts"}
 
 
+@pytest.mark.slow
 def test_a_pipe_holds_the_same_events_as_a_file(tmp_path, clip):
     assert shell("dvskit emulate clip.mp4 - > piped.raw", tmp_path).returncode == 0
     assert shell("dvskit emulate clip.mp4 file.raw", tmp_path).returncode == 0

@@ -64,6 +64,7 @@ def test_no_word_of_a_plot_lies_over_another_or_leaves_the_page(name, width):
     assert collisions(figure) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("font_pt", [6, 12])
 @pytest.mark.parametrize("name", [*drawings(), "confusion-11"])
 def test_words_of_other_sizes_lie_over_none_either(name, font_pt):
@@ -93,6 +94,7 @@ def test_a_long_note_stands_above_the_words_of_a_bar_beside_the_picture():
     assert collisions(figure) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [45, 60, 88])
 def test_names_of_the_panels_of_a_membrane_stand_well_apart(width):
     figure = drawings()["membrane"](plots.Style(width_mm=width))
@@ -104,6 +106,7 @@ def test_names_of_the_panels_of_a_membrane_stand_well_apart(width):
 # --- names of classes ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("count", [2, 5, 11, 20])
 def test_every_class_is_named_at_its_row_or_in_the_key(count, width):

@@ -101,6 +101,7 @@ def test_a_plot_is_the_same_however_the_stream_is_cut(name, length):
     assert drawn(draw(Cut(events, length))) == drawn(draw(events))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_EVENTS)
 @pytest.mark.parametrize(
     "events",
@@ -125,6 +126,7 @@ def test_no_events_are_said_to_be_none(name):
     assert "no " in words or "too short" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_EVENTS)
 def test_no_word_is_cut_off_at_any_width(name):
     lit = name in ("flicker", "spectrum")
@@ -147,6 +149,7 @@ def test_plots_leave_the_settings_of_matplotlib_alone():
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_plots_need_neither_a_display_nor_pyplot(tmp_path):
     code = (
         "import sys, numpy as np; from dvskit import Events; from dvskit.render import plots\n"
@@ -165,6 +168,7 @@ def test_plots_need_neither_a_display_nor_pyplot(tmp_path):
 # --- saving ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_a_plot_is_saved_as_the_same_bytes_each_time(tmp_path, suffix):
     paths = [
@@ -322,6 +326,7 @@ def log_axes(figure):
                 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["intervals", "pixel_map", "spectrum", "flicker", "noise"])
 @pytest.mark.parametrize("width_mm", [60, 180])
 @pytest.mark.parametrize(
@@ -456,6 +461,7 @@ def test_small_pixels_are_shown_by_the_most_of_their_block():
 # --- spectrum and flicker ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hz", [33, 50, 60])
 def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
     exact = lamp(hz, span_us=3_000_000)
@@ -486,6 +492,7 @@ def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
         assert 0.05 * (high - low) < top - high < 0.2 * (high - low)
 
 
+@pytest.mark.slow
 def test_a_tone_is_named_ahead_of_the_multiples_beside_it():
     """A weak tone at 260 Hz amid the many and stronger multiples of 50 Hz has its name."""
     teeth = np.repeat(np.arange(0, 3_000_000, 20_000), 40)
@@ -497,6 +504,7 @@ def test_a_tone_is_named_ahead_of_the_multiples_beside_it():
         assert {"50", "260"} <= {text.get_text().split(".")[0] for text in axes.texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 88, 180])
 @pytest.mark.parametrize("peaks", [6, 20])
 def test_names_of_peaks_stand_at_them_within_the_axes_and_none_over_another(width, peaks):
@@ -526,6 +534,7 @@ def test_a_name_without_room_is_left_out_and_the_first_has_its_own():
     assert [text.get_text() for text in axes.texts] == ["top"]
 
 
+@pytest.mark.slow
 def test_names_are_as_exact_as_bins_tell():
     long, short = (lamp(20, size=(2, 2), span_us=span) for span in (20_000_000, 1_000_000))
     for events, digits in ((long, 1), (short, 0)):
@@ -732,6 +741,7 @@ def marked(count, size):
     return axes.collections, axes.get_title(loc="left"), pixels
 
 
+@pytest.mark.slow
 def test_few_pixels_that_flicker_are_drawn_larger_and_it_says_so():
     sides = []
     for count in (3, 100, 1000):
@@ -871,6 +881,7 @@ def test_rasters_of_little_are_drawn(shape):
     assert len(drawn(plots.raster(np.zeros(shape)))) > 1000
 
 
+@pytest.mark.slow
 def test_the_membrane_is_that_of_the_equations():
     import torch
 
@@ -1197,6 +1208,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["rate", "balance", "intervals", "map", "spectrum", "flicker", "noise"]
 )
@@ -1289,6 +1301,7 @@ SHARES = np.array([0.2, 0.5, 0.8, 0.9, 0.9])
 ERRORS = np.full(5, 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width_mm", [60, 88, 180])
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("steps", [1, 5, 40])

@@ -190,6 +190,7 @@ CELLS = (
 )
 
 
+@pytest.mark.slow
 def test_a_real_notebook_shows_events_bars_plots_and_pages(tmp_path):
     try:
         import ipykernel  # noqa: F401

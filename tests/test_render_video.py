@@ -375,6 +375,7 @@ def test_the_command_writes_each_style(recording, style):
     assert CliRunner().invoke(app, [*words, "--force", "--bright"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_command_shows_a_video_beside(recording):
     out = recording.with_name("b.mp4")
     first = ["render", str(recording), "-o", str(out), "--slow", "2", "--scale", "2"]
@@ -386,6 +387,7 @@ def test_the_command_shows_a_video_beside(recording):
     assert decoded(wide)[0].shape[1] > 640
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 def test_an_interrupted_command_leaves_nothing(tmp_path):
     rng = np.random.default_rng(0)

@@ -45,6 +45,7 @@ def assert_sound(events):
         assert 0 <= events.y.min() <= events.y.max() < events.size.height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.75, 0.999])
 def test_a_cut_file_keeps_what_is_ahead_of_the_cut(sample, share):
     path, events = sample
@@ -103,6 +104,7 @@ def test_noise_in_the_middle_costs_a_few_packets(sample):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_any_damage_ends_in_events_or_our_own_error(sample, seed):
     path, _ = sample
@@ -134,6 +136,7 @@ def test_any_damage_ends_in_events_or_our_own_error(sample, seed):
                 continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("container", "kind"), [("bag", "lz4"), ("bag", "bz2"), ("mcap", "storage"), ("db3", "message")]
 )

@@ -49,6 +49,7 @@ def pairs(data: Path) -> Pairs:
     return Pairs(np.stack(real), np.stack(made))
 
 
+@pytest.mark.slow
 def test_an_emulated_digit_correlates_with_its_own_recording(pairs: Pairs) -> None:
     own = [correlation(a, b) for a, b in zip(*pairs, strict=True)]
     rolled = np.roll(pairs.emulated, 1, axis=0)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "samples" / "make_emulator_figure.py"
 
 
+@pytest.mark.slow
 def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip"
     clip.mkdir()

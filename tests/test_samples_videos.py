@@ -85,6 +85,7 @@ def test_a_sample_is_the_same_whoever_reads_it_when_and_beside_what(clips):
         assert list(pool.map(samples.events, [0, 1, 2] * 3)) == alone * 3
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same_samples(clips):
     samples = open_samples(clips, **NOISY)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -261,6 +262,7 @@ def test_emulation_is_plain_data():
     assert "0.05" in how.identity
 
 
+@pytest.mark.slow
 def test_the_events_that_the_emulator_gives_are_those_of_its_version():
     """What is kept on disk is taken for this version's: change it with the events."""
     frames = pictures(4, 12, (32, 24))

@@ -418,6 +418,7 @@ def test_shot_noise_is_rarer_where_the_threshold_is_higher():
     assert counts.sum() == pytest.approx(expected.sum(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_few_pixels_with_the_lowest_thresholds_have_their_whole_noise():
     # They are drawn in another way than the others.
     params = EmulatorParams(shot_hz=200.0, threshold_sigma=0.08)

@@ -88,6 +88,7 @@ def test_words_are_completed():
     assert set(model_names("nm")) <= {"nmnist-emulated", "nmnist-signed-lif"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_emulation_with_added_frames_counts_the_clip_s_own(tmp_path, data):
     video = data / "video" / "bikes.mp4"
     process = subprocess.Popen(

@@ -84,6 +84,7 @@ def test_info_says_what_a_clip_is(run, clip):
     assert facts["frames_per_second"] == pytest.approx(25)
 
 
+@pytest.mark.slow
 def test_a_view_begins_with_a_video(run, clip, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt

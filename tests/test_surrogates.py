@@ -59,6 +59,7 @@ def test_derivatives_are_even_finite_and_largest_at_the_threshold(surrogate):
     assert surrogate.derivative(u.double()).dtype == torch.float64
 
 
+@pytest.mark.slow
 @every_surrogate
 def test_the_gradient_of_a_spike_is_the_derivative(surrogate):
     x = torch.tensor([[0.3, 0.9, 1.0, 1.4]], requires_grad=True)

@@ -182,6 +182,7 @@ def result(counts: Counts, events: Any, start_us: int | None, out: torch.Tensor 
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", FEW_WINDOWS, ids=str)
 @pytest.mark.parametrize("outside", ["error", "ignore"])
 @pytest.mark.parametrize("channels", [1, 2])

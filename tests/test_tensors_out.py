@@ -61,6 +61,7 @@ REPRESENTATIONS: list[Any] = [
 every = pytest.mark.parametrize("chosen", REPRESENTATIONS, ids=repr)
 
 
+@pytest.mark.slow
 @every
 def test_a_representation_has_the_shape_and_dtype_that_it_says(chosen: Representation) -> None:
     tensor = chosen(random_events(700, seed=1))
@@ -70,6 +71,7 @@ def test_a_representation_has_the_shape_and_dtype_that_it_says(chosen: Represent
     assert tensor.is_contiguous()
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("length", [1, 7, 64, 5_000])
 def test_every_byte_is_the_same_however_the_stream_is_cut(
@@ -133,6 +135,7 @@ def test_no_events_give_a_tensor_of_the_same_shape(chosen: Representation) -> No
     assert torch.equal(chosen(Events.empty(SIZE), out=out), empty)
 
 
+@pytest.mark.slow
 @every
 def test_events_of_strided_columns_give_the_same(chosen: Representation) -> None:
     events = random_events(300, seed=4)

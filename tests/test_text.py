@@ -99,6 +99,7 @@ def decimal_us(number: str) -> int:
     return int((Decimal(number) * 10**6).to_integral_value(ROUND_HALF_UP))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_seconds_are_exact_to_the_microsecond(tmp_path, seed):
     rng = np.random.default_rng(seed)

@@ -265,6 +265,7 @@ def test_lines_are_handed_on_as_they_arrive():
     assert not reader.is_alive()
 
 
+@pytest.mark.slow
 def test_the_memory_is_bounded_by_the_block(tmp_path):
     if not sys.platform.startswith("linux"):
         pytest.skip("ru_maxrss is in other units elsewhere")

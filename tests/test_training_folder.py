@@ -171,6 +171,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
     assert (code, out.startswith("accuracy ")) == (0, True)
 
 
+@pytest.mark.slow
 def test_videos_are_judged_as_the_models_file_says_its_clips_were_emulated(tmp_path):
     root = clips(tmp_path / "set")
     done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
@@ -208,6 +209,7 @@ def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
     assert all_ == 300
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, monkeypatch):
     root = write_bars(tmp_path / "set", 10)
 
@@ -238,6 +240,7 @@ def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
     assert done.seconds < 120
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_all_layers_of_a_model_but_the_last(tmp_path, trained):
     root = tmp_path / "set"
     for seed, label in enumerate(["left", "right", "other"] * 10, 100):  # others than it has seen
@@ -306,6 +309,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_left(tmp_path, run, case
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.slow
 def test_with_salvage_what_cannot_be_read_is_left_out_and_named(tmp_path, run):
     root = damaged(tmp_path / "set")
     video(root / "bow" / "p3_t0.mp4", frames=1)
@@ -317,6 +321,7 @@ def test_with_salvage_what_cannot_be_read_is_left_out_and_named(tmp_path, run):
     assert len(model.used) == 7
 
 
+@pytest.mark.slow
 def test_one_sample_of_a_class_is_trained_on(tmp_path):
     root = folder(tmp_path / "set", "bow/1.mp4", "wave/1.mp4", "wave/2.npz")
     with pytest.warns(FittedWarning, match="12x10 fitted to 128x128"):
@@ -342,6 +347,7 @@ def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
     assert np.isfinite([row["loss"] for row in done.history]).all()
 
 
+@pytest.mark.slow
 def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
     from dvskit.cli._clips import open_shown
     from dvskit.cli._options import Reading

@@ -108,6 +108,7 @@ def test_a_run_killed_again_and_again_gives_the_same_weights_bit_for_bit(
     check_same(tmp_path / "run", answer.recv(), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before_the_end", range(3))
 def test_a_run_killed_while_its_model_is_written_writes_it_again(
     bars: Path, tmp_path: Path, whole: tuple[Path, list[float]], before_the_end: int
@@ -130,6 +131,7 @@ def test_half_a_checkpoint_is_never_found(bars: Path, tmp_path: Path) -> None:
     assert load_file(tmp_path / "run" / "checkpoint.safetensors")
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_where_it_is_killed_is_known_by_its_name(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

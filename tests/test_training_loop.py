@@ -40,6 +40,7 @@ def test_the_loss_of_each_step_is_the_sum_of_the_steps_cross_entropies() -> None
     torch.testing.assert_close(LOSSES["mean"](answer[0], labels, 0.1), alone[0])
 
 
+@pytest.mark.slow
 def test_the_loss_of_each_step_needs_a_network_that_answers_at_each(
     bars: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_run_ends_where_no_epoch_was_better_for_as_long_as_patience_allows(
     assert len(training.train(config).history) == epochs  # it stays ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [1, 2, 8])
 def test_a_run_that_is_killed_within_an_epoch_gives_the_same_weights(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int
@@ -205,6 +207,7 @@ def test_the_losses_of_spikes_have_the_gradients_of_finite_differences(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", list(SPIKES))
 def test_each_loss_of_spikes_learns(bars: Path, tmp_path: Path, loss: str) -> None:
     config = config_for(bars, tmp_path / "run", epochs=6)

@@ -68,6 +68,7 @@ def batches(feed: Feed, epoch: int) -> list[torch.Tensor]:
     return [counts for counts, _ in feed.batches(epoch)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MADE)
 def test_what_is_emulated_is_learned_and_judged_like_recordings(
     tmp_path: Path, kind: str, cache: Path
@@ -92,6 +93,7 @@ def test_what_is_emulated_is_learned_and_judged_like_recordings(
     assert again == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["videos", "depth"])
 def test_clips_are_another_each_time_only_where_they_are_redrawn(tmp_path: Path, kind: str) -> None:
     entry = replace(MADE[kind](tmp_path), count=4, validation=0.34, test=0.0, group="none")
@@ -165,6 +167,7 @@ def gestures_config(root: Path, output: Path) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_the_recipe_of_dvs128_gesture_runs_on_its_archive(tmp_path: Path) -> None:
     root = original_gestures(tmp_path / "DvsGesture")
     config = gestures_config(root, tmp_path / "run")
@@ -181,6 +184,7 @@ def test_the_recipe_of_dvs128_gesture_runs_on_its_archive(tmp_path: Path) -> Non
     assert training.load_config(trained.folder / "config.toml") == config
 
 
+@pytest.mark.slow
 def test_the_recipe_of_dvs128_gesture_runs_on_spikingjellys_folders(tmp_path: Path) -> None:
     for part, users in (("train", (1, 2)), ("test", (24,))):
         for user in users:

@@ -23,6 +23,7 @@ def started(bars: Path, output: Path, start: str, rate: float) -> Config:
     return replace(config, start=start, loop=loop)
 
 
+@pytest.mark.slow
 def test_a_run_that_hardly_learns_ends_as_the_model_that_it_began_with(
     bars: Path, trained: Trained, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def meddling(logits: Tensor, labels: Tensor) -> float:
     return float(torch.rand(1))
 
 
+@pytest.mark.slow
 def test_metrics_are_columns_of_the_log_and_change_no_weight(
     trained: training.Trained, bars: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_metrics_are_columns_of_the_log_and_change_no_weight(
     assert [float(row["meddling"]) for row in rows] == [row["meddling"] for row in watched.history]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_metrics_than_it_began_with(bars: Path, tmp_path: Path) -> None:
     config = config_for(bars, tmp_path / "run")
 
@@ -101,6 +103,7 @@ def test_tensorboard_has_the_points_of_the_log_and_changes_no_weight(
     assert not (trained.folder / "tensorboard").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [3, 6, 8])
 def test_a_resumed_run_doubles_no_point(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int
@@ -138,6 +141,7 @@ def test_the_command_writes_points_where_it_is_asked_to(run, bars: Path, tmp_pat
     assert len(points(tmp_path / "run" / "tensorboard")["loss/step"]) == 6
 
 
+@pytest.mark.slow
 def test_tensorboard_is_imported_when_it_is_asked_for() -> None:
     code = "import sys, dvskit.training; print('tensorboard' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

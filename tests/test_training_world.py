@@ -75,6 +75,7 @@ def check_alike(found: Any, alone: training.Trained) -> None:
         torch.testing.assert_close(torch.from_numpy(state[name]), weight, **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_together_give_the_losses_and_the_weights_of_one(
     bars: Path, tmp_path: Path, alone: training.Trained, count: int

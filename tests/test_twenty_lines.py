@@ -70,6 +70,7 @@ def test_there_are_twenty_lines_and_each_is_read_without_scrolling():
     assert all(len(line) <= 100 for block in BLOCKS for line in block.splitlines())
 
 
+@pytest.mark.slow
 def test_each_line_gives_what_stands_behind_it_also_when_it_is_run_again(folder):
     imports, *steps, wrong = BLOCKS
     names: dict[str, object] = {}

@@ -64,6 +64,7 @@ def datagrams(events: Events, layout: str, count: int = 50) -> list[bytes]:
     return [b"".join(made[at : at + count]) for at in range(0, len(made), count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("count", [1, 50, 63])
 def test_what_is_sent_arrives(layout, count):
@@ -74,6 +75,7 @@ def test_what_is_sent_arrives(layout, count):
     assert not recording.damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 def test_a_wrap_of_32_bits_is_counted_on_and_a_late_datagram_does_not_undo_it(layout):
     events = make(300, start_us=2**32 - 600)
@@ -89,6 +91,7 @@ def test_a_wrap_of_32_bits_is_counted_on_and_a_late_datagram_does_not_undo_it(la
     assert events.t[0] < 2**32 < events.t[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # it leaves its socket open
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
@@ -161,6 +164,7 @@ def test_words_of_spif_that_do_not_belong_together_are_left_out_and_counted():
     assert recording.damage.count == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_gives_events_in_order_on_the_sensor_or_none(seed):
     rng = np.random.default_rng(seed)
@@ -206,6 +210,7 @@ def free_port():
         return taken.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_what_has_arrived_is_written_when_a_person_stops_it(tmp_path, free_port):
     events, out = make(5000), tmp_path / "a.npz"
     command = [sys.executable, "-m", "dvskit", "convert", f"udp://127.0.0.1:{free_port}", str(out)]

@@ -192,6 +192,7 @@ def test_a_damaged_video_writes_nothing_unless_it_is_salvaged(run, tmp_path):
     assert source.damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--upsample",)])
 def test_events_begin_at_0_or_on_the_container_s_clock(run, tmp_path, extra):
     path = write(Kind("", ".mpg", "mpeg2video", options={"bf": "2"}), tmp_path)

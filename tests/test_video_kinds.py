@@ -418,6 +418,7 @@ def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
         player.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE[::6], ids=lambda kind: kind.name)
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
     path = write(kind, tmp_path)

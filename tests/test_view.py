@@ -135,6 +135,7 @@ def test_all_events_are_served_where_they_are_few(served):
     assert (told["total"], told["every"], sum(told["rate"])) == (5000, 1, 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", [None, (5, 3, 40, 30)])
 def test_a_part_is_what_lies_between_two_times_in_a_region(served, region):
     address = "part?cloud=0&start=500000&stop=900000"
@@ -158,6 +159,7 @@ def test_a_part_too_large_to_show_is_thinned(served, monkeypatch):
     np.testing.assert_array_equal(found, rows(EVENTS)[::64])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -176,6 +178,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):
     assert b"\n" not in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["/", "/told", "/wrong-secret/told", "/../etc/passwd", "told"])
 def test_without_the_secret_nothing_is_answered(served, name):
     status, body, _ = ask(served, name, secret=False)
@@ -183,6 +186,7 @@ def test_without_the_secret_nothing_is_answered(served, name):
     assert b"a.npz" not in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "told", "events?cloud=0"])
 def test_another_host_name_is_refused_although_it_leads_here(served, name):
     assert ask(served, name, host="evil.example")[0] == 403
@@ -200,6 +204,7 @@ def test_a_path_that_is_not_known_is_not_found(served):
     assert ask(served, "file/../told")[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evt3", "csv", "npz"])
 def test_a_recording_is_handed_out_in_other_formats(served, name, tmp_path):
     status, body, headers = ask(served, f"file?cloud=0&format={name}")
@@ -229,6 +234,7 @@ def clip(path):
     return path
 
 
+@pytest.mark.slow
 def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     served, file, tmp_path
 ):
@@ -283,6 +289,7 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path):
 # -- the page
 
 
+@pytest.mark.slow
 def test_the_served_page_shows_a_part_closer_than_the_whole(file, browser, monkeypatch):
     monkeypatch.setattr(view.viewed, "MOST_EVENTS", 1000)
     monkeypatch.setattr(view.server, "MOST_EVENTS", 1000)
@@ -307,6 +314,7 @@ def test_the_served_page_shows_a_part_closer_than_the_whole(file, browser, monke
         assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_dropped_clip_appears_beside_the_recording(served, browser, tmp_path):
     browser.open(served.url)
     video = clip(tmp_path / "clip.mp4").read_bytes()
@@ -334,6 +342,7 @@ def test_a_view_of_nothing_asks_for_a_file(browser):
 # -- the command
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_address_and_ends_with_ctrl_c(file):
     process = subprocess.Popen(
         [sys.executable, "-m", "dvskit", "view", str(file)], stdout=subprocess.PIPE,
@@ -371,6 +380,7 @@ def test_wrong_words_are_told_in_a_line(run, words, code, said):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
     events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
     save_events(events, tmp_path / "a.aedat")

@@ -138,6 +138,7 @@ def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
 # -- the page
 
 
+@pytest.mark.slow
 def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser):
     with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         browser.open(view.url)

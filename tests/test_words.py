@@ -138,6 +138,7 @@ def clean_stream(rng: np.random.Generator, count: int) -> Events:
     return Events(t=t, x=x, y=y, p=rng.integers(0, 2, count).astype(bool), size=SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVT)
 @pytest.mark.parametrize("seed", range(16))
 def test_the_decoder_agrees_with_a_plain_one(tmp_path: Path, name: str, seed: int) -> None:
@@ -314,6 +315,7 @@ def test_a_vector_of_evt4_without_its_mask_is_damage(tmp_path: Path) -> None:
     assert recording.damage.lost_bytes == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_salvage_keeps_nearly_all_events_of_a_file_with_flipped_bits_and_a_burst(
     data: Path, tmp_path: Path, name: str
@@ -339,6 +341,7 @@ def test_salvage_keeps_nearly_all_events_of_a_file_with_flipped_bits_and_a_burst
         assert recording.damage or kept_share(salvaged, whole) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(80))
 @pytest.mark.parametrize("file", [*REAL.values(), *EVT3])
 def test_damage_raises_only_our_errors_and_is_never_silent(

@@ -135,6 +135,7 @@ def test_a_part_by_time_counts_the_time_offset_of_the_header(tmp_path: Path) -> 
     assert recording.between(start, stop).load() == whole.between(start, stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 64, 1000, 1 << 20])
 @pytest.mark.parametrize("name", REAL)
 def test_a_stream_gives_what_its_file_gives_however_it_arrives(
@@ -152,6 +153,7 @@ def test_a_stream_gives_what_its_file_gives_however_it_arrives(
         assert read_all(arriving) == Events.empty(SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVT)
 def test_salvage_of_a_sound_file_loses_nothing(tmp_path: Path, name: str) -> None:
     for seed in range(20):
@@ -249,6 +251,7 @@ def test_a_stream_that_does_not_tell_its_size_is_refused() -> None:
         arrive(b"% Data file containing triggers\n\x0e\x08" + bytes(16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_blocks_and_loading_give_the_same_events(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -55,6 +55,7 @@ def test_blocks_that_are_swapped_cost_themselves(tmp_path: Path, name: str, move
         open_events(tmp_path / "a", format=name).load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_salvage_does_not_depend_on_its_pieces(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +120,7 @@ def test_as_few_rows_as_can_be_are_given_up(seed: int) -> None:
     assert keep.sum() == most_in_order(t.tolist())
 
 
+@pytest.mark.slow
 def test_bytes_between_words_are_told_apart() -> None:
     times = 1000 + 7 * np.arange(60)
     data = np.stack([times, times % 300], axis=1).astype("<u4").tobytes()
