@@ -18,7 +18,8 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import FormatError
 from dvskit.formats import Format, formats
-from dvskit.formats.recording import Damage, ReadOptions, Recording
+from dvskit.formats.losses import Damage
+from dvskit.formats.recording import ReadOptions, Recording
 from tests.conftest import find_data, skip_or_fail
 from tests.mutation_judge import compare, hit
 from tests.mutation_kinds import KINDS, Mutation, mutate, mutations

@@ -11,7 +11,7 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Damage
 from dvskit.formats.ros import packed, seeking, writing
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events

@@ -11,7 +11,7 @@ import pytest
 import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Damage
 from dvskit.formats.ros import evt3, records, sqlite, writing
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, array, packet, rows_of, some_events

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats import order_kernels as k
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Damage, Losses
 
 _MOST_PIXEL = 32767
 LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
@@ -76,7 +75,8 @@ class InOrder:
         earliest_us: int = np.iinfo(np.int64).min,
         look_ahead: int = LOOK_AHEAD,
     ) -> None:
-        self.path, self.size, self.strict, self.damage = path, size, strict, damage
+        self.size, self.strict = size, strict
+        self._losses = Losses(path, strict=strict, damage=damage)
         self._last = earliest_us
         self._look_ahead = look_ahead
         self._held: Columns | None = None
@@ -182,12 +182,6 @@ class InOrder:
         self, columns: Columns, bad: NDArray[np.bool_], problem: Callable[[int], str]
     ) -> None:
         places = np.flatnonzero(bad)
-        if self.strict:
-            first = int(places[0])
-            raise DamagedFileError(self.path, int(columns.offsets[first]), problem(first))
-        listed = places[: max(0, self.damage.kept - len(self.damage.losses))]
-        for i in listed.tolist():
-            self.damage.add(int(columns.offsets[i]), int(columns.widths[i]), problem(i))
-        beyond = places[len(listed) :]  # counted alone: there may be millions
-        self.damage.count += len(beyond)
-        self.damage.lost_bytes += int(columns.widths[beyond].sum())
+        self._losses.lose_all(
+            columns.offsets[places], columns.widths[places], lambda n: problem(int(places[n]))
+        )

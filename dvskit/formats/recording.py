@@ -26,8 +26,7 @@ from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
 from dvskit.events.window import check_window, warn_of_seconds
 from dvskit.formats.labels import labels_beside
-from dvskit.formats.losses import Damage as Damage
-from dvskit.formats.losses import Losses
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
 from dvskit.events import Events
-from dvskit.formats.recording import Damage, ReadOptions, Recording
+from dvskit.formats.losses import Damage
+from dvskit.formats.recording import ReadOptions, Recording
 from dvskit.formats.storage import Storage
 
 LAYOUTS = ("t64_x16_y16_on8", "t32_x16_y15_on1", "spif")

@@ -37,7 +37,8 @@ from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_word
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.losses import Damage
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 

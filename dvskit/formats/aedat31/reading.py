@@ -36,8 +36,8 @@ from dvskit.formats.aedat31.samples import (
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import find_index
-from dvskit.formats.losses import Lose
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.losses import Damage, Lose
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 

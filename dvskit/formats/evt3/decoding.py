@@ -17,7 +17,7 @@ from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
 from dvskit.formats.evt3.losses import GROUP, LossReport, LostWords, TimeOrder, lost_events
 from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Damage
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_columns, new_triggers
 from dvskit.streams import Triggers
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import WordChunks
+from dvskit.formats.losses import Damage
 from dvskit.formats.order_kernels import keep_in_order
-from dvskit.formats.recording import Damage
 
 GROUP = 1 << 12  # events that are judged together, by themselves and as many that follow
 _MOST_WAITING = 1 << 16

@@ -15,6 +15,7 @@ from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.input_stream import InputStream
+from dvskit.formats.losses import Damage
 from dvskit.formats.raw_header import (
     RawHeader,
     read_header,
@@ -23,7 +24,6 @@ from dvskit.formats.raw_header import (
     told_size,
 )
 from dvskit.formats.recording import (
-    Damage,
     ReadOptions,
     Recording,
     SizeOrigin,

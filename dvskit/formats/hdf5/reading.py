@@ -20,9 +20,9 @@ from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
 from dvskit.formats.hdf5.table import Open
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
 from dvskit.formats.index_cache import count_early
+from dvskit.formats.losses import Damage
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
-    Damage,
     ReadOptions,
     Recording,
     SizeOrigin,

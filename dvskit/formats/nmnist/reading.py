@@ -14,8 +14,9 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
 from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.losses import Damage
 from dvskit.formats.nmnist import row_kernels as k
-from dvskit.formats.recording import BLOCK_EVENTS, Damage, ReadOptions, Recording
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording
 from dvskit.formats.row_alignment import Lose, RowAlignment
 from dvskit.formats.storage import Storage, new_columns
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import InOrder, extent
+from dvskit.formats.losses import Damage
 from dvskit.formats.npy.decoding import Block, Decoder, likely_order, picker, told_order
 from dvskit.formats.npy.layout import Table, open_table
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.row_alignment import Lose, RowAlignment
 from dvskit.formats.storage import Storage
 

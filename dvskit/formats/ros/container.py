@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.formats.losses import Losses as Losses
+from dvskit.formats.losses import Losses
 from dvskit.formats.ros.messages import event_kind
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large

@@ -17,8 +17,7 @@ from dvskit.events import Events, Size
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import StreamChunks
 from dvskit.formats.evt3.decoding import Decoding
-from dvskit.formats.recording import Damage
-from dvskit.formats.ros.container import Losses
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.losses import Losses
 from dvskit.formats.ros import message_kernels as k
-from dvskit.formats.ros.container import Losses
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
 

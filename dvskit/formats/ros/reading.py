@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.losses import Losses
-from dvskit.formats.recording import Damage, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.ros.container import Channel, Container
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
 from dvskit.formats.ros.messages import PACKET

@@ -15,9 +15,10 @@ import numpy as np
 from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.input_stream import InputStream
+from dvskit.formats.losses import Damage
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.raw_sink import HeaderSink
-from dvskit.formats.recording import Damage, ReadOptions, SizeOrigin
+from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import dat_kernels as loops

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.recording import Damage
+from dvskit.formats.losses import Damage
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
 from dvskit.formats.words import layout as k
 from dvskit.formats.words import salvage

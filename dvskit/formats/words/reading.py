@@ -10,9 +10,9 @@ import numpy as np
 from dvskit.events import Events, Size
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.input_stream import InputStream
+from dvskit.formats.losses import Damage
 from dvskit.formats.raw_header import RawHeader, time_offset_us
 from dvskit.formats.recording import (
-    Damage,
     ReadOptions,
     Recording,
     SizeOrigin,
