@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+# Beside other test processes threads of BLAS wait for each other longer than they compute. To be
+# said before NumPy and torch are loaded, which read it once.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
 from dvskit import cli
 from tests.bars import bars, trained  # noqa: F401 (fixtures)
@@ -33,6 +40,17 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("DVSKIT_MUST_NOT_SKIP"):
         pytest.fail(f"{reason}, and DVSKIT_MUST_NOT_SKIP is set")
     pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Watch the end of a test too, and that it left the process scheduled as others are.
+
+    pytest stops watching (faulthandler_timeout) once a test has failed.
+    """
+    faulthandler.dump_traceback_later(300, exit=True, file=sys.__stderr__)
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR), "left in real time"
 
 
 @pytest.fixture(scope="session")
