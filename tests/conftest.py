@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +41,15 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("DVSKIT_MUST_NOT_SKIP"):
         pytest.fail(f"{reason}, and DVSKIT_MUST_NOT_SKIP is set")
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that processes side by side end together."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            seconds[item.path] += mark.kwargs.get("seconds", 2)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

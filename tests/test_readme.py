@@ -59,7 +59,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
     assert SETUP[1].endswith("-m pytest -n auto --dist loadfile")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=110)
 def test_the_commands_and_the_python_run_one_after_the_other(folder):
     assert len(COMMANDS) == 4
     ran = 0
