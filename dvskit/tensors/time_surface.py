@@ -105,8 +105,7 @@ class _LastTimesFill(PlanesFill):
             part.columns,
             part.borders[first : stop + 1],
             self.stamps.span(number + first, number + stop),
-            self.width,
-            self.on,
+            (self.width, self.on),
             self.bins.start,
             self.edges[number + first : number + stop],
         )
@@ -114,9 +113,10 @@ class _LastTimesFill(PlanesFill):
     def finish(self) -> None:
         stamps, start = self.stamps, self.bins.start
         stamps.clear_rest()
+        values = stamps.flat, stamps.step
 
         def carry(first: int, stop: int) -> None:
-            carry_stamps(stamps.flat, stamps.step, first, stop, start, self.edges, NEVER_US)
+            carry_stamps(values, first, stop, start, self.edges, NEVER_US)
 
         in_spans(carry, stamps.length, self.bins.count * stamps.length)
 
@@ -187,10 +187,8 @@ class _DecayedFill(PlanesFill):
             part.columns,
             part.borders[first : stop + 1],
             self.planes.span(number + first, number + stop),
-            self.width,
-            self.on,
-            self.bins.start,
-            self.edges[number + first : number + stop + 1],
+            (self.width, self.on),
+            (self.bins.start, self.edges[number + first : number + stop + 1]),
             self.tables,
         )
 
