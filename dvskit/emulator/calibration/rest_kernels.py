@@ -120,7 +120,8 @@ def beside_spans(
     """Write how many events the pixels around each span's have in it, and how many those are.
 
     Without the one that has most, whether it is hot (`noise.hot_at_rest`) or not; and how many that
-    pixel has itself. Of all pixels of the sensor, `width` in a row, 8 around each but at the border.
+    pixel has itself. Of all pixels of the sensor, `width` in a row, 8 around each but at the
+    border.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans
