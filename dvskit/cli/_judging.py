@@ -42,6 +42,13 @@ class PartName(Enum):
     test = "test"
 
 
+DataArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[
     PartName,
     typer.Option(

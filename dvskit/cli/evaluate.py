@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import Inputs, PartName, SplitOption, open_folder, score_lines
+from dvskit.cli._judging import (
+    DataArgument,
+    Inputs,
+    PartName,
+    SplitOption,
+    open_folder,
+    score_lines,
+)
 from dvskit.cli._measures import (
     Report,
     add_corrupted,
@@ -111,13 +118,7 @@ class Wanted:
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
-            show_default=False,
-        ),
-    ],
+    data: DataArgument,
     split: SplitOption = PartName.held_out,
     json: Json = False,
     wanted: Wanted = Wanted(),

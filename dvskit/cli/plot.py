@@ -12,7 +12,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import open_shown
-from dvskit.cli._judging import Inputs, PartName, SplitOption, fits_noted, open_folder
+from dvskit.cli._judging import DataArgument, Inputs, PartName, SplitOption, fits_noted, open_folder
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
@@ -85,13 +85,7 @@ def _command(name: str) -> Callable[..., None]:
 
 def confusion(
     model: ModelArgument,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
-            show_default=False,
-        ),
-    ],
+    data: DataArgument,
     out: Out,
     split: SplitOption = PartName.held_out,
     inputs: Inputs = Inputs(),
