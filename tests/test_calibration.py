@@ -310,9 +310,9 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
     numbers = rng.integers(0, 256, (3, 5)).astype(np.float32)
     sure = (rng.random((3, 5)) < 0.7).astype(np.uint8) if doubtful else np.empty((0, 0), np.uint8)
     room = len(events.t)
-    pixel, on, off, change = np.empty(room, int), np.empty(room), np.empty(room), np.empty(room)
+    rows = pairs.RowColumns.of(room, weighted=False)
     shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 1e-5)
-    n = pairs.rows_between_events(events, shown, response, pixel, on, off, change)
+    n = pairs.rows_between_events(events, shown, response, rows)
     expected = []
     for j in range(3):
         levels = np.log(numbers[j] + 4.0)
@@ -327,7 +327,7 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
                 leaked = 1e-5 * (t[i] - begun)
                 expected.append((j, float(p[i]) - leaked, float(p[i]) - 1.0, b - a))
     assert n == len(expected) > (2 if doubtful else 10)
-    found = np.stack([pixel[:n], on[:n], off[:n], change[:n]], 1)
+    found = np.stack([each[:n] for each in rows[:4]], 1)
     assert np.allclose(found, expected, atol=2e-3)
 
 
@@ -357,12 +357,9 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events(seed):
     starts, frame_t = np.array([0, 60]), np.arange(0.0, 1e6, 15_000)
     numbers = rng.uniform(0, 255, (1, frame_t.size)).astype(np.float32)
     leak, pole, longest = 2e-6, 3000.0, 60_000.0
-    pixel = np.empty(99, int)
-    on, off, change, weight = np.empty((4, 99))
+    rows = pairs.RowColumns.of(99, weighted=True)
     shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, pole, 0.0, leak)
-    n = pairs.rows_between_frames(
-        PixelEvents(t, p, starts), shown, response, longest, pixel, on, off, change, weight
-    )
+    n = pairs.rows_between_frames(PixelEvents(t, p, starts), shown, response, longest, rows)
     level = np.stack([np.cumsum(p) - leak * t, -np.cumsum(~p)]).astype(float)
     last, expected = None, []
     for at, number in zip(frame_t, numbers[0], strict=True):
@@ -377,9 +374,9 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events(seed):
         if last is None or i > last[3]:
             last = here
     assert n == len(expected) > 10
-    assert np.allclose(np.stack([on[:n], off[:n], change[:n]], 1), expected, atol=1e-6)
-    assert (weight[:n] > 0).all()
-    assert (weight[:n] <= 1).all()
+    assert np.allclose(np.stack([each[:n] for each in rows[1:4]], 1), expected, atol=1e-6)
+    assert (rows.weight[:n] > 0).all()
+    assert (rows.weight[:n] <= 1).all()
 
 
 @pytest.mark.parametrize("held", [0.0, 4000.0])
@@ -390,14 +387,13 @@ def test_a_ramp_behind_a_low_pass_is_known_from_its_events(held):
     frame_t = np.arange(0.0, 1e6, 37_000)
     level = 3.0 + slope * frame_t
     numbers = (np.exp(level) - 4.0).astype(np.float32)[None]
-    pixel = np.empty(99, int)
-    on, off, change, weight = np.empty((4, 99))
+    rows = pairs.RowColumns.of(99, weighted=True)
     events = PixelEvents(t, np.ones(80, bool), np.array([0, 80]))
     shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, 0.0, held, 0.0)
-    n = pairs.rows_between_frames(events, shown, response, 1e6, pixel, on, off, change, weight)
+    n = pairs.rows_between_frames(events, shown, response, 1e6, rows)
     assert n > 15
-    assert np.allclose(change[:n], threshold * on[:n], rtol=1e-3)
-    assert not off[:n].any()
+    assert np.allclose(rows.change[:n], threshold * rows.on[:n], rtol=1e-3)
+    assert not rows.off[:n].any()
 
 
 @pytest.mark.parametrize("held", [0.0, 500.0])
@@ -436,7 +432,8 @@ def test_rows_are_fitted_as_by_least_squares_and_outliers_do_not_matter():
         a, b = np.array([0.25]), np.array([0.25])
         error, rest, ones = np.zeros((2, 1)), np.empty(200), np.ones(200)
         rows = pairs.Pairs(on, off, change, on, off, ones)
-        pairs.fit_rows(np.array([0, 200]), rows, 0.05, 2, 30, a, b, *error, rest)
+        found = pairs.Thresholds(a, b, *error)
+        pairs.fit_rows(np.array([0, 200]), rows, pairs.Robust(0.05, 2, 30), found, rest)
         assert a[0] == pytest.approx(truth[0], abs=0.003)
         assert b[0] == pytest.approx(truth[1], abs=0.003)
         assert np.allclose(rest, change - a[0] * on - b[0] * off)
@@ -455,7 +452,9 @@ def test_events_that_are_counted_badly_do_not_lower_the_thresholds():
         a, b = np.array([0.3]), np.array([0.2])
         errors, rest = np.zeros((2, 1)), np.empty(change.size)
         rows = pairs.Pairs(on, off, change, *sure, weight)
-        pairs.fit_rows(np.array([0, change.size]), rows, 10.0, 2, 3, a, b, *errors, rest)
+        found = pairs.Thresholds(a, b, *errors)
+        starts = np.array([0, change.size])
+        pairs.fit_rows(starts, rows, pairs.Robust(10.0, 2, 3), found, rest)
         assert abs(a[0] / 0.3 - 1) < part
         assert abs(b[0] / 0.2 - 1) < part
     assert max(a[0] / 0.3, b[0] / 0.2) < 0.9
@@ -465,7 +464,8 @@ def test_a_pixel_with_few_rows_keeps_what_it_has():
     on, off, rest = np.array([0.3]), np.array([0.2]), np.empty(3)
     errors, row = np.zeros((2, 1)), np.array([1.0, 2.0, 3.0])
     rows = pairs.Pairs(row, -row, row, row, -row, row)
-    pairs.fit_rows(np.array([0, 3]), rows, 1.0, 4, 3, on, off, *errors, rest)
+    found = pairs.Thresholds(on, off, *errors)
+    pairs.fit_rows(np.array([0, 3]), rows, pairs.Robust(1.0, 4, 3), found, rest)
     assert (on[0], off[0]) == (0.3, 0.2)
     assert np.isinf(errors).all()
 

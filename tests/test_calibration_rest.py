@@ -41,7 +41,8 @@ def test_a_known_start_stays_as_bayes_says(slope, left, ahead, gap):
     density = (1 - slope + slope * R) * np.exp(-0.5 * ((left - R) / blur) ** 2)
     both = 0.95 * density / density.sum() + 0.05 * (reach > R) / (reach > R).sum()
     expected = survival(both, ahead + gap) / survival(both, ahead)
-    found, _ = k.known_start(left, ahead * PERIOD, gap * PERIOD, PERIOD, blur, slope, reach)
+    leaks = k.Leaks(slope, reach, 0.5, 0.0)
+    found, _ = k.known_start(left, ahead * PERIOD, gap * PERIOD, PERIOD, blur, leaks)
     assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -68,7 +69,7 @@ def test_an_unknown_start_stays_as_a_renewal_process_does(left, ahead, gap):
 def test_a_start_has_the_density_by_which_its_stay_falls(start, left):
     def law(gap):
         if start == "known":
-            return k.known_start(left, 1e5, gap, PERIOD, 0.1, 0.7, 1.8)
+            return k.known_start(left, 1e5, gap, PERIOD, 0.1, k.Leaks(0.7, 1.8, 0.5, 0.0))
         return k.unknown_start(left, 1e5, gap, PERIOD, SHOT)
 
     assert law(0.0)[0] == pytest.approx(1.0)
@@ -83,7 +84,7 @@ def likelihood(gaps, end, jitter):
     ones, table = np.ones(n), np.empty((n, 1))
     leaking = k.LeakGaps(gaps, *kinds, ones, ones, ones, 0 * ones)
     periods = np.array([PERIOD])
-    k.leak_likelihood(np.arange(n + 1), leaking, 0.0, 0.5, 2.0, periods, jitter, table)
+    k.leak_likelihood(np.arange(n + 1), leaking, k.Leaks(0.0, 2.0, 0.5, jitter), periods, table)
     return np.exp(table[:, 0])
 
 
@@ -112,9 +113,10 @@ def test_changes_to_rest_are_those_of_the_integrated_signal(held, doubtful):
     place = np.array([0, 0, -1, 1, 2, 2])
     start = np.array([-1.0, 50_000.0, 50_000.0, 60_000.0, 20_000.0, 60_000.0])
     light = rng.uniform(0.1, 1.0, 6)
-    since, change, fresh = np.empty(6), np.empty(6), np.zeros(6, np.bool_)
+    rests = k.Rests.of(place, start, light)
+    since, change, fresh = rests.since, rests.change, rests.fresh
     shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 0.0)
-    k.changes_to_rest(events, shown, response, place, start, light, since, change, fresh)
+    k.changes_to_rest(events, shown, response, rests)
     known = 0
     for s in range(6):
         j = place[s]

@@ -219,7 +219,8 @@ def bars(*rows: dict[str, float], blur: float = 1.0) -> np.ndarray:
     wall = np.full((32, 32), 0.5, np.float32)
     flat_light = np.array([0, 0, 1, 1, 0], np.float32)
     cloth, out = np.zeros((1, 2, 2), np.float32), np.empty((32, 32), np.uint16)
-    paint(wall, parts, cloth, wall[0], flat_light, wall[0], blur, wall.copy(), wall.copy(), out)
+    look, canvas = (cloth, wall[0], flat_light, wall[0]), (wall.copy(), wall.copy())
+    paint(wall, parts, look, blur, canvas, out)
     return out / 65535
 
 
@@ -254,7 +255,8 @@ def head(**turned: float) -> np.ndarray:
     wall, light = np.zeros((64, 64), np.float32), np.array([0, 0, 1, 1, 0], np.float32)
     face, out = np.array([1, 0.5, 0, 0, 0.5], np.float32), np.empty((64, 64), np.uint16)
     cloth = np.zeros((1, 2, 2), np.float32)
-    paint(wall, part, cloth, wall[0], light, face, 1.0, wall.copy(), wall.copy(), out)
+    look, canvas = (cloth, wall[0], light, face), (wall.copy(), wall.copy())
+    paint(wall, part, look, 1.0, canvas, out)
     return out / 65535
 
 

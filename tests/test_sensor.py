@@ -270,7 +270,7 @@ def root(signal, two, low, at_low, high, at_high, level):
     """Close in on a crossing from the chord on, as the rounds do."""
     t = low + (high - low) * (level - at_low) / (at_high - at_low)
     for _ in range(80):
-        t, low, high, near = closer(*signal, two, t, low, high, at_high > at_low, level)
+        t, low, high, near = closer(signal, two, (t, low, high), at_high > at_low, level)
         if near:
             return t
     raise AssertionError("no end of it")
@@ -303,7 +303,7 @@ def test_crossings_are_within_a_thousandth_of_a_microsecond_of_the_root(follower
             return a + b * t + c1 * math.exp(-k1 * t) + c2 * math.exp(-k2 * t)
 
         kept = math.exp(-k1 * end), math.exp(-k2 * end) if c2 else 0.0
-        ends = [0.0, *sorted({*turns(b, c1, k1, c2, k2, end, *kept), end})]
+        ends = [0.0, *sorted({*turns((b, c1, k1, c2, k2), end, *kept), end})]
         for low, high in itertools.pairwise(ends):
             at_low, at_high = signal(low), signal(high)
             if abs(at_high - at_low) < 0.001 * UNIT:

@@ -7,7 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -42,6 +42,13 @@ class PartName(Enum):
     test = "test"
 
 
+DataArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[
     PartName,
     typer.Option(
@@ -119,10 +126,17 @@ class Folder:
         return result
 
 
-def open_folder(
-    model: str, data: Path, split: PartName, reading: Reading, spikes: Spikes
-) -> Folder:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """How what a model is judged by is opened: recordings, and still images as spikes."""
+
+    reading: Reading = field(default_factory=Reading)
+    spikes: Spikes = field(default_factory=Spikes)
+
+
+def open_folder(model: str, data: Path, split: PartName, inputs: Inputs) -> Folder:
     """Open a folder of recordings or images to judge a model by; say what is left out of it."""
+    reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_stills
     from dvskit.training import load_model
     from dvskit.training.judging import open_for, open_judging

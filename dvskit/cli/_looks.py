@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit.cli._console import parse_time_us
-from dvskit.cli._options import as_usage, model_names, size_from
+from dvskit.cli._options import Span, as_usage, model_names, size_from
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -234,6 +234,17 @@ class Words:
         if self.every is not None and self.model is None:
             raise ConfigError("--every says how often --model decides; name a model")
         return None if self.every is None else parse_time_us(self.every, "--every")
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """All that says what of a recording is shown, and how: in the order of the help page."""
+
+    pose: Pose = Pose()
+    span: Span = field(default_factory=Span)
+    sheet: Sheet = Sheet()
+    moves: Moves = Moves()
+    words: Words = Words()
 
 
 def given(options: Pose | Sheet | Moves | Words) -> Iterator[tuple[str, Any]]:

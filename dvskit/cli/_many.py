@@ -14,7 +14,7 @@ import typer
 
 from dvskit.cli._jobs import Task
 from dvskit.cli._many_files import ManyFiles
-from dvskit.cli._options import as_usage, shown_as
+from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, formats, is_standard
@@ -136,21 +136,21 @@ def for_many(
     """
 
     def decorate(one: Callable[..., None]) -> Callable[..., None]:
-        command = Command(one, inputs, words, ending, alone, own)
+        command = Command(spread(one), inputs, words, ending, alone, own)
         COMMANDS[one.__module__] = command
 
         def of_many(**given: Any) -> None:
             paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
             command(list(paths or ()), output, jobs, given)
 
-        return shown_as(of_many, one, _signature(one, command))
+        return shown_as(of_many, one, _signature(command))
 
     return decorate
 
 
-def _signature(one: Callable[..., None], command: Command) -> inspect.Signature:
+def _signature(command: Command) -> inspect.Signature:
     """Return the parameters of a command for many: they are what the command line shows."""
-    known = inspect.signature(one, eval_str=True)
+    known = inspect.signature(command.one)
     _, _, *rest = known.parameters.values()
     argument = typer.Argument(
         help=command.words, metavar="IN OUT", show_default=False, parser=_as_written
@@ -161,7 +161,8 @@ def _signature(one: Callable[..., None], command: Command) -> inspect.Signature:
         optional = Annotated[list[Path] | None, argument]
         paths = paths.replace(default=None, annotation=optional)
     output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
-    jobs = inspect.Parameter("jobs", kind, default=None, annotation=_JobsOption)
+    named = inspect.Parameter.KEYWORD_ONLY
+    jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
     return known.replace(parameters=[paths, output, *rest, jobs])
 
 

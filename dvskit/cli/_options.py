@@ -192,32 +192,49 @@ class Span:
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command whose parameters that are dataclasses of options are these options.
 
-    The command line shows the fields of a dataclass in the place of the parameter; the command
-    itself is called with the dataclass.
+    The command line shows the fields of a dataclass in the place of the parameter, and so those of
+    a dataclass in it; the command itself is called with the dataclass.
     """
     known = inspect.signature(command, eval_str=True)
-    groups: dict[str, tuple[Any, list[str]]] = {}
+    groups = {
+        each.name: each.annotation
+        for each in known.parameters.values()
+        if is_dataclass(each.annotation)
+    }
     shown: list[inspect.Parameter] = []
     for each in known.parameters.values():
-        if not is_dataclass(each.annotation):
-            shown.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        options = [
-            inspect.Parameter(
-                option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default,
-                annotation=get_type_hints(each.annotation, include_extras=True)[option.name],
-            )
-            for option in fields(each.annotation)
-        ]  # fmt: skip
-        groups[each.name] = (each.annotation, [option.name for option in options])
-        shown += options
+        shown += _options_of(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    def gathered(**given: Any) -> None:
-        for name, (group, names) in groups.items():
-            given[name] = group(**{option: given.pop(option) for option in names})
-        command(**given)
+    def gathered(*paths: Path, **given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = _gather(group, given)
+        command(*paths, **given)
 
     return shown_as(gathered, command, known.replace(parameters=shown))
+
+
+def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """Yield a parameter; of one that is a dataclass, the options in it."""
+    if not is_dataclass(parameter.annotation):
+        yield parameter
+        return
+    hints = get_type_hints(parameter.annotation, include_extras=True)
+    for option in fields(parameter.annotation):
+        yield from _options_of(
+            inspect.Parameter(
+                option.name, parameter.kind, default=option.default, annotation=hints[option.name]
+            )
+        )
+
+
+def _gather(group: Any, given: dict[str, Any]) -> Any:
+    """Take the options of a dataclass out of those that were given; return them as it."""
+    hints = get_type_hints(group, include_extras=True)
+    return group(**{
+        name: _gather(hint, given) if is_dataclass(hint) else given.pop(name)
+        for name, hint in hints.items()
+        if is_dataclass(hint) or name in given
+    })  # fmt: skip
 
 
 def shown_as(

@@ -19,38 +19,10 @@ from dvskit.events import Events, Source
 if TYPE_CHECKING:
     from dvskit.tensors import Representation
 
-BinsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Write a tensor of so many bins of time: event counts (bins, 2, height, width), OFF "
-        "then ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
-        show_default=False,
-    ),
-]
-BinOption = Annotated[
-    str | None,
-    typer.Option(
-        "--bin",
-        help="How long each bin of the tensor is, such as 10ms; alone, as many as reach the end.",
-        show_default=False,
-    ),
-]
-AsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--as",
-        metavar="NAME[:KEY=VALUE,...]",
-        help="What tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
-        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 or "
-        "point_set:points=1024, with any of its parameters, such as counts:dtype=uint8.",
-        show_default="counts",
-    ),
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TensorOutput:
-    """A tensor to be written in place of events: the options --as, --bins and --bin."""
+    """A tensor to be written in place of events."""
 
     name: str
     representation: Representation
@@ -74,31 +46,67 @@ class TensorOutput:
         return f"{out}: {self.name} ({shape}) {dtype} of {shown.words}"
 
 
-def tensor_from(
-    out: Path, to: str | None, bins: int | None, bin_: str | None, as_: str | None
-) -> TensorOutput | None:
-    """Return what tensor is asked for; None where events are. Raises ConfigError."""
-    if bins is None and bin_ is None and as_ is None:
-        return None
-    from dvskit.tensors.files import tensor_suffix
-    from dvskit.tensors.names import representation_from
+@dataclass(frozen=True, slots=True)
+class TensorOptions:
+    """What tensor is written in place of events: the options --bins, --bin and --as."""
 
-    if to is not None:
-        raise ConfigError("--to names a format of events; how a tensor is written tells its suffix")
-    try:
-        tensor_suffix(out)
-    except OutputError as error:
-        raise ConfigError(one_line(error)) from error
-    name, parameters = _parse(as_ or "counts")
-    for key, value in (
-        ("bins", bins),
-        ("bin_us", None if bin_ is None else parse_time_us(bin_, "--bin")),
-    ):
-        if value is not None:
-            if key in parameters:
-                raise ConfigError(f"--as {as_} says {key} and so does an option; give it once")
-            parameters[key] = value
-    return TensorOutput(name, representation_from(name, **parameters))
+    bins: Annotated[
+        int | None,
+        typer.Option(
+            help="Write a tensor of so many bins of time: event counts (bins, 2, height, width), "
+            "OFF then ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
+            show_default=False,
+        ),
+    ] = None
+    bin_: Annotated[
+        str | None,
+        typer.Option(
+            "--bin",
+            help="How long each bin of the tensor is, such as 10ms; alone, as many as reach the "
+            "end.",
+            show_default=False,
+        ),
+    ] = None
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="What tensor: counts, binary, signed, voxel_grid, last_times, "
+            "time_surface:tau=50ms, decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, "
+            "event_frames:count=5000 or point_set:points=1024, with any of its parameters, such as "
+            "counts:dtype=uint8.",
+            show_default="counts",
+        ),
+    ] = None
+
+    def output(self, out: Path, to: str | None) -> TensorOutput | None:
+        """Return what tensor is asked for; None where events are. Raises ConfigError."""
+        if self == TensorOptions():
+            return None
+        from dvskit.tensors.files import tensor_suffix
+        from dvskit.tensors.names import representation_from
+
+        if to is not None:
+            raise ConfigError(
+                "--to names a format of events; how a tensor is written tells its suffix"
+            )
+        try:
+            tensor_suffix(out)
+        except OutputError as error:
+            raise ConfigError(one_line(error)) from error
+        name, parameters = _parse(self.as_ or "counts")
+        for key, value in (
+            ("bins", self.bins),
+            ("bin_us", None if self.bin_ is None else parse_time_us(self.bin_, "--bin")),
+        ):
+            if value is not None:
+                if key in parameters:
+                    raise ConfigError(
+                        f"--as {self.as_} says {key} and so does an option; give it once"
+                    )
+                parameters[key] = value
+        return TensorOutput(name, representation_from(name, **parameters))
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,37 @@ if TYPE_CHECKING:
     from dvskit.formats import Recording
 
 
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What becomes of the estimate: the options --out and --json."""
+
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
+    ] = None
+    json: options.Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How the frames are opened: the options --fps, --offset, --light and --time."""
+
+    fps: clips.FpsOfVideo = None
+    offset: Annotated[
+        str | None,
+        typer.Option(
+            help="How much later the frames are than their stamps say, on the clock of the "
+            "events, such as 3ms; where a video begins on it, such as 1.5s.",
+            show_default="estimated, 20 ms either way at most",
+        ),
+    ] = None
+    light: clips.LightOption = clips.LightName.luma
+    time: clips.ClockOption = clips.ClockName.first
+
+    def offset_us(self) -> int | None:
+        """Return the microseconds that --offset says. Raises ConfigError."""
+        return None if self.offset is None else _console.parse_time_us(self.offset, "--offset")
+
+
 def calibrate(
     recording: options.InputFile,
     frames: Annotated[
@@ -30,32 +62,20 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
-    ] = None,
-    json: options.Json = False,
+    results: Results = Results(),
     reading: options.Reading = options.Reading(),
-    fps: clips.FpsOfVideo = None,
-    offset: Annotated[
-        str | None,
-        typer.Option(
-            help="How much later the frames are than their stamps say, on the clock of the "
-            "events, such as 3ms; where a video begins on it, such as 1.5s.",
-            show_default="estimated, 20 ms either way at most",
-        ),
-    ] = None,
-    light: clips.LightOption = clips.LightName.luma,
-    time: clips.ClockOption = clips.ClockName.first,
+    how: Pictures = Pictures(),
     force: options.Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
-    offset_us = None if offset is None else _console.parse_time_us(offset, "--offset")
+    offset_us, out = how.offset_us(), results.out
     if out is not None:
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = reading.open(recording)
-    pictures = _frames(source, frames, clips.ClipOptions(fps, light, time, reading.salvage))
+    clip = clips.ClipOptions(how.fps, how.light, how.time, reading.salvage)
+    pictures = _frames(source, frames, clip)
     from dvskit.emulator.calibration import calibrate as calibrated
 
     with _console.stages(recording.name) as begin:
@@ -64,7 +84,7 @@ def calibrate(
 
     for text in clips.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
         _console.note(f"{frames}: {text}")
-    if json:
+    if results.json:
         _console.print_json(found.as_dict())
     else:
         for line in found.lines():

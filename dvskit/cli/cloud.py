@@ -12,7 +12,7 @@ from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
 from dvskit.cli._judging import fits_noted
-from dvskit.cli._looks import Moves, Pose, Sheet, Words, given, state_from, view_from
+from dvskit.cli._looks import Looks, given, state_from, view_from
 from dvskit.cli._options import Force, Reading, Span, part_of
 from dvskit.cli._shown import WithEvents, say_of
 from dvskit.errors import ConfigError, count_of
@@ -46,24 +46,21 @@ def cloud(
             "turns (.mp4, .mkv, .mov, .gif).",
         ),
     ],
-    pose: Pose = Pose(),
-    span: Span = Span(),
-    sheet: Sheet = Sheet(),
-    moves: Moves = Moves(),
-    words: Words = Words(),
+    looks: Looks = Looks(),
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
     """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
     suffix = _check_suffix(out)
-    _refuse(out, suffix, sheet, moves, words)
+    _refuse(out, suffix, looks)
+    pose, sheet, words = looks.pose, looks.sheet, looks.words
     if len(files) > 1 and suffix not in _PAGE:
         raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
     view = view_from(pose, sheet, "" if suffix in _PAGE else sheet.title or "")
     size_px = sheet.size_px()
-    turn = moves.turn(size_px)
+    turn = looks.moves.turn(size_px)
     every_us = words.every_us(len(files))
-    times = span.times()
+    times = looks.span.times()
     check_output(out, overwrite=force)
     _console.announce_compiling()
     judge = None
@@ -79,7 +76,7 @@ def cloud(
 
         named = list(zip(files, parts, strict=True))
         shown = _shown(named, words.labels, judge, every_us)
-        title = _title(files, span) if sheet.title is None else sheet.title
+        title = _title(files, looks.span) if sheet.title is None else sheet.title
         state = state_from(pose, sheet.dark)
         report = render.page(shown, out, title=title, overwrite=force, state=state)
         _note_labels(report, words.labels or out)
@@ -163,12 +160,12 @@ def _check_suffix(out: Path) -> str:
     return suffix
 
 
-def _refuse(out: Path, suffix: str, sheet: Sheet, moves: Moves, words: Words) -> None:
+def _refuse(out: Path, suffix: str, looks: Looks) -> None:
     """Raise ConfigError for an option that means nothing for such a file."""
     kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
-    printed = (name for name, _ in given(sheet) if name in _OF_PRINT)
-    refused = [*printed] if suffix in _PAGE else [name for name, _ in given(words)]
-    refused += [] if suffix in _TURNING else [name for name, _ in given(moves)]
+    printed = (name for name, _ in given(looks.sheet) if name in _OF_PRINT)
+    refused = [*printed] if suffix in _PAGE else [name for name, _ in given(looks.words)]
+    refused += [] if suffix in _TURNING else [name for name, _ in given(looks.moves)]
     for name in refused:
         raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
 

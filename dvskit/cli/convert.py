@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._many import for_many
-from dvskit.cli._tensors import AsOption, BinOption, BinsOption, tensor_from
+from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
@@ -81,6 +82,32 @@ def left_beside(part: RecordingPart) -> list[str]:
     return ["triggers, IMU samples and frames are left out: the filters move the times of events"]
 
 
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What the input is, and what the output becomes: the options --from, --to and --size."""
+
+    from_: options.FormatOption = None
+    to: options.ToOption = None
+    size: options.SizeOption = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What of the events is kept, and how they are changed: --start, --stop, --crop to --filter."""
+
+    span: options.Span = field(default_factory=options.Span)
+    crop: options.CropOption = None
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, "
+            "undistorted.",
+        ),
+    ] = None
+    filters: FilterOption = None
+
+
 @for_many(
     Inputs(
         "recording",
@@ -96,24 +123,9 @@ def left_beside(part: RecordingPart) -> list[str]:
 def convert(
     file: Path,
     out: Path,
-    from_: options.FormatOption = None,
-    to: options.ToOption = None,
-    size: options.SizeOption = None,
-    start: options.StartOption = None,
-    stop: options.StopOption = None,
-    crop: options.CropOption = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, "
-            "undistorted.",
-        ),
-    ] = None,
-    filters: FilterOption = None,
-    bins: BinsOption = None,
-    bin_: BinOption = None,
-    as_: AsOption = None,
+    formats: Formats = Formats(),
+    kept: Kept = Kept(),
+    tensors: TensorOptions = TensorOptions(),
     salvage: options.Salvage = False,
     force: options.Force = False,
 ) -> None:
@@ -125,13 +137,13 @@ def convert(
     options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
     files are there, and the same command goes on.
     """
-    tensor = tensor_from(out, to, bins, bin_, as_)
+    tensor = tensors.output(out, formats.to)
     if tensor is None:
-        options.check_writable(out, to)
-    after_us, until_us = options.times_from(start, stop)
-    rectangle = None if crop is None else Crop(*options.rectangle_from(crop))
-    target = None if fit is None else options.size_from(fit, "--fit")
-    recording = options.Reading(from_, size, salvage).open(file)
+        options.check_writable(out, formats.to)
+    after_us, until_us = kept.span.times()
+    rectangle = None if kept.crop is None else Crop(*options.rectangle_from(kept.crop))
+    target = None if kept.fit is None else options.size_from(kept.fit, "--fit")
+    recording = options.Reading(formats.from_, formats.size, salvage).open(file)
     part: _Arriving | RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
@@ -142,6 +154,7 @@ def convert(
         with options.as_usage("--crop"):
             source = FilteredSource(part, rectangle)
     chosen = None
+    filters = kept.filters or []
     if filters:
         with options.as_usage("--filter"):
             source = chosen = filtered(source, filters, recording)
@@ -153,12 +166,12 @@ def convert(
             raise ConfigError(f"{file}: a tensor needs a file; write one first")
         begin = part.start_us if stays_in_time(chosen) else None
         said = tensor.write(source, begin, out, force=force)
-        left = [] if chosen is None else list(filter_notes(chosen, filters or []))
+        left = [] if chosen is None else list(filter_notes(chosen, filters))
         left += [] if fitted is None else [_edges(placement, fitted)]
         _notes(out, [*left, *recording.assumptions], recording, part.damage)
         _console.say(said)
         return
-    with open_sink(out, source.size, format=to, overwrite=force) as sink:
+    with open_sink(out, source.size, format=formats.to, overwrite=force) as sink:
         left = _beside(part, sink, chosen)
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
@@ -167,7 +180,7 @@ def convert(
     if isinstance(part, _Arriving):
         left += _left_of(recording)
     if chosen is not None:
-        left += filter_notes(chosen, filters or [])
+        left += filter_notes(chosen, filters)
     if fitted is not None:
         left.append(_edges(placement, fitted))
     _report(recording, part.damage, sink, left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +51,109 @@ def _own_seed(video: Path, given: Options) -> Options:
     return {"seed": own_seed(seed, content)}
 
 
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """Which sensor sees the clip: the options --preset, --threshold, --set, --seed and --size."""
+
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
+            "preset file (.toml). A camera's name brings its size.",
+            autocompletion=options.preset_names,
+        ),
+    ] = "clean"
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
+            show_default="the preset's",
+        ),
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help=f"Another parameter of the sensor, such as shot_hz=5; as often as you like. The "
+            f"names: {_NAMES}.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Fixes all randomness: the same seed, the same events. Of many, each file draws "
+            "its own from it and its content.",
+        ),
+    ] = 0
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at "
+            "two sides is cut off. native keeps the video's size.",
+            metavar="SIZE",
+            show_default="the preset's, else native",
+        ),
+    ] = None
+
+    def emulator(self) -> Emulator:
+        """Return the emulator of the sensor. Raises ConfigError."""
+        from dvskit.emulator import Emulator
+
+        return Emulator(_params(self.preset, self.threshold, self.set_ or []), self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Which frames of a clip the sensor sees, and how they are taken: --crop to --salvage."""
+
+    crop: options.CropOption = None
+    start: clips.StartOfClip = None
+    stop: clips.StopOfClip = None
+    fps: clips.FpsOfVideo = None
+    light: clips.LightOption = clips.LightName.luma
+    upsample: Annotated[
+        bool,
+        typer.Option(
+            "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
+        ),
+    ] = False
+    time: clips.ClockOption = clips.ClockName.first
+    salvage: clips.SalvageVideo = False
+
+    def part(self, sensor: Sensor) -> ClipPart:
+        """Return which part of a clip is emulated, and at which size. Raises ConfigError."""
+        from dvskit.emulator.params import sensor_size
+        from dvskit.video import ClipPart
+
+        times = options.times_from(self.start, self.stop)
+        rectangle = None if self.crop is None else options.rectangle_from(self.crop)
+        size = sensor.size
+        asked = size if size in (None, "native") else options.size_from(size)
+        return ClipPart(*times, rectangle, *sensor_size(sensor.preset, asked))
+
+    def open(self, video: Path | None, camera: int | None) -> FrameSource:
+        """Open the clip, or the camera. Raises ConfigError for options that a camera has not."""
+        if video is not None and camera is None:
+            return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
+        if dataclasses.replace(self, crop=None) != Frames():
+            raise ConfigError(
+                "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a "
+                "camera"
+            )
+        from dvskit.video import CameraFrames
+
+        return CameraFrames(camera or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How the events are written: the options --to and --force."""
+
+    to: options.ToOption = None
+    force: options.Force = False
+
+
 @for_many(
     Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
     "A video file, a folder of images, or - for a video on standard input (left out with "
@@ -67,61 +171,9 @@ def emulate(
         int | None,
         typer.Option(help="Emulate what a camera sees, until Ctrl-C: its number, from 0."),
     ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
-            "preset file (.toml). A camera's name brings its size.",
-            autocompletion=options.preset_names,
-        ),
-    ] = "clean",
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
-            show_default="the preset's",
-        ),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help=f"Another parameter of the sensor, such as shot_hz=5; as often as you like. The "
-            f"names: {_NAMES}.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Fixes all randomness: the same seed, the same events. Of many, each file draws "
-            "its own from it and its content.",
-        ),
-    ] = 0,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at "
-            "two sides is cut off. native keeps the video's size.",
-            metavar="SIZE",
-            show_default="the preset's, else native",
-        ),
-    ] = None,
-    crop: options.CropOption = None,
-    start: clips.StartOfClip = None,
-    stop: clips.StopOfClip = None,
-    fps: clips.FpsOfVideo = None,
-    light: clips.LightOption = clips.LightName.luma,
-    upsample: Annotated[
-        bool,
-        typer.Option(
-            "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
-        ),
-    ] = False,
-    time: clips.ClockOption = clips.ClockName.first,
-    salvage: clips.SalvageVideo = False,
-    to: options.ToOption = None,
-    force: options.Force = False,
+    sensor: Sensor = Sensor(),
+    frames: Frames = Frames(),
+    written: Written = Written(),
 ) -> None:
     """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done.
 
@@ -131,16 +183,14 @@ def emulate(
     """
     video, out = _named(video, out, camera)
     # What is wrong with the output is told before the kernels are loaded.
-    options.check_writable(out, to)
-    from dvskit.emulator import Emulator
-
-    emulator = Emulator(_params(preset, threshold, set_ or []), seed)
-    part = _part(preset, size, crop, options.times_from(start, stop))
-    clip = _clip(video, camera, clips.ClipOptions(fps, light, time, salvage), part, upsample)
+    options.check_writable(out, written.to)
+    emulator = sensor.emulator()
+    part = frames.part(sensor)
+    clip = frames.open(video, camera)
     with options.as_usage("--crop"):
-        frames = part.of(clip)
-    work = _Work(Path(f"camera {camera}") if video is None else video, clip, frames, upsample)
-    stopped = work.write(emulator, out, to, force)
+        seen = part.of(clip)
+    name = Path(f"camera {camera}") if video is None else video
+    stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, written)
     if stopped and camera is None:
         raise typer.Exit(130)
 
@@ -169,15 +219,15 @@ class _Work:
 
             self._frames = self._added = Upsampled(part, part.size)
 
-    def write(self, emulator: Emulator, out: Path, to: str | None, force: bool) -> bool:
+    def write(self, emulator: Emulator, out: Path, how: Written) -> bool:
         """Write the events, and say what there is to say; return whether it was stopped."""
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
-        self._compile(emulator, format_for_writing(out, to).name)
+        self._compile(emulator, format_for_writing(out, how.to).name)
         with (
             _console.stoppable() as stop,
-            open_sink(out, source.size, format=to, overwrite=force) as sink,
+            open_sink(out, source.size, format=how.to, overwrite=how.force) as sink,
             _console.progress(self._name.name, self._total, "frames") as show,
         ):
             for block in source:
@@ -247,29 +297,3 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
         except ValueError:
             raise ConfigError(f"--set {text}: {number!r} is no number for {name}") from None
     return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]
-
-
-def _part(
-    preset: str, size: str | None, crop: str | None, times: tuple[int | None, int | None]
-) -> ClipPart:
-    """Return which part of a clip is emulated, and at which size. Raises ConfigError."""
-    from dvskit.emulator.params import sensor_size
-    from dvskit.video import ClipPart
-
-    rectangle = None if crop is None else options.rectangle_from(crop)
-    asked = size if size in (None, "native") else options.size_from(size)
-    return ClipPart(*times, rectangle, *sensor_size(preset, asked))
-
-
-def _clip(
-    video: Path | None, camera: int | None, how: clips.ClipOptions, part: ClipPart, upsample: bool
-) -> FrameSource:
-    if video is not None and camera is None:
-        return how.open(video)
-    if how != clips.ClipOptions() or upsample or (part.start_us, part.stop_us) != (None, None):
-        raise ConfigError(
-            "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a camera"
-        )
-    from dvskit.video import CameraFrames
-
-    return CameraFrames(camera or 0)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._judging import PartName, SplitOption, open_folder, score_lines
+from dvskit.cli._judging import (
+    DataArgument,
+    Inputs,
+    PartName,
+    SplitOption,
+    open_folder,
+    score_lines,
+)
 from dvskit.cli._measures import (
     Report,
     add_corrupted,
@@ -17,7 +24,7 @@ from dvskit.cli._measures import (
     add_over_time,
     corrupt_levels,
 )
-from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, Reading, Spikes
+from dvskit.cli._options import DarkOption, Force, Json, ModelArgument
 from dvskit.cli._shown import check_picture, save_picture
 from dvskit.errors import ConfigError
 
@@ -111,24 +118,17 @@ class Wanted:
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
-            show_default=False,
-        ),
-    ],
+    data: DataArgument,
     split: SplitOption = PartName.held_out,
     json: Json = False,
     wanted: Wanted = Wanted(),
-    reading: Reading = Reading(),
-    spikes: Spikes = Spikes(),
+    inputs: Inputs = Inputs(),
 ) -> None:
     """Score a model on labelled recordings or still images: on those it was not trained on."""
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
-    reading.check()
-    opened = open_folder(model, data, split, reading, spikes)
+    inputs.reading.check()
+    opened = open_folder(model, data, split, inputs)
     result = opened.judge()
     report = Report(score_lines(result), _values(result, split))
     if wanted.over_time:

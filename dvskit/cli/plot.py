@@ -12,8 +12,8 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import open_shown
-from dvskit.cli._judging import PartName, SplitOption, fits_noted, open_folder
-from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span, Spikes
+from dvskit.cli._judging import DataArgument, Inputs, PartName, SplitOption, fits_noted, open_folder
+from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_events
@@ -85,25 +85,18 @@ def _command(name: str) -> Callable[..., None]:
 
 def confusion(
     model: ModelArgument,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files.",
-            show_default=False,
-        ),
-    ],
+    data: DataArgument,
     out: Out,
     split: SplitOption = PartName.held_out,
-    reading: Reading = Reading(),
-    spikes: Spikes = Spikes(),
+    inputs: Inputs = Inputs(),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Which classes a model takes for which: samples that it was not trained on."""
     style = looks.begin(out)
     from dvskit.render import plots
 
-    reading.check()
-    result = open_folder(model, data, split, reading, spikes).judge()
+    inputs.reading.check()
+    result = open_folder(model, data, split, inputs).judge()
     save_picture(plots.confusion(result.confusion, result.classes, style=style), out, looks.force)
 
 

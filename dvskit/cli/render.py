@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from time import monotonic
@@ -34,6 +35,69 @@ class StyleName(Enum):
     surface = "surface"
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a frame shows of the events, and how fast time goes: --style to --stop."""
+
+    style: Annotated[
+        StyleName,
+        typer.Option(
+            metavar="STYLE",
+            help="What a frame shows: decay or linear, events that fade; polarity, the latest; "
+            "count, how many; surface, how long ago.",
+        ),
+    ] = StyleName.decay
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second of the video.", show_default="60, GIF 25"),
+    ] = None
+    slow: Annotated[
+        float, typer.Option(help="Slow motion: 1000 shows a millisecond in a second.")
+    ] = 1.0
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="How long events are seen, such as 20ms; for decay and surface the time in which "
+            "they fade to 37 %.",
+            show_default="some frames",
+        ),
+    ] = None
+    span: Span = field(default_factory=Span)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What stands beside the events, and how frames are drawn and coded: --beside to --crf."""
+
+    beside: Annotated[
+        Path | None, typer.Option(help="A video or folder of images to show beside the events.")
+    ] = None
+    time: ClockOption = ClockName.first
+    dark: DarkOption = True
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Draw each pixel of the sensor as N x N pixels.",
+            show_default="more for small sensors",
+        ),
+    ] = None
+    footer: Annotated[
+        bool, typer.Option(help="Show time code and event rates below the events.")
+    ] = True
+    effort: Annotated[
+        str,
+        typer.Option(
+            help="x264's preset, from ultrafast to veryslow: slower ones make smaller files."
+        ),
+    ] = "ultrafast"
+    crf: Annotated[
+        float,
+        typer.Option(
+            help="x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller."
+        ),
+    ] = 15.0
+
+
 def render(
     file: ShownFile,
     out: Annotated[
@@ -43,79 +107,32 @@ def render(
             help="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
         ),
     ],
-    style: Annotated[
-        StyleName,
-        typer.Option(
-            metavar="STYLE",
-            help="What a frame shows: decay or linear, events that fade; polarity, the latest; "
-            "count, how many; surface, how long ago.",
-        ),
-    ] = StyleName.decay,
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Frames a second of the video.", show_default="60, GIF 25"),
-    ] = None,
-    slow: Annotated[
-        float, typer.Option(help="Slow motion: 1000 shows a millisecond in a second.")
-    ] = 1.0,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="How long events are seen, such as 20ms; for decay and surface the time in which "
-            "they fade to 37 %.",
-            show_default="some frames",
-        ),
-    ] = None,
-    span: Span = Span(),
-    beside: Annotated[
-        Path | None, typer.Option(help="A video or folder of images to show beside the events.")
-    ] = None,
-    time: ClockOption = ClockName.first,
-    dark: DarkOption = True,
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            help="Draw each pixel of the sensor as N x N pixels.",
-            show_default="more for small sensors",
-        ),
-    ] = None,
-    footer: Annotated[
-        bool, typer.Option(help="Show time code and event rates below the events.")
-    ] = True,
-    effort: Annotated[
-        str,
-        typer.Option(
-            help="x264's preset, from ultrafast to veryslow: slower ones make smaller files."
-        ),
-    ] = "ultrafast",
-    crf: Annotated[
-        float,
-        typer.Option(
-            help="x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller."
-        ),
-    ] = 15.0,
+    shown: Shown = Shown(),
+    drawn: Drawn = Drawn(),
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     if str(out) == "-":
         raise ConfigError("-: videos are not written to standard output; name a file or a folder")
-    window_us = None if window is None else _console.parse_time_us(window, "--window")
-    times = span.times()
+    beside, slow = drawn.beside, shown.slow
+    window_us = None if shown.window is None else _console.parse_time_us(shown.window, "--window")
+    times = shown.span.times()
     recording = open_shown(file, reading)
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
     from dvskit import render as pictures
 
     view = pictures.VideoView(
-        style=_style(style, window_us), fps=fps, slow=slow, dark=dark,
-        scale=scale, footer=footer, start_us=start_us, stop_us=stop_us, crf=crf, preset=effort,
+        style=_style(shown.style, window_us), fps=shown.fps, slow=slow, dark=drawn.dark,
+        scale=drawn.scale, footer=drawn.footer, start_us=start_us, stop_us=stop_us,
+        crf=drawn.crf, preset=drawn.effort,
         zero_us=None if start_us is None else start_us - after_us,
     )  # fmt: skip
-    images = (
-        None if beside is None else ClipOptions(time=time, salvage=reading.salvage).open(beside)
-    )
-    shown_fps = fps or (25 if out.suffix.lower() == ".gif" else 60)
+    images = None
+    if beside is not None:
+        images = ClipOptions(time=drawn.time, salvage=reading.salvage).open(beside)
+    shown_fps = shown.fps or (25 if out.suffix.lower() == ".gif" else 60)
     total = None if times[1] is None else (times[1] - after_us) * 1e-6 * slow * shown_fps
     begun = monotonic()
     with _console.progress(out.name, total, "frames") as show:

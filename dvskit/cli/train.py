@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,24 +42,18 @@ SeedsOption = Annotated[
 ]
 
 
-def train(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER|CONFIG",
-            help="A folder with a folder of videos or recordings for each class, a list of such "
-            "files, or a configuration (.toml); samples/ has some.",
-            show_default=False,
-        ),
-    ],
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a training begins with, and where its model goes: --output to --set."""
+
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The folder of the model.", show_default="runs/NAME"),
-    ] = None,
+    ] = None
     minutes: Annotated[
         float | None,
         typer.Option(help="Of a folder: how long all may take.", show_default="5", min=0.01),
-    ] = None,
+    ] = None
     from_: Annotated[
         str | None,
         typer.Option(
@@ -69,17 +64,17 @@ def train(
             show_default=False,
             autocompletion=model_names,
         ),
-    ] = None,
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="The seed of all that is drawn.", show_default="0"),
-    ] = None,
+    ] = None
     salvage: Annotated[
         bool,
         typer.Option(
             "--salvage", help="Of a folder: read what is whole of damaged files, leave out others."
         ),
-    ] = False,
+    ] = False
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +83,17 @@ def train(
             help="Change a key of the configuration, such as loop.epochs=3, or of a set that it "
             "learns from, data.NAME.path=FOLDER; as often as you like.",
         ),
-    ] = None,
+    ] = None
+
+    def changes(self) -> dict[str, str]:
+        """Return the keys and values that --set says. Raises ConfigError."""
+        return dict(_key_and_value(text) for text in self.set_ or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What is of a configuration alone: the options --tensorboard, --sweep and --seeds."""
+
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -96,9 +101,23 @@ def train(
             help="Write the loss of each step and the scores of each epoch for TensorBoard too, to "
             'the folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
         ),
-    ] = False,
-    sweep: SweepOption = None,
-    seeds: SeedsOption = None,
+    ] = False
+    sweep: SweepOption = None
+    seeds: SeedsOption = None
+
+
+def train(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|CONFIG",
+            help="A folder with a folder of videos or recordings for each class, a list of such "
+            "files, or a configuration (.toml); samples/ has some.",
+            show_default=False,
+        ),
+    ],
+    begin: Begin = Begin(),
+    runs: Runs = Runs(),
 ) -> None:
     """Train a spiking network. A run that was interrupted goes on where it was.
 
@@ -108,41 +127,37 @@ def train(
 
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
     """
-    overrides = dict(_key_and_value(text) for text in set_ or ())
+    overrides = begin.changes()
     if source.suffix.lower() != ".toml":
-        if sweep or seeds is not None or tensorboard:
+        if runs.sweep or runs.seeds is not None or runs.tensorboard:
             raise ConfigError(
                 f"{source}: --sweep, --seeds and --tensorboard are of a configuration; train the "
                 "folder once, then the config.toml in its output"
             )
-        _train_folder(source, output, minutes, from_ or "", seed or 0, salvage, overrides)
+        _train_folder(source, begin, overrides)
         return
-    if minutes is not None or salvage:
+    if begin.minutes is not None or begin.salvage:
         raise ConfigError(
             f"{source}: --minutes and --salvage are of a folder; a configuration says loop.epochs, "
             "loop.steps and salvage of each [[data]]"
         )
-    for key, text in (("output", output), ("start", from_)):
+    for key, text in (("output", begin.output), ("start", begin.from_)):
         if text is not None:
             overrides[key] = json.dumps(str(text))  # quoted: a folder may be called 1
-    if seed is not None:
-        overrides["seed"] = str(seed)
-    _train_config(source, overrides, tensorboard, sweep, seeds)
+    if begin.seed is not None:
+        overrides["seed"] = str(begin.seed)
+    _train_config(source, overrides, runs)
 
 
-def _train_config(
-    config: Path,
-    overrides: dict[str, str],
-    tensorboard: bool,
-    sweep: list[str] | None,
-    seeds: int | None,
-) -> None:
+def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
     from dvskit.training import leads, load_config
     from dvskit.training import train as run
 
     resolved = load_config(config, overrides)
-    if sweep or seeds is not None:
-        run_sweep(resolved, sweep or (), 1 if seeds is None else seeds, tensorboard=tensorboard)
+    sweeps, tensorboard = runs.sweep or (), runs.tensorboard
+    if sweeps or runs.seeds is not None:
+        seeds = 1 if runs.seeds is None else runs.seeds
+        run_sweep(resolved, sweeps, seeds, tensorboard=tensorboard)
         return
     with fits_noted(), _bars(resolved.name) as (follow, bars):
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
@@ -155,20 +170,12 @@ def _train_config(
     _say_finished(trained.folder, len(trained.history), anew=not bars)
 
 
-def _train_folder(
-    folder: Path,
-    output: Path | None,
-    minutes: float | None,
-    start: str,
-    seed: int,
-    salvage: bool,
-    changes: dict[str, str],
-) -> None:
+def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
     began = time.monotonic()
     from dvskit.training import Onlooker, train_folder
 
     loaded_min = (time.monotonic() - began) / 60
-    limit = 5.0 if minutes is None else minutes
+    limit = 5.0 if begin.minutes is None else begin.minutes
     _console.announce_compiling()
     with fits_noted(), ExitStack() as stack:
         making: list[Bar] = []
@@ -184,11 +191,11 @@ def _train_folder(
         with _bars(folder.resolve().name) as (follow, bars):
             run = train_folder(
                 folder,
-                output=output,
+                output=begin.output,
                 minutes=max(limit - loaded_min, limit / 2),
-                start=start,
-                seed=seed,
-                salvage=salvage,
+                start=begin.from_ or "",
+                seed=begin.seed or 0,
+                salvage=begin.salvage,
                 changes=changes,
                 onlooker=Onlooker(_console.say, _console.note, made, follow),
             )

@@ -82,10 +82,8 @@ class Crossings:
             here = slice(cuts[number], cuts[number + 1])
             if not self.by_pixel:
                 crossing_kernels.order_pixels(packed[here])
-            crossing_kernels.unpack(
-                packed[here], self.start_us, self.size.width, t[here], x[here], y[here], p[here],
-                noise[here],
-            )  # fmt: skip
+            columns = t[here], x[here], y[here], p[here], noise[here]
+            crossing_kernels.unpack(packed[here], self.start_us, self.size.width, columns)
 
         run_parts(unpack, threads, threads)
         return Events.from_checked(t, x, y, p, self.size), noise

@@ -81,8 +81,7 @@ class IdealPixels:
         firing, total = count(here, references, self._rule, loud, who, counts)
         times, marks = (room.of(total) for room in self._rooms[number])
         if total:
-            level_kernels.emit(
-                self._before[part], here, part.start, references, self._rule, who[:firing],
-                counts[:firing], interval_us, times, marks,
-            )  # fmt: skip
+            seen = self._before[part], here, part.start, interval_us
+            fired = who[:firing], counts[:firing]
+            level_kernels.emit(seen, references, self._rule, fired, (times, marks))
         return times, marks

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.crossing_kernels import MARK_PIXEL
+from dvskit.emulator.crossing_kernels import MARK_PIXEL, Marked
 
 Array = NDArray[Any]
 
@@ -46,6 +46,15 @@ class References(NamedTuple):
     def part(self, at: slice) -> References:
         """Return a slice of the pixels, as views."""
         return References(*(each[at] for each in self))
+
+
+# Plain tuples: one with names takes 2 us a call more.
+Interval = tuple[Array, Array, int, int]
+"""Codes of a slice of pixels at both ends, index of its first pixel, and microseconds."""
+Firing = tuple[Array, Array]
+"""Which pixels of a slice fire in an interval, and how many events each gives, < 0 for OFF."""
+LogMap = tuple[float, float, float]
+"""offset, knee and slope of what makes a level of a digital number, see `level_of`."""
 
 
 @njit(cache=True, nogil=True)
@@ -82,16 +91,10 @@ def lights_of(levels: Array, offset: float, knee: float, slope: float, lights: A
 
 @njit(cache=True, nogil=True)
 def float_levels(
-    frame: Array,
-    offset: float,
-    knee: float,
-    slope: float,
-    white: float,
-    unit: float,
-    brightest: float,
-    levels: Array,
+    frame: Array, log_map: LogMap, white: float, unit: float, brightest: float, levels: Array
 ) -> int:
     """Fill `levels`; return the index of the first pixel that has none, or -1."""
+    offset, knee, slope = log_map
     for k in range(frame.size):
         value = frame[k]
         if not (value >= 0.0 and value <= brightest):
@@ -231,16 +234,14 @@ def count_levels(
 
 @njit(cache=True, nogil=True)
 def emit(
-    before: Array, after: Array, first: int, references: References, rule: Rule, who: Array,
-    counts: Array, interval: int, times: Array, marks: Array,
-) -> None:  # fmt: skip
+    seen: Interval, references: References, rule: Rule, firing: Firing, events: Marked
+) -> None:
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 
-    who, counts  the pixels that fire, and their events
-    times     int32  microseconds since the frame before, 0..interval, rounded to the nearest
-    marks     int64  pixel index (`first` + place in the slice) * 4 + polarity
+    Their times are rounded to the nearest microsecond.
     """
     (table, nearest, on, off), (ref, up, down) = rule, references
+    (before, after, first, interval), (who, counts), (times, marks) = seen, firing, events
     tabled = table.size > 0
     coded = up.size > 0
     o = 0

@@ -80,7 +80,7 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
     levels = np.empty(frame.size, np.int32)
     bad = level_kernels.float_levels(
         np.ascontiguousarray(frame, dtype=np.float64).reshape(-1),
-        *map_numbers(params),
+        map_numbers(params),
         WHITE,
         float(UNIT),
         BRIGHTEST,

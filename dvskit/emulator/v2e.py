@@ -76,14 +76,17 @@ class V2ePixels:
         most = [0] * len(self._parts)
         self._frame += 1
 
+        def seen(part: slice) -> k.Frame:
+            return level[part], light[part], part.start, self._frame
+
         def step(number: int) -> None:
             part = self._parts[number]
-            most[number] = k.step(
-                level[part], light[part], part.start, self._frame, interval_us * 1e-6, self._sensor,
-                self._state.part(part),
-            )  # fmt: skip
+            state = self._state.part(part)
+            most[number] = k.step(seen(part), interval_us * 1e-6, self._sensor, state)
 
         run_parts(step, len(self._parts))
+        shot = 0.5e-6 * self.params.shot_hz * interval_us
+        within = max(most), interval_us, self._now, shot
         times: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(self._parts)
         marks: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(self._parts)
 
@@ -93,11 +96,7 @@ class V2ePixels:
             shots = 2 * (part.stop - part.start) if self.params.shot_hz else 0
             room = int(np.abs(state.counts).sum(dtype=np.int64)) + shots
             t, mark = np.empty(room, np.int32), np.empty(room, np.int64)
-            count = k.emit(
-                part.start, self._frame, max(most), interval_us, self._now,
-                0.5e-6 * self.params.shot_hz * interval_us, light[part], self._sensor, state, t,
-                mark,
-            )  # fmt: skip
+            count = k.emit(seen(part), within, self._sensor, state, (t, mark))
             times[number], marks[number] = t[:count], mark[:count]
 
         run_parts(emit, len(self._parts))

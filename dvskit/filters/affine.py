@@ -100,7 +100,7 @@ class _AboutTheMiddle(PixelMap):
         middle_x, middle_y = (size.width - 1) / 2, (size.height - 1) / 2
         found = np.empty((size.height, size.width), np.int32)
         affine_places(
-            xx, xy, yx, yy,
+            (xx, xy, yx, yy),
             middle_x - xx * middle_x - xy * middle_y + x_px + 0.5 + _ROUNDING,
             middle_y - yx * middle_x - yy * middle_y + y_px + 0.5 + _ROUNDING,
             found,

@@ -79,8 +79,8 @@ class SpatialJitter(CallableFilter):
 
             def move(at: slice) -> None:
                 jitter_pixels(
-                    self.seed, seen + at.start, *size, normal.chance, normal.other, x[at], y[at],
-                    out_x[at], out_y[at], keep[at],
+                    (self.seed, seen + at.start), (size.width, size.height), normal.table,
+                    (x[at], y[at]), (out_x[at], out_y[at], keep[at]),
                 )  # fmt: skip
 
             in_parts(move, len(events))
@@ -116,8 +116,7 @@ class _Normal:
     """Tables that draw whole numbers near a normal random number; entry k is k - reach."""
 
     std: float
-    chance: NDArray[np.uint64] = field(init=False)
-    other: NDArray[np.int32] = field(init=False)
+    table: tuple[NDArray[np.uint64], NDArray[np.int32]] = field(init=False)  # chance, other
 
     def __post_init__(self) -> None:
         from dvskit.filters.chance_kernels import alias_of
@@ -128,8 +127,7 @@ class _Normal:
         weights = np.diff(below)
         chance, other = np.zeros(len(weights), np.uint64), np.zeros(len(weights), np.int32)
         alias_of(weights, chance, other)
-        object.__setattr__(self, "chance", chance)
-        object.__setattr__(self, "other", other)
+        object.__setattr__(self, "table", (chance, other))
 
     @property
     def reach(self) -> int:
@@ -164,8 +162,7 @@ class TemporalJitterStep(Step):
 
         t, x, y, p = columns(events)
         out_t, keep = np.empty_like(t), np.empty(len(t), np.bool_)
-        jitter_times(self._seed, self._seen, self._normal.chance, self._normal.other, t, out_t,
-                     keep)  # fmt: skip
+        jitter_times((self._seed, self._seen), self._normal.table, t, out_t, keep)
         self._seen += len(t)
         if not keep.all():
             self.dropped += len(t) - int(np.count_nonzero(keep))
@@ -242,8 +239,8 @@ class NoiseStep(Step):
         if not len(times):
             return events
         out = room(len(events) + len(times))
-        merge_noise(self._noise.seed, self.added, float(self._noise.on_share), *self.size, times,
-                    columns(events), out)  # fmt: skip
+        drawing, size = (self._noise.seed, self.added), (self.size.width, self.size.height)
+        merge_noise(drawing, float(self._noise.on_share), size, times, columns(events), out)
         self.added += len(times)
         return Events.from_checked(*out, self.size)
 

@@ -13,6 +13,15 @@ from dvskit.emulator.random_kernels import GOLDEN, mix, uniform
 from dvskit.filters.selecting import Columns
 
 Array = NDArray[Any]
+# Plain tuples: one with names takes 2 us a call more.
+Drawing = tuple[int, int]
+"""A seed, and the number of the first event or other thing that is drawn for."""
+Table = tuple[Array, Array]
+"""chance and other of `alias_of`."""
+Places = tuple[Array, Array]
+"""x and y of events."""
+Moved = tuple[Array, Array, Array]
+"""To be filled: x and y, and which events to keep."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -80,10 +89,11 @@ def drawn(bits: int, chance: Array, other: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def jitter_pixels(
-    seed: int, first: int, width: int, height: int, chance: Array, other: Array, x: Array, y: Array,
-    out_x: Array, out_y: Array, keep: Array,
-) -> None:  # fmt: skip
+    drawing: Drawing, size: tuple[int, int], table: Table, places: Places, moved: Moved
+) -> None:
     """Move the events numbered first, first + 1, ... and mark those that stay on the sensor."""
+    (seed, first), (width, height), (chance, other) = drawing, size, table
+    (x, y), (out_x, out_y, keep) = places, moved
     middle, begun = len(chance) // 2, begin(seed, 2)
     for i in range(len(x)):
         bits = word(begun, first + i)
@@ -95,10 +105,9 @@ def jitter_pixels(
 
 
 @njit(cache=True, nogil=True)
-def jitter_times(
-    seed: int, first: int, chance: Array, other: Array, t: Array, out_t: Array, keep: Array
-) -> None:
+def jitter_times(drawing: Drawing, table: Table, t: Array, out_t: Array, keep: Array) -> None:
     """Move the times of the events numbered first, first + 1, ... and mark those not before 0."""
+    (seed, first), (chance, other) = drawing, table
     middle, begun = len(chance) // 2, begin(seed, 3)
     for i in range(len(t)):
         new = t[i] + drawn(word(begun, first + i) >> _HALF, chance, other) - middle
@@ -125,10 +134,11 @@ def noise_times(
 
 @njit(cache=True, nogil=True)
 def merge_noise(
-    seed: int, first: int, on_share: float, width: int, height: int, times: Array, given: Columns,
+    drawing: Drawing, on_share: float, size: tuple[int, int], times: Array, given: Columns,
     out: Columns,
 ) -> None:  # fmt: skip
     """Put noise at `times` between events, ahead of those of the same time."""
+    (seed, first), (width, height) = drawing, size
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     pixels, begun = np.uint64(width * height), begin(seed, 5)
     i = 0

@@ -28,7 +28,8 @@ def hot_pixels(
     With m the median of the 5 x 5 pixels around: n > times m and n > m + deviations sqrt(m + 1).
     And of the 80 pixels up to four away at most two have a third of its events: a moving edge
     leaves as much on its neighbours, and where all flickers there are many such pixels; a hot pixel
-    stands alone.
+    stands alone. (Calibration, which knows when pixels are at rest, counts hot pixels by another
+    rule: `emulator.calibration.noise.hot_at_rest`.)
     """
     import cv2
 

@@ -105,12 +105,13 @@ def move_places(given: Columns, places: Array, out: Columns) -> None:
 
 @njit(cache=True, nogil=True)
 def affine_places(
-    xx: float, xy: float, yx: float, yy: float, dx: float, dy: float, places: Array
+    matrix: tuple[float, float, float, float], dx: float, dy: float, places: Array
 ) -> None:
     """Fill `places`, (H, W), with those of a matrix that goes by the middles of pixels.
 
     The upper left pixel's middle is (0, 0); a half goes to the right, and down.
     """
+    xx, xy, yx, yy = matrix
     height, width = places.shape
     for y in range(height):
         for x in range(width):

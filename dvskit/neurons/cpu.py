@@ -61,7 +61,7 @@ class _CPU:
         values, kind = _values(dynamics, x.shape[1:], step), _kind(dynamics)
 
         def part(start: int, stop: int) -> None:
-            kernels.forward(flat_x, flat_s, states, values, kind, start, stop)
+            kernels.forward(flat_x, flat_s, states, values, kind, (start, stop))
 
         _over_neurons(part, flat_x.shape)
         return s, after
@@ -96,8 +96,8 @@ class _CPU:
         to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
 
         def part(start: int, stop: int) -> None:
-            arrays = (flat_x, flat_gs, flat_gx, starts, back)
-            kernels.backward(*arrays, values, to, kind, start, stop)
+            over_time, both = (flat_x, flat_gs, flat_gx), (values, to)
+            kernels.backward(over_time, starts, back, both, kind, (start, stop))
 
         _over_neurons(part, flat_x.shape)
         return gx, (gv, gi, ga), [_shaped(sinks[n], getattr(dynamics, n)) for n in wanted]

@@ -109,22 +109,22 @@ def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -
         store(past_v, n, before)
         store(past_a, n, adapted)
         store(past_ready, n, ready)
-        v[n] = reset_to(kind.reset, rest, n, h, th, peek(off, n), up, down, ready)
+        levels, spikes = (th, peek(off, n)), (up, down, ready)
+        v[n] = reset_to(kind.reset, rest, n, h, levels, spikes)
         store(a, n, plus_times(rho, n, adapted, up + down))
         wait(waiting, n, up + down, kind.refractory)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
-def _retreat(
-    past: Any, start_i: Any, gst: Any, gxt: Any, states: Any, values: Any, sinks: Any, kind: Any
-) -> None:
+def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: Any) -> None:
     """One step back of a block: states holds the gradients at step t, then those at t - 1.
 
     With u+ = h - th, u- = -h - off, and g+, g- the surrogate's derivatives there, 0 while waiting:
     dL/dh = gs (g+ + g-) + ga (g+ - g-) + gv dv/dh and dL/di = gain dL/dh + gi; the rest follows
-    from the model line by line. Gradients of values are added to `sinks`. `start_i` is the synaptic
-    current before the step.
+    from the model line by line. Gradients of values are added to `sinks`. `rows` are the synaptic
+    current before the step, gs, and gx, which is filled.
     """
+    start_i, gst, gxt = rows
     beta, threshold, off, alpha, gain, rest, kappa, rho = values
     to_beta, to_threshold, to_off, to_alpha, to_gain, to_rest, to_kappa, to_rho = sinks
     gv, gi, ga, _ = states
@@ -137,7 +137,7 @@ def _retreat(
         fall = times(past_ready, n, slope_down(off, kind.surrogate, -h - level))
         spikes = fire(kind.surrogate, h, th, ready), fire_down(off, n, h, ready), ready
         d, to_up, to_down, share, kept = reset_back(
-            kind.reset, kind.attached, h - low, th - low, level + low, spikes, (rise, fall)
+            kind.reset, kind.attached, h - low, (th - low, level + low), spikes, (rise, fall)
         )
         g, later, adapt = load(gst, n), gv[n], peek(ga, n)
         gh = g * (rise + fall) + later * d
@@ -209,8 +209,12 @@ def rows_of(past: Any, t: int, count: int) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, start: int, stop: int) -> None:
-    """Fill s with the spikes of x; `states` holds those before, and after it returns."""
+def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, some: tuple[int, int]) -> None:
+    """Fill s with the spikes of x; `states` holds those before, and after it returns.
+
+    some  the neurons from one to another
+    """
+    start, stop = some
     nothing = (None, None, None, None, None)
     for first in range(start, stop, _FORWARD_BLOCK):
         last = min(first + _FORWARD_BLOCK, stop)
@@ -222,21 +226,15 @@ def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, start: int, sto
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def backward(
-    x: Any,
-    gs: Any,
-    gx: Any,
-    starts: Any,
-    gradients: Any,
-    values: Any,
-    sinks: Any,
-    kind: Any,
-    start: int,
-    stop: int,
+    over_time: Any, starts: Any, gradients: Any, values: Any, kind: Any, some: tuple[int, int]
 ) -> None:
     """Fill gx and add to sinks; `gradients` are those at the last state, and at the first after.
 
-    gs may have one row, which is then that of all times.
+    over_time  x, gs and gx; gs may have one row, which is then that of all times
+    values     the values, and sinks: their gradients
+    some       the neurons from one to another
     """
+    (x, gs, gx), (values, sinks), (start, stop) = over_time, values, some
     steps = x.shape[0]
     size = max(_BACKWARD_BLOCK[0], min(_BACKWARD_BLOCK[1], _BACKWARD_BYTES // (4 * steps)))
     past = (
@@ -259,5 +257,5 @@ def backward(
         back = cut_states(gradients, first, last)
         for t in range(steps - 1, -1, -1):
             before = row_before(starts.i, past[2], t, first, last)
-            gst, gxt = gs[min(t, gs.shape[0] - 1), first:last], gx[t, first:last]
-            _retreat(rows_of(past, t, count), before, gst, gxt, back, block, to, kind)
+            rows = before, gs[min(t, gs.shape[0] - 1), first:last], gx[t, first:last]
+            _retreat(rows_of(past, t, count), rows, back, block, to, kind)

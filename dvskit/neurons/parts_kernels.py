@@ -270,58 +270,59 @@ def fire_down(off: Any, n: Any, h: Any, ready: Any) -> Any:
 
 
 @_part
-def reset_to(
-    reset: Any, rest: Any, n: Any, h: Any, th: Any, off: Any, up: Any, down: Any, ready: Any
-) -> Any:
-    """Return the potential after the reset, v."""
+def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) -> Any:
+    """Return the potential after the reset, v.
+
+    `levels` are (th, off), and `spikes` (up, down, ready).
+    """
     kind, rests = _class(reset), not _none(rest)
 
-    def none(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+    def none(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
         return h
 
-    def soft(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+    def soft(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
         low = peek(rest, n)
-        drop = th - low if up > _ZERO else _ZERO
-        lift = off + low if down > _ZERO else _ZERO
+        drop = levels[0] - low if spikes[0] > _ZERO else _ZERO
+        lift = levels[1] + low if spikes[1] > _ZERO else _ZERO
         return h - drop + lift
 
-    def hard(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
-        return h * (_ONE - up - down) if ready > _ZERO else _ZERO
+    def hard(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
+        return h * (_ONE - spikes[0] - spikes[1]) if spikes[2] > _ZERO else _ZERO
 
-    def hard_to_rest(reset, rest, n, h, th, off, up, down, ready):  # type: ignore[no-untyped-def]
+    def hard_to_rest(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
         low = peek(rest, n)
-        return low + (h - low) * (_ONE - up - down) if ready > _ZERO else low
+        kept = _ONE - spikes[0] - spikes[1]
+        return low + (h - low) * kept if spikes[2] > _ZERO else low
 
     return none if kind is NoReset else soft if kind is Soft else hard_to_rest if rests else hard
 
 
 @_part
-def reset_back(
-    reset: Any, attached: Any, above: Any, fall: Any, lift: Any, spikes: Any, slopes: Any
-) -> Any:
+def reset_back(reset: Any, attached: Any, above: Any, steps: Any, spikes: Any, slopes: Any) -> Any:
     """Return dv/dh, dv/d(up), dv/d(down), whether levels are subtracted (1 or 0), and dv/d(rest).
 
-    `above` is h - rest, `fall` and `lift` what a spike takes from the potential and adds to it;
+    `above` is h - rest, `steps` (fall, lift) what a spike takes from the potential and adds to it;
     `spikes` is (up, down, ready) and `slopes` (rise, fall), their derivatives. With a detached
     reset spikes are constants there.
     """
     kind, through = _class(reset), not _none(attached)
 
-    def none(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+    def none(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
         return _ONE, _ZERO, _ZERO, _ZERO, _ZERO
 
-    def soft(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+    def soft(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
         return _ONE, _ZERO, _ZERO, _ONE, spikes[0] + spikes[1]
 
-    def soft_through(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+    def soft_through(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
+        fall, lift = steps
         d = _ONE - fall * slopes[0] - lift * slopes[1]
         return d, -fall, lift, _ONE, spikes[0] + spikes[1]
 
-    def hard(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+    def hard(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
         d = _ONE - spikes[0] - spikes[1] if spikes[2] > _ZERO else _ZERO
         return d, _ZERO, _ZERO, _ZERO, _ONE - d
 
-    def hard_through(reset, attached, above, fall, lift, spikes, slopes):  # type: ignore[no-untyped-def]
+    def hard_through(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
         d = _ONE - spikes[0] - spikes[1] if spikes[2] > _ZERO else _ZERO
         through = d - above * (slopes[0] - slopes[1])
         return through, -above, -above, _ZERO, _ONE - d

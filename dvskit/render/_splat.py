@@ -102,8 +102,8 @@ def _splat(
     def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
         cloud_kernels.splat(
-            events.t[at], events.x[at], events.y[at], points.index[at], span.start_us,
-            to_camera, lens, brush, layers[part],
+            (events.t[at], events.x[at], events.y[at], points.index[at]), span.start_us,
+            (to_camera, lens), brush, layers[part],
         )  # fmt: skip
 
     run_parts(work, len(layers))

@@ -120,22 +120,24 @@ def look_up(picture: NDArray[np.uint8], table: NDArray[np.uint8], index: NDArray
 
 _STEPS = 16777213.0  # 2^24 - 3: nearness is 1..2^24 - 2
 _AT_ONCE = 512
+Points = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]
+"""t, x and y of events, and the indices of their colours."""
+View = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""The camera, (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1. And the
+lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _project(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    index: NDArray[np.uint8],
+    points: Points,
     start_us: int,
-    to_camera: NDArray[np.float64],
-    lens: NDArray[np.float64],
+    view: View,
     v: NDArray[np.int32],
     u: NDArray[np.int32],
     keys: NDArray[np.uint32],
 ) -> None:
     """Write where events are in a picture, and their numbers."""
+    (t, x, y, index), (to_camera, lens) = points, view
     a0, a1, a2, a3 = to_camera[0, 0], to_camera[0, 1], to_camera[0, 2], to_camera[0, 3]
     b0, b1, b2, b3 = to_camera[1, 0], to_camera[1, 1], to_camera[1, 2], to_camera[1, 3]
     c0, c1, c2, c3 = to_camera[2, 0], to_camera[2, 1], to_camera[2, 2], to_camera[2, 3]
@@ -152,14 +154,9 @@ def _project(
 
 @njit(cache=True, nogil=True)
 def splat(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    index: NDArray[np.uint8],  # the colours
+    points: Points,
     start_us: int,
-    # (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1
-    to_camera: NDArray[np.float64],
-    lens: NDArray[np.float64],  # (5,): scale, centre_u, centre_v, farthest depth, depth of the box
+    view: View,
     brush: NDArray[np.int64],  # (k, 2): offsets dv, du of the pixels of a point
     nearest: NDArray[np.uint32],
 ) -> None:
@@ -169,6 +166,7 @@ def splat(
     in the lower 8, so that the nearest has the highest number and of those equally near the one
     whose colour comes first; 0 is none.
     """
+    t, x, y, index = points
     height, width = nearest.shape
     flat = nearest.reshape(height * width)
     low_v, high_v = -brush[:, 0].min(), height - brush[:, 0].max()
@@ -181,7 +179,7 @@ def splat(
     for start in range(0, len(t), _AT_ONCE):
         count = min(_AT_ONCE, len(t) - start)
         at = slice(start, start + count)
-        _project(t[at], x[at], y[at], index[at], start_us, to_camera, lens, v, u, keys)
+        _project((t[at], x[at], y[at], index[at]), start_us, view, v, u, keys)
         for i in range(count):
             key = keys[i]
             if low_v <= v[i] < high_v and low_u <= u[i] < high_u:

@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 Columns = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 """t, x, y and p of events."""
+Pixels = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+"""x, y and p of events."""
+Layout = tuple[int, int]
+"""width and on: where an event's value is in a plane."""
 Span = tuple[NDArray[Any], int, int, int, NDArray[Any], bool]
 """flat, origin, step, length, held and clean of some planes."""
 
@@ -67,11 +71,12 @@ def add_counts(
             continue
         xs, ys, ps = x[start:stop], y[start:stop], p[start:stop]
         if len(xs) * _DENSE > length:
-            wraps = _tally(xs, ys, ps, width, on, tally, wrapped)
+            wraps = _tally((xs, ys, ps), (width, on), tally, wrapped)
             full += add_tally(plane_of(span, k), tally, wrapped[:wraps], held[k], len(xs), most)
             held[k] += len(xs)
         else:
-            full += _add_each(xs, ys, ps, width, on, begin_plane(span, k, len(xs)), most)
+            plane = begin_plane(span, k, len(xs))
+            full += _add_each((xs, ys, ps), (width, on), plane, most)
     return full
 
 
@@ -108,7 +113,7 @@ def count_few(
             written = k + 1
         plane = flat[k * step : k * step + length]
         part = slice(first, behind)
-        full += _add_each(x[part], y[part], p[part], width, on, plane, most)
+        full += _add_each((x[part], y[part], p[part]), (width, on), plane, most)
         first = behind
     if not clean:
         _clear(flat, written, count, step, length)
@@ -135,16 +140,9 @@ def _clear(flat: NDArray[Any], first: int, stop: int, step: int, length: int) ->
 
 
 @njit(cache=True, nogil=True)
-def _add_each(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    width: int,
-    on: int,
-    plane: NDArray[Any],
-    most: int,
-) -> int:
+def _add_each(events: Pixels, layout: Layout, plane: NDArray[Any], most: int) -> int:
     """Count in the plane itself."""
+    (x, y, p), (width, on) = events, layout
     full = 0
     one = plane.dtype.type(1)
     row, above = np.uintp(width), np.uintp(on)
@@ -159,19 +157,12 @@ def _add_each(
 
 
 @njit(cache=True, nogil=True)
-def _tally(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    width: int,
-    on: int,
-    tally: NDArray[Any],
-    wrapped: NDArray[Any],
-) -> int:
+def _tally(events: Pixels, layout: Layout, tally: NDArray[Any], wrapped: NDArray[Any]) -> int:
     """Count in bytes, which stay in the cache: a third of the time.
 
     Returns how often a byte went from 255 to 0; `wrapped` lists where.
     """
+    (x, y, p), (width, on) = events, layout
     wraps = 0
     row, above = np.uintp(width), np.uintp(on)
     tally[:] = 0

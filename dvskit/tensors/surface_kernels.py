@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.tensors.counts_kernels import Columns, Span, begin_plane
+from dvskit.tensors.counts_kernels import Columns, Layout, Span, begin_plane
 
 Tables = tuple[NDArray[Any], NDArray[Any]]
 """low and high of `fading_tables`."""
@@ -44,13 +44,12 @@ def stamp(
     events: Columns,
     borders: NDArray[Any],
     span: Span,
-    width: int,
-    on: int,
+    layout: Layout,
     start_us: int,
     edges: NDArray[Any],
 ) -> None:
     """Write when each pixel's latest event of a bin was: 1 for the time at which the bin begins."""
-    t, x, y, p = events
+    (t, x, y, p), (width, on) = events, layout
     row, above = np.uintp(width), np.uintp(on)
     kind = span[0].dtype.type
     for k in range(len(borders) - 1):
@@ -65,21 +64,24 @@ def stamp(
 
 @njit(cache=True, nogil=True)
 def carry_stamps(
-    stamps: NDArray[Any],
-    step: int,
+    stamps: tuple[NDArray[Any], int],
     first: int,
     stop: int,
     start_us: int,
     edges: NDArray[Any],
     never: int,
 ) -> None:
-    """Turn the stamps of pixels first, ..., stop - 1 into times, those of earlier bins kept."""
+    """Turn the stamps of pixels first, ..., stop - 1 into times, those of earlier bins kept.
+
+    stamps  values, and how many from one plane to the next
+    """
+    values, step = stamps
     latest = np.empty(_AT_ONCE, np.int64)
     for low in range(first, stop, _AT_ONCE):
         high = min(stop, low + _AT_ONCE)
         latest[:] = never
         for k in range(len(edges) - 1):
-            plane = stamps[k * step + low : k * step + high]
+            plane = values[k * step + low : k * step + high]
             zero = start_us + edges[k] - 1
             for i in range(len(plane)):
                 if plane[i]:
@@ -126,15 +128,16 @@ def add_faded(
     events: Columns,
     borders: NDArray[Any],
     span: Span,
-    width: int,
-    on: int,
-    start_us: int,
-    edges: NDArray[Any],
+    layout: Layout,
+    times: tuple[int, NDArray[Any]],
     tables: Tables,
 ) -> None:
-    """Add for each event what is left of it at the end of its bin, exp(-age / tau)."""
-    t, x, y, p = events
-    low, high = tables
+    """Add for each event what is left of it at the end of its bin, exp(-age / tau).
+
+    times  where the first bin begins, and the edges of bins from there
+    """
+    (t, x, y, p), (width, on) = events, layout
+    (start_us, edges), (low, high) = times, tables
     row, above, shift = np.uintp(width), np.uintp(on), _shift_of(low)
     for k in range(len(borders) - 1):
         start, stop = borders[k], borders[k + 1]
@@ -183,7 +186,6 @@ def push_latest(events: Columns, latest: NDArray[Any], width: int, on: int, zero
 def log_ages(
     latest: NDArray[Any],
     plane: NDArray[Any],
-    pixels: int,
     first: int,
     stop: int,
     now: int,
@@ -191,11 +193,12 @@ def log_ages(
 ) -> None:
     """Write log(age + 1) - log(shortest + 1) of pixels first, ..., stop - 1; 0 is no event.
 
+    latest   (2 * H * W, K)
     plane    (2 * K * H * W,): the K of OFF, then those of ON
     ages_us  shortest and longest
     """
     shortest_us, longest_us = ages_us
-    deep = latest.shape[1]
+    pixels, deep = latest.shape[0] // 2, latest.shape[1]
     least = math.log(shortest_us + 1.0)
     most = math.log(longest_us + 1.0) - least
     for low in range(first, stop, _ROWS_AT_ONCE):

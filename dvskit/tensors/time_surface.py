@@ -61,7 +61,20 @@ class LastTimes(BinnedByPolarity):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSurface(BinnedByPolarity):
+class _Fading(BinnedByPolarity):
+    """Surfaces on which what an event leaves fades with its age, by the time constant tau_us."""
+
+    tau_us: float
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        BinnedByPolarity.__post_init__(self)
+        check_tau(self.tau_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSurface(_Fading):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
 
     (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
@@ -74,14 +87,6 @@ class TimeSurface(BinnedByPolarity):
     bins      1 unless given: the surface after the last event
     channels  2: OFF, ON; 1: both together
     """
-
-    tau_us: float
-    dtype: ClassVar[torch.dtype] = torch.float32
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
-        check_tau(self.tau_us)
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> _TimeSurfaceFill:
         return _TimeSurfaceFill(bins, planes, size, self.channels, float(self.tau_us))
@@ -105,8 +110,7 @@ class _LastTimesFill(PlanesFill):
             part.columns,
             part.borders[first : stop + 1],
             self.stamps.span(number + first, number + stop),
-            self.width,
-            self.on,
+            (self.width, self.on),
             self.bins.start,
             self.edges[number + first : number + stop],
         )
@@ -114,9 +118,10 @@ class _LastTimesFill(PlanesFill):
     def finish(self) -> None:
         stamps, start = self.stamps, self.bins.start
         stamps.clear_rest()
+        values = stamps.flat, stamps.step
 
         def carry(first: int, stop: int) -> None:
-            carry_stamps(stamps.flat, stamps.step, first, stop, start, self.edges, NEVER_US)
+            carry_stamps(values, first, stop, start, self.edges, NEVER_US)
 
         in_spans(carry, stamps.length, self.bins.count * stamps.length)
 
@@ -145,7 +150,7 @@ class _TimeSurfaceFill(_LastTimesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayedCounts(BinnedByPolarity):
+class DecayedCounts(_Fading):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
 
     (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
@@ -158,14 +163,6 @@ class DecayedCounts(BinnedByPolarity):
 
     Values are added as float32 in the order of time.
     """
-
-    tau_us: float
-    dtype: ClassVar[torch.dtype] = torch.float32
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
-        check_tau(self.tau_us)
 
     def _start(self, bins: Bins, planes: Planes, size: Size) -> _DecayedFill:
         return _DecayedFill(bins, planes, size, self.channels, float(self.tau_us))
@@ -187,10 +184,8 @@ class _DecayedFill(PlanesFill):
             part.columns,
             part.borders[first : stop + 1],
             self.planes.span(number + first, number + stop),
-            self.width,
-            self.on,
-            self.bins.start,
-            self.edges[number + first : number + stop + 1],
+            (self.width, self.on),
+            (self.bins.start, self.edges[number + first : number + stop + 1]),
             self.tables,
         )
 

@@ -70,7 +70,7 @@ class Tore(Binned):
                 plane, now = planes.plane(bin_), int(edges[bin_ + 1])
 
                 def write(first: int, stop: int, plane=plane, now=now) -> None:  # type: ignore[no-untyped-def]
-                    log_ages(latest, plane, pixels, first, stop, now, ages)
+                    log_ages(latest, plane, first, stop, now, ages)
 
                 in_spans(write, 2 * pixels, planes.length)
             written = number

@@ -92,8 +92,7 @@ class _VoxelFill(PlanesFill):
         bins, node = self.bins, part.first + first
         add_shares(
             part.columns,
-            part.borders[first : stop + 1],
-            part.borders[first - 1] if first else 0,
+            (part.borders[first : stop + 1], part.borders[first - 1] if first else 0),
             self.planes.span(node, part.first + stop),
             self.width,
             (bins.start, bins.numerator, bins.denominator),

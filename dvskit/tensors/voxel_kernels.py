@@ -17,8 +17,7 @@ from dvskit.tensors.counts_kernels import Columns, Span, begin_plane
 @njit(cache=True, nogil=True)
 def add_shares(
     events: Columns,
-    borders: NDArray[Any],
-    before: int,
+    intervals: tuple[NDArray[Any], int],
     span: Span,
     width: int,
     bins: tuple[int, int, int],
@@ -26,13 +25,14 @@ def add_shares(
 ) -> None:
     """Add to node `number` + k what events of the intervals that end and begin there give to it.
 
-    Interval k holds the events borders[k] <= i < borders[k + 1]; those from `before` to borders[0]
-    are of the interval that ends at the first node. Each event is looked at for both its nodes, so
-    that each node is written by one thread, in the order of time.
+    Of the intervals, borders and before, interval k holds the events borders[k] <= i <
+    borders[k + 1]; those from `before` to borders[0] are of the one that ends at the first node.
+    Each event is looked at for both its nodes, so that each node is written by one thread, in the
+    order of time.
 
     bins  start_us, numerator and denominator: see `dvskit.tensors.bins.Bins`
     """
-    t, x, y, p = events
+    (t, x, y, p), (borders, before) = events, intervals
     for k in range(len(borders) - 1):
         earlier = before if k == 0 else borders[k - 1]
         start, stop = borders[k], borders[k + 1]

@@ -100,11 +100,11 @@ class _Gaps:
             self.rate[take],
         )  # fmt: skip
 
+        leaks = k.Leaks(self.slope, self.reach, model.share_on, model.jitter)
+
         def fill(first: int, stop: int) -> None:
-            k.leak_likelihood(
-                starts[first : stop + 1], gaps, self.slope, model.share_on, self.reach,
-                self.periods, model.jitter, table[first:stop],
-            )  # fmt: skip
+            part = starts[first : stop + 1]
+            k.leak_likelihood(part, gaps, leaks, self.periods, table[first:stop])
 
         run_ranges(fill, self.pixels, _SHARES)
         return table

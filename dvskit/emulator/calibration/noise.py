@@ -189,12 +189,15 @@ def _no_leak(period: float, shot: float, on: int) -> tuple[Estimate, ...]:
     return first, *(unknown(name, "there is no leak to see", on) for name in NAMES[2:])
 
 
-def find_hot(
+def hot_at_rest(
     on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return which pixels are hot: `on` events in `seconds`, against what is usual in their tile.
+    """Return which pixels are hot at rest: `on` events in `seconds`, against those of their tile.
 
-    More than four times the tile's median, and six standard deviations of chance.
+    More than four times the tile's median, and six standard deviations of chance. It is for pixels
+    that see no change, each for a time of its own, so that all they give is noise: neighbours that
+    fire as often do not clear a pixel. `hot_pixels` of the filters is for counts of whole
+    recordings, in which things move.
     """
     usual = usual_rate(on, seconds, tiles) * seconds
     return np.asarray((seconds > 0) & (on > 4 * usual + 6 * np.sqrt(usual) + 6))

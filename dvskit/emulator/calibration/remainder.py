@@ -35,14 +35,10 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
     seen, asked = view.seen, shown.pixels[still.pixel]
     place = np.searchsorted(seen.pixels, asked).clip(max=seen.pixels.size - 1)
     there = seen.pixels[place] == asked
-    since, change = np.empty(place.size), np.empty(place.size)
-    fresh = np.zeros(place.size, np.bool_)
-    k.changes_to_rest(
-        view.events, seen.shown(), pixel.response, np.where(there, place, -1), still.start,
-        still.light, since, change, fresh,
-    )  # fmt: skip
+    rests = k.Rests.of(np.where(there, place, -1), still.start, still.light)
+    k.changes_to_rest(view.events, seen.shown(), pixel.response, rests)
     on, doubt = _thresholds(found)
-    left = 1.0 - change / on[place]
+    left = 1.0 - rests.change / on[place]
     coarse = _coarse(still.light, shown.scale, pixel)
     blur = np.hypot(_blur(rows, found)[place], coarse) / on[place]
     blur = np.hypot(blur, np.nan_to_num(1.0 - left) * doubt[place] / on[place])
@@ -50,8 +46,8 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
     moved = begin > k.STEADY
     begin[moved] = k.MOVED
     known = moved & np.isfinite(left[still.gap_span])
-    begin[known] = np.where(fresh[still.gap_span[known]], k.FRESH, k.KNOWN)
-    ahead = still.start - since
+    begin[known] = np.where(rests.fresh[still.gap_span[known]], k.FRESH, k.KNOWN)
+    ahead = still.start - rests.since
     return dataclasses.replace(still, left=left, ahead=ahead, blur=blur, gap_begin=begin)
 
 

@@ -119,8 +119,9 @@ def beside_spans(
 ) -> None:
     """Write how many events the pixels around each span's have in it, and how many those are.
 
-    Without the one that has most, which may be hot; and how many that pixel has itself. Of all
-    pixels of the sensor, `width` in a row, 8 around each but at the border.
+    Without the one that has most, whether it is hot (`noise.hot_at_rest`) or not; and how many that
+    pixel has itself. Of all pixels of the sensor, `width` in a row, 8 around each but at the
+    border.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans
@@ -172,17 +173,37 @@ def gaps_in_spans(events: PixelEvents, spans: Spans, held: float, gaps: Gaps) ->
     return n
 
 
-@njit(cache=True, nogil=True)
-def changes_to_rest(
-    events: PixelEvents, shown: Shown, response: Response, place: Array, span_start: Array,
-    span_light: Array, since: Array, change: Array, fresh: Array,
-) -> None:  # fmt: skip
-    """Write by how much a pixel's signal has changed from its last event to the rest behind it.
+class Rests(NamedTuple):
+    """When pixels come to rest (n,), pixel by pixel, in time order.
 
-    The pixel of each span is place[s] of those that the frames show, below 0 for none; pixel by
-    pixel, in time order; the signal is as in rows_between_events, `held` behind that event (since).
-    Where a pixel had no event yet, since the first frame, and `fresh`. NaN where it is not known.
+    place   of the pixel, among those that the frames show; below 0 for none
+    start   when its rest begins; light: what it sees then
+    since   to be filled: `held` behind its last event, or the first frame, if it is `fresh`
+    change  to be filled: by how much its signal has changed since; NaN where it is not known
+    fresh   to be filled: whether it had no event yet
     """
+
+    place: Array
+    start: Array
+    light: Array
+    since: Array
+    change: Array
+    fresh: Array
+
+    @classmethod
+    def of(cls, place: Array, start: Array, light: Array) -> Rests:
+        """Return these, with room for what is to be filled."""
+        fresh = np.zeros(place.size, np.bool_)
+        return cls(place, start, light, np.empty(place.size), np.empty(place.size), fresh)
+
+
+@njit(cache=True, nogil=True)
+def changes_to_rest(events: PixelEvents, shown: Shown, response: Response, rests: Rests) -> None:
+    """Fill in by how much pixels' signals have changed from their last events to their rest.
+
+    The signal is as in rows_between_events.
+    """
+    place, span_start, span_light, since, change, fresh = rests
     t, _, starts = events
     frame_t, numbers, sure = shown
     offset, knee, pole, held, _ = response
@@ -231,9 +252,23 @@ def _farther(left: float, blur: float, slope: float, gone: float) -> float:
     return dense * 0.5 * math.erfc(z / math.sqrt(2.0)) + slope * blur * bell
 
 
+class Leaks(NamedTuple):
+    """What gaps are weighed by, beside the leak's period.
+
+    slope     of how many pixels have so far to go, see `known_start`
+    reach     periods that a pixel has to go at most
+    share_on  of shot events; jitter: of the leak, as a part of it
+    """
+
+    slope: float
+    reach: float
+    share_on: float
+    jitter: float
+
+
 @njit(cache=True, nogil=True)
 def known_start(
-    left: float, ahead: float, gap: float, period: float, blur: float, slope: float, reach: float
+    left: float, ahead: float, gap: float, period: float, blur: float, leaks: Leaks
 ) -> tuple[float, float]:
     """Return how often a pixel stays without leak event for a gap, and the density of its end.
 
@@ -241,6 +276,7 @@ def known_start(
     Pixels that have r to go are 1 + slope (r - 1) as many as those that have 1 (Bayes). One in
     twenty has anything from 0 to `reach` to go: its last event was not what it seemed.
     """
+    slope, reach = leaks.slope, leaks.reach
     begun, ended = ahead / period, (ahead + gap) / period
     whole = _farther(left, blur, slope, 0.0)
     before = 0.05 * max(0.0, 1.0 - begun / reach)
@@ -280,9 +316,8 @@ def unknown_start(
 
 @njit(cache=True, nogil=True)
 def leak_likelihood(
-    starts: Array, gaps: LeakGaps, slope: float, share_on: float, reach: float, periods: Array,
-    jitter: float, table: Array,
-) -> None:  # fmt: skip
+    starts: Array, gaps: LeakGaps, leaks: Leaks, periods: Array, table: Array
+) -> None:
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
 
     A gap ends at the period, whose inverse a jitter spreads evenly by 1 -+ sqrt(3) jitter, or at a
@@ -292,6 +327,7 @@ def leak_likelihood(
     periods to go.
     """
     length, end, begin, left, ahead, blur, shot = gaps
+    _, reach, share_on, jitter = leaks
     half = math.sqrt(3.0) * jitter
     for k in range(table.shape[0]):
         for j in range(periods.size):
@@ -304,7 +340,7 @@ def leak_likelihood(
                     density = 1.0 / (reach * period) if g < reach * period else 0.0
                 elif begin[i] == KNOWN:
                     wide = math.hypot(blur[i], jitter * left[i])
-                    stays, density = known_start(left[i], ahead[i], g, period, wide, slope, reach)
+                    stays, density = known_start(left[i], ahead[i], g, period, wide, leaks)
                 elif begin[i] != RESET:
                     stays, density = unknown_start(left[i], ahead[i], g, period, rate)
                 elif g <= period / (1.0 + half):

@@ -64,6 +64,25 @@ class Response(NamedTuple):
     leak: float
 
 
+class RowColumns(NamedTuple):
+    """Room for rows (n,): a row's pixel, what goes with C_on and C_off, the change, the weight.
+
+    weight  of length 0 where all weigh the same
+    """
+
+    pixel: Array
+    on: Array
+    off: Array
+    change: Array
+    weight: Array
+
+    @classmethod
+    def of(cls, room: int, *, weighted: bool) -> RowColumns:
+        """Return room for so many rows."""
+        on, off, change = (np.empty(room) for _ in range(3))
+        return cls(np.empty(room, np.int64), on, off, change, np.empty(room if weighted else 0))
+
+
 class Pairs(NamedTuple):
     """Rows (n,) of what the signal did: change = C_on on + C_off off.
 
@@ -76,6 +95,26 @@ class Pairs(NamedTuple):
     sure_on: Array
     sure_off: Array
     weight: Array
+
+
+class Robust(NamedTuple):
+    """How rows are fitted: with Tukey's biweight at 4.685 scales, iterated so many turns.
+
+    least  rows of a group, with fewer of which thresholds stay as they are
+    """
+
+    scale: float
+    least: int
+    turns: int
+
+
+class Thresholds(NamedTuple):
+    """Thresholds C_on and C_off of groups of rows (n,), and their standard errors, in scales."""
+
+    on: Array
+    off: Array
+    error_on: Array
+    error_off: Array
 
 
 @njit(cache=True, nogil=True)
@@ -92,9 +131,8 @@ def passed(
 
 @njit(cache=True, nogil=True)
 def rows_between_events(
-    events: PixelEvents, shown: Shown, response: Response, row_pixel: Array, row_on: Array,
-    row_off: Array, row_change: Array,
-) -> int:  # fmt: skip
+    events: PixelEvents, shown: Shown, response: Response, rows: RowColumns
+) -> int:
     """Write, for each event behind another of its pixel, what the signal did between the two.
 
     The signal is that of the frames, linear in log intensity between them, behind a low-pass of
@@ -106,6 +144,7 @@ def rows_between_events(
     t, p, starts = events
     frame_t, numbers, sure = shown
     offset, knee, pole, held, leak = response
+    row_pixel, row_on, row_off, row_change, _ = rows
     n = 0
     slope = math.log(knee) / knee
     frames = frame_t.size
@@ -154,19 +193,16 @@ def rows_between_events(
 
 
 @njit(cache=True, nogil=True)
-def steps_of(
-    t: Array, p: Array, first: int, last: int, held: float, leak: float, step_on: Array,
-    step_off: Array,
-) -> None:  # fmt: skip
-    """Fill by how much the signal has moved from each event of a pixel to the next.
+def steps_of(t: Array, p: Array, held: float, leak: float, step_on: Array, step_off: Array) -> None:
+    """Fill by how much the signal has moved from each event of a pixel, of times t, to the next.
 
-    Step j, of events first + j and the one behind it, is C_on step_on[j] + C_off step_off[j]: one
+    Step j, of event j and the one behind it, is C_on step_on[j] + C_off step_off[j]: one
     threshold, less the leak (events a microsecond), and what the refractory period `held` missed,
     by the parabola through both events and the one ahead of them.
     """
     before, on_before, off_before = 0.0, 0.0, 0.0
-    for j in range(last - first - 1):
-        i = first + j + 1
+    for j in range(t.size - 1):
+        i = j + 1
         gap = max(1.0, np.float64(t[i] - t[i - 1]))
         free = max(gap - held, 0.1 * gap)
         on = (1.0 if p[i] else 0.0) - leak * free
@@ -186,7 +222,7 @@ def steps_of(
 
 @njit(cache=True, nogil=True)
 def _slopes(
-    t: Array, p: Array, i: int, first: int, last: int, step: Array, same: float
+    t: Array, p: Array, i: int, step: Array, same: float
 ) -> tuple[float, float, bool, bool]:
     """Return the slopes of a level at events i and i + 1, and whether a third event gave each.
 
@@ -195,14 +231,14 @@ def _slopes(
     """
     gap = np.float64(t[i + 1] - t[i])
     begin, end = same, same
-    before = i > first and p[i - 1] == p[i]
-    behind = i + 2 < last and p[i + 2] == p[i + 1]
+    before = i > 0 and p[i - 1] == p[i]
+    behind = i + 2 < t.size and p[i + 2] == p[i + 1]
     if before:
         other = max(1.0, np.float64(t[i] - t[i - 1]))
-        begin = (step[i - 1 - first] / other * gap + same * other) / (gap + other)
+        begin = (step[i - 1] / other * gap + same * other) / (gap + other)
     if behind:
         other = max(1.0, np.float64(t[i + 2] - t[i + 1]))
-        end = (step[i + 1 - first] / other * gap + same * other) / (gap + other)
+        end = (step[i + 1] / other * gap + same * other) / (gap + other)
     return begin, end, before, behind
 
 
@@ -217,30 +253,28 @@ def _between(gap: float, u: float, step: float, begin: float, end: float) -> tup
 
 @njit(cache=True, nogil=True)
 def _light_within(
-    t: Array, p: Array, i: int, first: int, last: int, at: float, tau: float, step_on: Array,
-    step_off: Array,
-) -> tuple[float, float, float]:  # fmt: skip
+    t: Array, p: Array, i: int, at: float, tau: float, steps: tuple[Array, Array]
+) -> tuple[float, float, float]:
     """Return the light between events i and i + 1, above the signal at i: ON, OFF, and its doubt.
 
     It is v + tau v' of the cubic through both, in thresholds; the doubt is how far that is from a
     line, squared, and some for each end whose slope no third event gives.
     """
-    j, gap = i - first, np.float64(t[i + 1] - t[i])
+    (step_on, step_off), gap = steps, np.float64(t[i + 1] - t[i])
     u = (at - t[i]) / gap
-    begin, end, before, behind = _slopes(t, p, i, first, last, step_on, step_on[j] / gap)
-    v_on, s_on = _between(gap, u, step_on[j], begin, end)
-    begin, end, before, behind = _slopes(t, p, i, first, last, step_off, step_off[j] / gap)
-    v_off, s_off = _between(gap, u, step_off[j], begin, end)
-    bent = abs(v_on + v_off - u * (step_on[j] + step_off[j]))
+    begin, end, before, behind = _slopes(t, p, i, step_on, step_on[i] / gap)
+    v_on, s_on = _between(gap, u, step_on[i], begin, end)
+    begin, end, before, behind = _slopes(t, p, i, step_off, step_off[i] / gap)
+    v_off, s_off = _between(gap, u, step_off[i], begin, end)
+    bent = abs(v_on + v_off - u * (step_on[i] + step_off[i]))
     doubt = bent * bent + (0.0 if before else 0.01) + (0.0 if behind else 0.01)
     return v_on + tau * s_on, v_off + tau * s_off, doubt
 
 
 @njit(cache=True, nogil=True)
 def rows_between_frames(
-    events: PixelEvents, shown: Shown, response: Response, longest: float, row_pixel: Array,
-    row_on: Array, row_off: Array, row_change: Array, row_weight: Array,
-) -> int:  # fmt: skip
+    events: PixelEvents, shown: Shown, response: Response, longest: float, rows: RowColumns
+) -> int:
     """Write, for frames of a pixel, by how many thresholds the light has changed between them.
 
     Events give the low-passed signal v at their times, and a cubic through them what it is between
@@ -248,34 +282,37 @@ def rows_between_frames(
     tau = pole / light, which a frame there shows: change = C_on row_on + C_off row_off. Weights are
     1 where the cubic is a line, and fall with how far it is from one.
     """
-    t, p, starts = events
     frame_t, numbers, _ = shown
     offset, knee, pole, held, leak = response
+    row_pixel, row_on, row_off, row_change, row_weight = rows
+    starts = events.starts
     n = 0
     slope = math.log(knee) / knee
     room = 1 + np.diff(starts).max() if starts.size > 1 else 1
     step_on, step_off = np.zeros(room), np.zeros(room)
     for k in range(numbers.shape[0]):
-        first, last = starts[k], starts[k + 1]
-        steps_of(t, p, first, last, held, leak, step_on, step_off)
-        i = first  # the event ahead of the frame
+        own = slice(starts[k], starts[k + 1])
+        t, p = events.t[own], events.p[own]
+        last = t.size
+        steps_of(t, p, held, leak, step_on, step_off)
+        i = 0  # the event ahead of the frame
         level_on = level_off = 0.0  # of event i
         known = False
-        on, off, seen, seen_i, seen_doubt = 0.0, 0.0, 0.0, first, 0.0
+        on, off, seen, seen_i, seen_doubt = 0.0, 0.0, 0.0, 0, 0.0
         for f in range(frame_t.size):
             at = frame_t[f]
             while i + 1 < last and t[i + 1] <= at:
                 if t[i + 1] - t[i] <= 1.2 * held:
                     known = False
-                level_on += step_on[i - first]
-                level_off += step_off[i - first]
+                level_on += step_on[i]
+                level_off += step_off[i]
                 i += 1
             if i + 1 >= last or t[i] > at or p[i + 1] != p[i]:
                 continue
             if t[i + 1] - t[i] > longest or t[i + 1] - t[i] <= 1.2 * held:
                 continue
             tau = pole / light_of(numbers[k, f])
-            now_on, now_off, doubt = _light_within(t, p, i, first, last, at, tau, step_on, step_off)
+            now_on, now_off, doubt = _light_within(t, p, i, at, tau, (step_on, step_off))
             now_on += level_on
             now_off += level_off
             level = level_of(numbers[k, f], offset, knee, slope)
@@ -291,20 +328,17 @@ def rows_between_frames(
 
 
 @njit(cache=True, nogil=True)
-def fit_rows(
-    starts: Array, rows: Pairs, scale: float, least: int, turns: int, on: Array, off: Array,
-    error_on: Array, error_off: Array, rest: Array,
-) -> None:  # fmt: skip
+def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: Array) -> None:
     """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
 
     Such that what is left is not correlated with sure_on and sure_off: with row_on and row_off
     that is the method of least squares; where those are not exact, instruments that have no part
-    in their errors keep the fit unbiased (instrumental variables; Wald 1940). Tukey's biweight at
-    4.685 scales, iterated from what on and off hold, where they stay with fewer rows than `least`.
-    error_on, error_off: their standard errors, in scales; rest: what each row leaves, times the
-    root of its weight.
+    in their errors keep the fit unbiased (instrumental variables; Wald 1940). It begins with what
+    `found` holds. rest: what each row leaves, times the root of its weight.
     """
     row_on, row_off, row_change, sure_on, sure_off, row_weight = rows
+    scale, least, turns = how
+    on, off, error_on, error_off = found
     bound = 4.685 * scale
     for g in range(on.size):
         a, b = on[g], off[g]

@@ -66,15 +66,13 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     """Return the rows of a candidate; `events` are those of the pixels that `seen` shows."""
     between = pixel.between_events
     room = len(events.t) if between else min(seen.numbers.size, len(events.t) + 1)
-    number = np.empty(room, np.int64)
-    on, off, change = np.empty(room), np.empty(room), np.empty(room)
+    columns = k.RowColumns.of(room, weighted=not between)
     shown, response = seen.shown(pixel.later_us), pixel.response
     if between:
-        n = k.rows_between_events(events, shown, response, number, on, off, change)
+        n = k.rows_between_events(events, shown, response, columns)
     else:
-        longest = seen.interval_us
-        weight = np.empty(room)
-        n = k.rows_between_frames(events, shown, response, longest, number, on, off, change, weight)
+        n = k.rows_between_frames(events, shown, response, seen.interval_us, columns)
+    number, on, off, change, weight = columns
     keep = np.ones(n, np.bool_)
     if between:
         # An event that the signal does not explain (noise, leak) says nothing of the threshold.
@@ -145,50 +143,52 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
         return None
     rest = np.empty(rows.pairs.change.size)
     whole = np.array([0, rows.pairs.change.size])
-    on, off = np.array([start[0]]), np.array([start[1]])
-    w_on, w_off = np.zeros(1), np.zeros(1)
+    found = _begun(start, 1)
     scale = 0.3 * min(start)
     for _ in range(8):
-        k.fit_rows(whole, rows.pairs, scale, 2, 2, on, off, w_on, w_off, rest)
+        k.fit_rows(whole, rows.pairs, k.Robust(scale, 2, 2), found, rest)
         scale = _scale(rest, start)
-    pooled = (float(on[0]), float(off[0]))
+    pooled = (float(found.on[0]), float(found.off[0]))
     if not min(pooled) > 0.005:
         return None
-    on, off = np.full(count, pooled[0]), np.full(count, pooled[1])
-    w_on, w_off = np.zeros(count), np.zeros(count)
+    found = _begun(pooled, count)
     scale = max(scale, 0.1 * min(pooled))
     for _ in range(4):
-        limits = scale, _LEAST_ROWS, 3
-        _fit_groups(rows.starts, rows, limits, on, off, w_on, w_off, rest)
+        _fit_groups(rows.starts, rows, k.Robust(scale, _LEAST_ROWS, 3), found, rest)
         scale = _scale(rest, pooled)
-    return Fit(on, off, scale * w_on, scale * w_off, pooled, scale, rest)
+    errors = scale * found.error_on, scale * found.error_off
+    return Fit(found.on, found.off, *errors, pooled, scale, rest)
+
+
+def _begun(thresholds: tuple[float, float], groups: int) -> k.Thresholds:
+    """Return the thresholds that a fit of so many groups begins with."""
+    on, off = (np.full(groups, each) for each in thresholds)
+    return k.Thresholds(on, off, np.zeros(groups), np.zeros(groups))
 
 
 def fit_halves(rows: Rows, whole: Fit) -> NDArray[np.float64]:
     """Return ON and OFF thresholds of the first and second half of each pixel's rows: (2, P, 2)."""
-    starts, pooled = rows.starts, whole.pooled
+    starts = rows.starts
     bounds = np.empty(2 * starts.size - 1, np.int64)
     bounds[::2], bounds[1::2] = starts, (starts[:-1] + starts[1:]) // 2
-    on, off = np.full(bounds.size - 1, pooled[0]), np.full(bounds.size - 1, pooled[1])
-    room = np.empty(rows.pairs.change.size)
-    errors = np.zeros((2, on.size))
-    limits = whole.scale, _LEAST_ROWS // 2, 6
-    _fit_groups(bounds, rows, limits, on, off, *errors, room)
-    return np.stack([on.reshape(-1, 2), off.reshape(-1, 2)])
+    found = _begun(whole.pooled, bounds.size - 1)
+    rest = np.empty(rows.pairs.change.size)
+    _fit_groups(bounds, rows, k.Robust(whole.scale, _LEAST_ROWS // 2, 6), found, rest)
+    return np.stack([found.on.reshape(-1, 2), found.off.reshape(-1, 2)])
 
 
 def _fit_groups(
     starts: NDArray[np.int64],
     rows: Rows,
-    limits: tuple[float, int, int],
-    *found: NDArray[np.float64],
+    how: k.Robust,
+    found: k.Thresholds,
+    rest: NDArray[np.float64],
 ) -> None:
     """Fit groups of rows, each by itself, on all threads; see `fit_rows` for what is found."""
-    *of_groups, rest = found
 
     def work(first: int, stop: int) -> None:
-        own = [each[first:stop] for each in of_groups]
-        k.fit_rows(starts[first : stop + 1], rows.pairs, *limits, *own, rest)  # type: ignore[call-arg]
+        own = k.Thresholds(*(each[first:stop] for each in found))
+        k.fit_rows(starts[first : stop + 1], rows.pairs, how, own, rest)
 
     run_ranges(work, starts.size - 1, _SHARES)
 

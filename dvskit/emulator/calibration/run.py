@@ -96,7 +96,7 @@ def _from_events(observed: Observed) -> Calibration:
     marked = np.zeros(tiles.size, np.bool_)
     for _ in range(2):  # hot pixels must not decide which time is quiet
         on, seconds = quiet_half(observed, marked)
-        marked = noise.find_hot(on, seconds, tiles)
+        marked = noise.hot_at_rest(on, seconds, tiles)
     still = still_in_events(observed, edge.at_us if edge else 0.0, marked)
     shot, *others = _noise(observed, still, noise.Levels())
     if shot.value:
@@ -274,7 +274,7 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     on = still.per_pixel(still.gap_end == k.ON)
     seconds = still.per_pixel(still.gap_length * 1e-6)
     tiles = observed.tiles(still.pixels)
-    marked = noise.find_hot(on, seconds, tiles)
+    marked = noise.hot_at_rest(on, seconds, tiles)
     return marked, noise.hot_estimates(marked, on, seconds, tiles)
 
 

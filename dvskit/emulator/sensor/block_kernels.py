@@ -52,9 +52,13 @@ from dvskit.emulator.sensor.pixels import (
     PARTS,
     SWING,
     TILE,
-    Model,
+    Codes,
+    Hits,
     Pixels,
+    Run,
     Scratch,
+    Sensor,
+    Step,
     Tables,
 )
 from dvskit.emulator.sensor.signal_kernels import (
@@ -71,12 +75,10 @@ _WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviat
 
 
 @inner
-def _refresh(
-    block: int, low: int, high: int, first: int, codes: Array, tables: Tables, model: Model,
-    pixels: Pixels,
-) -> None:  # fmt: skip
+def _refresh(low: int, high: int, first: int, codes: Array, sensor: Sensor) -> None:
     """Set reference and leak of a calm block's pixels that noise has reset."""
-    since = pixels.calmed[block] + model.refractory
+    tables, model, pixels = sensor
+    since = pixels.calmed[low // BLOCK] + model.refractory
     ref, begun, leak, factor = pixels.ref, pixels.begun, pixels.leak, pixels.factor
     levels, tabled = tables.level, tables.level.size > 0
     for i in range(low, high):
@@ -86,10 +88,9 @@ def _refresh(
 
 
 @inner
-def _settle(
-    low: int, high: int, codes: Array, tables: Tables, model: Model, gone: float, pixels: Pixels
-) -> None:
+def _settle(low: int, high: int, codes: Array, gone: float, sensor: Sensor) -> None:
     """Move the signals of a block that saw no change by `gone` microseconds."""
+    tables, model, pixels = sensor
     v, u = pixels.v, pixels.u
     taus, tabled = tables.tau, tables.level.size > 0
     for i in range(low, high):
@@ -97,10 +98,8 @@ def _settle(
             continue
         tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
         if u.size > 0:
-            a, b, c1, k1, c2, k2 = curve(
-                0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model.tau2
-            )
-            u[i] = value(a, b, c1, k1, c2, k2, gone)
+            signal = curve(0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model.tau2)
+            u[i] = value(signal, gone)
             if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
                 u[i] = 0.0
         v[i] = v[i] * exp(-gone / tau1) if tau1 > 0.0 else 0.0
@@ -144,11 +143,9 @@ def settle_idle(
 
 
 @inlined
-def _see(
-    low: int, length: int, before: Array, after: Array, tables: Tables, model: Model,
-    interval: float, seen: Array,
-) -> None:  # fmt: skip
+def _see(low: int, length: int, codes: Codes, sensor: Sensor, interval: float, seen: Array) -> None:
     """Look up what pixels see at both ends, and what their photoreceptors make of it."""
+    (before, after), (tables, model, _) = codes, sensor
     levels, lags, kepts = tables.level, tables.lag, tables.kept
     if levels.size > 0:
         for j in range(length):
@@ -164,10 +161,9 @@ def _see(
 
 
 @inlined
-def _foresee(
-    low: int, length: int, start: float, stop: float, pixels: Pixels, seen: Array, loud: Array
-) -> None:
+def _foresee(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch) -> None:
     """Mark in `loud` the pixels that may fire; fill LEFT, HIGH, LOW and SWING."""
+    seen = scratch.seen
     v, u = pixels.v[low : low + length], pixels.u
     for j in range(length):
         now, following = seen[LEVEL + j], seen[NEXT + j]
@@ -190,14 +186,13 @@ def _foresee(
             here, under = now + np.float64(v[j]), now + np.float64(u[low + j])
             seen[HIGH + j] = greater(greater(now, following), greater(here, under))
             seen[LOW + j] = lesser(lesser(now, following), lesser(here, under))
-    _exceed(low, length, start, stop, pixels, seen, loud)
+    _exceed(low, length, step, pixels, scratch)
 
 
 @inlined
-def _exceed(
-    low: int, length: int, start: float, stop: float, pixels: Pixels, seen: Array, loud: Array
-) -> None:
+def _exceed(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch) -> None:
     """Mark the pixels whose highest or lowest signal reaches a threshold, and those held."""
+    (_, _, start, stop), seen, loud = step, scratch.seen, scratch.loud
     begun, ref = pixels.begun[low : low + length], pixels.ref[low : low + length]
     leak = pixels.leak[low : low + length]
     on, off = pixels.on[low : low + length], pixels.off[low : low + length]
@@ -212,10 +207,9 @@ def _exceed(
 
 
 @inlined
-def _room(
-    low: int, listed: int, who: Array, interval: float, model: Model, pixels: Pixels, seen: Array
-) -> int:
+def _room(low: int, listed: int, interval: float, sensor: Sensor, scratch: Scratch) -> int:
     """Return how many events the pixels in `who` may give at most beside noise."""
+    (_, model, pixels), who, seen = sensor, scratch.who, scratch.seen
     needed = 4 * listed
     on, off, factor = pixels.on, pixels.off, pixels.factor
     worst = (1.0 + _WORST_JITTER * model.jitter) * interval
@@ -229,11 +223,15 @@ def _room(
 
 @inlined
 def _take(
-    low: int, listed: int, who: Array, start: float, model: Model, after: Array, tables: Tables,
-    pixels: Pixels, seen: Array, lanes: Lanes, lane: int,
+    places: tuple[int, int, int], start: float, after: Array, sensor: Sensor, scratch: Scratch,
+    lanes: Lanes,
 ) -> None:  # fmt: skip
-    """Put the pixels in `who` into lanes, from `lane` on."""
-    c = lanes.columns
+    """Put the pixels in `who` into lanes.
+
+    places  the run's first pixel, how many of it there are in `who`, and the first lane
+    """
+    (low, listed, lane), (tables, model, pixels) = places, sensor
+    c, who, seen = lanes.columns, scratch.who, scratch.seen
     taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
     for k in range(listed):
         j, m = who[k], lane + k
@@ -251,10 +249,10 @@ def _take(
 
 @inlined
 def _hand_out(
-    lane: int, from_hit: int, to_hit: int, tile: int, held: int, hit_choice: Array, lanes: Lanes
+    lane: int, some: tuple[int, int], tile: int, held: int, hit_choice: Array, lanes: Lanes
 ) -> None:
-    """Give lanes their noise events: hits from_hit .. to_hit of a tile whose first is `held`."""
-    m = lane
+    """Give lanes their noise events: hits from one to another of a tile whose first is `held`."""
+    m, (from_hit, to_hit) = lane, some
     for hit in range(from_hit, to_hit):
         i = tile * TILE + (hit_choice[hit] >> 1)
         while lanes.columns[PIXEL + m] < i:
@@ -266,78 +264,82 @@ def _hand_out(
 
 @inlined
 def _follow(
-    low: int, length: int, after: Array, tables: Tables, model: Model, interval: float,
-    pixels: Pixels, seen: Array,
-) -> None:  # fmt: skip
+    low: int, length: int, after: Array, interval: float, sensor: Sensor, seen: Array
+) -> None:
     """Move the source followers of a run."""
+    tables, model, pixels = sensor
     v, u, taus, tabled = pixels.v, pixels.u, tables.tau, tables.level.size > 0
     for j in range(length):
         i = low + j
         now, following = seen[LEVEL + j], seen[NEXT + j]
         tau = taus[after[i]] if tabled else pole_of(following, model)
-        a, b, c1, k1, c2, k2 = curve(
-            now, (following - now) / interval, now + v[i], now + u[i], tau, model.tau2
-        )
-        left = value(a, b, c1, k1, c2, k2, interval) - following
+        slope = (following - now) / interval
+        signal = curve(now, slope, now + v[i], now + u[i], tau, model.tau2)
+        left = value(signal, interval) - following
         settled = now == following and seen[LEFT + j] == 0.0 and abs(left) < SETTLED
         u[i] = 0.0 if settled else left
 
 
 @merged
 def foresee(
-    tile: int, part: int, parts: int, first: int, start: float, stop: float, before: Array,
-    after: Array, tables: Tables, model: Model, pixels: Pixels, hit_choice: Array,
-    hits_from: Array, scratch: Scratch,
-) -> tuple[int, int]:  # fmt: skip
-    """Look ahead from blocks part .. part + parts of a tile to `stop`.
+    run: Run, step: Step, codes: Codes, sensor: Sensor, hits: Hits, scratch: Scratch
+) -> tuple[int, int]:
+    """Look ahead from some blocks of a tile, whose hits are given, to the end of a step.
 
     Fills `who`, and returns how many pixels may fire and how many events they may give.
     """
+    (tile, part, parts), (first, _, start, stop) = run, step
+    (before, after), pixels = codes, sensor[2]
     low = tile * TILE + part * BLOCK
     length = lesser(after.size, low + parts * BLOCK) - low
     since = pixels.since
-    loud, who, seen = scratch.loud, scratch.who, scratch.seen
+    loud, who = scratch.loud, scratch.who
     for block in range(low // BLOCK, low // BLOCK + parts):
         if since[block] == CALM_STALE:
-            _refresh(block, block * BLOCK, lesser(low + length, (block + 1) * BLOCK), first, before,
-                     tables, model, pixels)  # fmt: skip
+            high = lesser(low + length, (block + 1) * BLOCK)
+            _refresh(block * BLOCK, high, first, before, sensor)
             since[block] = CALM
             pixels.calmed[block] = start
         if since[block] < start:
-            _settle(block * BLOCK, lesser(low + length, (block + 1) * BLOCK), before, tables, model,
-                    start - since[block], pixels)  # fmt: skip
+            high = lesser(low + length, (block + 1) * BLOCK)
+            _settle(block * BLOCK, high, before, start - since[block], sensor)
             since[block] = start
-    _see(low, length, before, after, tables, model, stop - start, seen)
-    _foresee(low, length, start, stop, pixels, seen, loud)
-    from_hit, to_hit = hits_from[part], hits_from[part + parts]
+    _see(low, length, codes, sensor, stop - start, scratch.seen)
+    _foresee(low, length, step, pixels, scratch)
+    from_hit, to_hit = hits.start[part], hits.start[part + parts]
     for hit in range(from_hit, to_hit):
-        loud[(hit_choice[hit] >> 1) - part * BLOCK] = 1
+        loud[(hits.choice[hit] >> 1) - part * BLOCK] = 1
     listed = 0
     for j in range(length):
         who[listed] = j
         listed += loud[j]
-    needed = _room(low, listed, who, stop - start, model, pixels, seen)
+    needed = _room(low, listed, stop - start, sensor, scratch)
     return listed, needed + to_hit - from_hit
 
 
 @merged
 def move(
-    tile: int, part: int, parts: int, listed: int, start: float, stop: float, after: Array,
-    words: Array, tables: Tables, model: Model, pixels: Pixels, held: int, hit_choice: Array,
-    hits_from: Array, scratch: Scratch, lanes: Lanes, lane: int, later: int,
+    run: Run, step: Step, after: Array, sensor: Sensor, work: tuple[Hits, Scratch, Lanes],
+    places: tuple[int, int, int, int],
 ) -> int:  # fmt: skip
-    """Put the `listed` pixels of `who` into lanes, from `lane` on, and move the blocks' signals.
+    """Put pixels of `who` into lanes, and move the signals of some blocks of a tile, with its hits.
+
+    places  how many pixels are in `who`, where the tile's begin among the hits, the first lane, and
+            how many blocks are in scratch.later
 
     Blocks that saw no change go to scratch.later, to be looked at behind their events; returns how
     many are there then.
     """
+    (tile, part, parts), (_, _, start, stop) = run, step
+    (hits, scratch, lanes), (listed, held, lane, later) = work, places
+    pixels, seen, words = sensor[2], scratch.seen, scratch.words
     low = tile * TILE + part * BLOCK
     length = lesser(after.size, low + parts * BLOCK) - low
-    seen = scratch.seen
-    _take(low, listed, scratch.who, start, model, after, tables, pixels, seen, lanes, lane)
-    _hand_out(lane, hits_from[part], hits_from[part + parts], tile, held, hit_choice, lanes)
+    _take((low, listed, lane), start, after, sensor, scratch, lanes)
+    some = hits.start[part], hits.start[part + parts]
+    _hand_out(lane, some, tile, held, hits.choice, lanes)
     if pixels.u.size > 0:
-        _follow(low, length, after, tables, model, stop - start, pixels, seen)
+        _follow(low, length, after, stop - start, sensor, seen)
     v = pixels.v[low : low + length]
     for j in range(length):
         v[j] = np.float32(seen[LEFT + j])

@@ -109,27 +109,33 @@ def spans_type(own: Any) -> Any:
         if own.ndim != 1 or own.layout != "C":
             raise TypingError(f"a span is of elements side by side, not of {own}")
         return SpanType(own.dtype)
-    if hasattr(own, "instance_class"):
-        return types.BaseTuple.from_types([spans_type(each) for each in own], own.instance_class)
-    return own
+    if not _is_tuple(own):
+        return own
+    named = getattr(own, "instance_class", None)
+    return types.BaseTuple.from_types([spans_type(each) for each in own], named)
+
+
+def _is_tuple(own: Any) -> bool:
+    return isinstance(own, types.BaseTuple)
 
 
 def _spans(_: Any, given: Any) -> Any:
-    """Return the span of an array (n,), or a named tuple of those of a named tuple's arrays."""
-    found = spans_type(given)
+    """Return the span of an array (n,), or a tuple with spans in the place of its arrays."""
 
     def span_of(context: Any, builder: Any, own: Any, value: Any) -> Any:
-        array = context.make_array(own)(context, builder, value)
-        return _pack(context, builder, SpanType(own.dtype), array.data, array.nitems)
+        if isinstance(own, types.Array):
+            array = context.make_array(own)(context, builder, value)
+            return _pack(context, builder, SpanType(own.dtype), array.data, array.nitems)
+        if _is_tuple(own):
+            each = cgutils.unpack_tuple(builder, value)
+            members = [span_of(context, builder, *pair) for pair in zip(own, each, strict=True)]
+            return context.make_tuple(builder, spans_type(own), members)
+        return value
 
     def take(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if isinstance(given, types.Array):
-            return span_of(context, builder, given, args[0])
-        each = cgutils.unpack_tuple(builder, args[0])
-        members = [span_of(context, builder, *pair) for pair in zip(given, each, strict=True)]
-        return context.make_tuple(builder, found, members)
+        return span_of(context, builder, given, args[0])
 
-    return found(given), take
+    return spans_type(given)(given), take
 
 
 spans: Any = intrinsic(_spans)

@@ -34,7 +34,7 @@ from dvskit.events import Events, Size
 from dvskit.formats import save_events
 
 typeof: Any = numba.typeof
-_CODES, _FOLLOWER = 4, 17  # places among the arguments of the outermost loop
+_CODES, _FOLLOWER = 1, 5  # places among the arguments of the outermost loop
 _SIDE = 16  # of a sensor on which the loops are called
 _NOISY = EmulatorParams(
     threshold_sigma=0.03, cutoff_hz=30.0, leak_hz=0.1, leak_spread=0.1, leak_jitter=0.1, shot_hz=5.0
@@ -50,7 +50,7 @@ def is_compiled(params: EmulatorParams, dtype: DTypeLike) -> bool:
         return True  # another numba: what it has on disk is not known; nothing is said or done
     wanted = typeof(np.zeros(1, _code_type(dtype))), typeof(_follower(params))
     known = [*stored, *outermost.overloads]
-    return any((types[_CODES], types[_FOLLOWER]) == wanted for types in known)
+    return any((types[_CODES][0], types[_FOLLOWER]) == wanted for types in known)
 
 
 def compile_ahead(params: EmulatorParams, dtype: DTypeLike, written: str | None = None) -> None:
@@ -108,6 +108,9 @@ class _Called:
         self.pixels, self.weights = Pixels.of(size, follower=False), Weights.of(size)
         self.hits, self.lanes = Hits.of(1 << 10), Lanes.of()
         self.times, self.marks = np.zeros(4, np.int32), np.zeros(4, np.int64)
+        self.step, self.run = (0, 0, 0.0, 1.0), (0, 0, 1)
+        self.sensor = self.tables, self.model, self.pixels
+        self.noise = self.hot, self.weights
 
 
 def _code_type(dtype: DTypeLike) -> DTypeLike:
@@ -122,38 +125,26 @@ def _compile(loop: Any, *given: Any) -> None:
 
 def compile_firing(the: _Called, follower: Follower) -> None:
     """Compile what follows pixels from event to event."""
-    _compile(
-        fire, 0, 0, 0.0, 1.0, the.model, the.pixels, the.hits, the.lanes, the.times, the.marks,
-        0, follower,
-    )  # fmt: skip
+    known, work = (the.model, the.pixels), (the.hits, the.lanes)
+    _compile(fire, (0, 0), the.step, known, work, (the.times, the.marks), follower)
     _compile(settle_idle, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
 
 
 def compile_tiles(the: _Called) -> None:
     """Compile what else the outermost loop calls: noise, blocks that are calm or are moved."""
-    codes, tables, pixels, scratch, hits = the.codes, the.tables, the.pixels, the.scratch, the.hits
+    codes, scratch, hits = the.codes, the.scratch, the.hits
     _compile(_changes, codes, codes, scratch.changed)
-    _compile(
-        _draw, 0, codes.size, 0, 0, 1.0, the.model, codes, tables, the.hot, pixels,
-        the.weights, hits.t, hits.choice, hits.start, scratch,
-    )  # fmt: skip
-    _compile(_wake, 0, 1, 0.0, scratch.words, pixels, hits.choice, 0, scratch.wakes)
-    _compile(
-        foresee, 0, 0, 1, 0, 0.0, 1.0, codes, codes, tables, the.model, pixels, hits.choice,
-        hits.start, scratch,
-    )  # fmt: skip
-    _compile(
-        move, 0, 0, 1, 0, 0.0, 1.0, codes, scratch.words, tables, the.model, pixels, 0,
-        hits.choice, hits.start, scratch, the.lanes, 0, 0,
-    )  # fmt: skip
+    _compile(_draw, 0, the.step, codes, the.sensor, the.noise, (hits, scratch))
+    _compile(_wake, 0, 1, 0.0, the.pixels, hits, scratch)
+    _compile(foresee, the.run, the.step, (codes, codes), the.sensor, hits, scratch)
+    work = hits, scratch, the.lanes
+    _compile(move, the.run, the.step, codes, the.sensor, work, (0, 0, 0, 0))
 
 
 def compile_outermost(the: _Called, follower: Follower) -> None:
     """Compile the outermost loop, which takes arrays."""
-    given = (
-        0, 0, 0.0, 1.0, the.codes, the.codes, the.tables, the.model, the.hot, the.pixels,
-        the.weights, the.hits, the.scratch, the.lanes, the.marks, the.times, the.marks, follower,
-    )  # fmt: skip
+    work = the.hits, the.scratch, the.lanes, the.marks, (the.times, the.marks)
+    given = the.step, (the.codes, the.codes), the.sensor, the.noise, work, follower
     outermost: Any = advance_tiles
     outermost.compile(tuple(map(typeof, given)))
 

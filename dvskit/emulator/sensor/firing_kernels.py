@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
+from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.random_kernels import uniform
 from dvskit.emulator.sensor.compiled import inlined, inner
 from dvskit.emulator.sensor.elementary_kernels import exp
@@ -54,7 +54,7 @@ from dvskit.emulator.sensor.lanes import (
     Lanes,
     T,
 )
-from dvskit.emulator.sensor.pixels import Hits, Model, Pixels
+from dvskit.emulator.sensor.pixels import Hits, Model, Pixels, Step
 from dvskit.emulator.sensor.signal_kernels import (
     closer,
     curve,
@@ -64,6 +64,8 @@ from dvskit.emulator.sensor.signal_kernels import (
 
 Array = NDArray[Any]
 Follower = bool | None  # True with a source follower: None leaves its half out of what is compiled
+When = tuple[int, float, float]
+"""Number of pixel 0, the interval's start, and how long it is."""
 
 R_JITTER = np.int64(5)  # stream of random numbers
 _SQRT_12 = math.sqrt(12.0)
@@ -152,7 +154,7 @@ def _find_turns(padded: int, end: float, c: Array, follower: Follower) -> None:
         return
     for m in range(padded):
         c[TURN1 + m], c[TURN2 + m] = turns(
-            c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m], end, c[KEPT1 + m], c[KEPT2 + m]
+            (c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m]), end, c[KEPT1 + m], c[KEPT2 + m]
         )
 
 
@@ -202,8 +204,8 @@ def _closer(m: int, two: bool, c: Array) -> None:
     """Take T a step closer to where TARGET is reached, where it is still open."""
     before, still = c[T + m], c[OPEN + m]
     t, low, high, near = closer(
-        c[A + m], c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m], two,
-        before, c[LOW + m], c[HIGH + m], c[SIGN + m] > 0.0, c[TARGET + m],
+        (c[A + m], c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m]), two,
+        (before, c[LOW + m], c[HIGH + m]), c[SIGN + m] > 0.0, c[TARGET + m],
     )  # fmt: skip
     c[T + m] = t if still != 0.0 else before
     c[LOW + m], c[HIGH + m] = low, high
@@ -230,11 +232,9 @@ def _cross(padded: int, c: Array, follower: Follower) -> None:
 
 
 @inner
-def _emit(
-    count: int, first: int, lanes: Lanes, hit_choice: Array, times: Array, marks: Array, n: int
-) -> int:
+def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marked, n: int) -> int:
     """Write the events of a round; return how many there are then."""
-    c = lanes.columns
+    c, (times, marks) = lanes.columns, events
     for m in range(count):
         sign, t = c[SIGN + m], c[T + m]
         mark = (first + np.int64(c[PIXEL + m])) << MARK_PIXEL
@@ -253,8 +253,9 @@ def _emit(
 
 
 @inlined
-def _reset(m: int, first: int, start: float, end: float, two: bool, model: Model, c: Array) -> None:
+def _reset(m: int, when: When, two: bool, model: Model, c: Array) -> None:
     """Go on to the event, if there is one, and let the pixel begin anew; or to the limit."""
+    first, start, end = when
     # What is chosen from is read first: a choice of places to read from is no loop for many lanes.
     stop, rate, limit, target = c[STOP + m], c[RATE + m], c[LIMIT + m], c[TARGET + m]
     crossed, against, before = c[T + m], c[AGAINST + m], c[BEGUN + m]
@@ -282,16 +283,14 @@ def _reset(m: int, first: int, start: float, end: float, two: bool, model: Model
 
 
 @inner
-def _go_on(
-    padded: int, first: int, start: float, end: float, model: Model, c: Array, follower: Follower
-) -> int:  # fmt: skip
+def _go_on(padded: int, when: When, model: Model, c: Array, follower: Follower) -> int:
     """Let pixels begin anew behind their events; return how many have not come to the end."""
     if follower is None:
         for m in range(padded):
-            _reset(m, first, start, end, False, model, c)
+            _reset(m, when, False, model, c)
     else:
         for m in range(padded):
-            _reset(m, first, start, end, True, model, c)
+            _reset(m, when, True, model, c)
     live = 0
     for m in range(padded):
         live += c[LIVE + m] != 0.0
@@ -337,17 +336,20 @@ def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
 
 @inner
 def fire(
-    count: int, first: int, start: float, stop: float, model: Model, pixels: Pixels,
-    hits: Hits, lanes: Lanes, times: Array, marks: Array, n: int, follower: Follower,
+    counts: tuple[int, int], step: Step, known: tuple[Model, Pixels], work: tuple[Hits, Lanes],
+    events: Marked, follower: Follower,
 ) -> int:  # fmt: skip
-    """Move the pixels of `count` lanes on to `stop`, but for v and u.
+    """Move the pixels of some lanes on to the end of a step, but for v and u.
 
-    first     number of pixel 0; the hits are those of the lanes' tiles
+    counts    how many lanes, and events that there are; the hits are those of the lanes' tiles
     follower  True with a source follower, None without
-    Their events go behind the `n` ones that are there; returns how many there are then. There is
-    to be room for one more.
+    Their events go behind those that are there; returns how many there are then. There is to be
+    room for one more.
     """
+    (count, n), (model, pixels), (hits, lanes) = counts, known, work
+    first, _, start, stop = step
     end = stop - start
+    when = first, start, end
     c = lanes.columns
     padded = _fill(count, c)
     _begin(padded, end, model.tau2, c)
@@ -357,8 +359,8 @@ def fire(
     while count > 0:
         if _look(padded, end, c, follower) > 0:
             _cross(padded, c, follower)
-        n = _emit(count, first, lanes, hits.choice, times, marks, n)
-        live = _go_on(padded, first, start, end, model, c, follower)
+        n = _emit(count, first, lanes, hits.choice, events, n)
+        live = _go_on(padded, when, model, c, follower)
         _next_hits(count, _STRUCK, lanes, hits.t)
         if 2 * live < count:
             count = _drop(count, start, pixels, lanes)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, uniform
 from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
 from dvskit.emulator.sensor.elementary_kernels import log
-from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE, Model
+from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE, Hits, Model, Scratch
 from dvskit.emulator.sensor.signal_kernels import relative_light
 
 Array = NDArray[Any]
@@ -103,19 +103,20 @@ def first_above(values: Array, limit: float) -> int:
 
 @inner
 def draw_shots(
-    tile: int, frame: int, interval: float, model: Model, cap: float, chances: Array,
-    excess: Array, on: Array, off: Array, begun: Array, codes: Array, lights: Array, gaps: Array,
-    words: Array, hit_t: Array, hit_choice: Array,
+    when: tuple[int, int, float], model: Model, weights: tuple[float, Array, Array],
+    known: tuple[Array, Array, Array, Array, Array], scratch: Scratch, hits: Hits,
 ) -> int:  # fmt: skip
     """Draw the shot noise of a tile in one interval; return how much, -1 where there is no room.
 
-    cap, chances, excess   see `weigh_noise`
-    on, off        thresholds of its pixels; codes: what they see, lights: intensity by code
-    begun          of its pixels, see `Pixels`: needed next, and asked for
-    gaps, words    scratch of BATCH length
-    hit_t          filled with microseconds behind the interval's start
-    hit_choice     2 * pixel of the tile + polarity; in no order
+    when     the tile, the frame, and how long the interval is
+    weights  cap, chances and excess, see `weigh_noise`
+    known    on and off, thresholds of its pixels; begun, see `Pixels`: needed next, and asked for;
+             codes, what they see, and lights, intensity by code
+    hits     filled, in no order
     """
+    (tile, frame, interval), (cap, chances, excess) = when, weights
+    on, off, begun, codes, lights = known
+    gaps, words, hit_t, hit_choice = scratch.luck, scratch.bits, hits.t, hits.choice
     key = bits(model.seed, R_GAP, tile, frame)
     choices, place, count = 2 * codes.size, 0.0, 0
     nominal = 0.5 * model.shot * _MOST_SHOT * interval
@@ -171,13 +172,14 @@ def draw_shots(
 
 @inner
 def draw_hot(
-    count: int, first: int, frame: int, interval: float, model: Model, hot: Array, hit_t: Array,
-    hit_choice: Array,
-) -> int:  # fmt: skip
+    count: int, first: int, when: tuple[int, float], model: Model, hot: Array, hits: Hits
+) -> int:
     """Add the events of a tile's hot pixels to its hits; return how many there are then, or -1.
 
-    first  the tile's first pixel; hot: which of its pixels are hot
+    first  the tile's first pixel; when: the frame, and how long the interval is
+    hot    which of its pixels are hot
     """
+    (frame, interval), hit_t, hit_choice = when, hits.t, hits.choice
     for j in range(hot.size):
         t, number = 0.0, _FIRST
         own_seed = np.int64(bits(model.seed, R_HOT, hot[j], frame))

@@ -219,3 +219,16 @@ class Hits(NamedTuple):
         more.t[: self.t.size], more.choice[: self.t.size] = self.t, self.choice
         more.start[:] = self.start
         return more
+
+
+# What goes together to the kernels: plain tuples, as one with names takes 2 us a call more.
+Step = tuple[int, int, float, float]
+"""Number of the first pixel of a slice, the frame's number, and the interval's start and stop."""
+Codes = tuple[Array, Array]
+"""Codes of two frames that follow each other."""
+Sensor = tuple[Tables, Model, Pixels]
+"""What decides how pixels fire, and where they are."""
+Noise = tuple[Array, Weights]
+"""Pixels, in order, that fire at random; and how often pixels make shot noise."""
+Run = tuple[int, int, int]
+"""A tile, the first of some blocks of it, and how many they are."""

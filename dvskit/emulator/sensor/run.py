@@ -155,12 +155,15 @@ class SensorPixels:
         resume = np.zeros(RESUME, np.int64)
         part.count = 0
         while resume[0] < part.tiles:
+            room = part.times[part.count :], part.marks[part.count :]
             part.count += advance_tiles(
-                part.slice.start, self._frame, start, stop, self._before[part.slice],
-                codes[part.slice], self._tables, self._model, self._hot, part.pixels, part.weights,
-                part.hits, part.scratch, part.lanes, resume, part.times[part.count :],
-                part.marks[part.count :], self._follower,
-            )  # fmt: skip
+                (part.slice.start, self._frame, start, stop),
+                (self._before[part.slice], codes[part.slice]),
+                (self._tables, self._model, part.pixels),
+                (self._hot, part.weights),
+                (part.hits, part.scratch, part.lanes, resume, room),
+                self._follower,
+            )
             if resume[1] < 0:
                 part.hits = part.hits.grown()
             elif resume[0] < part.tiles:

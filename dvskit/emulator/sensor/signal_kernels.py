@@ -22,6 +22,11 @@ from dvskit.emulator.sensor.pixels import Model
 
 Array = NDArray[Any]
 
+Signal = tuple[float, float, float, float, float, float]
+"""a, b, c1, k1, c2 and k2 of f."""
+Slope = tuple[float, float, float, float, float]
+"""b, c1, k1, c2 and k2: all that the slope of f depends on."""
+
 UNIT = float(1 << 24)
 NEAR_US = 1e-3  # so near is a crossing to the root of the curve
 
@@ -65,10 +70,8 @@ def pole_of(level: float, model: Model) -> float:
 
 
 @kernel
-def curve(
-    level: float, slope: float, v: float, u: float, tau1: float, tau2: float
-) -> tuple[float, float, float, float, float, float]:
-    """Return a, b, c1, k1, c2, k2 of the signal that begins at v, u."""
+def curve(level: float, slope: float, v: float, u: float, tau1: float, tau2: float) -> Signal:
+    """Return the signal that begins at v, u."""
     a = level - slope * tau1
     c1, k1 = 0.0, 0.0
     if tau1 > 0.0:
@@ -81,8 +84,9 @@ def curve(
 
 
 @inner
-def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
+def value(signal: Signal, t: float) -> float:
     """Return the signal at t."""
+    a, b, c1, k1, c2, k2 = signal
     found = a + b * t
     if c1 != 0.0:
         found += c1 * exp(-k1 * t)
@@ -92,21 +96,22 @@ def value(a: float, b: float, c1: float, k1: float, c2: float, k2: float, t: flo
 
 
 @inner
-def slope_at(b: float, c1: float, k1: float, c2: float, k2: float, t: float) -> float:
+def slope_at(slope: Slope, t: float) -> float:
     """Return the signal's slope at t."""
+    b, c1, k1, c2, k2 = slope
     return b - c1 * k1 * exp(-k1 * t) - c2 * k2 * exp(-k2 * t)
 
 
 @inner
-def _turn(b: float, c1: float, k1: float, c2: float, k2: float, low: float, high: float) -> float:
+def _turn(slope: Slope, low: float, high: float) -> float:
     """Return where the slope, which is monotone from low to high, is 0; -1 where it is not."""
-    at_low = slope_at(b, c1, k1, c2, k2, low)
-    at_high = slope_at(b, c1, k1, c2, k2, high)
+    at_low = slope_at(slope, low)
+    at_high = slope_at(slope, high)
     if at_low == 0.0 or at_high == 0.0 or (at_low > 0.0) == (at_high > 0.0):
         return -1.0
     for _ in range(60):
         middle = 0.5 * (low + high)
-        if (slope_at(b, c1, k1, c2, k2, middle) > 0.0) == (at_low > 0.0):
+        if (slope_at(slope, middle) > 0.0) == (at_low > 0.0):
             low = middle
         else:
             high = middle
@@ -126,13 +131,12 @@ def turn_of_one(b: float, c: float, k: float, end: float, kept: float) -> float:
 
 
 @kernel
-def turns(
-    b: float, c1: float, k1: float, c2: float, k2: float, end: float, kept1: float, kept2: float
-) -> tuple[float, float]:
+def turns(slope: Slope, end: float, kept1: float, kept2: float) -> tuple[float, float]:
     """Return the times in (0, end) at which the signal turns, in order; `end` for none.
 
     kept1, kept2  exp(-k1 end), exp(-k2 end)
     """
+    b, c1, k1, c2, k2 = slope
     if c1 == 0.0 and c2 == 0.0:
         return end, end
     if c2 == 0.0:
@@ -146,8 +150,8 @@ def turns(
         t = log(ratio) / (k2 - k1)
         if 0.0 < t < end:
             bend = t
-    first = _turn(b, c1, k1, c2, k2, 0.0, bend)
-    second = _turn(b, c1, k1, c2, k2, bend, end) if bend < end else -1.0
+    first = _turn(slope, 0.0, bend)
+    second = _turn(slope, bend, end) if bend < end else -1.0
     if first < 0.0:
         return (second, end) if second >= 0.0 else (end, end)
     return first, second if second >= 0.0 else end
@@ -155,14 +159,15 @@ def turns(
 
 @kernel
 def closer(
-    a: float, b: float, c1: float, k1: float, c2: float, k2: float, two: bool,
-    t: float, low: float, high: float, rising: bool, level: float,
-) -> tuple[float, float, float, bool]:  # fmt: skip
+    signal: Signal, two: bool, bracket: tuple[float, float, float], rising: bool, level: float
+) -> tuple[float, float, float, bool]:
     """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
 
-    The signal is monotone from low to high, and t between; `two` says whether c2 may be other than
-    0. Halley's steps; one that leaves the bracket halves it instead. Near is NEAR_US.
+    The signal is monotone from low to high of the bracket (t, low, high), and t between; `two` says
+    whether c2 may be other than 0. Halley's steps; one that leaves the bracket halves it instead.
+    Near is NEAR_US.
     """
+    (a, b, c1, k1, c2, k2), (t, low, high) = signal, bracket
     e1 = c1 * exp(-k1 * t)
     off = a + b * t + e1 - level
     steep = b - k1 * e1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
+from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
 from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch, spans
 from dvskit.emulator.sensor.firing_kernels import Follower, fire
@@ -34,25 +34,29 @@ from dvskit.emulator.sensor.pixels import (
     RUN,
     TILE,
     TOGETHER,
+    Codes,
     Hits,
-    Model,
+    Noise,
     Pixels,
+    Run,
     Scratch,
-    Tables,
-    Weights,
+    Sensor,
+    Step,
 )
 
 Array = NDArray[Any]
+Work = tuple[Hits, Scratch, Lanes, Array, Marked]
+"""What a kernel works in, resume, and room for events."""
 
 
 @inlined
-def _apply_noise(
-    tile: int, part: int, end: int, first: int, start: float, model: Model, begun: Array,
-    since: Array, quiet: Array, soonest: Array, hit_t: Array, hit_choice: Array,
-    hits_from: Array, free: Array, times: Array, marks: Array, n: int,
-) -> int:  # fmt: skip
-    """Write the noise events of calm blocks part .. end, in which nothing else happens."""
-    base = tile * TILE
+def _apply_noise(run: Run, step: Step, sensor: Sensor, hits: Hits, events: Marked, n: int) -> int:
+    """Write the noise events of calm blocks of a tile, in which nothing else happens."""
+    (tile, part, parts), (first, _, start, _), (_, model, pixels) = run, step, sensor
+    begun, since, quiet, soonest = pixels.begun, pixels.since, pixels.quiet, pixels.soonest
+    hit_t, hit_choice, hits_from, free = hits
+    times, marks = events
+    base, end = tile * TILE, part + parts
     # The pixels are far from each other in memory: a loop that only reads hides the way.
     for hit in range(hits_from[part], hits_from[end]):
         free[hit] = begun[base + (hit_choice[hit] >> 1)] - start
@@ -74,32 +78,33 @@ def _apply_noise(
 
 @inner
 def _draw(
-    tile: int, pixels_in: int, first: int, frame: int, interval: float, model: Model,
-    after: Array, tables: Tables, hot: Array, pixels: Pixels, weights: Weights,
-    hit_t: Array, hit_choice: Array, hits_from: Array, scratch: Scratch,
-) -> int:  # fmt: skip
+    tile: int, step: Step, after: Array, sensor: Sensor, noise: Noise, work: tuple[Hits, Scratch]
+) -> int:
     """Draw a tile's noise; return how much there is, -1 where there is no room for it."""
-    base = tile * TILE
+    (first, frame, start, stop), (tables, model, pixels) = step, sensor
+    (hot, weights), (hits, scratch) = noise, work
+    base, interval = tile * TILE, stop - start
+    pixels_in = lesser(TILE, after.size - base)
     number = first + base
     here = slice(base, base + pixels_in)
     count = 0
     if model.shot > 0.0:
         choices = slice(2 * base, 2 * (base + pixels_in))
-        count = draw_shots(
-            number // TILE, frame, interval, model, weights.caps[tile],
-            weights.chances[choices], weights.excess[choices], pixels.on[here], pixels.off[here],
-            pixels.begun[here], after[here], tables.light, scratch.luck, scratch.bits, hit_t,
-            hit_choice,
+        own_weights = weights.caps[tile], weights.chances[choices], weights.excess[choices]
+        known = (
+            pixels.on[here], pixels.off[here], pixels.begun[here], after[here], tables.light
         )  # fmt: skip
+        when = number // TILE, frame, interval
+        count = draw_shots(when, model, own_weights, known, scratch, hits)
     own = hot[first_above(hot, number - 1) : first_above(hot, number + pixels_in - 1)]
     if count >= 0 and own.size > 0 and model.hot > 0.0:
-        count = draw_hot(count, number, frame, interval, model, own, hit_t, hit_choice)
+        count = draw_hot(count, number, (frame, interval), model, own, hits)
     if count < 0:
-        for part in range(hits_from.size):
-            hits_from[part] = 0
+        for part in range(hits.start.size):
+            hits.start[part] = 0
         return count
-    order_hits(count, hit_t, hit_choice)
-    index_hits(count, hit_choice, hits_from)
+    order_hits(count, hits.t, hits.choice)
+    index_hits(count, hits.choice, hits.start)
     return count
 
 
@@ -114,17 +119,17 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
 
 @inner
 def _wake(
-    first_block: int, parts: int, stop: float, words: Array, pixels: Pixels, hit_choice: Array,
-    count: int, wakes: Array,
-) -> None:  # fmt: skip
-    """Mark in `wakes` (uint8) which blocks of a tile are to be moved, and ask for their pixels."""
+    first_block: int, parts: int, stop: float, pixels: Pixels, hits: Hits, scratch: Scratch
+) -> None:
+    """Mark in `wakes` which blocks of a tile are to be moved, and ask for their pixels."""
+    words, wakes, hit_choice = scratch.words, scratch.wakes, hits.choice
     own = slice(first_block, first_block + parts)
     quiet, since, soonest = pixels.quiet[own], pixels.since[own], pixels.soonest[own]
     for part in range(parts):
         wakes[part] = quiet[part] <= stop
     for part in range(parts):
         wakes[part] |= (words[2 * part] | words[2 * part + 1]) != 0
-    for hit in range(count):
+    for hit in range(hits.start[parts]):
         part = hit_choice[hit] // (2 * BLOCK)
         wakes[part] |= since[part] < CALM
     for part in range(0, parts, 8):
@@ -146,46 +151,44 @@ def _wake(
 
 @inlined
 def _finish(
-    lane: int, later: int, first: int, start: float, stop: float, after: Array, tables: Tables,
-    model: Model, pixels: Pixels, hits: Hits, scratch: Scratch, lanes: Lanes,
-    times: Array, marks: Array, n: int, follower: Follower,
+    counts: tuple[int, int, int], step: Step, after: Array, sensor: Sensor,
+    work: tuple[Hits, Scratch, Lanes, Marked], follower: Follower,
 ) -> int:  # fmt: skip
-    """Follow the pixels in lanes, then look at the blocks that saw no change."""
+    """Follow the pixels in lanes, then look at the blocks that saw no change.
+
+    counts  how many lanes are taken, blocks are to be looked at, and events there are
+    """
+    (lane, later, n), (tables, model, pixels) = counts, sensor
+    hits, scratch, lanes, events = work
     if lane > 0:
-        n = fire(lane, first, start, stop, model, pixels, hits, lanes, times, marks, n, follower)
-    settle_idle(later, scratch.later, after, tables, stop, pixels)
+        n = fire((lane, n), step, (model, pixels), (hits, lanes), events, follower)
+    settle_idle(later, scratch.later, after, tables, step[3], pixels)
     return n
 
 
 @kernel
 def advance_tiles(
-    first: int, frame: int, start: float, stop: float, before: Array, after: Array,
-    tables: Tables, model: Model, hot: Array, pixels: Pixels,
-    weights: Weights, hits: Hits, scratch: Scratch, lanes: Lanes, resume: Array,
-    times: Array, marks: Array, follower: Follower,
-) -> int:  # fmt: skip
-    """Move a slice of pixels, of which `first` is the first, to the next frame.
+    step: Step, codes: Codes, sensor: Sensor, noise: Noise, work: Work, follower: Follower
+) -> int:
+    """Move a slice of pixels to the next frame.
 
-    before, after  codes of the two frames
-    follower       True with a source follower, None without
-    hot            pixels, in order, that fire at random
-    resume         (RESUME,), zeros to begin with: how far it is, see there
+    work      with resume (RESUME,), zeros to begin with: how far it is, see there
+    follower  True with a source follower, None without
 
     Returns the number of events, written to times (int32, microseconds since `start`) and marks
     (int64: pixel * 4 + noise * 2 + polarity). Their order depends on the pixels alone. Stops early,
     with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
     -1, else in times and marks. Make it, keep what the hits hold, and call again.
     """
-    before, after, tables = spans(before), spans(after), spans(tables)
-    hot, pixels, weights, hits = spans(hot), spans(pixels), spans(weights), spans(hits)
-    scratch, lanes, resume = spans(scratch), spans(lanes), spans(resume)
-    times, marks = spans(times), spans(marks)
+    codes, sensor, noise = spans(codes), spans(sensor), spans(noise)
+    hits, scratch, lanes, resume, events = spans(work)
+    (before, after), (_, model, pixels) = codes, sensor
+    (first, _, _, stop), times = step, events[0]
     n = np.int64(0)
     size = after.size
-    noise = model.shot > 0.0 or hot.size > 0
-    changed, words, wakes = scratch.changed, scratch.words, scratch.wakes
-    begun, since, quiet, soonest = pixels.begun, pixels.since, pixels.quiet, pixels.soonest
-    hits_from = hits.start
+    noisy = model.shot > 0.0 or noise[0].size > 0
+    changed, wakes, hits_from = scratch.changed, scratch.wakes, hits.start
+    finishing = hits, scratch, lanes, events
     drawn, part, held = resume[1], resume[2], resume[3]
     lane, kept, later = resume[4], resume[5], resume[6]
     for tile in range(resume[0], (size + TILE - 1) // TILE):
@@ -193,41 +196,33 @@ def advance_tiles(
         count = lesser(TILE, size - base)
         parts = (count + BLOCK - 1) // BLOCK
         _changes(before[base : base + count], after[base : base + count], changed)
-        if drawn <= 0 and noise:
-            # Behind those of earlier tiles, which pixels in lanes may still wait for.
-            found = _draw(
-                tile, count, first, frame, stop - start, model, after, tables, hot,
-                pixels, weights, hits.t[held:], hits.choice[held:], hits_from, scratch,
-            )  # fmt: skip
+        # Behind those of earlier tiles, which pixels in lanes may still wait for.
+        own = Hits(hits.t[held:], hits.choice[held:], hits_from, hits.free)
+        if drawn <= 0 and noisy:
+            found = _draw(tile, step, after, sensor, noise, (own, scratch))
             drawn = 1 if found >= 0 else -1
-        hit_t, hit_choice = hits.t[held:], hits.choice[held:]
-        _wake(tile * PARTS, parts, stop, words, pixels, hit_choice, hits_from[parts], wakes)
+        _wake(tile * PARTS, parts, stop, pixels, own, scratch)
         while part < parts and drawn >= 0:
             end = part
             while end < parts and wakes[end] == 0:
                 end += 1
             if n + kept + hits_from[end] - hits_from[part] > times.size:
                 break
-            n = _apply_noise(tile, part, end, first, start, model, begun, since, quiet, soonest,
-                             hit_t, hit_choice, hits_from, hits.free, times, marks, n)  # fmt: skip
+            n = _apply_noise((tile, part, end - part), step, sensor, own, events, n)
             part = end
             while end < lesser(parts, part + RUN // BLOCK) and wakes[end] != 0:
                 end += 1
             if part < end:
-                listed, needed = foresee(
-                    tile, part, end - part, first, start, stop, before, after, tables, model,
-                    pixels, hit_choice, hits_from, scratch,
-                )  # fmt: skip
+                run = tile, part, end - part
+                listed, needed = foresee(run, step, codes, sensor, own, scratch)
                 if n + kept + needed > times.size:
                     break
-                later = move(tile, part, end - part, listed, start, stop, after, words, tables,
-                             model, pixels, held, hit_choice, hits_from, scratch, lanes, lane,
-                             later)  # fmt: skip
+                places = listed, held, lane, later
+                later = move(run, step, after, sensor, (own, scratch, lanes), places)
                 part = end
                 lane, kept = lane + listed, kept + needed
             if lane > LANES - RUN or later > LATER - RUN // BLOCK:
-                n = _finish(lane, later, first, start, stop, after, tables, model, pixels,
-                            hits, scratch, lanes, times, marks, n, follower)  # fmt: skip
+                n = _finish((lane, later, n), step, after, sensor, finishing, follower)
                 lane, kept, later = 0, 0, 0
         if part < parts:
             resume[0], resume[1], resume[2], resume[3] = tile, drawn, part, held
@@ -236,8 +231,7 @@ def advance_tiles(
         drawn, part, held = 0, 0, held + hits_from[parts]
         # Together with others, but always the same ones.
         if (first // TILE + tile) % TOGETHER == TOGETHER - 1 or base + count == size:
-            n = _finish(lane, later, first, start, stop, after, tables, model, pixels, hits,
-                        scratch, lanes, times, marks, n, follower)  # fmt: skip
+            n = _finish((lane, later, n), step, after, sensor, finishing, follower)
             held, lane, kept, later = 0, 0, 0, 0
     resume[0] = (size + TILE - 1) // TILE
     return n

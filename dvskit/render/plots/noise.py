@@ -46,8 +46,8 @@ class Noise:
 
     isolated   (2, H, W) int64: events without one of their 8 neighbours in the window before
     alone_s    (H, W): for how long a pixel had none beside it, seconds; events there are isolated
-    hot        (H, W) bool: pixels whose events, or isolated ones, stand out from those around
-               (`hot_pixels`)
+    hot        (H, W) bool: pixels whose events, or isolated ones, stand out from those around: what
+               `hot_pixels` marks in either count, and so more than the filter leaves out
     events, span_us, window_us   how many events, how long, and the window
     """
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from dvskit.errors import DvskitError, OutputError, one_line
+from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
 from dvskit.formats.table import TABLE
 from dvskit.render.page import assemble
 from dvskit.render.view.jobs import Inbox
@@ -107,7 +107,7 @@ class View:
         return json.dumps({"clouds": clouds, "jobs": jobs}).encode()
 
     def chosen(self, query: dict[str, str]) -> Viewed:
-        """Return the recording that a query names. Raises RefusedError."""
+        """Return the recording that a query names. Raises ConfigError."""
         number = _whole(query, "cloud", 0, len(self.viewed) - 1)
         return self.viewed[number]
 
@@ -125,7 +125,7 @@ class View:
         """Return a file of a recording in the format that a query names."""
         name = query.get("format", "")
         if name not in FORMATS:
-            raise RefusedError(f"format {name!r} is none of {', '.join(FORMATS)}")
+            raise ConfigError(f"format {name!r} is none of {', '.join(FORMATS)}")
         suffix = TABLE[name].suffixes[0]
         return self._inbox.converted(self.chosen(query).source(), name, suffix)
 
@@ -138,10 +138,6 @@ class View:
         known = (self.host, self.host.replace(_HOST, "localhost"))
         secret = f"{path}/".split("/")[1]
         return secrets.compare_digest(secret.encode(), self._token.encode()) and host in known
-
-
-class RefusedError(Exception):
-    """A question that makes no sense, said in one line."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -179,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_file(view.converted(query), view.chosen(query).name)
             else:
                 self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
-        except (RefusedError, DvskitError, OSError) as error:
+        except (DvskitError, OSError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
 
     def do_POST(self) -> None:
@@ -242,9 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
 def _whole(query: dict[str, str], name: str, least: int, most: int) -> int:
     text = query.get(name, "")
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise RefusedError(f"{name}={text[:30]!r} is no whole number")
+        raise ConfigError(f"{name}={text[:30]!r} is no whole number")
     if not least <= int(text) <= most:
-        raise RefusedError(f"{name}={text} is outside {least}..{most}")
+        raise ConfigError(f"{name}={text} is outside {least}..{most}")
     return int(text)
 
 
@@ -253,6 +249,6 @@ def _region(query: dict[str, str]) -> tuple[int, int, int, int] | None:
         return None
     parts = query["region"].split(",")
     if len(parts) != 4 or not all(p.isascii() and p.isdecimal() and len(p) < 7 for p in parts):
-        raise RefusedError(f"region={query['region'][:40]!r}; LEFT,TOP,RIGHT,BOTTOM is meant")
+        raise ConfigError(f"region={query['region'][:40]!r}; LEFT,TOP,RIGHT,BOTTOM is meant")
     left, top, right, bottom = map(int, parts)
     return left, top, right, bottom

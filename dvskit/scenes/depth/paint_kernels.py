@@ -108,11 +108,14 @@ def _bone_of(px: float, py: float, z: float, bones: Array, axes: Array) -> int:
     return best
 
 
+Surface = tuple[Array, Array, Array]
+"""depth (H, W) in metres, outline (H, W), pixels inside the body, and slope (H, W, 2)."""
+
+
 @njit(cache=True, nogil=True)
 def paint(
-    depth: Array, outline: Array, slope: Array, camera: Array, bones: Array, paints: Array,
-    texture: Array, light: Array,
-) -> None:  # fmt: skip
+    surface: Surface, camera: Array, bones: Array, paints: Array, texture: Array, light: Array
+) -> None:
     """Fill `light` (H, W) with what each pixel within 4 px of the body reflects, 0 to 1.
 
     camera   (focal_px, centre_x, centre_y)
@@ -120,6 +123,7 @@ def paint(
     paints   (PAINTS,)
     texture  (N, N) periodic, of zero mean and unit deviation
     """
+    depth, outline, slope = surface
     height, width = depth.shape
     axes = np.empty((len(bones), 4), np.float32)  # of each bone, and one over its square
     for b in range(len(bones)):

@@ -256,10 +256,9 @@ class _Drawn:
 
     def _light(self, k: int) -> Frame:
         light = np.empty(self.surface.depth_m.shape[1:], np.float32)
-        paints.paint(
-            self.surface.depth_m[k], self.surface.outline[k], self.surface.slope[k], self.camera,
-            self.bones[k], self.paints, self.texture, light,
-        )  # fmt: skip
+        own = self.surface
+        seen = own.depth_m[k], own.outline[k], own.slope[k]
+        paints.paint(seen, self.camera, self.bones[k], self.paints, self.texture, light)
         return light
 
     def frame(self, t_us: int) -> Frame:
@@ -272,7 +271,7 @@ class _Drawn:
         between(
             surface.outline[k : k + 2], surface.depth_m[k : k + 2],
             np.stack([self.light(k), self.light(k + 1)]),
-            surface.onward[k], surface.back[k], share, drawn,
+            (surface.onward[k], surface.back[k]), share, drawn,
         )  # fmt: skip
         distance, light = cv2.split(self._shown(drawn))
         cover = np.clip(distance * np.float32(self.scale / _EDGE_PX) + np.float32(0.5), 0, 1)

@@ -218,7 +218,7 @@ def _find_motion(
             ],
             axis=1,
         ).astype(np.float32)
-        spread(frame[0], inside[way], rows, columns, flow, 0.04, out)
+        spread(frame[0], inside[way], (rows, columns), flow, 0.04, out)
         out[:] = out.reshape(-1, 2)[_nearest(inside[way])]
 
 

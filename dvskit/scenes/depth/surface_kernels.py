@@ -90,13 +90,14 @@ def drift(points: Array, moves: Array, targets: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def spread(
-    depth: Array, inside: Array, rows: Array, columns: Array, flow: Array, near_m: float, out: Array
+    depth: Array, inside: Array, places: tuple[Array, Array], flow: Array, near_m: float, out: Array
 ) -> None:
-    """Fill `out` (H, W, 2) from the flow (N, 2) of some pixels, each at `rows`, `columns`.
+    """Fill `out` (H, W, 2) from the flow (N, 2) of some pixels, each at a row and a column.
 
     A pixel takes the mean of those within 3 px that are about as far away.
     """
     height, width = depth.shape
+    rows, columns = places
     weights = np.zeros((height, width), np.float32)
     out[:] = 0
     for i in range(len(rows)):

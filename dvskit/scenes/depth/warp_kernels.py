@@ -108,17 +108,18 @@ def _taken(
 
 @njit(cache=True, nogil=True)
 def between(
-    outlines: Array, depths: Array, lights: Array, onward: Array, back: Array, share: float,
+    outlines: Array, depths: Array, lights: Array, motion: tuple[Array, Array], share: float,
     drawn: Array,
 ) -> None:  # fmt: skip
     """Fill `drawn` (H, W, 2), distance and light, at `share` of the way between two frames.
 
-    outlines, depths, lights are (2, H, W); onward and back (H, W, 2) the motion from the first to
-    the second and from the second to the first. Where both frames show one layer, it is their
+    outlines, depths, lights are (2, H, W); `motion`, (H, W, 2) each, is from the first to the
+    second and from the second to the first. Where both frames show one layer, it is their
     mean; where of two, the nearer one wins in the middle and gives way towards the frame in which
     it is not: at a share of 0 and 1 the result is that frame itself.
     """
     height, width = depths.shape[1:]
+    onward, back = motion
     near = np.empty((2, height, width), np.float32)
     moved = np.empty((2, height, width, 2), np.float32)
     raw_near = np.empty((height, width), np.float32)

@@ -106,10 +106,16 @@ def _lit(nx: float, ny: float, nz: float, light: Floats) -> float:
     return light[3] + (1 - light[3]) * max(lamp, 0.0)
 
 
+Canvas = tuple[Floats, Floats]
+"""colour and depth, (H, W) each."""
+Look = tuple[Floats, Floats, Floats, Floats]
+"""cloth: (M, side, side) textures about 0, 160 texels a metre; profile: half widths of the torso in
+metres; light: lamp's direction (3), ambient share, reach around; face: see `_skin_of_head`."""
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _lay(
-    colour: Floats, depth: Floats, y: int, x: int, cover: float, z: float, value: float
-) -> None:
+def _lay(canvas: Canvas, y: int, x: int, cover: float, z: float, value: float) -> None:
+    colour, depth = canvas
     share = cover * _clip((depth[y, x] - z) / _SOFT_M + 0.5)
     if share > 0:
         colour[y, x] = colour[y, x] * (1 - share) + value * share
@@ -125,9 +131,8 @@ def _bounds(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _paint_limb(
-    part: Floats, cloth: Floats, light: Floats, blur: float, colour: Floats, depth: Floats
-) -> None:
+def _paint_limb(part: Floats, cloth: Floats, light: Floats, blur: float, canvas: Canvas) -> None:
+    colour, depth = canvas
     ax, ay, az, ra = part[1], part[2], part[3], part[4]
     bx, by, bz, rb = part[5], part[6], part[7], part[8]
     bulge, flat, scale = part[15], part[16], part[17]
@@ -183,7 +188,7 @@ def _paint_limb(
                 side = min(max(across / (length * r), -1.0), 1.0)
                 around = part[13] * (side * (1 + 0.57 * side * side) + part[14])
                 value *= 1 + part[_WEIGHT] * _weave(cloth[which], h * part[12], around)
-            _lay(colour, depth, y, x, cover, z, value)
+            _lay((colour, depth), y, x, cover, z, value)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -193,10 +198,10 @@ def _paint_torso(
     profile: Floats,
     light: Floats,
     blur: float,
-    colour: Floats,
-    depth: Floats,
+    canvas: Canvas,
 ) -> None:
     """Paint a torso; `profile` are its half widths in metres from 0.07 m above A down to B."""
+    colour, depth = canvas
     ax, ay, az = part[1], part[2], part[3]
     dx, dy = part[5] - ax, part[6] - ay
     length = sqrt(dx * dx + dy * dy + 1e-6)
@@ -250,7 +255,7 @@ def _paint_torso(
                 value *= 1 + part[_WEIGHT] * _weave(
                     cloth[which], v * part[12] + lift, s / scale + 0.12 * yaw
                 )
-            _lay(colour, depth, y, x, cover, z, value)
+            _lay((colour, depth), y, x, cover, z, value)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -288,9 +293,8 @@ def _skin_of_head(hx: float, hy: float, hz: float, tone: float, face: Floats) ->
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _paint_head(
-    part: Floats, face: Floats, light: Floats, blur: float, colour: Floats, depth: Floats
-) -> None:
+def _paint_head(part: Floats, face: Floats, light: Floats, blur: float, canvas: Canvas) -> None:
+    colour, depth = canvas
     ax, ay, az, wide, high = part[1], part[2], part[3], part[4], part[8]
     yaw, pitch, roll, scale = part[14], part[15], part[16], part[17]
     far = max(wide, high) + blur
@@ -317,32 +321,21 @@ def _paint_head(
             hy, hz = v * cp + hz * sp, hz * cp - v * sp
             value = _skin_of_head(hx, hy, hz, part[_TONE], face)
             value *= _lit(u * cr + v * sr, v * cr - u * sr, w, light)
-            _lay(colour, depth, y, x, cover, az - w * wide / scale, value)
+            _lay((colour, depth), y, x, cover, az - w * wide / scale, value)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def paint(
-    backdrop: Floats,
-    parts: Floats,
-    cloth: Floats,
-    profile: Floats,
-    light: Floats,
-    face: Floats,
-    blur: float,
-    colour: Floats,
-    depth: Floats,
+    backdrop: Floats, parts: Floats, look: Look, blur: float, canvas: Canvas,
     out: NDArray[np.uint16],
-) -> None:
+) -> None:  # fmt: skip
     """Paint parts (N, COLUMNS), in their order, over a backdrop (H, W) of brightness 0 to 1.
 
-    cloth    (M, side, side) textures about 0, 160 texels a metre
-    profile  half widths of the torso in metres
-    light    lamp's direction (3), ambient share, reach around
-    face     see `_skin_of_head`
-    blur     how wide an edge is, in pixels
-    colour, depth    (H, W) to work in
-    out      (H, W); 65535 is a brightness of 1
+    blur    how wide an edge is, in pixels
+    canvas  (H, W) each, to work in
+    out     (H, W); 65535 is a brightness of 1
     """
+    (cloth, profile, light, face), (colour, depth) = look, canvas
     height, width = backdrop.shape
     for y in range(height):
         for x in range(width):
@@ -352,11 +345,11 @@ def paint(
         part = parts[n]
         kind = int(part[_KIND])
         if kind == 1:
-            _paint_torso(part, cloth, profile, light, blur, colour, depth)
+            _paint_torso(part, cloth, profile, light, blur, canvas)
         elif kind == 2:
-            _paint_head(part, face, light, blur, colour, depth)
+            _paint_head(part, face, light, blur, canvas)
         else:
-            _paint_limb(part, cloth, light, blur, colour, depth)
+            _paint_limb(part, cloth, light, blur, canvas)
     for y in range(height):
         for x in range(width):
             out[y, x] = int(_clip(colour[y, x]) * 65535 + 0.5)

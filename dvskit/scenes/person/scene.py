@@ -153,17 +153,17 @@ class PersonScene:
         """Yield (t_us, frame) at the given times, or at those of `times_us()`, in any order."""
         width, height = self.size
         wall = backdrop(self.look, height, width)
-        cloth, wide = cloths(self.look), profile(self.build, self.look)
-        light, face = self.look.light(), self.look.face()
+        painted = cloths(self.look), profile(self.build, self.look)
+        lit = *painted, self.look.light(), self.look.face()
         blur = max(1.0, self.view.blur * height)
-        colour, depth = np.empty_like(wall), np.empty_like(wall)
+        canvas = np.empty_like(wall), np.empty_like(wall)
         times = iter(self.times_us() if times_us is None else times_us)
         while block := list(islice(times, _BLOCK)):
             body = self.joints(block)
             rows = parts(body, self.build, self.look, self.view, width, height).astype(np.float32)
             for t_us, row in zip(block, rows, strict=True):
                 frame = np.empty((height, width), np.uint16)
-                paint(wall, row, cloth, wide, light, face, blur, colour, depth, frame)
+                paint(wall, row, lit, blur, canvas, frame)
                 yield t_us, np.ascontiguousarray(frame[:, ::-1]) if self.in_mirror else frame
 
     def _motion(self) -> Motion:
