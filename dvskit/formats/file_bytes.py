@@ -7,6 +7,7 @@ import os
 import stat
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -39,10 +40,22 @@ class FileMap:
             self._forgotten = stop
 
 
+_SEEKING = Lock()
+
+
+def _read(file: FileIO, at: int, view: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [view], at)
+    with _SEEKING:  # else threads have but one place in a file
+        file.seek(at)
+        return file.readinto(view)
+
+
 def read_at(file: FileIO, at: int, view: memoryview) -> int:
     """Fill `view` with the bytes of a file from `at` on; return how many came: fewer at its end.
 
-    On all threads, as to copy out of the system's cache takes its time.
+    On all threads, as to copy out of the system's cache takes its time. May be called from several
+    threads.
     """
     parts = max(1, min(thread_count(), len(view) // _PART_BYTES)) if hasattr(os, "preadv") else 1
     cuts = [len(view) * part // parts for part in range(parts + 1)]
@@ -51,11 +64,7 @@ def read_at(file: FileIO, at: int, view: memoryview) -> int:
     def work(part: int) -> None:
         while ends[part] < cuts[part + 1]:
             rest = view[ends[part] : cuts[part + 1]]
-            if parts == 1:
-                file.seek(at + ends[part])
-                count = file.readinto(rest)
-            else:
-                count = os.preadv(file.fileno(), [rest], at + ends[part])
+            count = _read(file, at + ends[part], rest)
             if not count:
                 return
             ends[part] += count

@@ -33,9 +33,8 @@ class Decoding:
     state     where it is: a row that `state.checkpoint` makes a beginning of
     triggers  the external triggers so far, where they are kept
 
-    `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
-    the latest events wait for those that show which of them stand out of order, but not if
-    `low_latency`.
+    `name` says whose words they are, for messages. In salvage, the latest events wait for those
+    that show which of them stand out of order, but not if `low_latency`.
     """
 
     def __init__(
@@ -46,14 +45,12 @@ class Decoding:
         name: str | PathLike[str],
         strict: bool,
         damage: Damage,
-        start: int = 0,
         offset_us: int = 0,
         low_latency: bool = False,
         keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
-        self.size, self.start, self.offset_us = size, start, offset_us
-        self.strict = strict
+        self.size, self.offset_us, self.strict = size, offset_us, strict
         self.state = w.new_state() if state is None else state.copy()
         self.triggers: list[Triggers] = []
         self._chunks = chunks
@@ -62,7 +59,7 @@ class Decoding:
         self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._loss_report = LossReport(
-            name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
+            name, chunks, strict=strict, damage=damage, offset_us=offset_us
         )
         self._order = TimeOrder()
         self._held = new_columns(0)
@@ -76,13 +73,13 @@ class Decoding:
     @property
     def offset(self) -> int:
         """The byte of the first word that is not decoded yet."""
-        return self.start + self._chunks.offset(self._chunks.number + self._used)
+        return self._chunks.offset(self._chunks.number + self._used)
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
         chunks = self._chunks
         try:
-            while chunks.more(self._used):
+            while chunks.advance(self._used):
                 self._used = 0
                 while self._used < len(chunks.words):
                     stop = self._piece(self._used)

@@ -65,14 +65,13 @@ class LossReport:
     def __init__(
         self,
         name: str | PathLike[str],
-        start: int,
         chunks: WordChunks,
         *,
         strict: bool,
         damage: Damage,
         offset_us: int,
     ) -> None:
-        self._name, self._start, self._chunks = name, start, chunks
+        self._name, self._chunks = name, chunks
         self._strict, self._damage, self._offset_us = strict, damage, offset_us
         self._waiting: list[LostWords] = []
 
@@ -114,7 +113,7 @@ class LossReport:
 
     def _report_words(self, lost: LostWords) -> None:
         first, stop = (self._chunks.offset(word) for word in (lost.word, lost.word + lost.length))
-        self.report(self._start + first, stop - first, lost.problem(self._offset_us))
+        self.report(first, stop - first, lost.problem(self._offset_us))
 
     def report(self, offset: int, length: int, problem: str) -> None:
         """Report a loss of bytes. Raises DamagedFileError in strict mode."""

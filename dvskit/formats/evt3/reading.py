@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage
@@ -55,7 +56,7 @@ class Evt3Recording(Recording):
             )
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = self._pass(self._chunks(), damage, start=self._header.end)
+        reading = self._pass(self._chunks(), damage)
         yield from reading.blocks(storage)
         self._note_early(reading)
 
@@ -65,8 +66,7 @@ class Evt3Recording(Recording):
             yield from self._blocks(damage, storage)
             return
         offset, state = found
-        chunks = FileChunks(self.path, offset, self.size, realign=not self.strict)
-        yield from self._pass(chunks, damage, start=offset, state=state).blocks(storage)
+        yield from self._pass(self._chunks(offset), damage, state=state).blocks(storage)
 
     def _checkpoint(self, start_us: int) -> tuple[int, NDArray[np.int64]] | None:
         """Return the latest byte to begin at for t >= start_us, in the file's own time, its state.
@@ -86,10 +86,9 @@ class Evt3Recording(Recording):
     def _build_index(self) -> Index:
         """Pass over the file once. A damaged one has its start as only checkpoint."""
         start = self._header.end
-        chunks = FileChunks(self.path, start, self.size, most_words=CHECKPOINT_WORDS)
-        reading = Decoding(
-            chunks, self.size, name=self.path, strict=True, damage=Damage(), start=start
-        )
+        feed = FileFeed(self.path, BYTES)
+        chunks = WordChunks(feed, self.size, start=start, most_words=CHECKPOINT_WORDS)
+        reading = Decoding(chunks, self.size, name=self.path, strict=True, damage=Damage())
         rows = [(NEVER, start, w.new_state())]
         try:
             for _ in reading.blocks(ReusedStorage()):
@@ -102,7 +101,7 @@ class Evt3Recording(Recording):
 
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
-        reading = self._pass(self._chunks(), Damage(), start=self._header.end, keep_triggers=True)
+        reading = self._pass(self._chunks(), Damage(), keep_triggers=True)
         for _ in reading.blocks(ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
@@ -114,21 +113,22 @@ class Evt3Recording(Recording):
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
         count, used, chunks = 0, 0, self._chunks()
-        while chunks.more(used):
+        while chunks.advance(used):
             used = len(chunks.words)
             count += int(np.count_nonzero(chunks.words >> 12 == w.OTHERS))
         chunks.close()
         return {"other words": count} if count else {}
 
-    def _chunks(self) -> WordChunks:
-        return FileChunks(self.path, self._header.end, self.size, realign=not self.strict)
+    def _chunks(self, start: int | None = None) -> WordChunks:
+        start = self._header.end if start is None else start
+        feed = FileFeed(self.path, BYTES)
+        return WordChunks(feed, self.size, start=start, realign=not self.strict)
 
     def _pass(
         self,
         chunks: WordChunks,
         damage: Damage,
         *,
-        start: int,
         state: NDArray[np.int64] | None = None,
         low_latency: bool = False,
         keep_triggers: bool = False,
@@ -139,7 +139,6 @@ class Evt3Recording(Recording):
             name=self.path,
             strict=self.strict,
             damage=damage,
-            start=start,
             offset_us=self._offset_us,
             low_latency=low_latency,
             keep_triggers=keep_triggers,
@@ -181,11 +180,11 @@ class Evt3Stream(Evt3Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
             raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
-        chunks = StreamChunks(self._stream, self.size, realign=not self.strict)
+        start = self._header.end
+        feed = StreamFeed(self._stream, start, BYTES)
+        chunks = WordChunks(feed, self.size, start=start, realign=not self.strict)
         self._stream = None
-        reading = self._pass(
-            chunks, damage, start=self._header.end, low_latency=True, keep_triggers=True
-        )
+        reading = self._pass(chunks, damage, low_latency=True, keep_triggers=True)
         self._triggers = reading.triggers
         yield from reading.blocks(storage)
         self._note_early(reading)
@@ -203,14 +202,8 @@ class Evt3Stream(Evt3Recording):
 
 
 def _data_size(path: Path, start: int) -> Size:
-    reading = Decoding(
-        FileChunks(path, start, _ANY_SIZE, realign=True),
-        _ANY_SIZE,
-        name=path,
-        strict=False,
-        damage=Damage(),
-        start=start,
-    )
+    chunks = WordChunks(FileFeed(path, BYTES), _ANY_SIZE, start=start, realign=True)
+    reading = Decoding(chunks, _ANY_SIZE, name=path, strict=False, damage=Damage())
     return smallest_size(path, reading.blocks(ReusedStorage()))
 
 

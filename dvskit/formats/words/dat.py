@@ -103,13 +103,14 @@ class DatRecording(WordRecording):
             self.path,
             _INPUTS,
             _TRIGGER_LAYOUT,
+            self._header.end,
             strict=self.strict,
             damage=Damage(),
             offset_us=self._offset_us,
         )
         parts = [
             Triggers(part.t.copy(), part.x.copy(), part.p.copy())
-            for part in self._file_blocks(reading, ReusedStorage())
+            for part in reading.file_blocks(ReusedStorage())
         ]
         return Triggers.in_order(parts)
 

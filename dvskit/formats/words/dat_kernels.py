@@ -123,9 +123,7 @@ def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
 @njit(cache=True, nogil=True)
 def decode_careful(
     words: NDArray[np.uint32],
-    start: int,
     stop: int,
-    first_unit: int,
     layout: NDArray[np.int64],
     width: int,
     height: int,
@@ -135,17 +133,17 @@ def decode_careful(
     triggers: TriggerColumns,
     losses: NDArray[np.int64],
 ) -> int:
-    """Decode words[start:stop], judging each event; return the first unit that was not decoded."""
+    """Decode words[:stop], judging each event; return the first unit that was not decoded."""
     t, x, y, p = columns
     high, loops, last = state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST]
     n, nl = state[w.S_EVENTS], state[w.S_LOSSES]
     following = np.empty(FOLLOWING, np.int64)
-    i = start
+    i = 0
     while i < stop:
         if nl > losses.shape[0] - 4 or (strict and nl > 0):
             break
         now, word = np.int64(words[i]), np.int64(words[i + 1])
-        here = first_unit + i
+        here = i
         i += 2
         column, row, on = fields(word, layout)
         if column >= width or row >= height:  # such an event sets no clock

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
+from dvskit.formats.feed import StreamFeed
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage
@@ -21,9 +22,8 @@ from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import decoding
 from dvskit.formats.words import layout as k
-from dvskit.formats.words.decoding import WordPass
+from dvskit.formats.words.decoding import WordPass, word_kind
 from dvskit.formats.words.layout import UNIT, Layout
-from dvskit.formats.words.supply import StreamWords
 from dvskit.streams import Triggers
 
 
@@ -53,6 +53,7 @@ class WordRecording(Recording):
             self.path,
             self.size,
             self._layout,
+            self._header.end,
             strict=self.strict if strict is None else strict,
             damage=damage,
             offset_us=self._offset_us,
@@ -60,7 +61,7 @@ class WordRecording(Recording):
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         reading = self._pass(damage)
-        yield from self._file_blocks(reading, storage)
+        yield from reading.file_blocks(storage)
         self._note_early(reading)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
@@ -71,8 +72,8 @@ class WordRecording(Recording):
         index = find_index(self.path, f"{self.format} {self.size}", self._build_index)
         at = index.at(start_us)
         reading = self._pass(damage)
-        reading.state[:] = index.state[at]
-        yield from reading.file_blocks(self.path, int(index.offset[at]), storage)
+        reading.at, reading.state[:] = int(index.offset[at]), index.state[at]
+        yield from reading.file_blocks(storage)
         self._note_early(reading)
 
     def _build_index(self) -> Index:
@@ -81,17 +82,14 @@ class WordRecording(Recording):
         It is the same in both modes up to the first damage, and goes on behind it.
         """
         reading, storage = self._pass(Damage(), strict=False), ReusedStorage()
-        places, states = [self._header.end], [reading.state.copy()]
-        for _ in self._file_blocks(reading, storage):
-            places.append(reading.start + UNIT * reading.number)
+        places, states = [reading.at], [reading.state.copy()]
+        for _ in reading.file_blocks(storage):
+            places.append(reading.at)
             states.append(reading.state.copy())
         state = np.stack(states)
         last = state[:, k.S_LAST]
         before_us = np.where(last == k.NEVER, k.NEVER, last + self._offset_us)
         return Index(before_us, np.array(places, np.int64), state)
-
-    def _file_blocks(self, reading: WordPass, storage: Storage) -> Iterator[Events]:
-        return reading.file_blocks(self.path, self._header.end, storage)
 
     def _note_early(self, reading: WordPass) -> None:
         if reading.early:
@@ -105,7 +103,7 @@ class WordRecording(Recording):
     def triggers(self) -> Triggers:
         """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
         reading = self._pass(Damage())
-        for _ in self._file_blocks(reading, ReusedStorage()):
+        for _ in reading.file_blocks(ReusedStorage()):
             pass
         return Triggers.in_order(reading.triggers)
 
@@ -116,7 +114,7 @@ class WordRecording(Recording):
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
         reading = self._pass(Damage(), strict=False)
-        for _ in self._file_blocks(reading, ReusedStorage()):
+        for _ in reading.file_blocks(ReusedStorage()):
             pass
         return _others(reading)
 
@@ -140,12 +138,12 @@ class ArrivingRecording(WordRecording):
         layout: Layout,
     ) -> None:
         super().__init__(Path(stream.name), options, size, origin, header, layout)
-        self._words = StreamWords(stream, header.end, layout.units, layout.heads)
+        self._feed = StreamFeed(stream, header.end, word_kind(layout))
         self._reading = self._pass(self.damage)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         self._reading.damage = damage
-        yield from self._reading.blocks(self._words, storage)
+        yield from self._reading.blocks(self._feed, storage)
         self._note_early(self._reading)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
@@ -166,5 +164,5 @@ def _others(reading: WordPass) -> Mapping[str, int]:
 
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
-    reading = WordPass(path, largest, layout, strict=False, damage=Damage())
-    return smallest_size(path, reading.file_blocks(path, start, ReusedStorage()))
+    reading = WordPass(path, largest, layout, start, strict=False, damage=Damage())
+    return smallest_size(path, reading.file_blocks(ReusedStorage()))
