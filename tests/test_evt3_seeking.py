@@ -12,9 +12,12 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import InputStream, ReadOptions, Recording, open_events, open_stream
-from dvskit.formats.evt3 import decoding, reading
+from dvskit.formats.evt3 import reading
 from dvskit.formats.evt3.chunks import BYTES, WordChunks
+from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.feed import FileFeed, StreamFeed, Window
+from dvskit.formats.losses import Losses
+from dvskit.formats.storage import Storage
 from tests.test_evt3 import HEADER, REAL, at, high, low, random_words, raw
 
 OFFSET_HEADER = HEADER.replace(b"% end", b"% dvskit_time_offset_us -123456789\n% end")
@@ -224,12 +227,8 @@ def test_damage_in_a_stream_is_told_with_its_byte() -> None:
 def test_words_without_a_header_decode_from_anything_that_reads() -> None:
     words = as_bytes([high(1), low(2), *at(5, 6, 7)])
     size = Size(320, 240)
-    reading = decoding.Decoding(
-        WordChunks(StreamFeed(io.BytesIO(words), 0, BYTES), size),
-        size,
-        name="words",
-        strict=True,
-        damage=decoding.Damage(),
-    )
-    blocks = list(reading.blocks(decoding.Storage()))
+    feed = StreamFeed(io.BytesIO(words), 0, BYTES)
+    losses = Losses(Path("words"), strict=True)
+    reading = Decoding(WordChunks(feed, size), size, losses)
+    blocks = list(reading.blocks(Storage()))
     assert Events.concatenate(blocks).x.tolist() == [6, 7]

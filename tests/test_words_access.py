@@ -103,10 +103,10 @@ def test_a_part_by_time_is_that_part_of_all_events(
     recording = open_events(path, strict=not damaged)
     whole = recording.load()
     begun = []
-    blocks = decoding.WordPass.file_blocks
+    blocks = decoding.LayoutPass.blocks
     monkeypatch.setattr(
-        decoding.WordPass,
-        "file_blocks",
+        decoding.LayoutPass,
+        "blocks",
         lambda reading, storage: begun.append(reading.at) or blocks(reading, storage),
     )
     for index in rng.integers(0, len(whole), 12).tolist():

@@ -210,15 +210,9 @@ class Evt3Decoding:
     ) -> None:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
-        self._reading = Decoding(
-            WordChunks(StreamFeed(payloads, 0, BYTES), size, realign=not losses.strict),
-            size,
-            name=losses.path,
-            strict=losses.strict,
-            damage=self._found,
-            keep_triggers=keep_triggers,
-            state=state,
-        )
+        chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, realign=not losses.strict)
+        found = Losses(losses.path, strict=losses.strict, damage=self._found)
+        self._reading = Decoding(chunks, size, found, keep_triggers=keep_triggers, state=state)
 
     @property
     def triggers(self) -> list[Triggers]:

@@ -109,6 +109,26 @@ def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> b
 
 
 @njit(cache=True, nogil=True)
+def following_times(
+    words: NDArray[np.uint32],
+    at: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    found: NDArray[np.int64],
+) -> int:
+    """Put the times of the next possible events from `at` on into `found`; return how many."""
+    count = 0
+    for i in range(at, min(at + 2 * LOOK_EVENTS, words.size - 1), 2):
+        if possible(words[i + 1], layout, width, height):
+            found[count] = words[i]
+            count += 1
+            if count == found.size:
+                break
+    return count
+
+
+@njit(cache=True, nogil=True)
 def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
     """Tell whether the first time of all would be the only one ahead of a wrap.
 
@@ -153,11 +173,7 @@ def decode_careful(
             nl = lose(losses, nl, here, 2, w.NO_POLARITY if on > 1 else w.STRAY_BITS, word, on)
             continue
         if now != high:
-            count = 0
-            for j in range(i, min(i + 2 * LOOK_EVENTS, words.size - 1), 2):
-                if count < FOLLOWING and possible(words[j + 1], layout, width, height):
-                    following[count] = words[j]
-                    count += 1
+            count = following_times(words, i, layout, width, height, following)
             verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
             if verdict == w.SPURIOUS or (high < 0 and first_wraps(now, following, count)):
                 nl = lose(losses, nl, here, 2, w.HIGH_JUMP, high, now)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from dvskit._threads import run_parts
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.feed import Feed, FileFeed, Window, WordKind
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Losses
+from dvskit.formats.raw_recording import WordPass
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
 from dvskit.formats.words import layout as k
 from dvskit.formats.words import salvage
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
 from dvskit.formats.words.salvage_kernels import LOOK_AHEAD
 from dvskit.formats.words.scanning import Scan, Slice
-from dvskit.streams import Triggers
 
 CHUNK_WORDS = 1 << 19  # that are decoded at once
 _ARRIVING_UNITS = 1 << 16  # that are, where they arrive on a stream
@@ -33,51 +31,43 @@ def word_kind(layout: Layout) -> WordKind:
     return WordKind("<u4", layout.units, near=_NEAR, far=LOOK_AHEAD)
 
 
-class WordPass:
-    """One pass over words from byte `at` on: decodes chunks into blocks, and collects triggers and
-    losses.
-
-    `path` is the file's; it names a stream in messages. A pass may begin at any word, in the state
-    that another pass had there.
+class LayoutPass(WordPass):
+    """One pass over words of a layout: decodes chunks into blocks, collects triggers and losses.
 
     at     the byte of the next word
-    state  what is known there
+    state  what is known there: a pass may begin at any word, in the state that another had there
     """
 
     def __init__(
-        self,
-        path: Path,
-        size: Size,
-        layout: Layout,
-        at: int,
-        *,
-        strict: bool,
-        damage: Damage,
-        offset_us: int = 0,
+        self, feed: Feed, at: int, size: Size, layout: Layout, losses: Losses, offset_us: int = 0
     ) -> None:
-        self.path, self.size, self.layout, self.at = path, size, layout, at
-        self.strict, self.damage, self.offset_us = strict, damage, offset_us
-        self.triggers: list[Triggers] = []
+        super().__init__(size, losses, offset_us)
+        self.at, self.layout = at, layout
         self.others = 0
         self.state = np.zeros(k.STATE_FIELDS, np.int64)
         self.state[k.S_HIGH] = -1
         self.state[k.S_LAST] = k.NEVER
-        self._losses = np.empty((_LOSSES, 5), np.int64)
-        self._found: list[list[int]] = []
+        self._feed = feed
+        self._found = np.empty((_LOSSES, 5), np.int64)
+        self._first: list[list[int]] = []  # what was found in a chunk ahead of its salvage
         self._longer = False  # whether the next chunk is to hold more than the rest of this one
         self._doubtful = False  # whether bytes may be missing somewhere, though words look valid
 
     @property
     def early(self) -> int:
-        """Events ahead of the first TIME_HIGH."""
+        """How many events stand ahead of the first TIME_HIGH."""
         return int(self.state[k.S_EARLY])
 
-    def file_blocks(self, storage: Storage) -> Iterator[Events]:
-        """Yield the events of the file."""
-        with FileFeed(self.path, word_kind(self.layout), keep=2) as feed:
-            if not self.strict:
+    def blocks(self, storage: Storage) -> Iterator[Events]:
+        """Yield the events; raise DamagedFileError at the first loss in strict mode."""
+        with self._feed as feed:
+            if isinstance(feed, FileFeed) and not self.losses.strict:
                 self._doubtful = self._ends_out_of_step(feed)
-            yield from self.blocks(feed, storage)
+            yield from self._chunk_blocks(feed, storage)
+        odd = feed.left(self.at)
+        if odd:
+            width = self.layout.units * UNIT
+            self._lose(self.at, odd, f"the last word has {odd} of {width} bytes")
 
     def _ends_out_of_step(self, feed: FileFeed) -> bool:
         left, width = feed.left(self.at), UNIT * self.layout.units
@@ -85,11 +75,8 @@ class WordPass:
         feed.read(tail.data, self.at + left - len(tail))
         return salvage.out_of_step(tail, self.layout, self.size)
 
-    def blocks(self, feed: Feed, storage: Storage) -> Iterator[Events]:
-        """Yield the events; raise DamagedFileError at the first loss in strict mode.
-
-        Each chunk is decoded, and the next one scanned, in one go of all threads.
-        """
+    def _chunk_blocks(self, feed: Feed, storage: Storage) -> Iterator[Events]:
+        """Decode each chunk, and scan the next one, in one go of all threads."""
         ahead: Scan | None = None
         while True:
             if ahead is None or ahead.chunk.offset != self.at:
@@ -115,13 +102,11 @@ class WordPass:
                 end, columns = self._salvage(here.chunk, storage, live=feed.live)
             else:
                 self.others += others
-                self._keep(self._triggers_of(triggers))
+                self._keep(triggers, int(self.state[k.S_TRIGGERS]))
             self.at = here.chunk.offset + end
-            yield self._events(columns)
-        odd = feed.left(self.at)
-        if odd:
-            width = self.layout.units * UNIT
-            self._lose(self.at, odd, f"the last word has {odd} of {width} bytes")
+            count = int(self.state[k.S_EVENTS])
+            self.state[[k.S_EVENTS, k.S_TRIGGERS]] = 0
+            yield self._events(columns, count)
 
     @property
     def _most(self) -> int:
@@ -233,21 +218,21 @@ class WordPass:
         """Decode a chunk, judging each word; return the byte where it ends.
 
         Raises DamagedFileError in strict mode if anything is lost. Else None is returned then: it
-        is to be salvaged, and `_losses` begins with what was found first.
+        is to be salvaged, and `_first` begins with what was found first.
         """
         chunk.fill(0, chunk.stop)
         words, state = chunk.items(far=True), self.state.copy()
         at: int = self.layout.decode_careful(
-            words, chunk.stop, self.layout.table, *self.size, self.strict,
-            self.state, columns, triggers, self._losses,
+            words, chunk.stop, self.layout.table, *self.size, self.losses.strict,
+            self.state, columns, triggers, self._found,
         )  # fmt: skip
         count = int(self.state[k.S_LOSSES])
         if not count and not self._doubtful:
             return UNIT * at
         self.state[:] = state
-        self._found = self._losses[:count].tolist()
-        if self.strict:
-            self._lose_word(chunk, self._found[0])
+        self._first = self._found[:count].tolist()
+        if self.losses.strict:
+            self._lose_word(chunk, self._first[0])
         return None
 
     def _salvage(self, chunk: Window, storage: Storage, *, live: bool) -> tuple[int, EventColumns]:
@@ -257,7 +242,7 @@ class WordPass:
         ended = chunk.ended and len(words) <= stop + salvage.LOOK_WORDS * units
         words = words[: stop + salvage.LOOK_WORDS * units]
         if live and not ended:  # what has come last is judged with what is still to come
-            late = [lost[0] for lost in self._found if lost[0] >= stop - _LATE_WORDS * units]
+            late = [lost[0] for lost in self._first if lost[0] >= stop - _LATE_WORDS * units]
             if late:
                 self._longer = True
                 stop = late[0] // units * units
@@ -269,18 +254,14 @@ class WordPass:
             if lost.why is not None:
                 problem = self._problem(lost.why, lost.a, lost.b)
             self._lose(chunk.offset + lost.start, lost.length, problem)
-        if not got.losses and self._found and self._found[0][0] < stop:
-            self._lose_word(chunk, self._found[0])  # what made it doubtful is told
+        if not got.losses and self._first and self._first[0][0] < stop:
+            self._lose_word(chunk, self._first[0])  # what made it doubtful is told
         self.others += got.others
-        self._keep(got.triggers)
-        return got.end, self._copied(got.columns, storage)
-
-    def _copied(self, columns: EventColumns, storage: Storage) -> EventColumns:
-        """Put columns in their place."""
-        self.state[k.S_EVENTS] = len(columns[0])
-        room = storage.columns(len(columns[0]))
-        room.fill(columns)
-        return room
+        self._keep(got.triggers, len(got.triggers[0]))
+        columns = storage.columns(len(got.columns.t))
+        columns.fill(got.columns)
+        self.state[k.S_EVENTS] = len(got.columns.t)
+        return got.end, columns
 
     def _lose_word(self, chunk: Window, lost: list[int]) -> None:
         unit, length, *why = lost
@@ -292,24 +273,4 @@ class WordPass:
         return PROBLEMS[why].format(a=a, b=b, size=self.size)
 
     def _lose(self, offset: int, length: int, problem: str) -> None:
-        problem = f"{self.layout.name} {problem}"
-        if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
-        self.damage.add(offset, length, problem)
-
-    def _events(self, columns: EventColumns) -> Events:
-        count = int(self.state[k.S_EVENTS])
-        self.state[k.S_EVENTS] = 0
-        if self.offset_us:
-            columns.t[:count] += self.offset_us
-        return columns.events(count, self.size)
-
-    def _triggers_of(self, triggers: TriggerColumns) -> Triggers:
-        count = int(self.state[k.S_TRIGGERS])
-        self.state[k.S_TRIGGERS] = 0
-        t, number, p = triggers
-        return Triggers(t[:count], number[:count], p[:count])
-
-    def _keep(self, hits: Triggers) -> None:
-        if len(hits):
-            self.triggers.append(Triggers(hits.t + self.offset_us, hits.id, hits.p))
+        self.losses.lose(offset, length, f"{self.layout.name} {problem}")
