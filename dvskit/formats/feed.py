@@ -25,21 +25,17 @@ Items = NDArray[Any]
 
 
 class WordKind(NamedTuple):
-    """What words are made of: `width` items of a type.
+    """What words are made of: `width` items of a type that has `item_bytes`.
 
     near and far  items behind a window that may be looked at; few that are nearly always enough,
                   and the most
     """
 
-    item: str
+    item: np.dtype[Any]
+    item_bytes: int
     width: int = 1
     near: int = 0
     far: int = 0
-
-    @property
-    def item_bytes(self) -> int:
-        """The bytes of an item."""
-        return np.dtype(self.item).itemsize
 
     def whole(self, count: int) -> int:
         """Return how many items the whole words among `count` bytes have."""

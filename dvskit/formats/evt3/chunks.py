@@ -10,7 +10,7 @@ from dvskit.events import Size
 from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.feed import Feed, Window, WordKind
 
-BYTES = WordKind("u1")  # where bytes are missing, a word may begin at any
+BYTES = WordKind(np.dtype("u1"), 1)  # where bytes are missing, a word may begin at any
 CHUNK_WORDS = 1 << 20
 FIRST_WORDS = 1 << 16  # chunks grow from here on: the first events come soon
 STRETCH_WORDS = 1 << 15  # words that are surveyed together
@@ -57,14 +57,12 @@ class WordChunks:
         begin = self.offset(self.number)
         self.number += consumed
         at = self.offset(self.number)
-        self._extra = self._extra[self._extra < self.number]
         most = self._filled - (at - begin) + 2 * self._chunk
         window = self._feed.window(at, most, longer=True)
         self.ended = window is None or window.ended
         self._filled = 0 if window is None else window.stop
         self.words = _NO_WORDS if window is None else self._surveyed(window)
-        invalid = self.found[: self.row(len(self.words)), k.N_INVALID]
-        if self._realign and window is not None and invalid.any():
+        if self._realign and window is not None and self._any_invalid():
             self._line_up(window)
         if self._filled == most:
             self._chunk = min(2 * self._chunk, self._most)
@@ -72,7 +70,8 @@ class WordChunks:
 
     def offset(self, word: int) -> int:
         """Return the byte of a word, by its number."""
-        return self._start + 2 * word + int(np.searchsorted(self._extra, word))
+        place = self._start + 2 * word
+        return place + int(np.searchsorted(self._extra, word)) if len(self._extra) else place
 
     def _surveyed(self, window: Window) -> NDArray[np.uint16]:
         """Read and survey words, in parts for threads, cut at the bounds of stretches."""
@@ -94,12 +93,16 @@ class WordChunks:
     def _survey(self, words: NDArray[np.uint16], first: int, stop: int) -> None:
         k.survey(words, first, stop, STRETCH_WORDS, *self._size, self.found)
 
+    def _any_invalid(self) -> bool:
+        return bool(self.found[: self.row(len(self.words)), k.N_INVALID].any())
+
     def _line_up(self, window: Window) -> None:
         """Line up the words of the chunk anew; keep those that are certain."""
         content = window.items()[: window.stop].copy()
         extra = np.empty(len(content) // 3 + 1, np.int64)
         end, count = k.realign(content, self.ended, *self._size, extra)
-        self._extra = np.concatenate([self._extra, self.number + extra[:count]])
+        sure = self._extra[self._extra < self.number]  # those of this chunk are found again
+        self._extra = np.concatenate([sure, self.number + extra[:count]])
         self.words = content[:end].view("<u2")
         self._survey(self.words, 0, self.row(len(self.words)))
 

@@ -19,6 +19,7 @@ from dvskit.formats.words.salvage_kernels import LOOK_AHEAD
 from dvskit.formats.words.scanning import Scan, Slice
 
 CHUNK_WORDS = 1 << 19  # that are decoded at once
+_UNIT = np.dtype("<u4")
 _ARRIVING_UNITS = 1 << 16  # that are, where they arrive on a stream
 _NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
 _LOSSES = 4096
@@ -28,7 +29,7 @@ _COUNTS = [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]
 
 def word_kind(layout: Layout) -> WordKind:
     """Return what the words of a layout are made of, and how many behind them are looked at."""
-    return WordKind("<u4", layout.units, near=_NEAR, far=LOOK_AHEAD)
+    return WordKind(_UNIT, UNIT, layout.units, near=_NEAR, far=LOOK_AHEAD)
 
 
 class LayoutPass(WordPass):
