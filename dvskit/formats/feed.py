@@ -25,21 +25,20 @@ Items = NDArray[Any]
 
 
 class WordKind(NamedTuple):
-    """What words are made of: `width` items of a type that has `item_bytes`.
+    """What words are made of: `width` items of a type.
 
     near and far  items behind a window that may be looked at; few that are nearly always enough,
                   and the most
     """
 
     item: np.dtype[Any]
-    item_bytes: int
     width: int = 1
     near: int = 0
     far: int = 0
 
     def whole(self, count: int) -> int:
         """Return how many items the whole words among `count` bytes have."""
-        return count // (self.item_bytes * self.width) * self.width
+        return count // (self.item.itemsize * self.width) * self.width
 
 
 class Window:
@@ -161,7 +160,7 @@ class FileFeed(Feed):
         self._buffers.append(buffer)
 
         def read(items: Items, first: int) -> None:
-            self.read(items.view(np.uint8).data, at + kind.item_bytes * first)
+            self.read(items.view(np.uint8).data, at + kind.item.itemsize * first)
 
         return Window(kind, buffer, at, stop, left, read=read)
 
@@ -194,7 +193,7 @@ class StreamFeed(Feed):
     def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
         """Wait for what is asked for, and let go of what stands ahead of byte `at`."""
         kind = self.kind
-        room = kind.item_bytes * most
+        room = kind.item.itemsize * most
         self._move(at, room)
         while (longer or not kind.whole(self._held)) and not self._ended:
             got = self._stream.readinto(self._bytes.data[self._held : room]) or 0
@@ -204,7 +203,7 @@ class StreamFeed(Feed):
         stop = kind.whole(self._held)
         if not stop:
             return None
-        items = self._bytes[: stop * kind.item_bytes].view(kind.item)
+        items = self._bytes[: stop * kind.item.itemsize].view(kind.item)
         return Window(kind, items, at, stop, stop, ended=self._ended)
 
     def _move(self, at: int, room: int) -> None:

@@ -10,7 +10,7 @@ from dvskit.events import Size
 from dvskit.formats.evt3 import survey_kernels as k
 from dvskit.formats.feed import Feed, Window, WordKind
 
-BYTES = WordKind(np.dtype("u1"), 1)  # where bytes are missing, a word may begin at any
+BYTES = WordKind(np.dtype("u1"))  # where bytes are missing, a word may begin at any
 CHUNK_WORDS = 1 << 20
 FIRST_WORDS = 1 << 16  # chunks grow from here on: the first events come soon
 STRETCH_WORDS = 1 << 15  # words that are surveyed together

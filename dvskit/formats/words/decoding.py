@@ -29,7 +29,7 @@ _COUNTS = [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]
 
 def word_kind(layout: Layout) -> WordKind:
     """Return what the words of a layout are made of, and how many behind them are looked at."""
-    return WordKind(_UNIT, UNIT, layout.units, near=_NEAR, far=LOOK_AHEAD)
+    return WordKind(_UNIT, layout.units, near=_NEAR, far=LOOK_AHEAD)
 
 
 class LayoutPass(WordPass):
