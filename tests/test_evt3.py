@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dvskit.errors import DamagedFileError, GeometryError
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Size, read_all
 from dvskit.formats import load_events, open_events
 from dvskit.formats.evt3 import chunks, decoding, valid
@@ -216,6 +217,19 @@ def test_several_threads_decode_what_one_would_across_wraps(
         found.append((read_all(recording), recording.damage))
     assert len(found[0][0]) > 3000
     assert found[0] == found[1] == found[2]
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes((data / "recordings" / REAL[0]).read_bytes())
+    cut_small(monkeypatch, 5000, 3000)
+    blocks = iter(open_events(path))
+    next(blocks)
+    os.truncate(path, 100_000)
+    with pytest.raises(FormatError, match="became shorter"):
+        list(blocks)
 
 
 @pytest.mark.parametrize("careful_words", [1, 1024])

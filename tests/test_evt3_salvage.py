@@ -12,7 +12,8 @@ from dvskit.events import Size
 from dvskit.formats import load_events, open_events
 from dvskit.formats.evt3 import losses
 from dvskit.formats.evt3 import survey_kernels as k
-from dvskit.formats.evt3.chunks import FileChunks
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
+from dvskit.formats.feed import FileFeed
 from tests.event_rows import kept_share
 from tests.test_evt3 import HEADER, REAL, at, cut_small, high, low, random_words, raw
 
@@ -69,8 +70,8 @@ def test_words_line_up_anew_as_in_a_plain_twin(
     path, size = tmp_path / "a", Size(1280, 720)
     path.write_bytes(content)
     cut_small(monkeypatch, chunk, 1000)
-    chunks, used, words = FileChunks(path, 0, size, realign=True), 0, []
-    while chunks.more(used):
+    chunks, used, words = WordChunks(FileFeed(path, BYTES), size, realign=True), 0, []
+    while chunks.advance(used):
         used = len(chunks.words) // 2 if not chunks.ended else len(chunks.words)
         words += chunks.words[:used].tolist()
     chunks.close()

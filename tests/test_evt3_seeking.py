@@ -12,7 +12,12 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import InputStream, ReadOptions, Recording, open_events, open_stream
-from dvskit.formats.evt3 import chunks, decoding, reading
+from dvskit.formats.evt3 import reading
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.feed import FileFeed, StreamFeed, Window
+from dvskit.formats.losses import Losses
+from dvskit.formats.storage import Storage
 from tests.test_evt3 import HEADER, REAL, at, high, low, random_words, raw
 
 OFFSET_HEADER = HEADER.replace(b"% end", b"% dvskit_time_offset_us -123456789\n% end")
@@ -78,13 +83,13 @@ def test_a_late_part_is_read_without_what_is_ahead_of_it(
     expected = whole.between(int(whole.t[-1]) - 100000, int(whole.t[-1]) + 1)
     assert recording.between(int(whole.t[-1]) - 100000, None).load() == expected
     begun: list[int] = []
-    real = chunks.FileChunks.__init__
+    real = FileFeed.window
 
-    def spy(self: chunks.FileChunks, path: Path, start: int, *rest: Any, **options: Any) -> None:
-        begun.append(start)
-        real(self, path, start, *rest, **options)
+    def spy(self: FileFeed, at: int, *rest: Any, **options: Any) -> Window | None:
+        begun.append(at)
+        return real(self, at, *rest, **options)
 
-    monkeypatch.setattr(chunks.FileChunks, "__init__", spy)
+    monkeypatch.setattr(FileFeed, "window", spy)
     assert recording.between(int(whole.t[-1]) - 100000, None).load() == expected
     assert len(begun) == 1
     assert begun[0] > path.stat().st_size - 2000
@@ -222,12 +227,8 @@ def test_damage_in_a_stream_is_told_with_its_byte() -> None:
 def test_words_without_a_header_decode_from_anything_that_reads() -> None:
     words = as_bytes([high(1), low(2), *at(5, 6, 7)])
     size = Size(320, 240)
-    reading = decoding.Decoding(
-        chunks.StreamChunks(io.BytesIO(words), size),
-        size,
-        name="words",
-        strict=True,
-        damage=decoding.Damage(),
-    )
-    blocks = list(reading.blocks(decoding.Storage()))
+    feed = StreamFeed(io.BytesIO(words), 0, BYTES)
+    losses = Losses(Path("words"), strict=True)
+    reading = Decoding(WordChunks(feed, size), size, losses)
+    blocks = list(reading.blocks(Storage()))
     assert Events.concatenate(blocks).x.tolist() == [6, 7]

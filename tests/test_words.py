@@ -167,7 +167,7 @@ def test_careful_and_clean_decoding_agree(
             clean = read_all(open_events(path))
             early = open_events(path)
             read_all(early)
-            patch.setattr(decoding.WordPass, "_decode_clean", lambda *_: None)
+            patch.setattr(decoding.LayoutPass, "_decode_clean", lambda *_: None)
             careful = open_events(path)
             assert read_all(careful) == clean
             assert careful.assumptions == early.assumptions

@@ -103,13 +103,11 @@ def test_a_part_by_time_is_that_part_of_all_events(
     recording = open_events(path, strict=not damaged)
     whole = recording.load()
     begun = []
-    blocks = decoding.WordPass.file_blocks
+    blocks = decoding.LayoutPass.blocks
     monkeypatch.setattr(
-        decoding.WordPass,
-        "file_blocks",
-        lambda reading, path, start, *rest: (
-            begun.append(start) or blocks(reading, path, start, *rest)
-        ),
+        decoding.LayoutPass,
+        "blocks",
+        lambda reading, storage: begun.append(reading.at) or blocks(reading, storage),
     )
     for index in rng.integers(0, len(whole), 12).tolist():
         start = int(whole.t[index]) + int(rng.integers(-1, 2))

@@ -7,6 +7,7 @@ import os
 import stat
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -39,26 +40,40 @@ class FileMap:
             self._forgotten = stop
 
 
+_SEEKING = Lock()
+
+
+def _read(file: FileIO, at: int, view: memoryview) -> int:
+    """Read until the view is full or the file ends; return how many bytes came."""
+    filled = 0
+    while filled < len(view):
+        if hasattr(os, "preadv"):
+            count = os.preadv(file.fileno(), [view[filled:]], at + filled)
+        else:
+            with _SEEKING:  # threads have but one place in a file
+                file.seek(at + filled)
+                count = file.readinto(view[filled:])
+        if not count:
+            break
+        filled += count
+    return filled
+
+
 def read_at(file: FileIO, at: int, view: memoryview) -> int:
     """Fill `view` with the bytes of a file from `at` on; return how many came: fewer at its end.
 
-    On all threads, as to copy out of the system's cache takes its time.
+    On all threads, as to copy out of the system's cache takes its time. May be called from several
+    threads.
     """
-    parts = max(1, min(thread_count(), len(view) // _PART_BYTES)) if hasattr(os, "preadv") else 1
+    parts = len(view) // _PART_BYTES
+    parts = min(thread_count(), parts) if parts > 1 and hasattr(os, "preadv") else 1
+    if parts == 1:
+        return _read(file, at, view)
     cuts = [len(view) * part // parts for part in range(parts + 1)]
     ends = list(cuts[:-1])
 
     def work(part: int) -> None:
-        while ends[part] < cuts[part + 1]:
-            rest = view[ends[part] : cuts[part + 1]]
-            if parts == 1:
-                file.seek(at + ends[part])
-                count = file.readinto(rest)
-            else:
-                count = os.preadv(file.fileno(), [rest], at + ends[part])
-            if not count:
-                return
-            ends[part] += count
+        ends[part] += _read(file, at + cuts[part], view[cuts[part] : cuts[part + 1]])
 
     run_parts(work, parts)
     return next((end for end, cut in zip(ends, cuts[1:], strict=True) if end < cut), len(view))

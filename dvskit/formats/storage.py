@@ -104,9 +104,9 @@ class WholeStorage(Storage):
         """Keep a block behind those that are kept; it is copied unless it is in its place."""
         stop = self.count + len(events)
         self._reserve(stop)
-        columns: tuple[NDArray[Any], ...] = (events.t, events.x, events.y, events.p)
-        for own, column in zip(self._columns, columns, strict=True):
-            place = own[self.count : stop]
+        places: tuple[NDArray[Any], ...] = self._columns.part(slice(self.count, stop))
+        columns = (events.t, events.x, events.y, events.p)
+        for place, column in zip(places, columns, strict=True):
             if _address(place) != _address(column):
                 place[:] = column
         self.count = stop
@@ -119,8 +119,8 @@ class WholeStorage(Storage):
         if count <= len(self._columns[0]):
             return
         larger = new_columns(max(count, 3 * len(self._columns[0]) // 2))
-        for old, new in zip(self._columns, larger, strict=True):
-            new[: self.count] = old[: self.count]
+        kept = slice(0, self.count)
+        larger.part(kept).fill(self._columns.part(kept))
         self._columns = larger
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from os import PathLike
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,9 @@ from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
 from dvskit.formats.evt3.losses import GROUP, LossReport, LostWords, TimeOrder, lost_events
 from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Losses
+from dvskit.formats.raw_recording import WordPass
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_columns, new_triggers
-from dvskit.streams import Triggers
 
 BLOCK_EVENTS = 1 << 20  # about: a block holds whole stretches of words
 CAREFUL_WORDS = 1 << 10  # decoded with care around what is unusual
@@ -27,43 +25,35 @@ _LOSSES = 4096
 _NO_WORDS = np.empty(0, np.int64)
 
 
-class Decoding:
+class Decoding(WordPass):
     """One pass over words: decodes them into blocks, and collects triggers and losses.
 
     state     where it is: a row that `state.checkpoint` makes a beginning of
     triggers  the external triggers so far, where they are kept
 
-    `name` and `start` (bytes) are for messages: whose words, and where word 0 stands. In salvage,
-    the latest events wait for those that show which of them stand out of order, but not if
-    `low_latency`.
+    In salvage, the latest events wait for those that show which of them stand out of order, but not
+    if `low_latency`.
     """
 
     def __init__(
         self,
         chunks: WordChunks,
         size: Size,
+        losses: Losses,
         *,
-        name: str | PathLike[str],
-        strict: bool,
-        damage: Damage,
-        start: int = 0,
         offset_us: int = 0,
         low_latency: bool = False,
         keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
-        self.size, self.start, self.offset_us = size, start, offset_us
-        self.strict = strict
+        super().__init__(size, losses, offset_us)
         self.state = w.new_state() if state is None else state.copy()
-        self.triggers: list[Triggers] = []
         self._chunks = chunks
         self._used = 0  # words of the latest chunk
         self._low_latency, self._keep_triggers = low_latency, keep_triggers
         self._valid = valid.ValidDecoder(size, chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
-        self._loss_report = LossReport(
-            name, start, chunks, strict=strict, damage=damage, offset_us=offset_us
-        )
+        self._loss_report = LossReport(losses, chunks, offset_us)
         self._order = TimeOrder()
         self._held = new_columns(0)
         self._held_words = np.empty(0, np.int64)  # the numbers of their words
@@ -76,13 +66,13 @@ class Decoding:
     @property
     def offset(self) -> int:
         """The byte of the first word that is not decoded yet."""
-        return self.start + self._chunks.offset(self._chunks.number + self._used)
+        return self._chunks.offset(self._chunks.number + self._used)
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
         chunks = self._chunks
         try:
-            while chunks.more(self._used):
+            while chunks.advance(self._used):
                 self._used = 0
                 while self._used < len(chunks.words):
                     stop = self._piece(self._used)
@@ -102,9 +92,7 @@ class Decoding:
                 yield block
         self._loss_report.write_all()
         if chunks.trailing_bytes:
-            self._loss_report.report(
-                self.offset, chunks.trailing_bytes, "half a word stands at the end"
-            )
+            self.losses.lose(self.offset, chunks.trailing_bytes, "half a word stands at the end")
 
     def _piece(self, start: int) -> int:
         """Return where stretches of about a block's events end."""
@@ -124,20 +112,19 @@ class Decoding:
         state = self.state
         state[w.S_EVENTS] = held
         triggers = new_triggers(int(found[N_TRIGGERS]))
-        if self.strict:
+        if self.losses.strict:
             self._used, words, unsure = self._decode(start, stop, columns, triggers), _NO_WORDS, 0
         else:
             self._used, words, unsure = self._salvage(start, stop, columns, triggers)
         seen, count = int(state[w.S_TRIGGERS]), int(state[w.S_EVENTS])
-        if seen and self._keep_triggers:
-            t, number, p = triggers
-            self.triggers.append(Triggers(t[:seen] + self.offset_us, number[:seen], p[:seen]))
+        if self._keep_triggers:
+            self._keep(triggers, seen)
         state[w.S_TRIGGERS] = 0
-        if not self.strict:
+        if not self.losses.strict:
             return self._cut(columns, count, words, unsure, ended=self._low_latency)
         if state[w.S_SEGMENT] != w.NO_SEGMENT:
             state[w.S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
-        return self._events(columns, count)
+        return self._events(columns, count) if count else None
 
     def _decode(
         self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
@@ -196,7 +183,7 @@ class Decoding:
         """Decode until losses are full; return `start` where it takes further words to judge."""
         chunks = self._chunks
         end: int = careful.decode(
-            chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.strict,
+            chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.losses.strict,
             self.state, columns, triggers, self._losses, words,
         )  # fmt: skip
         for row in self._losses[: self.state[w.S_LOSSES]].tolist():
@@ -227,7 +214,7 @@ class Decoding:
 
         `words` are the numbers of the words of the latest events: of all, where any is given up.
         """
-        t, x, y, p = columns
+        t = columns.t
         certain, keep = self._order.choose(t[:count], unsure, ended=ended)
         if keep is None:
             kept = certain
@@ -236,19 +223,16 @@ class Decoding:
                 words = self._words_of_all(count)
             for lost in lost_events(t[:certain][~keep], words[:certain][~keep]):
                 self._loss_report.add(lost)
-        held = slice(certain, count)
-        self._held = EventColumns(t[held].copy(), x[held].copy(), y[held].copy(), p[held].copy())
+        self._held = columns.part(slice(certain, count)).copy()
         self._held_words = words[len(words) - (count - certain) :].copy()
         if keep is not None:
             kept = int(np.count_nonzero(keep))
-            own: tuple[NDArray[Any], ...] = columns
-            for column in own:
-                column[:kept] = column[:certain][keep]
+            columns.part(slice(0, kept)).fill(columns.part(slice(0, certain)).part(keep))
         if count > certain:
             self._loss_report.write(int(self._held_words[0]))
         else:
             self._loss_report.write(self._chunks.number)
-        return self._events(columns, kept)
+        return self._events(columns, kept) if kept else None
 
     def _words_of_all(self, count: int) -> NDArray[np.int64]:
         """Return the numbers of the words of all events, those behind the held ones being valid."""
@@ -257,15 +241,4 @@ class Decoding:
         return np.concatenate([self._held_words, rest])
 
     def _put_held(self, columns: EventColumns) -> None:
-        own: tuple[NDArray[Any], ...] = columns
-        held: tuple[NDArray[Any], ...] = self._held
-        for column, part in zip(own, held, strict=True):
-            column[: len(part)] = part
-
-    def _events(self, columns: EventColumns, count: int) -> Events | None:
-        if not count:
-            return None
-        t, x, y, p = columns
-        if self.offset_us:
-            t[:count] += self.offset_us
-        return Events.from_checked(t[:count], x[:count], y[:count], p[:count], self.size)
+        columns.part(slice(0, len(self._held.t))).fill(self._held)

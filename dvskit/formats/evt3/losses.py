@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import WordChunks
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Losses
 from dvskit.formats.order_kernels import keep_in_order
 
 GROUP = 1 << 12  # events that are judged together, by themselves and as many that follow
@@ -62,23 +60,13 @@ class LostWords(NamedTuple):
 class LossReport:
     """Takes losses as they are found; joins and reports them in the order of their words."""
 
-    def __init__(
-        self,
-        name: str | PathLike[str],
-        start: int,
-        chunks: WordChunks,
-        *,
-        strict: bool,
-        damage: Damage,
-        offset_us: int,
-    ) -> None:
-        self._name, self._start, self._chunks = name, start, chunks
-        self._strict, self._damage, self._offset_us = strict, damage, offset_us
+    def __init__(self, losses: Losses, chunks: WordChunks, offset_us: int) -> None:
+        self._losses, self._chunks, self._offset_us = losses, chunks, offset_us
         self._waiting: list[LostWords] = []
 
     def add(self, lost: LostWords) -> None:
         """Take a loss. Raises DamagedFileError in strict mode."""
-        if self._strict:
+        if self._losses.strict:
             self._report_words(lost)
         joined = self._waiting[-1].joined(lost) if self._waiting else None
         if joined is None:
@@ -114,13 +102,7 @@ class LossReport:
 
     def _report_words(self, lost: LostWords) -> None:
         first, stop = (self._chunks.offset(word) for word in (lost.word, lost.word + lost.length))
-        self.report(self._start + first, stop - first, lost.problem(self._offset_us))
-
-    def report(self, offset: int, length: int, problem: str) -> None:
-        """Report a loss of bytes. Raises DamagedFileError in strict mode."""
-        if self._strict:
-            raise DamagedFileError(self._name, offset, problem)
-        self._damage.add(offset, length, problem)
+        self._losses.lose(first, stop - first, lost.problem(self._offset_us))
 
 
 class TimeOrder:

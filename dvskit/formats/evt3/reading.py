@@ -11,24 +11,16 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import FileChunks, StreamChunks, WordChunks
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
-from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.feed import FileFeed, StreamFeed
+from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.losses import Damage
-from dvskit.formats.raw_header import (
-    RawHeader,
-    read_header,
-    take_header,
-    time_offset_us,
-    told_size,
-)
-from dvskit.formats.recording import (
-    ReadOptions,
-    Recording,
-    SizeOrigin,
-)
-from dvskit.formats.sensor_size import no_size, smallest_size
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.raw_header import RawHeader
+from dvskit.formats.raw_recording import RawRecording, raw_openers
+from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
@@ -38,35 +30,40 @@ LEAST_BYTES = 1 << 22  # that are worth an index
 _ANY_SIZE = Size(2048, 2048)  # all that 11 bits can address
 
 
-class Evt3Recording(Recording):
+class Evt3Recording(RawRecording):
     """Events and triggers of a RAW file in EVT 3.0."""
 
     format = "evt3"
+    _early_words = "event words ahead of the first full time and address"
 
-    def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
-    ) -> None:
-        super().__init__(path, options, size, origin)
-        self._header = header
-        self._offset_us = time_offset_us(path, header.keys)
-        if self._offset_us:
-            self.assumptions.append(
-                f"the header says to add {self._offset_us} us to the times of the file"
-            )
+    def _pass(
+        self,
+        losses: Losses,
+        *,
+        keep_triggers: bool = False,
+        start: int | None = None,
+        state: NDArray[np.int64] | None = None,
+    ) -> Decoding:
+        return Decoding(
+            self._chunks(start),
+            self.size,
+            losses,
+            offset_us=self._offset_us,
+            keep_triggers=keep_triggers,
+            state=state,
+        )
 
-    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = self._pass(self._chunks(), damage, start=self._header.end)
-        yield from reading.blocks(storage)
-        self._note_early(reading)
+    def _chunks(self, start: int | None = None) -> WordChunks:
+        start = self._header.end if start is None else start
+        feed = FileFeed(self.path, BYTES)
+        return WordChunks(feed, self.size, start=start, realign=not self.strict)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         found = self._checkpoint(start_us - self._offset_us)
         if found is None:
-            yield from self._blocks(damage, storage)
-            return
-        offset, state = found
-        chunks = FileChunks(self.path, offset, self.size, realign=not self.strict)
-        yield from self._pass(chunks, damage, start=offset, state=state).blocks(storage)
+            return self._blocks(damage, storage)
+        start, state = found
+        return self._pass(self._losses(damage), start=start, state=state).blocks(storage)
 
     def _checkpoint(self, start_us: int) -> tuple[int, NDArray[np.int64]] | None:
         """Return the latest byte to begin at for t >= start_us, in the file's own time, its state.
@@ -86,74 +83,26 @@ class Evt3Recording(Recording):
     def _build_index(self) -> Index:
         """Pass over the file once. A damaged one has its start as only checkpoint."""
         start = self._header.end
-        chunks = FileChunks(self.path, start, self.size, most_words=CHECKPOINT_WORDS)
-        reading = Decoding(
-            chunks, self.size, name=self.path, strict=True, damage=Damage(), start=start
-        )
-        rows = [(NEVER, start, w.new_state())]
+        feed = FileFeed(self.path, BYTES)
+        chunks = WordChunks(feed, self.size, start=start, most_words=CHECKPOINT_WORDS)
+        reading = Decoding(chunks, self.size, Losses(self.path, strict=True))
+        rows = [(NEVER, start, *w.new_state().tolist())]
         try:
             for _ in reading.blocks(ReusedStorage()):
-                state = w.checkpoint(reading.state)
-                rows.append((int(state[w.S_LAST]), reading.offset, state))
+                state = w.checkpoint(reading.state).tolist()
+                rows.append((state[w.S_LAST], reading.offset, *state))
         except DamagedFileError:
             rows = rows[:1]
-        before_us, offsets, states = zip(*rows, strict=True)
-        return Index(np.array(before_us, np.int64), np.array(offsets, np.int64), np.stack(states))
-
-    def triggers(self) -> Triggers:
-        """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
-        reading = self._pass(self._chunks(), Damage(), start=self._header.end, keep_triggers=True)
-        for _ in reading.blocks(ReusedStorage()):
-            pass
-        return Triggers.in_order(reading.triggers)
-
-    def header(self) -> Mapping[str, str]:
-        """Return the header's keys and values."""
-        return self._header.keys
+        return index_of(rows)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
         count, used, chunks = 0, 0, self._chunks()
-        while chunks.more(used):
+        while chunks.advance(used):
             used = len(chunks.words)
             count += int(np.count_nonzero(chunks.words >> 12 == w.OTHERS))
         chunks.close()
         return {"other words": count} if count else {}
-
-    def _chunks(self) -> WordChunks:
-        return FileChunks(self.path, self._header.end, self.size, realign=not self.strict)
-
-    def _pass(
-        self,
-        chunks: WordChunks,
-        damage: Damage,
-        *,
-        start: int,
-        state: NDArray[np.int64] | None = None,
-        low_latency: bool = False,
-        keep_triggers: bool = False,
-    ) -> Decoding:
-        return Decoding(
-            chunks,
-            self.size,
-            name=self.path,
-            strict=self.strict,
-            damage=damage,
-            start=start,
-            offset_us=self._offset_us,
-            low_latency=low_latency,
-            keep_triggers=keep_triggers,
-            state=state,
-        )
-
-    def _note_early(self, reading: Decoding) -> None:
-        if reading.early:
-            note = (
-                f"{reading.early} event words ahead of the first full time and address left out: "
-                "the recording starts in the middle of a stream"
-            )
-            if note not in self.assumptions:
-                self.assumptions.append(note)
 
 
 class Evt3Stream(Evt3Recording):
@@ -181,14 +130,20 @@ class Evt3Stream(Evt3Recording):
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
             raise FormatError(f"{self.path}: is read once; save it to a file to read it again")
-        chunks = StreamChunks(self._stream, self.size, realign=not self.strict)
+        start = self._header.end
+        feed = StreamFeed(self._stream, start, BYTES)
+        chunks = WordChunks(feed, self.size, start=start, realign=not self.strict)
         self._stream = None
-        reading = self._pass(
-            chunks, damage, start=self._header.end, low_latency=True, keep_triggers=True
+        reading = Decoding(
+            chunks,
+            self.size,
+            self._losses(damage),
+            offset_us=self._offset_us,
+            low_latency=True,
+            keep_triggers=True,
         )
         self._triggers = reading.triggers
-        yield from reading.blocks(storage)
-        self._note_early(reading)
+        yield from self._noting_early(reading, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         return self._blocks(damage, storage)
@@ -202,43 +157,10 @@ class Evt3Stream(Evt3Recording):
         return {}
 
 
-def _data_size(path: Path, start: int) -> Size:
-    reading = Decoding(
-        FileChunks(path, start, _ANY_SIZE, realign=True),
-        _ANY_SIZE,
-        name=path,
-        strict=False,
-        damage=Damage(),
-        start=start,
-    )
+def _size_of_data(path: Path, header: RawHeader) -> Size:
+    chunks = WordChunks(FileFeed(path, BYTES), _ANY_SIZE, start=header.end, realign=True)
+    reading = Decoding(chunks, _ANY_SIZE, Losses(path, strict=False))
     return smallest_size(path, reading.blocks(ReusedStorage()))
 
 
-def open_recording(path: Path, options: ReadOptions) -> Evt3Recording:
-    """Open a RAW file in EVT 3.0.
-
-    Its size is the argument, the header's, that of the camera which the header names, or the
-    smallest that holds the events. Raises FormatError, GeometryError.
-    """
-    header = read_header(path)
-    size, origin, notes = told_size(str(path), options, header)
-    if size is None:
-        size = _data_size(path, header.end)
-    recording = Evt3Recording(path, options, size, origin, header)
-    recording.assumptions += notes
-    return recording
-
-
-def open_stream(stream: InputStream, options: ReadOptions) -> Evt3Stream:
-    """Open EVT 3.0 that arrives on a stream, header first.
-
-    Its size is the argument, the header's or that of the camera which the header names. Raises
-    GeometryError where there is none, FormatError.
-    """
-    header = take_header(stream)
-    size, origin, notes = told_size(stream.name, options, header)
-    if size is None:
-        raise no_size(stream.name)
-    recording = Evt3Stream(stream, options, size, origin, header)
-    recording.assumptions += notes
-    return recording
+open_recording, open_stream = raw_openers(Evt3Recording, Evt3Stream, _size_of_data)

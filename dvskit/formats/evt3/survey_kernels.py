@@ -95,22 +95,16 @@ def _count_impossible(
 
 @njit(cache=True, nogil=True)
 def realign(
-    data: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    ended: bool,
-    width: int,
-    height: int,
-    extra: NDArray[np.int64],
-) -> tuple[int, int, int]:
-    """Line the words of data[start:stop] up anew where bytes came or went, in place.
+    data: NDArray[np.uint8], ended: bool, width: int, height: int, extra: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Line the words of `data` up anew where bytes came or went, in place.
 
     Behind an impossible word that is followed by many others, a byte is left out if far fewer
-    follow then. `extra` gets the number of each such word, as counted from data[0]. Returns where
-    the words end that are certain, where the bytes begin that are to be looked at again when more
-    have come, and how many were left out.
+    follow then. `extra` gets the number of each such word. Returns where the words end that are
+    certain, and how many bytes were left out; where the data have `ended`, all words are certain.
     """
-    source, target, count = start, start, 0
+    stop = data.size
+    source, target, count = 0, 0, 0
     while source + 1 < stop:
         word = np.int64(data[source]) | np.int64(data[source + 1]) << 8
         step = 2
@@ -129,4 +123,4 @@ def realign(
         data[target], data[target + 1] = data[source], data[source + 1]
         target += 2
         source += step
-    return target, min(source, stop), count
+    return target, count

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import StreamChunks
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.feed import StreamFeed
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.ros.parts import Part
 from dvskit.formats.storage import Storage
@@ -209,15 +210,9 @@ class Evt3Decoding:
     ) -> None:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
-        self._reading = Decoding(
-            StreamChunks(payloads, size, realign=not losses.strict),
-            size,
-            name=losses.path,
-            strict=losses.strict,
-            damage=self._found,
-            keep_triggers=keep_triggers,
-            state=state,
-        )
+        chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, realign=not losses.strict)
+        found = Losses(losses.path, strict=losses.strict, damage=self._found)
+        self._reading = Decoding(chunks, size, found, keep_triggers=keep_triggers, state=state)
 
     @property
     def triggers(self) -> list[Triggers]:

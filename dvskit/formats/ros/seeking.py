@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import StreamChunks
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.feed import StreamFeed
 from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Losses
 from dvskit.formats.ros.container import Container
 from dvskit.formats.ros.evt3 import Payloads
 from dvskit.formats.ros.packed import first_us
@@ -87,8 +88,8 @@ def _build(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
     losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), size, losses)
-    chunks = StreamChunks(payloads, size, most_words=CHECKPOINT_WORDS)
-    reading = Decoding(chunks, size, name=container.path, strict=True, damage=Damage())
+    chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, most_words=CHECKPOINT_WORDS)
+    reading = Decoding(chunks, size, losses)
     cuts = container.cuts()
     rows = [(NEVER, 0, 0, *w.new_state().tolist())]
     try:

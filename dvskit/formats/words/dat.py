@@ -24,10 +24,10 @@ from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import dat_kernels as loops
 from dvskit.formats.words import dat_salvage_kernels as salvage
 from dvskit.formats.words import layout as w
-from dvskit.formats.words.decoding import WordPass
 from dvskit.formats.words.reading import (
     ArrivingRecording,
     WordRecording,
+    file_pass,
     size_of_data,
 )
 from dvskit.streams import Triggers
@@ -99,17 +99,17 @@ class DatRecording(WordRecording):
         """
         if self._kind != TRIGGERS:
             return Triggers.empty()
-        reading = WordPass(
+        reading = file_pass(
             self.path,
+            self._header.end,
             _INPUTS,
             _TRIGGER_LAYOUT,
-            strict=self.strict,
-            damage=Damage(),
-            offset_us=self._offset_us,
+            self._losses(),
+            self._offset_us,
         )
         parts = [
             Triggers(part.t.copy(), part.x.copy(), part.p.copy())
-            for part in self._file_blocks(reading, ReusedStorage())
+            for part in reading.blocks(ReusedStorage())
         ]
         return Triggers.in_order(parts)
 

@@ -109,6 +109,26 @@ def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> b
 
 
 @njit(cache=True, nogil=True)
+def following_times(
+    words: NDArray[np.uint32],
+    at: int,
+    layout: NDArray[np.int64],
+    width: int,
+    height: int,
+    found: NDArray[np.int64],
+) -> int:
+    """Put the times of the next possible events from `at` on into `found`; return how many."""
+    count = 0
+    for i in range(at, min(at + 2 * LOOK_EVENTS, words.size - 1), 2):
+        if possible(words[i + 1], layout, width, height):
+            found[count] = words[i]
+            count += 1
+            if count == found.size:
+                break
+    return count
+
+
+@njit(cache=True, nogil=True)
 def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
     """Tell whether the first time of all would be the only one ahead of a wrap.
 
@@ -123,9 +143,7 @@ def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
 @njit(cache=True, nogil=True)
 def decode_careful(
     words: NDArray[np.uint32],
-    start: int,
     stop: int,
-    first_unit: int,
     layout: NDArray[np.int64],
     width: int,
     height: int,
@@ -135,17 +153,17 @@ def decode_careful(
     triggers: TriggerColumns,
     losses: NDArray[np.int64],
 ) -> int:
-    """Decode words[start:stop], judging each event; return the first unit that was not decoded."""
+    """Decode words[:stop], judging each event; return the first unit that was not decoded."""
     t, x, y, p = columns
     high, loops, last = state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST]
     n, nl = state[w.S_EVENTS], state[w.S_LOSSES]
     following = np.empty(FOLLOWING, np.int64)
-    i = start
+    i = 0
     while i < stop:
         if nl > losses.shape[0] - 4 or (strict and nl > 0):
             break
         now, word = np.int64(words[i]), np.int64(words[i + 1])
-        here = first_unit + i
+        here = i
         i += 2
         column, row, on = fields(word, layout)
         if column >= width or row >= height:  # such an event sets no clock
@@ -155,11 +173,7 @@ def decode_careful(
             nl = lose(losses, nl, here, 2, w.NO_POLARITY if on > 1 else w.STRAY_BITS, word, on)
             continue
         if now != high:
-            count = 0
-            for j in range(i, min(i + 2 * LOOK_EVENTS, words.size - 1), 2):
-                if count < FOLLOWING and possible(words[j + 1], layout, width, height):
-                    following[count] = words[j]
-                    count += 1
+            count = following_times(words, i, layout, width, height, following)
             verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
             if verdict == w.SPURIOUS or (high < 0 and first_wraps(now, following, count)):
                 nl = lose(losses, nl, here, 2, w.HIGH_JUMP, high, now)

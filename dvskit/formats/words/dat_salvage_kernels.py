@@ -16,36 +16,15 @@ from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.dat_kernels import (
     BITS,
     FAR,
-    LOOK_EVENTS,
     NEAR,
     fields,
     first_wraps,
-    possible,
+    following_times,
 )
 from dvskit.formats.words.salvage_kernels import FOLLOWING
 
 _TIME = (1 << BITS) - 1
 _CATCH_UP = 1 << 15  # units in which a clock that has only stepped back comes up again
-
-
-@njit(cache=True, nogil=True)
-def _following(
-    words: NDArray[np.uint32],
-    at: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
-    found: NDArray[np.int64],
-) -> int:
-    """Put the times of the next possible events from `at` on into `found`; return how many."""
-    count = 0
-    for i in range(at, min(at + 2 * LOOK_EVENTS, words.size - 1), 2):
-        if possible(words[i + 1], layout, width, height):
-            found[count] = words[i]
-            count += 1
-            if count == found.size:
-                break
-    return count
 
 
 @njit(cache=True, nogil=True)
@@ -72,7 +51,7 @@ def _set_time(
     back = k.far_back(clock, step, FAR) and was >= 0
     count, anew = 0, False
     if was < 0 or back or step > FAR or step <= -k.SURE:
-        count = _following(words, here + 2, layout, width, height, following)
+        count = following_times(words, here + 2, layout, width, height, following)
         if was < 0 and first_wraps(new, following, count):
             return w.SPURIOUS
         if was >= 0 and step > 0 and k.leads_astray(was, step, following, count, BITS):

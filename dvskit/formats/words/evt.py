@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.raw_header import RawHeader, read_header, take_header, told_size
+from dvskit.formats.raw_header import RawHeader
+from dvskit.formats.raw_recording import OpenRecording, OpenStream, raw_openers
 from dvskit.formats.raw_sink import RawSink
-from dvskit.formats.recording import FileSink, ReadOptions, Recording
-from dvskit.formats.sensor_size import no_size
+from dvskit.formats.recording import FileSink, ReadOptions, SizeOrigin
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import evt_clean_kernels as clean
 from dvskit.formats.words import evt_encode_kernels as encoding
@@ -30,8 +30,6 @@ LARGEST = Size(2048, 2048)  # all that 11 bits can address
 _UNITS = 1 << 17
 _WRAP_US = 1 << 34
 
-OpenRecording = Callable[[Path, ReadOptions], Recording]
-OpenStream = Callable[[InputStream, ReadOptions], Recording]
 OpenSink = Callable[..., FileSink]
 
 
@@ -108,33 +106,20 @@ def openers(
     def layout_of(header: RawHeader) -> w.Layout:
         return written if choose is None else choose(header)
 
-    def open_recording(path: Path, options: ReadOptions) -> WordRecording:
-        """Open a RAW file. Raises FormatError, GeometryError.
+    def recording(
+        path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
+    ) -> WordRecording:
+        return WordRecording(path, options, size, origin, header, layout_of(header))
 
-        Its size is the argument, the header's, that of the camera which the header names, or the
-        smallest that holds the events.
-        """
-        header = read_header(path)
-        words = layout_of(header)
-        size, origin, note = told_size(str(path), options, header)
-        if size is None:
-            size = size_of_data(path, header.end, words, LARGEST)
-        recording = WordRecording(path, options, size, origin, header, words)
-        recording.assumptions += note
-        return recording
+    def streamed(
+        stream: InputStream, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
+    ) -> ArrivingRecording:
+        return ArrivingRecording(stream, options, size, origin, header, layout_of(header))
 
-    def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
-        """Open a RAW stream. Raises FormatError, GeometryError.
+    def data_size(path: Path, header: RawHeader) -> Size:
+        return size_of_data(path, header.end, layout_of(header), LARGEST)
 
-        Its size is the argument, the header's, or that of the camera which the header names.
-        """
-        header = take_header(stream)
-        size, origin, note = told_size(stream.name, options, header)
-        if size is None:
-            raise no_size(stream.name)
-        recording = ArrivingRecording(stream, options, size, origin, header, layout_of(header))
-        recording.assumptions += note
-        return recording
+    open_recording, open_stream = raw_openers(recording, streamed, data_size)
 
     def open_sink(path: Path, size: Size, *, overwrite: bool) -> EvtSink:
         """Return a Sink that writes a RAW file."""

@@ -104,9 +104,7 @@ def goes_on(
 @njit(cache=True, nogil=True)
 def decode_careful(
     words: NDArray[np.uint32],
-    start: int,
     stop: int,
-    first_unit: int,
     layout: NDArray[np.int64],
     width: int,
     height: int,
@@ -116,12 +114,12 @@ def decode_careful(
     triggers: TriggerColumns,
     losses: NDArray[np.int64],
 ) -> int:
-    """Decode words[start:stop], judging each; return the first unit that was not decoded.
+    """Decode words[:stop], judging each; return the first unit that was not decoded.
 
     Events go behind the state[S_EVENTS] ones in the columns, which have room for all; so do
     triggers. Losses are rows of (unit, units, why, two values for the message). Stops early where
     they are full, and in strict mode behind the first. Words behind `stop` are only looked at,
-    but for a mask. `first_unit` is the number of words[0] in the file.
+    but for a mask.
     """
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
@@ -130,13 +128,13 @@ def decode_careful(
     n, nt, nl = state[w.S_EVENTS], state[w.S_TRIGGERS], state[w.S_LOSSES]
     following = np.empty(FOLLOWING, np.int64)
     base = ((loops << HIGH_BITS) | high) << 6
-    i = start
+    i = 0
     while i < stop:
         if nl > losses.shape[0] - 3 or (strict and nl > 0):
             break
         word = np.int64(words[i + head])
         meaning = layout[word >> 28]
-        here, length = first_unit + i, stride
+        here, length = i, stride
         i += stride
         mask = np.uint32(1)
         if meaning == w.MANY_OFF or meaning == w.MANY_ON:

@@ -8,27 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.events import Events, Size
+from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.input_stream import InputStream
-from dvskit.formats.losses import Damage
-from dvskit.formats.raw_header import RawHeader, time_offset_us
-from dvskit.formats.recording import (
-    ReadOptions,
-    Recording,
-    SizeOrigin,
-)
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.raw_header import RawHeader
+from dvskit.formats.raw_recording import RawRecording
+from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import decoding
 from dvskit.formats.words import layout as k
-from dvskit.formats.words.decoding import WordPass
+from dvskit.formats.words.decoding import LayoutPass, word_kind
 from dvskit.formats.words.layout import UNIT, Layout
-from dvskit.formats.words.supply import StreamWords
 from dvskit.streams import Triggers
 
 
-class WordRecording(Recording):
+class WordRecording(RawRecording):
     """Events and triggers of a file of fixed-size words."""
+
+    _early_words = "events ahead of the first full time"
 
     def __init__(
         self,
@@ -39,84 +38,45 @@ class WordRecording(Recording):
         header: RawHeader,
         layout: Layout,
     ) -> None:
-        super().__init__(path, options, size, origin)
+        super().__init__(path, options, size, origin, header)
         self.format = layout.name.lower().replace(".", "")
-        self._header, self._layout = header, layout
-        self._offset_us = time_offset_us(path, header.keys)
-        if self._offset_us:
-            self.assumptions.append(
-                f"the header says to add {self._offset_us} us to the times of the file"
-            )
+        self._layout = layout
 
-    def _pass(self, damage: Damage, *, strict: bool | None = None) -> WordPass:
-        return WordPass(
-            self.path,
-            self.size,
-            self._layout,
-            strict=self.strict if strict is None else strict,
-            damage=damage,
-            offset_us=self._offset_us,
+    def _pass(self, losses: Losses, *, keep_triggers: bool = False) -> LayoutPass:
+        """Return a pass over all words; triggers are always kept."""
+        return file_pass(
+            self.path, self._header.end, self.size, self._layout, losses, self._offset_us
         )
-
-    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = self._pass(damage)
-        yield from self._file_blocks(reading, storage)
-        self._note_early(reading)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         words = (self.path.stat().st_size - self._header.end) // (UNIT * self._layout.units)
         if words <= 2 * decoding.CHUNK_WORDS:
-            yield from self._blocks(damage, storage)
-            return
+            return self._blocks(damage, storage)
         index = find_index(self.path, f"{self.format} {self.size}", self._build_index)
         at = index.at(start_us)
-        reading = self._pass(damage)
-        reading.state[:] = index.state[at]
-        yield from reading.file_blocks(self.path, int(index.offset[at]), storage)
-        self._note_early(reading)
+        reading = self._pass(self._losses(damage))
+        reading.at, reading.state[:] = int(index.offset[at]), index.state[at]
+        return self._noting_early(reading, storage)
 
     def _build_index(self) -> Index:
         """Return the state of a pass at the beginning of each chunk.
 
         It is the same in both modes up to the first damage, and goes on behind it.
         """
-        reading, storage = self._pass(Damage(), strict=False), ReusedStorage()
-        places, states = [self._header.end], [reading.state.copy()]
-        for _ in self._file_blocks(reading, storage):
-            places.append(reading.start + UNIT * reading.number)
+        reading = self._pass(Losses(self.path, strict=False))
+        places, states = [reading.at], [reading.state.copy()]
+        for _ in reading.blocks(ReusedStorage()):
+            places.append(reading.at)
             states.append(reading.state.copy())
         state = np.stack(states)
         last = state[:, k.S_LAST]
         before_us = np.where(last == k.NEVER, k.NEVER, last + self._offset_us)
         return Index(before_us, np.array(places, np.int64), state)
 
-    def _file_blocks(self, reading: WordPass, storage: Storage) -> Iterator[Events]:
-        return reading.file_blocks(self.path, self._header.end, storage)
-
-    def _note_early(self, reading: WordPass) -> None:
-        if reading.early:
-            note = (
-                f"{reading.early} events ahead of the first full time left out: "
-                "the recording starts in the middle of a stream"
-            )
-            if note not in self.assumptions:
-                self.assumptions.append(note)
-
-    def triggers(self) -> Triggers:
-        """Return all external triggers in time order. Raises DamagedFileError in strict mode."""
-        reading = self._pass(Damage())
-        for _ in self._file_blocks(reading, ReusedStorage()):
-            pass
-        return Triggers.in_order(reading.triggers)
-
-    def header(self) -> Mapping[str, str]:
-        """Return the header's keys and values."""
-        return self._header.keys
-
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
-        reading = self._pass(Damage(), strict=False)
-        for _ in self._file_blocks(reading, ReusedStorage()):
+        reading = self._pass(Losses(self.path, strict=False))
+        for _ in reading.blocks(ReusedStorage()):
             pass
         return _others(reading)
 
@@ -140,13 +100,12 @@ class ArrivingRecording(WordRecording):
         layout: Layout,
     ) -> None:
         super().__init__(Path(stream.name), options, size, origin, header, layout)
-        self._words = StreamWords(stream, header.end, layout.units, layout.heads)
-        self._reading = self._pass(self.damage)
+        feed = StreamFeed(stream, header.end, word_kind(layout))
+        self._reading = LayoutPass(feed, header.end, size, layout, self._losses(), self._offset_us)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        self._reading.damage = damage
-        yield from self._reading.blocks(self._words, storage)
-        self._note_early(self._reading)
+        self._reading.losses = self._losses(damage)
+        return self._noting_early(self._reading, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         return self._blocks(damage, storage)
@@ -160,11 +119,20 @@ class ArrivingRecording(WordRecording):
         return _others(self._reading)
 
 
-def _others(reading: WordPass) -> Mapping[str, int]:
+def file_pass(
+    path: Path, start: int, size: Size, layout: Layout, losses: Losses, offset_us: int = 0
+) -> LayoutPass:
+    """Return a pass over the words of a file from byte `start` on."""
+    # Two windows: one is scanned while the one ahead of it is decoded.
+    feed = FileFeed(path, word_kind(layout), keep=2)
+    return LayoutPass(feed, start, size, layout, losses, offset_us)
+
+
+def _others(reading: LayoutPass) -> Mapping[str, int]:
     return {"other words": reading.others} if reading.others else {}
 
 
 def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
     """Return the smallest size that holds the events. Raises GeometryError if there are none."""
-    reading = WordPass(path, largest, layout, strict=False, damage=Damage())
-    return smallest_size(path, reading.file_blocks(path, start, ReusedStorage()))
+    reading = file_pass(path, start, largest, layout, Losses(path, strict=False))
+    return smallest_size(path, reading.blocks(ReusedStorage()))

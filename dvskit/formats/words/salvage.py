@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.formats.storage import EventColumns, new_columns, new_triggers
+from dvskit.formats.storage import EventColumns, TriggerColumns, new_columns, new_triggers
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.layout import UNIT, Layout
 from dvskit.formats.words.line_kernels import line_up
-from dvskit.streams import Triggers
 
 PIECE_WORDS = 1 << 16  # that are salvaged at once
 TAIL_WORDS = 64
@@ -38,7 +37,7 @@ class Salvaged(NamedTuple):
     """What a piece gave: `end` is the byte behind it, `others` counts words of no interest."""
 
     columns: EventColumns
-    triggers: Triggers
+    triggers: TriggerColumns
     losses: list[LostBytes]
     end: int
     others: int
@@ -104,15 +103,14 @@ def salvage(
     got = layout.put_events(
         lines.words, layout.table, size.width, rows, keep, columns, triggers,
     )  # fmt: skip
-    t, x, y, p = columns
+    columns = columns.part(slice(0, got))
     end = _end(lines, unit, stop, len(content), ended=ended)
     losses = _losses(lines, rows, keep, int(state[w.S_LAST]), end)
     if got:
-        state[w.S_LAST] = t[got - 1]
+        state[w.S_LAST] = columns.t[-1]
         if layout.scan is None:  # the clock is that of the latest event
-            state[w.S_LOOPS], state[w.S_HIGH] = divmod(int(t[got - 1]), 1 << layout.clock_bits)
-    read = EventColumns(t[:got], x[:got], y[:got], p[:got])
-    return Salvaged(read, Triggers(*triggers), losses, end, others)
+            state[w.S_LOOPS], state[w.S_HIGH] = divmod(int(columns.t[-1]), 1 << layout.clock_bits)
+    return Salvaged(columns, triggers, losses, end, others)
 
 
 def _read(

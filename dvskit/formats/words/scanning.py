@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import run_parts, thread_count
+from dvskit.formats.feed import Window
 from dvskit.formats.words import layout as k
-from dvskit.formats.words.layout import Layout
-from dvskit.formats.words.supply import Chunk
+from dvskit.formats.words.layout import UNIT, Layout
 
 _SLICE_UNITS = 1 << 14  # fewer are not worth a thread
 _BORDER_UNITS = 64  # that are looked at to find where a slice can begin
@@ -33,7 +33,7 @@ class Scan:
     rows  of `scan`, one a slice
     """
 
-    def __init__(self, chunk: Chunk, layout: Layout) -> None:
+    def __init__(self, chunk: Window, layout: Layout) -> None:
         self.chunk, self.layout = chunk, layout
         self.bounds = _bounds(chunk, layout)
         self.parts = len(self.bounds) - 1
@@ -53,16 +53,15 @@ class Scan:
         if self.layout.scan is not None:
             begin, stop = self.bounds[part], self.bounds[part + 1]
             self.chunk.fill(begin, stop)
-            words = self.chunk.words(far=False)
-            self.layout.scan(words, begin, stop, self.layout.table, self.rows[part])
+            self.layout.scan(self.chunk.items(), begin, stop, self.layout.table, self.rows[part])
 
     @property
     def end(self) -> int:
-        """The number of the unit behind the last word."""
-        return self.chunk.number + int(self.rows[-1, k.R_END])
+        """The byte behind the last word."""
+        return self.chunk.offset + UNIT * int(self.rows[-1, k.R_END])
 
 
-def _bounds(chunk: Chunk, layout: Layout) -> list[int]:
+def _bounds(chunk: Window, layout: Layout) -> list[int]:
     """Return where the slices of a chunk begin, and its end."""
     stop = chunk.stop
     parts = max(1, min(thread_count(), stop // _SLICE_UNITS))

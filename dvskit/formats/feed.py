@@ -1,0 +1,225 @@
+"""Words of a file or of a stream, from front to back, a window at a time.
+
+A window begins at any byte. Its first words are to be decoded, those behind them are looked at. A
+word is one or more items: numbers of one type.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError
+from dvskit.formats.file_bytes import read_at
+from dvskit.formats.input_stream import Readable
+
+Items = NDArray[Any]
+
+
+class WordKind(NamedTuple):
+    """What words are made of: `width` items of a type.
+
+    near and far  items behind a window that may be looked at; few that are nearly always enough,
+                  and the most
+    """
+
+    item: np.dtype[Any]
+    width: int = 1
+    near: int = 0
+    far: int = 0
+
+    def whole(self, count: int) -> int:
+        """Return how many items the whole words among `count` bytes have."""
+        return count // (self.item.itemsize * self.width) * self.width
+
+
+class Window:
+    """Words from byte `offset` on, of which `stop` items are to be decoded.
+
+    They are in an array, or have their places there: then `read` puts items from one place on into
+    an array. `left` items are there in all; where the feed has `ended`, no more can come.
+    """
+
+    def __init__(
+        self,
+        kind: WordKind,
+        items: Items,
+        offset: int,
+        stop: int,
+        left: int,
+        *,
+        ended: bool = True,
+        read: Callable[[Items, int], None] | None = None,
+    ) -> None:
+        self.offset, self.stop = offset, stop
+        self._items, self._left, self._ended, self._read = items, left, ended, read
+        self._near, self._end = min(left, stop + kind.near), min(left, stop + kind.far)
+        self._far = read is None
+
+    def fill(self, begin: int, stop: int) -> None:
+        """Put the items begin..stop in their places, and those near the end behind the last."""
+        if self._read is not None:
+            end = self._near if stop == self.stop else stop
+            self._read(self._items[begin:end], begin)
+
+    def items(self, *, far: bool = False) -> Items:
+        """Return the items, and those behind them that may be looked at, near or far."""
+        if far and not self._far and self._read is not None:
+            self._read(self._items[self._near : self._end], self._near)
+            self._far = True
+        return self._items[: self._end if self._far else self._near]
+
+    def peek(self, at: int, count: int) -> Items:
+        """Return `count` items from place `at` on, filled or not; fewer where there are no more."""
+        stop = min(at + count, self._left)
+        if self._read is None:
+            return self._items[at:stop]
+        items = np.empty(max(0, stop - at), self._items.dtype)
+        self._read(items, at)
+        return items
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing stands behind the items that may be looked at far."""
+        return self._ended and self._end == self._left
+
+
+class Feed(ABC):
+    """Where words come from.
+
+    live  whether bytes may be yet to come: a window is then not asked for ahead of its time
+    """
+
+    live: bool
+
+    def __init__(self, kind: WordKind) -> None:
+        self.kind = kind
+
+    @abstractmethod
+    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
+        """Return the window from byte `at` on, of `most` items at most; None if no word is left.
+
+        Of a stream it holds what is there, at least a word; and if it is to be `longer`, more than
+        the rest of the window before, where more can come.
+        """
+
+    @abstractmethod
+    def left(self, at: int) -> int:
+        """Return how many bytes are known to stand behind byte `at`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class FileFeed(Feed):
+    """The words of a file, which are read at any place and from any thread.
+
+    The `keep` latest windows stay as they are, those ahead of them do not.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, kind: WordKind, *, keep: int = 1) -> None:
+        super().__init__(kind)
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._buffers = deque([np.empty(0, kind.item)] * keep)
+
+    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
+        """Return the window from byte `at` on, whose items are yet to be filled."""
+        kind = self.kind
+        left = kind.whole(self.left(at))
+        stop = min(most // kind.width * kind.width, left)
+        if not stop:
+            return None
+        room = min(stop + kind.far, left)
+        buffer = self._buffers.popleft()
+        if len(buffer) < room:
+            buffer = np.empty(room + room // 8, kind.item)
+        self._buffers.append(buffer)
+
+        def read(items: Items, first: int) -> None:
+            self.read(items.view(np.uint8).data, at + kind.item.itemsize * first)
+
+        return Window(kind, buffer, at, stop, left, read=read)
+
+    def left(self, at: int) -> int:
+        """Return how many bytes stand behind byte `at`."""
+        return max(0, self._size - at)
+
+    def read(self, view: memoryview, at: int) -> None:
+        """Fill `view` from byte `at` on. Raises FormatError where the file ends."""
+        if read_at(self._file, at, view) < len(view):
+            raise FormatError(f"{self.path}: became shorter while it was read; read it anew")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class StreamFeed(Feed):
+    """The words of a stream that is read once, from byte `start` on."""
+
+    live = True
+
+    def __init__(self, stream: Readable, start: int, kind: WordKind) -> None:
+        super().__init__(kind)
+        self._stream, self._first = stream, start
+        self._bytes = np.empty(0, np.uint8)  # those from byte `_first` on
+        self._held = 0
+        self._ended = False
+
+    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
+        """Wait for what is asked for, and let go of what stands ahead of byte `at`."""
+        kind = self.kind
+        room = kind.item.itemsize * most
+        self._move(at, room)
+        while (longer or not kind.whole(self._held)) and not self._ended:
+            got = self._stream.readinto(self._bytes.data[self._held : room]) or 0
+            self._held += got
+            self._ended = got == 0
+            longer = False
+        stop = kind.whole(self._held)
+        if not stop:
+            return None
+        items = self._bytes[: stop * kind.item.itemsize].view(kind.item)
+        return Window(kind, items, at, stop, stop, ended=self._ended)
+
+    def _move(self, at: int, room: int) -> None:
+        """Let the buffer begin at byte `at` and have that much room."""
+        rest = self._bytes[at - self._first : self._held]
+        if len(self._bytes) < room:
+            larger = np.empty(room + room // 8, np.uint8)
+            larger[: len(rest)] = rest
+            self._bytes = larger
+        elif at > self._first:
+            self._bytes[: len(rest)] = rest.copy()
+        self._first, self._held = at, len(rest)
+
+    def left(self, at: int) -> int:
+        """Return how many bytes have come behind byte `at`."""
+        return self._first + self._held - at
+
+    def close(self) -> None:
+        """Leave the stream to whom it belongs."""
