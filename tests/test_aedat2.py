@@ -52,6 +52,7 @@ def turn_back(events: Events) -> Events:
     return Events(t=events.t, x=events.x, y=y, p=events.p, size=events.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "others"),
     [
@@ -208,6 +209,7 @@ def test_a_lone_time_that_looks_like_a_wrap_moves_no_other(tmp_path):
     assert recording.damage.count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_random_bytes_move_no_time_behind_them(data, tmp_path, seed):
     rng = np.random.default_rng(seed)
@@ -220,6 +222,7 @@ def test_random_bytes_move_no_time_behind_them(data, tmp_path, seed):
     assert events[-300_000:] == whole[-300_000:]
 
 
+@pytest.mark.slow
 def test_other_words_are_no_events(tmp_path):
     words = [
         (davis(1, 1, 1), 1),
@@ -301,6 +304,7 @@ def test_salvage_gives_up_no_more_events_in_blocks(tmp_path, monkeypatch, block)
     assert recording.damage.count == 3000 - len(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", range(1, 8))
 @pytest.mark.parametrize("name", ["davis240c_aps_imu.aedat", "dvs128_signed_time.aedat"])
 def test_salvage_lines_words_up_behind_missing_bytes(data, tmp_path, name, missing):

@@ -77,6 +77,7 @@ def test_samples_of_motion_come_in_the_scales_of_the_header(tmp_path):
     assert plain.imu().accelerometer.tolist() == [[-4.0, -2.0, 1.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 3, 8, 1000])
 def test_samples_are_put_together_across_blocks_and_broken_ones_left(tmp_path, monkeypatch, block):
     monkeypatch.setattr(words, "BLOCK_WORDS", block)
@@ -162,6 +163,7 @@ def test_a_signal_above_the_reset_level_is_dark_not_bright(tmp_path):
     assert frame.image.tolist() == [[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_damaged_samples_raise_only_our_errors(tmp_path: Path, seed: int):
     rng = np.random.default_rng(seed)

@@ -220,6 +220,7 @@ def many_packets(path: Path, seed: int, count: int = 60) -> Path:
     return write(path, *packets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("threads", ["1", "2", "5"])
 def test_events_depend_neither_on_threads_nor_on_how_they_are_read(
@@ -235,6 +236,7 @@ def test_events_depend_neither_on_threads_nor_on_how_they_are_read(
     assert dvskit.load_events(path, strict=False) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_part_is_the_part_of_the_whole(tmp_path, monkeypatch, seed, strict):

@@ -135,6 +135,7 @@ def test_the_table_of_packets_tells_where_each_packet_is(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_triggers_are_written_and_read_back(tmp_path: Path) -> None:
     triggers = Triggers(
         np.array([-3, 10, 10, 900_000]), np.zeros(4, np.int16), np.array([1, 0, 1, 0], bool)
@@ -155,6 +156,7 @@ def test_triggers_are_written_and_read_back(tmp_path: Path) -> None:
             late.write_triggers(triggers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_events_are_split_as_a_plain_loop_would(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -168,6 +168,7 @@ def test_the_number_of_events_is_foretold_from_the_first_bytes(kind: Compression
         assert located[:, 1].tolist() == [1, 2, 100, 5000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("threads", ["1", "2", "5"])
 def test_events_do_not_depend_on_threads_or_windows(

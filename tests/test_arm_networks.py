@@ -42,6 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> dict[str, Any]:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_runs_are_listed_once_and_the_kept_model_answers_as_it_was_judged(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

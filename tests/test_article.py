@@ -67,6 +67,7 @@ def test_one_command_makes_the_page_and_its_figures(figures, tmp_path, monkeypat
     assert len(capsys.readouterr().out.split()) == 10
 
 
+@pytest.mark.slow
 def test_the_shipped_network_reads_digits(data):
     images = read_images(data / "mnist", "t10k")
     model = load_model("article-mnist")

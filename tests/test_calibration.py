@@ -301,6 +301,7 @@ def low_passed(t, frame_t, levels, taus):
     return v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [0.0, 3000.0])
 @pytest.mark.parametrize("doubtful", [False, True])
 def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtful):
@@ -470,6 +471,7 @@ def test_a_pixel_with_few_rows_keeps_what_it_has():
     assert np.isinf(errors).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shot", [0.0, 0.5, 3.0])
 def test_shot_noise_that_resets_the_leak_lowers_its_rate_as_a_renewal_process(shot):
     rng = np.random.default_rng(8)

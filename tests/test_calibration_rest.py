@@ -152,6 +152,7 @@ def test_a_rest_that_frames_show_in_whole_numbers_is_known_so_well(offset, numbe
     assert remainder._coarse(light, 255.0, pixel) == 0.0  # frames of floats
 
 
+@pytest.mark.slow
 def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
     frames = [(t, 0.3 * view) for t, view in scene(7)]
     events = recorded(frames, EmulatorParams(threshold_on=0.1, threshold_off=0.1))

@@ -98,6 +98,7 @@ def test_dark_and_bright_are_one_pair_of_options_in_every_command():
     assert themed == {"cloud": None, "eval": False, "render": True, "plot": False}
 
 
+@pytest.mark.slow
 def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     for words, command in commands():
@@ -166,6 +167,7 @@ def test_a_wrong_value_of_an_option_is_a_usage_error_of_one_line(run, tmp_path, 
     assert left_behind(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -204,6 +206,7 @@ def test_info_of_a_recording_as_text_and_as_json(run, tmp_path):
     assert facts["t_first_us"] == int(make(500).t[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".raw", ".aedat4", ".npz"])
 def test_emulate_info_convert_and_cloud_go_hand_in_hand(run, tmp_path, clip, suffix):
     code, out, err = run("emulate", "clip", f"bar{suffix}", "--fps", "100")
@@ -338,6 +341,7 @@ def test_a_video_that_is_none_is_refused_and_leaves_nothing(run, tmp_path, conte
     assert left_behind(tmp_path) == {"a.mp4"}
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_not_there_is_told_in_one_line(tmp_path):
     process = command("emulate", "--camera", "99", "a.raw", cwd=tmp_path)
     out, err = process.communicate(timeout=60)
@@ -391,6 +395,7 @@ def hear_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(tmp_path):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     process = command("info", tmp_path / "a.npz", "--json")

@@ -140,6 +140,7 @@ def test_a_sensor_s_preset_brings_its_size(run, video):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_part_of_a_video_is_emulated_alone(run, video):
     words = ("--crop", "80,40,160,120", "--start", "200ms", "--stop", "400ms")
     assert run("emulate", video, "part.npz", *words)[0] == 0
@@ -151,6 +152,7 @@ def test_a_part_of_a_video_is_emulated_alone(run, video):
     assert part == dvskit.events.read_all(dvskit.emulate(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -168,6 +170,7 @@ def test_a_part_that_cannot_be_is_a_usage_error(run, video, words, said):
     assert said in err
 
 
+@pytest.mark.slow
 def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video):
     ways = {
         ("--preset", "DVS128", "--stop", "200ms"): {"params": "dvs128", "stop_us": 200_000},
@@ -183,6 +186,7 @@ def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video):
         assert dvskit.emulate(video, **options).load() == dvskit.load_events("a.npz"), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"params": "DVS128"}, {"size": (20, 30)}, {"crop": (3, 2, 30, 20)}, {"start_us": 90_000},

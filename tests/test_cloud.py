@@ -108,6 +108,7 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspec
         assert abs(int(nearest[at] >> 8) - steps) <= 1, "to the rounding of the last digit"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("point_px", [0.5, 1.0, 1.6, 2.5, 30.0])
 @pytest.mark.parametrize("size_px", [(100, 80), (40, 80), (100, 25)])
@@ -163,6 +164,7 @@ def shaded_by_hand(nearest, colours, ground, picture):
     return np.floor(result + 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 3])
 def test_shading_averages_what_is_seen(parts):
     rng = np.random.default_rng(6)

@@ -50,6 +50,7 @@ def words_of(drawing):
 # -- where things are
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_px", SIZES)
 @pytest.mark.parametrize("sensor", [(34, 34), (1280, 720), (1, 1), (1, 500)])
 def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(sensor, size_px):
@@ -115,6 +116,7 @@ def test_pixels_seen_from_the_front_are_filled():
 AROUND = [*VIEWS, (80, 0), (70, 10), (20, 0), (5, 85), (0, -90), (0, 60), (135, 40), (90, 35)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sensor", [(640, 480), (34, 34), (1, 500)])
 @pytest.mark.parametrize("size_px", [(1280, 960), (640, 480), (360, 300)])
 def test_no_word_about_an_axis_lies_over_the_cloud(sensor, size_px):
@@ -133,6 +135,7 @@ def test_no_word_about_an_axis_lies_over_the_cloud(sensor, size_px):
             assert inside < 0.5, (item.text, azimuth, elevation)
 
 
+@pytest.mark.slow
 def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on():
     events = Events(t=[0, 95_870], x=[0, 0], y=[0, 0], p=[1, 0], size=(640, 480))
     seen = []
@@ -148,6 +151,7 @@ def test_words_about_an_axis_fade_where_it_turns_to_be_seen_end_on():
     assert any(ground < colour < whole for colour in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "view", [CloudView(dpi=300), CloudView(text_scale=2), CloudView(colour=render.by_count)]
 )
@@ -202,6 +206,7 @@ def no_other_fonts(monkeypatch):
         remembered.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_other_fonts")
 def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_path):
     view = CloudView(title="a 漢 Größe, Ω\n漢字")
@@ -217,6 +222,7 @@ def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_pat
     assert "no font here has 走 る: the title has boxes" in err
 
 
+@pytest.mark.slow
 def test_letters_of_another_font_stand_in_line_with_the_rest(tmp_path):
     """A letter that DejaVu Sans lacks is drawn with the font that has it, and no box."""
     stix = Path(mpl.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
@@ -357,6 +363,7 @@ def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(dpi, tmp_path
     assert np.abs(points[:, :, :3] * share + ground * (1 - share) - picture).max() <= 1.5
 
 
+@pytest.mark.slow
 def test_pdf_holds_the_points_of_the_picture_and_the_font(tmp_path):
     events, path = some_events(3000), tmp_path / "c.pdf"
     view = CloudView(dpi=200, dark=False)
@@ -399,6 +406,7 @@ def pdf_picture(data, width, height, channels):
     raise AssertionError("no such picture")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
 def test_the_same_cloud_gives_the_same_bytes(suffix, tmp_path):
     for name in "ab":
@@ -406,6 +414,7 @@ def test_the_same_cloud_gives_the_same_bytes(suffix, tmp_path):
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("name", ["c.svg", "c.pdf", "c.png", "c.mp4", "c.gif"])
 @pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
@@ -423,6 +432,7 @@ def test_none_and_one_event_make_every_kind_of_file(count, name, colour, tmp_pat
 # -- turntables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2", "8"])
 @pytest.mark.parametrize("sweep_us", [None, 2_000])
 def test_pictures_of_a_turn_are_those_of_its_cameras(threads, sweep_us, monkeypatch):
@@ -479,6 +489,7 @@ def decoded(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tolerance"), [("c.mp4", 4.0), ("c.mkv", 4.0), ("c.gif", 5.0)])
 @pytest.mark.parametrize("dark", [True, False])
 def test_a_video_holds_the_pictures(name, tolerance, dark, tmp_path):
@@ -633,6 +644,7 @@ def lose(items, kind):
     return [item for item in items if item is not gone]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["last word", "first word", "borders"])
 @pytest.mark.parametrize("name", ["slant", "front", "light", "print"])
 def test_a_picture_that_lacks_a_word_or_its_box_is_told_from_the_kept_one(name, kind, monkeypatch):
@@ -672,6 +684,7 @@ def test_the_command_writes_a_picture_of_a_part_for_print(run, tmp_path):
     np.testing.assert_array_equal(cv2.imread("a.png")[:, :, ::-1], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".gif", ".mp4"])
 def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, suffix):
     save_events(some_events(), tmp_path / "a.npz")
@@ -682,6 +695,7 @@ def test_the_command_writes_every_kind_and_keeps_what_is_there(run, tmp_path, su
     assert run(*words, "--force")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -31,6 +31,7 @@ from tests.test_over_time import ENDS, Gray, model_of
 OF_EVENTS = [name for name, kind in CORRUPTIONS.items() if kind.filter is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_EVENTS)
 def test_a_level_that_changes_nothing_gives_what_evaluate_gives(
     trained: Trained, bars: Path, kind: str
@@ -172,6 +173,7 @@ def videos(tmp_path: Path) -> Path:
     return tmp_path / "videos"
 
 
+@pytest.mark.slow
 def test_clips_are_emulated_anew_with_other_thresholds(videos: Path) -> None:
     model = model_of(ENDS["mean"])
     found = evaluate_corrupted(model, videos, "threshold", [0.5, 1, 4], split="all")
@@ -191,6 +193,7 @@ def test_clips_are_emulated_anew_with_other_thresholds(videos: Path) -> None:
         with_thresholds(samples, samples.rows, 1e3)
 
 
+@pytest.mark.slow
 def test_clips_are_corrupted_as_recordings_of_their_events_are(videos: Path) -> None:
     model = model_of(ENDS["mean"])
     found = evaluate_corrupted(model, videos, "drop", [0, 0.5], split="all")
@@ -231,6 +234,7 @@ def test_eval_prints_draws_and_gives_each_kind_as_json(
     assert values["accuracy"][0] == found.results[0].accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -265,6 +265,7 @@ BRIGHT = GRAY.astype(np.float32)
 DIM16 = GRAY.astype(np.uint16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frames", "fix"),
     [

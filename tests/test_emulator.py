@@ -69,6 +69,7 @@ def clip(seed=0, frames=12, shape=(9, 14), dtype=np.uint8, step_us=1000):
     return [(i * step_us, image) for i, image in enumerate(images)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize(("on", "off"), [(0.2, 0.2), (0.15, 0.31), (0.9, 0.05)])
 def test_events_equal_those_of_the_plain_twin(dtype, on, off):

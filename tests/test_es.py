@@ -191,6 +191,7 @@ def test_damage_raises_only_our_errors_and_salvage_stays_on_the_sensor(tmp_path,
     assert_only_our_errors(tmp_path / "b.es", (tmp_path / "a.es").read_bytes(), seed, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_faery_reads_what_we_write_and_writes_what_we_read(tmp_path: Path):
     faery = pytest.importorskip("faery")

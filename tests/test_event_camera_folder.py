@@ -52,6 +52,7 @@ def copy(copy_at):
     return copy_at(0)
 
 
+@pytest.mark.slow
 def test_the_recording_has_its_events_frames_and_samples_on_one_clock(folder, origin):
     recording = dvskit.open_events(folder / "events.txt")
     events, expected = recording.load(), drawn.events()
@@ -88,6 +89,7 @@ def test_the_calibration_is_read_as_opencv_takes_it(folder):
     assert middle == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_frames_in_colour_are_rgb_and_16_bits_stay(copy):
     red_first = np.full((HEIGHT, WIDTH, 3), (10, 20, 30), np.uint8)
     cv2.imwrite(str(copy / "images" / "frame_00000000.png"), red_first[:, :, ::-1])
@@ -106,6 +108,7 @@ def test_a_part_has_the_frames_and_samples_of_its_time(folder, origin):
     assert part.intrinsics() == dvskit.open_events(folder).intrinsics()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["events.txt", ""])
 def test_info_counts_frames_and_samples_and_shows_the_calibration(run, folder, name):
     code, out, err = run("info", folder / name)
@@ -126,6 +129,7 @@ def test_info_counts_frames_and_samples_and_shows_the_calibration(run, folder, n
     assert facts["events"] == len(drawn.events())
 
 
+@pytest.mark.slow
 def test_emulate_writes_events_on_the_stamps_of_images_txt(run, folder, origin, tmp_path):
     assert run("emulate", folder, "out.raw")[0] == 0
     events = dvskit.load_events(tmp_path / "out.raw")
@@ -138,6 +142,7 @@ def test_emulate_writes_events_on_the_stamps_of_images_txt(run, folder, origin, 
     assert events.t.dtype == np.int64
 
 
+@pytest.mark.slow
 def test_emulate_takes_the_folder_of_the_images_alone_and_says_where_times_come_from(
     run, folder, tmp_path
 ):
@@ -162,6 +167,7 @@ def test_calibrate_finds_the_thresholds_with_the_frames_of_the_layout(run, copy_
     assert params["threshold_off"] == pytest.approx(0.2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_render_shows_the_images_beside_at_their_times(run, folder, tmp_path):
     code, _, err = run(
         "render", folder / "events.txt", "--beside", folder, "-o", "x.mp4", "--no-footer",
@@ -178,6 +184,7 @@ def test_render_shows_the_images_beside_at_their_times(run, folder, tmp_path):
     assert shown[-1] > 0.98
 
 
+@pytest.mark.slow
 def test_convert_and_cloud_take_the_folder(run, folder, origin, tmp_path):
     code, _, err = run("convert", folder, "out.raw")
     assert code == 0
@@ -194,6 +201,7 @@ def test_convert_and_cloud_take_the_folder(run, folder, origin, tmp_path):
     assert (tmp_path / "x.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_aedat4_keeps_the_frames_and_samples_of_the_layout(folder, tmp_path):
     recording = dvskit.open_events(folder)
     with pytest.warns(LeftOutWarning, match=r"calibration|poses"):
@@ -210,6 +218,7 @@ def replace_line(file: Path, number: int, line: str) -> None:
     file.write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "number", "line", "message"),
     [
@@ -254,6 +263,7 @@ def test_damage_is_one_line_and_salvage_leaves_it_out_and_counts(
     assert f"line {number}" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -272,6 +282,7 @@ def test_a_damaged_frame_is_refused_or_left_out(copy, spoil, message):
     assert any(message in told for told in recording.assumptions)
 
 
+@pytest.mark.slow
 def test_events_are_read_whatever_stands_damaged_beside_them(copy):
     for name in ("images.txt", "imu.txt", "calib.txt", "groundtruth.txt"):
         (copy / name).write_bytes(b"\xff\0 nonsense\n")
@@ -283,6 +294,7 @@ def test_events_are_read_whatever_stands_damaged_beside_them(copy):
         list(dvskit.open_events(copy).frames())
 
 
+@pytest.mark.slow
 def test_events_without_the_images_have_no_frames_and_say_so(run, copy):
     shutil.rmtree(copy / "images")
     code, out, _ = run("info", copy)
@@ -294,6 +306,7 @@ def test_events_without_the_images_have_no_frames_and_say_so(run, copy):
     assert "line 1 names images/frame_00000000.png, which is not there" in err
 
 
+@pytest.mark.slow
 def test_a_recording_of_another_name_has_nothing_beside_it(copy):
     (copy / "events.txt").rename(copy / "other.txt")
     recording = dvskit.open_events(copy / "other.txt")
@@ -303,6 +316,7 @@ def test_a_recording_of_another_name_has_nothing_beside_it(copy):
         dvskit.open_events(copy)
 
 
+@pytest.mark.slow
 def test_a_sensor_size_that_is_given_stays_and_larger_events_are_not_cut(copy):
     assert dvskit.open_events(copy, size=(300, 200)).size == (300, 200)
     with (copy / "events.txt").open("a") as file:
@@ -312,6 +326,7 @@ def test_a_sensor_size_that_is_given_stays_and_larger_events_are_not_cut(copy):
     assert len(recording.load()) == len(drawn.events()) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "row", "first"),
     [
@@ -332,6 +347,7 @@ def test_a_comment_that_names_the_columns_of_imu_txt_is_heeded(copy, head, row, 
     assert samples.gyroscope[0] == pytest.approx(np.degrees(velocity))
 
 
+@pytest.mark.slow
 def test_windows_line_ends_are_read_alike(copy):
     whole = dvskit.open_events(copy)
     expected = whole.load(), whole.imu().t.tolist(), whole.intrinsics()
@@ -344,6 +360,7 @@ def test_windows_line_ends_are_read_alike(copy):
     assert [frame.t_us for frame in again.frames()] == times
 
 
+@pytest.mark.slow
 def test_one_time_too_far_ahead_costs_one_sample_and_one_frame(copy):
     replace_line(copy / "imu.txt", 7, "0.9 1 2 3 4 5 6")
     replace_line(copy / "images.txt", 3, "0.9 images/frame_00000002.png")
@@ -355,6 +372,7 @@ def test_one_time_too_far_ahead_costs_one_sample_and_one_frame(copy):
     )
 
 
+@pytest.mark.slow
 def test_what_is_asked_twice_is_noted_once(copy):
     replace_line(copy / "imu.txt", 7, "0.007 1 2")
     recording = dvskit.open_events(copy, strict=False)

@@ -142,6 +142,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch, words: int, block: int) -> None:
     monkeypatch.setattr(valid, "LEAST_WORDS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [1, 7, 64, 5000])
 @pytest.mark.parametrize("strict", [True, False])
 def test_events_do_not_depend_on_blocks_and_chunks(

@@ -78,6 +78,7 @@ def test_words_line_up_anew_as_in_a_plain_twin(
     assert words == plain_realign(content, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [1, 2, 301, 2000])
 @pytest.mark.parametrize("name", REAL)
 def test_bytes_that_are_lost_cost_no_events_behind_them(
@@ -154,6 +155,7 @@ def test_what_is_given_up_is_the_least_and_does_not_depend_on_the_cut(
     assert len(found[0]) >= 300 - len(bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_strict_raises_where_salvage_tells_damage(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

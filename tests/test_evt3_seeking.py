@@ -42,6 +42,7 @@ def long_words(seed: int) -> list[int]:
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("header", [HEADER, OFFSET_HEADER])
 def test_a_part_holds_the_events_of_the_whole_between_its_times(

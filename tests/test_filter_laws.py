@@ -240,6 +240,7 @@ def test_what_is_given_is_not_changed(chosen):
     assert before == EVENTS
 
 
+@pytest.mark.slow
 @every_filter
 def test_columns_that_are_parts_of_others_are_taken_as_they_are(chosen):
     array = EVENTS.to_array("tonic")

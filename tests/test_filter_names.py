@@ -165,6 +165,7 @@ def recorded(tmp_path):
     return tmp_path / "in.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [text for text in TEXTS if text.strip() == text])
 def test_convert_applies_each_filter_and_says_what_it_left_out(run, recorded, text):
     code, _, err = run("convert", recorded, "out.npz", "--filter", text)

@@ -92,6 +92,7 @@ def test_refractory_is_that_of_the_definition(by_polarity, restart):
     assert 0.1 < np.mean(flags) < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_us", [0, -(10**9), 2**31 - 30_000, 10**15])
 @pytest.mark.parametrize("memory_us", [300, 2**30 - 1, 2**31])
 def test_what_pixels_remember_does_not_depend_on_when_it_was(start_us, memory_us):
@@ -414,6 +415,7 @@ def test_noise_is_poisson_everywhere_and_goes_between_the_events():
         Noise(1e6)(Events(t=[0, 10**12], x=[0, 0], y=[0, 0], p=[0, 0], size=(640, 480)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in peers.ROWS if row.same and row.peers],
                          ids=lambda row: row.name)  # fmt: skip
 def test_other_libraries_give_the_same_events(row):

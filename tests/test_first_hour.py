@@ -37,6 +37,7 @@ def pipe(words, file, folder):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["a.html", "a.png", "a.gif", "a.mp4"])
 def test_a_cloud_of_no_events_is_refused_as_a_video_of_them_is(run, tmp_path, out):
     dvskit.save_events(make(300), "a.npz")
@@ -231,6 +232,7 @@ class _Silent:
         return None
 
 
+@pytest.mark.slow
 def test_help_shows_no_python_types_of_lists_and_keeps_its_columns_wide(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for words, command in commands():

@@ -143,6 +143,7 @@ def test_a_wrong_npz_is_refused(tmp_path, change, message):
         dvskit.load_events(tmp_path / "a.npz")
 
 
+@pytest.mark.slow
 def test_cut_and_flipped_npz_files_raise_nothing_but_our_errors(tmp_path):
     events = make(300)
     dvskit.save_events(events, tmp_path / "a.npz")

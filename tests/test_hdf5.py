@@ -185,6 +185,7 @@ def test_a_second_pass_and_small_blocks_give_the_same(files, name, monkeypatch):
     assert dvskit.Events.concatenate(pieces) == EVENTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_number_of_threads_changes_nothing(files, name, monkeypatch):
     for threads in ("1", "5"):
@@ -408,6 +409,7 @@ def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dsec.h5", "hdf5-gzip.h5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dsec", "hdf5-gzip"])
 def test_eventcv_reads_what_is_written(tmp_path, name):
     pytest.importorskip("eventcv")
@@ -441,6 +443,7 @@ def test_a_real_recording_goes_through_each_layout(data, tmp_path):
         assert name == "dsec" or again.triggers().t.tolist() == edges.t.tolist()
 
 
+@pytest.mark.slow
 def test_importing_the_format_loads_no_plugins():
     code = (
         "import sys, dvskit.formats.hdf5\n"

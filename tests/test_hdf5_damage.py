@@ -87,6 +87,7 @@ def test_a_damaged_chunk_loses_its_own_events_alone(tmp_path, name):
     assert recording.damage.lost_bytes == second.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 2, 4])
 @pytest.mark.parametrize("jump", [-(1 << 40), 1 << 40])
 def test_a_chunk_whose_time_jumps_is_outvoted(tmp_path, place, jump):

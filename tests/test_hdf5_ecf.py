@@ -129,6 +129,7 @@ def test_the_encoder_writes_the_bytes_of_the_twin(flags):
         assert out[:used].tobytes() == twin_encode(*events, flags)
 
 
+@pytest.mark.slow
 def test_the_smallest_way_of_packing_is_chosen():
     for seed in range(9):
         events = stream(seed, 4000)

@@ -114,6 +114,7 @@ def test_no_folder_holds_one_file():
     assert alone == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_compiled_loops_lie_in_files_named_for_what_they_do(file):
     decorators = {

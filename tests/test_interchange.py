@@ -119,6 +119,7 @@ def reset_state(peer):
 # ---- NIR
 
 
+@pytest.mark.slow
 @ignore_resets
 @pytest.mark.parametrize("reset", ["soft", "hard"])
 def test_a_network_through_a_nir_file_has_the_same_spikes(tmp_path, reset):

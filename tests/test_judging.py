@@ -24,6 +24,7 @@ from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 # The fixture `trained` learned from 10 of 20 recordings of `bars`, 4 chose, 6 were for the test.
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_by_what_it_was_not_trained_on(
     run, trained: Trained, bars: Path, tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_images_are_read_as_they_are_judged_and_no_others(
     assert len(held_out.open_judged(bar_images, "all")) == 135
 
 
+@pytest.mark.slow
 def test_the_commands_take_images(
     run, of_both: Trained, of_folder: Trained, bar_images: Path, bars: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ every_readout = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_readout
 @pytest.mark.parametrize("chunk", [1, 2, 4, STEPS])
 def test_running_in_chunks_gives_what_the_whole_gives(
@@ -93,6 +94,7 @@ def test_running_in_chunks_gives_what_the_whole_gives(
     assert torch.equal(states.parts[5].v, end.parts[5].v)
 
 
+@pytest.mark.slow
 @every_readout
 def test_each_step_gives_the_answer_to_all_steps_so_far(
     readout: Callable[[], list[nn.Module]],
@@ -227,6 +229,7 @@ def saved_bytes() -> Iterator[dict[int, int]]:
         yield kept
 
 
+@pytest.mark.slow
 @every_readout
 @pytest.mark.parametrize("chunk", [4, 20])
 def test_a_checkpointed_run_gives_the_same_output_states_and_gradients(

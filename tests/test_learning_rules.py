@@ -46,6 +46,7 @@ def test_every_rule_is_called_alike(name):
     assert torch.equal(outputs, predict(rule.network, x))
 
 
+@pytest.mark.slow
 @each_rule
 def test_gradients_add_up_over_calls(name):
     rule, x, targets = every_rule()[name]
@@ -58,6 +59,7 @@ def test_gradients_add_up_over_calls(name):
     )
 
 
+@pytest.mark.slow
 @each_rule
 def test_a_batch_is_the_sum_of_its_samples(name):
     rule, x, targets = every_rule()[name]

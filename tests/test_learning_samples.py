@@ -35,6 +35,7 @@ def test_a_neuron_learns_to_spike_at_another_time_for_each_class(tmp_path, capsy
     assert (tmp_path / "spikeprop-neuron.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_xor_is_learned():
     course, desired = names_of("spikeprop_neuron")["xor"](300, seed=5)
     assert (course.after - desired).abs().max() < 1

@@ -250,6 +250,7 @@ def test_a_hidden_neuron_may_miss_some_inputs_and_an_output_neuron_none():
     assert network.wake([both, both], by=0.1) == 0
 
 
+@pytest.mark.slow
 def test_any_optimizer_trains_it():
     network = SpikeProp([4, 5, 2], SYNAPSES, generator=1)
     times, desired = random(1, 4, high=5.0).float(), torch.tensor([[14.0, 17.0]])

@@ -68,6 +68,7 @@ def test_dense_weights_change_by_the_sum_over_pairs_of_spikes(pairing, pairs):
     assert (after - weight - wanted).abs().max() < 1e-14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convolution", [Convolution(), Convolution(2, 1), Convolution(1, 2, 2)])
 @pytest.mark.parametrize(("pairing", "pairs"), PAIRINGS)
 def test_shared_weights_change_by_the_sum_over_all_their_synapses(pairing, pairs, convolution):
@@ -88,6 +89,7 @@ def test_shared_weights_change_by_the_sum_over_all_their_synapses(pairing, pairs
     assert (after - weight - wanted).abs().max() < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
@@ -143,6 +145,7 @@ def twin(pre, post, w, rule):
 STRONG = Window(a_plus=0.2, a_minus=0.15, tau_plus=17.0, tau_minus=29.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairing", ["all", "nearest"])
 @pytest.mark.parametrize("softness", [0.0, 1.0, 0.4])
 @pytest.mark.parametrize("offset", [0.0, 0.7])
@@ -156,6 +159,7 @@ def test_bounds_offset_and_triplet_are_those_of_a_plain_twin(pairing, softness, 
         assert after[m, n].item() == pytest.approx(wanted, abs=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("softness", [0.0, 1.0])
 def test_weights_stay_within_their_bounds(softness):
     strong = Window(a_plus=0.9, a_minus=0.9)
@@ -168,6 +172,7 @@ def test_weights_stay_within_their_bounds(softness):
         assert weight.max() <= 0.5 + 1e-15
 
 
+@pytest.mark.slow
 def test_a_pair_of_spikes_changes_a_weight_by_the_window():
     rule = STDP(WINDOW, **FREE)
     for d in range(-30, 31):
@@ -229,6 +234,7 @@ def test_without_steps_or_without_a_batch_weights_stay(steps, batch):
         assert torch.equal(STDP(WINDOW, connection).run(pre, post, weight)[0], weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_it_agrees_with_snntorch_where_spikes_are_apart(convolutional):
     learner = pytest.importorskip("snntorch.functional.stdp_learner").STDPLearner

@@ -114,6 +114,7 @@ def test_equal_spikes_have_no_distance_and_no_gradient():
     assert all((gradient == 0).all() for gradient in found.values())
 
 
+@pytest.mark.slow
 def test_it_learns_to_fire_at_given_times():
     network = SpikeResponseNetwork((80, 1), gain=2.0, seed=1)
     x = spikes(60, 1, 80, share=0.05).float()

@@ -124,6 +124,7 @@ def test_decisions_are_those_of_the_definition(events: Events) -> None:
     assert sum(each.events for each in found) == len(events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [EVENTS, GAPS], ids=["dense", "gaps"])
 @pytest.mark.parametrize("cut", [1, 7, 400, "random"])
 def test_decisions_are_the_same_however_the_stream_is_cut(events: Events, cut: int | str) -> None:

@@ -117,6 +117,7 @@ def by_hand(samples, seed: int, epoch: int) -> list[tuple[np.ndarray, list[int]]
     return batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
 def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads):
     batches = make(vary=Shifts(), threads=threads)
@@ -131,6 +132,7 @@ def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads
             assert labels.dtype == torch.int64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_mixed_batches_do_not_depend_on_threads_nor_on_how_far_they_are_ahead(threads, ahead):
@@ -172,6 +174,7 @@ def test_torch_makes_the_same_batches_in_its_processes(context, workers):
         assert equal(listed(loader), listed(batches.epoch(epoch)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_processes_make_the_same_batches_from_epoch_to_epoch_and_beside_each_other(tmp_path):
     batches = mixed(processes=2, cache=Cache(tmp_path))
@@ -186,6 +189,7 @@ def test_processes_make_the_same_batches_from_epoch_to_epoch_and_beside_each_oth
     assert equal(listed(again.epoch(1)), wanted[1])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_errors_and_warnings_of_processes_are_those_of_threads():
     samples = DrawnSamples(22, broken=(9,), size=(16, 12))
@@ -219,6 +223,7 @@ def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
         data[9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vary", [None, Shifts()])
 @pytest.mark.parametrize("draws", [True, False])
 def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary, draws):
@@ -505,6 +510,7 @@ def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
         assert (tensor[:, number] == int(samples.events(number).x[0]) % 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 1])
 def test_parts_of_batches_are_the_rows_of_the_whole(processes: int) -> None:
     batches = Batches(

@@ -320,6 +320,7 @@ def test_a_full_disk_stops_all_with_one_line(here, capsys):
     assert not (here / "o" / "sub").exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_has_left_is_removed_once_it_is_old(here, capsys):
     touch(here / "i", "a.in")
     touch(here / "o", "mine.partial.out", ".a.0123.partial.out")

@@ -126,6 +126,7 @@ print(taken)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is for Linux")
 def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}

@@ -184,6 +184,7 @@ def test_mutations_are_the_same_on_all_machines():
     assert digest.hexdigest()[:16] == "91a1298b4f4609ff"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_damaged_is_in_the_mutated_file(kind):
     data = np.random.default_rng(3).bytes(3000)

@@ -68,6 +68,7 @@ def exact(network: Network) -> Any:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ALL, ids=label)
 def test_logits_have_one_row_a_sample_and_the_loss_reaches_every_weight(network: Any) -> None:
     torch.manual_seed(2)
@@ -95,6 +96,7 @@ def test_step_by_step_gives_what_the_whole_gives(network: Any) -> None:
     torch.testing.assert_close(second, whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ALL, ids=label)
 def test_a_seed_builds_the_same_weights_and_plain_values_the_same_network(
     network: Any, tmp_path: Path

@@ -74,6 +74,7 @@ def test_the_kernels_equal_plain_torch(case):
         assert gradient.any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surrogate", [*SURROGATES, Potential()], ids=repr)
 def test_the_kernels_surrogates_are_those_of_torch(surrogate):
     from numba import njit
@@ -177,6 +178,7 @@ def arguments(layer, x, state):
     return (x, state.v, state.i, state.a, state.waiting, *inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LIF", "all learned, signed"])
 def test_torch_finds_the_operator_well_formed(name):
     layer = NEURONS[name]()
@@ -244,6 +246,7 @@ def test_nothing_is_kept_for_the_backward_pass_but_what_came_in():
     assert sum(t.numel() for t in kept) == x.numel() + x[0].numel()
 
 
+@pytest.mark.slow
 def test_the_model_with_every_part_at_once_is_that_of_torch():
     values = {
         "beta": 0.8, "threshold": 1.1, "threshold_off": 0.7, "alpha": 0.5, "gain": 0.8,

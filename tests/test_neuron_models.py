@@ -147,6 +147,7 @@ class Smooth(torch.autograd.Function):
         return gradient * ctx.surrogate.derivative(ctx.saved_tensors[0]), None
 
 
+@pytest.mark.slow
 @every_layer
 @every_reset
 def test_gradients_are_those_of_the_equations_with_a_smooth_step(name, reset, monkeypatch):
@@ -187,6 +188,7 @@ def test_chunks_and_single_steps_give_the_spikes_of_the_whole(name, refractory, 
         assert ours is theirs is None or torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_steps_are_the_layers_one_step_at_a_time():
     x = currents(20, 7)
     common = {"beta": 0.8, "threshold": 0.9}

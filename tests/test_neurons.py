@@ -172,6 +172,7 @@ def test_the_state_alone_may_be_differentiated():
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2", "5"])
 def test_the_number_of_threads_changes_nothing(threads, monkeypatch):
     x, gs = currents(20, 60_003), currents(20, 60_003, seed=1)
@@ -382,6 +383,7 @@ def test_any_surrogate_serves():
     assert x.grad.flatten().tolist() == [1.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 10.0])
 def test_the_surrogate_integrates_to_one(alpha):
     u = torch.linspace(-2000, 2000, 4_000_001, dtype=torch.float64)

@@ -73,6 +73,7 @@ def test_what_recurrent_neurons_feed_back_is_in_their_trace(reset):
     assert (layer.trace(x).h - alone.trace(x).h).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LAYERS, "RecurrentLIF", "LI"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_trace_has_the_spikes_and_the_state_of_a_run_in_chunks_too(name, dtype):

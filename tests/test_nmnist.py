@@ -41,6 +41,7 @@ def unmarked_bytes(count: int = 2000) -> bytes:
     return rows.astype(np.uint8).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("block", [1, 7, 500, 1 << 20])
@@ -157,6 +158,7 @@ def plain_has_overflows(data: bytes) -> bool:
     return 2 * len(short) > len(windows) and sum(short) < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
 def test_whether_a_file_has_overflows_is_told_as_a_plain_twin_tells_it(make):
     rng = np.random.default_rng(11)

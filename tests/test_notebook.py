@@ -155,6 +155,7 @@ def test_a_damaged_recording_shows_where_instead_of_failing(tmp_path):
     assert "without events" in words(dvskit.open_events(path, size=(5, 5))._repr_html_())
 
 
+@pytest.mark.slow
 def test_importing_dvskit_loads_nothing_for_it():
     import subprocess
     import sys

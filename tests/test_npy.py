@@ -135,6 +135,7 @@ def test_a_cut_file_keeps_its_whole_rows(tmp_path):
     assert recording.damage.lost_bytes == 13 * 2 - 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(300))
 def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed):
     rng = np.random.default_rng(seed)

@@ -110,6 +110,7 @@ def test_the_liveliest_neuron_changes_most(model, events):
     assert max(changes) > 0
 
 
+@pytest.mark.slow
 def test_the_field_of_a_neuron_is_where_a_change_of_events_changes_its_current(model, events):
     number = 3 * 225 + 2 * 15 + 4  # channel 3, row 2, column 4
     seen = observe(model, events, "lif1")

@@ -149,6 +149,7 @@ def test_the_module_is_left_in_the_mode_it_was_in(bars: Path) -> None:
     assert model.module.training
 
 
+@pytest.mark.slow
 def test_eval_says_it_draws_it_and_gives_it_as_json(
     run, trained: Trained, bars: Path, tmp_path: Path
 ) -> None:

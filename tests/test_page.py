@@ -205,6 +205,7 @@ def test_points_are_on_the_screen_where_they_belong(browser, made, size):
     assert tuple(picture[5, size[0] - 5]) == rgb(LIGHT.ground)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_still_picture_share_one_camera(five_thousand):
     rect = five_thousand.js("return CELLS[0].view")
     az, el = five_thousand.js("return [S.az, S.el]")
@@ -223,6 +224,7 @@ def test_the_page_and_the_still_picture_share_one_camera(five_thousand):
         np.testing.assert_allclose(found, expected, atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
     five_thousand,
 ):
@@ -288,6 +290,7 @@ def test_the_mouse_turns_moves_and_zooms(five_thousand):
     five_thousand.wait(f"S.zoom < {zoom}")
 
 
+@pytest.mark.slow
 def test_one_finger_turns_and_two_pinch(five_thousand):
     def touch(kind, *points):
         five_thousand.driver.execute_cdp_cmd(
@@ -367,6 +370,7 @@ def test_the_box_fits_between_words_and_controls_at_every_size(five_thousand, si
     assert overflow == []
 
 
+@pytest.mark.slow
 def test_a_view_that_was_turned_outlives_a_new_size(five_thousand):
     five_thousand.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
     before = five_thousand.js("return [S.az, S.el]")
@@ -375,6 +379,7 @@ def test_a_view_that_was_turned_outlives_a_new_size(five_thousand):
     assert five_thousand.js("return [S.az, S.el]") == before
 
 
+@pytest.mark.slow
 def test_the_picture_can_be_saved(five_thousand):
     url = five_thousand.driver.execute_async_script(
         "const done = arguments[arguments.length - 1];"
@@ -390,6 +395,7 @@ def test_the_picture_can_be_saved(five_thousand):
     assert tuple(picture[-1, 0]) == rgb(DARK.ground)
 
 
+@pytest.mark.slow
 def test_the_help_opens_and_closes(five_thousand):
     five_thousand.press("?")
     assert five_thousand.driver.find_element(By.ID, "help").is_displayed()
@@ -397,6 +403,7 @@ def test_the_help_opens_and_closes(five_thousand):
     assert not five_thousand.driver.find_element(By.ID, "help").is_displayed()
 
 
+@pytest.mark.slow
 def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand):
     five_thousand.frame()  # in one script each: a timer ends the moving between two
     moving = five_thousand.js("S.budget = 1000; S.moving = true; draw(); return dvskit.drawn")
@@ -420,6 +427,7 @@ def test_none_and_one_event_make_a_page_that_says_so(browser, made, count):
     assert browser.js("return $('facts').textContent").startswith(words)
 
 
+@pytest.mark.slow
 def test_a_thinned_page_says_so(browser, made):
     browser.open(made("thin", EVENTS, max_events=2000))
     assert browser.driver.find_element(By.ID, "notice").is_displayed()
@@ -429,6 +437,7 @@ def test_a_thinned_page_says_so(browser, made):
     assert browser.js("return dvskit.drawn.count") == 1250
 
 
+@pytest.mark.slow
 def test_a_title_stays_text(browser, made):
     title = '</script><b id="evil">&amp; "{{data}}" <!-- \'ö\' \u2028 $& \\u003c'
     browser.open(made("title", EVENTS, title=title))
@@ -456,6 +465,7 @@ def test_a_browser_without_webgl2_is_told_so(browser, made):
         browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
+@pytest.mark.slow
 def test_a_lost_graphics_context_comes_back(five_thousand):
     five_thousand.js("window.lost = GL.gl.getExtension('WEBGL_lose_context'); lost.loseContext();")
     five_thousand.wait("GL === null")
@@ -475,6 +485,7 @@ def test_a_real_recording_is_shown(browser, tmp_path, data):
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_view_stays_where_it_is_when_only_the_colours_change(browser, made):
     browser.open(made("five", EVENTS, title="Five thousand"), (390, 844))
     before = browser.js("return dvskit.box()")

@@ -160,6 +160,7 @@ def test_a_view_along_an_axis_gains_perspective_little_by_little_when_it_is_turn
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_side_that_is_seen_from_above_tells_its_times_below_it(browser, pages):
     browser.open(pages / "one.html", state="look=top")
     at = browser.js(
@@ -179,6 +180,7 @@ def test_the_side_that_is_seen_from_above_tells_its_times_below_it(browser, page
 # -- what is left out while it moves
 
 
+@pytest.mark.slow
 def test_what_is_left_out_while_it_moves_is_said_and_no_longer_at_rest(one):
     one.frame()
     assert one.js("return $('thinned').hidden")
@@ -270,6 +272,7 @@ def test_a_region_drawn_on_the_flat_view_is_what_both_views_and_the_axes_show(
     assert one.complaints() == []
 
 
+@pytest.mark.slow
 def test_events_outside_the_region_are_not_on_the_screen(browser, tmp_path):
     events = Events(t=[0, 10, 20], x=[2, 10, 18], y=[1, 5, 9], p=[1, 1, 1], size=(20, 12))
     render.page(events, tmp_path / "p.html")
@@ -290,6 +293,7 @@ def test_events_outside_the_region_are_not_on_the_screen(browser, tmp_path):
     assert not (orange & ~near).any()
 
 
+@pytest.mark.slow
 def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(browser, tmp_path):
     events = Events(t=[0, 1, 2, 3], x=[0, 3, 0, 0], y=[0, 2, 2, 0], p=[1, 0, 1, 0], size=(4, 3))
     render.page(events, tmp_path / "p.html")
@@ -302,6 +306,7 @@ def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it(browser, tmp_pat
         assert tuple(picture[v, u]) == rgb(colour), (x, y)
 
 
+@pytest.mark.slow
 def test_the_fields_of_a_region_take_numbers_in_any_order(one):
     one.js("$('region').click()")
     for name, value in (("x-first", 70), ("x-last", 30), ("y-first", -5), ("y-last", 400)):
@@ -328,6 +333,7 @@ def test_counts_of_pixels_follow_the_window(one, step):
     one.frame()
 
 
+@pytest.mark.slow
 def test_counts_colour_busy_pixels_and_quiet_ones_apart(browser, tmp_path):
     events = Events(t=range(102), x=[1, *[3] * 101], y=[1] * 102, p=[1] * 102, size=(5, 3))
     render.page(events, tmp_path / "p.html")
@@ -356,6 +362,7 @@ def test_the_window_fills_the_box_when_asked_to(one):
 # -- several recordings
 
 
+@pytest.mark.slow
 def test_several_recordings_stand_side_by_side_in_one_scale_of_time(browser, pages):
     browser.open(pages / "two.html")
     assert drawn(browser) == len(EVENTS) + 2
@@ -407,6 +414,7 @@ def test_recordings_much_longer_than_others_leave_each_its_own_time(browser, tmp
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_recordings_of_about_one_length_share_a_time_until_told_otherwise(browser, pages):
     browser.open(pages / "two.html")
     assert browser.js("return [ownTimes(), $('own').hidden]") == [False, False]
@@ -433,6 +441,7 @@ def test_rows_are_full_where_cells_are_about_as_large_so(one, count, size, grid)
     assert one.js("return grid(...arguments)", count, *size) == grid
 
 
+@pytest.mark.slow
 def test_three_recordings_fill_a_wide_window_in_one_row(browser, tmp_path):
     render.page([EVENTS] * 3, tmp_path / "three.html")
     browser.open(tmp_path / "three.html", (1600, 1000))
@@ -464,6 +473,7 @@ def test_on_a_phone_held_sideways_views_stand_below_short_words(browser, pages, 
         assert flat is None or flat >= top + 20
 
 
+@pytest.mark.slow
 def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one):
     one.resize(844, 390)
     one.wait("innerWidth === 844 && $('axes').width === 844 && !pending")
@@ -476,6 +486,7 @@ def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one):
     assert 0 <= top < bottom <= 390
 
 
+@pytest.mark.slow
 def test_several_recordings_share_the_cap_and_say_what_is_left_out(browser, tmp_path):
     report = render.page(
         [render.Shown(EVENTS, "real"), OTHER], tmp_path / "p.html", max_events=2000
@@ -516,6 +527,7 @@ def test_labels_count_from_the_first_event_and_end_with_the_last(pages):
     assert page["decisions"] == [[0, 500_000, "wave (93 %)"]]
 
 
+@pytest.mark.slow
 def test_labels_and_decisions_stand_along_the_time_in_one_colour_a_name(browser, pages):
     browser.open(pages / "labels.html")
     colours = browser.js("return ['still', 'wave', 'clap', 'wave (93 %)'].map(bandColour)")
@@ -552,6 +564,7 @@ def test_the_labels_of_a_recording_are_shown_unasked(tmp_path):
 STATE = "look=20,-10,0.5,0.1,-0.05&at=0.6&window=0.1&fill=1&colour=count&theme=light&flat=1"
 
 
+@pytest.mark.slow
 def test_an_address_brings_the_view_back(browser, pages):
     state = f"{STATE}&region=10,5,90,50"
     browser.open(pages / "one.html", state=state)
@@ -567,6 +580,7 @@ def test_an_address_brings_the_view_back(browser, pages):
     assert browser.js("return dvskit.link") == ""
 
 
+@pytest.mark.slow
 def test_what_is_done_is_written_into_the_address(one):
     one.press("2", "p", "v")
     one.frame()
@@ -589,6 +603,7 @@ def test_an_address_that_makes_no_sense_shows_a_view_that_does(browser, pages, s
     assert browser.js("return Number.isFinite(dvskit.place(0, 0, 0)[0])")
 
 
+@pytest.mark.slow
 def test_the_saved_picture_has_both_views(one):
     one.press("v")
     one.frame()
@@ -608,6 +623,7 @@ def test_a_click_on_the_strip_seeks(one):
     assert one.js("return S.pos") == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.slow
 def test_sensors_beyond_any_that_exist_are_counted_in_squares(browser, tmp_path):
     rng = np.random.default_rng(5)
     x, y = rng.integers(0, 32767, (2, 3000))
@@ -623,6 +639,7 @@ def test_sensors_beyond_any_that_exist_are_counted_in_squares(browser, tmp_path)
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_every_eighth_event_stands_in_for_many_while_moving(browser, tmp_path):
     events = crossing(4001)
     render.page(events, tmp_path / "p.html")
@@ -688,6 +705,7 @@ def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(run, tm
     assert meta(tmp_path / "x.html")["decisions"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "ended_with", "said"),
     [
@@ -709,6 +727,7 @@ def test_what_a_page_cannot_have_is_told_in_a_line(run, tmp_path, words, ended_w
     assert not list(tmp_path.glob("x.*"))
 
 
+@pytest.mark.slow
 def test_a_model_says_what_it_sees_along_the_time(run, tmp_path, data):
     digit = data / "recordings" / "nmnist_34x34.bin"
     words = ("--model", "nmnist-signed-lif", "--every", "100ms", "-o", "d.html")

@@ -49,6 +49,7 @@ def make(count: int = 30_000, seed: int = 8) -> Events:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "reader"), CASES)
 def test_a_peer_reads_back_what_is_written(tmp_path, name, reader):

@@ -394,6 +394,7 @@ def test_fields_out_of_range_are_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (300, 5)])
 def test_the_smallest_pictures_are_drawn(size):
     for gesture in PERSON_GESTURES:

@@ -115,6 +115,7 @@ def test_the_table_says_which_formats_go_through_a_pipe(tmp_path, capfdbinary, n
     assert capfdbinary.readouterr().out == (tmp_path / "file").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_format_that_cannot_go_through_a_pipe_is_a_usage_error(tmp_path):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     done = shell("dvskit convert a.npz - --to aedat4 > piped", tmp_path)

@@ -157,6 +157,7 @@ def test_numbers_have_a_true_minus(value, text):
     assert scientific_text(value, 2) == text
 
 
+@pytest.mark.slow
 def test_no_note_has_a_hyphen_for_a_minus():
     hertz = [small_hz_text(sign * 10.0**power) for power in range(-7, 4) for sign in (1, -1)]
     assert not any("-" in text for text in hertz)

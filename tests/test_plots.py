@@ -143,6 +143,7 @@ def test_no_word_is_cut_off_at_any_width(name):
         assert box.y1 < high + 0.02
 
 
+@pytest.mark.slow
 def test_plots_leave_the_settings_of_matplotlib_alone():
     before = dict(mpl.rcParams)
     drawn(plots.rate(scattered()))
@@ -341,6 +342,7 @@ def test_a_logarithmic_axis_names_two_values_at_least(name, width_mm, events):
         assert len(told) >= 2, (axis.get_label_text(), axis.get_view_interval(), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(0.31, 0.33), (3.1, 4.4), (3, 22), (0.7, 900), (1, 1e9)])
 def test_ticks_of_a_logarithmic_axis_lie_in_view(low, high):
     with plots.PAPER.drawing(0.6) as figure:
@@ -363,6 +365,7 @@ def test_large_numbers_have_commas_on_axes_and_in_words():
 # --- maps ---
 
 
+@pytest.mark.slow
 def test_the_map_holds_the_count_of_each_pixel_and_circles_the_hot_one():
     cold = scattered(20_000)
     hot = Events(t=np.arange(3000), x=[7] * 3000, y=[3] * 3000, p=[True] * 3000, size=(24, 16))
@@ -390,6 +393,7 @@ def crowded(count):
     return Events(t=np.arange(len(x)), x=x, y=y, p=np.ones(len(x), bool), size=(103, 53))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [plots.pixel_map, plots.noise])
 def test_of_many_hot_pixels_a_hundred_with_the_most_events_are_circled_and_it_says_so(draw):
     few, many = draw(crowded(100)), draw(crowded(200))
@@ -449,6 +453,7 @@ def test_the_hot_pixels_of_an_emulated_sensor_are_found():
     assert {tuple(place) for place in np.argwhere(found).tolist()} == truth
 
 
+@pytest.mark.slow
 def test_small_pixels_are_shown_by_the_most_of_their_block():
     counts = np.zeros((5, 7), int)
     counts[4, 6] = 9
@@ -483,6 +488,7 @@ def comb():
     return lamp(10, size=(6, 4), span_us=4_000_000)
 
 
+@pytest.mark.slow
 def test_the_axis_of_a_spectrum_follows_the_densities_with_a_little_head_room():
     for events in (comb(), lit_arm(), scattered(span_us=4_000_000)):
         found = plots.rate_spectrum(events)
@@ -707,6 +713,7 @@ def two_lamps():
     return Events(t=t, x=x, y=y, p=p.astype(bool), size=(width, height))
 
 
+@pytest.mark.slow
 def test_what_does_not_flicker_is_grey_and_what_has_no_events_is_bare():
     behind, above = plots.flicker(two_lamps()).axes[0].images
     grey, coloured = (~np.ma.getmaskarray(behind.get_array()), np.isfinite(above.get_array()))
@@ -716,6 +723,7 @@ def test_what_does_not_flicker_is_grey_and_what_has_no_events_is_bare():
     assert max(shade) - min(shade) < 0.05
 
 
+@pytest.mark.slow
 def test_beside_the_map_is_how_many_pixels_have_each_frequency_in_its_colours():
     axes = plots.flicker(two_lamps()).axes[0]
     (beside,) = axes.child_axes
@@ -827,6 +835,7 @@ def test_sensors_of_any_size_have_a_quietest_tenth(size):
     assert quiet == pytest.approx(plots.measure_noise(events).rates_hz, rel=0.4)
 
 
+@pytest.mark.slow
 def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
     """Beside an edge that passes often it is not hot by its events, but stands out on the map."""
     swept = np.repeat(np.arange(14) * 300_000, 24 * 24)
@@ -847,6 +856,7 @@ def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
     assert [12, 12] in plots.noise(events).axes[0].collections[0].get_offsets().tolist()
 
 
+@pytest.mark.slow
 def test_the_plot_says_that_isolated_events_are_of_scenes_too():
     words = " ".join(text.get_text() for text in plots.noise(scattered()).texts)
     assert "Scenes have such events, too" in words
@@ -876,6 +886,7 @@ def test_what_is_no_spike_tensor_is_refused(wrong):
         plots.raster(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0), (1, 1), (5,)])
 def test_rasters_of_little_are_drawn(shape):
     assert len(drawn(plots.raster(np.zeros(shape)))) > 1000
@@ -912,6 +923,7 @@ def own(values, number):
     return values[number].item() if hasattr(values, "shape") and values.shape else float(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", [0, 3])
 def test_the_potential_drawn_is_that_of_the_neuron_s_own_values(neuron):
     import torch
@@ -946,6 +958,7 @@ def test_the_potential_drawn_is_that_of_the_neuron_s_own_values(neuron):
         assert figure.notes[0].parts == (f"neuron {neuron}", f"β = {beta:.3g}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [None, plots.Steps(0, 1000)])
 def test_a_threshold_that_adapts_is_drawn_as_it_moves(steps):
     import torch
@@ -973,6 +986,7 @@ def test_a_threshold_that_adapts_is_drawn_as_it_moves(steps):
     assert len(still.get_ydata()) == 2
 
 
+@pytest.mark.slow
 def test_neurons_that_do_not_spike_have_neither_a_threshold_nor_spikes_in_their_plot():
     import torch
 
@@ -985,6 +999,7 @@ def test_neurons_that_do_not_spike_have_neither_a_threshold_nor_spikes_in_their_
     assert len(drawn(figure)) > 1000
 
 
+@pytest.mark.slow
 def test_events_stand_above_the_potential_that_they_made():
     import torch
 
@@ -1017,6 +1032,7 @@ def test_events_stand_above_the_potential_that_they_made():
         plots.membrane(LIF(), current, steps=plots.Steps(0, 0))
 
 
+@pytest.mark.slow
 def test_weights_are_shown_as_they_are_with_zero_in_the_middle():
     values = np.random.default_rng(0).normal(size=(6, 9))
     figure = plots.weights(values)
@@ -1035,6 +1051,7 @@ def test_kernels_are_laid_out_as_tiles():
         plots.weights(np.zeros(3))
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_shows_shares_and_counts():
     counts = np.array([[8, 2], [0, 5]])
     axes = plots.confusion(counts, ("a", "b")).axes[0]
@@ -1052,6 +1069,7 @@ LOG = "epoch,loss,rate,a_accuracy,accuracy,validation_loss,seconds\n0,1.5,0.1,0.
 )
 
 
+@pytest.mark.slow
 def test_classes_may_have_names_in_any_letters(tmp_path):
     """With a font that has them, or else with boxes; with no word of matplotlib's on stderr."""
     stix = sorted(_text._letters(mpl.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"))
@@ -1160,12 +1178,14 @@ def shown(figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[:, :, :3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(drawings()))
 def test_each_plot_looks_as_its_stored_picture(name):
     style = style_of(name)
     assert matches(f"plot-{name}", shown(drawings()[name](style)), tolerance=bearable(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -1185,6 +1205,7 @@ def test_a_plot_that_lacks_something_does_not_look_so(spoil):
     assert not matches("plot-rate", shown(figure))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(drawings()))
 def test_other_letters_still_look_so(name):
     style = style_of(name)
@@ -1217,6 +1238,7 @@ def test_each_plot_of_a_file_is_written_by_a_command(dvskit, file, tmp_path, kin
     assert "<svg" in (tmp_path / "a.svg").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_plots_the_part_between_start_and_stop(dvskit, file, tmp_path):
     assert dvskit("rate", file, "-o", "a.png", "--start", "10ms", "--stop", "60ms")[0] == 0
     part = scattered().between(int(scattered().t[0]) + 10_000, int(scattered().t[0]) + 60_000)
@@ -1224,6 +1246,7 @@ def test_the_command_plots_the_part_between_start_and_stop(dvskit, file, tmp_pat
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "ended_with", "said"),
     [

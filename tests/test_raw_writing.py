@@ -172,6 +172,7 @@ def test_the_clock_of_evt2_takes_its_last_value_and_zero_at_a_wrap(tmp_path: Pat
     assert highs[at - 1] == 0xFFFFFFF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_does_not_depend_on_how_the_events_are_cut(
@@ -186,6 +187,7 @@ def test_the_file_does_not_depend_on_how_the_events_are_cut(
         assert (tmp_path / f"cut{number}").read_bytes() == (tmp_path / f"{number}").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RAW)
 def test_the_file_does_not_depend_on_the_block_of_the_encoder(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

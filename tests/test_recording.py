@@ -95,6 +95,7 @@ def test_reused_blocks_hold_until_the_next_one_and_share_their_memory(recording)
     assert np.shares_memory(storage.columns(10)[0], storage.columns(8)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("count", [1, 7, 699, 700, 701, COUNT, COUNT + 1])
 def test_blocks_of_a_count_hold_so_many_events_each(recording, count, reuse):
@@ -107,6 +108,7 @@ def test_blocks_of_a_count_hold_so_many_events_each(recording, count, reuse):
     assert np.array_equal(np.concatenate(kept), make().to_array())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("duration_us", [1, 39, 1000, 10**12])
 def test_blocks_of_a_duration_hold_the_spans_that_have_events(recording, duration_us, reuse):

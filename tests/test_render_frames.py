@@ -95,6 +95,7 @@ def twin(style, events, frame_us, period_us):
     return np.vectorize(away)(np.clip(image, -most, most)) + (LEVELS if diverges else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES, ids=str)
 def test_a_frame_is_what_its_definition_says_of_all_earlier_events(style):
     events = some_events()
@@ -113,6 +114,7 @@ def test_a_frame_is_what_its_definition_says_of_all_earlier_events(style):
             assert np.count_nonzero(off) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES, ids=str)
 @pytest.mark.parametrize("cuts", [[1], [0, 0, 5, 5, 2999], list(range(0, 3000, 7))])
 def test_frames_are_the_same_however_the_stream_is_cut(style, cuts):
@@ -121,6 +123,7 @@ def test_frames_are_the_same_however_the_stream_is_cut(style, cuts):
     assert same(drawn(Blocks(events, cuts), style=style, fps=777.7), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(styles))
 def test_frames_are_the_same_on_any_number_of_threads_and_at_a_second_pass(name, monkeypatch):
     events = some_events(size=Size(700, 600))

@@ -77,6 +77,7 @@ def test_the_table_holds_the_reference_colours_of_bt709():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_most_pictures_of_a_video_are_predicted_from_both_sides(tmp_path, suffix):
     report = video(some_events(count=40_000), tmp_path / f"a{suffix}", view=VideoView(fps=200))
@@ -209,6 +210,7 @@ def quarters(height=24, width=40):
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif", "folder"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, dtype):
@@ -363,6 +365,7 @@ def recording(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["polarity", "count", "decay", "linear", "surface"])
 def test_the_command_writes_each_style(recording, style):
     out = recording.with_name("b.gif")
@@ -439,6 +442,7 @@ def last_frame(folder, **chosen):
     return cv2.imread(str(file))[:, :, ::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(styles))
 def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
     dark = name != "count"
@@ -447,6 +451,7 @@ def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [{"dark": False}, {"style": Polarity(1000)}, {"footer": False}], ids=str
 )

@@ -20,6 +20,7 @@ def test_its_classes_are_the_gestures_that_can_be_drawn(model):
     assert model.size == ArmScene().size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [7, 2026])
 @pytest.mark.parametrize("gesture", GESTURES)
 def test_it_names_the_gesture_of_a_freshly_drawn_clip(model, gesture, seed):

@@ -29,6 +29,7 @@ def assert_same_triggers(got, wanted):
 # --- real recordings ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ros1_evt3_640x480.bag", "ros2_evt3_640x480.db3"])
 @pytest.mark.parametrize("strict", [True, False])
 def test_evt3_packets_hold_the_events_and_triggers_of_their_raw_file(data, name, strict):
@@ -67,6 +68,7 @@ def test_the_nanoseconds_of_a_mono_packet_are_microseconds(data):
 # --- encodings against plain Python ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("encoding", ["mono", "libcaer", "libcaer_cmp"])
 def test_a_packet_is_decoded_as_plain_python_does(tmp_path, encoding, seed):
@@ -99,6 +101,7 @@ def test_a_packet_is_decoded_as_plain_python_does(tmp_path, encoding, seed):
         assert recording.header()["encoding"] == encoding
 
 
+@pytest.mark.slow
 def test_words_by_chance_are_decoded_as_plain_python_does():
     dice = np.random.default_rng(3)
     for _ in range(50):
@@ -116,6 +119,7 @@ def test_words_by_chance_are_decoded_as_plain_python_does():
         assert list(got) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("parts", [[1000], [1, 2, 3, 994], [0, 500, 0, 500]])
 def test_event_arrays_are_read_from_all_containers(tmp_path, container, parts):
@@ -178,6 +182,7 @@ def test_threads_do_not_change_the_events(tmp_path, monkeypatch, threads):
     assert load(path, strict=False) == events
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
 @pytest.mark.parametrize("kind", ["array", "mono", "libcaer", "libcaer_cmp"])
 def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
@@ -202,6 +207,7 @@ def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
     assert recording.between(0, 5).load() == events[:0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_us", [1000, 1_700_000_000_000_000], ids=["evt3", "libcaer"])
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, container, start_us):
@@ -420,6 +426,7 @@ def test_a_bag_without_events_names_its_topics(tmp_path):
         dvskit.open_events(path)
 
 
+@pytest.mark.slow
 def test_an_unknown_encoding_is_named(tmp_path):
     path = bags.write(tmp_path / "a.db3", [packet(b"12345678", "evt9", 0)])
     with pytest.raises(FormatError, match="encoded as 'evt9'; evt3, libcaer"):

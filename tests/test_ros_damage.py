@@ -74,6 +74,7 @@ def test_a_few_flipped_bits_cost_a_few_events(sample):
     assert shared(got, events) > 0.96 * len(events)
 
 
+@pytest.mark.slow
 def test_missing_bytes_in_the_middle_cost_a_few_packets(sample):
     path, events = sample
     data = path.read_bytes()
@@ -188,6 +189,7 @@ def test_a_message_that_claims_more_events_than_it_has_is_told(tmp_path):
     assert "4000000000 events" in str(recording.damage)
 
 
+@pytest.mark.slow
 def test_a_packet_at_a_wrong_time_does_not_take_the_others_with_it(tmp_path):
     events = some_events(3000, seed=6, start_us=EPOCH_US)
     said = []

@@ -46,6 +46,7 @@ def test_files_of_a_named_format_are_recordings_whatever_they_are_called(tmp_pat
     assert samples.events(1).x.tolist() == [1, 3]
 
 
+@pytest.mark.slow
 def test_kinds_formats_and_sizes_may_be_mixed(tmp_path):
     root = tmp_path / "set"
     folder(root, "a/1.mp4", "a/2.raw", "a/3.aedat4", "b/1.mkv", "b/2.csv")
@@ -276,6 +277,7 @@ def test_recordings_with_labels_beside_them_are_spans_with_the_people_of_their_n
     assert samples.events(1) == whole.between(2000, 4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "groups"),
     [

@@ -108,6 +108,7 @@ def test_a_split_by_group_follows_the_seed_and_the_names_alone():
     assert len(tested) > 15  # whoever has many samples is tested too
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_split_wherever_they_lie(tmp_path, monkeypatch):
     files = [f"{c}/p{p}_t{t}.npz" for c in ("bow", "wave") for p in range(5) for t in range(2)]
     here = folder(tmp_path / "here", *files)

@@ -76,6 +76,7 @@ def test_a_named_sensor_brings_its_size(clips):
     assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).size == (30, 20)
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_whoever_reads_it_when_and_beside_what(clips):
     samples = open_samples(clips, **NOISY)
     alone = [samples.events(number) for number in range(3)]
@@ -275,6 +276,7 @@ def test_the_events_that_the_emulator_gives_are_those_of_its_version():
     assert (RESULTS_VERSION, said) == (1, [(2688, 2575), (3820, 2469), (2509, 2455)])
 
 
+@pytest.mark.slow
 def test_real_gestures_become_events_of_a_person_that_moves(data):
     samples = open_samples(data / "gestures/videos", params="noisy", size=(64, 64))
     assert samples.classes == ("arms_up", "both_arms_out", "right_hand_wave")

@@ -18,6 +18,7 @@ LIMBS = Limbs(1.4, 1.15, 0.95)
 SMALL = Size(96, 72)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gesture", GESTURES)
 def test_a_frame_depends_on_its_time_alone(gesture):
     scene = ArmScene.random(gesture, 3, size=SMALL, duration_us=100_000)
@@ -58,6 +59,7 @@ def test_the_same_seed_gives_the_same_person_at_every_size():
     assert np.corrcoef(pooled.ravel(), coarse.ravel())[0, 1] > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gesture", GESTURES)
 @pytest.mark.parametrize("arm", ["left", "right"])
 def test_the_moving_arm_is_where_the_frames_change(gesture, arm):
@@ -85,6 +87,7 @@ def test_clockwise_is_clockwise_in_the_picture_for_both_arms(arm, gesture, turn)
     assert angles[-1] - angles[0] == pytest.approx(2 * pi * turn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gesture", GESTURES)
 @pytest.mark.parametrize("amplitude", [0.0, 0.5, 0.8, 1.0, 1.2])
 def test_bones_keep_their_length_and_move_without_jumps(gesture, amplitude):

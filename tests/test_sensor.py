@@ -103,6 +103,7 @@ def test_pixels_that_are_left_alone_would_have_done_nothing(params):
     assert np.array_equal(lazy_noise[order[0]], awake_noise[order[1]])
 
 
+@pytest.mark.slow
 def test_a_leak_that_noise_made_faster_is_not_slept_through():
     params = EmulatorParams(leak_hz=20.0, leak_jitter=0.3, shot_hz=40.0)
     frames = still(100, 20.0, fps=200, shape=(1, 1))
@@ -234,6 +235,7 @@ def twin(frames, params, ref, steps_us=1.0):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
@@ -287,6 +289,7 @@ def slow_root(f, low, high, level):
     return 0.5 * (low + high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follower", [False, True])
 def test_crossings_are_within_a_thousandth_of_a_microsecond_of_the_root(follower):
     rng = np.random.default_rng(8)
@@ -328,6 +331,7 @@ def test_a_low_pass_gives_the_same_events_at_any_frame_interval():
     assert times[0] == times[1] == times[2] == times[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cutoff_hz", [10.0, 40.0])
 def test_the_signal_is_3_db_down_at_the_cutoff_of_its_intensity(cutoff_hz):
     mean, swing = math.log(128.0), 0.02
@@ -407,6 +411,7 @@ def test_the_intervals_of_shot_noise_are_exponential():
     assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.slow
 def test_shot_noise_is_rarer_where_the_threshold_is_higher():
     params = EmulatorParams(shot_hz=200.0, threshold_sigma=0.05)
     emulation = Emulator(params).start((80, 50))
@@ -511,6 +516,7 @@ def test_hot_pixels_fire_and_dead_ones_do_not():
     assert len(fired) / 4000 == pytest.approx(0.7, abs=0.03)
 
 
+@pytest.mark.slow
 def test_latency_delays_all_events_and_jitter_spreads_them_in_order():
     frames = clip()
     base, _ = run(frames, EmulatorParams())

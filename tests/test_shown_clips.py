@@ -40,6 +40,7 @@ def clip(request, tmp_path):
 SAID = "12 frames emulated for an ideal sensor; dvskit emulate has others\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "out"),
     [

@@ -41,6 +41,7 @@ def both(a, b):
     return lesser(a, b), greater(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int32", "int64", "uint64", "float32", "float64", "bool"]
 )
@@ -60,6 +61,7 @@ def test_a_named_tuple_holds_spans_of_its_own_types():
     assert found.tolist() == [1, -2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "uint64"])
 def test_places_of_every_type_are_counted_from_0(dtype):
     values, found = np.arange(300.0) ** 2, np.zeros(3)
@@ -73,6 +75,7 @@ def test_elements_that_are_not_side_by_side_are_refused():
         copy_part(Pair(np.zeros(8)[::2], np.zeros(4)), 0, 4)
 
 
+@pytest.mark.slow
 def test_the_lesser_and_the_greater_are_those_of_python():
     some = [-3, 2, 0, -1.5, 2.0, np.float32(0.1), 1e300]
     for a in some:

@@ -35,6 +35,7 @@ def read_by_eventcv(path):
     return rows[:, 2], rows[:, 0], rows[:, 1], rows[:, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # evutils' open file
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("reader", [read_by_faery, read_by_evutils, read_by_eventcv])

@@ -63,6 +63,7 @@ WINDOWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_no_event_is_lost(window: dict[str, int]) -> None:
     events = random_events(3_000, seed=1)
@@ -92,6 +93,7 @@ def test_bins_of_a_length_equal_the_slow_twin(bin_us: int) -> None:
     assert torch.equal(bin_events(events, bin_us=bin_us), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 7, 64, 5_000])
 @pytest.mark.parametrize("window", WINDOWS[1:], ids=str)
 def test_the_tensor_is_the_same_however_the_stream_is_cut(

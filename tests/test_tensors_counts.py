@@ -43,6 +43,7 @@ def test_counts_of_crowded_pixels_equal_a_plain_sum_whatever_the_blocks(
     assert np.array_equal(found.numpy(), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
 @pytest.mark.parametrize("block", [1, 90, 1 << 20])
 def test_a_pixel_is_counted_to_the_most_of_its_dtype_and_refused_above(
@@ -133,6 +134,7 @@ def test_three_channels_and_unsigned_signs_are_refused() -> None:
         Signed(bins=1, dtype=torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("threads", ["1", "2", "3"])
 def test_threads_that_share_a_bin_count_as_one_does(

@@ -170,6 +170,7 @@ def test_decayed_counts_that_hardly_decay_are_counts() -> None:
     np.testing.assert_allclose(decayed[-1], counts, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latest", [1, 3, 6])
 def test_a_tore_volume_has_the_log_ages_of_the_latest_events(latest: int) -> None:
     events = random_events(900, seed=12)
@@ -205,6 +206,7 @@ def averaged_twin(events: Events, chosen: AveragedTimeSurface) -> NDArray[np.flo
     return surfaces / np.maximum(number, 1)[:, :, None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window_us", [None, 4_000])
 @pytest.mark.parametrize("tau_us", [7.0, 9_000.0, 1e9])
 def test_averaged_surfaces_equal_their_definition(tau_us: float, window_us: int | None) -> None:

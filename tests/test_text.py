@@ -247,6 +247,7 @@ def test_an_impossible_line_is_an_error_with_its_offset_and_salvage_skips_it(
     assert recording.damage.count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(200))
 @pytest.mark.parametrize("suffix", [".csv", ".txt"])
 def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, suffix, seed):
@@ -255,6 +256,7 @@ def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, suff
     assert_only_our_errors(tmp_path / f"b{suffix}", content, seed, 5, b"0123456789e.,- \n")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_faery_reads_our_csv_and_we_read_its(tmp_path):
     faery = pytest.importorskip("faery")

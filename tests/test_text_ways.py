@@ -79,6 +79,7 @@ def test_columns_that_are_asked_for_are_checked(tmp_path):
             dvskit.open_events(path, format=f"csv:{wrong}", size=(9, 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["txyp", "sxyp"])
 @pytest.mark.parametrize("chunk", [200, 1000, 1 << 20])
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -58,6 +58,7 @@ def test_training_lowers_the_loss_and_leaves_everything_beside_the_model(
     assert trained.results["recordings"].samples == 6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     trained: training.Trained, bars: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert not same(weights(tmp_path / "other"), weights(trained.folder))
 
 
+@pytest.mark.slow
 def test_a_run_resumed_behind_an_interruption_gives_the_same_weights(
     trained: training.Trained, bars: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_damaged_checkpoint_is_refused(bars: Path, tmp_path: Path) -> None:
         training.train(config_for(bars, tmp_path))
 
 
+@pytest.mark.slow
 def test_progress_is_told_at_the_end_of_each_epoch(bars: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
     training.train(config_for(bars, tmp_path / "run"), progress=told.append)
@@ -147,6 +150,7 @@ def test_a_model_folder_that_cannot_be_used_says_why(
             training.load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_evaluation_counts_each_sample_once(trained: training.Trained, bars: Path) -> None:
     model = trained.model
     result = training.evaluate(model, bars, split="all")
@@ -309,6 +313,7 @@ def of_images(images: Path, kind: str = "images", **keys: object) -> DataConfig:
     return DataConfig(kind=kind, path=str(images), **{"validation": 0.25, "skip": 20} | keys)
 
 
+@pytest.mark.slow
 def test_images_encoded_and_moved_are_learned_together_without_those_left_out(
     images: Path,
 ) -> None:
@@ -401,6 +406,7 @@ def shipped_split(data: Path) -> tuple[Model, datasets.Split]:
     return model, datasets.split_samples(samples, **shares, seed=model.about["seed"])
 
 
+@pytest.mark.slow
 def test_the_shipped_model_reads_held_out_recordings_as_its_card_says(data: Path) -> None:
     model, parts = shipped_split(data)
     result = training.evaluate(model, parts.test)

@@ -337,6 +337,7 @@ def test_recordings_without_any_event_are_said(tmp_path):
         train_folder(tmp_path / "set", output=tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
     config = chosen_for(write_bars(tmp_path / "bars", 12), output=str(tmp_path / "run")).config
     config = replace(config, loop=replace(config.loop, epochs=2, steps=1))

@@ -103,6 +103,7 @@ def test_a_gradient_is_no_longer_than_the_norm_that_is_allowed() -> None:
     torch.testing.assert_close(module.weight.grad, torch.tensor([[0.3, 0.4]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accuracies", "epochs"),
     [

@@ -19,6 +19,7 @@ from tests.bars import config_for
 KEYS = {"network.beta": [0.5, 0.8], "loop.optimiser": ["adam"]}
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_combination_for_each_seed(bars: Path, tmp_path: Path) -> None:
     config = config_for(bars, tmp_path / "sweep", epochs=1)
     told: list[tuple[int, int, bool]] = []

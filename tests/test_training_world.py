@@ -92,6 +92,7 @@ def test_processes_together_give_the_losses_and_the_weights_of_one(
     assert left == {path.name for path in alone.folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_of_processes_goes_on_to_the_same_losses(
     bars: Path, tmp_path: Path, alone: training.Trained
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_interrupted_run_of_processes_goes_on_to_the_same_losses(
     check_alike(together(2, train_rank, config)[0], alone)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_is_over_the_parts_of_all_processes(bars: Path, tmp_path: Path) -> None:
     # The gradient of a bias ahead of it is rounding alone, which Adam makes steps of: it, and the
     # running means that follow it, differ from run to run, and so does what is judged by them.
@@ -115,6 +117,7 @@ def test_batch_normalisation_is_over_the_parts_of_all_processes(bars: Path, tmp_
             torch.testing.assert_close(torch.from_numpy(state[name]), weight, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_of_one_process_ends_the_others(bars: Path, tmp_path: Path, rank: int) -> None:
     answers = together(2, train_rank, config_together(bars, tmp_path / "run"), -1, rank)

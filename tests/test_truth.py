@@ -63,6 +63,7 @@ def facts(events, height_from_bottom):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_holds_what_is_known_of_it(data, name, strict):
@@ -90,6 +91,7 @@ def test_all_recordings_are_looked_at(data):
     assert sorted(told) == NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ros1_evt3_640x480.bag", "ros2_evt3_640x480.db3"])
 def test_a_bag_of_evt3_packets_holds_the_raw_file(data, name):
     bag = dvskit.open_events(data / "recordings" / name)

@@ -107,6 +107,7 @@ def test_faery_is_understood(layout):
     assert recording.load() == events
 
 
+@pytest.mark.slow
 def test_events_without_a_time_get_that_of_their_arrival():
     recording = listen("spif")
     word = struct.pack("<I", 1 << 31 | 7 << 16 | 1 << 15 | 5)
@@ -139,6 +140,7 @@ def test_events_come_while_others_are_still_to_be_sent():
     assert list(blocks) == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_left_out_and_counted():
     events = make(40)
     sent = rows(events, LAYOUTS[0])
@@ -154,6 +156,7 @@ def test_what_cannot_be_is_left_out_and_counted():
     ]
 
 
+@pytest.mark.slow
 def test_words_of_spif_that_do_not_belong_together_are_left_out_and_counted():
     events = make(10)
     sent = rows(events, "spif")
@@ -228,6 +231,7 @@ def test_what_has_arrived_is_written_when_a_person_stops_it(tmp_path, free_port)
     assert dvskit.load_events(out) == events
 
 
+@pytest.mark.slow
 def test_live_events_are_cut_by_time_behind_the_first(tmp_path, free_port):
     events, out = make(5000), tmp_path / "a.npz"
     command = [sys.executable, "-m", "dvskit", "convert", f"udp://127.0.0.1:{free_port}", str(out)]

@@ -66,6 +66,7 @@ def plain(frames, c, cutoff_hz=0.0):
     return on, off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cutoff_hz", [0.0, 30.0, 300.0])
 def test_counts_are_those_of_the_rule(cutoff_hz):
     params = EmulatorParams(model="v2e", cutoff_hz=cutoff_hz)
@@ -83,6 +84,7 @@ def test_the_times_of_a_frame_are_shared_by_all_pixels():
     assert set(events.t[events.x >= 40].tolist()) == {1000}
 
 
+@pytest.mark.slow
 def test_noise_rates_are_as_asked_and_threads_change_nothing(monkeypatch):
     still = [(round(i * 1e6 / 100), np.full((240, 320), 0, np.uint8)) for i in range(201)]
     params = EmulatorParams(model="v2e", shot_hz=5.0)

@@ -150,6 +150,7 @@ def rows(events: Events) -> list[tuple[int, ...]]:
     return sorted(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [event_mix, cut_mix])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_mix_holds_events_of_both_and_the_share_of_the_first(mix, seed):

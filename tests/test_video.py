@@ -175,6 +175,7 @@ def test_events_of_a_turned_video_stand_upright(run, tmp_path):
     assert flat > 0.9 > lying + 0.2
 
 
+@pytest.mark.slow
 def test_a_damaged_video_writes_nothing_unless_it_is_salvaged(run, tmp_path):
     path = write(Kind("", ".mkv", "libx264", options=B_FRAMES, spoil=cut_to(0.6)), tmp_path)
     code, out, err = run("emulate", path, "out.raw")
@@ -252,6 +253,7 @@ def middles(picture):
     return picture[height // 4 :: height // 2, width // 4 :: width // 2].reshape(-1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE[::3], ids=lambda kind: kind.name)
 def test_pictures_are_the_frames_with_their_times_and_orientation(tmp_path, kind):
     video = open_frames(write(kind, tmp_path), fps=kind.fps)

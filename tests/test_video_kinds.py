@@ -231,6 +231,7 @@ SPOILED_READING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name)
 def test_a_whole_video_is_read_as_it_was_put_in(tmp_path, kind):
     clip = open_frames(write(kind, tmp_path), fps=kind.fps)
@@ -248,6 +249,7 @@ def test_a_whole_video_is_read_as_it_was_put_in(tmp_path, kind):
             compare(kind, spoil(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGED, ids=lambda kind: kind.name)
 def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
     path = write(kind, tmp_path)
@@ -402,6 +404,7 @@ def test_a_pq_video_says_so_and_linear_light_goes_above_white(tmp_path):
     assert max(frame.max() for frame in linear) > 2
 
 
+@pytest.mark.slow
 def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
     """MPEG-4 in AVI: what OpenCV shows, frame by frame, at the rate of the file."""
     clips = sorted((data / "gestures" / "videos").glob("*/*.avi"))
@@ -471,6 +474,7 @@ DAMAGED_ANYWHERE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
 def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind):
     path = write(replace(kind, size=(160, 120)), tmp_path)

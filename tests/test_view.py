@@ -126,6 +126,7 @@ def test_the_sample_is_that_of_the_stream_as_a_whole(file, monkeypatch):
     assert overview.progress.done
 
 
+@pytest.mark.slow
 def test_all_events_are_served_where_they_are_few(served):
     status, body, headers = ask(served, "events?cloud=0")
     told, found = unpack(body)
@@ -194,11 +195,13 @@ def test_another_host_name_is_refused_although_it_leads_here(served, name):
     assert ask(served, name, host=f"localhost:{port}")[0] == 200
 
 
+@pytest.mark.slow
 def test_it_listens_on_the_loopback_address_alone(served):
     assert served._server.server_address[0] == "127.0.0.1"
     assert len(urlsplit(served.url).path.strip("/")) >= 24
 
 
+@pytest.mark.slow
 def test_a_path_that_is_not_known_is_not_found(served):
     assert ask(served, "../../etc/passwd")[0] == 404
     assert ask(served, "file/../told")[0] == 404
@@ -257,6 +260,7 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     assert told["total"] > 100
 
 
+@pytest.mark.slow
 def test_closing_removes_what_was_dropped(file):
     with View([], title="x") as view:
         folder = view._inbox._folder
@@ -266,6 +270,7 @@ def test_closing_removes_what_was_dropped(file):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told(served):
     port = urlsplit(served.url).port or 0
     with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 cannot be had"):
@@ -331,6 +336,7 @@ def test_a_dropped_clip_appears_beside_the_recording(served, browser, tmp_path):
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_view_of_nothing_asks_for_a_file(browser):
     with View([], title="dvskit") as view:
         browser.open(view.url)
@@ -401,6 +407,7 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
         assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_pipe_is_not_viewed():
     done = subprocess.run(
         [sys.executable, "-m", "dvskit", "view", "-", "--size", "9x9", "--from", "csv"],

@@ -56,6 +56,7 @@ def wait_until(condition, seconds=30):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_decisions_are_served_from_a_number_on(file):
     with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         wait_until(lambda: view.viewed[0].status()["done"])
@@ -121,6 +122,7 @@ class Fed:
         self._waiting.put(None)
 
 
+@pytest.mark.slow
 def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
     fed = Fed()
     with View([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
@@ -170,6 +172,7 @@ def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser)
         assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_page_without_a_model_has_no_such_line(file, browser):
     with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
         browser.open(view.url)

@@ -154,6 +154,7 @@ def test_the_decoder_agrees_with_a_plain_one(tmp_path: Path, name: str, seed: in
     assert sum(recording.other_streams().values()) <= others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVT)
 def test_careful_and_clean_decoding_agree(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

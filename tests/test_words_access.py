@@ -85,6 +85,7 @@ def small_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "_SLICE_UNITS", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("damaged", [False, True])
@@ -161,6 +162,7 @@ def test_salvage_of_a_sound_file_loses_nothing(tmp_path: Path, name: str) -> Non
         assert not salvaged.damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 2, 3, 5, 6, 7])
 @pytest.mark.parametrize("name", REAL)
 def test_words_that_missing_bytes_put_out_of_step_are_found_again(
@@ -221,6 +223,7 @@ def test_half_a_word_at_the_end_of_a_stream_is_damage(tmp_path: Path, name: str)
     assert salvaged.damage.losses[0].offset == len(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("name", REAL)
 def test_a_damaged_stream_raises_only_our_errors_and_is_never_silent(
@@ -264,6 +267,7 @@ def test_blocks_and_loading_give_the_same_events(
         assert np.array_equal(np.concatenate(copies), whole.to_array("dv"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_files_are_read_where_threads_cannot_read_at_places(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -274,6 +278,7 @@ def test_files_are_read_where_threads_cannot_read_at_places(
     assert load_events(path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_chunks")
 def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = some_file(tmp_path, "evt2", 2)
