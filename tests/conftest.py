@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.bars import bars, trained  # noqa: F401 (fixtures)
 from tests.browser import Browser, find_chromium, start_browser
 
 _HERE = Path(__file__).resolve().parent
+_COMPILING = re.compile("^compiling loops, .*\n", re.MULTILINE)  # said where no test came before
 
 
 def find_data() -> Path | None:
@@ -81,7 +83,7 @@ def run(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
+        return ended.value.code or 0, out.out, _COMPILING.sub("", out.err)
 
     return run
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import DamagedFileError
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.formats.table import TABLE
 
 README = Path(dvskit.__file__).parent / "formats" / "README.md"
@@ -71,3 +71,21 @@ def test_damage_is_named_and_salvaged(tiny, tmp_path):
         (8 + 13 * 7, 13),
         (8 + 13 * 2999, 8),
     ]
+
+
+@pytest.mark.parametrize("size", [(0, 30), (65_535, 65_535)])
+def test_a_header_without_a_sensor_is_refused_and_an_argument_stands_in(tiny, tmp_path, size):
+    events, path = some_events(), tmp_path / "a.tiny"
+    dvskit.save_events(events, path)
+    data = bytearray(path.read_bytes())
+    data[4:8] = np.array(size, "<u2").tobytes()
+    path.write_bytes(data)
+    with pytest.raises(GeometryError, match="header's sensor size cannot be used"):
+        dvskit.open_events(path)
+    assert dvskit.load_events(path, size=(40, 30)) == events
+
+
+def test_a_file_that_ends_within_its_header_is_refused(tiny, tmp_path):
+    (tmp_path / "a.tiny").write_bytes(b"TINY\x10")
+    with pytest.raises(FormatError, match="ends within its header"):
+        dvskit.open_events(tmp_path / "a.tiny")

@@ -11,7 +11,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import Json, Reading
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.formats import COUNTED_BESIDE, Recording
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"  assumed   {text}" for text in facts["assumptions"]]
     damage = facts["damage"]
     if damage["places"]:
-        lines.append(f"  DAMAGE    {damage['lost_bytes']:,} bytes in {damage['places']:,} places")
+        lost, places = count_of(damage["lost_bytes"], "byte"), count_of(damage["places"], "place")
+        lines.append(f"  DAMAGE    {lost} in {places}")
         lines += [
             f"            byte {loss['offset']}: {loss['problem']}" for loss in damage["first"]
         ]
