@@ -92,6 +92,7 @@ def test_thresholds_low_pass_and_refractory_period_are_recovered(calibrated):
     assert calibrated["log_offset"].value is None  # lin-log it was
 
 
+@pytest.mark.slow
 def test_noise_rates_are_recovered(calibrated):
     near(calibrated, "shot_hz", 2.0, 0.1)
     near(calibrated, "leak_hz", 1.0, 0.1)

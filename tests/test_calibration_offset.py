@@ -95,6 +95,7 @@ def test_the_offset_counts_from_the_middle_of_an_exposure_that_a_frame_tells(pla
     assert calibrate(events, told)["offset_us"].value == pytest.approx(1000, abs=500)
 
 
+@pytest.mark.slow
 def test_the_preset_keeps_the_offset_and_still_loads(found, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(found.preset_text())

@@ -59,6 +59,7 @@ def test_an_emulated_digit_correlates_with_its_own_recording(pairs: Pairs) -> No
     assert np.mean(others) < np.mean(own) - 0.3
 
 
+@pytest.mark.slow
 def test_the_mean_of_emulated_digits_is_that_of_their_recordings(pairs: Pairs) -> None:
     assert correlation(pairs.real.mean(axis=0), pairs.emulated.mean(axis=0)) > 0.93
 

@@ -122,6 +122,7 @@ def test_a_run_killed_while_its_model_is_written_writes_it_again(
     process.join()
 
 
+@pytest.mark.slow
 def test_half_a_checkpoint_is_never_found(bars: Path, tmp_path: Path) -> None:
     config = replace(config_of(bars, tmp_path / "run"), seed=9)
     process, _ = start(train, config, "half", 3)  # a configuration, a checkpoint, and this one
