@@ -127,14 +127,14 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class JudgedInputs:
     """How what a model is judged by is opened: recordings, and still images as spikes."""
 
     reading: Reading = field(default_factory=Reading)
     spikes: Spikes = field(default_factory=Spikes)
 
 
-def open_folder(model: str, data: Path, split: PartName, inputs: Inputs) -> Folder:
+def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -> Folder:
     """Open a folder of recordings or images to judge a model by; say what is left out of it."""
     reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_stills

@@ -229,12 +229,14 @@ def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
 
 def _gather(group: Any, given: dict[str, Any]) -> Any:
     """Take the options of a dataclass out of those that were given; return them as it."""
-    hints = get_type_hints(group, include_extras=True)
-    return group(**{
-        name: _gather(hint, given) if is_dataclass(hint) else given.pop(name)
-        for name, hint in hints.items()
-        if is_dataclass(hint) or name in given
-    })  # fmt: skip
+    hints = get_type_hints(group)
+    values = {}
+    for name in (option.name for option in fields(group)):
+        if is_dataclass(hints[name]):
+            values[name] = _gather(hints[name], given)
+        elif name in given:
+            values[name] = given.pop(name)
+    return group(**values)
 
 
 def shown_as(

@@ -11,7 +11,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli._judging import (
     DataArgument,
-    Inputs,
+    JudgedInputs,
     PartName,
     SplitOption,
     open_folder,
@@ -122,7 +122,7 @@ def evaluate(
     split: SplitOption = PartName.held_out,
     json: Json = False,
     wanted: Wanted = Wanted(),
-    inputs: Inputs = Inputs(),
+    inputs: JudgedInputs = JudgedInputs(),
 ) -> None:
     """Score a model on labelled recordings or still images: on those it was not trained on."""
     wanted.check()

@@ -12,7 +12,14 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import open_shown
-from dvskit.cli._judging import DataArgument, Inputs, PartName, SplitOption, fits_noted, open_folder
+from dvskit.cli._judging import (
+    DataArgument,
+    JudgedInputs,
+    PartName,
+    SplitOption,
+    fits_noted,
+    open_folder,
+)
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
@@ -88,7 +95,7 @@ def confusion(
     data: DataArgument,
     out: Out,
     split: SplitOption = PartName.held_out,
-    inputs: Inputs = Inputs(),
+    inputs: JudgedInputs = JudgedInputs(),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """Which classes a model takes for which: samples that it was not trained on."""

@@ -105,7 +105,7 @@ class WholeStorage(Storage):
         stop = self.count + len(events)
         self._reserve(stop)
         places: tuple[NDArray[Any], ...] = self._columns.part(slice(self.count, stop))
-        columns = (events.t, events.x, events.y, events.p)
+        columns: tuple[NDArray[Any], ...] = (events.t, events.x, events.y, events.p)
         for place, column in zip(places, columns, strict=True):
             if _address(place) != _address(column):
                 place[:] = column

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +98,11 @@ class Evt3Recording(RawRecording):
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS: camera messages that are no events."""
-        count, used, chunks = 0, 0, self._chunks()
-        while chunks.advance(used):
-            used = len(chunks.words)
-            count += int(np.count_nonzero(chunks.words >> 12 == w.OTHERS))
-        chunks.close()
+        count = used = 0
+        with closing(self._chunks()) as chunks:
+            while chunks.advance(used):
+                used = len(chunks.words)
+                count += int(np.count_nonzero(chunks.words >> 12 == w.OTHERS))
         return {"other words": count} if count else {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class LayoutPass(WordPass):
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
-        with self._feed as feed:
+        with closing(self._feed) as feed:
             if isinstance(feed, FileFeed) and not self.losses.strict:
                 self._doubtful = self._ends_out_of_step(feed)
             yield from self._chunk_blocks(feed, storage)
