@@ -58,7 +58,7 @@ class _CPU:
             _maybe(state.waiting, step),
         )
         flat_x, flat_s, states = _flat(x), _flat(s), _states(after)
-        values, kind = _values(dynamics, x.shape[1:], step), _kind(dynamics)
+        values, kind = _values(dynamics, x.shape[1:], step), _forward_kind(dynamics)
 
         def part(start: int, stop: int) -> None:
             kernels.forward(flat_x, flat_s, states, values, kind, (start, stop))
@@ -92,12 +92,12 @@ class _CPU:
         )  # fmt: skip
         assert gv is not None  # the membrane is always there
         back = _states(NeuronState(gv, gi, ga))
-        values, kind = _values(dynamics, shape, step), _kind(dynamics)
+        values, kinds = _values(dynamics, shape, step), (_forward_kind(dynamics), _kind(dynamics))
         to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
 
         def part(start: int, stop: int) -> None:
             over_time, both = (flat_x, flat_gs, flat_gx), (values, to)
-            kernels.backward(over_time, starts, back, both, kind, (start, stop))
+            kernels.backward(over_time, starts, back, both, kinds, (start, stop))
 
         _over_neurons(part, flat_x.shape)
         return gx, (gv, gi, ga), [_shaped(sinks[n], getattr(dynamics, n)) for n in wanted]
@@ -113,6 +113,13 @@ def _kind(dynamics: Dynamics) -> kernels.Kind:
         None if dynamics.detach_reset else np.int32(1),
         np.int32(dynamics.refractory),
     )
+
+
+def _forward_kind(dynamics: Dynamics) -> kernels.Kind:
+    """Return the same for the way forward, which is compiled once for all surrogates that spike."""
+    spikes = not isinstance(dynamics.surrogate, Potential)
+    surrogate = _surrogate(StraightThrough() if spikes else dynamics.surrogate)
+    return _kind(dynamics)._replace(surrogate=surrogate, attached=None)
 
 
 def _surrogate(given: Any) -> Any:

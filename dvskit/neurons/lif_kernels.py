@@ -226,15 +226,17 @@ def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, some: tuple[int
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def backward(
-    over_time: Any, starts: Any, gradients: Any, values: Any, kind: Any, some: tuple[int, int]
+    over_time: Any, starts: Any, gradients: Any, values: Any, kinds: Any, some: tuple[int, int]
 ) -> None:
     """Fill gx and add to sinks; `gradients` are those at the last state, and at the first after.
 
     over_time  x, gs and gx; gs may have one row, which is then that of all times
     values     the values, and sinks: their gradients
+    kinds      of the way forward, which is gone again, and of the way back
     some       the neurons from one to another
     """
     (x, gs, gx), (values, sinks), (start, stop) = over_time, values, some
+    ahead, back_kind = kinds
     steps = x.shape[0]
     size = max(_BACKWARD_BLOCK[0], min(_BACKWARD_BLOCK[1], _BACKWARD_BYTES // (4 * steps)))
     past = (
@@ -253,9 +255,9 @@ def backward(
         to = cut_values(sinks, first, last)
         state = copied_states(starts, own, first, last)
         for t in range(steps):
-            _advance(x[t, first:last], None, rows_of(past, t, count), state, block, kind)
+            _advance(x[t, first:last], None, rows_of(past, t, count), state, block, ahead)
         back = cut_states(gradients, first, last)
         for t in range(steps - 1, -1, -1):
             before = row_before(starts.i, past[2], t, first, last)
             rows = before, gs[min(t, gs.shape[0] - 1), first:last], gx[t, first:last]
-            _retreat(rows_of(past, t, count), rows, back, block, to, kind)
+            _retreat(rows_of(past, t, count), rows, back, block, to, back_kind)
