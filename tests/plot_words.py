@@ -70,9 +70,9 @@ def _measured(text: Text, to_pt: float) -> Words:
     return Words(text.get_text(), (middle + turned) * to_pt)
 
 
-def collisions(figure: Figure) -> list[str]:
+def collisions(figure: Figure, words: list[Words] | None = None) -> list[str]:
     """Return a line for each pair of words that meet, and each that leaves the figure."""
-    words = drawn_words(figure)
+    words = drawn_words(figure) if words is None else words
     end = figure.get_size_inches() * 72
     low = np.array([one.corners.min(0) for one in words])
     high = np.array([one.corners.max(0) for one in words])

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import DvskitError, FormatError, LeftOutWarning, VideoError
+from dvskit.emulator import calibration
+from dvskit.errors import ConfigError, DvskitError, FormatError, LeftOutWarning, VideoError
 from dvskit.formats import find_format
+from dvskit.streams import Frame
 from tests import event_camera_folder as drawn
 from tests.event_camera_folder import HEIGHT, WIDTH, image_times_us, view, write_folder
 
@@ -155,16 +157,33 @@ def test_emulate_takes_the_folder_of_the_images_alone_and_says_where_times_come_
     assert alone == whole
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("frames", [[""], ["images"], []], ids=["folder", "images", "own"])
-def test_calibrate_finds_the_thresholds_with_the_frames_of_the_layout(run, copy_at, frames):
+@pytest.mark.slow(seconds=10)
+def test_calibrate_finds_the_thresholds_with_the_frames_of_the_layout(run, copy_at):
     folder = copy_at(ORIGINS[1])
-    words = [folder / name for name in frames]
-    code, out, _ = run("calibrate", folder / "events.txt", *words, "--json")
+    code, out, _ = run("calibrate", folder / "events.txt", "--json")
     assert code == 0
     params = json.loads(out)["params"]
     assert params["threshold_on"] == pytest.approx(0.2, rel=0.05)
     assert params["threshold_off"] == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [[""], ["images"], []], ids=["folder", "images", "own"])
+def test_calibrate_takes_the_same_frames_however_they_are_named(run, copy_at, frames, monkeypatch):
+    folder, seen = copy_at(ORIGINS[1]), []
+
+    def taken(_source, pictures, **_options):
+        for frame in pictures:
+            seen.append((frame.t_us, frame.image) if isinstance(frame, Frame) else frame)
+        raise ConfigError("enough seen")
+
+    monkeypatch.setattr(calibration, "calibrate", taken)
+    code, _, err = run(
+        "calibrate", folder / "events.txt", *(folder / name for name in frames), "--json"
+    )
+    assert (code, "enough seen" in err) == (2, True)
+    assert [t for t, _ in seen] == image_times_us(ORIGINS[1])
+    assert all(np.array_equal(image, view(t - ORIGINS[1])) for t, image in seen)
 
 
 @pytest.mark.slow

@@ -201,10 +201,10 @@ def test_a_part_is_the_part_of_the_whole(files, name, strict):
     recording = dvskit.open_events(files[name], strict=strict)
     last = int(EVENTS.t[-1])
     edges = [0, 25, 26, 300_001, int(EVENTS.t[16384]), int(EVENTS.t[16383]) + 1, last, last + 1]
-    for start in edges:
-        for stop in (start, start + 1, start + 1000, last + 10):
-            wanted = EVENTS.between(start, stop)
-            assert recording.between(start, stop).load() == wanted
+    parts = [(a, b) for a in edges for b in (a, a + 1, a + 1000, last + 10)]
+    # A process of its own reads what may crash in the filter: of that, some.
+    for start, stop in parts[::5] if name == "prophesee bitshuffle" else parts:
+        assert recording.between(start, stop).load() == EVENTS.between(start, stop)
 
 
 def test_a_part_is_read_without_what_stands_ahead_of_it(files, monkeypatch):

@@ -70,11 +70,12 @@ def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:
 
     As if the pixel had some more rows, as usual ones.
     """
-    count = np.diff(rows.starts)
-    usual = np.median(np.abs(found.rest))
-    own = np.full(count.size, usual)
-    for number in np.flatnonzero(count):
-        own[number] = np.median(np.abs(found.rest[rows.starts[number] : rows.starts[number + 1]]))
+    count, rest = np.diff(rows.starts), np.abs(found.rest)
+    usual = np.median(rest)
+    rest = rest[np.lexsort((rest, np.repeat(np.arange(count.size), count)))]
+    own, some = np.full(count.size, usual), count > 0
+    first, last = rows.starts[:-1][some], rows.starts[1:][some] - 1  # the median is between both
+    own[some] = 0.5 * (rest[(first + last) // 2] + rest[(first + last + 1) // 2])
     mean = (count * own**2 + _MORE * usual**2) / (count + _MORE)
     return np.asarray(1.4826 * np.sqrt(mean))
 

@@ -242,14 +242,18 @@ def changes_to_rest(events: PixelEvents, shown: Shown, response: Response, rests
 
 
 @njit(cache=True, nogil=True)
-def _farther(left: float, blur: float, slope: float, gone: float) -> float:
-    """Return the part of such pixels, times a constant, that have more than `gone` to go."""
+def _farther(left: float, blur: float, slope: float, gone: float) -> tuple[float, float]:
+    """Return the part of such pixels, times a constant, that have more than `gone` to go.
+
+    And how many have just that, on a bell of height 1 around `left`.
+    """
     z = (gone - left) / blur
-    if z < -7.0:  # the rest is below 1e-11
-        return 1.0 - slope + slope * left
-    bell = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
     dense = 1.0 - slope + slope * left
-    return dense * 0.5 * math.erfc(z / math.sqrt(2.0)) + slope * blur * bell
+    if z < -7.0:  # the rest is below 1e-11
+        return dense, 0.0
+    bell = math.exp(-0.5 * z * z)
+    more = dense * 0.5 * math.erfc(z / math.sqrt(2.0))
+    return more + slope * blur * (bell / math.sqrt(2.0 * math.pi)), bell
 
 
 class Leaks(NamedTuple):
@@ -278,19 +282,21 @@ def known_start(
     """
     slope, reach = leaks.slope, leaks.reach
     begun, ended = ahead / period, (ahead + gap) / period
-    whole = _farther(left, blur, slope, 0.0)
-    before = 0.05 * max(0.0, 1.0 - begun / reach)
+    whole, _ = _farther(left, blur, slope, 0.0)
+    before, more = 0.05 * max(0.0, 1.0 - begun / reach), whole
     if whole > 1e-9:
-        before += 0.95 * _farther(left, blur, slope, begun) / whole
+        if begun != 0.0:
+            more, _ = _farther(left, blur, slope, begun)
+        before += 0.95 * more / whole
     if whole <= 1e-9 or before < 1e-3:
         most = reach * period
         return max(0.0, 1.0 - gap / most), 1.0 / most if gap < most else 0.0
-    stays = 0.95 * _farther(left, blur, slope, ended) / whole
+    more, bell = _farther(left, blur, slope, ended)
+    stays = 0.95 * more / whole
     stays += 0.05 * max(0.0, 1.0 - ended / reach)
-    z = (ended - left) / blur
     density = 0.0
-    if abs(z) < 7.0:
-        density = 0.95 * (1.0 - slope + slope * ended) * math.exp(-0.5 * z * z)
+    if abs(ended - left) < 7.0 * blur:
+        density = 0.95 * (1.0 - slope + slope * ended) * bell
         density /= math.sqrt(2.0 * math.pi) * blur * whole
     density += 0.05 / reach if ended < reach else 0.0
     return stays / before, density / before / period
@@ -315,6 +321,15 @@ def unknown_start(
 
 
 @njit(cache=True, nogil=True)
+def _weighed(end: int, on: float, off: float, stays: float, density: float) -> float:
+    """Return the log likelihood of a gap's end: rates of shot events, and of the leak's."""
+    stays = max(stays, 1e-3)
+    if end == ON:
+        return math.log(on * stays + density)
+    return math.log(off * stays) if end == OFF else math.log(stays)
+
+
+@njit(cache=True, nogil=True)
 def leak_likelihood(
     starts: Array, gaps: LeakGaps, leaks: Leaks, periods: Array, table: Array
 ) -> None:
@@ -330,34 +345,33 @@ def leak_likelihood(
     _, reach, share_on, jitter = leaks
     half = math.sqrt(3.0) * jitter
     for k in range(table.shape[0]):
-        for j in range(periods.size):
-            period = periods[j]
-            total = 0.0
-            for i in range(starts[k], starts[k + 1]):
-                g, rate = length[i], max(shot[i], 1e-12)
+        table[k] = 0.0
+        for i in range(starts[k], starts[k + 1]):
+            g, rate = length[i], max(shot[i], 1e-12)
+            on, off = share_on * rate, (1.0 - share_on) * rate
+            wide = math.hypot(blur[i], jitter * left[i])
+            # Most gaps are shorter or longer than any jitter makes a period.
+            sooner = _weighed(end[i], on, off, 1.0, 0.0)
+            later = _weighed(end[i], on, off, 0.0, 0.0)
+            for j in range(periods.size):
+                period = periods[j]
                 if begin[i] == MOVED:
                     stays = max(0.0, 1.0 - g / (reach * period))
                     density = 1.0 / (reach * period) if g < reach * period else 0.0
                 elif begin[i] == KNOWN:
-                    wide = math.hypot(blur[i], jitter * left[i])
                     stays, density = known_start(left[i], ahead[i], g, period, wide, leaks)
                 elif begin[i] != RESET:
                     stays, density = unknown_start(left[i], ahead[i], g, period, rate)
                 elif g <= period / (1.0 + half):
-                    stays, density = 1.0, 0.0
+                    table[k, j] += sooner
+                    continue
                 elif g < period / (1.0 - half):
                     stays = (period / g - 1.0 + half) / (2.0 * half)
                     density = period / (g * g * 2.0 * half)
                 else:
-                    stays, density = 0.0, 0.0
-                stays = max(stays, 1e-3)
-                if end[i] == ON:
-                    total += math.log(share_on * rate * stays + density)
-                elif end[i] == OFF:
-                    total += math.log((1.0 - share_on) * rate * stays)
-                else:
-                    total += math.log(stays)
-            table[k, j] = total
+                    table[k, j] += later
+                    continue
+                table[k, j] += _weighed(end[i], on, off, stays, density)
 
 
 @njit(cache=True, nogil=True)

@@ -327,6 +327,45 @@ def rows_between_frames(
     return n
 
 
+class Sums(NamedTuple):
+    """Weighted sums over rows: sure times row, sure times change, and squares of sure.
+
+    on_on, on_off, off_on, off_off  the first of the pair is sure, the second the row
+    """
+
+    on_on: float
+    on_off: float
+    off_on: float
+    off_off: float
+    on_change: float
+    off_change: float
+    on_square: float
+    off_square: float
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})  # or sums take one row after the other
+def _sums(rows: Pairs, low: int, high: int, a: float, b: float, bound: float) -> Sums:
+    """Return the sums over rows low to high - 1, weighed by what thresholds a and b leave."""
+    row_on, row_off, row_change = rows.on[low:high], rows.off[low:high], rows.change[low:high]
+    sure_on, sure_off = rows.sure_on[low:high], rows.sure_off[low:high]
+    row_weight, steep = rows.weight[low:high], 1.0 / (bound * bound)
+    aa = ab = ba = bb = ay = by = za = zb = 0.0
+    for i in range(row_on.size):
+        left = row_change[i] - a * row_on[i] - b * row_off[i]
+        near = max(0.0, 1.0 - left * left * row_weight[i] * steep)
+        w = near * near * row_weight[i]
+        on, off = w * sure_on[i], w * sure_off[i]
+        aa += on * row_on[i]
+        ab += on * row_off[i]
+        ba += off * row_on[i]
+        bb += off * row_off[i]
+        ay += on * row_change[i]
+        by += off * row_change[i]
+        za += near * near * on * sure_on[i]
+        zb += near * near * off * sure_off[i]
+    return Sums(aa, ab, ba, bb, ay, by, za, zb)
+
+
 @njit(cache=True, nogil=True)
 def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: Array) -> None:
     """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
@@ -336,7 +375,7 @@ def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: A
     in their errors keep the fit unbiased (instrumental variables; Wald 1940). It begins with what
     `found` holds. rest: what each row leaves, times the root of its weight.
     """
-    row_on, row_off, row_change, sure_on, sure_off, row_weight = rows
+    row_on, row_off, row_change, _, _, row_weight = rows
     scale, least, turns = how
     on, off, error_on, error_off = found
     bound = 4.685 * scale
@@ -345,21 +384,10 @@ def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: A
         low, high = starts[g], starts[g + 1]
         miss_on = miss_off = math.inf
         for _ in range(turns if high - low >= least else 0):
-            aa, ab, ba, bb = 1e-9, 0.0, 0.0, 1e-9
-            ay, by, za, zb = 1e-9 * a, 1e-9 * b, 0.0, 0.0
-            for i in range(low, high):
-                left = row_change[i] - a * row_on[i] - b * row_off[i]
-                u = left * math.sqrt(row_weight[i]) / bound
-                if abs(u) < 1.0:
-                    w = (1.0 - u * u) ** 2 * row_weight[i]
-                    aa += w * sure_on[i] * row_on[i]
-                    ab += w * sure_on[i] * row_off[i]
-                    ba += w * sure_off[i] * row_on[i]
-                    bb += w * sure_off[i] * row_off[i]
-                    ay += w * sure_on[i] * row_change[i]
-                    by += w * sure_off[i] * row_change[i]
-                    za += w * w / row_weight[i] * sure_on[i] * sure_on[i]
-                    zb += w * w / row_weight[i] * sure_off[i] * sure_off[i]
+            sums = _sums(rows, low, high, a, b, bound)
+            aa, bb = 1e-9 + sums.on_on, 1e-9 + sums.off_off
+            ay, by = 1e-9 * a + sums.on_change, 1e-9 * b + sums.off_change
+            ab, ba, za, zb = sums.on_off, sums.off_on, sums.on_square, sums.off_square
             det = aa * bb - ab * ba
             if det <= 1e-6 * aa * bb:
                 miss_on = miss_off = math.inf

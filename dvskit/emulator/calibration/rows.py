@@ -194,4 +194,6 @@ def _fit_groups(
 
 
 def _scale(rest: NDArray[np.float64], around: tuple[float, float]) -> float:
-    return max(1.4826 * float(np.median(np.abs(rest))), 0.002 * min(around))
+    half = (rest.size - 1) // 2
+    middle = np.partition(np.abs(rest), (half, rest.size // 2))[half : rest.size // 2 + 1]
+    return max(1.4826 * float(middle.mean()), 0.002 * min(around))  # a median, in half its time

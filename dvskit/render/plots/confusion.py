@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -213,8 +214,9 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
 
 def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], float]:
     """Return what tells how many points wide words of a size are."""
-    font = FontProperties(family=list(fonts), size=size_pt)
-    return lambda text: float(TextToPath().get_text_width_height_descent(text, font, False)[0])
+    font, paths = FontProperties(family=list(fonts), size=size_pt), TextToPath()
+    # The same words are asked for again and again.
+    return cache(lambda text: float(paths.get_text_width_height_descent(text, font, False)[0]))
 
 
 def _room_pt(style: Style) -> float:
@@ -261,4 +263,4 @@ def _write_counts(
             # Black or white, whichever stands out from the cell's brightness.
             bright = float(colours[row, column, :3] @ (0.299, 0.587, 0.114)) > 0.55
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size,
-                      color="#1b1d26" if bright else "#ffffff")  # fmt: skip
+                      color="#1b1d26" if bright else "#ffffff", in_layout=False)  # fmt: skip
