@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import dvskit
 from dvskit import training
 from dvskit.datasets import Emulation
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, ModelError, OutputError
@@ -27,6 +29,7 @@ from dvskit.training.running import Run
 from dvskit.training.starting import begin_with, parameters_of_last, with_classes
 from tests.bars import blown_up, moving_bar, write_bars
 from tests.sample_files import folder, video
+from tests.test_depth import SWING, write_npz
 
 QUICK = {"loop.steps": "1"}  # ten steps in all
 
@@ -59,6 +62,15 @@ def clips(root: Path, people: int = 2, trials: int = 2) -> Path:
         for trial in range(trials)
     ]
     return folder(root, *names)
+
+
+def depth_clips(root: Path) -> Path:
+    names = itertools.product(("bow", "wave"), ("p1", "p2"), ("t0", "t1"))
+    for k, (label, person, trial) in enumerate(names):
+        path = root / label / f"{person}_{trial}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(path, replace(SWING, depth_m=SWING.depth_m + 0.01 * k))
+    return root
 
 
 @pytest.mark.parametrize(
@@ -188,6 +200,30 @@ def test_videos_are_judged_as_the_models_file_says_its_clips_were_emulated(tmp_p
     assert training.load_model("nmnist-signed-lif").emulation == Emulation(size=(34, 34))
     with pytest.raises(ModelError, match=r"here: \[emulation\] is wrong: .*treshold"):
         emulation_from({"emulation": {"sensor": {"treshold": 1}}}, (1, 1), "here")
+
+
+@pytest.mark.slow
+def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_saw_them(
+    tmp_path, run
+):
+    root = depth_clips(tmp_path / "set")
+    code, out, err = run("train", root, "-o", "mine", "--set", "loop.steps=1")
+    assert code == 0, err
+    assert "8 depth clips of 60x104, 0.3 to 0.3 s; 2 classes of 4, 2 people" in err
+    model = training.load_model(tmp_path / "mine")
+    assert model.emulation.params == dvskit.EmulatorParams.preset("DVS128")
+    (one,) = training.sets.load_sets(training.load_config(tmp_path / "mine" / "config.toml"))
+    opened = open_for(model, root)
+    for row in one.parts.test.rows:
+        at = [other.name for other in opened.rows].index(row.name)
+        assert opened.events(at) == one.parts.test.events(one.parts.test.rows.index(row))
+    code, out, err = run("classify", root / "bow" / "p1_t1.npz", "--model", "mine")
+    assert (code, err) == (0, "")
+    assert out.split()[0] in model.classes
+    video(root / "bow" / "p3_t0.mp4")
+    code, _, err = run("train", root, "-o", "other")
+    assert code == 1
+    assert "p1_t0.npz: is a depth clip, beside a video, " in err
 
 
 def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):

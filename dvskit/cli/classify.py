@@ -25,8 +25,8 @@ def classify(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Event files, videos, folders of them, - for standard input, udp://HOST:PORT, or "
-            "images; with --live one recording or video.",
+            help="Event files, videos, depth clips, folders of them, - for standard input, "
+            "udp://HOST:PORT, or images; with --live one recording or video.",
             show_default=False,
         ),
     ] = None,
@@ -37,10 +37,10 @@ def classify(
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
 ) -> None:
-    """Say which class recordings and videos are, and how sure the model is.
+    """Say which class recordings, videos and depth clips are, and how sure the model is.
 
     A recording is looked at in windows of the model's length, each on its own; their mean decides.
-    Videos are emulated first, as those that the model learned from.
+    Videos and depth clips are emulated first, as those that the model learned from.
     Several recordings make a table, and an array of JSON where one makes an object.
     An image is put in the middle of the model's input and encoded as spikes.
 
@@ -144,10 +144,10 @@ def _recordings(files: list[Path]) -> list[Path]:
 
 
 def _is_clip(file: Path) -> bool:
-    """Tell whether a path is a video, or a folder of images and of nothing else."""
-    from dvskit.datasets.kinds import IMAGE_FOLDERS, VIDEOS, kind_of
+    """Tell whether a path is a video, a depth clip, or a folder of images and of nothing else."""
+    from dvskit.datasets.kinds import DEPTH_CLIPS, IMAGE_FOLDERS, VIDEOS, kind_of
 
-    return kind_of(file) in (VIDEOS, IMAGE_FOLDERS)
+    return kind_of(file) in (VIDEOS, IMAGE_FOLDERS, DEPTH_CLIPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class _Judge:
                 _console.note(f"{file}: {recording.damage}")
 
     def _emulated(self, clip: Path) -> Events:
-        """Return the events of a video, emulated as those that the model learned from."""
+        """Return the events of a clip, emulated as those that the model learned from."""
         from dvskit.datasets import FileSamples, Sample, kinds
 
         how = kinds.Reading(self.model.emulation, strict=not self.reading.salvage)

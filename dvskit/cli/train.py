@@ -111,8 +111,8 @@ def train(
         Path,
         typer.Argument(
             metavar="FOLDER|CONFIG",
-            help="A folder with a folder of videos or recordings for each class, a list of such "
-            "files, or a configuration (.toml); samples/ has some.",
+            help="A folder with a folder of videos, recordings or depth clips for each class, a "
+            "list of such files, or a configuration (.toml); samples/ has some.",
             show_default=False,
         ),
     ],

@@ -29,6 +29,7 @@ _SLOWER = 1.2  # than those who were filmed others may be
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
 _THRESHOLD = 0.3
+_DEPTH_SENSOR = "DVS128"
 _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 
 _Noted = Callable[[str, str, str], None]
@@ -136,7 +137,7 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
     if len(sizes) == 1 and not look.clips and min(only) >= 12 and max(only) <= _SIDE:
         noted("size", str(only), "all recordings that were read have it")
         return only.width, only.height
-    what = "videos are emulated at it" if look.clips == len(look.samples) else "all are put on it"
+    what = "clips are emulated at it" if look.clips == len(look.samples) else "all are put on it"
     noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones tell gestures no better")
     return _SIDE, _SIDE
 
@@ -214,6 +215,13 @@ def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
 def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     if not look.clips:
         return entry
+    if look.kind == "depth":
+        noted(
+            "sensor",
+            f"a {_DEPTH_SENSOR} before a person of other clothes, wall and light for each clip",
+            "depth has no brightness, so that it is drawn",
+        )
+        return replace(entry, preset=_DEPTH_SENSOR)
     noted(
         "sensor",
         f"an ideal one of threshold {_THRESHOLD:g} that sees the whole picture",

@@ -28,7 +28,7 @@ TAKEN: Mapping[str, frozenset[str]] = {
     "recordings": _EVENTS | {"path", "group", "size", "set", "salvage", "without"},
     "videos": _VIDEOS,
     "mixed": _VIDEOS,
-    "depth": _CLIPS,
+    "depth": _CLIPS | {"without", "salvage"},
     "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
     "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
     "images": _EVENTS | {"path", "encoder"},

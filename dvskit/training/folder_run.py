@@ -90,7 +90,7 @@ def train_folder(
     changes: Mapping[str, str] | None = None,
     onlooker: Onlooker | None = None,
 ) -> FolderRun:
-    """Train a classifier on a folder, or a list, of labelled recordings and videos.
+    """Train a classifier on a folder, or a list, of labelled recordings and videos, or depth clips.
 
     All that a configuration says is chosen by what is in the folder: see `choose`. People are kept
     whole where they are known.

@@ -18,6 +18,7 @@ from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.formats import open_events
+from dvskit.scenes import read_depth_clip
 from dvskit.video import open_frames
 
 _LOOKED_AT = 24  # samples that are read for their sizes and durations
@@ -42,12 +43,14 @@ class Look:
 
     @property
     def clips(self) -> int:
-        """How many of the samples are videos, folders of images among them."""
+        """How many of the samples are emulated: videos, folders of images, depth clips."""
         return sum(kind != RECORDINGS.name for kind in self.samples.kinds)
 
     @property
     def kind(self) -> str:
         """The kind of the entry [[data]] that opens them."""
+        if DEPTH_CLIPS.name in self.samples.kinds:
+            return "depth"
         if self.clips == len(self.samples):
             return "videos"
         return "mixed" if self.clips else "recordings"
@@ -93,15 +96,16 @@ def look_at(
         )
     read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
     kinds = dict(zip(samples.rows, samples.kinds, strict=True))
-    depth = [row.where for row in rows if kinds[row] == DEPTH_CLIPS.name]
-    if depth:
+    depth = [row for row in rows if kinds[row] == DEPTH_CLIPS.name]
+    if depth and len(depth) < len(rows):
+        other = next(row for row in rows if kinds[row] != DEPTH_CLIPS.name)
         raise FormatError(
-            f"{depth[0]}: is a depth clip, for which nothing is chosen; write a configuration with "
-            "an entry [[data]] of kind 'depth'"
+            f"{depth[0].where}: is a depth clip, beside a {kinds[other]}, {other.where}; give "
+            "depth clips a folder of their own"
         )
 
     def measured(row: Sample) -> tuple[Size, int]:
-        return _measured(row, kinds[row] == RECORDINGS.name, not salvage)
+        return _measured(row, kinds[row], not salvage)
 
     with ThreadPoolExecutor(thread_count()) as pool:
         found = list(pool.map(measured, read))
@@ -118,11 +122,14 @@ def look_at(
     )
 
 
-def _measured(row: Sample, is_recording: bool, strict: bool) -> tuple[Size, int]:
+def _measured(row: Sample, kind: str, strict: bool) -> tuple[Size, int]:
     """Return the size and the duration of a sample, in microseconds."""
     path: Path = row.file
+    if kind == DEPTH_CLIPS.name:
+        seen = read_depth_clip(path)
+        return Size(*seen.depth_m.shape[:0:-1]), int(seen.t_us[-1] - seen.t_us[0])
     with one_thread():
-        if is_recording:
+        if kind == RECORDINGS.name:
             recording = open_events(path, strict=strict)
             events = recording.between(*row.span or (None, None)).load()
             length = int(events.t[-1] - events.t[0]) + 1 if len(events) else 0

@@ -200,7 +200,8 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
         for entry in config.data
     ]
     reject = reject_on(model.module, feed.validation.values(), config.input)
-    clips = [entry for entry in config.data if entry.kind in ("videos", "mixed")]
+    clips = [entry for entry in config.data if entry.kind in ("videos", "mixed", "depth")]
+    clips.sort(key=lambda entry: entry.kind == "depth")
     about: dict[str, Any] = {
         "seed": config.seed,
         "reject": asdict(reject),
