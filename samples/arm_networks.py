@@ -10,7 +10,8 @@ Recordings of all folders are trained on, but for those of the person who is lef
 whom her skeleton moves among them; hers in the first folder judge. Each run, a network, a seed and
 a person who is left out, leaves a line in OUT/results.csv and is not run again. What is kept learns
 from all people and is written as a model, OUT/<network>. There is no validation part: the number of
-steps is fixed. Counts are summed over blocks of 8x8 pixels once, which is what the first layer of
+steps is fixed. With --people 3,6 what is kept is without these, and `dvskit eval` judges by them.
+Counts are summed over blocks of 8x8 pixels once, which is what the first layer of
 the networks does, so that a run takes one to two minutes of a processor.
 """
 
@@ -67,6 +68,11 @@ def input_of(kind: str) -> InputConfig:
     return InputConfig(bins=BINS, bin_us=BIN_US)
 
 
+def person_of(name: str) -> int:
+    """Return who is in a recording, by its name: <gesture>/s<person>_t<trial>.npz."""
+    return int(re.findall(r"\d+", Path(name).name)[0])
+
+
 @dataclass(frozen=True)
 class Clips:
     """Recordings as they are trained on.
@@ -101,7 +107,7 @@ def read_clips(folders: list[Path]) -> Clips:
         points[k] = cloud(events).numpy()
         points[k, :, 2] *= FINE * FINE_US
     labels = np.array([classes.index(path.parent.name) for path, _ in files])
-    people = np.array([int(re.findall(r"\d+", path.name)[0]) for path, _ in files])
+    people = np.array([person_of(path.name) for path, _ in files])
     return Clips(counts, points, labels, people, np.array([first for _, first in files]), classes)
 
 
@@ -258,12 +264,16 @@ def compare(
         print(*run, f"{100 * right / len(rows):.1f} %", f"{time.process_time() - began:.0f} s")
 
 
-def keep(kind: str, clips: Clips, folders: list[Path], out: Path, run: tuple[int, int]) -> None:
-    """Train on all people, with a seed and so many steps, and write the model."""
-    seed, steps = run
-    module = learn(kind, clips, np.arange(len(clips.labels)), seed, steps)
+def keep(
+    kind: str, clips: Clips, folders: list[Path], out: Path, run: tuple[list[int], int, int]
+) -> None:
+    """Train on all people but some, with a seed and so many steps, and write the model."""
+    without, seed, steps = run
+    module = learn(kind, clips, np.flatnonzero(~np.isin(clips.people, without)), seed, steps)
     network = network_of(kind, len(clips.classes))
-    learned = [row for folder in folders for row in open_samples(folder).rows]
+    every = [row for folder in folders for row in open_samples(folder).rows]
+    judged = [row for row in every if person_of(row.name) in without]
+    learned = [row for row in every if person_of(row.name) not in without]
     model = Model(
         name="arm-gestures",
         network=network,
@@ -271,7 +281,7 @@ def keep(kind: str, clips: Clips, folders: list[Path], out: Path, run: tuple[int
         input=input_of(kind),
         classes=clips.classes,
         about={"seed": seed, "steps": steps},
-        used=used_samples(Split(learned, [], [])),
+        used=used_samples(Split(learned, [], judged)),
     )
     save_model(out / kind, model)
 
@@ -284,17 +294,19 @@ def main() -> None:
     parser.add_argument("--networks", default="signed,binary,ann,points")
     parser.add_argument("--seeds", type=int, default=1, help="how many; of --keep, which one")
     parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--people", default="", help="to be left out, 1,2,...: all unless given")
-    parser.add_argument("--keep", default="", help="a network to train on all people")
+    parser.add_argument(
+        "--people", default="", help="to be left out, 1,2,...: each unless given; of --keep: nobody"
+    )
+    parser.add_argument("--keep", default="", help="a network to train on all people, and keep")
     args = parser.parse_args()
     torch.set_num_threads(1)
     clips = read_clips(args.folders)
+    people = [int(each) for each in args.people.split(",") if each]
     if args.keep:
-        keep(args.keep, clips, args.folders, args.out, (args.seeds, args.steps))
+        keep(args.keep, clips, args.folders, args.out, (people, args.seeds, args.steps))
         return
-    people = [int(each) for each in args.people.split(",") if each] or sorted(set(clips.people))
-    kinds = args.networks.split(",")
-    compare(clips, args.out, kinds, people, range(1, args.seeds + 1), args.steps)
+    kinds, every = args.networks.split(","), sorted(set(clips.people))
+    compare(clips, args.out, kinds, people or every, range(1, args.seeds + 1), args.steps)
 
 
 if __name__ == "__main__":

@@ -64,3 +64,5 @@ def test_runs_are_listed_once_and_the_kept_model_answers_as_it_was_judged(
             assert evaluate(model, recordings, split="all").accuracy == 1 - len(wrong) / 4
             rows = names["tensors_of"](clips, np.arange(4), [names["Change"]()] * 4)
             assert int(rows.sum()) == 4 * 3_000
+    run(monkeypatch, *words, "--keep", "ann", "--people", 2)
+    assert evaluate(load_model(out / "ann"), recordings).samples == 2  # hers alone
