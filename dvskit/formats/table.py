@@ -284,7 +284,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     if str(path) == "-" and "w" not in row.piped:
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
         raise UnknownFormatError(
-            f"standard output: {row.name} cannot go through a pipe, as its index is written last; "
-            f"name a file, or one of {ways} (format=, --to)"
+            f"standard output: {row.name} cannot go through a pipe, as it is not written from "
+            f"front to back; name a file, or one of {ways} (format=, --to)"
         )
     return row
