@@ -52,7 +52,11 @@ class _Drawn:
 
     def crossed(self, line: NDArray[np.float64]) -> int:
         """Return how many places of the lines are on another one's."""
-        apart = np.abs(self.lines[None] - line[:, None]).max(2)
+        if not len(line):
+            return 0
+        low, high = line.min(0) - 0.5, line.max(0) + 0.5
+        near = self.lines[((self.lines > low) & (self.lines < high)).all(1)]
+        apart = np.abs(near[None] - line[:, None]).max(2)
         return int((apart < 0.5).sum())
 
 
