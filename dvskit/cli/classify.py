@@ -26,7 +26,7 @@ def classify(
         list[Path] | None,
         typer.Argument(
             help="Event files, videos, depth clips, folders of them, - for standard input, "
-            "udp://HOST:PORT, or images; with --live one recording or video.",
+            "udp://HOST:PORT, or images. With --live: one recording or video.",
             show_default=False,
         ),
     ] = None,
