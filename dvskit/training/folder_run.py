@@ -226,7 +226,10 @@ def _in_time(config: Config, sets: Sequence[TrainingSet], end: float, tell: Onlo
     possible = int((end - _CARD_S - time.monotonic()) / each)
     steps = min(wanted, max(_LEAST_STEPS, possible))
     if possible < steps:
-        tell.note(f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway")
+        tell.note(
+            f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway. "
+            "Another run (-o) of more --minutes has what was emulated already"
+        )
     elif steps < wanted:
         tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))

@@ -101,7 +101,7 @@ def look_at(
         other = next(row for row in rows if kinds[row] != DEPTH_CLIPS.name)
         raise FormatError(
             f"{depth[0].where}: is a depth clip, beside a {kinds[other]}, {other.where}; give "
-            "depth clips a folder of their own"
+            "depth clips a folder of their own (a damaged one is taken for a recording)"
         )
 
     def measured(row: Sample) -> tuple[Size, int]:
