@@ -144,10 +144,10 @@ def _recordings(files: list[Path]) -> list[Path]:
 
 
 def _is_clip(file: Path) -> bool:
-    """Tell whether a path is a video, a depth clip, or a folder of images and of nothing else."""
-    from dvskit.datasets.kinds import DEPTH_CLIPS, IMAGE_FOLDERS, VIDEOS, kind_of
+    """Tell whether a path is emulated: video, depth clip, folder of images and nothing else."""
+    from dvskit.datasets.kinds import RECORDINGS, kind_of
 
-    return kind_of(file) in (VIDEOS, IMAGE_FOLDERS, DEPTH_CLIPS)
+    return kind_of(file) not in (RECORDINGS, None)
 
 
 @dataclass(frozen=True, slots=True)

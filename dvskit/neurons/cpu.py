@@ -58,7 +58,7 @@ class _CPU:
             _maybe(state.waiting, step),
         )
         flat_x, flat_s, states = _flat(x), _flat(s), _states(after)
-        values, kind = _values(dynamics, x.shape[1:], step), _forward_kind(dynamics)
+        values, kind = _values(dynamics, x.shape[1:], step), _forward(_kind(dynamics))
 
         def part(start: int, stop: int) -> None:
             kernels.forward(flat_x, flat_s, states, values, kind, (start, stop))
@@ -92,7 +92,8 @@ class _CPU:
         )  # fmt: skip
         assert gv is not None  # the membrane is always there
         back = _states(NeuronState(gv, gi, ga))
-        values, kinds = _values(dynamics, shape, step), (_forward_kind(dynamics), _kind(dynamics))
+        values, kind = _values(dynamics, shape, step), _kind(dynamics)
+        kinds = _forward(kind), kind
         to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
 
         def part(start: int, stop: int) -> None:
@@ -115,11 +116,11 @@ def _kind(dynamics: Dynamics) -> kernels.Kind:
     )
 
 
-def _forward_kind(dynamics: Dynamics) -> kernels.Kind:
-    """Return the same for the way forward, which is compiled once for all surrogates that spike."""
-    spikes = not isinstance(dynamics.surrogate, Potential)
-    surrogate = _surrogate(StraightThrough() if spikes else dynamics.surrogate)
-    return _kind(dynamics)._replace(surrogate=surrogate, attached=None)
+def _forward(kind: kernels.Kind) -> kernels.Kind:
+    """Return a kind for the way forward, which is compiled once for all surrogates that spike."""
+    spikes = not isinstance(kind.surrogate, parts.Identity)
+    surrogate = parts.Through(np.float32(1)) if spikes else kind.surrogate
+    return kind._replace(surrogate=surrogate, attached=None)
 
 
 def _surrogate(given: Any) -> Any:
