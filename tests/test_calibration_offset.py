@@ -186,7 +186,7 @@ def test_a_sensor_that_is_switched_on_with_a_clip_that_never_rests(data):
     from dvskit.video import open_frames
 
     clip = open_frames(data / "video" / "carphone_pristine.mp4")
-    frames = [(t, frame[:56, :64].copy()) for t, frame in clip]
+    frames = [(t, frame[:72, :88].copy()) for t, frame in clip]
     params = EmulatorParams.preset("DAVIS346")
     found = calibrate(Events.concatenate(list(dvskit.emulate(frames, params, 4))), frames)
     for name in ("threshold_on", "threshold_off", "leak_hz"):
