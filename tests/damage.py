@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,33 @@ from dvskit.errors import DvskitError
 from dvskit.events import read_all
 
 
-def assert_only_our_errors(path: Path, content: bytes, seed: int, most: int, extra=()) -> None:
-    """Read content with 1 to `most` wrong bytes (often of `extra`), and in a third a missing end.
+def damaged(content: bytes, seed: int, most: int, extra: Sequence[int] = ()) -> bytes:
+    """Return content with 1 to `most` wrong bytes (often of `extra`), a third without its end."""
+    rng = np.random.default_rng(seed)
+    made = bytearray(content)
+    if seed % 3 == 0:
+        del made[int(rng.integers(1, len(made))) :]
+    for place in rng.integers(0, len(made), 1 + seed % most).tolist():
+        made[place] = int(rng.choice([int(rng.integers(256)), *extra]))
+    return bytes(made)
+
+
+def assert_only_our_errors(
+    path: Path,
+    content: bytes,
+    seed: int,
+    most: int,
+    extra: Sequence[int] = (),
+    format: str | None = None,
+) -> None:
+    """Read content that is `damaged`.
 
     What is not refused is valid, and no damage passes in strict mode.
     """
-    rng = np.random.default_rng(seed)
-    damaged = bytearray(content)
-    if seed % 3 == 0:
-        del damaged[int(rng.integers(1, len(damaged))) :]
-    for place in rng.integers(0, len(damaged), 1 + seed % most).tolist():
-        damaged[place] = int(rng.choice([int(rng.integers(256)), *extra]))
-    path.write_bytes(damaged)
+    path.write_bytes(damaged(content, seed, most, extra))
     for strict in (True, False):
         try:
-            recording = dvskit.open_events(path, strict=strict)
+            recording = dvskit.open_events(path, format=format, strict=strict)
             events = read_all(recording)
             recording.load(), recording.triggers(), recording.labels(), recording.other_streams()
         except DvskitError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +14,13 @@ from dvskit.events import Events, read_all
 from dvskit.formats import (
     InputStream,
     ReadOptions,
-    Recording,
     load_events,
     open_events,
     open_stream,
     save_events,
 )
 from dvskit.formats.words import decoding, scanning
+from tests.arriving import Pieces, arrive, cut
 from tests.event_rows import kept_share
 from tests.test_words import (
     EVT,
@@ -35,33 +34,6 @@ from tests.test_words import (
     random_units,
     raw,
 )
-
-
-class Pieces:
-    """A raw stream that gives one piece at a time, and counts how many were asked for."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-        self.asked = 0
-
-    def readinto(self, buffer: memoryview) -> int:
-        if not self._rest:
-            self.asked += 1
-            self._rest = next(self._pieces, b"")
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
-def cut(content: bytes, length: int) -> Iterator[bytes]:
-    return (content[at : at + length] for at in range(0, len(content), length))
-
-
-def arrive(content: bytes, length: int = 1 << 20, **options: Any) -> Recording:
-    stream = InputStream(Pieces(cut(content, length)), "pipe")
-    return open_stream(stream, None, ReadOptions(**options))
 
 
 def some_file(tmp_path: Path, name: str, seed: int, count: int = 20_000) -> Path:

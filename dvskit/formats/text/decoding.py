@@ -69,8 +69,10 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
     while count := fill(
         memoryview(buffers[turn])[LONGEST_LINE : LONGEST_LINE + CHUNK_BYTES], cutter.at
     ):
-        yield from cutter.cut(buffers[turn], LONGEST_LINE, LONGEST_LINE + count)
-        turn = 1 - turn
+        ahead = turn
+        for chunk in cutter.cut(buffers[turn], LONGEST_LINE, LONGEST_LINE + count):
+            turn = 1 - ahead  # what holds no line end needs no buffer to itself
+            yield chunk
     yield from cutter.rest()
 
 
