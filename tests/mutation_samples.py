@@ -322,7 +322,3 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("csv-seconds", "csv", csv_seconds, partial(text_lines, head=2)),
     Sample("rpg", "rpg", partial(written, "rpg"), partial(text_lines, head=0)),
 )
-
-
-def sample_named(name: str) -> Sample:
-    return next(sample for sample in SAMPLES if sample.name == name)

@@ -15,7 +15,6 @@ from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats.aedat31 import packets as walking
 from dvskit.formats.aedat31 import reading
-from tests.damage import assert_only_our_errors
 from tests.test_formats import assert_as_truth_says
 
 NAME = "aedat31_synthetic_dvs128.aedat"
@@ -324,13 +323,6 @@ def test_a_cut_file_keeps_its_whole_events(tmp_path):
 def test_a_header_that_cannot_be_used_is_refused(tmp_path, head, message):
     with pytest.raises(FormatError, match=message):
         dvskit.open_events(write(tmp_path / "a.aedat", GOOD, head=head))
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed):
-    packets = [packet(1, [polarity(i * 50 + j, j, i, 1) for j in range(50)]) for i in range(8)]
-    content = HEAD + b"".join([*packets, packet(0, [special(9, 2)])])
-    assert_only_our_errors(tmp_path / "b.aedat", content, seed, 7)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,9 +13,6 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import read_all
-from dvskit.formats import open_sink
-from dvskit.formats.es import reading, writing
-from tests.damage import assert_only_our_errors
 from tests.test_events import make
 from tests.test_formats import assert_as_truth_says
 
@@ -79,35 +76,6 @@ def test_the_decoder_and_the_encoder_agree_with_a_plain_one(tmp_path, seed):
     dvskit.save_events(events, tmp_path / "a.es")
     assert plain_decode((tmp_path / "a.es").read_bytes(), 300) == rows_of(events)
     assert dvskit.load_events(tmp_path / "a.es") == events
-
-
-@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
-def test_what_is_written_does_not_depend_on_cuts(tmp_path, monkeypatch, cut):
-    events = make(2000)
-    dvskit.save_events(events, tmp_path / "whole.es")
-    monkeypatch.setattr(writing, "_BUFFER_BYTES", 5 + cut)
-    with open_sink(tmp_path / "cut.es", events.size) as sink:
-        for start in range(0, len(events), cut):
-            sink.write(events[start : start + cut])
-    assert (tmp_path / "cut.es").read_bytes() == (tmp_path / "whole.es").read_bytes()
-    assert dvskit.load_events(tmp_path / "cut.es") == events
-
-
-@pytest.mark.parametrize("block", [1, 7, 64, 5000])
-def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block):
-    events = make(4000)
-    dvskit.save_events(events, tmp_path / "a.es")
-    data = bytearray((tmp_path / "a.es").read_bytes())
-    for place in range(1000, len(data), 3001):
-        data[place] ^= 0x55
-    (tmp_path / "a.es").write_bytes(data)
-    whole = dvskit.open_events(tmp_path / "a.es", strict=False)
-    expected = read_all(whole)
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(reading, "_LOSSES", 2)
-    parts = dvskit.open_events(tmp_path / "a.es", strict=False)
-    assert read_all(parts) == expected
-    assert parts.damage.losses == whole.damage.losses
 
 
 def test_a_reset_means_nothing_and_an_overflow_is_time(tmp_path):
@@ -183,12 +151,6 @@ def test_salvage_finds_the_events_behind_a_lost_byte(data, tmp_path):
     assert 1 <= recording.damage.count <= 3
     assert len(whole) - 10 <= len(part) < len(whole)
     assert np.array_equal(part.x[-1000:], whole.x[-1000:])
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_damage_raises_only_our_errors_and_salvage_stays_on_the_sensor(tmp_path, seed):
-    dvskit.save_events(make(300), tmp_path / "a.es")
-    assert_only_our_errors(tmp_path / "b.es", (tmp_path / "a.es").read_bytes(), seed, 5)
 
 
 @pytest.mark.slow

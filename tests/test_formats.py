@@ -13,7 +13,6 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import (
     DamagedFileError,
-    DvskitError,
     EventsError,
     FormatError,
     GeometryError,
@@ -89,18 +88,10 @@ def test_nmnist_of_another_camera_gets_the_size_of_its_events(tmp_path):
         dvskit.load_events(path, size=(34, 34))
 
 
-@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
-def test_npz_gives_back_what_was_written_however_it_was_cut(tmp_path, cut):
+def test_npz_holds_columns_that_numpy_loads(tmp_path):
     events = make(500)
-    path = tmp_path / "a.npz"
-    with open_sink(path, events.size) as sink:
-        for start in range(0, len(events), cut):
-            sink.write(events[start : start + cut])
-    whole = tmp_path / "b.npz"
-    dvskit.save_events(events, whole)
-    assert dvskit.load_events(path) == events
-    assert path.read_bytes() == whole.read_bytes()
-    with np.load(path) as archive:
+    dvskit.save_events(events, tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as archive:
         assert sorted(archive) == ["p", "size", "t", "x", "y"]
         assert np.array_equal(archive["t"], events.t)
 
@@ -141,28 +132,6 @@ def test_a_wrong_npz_is_refused(tmp_path, change, message):
     np.savez(tmp_path / "a.npz", **(columns | change))
     with pytest.raises(FormatError, match=message):
         dvskit.load_events(tmp_path / "a.npz")
-
-
-@pytest.mark.slow
-def test_cut_and_flipped_npz_files_raise_nothing_but_our_errors(tmp_path):
-    events = make(300)
-    dvskit.save_events(events, tmp_path / "a.npz")
-    whole = (tmp_path / "a.npz").read_bytes()
-    random = np.random.default_rng(1)
-    refused = 0
-    for _ in range(200):
-        damaged = bytearray(whole)
-        if random.random() < 0.3:
-            damaged = damaged[: random.integers(1, len(damaged))]
-        else:
-            for place in random.integers(0, len(damaged), 3):
-                damaged[place] ^= 1 << random.integers(8)
-        (tmp_path / "b.npz").write_bytes(damaged)
-        try:
-            dvskit.load_events(tmp_path / "b.npz", strict=bool(random.integers(2)))
-        except DvskitError:
-            refused += 1
-    assert refused > 100
 
 
 @pytest.mark.slow

@@ -318,24 +318,6 @@ def test_what_is_written_is_read_back(tmp_path, name, count):
     assert dvskit.open_events(path, format=name).load() == events
 
 
-@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
-def test_the_bytes_written_do_not_depend_on_how_the_stream_is_cut(tmp_path, name):
-    class Cut:
-        size = EVENTS.size
-
-        def __init__(self, step):
-            self.step = step
-
-        def __iter__(self):
-            for start in range(0, len(EVENTS), self.step):
-                yield EVENTS[start : start + self.step]
-
-    for step in (1000, 20_011, 50_000):
-        dvskit.save_events(Cut(step), tmp_path / f"{step}.h5", format=name)
-    made = [(tmp_path / f"{step}.h5").read_bytes() for step in (1000, 20_011, 50_000)]
-    assert made[0] == made[1] == made[2]
-
-
 @pytest.mark.parametrize("start", [-5_000_000, 0, 59_999_999, 1_700_000_000_000_000])
 @pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
 def test_any_time_of_start_is_kept(tmp_path, name, start):

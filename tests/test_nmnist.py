@@ -56,20 +56,6 @@ def test_events_are_those_of_a_plain_decoder_however_they_are_cut(
     assert not recording.damage
 
 
-@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
-@pytest.mark.parametrize("strict", [True, False])
-def test_a_part_is_that_of_the_whole(tmp_path, make, strict):
-    recording = dvskit.open_events(bin_file(tmp_path / "a.bin", make()), strict=strict)
-    whole = recording.load()
-    first, last = int(whole.t[0]), int(whole.t[-1])
-    rng = np.random.default_rng(1)
-    for start, stop in [(first, last), (last, last + 1), (-5, 5), (last + 9, last + 99)] + [
-        tuple(sorted(rng.integers(first, last + 2, 2).tolist())) for _ in range(40)
-    ]:
-        assert recording.between(start, stop).load() == whole.between(start, stop)
-    assert recording.between(first + 1000, None).load() == whole.between(first + 1000, None)
-
-
 @pytest.mark.parametrize("lost", [1, 2, 3, 4, 7, 501])
 @pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
 def test_behind_missing_bytes_rows_line_up_again(tmp_path, make, lost):

@@ -10,9 +10,8 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
-from dvskit.formats import npy
 from dvskit.formats.npy.layout import read_array_header
 from tests.test_events import make
 
@@ -57,20 +56,6 @@ def test_signed_polarity_is_read(tmp_path):
     array = plain(events, "txyp")
     array[:, 3] = array[:, 3] * 2 - 1
     assert dvskit.load_events(save(tmp_path / "a.npy", array)) == events
-
-
-@pytest.mark.parametrize("block", [1, 7, 64])
-def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block):
-    array = make(400).to_array("dv")
-    array["polarity"][50], array["x"][100], array["timestamp"][200] = 7, -3, 10**9
-    path = save(tmp_path / "a.npy", array)
-    whole = dvskit.open_events(path, strict=False)
-    expected = read_all(whole)
-    assert len(expected) == 397
-    monkeypatch.setattr(npy.decoding, "BLOCK_EVENTS", block)
-    parts = dvskit.open_events(path, strict=False)
-    assert read_all(parts) == expected
-    assert sorted(parts.damage.losses) == sorted(whole.damage.losses)
 
 
 @pytest.mark.parametrize(
@@ -133,48 +118,6 @@ def test_a_cut_file_keeps_its_whole_rows(tmp_path):
     recording = dvskit.open_events(path, strict=False, size=(20, 10))
     assert read_all(recording) == make(100)[:98]
     assert recording.damage.lost_bytes == 13 * 2 - 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(300))
-def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    events = make(100)
-    arrays = [
-        events.to_array("dv"),
-        plain(events, "xytp"),
-        np.asfortranarray(plain(events, "txyp")),
-    ]
-    damaged = bytearray(save(tmp_path / "a.npy", arrays[seed % 3]).read_bytes())
-    if seed % 4 == 0:
-        del damaged[int(rng.integers(1, len(damaged))) :]
-    high = 128 if seed % 5 == 0 else len(damaged)
-    for place in rng.integers(0, min(high, len(damaged)), 1 + seed % 7).tolist():
-        damaged[place] = int(rng.integers(256))
-    (tmp_path / "b.npy").write_bytes(damaged)
-    for strict in (True, False):
-        try:
-            recording = dvskit.open_events(tmp_path / "b.npy", format="npy", strict=strict)
-            got = read_all(recording)
-        except DvskitError:
-            continue
-        Events(t=got.t, x=got.x, y=got.y, p=got.p, size=got.size)
-        assert not (strict and recording.damage)
-
-
-@pytest.mark.parametrize("fortran", [False, True])
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_part_is_that_of_the_whole(tmp_path, fortran, strict):
-    events = make(400)
-    array = plain(events, "xytp")
-    path = save(tmp_path / "a.npy", np.asfortranarray(array) if fortran else array)
-    recording = dvskit.open_events(path, strict=strict)
-    whole = recording.load()
-    rng = np.random.default_rng(2)
-    for _ in range(30):
-        start, stop = sorted(rng.integers(int(whole.t[0]) - 3, int(whole.t[-1]) + 4, 2).tolist())
-        assert recording.between(start, stop).load() == whole.between(start, stop)
-    assert recording.between(int(whole.t[-1]) + 1, None).load() == whole[len(whole) :]
 
 
 @pytest.mark.parametrize("lost", [1, 5, 12, 14, 100])

@@ -13,8 +13,7 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import open_sink
-from dvskit.formats.text import decoding, writing
-from tests.damage import assert_only_our_errors
+from dvskit.formats.text import writing
 from tests.test_events import make
 
 EXTREMES = Events(
@@ -78,21 +77,6 @@ def test_files_of_no_events(tmp_path):
     assert dvskit.load_events(tmp_path / "a.csv", size=(5, 6)) == Events.empty((5, 6))
     with pytest.raises(FormatError, match="no line is an event"):
         dvskit.load_events(text(tmp_path / "b.csv", "t,x,y,p\n"))
-
-
-@pytest.mark.parametrize("block", [1, 7, 64, 5000])
-def test_events_and_losses_do_not_depend_on_blocks(tmp_path, monkeypatch, block):
-    lines = [f"{i * 3},{i % 9},{i % 5},{i & 1}\n" for i in range(500)]
-    lines[100], lines[333], lines[334] = "what\n", "999,1,2,7\n", "1,2,3\n"
-    path = text(tmp_path / "a.csv", "".join(lines))
-    whole = dvskit.open_events(path, strict=False)
-    expected = read_all(whole)
-    assert len(expected) == 497
-    monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
-    monkeypatch.setattr(decoding, "_LOSSES", 1)
-    parts = dvskit.open_events(path, strict=False)
-    assert read_all(parts) == expected
-    assert parts.damage.losses == whole.damage.losses
 
 
 def decimal_us(number: str) -> int:
@@ -245,15 +229,6 @@ def test_an_impossible_line_is_an_error_with_its_offset_and_salvage_skips_it(
     assert len(events) == 3
     assert events.t[-1] == 9
     assert recording.damage.count == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(200))
-@pytest.mark.parametrize("suffix", [".csv", ".txt"])
-def test_damage_raises_only_our_errors_and_salvage_stays_in_order(tmp_path, suffix, seed):
-    dvskit.save_events(make(50), tmp_path / f"a{suffix}")
-    content = (tmp_path / f"a{suffix}").read_bytes()
-    assert_only_our_errors(tmp_path / f"b{suffix}", content, seed, 5, b"0123456789e.,- \n")
 
 
 @pytest.mark.slow
