@@ -141,6 +141,15 @@ def test_importing_the_command_line_loads_neither_torch_nor_numba():
     assert run_python(code).strip() == "[]"
 
 
+def test_a_decision_needs_neither_the_compiler_of_torch_nor_a_drawing_library():
+    code = (
+        "import sys, torch; from dvskit import neurons, training; "
+        "neurons.LIF(0.9)(torch.ones(3, 2, requires_grad=True)).sum().backward(); "
+        "print([m for m in ('torch._dynamo', 'sympy', 'matplotlib') if m in sys.modules])"
+    )
+    assert run_python(code).strip() == "[]"
+
+
 def test_the_public_names_stand():
     assert sorted(dvskit.__all__) == [
         "DvskitError",

@@ -133,8 +133,14 @@ def _dynamics(*model: Any) -> Dynamics:
     )
 
 
-@torch.library.custom_op("dvskit::neurons", mutates_args=(), schema=_FORWARD)
-def neurons(
+# Registered one by one: what torch.library.custom_op makes imports torch's compiler when it is first
+# called, which takes a second.
+torch.library.define("dvskit::neurons", _FORWARD)
+torch.library.define("dvskit::neurons_backward", _BACKWARD)
+
+
+@torch.library.impl("dvskit::neurons", "default")
+def _neurons(
     x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
 ) -> list[Tensor]:
     """Return the spikes, and the parts of the state after them that there are."""
@@ -143,7 +149,7 @@ def neurons(
     return [spikes, *_there(state.v, state.i, state.a, state.waiting)]
 
 
-@neurons.register_fake
+@torch.library.register_fake("dvskit::neurons")
 def _(
     x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
 ) -> list[Tensor]:
@@ -152,7 +158,7 @@ def _(
     return [_like(x, x.shape, strides), *(_like(part, v.shape, strides[1:]) for part in state)]
 
 
-@torch.library.custom_op("dvskit::neurons_backward", mutates_args=(), schema=_BACKWARD)
+@torch.library.impl("dvskit::neurons_backward", "default")
 def _neurons_backward(
     x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
 ) -> list[Tensor]:
@@ -164,7 +170,7 @@ def _neurons_backward(
     return [gx, *_there(*gradients), *found]
 
 
-@_neurons_backward.register_fake
+@torch.library.register_fake("dvskit::neurons_backward")
 def _(
     x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
 ) -> list[Tensor]:
@@ -193,7 +199,7 @@ def _differentiate(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
         for name, tensor in zip(VALUES, tensors, strict=True)
         if tensor is not None and tensor.requires_grad
     ]
-    gx, gv, *found = _neurons_backward(
+    gx, gv, *found = torch.ops.dvskit.neurons_backward.default(
         x, v, i, a, waiting, *tensors, *ctx.model, gs, gv, gi, ga, wanted
     )
     gi = found.pop(0) if i is not None else None
@@ -202,7 +208,8 @@ def _differentiate(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     return (gx, gv, gi, ga, None, *(of_values.get(name) for name in VALUES), *[None] * 6)
 
 
-neurons.register_autograd(_differentiate, setup_context=_setup_context)
+torch.library.register_autograd("dvskit::neurons", _differentiate, setup_context=_setup_context)
+neurons = torch.ops.dvskit.neurons.default
 
 
 def _there(*parts: Tensor | None) -> list[Tensor]:

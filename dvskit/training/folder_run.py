@@ -22,7 +22,6 @@ from dvskit._threads import thread_count
 from dvskit.datasets import Cache, Sample, Samples, Stills
 from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
-from dvskit.render import plots
 from dvskit.training.choosing import Choice, choose, with_steps
 from dvskit.training.config import Config
 from dvskit.training.data_config import DataConfig
@@ -261,6 +260,8 @@ def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool
 
 def write_card(run: FolderRun, config: Config, look: Look) -> None:
     """Write README.md, confusion.png and curves.png to a model's folder, over earlier ones."""
+    from dvskit.render import plots  # only who trains draws: Matplotlib takes long to load
+
     folder, result = run.trained.folder, run.result
     plots.save(
         plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
