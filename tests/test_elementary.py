@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvskit.emulator.sensor.compiled import kernel
-from dvskit.emulator.sensor.elementary_kernels import exp, log
+from dvskit.emulator.sensor.signal_kernels import exp, log
 
 
 @kernel

@@ -8,35 +8,13 @@ from when it was last set.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.sensor.compiled import greater, inlined, inner, lesser, merged
-from dvskit.emulator.sensor.elementary_kernels import exp
-from dvskit.emulator.sensor.firing_kernels import jittered
-from dvskit.emulator.sensor.lanes import (
-    AGAINST,
-    ARRIVES,
-    BEGUN,
-    C2,
-    FALL,
-    HERE,
-    HIT,
-    K1,
-    KEPT1,
-    LIVE,
-    NO_HIT,
-    OWN,
-    PIXEL,
-    RATE,
-    RISE,
-    A,
-    B,
-    Lanes,
-)
+from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, Lanes, hand_out, jittered, take
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
     CALM,
@@ -61,17 +39,12 @@ from dvskit.emulator.sensor.pixels import (
     Step,
     Tables,
 )
-from dvskit.emulator.sensor.signal_kernels import (
-    curve,
-    pole_of,
-    value,
-)
+from dvskit.emulator.sensor.signal_kernels import curve, exp, pole_of, value
 
 Array = NDArray[Any]
 
 SETTLED = 4.0  # units, 2e-7 e-folds: so near, a signal is taken to have arrived
 _SLOWEST = 1e-30  # a leak, so that none needs no case of its own
-_WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
 
 
 @inner
@@ -212,54 +185,13 @@ def _room(low: int, listed: int, interval: float, sensor: Sensor, scratch: Scrat
     (_, model, pixels), who, seen = sensor, scratch.who, scratch.seen
     needed = 4 * listed
     on, off, factor = pixels.on, pixels.off, pixels.factor
-    worst = (1.0 + _WORST_JITTER * model.jitter) * interval
+    worst = (1.0 + WORST_JITTER * model.jitter) * interval
     for m in range(listed):
         i = low + who[m]
         # A signal turns twice at most.
         way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
         needed += np.int64(way / lesser(on[i], off[i]))
     return needed
-
-
-@inlined
-def _take(
-    places: tuple[int, int, int], start: float, after: Array, sensor: Sensor, scratch: Scratch,
-    lanes: Lanes,
-) -> None:  # fmt: skip
-    """Put the pixels in `who` into lanes.
-
-    places  the run's first pixel, how many of it there are in `who`, and the first lane
-    """
-    (low, listed, lane), (tables, model, pixels) = places, sensor
-    c, who, seen = lanes.columns, scratch.who, scratch.seen
-    taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
-    for k in range(listed):
-        j, m = who[k], lane + k
-        i = low + j
-        c[A + m], c[B + m] = seen[LEVEL + j], seen[NEXT + j]
-        c[K1 + m] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
-        c[KEPT1 + m], c[ARRIVES + m] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
-        c[HERE + m] = seen[LEVEL + j] + pixels.v[i]
-        c[C2 + m] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
-        c[RISE + m], c[FALL + m] = pixels.on[i], pixels.off[i]
-        c[RATE + m], c[OWN + m] = pixels.leak[i], pixels.factor[i]
-        c[AGAINST + m], c[BEGUN + m] = pixels.ref[i], pixels.begun[i] - start
-        c[LIVE + m], c[HIT + m], c[PIXEL + m] = 1.0, NO_HIT, i
-
-
-@inlined
-def _hand_out(
-    lane: int, some: tuple[int, int], tile: int, held: int, hit_choice: Array, lanes: Lanes
-) -> None:
-    """Give lanes their noise events: hits from one to another of a tile whose first is `held`."""
-    m, (from_hit, to_hit) = lane, some
-    for hit in range(from_hit, to_hit):
-        i = tile * TILE + (hit_choice[hit] >> 1)
-        while lanes.columns[PIXEL + m] < i:
-            m += 1
-        if lanes.columns[HIT + m] == NO_HIT:
-            lanes.columns[HIT + m], lanes.hit[m] = 0.0, held + hit
-        lanes.last[m] = held + hit + 1
 
 
 @inlined
@@ -335,9 +267,9 @@ def move(
     pixels, seen, words = sensor[2], scratch.seen, scratch.words
     low = tile * TILE + part * BLOCK
     length = lesser(after.size, low + parts * BLOCK) - low
-    _take((low, listed, lane), start, after, sensor, scratch, lanes)
+    take((low, listed, lane), start, after, sensor, scratch, lanes)
     some = hits.start[part], hits.start[part + parts]
-    _hand_out(lane, some, tile, held, hits.choice, lanes)
+    hand_out(lane, some, tile, held, hits.choice, lanes)
     if pixels.u.size > 0:
         _follow(low, length, after, stop - start, sensor, seen)
     v = pixels.v[low : low + length]

@@ -24,8 +24,7 @@ from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
 from dvskit.emulator.sensor.compiled import spans_type
-from dvskit.emulator.sensor.firing_kernels import Follower, fire
-from dvskit.emulator.sensor.lanes import Lanes
+from dvskit.emulator.sensor.firing_kernels import Follower, Lanes, fire
 from dvskit.emulator.sensor.pixels import Hits, Pixels, Scratch, Tables, Weights
 from dvskit.emulator.sensor.run import SensorPixels, model_of
 from dvskit.emulator.sensor.signal_kernels import fill_poles

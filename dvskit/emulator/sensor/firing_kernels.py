@@ -3,13 +3,14 @@
 
 In each round every pixel goes on to its next event, or to where its signal, which is compared with
 a level after its leak is added, turns, is struck by noise, or ends. The loops have no branches, so
-that several pixels are moved at a time.
+that several pixels are moved at a time: they lie side by side, in lanes. Times are in microseconds
+since the interval's start.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,50 +18,21 @@ from numpy.typing import NDArray
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.random_kernels import uniform
 from dvskit.emulator.sensor.compiled import inlined, inner
-from dvskit.emulator.sensor.elementary_kernels import exp
-from dvskit.emulator.sensor.lanes import (
-    AGAINST,
-    ARRIVES,
-    AT,
-    BEGUN,
-    C1,
-    C2,
-    FALL,
-    HERE,
-    HIGH,
-    HIT,
-    K1,
-    K2,
-    KEPT1,
-    KEPT2,
-    LIMIT,
-    LIVE,
-    LOW,
-    NO_HIT,
-    OPEN,
-    OWN,
-    PITCH,
-    PIXEL,
-    RATE,
-    RISE,
-    SIGN,
-    STOP,
-    TARGET,
-    TURN1,
-    TURN2,
-    WIDTH,
-    A,
-    B,
-    Lanes,
-    T,
+from dvskit.emulator.sensor.pixels import (
+    KEPT,
+    LEFT,
+    LEVEL,
+    NEXT,
+    TILE,
+    Hits,
+    Model,
+    Pixels,
+    Scratch,
+    Sensor,
+    Step,
+    aligned,
 )
-from dvskit.emulator.sensor.pixels import Hits, Model, Pixels, Step
-from dvskit.emulator.sensor.signal_kernels import (
-    closer,
-    curve,
-    turn_of_one,
-    turns,
-)
+from dvskit.emulator.sensor.signal_kernels import closer, curve, exp, pole_of, turn_of_one, turns
 
 Array = NDArray[Any]
 Follower = bool | None  # True with a source follower: None leaves its half out of what is compiled
@@ -69,9 +41,56 @@ When = tuple[int, float, float]
 
 R_JITTER = np.int64(5)  # stream of random numbers
 _SQRT_12 = math.sqrt(12.0)
+WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
 _TICKS_US = 16.0  # resets that are so near each other (1/16 us) draw the same leak
 _STEPS = 80
 _BEFORE, _STRUCK = np.bool_(False), np.bool_(True)
+
+LANES = 512  # pixels that are followed together at most
+WIDTH = 16  # they are followed so many at a time
+NO_HIT = 1e300
+
+# Places in `columns`, a row for each lane. They lie a cache line more than a power of 2 apart: else
+# the same lane of all of them would share one set of the cache.
+#   A .. K2        the signal: see the signal's kernels; b with the leak that is compared with it
+#   KEPT1, KEPT2   exp(-k1 t), exp(-k2 t) at the interval's end
+#   ARRIVES        the signal there, without leak
+#   RISE, FALL     thresholds; RATE: the leak, OWN: what it is without jitter
+#   BEGUN          when the pixel was last reset, AGAINST: what the signal is compared with
+#   AT, HERE       how far the pixel is, and its signal there; HIT: the next noise event
+#   LIVE           0 of a pixel that has come to the end; PIXEL: its place among the pixels
+# and, of one round only,
+#   TURN1, TURN2   where the signal turns
+#   LIMIT, STOP    the next of turns, noise and the end, and the signal there
+#   SIGN, TARGET   what happens ahead of LIMIT: 1 ON, -1 OFF, 0 nothing, and at which signal
+#   LOW .. OPEN    where that is: T, between LOW and HIGH; OPEN is 0 where it is found
+# Ahead of the first round they hold what is known of the pixel: A and B the levels that it sees at
+# both ends, K1 its time constant, HERE and C2 the signals behind photoreceptor and source follower,
+# AGAINST the reference.
+PITCH = LANES + 8
+COLUMNS = 30
+(
+    A, B, C1, K1, KEPT1, ARRIVES, RISE, FALL, RATE, OWN, BEGUN, AGAINST, AT, HERE, HIT, LIVE,
+    PIXEL, C2, K2, KEPT2,
+    TURN1, TURN2, LIMIT, STOP, SIGN, TARGET, T, LOW, HIGH, OPEN,
+) = range(0, COLUMNS * PITCH, PITCH)  # fmt: skip
+
+
+class Lanes(NamedTuple):
+    """Arrays of the lanes.
+
+    columns float64 (COLUMNS * PITCH,)
+    hit, last  int64: the next noise event of each among the hits, and where its own end
+    """
+
+    columns: Array
+    hit: Array
+    last: Array
+
+    @classmethod
+    def of(cls) -> Lanes:
+        """Return the arrays."""
+        return cls(aligned(COLUMNS * PITCH), *np.zeros((2, LANES), np.int64))
 
 
 @inner
@@ -80,6 +99,47 @@ def jittered(rate: float, model: Model, k: int, begun: float) -> float:
     tick = np.int64(math.floor(begun * _TICKS_US))
     drawn = uniform(model.seed, R_JITTER, k, tick) - 0.5
     return rate * (1.0 + model.jitter * _SQRT_12 * drawn)
+
+
+@inlined
+def take(
+    places: tuple[int, int, int], start: float, after: Array, sensor: Sensor, scratch: Scratch,
+    lanes: Lanes,
+) -> None:  # fmt: skip
+    """Put the pixels in `who` into lanes.
+
+    places  the run's first pixel, how many of it there are in `who`, and the first lane
+    """
+    (low, listed, lane), (tables, model, pixels) = places, sensor
+    c, who, seen = lanes.columns, scratch.who, scratch.seen
+    taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
+    for k in range(listed):
+        j, m = who[k], lane + k
+        i = low + j
+        c[A + m], c[B + m] = seen[LEVEL + j], seen[NEXT + j]
+        c[K1 + m] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
+        c[KEPT1 + m], c[ARRIVES + m] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
+        c[HERE + m] = seen[LEVEL + j] + pixels.v[i]
+        c[C2 + m] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
+        c[RISE + m], c[FALL + m] = pixels.on[i], pixels.off[i]
+        c[RATE + m], c[OWN + m] = pixels.leak[i], pixels.factor[i]
+        c[AGAINST + m], c[BEGUN + m] = pixels.ref[i], pixels.begun[i] - start
+        c[LIVE + m], c[HIT + m], c[PIXEL + m] = 1.0, NO_HIT, i
+
+
+@inlined
+def hand_out(
+    lane: int, some: tuple[int, int], tile: int, held: int, hit_choice: Array, lanes: Lanes
+) -> None:
+    """Give lanes their noise events: hits from one to another of a tile whose first is `held`."""
+    m, (from_hit, to_hit) = lane, some
+    for hit in range(from_hit, to_hit):
+        i = tile * TILE + (hit_choice[hit] >> 1)
+        while lanes.columns[PIXEL + m] < i:
+            m += 1
+        if lanes.columns[HIT + m] == NO_HIT:
+            lanes.columns[HIT + m], lanes.hit[m] = 0.0, held + hit
+        lanes.last[m] = held + hit + 1
 
 
 @inner
@@ -113,19 +173,19 @@ def _begin(padded: int, end: float, tau2: float, c: Array) -> None:
 
 
 @inlined
-def _signal(m: int, b: float, t: float, two: bool, c: Array) -> float:
-    """Return the signal at t; `two` says whether there is a source follower."""
+def _signal(m: int, b: float, t: float, follower: Follower, c: Array) -> float:
+    """Return the signal at t."""
     signal = c[A + m] + b * t + c[C1 + m] * exp(-c[K1 + m] * t)
-    if two:
+    if follower is not None:
         signal += c[C2 + m] * exp(-c[K2 + m] * t)
     return signal
 
 
 @inlined
-def _wait(m: int, end: float, two: bool, c: Array) -> None:
+def _wait(m: int, end: float, follower: Follower, c: Array) -> None:
     """Let a pixel that an earlier event holds in reset begin anew, with what it sees then."""
     at = c[BEGUN + m]
-    sees = _signal(m, c[B + m], at, two, c)
+    sees = _signal(m, c[B + m], at, follower, c)
     again = (at > 0.0) & (at < end)
     c[AT + m] = at if again else 0.0
     c[AGAINST + m] = sees if again else c[AGAINST + m]
@@ -136,12 +196,8 @@ def _wait(m: int, end: float, two: bool, c: Array) -> None:
 @inner
 def _release(padded: int, end: float, c: Array, follower: Follower) -> None:
     """Go on to where pixels that are held in reset begin anew."""
-    if follower is None:
-        for m in range(padded):
-            _wait(m, end, False, c)
-    else:
-        for m in range(padded):
-            _wait(m, end, True, c)
+    for m in range(padded):
+        _wait(m, end, follower, c)
 
 
 @inner
@@ -159,13 +215,13 @@ def _find_turns(padded: int, end: float, c: Array, follower: Follower) -> None:
 
 
 @inlined
-def _ahead(m: int, end: float, two: bool, c: Array) -> None:
+def _ahead(m: int, end: float, follower: Follower, c: Array) -> None:
     """Fill LIMIT, STOP, SIGN and TARGET: the signal is monotone up to LIMIT."""
     at, hit = c[AT + m], c[HIT + m]
     turn1, turn2 = c[TURN1 + m], c[TURN2 + m]
     limit = turn1 if at < turn1 else (turn2 if at < turn2 else end)
     limit = hit if hit < limit else limit
-    stop = _signal(m, c[B + m], limit, two, c)
+    stop = _signal(m, c[B + m], limit, follower, c)
     stop = c[ARRIVES + m] + c[RATE + m] * end if limit == end else stop
     level = c[AGAINST + m]
     up, down = level + c[RISE + m], level - c[FALL + m]
@@ -187,12 +243,8 @@ def _ahead(m: int, end: float, two: bool, c: Array) -> None:
 @inner
 def _look(padded: int, end: float, c: Array, follower: Follower) -> int:
     """Look ahead to the next limit; return how many pixels cross a threshold before."""
-    if follower is None:
-        for m in range(padded):
-            _ahead(m, end, False, c)
-    else:
-        for m in range(padded):
-            _ahead(m, end, True, c)
+    for m in range(padded):
+        _ahead(m, end, follower, c)
     crossing = 0
     for m in range(padded):
         crossing += c[OPEN + m] != 0.0
@@ -200,11 +252,11 @@ def _look(padded: int, end: float, c: Array, follower: Follower) -> int:
 
 
 @inlined
-def _closer(m: int, two: bool, c: Array) -> None:
+def _closer(m: int, follower: Follower, c: Array) -> None:
     """Take T a step closer to where TARGET is reached, where it is still open."""
     before, still = c[T + m], c[OPEN + m]
     t, low, high, near = closer(
-        (c[A + m], c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m]), two,
+        (c[A + m], c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m]), follower is not None,
         (before, c[LOW + m], c[HIGH + m]), c[SIGN + m] > 0.0, c[TARGET + m],
     )  # fmt: skip
     c[T + m] = t if still != 0.0 else before
@@ -223,12 +275,8 @@ def _cross(padded: int, c: Array, follower: Follower) -> None:
                 missing += own[OPEN + m] != 0.0
             if missing == 0:
                 break
-            if follower is None:
-                for m in range(WIDTH):
-                    _closer(m, False, own)
-            else:
-                for m in range(WIDTH):
-                    _closer(m, True, own)
+            for m in range(WIDTH):
+                _closer(m, follower, own)
 
 
 @inner
@@ -253,7 +301,7 @@ def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marke
 
 
 @inlined
-def _reset(m: int, when: When, two: bool, model: Model, c: Array) -> None:
+def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> None:
     """Go on to the event, if there is one, and let the pixel begin anew; or to the limit."""
     first, start, end = when
     # What is chosen from is read first: a choice of places to read from is no loop for many lanes.
@@ -272,7 +320,7 @@ def _reset(m: int, when: When, two: bool, model: Model, c: Array) -> None:
     # Held in reset, it begins anew with what it sees then.
     held = event & (model.refractory > 0.0)
     again = held & (begun < end)
-    sees = _signal(m, b, begun, two, c)
+    sees = _signal(m, b, begun, follower, c)
     over = (t >= end) if not event else held & (begun >= end)
     c[RATE + m], c[B + m] = new, b
     c[AGAINST + m] = sees if again else level
@@ -285,12 +333,8 @@ def _reset(m: int, when: When, two: bool, model: Model, c: Array) -> None:
 @inner
 def _go_on(padded: int, when: When, model: Model, c: Array, follower: Follower) -> int:
     """Let pixels begin anew behind their events; return how many have not come to the end."""
-    if follower is None:
-        for m in range(padded):
-            _reset(m, when, False, model, c)
-    else:
-        for m in range(padded):
-            _reset(m, when, True, model, c)
+    for m in range(padded):
+        _reset(m, when, follower, model, c)
     live = 0
     for m in range(padded):
         live += c[LIVE + m] != 0.0

@@ -1,24 +1,25 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops that draw noise: its cost follows the events, not the pixels.
+"""Loops that draw what differs from pixel to pixel, and noise.
 
-Shot noise is a Poisson process over choices (pixel, polarity) and time. It is drawn along the
-choices of a tile, at a rate that few of them exceed, and thinned (Lewis and Shedler 1979): a
-candidate is kept as often as its own rate is of that. The times are uniform. What the few exceed
-the rate by is a second such process.
+The cost of noise follows the events, not the pixels. Shot noise is a Poisson process over choices
+(pixel, polarity) and time. It is drawn along the choices of a tile, at a rate that few of them
+exceed, and thinned (Lewis and Shedler 1979): a candidate is kept as often as its own rate is of
+that. The times are uniform. What the few exceed the rate by is a second such process.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, uniform
-from dvskit.emulator.sensor.compiled import inner, lesser, prefetch
-from dvskit.emulator.sensor.elementary_kernels import log
-from dvskit.emulator.sensor.pixels import BATCH, BLOCK, TILE, Hits, Model, Scratch
-from dvskit.emulator.sensor.signal_kernels import relative_light
+from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
+from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, prefetch, spans
+from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
+from dvskit.emulator.sensor.pixels import BATCH, BLOCK, NEVER, TILE, Hits, Model, Pixels, Scratch
+from dvskit.emulator.sensor.signal_kernels import UNIT, log, relative_light
 
 Array = NDArray[Any]
 
@@ -27,9 +28,12 @@ _MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black i
 _HEAVY = 64  # one in so many choices is above the cap
 _FEW = 16  # places that a hit is moved by, one by one
 
-R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)  # streams of random numbers
+# Streams of random numbers; 5 is that of the leak's jitter.
+R_ON, R_OFF, R_LEAK, R_PHASE = (np.int64(k) for k in range(1, 5))
+R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)
 _TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
-_FIRST = np.int64(0)
+_FIRST = _ONCE = np.int64(0)
+_LEAST = 0.01 * UNIT  # threshold
 
 _S24, _LOW_24 = np.uint64(24), np.uint64((1 << 24) - 1)
 _TO_UNIT_40, _TO_UNIT_24 = 2.0**-40, 2.0**-24
@@ -86,6 +90,55 @@ def shot_rate(light: float, on: float, off: float, model: Model) -> float:
     """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
     nominal = 0.5 * model.shot * _in_light(light)
     return nominal * (model.on / on + model.off / off)
+
+
+@kernel
+def start_pixels(
+    levels: Array, first: int, model: Model, sigma: float, spread: float, pixels: Pixels
+) -> None:
+    """Set up a slice of pixels, of which `first` is the first, that see `levels` for all time.
+
+    Thresholds and leaks are drawn. A pixel that leaks begins anywhere on its way to a leak event;
+    shot noise has reset many of those that would be far on it.
+    """
+    levels, pixels = spans(levels), spans(pixels)
+    seed = model.seed
+    for i in range(levels.size):
+        k = first + i
+        on, off = model.on, model.off
+        if sigma > 0.0:
+            on = greater(_LEAST, math.floor(on + sigma * normal(seed, R_ON, k, _ONCE) + 0.5))
+            off = greater(_LEAST, math.floor(off + sigma * normal(seed, R_OFF, k, _ONCE) + 0.5))
+        rate = model.leak * on
+        if spread > 0.0:
+            rate *= 10.0 ** (spread * normal(seed, R_LEAK, k, _ONCE))
+        pixels.on[i], pixels.off[i], pixels.factor[i] = on, off, rate
+        pixels.leak[i] = jittered(rate, model, k, 0.0)
+        pixels.ref[i] = levels[i]
+        if rate > 0.0:
+            period = pixels.on[i] / pixels.leak[i]
+            struck = period * shot_rate(relative_light(levels[i], model), on, off, model)
+            pixels.begun[i] = -period * _age(uniform(seed, R_PHASE, k, _ONCE), struck)
+
+
+@inner
+def _age(luck: float, struck: float) -> float:
+    """Return how long ago, in periods, a pixel was reset that is reset once a period and by noise.
+
+    struck  resets by noise a period. That the last reset was so long ago is as likely as that there
+    was no noise since: the age of a renewal process that is stopped at 1.
+    """
+    if struck < 1e-9:
+        return luck
+    return -math.log1p(luck * math.expm1(-struck)) / struck
+
+
+def fill_soonest(jitter: float, pixels: Pixels) -> None:
+    """Fill the times that leaks take at least, of each block."""
+    # NumPy does it once a pass, as in `weigh_noise`.
+    most = pixels.factor * np.float64(1.0 + WORST_JITTER * jitter)
+    takes = np.divide(pixels.on, most, out=np.full(most.size, NEVER), where=most > 0.0)
+    pixels.soonest[:] = np.minimum.reduceat(takes, np.arange(0, takes.size, BLOCK))
 
 
 @inner

@@ -13,9 +13,8 @@ from dvskit.emulator.crossings import Crossings, Ordering
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random_kernels import uniforms
-from dvskit.emulator.sensor.lanes import Lanes
-from dvskit.emulator.sensor.mismatch_kernels import fill_soonest, start_pixels
-from dvskit.emulator.sensor.noise_kernels import weigh_noise
+from dvskit.emulator.sensor.firing_kernels import Lanes
+from dvskit.emulator.sensor.noise_kernels import fill_soonest, start_pixels, weigh_noise
 from dvskit.emulator.sensor.pixels import (
     RESUME,
     TILE,
@@ -27,9 +26,7 @@ from dvskit.emulator.sensor.pixels import (
     Tables,
     Weights,
 )
-from dvskit.emulator.sensor.signal_kernels import (
-    fill_poles,
-)
+from dvskit.emulator.sensor.signal_kernels import fill_poles
 from dvskit.emulator.sensor.tile_kernels import advance_tiles
 from dvskit.events import Size
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
 from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch, spans
-from dvskit.emulator.sensor.firing_kernels import Follower, fire
-from dvskit.emulator.sensor.lanes import LANES, Lanes
+from dvskit.emulator.sensor.firing_kernels import LANES, Follower, Lanes, fire
 from dvskit.emulator.sensor.noise_kernels import (
     draw_hot,
     draw_shots,
