@@ -161,13 +161,13 @@ def test_the_motion_of_each_interval_is_estimated_once(monkeypatch):
     wide = texture(9).astype(np.float32)
     frames = [(t, moved(wide, 1e-4 * t, 0).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
     asked = []
-    plain = motion._motion
+    plain = motion.motion_from
 
     def counted(seen, number):
         asked.append(number)
         return plain(seen, number)
 
-    monkeypatch.setattr(motion, "_motion", counted)
+    monkeypatch.setattr(motion, "motion_from", counted)
     assert motion.fill(*shown(frames)) is not None
     assert sorted(asked) == list(range(9))
 

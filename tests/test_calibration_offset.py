@@ -12,8 +12,9 @@ import pytest
 
 import dvskit
 from dvskit import EmulatorParams, Events
-from dvskit.emulator.calibration import agreement, calibrate, thresholds
+from dvskit.emulator.calibration import calibrate, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
+from dvskit.emulator.calibration.coarse import stage
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.errors import ConfigError
@@ -132,7 +133,7 @@ def test_a_clip_of_six_frames_gives_coarse_thresholds():
 
 def staged(plane):
     observed = observe(EventsSource(plane[0]))
-    return agreement.stage(observed, see(plane[1], observed))
+    return stage(observed, see(plane[1], observed))
 
 
 def test_a_recording_agrees_with_itself_and_not_with_its_negative(plane):
@@ -156,7 +157,7 @@ def test_the_correlation_is_that_of_signed_smoothed_voxels(plane, monkeypatch):
         planes.append(np.stack([cv2.GaussianBlur(each, (0, 0), 1.0) for each in voxels]))
     expected = np.corrcoef(planes[0].reshape(-1), planes[1].reshape(-1))[0, 1]
     assert found.correlation(emulated) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(agreement, "_CHUNK", SIZE[0] * SIZE[1] * 7)
+    monkeypatch.setattr("dvskit.emulator.calibration.coarse._CHUNK", SIZE[0] * SIZE[1] * 7)
     assert found.correlation(emulated) == pytest.approx(expected, abs=1e-5)
 
 
@@ -164,7 +165,7 @@ def test_of_many_frames_those_are_emulated_where_most_happens(plane):
     events, frames = plane
     observed = observe(EventsSource(events))
     seen = see(frames, observed)
-    few = agreement.stage(observed, seen, 20 * SIZE[0] * SIZE[1])
+    few = stage(observed, seen, 20 * SIZE[0] * SIZE[1])
     assert len(few.frames) == 20
     inside = (events.t >= few.start_us) & (events.t < few.stop_us)
     assert len(few.recorded) == np.count_nonzero(inside)

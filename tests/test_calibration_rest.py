@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dvskit import EmulatorParams, Events
-from dvskit.emulator.calibration import calibrate, leak, motion, remainder
+from dvskit.emulator.calibration import calibrate, leak, motion, stillness
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.emulator.calibration.row_kernels import Response, Shown
@@ -146,10 +146,10 @@ def test_a_rest_that_frames_show_in_whole_numbers_is_known_so_well(offset, numbe
     shown = number + np.random.default_rng(2).uniform(-0.5, 0.5, 5000)
     levels = [level_of(each, pixel.response.offset, KNEE, math.log(KNEE) / KNEE) for each in shown]
     light = np.array([light_of(number)])
-    found = remainder._coarse(light, 1.0, pixel)
+    found = stillness._coarse(light, 1.0, pixel)
     assert found == pytest.approx(np.std(levels), rel=0.03)
-    assert remainder._coarse(light, 255 / 65535, pixel) == pytest.approx(found / 257)
-    assert remainder._coarse(light, 255.0, pixel) == 0.0  # frames of floats
+    assert stillness._coarse(light, 255 / 65535, pixel) == pytest.approx(found / 257)
+    assert stillness._coarse(light, 255.0, pixel) == 0.0  # frames of floats
 
 
 @pytest.mark.slow
@@ -160,9 +160,9 @@ def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
     seen = see(rare(frames, 40), observed)
     near, far = View.of(observed, motion.fill(seen, observed)), View.of(observed, seen)
     pixel = Pixel()
-    still = remainder.with_remainder(still_in_frames(observed, far, pixel, 0.1), seen, near, pixel)
+    still = stillness.with_remainder(still_in_frames(observed, far, pixel, 0.1), seen, near, pixel)
     known = still.gap_span[still.gap_begin == k.KNOWN]
-    coarse = remainder._coarse(still.light, 1.0, pixel)[known] / 0.1
+    coarse = stillness._coarse(still.light, 1.0, pixel)[known] / 0.1
     assert known.size > 1000
     assert coarse.max() > 0.3
     assert (still.blur[known] > 0.8 * coarse).all()

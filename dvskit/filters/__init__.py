@@ -1,6 +1,6 @@
 """Events to Events: frozen parameters, and a step that holds the state of one pass.
 
-One idea a file. A filter is called with Events or a Source, `Crop(0, 0, 64, 48)(events)`, and
+A filter is called with Events or a Source, `Crop(0, 0, 64, 48)(events)`, and
 `chain` puts several one behind the other. On the command line, and in TOML, each has a name:
 `dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python `filter_from("...")`.
 
@@ -44,18 +44,21 @@ from dvskit.filters.base import (
     finish,
 )
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
-from dvskit.filters.fit import Fit, FitStep, Placement
-from dvskit.filters.hot_pixel import HotPixel, hot_pixels
+from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
+from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
 from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
-from dvskit.filters.mix import cut_mix, event_mix
 from dvskit.filters.names import filter_from, filter_names
 from dvskit.filters.pixel_map import PixelMap
-from dvskit.filters.polarity import Polarity, SwapPolarity
-from dvskit.filters.recent import BackgroundActivity, Refractory
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
-from dvskit.filters.undistort import Undistort
-from dvskit.filters.vary import NDA, Varied, Vary
-from dvskit.filters.window import DropTime, EvenRateLimit, EventRateLimit, TimeWindow
+from dvskit.filters.vary import NDA, Varied, Vary, cut_mix, event_mix
+from dvskit.filters.window import (
+    DropTime,
+    EvenRateLimit,
+    EventRateLimit,
+    Polarity,
+    SwapPolarity,
+    TimeWindow,
+)
 
 __all__ = [
     "NDA",

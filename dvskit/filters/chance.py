@@ -177,7 +177,7 @@ class TemporalJitterStep(Step):
         return known[:sure]
 
     def _sorted(self) -> Events:
-        from dvskit.filters.time_kernels import order_of, take
+        from dvskit.filters.select_kernels import order_of, take
 
         held = self._held
         parts = [(held.t, held.x, held.y, held.p), *self._new]

@@ -10,34 +10,19 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
 from dvskit.events import parse_size
-from dvskit.filters.affine import (
-    Affine,
-    Flip,
-    QuarterTurn,
-    Roll,
-    Rotate,
-    Shear,
-    Shift,
-    Transpose,
-    Zoom,
-)
+from dvskit.filters import affine, chance, denoising, mask, timing, window
 from dvskit.filters.base import CallableFilter
-from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
-from dvskit.filters.fit import Fit
-from dvskit.filters.hot_pixel import HotPixel
-from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask
-from dvskit.filters.polarity import Polarity, SwapPolarity
-from dvskit.filters.recent import BackgroundActivity, Refractory
-from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
-from dvskit.filters.undistort import Undistort
-from dvskit.filters.window import DropTime, EvenRateLimit, EventRateLimit, TimeWindow
+from dvskit.filters.fit import Fit, Undistort
+from dvskit.filters.mask import Mask
 from dvskit.streams import Intrinsics
 
 _KINDS: tuple[type[CallableFilter], ...] = (
-    BackgroundActivity, Refractory, HotPixel, Mask, Crop, Fit, Flip, Transpose, QuarterTurn, Rotate,
-    Zoom, Shift, Roll, Shear, Affine, Undistort, TimeWindow, DropTime, TimeScale, TimeShift,
-    StartAt, TimeReversal, Polarity, SwapPolarity, EventRateLimit, EvenRateLimit, DropEvents,
-    DropArea, DropPixels, SpatialJitter, TemporalJitter, Noise,
+    denoising.BackgroundActivity, denoising.Refractory, denoising.HotPixel, Mask, mask.Crop, Fit,
+    affine.Flip, affine.Transpose, affine.QuarterTurn, affine.Rotate, affine.Zoom, affine.Shift,
+    affine.Roll, affine.Shear, affine.Affine, Undistort, window.TimeWindow, window.DropTime,
+    timing.TimeScale, timing.TimeShift, timing.StartAt, timing.TimeReversal, window.Polarity,
+    window.SwapPolarity, window.EventRateLimit, window.EvenRateLimit, chance.DropEvents,
+    mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
 )  # fmt: skip
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")

@@ -1,4 +1,4 @@
-"""Events marked that are to be kept, and put one behind the other: plain arrays in and out."""
+"""Events marked that are to be kept, put one behind the other, and moved in time: plain arrays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from dvskit.filters.selecting import Columns
 
 Array = NDArray[Any]
+
+_MOST = 64  # events of a bucket that are sorted one by one
 
 
 @njit(cache=True, nogil=True)
@@ -66,15 +68,16 @@ def evenly_of_windows(t: Array, window_us: int, most: int, keep: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def near_in_time_8(
-    events: Columns, origin_us: int, within_us: int, itself: bool, last: Array, keep: Array
+def near_in_time(
+    events: Columns, origin_us: int, within_us: int, by: tuple[bool, bool], last: Array, keep: Array
 ) -> None:
-    """Mark events of which one of the eight pixels around has fired since within_us before.
+    """Mark events of which a pixel around has fired since within_us before.
 
-    `last` is (H + 2, W + 2), with a border that never fires. Times in it count from `origin_us`,
-    which lies before the first event: 0 is never.
+    by    whether pixels that share but a corner count too, and whether the event's own does
+    last  (H + 2, W + 2), with a border that never fires. Times in it count from `origin_us`, which
+          lies before the first event: 0 is never
     """
-    t, x, y, _ = events
+    (t, x, y, _), (corners, itself) = events, by
     stride, one = last.shape[1], np.uint64(1)
     wide = np.uint64(stride)
     times = last.reshape(-1)
@@ -84,33 +87,14 @@ def near_in_time_8(
         since = max(now - within_us, 1)
         above, below = at - wide, at + wide
         near = (
-            (times[above - one] >= since) | (times[above] >= since)
-            | (times[above + one] >= since)
-            | (times[at - one] >= since) | (times[at + one] >= since)
-            | (times[below - one] >= since) | (times[below] >= since)
-            | (times[below + one] >= since)
-        )  # fmt: skip
-        keep[i] = near | (itself & (times[at] >= since))
-        times[at] = now
-
-
-@njit(cache=True, nogil=True)
-def near_in_time_4(
-    events: Columns, origin_us: int, within_us: int, itself: bool, last: Array, keep: Array
-) -> None:
-    """Mark as `near_in_time_8` does, by the four pixels that share a side."""
-    t, x, y, _ = events
-    stride, one = last.shape[1], np.uint64(1)
-    wide = np.uint64(stride)
-    times = last.reshape(-1)
-    for i in range(len(t)):
-        at = np.uint64((np.int64(y[i]) + 1) * stride + np.int64(x[i]) + 1)
-        now = t[i] - origin_us
-        since = max(now - within_us, 1)
-        near = (
-            (times[at - wide] >= since) | (times[at + wide] >= since)
+            (times[above] >= since) | (times[below] >= since)
             | (times[at - one] >= since) | (times[at + one] >= since)
         )  # fmt: skip
+        if corners:
+            near |= (
+                (times[above - one] >= since) | (times[above + one] >= since)
+                | (times[below - one] >= since) | (times[below + one] >= since)
+            )  # fmt: skip
         keep[i] = near | (itself & (times[at] >= since))
         times[at] = now
 
@@ -134,3 +118,61 @@ def rested(
         kept = (before == 0) | (now - before >= period_us)
         keep[i] = kept
         times[at] = now if kept | restart else before
+
+
+@njit(cache=True, nogil=True)
+def order_of(t: Array, order: Array) -> bool:
+    """Fill `order` with the places that sort `t`; equal times stay as they are.
+
+    Events go to buckets of time, about one each: where times are almost sorted, those near in time
+    are near in memory. False, and no order, where a bucket is too full.
+    """
+    count = len(t)
+    first, last = t[0], t[0]
+    for i in range(count):
+        first, last = min(first, t[i]), max(last, t[i])
+    shift = 0
+    while (last - first) >> shift > 4 * count:
+        shift += 1
+    ends = np.zeros(((last - first) >> shift) + 2, np.int64)
+    for i in range(count):
+        ends[((t[i] - first) >> shift) + 1] += 1
+    if shift and ends.max() > _MOST:
+        return False
+    for k in range(1, len(ends)):
+        ends[k] += ends[k - 1]
+    for i in range(count):
+        bucket = (t[i] - first) >> shift
+        order[ends[bucket]] = i
+        ends[bucket] += 1
+    if shift:
+        for i in range(1, count):
+            one = order[i]
+            j = i - 1
+            while j >= 0 and t[order[j]] > t[one]:
+                order[j + 1] = order[j]
+                j -= 1
+            order[j + 1] = one
+    return True
+
+
+@njit(cache=True, nogil=True)
+def take(order: Array, given: Columns, out: Columns) -> None:
+    """Copy the events in their order."""
+    (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
+    for i in range(len(order)):
+        out_t[i] = t[order[i]]
+        out_x[i] = x[order[i]]
+        out_y[i] = y[order[i]]
+        out_p[i] = p[order[i]]
+
+
+@njit(cache=True, nogil=True)
+def stretch(t: Array, origin_us: int, factor: float, shift_us: int, new: Array) -> None:
+    """Fill `new` with origin + factor (t - origin) + shift, rounded; a half goes up."""
+    if factor == 1.0:
+        for i in range(len(t)):
+            new[i] = t[i] + shift_us
+        return
+    for i in range(len(t)):
+        new[i] = origin_us + shift_us + np.int64(np.floor((t[i] - origin_us) * factor + 0.5))

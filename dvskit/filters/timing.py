@@ -79,7 +79,7 @@ class TimesStep(Step):
 
     def __call__(self, events: Events) -> Events:
         """Return the events at their new times; the other columns are shared with those given."""
-        from dvskit.filters.time_kernels import stretch
+        from dvskit.filters.select_kernels import stretch
 
         if not len(events):
             return events

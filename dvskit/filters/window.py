@@ -1,9 +1,10 @@
-"""Events of a span of time, all but those, and not more than so many of each span."""
+"""Events of a span of time, or all but those, of one polarity, and so many of each span at most."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
 from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import LONGEST_US, check_number, check_whole
+from dvskit.filters.parameters import LONGEST_US, check_choice, check_number, check_whole
 from dvskit.filters.selecting import columns, select
 
 _MOST_HZ = 1e12
@@ -60,6 +61,32 @@ class DropTime(CallableFilter):
         keep = np.ones(len(events), np.bool_)
         keep[first:last] = False
         return select(events, keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Polarity(CallableFilter):
+    """Keep events of one polarity: "on" or "off"."""
+
+    keep: Literal["on", "off"]
+
+    def __post_init__(self) -> None:
+        check_choice(self, "keep", ("on", "off"))
+
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass."""
+        on = self.keep == "on"
+        return Blockwise(lambda events: select(events, events.p if on else ~events.p), size)
+
+
+@dataclass(frozen=True, slots=True)
+class SwapPolarity(CallableFilter):
+    """Make ON events OFF events, and the other way about."""
+
+    def start(self, size: Size) -> Blockwise:
+        """Return the step of one pass; times and pixels are shared with those given."""
+        return Blockwise(
+            lambda events: Events.from_checked(events.t, events.x, events.y, ~events.p, size), size
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator.calibration import Calibration, calibrate
-from dvskit.emulator.calibration.agreement import stage
+from dvskit.emulator.calibration.coarse import stage
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.events import EventsSource
 from dvskit.streams import Frame

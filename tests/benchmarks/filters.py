@@ -161,7 +161,7 @@ class HotByDeviation(CallableFilter):
         raise NotImplementedError
 
     def of_events(self, events: Events) -> Events:
-        from dvskit.filters.hot_pixel import add_per_pixel
+        from dvskit.filters.denoising import add_per_pixel
 
         counts = np.zeros((events.size.height, events.size.width), np.int64)
         add_per_pixel(events, counts)

@@ -1,7 +1,9 @@
-"""Where single events are not explained: the sensor whose emulation gives as many events.
+"""An emulation of the frames, next to the recording: counts, polarities, places.
 
-ON and OFF thresholds are those by which an emulation of the frames has as many ON and OFF events as
-the recording; the log map and the low-pass those by which its events are where the recording's are.
+It says how well what was found agrees. Where single events are not explained, it is also the way to
+find something: ON and OFF thresholds are those by which an emulation of the frames has as many ON
+and OFF events as the recording; the log map and the low-pass those by which its events are where
+the recording's are.
 """
 
 from __future__ import annotations
@@ -9,15 +11,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.agreement import Stage, stage
+from dvskit.emulator.calibration.motion import motion_from
 from dvskit.emulator.calibration.observed import Observed, Seen
 from dvskit.emulator.calibration.search import OFFSET
 from dvskit.emulator.calibration.table import Agreement, Estimate, params_of, unknown
 from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.source import emulate
+from dvskit.emulator.upsample import LEAST_SIDE, Upsampled
+from dvskit.events import Events, cut
 
+BIN_US = 5000
+_SIGMA_PX = 1.0
+_MOST_NUMBERS = 40_000_000  # pixels times frames that are emulated
+_APART_US, _OFFSET, _CHANGED = 30_000, 10.0, 0.1  # of log (I + offset)
+_CHUNK = 4_000_000  # pixels times bins that are compared at once
 _SEARCHED_NUMBERS = 4_000_000  # pixels times frames that candidates are emulated with
 # Of the logarithm of counts: where single events are explained so well (scatter, as a part of the
 # threshold), frames between frames, which are blurred, lack as many events; or not.
@@ -35,6 +49,172 @@ _ALIKE = 0.01  # of a correlation: what agrees as well as that may be the truth
 _LEAST_EVENTS, _LEAST_CORRELATION = 500, 0.2  # for thresholds to be claimed
 _START = 0.3
 _FACTOR = 0.7  # standard error of a log offset and a low-pass, as a part of them
+
+Images = list[tuple[int, NDArray[np.float16]]]
+"""(t_us, image), 1.0 being white."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Frames with frames between them to emulate, and what was recorded over their span.
+
+    frames  of (t_us, image), float16, 1.0 being white
+    ahead   frames ahead of the first one, if what moves there moved so before
+    edges   (n + 1,) microseconds, between which `live` (n, height, width) says where light changes
+    """
+
+    frames: Images
+    recorded: Events
+    ahead: Images
+    edges: NDArray[np.int64]
+    live: NDArray[np.bool_]
+
+    @property
+    def start_us(self) -> int:
+        """When the first frame is."""
+        return self.frames[0][0]
+
+    @property
+    def stop_us(self) -> int:
+        """When the last frame is."""
+        return self.frames[-1][0]
+
+    def emulated(
+        self, params: EmulatorParams, later_us: float = 0.0, *, running: bool = False
+    ) -> Events:
+        """Return the events of an emulation of the frames, placed so much later, in their span.
+
+        running  whether the sensor runs ahead of the first frame, as that of the recording did,
+                 rather than to begin with it
+        """
+        shown = [*self.ahead, *self.frames] if running else self.frames
+        moved = [(t + round(later_us), image) for t, image in shown]
+        events = Events.concatenate(list(emulate(moved, params)), self.recorded.size)
+        return cut(events, self.start_us, self.stop_us)
+
+    def counts(self, events: Events) -> NDArray[np.int64]:
+        """Return the number of ON and of OFF events where the light changes: little of it noise."""
+        number = np.searchsorted(self.edges, events.t, "right") - 1
+        number = np.clip(number, 0, len(self.live) - 1)
+        there = self.live[number, events.y, events.x]
+        on = int(np.count_nonzero(events.p & there))
+        return np.array([on, int(np.count_nonzero(there)) - on])
+
+    def agreement(self, emulated: Events) -> Agreement:
+        """Return how well an emulation agrees."""
+        count = len(self.recorded)
+        return Agreement(
+            len(emulated) / count,
+            self.correlation(emulated),
+            float(np.mean(self.recorded.p)),
+            float(np.mean(emulated.p)) if len(emulated) else math.nan,
+            count,
+            (self.stop_us - self.start_us) * 1e-6,
+        )
+
+    def correlation(self, emulated: Events) -> float:
+        """Return the correlation of signed, smoothed voxels."""
+        width, height = self.recorded.size
+        bins = -(-(self.stop_us - self.start_us) // BIN_US)
+        step = max(1, _CHUNK // (width * height))
+        sums = np.zeros(5)
+        for first in range(0, bins, step):
+            some = min(step, bins - first)
+            a, b = (
+                _voxels(each, self.start_us + first * BIN_US, some)
+                for each in (self.recorded, emulated)
+            )
+            sums += [a.sum(), b.sum(), a @ a, b @ b, a @ b]
+        a_sum, b_sum, aa, bb, ab = sums / (bins * width * height)
+        spread = math.sqrt(max(0.0, aa - a_sum**2) * max(0.0, bb - b_sum**2))
+        return float((ab - a_sum * b_sum) / spread) if spread else 0.0
+
+
+def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> Stage | None:
+    """Return what is emulated of the frames, where most happens if that is not all.
+
+    None where the frames are too small, or nothing was recorded meanwhile.
+    """
+    width, height = observed.size
+    if min(width, height) < LEAST_SIDE:
+        return None
+    most = max(2, most_numbers // (width * height))
+    first, _ = seen.busiest(observed.events, most - 1)
+    frames: Images = []
+    for t, image in Upsampled(_from(seen, first), observed.size):
+        if len(frames) >= most:
+            break
+        frames.append((t, image.astype(np.float16)))
+    if len(frames) < 2:
+        return None
+    recorded = _recorded(observed, frames[0][0], frames[-1][0])
+    ahead = _ahead(seen, first, len(frames))
+    return Stage(frames, recorded, ahead, *_changes(frames)) if len(recorded) else None
+
+
+def _changes(
+    frames: Images,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return times some 30 ms apart, and where the light changes from one to the next."""
+    times = np.array([t for t, _ in frames])
+    numbers = [0]
+    for number in range(1, len(frames)):
+        if times[number] - times[numbers[-1]] >= _APART_US or number == len(frames) - 1:
+            numbers.append(number)
+    live = []
+    for first, last in pairwise(numbers):
+        a, b = (
+            np.log(np.float32(255) * frames[n][1].astype(np.float32) + _OFFSET)
+            for n in (first, last)
+        )
+        middle = frames[(first + last) // 2][1].astype(np.float32)
+        half = np.log(np.float32(255) * middle + _OFFSET)
+        most = np.maximum(np.abs(a - b), np.maximum(np.abs(half - a), np.abs(half - b)))
+        moved = (most > _CHANGED).astype(np.uint8)
+        live.append(cv2.dilate(moved, np.ones((3, 3), np.uint8)) > 0)
+    return times[numbers], np.stack(live)
+
+
+def _ahead(seen: Seen, first: int, most: int) -> Images:
+    """Return frames of the interval ahead of one, if all moves on as behind it."""
+    motion = motion_from(seen, first)
+    interval = seen.t[first + 1] - seen.t[first]
+    start, steps = round(float(seen.t[first])), max(2, min(motion.steps, most))
+    found = []
+    for n in range(steps, 0, -1):
+        made = motion.before(n / steps) / np.float32(255.0)
+        found.append((start - round(n / steps * interval), made.astype(np.float16)))
+    return found
+
+
+def _from(seen: Seen, first: int) -> Any:
+    before = None
+    for t, image in zip(seen.t[first : len(seen.images)], seen.images[first:], strict=True):
+        if before is None or round(t) > before:
+            before = round(float(t))
+            yield before, np.asarray(image * (seen.scale / 255.0), np.float32)
+
+
+def _recorded(observed: Observed, start_us: int, stop_us: int) -> Events:
+    events, width = observed.events, observed.size.width
+    inside = np.flatnonzero((events.t >= start_us) & (events.t < stop_us))
+    inside = inside[np.argsort(events.t[inside], kind="stable")]
+    pixel = np.searchsorted(events.starts, inside, "right") - 1
+    return Events(
+        t=events.t[inside], x=pixel % width, y=pixel // width, p=events.p[inside],
+        size=observed.size,
+    )  # fmt: skip
+
+
+def _voxels(events: Events, start_us: int, bins: int) -> NDArray[np.float64]:
+    width, height = events.size
+    part = cut(events, start_us, start_us + bins * BIN_US)
+    place = (part.t - start_us) // BIN_US * (width * height) + part.y.astype(int) * width + part.x
+    signed = np.bincount(place, np.where(part.p, 1.0, -1.0), bins * width * height)
+    planes = signed.reshape(bins, height, width).astype(np.float32)
+    for plane in planes:
+        plane[:] = cv2.GaussianBlur(plane, (0, 0), _SIGMA_PX)
+    return planes.reshape(-1).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +325,8 @@ def coarse_table(
     table: tuple[Estimate, ...], best: Found, tried: list[Found], samples: int
 ) -> tuple[Estimate, ...]:
     """Return the table with what was found by counts and correlation."""
-    alike = [each.params for each in tried if _gained(each, max(tried, key=_of)) > -_ALIKE]
+    nearest = max(tried, key=lambda each: each.agreement.correlation)
+    alike = [each.params for each in tried if _gained(each, nearest) > -_ALIKE]
     new = []
     for each in table:
         value = getattr(best.params, each.name, None)
@@ -164,10 +345,6 @@ def coarse_table(
         else:
             new.append(each)
     return tuple(new)
-
-
-def _of(found: Found) -> float:
-    return found.agreement.correlation
 
 
 def _same(each: Estimate, value: float | None) -> bool:

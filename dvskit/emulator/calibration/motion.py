@@ -78,17 +78,24 @@ class Motion:
         return np.asarray((1 - s) * ahead + s * behind, np.float32), known
 
 
+def motion_from(seen: Seen, number: int) -> Motion:
+    """Return the motion from an image to the next."""
+    return Motion(seen.image(number), seen.image(number + 1))
+
+
 def fill(seen: Seen, observed: Observed) -> Seen | None:
     """Return what frames and the light between them show, where most happens; None if they do.
 
     Of as many of the pixels, drawn at random, as fit, and of a part of the frames where they are
     many. Where the light is not known is marked.
     """
-    first, last = _busiest(seen, observed)
+    width, height = observed.size
+    most = max(_PROBES, _MOST_LOOKED_AT // (width * height))
+    first, last = seen.busiest(observed.events, most)
     probes = {int(n) for n in np.linspace(first, last - 1, _PROBES)} if last > first else set()
     probed: dict[int, Motion] = {}
     for number in sorted(probes):
-        probed[number] = _motion(seen, number)
+        probed[number] = motion_from(seen, number)
         if probed[number].steps > 1:
             break
     else:
@@ -97,7 +104,7 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
     numbers, sure = [seen.image(first).reshape(-1)[pixels]], [np.ones(pixels.size, np.uint8)]
     times = [seen.t[first]]
     for number in range(first, last):
-        motion = probed.pop(number) if number in probed else _motion(seen, number)
+        motion = probed.pop(number) if number in probed else motion_from(seen, number)
         steps = motion.steps
         lights, known = motion.between(steps, pixels)
         interval = seen.t[number + 1] - seen.t[number]
@@ -139,23 +146,6 @@ def _sharpen(t: NDArray[np.float64], light: Floats, exposure_us: float) -> None:
         )
         sharp = 2 * part[:, inside] - (high - low) / exposure_us
         light[first : first + _CHUNK, inside] = np.maximum(sharp, 0)
-
-
-def _busiest(seen: Seen, observed: Observed) -> tuple[int, int]:
-    """Return the first and last frame of as many as are looked at, with the most events."""
-    count = len(seen.images) - 1
-    if count < 1:
-        return 0, 0
-    size = observed.size
-    most = min(count, max(_PROBES, _MOST_LOOKED_AT // (size.width * size.height)))
-    events = np.histogram(observed.events.t, seen.t[: count + 1])[0]
-    summed = np.concatenate([[0], np.cumsum(events)])
-    first = int(np.argmax(summed[most:] - summed[: summed.size - most]))
-    return first, first + most
-
-
-def _motion(seen: Seen, number: int) -> Motion:
-    return Motion(seen.image(number), seen.image(number + 1))
 
 
 def _for_search(image: Floats) -> NDArray[np.uint8]:

@@ -53,6 +53,16 @@ class Seen:
         """Return one of the images in digital numbers, 0..255."""
         return np.asarray(self.images[number] * self.scale, np.float32)
 
+    def busiest(self, events: PixelEvents, most: int) -> tuple[int, int]:
+        """Return the first and the last image of `most` intervals at most, with the most events."""
+        count = len(self.images) - 1
+        if count < 1:
+            return 0, 0
+        most = min(count, most)
+        summed = np.cumsum([0, *np.histogram(events.t, self.t[: count + 1])[0]])
+        first = int(np.argmax(summed[most:] - summed[: summed.size - most]))
+        return first, first + most
+
     @property
     def interval_us(self) -> float:
         """The usual time from frame to frame."""

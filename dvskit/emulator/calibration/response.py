@@ -26,6 +26,7 @@ from dvskit.emulator.calibration.search import (
     scanned,
     sharpened,
     too_vague,
+    varied,
     with_cutoff,
 )
 from dvskit.emulator.calibration.table import Estimate, unknown
@@ -45,6 +46,8 @@ _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 # doubt, or, by what moves, as well as can be.
 _FINE, _MOVED = 0.03, 0.1
 _COARSE = 0.015  # from which on frames are too far apart for straight lines between them
+
+_held, _leak, _offset = varied("refractory_us"), varied("leak_hz"), varied("log_offset")
 
 
 def search_in(
@@ -210,18 +213,6 @@ def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:
 def refractory_error(search: Search, pixel: Pixel) -> float:
     """Return the standard error of the refractory period of a candidate."""
     return math.hypot(_uncertainty(search, pixel, _held, pixel.refractory_us), _timing_us(search))
-
-
-def _held(pixel: Pixel, value: float | None) -> Pixel:
-    return dataclasses.replace(pixel, refractory_us=value or 0.0)
-
-
-def _leak(pixel: Pixel, value: float | None) -> Pixel:
-    return dataclasses.replace(pixel, leak_hz=value or 0.0)
-
-
-def _offset(pixel: Pixel, value: float | None) -> Pixel:
-    return dataclasses.replace(pixel, log_offset=value)
 
 
 def _best(search: Search, pixel: Pixel, vary: Vary, values: tuple[float | None, ...]) -> Pixel:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from dvskit.emulator.calibration import coarse, noise, response, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
-from dvskit.emulator.calibration.remainder import with_remainder
 from dvskit.emulator.calibration.rows import Pixel
 from dvskit.emulator.calibration.search import Search, given_offset
 from dvskit.emulator.calibration.stillness import (
@@ -21,6 +20,7 @@ from dvskit.emulator.calibration.stillness import (
     quiet_half,
     still_in_events,
     still_in_frames,
+    with_remainder,
 )
 from dvskit.emulator.calibration.table import (
     Agreement,

@@ -172,9 +172,18 @@ def least_of_groups(
     return own
 
 
-def with_cutoff(pixel: Pixel, value: float | None) -> Pixel:
-    """Return the candidate with another low-pass."""
-    return dataclasses.replace(pixel, cutoff_hz=value or 0.0)
+def varied(name: str) -> Vary:
+    """Return what gives a candidate another number of some name, its default for None."""
+    default = getattr(Pixel(), name)
+
+    def vary(pixel: Pixel, value: float | None) -> Pixel:
+        changed: dict[str, Any] = {name: default if value is None else value}
+        return dataclasses.replace(pixel, **changed)
+
+    return vary
+
+
+with_cutoff = varied("cutoff_hz")
 
 
 def low_pass(search: Search) -> Vary:
