@@ -5,15 +5,13 @@ says what all have in common.
 """
 
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.counts import Counts, bin_clips, bin_events
+from dvskit.tensors.counts import Binary, Counts, Signed, bin_clips, bin_events
 from dvskit.tensors.event_frames import EventFrames
 from dvskit.tensors.files import save_tensor
 from dvskit.tensors.names import representation_from
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
-from dvskit.tensors.signed import Binary, Signed
-from dvskit.tensors.time_surface import NEVER_US, DecayedCounts, LastTimes, TimeSurface
-from dvskit.tensors.tore import Tore
+from dvskit.tensors.time_surface import NEVER_US, DecayedCounts, LastTimes, TimeSurface, Tore
 from dvskit.tensors.voxel_grid import VoxelGrid
 
 __all__ = [

@@ -1,9 +1,10 @@
-"""Events -> tensors of counts per time bin, polarity and pixel."""
+"""Events -> counts per time bin, polarity and pixel; whether there was any; ON less OFF."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,9 +28,9 @@ from dvskit.tensors.bins import (
     threads_for,
     time_bins,
 )
-from dvskit.tensors.counts_kernels import Span, add_counts, add_tally, count_few
+from dvskit.tensors.counts_kernels import Span, add_counts, add_signs, add_tally, count_few, mark
 from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import BinnedByPolarity, PlanesFill
+from dvskit.tensors.representation import Binned, BinnedByPolarity, PlanesFill
 
 # The most that a dtype counts to, each number in between too.
 MOST = {
@@ -90,13 +91,27 @@ class Counts(BinnedByPolarity):
         return CountsFill(planes, size, self.channels, MOST[self.dtype])
 
 
-class CountsFill(PlanesFill):
-    """A tensor of counts that is filled."""
+class _CheckedFill(PlanesFill):
+    """A tensor of counts up to `most` that is filled; events beyond that are noted in `full`."""
 
     def __init__(self, planes: Planes, size: Size, channels: int, most: int) -> None:
         super().__init__(planes, size, channels)
         self.most = most
         self.full: list[int] = []
+
+    def note(self, full: int) -> None:
+        """Note how many events could not be counted."""
+        if full:
+            self.full.append(full)
+
+    def finish(self) -> None:
+        """Refuse counts that do not fit. Raises ShapeError."""
+        super().finish()
+        refuse_full(sum(self.full), self.most)
+
+
+class CountsFill(_CheckedFill):
+    """A tensor of counts that is filled."""
 
     def add(self, part: Part, first: int, stop: int) -> None:
         """Count the events of some bins."""
@@ -110,7 +125,7 @@ class CountsFill(PlanesFill):
         self._count(part.events, part.borders[first : stop + 1], span, self.most)
 
     def _count(self, events: Events, borders: NDArray[np.int64], span: Span, most: int) -> None:
-        self._note(add_counts(columns_of(events), borders, span, self.width, self.on, most))
+        self.note(add_counts(columns_of(events), borders, span, self.width, self.on, most))
 
     def _add_shared(self, events: Events, number: int, shares: int) -> None:
         """Count the events of one bin by several threads, the first in its plane."""
@@ -132,17 +147,8 @@ class CountsFill(PlanesFill):
         for share in range(1, shares):
             held, more = int(planes.held[number]), int(ends[share + 1] - ends[share])
             plane = planes.plane(number)
-            self._note(add_tally(plane, own[share], nothing, held, more, self.most))
+            self.note(add_tally(plane, own[share], nothing, held, more, self.most))
             planes.held[number] += more
-
-    def _note(self, full: int) -> None:
-        if full:
-            self.full.append(full)
-
-    def finish(self) -> None:
-        """Refuse counts that do not fit. Raises ShapeError."""
-        super().finish()
-        refuse_full(sum(self.full), self.most)
 
 
 def refuse_full(full: int, most: int) -> None:
@@ -159,6 +165,61 @@ def check_dtype(dtype: torch.dtype) -> None:
     if dtype not in MOST:
         names = ", ".join(str(each).removeprefix("torch.") for each in MOST)
         raise ShapeError(f"dtype={dtype} does not count events; choices: {names}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary(BinnedByPolarity):
+    """Whether there was an event, 1 or 0, per time bin, polarity and pixel: (bins, channels, H, W).
+
+    It is 1 exactly where `Counts` is not 0.
+
+    channels  2: OFF, ON; 1: both together
+    dtype     uint8, int16, int32 or float32
+    """
+
+    dtype: torch.dtype = torch.uint8
+
+    def __post_init__(self) -> None:
+        BinnedByPolarity.__post_init__(self)
+        check_dtype(self.dtype)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _BinaryFill:
+        return _BinaryFill(planes, size, self.channels)
+
+
+class _BinaryFill(PlanesFill):
+    def add(self, part: Part, first: int, stop: int) -> None:
+        span = self.planes.span(part.first + first, part.first + stop)
+        mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed(Binned):
+    """ON less OFF events per time bin and pixel: (bins, 1, H, W).
+
+    The sum is the number of ON events less that of OFF events; in a bin of a pixel both cancel.
+
+    dtype  int16, int32 or float32: a pixel with more in a bin than it counts to is a ShapeError
+    """
+
+    dtype: torch.dtype = torch.int32
+    channels: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        Binned.__post_init__(self)
+        check_dtype(self.dtype)
+        if self.dtype == torch.uint8:
+            raise ShapeError("dtype=torch.uint8 has no sign; take torch.int16")
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _SignedFill:
+        return _SignedFill(planes, size, 1, MOST[self.dtype])
+
+
+class _SignedFill(_CheckedFill):
+    def add(self, part: Part, first: int, stop: int) -> None:
+        span = self.planes.span(part.first + first, part.first + stop)
+        borders = part.borders[first : stop + 1]
+        self.note(add_signs(part.columns, borders, span, self.width, self.most))
 
 
 @check_arguments

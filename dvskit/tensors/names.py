@@ -10,13 +10,11 @@ import torch
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.counts import MOST, Counts
+from dvskit.tensors.counts import MOST, Binary, Counts, Signed
 from dvskit.tensors.event_frames import EventFrames
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
-from dvskit.tensors.signed import Binary, Signed
-from dvskit.tensors.time_surface import DecayedCounts, LastTimes, TimeSurface
-from dvskit.tensors.tore import Tore
+from dvskit.tensors.time_surface import DecayedCounts, LastTimes, TimeSurface, Tore
 from dvskit.tensors.voxel_grid import VoxelGrid
 
 REPRESENTATIONS: Mapping[str, type[Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -57,7 +57,12 @@ class Representation(Protocol):
 
 
 class Fill(Protocol):
-    """How the planes of one tensor are filled; a plane is a bin."""
+    """How the planes of one tensor are filled; a plane is a bin.
+
+    in_order  whether bins are added one after the other, else several at once
+    """
+
+    in_order: ClassVar[bool]
 
     def add(self, part: Part, first: int, stop: int) -> None:
         """Add the events of the bins first, ..., stop - 1 of a part; no one else adds to them."""
@@ -68,6 +73,8 @@ class Fill(Protocol):
 
 class PlanesFill:
     """The planes of a tensor that are filled: rows of `width` pixels, ON `on` values behind OFF."""
+
+    in_order: ClassVar[bool] = False
 
     def __init__(self, planes: Planes, size: Size, channels: int = 1) -> None:
         self.planes, self.width = planes, size.width
@@ -82,8 +89,8 @@ StartFill = Callable[[Bins, Planes, Size], Fill]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binned:
-    """Bins of time, as `bin_events` describes them.
+class Binned(ABC):
+    """Planes of each of some bins of time, as `bin_events` describes them: (bins, channels, H, W).
 
     bins     how many there are; without `bin_us` they cut the time from the first event to the last
     bin_us   how long each is, in microseconds; without `bins` there are as many as reach the last
@@ -98,32 +105,42 @@ class Binned:
     def __post_init__(self) -> None:
         check_bins(self.bins, self.bin_us, self.outside)
 
-    def _count(self) -> int:
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """How many planes a bin has."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor."""
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
         if self.bins is None:
             raise ShapeError(
                 f"how many bins of {self.bin_us} us there are depends on the events; give bins too"
             )
-        return int(self.bins)
+        width, height = as_size(size)
+        return int(self.bins), self.channels, height, width
 
-    def _fill(
-        self,
-        events: Events | Source,
-        channels: int,
-        dtype: torch.dtype,
-        start: StartFill,
-        start_us: int | None,
-        out: Tensor | None,
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
+        """Return the tensor of the events, as `Representation` says."""
         source = as_source(events)
-        bins = time_bins(source, self.bins, self.bin_us, start_us)
-        parts = TimeParts(source, bins)
-        tensor = fill(parts, channels, dtype, start, out)
+        parts = TimeParts(source, time_bins(source, self.bins, self.bin_us, start_us))
+        tensor = fill(parts, self.channels, self.dtype, self._start, out)
         parts.refuse_missed(self.outside)
         return tensor
 
+    @abstractmethod
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> Fill:
+        """Return what fills the planes of one tensor."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BinnedByPolarity(Binned, ABC):
+class BinnedByPolarity(Binned):
     """Planes of each bin, one a polarity or one for both: (bins, channels, H, W).
 
     channels  2: OFF, ON; 1: both together
@@ -134,26 +151,6 @@ class BinnedByPolarity(Binned, ABC):
     def __post_init__(self) -> None:
         Binned.__post_init__(self)
         check_channels(self.channels)
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The dtype of the tensor."""
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
-        width, height = as_size(size)
-        return self._count(), self.channels, height, width
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the tensor of the events, as `Representation` says."""
-        return self._fill(events, self.channels, self.dtype, self._start, start_us, out)
-
-    @abstractmethod
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> Fill:
-        """Return what fills the planes of one tensor."""
 
 
 def one_bin_unless_given(binned: Binned) -> None:
@@ -185,10 +182,14 @@ def fill(
     planes = planes_for((parts.bins.count, channels, size.height, size.width), dtype, out)
     filling = start(parts.bins, planes, size)
     for part in map(parts.bins.reaching, parts) if reaching else parts:
+        count = len(part.borders) - 1
+        if filling.in_order:
+            filling.add(part, 0, count)
+            continue
 
         def add(first: int, stop: int, part: Part = part) -> None:
             filling.add(part, first, stop)
 
-        in_spans(add, len(part.borders) - 1, len(part.events))
+        in_spans(add, count, len(part.events))
     filling.finish()
     return planes.finish()

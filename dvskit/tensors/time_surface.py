@@ -1,9 +1,9 @@
-"""Events -> the times of the latest events, and surfaces and counts that fade with their age."""
+"""Events -> times and ages of the latest events, and surfaces and counts that fade with age."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +11,23 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.events import Size
-from dvskit.tensors.bins import Bins, Part, in_spans
-from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import BinnedByPolarity, PlanesFill, one_bin_unless_given
-from dvskit.tensors.surface_kernels import add_faded, carry_faded, carry_stamps, fade_stamps, stamp
+from dvskit.tensors.bins import Bins, Part, check_whole, columns_of, in_spans
+from dvskit.tensors.planes import Planes, planes_for, zeros_for
+from dvskit.tensors.representation import (
+    Binned,
+    BinnedByPolarity,
+    PlanesFill,
+    one_bin_unless_given,
+)
+from dvskit.tensors.surface_kernels import (
+    add_faded,
+    carry_faded,
+    carry_stamps,
+    fade_stamps,
+    log_ages,
+    push_latest,
+    stamp,
+)
 
 _NOTHING = 104.0  # exp(-104) is less than half the smallest float32
 
@@ -198,3 +211,74 @@ class _DecayedFill(PlanesFill):
             carry_faded(planes.flat, planes.step, first, stop, factors)
 
         in_spans(carry, planes.length, self.bins.count * planes.length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tore(Binned):
+    """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
+
+    (bins, 2 * latest, H, W) float32: the latest of OFF, the one before it, ..., then those of ON.
+    A value is log(age + 1) - log(shortest + 1), ages in microseconds taken to lie between shortest
+    and longest; where there were fewer events it is that of `longest_us` (Baldwin et al. 2022,
+    "Time-ordered recent event (TORE) volumes for event cameras", whose constants are the defaults).
+    Ages are counted as in `TimeSurface`; events of all bins before count.
+
+    bins  1 unless given: the volume after the last event
+    """
+
+    latest: int = 4
+    shortest_us: float = 150.0
+    longest_us: float = 5_000_000.0
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        Binned.__post_init__(self)
+        check_whole("latest", self.latest)
+        if not 0 <= self.shortest_us < self.longest_us < float("inf"):
+            raise ShapeError(
+                f"shortest_us={self.shortest_us} and longest_us={self.longest_us} are no range of "
+                "ages in microseconds"
+            )
+
+    @property
+    def channels(self) -> int:
+        """K of OFF, and K of ON."""
+        return 2 * int(self.latest)
+
+    def _start(self, bins: Bins, planes: Planes, size: Size) -> _ToreFill:
+        ages_us = float(self.shortest_us), float(self.longest_us)
+        return _ToreFill(bins, planes, size, int(self.latest), ages_us)
+
+
+class _ToreFill(PlanesFill):
+    in_order = True
+
+    def __init__(
+        self, bins: Bins, planes: Planes, size: Size, deep: int, ages_us: tuple[float, float]
+    ) -> None:
+        super().__init__(planes, size, channels=2)
+        self.zero_us, self.ages_us = bins.start - 1, ages_us  # 0 is no event: stamps begin at 1
+        self.edges = bins.edges(0, bins.count + 1) + 1
+        self.latest = zeros_for((2 * self.on, deep), torch.int64)
+        self.written = 0
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        for number in range(first, stop):
+            self._write_to(part.first + number)
+            some = part.events[part.borders[number] : part.borders[number + 1]]
+            push_latest(columns_of(some), self.latest, self.width, self.on, self.zero_us)
+
+    def finish(self) -> None:
+        self._write_to(len(self.edges) - 1)
+
+    def _write_to(self, number: int) -> None:
+        """Write the bins before `number`, which are over."""
+        for over in range(self.written, number):
+            plane, now = self.planes.plane(over), int(self.edges[over + 1])
+
+            def write(first: int, stop: int, plane: NDArray[Any] = plane, now: int = now) -> None:
+                log_ages(self.latest, plane, first, stop, now, self.ages_us)
+
+            in_spans(write, len(self.latest), self.planes.length)
+        self.written = number
