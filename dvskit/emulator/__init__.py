@@ -6,10 +6,9 @@ OFF event is emitted and r falls by it. Between frames L is taken as linear in t
 event has the time at which L crossed the level.
 """
 
-from dvskit.emulator.batch import emulate_batch
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.source import EmulatedSource, emulate
+from dvskit.emulator.source import EmulatedSource, emulate, emulate_batch
 
 __all__ = [
     "EmulatedSource",

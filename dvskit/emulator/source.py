@@ -1,9 +1,9 @@
-"""A clip, emulated: a Source of events."""
+"""A clip, emulated: a Source of events; and many clips at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -13,23 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.emulator.batch import frames_in_memory
+from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params, sensor_size
-from dvskit.errors import ConfigError, VideoError, count_of
+from dvskit.errors import ConfigError, ShapeError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.window import check_window
-from dvskit.video import (
-    ClipPart,
-    Clock,
-    FrameLosses,
-    FrameSource,
-    Light,
-    TimedFrames,
-    gray_picture,
-    open_frames,
-)
-from dvskit.video.pictures import checked_white
+from dvskit.video import ClipPart, Clock, FrameLosses, FrameSource, Light, TimedFrames, open_frames
+from dvskit.video.array import frames_in_memory
+from dvskit.video.pictures import as_array, checked_white, look_at_scale
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
@@ -49,18 +41,17 @@ class EmulatedSource(ReadableSource):
         self, frames: Frames, emulator: Emulator, size: Size, *, white: float | None = None
     ) -> None:
         self.size = size
-        self._white = white
         self.emulator = emulator
         self.frames_done = 0
-        self._frames = frames
-        self._used = self._stopped = False
+        self._frames = (
+            frames if isinstance(frames, FrameSource) else TimedFrames(frames, size, white)
+        )
+        self._stopped = False
 
     @property
     def frame_count(self) -> int | None:
         """How many frames the clip has, where it is known without decoding."""
-        if isinstance(self._frames, FrameSource):
-            return self._frames.frame_count
-        return len(self._frames) if isinstance(self._frames, Sized) else None
+        return self._frames.frame_count
 
     @property
     def path(self) -> Path | None:
@@ -71,12 +62,12 @@ class EmulatedSource(ReadableSource):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done with the clip's pictures, and what to know of them, a line each."""
-        return self._frames.notes if isinstance(self._frames, FrameSource) else ()
+        return self._frames.notes
 
     @property
     def damage(self) -> FrameLosses | None:
         """What the latest pass left out of a clip that is damaged; false where it was nothing."""
-        return self._frames.damage if isinstance(self._frames, FrameSource) else None
+        return self._frames.damage
 
     def how_far(self) -> tuple[int, int | None, str]:
         """Return how many frames are done, of how many, and their name."""
@@ -84,9 +75,10 @@ class EmulatedSource(ReadableSource):
 
     def about(self) -> list[tuple[str, str]]:
         """Return what is emulated and how, without decoding a frame."""
-        clip = type(self._frames).__name__ if self.path is None else str(self.path)
+        kind = getattr(self._frames, "kind", type(self._frames).__name__)
+        clip = kind if self.path is None else str(self.path)
         count = "" if self.frame_count is None else f", {count_of(self.frame_count, 'frame')}"
-        once = ", read once" if isinstance(self._frames, Iterator) else ""
+        once = ", read once" if getattr(self._frames, "once", False) else ""
         changed = ", ".join(
             f"{each.name}={getattr(self.emulator.params, each.name)!r}"
             for each in fields(EmulatorParams)
@@ -106,33 +98,21 @@ class EmulatedSource(ReadableSource):
     def labelled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
         """Yield the events of each frame with a label for each: True where noise made it."""
         run = self._start()
-        for t_us, frame in self._timed():
+        for t_us, frame in self._frames:
             yield run.step_labelled(t_us, frame)
         yield run.finish_labelled()
 
     def _start(self) -> EmulatorRun:
-        # Files are on the scale of their type, and frames in memory are looked at as they come.
-        known = isinstance(self._frames, FrameSource) or self._white is not None
-        return self.emulator.start(self.size, scale_is_known=known)
-
-    def _timed(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        if isinstance(self._frames, FrameSource):
-            yield from self._frames
-            return
-        for number, (t_us, picture) in enumerate(self._frames):
-            yield t_us, gray_picture(picture, number, self._white)
+        # Clips are on the scale of their type, or looked at as they come.
+        return self.emulator.start(self.size, scale_is_known=True)
 
     def __iter__(self) -> Iterator[Events]:
-        once = isinstance(self._frames, Iterator)
-        if once and self._used:
-            raise VideoError("the frames came from an iterator, which is used up; pass a list")
-        self._used = True
         self._stopped = False
         self.frames_done = 0
         run = self._start()
         waiting: list[Events] = []
         handed = time.monotonic()
-        for t_us, frame in self._timed():
+        for t_us, frame in self._frames:
             waiting.append(run.step(t_us, frame))
             self.frames_done += 1
             held = sum(map(len, waiting))
@@ -194,15 +174,8 @@ def emulate(
     """
     emulator = Emulator(as_params(params), seed)
     part = ClipPart(*check_window(start_us, stop_us), crop, *sensor_size(params, size))
-    clip = _clip(
-        video_or_frames, {"light": light, "clock": clock, "strict": strict}, fps, t_us, white
-    )
-    if not isinstance(clip, FrameSource):
-        frames, native = clip
-        if part.is_whole(native):
-            return EmulatedSource(frames, emulator, native, white=white)
-        clip = TimedFrames(frames, native, white)
-    taken = part.of(clip)
+    of_path = {"light": light, "clock": clock, "strict": strict}
+    taken = part.of(_clip(video_or_frames, of_path, fps, t_us, white))
     return EmulatedSource(taken, emulator, taken.size)
 
 
@@ -212,8 +185,8 @@ def _clip(
     fps: float | None,
     t_us: ArrayLike | None,
     white: float | None,
-) -> FrameSource | tuple[Frames, Size]:
-    """Return what is given as a clip, or as (t_us, picture) and their size. Raises ConfigError."""
+) -> FrameSource:
+    """Return what is given as a clip. Raises ConfigError."""
     if isinstance(given, str | PathLike):
         if t_us is not None or white is not None:
             raise ConfigError("t_us and white are for frames in memory; a path takes fps")
@@ -225,3 +198,72 @@ def _clip(
     if (fps, t_us, white) != (None, None, None):
         raise ConfigError("fps, t_us and white are for frames that have no times of their own")
     return given
+
+
+@check_arguments
+def emulate_batch(
+    clips: ArrayLike,
+    t_us: ArrayLike,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
+    seed: int = 0,
+) -> list[Events]:
+    """Return the events of each clip of a batch; clip b has the seed `seed + b`.
+
+    clips  (B, T, H, W) uint8, uint16 or float: an array, or a tensor in the processor's memory
+    t_us   (T,) or (B, T) microseconds
+    params  of all clips, or one for each; a preset's name does for all
+
+    A clip gives the same events as alone, whatever else is in the batch. Gives one ScaleWarning
+    where the batch looks to be of another scale. Raises ShapeError, VideoError, ConfigError.
+    """
+    batch = Batch(clips, t_us, params, seed)
+    found: list[Events] = [Events.empty((1, 1))] * len(batch)
+
+    def emulate(number: int) -> None:
+        run = batch.start(number)
+        events = [run.step(t, frame) for t, frame in batch.frames(number)]
+        found[number] = Events.concatenate([*events, run.finish()])
+
+    run_parts(emulate, len(batch))
+    return found
+
+
+class Batch:
+    """Clips of one shape with their times, parameters and seeds, checked. Raises ShapeError."""
+
+    def __init__(
+        self,
+        clips: ArrayLike,
+        t_us: ArrayLike,
+        params: EmulatorParams | str | Sequence[EmulatorParams] | None,
+        seed: int,
+    ) -> None:
+        self.clips = as_array(clips)
+        if self.clips.ndim != 4 or 0 in self.clips.shape:
+            raise ShapeError(f"clips have shape {self.clips.shape}; (B, T, H, W) is meant")
+        count, frames, self.height, self.width = self.clips.shape
+        look_at_scale(lambda number: self.clips[divmod(number, frames)], count * frames)
+        times = np.asarray(t_us)
+        if times.dtype.kind not in "iu" or times.shape not in ((frames,), (count, frames)):
+            raise ShapeError(
+                f"t_us is {times.dtype} of shape {times.shape}; integers of shape ({frames},) or "
+                f"({count}, {frames}) are meant"
+            )
+        self.t_us = np.broadcast_to(times, (count, frames))
+        if params is None or isinstance(params, EmulatorParams | str):
+            params = [as_params(params)] * count
+        if len(params) != count:
+            raise ShapeError(f"{len(params)} parameters for {count} clips; give one, or one each")
+        self._emulators = [Emulator(each, seed + b) for b, each in enumerate(params)]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def start(self, number: int) -> EmulatorRun:
+        """Return a run of one thread for a clip."""
+        size = (self.width, self.height)
+        return self._emulators[number].start(size, threads=1, scale_is_known=True)
+
+    def frames(self, number: int) -> list[tuple[int, NDArray[Any]]]:
+        """Return the (t_us, frame) of a clip."""
+        return list(zip(self.t_us[number].tolist(), self.clips[number], strict=True))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
-from dvskit.emulator.batch import Batch
 from dvskit.emulator.params import EmulatorParams
+from dvskit.emulator.source import Batch
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.tensors.bins import (

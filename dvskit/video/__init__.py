@@ -18,8 +18,7 @@ from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
 from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
 from dvskit.video.light import Light, luminance
-from dvskit.video.pictures import gray_picture
-from dvskit.video.scale import ScaleCheck
+from dvskit.video.pictures import ScaleCheck, gray_picture
 from dvskit.video.source import FrameLosses, FrameSource
 from dvskit.video.writing import write_video
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ShapeError, UnitWarning, VideoError, warn
-from dvskit.events import Size, as_size
-from dvskit.video.pictures import as_array, checked_white, gray_picture, is_coloured
-from dvskit.video.scale import ScaleCheck, look_at_scale
+from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, warn
+from dvskit.events import Events, ReadableSource, Size, as_size
+from dvskit.video.pictures import (
+    ScaleCheck,
+    as_array,
+    checked_white,
+    gray_picture,
+    is_coloured,
+    look_at_scale,
+)
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
+_NO_TIMES = "the frames have no times; pass fps=240, or t_us=[...] in microseconds"
 _SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
 
 
@@ -72,16 +80,22 @@ class TimedFrames(FrameSource):
 
     They are taken as `ArrayFrames` takes pictures. Gives a ScaleWarning, raises ShapeError and
     VideoError.
+
+    kind  what holds the frames, for people: the name of a type
+    once  whether they can be read but once
     """
 
     def __init__(
         self, pairs: Iterable[tuple[int, Any]], size: Size, white: float | None = None
     ) -> None:
         self.size, self._pairs, self._white = size, pairs, white
+        self.frame_count = len(pairs) if isinstance(pairs, Sized) else None
+        self.once = isinstance(pairs, Iterator)
+        self.kind = "generator" if self.once else type(pairs).__name__
         self._used = False
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        if self._used and isinstance(self._pairs, Iterator):
+        if self._used and self.once:
             raise VideoError("the frames came from an iterator, which is used up; pass a list")
         self._used = True
         check = ScaleCheck()
@@ -137,3 +151,66 @@ def checked_times(t_us: Any) -> list[int]:
                 UnitWarning,
             )
     return [int(t) for t in times.tolist()]
+
+
+def frames_in_memory(
+    given: Any, *, fps: float | None, t_us: ArrayLike | None, white: float | None
+) -> FrameSource:
+    """Return frames in memory as a clip.
+
+    given  an array, a tensor or a list of pictures, or an iterator of them, with `fps` or `t_us`;
+           or an iterable of (t_us, picture), without. Raises ConfigError, ShapeError, VideoError.
+    """
+    if isinstance(given, Events | ReadableSource):
+        raise ConfigError(f"{type(given).__name__}: these are events already; frames are emulated")
+    untimed = fps is not None or t_us is not None
+    if hasattr(given, "shape"):  # an array, whoever holds it
+        if not untimed:
+            raise ConfigError(_NO_TIMES)
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    if not isinstance(given, Iterable):
+        raise ShapeError(f"{type(given).__name__} has no frames; give a path, an array or a list")
+    again = iter(given)
+    try:
+        first = next(again)
+    except StopIteration:
+        raise VideoError("the clip has no frames") from None
+    timed = _is_timed(first)
+    if untimed and timed:
+        raise ConfigError("the frames are (t_us, frame) and have their times; leave out fps, t_us")
+    if not untimed and not timed:
+        raise ConfigError(_NO_TIMES)
+    once = again is given
+    if untimed and not once:
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    height, width = gray_picture(first[1] if timed else first, 0, white).shape
+    pairs = itertools.chain([first], again) if once else given
+    if untimed:
+        pairs = _with_times(pairs, fps, t_us)
+    return TimedFrames(pairs, as_size((width, height)), white)
+
+
+def _is_timed(first: Any) -> bool:
+    """Return whether the first of some frames is (t_us, picture)."""
+    return isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
+
+
+def _with_times(
+    pictures: Iterable[Any], fps: float | None, t_us: ArrayLike | None
+) -> Iterator[tuple[int, Any]]:
+    rate = checked_fps(fps)
+    if t_us is None and rate is not None:
+        return ((nth_time_us(number, rate), each) for number, each in enumerate(pictures))
+    if rate is not None:
+        raise VideoError("give either t_us or fps")
+    return _paired(checked_times(t_us), pictures)
+
+
+def _paired(times: list[int], pictures: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    number = -1
+    for number, picture in enumerate(pictures):
+        if number == len(times):
+            raise VideoError(f"{len(times)} times for more frames; give one of each")
+        yield times[number], picture
+    if number + 1 < len(times):
+        raise VideoError(f"{len(times)} times for {number + 1} frames")

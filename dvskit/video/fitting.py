@@ -185,9 +185,3 @@ class ClipPart:
         if self.size is None or frames.size == self.size:
             return frames
         return Resized(frames, self.size, self.why)
-
-    def is_whole(self, size: Size) -> bool:
-        """Tell whether clips of `size` are taken as they are."""
-        return self.crop is None and self.start_us is None and self.stop_us is None and (
-            self.size is None or self.size == size
-        )  # fmt: skip
