@@ -11,12 +11,11 @@ from pathlib import Path
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import find_format
-from dvskit.video.animation import AnimatedImage, is_animation
 from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
-from dvskit.video.folder import IMAGE_SUFFIXES, ImageFolder
+from dvskit.video.images import IMAGE_SUFFIXES, AnimatedImage, ImageFolder, is_animation
 from dvskit.video.light import Light, luminance
 from dvskit.video.pictures import ScaleCheck, gray_picture
 from dvskit.video.source import FrameLosses, FrameSource

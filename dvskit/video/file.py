@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from dvskit.errors import ConfigError, VideoError, did_you_mean
 from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
 from dvskit.video.decoding import Decoding, Shown
-from dvskit.video.light import Light, checked_light
+from dvskit.video.light import Light
 from dvskit.video.pixels import (
     Orientation,
     colour_frame,
@@ -24,11 +23,10 @@ from dvskit.video.pixels import (
     orientation_of,
 )
 from dvskit.video.source import (
+    FileFrames,
     FrameLosses,
-    FrameSource,
     SuspectedLossError,
     SuspectedLosses,
-    checked_fps,
     nth_time_us,
 )
 
@@ -42,7 +40,7 @@ def checked_clock(clock: Clock) -> Clock:
     return clock
 
 
-class VideoFrames(FrameSource):
+class VideoFrames(FileFrames):
     """Gray frames of a video file, at its own times, turned as the file says they are shown.
 
     light   "luma": uint8, or uint16 of more than 8 bits, as the file's own luma has it,
@@ -65,19 +63,16 @@ class VideoFrames(FrameSource):
         clock: Clock = "first",
         strict: bool = True,
     ) -> None:
-        self.path = Path(path)
-        self.strict = strict
-        self._light = checked_light(light)
         self._clock = checked_clock(clock)
-        self._fps = checked_fps(fps)
-        self.damage = FrameLosses(self.path, strict)
+        super().__init__(path, fps=fps, light=light, strict=strict)
+
+    def _look(self) -> None:
         with open_video(self.path, exact=True) as video:
             if self._fps is None and video.format in UNTIMED:
                 raise VideoError(
                     f"{self.path}: raw {video.format} holds no times; pass fps (--fps)"
                 )
-            losses = FrameLosses(self.path, strict)
-            decoding = Decoding(video, losses, timed=self._fps is None, exact=True)
+            decoding = Decoding(video, self._no_losses(), timed=self._fps is None, exact=True)
             frames = iter(decoding)
             first = next(frames, None)
             if first is None:
@@ -109,7 +104,7 @@ class VideoFrames(FrameSource):
         return self._pass(colour_frame)
 
     def _pass(self, picture: Callable[[Any], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
-        self.damage = losses = FrameLosses(self.path, self.strict)
+        self.damage = losses = self._no_losses()
         done = 0
         if self.strict:
             try:

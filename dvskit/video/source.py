@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Size
+from dvskit.video.light import Light, checked_light
 
 _LISTED = 5
 
@@ -106,6 +108,38 @@ class FrameSource(ABC):
         else gray as a frame.
         """
         yield from self
+
+
+class FileFrames(FrameSource):
+    """A clip on disk: who derives from it gives `_look`, which sees what is there.
+
+    fps     a steady rate in place of the clip's own times
+    light   "luma": gray as it is coded; "linear": float32 of linear light
+    strict  whether damage raises; else what is damaged is left out, and `damage` says what
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        fps: float | None = None,
+        light: Light = "luma",
+        strict: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.strict = strict
+        self._light = checked_light(light)
+        self._fps = checked_fps(fps)
+        self.damage = self._no_losses()
+        self._look()
+
+    @abstractmethod
+    def _look(self) -> None:
+        """Take size and notes of the clip. Raises VideoError for what is none."""
+
+    def _no_losses(self) -> FrameLosses:
+        """Return the losses of a pass that begins."""
+        return FrameLosses(self.path, self.strict)
 
 
 def checked_fps(fps: float | None) -> Fraction | None:

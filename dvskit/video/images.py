@@ -1,28 +1,36 @@
-"""Folders of images, with their times."""
+"""Images with their times: folders of them, and animated GIF and WebP.
+
+The latter through Pillow: FFmpeg passes over their damage, or does not know them.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
-from os import PathLike
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from dvskit.errors import VideoError, one_line
+from dvskit.errors import MissingFileError, VideoError, one_line
 from dvskit.events import as_size
 from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in, read_image
-from dvskit.video.light import Light, checked_light, luminance
-from dvskit.video.source import FrameLosses, FrameSource, checked_fps, nth_time_us
+from dvskit.video.container import cut_short
+from dvskit.video.light import luminance
+from dvskit.video.source import FileFrames, nth_time_us
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
+__all__ = ["IMAGE_SUFFIXES", "AnimatedImage", "ImageFolder", "is_animation"]
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, without being scaled
+_SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
+_DAMAGE = (OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error)
 
 
-class ImageFolder(FrameSource):
+class ImageFolder(FileFrames):
     """Frames of a folder of images, at the times that a list says, or else `fps`.
 
     A list is sought in the folder, then in the two above it; times stay what it says:
@@ -46,25 +54,13 @@ class ImageFolder(FrameSource):
     images or without times, for a damaged list, with the line, and for a damaged image.
     """
 
-    def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        fps: float | None = None,
-        light: Light = "luma",
-        strict: bool = True,
-    ) -> None:
-        self.path = Path(path)
-        self.strict = strict
-        self._light = checked_light(light)
-        self.damage = FrameLosses(self.path, strict)
-        rate = checked_fps(fps)
-        if rate is None:
+    def _look(self) -> None:
+        if self._fps is None:
             self._entries, notes = find_images(self.path)
             self.notes = tuple(notes)
         else:
             images = images_in(self.path) or [file for _, file in find_images(self.path).images]
-            self._entries = [(nth_time_us(n, rate), file) for n, file in enumerate(images)]
+            self._entries = [(nth_time_us(n, self._fps), file) for n, file in enumerate(images)]
         if not self._entries:
             raise VideoError(f"{self.path}: a time-stamp file that names no image; write its lines")
         self.frame_count = len(self._entries)
@@ -103,7 +99,7 @@ class ImageFolder(FrameSource):
         return self._pass(lambda file: _on_black(read_image(file), _rgb))
 
     def _pass(self, read: Callable[[Path], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
-        self.damage = losses = FrameLosses(self.path, self.strict)
+        self.damage = losses = self._no_losses()
         for t_us, file in self._entries:
             try:
                 image = read(file)
@@ -131,3 +127,94 @@ def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]])
     picture = made(image[..., :3])
     seen = picture * (opaque if picture.ndim == 2 else opaque[..., None])
     return np.asarray(seen if picture.dtype.kind == "f" else np.rint(seen), picture.dtype)
+
+
+def is_animation(path: Path) -> bool:
+    """Return whether a file begins as GIF or WebP does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:6] in (b"GIF87a", b"GIF89a") or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+class AnimatedImage(FileFrames):
+    """Gray frames of an animated GIF or WebP, each shown as long as the file says.
+
+    Frames are uint8, or float32 of linear light (`light`), as in VideoFrames; `fps` replaces the
+    times. A frame of at most 10 ms is shown for 100, as browsers do. Transparent pixels are seen on
+    black. Raises VideoError for a file that cannot be read; with strict=False, what is ahead of the
+    damage is read and `damage` says where it begins.
+    """
+
+    container_start_us = 0
+
+    def _look(self) -> None:
+        if not self.path.exists():
+            raise MissingFileError(self.path)
+        with self._open() as image:
+            self.size = as_size(image.size)
+            try:
+                pixels = np.asarray(image.convert("RGBA"))
+            except _DAMAGE as error:
+                raise VideoError(
+                    f"{self.path}: holds no frame that can be read ({error})"
+                ) from error
+        if pixels[..., 3].min() < 255:
+            self.notes = ("transparent pixels are seen on black",)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            image = Image.open(self.path)
+        except _DAMAGE as error:
+            raise VideoError(
+                f"{self.path}: is not an image that can be opened ({error})"
+            ) from error
+        with image:
+            yield image
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(self._picture)
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same frames as RGB, (height, width, 3) uint8."""
+        return self._pass(_rgb_on_black)
+
+    def _pass(
+        self, picture_of: Callable[[NDArray[np.uint8]], NDArray[Any]]
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = self._no_losses()
+        t_us = number = 0
+        with self._open() as image:
+            while True:
+                try:
+                    image.seek(number)
+                    picture = picture_of(np.asarray(image.convert("RGBA")))
+                except EOFError:
+                    break
+                except _DAMAGE as error:
+                    self.damage.lose(
+                        f"frame {number} (at {t_us / 1e6:.3f} s) cannot be read ({error})"
+                    )
+                    return
+                yield (t_us if self._fps is None else nth_time_us(number, self._fps)), picture
+                shown_ms = image.info.get("duration") or 0
+                t_us += round((shown_ms if shown_ms > _SUDDEN_MS else _USUAL_MS) * 1000)
+                number += 1
+        cut = cut_short(self.path, "webp" if image.format == "WEBP" else "gif")
+        if cut is not None:
+            self.damage.lose(f"{cut}, behind frame {number - 1}")
+
+    def _picture(self, rgba: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._light == "linear":
+            return luminance(rgba[..., :3]) * (rgba[..., 3] / np.float32(255))
+        return np.asarray(cv2.cvtColor(_rgb_on_black(rgba), cv2.COLOR_RGB2GRAY))
+
+
+def _rgb_on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return RGB, (height, width, 3), as it is seen on black."""
+    if rgba[..., 3].min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    opaque = rgba[..., 3:] / np.float32(255)
+    return np.asarray(np.rint(rgba[..., :3] * opaque), np.uint8)
