@@ -22,8 +22,8 @@ from dvskit.scenes.person import (
 )
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
 from dvskit.scenes.person.figure import Camera
+from dvskit.scenes.person.motion import KINECT_JOINTS
 from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind, paint
-from dvskit.scenes.person.skeleton import KINECT_JOINTS
 
 SMALL = (48, 48)
 SEEDS = range(4)

@@ -1,22 +1,35 @@
-"""A depth clip: how far each pixel of a person is, frame by frame, and where the joints are."""
+"""A depth clip: how far each pixel of a person is, frame by frame, and where the joints are.
+
+In a whole depth picture she is the body that is nearest, or the one with the skeleton.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, ShapeError, one_line
-from dvskit.scenes.depth.person import PICTURE, as_seen, find_person
+
+Array = NDArray[np.float32]
 
 KINECT_FOCAL_PX = 285.63  # of the depth camera of the first Kinect, at 320x240
 KINECT_CENTRE_PX = (160.0, 120.0)
 KINECT_FPS = 30
 NEAREST_M, FURTHEST_M = 0.2, 12.0
+PICTURE = (240, 320)  # height, width of the camera's picture
+
+_BEFORE_M, _BEHIND_M = 0.35, 0.3  # what a body reaches beyond its joints
+_DEEP_M = 0.9  # from the nearest part of a body, arms stretched, to its back
+_LEAST_PX = 400
+_STEP_M = 0.12  # neighbours further apart are not of one body
+_KNEES = 0.62  # of a standing person's height, from the top
 
 JOINTS = (
     "head", "shoulder centre", "spine", "hip centre",
@@ -25,6 +38,19 @@ JOINTS = (
     "left hip", "left knee", "left ankle", "left foot",
     "right hip", "right knee", "right ankle", "right foot",
 )  # fmt: skip
+
+
+class Camera(NamedTuple):
+    """A depth camera: focal length, and (x, y) of its optical axis, in pixels."""
+
+    focal_px: float = KINECT_FOCAL_PX
+    centre_px: tuple[float, float] = KINECT_CENTRE_PX
+
+    def see(self, places_m: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return column, row and distance of places (..., 3), y up; 0.2 m away at least."""
+        ahead = np.maximum(places_m[..., 2], 0.2)
+        column = self.centre_px[0] + self.focal_px * places_m[..., 0] / ahead
+        return column, self.centre_px[1] - self.focal_px * places_m[..., 1] / ahead, ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +70,9 @@ class DepthClip:
     that do not go together, for a clip of fewer than two frames, and for depth out of 0.2 to 12 m.
     """
 
-    depth_m: NDArray[np.float32]
+    depth_m: Array
     t_us: NDArray[np.int64]
-    joints_m: NDArray[np.float32] | None = None
+    joints_m: Array | None = None
     focal_px: float = KINECT_FOCAL_PX
     centre_px: tuple[float, float] = KINECT_CENTRE_PX
     name: str = "depth clip"
@@ -151,7 +177,7 @@ def _read_mat(path: Path) -> DepthClip:
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
-    joints: NDArray[np.float32] | None = None
+    joints: Array | None = None
     notes: tuple[str, ...] = (f"no {beside.name}: the parts of the body go by height",)
     if beside != path and beside.is_file():
         stored = _mat_array(beside, "d_skel")
@@ -162,10 +188,9 @@ def _read_mat(path: Path) -> DepthClip:
             )
         joints = stored.transpose(2, 0, 1).astype(np.float32)  # (20, 3, T) -> (T, 20, 3)
     depth_m = _metres(millimetres)
-    camera = KINECT_FOCAL_PX, KINECT_CENTRE_PX
     if joints is not None:
-        depth_m, joints, notes = as_seen(depth_m, joints, *camera)
-    depth_m = find_person(depth_m, joints, *camera)
+        depth_m, joints, notes = _as_seen(depth_m, joints)
+    depth_m = _find_person(depth_m, joints)
     return _checked(path, depth_m, joints, KINECT_CENTRE_PX, notes)
 
 
@@ -197,14 +222,14 @@ def _hdf5_array(path: Path, key: str) -> NDArray[np.generic]:
         raise FormatError(f"{path}: is no readable .mat ({one_line(error)})") from None
 
 
-def _metres(millimetres: NDArray[np.generic]) -> NDArray[np.float32]:
+def _metres(millimetres: NDArray[np.generic]) -> Array:
     metres = np.asarray(millimetres, np.float32) / np.float32(1000)
     return np.where(metres > 0, metres, np.float32(np.nan))
 
 
 def _checked(
     path: Path,
-    depth_m: NDArray[np.float32],
+    depth_m: Array,
     joints_m: NDArray[np.generic] | None,
     centre_px: tuple[float, float],
     notes: tuple[str, ...],
@@ -235,3 +260,101 @@ def _checked(
             f"{path}: joints_m has shape {joints_m.shape}; {(len(depth_m), 20, 3)} is meant"
         )
     return replace(clip, joints_m=joints_m[whole].astype(np.float32))
+
+
+def _find_person(depth_m: Array, joints_m: Array | None) -> Array:
+    """Return (T, H, W) depth of the person alone, from head to knees, NaN elsewhere.
+
+    With joints: what is connected at the joints' distances. Without: the nearest connected body.
+    """
+    if joints_m is None:
+        found = np.stack([_nearest_body(frame) for frame in depth_m])
+        rows = np.flatnonzero(found.any((0, 2)))
+        knees = int(rows[0] + _KNEES * (rows[-1] + 1 - rows[0])) if len(rows) else 0
+        # A body that the picture itself cuts off has its knees below it.
+        if len(rows) and rows[-1] < depth_m.shape[1] - 1:
+            found[:, knees:] = False
+    else:
+        found = np.stack([_around(*both) for both in zip(depth_m, joints_m, strict=True)])
+        knee = joints_m[:, (13, 17)].reshape(-1, 3)
+        knee = knee[knee[:, 2] > 0.2]
+        if len(knee):
+            row = KINECT_CENTRE_PX[1] - KINECT_FOCAL_PX * np.median(knee[:, 1] / knee[:, 2])
+            found[:, max(0, int(np.ceil(row))) :] = False
+    return np.where(found, depth_m, np.float32(np.nan))
+
+
+def _as_seen(depth_m: Array, joints_m: Array) -> tuple[Array, Array, tuple[str, ...]]:
+    """Return picture and joints as a camera sees her, her right on the left, and what was changed.
+
+    Some recorders mirror the picture, or the joints, or both. Joints that fit the picture better
+    the other way round are turned; then both are, if her right shoulder is on the right.
+    """
+    notes = []
+    other = joints_m * np.array((-1, 1, 1), np.float32)
+    fits = [_on_depth(depth_m, each) for each in (joints_m, other)]
+    if fits[1] > fits[0] + 0.02:
+        joints_m = other
+        notes.append("the joints are a mirror image of the picture and were turned")
+    tracked = joints_m[:, 8, 2] > 0.2
+    apart = joints_m[tracked, 8, 0] - joints_m[tracked, 4, 0]
+    if len(apart) and np.median(apart) > 0:
+        depth_m, joints_m = depth_m[:, :, ::-1], joints_m * np.array((-1, 1, 1), np.float32)
+        notes.append("the picture is a mirror image, by the shoulders, and was turned")
+    return depth_m, joints_m, tuple(notes)
+
+
+def _on_depth(depth_m: Array, joints_m: Array) -> float:
+    """Return the share of the joints that lie near a surface of the picture."""
+    column, row, z = Camera().see(joints_m)
+    column, row = np.rint(column).astype(int), np.rint(row).astype(int)
+    inside = (column >= 0) & (column < depth_m.shape[2]) & (row >= 0) & (row < depth_m.shape[1])
+    frame = np.broadcast_to(np.arange(len(z))[:, None], z.shape)
+    seen = depth_m[frame[inside], row[inside], column[inside]]
+    with np.errstate(invalid="ignore"):
+        near = np.abs(seen - joints_m[..., 2][inside]) < 0.25
+    return float(near.sum() / z.size)
+
+
+def _around(depth_m: Array, joints_m: Array) -> NDArray[np.bool_]:
+    distance = joints_m[:, 2]
+    if not (distance > 0.2).any():  # the tracker had lost her
+        return np.zeros(depth_m.shape, np.bool_)
+    distance = distance[distance > 0.2]
+    with np.errstate(invalid="ignore"):
+        near = (depth_m > distance.min() - _BEFORE_M) & (depth_m < distance.max() + _BEHIND_M)
+    return _largest(near)
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part and what else is large in `mask`, such as a lone hand."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return np.zeros(mask.shape, np.bool_)
+    area = stats[1:, cv2.CC_STAT_AREA]
+    best = int(np.argmax(area))
+    if area[best] < _LEAST_PX:
+        return np.zeros(mask.shape, np.bool_)
+    beside = cv2.dilate((labels == 1 + best).astype(np.uint8), np.ones((13, 13), np.uint8))
+    kept = [
+        1 + k
+        for k in range(count - 1)
+        if k == best or (area[k] >= 12 and beside[labels == 1 + k].any())
+    ]
+    return np.asarray(np.isin(labels, kept))
+
+
+def _nearest_body(depth_m: Array) -> NDArray[np.bool_]:
+    """Return where the nearest body is: not parted by steps in depth, and not the floor."""
+    filled = np.nan_to_num(depth_m, nan=0.0)
+    seen = filled > 0
+    nearest = cv2.erode(np.where(seen, filled, 99.0).astype(np.float32), np.ones((3, 3)))
+    whole = (seen & (filled - nearest < _STEP_M)).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(whole)
+    bodies = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] >= _LEAST_PX]
+    if not bodies:
+        return np.zeros(depth_m.shape, np.bool_)
+    distance = {k: float(np.percentile(filled[labels == k], 30)) for k in bodies}
+    nearest_body = min(bodies, key=lambda k: distance[k])
+    low = float(np.percentile(filled[labels == nearest_body], 1)) - 0.05
+    return _largest(seen & (filled >= low) & (filled <= low + _DEEP_M))

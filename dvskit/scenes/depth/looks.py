@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.scenes.depth.clip import DepthClip
+from dvskit.scenes.depth.clip import Camera, DepthClip
 from dvskit.scenes.depth.paint_kernels import FOREARM, HAND, HEAD, NECK, THIGH, TORSO, UPPER_ARM
 from dvskit.scenes.depth.surface import Surface, surface_of
 from dvskit.scenes.depth.surface_kernels import steady
@@ -51,9 +51,7 @@ def head_to_hips(clip: DepthClip) -> tuple[float, float, float]:
     if joints is None:
         joints = _standing(clip, surface_of(clip))[None]
     joints = _tracked(joints)
-    ahead = np.maximum(joints[..., 2], 0.2)
-    column = clip.centre_px[0] + clip.focal_px * joints[..., 0] / ahead
-    row = clip.centre_px[1] - clip.focal_px * joints[..., 1] / ahead
+    column, row, ahead = Camera(clip.focal_px, clip.centre_px).see(joints)
     top = row[:, 0] - clip.focal_px * _HEAD_HIGH_M / ahead[:, 0]
     middle = column[:, (1, 3)].mean(1)
     hips = float(np.median(row[:, 3]))

@@ -18,7 +18,6 @@ from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.looks import bones_of, head_to_hips
 from dvskit.scenes.depth.surface import surface_of
-from dvskit.scenes.depth.warp_kernels import between
 from dvskit.scenes.ranges import check_range
 
 Frame = NDArray[np.float32]
@@ -268,7 +267,7 @@ class _Drawn:
         share = (when - self.times[k]) / (self.times[k + 1] - self.times[k])
         surface = self.surface
         drawn = np.empty((*surface.depth_m.shape[1:], 2), np.float32)
-        between(
+        paints.between(
             surface.outline[k : k + 2], surface.depth_m[k : k + 2],
             np.stack([self.light(k), self.light(k + 1)]),
             (surface.onward[k], surface.back[k]), share, drawn,

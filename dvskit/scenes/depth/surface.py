@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.scenes.depth.clip import DepthClip
+from dvskit.scenes.depth.clip import Camera, DepthClip
 from dvskit.scenes.depth.surface_kernels import drift, spread, steady
 
 Array = NDArray[np.float32]
@@ -57,7 +57,8 @@ class Surface:
 def surface_of(clip: DepthClip) -> Surface:
     """Return the surface of a clip."""
     depth = _without_holes(_with_margin(clip.depth_m))
-    centre = (clip.centre_px[0] + MARGIN_PX, clip.centre_px[1] + MARGIN_PX)
+    x, y = clip.centre_px
+    camera = Camera(clip.focal_px, (x + MARGIN_PX, y + MARGIN_PX))
     outline = _held(
         np.stack([_outline(~np.isnan(frame)) for frame in depth]),
         _OUTLINE_JUMP_PX, _OUTLINE_SLACK_PX,
@@ -69,11 +70,9 @@ def surface_of(clip: DepthClip) -> Surface:
     onward = np.zeros((len(depth) - 1, *depth.shape[1:], 2), np.float32)
     back = np.zeros_like(onward)
     for k in range(len(depth) - 1):
-        _find_motion(
-            (depth[k], outline[k]), (depth[k + 1], outline[k + 1]), clip.focal_px, centre,
-            onward[k], back[k],
-        )  # fmt: skip
-    return Surface(outline, depth, slope, onward, back, centre)
+        frames = (depth[k], outline[k]), (depth[k + 1], outline[k + 1])
+        _find_motion(*frames, camera, onward[k], back[k])
+    return Surface(outline, depth, slope, onward, back, camera.centre_px)
 
 
 def _with_margin(depth: Array) -> Array:
@@ -184,11 +183,9 @@ def _slope(depth: Array, outline: Array, focal_px: float) -> Array:
 Frame = tuple[Array, Array]
 
 
-def _find_motion(
-    first: Frame, last: Frame, focal_px: float, centre_px: tuple[float, float],
-    onward: Array, back: Array,
-) -> None:  # fmt: skip
+def _find_motion(first: Frame, last: Frame, camera: Camera, onward: Array, back: Array) -> None:
     """Fill in the motion between two frames, each (depth, outline), of what moves by a pixel."""
+    focal_px, centre_px = camera
     inside = [outline > 0 for _, outline in (first, last)]
     apart = np.abs(first[0] - last[0]) > _MOVED_M
     moved = (inside[0] | inside[1]) & apart
@@ -204,7 +201,7 @@ def _find_motion(
     if min(len(rows) for rows, _ in points) < 5:
         return
     spots = [
-        _metric(depth, *place, focal_px, centre_px)
+        _metric(depth, *place, camera)
         for (depth, _), place in zip((first, last), points, strict=True)
     ]
     for way, (frame, out) in enumerate(((first, onward), (last, back))):
@@ -232,10 +229,9 @@ def _thinned(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp
 
 
 def _metric(
-    depth: Array, rows: NDArray[np.intp], columns: NDArray[np.intp],
-    focal_px: float, centre_px: tuple[float, float],
-) -> Array:  # fmt: skip
+    depth: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], camera: Camera
+) -> Array:
     """Return (N, 3) the places of some pixels in metres: right, down, away."""
-    z = depth[rows, columns]
+    (focal_px, centre_px), z = camera, depth[rows, columns]
     x, y = (columns - centre_px[0]) * z / focal_px, (rows - centre_px[1]) * z / focal_px
     return np.stack([x, y, z], axis=1).astype(np.float32)

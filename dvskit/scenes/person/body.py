@@ -111,26 +111,28 @@ class Moves:
     @classmethod
     def still(cls, times: int) -> Moves:
         """Return a body that stands with hanging arms."""
-        moves = cls(
-            sway=np.zeros((times, 3)),
-            lean=np.zeros((times, 2)),
-            yaw=np.zeros(times),
-            tilt=np.zeros(times),
-            look=np.zeros((times, 3)),
-            shrug=np.zeros((times, 2)),
-            upper=np.zeros((times, 2, 3)),
-            fore=np.zeros((times, 2, 3)),
-            palm=np.zeros((times, 2, 3)),
-            flex=np.zeros((times, 2)),
-            turn=np.zeros((times, 2)),
-            curl=np.full((times, 2), 0.25),
-            spread=np.full((times, 2), 0.3),
-            feet=np.zeros((times, 2, 3)),
-        )
+        moves = cls(**{name: np.zeros((times, *shape)) for name, shape in _SHAPES.items()})
+        moves.curl[:], moves.spread[:] = 0.25, 0.3
         moves.upper[:] = _HANGING_UPPER
         moves.fore[:] = _HANGING_FORE
         moves.palm[:] = (-1.0, 0.0, -0.3)
         return moves
+
+    def bring(
+        self, arm: int, target: Array, elbow: Array, build: Build, turned: float | None = None
+    ) -> None:
+        """Bring an arm's wrist to a place, see `reach`; turn its palm, if asked: see `palm_of`."""
+        upper, fore = reach(target, elbow, build)
+        self.upper[:, arm], self.fore[:, arm] = upper, fore
+        if turned is not None:
+            self.palm[:, arm] = palm_of(upper, fore, turned)
+
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "sway": (3,), "lean": (2,), "yaw": (), "tilt": (), "look": (3,), "shrug": (2,),
+    "upper": (2, 3), "fore": (2, 3), "palm": (2, 3), "flex": (2,), "turn": (2,), "curl": (2,),
+    "spread": (2,), "feet": (2, 3),
+}  # fmt: skip
 
 
 @dataclass
@@ -260,23 +262,9 @@ def joints(moves: Moves, build: Build) -> Joints:
     head = neck + (0.65 * build.neck + 0.95 * build.head) * nod
     leg, knee, ankle = _legs(moves, hips, build)
     return Joints(
-        chest=chest,
-        hips=hips,
-        neck=neck,
-        head=head,
-        head_turn=look,
-        yaw=moves.yaw,
-        shoulder=shoulder,
-        elbow=elbow,
-        wrist=wrist,
-        knuckles=knuckles,
-        middles=middles,
-        tips=tips,
-        thumb=thumb,
-        leg=leg,
-        knee=knee,
-        ankle=ankle,
-    )
+        chest, hips, neck, head, look, moves.yaw, shoulder, elbow, wrist, knuckles, middles, tips,
+        thumb, leg, knee, ankle,
+    )  # fmt: skip
 
 
 def _hand(fore: Array, palm: Array, moves: Moves, build: Build) -> tuple[Array, ...]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, palm_of, reach
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves
 from dvskit.scenes.person.rhythm import Rhythm, Swing, wander, wander3
 
 Rng = np.random.Generator
@@ -158,8 +158,7 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
         out, up = size * np.sin(angle), oval * size * np.cos(angle)
         depth = 0.5 * tip * size * np.cos(angle - oblique) + inner * (0.5 - 0.5 * np.sin(angle))
         place = middle + towards(out, up, depth) + drift(t)
-        moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
-        moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
+        moves.bring(arm, place, elbow, build, palm)
         moves.turn[:, arm] = trail
         moves.curl[:, arm] = curl
 
@@ -195,7 +194,7 @@ def clapping(rng: Rng, build: Build) -> Part:
                 height + side * own * np.sin(slant) + where[:, 1] - 0.15 * own,
                 ahead + where[:, 2] - 0.25 * own - 0.5 * build.hand,
             )
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbows, build)
+            moves.bring(arm, place, elbows, build)
             moves.palm[:, arm] = towards(-1.0, side * 0.4 * slant, 0.15)
             # palms meet flat: the wrist makes up for the forearm's slant
             level = moves.fore[:, arm]
@@ -232,7 +231,7 @@ def rolling(rng: Rng, build: Build) -> Part:
                 height + size * np.cos(angle) + where[:, 1],
                 ahead + oval * size * np.sin(angle) + where[:, 2],
             )
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbows, build)
+            moves.bring(arm, place, elbows, build)
             moves.palm[:, arm] = (0.0, -0.6, -0.8)
             moves.flex[:, arm] = flex
             moves.curl[:, arm] = curl
@@ -269,7 +268,7 @@ def drumming(rng: Rng, build: Build) -> Part:
                 height + size * up,
                 ahead - 0.35 * size * up - 0.1 * np.abs(roam[arm](t)),
             )
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbows, build)
+            moves.bring(arm, place, elbows, build)
             moves.palm[:, arm] = palm
             moves.flex[:, arm] = -wrist * swing(angle - lag)
             moves.curl[:, arm] = curl
@@ -300,14 +299,13 @@ def strumming(rng: Rng, build: Build) -> Part:
         place = (
             belly + towards(way * np.sin(slant), way * np.cos(slant), -0.2 * np.abs(way)) + drift(t)
         )
-        moves.upper[:, strum], moves.fore[:, strum] = reach(place, elbow, build)
+        moves.bring(strum, place, elbow, build)
         moves.palm[:, strum] = (-0.2, -0.3, -1.0)
         moves.turn[:, strum] = wrist * swing(angle - 0.6)
         moves.curl[:, strum] = curl
         slide = along(t)
-        moves.upper[:, hold], moves.fore[:, hold] = reach(
-            neck + towards(slide, 0.45 * slide, 0.0) + 0.6 * drift(t), under, build
-        )
+        place = neck + towards(slide, 0.45 * slide, 0.0) + 0.6 * drift(t)
+        moves.bring(hold, place, under, build)
         moves.palm[:, hold] = (-0.3, 0.5, -0.6)
         moves.flex[:, hold] = 0.3 + fret_size * fret(t)
         moves.curl[:, hold] = np.clip(0.5 + fret_size * fret(t), 0, 1)

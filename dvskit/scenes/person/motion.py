@@ -1,4 +1,10 @@
-"""What moves a drawn person: a gesture by its name and a seed, or a recorded skeleton."""
+"""What moves a drawn person: a gesture by its name and a seed, or a recorded skeleton.
+
+Skeletons are those of Kinect: 20 joints in metres, in the order of KINECT_JOINTS, x to the right of
+the picture, y up, z away from the camera, so the person's right hand is on the left. They are
+mended and made smooth in time, joint by joint. What is taken over are the directions of the bones;
+their lengths are the drawn body's.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,10 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from dvskit.errors import ConfigError, did_you_mean
-from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
     Part,
     circling,
@@ -44,6 +51,20 @@ MIRRORED = {
     "right_arm_counter_clockwise": "left_arm_clockwise",
 }
 MIRRORED |= {left: right for right, left in MIRRORED.items()}
+
+KINECT_JOINTS = (
+    "head", "neck", "spine", "hips",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+)  # fmt: skip
+"""The order of joints, as in UTD-MHAD (Chen, Jafari, Kehtarnavaz, ICIP 2015)."""
+
+_OF_MSR = (19, 2, 3, 6, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18)
+_PARENTS = (1, 2, 3, 3, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18)
+_JUMP_M = 0.3  # so far from the median of five frames no limb turns back
+_LEAST_S = 0.035  # smoothing in time: what a skeleton trembles faster is noise
 
 
 def mirrored(gesture: str) -> str:
@@ -160,3 +181,173 @@ def _accompany(rng: np.random.Generator, t: Array, moves: Moves) -> None:
     moves.sway[:, 1] += 0.012 * give[3] * both[:, 1]
     moves.lean[:, 1] -= 0.03 * give[3] * both[:, 2]
     moves.look[:, 1] += 0.04 * give[3] * both[:, 1]
+
+
+def from_msr_action3d(joints: ArrayLike) -> Array:
+    """Return a skeleton of MSR Action3D (Li, Zhang, Liu 2010) as this module has them.
+
+    joints  (T, 20, 3) or (T, 20, 4) with the confidence: its own order of joints, x mirrored
+
+    Returns (T, 20, 3) metres. Raises ShapeError.
+    """
+    given = np.asarray(joints, dtype=float)
+    if given.ndim != 3 or given.shape[1] != 20 or given.shape[2] not in (3, 4):
+        raise ShapeError(f"joints have shape {given.shape}; (frames, 20, 3 or 4) is meant")
+    return np.asarray(given[:, _OF_MSR, :3] * [-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A skeleton without gaps, and how many were filled in, each straight between its neighbours.
+
+    joints   (T, 20, 3) metres
+    missing  frames without a skeleton: all joints 0, or one that is no number
+    jumps    joints that were somewhere else for a frame or two, or off the end of their bone
+    """
+
+    joints: Array
+    missing: int
+    jumps: int
+
+
+def mend(joints: ArrayLike) -> Mended:
+    """Return a skeleton in which missing frames and jumping joints are filled in, and counted.
+
+    joints  (T, 20, 3) metres
+
+    Raises ShapeError for another shape, and where fewer than two frames have a skeleton.
+    """
+    given = np.array(joints, dtype=float)
+    if given.ndim != 3 or given.shape[1:] != (20, 3):
+        raise ShapeError(
+            f"joints have shape {given.shape}; (frames, 20, 3) in metres is meant: "
+            "from_msr_action3d turns that set's, joints[..., :3] leaves out a confidence"
+        )
+    known = frames_with_skeleton(given)
+    if known.sum() < 2:
+        raise ShapeError(
+            f"{known.sum()} of {len(given)} frames have a skeleton (finite, not all 0); "
+            "two are needed"
+        )
+    whole = np.broadcast_to(known[:, None], given.shape[:2]).copy()
+    filled = _filled(given, whole)
+    steady = whole & ~_elsewhere(filled)
+    filled = _filled(given, steady)
+    good = steady & ~_off_their_bones(filled)
+    # Where a joint is wrong in most frames there is nothing to fill it in from.
+    good |= whole & (good.mean(0) < 0.6)
+    return Mended(_filled(given, good), int((~known).sum()), int((whole & ~good).sum()))
+
+
+def frames_with_skeleton(joints: Array) -> NDArray[np.bool_]:
+    """Return of each frame (T,) of `joints` (T, J, 3 or 4) whether all are finite and not all 0."""
+    return np.asarray(np.isfinite(joints).all((1, 2)) & joints.any((1, 2)))
+
+
+def _filled(joints: Array, good: NDArray[np.bool_]) -> Array:
+    frames = np.arange(len(joints))
+    filled = joints.copy()
+    for joint in range(joints.shape[1]):
+        at = good[:, joint]
+        if at.all() or not at.any():
+            continue
+        for axis in range(3):
+            known = joints[at, joint, axis]
+            filled[:, joint, axis] = np.interp(frames, frames[at], known)
+    return filled
+
+
+def _elsewhere(joints: Array) -> NDArray[np.bool_]:
+    padded = np.pad(joints, ((2, 2), (0, 0), (0, 0)), mode="edge")
+    around = np.stack([padded[n : n + len(joints)] for n in range(5)])
+    away = np.linalg.norm(joints - np.median(around, 0), axis=-1)
+    return np.asarray(away > _JUMP_M)
+
+
+def _off_their_bones(joints: Array) -> NDArray[np.bool_]:
+    bones = np.linalg.norm(joints - joints[:, _PARENTS], axis=-1)
+    return np.asarray(bones > 1.5 * np.median(bones, 0) + 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class SkeletonMotion:
+    """A recorded skeleton moves the body.
+
+    joints  (T, 20, 3) metres, as `mend` gives them       t_s  (T,) seconds, growing
+
+    Between its frames the skeleton moves smoothly: a Gaussian mean in time, 0.6 frames wide and 35
+    ms at least, twice (Tukey's twicing), so that swings up to 3 Hz keep nine tenths of their size.
+    """
+
+    joints: Array
+    t_s: Array
+    mended: Mended | None = None
+
+    @classmethod
+    def of(cls, joints_m: ArrayLike, t_us: ArrayLike) -> SkeletonMotion:
+        """Return the motion of a skeleton (T, 20, 3) whose frames have times (T,) in us.
+
+        It is mended; `mended` says what had to be. Raises ShapeError.
+        """
+        times = np.asarray(t_us)
+        mended = mend(joints_m)
+        if times.shape != (len(mended.joints),) or times.dtype.kind not in "iuf":
+            raise ShapeError(
+                f"t_us is {times.dtype} of shape {times.shape}; ({len(mended.joints)},) "
+                "microseconds are meant, one for each frame"
+            )
+        seconds = (times - times[0]) / 1e6
+        if not (np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
+            number = int(np.argmin(np.diff(seconds) > 0)) + 1
+            raise ShapeError(f"t_us does not grow at frame {number}; give each frame a later time")
+        return cls(mended.joints, seconds, mended)
+
+    def places(self, t_s: Array) -> Array:
+        """Return the joints (N, 20, 3) at times (N,) in seconds; at the ends they stand still."""
+        flat = self.joints.reshape(len(self.joints), -1)
+        width = max(_LEAST_S, 0.6 * float(np.median(np.diff(self.t_s))))
+
+        def smooth(at: Array, values: Array) -> Array:
+            near = np.exp(-0.5 * ((at[:, None] - self.t_s) / width) ** 2) + 1e-300
+            return np.asarray(near @ values / near.sum(1, keepdims=True))
+
+        twice = flat + (flat - smooth(self.t_s, flat))
+        at = np.clip(np.asarray(t_s, float), self.t_s[0], self.t_s[-1])
+        return smooth(at, twice).reshape(-1, 20, 3)
+
+    def moves(self, t_s: Array, build: Build) -> Moves:
+        """Return what a body of some build does at times (N,) in seconds."""
+        place = dict(zip(KINECT_JOINTS, np.moveaxis(self.places(t_s), 1, 0), strict=True))
+        usual = dict(zip(KINECT_JOINTS, np.median(self.joints, 0), strict=True))
+        moves = Moves.still(len(place["head"]))
+        scale = build.trunk / max(float(np.linalg.norm(usual["neck"] - usual["hips"])), 0.1)
+        spine = unit(place["neck"] - place["hips"])
+        moves.lean = np.stack([np.arcsin(spine[:, 0]), np.arctan2(-spine[:, 2], spine[:, 1])], 1)
+        across = unit(place["left_shoulder"] - place["right_shoulder"])
+        moves.yaw = np.arctan2(across[:, 2], across[:, 0])
+        moves.tilt = np.arcsin(np.clip(across[:, 1] + 0.5 * spine[:, 0], -0.9, 0.9))
+        moves.sway = scale * (place["hips"] - usual["hips"])
+        nod = unit(place["head"] - place["neck"])
+        moves.look[:, 1] = 0.5 * (np.arctan2(-nod[:, 2], nod[:, 1]) - moves.lean[:, 1])
+        moves.look[:, 2] = 0.7 * (np.arcsin(nod[:, 0]) - moves.lean[:, 0])
+        for arm, side in ((RIGHT, "right"), (LEFT, "left")):
+            _arm(moves, arm, [place[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist")])
+            step = scale * (place[f"{side}_ankle"] - usual[f"{side}_ankle"])
+            moves.feet[:, arm] = step * [SIDES[arm], 1.0, -1.0]
+        return moves
+
+
+def _arm(moves: Moves, arm: int, places: list[Array]) -> None:
+    """Set an arm by its shoulder, elbow and wrist in space."""
+    cos_yaw, sin_yaw = np.cos(moves.yaw), np.sin(moves.yaw)
+
+    def beside(bone: Array) -> Array:
+        outward = SIDES[arm] * (bone[:, 0] * cos_yaw + bone[:, 2] * sin_yaw)
+        forward = bone[:, 0] * sin_yaw - bone[:, 2] * cos_yaw
+        return unit(np.stack([outward, bone[:, 1], forward], 1))
+
+    shoulder, elbow, wrist = places
+    moves.upper[:, arm], moves.fore[:, arm] = beside(elbow - shoulder), beside(wrist - elbow)
+    # a hanging hand looks inward, a raised one forward
+    raised = 0.5 + 0.5 * np.tanh(3 * (moves.fore[:, arm, 1] + 0.4))
+    moves.palm[:, arm] = np.stack([raised - 1.0, -0.3 * raised, raised - 0.2], 1)

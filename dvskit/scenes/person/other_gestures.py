@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, palm_of, reach, unit
+from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import Part, Rng, resting, towards
 from dvskit.scenes.person.rhythm import Rhythm, Swing, knock, wander, wander3
 
@@ -38,8 +38,7 @@ def _between(
             way = swing(angle)[:, None] * beat.amplitude(t)[:, None]
             place = 0.5 * (ends[0] + ends[1]) + 0.5 * way * (ends[1] - ends[0])
             place = place + bow * (1 - way**2) + drift(t)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
-            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
+            moves.bring(arm, place, elbow, build, palm)
             moves.curl[:, arm] = curl
 
     return fill
@@ -191,8 +190,7 @@ def _draw(rng: Rng, build: Build) -> Part:
         )
         for arm in arms:
             place = middle + size * towards(x, y, 0.1 * x)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
-            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], 1.2)
+            moves.bring(arm, place, elbow, build, 1.2)
             moves.curl[:, arm] = curl
 
     return fill
@@ -208,12 +206,9 @@ def _hammer(rng: Rng, build: Build) -> Part:
     palm = rng.uniform(-0.5, 1.5)
 
     def fill(t: Array, moves: Moves) -> None:
-        stroke = knock(beat.angle(t), sharp)[:, None]
+        place = high + knock(beat.angle(t), sharp)[:, None] * (low - high)
         for arm in arms:
-            moves.upper[:, arm], moves.fore[:, arm] = reach(
-                high + stroke * (low - high), elbow, build
-            )
-            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm)
+            moves.bring(arm, place, elbow, build, palm)
             moves.curl[:, arm] = curl
 
     return fill
@@ -236,8 +231,7 @@ def _roam(rng: Rng, build: Build) -> Part:
             middle, ways, elbow, flex = paths[arm]
             place = middle + np.stack([way(t) for way in ways], -1)
             place[:, 2] = np.maximum(place[:, 2], 0.12)
-            moves.upper[:, arm], moves.fore[:, arm] = reach(place, elbow, build)
-            moves.palm[:, arm] = palm_of(moves.upper[:, arm], moves.fore[:, arm], palm[arm])
+            moves.bring(arm, place, elbow, build, palm[arm])
             moves.flex[:, arm] = flex(t)
 
     return fill

@@ -17,11 +17,11 @@ from dvskit.scenes.person.motion import (
     PERSON_GESTURES,
     GestureMotion,
     Motion,
+    SkeletonMotion,
     checked_gesture,
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
-from dvskit.scenes.person.skeleton import SkeletonMotion
 from dvskit.scenes.ranges import LARGEST_SEED, check_range, check_ranges, frame_times_us
 
 Frame = NDArray[np.uint16]
@@ -116,7 +116,7 @@ class PersonScene:
     ) -> PersonScene:
         """Return a scene of a person drawn from `seed` whom a recorded skeleton moves.
 
-        joints_m     (T, 20, 3) metres, as `scenes.skeleton` says; what is missing is mended
+        joints_m     (T, 20, 3) metres, as `scenes.person.motion` says; what is missing is mended
         t_us         (T,) its frames' times
         gesture      what it shows, of PERSON_GESTURES
         duration_us  None for the whole recording; behind its end the body stands still
