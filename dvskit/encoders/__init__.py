@@ -1,4 +1,4 @@
-"""Still values and signals -> spike tensors with time first, and back; one code a file.
+"""Still values and signals -> spike tensors with time first, and back.
 
 Values in [0, 1], such as the pixels of an image, become spikes over a number of steps:
 
@@ -52,12 +52,14 @@ from dvskit.encoders.latency import (
     log_value,
     rank_order,
 )
-from dvskit.encoders.poisson import decode_poisson, poisson, signed_poisson
 from dvskit.encoders.population import (
     ReceptiveFields,
+    decode_poisson,
     decode_population,
+    poisson,
     population,
     population_latency,
+    signed_poisson,
 )
 from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
 

@@ -14,13 +14,15 @@ from dvskit.encoders.checking import (
     check_signal,
     check_time,
     decoded_dtype,
+    flat_signal,
+    on_processor,
+    over_channels,
     per_channel,
     signed_spikes,
     spikes_as_floats,
     threshold_for,
     working_dtype,
 )
-from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
 from dvskit.encoders.sequential_kernels import follow
 from dvskit.errors import ConfigError
 

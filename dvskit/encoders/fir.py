@@ -13,11 +13,13 @@ from dvskit.encoders.checking import (
     check_finite,
     check_signal,
     decoded_dtype,
+    flat_signal,
+    on_processor,
+    over_channels,
     spikes_as_floats,
     threshold_for,
     working_dtype,
 )
-from dvskit.encoders.sequential import flat_signal, on_processor, over_channels
 from dvskit.encoders.sequential_kernels import ben, hough
 from dvskit.errors import ConfigError, ShapeError
 

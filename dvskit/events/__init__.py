@@ -1,7 +1,6 @@
 """Events: the one currency, and the protocols and sources that carry it."""
 
 from dvskit.events.columns import Events, Layout, Viewable, cut, polarity_column
-from dvskit.events.size import Size, as_size, parse_size
 from dvskit.events.sources import (
     EventsSource,
     Filter,
@@ -15,6 +14,7 @@ from dvskit.events.sources import (
     is_source,
     read_all,
 )
+from dvskit.events.window import Size, as_size, parse_size
 
 __all__ = [
     "Events",

@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, EventsError, GeometryError, did_you_mean
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.size import Size, as_size
-from dvskit.events.window import check_window, warn_of_seconds
+from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 

@@ -13,8 +13,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError
 from dvskit.events.columns import Events, Viewable, cut
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.size import Size
-from dvskit.events.window import check_window, warn_of_seconds
+from dvskit.events.window import Size, check_window, warn_of_seconds
 
 
 @runtime_checkable
