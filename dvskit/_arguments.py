@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import MISSING, field, fields
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
@@ -212,3 +213,13 @@ def _said(value: Any) -> str:
         return f"the class {value.__name__}"
     said = repr(value)
     return said if len(said) <= _LONGEST and "\n" not in said else type(value).__name__
+
+
+def ranged(low: float, high: float, *, default: Any = MISSING) -> Any:
+    """Return a field of a dataclass whose number is to lie in low..high; `ranges_of` knows it."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def ranges_of(thing: Any) -> dict[str, tuple[float, float]]:
+    """Return the least and the most of the fields of a dataclass that are `ranged`."""
+    return {each.name: each.metadata["range"] for each in fields(thing) if "range" in each.metadata}

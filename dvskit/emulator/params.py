@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dvskit._arguments import check_arguments
+from dvskit._arguments import check_arguments, ranged, ranges_of
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -21,28 +21,6 @@ _PRESETS = Path(__file__).with_name("presets.toml")
 MODELS = ("exact", "v2e")
 
 _BESIDE = ("source", "summary", "size")  # of a preset, beside its parameters
-
-# name, least and most that a parameter may be
-_RANGES = (
-    ("threshold_on", 0.01, 10.0),
-    ("threshold_off", 0.01, 10.0),
-    ("threshold_sigma", 0.0, 1.0),
-    ("linear_below", 1.5, 255.0),
-    ("cutoff_hz", 0.0, 1e6),
-    ("follower_hz", 0.0, 1e6),
-    ("leak_hz", 0.0, 1e4),
-    ("leak_spread", 0.0, 1.0),
-    ("leak_jitter", 0.0, 0.3),
-    ("shot_hz", 0.0, 1e4),
-    ("refractory_us", 0, 1_000_000_000),
-    ("hot_fraction", 0.0, 1.0),
-    ("hot_hz", 0.0, 1e6),
-    ("dead_fraction", 0.0, 1.0),
-    ("latency_us", 0, 1_000_000),
-    ("jitter_us", 0.0, 100_000.0),
-    ("surround_px", 0.0, 1000.0),
-    ("surround_gain", 0.0, 1.0),
-)
 
 
 @check_arguments
@@ -74,29 +52,29 @@ class EmulatorParams:
     Raises ConfigError for values out of range.
     """
 
-    threshold_on: float = 0.2
-    threshold_off: float = 0.2
-    threshold_sigma: float = 0.0
-    linear_below: float = 20.0
+    threshold_on: float = ranged(0.01, 10.0, default=0.2)
+    threshold_off: float = ranged(0.01, 10.0, default=0.2)
+    threshold_sigma: float = ranged(0.0, 1.0, default=0.0)
+    linear_below: float = ranged(1.5, 255.0, default=20.0)
     log_offset: float | None = None
-    cutoff_hz: float = 0.0
-    follower_hz: float = 0.0
-    leak_hz: float = 0.0
-    leak_spread: float = 0.0
-    leak_jitter: float = 0.0
-    shot_hz: float = 0.0
-    refractory_us: int = 0
-    hot_fraction: float = 0.0
-    hot_hz: float = 0.0
-    dead_fraction: float = 0.0
-    latency_us: int = 0
-    jitter_us: float = 0.0
-    surround_px: float = 0.0
-    surround_gain: float = 0.0
+    cutoff_hz: float = ranged(0.0, 1e6, default=0.0)
+    follower_hz: float = ranged(0.0, 1e6, default=0.0)
+    leak_hz: float = ranged(0.0, 1e4, default=0.0)
+    leak_spread: float = ranged(0.0, 1.0, default=0.0)
+    leak_jitter: float = ranged(0.0, 0.3, default=0.0)
+    shot_hz: float = ranged(0.0, 1e4, default=0.0)
+    refractory_us: int = ranged(0, 1_000_000_000, default=0)
+    hot_fraction: float = ranged(0.0, 1.0, default=0.0)
+    hot_hz: float = ranged(0.0, 1e6, default=0.0)
+    dead_fraction: float = ranged(0.0, 1.0, default=0.0)
+    latency_us: int = ranged(0, 1_000_000, default=0)
+    jitter_us: float = ranged(0.0, 100_000.0, default=0.0)
+    surround_px: float = ranged(0.0, 1000.0, default=0.0)
+    surround_gain: float = ranged(0.0, 1.0, default=0.0)
     model: str = "exact"
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
+        for name, (low, high) in ranges_of(self).items():
             value = getattr(self, name)
             if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} = {value} is outside {low}..{high}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.filters.parameters import check_choice, check_number, check_whole
+from dvskit.filters.parameters import check_choice, check_number, check_whole, checked
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]
@@ -33,10 +33,7 @@ class Flip(PixelMap):
     What a class is called may change with it, such as a wave of the left hand.
     """
 
-    axis: Literal["x", "y", "xy"] = "x"
-
-    def __post_init__(self) -> None:
-        check_choice(self, "axis", ("x", "y", "xy"))
+    axis: Literal["x", "y", "xy"] = checked(check_choice, ("x", "y", "xy"), default="x")
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
@@ -64,10 +61,7 @@ class Transpose(PixelMap):
 class QuarterTurn(PixelMap):
     """Turn the sensor by `turns` quarters, clockwise as one sees it; its size turns with it."""
 
-    turns: int = 1
-
-    def __post_init__(self) -> None:
-        check_whole(self, "turns", -3, 3)
+    turns: int = checked(check_whole, -3, 3, default=1)
 
     def target(self, size: Size) -> Size:
         """Return the size; by an odd number of quarters, height x width."""
@@ -115,16 +109,12 @@ class Affine(_AboutTheMiddle):
     x and y count from the middle of the sensor, in pixels, to the right and downwards.
     """
 
-    xx: float = 1.0
-    xy: float = 0.0
-    yx: float = 0.0
-    yy: float = 1.0
-    x_px: float = 0.0
-    y_px: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("xx", "xy", "yx", "yy", "x_px", "y_px"):
-            check_number(self, name, -_MOST, _MOST)
+    xx: float = checked(check_number, -_MOST, _MOST, default=1.0)
+    xy: float = checked(check_number, -_MOST, _MOST, default=0.0)
+    yx: float = checked(check_number, -_MOST, _MOST, default=0.0)
+    yy: float = checked(check_number, -_MOST, _MOST, default=1.0)
+    x_px: float = checked(check_number, -_MOST, _MOST, default=0.0)
+    y_px: float = checked(check_number, -_MOST, _MOST, default=0.0)
 
     @property
     def matrix(self) -> Matrix:
@@ -136,10 +126,7 @@ class Affine(_AboutTheMiddle):
 class Rotate(_AboutTheMiddle):
     """Turn about the middle by an angle in degrees, clockwise as one sees it."""
 
-    degrees: float
-
-    def __post_init__(self) -> None:
-        check_number(self, "degrees", -360, 360)
+    degrees: float = checked(check_number, -360, 360)
 
     @property
     def matrix(self) -> Matrix:
@@ -152,10 +139,7 @@ class Rotate(_AboutTheMiddle):
 class Zoom(_AboutTheMiddle):
     """Zoom in (a factor above 1) or out, about the middle."""
 
-    factor: float
-
-    def __post_init__(self) -> None:
-        check_number(self, "factor", 1 / _MOST, _MOST)
+    factor: float = checked(check_number, 1 / _MOST, _MOST)
 
     @property
     def matrix(self) -> Matrix:
@@ -168,12 +152,8 @@ class Zoom(_AboutTheMiddle):
 class Shear(_AboutTheMiddle):
     """Shear by angles in degrees: along x, rows move by tan(x_deg) of their y; along y likewise."""
 
-    x_deg: float = 0.0
-    y_deg: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("x_deg", "y_deg"):
-            check_number(self, name, -80, 80)
+    x_deg: float = checked(check_number, -80, 80, default=0.0)
+    y_deg: float = checked(check_number, -80, 80, default=0.0)
 
     @property
     def matrix(self) -> Matrix:
@@ -187,12 +167,8 @@ class Shear(_AboutTheMiddle):
 class _ByPixels(PixelMap):
     """A move by whole pixels, to the right and downwards."""
 
-    x_px: int = 0
-    y_px: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("x_px", "y_px"):
-            check_whole(self, name, -32767, 32767)
+    x_px: int = checked(check_whole, -32767, 32767, default=0)
+    y_px: int = checked(check_whole, -32767, 32767, default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +202,8 @@ class Roll(_ByPixels):
 class RollShare(PixelMap):
     """Roll by shares of the sensor's width and height, rounded to pixels."""
 
-    x: float = 0.0
-    y: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("x", "y"):
-            check_number(self, name, -1, 1)
+    x: float = checked(check_number, -1, 1, default=0.0)
+    y: float = checked(check_number, -1, 1, default=0.0)
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""

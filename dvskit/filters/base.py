@@ -18,6 +18,7 @@ from dvskit.events import (
     as_source,
 )
 from dvskit.events.sources import inside
+from dvskit.filters.parameters import check_fields
 
 
 class Step(ABC):
@@ -74,9 +75,15 @@ class Tally(NamedTuple):
 
 
 class CallableFilter(ABC):
-    """A Filter that is called: `Crop(0, 0, 64, 48)(events)`; who derives from it gives `start`."""
+    """A Filter that is called: `Crop(0, 0, 64, 48)(events)`; who derives from it gives `start`.
+
+    Fields of a dataclass that are `checked` are checked.
+    """
 
     __slots__ = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def start(self, size: Size) -> Callable[[Events], Events]:

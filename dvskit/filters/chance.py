@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.parameters import check_number, check_seed, checked
 from dvskit.filters.selecting import Columns, columns, in_parts, room, select
 
 REACH = 5  # standard deviations beyond which nothing is moved: 6 in 10 million would be
@@ -24,12 +24,8 @@ _MOST = 200_000_000  # events added at once
 class DropEvents(CallableFilter):
     """Leave out each event with the chance `share`, drawn for its number in the stream."""
 
-    share: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "share", 0, 1)
-        check_seed(self)
+    share: float = checked(check_number, 0, 1)
+    seed: int = checked(check_seed, default=0)
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
@@ -59,12 +55,8 @@ class SpatialJitter(CallableFilter):
     leaves the sensor is left out, and counted.
     """
 
-    std_px: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "std_px", 0, 1000)
-        check_seed(self)
+    std_px: float = checked(check_number, 0, 1000, default=1.0)
+    seed: int = checked(check_seed, default=0)
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
@@ -99,12 +91,8 @@ class TemporalJitter(CallableFilter):
     order. Events that come from time 0 or later to before 0 are left out, and counted.
     """
 
-    std_us: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "std_us", 0, _LONGEST_JITTER_US)
-        check_seed(self)
+    std_us: float = checked(check_number, 0, _LONGEST_JITTER_US)
+    seed: int = checked(check_seed, default=0)
 
     def start(self, size: Size) -> TemporalJitterStep:
         """Return the step of one pass."""
@@ -200,14 +188,9 @@ class Noise(CallableFilter):
     Raises EventsError where the events leave a gap that would hold hundreds of millions.
     """
 
-    hz: float = 0.1
-    on_share: float = 0.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "hz", 0, 1e6)
-        check_number(self, "on_share", 0, 1)
-        check_seed(self)
+    hz: float = checked(check_number, 0, 1e6, default=0.1)
+    on_share: float = checked(check_number, 0, 1, default=0.5)
+    seed: int = checked(check_seed, default=0)
 
     def start(self, size: Size) -> NoiseStep:
         """Return the step of one pass."""

@@ -13,7 +13,7 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.mask import Mask, kept_places
-from dvskit.filters.parameters import check_choice, check_flag, check_number, check_whole
+from dvskit.filters.parameters import check_choice, check_flag, check_number, check_whole, checked
 from dvskit.filters.pixel_map import PixelMap, Places
 from dvskit.filters.selecting import Columns, columns, part_of, select
 
@@ -39,14 +39,9 @@ class BackgroundActivity(CallableFilter):
     itself      whether the pixel's own last event counts as well; then a hot pixel passes
     """
 
-    within_us: int = 5_000
-    neighbours: Literal[8, 4] = 8
-    itself: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole(self, "within_us", 0)
-        check_choice(self, "neighbours", (8, 4))
-        check_flag(self, "itself")
+    within_us: int = checked(check_whole, 0, default=5_000)
+    neighbours: Literal[8, 4] = checked(check_choice, (8, 4), default=8)
+    itself: bool = checked(check_flag, default=False)
 
     def start(self, size: Size) -> RecentStep:
         """Return the step of one pass: 4 bytes of memory a pixel, 8 for a quarter of an hour."""
@@ -70,14 +65,9 @@ class Refractory(CallableFilter):
     restart      events that are left out hold back, too: a pixel must be silent for `period_us`
     """
 
-    period_us: int
-    by_polarity: bool = False
-    restart: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole(self, "period_us", 0)
-        check_flag(self, "by_polarity")
-        check_flag(self, "restart")
+    period_us: int = checked(check_whole, 0)
+    by_polarity: bool = checked(check_flag, default=False)
+    restart: bool = checked(check_flag, default=False)
 
     def start(self, size: Size) -> RecentStep:
         """Return the step of one pass: as much memory, and twice as much by polarity."""
@@ -195,15 +185,9 @@ class HotPixel(CallableFilter):
     times, deviations   how far above the pixels around, see `hot_pixels`
     """
 
-    times: float = 5.0
-    deviations: float = 8.0
-    learn_us: int | None = None
-
-    def __post_init__(self) -> None:
-        check_number(self, "times", 1, 1e6)
-        check_number(self, "deviations", 0, 1e6)
-        if self.learn_us is not None:
-            check_whole(self, "learn_us", 1)
+    times: float = checked(check_number, 1, 1e6, default=5.0)
+    deviations: float = checked(check_number, 0, 1e6, default=8.0)
+    learn_us: int | None = checked(check_whole, 1, default=None)
 
     def start(self, size: Size) -> HotPixelStep:
         """Return the step of one pass."""

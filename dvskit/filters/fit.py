@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.parameters import check_number
+from dvskit.filters.parameters import check_number, checked
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
 from dvskit.streams import Intrinsics
 
@@ -140,19 +140,15 @@ class Undistort(PixelMap):
     distorted to. `recording.intrinsics()` gives `Intrinsics`; `Undistort(*intrinsics)` takes them.
     """
 
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    k1: float = 0.0
-    k2: float = 0.0
-    p1: float = 0.0
-    p2: float = 0.0
-    k3: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in Intrinsics._fields:
-            check_number(self, name, 1e-6 if name in ("fx", "fy") else -1e6, 1e6)
+    fx: float = checked(check_number, 1e-6, 1e6)
+    fy: float = checked(check_number, 1e-6, 1e6)
+    cx: float = checked(check_number, -1e6, 1e6)
+    cy: float = checked(check_number, -1e6, 1e6)
+    k1: float = checked(check_number, -1e6, 1e6, default=0.0)
+    k2: float = checked(check_number, -1e6, 1e6, default=0.0)
+    p1: float = checked(check_number, -1e6, 1e6, default=0.0)
+    p2: float = checked(check_number, -1e6, 1e6, default=0.0)
+    k3: float = checked(check_number, -1e6, 1e6, default=0.0)
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Undistort:

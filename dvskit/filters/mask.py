@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import GeometryError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.parameters import check_number, check_seed, checked
 from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
 
@@ -129,16 +129,10 @@ class DropArea(PixelMap):
     It may reach beyond the sensor. A pixel whose middle is in it is left out.
     """
 
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def __post_init__(self) -> None:
-        for name in ("left", "top"):
-            check_number(self, name, -1, 1)
-        for name in ("width", "height"):
-            check_number(self, name, 0, 2)
+    left: float = checked(check_number, -1, 1)
+    top: float = checked(check_number, -1, 1)
+    width: float = checked(check_number, 0, 2)
+    height: float = checked(check_number, 0, 2)
 
     def places(self, size: Size) -> Places:
         """Return where pixels go."""
@@ -153,12 +147,8 @@ class DropArea(PixelMap):
 class DropPixels(PixelMap):
     """Leave out all events of a share of the pixels, each chosen with that chance: dead pixels."""
 
-    share: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "share", 0, 1)
-        check_seed(self)
+    share: float = checked(check_number, 0, 1)
+    seed: int = checked(check_seed, default=0)
 
     def places(self, size: Size) -> Places:
         """Return where pixels go."""

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import MISSING, field, fields
 from numbers import Integral, Real
+from typing import Any
 
 from dvskit.errors import ConfigError
 
 LONGEST_US = 10**15  # 31 years
+
+
+def checked(check: Callable[..., None], *limits: Any, default: Any = MISSING) -> Any:
+    """Return a field of a dataclass that `check_fields` checks: check(owner, name, *limits)."""
+    return field(default=default, metadata={"check": check, "limits": limits})
+
+
+def check_fields(owner: Any) -> None:
+    """Raise ConfigError for a field that is `checked`; one that is None by default may be None."""
+    for each in fields(owner):
+        given = each.default is not None or getattr(owner, each.name) is not None
+        if "check" in each.metadata and given:
+            each.metadata["check"](owner, each.name, *each.metadata["limits"])
 
 
 def check_whole(owner: object, name: str, least: int, most: int = LONGEST_US) -> None:
@@ -49,6 +65,6 @@ def check_choice(owner: object, name: str, choices: tuple[object, ...]) -> None:
         raise ConfigError(f"{type(owner).__name__}: {name}={value!r} is not one of {known}")
 
 
-def check_seed(owner: object) -> None:
-    """Raise ConfigError unless `seed` is a whole number of 64 bits."""
-    check_whole(owner, "seed", 0, 2**63 - 1)
+def check_seed(owner: object, name: str = "seed") -> None:
+    """Raise ConfigError unless a field is a whole number of 64 bits."""
+    check_whole(owner, name, 0, 2**63 - 1)

@@ -9,7 +9,7 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step
-from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole
+from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole, checked
 from dvskit.filters.selecting import columns, in_parts
 
 _MOST_US = 2**62
@@ -23,13 +23,8 @@ class TimeScale(CallableFilter):
     stays where it is. Events that come from time 0 or later to before 0 are left out, and counted.
     """
 
-    factor: float
-    origin_us: int | None = None
-
-    def __post_init__(self) -> None:
-        check_number(self, "factor", 1e-6, 1e6)
-        if self.origin_us is not None:
-            check_whole(self, "origin_us", -LONGEST_US)
+    factor: float = checked(check_number, 1e-6, 1e6)
+    origin_us: int | None = checked(check_whole, -LONGEST_US, default=None)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""
@@ -43,10 +38,7 @@ class TimeShift(CallableFilter):
     Events that come from time 0 or later to before 0 are left out, and counted.
     """
 
-    shift_us: int
-
-    def __post_init__(self) -> None:
-        check_whole(self, "shift_us", -LONGEST_US)
+    shift_us: int = checked(check_whole, -LONGEST_US)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""
@@ -57,10 +49,7 @@ class TimeShift(CallableFilter):
 class StartAt(CallableFilter):
     """Move all times so that the first event is at `start_us`."""
 
-    start_us: int = 0
-
-    def __post_init__(self) -> None:
-        check_whole(self, "start_us", -LONGEST_US)
+    start_us: int = checked(check_whole, -LONGEST_US, default=0)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""
@@ -120,10 +109,7 @@ class TimeReversal(CallableFilter):
     are held in memory until the stream ends, 13 bytes each, and as much again at its end.
     """
 
-    swap_polarity: bool = True
-
-    def __post_init__(self) -> None:
-        check_flag(self, "swap_polarity")
+    swap_polarity: bool = checked(check_flag, default=True)
 
     def start(self, size: Size) -> TimeReversalStep:
         """Return the step of one pass."""

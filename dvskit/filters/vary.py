@@ -8,7 +8,7 @@ the rest of the other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,13 @@ from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
 from dvskit.filters.base import Chain
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.mask import DropArea, DropPixels
-from dvskit.filters.parameters import check_number, check_whole
+from dvskit.filters.parameters import check_fields, check_number, check_whole, checked
 from dvskit.filters.selecting import select
 from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
 from dvskit.filters.window import DropTime, SwapPolarity
 
 _SEEDS = 2**63 - 1
 _PROBES = 4096
-_MOST: dict[str, float] = {
-    "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "time_scale": 0.99, "later_us": 1e12,
-    "jitter_us": 1e5, "jitter_px": 1e3, "shift_px": 32767, "roll_px": 32767, "noise_hz": 1e6,
-}  # fmt: skip
 
 
 class Varied(Chain):
@@ -76,32 +72,28 @@ class Vary:
     Raises ConfigError.
     """
 
-    shift_px: float = 0.0
-    rotate_deg: float = 0.0
-    zoom: float = 0.0
-    shear_deg: float = 0.0
-    roll_px: float = 0.0
-    flip_x: float = 0.0
-    flip_y: float = 0.0
-    swap_polarity: float = 0.0
-    reverse_time: float = 0.0
-    time_scale: float = 0.0
-    later_us: float = 0.0
-    drop: float = 0.0
-    drop_pixels: float = 0.0
-    drop_area: float = 0.0
-    drop_time: float = 0.0
-    jitter_px: float = 0.0
-    jitter_us: float = 0.0
-    noise_hz: float = 0.0
-    duration_us: int = 0
+    shift_px: float = checked(check_number, 0, 32767, default=0.0)
+    rotate_deg: float = checked(check_number, 0, 180, default=0.0)
+    zoom: float = checked(check_number, 0, 0.99, default=0.0)
+    shear_deg: float = checked(check_number, 0, 80, default=0.0)
+    roll_px: float = checked(check_number, 0, 32767, default=0.0)
+    flip_x: float = checked(check_number, 0, 1, default=0.0)
+    flip_y: float = checked(check_number, 0, 1, default=0.0)
+    swap_polarity: float = checked(check_number, 0, 1, default=0.0)
+    reverse_time: float = checked(check_number, 0, 1, default=0.0)
+    time_scale: float = checked(check_number, 0, 0.99, default=0.0)
+    later_us: float = checked(check_number, 0, 1e12, default=0.0)
+    drop: float = checked(check_number, 0, 1, default=0.0)
+    drop_pixels: float = checked(check_number, 0, 1, default=0.0)
+    drop_area: float = checked(check_number, 0, 1, default=0.0)
+    drop_time: float = checked(check_number, 0, 1, default=0.0)
+    jitter_px: float = checked(check_number, 0, 1e3, default=0.0)
+    jitter_us: float = checked(check_number, 0, 1e5, default=0.0)
+    noise_hz: float = checked(check_number, 0, 1e6, default=0.0)
+    duration_us: int = checked(check_whole, 0, default=0)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name == "duration_us":
-                check_whole(self, field.name, 0)
-            else:
-                check_number(self, field.name, 0, _MOST.get(field.name, 1))
+        check_fields(self)
         if self.drop_time and not self.duration_us:
             raise ConfigError("Vary: drop_time is a share of duration_us; say how long samples are")
 
@@ -206,12 +198,11 @@ class NDA:
     Mixing two samples, which belongs to it, is `cut_mix`. Times count from the first event, at 0.
     """
 
-    magnitude: float = 1.0
-    flip_x: float = 0.5
+    magnitude: float = checked(check_number, 0, 2, default=1.0)
+    flip_x: float = checked(check_number, 0, 1, default=0.5)
 
     def __post_init__(self) -> None:
-        check_number(self, "magnitude", 0, 2)
-        check_number(self, "flip_x", 0, 1)
+        check_fields(self)
 
     def draw(self, rng: np.random.Generator) -> Varied:
         """Return a filter for a sample. The same state of the generator gives the same filter."""

@@ -13,7 +13,14 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
 from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import LONGEST_US, check_choice, check_number, check_whole
+from dvskit.filters.parameters import (
+    LONGEST_US,
+    check_choice,
+    check_fields,
+    check_number,
+    check_whole,
+    checked,
+)
 from dvskit.filters.selecting import columns, select
 
 _MOST_HZ = 1e12
@@ -41,12 +48,11 @@ class TimeWindow(CallableFilter):
 class DropTime(CallableFilter):
     """Leave out events with start_us <= t < stop_us."""
 
-    start_us: int
-    stop_us: int
+    start_us: int = checked(check_whole, -LONGEST_US)
+    stop_us: int = checked(check_whole, -LONGEST_US)
 
     def __post_init__(self) -> None:
-        for name in ("start_us", "stop_us"):
-            check_whole(self, name, -LONGEST_US)
+        check_fields(self)
         if self.stop_us < self.start_us:
             raise ConfigError(f"the span {self.start_us}..{self.stop_us} us runs back")
 
@@ -67,10 +73,7 @@ class DropTime(CallableFilter):
 class Polarity(CallableFilter):
     """Keep events of one polarity: "on" or "off"."""
 
-    keep: Literal["on", "off"]
-
-    def __post_init__(self) -> None:
-        check_choice(self, "keep", ("on", "off"))
+    keep: Literal["on", "off"] = checked(check_choice, ("on", "off"))
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
@@ -93,12 +96,11 @@ class SwapPolarity(CallableFilter):
 class _RateLimit(CallableFilter):
     """So many events of each window at most."""
 
-    rate_hz: float
-    window_us: int = 1_000
+    rate_hz: float = checked(check_number, 0, _MOST_HZ)
+    window_us: int = checked(check_whole, 1, default=1_000)
 
     def __post_init__(self) -> None:
-        check_number(self, "rate_hz", 0, _MOST_HZ)
-        check_whole(self, "window_us", 1)
+        check_fields(self)
         if self.rate_hz and not self.most:
             raise ConfigError(
                 f"{type(self).__name__}: rate_hz={self.rate_hz!r} is less than one event in "

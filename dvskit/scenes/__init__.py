@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import ranged
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import (
@@ -89,26 +90,26 @@ class ArmScene:
 
     gesture: str = "hand wave"
     size: Size = _SIZE
-    fps: int = 200
-    duration_us: int = 2_000_000
-    seed: int = 0
+    fps: int = ranged(1, 100_000, default=200)
+    duration_us: int = ranged(0, 10**15, default=2_000_000)
+    seed: int = ranged(0, 2**63, default=0)
     arm: Literal["left", "right"] = "right"
-    cycle_hz: float = 1.4
-    phase: float = 0.0
-    amplitude: float = 1.0
-    centre_x: float = 0.5
-    shoulder_y: float = 0.52
-    head: float = 0.15
-    arm_length: float = 1.0
-    skin: float = 0.72
-    shirt: float = 0.45
-    trousers: float = 0.14
-    hair: float = 0.1
-    wall: float = 0.3
-    texture: float = 0.05
+    cycle_hz: float = ranged(0, 100, default=1.4)
+    phase: float = ranged(-1e6, 1e6, default=0.0)
+    amplitude: float = ranged(0, 1.2, default=1.0)
+    centre_x: float = ranged(-1, 2, default=0.5)
+    shoulder_y: float = ranged(-1, 2, default=0.52)
+    head: float = ranged(0.02, 1, default=0.15)
+    arm_length: float = ranged(0.5, 1.5, default=1.0)
+    skin: float = ranged(0, 1, default=0.72)
+    shirt: float = ranged(0, 1, default=0.45)
+    trousers: float = ranged(0, 1, default=0.14)
+    hair: float = ranged(0, 1, default=0.1)
+    wall: float = ranged(0, 1, default=0.3)
+    texture: float = ranged(0, 1, default=0.05)
     long_sleeves: bool = False
-    sway: float = 0.03
-    noise: float = 0.0
+    sway: float = ranged(0, 1, default=0.03)
+    noise: float = ranged(0, 255, default=0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
@@ -118,7 +119,7 @@ class ArmScene:
             )
         if self.arm not in ("left", "right"):
             raise ConfigError(f"arm {self.arm!r} is neither 'left' nor 'right'")
-        check_ranges(self, _RANGES)
+        check_ranges(self)
 
     @classmethod
     def random(
@@ -216,28 +217,6 @@ class ArmScene:
                 chest[1] + outward * roll * limbs.shoulder * head_px,
             )
             _paste_arm(picture, parts, arm, limbs, (joint, outward, head_px))
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "fps": (1, 100_000),
-    "duration_us": (0, 10**15),
-    "seed": (0, 2**63),
-    "cycle_hz": (0, 100),
-    "phase": (-1e6, 1e6),
-    "amplitude": (0, 1.2),
-    "centre_x": (-1, 2),
-    "shoulder_y": (-1, 2),
-    "head": (0.02, 1),
-    "arm_length": (0.5, 1.5),
-    "skin": (0, 1),
-    "shirt": (0, 1),
-    "trousers": (0, 1),
-    "hair": (0, 1),
-    "wall": (0, 1),
-    "texture": (0, 1),
-    "sway": (0, 1),
-    "noise": (0, 255),
-}
 
 
 def _paste_arm(

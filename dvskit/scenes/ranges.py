@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import fields
 from math import isfinite
+from typing import Any
 
+from dvskit._arguments import ranges_of
 from dvskit.errors import ConfigError
 
 LARGEST_SEED = 2**62
 
 
-def check_ranges(thing: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Raise ConfigError if a field of some thing is outside its range (least, most)."""
-    for name, (low, high) in ranges.items():
-        check_range(name, getattr(thing, name), low, high)
+def check_ranges(thing: Any) -> None:
+    """Raise ConfigError if a `ranged` field of a dataclass is outside its range.
+
+    One that is None by default may be None.
+    """
+    optional = {each.name for each in fields(thing) if each.default is None}
+    for name, (low, high) in ranges_of(thing).items():
+        if name not in optional or getattr(thing, name) is not None:
+            check_range(name, getattr(thing, name), low, high)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import ranged
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import wall_pattern
 from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.looks import bones_of, head_to_hips
 from dvskit.scenes.depth.surface import surface_of
-from dvskit.scenes.ranges import check_range
+from dvskit.scenes.ranges import check_ranges
 
 Frame = NDArray[np.float32]
 
@@ -59,34 +60,32 @@ class DepthScene:
 
     clip: DepthClip
     size: Size = _SIZE
-    fps: int | None = None
-    seed: int = 0
-    speed: float = 1.0
+    fps: int | None = ranged(1, 100_000, default=None)
+    seed: int = ranged(0, 2**63, default=0)
+    speed: float = ranged(0.05, 20, default=1.0)
     flip: bool = False
-    reach: float = 0.66
-    centre_x: float = 0.5
-    top: float = 0.16
-    azimuth: float = 30.0
-    elevation: float = 40.0
-    ambient: float = 0.4
-    specular: float = 0.1
-    skin: float = 0.6
-    hair: float = 0.1
-    shirt: float = 0.4
-    trousers: float = 0.15
-    wall: float = 0.3
-    sleeve: float = 0.5
-    texture: float = 0.06
-    stripes: float = 0.0
-    print_contrast: float = 0.0
-    wall_texture: float = 0.05
-    shadow: float = 0.15
+    reach: float = ranged(0.05, 10, default=0.66)
+    centre_x: float = ranged(-2, 3, default=0.5)
+    top: float = ranged(-5, 3, default=0.16)
+    azimuth: float = ranged(-90, 90, default=30.0)
+    elevation: float = ranged(-90, 90, default=40.0)
+    ambient: float = ranged(0, 1, default=0.4)
+    specular: float = ranged(0, 1, default=0.1)
+    skin: float = ranged(0.01, 1, default=0.6)
+    hair: float = ranged(0.01, 1, default=0.1)
+    shirt: float = ranged(0.01, 1, default=0.4)
+    trousers: float = ranged(0.01, 1, default=0.15)
+    wall: float = ranged(0.01, 1, default=0.3)
+    sleeve: float = ranged(0, 2, default=0.5)
+    texture: float = ranged(0, 0.5, default=0.06)
+    stripes: float = ranged(0, 0.5, default=0.0)
+    print_contrast: float = ranged(-0.95, 2, default=0.0)
+    wall_texture: float = ranged(0, 0.5, default=0.05)
+    shadow: float = ranged(0, 0.9, default=0.15)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
-        for name, (low, high) in _RANGES.items():
-            if name != "fps" or self.fps is not None:
-                check_range(name, getattr(self, name), low, high)
+        check_ranges(self)
 
     @classmethod
     def random(
@@ -180,31 +179,6 @@ def _apart(
         drawn = math.exp(draw(math.log(low), math.log(high)))
         if all(abs(math.log(drawn / other)) > 0.35 for other in others):
             return drawn
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "fps": (1, 100_000),
-    "seed": (0, 2**63),
-    "speed": (0.05, 20),
-    "reach": (0.05, 10),
-    "centre_x": (-2, 3),
-    "top": (-5, 3),
-    "azimuth": (-90, 90),
-    "elevation": (-90, 90),
-    "ambient": (0, 1),
-    "specular": (0, 1),
-    "skin": (0.01, 1),
-    "hair": (0.01, 1),
-    "shirt": (0.01, 1),
-    "trousers": (0.01, 1),
-    "wall": (0.01, 1),
-    "sleeve": (0, 2),
-    "texture": (0, 0.5),
-    "stripes": (0, 0.5),
-    "print_contrast": (-0.95, 2),
-    "wall_texture": (0, 0.5),
-    "shadow": (0, 0.9),
-}
 
 
 def _placed(scene: DepthScene) -> tuple[NDArray[np.float64], float]:

@@ -8,11 +8,12 @@ shoulder. Arrays run over time first; of two arms the right is 0, the left is 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import ranged
 from dvskit.scenes.ranges import check_ranges
 
 Array = NDArray[np.float64]
@@ -35,20 +36,20 @@ class Build:
     Raises ConfigError for values out of range.
     """
 
-    upper_arm: float = 0.29
-    forearm: float = 0.25
-    hand: float = 0.18
-    shoulder: float = 0.18
-    hip: float = 0.1
-    trunk: float = 0.5
-    thigh: float = 0.43
-    shin: float = 0.42
-    neck: float = 0.12
-    head: float = 0.115
-    girth: float = 1.0
+    upper_arm: float = ranged(0.01, 3.0, default=0.29)
+    forearm: float = ranged(0.01, 3.0, default=0.25)
+    hand: float = ranged(0.01, 3.0, default=0.18)
+    shoulder: float = ranged(0.01, 3.0, default=0.18)
+    hip: float = ranged(0.01, 3.0, default=0.1)
+    trunk: float = ranged(0.01, 3.0, default=0.5)
+    thigh: float = ranged(0.01, 3.0, default=0.43)
+    shin: float = ranged(0.01, 3.0, default=0.42)
+    neck: float = ranged(0.01, 3.0, default=0.12)
+    head: float = ranged(0.01, 3.0, default=0.115)
+    girth: float = ranged(0.01, 3.0, default=1.0)
 
     def __post_init__(self) -> None:
-        check_ranges(self, dict.fromkeys((each.name for each in fields(self)), (0.01, 3.0)))
+        check_ranges(self)
 
     @property
     def front(self) -> float:

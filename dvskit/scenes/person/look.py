@@ -13,6 +13,7 @@ from math import cos, pi, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import ranged
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.scenes.ranges import check_ranges
 
@@ -38,19 +39,17 @@ class View:
     Raises ConfigError for values out of range.
     """
 
-    height_m: float = 1.3
-    distance_m: float = 2.5
-    x: float = 0.0
-    y: float = 0.42
-    turn: float = 0.0
-    rise: float = 0.0
-    roll: float = 0.0
-    blur: float = 0.008
+    height_m: float = ranged(0.05, 20, default=1.3)
+    distance_m: float = ranged(0.7, 100, default=2.5)
+    x: float = ranged(-9, 9, default=0.0)
+    y: float = ranged(-9, 9, default=0.42)
+    turn: float = ranged(-180, 180, default=0.0)
+    rise: float = ranged(-60, 60, default=0.0)
+    roll: float = ranged(-180, 180, default=0.0)
+    blur: float = ranged(0, 0.2, default=0.008)
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"height_m": (0.05, 20), "distance_m": (0.7, 100),
-                            "x": (-9, 9), "y": (-9, 9), "turn": (-180, 180),
-                            "rise": (-60, 60), "roll": (-180, 180), "blur": (0, 0.2)})  # fmt: skip
+        check_ranges(self)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> View:
@@ -88,40 +87,34 @@ class Look:
     Raises ConfigError for values out of range.
     """
 
-    seed: int = 0
-    skin: float = 0.5
-    hair: float = 0.06
-    shirt: float = 0.15
-    trousers: float = 0.1
-    wall: float = 0.7
-    sleeves: float = 0.3
-    loose: float = 1.1
+    seed: int = ranged(0, 2**63, default=0)
+    skin: float = ranged(0, 1, default=0.5)
+    hair: float = ranged(0, 1, default=0.06)
+    shirt: float = ranged(0, 1, default=0.15)
+    trousers: float = ranged(0, 1, default=0.1)
+    wall: float = ranged(0, 1, default=0.7)
+    sleeves: float = ranged(0, 1, default=0.3)
+    loose: float = ranged(0.8, 2, default=1.1)
     pattern: str = "plain"
-    pattern_contrast: float = 0.4
-    folds: float = 0.12
-    hairline: float = 0.5
-    hair_length: float = 0.0
-    beard: float = 0.0
-    glasses: float = 0.0
-    watch: float = 0.0
-    lamp_turn: float = -25.0
-    lamp_height: float = 55.0
-    ambient: float = 0.45
-    reach: float = 0.3
-    bright: float = 0.9
-    shadow: float = 0.25
-    wall_shadow: float = 0.1
+    pattern_contrast: float = ranged(0, 1, default=0.4)
+    folds: float = ranged(0, 1, default=0.12)
+    hairline: float = ranged(-1, 3, default=0.5)
+    hair_length: float = ranged(0, 1, default=0.0)
+    beard: float = ranged(0, 1, default=0.0)
+    glasses: float = ranged(0, 1, default=0.0)
+    watch: float = ranged(0, 1, default=0.0)
+    lamp_turn: float = ranged(-180, 180, default=-25.0)
+    lamp_height: float = ranged(-90, 90, default=55.0)
+    ambient: float = ranged(0, 1, default=0.45)
+    reach: float = ranged(0, 1, default=0.3)
+    bright: float = ranged(0, 1, default=0.9)
+    shadow: float = ranged(0, 1, default=0.25)
+    wall_shadow: float = ranged(0, 1, default=0.1)
     walls: str = "plain"
-    wall_contrast: float = 0.06
+    wall_contrast: float = ranged(0, 1, default=0.06)
 
     def __post_init__(self) -> None:
-        share = (0.0, 1.0)
-        check_ranges(self, dict.fromkeys(
-            ("skin", "hair", "shirt", "trousers", "wall", "sleeves", "pattern_contrast", "folds",
-             "hair_length", "beard", "glasses", "watch", "ambient", "reach", "bright", "shadow",
-             "wall_shadow", "wall_contrast"), share))  # fmt: skip
-        check_ranges(self, {"seed": (0, 2**63), "loose": (0.8, 2), "hairline": (-1, 3),
-                      "lamp_turn": (-180, 180), "lamp_height": (-90, 90)})  # fmt: skip
+        check_ranges(self)
         for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
             if getattr(self, name) not in choices:
                 raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import ranged
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
@@ -92,17 +93,15 @@ class GestureMotion:
     """
 
     gesture: str
-    seed: int
-    speed: float = 1.0
-    start_s: float = 0.0
-    rest_s: float = 0.0
-    rise_s: float = 0.0
+    seed: int = ranged(0, LARGEST_SEED)
+    speed: float = ranged(0, 100, default=1.0)
+    start_s: float = ranged(-1e6, 1e6, default=0.0)
+    rest_s: float = ranged(0, 1e6, default=0.0)
+    rise_s: float = ranged(0, 1e6, default=0.0)
 
     def __post_init__(self) -> None:
         checked_gesture(self.gesture)
-        limits = {"seed": (0, LARGEST_SEED), "speed": (0, 100), "start_s": (-1e6, 1e6),
-                  "rest_s": (0, 1e6), "rise_s": (0, 1e6)}  # fmt: skip
-        check_ranges(self, limits)
+        check_ranges(self)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
         """Return what the person does at times (T,) in seconds."""

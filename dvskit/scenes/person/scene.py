@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dvskit._arguments import ranged
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import Camera, parts, profile
@@ -50,9 +51,9 @@ class PersonScene:
 
     gesture: str = "right_hand_wave"
     size: Size = _SIZE
-    fps: int = 200
-    duration_us: int = 1_450_000
-    seed: int = 0
+    fps: int = ranged(1, 100_000, default=200)
+    duration_us: int = ranged(0, 10**15, default=1_450_000)
+    seed: int = ranged(0, LARGEST_SEED, default=0)
     look: Look = field(default_factory=Look)
     view: View = field(default_factory=View)
     build: Build = field(default_factory=Build)
@@ -62,9 +63,7 @@ class PersonScene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         checked_gesture(self.gesture)
-        check_ranges(
-            self, {"fps": (1, 100_000), "duration_us": (0, 10**15), "seed": (0, LARGEST_SEED)}
-        )
+        check_ranges(self)
 
     @classmethod
     def random(
