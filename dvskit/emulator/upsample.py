@@ -23,6 +23,8 @@ from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size
 from dvskit.video import FrameSource
 
+Image = NDArray[np.float32]
+
 MOST_STEPS = 64
 LEAST_SIDE = 12  # pixels that the search needs
 _CONTRADICTION_PX = 1.0
@@ -56,9 +58,9 @@ class Upsampled(FrameSource):
             cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
         ]
 
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def __iter__(self) -> Iterator[tuple[int, Image]]:
         self.steps, self.done = {}, 0
-        before: tuple[int, NDArray[np.float32]] | None = None
+        before: tuple[int, Image] | None = None
         for t_us, frame in self._frames:
             image = _as_float(frame)
             if before is not None:
@@ -69,9 +71,7 @@ class Upsampled(FrameSource):
         if isinstance(self._frames, FrameSource):
             self.damage = self._frames.damage
 
-    def _between(
-        self, t0: int, first: NDArray[np.float32], t1: int, last: NDArray[np.float32]
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def _between(self, t0: int, first: Image, t1: int, last: Image) -> Iterator[tuple[int, Image]]:
         if np.array_equal(first, last):
             self.steps[1] = self.steps.get(1, 0) + 1
             return
@@ -97,7 +97,7 @@ class Upsampled(FrameSource):
             yield t0 + round(share * (t1 - t0)), made
 
 
-def steps_of(onward: NDArray[np.float32], back: NDArray[np.float32], most_px: float) -> int:
+def steps_of(onward: Image, back: Image, most_px: float) -> int:
     """Return into how many steps, of so many pixels at most, a motion (H, W, 2) each way is cut."""
     furthest = 0.0
     for flow in (onward, back):
@@ -107,7 +107,7 @@ def steps_of(onward: NDArray[np.float32], back: NDArray[np.float32], most_px: fl
     return max(1, math.ceil(furthest / most_px))
 
 
-def _as_float(frame: NDArray[Any]) -> NDArray[np.float32]:
+def _as_float(frame: NDArray[Any]) -> Image:
     if frame.dtype == np.uint8:
         return frame.astype(np.float32) / np.float32(255)
     if frame.dtype == np.uint16:
@@ -115,25 +115,25 @@ def _as_float(frame: NDArray[Any]) -> NDArray[np.float32]:
     return frame.astype(np.float32)
 
 
-def _for_search(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _for_search(image: Image) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
 
 
 @lru_cache(maxsize=2)
-def _places(height: int, width: int) -> NDArray[np.float32]:
+def _places(height: int, width: int) -> Image:
     """Return x and y of each pixel: (height, width, 2)."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return np.stack([x, y], axis=-1)
 
 
-def _sample(image: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sample(image: Image, flow: Image) -> Image:
     """Return image at each pixel's place moved by `flow`; beyond the border, the border."""
     places = cv2.add(flow, _places(*image.shape[:2]))
     sampled = cv2.remap(image, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(sampled, np.float32)
 
 
-def _contradictions(onward: NDArray[np.float32], back: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _contradictions(onward: Image, back: Image) -> NDArray[np.uint8]:
     """Return 0 where going on and back leads to the same pixel, 1 where it does not."""
     missed = onward + _sample(back, onward)
     return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.uint8)
@@ -141,11 +141,11 @@ def _contradictions(onward: NDArray[np.float32], back: NDArray[np.float32]) -> N
 
 def _frame_at(
     share: float,
-    first: NDArray[np.float32],
-    last: NDArray[np.float32],
-    onward: NDArray[np.float32],
-    back: NDArray[np.float32],
-) -> NDArray[np.float32]:
+    first: Image,
+    last: Image,
+    onward: Image,
+    back: Image,
+) -> Image:
     # OpenCV weighs in one go over memory, on all threads, what NumPy takes several for.
     to_first = cv2.addWeighted(onward, -(1 - share) * share, back, share * share, 0.0)
     to_last = cv2.addWeighted(onward, (1 - share) ** 2, back, -share * (1 - share), 0.0)

@@ -39,10 +39,7 @@ def staircase(
 
 @check_arguments
 def delta(
-    signal: Tensor,
-    *,
-    threshold: float | Tensor = 0.1,
-    threshold_off: float | Tensor | None = None,
+    signal: Tensor, *, threshold: float | Tensor = 0.1, threshold_off: float | Tensor | None = None
 ) -> Tensor:
     """Spike +1 where s_t - s_{t-1} >= threshold, -1 where it is <= -threshold_off.
 

@@ -30,7 +30,7 @@ from dvskit.tensors.bins import (
 )
 from dvskit.tensors.counts_kernels import Span, add_counts, add_signs, add_tally, count_few, mark
 from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import Binned, BinnedByPolarity, PlanesFill
+from dvskit.tensors.representation import Binned, BinnedByPolarity, Planar, PlanesFill
 
 # The most that a dtype counts to, each number in between too.
 MOST = {
@@ -44,59 +44,21 @@ MOST = {
 _FEW = 1 << 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts(BinnedByPolarity):
-    """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
-
-    channels  2: OFF, ON; 1: both together
-    dtype     uint8, int16, int32 or float32: a pixel with more events in a bin than it counts to is
-              a ShapeError
-    """
-
-    dtype: torch.dtype = torch.int32
-
-    def __post_init__(self) -> None:
-        BinnedByPolarity.__post_init__(self)
-        check_dtype(self.dtype)
-
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the counts, as `Representation` says."""
-        if isinstance(events, Events) and 0 < len(events) <= _FEW:
-            bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
-            if -LATEST_US <= bins.start <= LATEST_US:
-                return self._count_few(events, bins, out)
-        return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
-
-    def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
-        """Do at once, with one thread, what `_fill` does in parts."""
-        width, height = events.size
-        planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
-        latest = min(bins.stop - 1, LATEST_US)
-        full, missed = count_few(
-            columns_of(events),
-            (bins.count, bins.start, latest, bins.numerator, bins.denominator),
-            (planes.flat, planes.step, planes.length, planes.clean),
-            width,
-            width * height if self.channels == 2 else 0,
-            MOST[self.dtype],
+def refuse_full(full: int, most: int) -> None:
+    """Raise ShapeError where events could not be counted."""
+    if full:
+        raise ShapeError(
+            f"{full:,} events are more than {most} in a bin of their pixel, which the dtype cannot "
+            "hold; take shorter bins, or dtype=torch.int32"
         )
-        refuse_full(full, MOST[self.dtype])
-        counts = planes.finish()
-        refuse_outside(missed, bins, self.outside)
-        return counts
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> CountsFill:
-        return CountsFill(planes, size, self.channels, MOST[self.dtype])
 
 
 class _CheckedFill(PlanesFill):
     """A tensor of counts up to `most` that is filled; events beyond that are noted in `full`."""
 
-    def __init__(self, planes: Planes, size: Size, channels: int, most: int) -> None:
-        super().__init__(planes, size, channels)
-        self.most = most
+    def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.most = MOST[made.dtype]
         self.full: list[int] = []
 
     def note(self, full: int) -> None:
@@ -151,13 +113,49 @@ class CountsFill(_CheckedFill):
             planes.held[number] += more
 
 
-def refuse_full(full: int, most: int) -> None:
-    """Raise ShapeError where events could not be counted."""
-    if full:
-        raise ShapeError(
-            f"{full:,} events are more than {most} in a bin of their pixel, which the dtype cannot "
-            "hold; take shorter bins, or dtype=torch.int32"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts(BinnedByPolarity):
+    """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
+
+    channels  2: OFF, ON; 1: both together
+    dtype     uint8, int16, int32 or float32: a pixel with more events in a bin than it counts to is
+              a ShapeError
+    """
+
+    dtype: torch.dtype = torch.int32
+    _fill = CountsFill
+
+    def __post_init__(self) -> None:
+        BinnedByPolarity.__post_init__(self)
+        check_dtype(self.dtype)
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the counts, as `Representation` says."""
+        if isinstance(events, Events) and 0 < len(events) <= _FEW:
+            bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
+            if -LATEST_US <= bins.start <= LATEST_US:
+                return self._count_few(events, bins, out)
+        return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
+
+    def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
+        """Do at once, with one thread, what `_fill` does in parts."""
+        width, height = events.size
+        planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
+        latest = min(bins.stop - 1, LATEST_US)
+        full, missed = count_few(
+            columns_of(events),
+            (bins.count, bins.start, latest, bins.numerator, bins.denominator),
+            (planes.flat, planes.step, planes.length, planes.clean),
+            width,
+            width * height if self.channels == 2 else 0,
+            MOST[self.dtype],
         )
+        refuse_full(full, MOST[self.dtype])
+        counts = planes.finish()
+        refuse_outside(missed, bins, self.outside)
+        return counts
 
 
 def check_dtype(dtype: torch.dtype) -> None:
@@ -165,6 +163,12 @@ def check_dtype(dtype: torch.dtype) -> None:
     if dtype not in MOST:
         names = ", ".join(str(each).removeprefix("torch.") for each in MOST)
         raise ShapeError(f"dtype={dtype} does not count events; choices: {names}")
+
+
+class _BinaryFill(PlanesFill):
+    def add(self, part: Part, first: int, stop: int) -> None:
+        span = self.planes.span(part.first + first, part.first + stop)
+        mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,19 +182,18 @@ class Binary(BinnedByPolarity):
     """
 
     dtype: torch.dtype = torch.uint8
+    _fill = _BinaryFill
 
     def __post_init__(self) -> None:
         BinnedByPolarity.__post_init__(self)
         check_dtype(self.dtype)
 
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _BinaryFill:
-        return _BinaryFill(planes, size, self.channels)
 
-
-class _BinaryFill(PlanesFill):
+class _SignedFill(_CheckedFill):
     def add(self, part: Part, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
-        mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
+        borders = part.borders[first : stop + 1]
+        self.note(add_signs(part.columns, borders, span, self.width, self.most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,22 +207,13 @@ class Signed(Binned):
 
     dtype: torch.dtype = torch.int32
     channels: ClassVar[int] = 1
+    _fill = _SignedFill
 
     def __post_init__(self) -> None:
         Binned.__post_init__(self)
         check_dtype(self.dtype)
         if self.dtype == torch.uint8:
             raise ShapeError("dtype=torch.uint8 has no sign; take torch.int16")
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _SignedFill:
-        return _SignedFill(planes, size, 1, MOST[self.dtype])
-
-
-class _SignedFill(_CheckedFill):
-    def add(self, part: Part, first: int, stop: int) -> None:
-        span = self.planes.span(part.first + first, part.first + stop)
-        borders = part.borders[first : stop + 1]
-        self.note(add_signs(part.columns, borders, span, self.width, self.most))
 
 
 @check_arguments

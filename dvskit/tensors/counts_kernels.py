@@ -18,27 +18,28 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Columns = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+Array = NDArray[Any]
+Columns = tuple[Array, Array, Array, Array]
 """t, x, y and p of events."""
-Pixels = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+Pixels = tuple[Array, Array, Array]
 """x, y and p of events."""
 Layout = tuple[int, int]
 """width and on: where an event's value is in a plane."""
-Span = tuple[NDArray[Any], int, int, int, NDArray[Any], bool]
+Span = tuple[Array, int, int, int, Array, bool]
 """flat, origin, step, length, held and clean of some planes."""
 
 _DENSE = 8  # pixels to an event below which a plane is counted in bytes
 
 
 @njit(cache=True, nogil=True)
-def plane_of(span: Span, k: int) -> NDArray[Any]:
+def plane_of(span: Span, k: int) -> Array:
     """Return plane k of a span."""
     flat, origin, step, length, _, _ = span
     return flat[origin + k * step : origin + k * step + length]
 
 
 @njit(cache=True, nogil=True)
-def begin_plane(span: Span, k: int, events: int) -> NDArray[Any]:
+def begin_plane(span: Span, k: int, events: int) -> Array:
     """Return plane k, to which so many events will be added; one that holds nothing is cleared.
 
     Also where it is zeros already: from memory in order, so that events find it in the cache.
@@ -52,9 +53,7 @@ def begin_plane(span: Span, k: int, events: int) -> NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def add_counts(
-    events: Columns, borders: NDArray[Any], span: Span, width: int, on: int, most: int
-) -> int:
+def add_counts(events: Columns, borders: Array, span: Span, width: int, on: int, most: int) -> int:
     """Add one for each event; return by how many a value would have passed `most`, and did not."""
     _, x, y, p = events
     _, _, _, length, held, _ = span
@@ -84,7 +83,7 @@ def add_counts(
 def count_few(
     events: Columns,
     bins: tuple[int, int, int, int, int],
-    planes: tuple[NDArray[Any], int, int, bool],
+    planes: tuple[Array, int, int, bool],
     width: int,
     on: int,
     most: int,
@@ -121,7 +120,7 @@ def count_few(
 
 
 @njit(cache=True, nogil=True)
-def _until(t: NDArray[Any], first: int, stop: int, last_us: int) -> int:
+def _until(t: Array, first: int, stop: int, last_us: int) -> int:
     """Return the place behind the events of t <= last_us among those from `first` to `stop`."""
     low, high = np.uintp(first), np.uintp(stop)
     while low < high:
@@ -134,13 +133,13 @@ def _until(t: NDArray[Any], first: int, stop: int, last_us: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _clear(flat: NDArray[Any], first: int, stop: int, step: int, length: int) -> None:
+def _clear(flat: Array, first: int, stop: int, step: int, length: int) -> None:
     for k in range(first, stop):
         flat[k * step : k * step + length] = 0
 
 
 @njit(cache=True, nogil=True)
-def _add_each(events: Pixels, layout: Layout, plane: NDArray[Any], most: int) -> int:
+def _add_each(events: Pixels, layout: Layout, plane: Array, most: int) -> int:
     """Count in the plane itself."""
     (x, y, p), (width, on) = events, layout
     full = 0
@@ -157,7 +156,7 @@ def _add_each(events: Pixels, layout: Layout, plane: NDArray[Any], most: int) ->
 
 
 @njit(cache=True, nogil=True)
-def _tally(events: Pixels, layout: Layout, tally: NDArray[Any], wrapped: NDArray[Any]) -> int:
+def _tally(events: Pixels, layout: Layout, tally: Array, wrapped: Array) -> int:
     """Count in bytes, which stay in the cache: a third of the time.
 
     Returns how often a byte went from 255 to 0; `wrapped` lists where.
@@ -186,14 +185,7 @@ def _tally(events: Pixels, layout: Layout, tally: NDArray[Any], wrapped: NDArray
 
 
 @njit(cache=True, nogil=True)
-def add_tally(
-    plane: NDArray[Any],
-    tally: NDArray[Any],
-    wrapped: NDArray[Any],
-    held: int,
-    events: int,
-    most: int,
-) -> int:
+def add_tally(plane: Array, tally: Array, wrapped: Array, held: int, events: int, most: int) -> int:
     """Add a tally to a plane; return by how many values would have passed `most`."""
     full = 0
     if held == 0:
@@ -215,7 +207,7 @@ def add_tally(
 
 
 @njit(cache=True, nogil=True)
-def add_signs(events: Columns, borders: NDArray[Any], span: Span, width: int, most: int) -> int:
+def add_signs(events: Columns, borders: Array, span: Span, width: int, most: int) -> int:
     """Add 1 for each ON and -1 for each OFF event; return how many would have passed +-`most`."""
     _, x, y, p = events
     full = 0
@@ -235,7 +227,7 @@ def add_signs(events: Columns, borders: NDArray[Any], span: Span, width: int, mo
 
 
 @njit(cache=True, nogil=True)
-def mark(events: Columns, borders: NDArray[Any], span: Span, width: int, on: int) -> None:
+def mark(events: Columns, borders: Array, span: Span, width: int, on: int) -> None:
     """Write 1 where there is an event."""
     _, x, y, p = events
     row, above = np.uintp(width), np.uintp(on)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dvskit.errors import ShapeError, did_you_mean
-from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import (
     Bins,
     NumberParts,
@@ -21,8 +21,7 @@ from dvskit.tensors.bins import (
     find_span,
     time_bins,
 )
-from dvskit.tensors.counts import MOST, CountsFill, check_dtype
-from dvskit.tensors.planes import Planes
+from dvskit.tensors.counts import CountsFill, check_dtype
 from dvskit.tensors.representation import check_channels, fill
 
 
@@ -91,13 +90,10 @@ class EventFrames:
             parts = TimeParts(source, self._spans(source, start_us))
         else:
             parts = NumberParts(source, self._numbers(source, start_us), start_us)
-        tensor = fill(parts, self.channels, self.dtype, self._start, out)
+        tensor = fill(self, parts, CountsFill, out)
         if self.frames is not None:
             parts.refuse_missed(self.outside)
         return tensor
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> CountsFill:
-        return CountsFill(planes, size, self.channels, MOST[self.dtype])
 
     def _spans(self, source: Source, start_us: int | None) -> Bins:
         length = int(self.duration_us or 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -56,36 +55,39 @@ class Representation(Protocol):
         """
 
 
-class Fill(Protocol):
-    """How the planes of one tensor are filled; a plane is a bin.
+class Planar(Protocol):
+    """A representation that has planes: what their tensor is like."""
+
+    @property
+    def channels(self) -> int:
+        """How many planes a bin has."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the tensor."""
+
+
+class PlanesFill(ABC):
+    """The planes of one tensor that are filled; a plane is a bin.
+
+    They are rows of `width` pixels, ON `on` values behind OFF.
 
     in_order  whether bins are added one after the other, else several at once
     """
 
-    in_order: ClassVar[bool]
+    in_order: ClassVar[bool] = False
 
+    def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
+        self.bins, self.planes, self.width = bins, planes, size.width
+        self.on = size.width * size.height if made.channels == 2 else 0
+
+    @abstractmethod
     def add(self, part: Part, first: int, stop: int) -> None:
         """Add the events of the bins first, ..., stop - 1 of a part; no one else adds to them."""
 
     def finish(self) -> None:
-        """Do what is left to do when all events are added, `clear_rest` among it."""
-
-
-class PlanesFill:
-    """The planes of a tensor that are filled: rows of `width` pixels, ON `on` values behind OFF."""
-
-    in_order: ClassVar[bool] = False
-
-    def __init__(self, planes: Planes, size: Size, channels: int = 1) -> None:
-        self.planes, self.width = planes, size.width
-        self.on = size.width * size.height if channels == 2 else 0
-
-    def finish(self) -> None:
-        """Write zeros to the planes that hold no events."""
+        """Do what is left to do when all events are added: zeros where planes hold none."""
         self.planes.clear_rest()
-
-
-StartFill = Callable[[Bins, Planes, Size], Fill]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Binned(ABC):
     bins: int | None = None
     bin_us: int | None = None
     outside: Outside = "error"
+    _fill: ClassVar[type[PlanesFill]]
 
     def __post_init__(self) -> None:
         check_bins(self.bins, self.bin_us, self.outside)
@@ -130,13 +133,9 @@ class Binned(ABC):
         """Return the tensor of the events, as `Representation` says."""
         source = as_source(events)
         parts = TimeParts(source, time_bins(source, self.bins, self.bin_us, start_us))
-        tensor = fill(parts, self.channels, self.dtype, self._start, out)
+        tensor = fill(self, parts, self._fill, out)
         parts.refuse_missed(self.outside)
         return tensor
-
-    @abstractmethod
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> Fill:
-        """Return what fills the planes of one tensor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,21 +165,17 @@ def check_channels(channels: int) -> None:
 
 
 def fill(
-    parts: TimeParts | NumberParts,
-    channels: int,
-    dtype: torch.dtype,
-    start: StartFill,
-    out: Tensor | None,
-    *,
+    made: Planar, parts: TimeParts | NumberParts, kind: type[PlanesFill], out: Tensor | None, *,
     reaching: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return a tensor (bins, channels, H, W) that is filled with the parts of a stream.
 
     reaching  whether events are added to the bin behind theirs, too
     """
     size = as_size(parts.source.size)
-    planes = planes_for((parts.bins.count, channels, size.height, size.width), dtype, out)
-    filling = start(parts.bins, planes, size)
+    shape = parts.bins.count, made.channels, size.height, size.width
+    planes = planes_for(shape, made.dtype, out)
+    filling = kind(made, parts.bins, planes, size)
     for part in map(parts.bins.reaching, parts) if reaching else parts:
         count = len(part.borders) - 1
         if filling.in_order:

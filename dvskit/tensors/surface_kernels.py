@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from dvskit.tensors.counts_kernels import Columns, Layout, Span, begin_plane
 
-Tables = tuple[NDArray[Any], NDArray[Any]]
+Array = NDArray[Any]
+Tables = tuple[Array, Array]
 """low and high of `fading_tables`."""
 _AT_ONCE = 2048  # pixels that are followed through all bins together, within the nearest cache
 
 
 @njit(cache=True, nogil=True)
-def _left(age: int, low: NDArray[Any], high: NDArray[Any], shift: int) -> float:
+def _left(age: int, low: Array, high: Array, shift: int) -> float:
     """Return exp(-age / tau)."""
     coarse = np.uintp(age) >> np.uintp(shift)
     if coarse >= np.uintp(len(high)):
@@ -32,7 +33,7 @@ def _left(age: int, low: NDArray[Any], high: NDArray[Any], shift: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _shift_of(low: NDArray[Any]) -> int:
+def _shift_of(low: Array) -> int:
     shift = 0
     while 1 << shift < len(low):
         shift += 1
@@ -41,12 +42,7 @@ def _shift_of(low: NDArray[Any]) -> int:
 
 @njit(cache=True, nogil=True)
 def stamp(
-    events: Columns,
-    borders: NDArray[Any],
-    span: Span,
-    layout: Layout,
-    start_us: int,
-    edges: NDArray[Any],
+    events: Columns, borders: Array, span: Span, layout: Layout, start_us: int, edges: Array
 ) -> None:
     """Write when each pixel's latest event of a bin was: 1 for the time at which the bin begins."""
     (t, x, y, p), (width, on) = events, layout
@@ -64,12 +60,7 @@ def stamp(
 
 @njit(cache=True, nogil=True)
 def carry_stamps(
-    stamps: tuple[NDArray[Any], int],
-    first: int,
-    stop: int,
-    start_us: int,
-    edges: NDArray[Any],
-    never: int,
+    stamps: tuple[Array, int], first: int, stop: int, start_us: int, edges: Array, never: int
 ) -> None:
     """Turn the stamps of pixels first, ..., stop - 1 into times, those of earlier bins kept.
 
@@ -91,11 +82,11 @@ def carry_stamps(
 
 @njit(cache=True, nogil=True)
 def fade_stamps(
-    stamps: tuple[NDArray[Any], int],
-    surface: tuple[NDArray[Any], int],
+    stamps: tuple[Array, int],
+    surface: tuple[Array, int],
     first: int,
     stop: int,
-    edges: NDArray[Any],
+    edges: Array,
     tables: Tables,
 ) -> None:
     """Write exp(-age / tau) of pixels first, ..., stop - 1 at the end of each bin, 0 where never.
@@ -126,10 +117,10 @@ def fade_stamps(
 @njit(cache=True, nogil=True)
 def add_faded(
     events: Columns,
-    borders: NDArray[Any],
+    borders: Array,
     span: Span,
     layout: Layout,
-    times: tuple[int, NDArray[Any]],
+    times: tuple[int, Array],
     tables: Tables,
 ) -> None:
     """Add for each event what is left of it at the end of its bin, exp(-age / tau).
@@ -150,9 +141,7 @@ def add_faded(
 
 
 @njit(cache=True, nogil=True)
-def carry_faded(
-    flat: NDArray[Any], step: int, first: int, stop: int, factors: NDArray[Any]
-) -> None:
+def carry_faded(flat: Array, step: int, first: int, stop: int, factors: Array) -> None:
     """Add to each bin what is left of the one before: factors[k] times its values, for k > 0."""
     for low in range(first, stop, _AT_ONCE):
         high = min(stop, low + _AT_ONCE)
@@ -167,7 +156,7 @@ _ROWS_AT_ONCE = 512  # pixels whose rows of K stay in the nearest cache
 
 
 @njit(cache=True, nogil=True)
-def push_latest(events: Columns, latest: NDArray[Any], width: int, on: int, zero_us: int) -> None:
+def push_latest(events: Columns, latest: Array, width: int, on: int, zero_us: int) -> None:
     """Put t - zero_us in front of the row of each event's pixel; the oldest falls out.
 
     latest  (2 * H * W, K) int64
@@ -184,12 +173,7 @@ def push_latest(events: Columns, latest: NDArray[Any], width: int, on: int, zero
 
 @njit(cache=True, nogil=True)
 def log_ages(
-    latest: NDArray[Any],
-    plane: NDArray[Any],
-    first: int,
-    stop: int,
-    now: int,
-    ages_us: tuple[float, float],
+    latest: Array, plane: Array, first: int, stop: int, now: int, ages_us: tuple[float, float]
 ) -> None:
     """Write log(age + 1) - log(shortest + 1) of pixels first, ..., stop - 1; 0 is no event.
 
@@ -222,9 +206,9 @@ _MOST_TAUS = 600.0  # sums are kept in units that grow by exp(600) at most: no f
 @njit(cache=True, nogil=True)
 def add_surfaces(
     events: Columns,
-    kept: tuple[NDArray[Any], NDArray[Any]],
-    around: tuple[NDArray[Any], NDArray[Any]],
-    cells: tuple[NDArray[Any], NDArray[Any]],
+    kept: tuple[Array, Array],
+    around: tuple[Array, Array],
+    cells: tuple[Array, Array],
     origin_us: int,
     given: tuple[int, int, float],
 ) -> tuple[int, int]:
@@ -277,9 +261,7 @@ def add_surfaces(
 
 
 @njit(cache=True, nogil=True)
-def _forget(
-    t: int, at: int, sums: NDArray[Any], numbers: NDArray[Any], origin_us: int, tau_us: float
-) -> None:
+def _forget(t: int, at: int, sums: Array, numbers: Array, origin_us: int, tau_us: float) -> None:
     numbers.reshape(-1)[at] -= 1
     if numbers.reshape(-1)[at] == 0:
         sums.reshape(-1)[at] = 0.0  # exactly: what is rounded off does not add up

@@ -16,6 +16,7 @@ from dvskit.tensors.planes import Planes, planes_for, zeros_for
 from dvskit.tensors.representation import (
     Binned,
     BinnedByPolarity,
+    Planar,
     PlanesFill,
     one_bin_unless_given,
 )
@@ -51,70 +52,10 @@ NEVER_US = -(1 << 63)  # of LastTimes: there was no event yet
 _LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit int32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastTimes(BinnedByPolarity):
-    """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
-
-    (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
-    number, where there was no event yet. Events of all bins before count, those before `start_us`
-    do not.
-
-    bins      1 unless given: the surface after the last event
-    channels  2: OFF, ON; 1: both together
-    """
-
-    dtype: ClassVar[torch.dtype] = torch.int64
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _LastTimesFill:
-        return _LastTimesFill(bins, planes, size, self.channels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fading(BinnedByPolarity):
-    """Surfaces on which what an event leaves fades with its age, by the time constant tau_us."""
-
-    tau_us: float
-    dtype: ClassVar[torch.dtype] = torch.float32
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
-        check_tau(self.tau_us)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSurface(_Fading):
-    """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
-
-    (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
-    hierarchy of event-based time-surfaces for pattern recognition", here of the whole
-    sensor). Ages are counted to where a bin ends, which is no time of the bin itself: with `bins`
-    alone the last ends a microsecond behind the last event, with `bin_us` where the next would
-    begin. Events of all bins before count.
-
-    tau_us    the age at which 1/e is left, in microseconds
-    bins      1 unless given: the surface after the last event
-    channels  2: OFF, ON; 1: both together
-    """
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _TimeSurfaceFill:
-        return _TimeSurfaceFill(bins, planes, size, self.channels, float(self.tau_us))
-
-
-def check_tau(tau_us: float) -> None:
-    """Raise ShapeError unless a time constant is positive and finite."""
-    if not 0 < tau_us < float("inf"):
-        raise ShapeError(f"tau_us={tau_us} is no time above 0, in microseconds")
-
-
 class _LastTimesFill(PlanesFill):
-    def __init__(self, bins: Bins, planes: Planes, size: Size, channels: int) -> None:
-        super().__init__(planes, size, channels)
-        self.bins, self.stamps = bins, planes
+    def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.stamps = planes
         self.edges = bins.edges(0, bins.count + 1)
 
     def add(self, part: Part, first: int, stop: int) -> None:
@@ -139,12 +80,44 @@ class _LastTimesFill(PlanesFill):
         in_spans(carry, stamps.length, self.bins.count * stamps.length)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastTimes(BinnedByPolarity):
+    """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
+
+    (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
+    number, where there was no event yet. Events of all bins before count, those before `start_us`
+    do not.
+
+    bins      1 unless given: the surface after the last event
+    channels  2: OFF, ON; 1: both together
+    """
+
+    dtype: ClassVar[torch.dtype] = torch.int64
+    _fill = _LastTimesFill
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        BinnedByPolarity.__post_init__(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fading(BinnedByPolarity):
+    """Surfaces on which what an event leaves fades with its age, by the time constant tau_us."""
+
+    tau_us: float
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        one_bin_unless_given(self)
+        BinnedByPolarity.__post_init__(self)
+        check_tau(self.tau_us)
+
+
 class _TimeSurfaceFill(_LastTimesFill):
-    def __init__(
-        self, bins: Bins, planes: Planes, size: Size, channels: int, tau_us: float
-    ) -> None:
-        super().__init__(bins, planes, size, channels)
-        self.surface, self.tables = planes, fading_tables(int(self.edges[-1]), tau_us)
+    def __init__(self, made: TimeSurface, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.surface = planes
+        self.tables = fading_tables(int(self.edges[-1]), float(made.tau_us))
         if bins.count and int(np.diff(self.edges).max()) <= _LONGEST_US:
             self.stamps = planes.seen_as(np.dtype(np.int32))  # no memory but the surface's own
         else:
@@ -163,33 +136,36 @@ class _TimeSurfaceFill(_LastTimesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayedCounts(_Fading):
-    """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
+class TimeSurface(_Fading):
+    """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
 
-    (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
-    counted as in `TimeSurface`; events of all bins before count. As tau grows it becomes the number
-    of events so far.
+    (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
+    hierarchy of event-based time-surfaces for pattern recognition", here of the whole
+    sensor). Ages are counted to where a bin ends, which is no time of the bin itself: with `bins`
+    alone the last ends a microsecond behind the last event, with `bin_us` where the next would
+    begin. Events of all bins before count.
 
     tau_us    the age at which 1/e is left, in microseconds
-    bins      1 unless given: what is left after the last event
+    bins      1 unless given: the surface after the last event
     channels  2: OFF, ON; 1: both together
-
-    Values are added as float32 in the order of time.
     """
 
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _DecayedFill:
-        return _DecayedFill(bins, planes, size, self.channels, float(self.tau_us))
+    _fill = _TimeSurfaceFill
+
+
+def check_tau(tau_us: float) -> None:
+    """Raise ShapeError unless a time constant is positive and finite."""
+    if not 0 < tau_us < float("inf"):
+        raise ShapeError(f"tau_us={tau_us} is no time above 0, in microseconds")
 
 
 class _DecayedFill(PlanesFill):
-    def __init__(
-        self, bins: Bins, planes: Planes, size: Size, channels: int, tau_us: float
-    ) -> None:
-        super().__init__(planes, size, channels)
-        self.bins, self.tau_us = bins, tau_us
+    def __init__(self, made: DecayedCounts, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.tau_us = float(made.tau_us)
         self.edges = bins.edges(0, bins.count + 1)
         longest = int(np.diff(self.edges).max()) if bins.count else 0
-        self.tables = fading_tables(longest, tau_us)
+        self.tables = fading_tables(longest, self.tau_us)
 
     def add(self, part: Part, first: int, stop: int) -> None:
         number = part.first
@@ -214,6 +190,57 @@ class _DecayedFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecayedCounts(_Fading):
+    """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
+
+    (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
+    counted as in `TimeSurface`; events of all bins before count. As tau grows it becomes the number
+    of events so far.
+
+    tau_us    the age at which 1/e is left, in microseconds
+    bins      1 unless given: what is left after the last event
+    channels  2: OFF, ON; 1: both together
+
+    Values are added as float32 in the order of time.
+    """
+
+    _fill = _DecayedFill
+
+
+class _ToreFill(PlanesFill):
+    in_order = True
+
+    def __init__(self, made: Tore, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.pixels = size.width * size.height
+        self.ages_us = float(made.shortest_us), float(made.longest_us)
+        self.zero_us = bins.start - 1  # 0 is no event: stamps begin at 1
+        self.edges = bins.edges(0, bins.count + 1) + 1
+        self.latest = zeros_for((2 * self.pixels, int(made.latest)), torch.int64)
+        self.written = 0
+
+    def add(self, part: Part, first: int, stop: int) -> None:
+        for number in range(first, stop):
+            self._write_to(part.first + number)
+            some = part.events[part.borders[number] : part.borders[number + 1]]
+            push_latest(columns_of(some), self.latest, self.width, self.pixels, self.zero_us)
+
+    def finish(self) -> None:
+        self._write_to(len(self.edges) - 1)
+
+    def _write_to(self, number: int) -> None:
+        """Write the bins before `number`, which are over."""
+        for over in range(self.written, number):
+            plane, now = self.planes.plane(over), int(self.edges[over + 1])
+
+            def write(first: int, stop: int, plane: NDArray[Any] = plane, now: int = now) -> None:
+                log_ages(self.latest, plane, first, stop, now, self.ages_us)
+
+            in_spans(write, len(self.latest), self.planes.length)
+        self.written = number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tore(Binned):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
 
@@ -230,6 +257,7 @@ class Tore(Binned):
     shortest_us: float = 150.0
     longest_us: float = 5_000_000.0
     dtype: ClassVar[torch.dtype] = torch.float32
+    _fill = _ToreFill
 
     def __post_init__(self) -> None:
         one_bin_unless_given(self)
@@ -245,40 +273,3 @@ class Tore(Binned):
     def channels(self) -> int:
         """K of OFF, and K of ON."""
         return 2 * int(self.latest)
-
-    def _start(self, bins: Bins, planes: Planes, size: Size) -> _ToreFill:
-        ages_us = float(self.shortest_us), float(self.longest_us)
-        return _ToreFill(bins, planes, size, int(self.latest), ages_us)
-
-
-class _ToreFill(PlanesFill):
-    in_order = True
-
-    def __init__(
-        self, bins: Bins, planes: Planes, size: Size, deep: int, ages_us: tuple[float, float]
-    ) -> None:
-        super().__init__(planes, size, channels=2)
-        self.zero_us, self.ages_us = bins.start - 1, ages_us  # 0 is no event: stamps begin at 1
-        self.edges = bins.edges(0, bins.count + 1) + 1
-        self.latest = zeros_for((2 * self.on, deep), torch.int64)
-        self.written = 0
-
-    def add(self, part: Part, first: int, stop: int) -> None:
-        for number in range(first, stop):
-            self._write_to(part.first + number)
-            some = part.events[part.borders[number] : part.borders[number + 1]]
-            push_latest(columns_of(some), self.latest, self.width, self.on, self.zero_us)
-
-    def finish(self) -> None:
-        self._write_to(len(self.edges) - 1)
-
-    def _write_to(self, number: int) -> None:
-        """Write the bins before `number`, which are over."""
-        for over in range(self.written, number):
-            plane, now = self.planes.plane(over), int(self.edges[over + 1])
-
-            def write(first: int, stop: int, plane: NDArray[Any] = plane, now: int = now) -> None:
-                log_ages(self.latest, plane, first, stop, now, self.ages_us)
-
-            in_spans(write, len(self.latest), self.planes.length)
-        self.written = number

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import (
     Bins,
     Outside,
@@ -18,7 +18,6 @@ from dvskit.tensors.bins import (
     check_whole,
     find_span,
 )
-from dvskit.tensors.planes import Planes
 from dvskit.tensors.representation import PlanesFill, fill
 from dvskit.tensors.voxel_kernels import add_shares
 
@@ -44,6 +43,7 @@ class VoxelGrid:
     duration_us: int | None = None
     outside: Outside = "error"
     dtype: ClassVar[torch.dtype] = torch.float32
+    channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_whole("bins", self.bins)
@@ -61,7 +61,7 @@ class VoxelGrid:
         """Return the voxel grid, as `Representation` says."""
         source = as_source(events)
         parts = TimeParts(source, self._intervals(source, start_us))
-        tensor = fill(parts, 1, self.dtype, _VoxelFill, out, reaching=True)
+        tensor = fill(self, parts, _VoxelFill, out, reaching=True)
         parts.refuse_missed(self.outside)
         return tensor
 
@@ -84,10 +84,6 @@ class VoxelGrid:
 
 
 class _VoxelFill(PlanesFill):
-    def __init__(self, bins: Bins, planes: Planes, size: Size) -> None:
-        super().__init__(planes, size)
-        self.bins = bins
-
     def add(self, part: Part, first: int, stop: int) -> None:
         bins, node = self.bins, part.first + first
         add_shares(

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from dvskit.tensors.counts_kernels import Columns, Span, begin_plane
 
+Array = NDArray[Any]
+
 
 @njit(cache=True, nogil=True)
 def add_shares(
     events: Columns,
-    intervals: tuple[NDArray[Any], int],
+    intervals: tuple[Array, int],
     span: Span,
     width: int,
     bins: tuple[int, int, int],
@@ -45,12 +47,7 @@ def add_shares(
 
 @njit(cache=True, nogil=True)
 def _add_part(
-    events: Columns,
-    plane: NDArray[Any],
-    width: int,
-    bins: tuple[int, int, int],
-    node: int,
-    rising: bool,
+    events: Columns, plane: Array, width: int, bins: tuple[int, int, int], node: int, rising: bool
 ) -> None:
     """Add the share of each event: how far it is into its interval, or how far from its end."""
     t, x, y, p = events
@@ -67,7 +64,7 @@ def _add_part(
 
 @njit(cache=True, nogil=True)
 def write_points(
-    events: Columns, start_us: int, scales: tuple[float, float, float], points: NDArray[Any]
+    events: Columns, start_us: int, scales: tuple[float, float, float], points: Array
 ) -> None:
     """Write x, y, t - start_us, each scaled, and -1 or 1 to points, (events, 4)."""
     t, x, y, p = events

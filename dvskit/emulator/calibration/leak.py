@@ -264,8 +264,8 @@ def _peak(
 
 
 def posterior(
-    table: NDArray[np.float64],
-    decades: NDArray[np.float64],
+    table: Floats,
+    decades: Floats,
     narrow: float = 0.006,
     wide: float = _DECADES,
     middle: float = 0.0,

@@ -193,12 +193,7 @@ def _paint_limb(part: Floats, cloth: Floats, light: Floats, blur: float, canvas:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _paint_torso(
-    part: Floats,
-    cloth: Floats,
-    profile: Floats,
-    light: Floats,
-    blur: float,
-    canvas: Canvas,
+    part: Floats, cloth: Floats, profile: Floats, light: Floats, blur: float, canvas: Canvas
 ) -> None:
     """Paint a torso; `profile` are its half widths in metres from 0.07 m above A down to B."""
     colour, depth = canvas
