@@ -14,7 +14,16 @@ from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.events import Events, Size
 
 _FEW = 1 << 17
+_PARTS = 2  # of the pixels, for each thread: where things move differs from part to part
+_PART_PIXELS = 1 << 14  # fewer are not worth a part
 _NO_LABELS = np.empty(0, np.bool_)
+
+
+def parts_of(pixels: int, threads: int, unit: int) -> list[slice]:
+    """Return the parts that so many threads move pixels in, each of whole units of pixels."""
+    parts = 1 if threads == 1 else max(1, min(_PARTS * threads, pixels // _PART_PIXELS))
+    length = -(-pixels // (parts * unit)) * unit
+    return [slice(start, min(start + length, pixels)) for start in range(0, pixels, length)]
 
 
 class Room:

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator import level_kernels
-from dvskit.emulator.crossings import Crossings, Ordering, Room
+from dvskit.emulator.crossings import Crossings, Ordering, Room, parts_of
 from dvskit.emulator.level_kernels import References, Rule
 from dvskit.emulator.levels import to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.events import Size
 
-_PARTS = 2  # of the pixels, for each thread: where things move differs from part to part
-_PART_PIXELS = 1 << 14  # fewer are not worth a part
 _QUIET_PIXELS = 64  # so many quiet pixels cost what an event does
 _FEW = 1 << 13  # events that are not worth a thread
 _NO_TIMES, _NO_MARKS = np.empty(0, np.int32), np.empty(0, np.int64)
@@ -43,9 +41,7 @@ class IdealPixels:
         self._references = References(table[codes] if table.size else codes.copy(), up, down)
         # Parts are cut at multiples of 64 pixels: of 8 for the words of `loud`, of 64 so that two
         # threads share no cache line.
-        parts = 1 if self._threads == 1 else max(1, min(_PARTS * self._threads, n // _PART_PIXELS))
-        length = -(-n // (parts * 64)) * 64
-        self._parts = [slice(start, min(start + length, n)) for start in range(0, n, length)]
+        self._parts = parts_of(n, self._threads, 64)
         self._loud = np.zeros(-(-n // 8) * 8, np.uint8)
         self._who, self._counts = np.zeros((2, self._loud.size), np.int32)
         self._rooms = [(Room(np.int32), Room(np.int64)) for _ in self._parts]

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator import v2e_kernels as k
-from dvskit.emulator.crossings import Crossings, Ordering
+from dvskit.emulator.crossings import Crossings, Ordering, parts_of
 from dvskit.emulator.levels import UNIT, code_logs, lights
 from dvskit.emulator.params import EmulatorParams
 from dvskit.events import Size
-
-_PART_PIXELS = 1 << 14
 
 
 class V2ePixels:
@@ -56,9 +54,7 @@ class V2ePixels:
         )  # fmt: skip
         self._frame, self._now = 0, 0
         self._ordering = Ordering()
-        parts = max(1, min(self._threads, count // _PART_PIXELS))
-        bounds = [count * part // parts for part in range(parts + 1)]
-        self._parts = [slice(*bounds[i : i + 2]) for i in range(parts)]
+        self._parts = parts_of(count, self._threads, 64)
         for part in self._parts:
             k.start(part.start, self._sensor, self._state.part(part))
 

@@ -257,6 +257,8 @@ def _places(maps: tuple[PixelMap, ...], size: Size) -> Axes | Places:
 class PixelMapStep(Step):
     """A pass of pixel maps, one behind the other."""
 
+    added = 0
+
     def __init__(self, maps: tuple[PixelMap, ...], size: Size) -> None:
         self._maps, self._from = maps, size
         self.size = _Joined(maps).target(size)
@@ -280,11 +282,6 @@ class PixelMapStep(Step):
     def dropped(self) -> int:  # type: ignore[override]
         """How many events have been left out."""
         return int(self._left_out[1:].sum())
-
-    @property
-    def added(self) -> int:  # type: ignore[override]
-        """Maps add nothing."""
-        return 0
 
     def tally(self) -> list[Tally]:
         """Return how many events each map has left out."""

@@ -136,21 +136,23 @@ class _Canvas:
         draw(mask)
         return mask
 
+    def _inside(self, rim: Sequence[Point]) -> Draw:
+        outline = self.px(rim)
+        return lambda mask: cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, _SHIFT)
+
     def blob(self, points: Sequence[Point]) -> Draw:
         """Return a drawing of a smooth closed outline through some points (Catmull-Rom)."""
         p = np.array(points)
         u = np.linspace(0, 1, 12, endpoint=False)[:, None, None]
         a, b, c, d = (np.roll(p, shift, 0) for shift in (1, 0, -1, -2))
         curve = b + u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * b - a - 3 * c + d))) / 2
-        outline = self.px(curve.transpose(1, 0, 2).reshape(-1, 2).tolist())
-        return lambda mask: cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, _SHIFT)
+        return self._inside(curve.transpose(1, 0, 2).reshape(-1, 2).tolist())
 
     def ellipse(self, centre: Point, radii: Point) -> Draw:
         """Return a drawing of an upright ellipse."""
         turn = np.linspace(0, 2 * pi, 60, endpoint=False)
         rim = [(centre[0] + radii[0] * cos(a), centre[1] + radii[1] * sin(a)) for a in turn]
-        outline = self.px(rim)
-        return lambda mask: cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, _SHIFT)
+        return self._inside(rim)
 
     def bone(self, start: Point, end: Point, radii: Point) -> Draw:
         """Return a drawing of a limb: round ends of two radii and the straight sides between."""
@@ -162,8 +164,7 @@ class _Canvas:
             for point, radius, side in ((end, radii[1], 0.0), (start, radii[0], pi))
             for a in half
         ]
-        outline = self.px(rim)
-        return lambda mask: cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, _SHIFT)
+        return self._inside(rim)
 
     def sprite(self) -> Sprite:
         """Return the sprite, softened so that a bilinear warp to picture size does not alias."""

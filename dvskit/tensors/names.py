@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-import torch
-
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
 from dvskit.tensors.counts import MOST, Binary, Counts, Signed
@@ -67,23 +65,3 @@ def parameters_of(name: str) -> dict[str, bool]:
     return {
         each.name: each.default is MISSING for each in fields(REPRESENTATIONS[name]) if each.init
     }
-
-
-def name_of(representation: Representation) -> str:
-    """Return the name of a representation."""
-    return next(name for name, kind in REPRESENTATIONS.items() if type(representation) is kind)
-
-
-def parameters_from(representation: Representation) -> dict[str, Any]:
-    """Return the parameters of a representation as plain values: what `representation_from` takes.
-
-    Those that are None are left out; a dtype is its name.
-    """
-    found = {}
-    for name in parameters_of(name_of(representation)):
-        value = getattr(representation, name)
-        if isinstance(value, torch.dtype):
-            value = str(value).removeprefix("torch.")
-        if value is not None:
-            found[name] = value
-    return found

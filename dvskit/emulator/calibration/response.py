@@ -86,8 +86,7 @@ def search_in(
 def _surely_later(search: Search, found: Pixel) -> bool:
     """Return whether an offset explains the events surely better than any low-pass without one."""
     plain = dataclasses.replace(found, later_us=0.0)
-    tried = [with_cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)]
-    best = min(tried, key=lambda each: float(search.scatter(each)[0]))
+    best = search.least(*(with_cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)))
     return _surely_less(search.scatter(found), search.scatter(best))
 
 
@@ -205,7 +204,7 @@ def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:
     factor = pixel.refractory_us / middle
     for _ in range(2):
         value = _golden(search, pixel, _held, middle, factor)
-        pixel = min(pixel, _held(pixel, value), key=lambda each: float(search.scatter(each)[0]))
+        pixel = search.least(pixel, _held(pixel, value))
         pixel = _refined(search, pixel)
     return pixel
 

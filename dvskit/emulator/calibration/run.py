@@ -71,7 +71,7 @@ def calibrate(
     so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
     size, VideoError for frames out of order or of another time.
     """
-    begin = on_stage or _say_nothing
+    begin = on_stage or (lambda stage: None)
     begin("reading the events")
     observed = observe(as_source(recording))
     if frames is not None:
@@ -81,10 +81,6 @@ def calibrate(
         begin("estimating noise")
         return _from_events(observed)
     return _from_frames(observed, seen, offset_us, begin)
-
-
-def _say_nothing(stage: str) -> None:
-    """Take the name of a stage."""
 
 
 def _from_events(observed: Observed) -> Calibration:

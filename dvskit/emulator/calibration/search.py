@@ -111,6 +111,10 @@ class Search:
             self.tried[pixel] = (scatter, rows.pairs.change.size)
         return self.tried[pixel][0]
 
+    def least(self, *candidates: Pixel) -> Pixel:
+        """Return the candidate that scatters least, the first of several."""
+        return min(candidates, key=lambda each: float(self.scatter(each)[0]))
+
     @property
     def light(self) -> float:
         """The usual light of an event, (I + 20) / 275."""
@@ -202,7 +206,7 @@ def low_pass(search: Search) -> Vary:
 def scanned(search: Search, pixel: Pixel) -> Pixel:
     """Return the candidate with the offset of least scatter, of -20 to 20 ms in steps of 2."""
     values = np.arange(-MOST_US, MOST_US + 1, _STEP_US)
-    return _least(search, [_later(pixel, float(value)) for value in values], pixel)
+    return search.least(pixel, *(_later(pixel, float(value)) for value in values))
 
 
 def sharpened(search: Search, pixel: Pixel) -> Pixel:
@@ -213,11 +217,7 @@ def sharpened(search: Search, pixel: Pixel) -> Pixel:
         return float(search.scatter(_later(pixel, value))[0])
 
     value = golden(scatter, at - 1.5 * _STEP_US, at + 1.5 * _STEP_US, 7)
-    return _least(search, [_later(pixel, value)], pixel)
-
-
-def _least(search: Search, tried: list[Pixel], pixel: Pixel) -> Pixel:
-    return min([pixel, *tried], key=lambda each: float(search.scatter(each)[0]))
+    return search.least(pixel, _later(pixel, value))
 
 
 def _later(pixel: Pixel, value: float) -> Pixel:

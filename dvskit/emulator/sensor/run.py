@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.emulator.crossings import Crossings, Ordering
+from dvskit.emulator.crossings import Crossings, Ordering, parts_of
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.random_kernels import uniforms
@@ -30,7 +30,6 @@ from dvskit.emulator.sensor.signal_kernels import fill_poles
 from dvskit.emulator.sensor.tile_kernels import advance_tiles
 from dvskit.events import Size
 
-_PARTS = 2  # of the pixels, for each thread
 _ROOM = 1 << 14  # events that a thread has room for at first
 _ROOM_HITS = 1 << 12  # noise events of a tile, likewise
 _HOT, _DEAD = 101, 102  # streams of random numbers
@@ -38,13 +37,13 @@ _DEAD_THRESHOLD = 1e30
 
 
 class _Part:
-    """Pixels first..stop, which one thread moves at a time, and what it writes to."""
+    """Some pixels, which one thread moves at a time, and what it writes to."""
 
-    def __init__(self, pixels: Pixels, weights: Weights, first: int, stop: int) -> None:
-        self.slice = slice(first, stop)
-        self.pixels = pixels.part(first, stop)
-        self.weights = weights.part(first, stop)
-        self.tiles = -(-(stop - first) // TILE)
+    def __init__(self, pixels: Pixels, weights: Weights, part: slice) -> None:
+        self.slice = part
+        self.pixels = pixels.part(part.start, part.stop)
+        self.weights = weights.part(part.start, part.stop)
+        self.tiles = -(-(part.stop - part.start) // TILE)
         self.times = np.empty(_ROOM, np.int32)
         self.marks = np.empty(_ROOM, np.int64)
         self.count = 0
@@ -83,14 +82,8 @@ class SensorPixels:
         self.pixels = Pixels.of(size, follower=self.params.follower_hz > 0)
         weights = Weights.of(size if self.params.shot_hz else 0)
         levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
-        tiles = -(-size // TILE)
-        parts = 1 if self._threads == 1 else _PARTS * self._threads
-        together = -(-tiles // TOGETHER)
-        length = -(-together // max(1, min(parts, together))) * TOGETHER * TILE
-        self._parts = [
-            _Part(self.pixels, weights, start, min(start + length, size))
-            for start in range(0, size, length)
-        ]
+        parts = parts_of(size, self._threads, TOGETHER * TILE)
+        self._parts = [_Part(self.pixels, weights, part) for part in parts]
 
         def start(number: int) -> None:
             part = self._parts[number]
@@ -131,7 +124,6 @@ class SensorPixels:
                 tables.light, self._model, float(interval_us), tables.tau, tables.lag, tables.kept
             )
             self._interval_us = interval_us
-        # Where things move differs from part to part, so that there are more of them than threads.
         run_parts(
             lambda number: self._advance(self._parts[number], codes, start, stop),
             len(self._parts), self._threads,

@@ -51,35 +51,23 @@ _FRACTION = np.int64(0x000FFFFFFFFFFFFF)
 _TWO_52 = np.int64(0x4330000000000000)  # the bits of 2^52
 
 
-def _bits_of(_: Any, number: Any) -> Any:
-    """Return the bits of a float64, as int64."""
+def _cast(given: Any, to: Any, kind: Any) -> Any:
+    """Return what makes a function that takes the bits of a number for those of another type."""
 
-    def cast(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.bitcast(given[0], ir.IntType(64))
+    def typed(_: Any, number: Any) -> Any:
+        return to(given), lambda _, builder, __, own: builder.bitcast(own[0], kind)
 
-    return types.int64(types.float64), cast
-
-
-def _of_bits(_: Any, number: Any) -> Any:
-    """Return the float64 of these bits, an int64."""
-
-    def cast(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.bitcast(given[0], ir.DoubleType())
-
-    return types.float64(types.int64), cast
+    return typed
 
 
 def _fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c, rounded once: one instruction, and the same on every machine."""
-
-    def multiply_add(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.fma(*given)
-
-    return types.float64(types.float64, types.float64, types.float64), multiply_add
+    three = types.float64, types.float64, types.float64
+    return types.float64(*three), lambda _, builder, __, own: builder.fma(*own)
 
 
-bits_of: Any = intrinsic(_bits_of)
-of_bits: Any = intrinsic(_of_bits)
+bits_of: Any = intrinsic(_cast(types.float64, types.int64, ir.IntType(64)))
+of_bits: Any = intrinsic(_cast(types.int64, types.float64, ir.DoubleType()))
 fma: Any = intrinsic(_fma)
 
 
