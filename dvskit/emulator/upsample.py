@@ -139,13 +139,7 @@ def _contradictions(onward: Image, back: Image) -> NDArray[np.uint8]:
     return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.uint8)
 
 
-def _frame_at(
-    share: float,
-    first: Image,
-    last: Image,
-    onward: Image,
-    back: Image,
-) -> Image:
+def _frame_at(share: float, first: Image, last: Image, onward: Image, back: Image) -> Image:
     # OpenCV weighs in one go over memory, on all threads, what NumPy takes several for.
     to_first = cv2.addWeighted(onward, -(1 - share) * share, back, share * share, 0.0)
     to_last = cv2.addWeighted(onward, (1 - share) ** 2, back, -share * (1 - share), 0.0)

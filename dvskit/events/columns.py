@@ -86,13 +86,7 @@ class Events(Viewable):
     size: Size
 
     def __init__(
-        self,
-        *,
-        t: ArrayLike,
-        x: ArrayLike,
-        y: ArrayLike,
-        p: ArrayLike,
-        size: tuple[int, int],
+        self, *, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike, size: tuple[int, int]
     ) -> None:
         self._set(
             _column("t", t, np.int64),
@@ -222,11 +216,7 @@ class Events(Viewable):
                 "are needed"
             )
         return cls(
-            t=array[time],
-            x=array["x"],
-            y=array["y"],
-            p=polarity_column(array[polarity]),
-            size=size,
+            t=array[time], x=array["x"], y=array["y"], p=polarity_column(array[polarity]), size=size
         )
 
     @check_arguments

@@ -34,15 +34,7 @@ from dvskit.filters.affine import (
     Transpose,
     Zoom,
 )
-from dvskit.filters.base import (
-    CallableFilter,
-    Chain,
-    FilteredSource,
-    Step,
-    Tally,
-    chain,
-    finish,
-)
+from dvskit.filters.base import CallableFilter, Chain, FilteredSource, Step, Tally, chain, finish
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
 from dvskit.filters.fit import Fit, FitStep, Placement, Undistort

@@ -152,9 +152,7 @@ def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> 
     return Stage(frames, recorded, ahead, *_changes(frames)) if len(recorded) else None
 
 
-def _changes(
-    frames: Images,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _changes(frames: Images) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return times some 30 ms apart, and where the light changes from one to the next."""
     times = np.array([t for t, _ in frames])
     numbers = [0]

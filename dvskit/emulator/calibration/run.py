@@ -22,13 +22,7 @@ from dvskit.emulator.calibration.stillness import (
     still_in_frames,
     with_remainder,
 )
-from dvskit.emulator.calibration.table import (
-    Agreement,
-    Calibration,
-    Estimate,
-    params_of,
-    unknown,
-)
+from dvskit.emulator.calibration.table import Agreement, Calibration, Estimate, params_of, unknown
 from dvskit.events import Events, Source, as_source
 
 _NO_FRAMES = "no frames: cannot be known from events alone"

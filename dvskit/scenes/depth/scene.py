@@ -273,10 +273,7 @@ class _Drawn:
         coarse = cv2.resize(cover, (width // small, height // small), interpolation=cv2.INTER_AREA)
         coarse = cv2.GaussianBlur(coarse, (0, 0), 0.05 * height / small)
         side = math.sin(math.radians(scene.azimuth)) * (-1 if scene.flip else 1)
-        shift = (
-            -0.12 * height * side,
-            0.12 * height * math.sin(math.radians(scene.elevation)),
-        )
+        shift = (-0.12 * height * side, 0.12 * height * math.sin(math.radians(scene.elevation)))
         move = np.array(
             [
                 [coarse.shape[1] / width, 0, -shift[0] * coarse.shape[1] / width],

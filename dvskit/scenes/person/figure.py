@@ -236,10 +236,7 @@ def _shadows_on_the_body(rows: Rows, joints: Joints, build: Build, look: Look) -
 
 def _shadows_on_the_wall(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
     shift = _cast(rows, look, 0.35 + 0.5 * ((look.seed // 7) % 64) / 64)
-    bones = [
-        (joints.chest, joints.hips, 0.17),
-        (joints.neck, joints.head, 0.09),
-    ]
+    bones = [(joints.chest, joints.hips, 0.17), (joints.neck, joints.head, 0.09)]
     for arm in (RIGHT, LEFT):
         bones += [
             (joints.shoulder[:, arm], joints.elbow[:, arm], 0.05),
