@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
-from dvskit.emulator.ideal import IdealPixels
-from dvskit.emulator.levels import FrameLevels
+from dvskit.emulator.levels import FrameLevels, IdealPixels
 from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.emulator.random_kernels import normals
 from dvskit.emulator.sensor import SensorPixels

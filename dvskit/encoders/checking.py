@@ -55,7 +55,7 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
     check_steps(steps, name)
     outside = ~((values >= lowest) & (values <= 1))
     if bool(outside.any()):
-        where = _first(outside)
+        where = first_of(outside)
         value = values[where].item()
         fix = "divide 8-bit pixels by 255, or clamp"
         if math.isnan(value):  # which clamp keeps
@@ -85,7 +85,7 @@ def check_finite(values: Tensor, name: str, what: str) -> None:
         return
     bad = ~torch.isfinite(values)
     if bool(bad.any()):
-        where = _first(bad)
+        where = first_of(bad)
         raise ConfigError(
             f"{name}: {what} is {values[where].item():g} at {where}; give finite values: "
             f"torch.nan_to_num({what}), or leave such samples out"
@@ -156,7 +156,8 @@ def decoded_dtype(spikes: Tensor) -> torch.dtype:
     return spikes.dtype if spikes.is_floating_point() else torch.float32
 
 
-def _first(bad: Tensor) -> tuple[int, ...]:
+def first_of(bad: Tensor) -> tuple[int, ...]:
+    """Return the place of the first True."""
     return tuple(int(index) for index in bad.nonzero()[0])
 
 

@@ -13,6 +13,7 @@ from dvskit.encoders.checking import (
     check_finite,
     check_signal,
     decoded_dtype,
+    first_of,
     flat_signal,
     on_processor,
     over_channels,
@@ -107,7 +108,7 @@ def check_unsigned(signal: Tensor, name: str) -> None:
     """Raise as `check_signal` does, and ConfigError for values below 0."""
     check_signal(signal, name)
     if signal.numel() and signal.min().item() < 0:
-        where = tuple(int(index) for index in (signal < 0).nonzero()[0])
+        where = first_of(signal < 0)
         raise ConfigError(
             f"{name}: signal is {signal[where].item():g} at {where}, below 0; subtract "
             "signal.amin(0), and add it again to what is decoded"

@@ -30,11 +30,7 @@ _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
 
 def filter_names() -> dict[str, type[CallableFilter]]:
     """Return the filters by their names: those of the classes, `hot_pixel` for HotPixel."""
-    return {_name_of(kind): kind for kind in _KINDS}
-
-
-def _name_of(kind: type) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+    return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in _KINDS}
 
 
 def described(name: str) -> str:

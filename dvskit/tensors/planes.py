@@ -117,18 +117,12 @@ def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
     try:
         if size > _memory():
             raise MemoryError
-        return np.zeros(shape, numpy_dtype(dtype))
+        return np.zeros(shape, torch.empty(0, dtype=dtype).numpy().dtype)
     except (MemoryError, ValueError) as error:
         raise ShapeError(
             f"a tensor of shape {shape} takes {size / 2**30:,.1f} GiB, which cannot be had; "
             "take fewer or longer bins"
         ) from error
-
-
-def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
-    """Return NumPy's name of a dtype."""
-    found: np.dtype[Any] = torch.empty(0, dtype=dtype).numpy().dtype
-    return found
 
 
 def _memory() -> int:

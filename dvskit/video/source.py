@@ -12,15 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, VideoError
+from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.events import Size
 from dvskit.video.light import Light, checked_light
 
 _LISTED = 5
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 class SuspectedLossError(Exception):
@@ -64,13 +60,13 @@ class FrameLosses:
             return "no damage"
         more = self.count - len(self.problems)
         listed = "; ".join(self.problems) + (f"; and {more} more" if more else "")
-        gone = f", {_counted(self.frames, 'frame')} left out" if self.frames else ""
+        gone = f", {count_of(self.frames, 'frame')} left out" if self.frames else ""
         doubt = (
-            f", {_counted(self.doubtful, 'frame')} up to the next key frame may show it"
+            f", {count_of(self.doubtful, 'frame')} up to the next key frame may show it"
             if self.doubtful
             else ""
         )
-        return f"damaged in {_counted(self.count, 'place')}{gone}{doubt}: {listed}"
+        return f"damaged in {count_of(self.count, 'place')}{gone}{doubt}: {listed}"
 
 
 class SuspectedLosses(FrameLosses):

@@ -375,19 +375,6 @@ def leak_likelihood(
 
 
 @njit(cache=True, nogil=True)
-def intervals(events: PixelEvents, kinds: Array, gaps: Array) -> int:
-    """Write the intervals between events of a pixel that follow each other; kind 2 p_first + p."""
-    t, p, starts = events
-    n = 0
-    for k in range(starts.size - 1):
-        for i in range(starts[k] + 1, starts[k + 1]):
-            gaps[n] = t[i] - t[i - 1]
-            kinds[n] = 2 * p[i - 1] + p[i]
-            n += 1
-    return n
-
-
-@njit(cache=True, nogil=True)
 def coincidences(
     events: PixelEvents, width: int, spans: Spans, step: int, window: float
 ) -> tuple[int, int]:

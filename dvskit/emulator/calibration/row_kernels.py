@@ -327,20 +327,8 @@ def rows_between_frames(
     return n
 
 
-class Sums(NamedTuple):
-    """Weighted sums over rows: sure times row, sure times change, and squares of sure.
-
-    on_on, on_off, off_on, off_off  the first of the pair is sure, the second the row
-    """
-
-    on_on: float
-    on_off: float
-    off_on: float
-    off_off: float
-    on_change: float
-    off_change: float
-    on_square: float
-    off_square: float
+Sums = tuple[float, float, float, float, float, float, float, float]
+"""Weighted sums over rows: sure on, sure off, times row on, row off; times the change; squared."""
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc"})  # or sums take one row after the other
@@ -363,7 +351,7 @@ def _sums(rows: Pairs, low: int, high: int, a: float, b: float, bound: float) ->
         by += off * row_change[i]
         za += near * near * on * sure_on[i]
         zb += near * near * off * sure_off[i]
-    return Sums(aa, ab, ba, bb, ay, by, za, zb)
+    return aa, ab, ba, bb, ay, by, za, zb
 
 
 @njit(cache=True, nogil=True)
@@ -384,10 +372,8 @@ def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: A
         low, high = starts[g], starts[g + 1]
         miss_on = miss_off = math.inf
         for _ in range(turns if high - low >= least else 0):
-            sums = _sums(rows, low, high, a, b, bound)
-            aa, bb = 1e-9 + sums.on_on, 1e-9 + sums.off_off
-            ay, by = 1e-9 * a + sums.on_change, 1e-9 * b + sums.off_change
-            ab, ba, za, zb = sums.on_off, sums.off_on, sums.on_square, sums.off_square
+            aa, ab, ba, bb, ay, by, za, zb = _sums(rows, low, high, a, b, bound)
+            aa, bb, ay, by = 1e-9 + aa, 1e-9 + bb, 1e-9 * a + ay, 1e-9 * b + by
             det = aa * bb - ab * ba
             if det <= 1e-6 * aa * bb:
                 miss_on = miss_off = math.inf

@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.observed import Observed
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.rows import Fit, Pixel, fit, fit_halves, make_rows
@@ -176,17 +175,17 @@ def _least(gaps: NDArray[np.int64]) -> float:
 
 def find_edge(events: PixelEvents) -> Edge | None:
     """Return the edge of the intervals; None where they have none."""
-    room = len(events.t)
-    kinds, gaps = np.empty(room, np.int8), np.empty(room, np.int64)
-    n = k.intervals(events, kinds, gaps)
-    kinds, gaps = kinds[:n], gaps[:n]
+    follows = np.ones(len(events.t), np.bool_)  # another event of its pixel
+    follows[events.starts[:-1][np.diff(events.starts) > 0]] = False
+    gaps = np.diff(events.t)[follows[1:]]
+    alike = (events.p[1:] == events.p[:-1])[follows[1:]]
     at = _least(gaps)
     if not _LEAST_US <= at < np.inf:
         return None
     near = int(np.count_nonzero(gaps <= 2 * at))
-    same, mixed = (_least(gaps[np.isin(kinds, those)]) for those in ((0, 3), (1, 2)))
+    same, mixed = _least(gaps[alike]), _least(gaps[~alike])
     # Were short intervals only ever rarer, there would be few so near the least one.
-    steep = near >= _LEAST_NEAR * (1 + n // _OUTLIERS)
+    steep = near >= _LEAST_NEAR * (1 + gaps.size // _OUTLIERS)
     confirmed = steep and max(same, mixed) < _ALIKE * min(same, mixed)
     return Edge(at, max(1.0, at / near**0.5), near, confirmed)
 

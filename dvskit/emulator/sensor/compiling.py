@@ -70,10 +70,14 @@ def compile_ahead(params: EmulatorParams, dtype: DTypeLike, written: str | None 
     ) as other:  # fmt: skip
         try:
             the = _Called(dtype)
-            compile_tiles(the)
+            _compile_tiles(the)
             assert other.stdout is not None
             other.stdout.readline()  # the firing loop is on disk, or the other process has ended
-            compile_outermost(the, _follower(params))
+            work = the.hits, the.scratch, the.lanes, the.marks, (the.times, the.marks)
+            codes, follower = (the.codes, the.codes), _follower(params)
+            called = the.step, codes, the.sensor, the.noise, work, follower
+            outermost: Any = advance_tiles
+            outermost.compile(tuple(map(typeof, called)))
         except BaseException:
             other.kill()
             raise
@@ -83,10 +87,12 @@ def compile_beside(dtype: DTypeLike, follower: Follower, written: str | None) ->
     """Compile, in the other process, what the outermost loop awaits; say so; then what is left."""
     watch_compiling()
     the = _Called(dtype)
-    compile_firing(the, follower)
+    known, work = (the.model, the.pixels), (the.hits, the.lanes)
+    _compile(fire, (0, 0), the.step, known, work, (the.times, the.marks), follower)
+    _compile(settle_idle, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
     sys.stdout.write("\n")
     sys.stdout.flush()
-    events = compile_ends(the)
+    events = _compile_ends(the)
     if written is not None:
         with tempfile.TemporaryDirectory() as folder:
             save_events(events, Path(folder) / "events", format=written)
@@ -122,14 +128,7 @@ def _compile(loop: Any, *given: Any) -> None:
     loop.compile(tuple(spans_type(typeof(each)) for each in given))
 
 
-def compile_firing(the: _Called, follower: Follower) -> None:
-    """Compile what follows pixels from event to event."""
-    known, work = (the.model, the.pixels), (the.hits, the.lanes)
-    _compile(fire, (0, 0), the.step, known, work, (the.times, the.marks), follower)
-    _compile(settle_idle, 0, the.scratch.later, the.codes, the.tables, 0.0, the.pixels)
-
-
-def compile_tiles(the: _Called) -> None:
+def _compile_tiles(the: _Called) -> None:
     """Compile what else the outermost loop calls: noise, blocks that are calm or are moved."""
     codes, scratch, hits = the.codes, the.scratch, the.hits
     _compile(_changes, codes, codes, scratch.changed)
@@ -140,15 +139,7 @@ def compile_tiles(the: _Called) -> None:
     _compile(move, the.run, the.step, codes, the.sensor, work, (0, 0, 0, 0))
 
 
-def compile_outermost(the: _Called, follower: Follower) -> None:
-    """Compile the outermost loop, which takes arrays."""
-    work = the.hits, the.scratch, the.lanes, the.marks, (the.times, the.marks)
-    given = the.step, (the.codes, the.codes), the.sensor, the.noise, work, follower
-    outermost: Any = advance_tiles
-    outermost.compile(tuple(map(typeof, given)))
-
-
-def compile_ends(the: _Called) -> Events:
+def _compile_ends(the: _Called) -> Events:
     """Compile what pixels begin with, and what puts events in order; return some."""
     SensorPixels(_NOISY, Size(_SIDE, _SIDE), 0, threads=1).begin(
         the.codes, the.tables.level.astype(np.int32)
