@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class SpatialJitter(CallableFilter):
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
-        seen, normal = 0, _Normal(self.std_px)
+        seen, table = 0, _normal_table(self.std_px)
 
         def moved(events: Events) -> Events:
             from dvskit.filters.chance_kernels import jitter_pixels
@@ -71,7 +71,7 @@ class SpatialJitter(CallableFilter):
 
             def move(at: slice) -> None:
                 jitter_pixels(
-                    (self.seed, seen + at.start), (size.width, size.height), normal.table,
+                    (self.seed, seen + at.start), (size.width, size.height), table,
                     (x[at], y[at]), (out_x[at], out_y[at], keep[at]),
                 )  # fmt: skip
 
@@ -99,28 +99,20 @@ class TemporalJitter(CallableFilter):
         return TemporalJitterStep(self, size)
 
 
-@dataclass(frozen=True, slots=True)
-class _Normal:
-    """Tables that draw whole numbers near a normal random number; entry k is k - reach."""
+def _normal_table(std: float) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Return the table, of `alias_of`, that draws whole numbers near a normal random number.
 
-    std: float
-    table: tuple[NDArray[np.uint64], NDArray[np.int32]] = field(init=False)  # chance, other
+    Entry k is k - reach, of 2 reach + 1.
+    """
+    from dvskit.filters.chance_kernels import alias_of
 
-    def __post_init__(self) -> None:
-        from dvskit.filters.chance_kernels import alias_of
-
-        edges = np.arange(-self.reach, self.reach + 2) - 0.5
-        scale = max(self.std, 1e-9) * math.sqrt(2)
-        below = np.array([math.erfc(-edge / scale) for edge in edges])
-        weights = np.diff(below)
-        chance, other = np.zeros(len(weights), np.uint64), np.zeros(len(weights), np.int32)
-        alias_of(weights, chance, other)
-        object.__setattr__(self, "table", (chance, other))
-
-    @property
-    def reach(self) -> int:
-        """The largest number drawn."""
-        return math.ceil(REACH * self.std)
+    reach = math.ceil(REACH * std)
+    edges = np.arange(-reach, reach + 2) - 0.5
+    scale = max(std, 1e-9) * math.sqrt(2)
+    weights = np.diff([math.erfc(-edge / scale) for edge in edges])
+    chance, other = np.zeros(len(weights), np.uint64), np.zeros(len(weights), np.int32)
+    alias_of(weights, chance, other)
+    return chance, other
 
 
 class TemporalJitterStep(Step):
@@ -128,7 +120,7 @@ class TemporalJitterStep(Step):
 
     def __init__(self, jitter: TemporalJitter, size: Size) -> None:
         super().__init__(size)
-        self._seed, self._normal = jitter.seed, _Normal(jitter.std_us)
+        self._seed, self._table = jitter.seed, _normal_table(jitter.std_us)
         self._seen = 0
         self._held = Events.empty(size)  # in order
         self._new: list[Columns] = []  # behind them, not in order yet
@@ -150,7 +142,7 @@ class TemporalJitterStep(Step):
 
         t, x, y, p = columns(events)
         out_t, keep = np.empty_like(t), np.empty(len(t), np.bool_)
-        jitter_times((self._seed, self._seen), self._normal.table, t, out_t, keep)
+        jitter_times((self._seed, self._seen), self._table, t, out_t, keep)
         self._seen += len(t)
         if not keep.all():
             self.dropped += len(t) - int(np.count_nonzero(keep))
@@ -160,7 +152,7 @@ class TemporalJitterStep(Step):
         if 4 * self._waiting < len(self._held):  # sorting again for each of few would take long
             return Events.empty(self.size)
         known = self._sorted()
-        sure = int(np.searchsorted(known.t, t[-1] - self._normal.reach, "right"))
+        sure = int(np.searchsorted(known.t, t[-1] - len(self._table[0]) // 2, "right"))
         self._held = known[sure:].copy()
         return known[:sure]
 

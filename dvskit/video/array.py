@@ -175,7 +175,7 @@ def frames_in_memory(
         first = next(again)
     except StopIteration:
         raise VideoError("the clip has no frames") from None
-    timed = _is_timed(first)
+    timed = isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
     if untimed and timed:
         raise ConfigError("the frames are (t_us, frame) and have their times; leave out fps, t_us")
     if not untimed and not timed:
@@ -188,11 +188,6 @@ def frames_in_memory(
     if untimed:
         pairs = _with_times(pairs, fps, t_us)
     return TimedFrames(pairs, as_size((width, height)), white)
-
-
-def _is_timed(first: Any) -> bool:
-    """Return whether the first of some frames is (t_us, picture)."""
-    return isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
 
 
 def _with_times(

@@ -73,7 +73,8 @@ def search_in(
             search, near, found = closer, closer_view, better
     if not free:
         return search, near, far, None
-    if _by_frames(search, found):
+    by_frames = scanned(search, dataclasses.replace(found, between_events=False))
+    if search.scatter(by_frames)[0] <= 0.5 * search.scatter(found)[0]:
         found = _found(search, held_us, False)
     offset = offset_estimate(search, found)
     if offset.value and not _surely_later(search, found):
@@ -88,11 +89,6 @@ def _surely_later(search: Search, found: Pixel) -> bool:
     plain = dataclasses.replace(found, later_us=0.0)
     best = search.least(*(with_cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)))
     return _surely_less(search.scatter(found), search.scatter(best))
-
-
-def _by_frames(search: Search, near: Pixel) -> bool:
-    far = scanned(search, dataclasses.replace(near, between_events=False))
-    return bool(search.scatter(far)[0] <= 0.5 * search.scatter(near)[0])
 
 
 def _found(search: Search, refractory_us: float, between_events: bool) -> Pixel:

@@ -232,7 +232,8 @@ def mend(joints: ArrayLike) -> Mended:
     filled = _filled(given, whole)
     steady = whole & ~_elsewhere(filled)
     filled = _filled(given, steady)
-    good = steady & ~_off_their_bones(filled)
+    bones = np.linalg.norm(filled - filled[:, _PARENTS], axis=-1)
+    good = steady & ~(bones > 1.5 * np.median(bones, 0) + 0.1)
     # Where a joint is wrong in most frames there is nothing to fill it in from.
     good |= whole & (good.mean(0) < 0.6)
     return Mended(_filled(given, good), int((~known).sum()), int((whole & ~good).sum()))
@@ -261,11 +262,6 @@ def _elsewhere(joints: Array) -> NDArray[np.bool_]:
     around = np.stack([padded[n : n + len(joints)] for n in range(5)])
     away = np.linalg.norm(joints - np.median(around, 0), axis=-1)
     return np.asarray(away > _JUMP_M)
-
-
-def _off_their_bones(joints: Array) -> NDArray[np.bool_]:
-    bones = np.linalg.norm(joints - joints[:, _PARENTS], axis=-1)
-    return np.asarray(bones > 1.5 * np.median(bones, 0) + 0.1)
 
 
 @dataclass(frozen=True, eq=False)
