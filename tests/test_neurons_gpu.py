@@ -47,7 +47,7 @@ overflows = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):R
 @pytest.fixture(autouse=True)
 def the_kernels_are_those_for_gpus(monkeypatch):
     if INTERPRETED:
-        monkeypatch.setitem(operator.BACKENDS, "cpu", gpu.GPU)
+        monkeypatch.setitem(operator.BACKENDS, "cpu", gpu)
 
 
 currents = partial(neuron_cases.currents, device=DEVICE)

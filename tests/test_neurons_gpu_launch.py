@@ -84,11 +84,11 @@ def test_the_kernels_compile_for_a_gpu_without_contracted_operations(case, monke
     d, x = layer.dynamics, currents(4, 2, 5, 7, dtype=getattr(torch, case[-1]))
     state = start_of(layer, x.shape[1:])
     for module, name, launch in (
-        (triton_kernels, "neurons_forward", lambda: gpu.GPU.forward(d, x, state)),
+        (triton_kernels, "neurons_forward", lambda: gpu.forward(d, x, state)),
         (
             triton_backward_kernels,
             "neurons_backward",
-            lambda: gpu.GPU.backward(d, x, state, x, (state.v, None, None), list(d.tensors())),
+            lambda: gpu.backward(d, x, state, x, (state.v, None, None), list(d.tensors())),
         ),
     ):
         kernel, recorder = getattr(module, name), Recorder()

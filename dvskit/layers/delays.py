@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.batch import check_tensor
+from dvskit.neurons.dynamics import Carried
 
 
 @dataclass(frozen=True, slots=True)
-class DelayState:
+class DelayState(Carried):
     """The inputs that are still on their way, (steps, B, ...), the oldest first."""
 
     past: Tensor
-
-    def detach(self) -> DelayState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return DelayState(self.past.detach())
 
 
 @check_arguments

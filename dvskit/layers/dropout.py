@@ -11,17 +11,14 @@ from torch.nn import functional
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.batch import current_part
+from dvskit.neurons.dynamics import Carried
 
 
 @dataclass(frozen=True, slots=True)
-class DropoutState:
+class DropoutState(Carried):
     """What a Dropout layer leaves out: 0 there, 1 / (1 - p) elsewhere; of one time step's shape."""
 
     mask: Tensor
-
-    def detach(self) -> DropoutState:
-        """Return the state; it has no past."""
-        return self
 
 
 @check_arguments

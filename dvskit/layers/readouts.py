@@ -17,6 +17,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.batch import check_tensor
 from dvskit.neurons import Neurons, NeuronState
+from dvskit.neurons.dynamics import Carried
 
 
 @check_arguments
@@ -66,15 +67,11 @@ class Readout(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class SumState:
+class SumState(Carried):
     """The sum (B, ...) over the steps so far, and their number."""
 
     total: Tensor
     steps: int
-
-    def detach(self) -> SumState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return SumState(self.total.detach(), self.steps)
 
 
 class SpikeCount(Readout):
@@ -112,14 +109,10 @@ class LastMembrane(Readout):
 
 
 @dataclass(frozen=True, slots=True)
-class MaxState:
+class MaxState(Carried):
     """The largest entries (B, ...) of the steps so far."""
 
     largest: Tensor
-
-    def detach(self) -> MaxState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return MaxState(self.largest.detach())
 
 
 class MaxMembrane(Readout):
@@ -140,15 +133,11 @@ class MaxMembrane(Readout):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstSpikeState:
+class FirstSpikeState(Carried):
     """Which neurons have been silent so far (1, else 0), and for how long they were, in steps."""
 
     silent: Tensor
     waited: Tensor
-
-    def detach(self) -> FirstSpikeState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return FirstSpikeState(self.silent.detach(), self.waited.detach())
 
 
 @check_arguments

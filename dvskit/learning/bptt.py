@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.learning.rule import Loss, Stepped, check_batch, check_loss, loss_value, squared_error
 from dvskit.learning.van_rossum import VanRossum
+from dvskit.neurons.dynamics import detached
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +97,3 @@ class BPTT(nn.Module):
         """Differentiate the losses since the last cut, and add to the parameters' `.grad`."""
         if state.pending is not None and state.pending.requires_grad:
             state.pending.backward()  # type: ignore[no-untyped-call]
-
-
-def detached(state: Any) -> Any:
-    """Return a state (tensors in dataclasses, tuples, lists or dicts) cut off from its past."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    if is_dataclass(state) and not isinstance(state, type):
-        return replace(
-            state, **{field.name: detached(getattr(state, field.name)) for field in fields(state)}
-        )
-    if isinstance(state, tuple | list):
-        made = [detached(each) for each in state]
-        return type(state)(*made) if hasattr(state, "_fields") else type(state)(made)
-    if isinstance(state, dict):
-        return {name: detached(each) for name, each in state.items()}
-    return state

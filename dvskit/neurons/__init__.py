@@ -18,13 +18,11 @@ A surrogate gradient is an object, such as `ATan(2.0)`: `ATan`, `FastSigmoid`, `
 `Triangle`, `Boxcar`, `StraightThrough`, or any other with `derivative(u)`.
 """
 
-from dvskit.neurons.alif import ALIF, alif_step
 from dvskit.neurons.buffers import release_buffers
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.dynamics import NeuronState, Traced
-from dvskit.neurons.lif import IF, LI, LIF, SignedLIF, lif_step
-from dvskit.neurons.plif import PLIF
-from dvskit.neurons.recurrent import RecurrentLIF
+from dvskit.neurons.lif import IF, LIF, RecurrentLIF, SignedLIF, lif_step
+from dvskit.neurons.lif_kinds import ALIF, LI, PLIF, SynapticLIF, alif_step, synaptic_step
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -35,7 +33,6 @@ from dvskit.neurons.surrogates import (
     Triangle,
     spike,
 )
-from dvskit.neurons.synaptic import SynapticLIF, synaptic_step
 
 __all__ = [
     "ALIF",

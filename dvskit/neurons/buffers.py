@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ def strides_of(x: Tensor) -> tuple[int, ...]:
     order of dimensions (channels_last too); of another, spikes are contiguous.
     """
     if not is_dense(x):
-        return _contiguous(x.shape)
-    return (_count(x.shape[1:]), *x.stride()[1:])
+        lengths = [max(length, 1) for length in x.shape]
+        return tuple(prod(lengths[dim + 1 :]) for dim in range(x.ndim))
+    return (prod(x.shape[1:]), *x.stride()[1:])
 
 
 def is_dense(x: Tensor) -> bool:
@@ -52,21 +54,6 @@ def _dense_step(x: Tensor) -> int | None:
             return None
         expected *= x.shape[dim]
     return expected
-
-
-def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    strides, size = [], 1
-    for length in reversed(shape):
-        strides.append(size)
-        size *= max(length, 1)
-    return tuple(reversed(strides))
-
-
-def _count(shape: torch.Size) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 _SMALLEST = 1 << 20  # bytes; smaller ones come from torch, whose allocator keeps such memory itself
@@ -104,7 +91,7 @@ class Pool:
 
     def empty(self, shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return a dense tensor as `torch.empty_strided` does; its values are arbitrary."""
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = prod(shape) * dtype.itemsize
         if size < _SMALLEST:
             return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype)
         lease = _Lease(self._take(size + _ALIGNMENT), size, self._returned)

@@ -7,7 +7,7 @@ back in the same layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from dvskit._threads import run_ranges, thread_count
 from dvskit.neurons import lif_kernels as kernels
 from dvskit.neurons import parts_kernels as parts
 from dvskit.neurons.buffers import POOL, is_dense, same_strides, strides_of
-from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState, Potential
+from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -34,77 +34,63 @@ _SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs 
 _RESETS = {"soft": parts.Soft(), "hard": parts.Hard(), "none": parts.NoReset()}
 
 
-class _CPU:
-    """The back end for the processor: see `dvskit.neurons.operator.Backend`."""
-
-    def why_not(self, x: Tensor) -> str | None:
-        """Return why the kernels cannot take this input, or None if they can."""
-        if x.dtype not in (torch.float32, torch.bfloat16):
-            return f"they take float32 and bfloat16, not {x.dtype}"
-        return None
-
-    def forward(
-        self, dynamics: Dynamics, x: Tensor, state: NeuronState
-    ) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of x (T, ...), and the state after it."""
-        x = x if is_dense(x) else x.contiguous()
-        strides = strides_of(x)
-        step = strides[1:]
-        s = POOL.empty(x.shape, strides, x.dtype)
-        after = NeuronState(
-            _copied(state.v, step),
-            _maybe(state.i, step),
-            _maybe(state.a, step),
-            _maybe(state.waiting, step),
-        )
-        flat_x, flat_s, states = _flat(x), _flat(s), _states(after)
-        values, kind = _values(dynamics, x.shape[1:], step), _forward(_kind(dynamics))
-
-        def part(start: int, stop: int) -> None:
-            kernels.forward(flat_x, flat_s, states, values, kind, (start, stop))
-
-        _over_neurons(part, flat_x.shape)
-        return s, after
-
-    def backward(
-        self,
-        dynamics: Dynamics,
-        x: Tensor,
-        state: NeuronState,
-        gs: Tensor | None,
-        gradients: tuple[Tensor | None, Tensor | None, Tensor | None],
-        wanted: Sequence[str],
-    ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None], list[Tensor]]:
-        """Return the gradients of x, of the state before it, and of the values wanted."""
-        x = x if is_dense(x) else x.contiguous()
-        strides = strides_of(x)
-        shape, step = x.shape[1:], strides[1:]
-        gx = POOL.empty(x.shape, strides, x.dtype)
-        gv, gi, ga = (
-            None if part is None else _zeros(shape, step) if given is None else _copied(given, step)
-            for part, given in zip((state.v, state.i, state.a), gradients, strict=True)
-        )
-        sinks = {name: _zeros(shape, step) for name in wanted}
-        flat_x, flat_gs, flat_gx = _flat(x), _gradients(gs, x, strides), _flat(gx)
-        starts = kernels.States(
-            *(None if part is None else _step(_dense(part, step))
-              for part in (state.v, state.i, state.a, state.waiting))
-        )  # fmt: skip
-        assert gv is not None  # the membrane is always there
-        back = _states(NeuronState(gv, gi, ga))
-        values, kind = _values(dynamics, shape, step), _kind(dynamics)
-        kinds = _forward(kind), kind
-        to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
-
-        def part(start: int, stop: int) -> None:
-            over_time, both = (flat_x, flat_gs, flat_gx), (values, to)
-            kernels.backward(over_time, starts, back, both, kinds, (start, stop))
-
-        _over_neurons(part, flat_x.shape)
-        return gx, (gv, gi, ga), [_shaped(sinks[n], getattr(dynamics, n)) for n in wanted]
+def why_not(x: Tensor) -> str | None:
+    """Return why the kernels cannot take this input, or None if they can."""
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f"they take float32 and bfloat16, not {x.dtype}"
+    return None
 
 
-CPU = _CPU()
+def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
+    """Return the spikes of x (T, ...), and the state after it."""
+    x = x if is_dense(x) else x.contiguous()
+    strides = strides_of(x)
+    step = strides[1:]
+    s = POOL.empty(x.shape, strides, x.dtype)
+    v, i, a, waiting = (None if part is None else _copied(part, step) for part in state.parts)
+    assert v is not None  # the membrane is always there
+    after = NeuronState(v, i, a, waiting)
+    flat_x, flat_s, states = _flat(x), _flat(s), _states(after.parts)
+    values, kind = _values(dynamics, x.shape[1:], step), _forward(_kind(dynamics))
+
+    def part(start: int, stop: int) -> None:
+        kernels.forward(flat_x, flat_s, states, values, kind, (start, stop))
+
+    _over_neurons(part, flat_x.shape)
+    return s, after
+
+
+def backward(
+    dynamics: Dynamics,
+    x: Tensor,
+    state: NeuronState,
+    gs: Tensor | None,
+    gradients: Gradients,
+    wanted: Sequence[str],
+) -> tuple[Tensor, Gradients, list[Tensor]]:
+    """Return the gradients of x, of the state before it, and of the values wanted."""
+    x = x if is_dense(x) else x.contiguous()
+    strides = strides_of(x)
+    shape, step = x.shape[1:], strides[1:]
+    gx = POOL.empty(x.shape, strides, x.dtype)
+    gv, gi, ga = (
+        None if part is None else _zeros(shape, step) if given is None else _copied(given, step)
+        for part, given in zip((state.v, state.i, state.a), gradients, strict=True)
+    )
+    sinks = {name: _zeros(shape, step) for name in wanted}
+    flat_x, flat_gs, flat_gx = _flat(x), _gradients(gs, x, strides), _flat(gx)
+    starts = _states(None if part is None else _dense(part, step) for part in state.parts)
+    back = _states((gv, gi, ga, None))
+    values, kind = _values(dynamics, shape, step), _kind(dynamics)
+    kinds = _forward(kind), kind
+    to = kernels.Values(*(_step(sinks[name]) if name in sinks else None for name in VALUES))
+
+    def part(start: int, stop: int) -> None:
+        over_time, both = (flat_x, flat_gs, flat_gx), (values, to)
+        kernels.backward(over_time, starts, back, both, kinds, (start, stop))
+
+    _over_neurons(part, flat_x.shape)
+    return gx, (gv, gi, ga), [_shaped(sinks[n], getattr(dynamics, n)) for n in wanted]
 
 
 def _kind(dynamics: Dynamics) -> kernels.Kind:
@@ -156,11 +142,8 @@ def _values(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> kerne
     return kernels.Values(*(value(name) for name in VALUES))
 
 
-def _states(state: NeuronState) -> kernels.States:
-    return kernels.States(
-        *(None if part is None else _step(part)
-          for part in (state.v, state.i, state.a, state.waiting))
-    )  # fmt: skip
+def _states(parts: Iterable[Tensor | None]) -> kernels.States:
+    return kernels.States(*(None if part is None else _step(part) for part in parts))
 
 
 def _over_neurons(work: Callable[[int, int], None], shape: tuple[int, ...]) -> None:
@@ -172,10 +155,6 @@ def _copied(v: Tensor, strides: Sequence[int]) -> Tensor:
     """Return a copy in the layout of one time step."""
     dtype = torch.int32 if v.dtype == torch.int32 else torch.float32
     return POOL.empty(v.shape, strides, dtype).copy_(v)
-
-
-def _maybe(v: Tensor | None, strides: Sequence[int]) -> Tensor | None:
-    return None if v is None else _copied(v, strides)
 
 
 def _dense(v: Tensor, strides: Sequence[int]) -> Tensor:

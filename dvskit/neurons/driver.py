@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.dynamics import (
+    ATAN,
     STATE_PARTS,
     VALUES,
     Dynamics,
@@ -45,12 +46,12 @@ class Neurons(nn.Module):
     def __init__(
         self,
         values: Mapping[str, Value | None],
-        *,
-        refractory: int = 0,
         reset: Reset = "soft",
-        surrogate: Surrogate,
+        surrogate: Surrogate = ATAN,
         detach_reset: bool = True,
         backend: Backend = "auto",
+        *,
+        refractory: int = 0,
     ) -> None:
         super().__init__()
         _check_values(type(self).__name__, values)
@@ -78,12 +79,16 @@ class Neurons(nn.Module):
     def dynamics(self) -> Dynamics:
         """The parameters of the model (`dvskit.neurons.dynamics`) as they are now."""
         return Dynamics(
-            **{name: getattr(self, name) for name in self._values},
+            **self._given(),
             refractory=self.refractory,
             reset=self.reset,
             surrogate=self.surrogate,
             detach_reset=self.detach_reset,
         )
+
+    def _given(self) -> dict[str, Any]:
+        """Return the values of the model as they are now."""
+        return {name: getattr(self, name) for name in self._values}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spikes of `x` (T, ...), from rest; the shape and dtype of `x`."""

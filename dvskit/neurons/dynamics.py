@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -28,8 +28,35 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.neurons.surrogates import ATan, Surrogate, spike
 
 
+def detached(state: Any) -> Any:
+    """Return a state (tensors in dataclasses, tuples, lists or dicts) cut off from its past."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if is_dataclass(state) and not isinstance(state, type):
+        return replace(
+            state, **{field.name: detached(getattr(state, field.name)) for field in fields(state)}
+        )
+    if isinstance(state, tuple | list):
+        made = [detached(each) for each in state]
+        return type(state)(*made) if hasattr(state, "_fields") else type(state)(made)
+    if isinstance(state, dict):
+        return {name: detached(each) for name, each in state.items()}
+    return state
+
+
+class Carried:
+    """A state whose dataclass holds tensors."""
+
+    __slots__ = ()
+
+    def detach(self) -> Self:
+        """Return the same state cut off from its past: gradients stop here."""
+        other: Self = detached(self)
+        return other
+
+
 @dataclass(frozen=True, slots=True)
-class NeuronState:
+class NeuronState(Carried):
     """The state of a layer behind a time step; each tensor has the shape of one time step.
 
     v        membrane potential, after the reset
@@ -52,18 +79,13 @@ class NeuronState:
         """Return the state v = 0 for currents shaped like `current`, one time step."""
         return cls(torch.zeros_like(current, dtype=state_dtype(current), requires_grad=False))
 
-    def detach(self) -> NeuronState:
-        """Return the same state cut off from its past: gradients stop here."""
-        return NeuronState(
-            self.v.detach(), _cut(self.i), _cut(self.a), _cut(self.waiting), _cut(self.s)
-        )
+    @property
+    def parts(self) -> tuple[Tensor | None, ...]:
+        """What kernels take and give: v, i, a and waiting."""
+        return self.v, self.i, self.a, self.waiting
 
 
 STATE_PARTS = ("v", "i", "a", "waiting", "s")
-
-
-def _cut(part: Tensor | None) -> Tensor | None:
-    return None if part is None else part.detach()
 
 
 def state_dtype(current: Tensor) -> torch.dtype:
@@ -71,6 +93,9 @@ def state_dtype(current: Tensor) -> torch.dtype:
     # A membrane in half precision would lose small currents; spikes are exact in either.
     return torch.float64 if current.dtype == torch.float64 else torch.float32
 
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of v, i and a; None where there are none."""
 
 Reset = Literal["soft", "hard", "none"]
 Value = float | Tensor

@@ -23,15 +23,13 @@ import torch
 from torch import Tensor
 
 from dvskit.neurons.buffers import is_dense, same_strides, strides_of
-from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState
+from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState
 from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, Triangle
 
 SCRATCH = 1 << 28
 WARPS = 4
 _OLDEST = (7, 0)  # compute capability that Triton takes
 _INSTALLED = importlib.util.find_spec("triton") is not None
-
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of v, i and a
 
 
 def block_of(neurons: int) -> int:
@@ -40,79 +38,72 @@ def block_of(neurons: int) -> int:
     return 32 * WARPS * (4 if neurons >= 1 << 19 else 1)
 
 
-class _GPU:
-    """The back end for GPUs: see `dvskit.neurons.operator.Backend`."""
-
-    def why_not(self, x: Tensor) -> str | None:
-        """Return why the kernels cannot take this input, or None if they can."""
-        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            return f"they take float32, bfloat16 and float16, not {x.dtype}"
-        if not _INSTALLED:
-            return "Triton, which compiles them, is not installed"
-        # What torch.compile traces cannot be tried; it needs the same of a GPU itself.
-        return _failure(x.device) if x.is_cuda and not torch.compiler.is_compiling() else None
-
-    def forward(
-        self, dynamics: Dynamics, x: Tensor, state: NeuronState
-    ) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of x (T, ...), and the state after it."""
-        from dvskit.neurons import triton_kernels as kernels
-
-        x = x if is_dense(x) else x.contiguous()
-        strides = strides_of(x)
-        s = _empty(x.shape, strides, x)
-        before = [_dense(part, strides[1:]) for part in _parts(state)]
-        after = [None if part is None else torch.empty_like(part) for part in before]
-        steps, neurons = x.shape[0], x[0].numel()
-        block = block_of(neurons)
-        with _device_of(x):
-            kernels.neurons_forward[(_ceil(neurons, block),)](
-                x, s, *before, *after, *_given(dynamics, x.shape[1:], strides[1:]),
-                steps, neurons, dynamics.refractory or None,
-                **_flags(dynamics), BLOCK=block, num_warps=WARPS, enable_fp_fusion=False,
-            )  # fmt: skip
-        v, i, a, waiting = after
-        assert v is not None  # the membrane is always there
-        return s, NeuronState(v, i, a, waiting)
-
-    def backward(
-        self,
-        dynamics: Dynamics,
-        x: Tensor,
-        state: NeuronState,
-        gs: Tensor | None,
-        gradients: Gradients,
-        wanted: Sequence[str],
-    ) -> tuple[Tensor, Gradients, list[Tensor]]:
-        """Return the gradients of x, of the state before it, and of the values wanted."""
-        from dvskit.neurons import triton_backward_kernels as kernels
-
-        x = x if is_dense(x) else x.contiguous()
-        strides = strides_of(x)
-        shape, step = x.shape[1:], strides[1:]
-        before = [_dense(part, step) for part in _parts(state)]
-        gx = _empty(x.shape, strides, x)
-        gs, gs_row = _in_time(gs, strides)
-        ends = [_dense(part, step) for part in gradients]
-        starts = [None if part is None else _empty(shape, step, part) for part in before[:3]]
-        sinks = {name: _empty(shape, step, state.v) for name in wanted}
-        neurons, block = x[0].numel(), block_of(x[0].numel())
-        rows, programs = _scratch(dynamics, x, wanted, block)
-        with _device_of(x):
-            kernels.neurons_backward[(programs,)](
-                x, gs, gx, *before, *ends, *starts, *_given(dynamics, shape, step),
-                *(sinks.get(name) for name in VALUES), *rows,
-                x.shape[0], neurons, _ceil(_ceil(neurons, block), programs), gs_row,
-                dynamics.refractory or None, *_slope(dynamics),
-                **_flags(dynamics), LEARNED=_bits(wanted), ATTACHED=not dynamics.detach_reset,
-                SURROGATE=type(dynamics.surrogate).__name__,
-                BLOCK=block, num_warps=WARPS, enable_fp_fusion=False,
-            )  # fmt: skip
-        found = [_shaped(sinks[name], getattr(dynamics, name)) for name in wanted]
-        return gx, (starts[0], starts[1], starts[2]), found
+def why_not(x: Tensor) -> str | None:
+    """Return why the kernels cannot take this input, or None if they can."""
+    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"they take float32, bfloat16 and float16, not {x.dtype}"
+    if not _INSTALLED:
+        return "Triton, which compiles them, is not installed"
+    # What torch.compile traces cannot be tried; it needs the same of a GPU itself.
+    return _failure(x.device) if x.is_cuda and not torch.compiler.is_compiling() else None
 
 
-GPU = _GPU()
+def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
+    """Return the spikes of x (T, ...), and the state after it."""
+    from dvskit.neurons import triton_kernels as kernels
+
+    x = x if is_dense(x) else x.contiguous()
+    strides = strides_of(x)
+    s = _empty(x.shape, strides, x)
+    before = [_dense(part, strides[1:]) for part in state.parts]
+    after = [None if part is None else torch.empty_like(part) for part in before]
+    steps, neurons = x.shape[0], x[0].numel()
+    block = block_of(neurons)
+    with _device_of(x):
+        kernels.neurons_forward[(_ceil(neurons, block),)](
+            x, s, *before, *after, *_given(dynamics, x.shape[1:], strides[1:]),
+            steps, neurons, dynamics.refractory or None,
+            **_flags(dynamics), BLOCK=block, num_warps=WARPS, enable_fp_fusion=False,
+        )  # fmt: skip
+    v, i, a, waiting = after
+    assert v is not None  # the membrane is always there
+    return s, NeuronState(v, i, a, waiting)
+
+
+def backward(
+    dynamics: Dynamics,
+    x: Tensor,
+    state: NeuronState,
+    gs: Tensor | None,
+    gradients: Gradients,
+    wanted: Sequence[str],
+) -> tuple[Tensor, Gradients, list[Tensor]]:
+    """Return the gradients of x, of the state before it, and of the values wanted."""
+    from dvskit.neurons import triton_backward_kernels as kernels
+
+    x = x if is_dense(x) else x.contiguous()
+    strides = strides_of(x)
+    shape, step = x.shape[1:], strides[1:]
+    before = [_dense(part, step) for part in state.parts]
+    gx = _empty(x.shape, strides, x)
+    gs, gs_row = _in_time(gs, strides)
+    ends = [_dense(part, step) for part in gradients]
+    starts = [None if part is None else _empty(shape, step, part) for part in before[:3]]
+    sinks = {name: _empty(shape, step, state.v) for name in wanted}
+    neurons, block = x[0].numel(), block_of(x[0].numel())
+    rows, programs = _scratch(dynamics, x, wanted, block)
+    with _device_of(x):
+        kernels.neurons_backward[(programs,)](
+            x, gs, gx, *before, *ends, *starts, *_given(dynamics, shape, step),
+            *(sinks.get(name) for name in VALUES), *rows,
+            x.shape[0], neurons, _ceil(_ceil(neurons, block), programs), gs_row,
+            dynamics.refractory or None, *_slope(dynamics),
+            **_flags(dynamics), LEARNED=_bits(wanted), ATTACHED=not dynamics.detach_reset,
+            SURROGATE=type(dynamics.surrogate).__name__,
+            BLOCK=block, num_warps=WARPS, enable_fp_fusion=False,
+        )  # fmt: skip
+    found = [_shaped(sinks[name], getattr(dynamics, name)) for name in wanted]
+    return gx, (starts[0], starts[1], starts[2]), found
 
 
 @cache
@@ -124,7 +115,7 @@ def _failure(device: torch.device) -> str | None:
             return f"they need a GPU of compute capability {_OLDEST[0]}.{_OLDEST[1]}, not {able}"
     x = torch.zeros(1, 1, device=device)
     try:
-        GPU.forward(Dynamics(beta=0.9, threshold=1.0), x, NeuronState(x[0]))
+        forward(Dynamics(beta=0.9, threshold=1.0), x, NeuronState(x[0]))
     except Exception as error:  # of a compiler, a linker, a driver: whatever there is
         said = (str(error).strip() or "no reason given").splitlines()[0]
         return f"Triton fails on {device} with {type(error).__name__}: {said}"
@@ -134,10 +125,6 @@ def _failure(device: torch.device) -> str | None:
 def _device_of(x: Tensor) -> AbstractContextManager[Any]:
     """Return what makes the device of `x` that of launches; in the interpreter there is none."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
-
-
-def _parts(state: NeuronState) -> tuple[Tensor | None, ...]:
-    return state.v, state.i, state.a, state.waiting
 
 
 def _given(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> list[Any]:
@@ -217,9 +204,8 @@ def _in_time(gs: Tensor | None, strides: Sequence[int]) -> tuple[Tensor | None, 
     if gs is None:
         return None, 0
     if gs.shape[0] == 1 or gs.stride(0) == 0:  # those of one step are those of all
-        gs = gs[:1]
-        return (gs if same_strides(gs, strides) else _copied(gs, strides)), 0
-    return (gs if same_strides(gs, strides) else _copied(gs, strides)), strides[0]
+        return _dense(gs[:1], strides), 0
+    return _dense(gs, strides), strides[0]
 
 
 def _dense(part: Tensor | None, strides: Sequence[int]) -> Tensor | None:

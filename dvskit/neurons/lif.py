@@ -1,16 +1,27 @@
-"""The leaky integrate-and-fire neuron, binary or signed, without a leak, and without spikes."""
+"""The leaky integrate-and-fire neuron: binary or signed, without a leak, recurrent."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
-from dvskit.neurons.driver import Backend, Neurons
-from dvskit.neurons.dynamics import ATAN, Dynamics, NeuronState, Potential, Reset, Value, advance
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.neurons.driver import Backend, Neurons, broadcasts
+from dvskit.neurons.dynamics import (
+    ATAN,
+    Dynamics,
+    NeuronState,
+    Reset,
+    Step,
+    Value,
+    advance,
+    take_step,
+)
 from dvskit.neurons.surrogates import Surrogate
 
 
@@ -95,21 +106,10 @@ class LIF(Neurons):
         rest: float | Tensor | None = None,
         refractory: int = 0,
     ) -> None:
-        values = {
-            "beta": beta,
-            "threshold": threshold,
-            "threshold_off": threshold_off,
-            "gain": gain,
-            "rest": rest,
-        }
-        super().__init__(
-            values,
-            refractory=refractory,
-            reset=reset,
-            surrogate=surrogate,
-            detach_reset=detach_reset,
-            backend=backend,
-        )
+        values: dict[str, Value | None]
+        values = {"beta": beta, "threshold": threshold, "threshold_off": threshold_off}
+        values |= {"gain": gain, "rest": rest}
+        super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
 
     @classmethod
     @check_arguments
@@ -172,18 +172,9 @@ class SignedLIF(LIF):
     ) -> None:
         if not isinstance(threshold_off, Tensor) and threshold_off == math.inf:
             raise ConfigError("SignedLIF: threshold_off = inf never spikes downwards; use LIF")
-        super().__init__(
-            beta,
-            threshold,
-            threshold_off,
-            reset,
-            surrogate,
-            detach_reset,
-            backend,
-            gain=gain,
-            rest=rest,
-            refractory=refractory,
-        )
+        how = (reset, surrogate, detach_reset, backend)
+        more: dict[str, Any] = {"gain": gain, "rest": rest, "refractory": refractory}
+        super().__init__(beta, threshold, threshold_off, *how, **more)
 
 
 @check_arguments
@@ -205,50 +196,96 @@ class IF(LIF):
         gain: float | Tensor | None = None,
         refractory: int = 0,
     ) -> None:
-        super().__init__(
-            1.0,
-            threshold,
-            threshold_off,
-            reset,
-            surrogate,
-            detach_reset,
-            backend,
-            gain=gain,
-            refractory=refractory,
-        )
+        how = (reset, surrogate, detach_reset, backend)
+        super().__init__(1.0, threshold, threshold_off, *how, gain=gain, refractory=refractory)
 
 
 @check_arguments
-class LI(Neurons):
-    """A layer of leaky integrators: (T, ...) currents in, (T, ...) potentials out.
+class RecurrentLIF(LIF):
+    """A layer of LIF neurons that feeds its spikes back: x_t + W s_{t-1} in place of x_t.
 
-    v_t = beta v_{t-1} + gain x_t, and v_t is returned, in the dtype of the input. gain None is 1.
-    beta and gain are numbers or tensors, and all else is as in `LIF`.
+    recurrent  W: a module from spikes (B, ...) to currents of the same shape, such as nn.Linear, or
+               one weight a neuron: a tensor that broadcasts against one time step (an nn.Parameter
+               is learned)
 
-    Raises ConfigError if beta is outside [0, 1]; ShapeError as LIF does.
+    The state has the spikes of the last step, `s`. All else is as in `LIF`. Time steps are taken
+    one after another, as each needs the spikes of the last.
+    Raises ShapeError where W s has another shape than x_t, and as LIF does; ConfigError for a
+    `recurrent` that is neither a module nor a tensor, and as LIF does.
     """
-
-    beta: float | Tensor
-    gain: float | Tensor | None
 
     def __init__(
         self,
+        recurrent: nn.Module | Tensor,
         beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
         backend: Backend = "auto",
         *,
         gain: float | Tensor | None = None,
+        rest: float | Tensor | None = None,
+        refractory: int = 0,
     ) -> None:
-        super().__init__(
-            {"beta": beta, "gain": gain}, reset="none", surrogate=Potential(), backend=backend
-        )
+        how = (reset, surrogate, detach_reset, backend)
+        more: dict[str, Any] = {"gain": gain, "rest": rest, "refractory": refractory}
+        super().__init__(beta, threshold, threshold_off, *how, **more)
+        if not isinstance(recurrent, nn.Module | Tensor):
+            raise ConfigError(
+                f"RecurrentLIF: recurrent = {recurrent!r} is neither a module nor a tensor; take "
+                "torch.nn.Linear(N, N, bias=False) for N neurons that are all connected"
+            )
+        if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
+            self.register_buffer("recurrent", recurrent)
+        else:
+            self.recurrent = recurrent
 
-    @property
-    def dynamics(self) -> Dynamics:
-        """The parameters of the model as they are now."""
-        return Dynamics(
-            beta=self.beta, threshold=1.0, gain=self.gain, reset="none", surrogate=self.surrogate
-        )
+    def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of `x` (T, ...) and the state after it, as `LIF.run` does."""
+        spikes = []
+        state = self._checked(self.dynamics, x, state)
+        self._check_recurrent(x.shape[1:])
+        for current in x.unbind(0):
+            fired, inner = super().run((current + self._fed_back(current, state.s))[None],
+                                       replace(state, s=None))  # fmt: skip
+            state = replace(inner, s=fired[0].to(inner.v.dtype))
+            spikes.append(fired[0])
+        return (torch.stack(spikes) if spikes else x.clone()), state
 
-    def extra_repr(self) -> str:
-        """Return the parameters as they were given; of tensors the shape."""
-        return super().extra_repr().split(", reset=")[0]
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+        """Take one step in plain torch, fed the spikes of the last."""
+        step = take_step(dynamics, state, current + self._fed_back(current, state.s))
+        s = step.spikes.to(step.state.v.dtype)
+        return step._replace(state=replace(step.state, s=s))
+
+    def _check_recurrent(self, step: torch.Size) -> None:
+        """Raise ShapeError where W cannot take the spikes of one time step, of shape `step`."""
+        given = self.recurrent
+        size: tuple[int, ...]
+        if isinstance(given, nn.Linear):
+            fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
+        elif isinstance(given, Tensor):
+            fits, size = broadcasts(given.shape, step), tuple(given.shape)
+        else:
+            return
+        if not fits:
+            raise ShapeError(
+                f"RecurrentLIF: recurrent, of shape {size}, does not take the spikes of one step, "
+                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N neurons that are all "
+                "connected, or a tensor (N,) with one weight a neuron"
+            )
+
+    def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
+        """Return W s, of the dtype of the currents."""
+        if s is None:
+            s = torch.zeros_like(current)
+        s = s.to(current.dtype)
+        fed = self.recurrent(s) if isinstance(self.recurrent, nn.Module) else self.recurrent * s
+        if fed.shape != current.shape:
+            raise ShapeError(
+                f"RecurrentLIF: the recurrent part gives {tuple(fed.shape)} for spikes "
+                f"{tuple(s.shape)}; the same shape is meant"
+            )
+        return fed.to(current.dtype)

@@ -4,7 +4,7 @@
 torch.export take them as they take torch's own. Nothing but the input and the state before it is
 kept for the backward pass, so a back end recomputes what it needs.
 
-A back end for another kind of device is an object with the methods of `Backend`, put into
+A back end for another kind of device is a module with the functions of `Backend`, put into
 `BACKENDS` under the device's type. What it has to provide:
 
 - All that a `Dynamics` can say: each value as a number or a tensor, of one element or of the shape
@@ -26,10 +26,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dvskit.neurons import cpu, gpu
 from dvskit.neurons.buffers import strides_of
-from dvskit.neurons.cpu import CPU
-from dvskit.neurons.dynamics import VALUES, Dynamics, NeuronState, Potential, Value
-from dvskit.neurons.gpu import GPU
+from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential, Value
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -76,9 +75,7 @@ class Backend(Protocol):
         ...
 
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of v, i and a
-
-BACKENDS: dict[str, Backend] = {"cpu": CPU, "cuda": GPU}
+BACKENDS: dict[str, Backend] = {"cpu": cpu, "cuda": gpu}
 
 _STATE = "Tensor v, Tensor? i, Tensor? a, Tensor? waiting"
 _TENSORS = ", ".join(f"Tensor? {name}" for name in VALUES)
@@ -146,7 +143,7 @@ def _neurons(
     """Return the spikes, and the parts of the state after them that there are."""
     state = NeuronState(v, i, a, waiting)
     spikes, state = BACKENDS[x.device.type].forward(_dynamics(*model), x, state)
-    return [spikes, *_there(state.v, state.i, state.a, state.waiting)]
+    return [spikes, *_there(*state.parts)]
 
 
 @torch.library.register_fake("dvskit::neurons")
@@ -234,7 +231,7 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
 def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
     """Return the spikes of `x` (T, ...), T >= 1, and the state after it."""
     model = model_arguments(dynamics.cast(state.v.dtype), x.shape[1:])
-    spikes, v, *others = neurons(x, state.v, state.i, state.a, state.waiting, *model)
+    spikes, v, *others = neurons(x, *state.parts, *model)
     i = others.pop(0) if state.i is not None else None
     a = others.pop(0) if state.a is not None else None
     return spikes, NeuronState(v, i, a, others.pop(0) if state.waiting is not None else None)

@@ -131,7 +131,7 @@ def measure(asked: argparse.Namespace, device: str) -> dict[str, Any]:
     if device == "cpu":
         from dvskit.neurons import gpu, operator
 
-        operator.BACKENDS["cpu"] = gpu.GPU
+        operator.BACKENDS["cpu"] = gpu
     layer = layer_of(asked.only, asked.candidate)
     for module in (layer, getattr(layer, "layer", None)):
         if isinstance(module, torch.nn.Module):

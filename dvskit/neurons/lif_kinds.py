@@ -1,0 +1,235 @@
+"""Neurons beside LIF: adaptive, behind a synapse, of a learned time constant, without spikes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
+from dvskit.neurons.driver import Backend, Neurons
+from dvskit.neurons.dynamics import ATAN, Dynamics, NeuronState, Potential, Reset, Value, advance
+from dvskit.neurons.surrogates import Surrogate
+
+
+def alif_step(
+    state: NeuronState,
+    current: Tensor,
+    *,
+    beta: Value,
+    threshold: Value,
+    kappa: Value,
+    rho: Value,
+    threshold_off: Value = math.inf,
+    reset: Reset = "soft",
+    surrogate: Surrogate = ATAN,
+    detach_reset: bool = True,
+    refractory: int = 0,
+) -> tuple[Tensor, NeuronState]:
+    """Advance adaptive leaky integrate-and-fire neurons by one time step.
+
+    th = threshold + kappa a;  s and v are those of `lif_step` with the threshold th;
+    then a = rho a + |s|. The threshold of downward spikes does not adapt.
+    (Bellec et al. 2020, e-prop, with beta for their alpha and kappa for their beta; they detach the
+    reset.) A spike acts on the adaptation, and on the gradient through it, whatever detach_reset.
+
+    `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
+    a number or a tensor that broadcasts against `current`. The first `state` is
+    `NeuronState.rest(current)`.
+    Raises ConfigError for an unknown reset; values are not looked at.
+    """
+    dynamics = Dynamics(
+        beta=beta,
+        threshold=threshold,
+        threshold_off=threshold_off,
+        kappa=kappa,
+        rho=rho,
+        refractory=refractory,
+        reset=reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return advance(dynamics, state, current)
+
+
+@check_arguments
+class ALIF(Neurons):
+    """A layer of adaptive leaky integrate-and-fire neurons: (T, ...) currents to (T, ...) spikes.
+
+    The equations are those of `alif_step`: a spike raises the threshold by kappa, and this decays
+    by rho a step. All else is as in `LIF`, the parameters too; kappa and rho are numbers or tensors
+    as beta is.
+
+    Raises ConfigError if rho is outside [0, 1] or kappa is not finite, and as LIF does; ShapeError
+    as LIF does.
+    """
+
+    def __init__(
+        self,
+        beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        kappa: float | Tensor = 0.1,
+        rho: float | Tensor = 0.97,
+        refractory: int = 0,
+    ) -> None:
+        values = {"beta": beta, "threshold": threshold, "threshold_off": threshold_off}
+        values |= {"kappa": kappa, "rho": rho}
+        super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
+
+
+def synaptic_step(
+    state: NeuronState,
+    current: Tensor,
+    *,
+    beta: Value,
+    threshold: Value,
+    alpha: Value,
+    threshold_off: Value = math.inf,
+    reset: Reset = "soft",
+    surrogate: Surrogate = ATAN,
+    detach_reset: bool = True,
+    gain: Value | None = None,
+    refractory: int = 0,
+) -> tuple[Tensor, NeuronState]:
+    """Advance leaky integrate-and-fire neurons with a synaptic current by one time step.
+
+    i = alpha i + current;  s and v are those of `lif_step` with the current i.
+    alpha = exp(-dt / tau_synapse). A spike leaves the synaptic current as it is.
+
+    `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
+    a number or a tensor that broadcasts against `current`; gain None is 1. The first `state` is
+    `NeuronState.rest(current)`.
+    Raises ConfigError for an unknown reset; values are not looked at.
+    """
+    dynamics = Dynamics(
+        beta=beta,
+        threshold=threshold,
+        threshold_off=threshold_off,
+        alpha=alpha,
+        gain=gain,
+        refractory=refractory,
+        reset=reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return advance(dynamics, state, current)
+
+
+@check_arguments
+class SynapticLIF(Neurons):
+    """A layer of leaky integrate-and-fire neurons with synapses: (T, ...) currents to spikes.
+
+    The equations are those of `synaptic_step`: the current decays by alpha a step. All else is as
+    in `LIF`, the parameters too; alpha is a number or a tensor as beta is.
+
+    Raises ConfigError if alpha is outside [0, 1], and as LIF does; ShapeError as LIF does.
+    """
+
+    def __init__(
+        self,
+        beta: float | Tensor = 0.9,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        alpha: float | Tensor = 0.8,
+        gain: float | Tensor | None = None,
+        refractory: int = 0,
+    ) -> None:
+        values: dict[str, Value | None]
+        values = {"beta": beta, "threshold": threshold, "threshold_off": threshold_off}
+        values |= {"alpha": alpha, "gain": gain}
+        super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
+
+
+@check_arguments
+class PLIF(Neurons):
+    """A layer of leaky integrate-and-fire neurons with a learned time constant.
+
+    beta = 1 - sigmoid(w) with the parameter `w`, which is learned; at first 1 / (1 - beta) = tau,
+    in time steps (Fang et al. 2021, parametric LIF). With `decay_input` the current is multiplied
+    by 1 - beta, as there; without it the equations are those of `LIF`. `shape` is that of w: () is
+    one time constant for the layer, (C, 1, 1) one a channel. All else is as in `LIF`.
+
+    Raises ConfigError unless tau is above 1 and finite, and as LIF does; ShapeError as LIF does.
+    """
+
+    threshold: float | Tensor
+    threshold_off: float | Tensor
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        threshold: float | Tensor = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        decay_input: bool = True,
+        shape: tuple[int, ...] = (),
+        refractory: int = 0,
+    ) -> None:
+        if not (math.isfinite(tau) and tau > 1):
+            raise ConfigError(f"PLIF: tau = {tau} is not a number of time steps above 1")
+        values = {"threshold": threshold, "threshold_off": threshold_off}
+        super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
+        self.w = nn.Parameter(torch.full(shape, -math.log(tau - 1)))
+        self.decay_input = decay_input
+
+    def _given(self) -> dict[str, Any]:
+        share = torch.sigmoid(self.w)
+        gain = share if self.decay_input else None
+        return {**super()._given(), "beta": 1 - share, "gain": gain}
+
+    @property
+    def tau(self) -> Tensor:
+        """The time constants 1 / (1 - beta) as they are now, in time steps."""
+        return 1 / torch.sigmoid(self.w.detach())
+
+    def extra_repr(self) -> str:
+        """Return the parameters; the time constant as its shape."""
+        return f"w={tuple(self.w.shape)}, decay_input={self.decay_input}, {super().extra_repr()}"
+
+
+@check_arguments
+class LI(Neurons):
+    """A layer of leaky integrators: (T, ...) currents in, (T, ...) potentials out.
+
+    v_t = beta v_{t-1} + gain x_t, and v_t is returned, in the dtype of the input. gain None is 1.
+    beta and gain are numbers or tensors, and all else is as in `LIF`.
+
+    Raises ConfigError if beta is outside [0, 1]; ShapeError as LIF does.
+    """
+
+    beta: float | Tensor
+    gain: float | Tensor | None
+
+    def __init__(
+        self,
+        beta: float | Tensor = 0.9,
+        backend: Backend = "auto",
+        *,
+        gain: float | Tensor | None = None,
+    ) -> None:
+        super().__init__({"beta": beta, "gain": gain}, "none", Potential(), backend=backend)
+
+    def _given(self) -> dict[str, Any]:
+        return {**super()._given(), "threshold": 1.0}
+
+    def extra_repr(self) -> str:
+        """Return the parameters as they were given; of tensors the shape."""
+        return super().extra_repr().split(", reset=")[0]
