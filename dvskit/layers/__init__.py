@@ -9,18 +9,14 @@ times in little memory.
     network(counts)                       # (T, B, 2, 34, 34) -> (B, 10)
 """
 
-from dvskit.layers.checkpointed import checkpointed
-from dvskit.layers.convolution import Conv2d
-from dvskit.layers.delays import Delays
-from dvskit.layers.dense import Flatten, Linear, Voting
-from dvskit.layers.dropout import Dropout
+from dvskit.layers.dense import Delays, Dropout, Flatten, Linear, Voting
+from dvskit.layers.images import AvgPool2d, Conv2d, MaxPool2d, SumPool2d
 from dvskit.layers.normalisation import (
     BatchNorm1d,
     BatchNorm2d,
     LogCounts,
     ThresholdBatchNorm2d,
 )
-from dvskit.layers.pooling import AvgPool2d, MaxPool2d, SumPool2d
 from dvskit.layers.readouts import (
     FirstSpike,
     LastMembrane,
@@ -30,7 +26,7 @@ from dvskit.layers.readouts import (
     Readout,
     SpikeCount,
 )
-from dvskit.layers.sequence import ResidualBlock, Sequence, State, Stateful, States
+from dvskit.layers.sequence import ResidualBlock, Sequence, State, Stateful, States, checkpointed
 
 __all__ = [
     "AvgPool2d",

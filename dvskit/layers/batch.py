@@ -59,6 +59,15 @@ def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> No
         )
 
 
+def check_step(layer: nn.Module, x: Tensor, state: Tensor | None) -> None:
+    """Raise ShapeError for a state of another shape than a step of `x` (T, ...)."""
+    if state is not None and state.shape != x.shape[1:]:
+        raise ShapeError(
+            f"{type(layer).__name__}: the state is of {tuple(state.shape)}, a step of the input of "
+            f"{tuple(x.shape[1:])}; start a new batch from state=None"
+        )
+
+
 def check_window(layer: nn.Module, x: Tensor, out: tuple[int, int], what: str) -> None:
     """Raise ShapeError where a window leaves nothing of the images of `x`."""
     if min(out) < 1:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.batch import check_tensor
+from dvskit.layers.batch import check_step, check_tensor
 from dvskit.neurons import Neurons, NeuronState
 from dvskit.neurons.dynamics import Carried
 
@@ -198,17 +198,12 @@ def _add(readout: Readout, x: Tensor, state: SumState | None) -> SumState:
 
 def _check(readout: Readout, x: Tensor, state: Tensor | None) -> None:
     check_tensor(readout, x)
-    name = type(readout).__name__
     if x.ndim < 2 or x.shape[0] < 1 or not x.is_floating_point():
         raise ShapeError(
-            f"{name} takes floating-point (T, B, ...) with T >= 1, not {x.dtype} of shape "
-            f"{tuple(x.shape)}"
+            f"{type(readout).__name__} takes floating-point (T, B, ...) with T >= 1, not {x.dtype} of "
+            f"shape {tuple(x.shape)}"
         )
-    if state is not None and state.shape != x.shape[1:]:
-        raise ShapeError(
-            f"{name}: the state is of {tuple(state.shape)}, a step of the input of "
-            f"{tuple(x.shape[1:])}; start a new batch from state=None"
-        )
+    check_step(readout, x, state)
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
-from dvskit.layers.convolution import Conv2d, can_merge, pooled_convolution
-from dvskit.layers.delays import Delays
-from dvskit.layers.dense import Linear
-from dvskit.layers.pooling import AvgPool2d, MaxPool2d
+from dvskit.layers.dense import Delays, Linear
+from dvskit.layers.images import AvgPool2d, Conv2d, MaxPool2d, can_merge, pooled_convolution
+from dvskit.layers.normalisation import BatchNorm2d
 from dvskit.layers.readouts import MeanMembrane, Readout
 from dvskit.neurons import Neurons
 
@@ -57,23 +58,20 @@ class States:
 # Of torch's own layers those that would take time for the batch or the batch for channels, or keep
 # a state of their own, and what to take instead.
 _KNOW_NO_TIME: dict[type[nn.Module], str] = {
+    nn.Conv1d: "dvskit.layers.Conv2d with images of one row",
     nn.Conv2d: "dvskit.layers.Conv2d",
+    nn.Conv3d: "dvskit.layers.Conv2d",
+    nn.BatchNorm1d: "dvskit.layers.BatchNorm1d",
     nn.BatchNorm2d: "dvskit.layers.BatchNorm2d",
+    nn.BatchNorm3d: "dvskit.layers.BatchNorm2d",
     nn.AvgPool2d: "dvskit.layers.AvgPool2d",
     nn.MaxPool2d: "dvskit.layers.MaxPool2d",
     nn.Flatten: "dvskit.layers.Flatten",
-    nn.Dropout: "dvskit.layers.Dropout",
-    nn.Dropout1d: "dvskit.layers.Dropout",
-    nn.Dropout2d: "dvskit.layers.Dropout",
-    nn.Dropout3d: "dvskit.layers.Dropout",
-    nn.AlphaDropout: "dvskit.layers.Dropout",
-    nn.Conv1d: "dvskit.layers.Conv2d with images of one row",
-    nn.Conv3d: "dvskit.layers.Conv2d",
-    nn.BatchNorm1d: "dvskit.layers.BatchNorm1d",
-    nn.BatchNorm3d: "dvskit.layers.BatchNorm2d",
-    nn.RNN: "dvskit.neurons.RecurrentLIF",
-    nn.LSTM: "dvskit.neurons.RecurrentLIF",
-    nn.GRU: "dvskit.neurons.RecurrentLIF",
+    **dict.fromkeys(
+        (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+        "dvskit.layers.Dropout",
+    ),
+    **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), "dvskit.neurons.RecurrentLIF"),
 }
 
 
@@ -313,3 +311,34 @@ def _added(x: Tensor, out: Tensor, past: Tensor) -> Tensor:
 
 def _as_sequence(layer: nn.Module) -> Sequence:
     return layer if isinstance(layer, Sequence) else Sequence(layer)
+
+
+@check_arguments
+def checkpointed(
+    layers: Sequence, x: Tensor, states: States | None = None, *, chunk: int
+) -> tuple[Tensor, States]:
+    """Return layers.run(x, states), keeping for the backward pass only the states between chunks.
+
+    `x` (T, ...) is run in chunks of `chunk` steps; the backward pass runs each again when it comes
+    to it (torch.utils.checkpoint). Gradients are those of layers.run, and flow through the states;
+    memory is that of one chunk, the input and T / chunk states; time is up to half as much again.
+    The square root of T times a small number is a good chunk.
+
+    Raises ConfigError for chunk < 1, and where batch normalisation is training: its statistics are
+    over all of time, which no chunk knows. Raises ShapeError for an input without time steps.
+    """
+    if chunk < 1:
+        raise ConfigError(f"checkpointed: chunk = {chunk} is below 1; it is in time steps")
+    if x.ndim < 2 or x.shape[0] < 1:
+        raise ShapeError(f"checkpointed takes (T, B, ...) with T >= 1, not {tuple(x.shape)}")
+    for name, layer in layers.named_modules():
+        if isinstance(layer, BatchNorm2d) and layer.training:
+            raise ConfigError(
+                f"checkpointed: layer {name}, {type(layer).__name__}, takes its statistics over "
+                "all of time while it is training; put it into .eval(), or pass layers without it"
+            )
+    outs = []
+    for part in torch.split(x, chunk):
+        out, states = checkpoint(layers.run, part, states, use_reentrant=False)
+        outs.append(out)
+    return (outs[-1] if ends_time(layers) else torch.cat(outs)), cast(States, states)

@@ -36,7 +36,7 @@ from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError
 from dvskit.layers import Membrane, ResidualBlock, Sequence, States
-from dvskit.layers.delays import DelayState
+from dvskit.layers.dense import DelayState
 from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
 from dvskit.networks.exchange import (
     Shape,
