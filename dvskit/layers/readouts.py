@@ -200,8 +200,8 @@ def _check(readout: Readout, x: Tensor, state: Tensor | None) -> None:
     check_tensor(readout, x)
     if x.ndim < 2 or x.shape[0] < 1 or not x.is_floating_point():
         raise ShapeError(
-            f"{type(readout).__name__} takes floating-point (T, B, ...) with T >= 1, not {x.dtype} of "
-            f"shape {tuple(x.shape)}"
+            f"{type(readout).__name__} takes floating-point (T, B, ...) with T >= 1, not {x.dtype} "
+            f"of shape {tuple(x.shape)}"
         )
     check_step(readout, x, state)
 

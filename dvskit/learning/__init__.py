@@ -6,18 +6,29 @@
 `.grad`, so that any optimiser of torch follows.
 """
 
-from dvskit.learning.bptt import BPTT, BPTTState
 from dvskit.learning.connections import Connection, Convolution, Dense
-from dvskit.learning.decolle import DECOLLE, Activity, DECOLLEState
-from dvskit.learning.decolle_layers import (
+from dvskit.learning.decolle import (
+    DECOLLE,
+    Activity,
     DecolleLayer,
     DecolleLayerState,
     DecolleNetwork,
     DecolleNeurons,
+    DECOLLEState,
 )
 from dvskit.learning.eprop import EProp, EPropState, FiringRate
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentNeurons, RecurrentState
-from dvskit.learning.rule import Loss, Rule, Stepped, cross_entropy, predict, squared_error, teach
+from dvskit.learning.rule import (
+    BPTT,
+    BPTTState,
+    Loss,
+    Rule,
+    Stepped,
+    cross_entropy,
+    predict,
+    squared_error,
+    teach,
+)
 from dvskit.learning.spike_times import Synapses, first_spikes
 from dvskit.learning.spikeprop import SpikeProp, SpikePropLayer, spikeprop_gradients, time_error
 from dvskit.learning.stdp import STDP, STDPState, Triplet, Window

@@ -3,15 +3,229 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dvskit._arguments import check_arguments
+from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError
-from dvskit.learning.decolle_layers import DecolleLayerState, DecolleNetwork
-from dvskit.learning.rule import Loss, check_batch, check_loss, loss_value, squared_error
+from dvskit.layers import Conv2d as TimedConv2d
+from dvskit.learning.rule import (
+    Loss,
+    check_batch,
+    check_input,
+    check_kept,
+    check_loss,
+    check_positive,
+    checked_sizes,
+    loss_value,
+    squared_error,
+)
+from dvskit.neurons import ATan, Surrogate, spike
+from dvskit.neurons.surrogates import check_surrogate
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecolleNeurons:
+    """What the neurons of a DecolleLayer are like (Kaiser et al. 2020).
+
+    alpha      membrane kept a step (P)          beta   synaptic current kept a step (Q)
+    gamma      refractory trace kept a step (R)  rho    how strongly R keeps a neuron from spiking
+    gain       factor on the inputs: P is an average of them, and small for few spikes
+    surrogate  the derivative of a spike with respect to U
+
+    Raises ConfigError for values out of range.
+    """
+
+    alpha: float = 0.9
+    beta: float = 0.85
+    gamma: float = 0.65
+    rho: float = 1.0
+    gain: float = 10.0
+    surrogate: Surrogate = field(default_factory=lambda: ATan(1.0))
+
+    def __post_init__(self) -> None:
+        check_kept(self, "alpha", "beta", "gamma", end=")")
+        if not (math.isfinite(self.rho) and self.rho >= 0 and math.isfinite(self.gain)):
+            raise ConfigError(
+                f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: finite numbers, and rho "
+                "from 0 on are meant"
+            )
+        check_surrogate("DecolleNeurons", self.surrogate, "ATan(1.0)")
+
+
+class DecolleLayerState(NamedTuple):
+    """What a layer carries: P and Q in the shape of its inputs, R in that of its neurons."""
+
+    p: Tensor
+    q: Tensor
+    r: Tensor
+
+
+@check_arguments
+class DecolleLayer(nn.Module):
+    """A dense or convolutional layer of spiking neurons (Kaiser et al. 2020).
+
+        P_t = alpha P_{t-1} + (1 - alpha) Q_{t-1};   Q_t = beta Q_{t-1} + (1 - beta) gain x_t
+        U_t = W P_t - rho R_{t-1};   S_t = [U_t >= 0];   R_t = gamma R_{t-1} + (1 - gamma) S_t
+
+    weights  nn.Linear or nn.Conv2d, bias included; before nn.Linear the inputs are flattened
+    pool     side of blocks of neurons of which the largest U goes on: the layer's spikes are those
+             of max pooling
+
+    The gradient passes R by. Raises ConfigError for other weights and pool < 1.
+    """
+
+    def __init__(
+        self,
+        weights: nn.Linear | nn.Conv2d,
+        *,
+        pool: int = 1,
+        neurons: DecolleNeurons | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(weights, nn.Linear | nn.Conv2d):
+            raise ConfigError(
+                f"DecolleLayer: {type(weights).__name__} is neither nn.Linear nor nn.Conv2d"
+            )
+        if isinstance(weights, TimedConv2d):
+            raise ConfigError(
+                "DecolleLayer: dvskit.layers.Conv2d takes all time steps at once, a DecolleLayer "
+                "one; take torch.nn.Conv2d"
+            )
+        if pool < 1 or (pool > 1 and isinstance(weights, nn.Linear)):
+            raise ConfigError(
+                f"DecolleLayer: pool = {pool} of {type(weights).__name__}; at least 1 is meant, "
+                "and 1 for nn.Linear"
+            )
+        self.weights, self.pool = weights, pool
+        self.neurons = DecolleNeurons() if neurons is None else neurons
+
+    def step(
+        self, x: Tensor, state: DecolleLayerState | None = None
+    ) -> tuple[Tensor, DecolleLayerState]:
+        """Return the spikes of one time step for inputs (B, ...), and the new state."""
+        _, spikes, after = self.advance(x, state)
+        return spikes, after
+
+    def advance(
+        self, x: Tensor, state: DecolleLayerState | None = None
+    ) -> tuple[Tensor, Tensor, DecolleLayerState]:
+        """Do `step`, and return U (B, ...), pooled as the spikes are, before the spikes."""
+        c = self.neurons
+        if isinstance(self.weights, nn.Linear):
+            x = x.flatten(1)
+        current = (1 - c.beta) * c.gain * x
+        if state is None:
+            p, q = torch.zeros_like(x), current
+        else:
+            p, q = c.alpha * state.p + (1 - c.alpha) * state.q, c.beta * state.q + current
+        u = self.weights(p)
+        r = torch.zeros_like(u) if state is None else state.r
+        u = u - c.rho * r
+        r = c.gamma * r + (1 - c.gamma) * (u >= 0).to(u.dtype)
+        if self.pool > 1:
+            u = functional.max_pool2d(u, self.pool)
+        return u, spike(u, c.surrogate), DecolleLayerState(p, q, r.detach())
+
+
+@check_arguments
+class DecolleNetwork(nn.Module):
+    """DecolleLayers in a row, each with a readout y = G S + b that is drawn once and kept.
+
+    layers   the layers; each takes the spikes of the one before
+    outputs  number of readouts of each layer
+    shape    of the inputs of a time step, without the batch: (2, H, W), or (inputs,)
+    gain     of the readouts, uniform numbers within gain / sqrt(number of spikes they read). Few
+             spikes at a time need more than 1, with cross entropy above all
+    seed     of the readouts
+
+    `step` returns the last layer's readout, which is the network's output. `weights` of the layers
+    learn; the readouts G are buffers. Raises ConfigError for no layer, outputs < 1, a
+    gain not above 0, and layers that do not fit each other or the shape.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[DecolleLayer],
+        outputs: int,
+        shape: Sequence[int],
+        *,
+        gain: float = 1.0,
+        seed: int | torch.Generator = 0,
+    ) -> None:
+        super().__init__()
+        check_positive("DecolleNetwork", "gain", gain)
+        shape = checked_sizes("DecolleNetwork", "shape", shape)
+        for number, layer in enumerate(layers):
+            if not isinstance(layer, DecolleLayer):
+                raise ConfigError(
+                    f"DecolleNetwork: layer {number} is {layer!r}; a DecolleLayer is meant, around "
+                    "a torch.nn.Linear or Conv2d"
+                )
+        if not len(layers) or outputs < 1 or not len(shape):
+            raise ConfigError(
+                f"DecolleNetwork: {len(layers)} layers, {outputs} outputs, inputs of {shape}: at "
+                "least one of each is meant"
+            )
+        self.layers, self.outputs = nn.ModuleList(layers), outputs
+        self.shape = shape
+        drawn = generator_from(seed, "DecolleNetwork", "seed")
+        for number, spikes in enumerate(self._spikes()):
+            bound = gain / math.sqrt(spikes)
+            readout = (2 * torch.rand(outputs, spikes, generator=drawn) - 1) * bound
+            self.register_buffer(f"readout{number}", readout.to(layers[number].weights.weight))
+
+    def _spikes(self) -> list[int]:
+        """Return how many spikes of each layer its readout reads."""
+        layers = self.rows()
+        x, found = layers[0].weights.weight.new_zeros(1, *self.shape), []
+        with torch.no_grad():
+            for number, layer in enumerate(layers):
+                shape = tuple(x.shape[1:])
+                try:
+                    x, _ = layer.step(x)
+                except RuntimeError as error:
+                    raise ConfigError(
+                        f"DecolleNetwork: layer {number}, {layer.weights}, does not take inputs "
+                        f"of {shape}: {str(error).splitlines()[0]}"
+                    ) from None
+                found.append(x[0].numel())
+        return found
+
+    def rows(self) -> list[DecolleLayer]:
+        """Return the layers, from the inputs on."""
+        return [cast(DecolleLayer, layer) for layer in self.layers]
+
+    def readout(self, number: int, spikes: Tensor) -> Tensor:
+        """Return what a layer's readout gives for its spikes (B, ...): (B, outputs)."""
+        weights: Tensor = getattr(self, f"readout{number}")
+        return spikes.flatten(1) @ weights.T
+
+    def step(
+        self, x: Tensor, state: tuple[DecolleLayerState, ...] | None = None
+    ) -> tuple[Tensor, tuple[DecolleLayerState, ...]]:
+        """Return the last readout (B, outputs) for inputs (B, *shape), and the new state.
+
+        Gradients flow through all layers and time: it is what BPTT differentiates. Raises
+        ShapeError for inputs of another shape.
+        """
+        self.check(x, None if state is None else len(state[0].p))
+        after = []
+        for number, layer in enumerate(self.rows()):
+            x, own = layer.step(x, None if state is None else state[number])
+            after.append(own)
+        return self.readout(len(self.layers) - 1, x), tuple(after)
+
+    def check(self, x: Tensor, batch: int | None) -> None:
+        """Raise ShapeError for inputs that are not (B, *shape)."""
+        check_input("DecolleNetwork", x, self.shape, batch)
 
 
 @check_arguments

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError
-from dvskit.learning.rule import check_input
+from dvskit.learning.rule import check_input, check_kept, check_positive
 from dvskit.neurons import Surrogate, Triangle, spike
 from dvskit.neurons.surrogates import check_surrogate
 
@@ -38,16 +38,8 @@ class RecurrentNeurons:
     surrogate: Surrogate = field(default_factory=lambda: Triangle(1.0, 0.3))
 
     def __post_init__(self) -> None:
-        for name in ("beta", "rho", "readout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"RecurrentNeurons: {name} = {getattr(self, name)} is outside [0, 1]; it is "
-                    "what is kept a step, exp(-dt / tau)"
-                )
-        if not (math.isfinite(self.threshold) and self.threshold > 0):
-            raise ConfigError(
-                f"RecurrentNeurons: threshold = {self.threshold} is no finite number above 0"
-            )
+        check_kept(self, "beta", "rho", "readout")
+        check_positive("RecurrentNeurons", "threshold", self.threshold)
         if not (math.isfinite(self.adaptation) and self.adaptation >= 0):
             raise ConfigError(
                 f"RecurrentNeurons: adaptation = {self.adaptation} is no finite number from 0 on"

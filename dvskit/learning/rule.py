@@ -1,16 +1,20 @@
-"""What all learning rules share: how they are called, their losses, and how gradients are added."""
+"""What all learning rules share; and BPTT, the reference that the others are compared with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.learning.van_rossum import VanRossum
+from dvskit.neurons.dynamics import detached
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -164,6 +168,23 @@ def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None)
         raise ShapeError(f"{name}: the inputs are {x.dtype}; convert them with .float()")
 
 
+def check_kept(constants: object, *names: str, end: str = "]") -> None:
+    """Raise ConfigError for what is kept a step and is outside [0, 1]; with `end` ")" for 1 too."""
+    for name in names:
+        value = getattr(constants, name)
+        if not 0 <= value <= 1 or (end == ")" and value == 1):
+            raise ConfigError(
+                f"{type(constants).__name__}: {name} = {value} is outside [0, 1{end}; it is what "
+                "is kept a step, exp(-dt / tau)"
+            )
+
+
+def check_positive(owner: str, what: str, value: float) -> None:
+    """Raise ConfigError for a number that is not finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{owner}: {what} = {value} is no finite number above 0")
+
+
 def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return a loss and its derivative with respect to the output, both without a graph."""
     with torch.enable_grad():
@@ -228,3 +249,87 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
         if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
             raise ShapeError(f"class numbers of {classes} outputs are 0 to {classes - 1}")
     return functional.cross_entropy(output, target, reduction="sum")
+
+
+@dataclass(frozen=True, slots=True)
+class BPTTState:
+    """What BPTT carries: the network's state with its graph, and the losses.
+
+    network  the state of the network        pending  losses that are not differentiated yet
+    loss     the sum of all losses so far, without a graph
+    filters  the state of a loss that remembers, such as VanRossum
+    steps    how many time steps there were
+    """
+
+    network: Any
+    pending: Tensor | None
+    loss: Tensor
+    filters: Any = None
+    steps: int = 0
+
+
+@check_arguments
+class BPTT(nn.Module):
+    """Backpropagation through time with surrogate gradients, called as every `Rule`.
+
+    network  any module with step(x, state) -> (output, state) whose parameters learn
+    loss     of one time step, (output, target) -> one number; or VanRossum
+    every    differentiate and cut the graph after this many time steps (truncated BPTT): memory for
+             `every` steps, and the optimiser may step between. None: once, in `finish`
+
+    Memory grows with the number of steps between two cuts. Raises ConfigError for every < 1 and a
+    network without `step`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss | VanRossum = squared_error,
+        *,
+        every: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, Stepped):
+            raise ConfigError(
+                f"BPTT: {type(network).__name__} has no step(x, state); take a network of "
+                "dvskit.learning, or a module that has it"
+            )
+        if not isinstance(loss, VanRossum):
+            check_loss("BPTT", loss)
+        if every is not None and every < 1:
+            raise ConfigError(f"BPTT: every = {every}: at least 1 time step is meant")
+        self.network: Any = network
+        self.loss = loss
+        self.every = every
+
+    def start(self, batch: int) -> BPTTState:
+        """Return the state before the first time step; the batch is that of the first input."""
+        check_batch(batch)
+        like = next(self.network.parameters(), torch.zeros(()))
+        return BPTTState(None, None, like.new_zeros((), requires_grad=False))
+
+    def step(
+        self, state: BPTTState, x: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, BPTTState]:
+        """Return the output for the inputs of one time step, with its graph, and the new state."""
+        output, network = self.network.step(x, state.network)
+        pending, filters, total = state.pending, state.filters, state.loss
+        value = None
+        if isinstance(self.loss, VanRossum):
+            value, filters = self.loss.step(output, target, filters)
+        elif target is not None:
+            value = loss_value(self.loss(output, target))
+        if value is not None:
+            pending = value if pending is None else pending + value
+            total = total + value.detach()
+        after = BPTTState(network, pending, total, filters, state.steps + 1)
+        if self.every is not None and after.steps % self.every == 0:
+            self.finish(after)
+            network, filters = detached(after.network), detached(after.filters)
+            after = replace(after, network=network, filters=filters, pending=None)
+        return output, after
+
+    def finish(self, state: BPTTState) -> None:
+        """Differentiate the losses since the last cut, and add to the parameters' `.grad`."""
+        if state.pending is not None and state.pending.requires_grad:
+            state.pending.backward()  # type: ignore[no-untyped-call]

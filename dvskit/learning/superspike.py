@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.learning.rule import add_gradient, check_batch, check_input, checked_sizes
+from dvskit.learning.rule import (
+    add_gradient,
+    check_batch,
+    check_input,
+    check_kept,
+    check_positive,
+    checked_sizes,
+)
 from dvskit.learning.van_rossum import DoubleExponential, Filtered, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
 from dvskit.neurons.surrogates import check_surrogate
@@ -40,15 +47,8 @@ class SpikeResponse:
     surrogate: Surrogate = field(default_factory=FastSigmoid)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold > 0):
-            raise ConfigError(
-                f"SpikeResponse: threshold = {self.threshold} is no finite number above 0"
-            )
-        if not 0 <= self.recovery <= 1:
-            raise ConfigError(
-                f"SpikeResponse: recovery = {self.recovery} is outside [0, 1]; it is what is kept "
-                "a step, exp(-dt / tau)"
-            )
+        check_positive("SpikeResponse", "threshold", self.threshold)
+        check_kept(self, "recovery")
         check_surrogate("SpikeResponse", self.surrogate, "FastSigmoid()")
 
 
@@ -105,8 +105,7 @@ class SpikeResponseNetwork(nn.Module):
                 f"SpikeResponseNetwork: sizes = {self.sizes}; at least inputs and outputs, of at "
                 "least 1, are meant"
             )
-        if not (math.isfinite(gain) and gain > 0):
-            raise ConfigError(f"SpikeResponseNetwork: gain = {gain} is no finite number above 0")
+        check_positive("SpikeResponseNetwork", "gain", gain)
         self.neurons = SpikeResponse() if neurons is None else neurons
         drawn = generator_from(seed, "SpikeResponseNetwork", "seed")
         self.layers = nn.ModuleList()
