@@ -66,7 +66,7 @@ def test_training_sees_recordings_of_other_sizes_as_if_they_had_the_networks(
     torch.testing.assert_close(fitted, native)
     assert feed.validation["recordings"].fitted == {(32, 32): (4, 0, 4_480)}
     with pytest.warns(FittedWarning, match="and others of its size of 32x32 fitted to 16x16"):
-        counts, _ = next(feed.batches(0))
+        counts, _ = next(feed.train.epoch(0))
     assert counts.shape == (6, 8, 2, 16, 16)
     assert counts.dtype == torch.float32
     assert float(counts.sum()) / 8 <= 280  # what a recording of 16x16 has

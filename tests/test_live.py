@@ -25,8 +25,8 @@ from dvskit.training import (
     load_model,
     save_model,
 )
+from dvskit.training.decisions import RunningOn, WindowByWindow, stepping
 from dvskit.training.inputs import representation_of
-from dvskit.training.stepping import RunningOn, WindowByWindow, stepping
 
 SIZE = (24, 16)
 BINS, BIN_US = 5, 1000

@@ -16,8 +16,7 @@ from dvskit.errors import ConfigError
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.neurons import LI, LIF, RecurrentLIF, SignedLIF
 from dvskit.training import Operations, Trained, count_operations
-from dvskit.training.operation_counting import counted
-from dvskit.training.operations import COUNTING_RULE
+from dvskit.training.operations import COUNTING_RULE, counted
 
 
 def convolution_by_loops(x: np.ndarray, layer: nn.Conv2d) -> tuple[int, int]:
@@ -72,7 +71,8 @@ def test_a_convolution_costs_what_loops_count(name: str, of_torch: bool, kind: s
         made.weight[0, 0, 0, 0] = 0  # pruned
     x = inputs_of((2, 3, 2, 5, 6), kind)
     module = nn.Sequential(nn.Flatten(0, 1), made) if of_torch else nn.Sequential(made)
-    (layer,), _, _, seen = counted(module, [x[:, :1], x[:, 1:]])
+    found = counted(module, [x[:, :1], x[:, 1:]])
+    (layer,), seen = found.layers, (found.samples, found.steps)
     images = x.flatten(0, 1).numpy()
     assert (layer.synaptic, layer.dense) == convolution_by_loops(images, made)
     assert (layer.inputs, layer.active) == (x.numel(), int((x != 0).sum()))

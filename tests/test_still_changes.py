@@ -12,8 +12,7 @@ from torch import Tensor
 from dvskit.datasets import Encode, IdxStills, Share, StillBatches, StillChanges
 from dvskit.errors import ConfigError
 from dvskit.filters import Vary
-from dvskit.training.config import Config
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import Config, DataConfig
 from dvskit.training.feed import load_feed
 from dvskit.training.toml_config import config_from, config_values
 from tests.test_stills import digits, idx  # noqa: F401 (a fixture)
@@ -198,7 +197,7 @@ def test_a_configuration_changes_what_is_learned_from_and_not_what_is_judged(
 
     plain, varied = (load_feed(config(changes)) for changes in (StillChanges(), ALL))
     assert config_from(config_values(config(ALL))) == config(ALL)
-    assert not torch.equal(next(plain.batches(0))[0], next(varied.batches(0))[0])
+    assert not torch.equal(next(plain.train.epoch(0))[0], next(varied.train.epoch(0))[0])
     for part in ("validation", "test"):
         pairs = zip(
             getattr(plain, part)["direct"].epoch(0), getattr(varied, part)["direct"].epoch(0),

@@ -269,19 +269,19 @@ def test_an_entry_is_told_by_its_name_its_kind_or_its_number(tmp_path: Path) -> 
 
 def test_batches_follow_the_epoch_alone(bars: Path) -> None:
     feed = load_feed(config_for(bars, Path("unused")))
-    first, again, next_epoch = (list(feed.batches(epoch)) for epoch in (0, 0, 1))
+    first, again, next_epoch = (list(feed.train.epoch(epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, next_epoch, strict=True))
     assert first[0][0].shape == (6, 8, 2, 16, 16)
-    rest = list(feed.batches(0, 4))
+    rest = list(feed.train.epoch(0, first=4))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first[4:], rest, strict=True))
 
 
 def test_an_epoch_of_no_steps_has_each_sample_once(bars: Path) -> None:
     config = config_for(bars, Path("unused"))
     feed = load_feed(replace(config, loop=replace(config.loop, steps=0)))
-    assert feed.steps == 2
-    assert [len(labels) for _, labels in feed.batches(0)] == [8, 2]  # 10 recordings
+    assert len(feed.train) == 2
+    assert [len(labels) for _, labels in feed.train.epoch(0)] == [8, 2]  # 10 recordings
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_images_encoded_and_moved_are_learned_together_without_those_left_out(
         names = [row.name for part in each.parts[:2] for row in part.rows]
         assert all(name.startswith("train/") and int(name[6:]) >= 20 for name in names)
     feed = load_feed(config)
-    counts, labels = next(feed.batches(0))
+    counts, labels = next(feed.train.epoch(0))
     assert (counts.shape, len(labels)) == ((6, 7, 2, 16, 16), 7)
     assert set(counts[:, :5].unique().tolist()) == {0, 1}
     trained = training.train(config)

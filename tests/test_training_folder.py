@@ -135,7 +135,7 @@ def test_flipped_samples_have_the_label_of_the_mirrored_class(tmp_path):
                     drop=0, later_us=0, flip_x=1.0)  # fmt: skip
     entry = replace(config.data[0], augment=still)
     feed = training.feed.load_feed(replace(config, data=(entry,)))
-    counts, labels = next(feed.batches(0))
+    counts, labels = next(feed.train.epoch(0))
     at = torch.arange(16.0)
     on = counts[:, :, 1].sum(2)  # (T, B, W)
     places = (on * at).sum(2) / on.sum(2).clamp(min=1e-9)  # where the front of the bar is

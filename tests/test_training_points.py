@@ -56,14 +56,14 @@ def test_points_are_drawn_anew_in_training_and_never_in_judging(
     tmp_path: Path,
 ) -> None:
     feed = load_feed(points_config(bars, tmp_path / "run"))
-    first = [next(feed.batches(0))[0] for _ in range(2)]
+    first = [next(feed.train.epoch(0))[0] for _ in range(2)]
     assert first[0].shape == (64, 16, 4)
     assert torch.equal(*first)
     judged = [next(feed.test["recordings"].epoch(k))[0] for k in (0, 1)]
     assert torch.equal(*judged)
     wide = replace(points_config(bars, tmp_path / "run").data[0], count=1, limit=2)
     one = load_feed(replace(points_config(bars, tmp_path / "run"), data=(wide,)))
-    clouds = [tensor for epoch in (0, 1) for tensor, _ in one.batches(epoch)]
+    clouds = [tensor for epoch in (0, 1) for tensor, _ in one.train.epoch(epoch)]
     assert len({tuple(cloud.flatten().tolist()) for cloud in clouds}) > 2  # of two recordings
 
 

@@ -65,7 +65,7 @@ MADE = {"videos": videos, "depth": depth, "drawn": drawn}
 
 
 def batches(feed: Feed, epoch: int) -> list[torch.Tensor]:
-    return [counts for counts, _ in feed.batches(epoch)]
+    return [counts for counts, _ in feed.train.epoch(epoch)]
 
 
 @pytest.mark.slow

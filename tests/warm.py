@@ -15,5 +15,5 @@ os.environ["DVSKIT_THREADS"] = "1"
 torch.set_num_threads(1)
 with tempfile.TemporaryDirectory() as folder, torch.no_grad():
     config = config_for(write_bars(Path(folder) / "bars", 10), Path(folder) / "run")
-    counts, _ = next(load_feed(config).batches(0))
+    counts, _ = next(load_feed(config).train.epoch(0))
     config.network.build()(counts)

@@ -16,9 +16,8 @@ count_operations("nmnist-signed-lif", "nmnist").energy_j       # of a sample
 keep_memory()                                            # before a training loop of your own
 """
 
-from dvskit.training.config import Config, InputConfig, LoopConfig
+from dvskit.training.config import Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.corruption import CORRUPTIONS, Corrupted, CorruptionKind, evaluate_corrupted
-from dvskit.training.data_config import DataConfig
 from dvskit.training.decisions import (
     Classified,
     Decision,
@@ -31,18 +30,16 @@ from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.folder_run import FolderRun, Onlooker, train_folder
 from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
-from dvskit.training.memory import keep_memory
 from dvskit.training.model_tables import Reject
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
-from dvskit.training.operation_counting import LayerOperations, NeuronUpdates
-from dvskit.training.operations import Operations, count_operations
+from dvskit.training.operations import LayerOperations, NeuronUpdates, Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.reject_choice import choose_reject
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
 from dvskit.training.toml_config import load_config, write_config
-from dvskit.training.world import leads
+from dvskit.training.world import keep_memory, leads
 
 __all__ = [
     "CORRUPTIONS",

@@ -13,8 +13,7 @@ from dvskit.errors import ConfigError, one_line
 from dvskit.filters import Vary
 from dvskit.networks import Layered
 from dvskit.networks.network import Network
-from dvskit.training.config import POINTS, Config, InputConfig, LoopConfig
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import POINTS, Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import mirrored
 from dvskit.training.looking import Look
 from dvskit.training.models import Model
@@ -236,7 +235,7 @@ def _is_mirrored(look: Look) -> bool:
 
 def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) -> Vary:
     side = min(network.width, network.height)
-    window = given.bins * given.bin_us
+    window = given.window_us
     names = [name for name in look.classes if not mirrored(name, tuple(look.classes))]
     flips = "flips left to right, classes with them" if not names else "no flips"
     why = (

@@ -3,11 +3,207 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 
+from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
+from dvskit.filters import Vary
 from dvskit.networks import ConvLIF, Network, PointNet
-from dvskit.training.data_config import DataConfig
+
+_EACH = frozenset(
+    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
+)
+_EVENTS = _EACH | {"augment", "mirrored"}
+_CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
+_VIDEOS = _CLIPS | {
+    "without",
+    "whole",
+    "upsample",
+    "fps",
+    "light",
+    "threshold",
+    "salvage",
+}
+TAKEN: Mapping[str, frozenset[str]] = {
+    "recordings": _EVENTS | {"path", "group", "size", "set", "salvage", "without"},
+    "videos": _VIDEOS,
+    "mixed": _VIDEOS,
+    "depth": _CLIPS | {"without", "salvage"},
+    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
+    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
+    "images": _EVENTS | {"path", "encoder"},
+    "saccades": _EVENTS | {"path", "size", "redraw"},
+}
+"""The keys that an entry of each kind takes."""
+SPLITS = ("auto", "listed", "group", "share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """A set to learn from, an entry [[data]] of a configuration.
+
+    kind        "recordings"; "videos", folders of images among them, whose events are emulated;
+                "mixed", a folder of both; "depth", depth clips, shaded and emulated;
+                "drawn", people that dvskit draws;
+                "skeletons", drawn people whom recorded skeletons move;
+                "images", encoded as spikes; "saccades", images moved before an emulated sensor
+    name        what its scores are called; the kind, of images the encoder, unless given
+    path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
+                folder of MNIST-style IDX files or of a folder of images a class; none for "drawn"
+    set         of recordings, the public set that `path` holds, such as "dvs128-gesture", in the
+                layout that it unpacks to: see `dvskit.datasets.open_public`. It says its classes,
+                people, sizes and what it keeps for tests
+    count       how many samples of each batch
+    validation  the share held out to choose the best epoch by; 0: none
+    test        the share held out to be judged by once, at the end; a part that the set itself
+                keeps for tests counts instead
+    by          how it is split: "listed", as the set itself says; "group", people whole; "share",
+                of each class; "auto", the first of them that can be
+    group       the people: "auto", "none", or a pattern sought in names: see `open_samples`
+    without     names of samples that are never used
+    skip        samples that are never used, the first of those not kept for tests
+    limit       the most samples to train on, drawn by the seed; 0: all
+    balanced    draw from all classes as often
+    classes     what classes are called where they are called otherwise, [data.classes]: wave =
+                "right_hand_wave"; "*" = "other" names all that are not named
+    encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
+    preset      of clips, what the sensor is like; "": ideal
+    threshold   of videos, that of the sensor, ON and OFF; 0: the preset's
+    salvage     whether damaged files are read as far as they are whole, and what cannot be opened
+                is left out, both of which is said; else they are refused
+    size        of the sensor, (width, height), that clips are put before, and of recordings that do
+                not say theirs; (): that of the network
+    whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
+    redraw      whether clips and moved images have other noise, and other ways, in each epoch;
+                else they are emulated once and kept on disk (`dvskit.datasets.Cache`)
+    each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
+    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
+                all
+    seed        of "drawn" and "skeletons", what people are drawn from; 0: the run's. Entries of one
+                seed have the same people, however close the camera is
+    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
+                "skeletons" `SkeletonSamples`
+    mirrored    whether a sample that `augment` flips left to right is of the class whose name says
+                the mirrored: right_wave for left_wave, counter_clockwise for clockwise
+    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`; of
+                images, how far they are ahead of their encoder: `dvskit.datasets.StillChanges`
+
+    The split follows from the names of the samples, the shares and the run's seed alone: entries of
+    one folder are split alike. Raises ConfigError for values out of range and keys that the kind
+    does not take.
+    """
+
+    kind: str = "recordings"
+    name: str = ""
+    path: str = ""
+    set: str = ""
+    count: int = 16
+    validation: float = 0.1
+    test: float = 0.2
+    by: str = "auto"
+    group: str = "auto"
+    without: tuple[str, ...] = ()
+    skip: int = 0
+    limit: int = 0
+    balanced: bool = False
+    encoder: str = "poisson"
+    preset: str = ""
+    size: tuple[int, ...] = ()
+    threshold: float = 0.0
+    salvage: bool = False
+    whole: bool = False
+    upsample: bool = False
+    fps: float = 0.0
+    light: str = "luma"
+    redraw: bool = False
+    each: int = 100
+    gestures: tuple[str, ...] = ()
+    seed: int = 0
+    duration_us: int = 1_450_000
+    close: float = 0.0
+    classes: Mapping[str, str] = field(default_factory=dict)
+    mirrored: bool = False
+    augment: Vary | StillChanges = field(default_factory=Vary)
+
+    def __post_init__(self) -> None:
+        if self.kind not in TAKEN:
+            raise ConfigError(f"data.kind: no {self.kind!r}; {did_you_mean(self.kind, TAKEN)}")
+        changes = changes_of(self.kind)
+        if self.augment == Vary():  # no change, of whatever kind
+            object.__setattr__(self, "augment", changes())
+        if not isinstance(self.augment, changes):
+            raise ConfigError(
+                f"data.{self.title}.augment = {self.augment}: of kind {self.kind!r}, which takes a "
+                f"{changes.__name__}"
+            )
+        for item in fields(self):
+            if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
+                raise ConfigError(
+                    f"data.{self.title}.{item.name}: of kind {self.kind!r}, which has no such key; "
+                    f"it has {', '.join(sorted(TAKEN[self.kind]))}"
+                )
+        if self.encoder not in ENCODERS:
+            hint = did_you_mean(self.encoder, ENCODERS)
+            raise ConfigError(f"data.{self.title}.encoder: no {self.encoder!r}; {hint}")
+        if self.set and self.set not in PUBLIC_SETS:
+            hint = did_you_mean(self.set, PUBLIC_SETS)
+            raise ConfigError(f"data.{self.title}.set: no {self.set!r}; {hint}")
+        if self.set and (self.group != "auto" or self.size):
+            raise ConfigError(
+                f"data.{self.title}: the set {self.set!r} says its groups and its size itself; "
+                "leave out group and size"
+            )
+        if self.by not in SPLITS:
+            raise ConfigError(
+                f"data.{self.title}.by: no {self.by!r}; {did_you_mean(self.by, SPLITS)}"
+            )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name, least in (
+            ("count", 1),
+            ("skip", 0),
+            ("limit", 0),
+            ("each", 1),
+            ("fps", 0),
+            ("threshold", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(
+                    f"data.{self.title}.{name} = {value} is below {least}; of a set that is not to "
+                    "be used, leave out the entry"
+                )
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise ConfigError(
+                f"data.{self.title}: validation = {self.validation} and test = {self.test}; shares "
+                "of at least 0 whose sum is below 1 are meant"
+            )
+        if len(self.size) not in (0, 2):
+            raise ConfigError(f"data.{self.title}.size = {self.size}; (width, height) is meant")
+
+    @property
+    def title(self) -> str:
+        """What its scores are called."""
+        return self.name or (self.encoder if self.kind == "images" else self.kind)
+
+    def vary(self, *, always: bool = False) -> Vary | None:
+        """Return what changes events at random, if anything; `always` also where it does not."""
+        if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
+            return None
+        return self.augment
+
+
+def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
+    """Return what changes the samples of a kind of entries at random."""
+    return StillChanges if kind == "images" else Vary
+
+
+def _default(item: Any) -> Any:
+    return item.default if item.default is not MISSING else item.default_factory()
+
 
 POINTS = "point_set"
 """The representation that networks of points take, and no other does."""
@@ -33,6 +229,11 @@ class InputConfig:
     representation: str = "counts"
     channels: int = 2
     points: int = 1024
+
+    @property
+    def window_us(self) -> int:
+        """How long all bins take together, in microseconds."""
+        return self.bins * self.bin_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

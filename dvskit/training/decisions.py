@@ -1,13 +1,17 @@
-"""What a model takes a recording for: as a whole, window by window, and span by span."""
+"""What a model takes a recording for: as a whole, window by window, span by span, bin by bin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.encode import Encoder
@@ -16,10 +20,20 @@ from dvskit.datasets.stills import read_gray
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
+from dvskit.layers import Sequence, States
+from dvskit.layers.sequence import ends_time
 from dvskit.streams import Labels
 from dvskit.training.evaluation import logits_of
 from dvskit.training.held_out import choose_encoder, choose_seed
-from dvskit.training.inputs import FittedSource, as_recording, encode_of, fit_recording, input_of
+from dvskit.training.inputs import (
+    FittedSource,
+    as_recording,
+    encode_of,
+    fit_recording,
+    input_of,
+    is_weighed,
+    representation_of,
+)
 from dvskit.training.models import Model, as_model
 
 
@@ -103,7 +117,7 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
     network, source = as_model(model), as_recording(recording)
     fitted = FittedSource(source, network.size)
     windows: list[Decision] = []
-    for block in even_blocks(fitted, duration_us=_window_us(network)):
+    for block in even_blocks(fitted, duration_us=network.input.window_us):
         start_us = windows[0].start_us if windows else int(block.t[0])
         windows.append(_decide(network, block, start_us, fitted.weight))
         last_us = int(block.t[-1])
@@ -112,18 +126,14 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
         raise ShapeError(f"{what}: no events to classify; the window begins at the first one")
     fitted.say(what)
     unlooked = 0
-    if len(windows) > 1 and last_us + 1 - windows[-1].start_us < _window_us(network) / 2:
+    if len(windows) > 1 and last_us + 1 - windows[-1].start_us < network.input.window_us / 2:
         unlooked = windows.pop().events
     return Classified(tuple(windows), unlooked)
 
 
-def _window_us(model: Model) -> int:
-    return model.input.bins * model.input.bin_us
-
-
 def _decide(model: Model, events: Events, first_us: int, weight: float | None) -> Decision:
     """Judge the window that holds some events, of those that begin at `first_us`."""
-    window_us = _window_us(model)
+    window_us = model.input.window_us
     start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
     shares = _shares(model, events, start_us, weight)
     return Decision(start_us, start_us + window_us, len(events), shares)
@@ -183,8 +193,8 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     what is left at the end, if less than half a span, belongs to the one ahead. A recording of
     another sensor is fitted, with a FittedWarning. Raises ConfigError for every_us < 1.
     """
-    events, weight, *_ = fit_recording(events, model.size, "the recording")
-    window_us = _window_us(model)
+    events, weight = fit_recording(events, model.size)
+    window_us = model.input.window_us
     every_us = window_us if every_us is None else every_us
     if every_us < 1:
         raise ConfigError(f"every_us={every_us} must be at least 1")
@@ -205,3 +215,98 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
         np.array([stop for _, stop, _ in named], np.int64),
         tuple(name for _, _, name in named),
     )
+
+
+_OF_EACH_BIN_ALONE = ("counts", "binary", "signed")  # bins depend on no events of others
+
+
+def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
+    """Return what runs a model over a stream: its states running on, or else window by window.
+
+    weight  what each event counts, where the stream was fitted to the model's sensor
+    """
+    runs_on = isinstance(model.module, Sequence)
+    if runs_on and model.input.representation in _OF_EACH_BIN_ALONE:
+        return RunningOn(model, weight)
+    return WindowByWindow(model, weight)
+
+
+class RunningOn:
+    """Steps a Sequence: its states run on, and its readout sees the last `bins` steps.
+
+    What stands ahead of the readout is stepped with each bin. The readout (the mean over time, the
+    last step, how often or how soon neurons spike) is then applied to the latest steps, up to as
+    many as the model's window has: behind the first window that is the answer that `classify` gives
+    to it.
+    """
+
+    def __init__(self, model: Model, weight: float | None) -> None:
+        self._one = replace(model.input, bins=1)
+        self._represent = representation_of(self._one)
+        self._weight = weight if is_weighed(model.input) else None
+        layers = model.module.eval()
+        assert isinstance(layers, Sequence)
+        end = next((at for at, layer in enumerate(layers) if ends_time(layer)), len(layers))
+        self._body: Sequence = layers[:end]
+        self._readout: Sequence | None = layers[end:] if end < len(layers) else None
+        parameter = next(layers.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+        self._states: States | None = None
+        self._latest: deque[Tensor] = deque(maxlen=model.input.bins)
+
+    def step(self, events: Events, start_us: int) -> Tensor:
+        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
+        with torch.inference_mode(), one_thread():
+            given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
+            if self._weight is not None:
+                given = given * self._weight
+            out, self._states = self._body.step(given, self._states)  # (B, C, H, W), B = 1
+            self._latest.append(out)
+            steps = torch.stack(tuple(self._latest))
+            answer = steps.mean(0) if self._readout is None else self._readout(steps)
+            return answer[0].float().cpu()
+
+    def restart(self) -> None:
+        """Forget what came before."""
+        self._states = None
+        self._latest.clear()
+
+
+class WindowByWindow:
+    """Judges, behind each bin, the window that ends with it, from rest, as `classify` does.
+
+    For networks that are no Sequence, such as those of event clouds, and for representations whose
+    bins depend on the events of others. Each decision costs a whole window. Where a stream is still
+    shorter than the window, the rest of the window is empty.
+    """
+
+    def __init__(self, model: Model, weight: float | None) -> None:
+        self._model, self._weight = model, weight
+        self._latest: deque[Events] = deque(maxlen=model.input.bins)
+
+    def step(self, events: Events, start_us: int) -> Tensor:
+        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
+        self._latest.append(events)
+        given, seen = self._model.input, Events.concatenate(self._latest, events.size)
+        if not len(seen):  # nothing speaks for any class
+            return torch.zeros(len(self._model.classes))
+        first_us = start_us - (len(self._latest) - 1) * given.bin_us
+        with one_thread():
+            tensor = input_of(given, seen, self._weight, first_us)
+            self._model.module.eval()
+            return logits_of(self._model.module, tensor[:, None])[0]
+
+    def restart(self) -> None:
+        """Forget what came before."""
+        self._latest.clear()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread: for one small step, others take longer to be woken."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from dvskit.datasets import (
     Batches,
@@ -21,10 +19,8 @@ from dvskit.datasets import (
     Stills,
 )
 from dvskit.datasets.kept_samples import HeldSamples, Room
-from dvskit.datasets.shares import WHOLE
 from dvskit.events import Filter
-from dvskit.training.config import POINTS, Config
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import POINTS, Config, DataConfig
 from dvskit.training.inputs import (
     AnyBatches,
     encode_of,
@@ -75,32 +71,11 @@ class Feed:
     notes       what was taken for granted in finding them, a line each
     """
 
-    config: Config
     train: AnyBatches
     validation: dict[str, AnyBatches]
     test: dict[str, AnyBatches]
     split: Split
     notes: tuple[str, ...]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in order of the labels."""
-        return self.train.classes
-
-    @property
-    def steps(self) -> int:
-        """How many batches an epoch has."""
-        return len(self.train)
-
-    def batches(
-        self, epoch: int, first: int = 0, part: tuple[int, int] = WHOLE
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's batches: inputs (T, B, C, H, W) float32, labels (B,) int64.
-
-        They depend on the configuration and the epoch's number alone; `first` are left out, and of
-        each only the rows of a part (`Batches.epoch`) are made.
-        """
-        return self.train.epoch(epoch, first=first, part=part)
 
 
 def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed:
@@ -114,7 +89,6 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
     )
     room = Room()
     return Feed(
-        config,
         _training_batches(sets, config, cache, room),
         {
             each.entry.title: _judged(each, _held(each, each.parts.validation, room), config, cache)

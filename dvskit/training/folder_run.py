@@ -23,8 +23,7 @@ from dvskit.datasets import Cache, Sample, Samples, Stills
 from dvskit.datasets.kept_samples import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
 from dvskit.training.choosing import Choice, choose, with_steps
-from dvskit.training.config import Config
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import Config, DataConfig
 from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.feed import load_feed
 from dvskit.training.looking import Look, look_at

@@ -13,7 +13,7 @@ from dvskit.datasets.samples import Part
 from dvskit.datasets.stills import idx_parts
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import DataConfig
 from dvskit.training.model_tables import Used, fingerprint
 from dvskit.training.models import Model
 from dvskit.training.sets import parts_of

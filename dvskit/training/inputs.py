@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from os import PathLike
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -44,7 +43,7 @@ def representation_of(given: InputConfig) -> Representation:
     Raises ConfigError for an unknown one, and for one of another shape.
     """
     if given.representation == POINTS:
-        return PointSet(points=given.points, duration_us=given.bins * given.bin_us)
+        return PointSet(points=given.points, duration_us=given.window_us)
     wanted = {
         "bins": given.bins,
         "bin_us": given.bin_us,
@@ -98,31 +97,6 @@ def input_of(
     return tensor if weight is None or not is_weighed(given) else tensor * weight
 
 
-class Fitted(NamedTuple):
-    """Events on the sensor that a network takes.
-
-    weight   what each counts there, as `dvskit.filters.Placement.weight` says
-    how      one line for people
-    dropped  how many were left out at the edges
-
-    Where the size was right, `weight` and `how` are None.
-    """
-
-    events: Events
-    weight: float | None = None
-    how: str | None = None
-    dropped: int = 0
-
-
-def fit_events(events: Events, size: Size) -> Fitted:
-    """Return events on a sensor of `size`, as `dvskit.filters.Fit` puts them there."""
-    if events.size == size:
-        return Fitted(events)
-    step = Fit(size).start(events.size)
-    fitted = step(events)
-    return Fitted(fitted, step.placement.weight, str(step.placement), step.dropped)
-
-
 class FittedSource(ReadableSource):
     """A Source on the sensor that a network takes; `weight` is what each event counts there.
 
@@ -161,15 +135,18 @@ class FittedSource(ReadableSource):
             _warn_fitted(what, str(self._step.placement), self._step.dropped, self._total)
 
 
-def fit_recording(events: Events, size: Size, what: str) -> Fitted:
-    """Return the events of one recording on a sensor of `size`.
+def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
+    """Return the events of one recording on a sensor of `size`, and what each counts there.
 
-    Gives a FittedWarning, which names the recording as `what`, where they were on another.
+    Where they were on another, as `dvskit.filters.Fit` puts them, with a FittedWarning; else what
+    they count is None.
     """
-    fitted = fit_events(events, size)
-    if fitted.how is not None:
-        _warn_fitted(what, fitted.how, fitted.dropped, len(events))
-    return fitted
+    if events.size == size:
+        return events, None
+    step = Fit(size).start(events.size)
+    fitted = step(events)
+    _warn_fitted("the recording", str(step.placement), step.dropped, len(events))
+    return fitted, step.placement.weight
 
 
 def say_fitted(batches: Batches) -> None:
@@ -207,7 +184,7 @@ def judged_batches(
     They give no FittedWarning; `say_fitted` does, of all at once.
     """
     return Batches(
-        Watched(samples.settled(), given.bins * given.bin_us),
+        Watched(samples.settled(), given.window_us),
         representation_of(given),
         size=size,
         batch_size=JUDGED_AT_ONCE,

@@ -21,11 +21,10 @@ import torch
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, as_size, file_name
 from dvskit.filters import Fit
-from dvskit.training.decisions import Recorded, most_likely
+from dvskit.training.decisions import Recorded, most_likely, stepping
 from dvskit.training.inputs import FittedSource, as_recording
 from dvskit.training.model_tables import Reject
 from dvskit.training.models import Model, as_model
-from dvskit.training.stepping import stepping
 
 _LATEST_US = (1 << 63) - 1
 _WARM_EVENTS = (0, 1000, 20_000)

@@ -22,7 +22,6 @@ from dvskit.errors import FittedWarning, OutputError
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
-from dvskit.training.memory import keep_memory
 from dvskit.training.model_tables import emulation_values, used_samples
 from dvskit.training.models import Model, save_model
 from dvskit.training.progress import Board, Progress, check_tensorboard
@@ -37,7 +36,7 @@ from dvskit.training.toml_config import (
     to_toml,
     write_config,
 )
-from dvskit.training.world import World, joined
+from dvskit.training.world import World, joined, keep_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
 
 def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
-    model = Model(config.name, config.network, run.module.eval(), config.input, feed.classes)
+    model = Model(config.name, config.network, run.module.eval(), config.input, feed.train.classes)
     test = {}
     if run.world.leads:
         test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}

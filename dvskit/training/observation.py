@@ -97,7 +97,7 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     name = next(reversed(layers), "") if layer is None else layer
     if name not in layers:
         raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
-    events, weight, *_ = fit_recording(events, model.size, "the recording")
+    events, weight = fit_recording(events, model.size)
     if not len(events):
         raise ShapeError("no events to look at; the window begins at the first one")
     start_us, bin_us = int(events.t[0]), model.input.bin_us

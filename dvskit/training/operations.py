@@ -1,15 +1,217 @@
-"""What a network computes for a sample: synaptic operations, neuron updates, energy, memory."""
+"""What a network computes for a sample: synaptic operations, neuron updates, energy, memory.
+
+Layers are counted by hooks while any network runs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import UninitializedParameter
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.encode import Encoder
+from dvskit.errors import ConfigError
+from dvskit.layers import Conv2d, Membrane
+from dvskit.neurons import Neurons, RecurrentLIF
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
-from dvskit.training.operation_counting import LayerOperations, NeuronUpdates, counted
+
+_RECTIFIERS = (nn.ReLU, nn.ReLU6)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerOperations:
+    """What a layer with weights computed, of all samples and steps.
+
+    name, kind  its name in the network, and its class
+    inputs      how many numbers came in, and how many of them were `active`, not 0
+    synaptic    operations: for each of these, its weights that are not 0
+    dense       for each input, all its weights
+    of_spikes   whether all inputs were -1, 0 or 1
+    """
+
+    name: str
+    kind: str
+    inputs: int
+    active: int
+    synaptic: int
+    dense: int
+    of_spikes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronUpdates:
+    """What neurons or rectifiers did, of all samples and steps.
+
+    updates  how often a neuron was updated; 0 of rectifiers, which have no state
+    outputs  how many numbers they handed out, and how many of them were `active`, not 0; None of
+             neurons that do not spike
+    """
+
+    name: str
+    kind: str
+    updates: int
+    outputs: int
+    active: int | None
+
+
+def counted(module: nn.Module, inputs: Iterable[Tensor]) -> Operations:
+    """Run a network over inputs (T, B, ...), and return what its layers computed.
+
+    In evaluation mode and inference mode; the network is left as it was. Counts convolutions and
+    dense layers, torch's and dvskit's, wherever they are in it and however often they run.
+    """
+    weighted: dict[str, _Weighted] = {}
+    neurons: dict[str, _Active] = {}
+    samples = steps = 0
+    hooks, uncounted = _attach(module, weighted, neurons)
+    was_training, device = module.training, next(module.parameters()).device
+    module.eval()
+    try:
+        for batch in inputs:
+            samples, steps = samples + batch.shape[1], batch.shape[0]
+            with torch.inference_mode():
+                module(batch.to(device).float())
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    if not samples:
+        raise ConfigError("operations are counted while samples run; give at least one")
+    stored = [*module.parameters(), *module.buffers()]
+    return Operations(
+        tuple(layer.counted(name) for name, layer in weighted.items()),
+        tuple(layer.counted(name) for name, layer in neurons.items()),
+        samples,
+        steps,
+        sum(each.numel() for each in module.parameters()),
+        sum(each.numel() * each.element_size() for each in stored),
+        uncounted,
+    )
+
+
+def _attach(
+    module: nn.Module, weighted: dict[str, _Weighted], neurons: dict[str, _Active]
+) -> tuple[list[Any], tuple[str, ...]]:
+    """Attach hooks to all layers that compute; return them, and the names of what has none."""
+    hooks, uncounted = [], []
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear | _ConvNd):
+
+            def see(layer: nn.Module, given: tuple[Any, ...], name: str = name) -> None:
+                weighted.setdefault(name, _Weighted(layer)).see(given[0])
+
+            hooks.append(part.register_forward_pre_hook(see))
+        elif isinstance(part, (Neurons, Membrane, *_RECTIFIERS)):
+
+            def fired(layer: nn.Module, given: Any, out: Tensor, name: str = name) -> None:
+                neurons.setdefault(name, _Active(layer)).see(out)
+
+            hooks.append(part.register_forward_hook(fired))
+        elif _has_matrix(part):
+            uncounted.append(name)
+        if isinstance(part, RecurrentLIF) and isinstance(part.recurrent, Tensor):
+            uncounted.append(f"{name}.recurrent")
+    return hooks, tuple(uncounted)
+
+
+def _has_matrix(part: nn.Module) -> bool:
+    own = part.parameters(recurse=False)
+    return any(not isinstance(each, UninitializedParameter) and each.ndim > 1 for each in own)
+
+
+@dataclass(slots=True)
+class _Weighted:
+    """A layer with weights, and the inputs that it has seen, by their shape."""
+
+    layer: nn.Module
+    inputs: int = 0
+    of_spikes: bool = True
+    active: dict[torch.Size, Tensor] = field(default_factory=dict)
+    times: dict[torch.Size, int] = field(default_factory=dict)
+
+    def see(self, x: Tensor) -> None:
+        """Count the inputs of a run, (..., N) of a dense layer, (..., C, *pixels) else."""
+        weight = self.layer.weight
+        assert isinstance(weight, Tensor)
+        images = x.reshape(-1, *x.shape[x.ndim - (weight.ndim - 1) :])
+        shape = images.shape[1:]
+        active = images != 0
+        self.of_spikes &= bool((active == (images.abs() == 1)).all())
+        self.inputs += images.numel()
+        self.times[shape] = self.times.get(shape, 0) + len(images)
+        self.active[shape] = self.active.get(shape, 0) + active.sum(0)
+
+    def counted(self, name: str) -> LayerOperations:
+        """Return what the layer computed."""
+        synaptic = dense = active = 0
+        for shape, each in self.active.items():
+            weight = self.layer.weight
+            assert isinstance(weight, Tensor)
+            reached, all_weights = (
+                fan_out(self.layer, shape, mask) for mask in (weight != 0, torch.ones_like(weight))
+            )
+            synaptic += int((each.to(reached) * reached).sum())
+            dense += self.times[shape] * int(all_weights.sum())
+            active += int(each.sum())
+        kind = type(self.layer).__name__
+        return LayerOperations(name, kind, self.inputs, active, synaptic, dense, self.of_spikes)
+
+
+def fan_out(layer: nn.Module, shape: torch.Size, weights: Tensor) -> Tensor:
+    """Return how many products each input of one image or row is in, of `shape`, float64.
+
+    weights  1 for those that count, else 0
+
+    With such weights and no bias the sum of a layer's output is that of its inputs, each as often
+    as it is multiplied: its derivative by an input is what is sought, at borders as they are
+    padded, with strides, dilation and groups. Exact up to 2**53.
+    """
+    leading = (1, 1) if isinstance(layer, Conv2d) else (1,)  # time and batch, or the batch
+    image = torch.zeros(*leading, *shape, dtype=torch.float64, requires_grad=True)
+    ones = {"weight": weights.detach().to("cpu", torch.float64)}
+    if isinstance(layer.bias, Tensor):
+        ones["bias"] = torch.zeros(layer.bias.shape, dtype=torch.float64)
+    with torch.inference_mode(False), torch.enable_grad():
+        total = functional_call(layer, ones, (image,)).sum()
+        (slope,) = torch.autograd.grad(total, image)
+    return slope.reshape(shape)
+
+
+@dataclass(slots=True)
+class _Active:
+    """A layer of neurons or a rectifier, and what it has handed out."""
+
+    layer: nn.Module
+    outputs: int = 0
+    active: int = 0
+
+    def see(self, out: Tensor) -> None:
+        """Count the outputs of a run."""
+        self.outputs += out.numel()
+        self.active += int(out.count_nonzero())
+
+    def counted(self, name: str) -> NeuronUpdates:
+        """Return what the neurons did."""
+        layer = self.layer
+        rectifies = isinstance(layer, _RECTIFIERS)
+        hands_out = rectifies or (isinstance(layer, Neurons) and layer.spiking)
+        return NeuronUpdates(
+            name,
+            type(layer.neurons if isinstance(layer, Membrane) else layer).__name__,
+            0 if rectifies else self.outputs,
+            self.outputs,
+            self.active if hands_out else None,
+        )
+
 
 AC_J = 0.9e-12
 """Energy of a float32 addition in 45 nm, joules (Horowitz 2014, figure 1.1.9)."""
@@ -126,17 +328,5 @@ def count_operations(
 
 def operations_of(judging: Judging) -> Operations:
     """Return what a model computes for what was opened for it."""
-    module = judging.model.module
-    layers, neurons, uncounted, (samples, steps) = counted(
-        module, (counts for counts, _ in judging.batches().epoch(0))
-    )
-    stored = [*module.parameters(), *module.buffers()]
-    return Operations(
-        layers,
-        neurons,
-        samples,
-        steps,
-        sum(each.numel() for each in module.parameters()),
-        sum(each.numel() * each.element_size() for each in stored),
-        uncounted,
-    )
+    batches = judging.batches().epoch(0)
+    return counted(judging.model.module, (counts for counts, _ in batches))

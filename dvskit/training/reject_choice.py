@@ -78,7 +78,7 @@ def reject_on(
             right.append((best == labels).numpy())
             if recordings and is_weighed(given):
                 events = counts.sum((0, 2, 3, 4), dtype=torch.float64)  # (T, B, C, H, W) -> (B,)
-                rates.append(events.numpy() * 1e6 / (given.bins * given.bin_us))
+                rates.append(events.numpy() * 1e6 / given.window_us)
     return reject_by(_joined(sure), _joined(right).astype(bool), _joined(rates), lost)
 
 

@@ -178,7 +178,7 @@ class Run:
         check_together(self.module, world)
         self.start = start_of(config, feed)
         if self.start is not None:
-            begin_with(self.module, self.start, feed.classes)
+            begin_with(self.module, self.start, feed.train.classes)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
@@ -186,13 +186,13 @@ class Run:
             self.module.load_state_dict(at.weights)
             at.restore(self.optimiser)
         self.at = at
-        self.steps = config.loop.epochs * feed.steps
+        self.steps = config.loop.epochs * len(feed.train)
         self.last = Progress(0, config.loop.epochs, 0, self.steps, math.nan)
 
     @property
     def done(self) -> int:
         """How many steps are done."""
-        return self.at.epoch * self.feed.steps + self.at.step
+        return self.at.epoch * len(self.feed.train) + self.at.step
 
     @property
     def ended(self) -> bool:
@@ -210,7 +210,7 @@ class Run:
         began, done = 0.0, -_WARMING
         self.module.train()
         while done < _TIMED:
-            for counts, labels in self.feed.batches(0):
+            for counts, labels in self.feed.train.epoch(0):
                 self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
                 done += 1
                 if done == 0:  # what is compiled is, and what was made ahead is used up
@@ -225,8 +225,9 @@ class Run:
         began = told = kept = time.monotonic()
         self.module.train()
         sizes = self.feed.train.sizes()
-        for counts, labels in self.feed.batches(number, self.at.step, self.world.part):
-            step = number * self.feed.steps + self.at.step
+        batches = self.feed.train.epoch(number, first=self.at.step, part=self.world.part)
+        for counts, labels in batches:
+            step = number * len(self.feed.train) + self.at.step
             torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # it owns its dropout
             if loop.freeze:
                 let_learn(self.module, all_layers=step >= loop.freeze)
@@ -240,15 +241,20 @@ class Run:
             if now - told > _EVERY_SECONDS and watch.tell is not None:
                 told = now
                 watch.tell(Progress(number, loop.epochs, step + 1, self.steps, loss))
-            if now - kept > _KEPT_SECONDS and self.at.step < self.feed.steps:
+            if now - kept > _KEPT_SECONDS and self.at.step < len(self.feed.train):
                 kept = now
                 self.at.hold(self.module.state_dict(), self.optimiser)
                 self._keep()
         scores = scores_of(self.module, self.feed.validation, watch.metrics, self.world)
-        row = {"epoch": number, "loss": self.at.total / self.feed.steps, "rate": rate, **scores}
+        row = {
+            "epoch": number,
+            "loss": self.at.total / len(self.feed.train),
+            "rate": rate,
+            **scores,
+        }
         row["seconds"] = round(time.monotonic() - began, 1)
         self.at.record(row, self.module.state_dict(), self.optimiser, loop.keep)
-        done = self.at.epoch * self.feed.steps
+        done = self.at.epoch * len(self.feed.train)
         if watch.board is not None:
             watch.board.epoch(done, row)
         self._keep()

@@ -33,8 +33,7 @@ from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training.config import Config
-from dvskit.training.data_config import DataConfig
+from dvskit.training.config import Config, DataConfig
 from dvskit.video import Light
 from dvskit.video.light import checked_light
 

@@ -14,8 +14,7 @@ from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.networks import network_from, network_values
-from dvskit.training.config import Config, InputConfig, LoopConfig
-from dvskit.training.data_config import TAKEN, DataConfig, changes_of
+from dvskit.training.config import TAKEN, Config, DataConfig, InputConfig, LoopConfig, changes_of
 
 _SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "str": str, "bool": bool}

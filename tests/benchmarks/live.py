@@ -23,7 +23,7 @@ import dvskit
 from dvskit import Events
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.training import InputConfig, Live, Model, load_model, shipped_models, stepping
-from dvskit.training.stepping import WindowByWindow
+from dvskit.training.decisions import WindowByWindow
 
 SIZE, BINS, BIN_US = (128, 128), 29, 50_000
 NETWORKS = {

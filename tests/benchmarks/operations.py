@@ -26,8 +26,7 @@ from torch import nn
 
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.neurons import Neurons
-from dvskit.training.operation_counting import counted
-from dvskit.training.operations import Operations
+from dvskit.training.operations import Operations, counted
 
 NETWORKS = {
     "conv-lif 34x34": ConvLIF(),

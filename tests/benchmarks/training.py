@@ -47,8 +47,7 @@ from dvskit.networks import Layered
 from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import load_feed
 from dvskit.training.losses import make_optimiser, take_step
-from dvskit.training.memory import keep_memory
-from dvskit.training.world import has_fast_bfloat16, training_precision
+from dvskit.training.world import has_fast_bfloat16, keep_memory, training_precision
 
 BINS, BIN_US, BATCH, BETA = 20, 15_000, 32, 0.7
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
@@ -76,7 +75,7 @@ class Ours:
         keep_memory()
 
     def epoch(self, number: int) -> Data:
-        return self.feed.batches(number)
+        return self.feed.train.epoch(number)
 
     def test(self) -> Data:
         return self.feed.test["recordings"].epoch(0)
