@@ -1,13 +1,12 @@
 """Labelled samples: what is on disk or drawn, split by person; the only place that knows tonic."""
 
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_entries import key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.dealing import Leak, check_leaks, find_leaks
 from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
 from dvskit.datasets.encode import ENCODERS, Encode, StillBatches
 from dvskit.datasets.files import FileSamples, LeftOut
-from dvskit.datasets.kept_samples import CachedSamples
+from dvskit.datasets.kept_samples import CachedSamples, key_of
 from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from numpy.typing import NDArray
 
-from dvskit.datasets.cache_entries import DamagedEntryError, pack, unpack
+from dvskit.datasets.kept_samples import DamagedEntryError, pack, unpack
 from dvskit.errors import CacheWarning, ConfigError, warn
 from dvskit.formats.index_cache import cache_folder
 

@@ -18,7 +18,7 @@ from dvskit import encoders
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.samples import Images, Stills, named
 from dvskit.datasets.shares import WHOLE, Share, batch_sizes, check_classes, planned, rows_of
-from dvskit.datasets.still_changes import StillChanges, check_changes
+from dvskit.datasets.still_changes import StillChanges
 from dvskit.errors import ConfigError, GeometryError, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -82,12 +82,6 @@ ENCODERS: dict[str, Encoder] = {
 }
 
 
-def check_encoder(name: str) -> None:
-    """Raise ConfigError for a name that no encoder has."""
-    if name not in ENCODERS:
-        raise ConfigError(f"no encoder {name!r}; {did_you_mean(name, ENCODERS)}")
-
-
 def encode_images(
     images: Tensor,
     steps: int,
@@ -138,9 +132,15 @@ class Encode:
     changes: StillChanges = field(default_factory=StillChanges)
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, str):
-            check_encoder(self.encoder)
-        check_changes(self.changes)
+        if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
+            raise ConfigError(
+                f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
+            )
+        if not isinstance(self.changes, StillChanges):
+            raise ConfigError(
+                f"changes = {self.changes!r}: dvskit.datasets.StillChanges is meant; Vary changes "
+                "events"
+            )
         if self.channels not in (1, 2):
             raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
         if self.channels == 1 and self.encoder == "population":

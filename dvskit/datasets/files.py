@@ -67,23 +67,19 @@ def check_head(path: Path) -> None:
         raise FormatError(f"{path}: is a web page, not the file: download it again")
 
 
-def check_opened(path: Path, how: Reading) -> None:
-    """Open a file as reading it begins: header, and first frame. Raises DvskitError."""
-    check_head(path)
-    with one_thread():
-        how.kind(path).check(path, how)
-
-
 def failures(paths: Iterable[Path], how: Reading, *, opened: bool) -> dict[Path, DvskitError]:
     """Return the error of each file that has one, checked on all threads.
 
-    opened  whether each is opened; else its first bytes are looked at
+    opened  whether each is opened, header and first frame; else its first bytes are looked at
     """
     unique = list(dict.fromkeys(paths))
 
     def check(path: Path) -> DvskitError | None:
         try:
-            check_opened(path, how) if opened else check_head(path)
+            check_head(path)
+            if opened:
+                with one_thread():
+                    how.kind(path).check(path, how)
         except DvskitError as error:
             return error
         except OSError as error:

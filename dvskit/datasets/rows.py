@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_entries import key_of
-from dvskit.datasets.kept_samples import CachedSamples, smallest
+from dvskit.datasets.kept_samples import CachedSamples, key_of, smallest
 from dvskit.datasets.samples import Samples, Stills, named
 from dvskit.datasets.shares import Share
 from dvskit.errors import ConfigError, ShapeError
@@ -121,7 +120,7 @@ class Rows:
                 made["fitting"] = np.array([*fitting.size, fitting.dropped, fitting.total])
             self._cache.put(key, made)
             return fitting
-        _assign(out, arrays["tensor"])
+        np.copyto(out.numpy(), arrays["tensor"], casting="unsafe")
         if "fitting" not in arrays:
             return None
         width, height, dropped, total = arrays["fitting"].tolist()
@@ -193,7 +192,3 @@ def compact(tensor: Tensor) -> NDArray[Any]:
         return array
     small = array.astype(smallest(int(most)))
     return small if array.dtype.kind in "iu" or np.array_equal(small, array) else array
-
-
-def _assign(out: Tensor, array: NDArray[Any]) -> None:
-    np.copyto(out.numpy(), array, casting="unsafe")

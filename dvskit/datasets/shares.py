@@ -43,11 +43,6 @@ def drawn_by_class(
     return order
 
 
-def in_turn(total: int, count: int) -> NDArray[np.int64]:
-    """Return `count` numbers below `total`, from 0 on and again."""
-    return np.arange(count, dtype=np.int64) % total
-
-
 WHOLE = (0, 1)
 """The part of a batch that is all of it: every row from the first on."""
 
@@ -165,21 +160,16 @@ def batch_sizes(
 
 def planned(shares: Sequence[Share], sizes: Sequence[int], seed: Sequence[int] | None) -> Plan:
     """Return an epoch with batches of `sizes`, drawn by a seed or in turn without one."""
-    one = len(shares) == 1
-    lengths = [sum(sizes) if one else len(sizes) * share.count for share in shares]
-    return plan_epoch(shares, lengths, seed)
-
-
-def plan_epoch(shares: Sequence[Share], lengths: Sequence[int], seed: Sequence[int] | None) -> Plan:
-    """Return an epoch with `lengths` samples of each share, drawn by a seed or in turn without."""
     orders = []
-    for number, (share, length) in enumerate(zip(shares, lengths, strict=True)):
+    for number, share in enumerate(shares):
+        total, length = len(share.samples), len(sizes) * share.count
+        length = sum(sizes) if len(shares) == 1 else length
         if seed is None:
-            order = in_turn(len(share.samples), length)
-        elif share.balanced:
-            rng = np.random.default_rng((*seed, number))
-            order = drawn_by_class(share.samples.labels, length, rng)
+            orders.append(np.arange(length, dtype=np.int64) % total)
+            continue
+        rng = np.random.default_rng((*seed, number))
+        if share.balanced:
+            orders.append(drawn_by_class(share.samples.labels, length, rng))
         else:
-            order = drawn(len(share.samples), length, np.random.default_rng((*seed, number)))
-        orders.append(order)
+            orders.append(drawn(total, length, rng))
     return Plan(tuple(share.count for share in shares), tuple(orders))

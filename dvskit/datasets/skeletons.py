@@ -20,7 +20,7 @@ from dvskit.datasets.drawn import (
     is_depth_clip,
     sensor_like_dvs128,
 )
-from dvskit.datasets.groups import grouped
+from dvskit.datasets.opening import grouped
 from dvskit.datasets.samples import Sample
 from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import as_size

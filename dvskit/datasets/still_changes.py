@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit.errors import ConfigError
 from dvskit.filters.parameters import check_number
 
 _MOST: dict[str, float] = {
@@ -115,11 +114,3 @@ def _seen_from(images: Tensor, sources: Tensor) -> Tensor:
         images[:, None], sources / halves, padding_mode="zeros", align_corners=False
     )
     return found[:, 0]
-
-
-def check_changes(changes: object) -> None:
-    """Raise ConfigError for what is no StillChanges."""
-    if not isinstance(changes, StillChanges):
-        raise ConfigError(
-            f"changes = {changes!r}: dvskit.datasets.StillChanges is meant; Vary changes events"
-        )

@@ -236,7 +236,8 @@ def holds_stills(path: str | PathLike[str]) -> bool:
     if not root.is_dir():
         return False
     folders = [entry for entry in visible(root) if entry.is_dir()]
-    found = root if idx_parts(root) else next(filter(_images_in, folders), None)
+    with_images = (folder for folder in folders if any(map(is_image, folder.iterdir())))
+    found = root if idx_parts(root) else next(with_images, None)
     if found is None:
         return False
     for folder in folders:
@@ -250,10 +251,6 @@ def holds_stills(path: str | PathLike[str]) -> bool:
                     f"{folder.name}/{entry.name}; move one of them to a folder of its own"
                 )
     return True
-
-
-def _images_in(folder: Path) -> bool:
-    return any(is_image(entry) for entry in folder.iterdir())
 
 
 def _lists_times(path: Path) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dvskit.datasets.groups import is_person
 from dvskit.datasets.kinds import kind_of, sample_suffixes
 from dvskit.datasets.samples import Part, Sample
 from dvskit.errors import ConfigError, FormatError
@@ -22,6 +22,22 @@ PARTS: dict[str, Part] = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+
+
+_WORDS = ("participant", "subject", "person", "signer", "actor", "user", "subj", "sub")
+_LETTERS = ("s", "p")
+# Each stands between the ends of a name, or marks such as _ and -; 01 is 1.
+PERSON_WORD = re.compile(
+    rf"(?:^|[^a-z0-9])({'|'.join(_WORDS)})[ _-]?0*(\d+)(?![0-9a-z])", re.IGNORECASE
+)
+PERSON_LETTER = re.compile(
+    rf"(?:^|[^a-z0-9])({'|'.join(_LETTERS)})0*(\d+)(?![0-9a-z])", re.IGNORECASE
+)
+
+
+def is_person(folder: str) -> bool:
+    """Return whether a folder's name is that of a person by number: p1, s03, user_7, Subject-2."""
+    return any(match.fullmatch(folder) is not None for match in (PERSON_WORD, PERSON_LETTER))
 
 
 class Leaf(NamedTuple):
@@ -246,19 +262,13 @@ def empty_folders(tree: Tree) -> Iterator[tuple[Path, str]]:
         if folder.parent in inside:
             continue
         held = [path for path in tree.others if folder in path.parents]
+        why = (
+            "holds no recordings or videos; put some in it (files of "
+            f"{', '.join(sorted(sample_suffixes()))}) or remove it"
+        )
         if any(path.suffix.lower() in IMAGE_SUFFIXES for path in held):
-            yield (
-                folder,
-                (
-                    "holds still images, which show no change; a clip is a folder of them, "
-                    f"{folder}/<clip>/, with their times beside them or fps="
-                ),
+            why = (
+                "holds still images, which show no change; a clip is a folder of them, "
+                f"{folder}/<clip>/, with their times beside them or fps="
             )
-        else:
-            yield (
-                folder,
-                (
-                    f"holds no recordings or videos; put some in it (files of "
-                    f"{', '.join(sorted(sample_suffixes()))}) or remove it"
-                ),
-            )
+        yield folder, why

@@ -66,8 +66,8 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
     """
     choices: list[Choice] = []
 
-    def noted(what: str, value: str, why: str) -> None:
-        choices.append(Choice(what, value, why))
+    def noted(*choice: str) -> None:
+        choices.append(Choice(*choice))
 
     given, network = _network(look, start, noted)
     entry, keep = _split(look, replace(config.data[0], kind=look.kind), config.seed, noted)
@@ -76,7 +76,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
         count=BATCH,
         balanced=max(look.classes.values()) > 1.5 * min(look.classes.values()),
         augment=_augment(look, given, network, noted),
-        mirrored=_is_mirrored(look),
+        mirrored=not _without_mirror(look),
     )
     train = len(parts_of(_opened(look, entry), entry, config.seed).train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
@@ -229,14 +229,14 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
-def _is_mirrored(look: Look) -> bool:
-    return all(mirrored(name, tuple(look.classes)) for name in look.classes)
+def _without_mirror(look: Look) -> list[str]:
+    return [name for name in look.classes if not mirrored(name, tuple(look.classes))]
 
 
 def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) -> Vary:
     side = min(network.width, network.height)
     window = given.window_us
-    names = [name for name in look.classes if not mirrored(name, tuple(look.classes))]
+    names = _without_mirror(look)
     flips = "flips left to right, classes with them" if not names else "no flips"
     why = (
         "each class is there with its mirror"

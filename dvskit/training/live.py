@@ -235,7 +235,13 @@ def decide(
     `load_model` and `open_events` raise.
     """
     live = Live(as_model(model), reject)
-    return _decisions(live, FittedSource(as_recording(recording), live.model.size))
+    fitted = FittedSource(as_recording(recording), live.model.size)
+
+    def decisions() -> Iterator[LiveDecision]:
+        yield from decisions_on(live, fitted)
+        fitted.say(file_name(fitted.source) or "the recording")
+
+    return decisions()
 
 
 def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
@@ -246,15 +252,6 @@ def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
     yield from run.rest()
 
 
-def _decisions(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
-    yield from decisions_on(live, fitted)
-    fitted.say(file_name(fitted.source) or "the recording")
-
-
 def start_on(live: Live, fitted: FittedSource) -> LiveRun:
     """Return a pass over the events of a source that fits them itself."""
-    return LiveRun(live, _as_it_is, fitted.weight)
-
-
-def _as_it_is(events: Events) -> Events:
-    return events
+    return LiveRun(live, lambda events: events, fitted.weight)

@@ -23,7 +23,7 @@ from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.model_tables import emulation_values, used_samples
-from dvskit.training.models import Model, save_model
+from dvskit.training.models import Model, make_folder, save_model
 from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
@@ -128,8 +128,9 @@ def _train(
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = Run(config, feed, at, watch, world)
         if world.leads:
-            _make(folder)
-            _clear(folder)
+            make_folder(folder)
+            for unfinished in _files.unfinished(folder):  # by a run that was killed
+                _files.discard(*unfinished)
             write_config(config, folder / "config.toml")
         if tensorboard:
             run.watch = replace(watch, board=Board(folder, run.done))
@@ -154,19 +155,6 @@ def check_place(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made: {there} is no folder; name another output")
     if not os.access(there, os.W_OK):
         raise OutputError(f"{folder}: cannot be written: no right to; name another output")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run that was killed had not finished writing."""
-    for partial_file, target in _files.unfinished(folder):
-        _files.discard(partial_file, target)
 
 
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:

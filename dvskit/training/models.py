@@ -80,10 +80,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     Raises OutputError.
     """
     target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be made: {error.strerror or error}") from error
+    make_folder(target)
     values = {
         "name": model.name,
         "classes": list(model.classes),
@@ -101,6 +98,14 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         (target / _SPLIT).unlink(missing_ok=True)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if need be. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
 @check_arguments

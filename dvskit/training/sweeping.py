@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -172,7 +173,9 @@ def _planned(
     """Return all runs, checked as far as can be without data. Raises ConfigError."""
     if started_together() > 1:
         raise ConfigError("a sweep runs in one process; start it without torchrun")
-    numbers = _seeds(config, seeds)
+    numbers = range(config.seed, config.seed + seeds) if isinstance(seeds, int) else list(seeds)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"seeds = {seeds}: how many (at least 1), or some, each once, is meant")
     texts = {key: _texts(key, values) for key, values in keys.items()}
     plan = [
         (dict(zip(texts, values, strict=True)), seed)
@@ -189,15 +192,6 @@ def _planned(
         with torch.random.fork_rng():
             check_loss(run.config.network.build(), run.config.loop.loss)
     return runs
-
-
-def _seeds(config: Config, seeds: int | Sequence[int]) -> list[int]:
-    numbers = (
-        list(range(config.seed, config.seed + seeds)) if isinstance(seeds, int) else list(seeds)
-    )
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ConfigError(f"seeds = {seeds}: how many (at least 1), or some, each once, is meant")
-    return numbers
 
 
 def _texts(key: str, values: Sequence[Any]) -> list[str]:
@@ -246,15 +240,12 @@ def _trained(
     note: Callable[[SweepRun, str], None] | None,
     tensorboard: bool,
 ) -> Mapping[str, Any]:
-    def tell(now: Progress) -> None:
-        if progress is not None:
-            progress(run, now)
-
-    def say(text: str) -> None:
-        if note is not None:
-            note(run, text)
-
-    trained = train(run.config, progress=tell, note=say, tensorboard=tensorboard)
+    trained = train(
+        run.config,
+        progress=None if progress is None else partial(progress, run),
+        note=None if note is None else partial(note, run),
+        tensorboard=tensorboard,
+    )
     scores: Mapping[str, Any] = trained.model.about["scores"]
     return scores
 

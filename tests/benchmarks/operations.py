@@ -63,10 +63,7 @@ def of_neurobench(module: nn.Module, counts: torch.Tensor) -> dict[str, float]:
 
 def of_dvskit(module: nn.Module, counts: torch.Tensor) -> Operations:
     """The figures that dvskit gives of a batch."""
-    layers, neurons, _, seen = counted(module, [counts])
-    stored = [*module.parameters(), *module.buffers()]
-    size = sum(each.numel() * each.element_size() for each in stored)
-    return Operations(layers, neurons, *seen, 0, size)
+    return counted(module, [counts])
 
 
 def timed(run: Callable[[], Any], rounds: int) -> tuple[Any, float]:
