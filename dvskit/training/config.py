@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -17,15 +17,7 @@ _EACH = frozenset(
 )
 _EVENTS = _EACH | {"augment", "mirrored"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
-_VIDEOS = _CLIPS | {
-    "without",
-    "whole",
-    "upsample",
-    "fps",
-    "light",
-    "threshold",
-    "salvage",
-}
+_VIDEOS = _CLIPS | {"without", "salvage", "whole", "upsample", "fps", "light", "threshold"}
 TAKEN: Mapping[str, frozenset[str]] = {
     "recordings": _EVENTS | {"path", "group", "size", "set", "salvage", "without"},
     "videos": _VIDEOS,
@@ -128,8 +120,7 @@ class DataConfig:
     augment: Vary | StillChanges = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
-        if self.kind not in TAKEN:
-            raise ConfigError(f"data.kind: no {self.kind!r}; {did_you_mean(self.kind, TAKEN)}")
+        check_choice("data.kind", self.kind, TAKEN)
         changes = changes_of(self.kind)
         if self.augment == Vary():  # no change, of whatever kind
             object.__setattr__(self, "augment", changes())
@@ -144,32 +135,20 @@ class DataConfig:
                     f"data.{self.title}.{item.name}: of kind {self.kind!r}, which has no such key; "
                     f"it has {', '.join(sorted(TAKEN[self.kind]))}"
                 )
-        if self.encoder not in ENCODERS:
-            hint = did_you_mean(self.encoder, ENCODERS)
-            raise ConfigError(f"data.{self.title}.encoder: no {self.encoder!r}; {hint}")
-        if self.set and self.set not in PUBLIC_SETS:
-            hint = did_you_mean(self.set, PUBLIC_SETS)
-            raise ConfigError(f"data.{self.title}.set: no {self.set!r}; {hint}")
+        check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
+        if self.set:
+            check_choice(f"data.{self.title}.set", self.set, PUBLIC_SETS)
         if self.set and (self.group != "auto" or self.size):
             raise ConfigError(
                 f"data.{self.title}: the set {self.set!r} says its groups and its size itself; "
                 "leave out group and size"
             )
-        if self.by not in SPLITS:
-            raise ConfigError(
-                f"data.{self.title}.by: no {self.by!r}; {did_you_mean(self.by, SPLITS)}"
-            )
+        check_choice(f"data.{self.title}.by", self.by, SPLITS)
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        for name, least in (
-            ("count", 1),
-            ("skip", 0),
-            ("limit", 0),
-            ("each", 1),
-            ("fps", 0),
-            ("threshold", 0),
-        ):
+        least_of = {"count": 1, "skip": 0, "limit": 0, "each": 1, "fps": 0, "threshold": 0}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(
@@ -194,6 +173,12 @@ class DataConfig:
         if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
             return None
         return self.augment
+
+
+def check_choice(key: str, value: str, choices: Collection[str]) -> None:
+    """Raise ConfigError for a value that is not among those of a key."""
+    if value not in choices:
+        raise ConfigError(f"{key}: no {value!r}; {did_you_mean(value, choices)}")
 
 
 def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
@@ -280,9 +265,9 @@ class LoopConfig:
     chunk_steps: int = 0
 
     def __post_init__(self) -> None:
-        for key, value in {"epochs": self.epochs, "learning_rate": self.learning_rate}.items():
-            if not value > 0:
-                raise ConfigError(f"loop.{key} = {value} is not above 0")
+        for key in ("epochs", "learning_rate"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"loop.{key} = {getattr(self, key)} is not above 0")
         for key in ("steps", "weight_decay", "clip_norm", "patience", "freeze", "chunk_steps"):
             if not getattr(self, key) >= 0:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
@@ -292,16 +277,11 @@ class LoopConfig:
             )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"loop.betas = {self.betas}; two numbers, 0 <= beta < 1, are meant")
-        for key, choices in (
-            ("optimiser", OPTIMISERS),
-            ("schedule", SCHEDULES),
-            ("loss", LOSSES),
-            ("precision", PRECISIONS),
-            ("keep", KEPT),
-        ):
-            value = getattr(self, key)
-            if value not in choices:
-                raise ConfigError(f"loop.{key}: no {value!r}; {did_you_mean(value, choices)}")
+        check_choice("loop.optimiser", self.optimiser, OPTIMISERS)
+        check_choice("loop.schedule", self.schedule, SCHEDULES)
+        check_choice("loop.loss", self.loss, LOSSES)
+        check_choice("loop.precision", self.precision, PRECISIONS)
+        check_choice("loop.keep", self.keep, KEPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
