@@ -31,7 +31,7 @@ from dvskit.neurons.surrogates import (
 
 _SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs more than it gives
 
-_RESETS = {"soft": parts.Soft(), "hard": parts.Hard(), "none": parts.NoReset()}
+_RESETS = {"soft": parts.Soft(0), "hard": parts.Hard(0), "none": parts.NoReset(0)}
 
 
 def why_not(x: Tensor) -> str | None:

@@ -5,8 +5,9 @@ Read `row`, `value` and `sink` as an array (N,), a float32, or None for what a n
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -29,67 +30,19 @@ class Unaliased(Compiler):
         return super().define_pipelines()  # type: ignore[no-untyped-call]
 
 
-class Arctan(NamedTuple):
-    """ATan: height / (1 + curve u^2)."""
+# The surrogates by their parameters; Identity does not spike: the potential itself.
+Arctan = namedtuple("Arctan", "height curve")  # ATan: height / (1 + curve u^2)
+Fast = namedtuple("Fast", "slope")  # FastSigmoid
+Logistic = namedtuple("Logistic", "alpha")  # Sigmoid
+Tent = namedtuple("Tent", "width height")  # Triangle
+Box = namedtuple("Box", "half height")  # Boxcar, by its half width
+Through = namedtuple("Through", "height")  # StraightThrough
+Identity = namedtuple("Identity", "height")
 
-    height: Any
-    curve: Any
-
-
-class Fast(NamedTuple):
-    """FastSigmoid."""
-
-    slope: Any
-
-
-class Logistic(NamedTuple):
-    """Sigmoid."""
-
-    alpha: Any
-
-
-class Tent(NamedTuple):
-    """Triangle."""
-
-    width: Any
-    height: Any
-
-
-class Box(NamedTuple):
-    """Boxcar, by its half width."""
-
-    half: Any
-    height: Any
-
-
-class Through(NamedTuple):
-    """StraightThrough."""
-
-    height: Any
-
-
-class Identity(NamedTuple):
-    """No spikes: the potential itself."""
-
-    height: Any
-
-
-class Soft(NamedTuple):
-    """The soft reset."""
-
-    kind: Any = 0
-
-
-class Hard(NamedTuple):
-    """The hard reset."""
-
-    kind: Any = 0
-
-
-class NoReset(NamedTuple):
-    """No reset."""
-
-    kind: Any = 0
+# The resets, told apart by their type.
+Soft = namedtuple("Soft", "kind")
+Hard = namedtuple("Hard", "kind")
+NoReset = namedtuple("NoReset", "kind")
 
 
 def _bitcast(to: Any, given: Any, to_ir: Any) -> Any:
