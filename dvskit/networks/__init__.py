@@ -21,14 +21,13 @@ representation), `write_onnx`, and `write_onnx_step` with `onnx_start` (ONNX), `
 what the other side has not.
 """
 
-from dvskit.networks.conv_lif import ConvLIF, MotionLIF
+from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.names import NETWORKS, network_from, network_values
 from dvskit.networks.network import Network, NetworkModule
 from dvskit.networks.nir_reading import from_nir
 from dvskit.networks.nir_writing import to_nir, write_nir
 from dvskit.networks.onnx_step import onnx_start, write_onnx, write_onnx_step
-from dvskit.networks.point_net import PointNet
 from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 from dvskit.networks.snntorch_layers import from_snntorch, snntorch_state, to_snntorch
 

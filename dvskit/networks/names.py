@@ -7,10 +7,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
-from dvskit.networks.conv_lif import ConvLIF, MotionLIF
+from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.network import Network
-from dvskit.networks.point_net import PointNet
 from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 
 _Known = (
