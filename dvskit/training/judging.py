@@ -92,38 +92,33 @@ def open_judging(
 ) -> Judging:
     """Return a model and what it is judged by. Arguments and errors are those of `evaluate`."""
     model = as_model(model)
+    samples: Samples | Stills
     if isinstance(data, Stills) or (isinstance(data, str | PathLike) and holds_stills(data)):
-        return _open_stills(model, data, split, choose_encoder(model, encoder), seed)
-    if encoder is not None or seed is not None:
+        encode = encode_of(choose_encoder(model, encoder), model.input, model.size)
+        seed, what = choose_seed(model, seed), "image"
+        samples = data if isinstance(data, Stills) else open_judged(data, split)
+    elif encoder is not None or seed is not None:
         raise ConfigError(
             "evaluate: encoder and seed are of still images, and these are recordings; leave them "
             "out, or give a folder of IDX files or of a folder of images a class"
         )
-    samples = _as_samples(model, data)
-    _check_classes(model, samples.rows)
-    chosen = choose_samples(model, samples.rows, split)
+    else:
+        encode, seed, what = None, 0, "recording"
+        samples = _as_samples(model, data)
+    unknown = [name for name in class_names(samples.rows) if name not in model.classes]
+    if unknown:
+        raise FormatError(
+            f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
+            "judge it by a folder of these, or train a model on yours"
+        )
+    if isinstance(samples, Stills):
+        whole, chosen = None, choose_stills(model, samples, split)
+    else:
+        whole, chosen = samples, choose_samples(model, samples.rows, split)
     if not chosen.samples:
-        raise FormatError("no samples to evaluate; give at least one recording")
+        raise FormatError(f"no samples to evaluate; give at least one {what}")
     part = samples.only(chosen.samples).among(model.classes)
-    return Judging(model, part, chosen, samples)
-
-
-def _open_stills(
-    model: Model,
-    data: Stills | str | PathLike[str],
-    split: str,
-    encoder: str | Encoder,
-    seed: int | None,
-) -> Judging:
-    encode = encode_of(encoder, model.input, model.size)
-    seed = choose_seed(model, seed)
-    stills = data if isinstance(data, Stills) else open_judged(data, split)
-    _check_classes(model, stills.rows)
-    chosen = choose_stills(model, stills, split)
-    if not chosen.samples:
-        raise FormatError("no samples to evaluate; give at least one image")
-    part = stills.only(chosen.samples).among(model.classes)
-    return Judging(model, part, chosen, encode=encode, seed=seed)
+    return Judging(model, part, chosen, whole, encode, seed)
 
 
 def open_for(
@@ -153,12 +148,3 @@ def _as_samples(model: Model, data: object) -> Samples:
             "classify judges one recording"
         )
     return FileSamples(data, Reading(model.emulation))
-
-
-def _check_classes(model: Model, samples: Sequence[Sample]) -> None:
-    unknown = [name for name in class_names(samples) if name not in model.classes]
-    if unknown:
-        raise FormatError(
-            f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
-            "judge it by a folder of these, or train a model on yours"
-        )
