@@ -25,8 +25,8 @@ from dvskit.training.feed import mirrored
 from dvskit.training.judging import open_for
 from dvskit.training.looking import look_at
 from dvskit.training.model_tables import emulation_from, emulation_values
+from dvskit.training.models import begin_with, parameters_of_last, with_classes
 from dvskit.training.running import Run
-from dvskit.training.starting import begin_with, parameters_of_last, with_classes
 from tests.bars import blown_up, moving_bar, write_bars
 from tests.sample_files import folder, video
 from tests.test_depth import SWING, write_npz

@@ -11,7 +11,7 @@ import torch
 from dvskit import training
 from dvskit.errors import ConfigError, ModelError
 from dvskit.training import Config, Trained
-from dvskit.training.starting import begin_with, used_before
+from dvskit.training.models import begin_with, used_before
 from dvskit.training.toml_config import config_from, config_values
 from tests.bars import config_for, write_bars
 from tests.test_training import same, weights

@@ -8,7 +8,7 @@ moved before an emulated sensor, which makes `Samples` of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -182,7 +182,7 @@ class Samples(_Listed["Samples"]):
 
     def settled(self) -> Samples:
         """Return the samples without chance: `events` gives the own draw of each, always."""
-        return _SettledSamples(self) if self.draws else self
+        return ChangedSamples(self) if self.draws else self
 
     def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Samples:
         return _PartOfSamples(self, numbers, classes, rows)
@@ -249,10 +249,27 @@ class WrappedSamples(Samples):
         return self.samples.fingerprint(number)
 
 
-class _SettledSamples(WrappedSamples):
-    def __init__(self, samples: Samples) -> None:
+class ChangedSamples(WrappedSamples):
+    """Other samples without chance: the own draw of each, which a function may change.
+
+    change  gives the events of a sample, of its row and its own draw
+    mark    what tells them from the others, in fingerprints
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        change: Callable[[Sample, Events], Events] | None = None,
+        mark: str = "",
+    ) -> None:
         super().__init__(samples)
-        self.draws = False
+        self._change, self._mark, self.draws = change, mark, False
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        return self.samples.events(number)
+        """Return the events of a sample, always the same."""
+        events = self.samples.events(number)
+        return events if self._change is None else self._change(self.rows[number], events)
+
+    def fingerprint(self, number: int) -> str:
+        """Return what tells the content of a sample from that of all others."""
+        return super().fingerprint(number) + self._mark

@@ -16,9 +16,8 @@ from dvskit.networks.network import Network
 from dvskit.training.config import POINTS, Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import mirrored
 from dvskit.training.looking import Look
-from dvskit.training.models import Model
+from dvskit.training.models import Model, with_classes
 from dvskit.training.sets import parts_of
-from dvskit.training.starting import with_classes
 
 BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger

@@ -12,7 +12,7 @@ import numpy as np
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
-from dvskit.datasets.samples import WrappedSamples
+from dvskit.datasets.samples import ChangedSamples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
@@ -285,7 +285,13 @@ def judge_corrupted(
         if not _is_read(judging.whole):
             samples = CachedSamples(samples, Cache(folder))
         for level in levels:
-            yield _judge(judging.by(_Changed(samples, changed, level, (kind, seed))))
+
+            def corrupted(row: Sample, events: Events, level: float = level) -> Events:
+                own = own_seed(seed, f"{kind} {row.name}", row.span)
+                return chain(changed(level, own))(events)
+
+            mark = f" {kind} {level} {seed}"
+            yield _judge(judging.by(ChangedSamples(samples, corrupted, mark)))
 
 
 def _is_read(samples: Samples) -> bool:
@@ -296,28 +302,3 @@ def _is_read(samples: Samples) -> bool:
 def _judge(judging: Judging) -> Result:
     result = judge(judging.model.module, judging.batches())
     return replace(result, seen=judging.chosen.seen, left_out=judging.chosen.left_out)
-
-
-class _Changed(WrappedSamples):
-    """Other samples, each changed by a filter of its own draws."""
-
-    def __init__(
-        self,
-        samples: Samples,
-        changed: Callable[[float, int], Filter],
-        level: float,
-        drawn: tuple[str, int],
-    ) -> None:
-        super().__init__(samples)
-        self._changed, self._level = changed, level
-        self._kind, self._seed = drawn
-        self.draws = False
-
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        row = self.rows[number]
-        seed = own_seed(self._seed, f"{self._kind} {row.name}", row.span)
-        return chain(self._changed(self._level, seed))(self.samples.events(number))
-
-    def fingerprint(self, number: int) -> str:
-        kept = self.samples.fingerprint(number)
-        return f"{kept} {self._kind} {self._level} {self._seed}"

@@ -23,12 +23,11 @@ from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.model_tables import emulation_values, used_samples
-from dvskit.training.models import Model, make_folder, save_model
+from dvskit.training.models import Model, make_folder, save_model, used_before
 from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
 from dvskit.training.sets import emulation_of
-from dvskit.training.starting import used_before
 from dvskit.training.toml_config import (
     config_values,
     data_values,

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Samples
+from dvskit.datasets import Sample, Samples
 from dvskit.datasets.encode import Encoder
-from dvskit.datasets.samples import WrappedSamples
+from dvskit.datasets.samples import ChangedSamples
 from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.layers import Sequence
@@ -92,7 +92,10 @@ def judge_over_time(judging: Judging) -> OverTime:
     model = judging.model
     if isinstance(judging.samples, Samples) and not _is_binned(model):
         each = [
-            judge(model.module, judging.by(_Begun(judging.samples, steps, model)).batches())
+            judge(
+                model.module,
+                judging.by(_begun(judging.samples, steps * model.input.bin_us)).batches(),
+            )
             for steps in range(1, model.input.bins + 1)
         ]
         return OverTime(tuple(each), model.input.bin_us)
@@ -110,20 +113,13 @@ def _is_binned(model: Model) -> bool:
     return len(representation_of(model.input).shape(model.size)) == 4
 
 
-class _Begun(WrappedSamples):
-    """Other samples, of each the events of its first steps."""
+def _begun(samples: Samples, us: int) -> Samples:
+    """Return the samples without chance, of each the events of its first `us`."""
 
-    def __init__(self, samples: Samples, steps: int, model: Model) -> None:
-        super().__init__(samples.settled())
-        self._us = steps * model.input.bin_us
-        self.draws = False
+    def begun(row: Sample, events: Events) -> Events:
+        return events.between(None, int(events.t[0]) + us) if len(events) else events
 
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        events = self.samples.events(number)
-        return events.between(None, int(events.t[0]) + self._us) if len(events) else events
-
-    def fingerprint(self, number: int) -> str:
-        return f"{self.samples.fingerprint(number)} {self._us}"
+    return ChangedSamples(samples, begun, f" {us}")
 
 
 def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:

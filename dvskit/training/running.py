@@ -25,8 +25,8 @@ from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, scores_of
 from dvskit.training.feed import Feed
 from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser, rate_at, take_step
+from dvskit.training.models import begin_with, let_learn, start_of
 from dvskit.training.progress import Board, Progress
-from dvskit.training.starting import begin_with, let_learn, start_of
 from dvskit.training.toml_config import config_values, to_toml
 from dvskit.training.world import ALONE, World, check_together, pick_device, training_precision
 
@@ -176,7 +176,7 @@ class Run:
         self.module = config.network.build().to(self.device)
         check_loss(self.module, config.loop.loss)
         check_together(self.module, world)
-        self.start = start_of(config, feed)
+        self.start = start_of(config, feed.split)
         if self.start is not None:
             begin_with(self.module, self.start, feed.train.classes)
         self.optimiser = make_optimiser(self.module, config.loop)
