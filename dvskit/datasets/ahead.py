@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import nullcontext
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -14,91 +17,6 @@ T = TypeVar("T")
 # which runs in one thread at a time anyway, and threads that hand it to each other at each file and
 # each kernel took 0.44 ms for a recording of N-MNIST where one alone took 0.25.
 _QUICK_S = 1e-3
-
-
-class _Run(Generic[T]):
-    """One pass: what is to be made, what is being made, and by whom it is waited for."""
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        begin: Callable[[int], T],
-        fill: Callable[[T, int, int], object],
-        ahead: int,
-        at_once: int,
-    ) -> None:
-        self.sizes, self.begin, self.fill = sizes, begin, fill
-        self.ahead, self.at_once = ahead, at_once
-        self.changed = threading.Condition()
-        self.made: dict[int, T] = {}
-        self.missing: dict[int, int] = {}
-        self.taken = 0
-        self.next = (0, 0)  # the batch and the row that are begun next
-        self.failed: dict[tuple[int, int], BaseException] = {}
-        self.stopped = False
-        self.turn, self.quick = threading.Lock(), False
-
-    def work(self) -> None:
-        """Fill rows, in order, until there are none, one has failed or the pass is over."""
-        while (job := self._claim()) is not None:
-            batch, first, stop = job
-            row = first
-            try:
-                with self.turn if self.quick else nullcontext():
-                    begun = time.perf_counter()
-                    while row < stop:
-                        self.fill(self.made[batch], batch, row)
-                        row += 1
-                    self.quick = time.perf_counter() - begun < _QUICK_S * (stop - first)
-            except BaseException as error:  # to be raised where it is waited for
-                with self.changed:
-                    self.failed[batch, row] = error
-                    self.changed.notify_all()
-                return
-            with self.changed:
-                self.missing[batch] -= stop - first
-                if not self.missing[batch]:
-                    self.changed.notify_all()
-
-    def _claim(self) -> tuple[int, int, int] | None:
-        with self.changed:
-            while True:
-                batch, first = self.next
-                if self.stopped or self.failed or batch >= len(self.sizes):
-                    return None
-                if batch < self.taken + self.ahead:
-                    break
-                self.changed.wait()
-            if first == 0:
-                try:
-                    self.made[batch] = self.begin(batch)
-                except BaseException as error:
-                    self.failed[batch, -1] = error
-                    self.changed.notify_all()
-                    return None
-                self.missing[batch] = self.sizes[batch]
-            stop = min(first + self.at_once, self.sizes[batch])
-            self.next = (batch, stop) if stop < self.sizes[batch] else (batch + 1, 0)
-            return batch, first, stop
-
-    def take(self) -> T | None:
-        """Wait for the next batch and return it; None where something has failed."""
-        with self.changed:
-            while self.missing.get(self.taken) != 0:
-                if self.failed and min(self.failed)[0] <= self.taken:
-                    return None
-                self.changed.wait()
-            del self.missing[self.taken]
-            batch = self.made.pop(self.taken)
-            self.taken += 1
-            self.changed.notify_all()
-            return batch
-
-    def stop(self) -> None:
-        """Begin nothing more."""
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
 
 
 def made_ahead(
@@ -127,24 +45,67 @@ def made_ahead(
                 fill(batch, number, row)
             yield batch
         return
-    run = _Run(sizes, begin, fill, ahead, at_once)
+    turn, quick = threading.Lock(), False
+    jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    begun: deque[tuple[T, list[Future[None]]]] = deque()
+
+    def filled(batch: T, number: int, rows: range) -> Future[None]:
+        """Have the next idle thread fill some rows of a batch."""
+        future: Future[None] = Future()
+
+        def job() -> None:
+            nonlocal quick
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                with turn if quick else nullcontext():
+                    start = time.perf_counter()
+                    for row in rows:
+                        fill(batch, number, row)
+                    quick = time.perf_counter() - start < _QUICK_S * len(rows)
+            except BaseException as error:  # to be raised where it is waited for
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        jobs.put(job)
+        return future
+
+    def begin_one(number: int) -> None:
+        batch, size = begin(number), sizes[number]
+        firsts = range(0, size, at_once)
+        parts = [filled(batch, number, range(k, min(k + at_once, size))) for k in firsts]
+        begun.append((batch, parts))
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            job()
+
     # Daemons: an iterator that nobody closes must not keep the process from its end.
     workers = [
-        threading.Thread(target=run.work, name=f"dvskit-loader-{k}", daemon=True)
+        threading.Thread(target=work, name=f"dvskit-loader-{k}", daemon=True)
         for k in range(threads)
     ]
+    parts: list[Future[None]] = []
     try:
         for worker in workers:
             worker.start()
-        for _ in sizes:
-            made = run.take()
-            if made is None:
+        for number in range(min(ahead, len(sizes))):
+            begin_one(number)
+        for number in range(ahead, len(sizes) + ahead):
+            if not begun:
                 break
-            yield made
+            batch, parts = begun.popleft()
+            for part in parts:
+                part.result()
+            if number < len(sizes):
+                begin_one(number)
+            yield batch
     finally:
-        run.stop()
+        for part in (*parts, *(part for _, each in begun for part in each)):
+            part.cancel()
+        for _ in workers:
+            jobs.put(None)
         for worker in workers:
             if worker.ident is not None:
                 worker.join()
-    if run.failed:
-        raise run.failed[min(run.failed)]

@@ -43,11 +43,12 @@ OPEN_END_US = 1 << 62  # the stop of a span that goes on to the end of its file
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of a list, by the names of columns."""
+    """A line of a list, by the names of columns, and the units of times that these say."""
 
     path: Path
     number: int
     fields: dict[str, str]
+    units: dict[str, str]
 
     def wrong(self, text: str) -> FormatError:
         return FormatError(f"{self.path}: line {self.number}: {text}")
@@ -80,9 +81,9 @@ def read_list(path: Path, *, strict: bool = True) -> Found:
     found = Found([], [], [], [])
     lines: dict[tuple[Path, tuple[int, int] | None], _Line] = {}
     for number, fields in body:
-        line = _Line(path, number, _named(path, number, fields, known))
+        line = _Line(path, number, _named(path, number, fields, known), known.units)
         try:
-            sample = _sample(line, known)
+            sample = _sample(line)
         except MissingFileError as error:
             if strict:
                 raise
@@ -167,12 +168,14 @@ def _named(path: Path, number: int, fields: list[str], header: _Header) -> dict[
     return {column: field for column, field in pairs if column is not None}
 
 
-def _sample(line: _Line, header: _Header) -> Sample:
+def _sample(line: _Line) -> Sample:
     written, label = line.value("file"), line.value("label")
     if not written or not label:
         raise line.wrong(f"names no {'label' if written else 'file'}; write it, or remove the line")
     root = line.path.parent
-    file = _file(root, written)
+    file = root / written
+    if not file.exists() and "\\" in written:  # as Windows writes it
+        file = root / written.replace("\\", "/")
     if not file.exists():
         raise MissingFileError(
             file,
@@ -185,15 +188,8 @@ def _sample(line: _Line, header: _Header) -> Sample:
         group=plain_name(line.value("group")) or None,
         part=_part(line),
         path=file,
-        span=_span(line, header),
+        span=_span(line),
     )
-
-
-def _file(root: Path, written: str) -> Path:
-    file = root / written
-    if not file.exists() and "\\" in written:  # as Windows writes it
-        return root / written.replace("\\", "/")
-    return file
 
 
 def _part(line: _Line) -> Part | None:
@@ -206,8 +202,8 @@ def _part(line: _Line) -> Part | None:
     return part
 
 
-def _span(line: _Line, header: _Header) -> tuple[int, int] | None:
-    start, stop = (_time_us(line, header, column) for column in ("start", "stop"))
+def _span(line: _Line) -> tuple[int, int] | None:
+    start, stop = (_time_us(line, column) for column in ("start", "stop"))
     if start is None and stop is None:
         return None
     span = start or 0, OPEN_END_US if stop is None else stop
@@ -216,12 +212,12 @@ def _span(line: _Line, header: _Header) -> tuple[int, int] | None:
     return span
 
 
-def _time_us(line: _Line, header: _Header, column: str) -> int | None:
+def _time_us(line: _Line, column: str) -> int | None:
     said = line.value(column)
     if not said:
         return None
     found = _TIME.fullmatch(said.lower())
-    unit = header.units.get(column, "")
+    unit = line.units.get(column, "")
     if found is None or (found[2] and unit):
         raise line.wrong(
             f"{column} {said!r} is no time; whole microseconds, or 1.5s, 300ms, 20us, are meant"

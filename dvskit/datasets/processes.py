@@ -16,28 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dvskit.datasets.rows import Row
-from dvskit.datasets.shares import WHOLE, Plan, rows_of
+from dvskit.datasets.shares import Plan, rows_of
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.datasets.loader import Batches
 
 Answer = tuple[Tensor, list[Row]] | Exception
-
-
-class _Order:
-    """The batches of the epoch that is asked for, one at a time."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.epoch = 0
-        self.part = WHOLE
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[int, int, tuple[int, int]]]:
-        return ((self.epoch, batch, self.part) for batch in range(self.count))
 
 
 class _Answers(Dataset[Answer]):
@@ -104,7 +89,8 @@ class Workers:
                 f"what the batches are made of cannot be given to other processes ({error}); "
                 "threads do without"
             ) from error
-        self._order = _Order(len(batches))
+        self._count = len(batches)
+        self._order: list[tuple[int, int, tuple[int, int]]] = []  # of the epoch that is asked for
         self._loader = DataLoader(
             _Answers(packed),
             batch_size=None,
@@ -117,7 +103,7 @@ class Workers:
 
     def epoch(self, number: int, part: tuple[int, int]) -> Iterator[tuple[Tensor, list[Row]]]:
         """Yield the batches of an epoch. Raises what making one raises, where it would come."""
-        self._order.epoch, self._order.part = number, part
+        self._order[:] = [(number, batch, part) for batch in range(self._count)]
         for answer in self._loader:
             if isinstance(answer, Exception):
                 raise answer

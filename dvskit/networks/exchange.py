@@ -18,6 +18,7 @@ from dvskit.neurons import Neurons
 
 Shape = tuple[int, ...]
 """The shape of one time step of one sample: (channels, rows, columns), or (numbers,)."""
+_OF_A_STEP = "that of one time step of one sample, (channels, rows, columns) or (numbers,)"
 
 
 def optional_package(name: str, caller: str) -> Any:
@@ -64,21 +65,16 @@ def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
     """Return the shape of one time step: as given, or as a network's description says."""
     if shape is not None:
         if isinstance(shape, int | str):
-            raise ArgumentError(
-                f"{caller}: shape = {shape!r} is no tuple; it is that of one time step of one "
-                "sample, (channels, rows, columns) or (numbers,)"
-            )
+            raise ArgumentError(f"{caller}: shape = {shape!r} is no tuple; it is {_OF_A_STEP}")
         if not shape or min(shape) < 1:
             raise ConfigError(
-                f"{caller}: shape = {shape} is not of numbers of at least 1; it is that of one "
-                "time step of one sample, (channels, rows, columns) or (numbers,)"
+                f"{caller}: shape = {shape} is not of numbers of at least 1; it is {_OF_A_STEP}"
             )
         return tuple(shape)
     if isinstance(module, NetworkModule):
         return module.step_shape
     raise ConfigError(
-        f"{caller}: a {type(module).__name__} does not know its input; pass shape=, that of one "
-        "time step of one sample, (channels, rows, columns) or (numbers,)"
+        f"{caller}: a {type(module).__name__} does not know its input; pass shape=, {_OF_A_STEP}"
     )
 
 

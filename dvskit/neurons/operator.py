@@ -137,30 +137,23 @@ torch.library.define("dvskit::neurons_backward", _BACKWARD)
 
 
 @torch.library.impl("dvskit::neurons", "default")
-def _neurons(
-    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
-) -> list[Tensor]:
+def _neurons(x: Tensor, *others: Any) -> list[Tensor]:
     """Return the spikes, and the parts of the state after them that there are."""
-    state = NeuronState(v, i, a, waiting)
+    state, model = NeuronState(*others[:4]), others[4:]
     spikes, state = BACKENDS[x.device.type].forward(_dynamics(*model), x, state)
     return [spikes, *_there(*state.parts)]
 
 
 @torch.library.register_fake("dvskit::neurons")
-def _(
-    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *model: Any
-) -> list[Tensor]:
+def _(x: Tensor, *others: Any) -> list[Tensor]:
     strides = strides_of(x)
-    state = _there(v, i, a, waiting)
-    return [_like(x, x.shape, strides), *(_like(part, v.shape, strides[1:]) for part in state)]
+    state = (_like(part, x.shape[1:], strides[1:]) for part in _there(*others[:4]))
+    return [_like(x, x.shape, strides), *state]
 
 
 @torch.library.impl("dvskit::neurons_backward", "default")
-def _neurons_backward(
-    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
-) -> list[Tensor]:
-    model, (gs, gv, gi, ga, wanted) = others[:-5], others[-5:]
-    state = NeuronState(v, i, a, waiting)
+def _neurons_backward(x: Tensor, *others: Any) -> list[Tensor]:
+    state, model, (gs, gv, gi, ga, wanted) = NeuronState(*others[:4]), others[4:-5], others[-5:]
     gx, gradients, found = BACKENDS[x.device.type].backward(
         _dynamics(*model), x, state, gs, (gv, gi, ga), wanted
     )
@@ -168,14 +161,11 @@ def _neurons_backward(
 
 
 @torch.library.register_fake("dvskit::neurons_backward")
-def _(
-    x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, waiting: Tensor | None, *others: Any
-) -> list[Tensor]:
-    wanted = others[-1]
+def _(x: Tensor, *others: Any) -> list[Tensor]:
     strides = strides_of(x)
-    state = (_like(part, v.shape, strides[1:]) for part in _there(v, i, a))
-    values = (torch.empty_like(others[VALUES.index(name)], memory_format=torch.contiguous_format)
-              for name in wanted)  # fmt: skip
+    state = (_like(part, x.shape[1:], strides[1:]) for part in _there(*others[:3]))
+    given = (others[4 + VALUES.index(name)] for name in others[-1])
+    values = (torch.empty_like(each, memory_format=torch.contiguous_format) for each in given)
     return [_like(x, x.shape, strides), *state, *values]
 
 

@@ -70,16 +70,16 @@ def choose_samples(
     )
     note = ""
     if any(known.values()):
-        note = f"{_seen(known, f'{len(samples):,} {what}', guessed)}; judged: {part}"
+        how = " (by the seed and the shares of its split; no list was kept)" if guessed else ""
+        seen_of = _seen(known["train"], known["validation"], f"{len(samples):,} {what}")
+        note = f"{seen_of}{how}; judged: {part}"
     elif _learned(model) and not model.used:
         note = unrecorded(model, what)
     return Judged(judged, seen, len(samples) - len(judged), note)
 
 
-def _seen(known: Mapping[Part, int], total: str, guessed: bool) -> str:
-    trained, by = known["train"], known["validation"]
-    how = " (by the seed and the shares of its split; no list was kept)" if guessed else ""
-    return f"{trained + by:,} of {total} were trained on ({trained:,}) or chosen by ({by:,}){how}"
+def _seen(trained: int, by: int, total: str) -> str:
+    return f"{trained + by:,} of {total} were trained on ({trained:,}) or chosen by ({by:,})"
 
 
 def unrecorded(model: Model, what: str) -> str:
@@ -235,9 +235,8 @@ def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
     left = len(rows) - len(judged)
     if trained or by:
         note = (
-            f"{trained + by:,} of the {len(judged):,} images were trained on ({trained:,}) or "
-            f"chosen by ({by:,}), if this is the set that {model.name} had (by its entries "
-            "[[data]] and its seed; no list was kept)"
+            f"{_seen(trained, by, f'the {len(judged):,} images')}, if this is the set that "
+            f"{model.name} had (by its entries [[data]] and its seed; no list was kept)"
         )
         return Judged(judged, trained + by, left, note)
     note = f"judged: {len(judged):,} images that were neither trained on nor chosen by"
