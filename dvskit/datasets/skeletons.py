@@ -13,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.drawn import (
-    SEEDS,
-    PeopleSamples,
-    Sensor,
-    is_depth_clip,
-    sensor_like_dvs128,
-)
+from dvskit.datasets.drawn import SEEDS, PeopleSamples, Sensor, is_depth_clip, sensor_like_dvs128
 from dvskit.datasets.opening import grouped
 from dvskit.datasets.samples import Sample
 from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line

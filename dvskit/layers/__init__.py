@@ -11,12 +11,7 @@ times in little memory.
 
 from dvskit.layers.dense import Delays, Dropout, Flatten, Linear, Voting
 from dvskit.layers.images import AvgPool2d, Conv2d, MaxPool2d, SumPool2d
-from dvskit.layers.normalisation import (
-    BatchNorm1d,
-    BatchNorm2d,
-    LogCounts,
-    ThresholdBatchNorm2d,
-)
+from dvskit.layers.normalisation import BatchNorm1d, BatchNorm2d, LogCounts, ThresholdBatchNorm2d
 from dvskit.layers.readouts import (
     FirstSpike,
     LastMembrane,

@@ -10,13 +10,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
-from dvskit.layers.batch import (
-    BatchPart,
-    check_images,
-    check_tensor,
-    current_part,
-    over_time,
-)
+from dvskit.layers.batch import BatchPart, check_images, check_tensor, current_part, over_time
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -38,13 +38,7 @@ from dvskit.errors import ConfigError
 from dvskit.layers import Membrane, ResidualBlock, Sequence, States
 from dvskit.layers.dense import DelayState
 from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
-from dvskit.networks.exchange import (
-    Shape,
-    input_shape,
-    optional_package,
-    plain_evaluation,
-    silence,
-)
+from dvskit.networks.exchange import Shape, input_shape, optional_package, plain_evaluation, silence
 from dvskit.neurons import Neurons, NeuronState, RecurrentLIF
 
 OPSET = 18

@@ -20,14 +20,7 @@ from dvskit.neurons import lif_kernels as kernels
 from dvskit.neurons import parts_kernels as parts
 from dvskit.neurons.buffers import POOL, is_dense, same_strides, strides_of
 from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential
-from dvskit.neurons.surrogates import (
-    ATan,
-    Boxcar,
-    FastSigmoid,
-    Sigmoid,
-    StraightThrough,
-    Triangle,
-)
+from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, StraightThrough, Triangle
 
 _SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs more than it gives
 

@@ -29,14 +29,7 @@ from torch import Tensor
 from dvskit.neurons import cpu, gpu
 from dvskit.neurons.buffers import strides_of
 from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential, Value
-from dvskit.neurons.surrogates import (
-    ATan,
-    Boxcar,
-    FastSigmoid,
-    Sigmoid,
-    StraightThrough,
-    Triangle,
-)
+from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, StraightThrough, Triangle
 
 KNOWN = {
     kind.__name__: kind

@@ -151,8 +151,5 @@ def follow(
         if arrival.quiet:
             yield arrival, run.quiet(arrival.at)
         else:
-            yield (
-                arrival,
-                run.push(arrival.events, until_us=arrival.until_us, arrived=arrival.at),
-            )
+            yield (arrival, run.push(arrival.events, until_us=arrival.until_us, arrived=arrival.at))
     yield None, run.rest()

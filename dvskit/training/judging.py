@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
-from dvskit.datasets import (
-    Encode,
-    FileSamples,
-    Sample,
-    Samples,
-    Stills,
-    class_names,
-    holds_stills,
-)
+from dvskit.datasets import Encode, FileSamples, Sample, Samples, Stills, class_names, holds_stills
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files

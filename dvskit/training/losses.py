@@ -122,10 +122,7 @@ _SCHEDULES: Mapping[str, Callable[[float], float]] = {
 def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
     """Return the optimiser of a module's weights."""
     return _OPTIMISERS[loop.optimiser](
-        module.parameters(),
-        lr=loop.learning_rate,
-        betas=loop.betas,
-        weight_decay=loop.weight_decay,
+        module.parameters(), lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay
     )
 
 

@@ -163,12 +163,7 @@ class Run:
     """A run; everything that a step changes is in the module, the optimiser and `at`."""
 
     def __init__(
-        self,
-        config: Config,
-        feed: Feed,
-        at: Checkpoint | None,
-        watch: Watch,
-        world: World = ALONE,
+        self, config: Config, feed: Feed, at: Checkpoint | None, watch: Watch, world: World = ALONE
     ) -> None:
         self.config, self.feed, self.watch, self.world = config, feed, watch, world
         self.device = pick_device()
