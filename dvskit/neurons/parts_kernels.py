@@ -81,6 +81,16 @@ def _part(choose: Callable[..., Any]) -> Any:
     return compiled_only
 
 
+def _either(name: str, absent: Callable[..., Any], present: Callable[..., Any]) -> Any:
+    """Make a function of compiled code of one for None as first argument, and one for all else."""
+
+    def choose(*args: Any) -> Any:
+        return absent if _none(args[0]) else present
+
+    choose.__name__ = name
+    return _part(choose)
+
+
 @_part
 def load(row: Any, n: Any) -> Any:
     """Return row[n] as float32."""
@@ -140,28 +150,28 @@ def has(value: Any) -> Any:
     return lambda value: given
 
 
-@_part
-def times(value: Any, n: Any, term: Any) -> Any:
-    """Return value * term, and the term itself for None."""
-    if _none(value):
-        return lambda value, n, term: term
-    return lambda value, n, term: peek(value, n) * term
+times = _either(
+    "times",
+    lambda value, n, term: term,
+    lambda value, n, term: peek(value, n) * term,
+)
+"""Return value * term, and the term itself for None."""
 
 
-@_part
-def plus_times(value: Any, n: Any, factor: Any, term: Any) -> Any:
-    """Return value * factor + term, and the term itself for None."""
-    if _none(value):
-        return lambda value, n, factor, term: term
-    return lambda value, n, factor, term: peek(value, n) * factor + term
+plus_times = _either(
+    "plus_times",
+    lambda value, n, factor, term: term,
+    lambda value, n, factor, term: peek(value, n) * factor + term,
+)
+"""Return value * factor + term, and the term itself for None."""
 
 
-@_part
-def plus(row: Any, n: Any, term: Any) -> Any:
-    """Return term + row[n], and the term itself for None."""
-    if _none(row):
-        return lambda row, n, term: term
-    return lambda row, n, term: term + row[n]
+plus = _either(
+    "plus",
+    lambda row, n, term: term,
+    lambda row, n, term: term + row[n],
+)
+"""Return term + row[n], and the term itself for None."""
 
 
 @_part
@@ -177,20 +187,20 @@ def level_of(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
     return above_rest
 
 
-@_part
-def ready_at(waiting: Any, n: Any) -> Any:
-    """Return 1 where the neuron may spike, else 0."""
-    if _none(waiting):
-        return lambda waiting, n: _ONE
-    return lambda waiting, n: _ONE if waiting[n] <= 0 else _ZERO
+ready_at = _either(
+    "ready_at",
+    lambda waiting, n: _ONE,
+    lambda waiting, n: _ONE if waiting[n] <= 0 else _ZERO,
+)
+"""Return 1 where the neuron may spike, else 0."""
 
 
-@_part
-def like(past_ready: Any, n: Any) -> Any:
-    """Return what `ready_at` returned, from what was kept of it."""
-    if _none(past_ready):
-        return lambda past_ready, n: _ONE
-    return lambda past_ready, n: past_ready[n]
+like = _either(
+    "like",
+    lambda past_ready, n: _ONE,
+    lambda past_ready, n: past_ready[n],
+)
+"""Return what `ready_at` returned, from what was kept of it."""
 
 
 @_part
@@ -214,12 +224,12 @@ def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
     return lambda surrogate, h, th, ready: ready if h >= th else _ZERO
 
 
-@_part
-def fire_down(off: Any, n: Any, h: Any, ready: Any) -> Any:
-    """Return the downward spikes."""
-    if _none(off):
-        return lambda off, n, h, ready: _ZERO
-    return lambda off, n, h, ready: ready if -h >= peek(off, n) else _ZERO
+fire_down = _either(
+    "fire_down",
+    lambda off, n, h, ready: _ZERO,
+    lambda off, n, h, ready: ready if -h >= peek(off, n) else _ZERO,
+)
+"""Return the downward spikes."""
 
 
 @_part
@@ -301,12 +311,12 @@ def slope(surrogate: Any, u: Any) -> Any:
     }[_class(surrogate)]
 
 
-@_part
-def slope_down(off: Any, surrogate: Any, u: Any) -> Any:
-    """Return the surrogate's derivative at u, 0 for neurons without downward spikes."""
-    if _none(off):
-        return lambda off, surrogate, u: _ZERO
-    return lambda off, surrogate, u: slope(surrogate, u)
+slope_down = _either(
+    "slope_down",
+    lambda off, surrogate, u: _ZERO,
+    lambda off, surrogate, u: slope(surrogate, u),
+)
+"""Return the surrogate's derivative at u, 0 for neurons without downward spikes."""
 
 
 @_part
@@ -357,20 +367,20 @@ def cut(row: Any, first: Any, last: Any) -> Any:
     return lambda row, first, last: row
 
 
-@_part
-def row_of(rows: Any, t: Any, size: Any) -> Any:
-    """Return rows[t, :size] of what is kept of all times, None of None."""
-    if _none(rows):
-        return lambda rows, t, size: None
-    return lambda rows, t, size: rows[t, :size]
+row_of = _either(
+    "row_of",
+    lambda rows, t, size: None,
+    lambda rows, t, size: rows[t, :size],
+)
+"""Return rows[t, :size] of what is kept of all times, None of None."""
 
 
-@_part
-def scratch(part: Any, steps: Any, size: Any) -> Any:
-    """Return an array (steps, size) for a part that is there, else None."""
-    if _none(part):
-        return lambda part, steps, size: None
-    return lambda part, steps, size: np.empty((steps, size), np.float32)
+scratch = _either(
+    "scratch",
+    lambda part, steps, size: None,
+    lambda part, steps, size: np.empty((steps, size), np.float32),
+)
+"""Return an array (steps, size) for a part that is there, else None."""
 
 
 @_part
@@ -406,9 +416,9 @@ def copied(row: Any, kept: Any, first: Any, last: Any) -> Any:
     return copy
 
 
-@_part
-def blank(row: Any, size: Any) -> Any:
-    """Return an array of the type of `row`, of `size`; None of None."""
-    if _none(row):
-        return lambda row, size: None
-    return lambda row, size: np.empty(size, row.dtype)
+blank = _either(
+    "blank",
+    lambda row, size: None,
+    lambda row, size: np.empty(size, row.dtype),
+)
+"""Return an array of the type of `row`, of `size`; None of None."""
