@@ -19,8 +19,8 @@ from dvskit.formats.content import own_seed
 from dvskit.training import CORRUPTIONS, Trained, evaluate, evaluate_corrupted
 from dvskit.training.corruption import (
     AddHotPixels,
-    _Changed,
     check_levels,
+    corrupted,
     scaled_thresholds,
     with_thresholds,
 )
@@ -74,8 +74,8 @@ def test_each_recording_is_changed_by_the_filter_with_draws_that_follow_from_its
     samples = open_samples(bars)
     changed, level = CORRUPTIONS[kind].filter, CORRUPTIONS[kind].levels[-1]
     assert changed is not None
-    whole = _Changed(samples, changed, level, (kind, 4))
-    part = _Changed(samples.choose([3, 0]), changed, level, (kind, 4))
+    whole = corrupted(samples, kind, level, 4)
+    part = corrupted(samples.choose([3, 0]), kind, level, 4)
     for number, place in ((3, 0), (0, 1)):
         row = samples.rows[number]
         seed = own_seed(4, f"{kind} {row.name}", row.span)

@@ -274,8 +274,7 @@ def judge_corrupted(
         )
     if seed < 0:
         raise ConfigError(f"seed = {seed} is below 0")
-    changed = CORRUPTIONS[kind].filter
-    if changed is None:
+    if CORRUPTIONS[kind].filter is None:
         for level in levels:
             whole = with_thresholds(judging.whole, judging.chosen.samples, level)
             yield _judge(judging.by(judging.among(whole)))
@@ -285,13 +284,18 @@ def judge_corrupted(
         if not _is_read(judging.whole):
             samples = CachedSamples(samples, Cache(folder))
         for level in levels:
+            yield _judge(judging.by(corrupted(samples, kind, level, seed)))
 
-            def corrupted(row: Sample, events: Events, level: float = level) -> Events:
-                own = own_seed(seed, f"{kind} {row.name}", row.span)
-                return chain(changed(level, own))(events)
 
-            mark = f" {kind} {level} {seed}"
-            yield _judge(judging.by(ChangedSamples(samples, corrupted, mark)))
+def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
+    """Return samples without chance, each changed by a filter of its own draws."""
+    made = CORRUPTIONS[kind].filter
+    assert made is not None  # clips are emulated anew
+
+    def change(row: Sample, events: Events) -> Events:
+        return chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)
+
+    return ChangedSamples(samples, change, f" {kind} {level} {seed}")
 
 
 def _is_read(samples: Samples) -> bool:
