@@ -34,28 +34,9 @@ from torch import nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
+from dvskit.networks import pieces
 from dvskit.networks.network import Network, NetworkModule, scaled
-from dvskit.networks.pieces import (
-    NEURON_WORDS,
-    READOUT_WORDS,
-    Defaults,
-    Dense,
-    Named,
-    Piece,
-    Reading,
-    Shape,
-    Spiking,
-    batch_norm,
-    convolution,
-    delays,
-    dropout,
-    layer_norm,
-    logarithm,
-    pooling,
-    rectified,
-    said,
-    voting,
-)
+from dvskit.networks.pieces import Defaults, Dense, Named, Piece, Reading, Shape, Spiking, said
 
 Word = str | tuple["Word", ...]
 """A layer, or those of a residual block."""
@@ -63,19 +44,19 @@ Word = str | tuple["Word", ...]
 _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (
         r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?",
-        lambda c, k, s, p: convolution(int(c), int(k), int(s or 1), int(p or 0)),
+        lambda c, k, s, p: pieces.convolution(int(c), int(k), int(s or 1), int(p or 0)),
     ),
-    (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: pooling(kind, int(k), int(s or k))),
+    (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: pieces.pooling(kind, int(k), int(s or k))),
     (r"F?(\d+)", lambda n: Dense(int(n))),
-    (r"T(\d+)(?:s(\d+))?", lambda taps, s: delays(int(taps), int(s or 1))),
-    (r"D(\d*\.?\d+)", lambda share: dropout(float(share))),
-    (r"log", logarithm),
-    (r"V(\d+)", lambda votes: voting(int(votes))),
-    (r"relu", rectified),
-    (r"ln", layer_norm),
+    (r"T(\d+)(?:s(\d+))?", lambda taps, s: pieces.delays(int(taps), int(s or 1))),
+    (r"D(\d*\.?\d+)", lambda share: pieces.dropout(float(share))),
+    (r"log", pieces.logarithm),
+    (r"V(\d+)", lambda votes: pieces.voting(int(votes))),
+    (r"relu", pieces.rectified),
+    (r"ln", pieces.layer_norm),
 )
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
-_WORDS = ("bn", "tdbn", *NEURON_WORDS, "membrane", *READOUT_WORDS)
+_WORDS = ("bn", "tdbn", *pieces.NEURON_WORDS, "membrane", *pieces.READOUT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +129,7 @@ def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
     for place in places:
         for kind, module in place.piece.modules(place.before):
             kinds[kind] += 1
-            named[kind if kind in READOUT_WORDS else f"{kind}{kinds[kind]}"] = module
+            named[kind if kind in pieces.READOUT_WORDS else f"{kind}{kinds[kind]}"] = module
     return named
 
 
@@ -194,7 +175,13 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
         raise ConfigError(f"{at} = {word!r}: it stands behind neurons; put it behind lif or li")
     if name not in _WORDS:
         raise ConfigError(f"{at} = {word!r} is no layer; {did_you_mean(name, _EXAMPLES + _WORDS)}")
-    kind = Spiking if name in NEURON_WORDS else Reading if name in READOUT_WORDS else batch_norm
+    kind = (
+        Spiking
+        if name in pieces.NEURON_WORDS
+        else Reading
+        if name in pieces.READOUT_WORDS
+        else pieces.batch_norm
+    )
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
     return kind(name, given, defaults)
 

@@ -9,27 +9,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from dvskit import layers
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Delays,
-    Dropout,
-    FirstSpike,
-    Flatten,
-    LastMembrane,
-    Linear,
-    LogCounts,
-    MaxMembrane,
-    MaxPool2d,
-    MeanMembrane,
-    Membrane,
-    SpikeCount,
-    SumPool2d,
-    ThresholdBatchNorm2d,
-    Voting,
-)
 from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
 
 Shape = tuple[int, ...]
@@ -110,7 +91,9 @@ def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -
         _check_sizes(channels)
         return channels, *_behind(shape, kernel, stride, padding)
 
-    return _Layer("conv", after, lambda shape: Conv2d(shape[0], channels, kernel, stride, padding))
+    return _Layer(
+        "conv", after, lambda shape: layers.Conv2d(shape[0], channels, kernel, stride, padding)
+    )
 
 
 def pooling(letter: str, size: int, stride: int) -> Piece:
@@ -120,7 +103,7 @@ def pooling(letter: str, size: int, stride: int) -> Piece:
         _check_images(shape)
         return shape[0], *_behind(shape, size, stride, 0)
 
-    kind = {"P": AvgPool2d, "S": SumPool2d, "M": MaxPool2d}[letter]
+    kind = {"P": layers.AvgPool2d, "S": layers.SumPool2d, "M": layers.MaxPool2d}[letter]
     return _Layer("pool", after, lambda shape: kind(size, stride))
 
 
@@ -137,8 +120,8 @@ class Dense:
 
     def modules(self, shape: Shape) -> list[Named]:
         """Return the layer, flattening in front of it where its inputs are images."""
-        flatten: list[Named] = [("flatten", Flatten())] if len(shape) > 1 else []
-        return [*flatten, ("dense", Linear(math.prod(shape), self.outputs))]
+        flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
+        return [*flatten, ("dense", layers.Linear(math.prod(shape), self.outputs))]
 
 
 def delays(taps: int, spacing: int) -> Piece:
@@ -148,7 +131,7 @@ def delays(taps: int, spacing: int) -> Piece:
         _check_sizes(taps, spacing)
         return taps * shape[0], *shape[1:]
 
-    return _Layer("delays", after, lambda shape: Delays(taps, spacing))
+    return _Layer("delays", after, lambda shape: layers.Delays(taps, spacing))
 
 
 def layer_norm() -> Piece:
@@ -166,10 +149,10 @@ def dropout(share: float) -> Piece:
     """Return dropout of a share, constant in time: D0.2."""
 
     def after(shape: Shape) -> Shape:
-        Dropout(share)  # which judges it
+        layers.Dropout(share)  # which judges it
         return shape
 
-    return _Layer("dropout", after, lambda shape: Dropout(share))
+    return _Layer("dropout", after, lambda shape: layers.Dropout(share))
 
 
 def voting(votes: int) -> Piece:
@@ -181,7 +164,7 @@ def voting(votes: int) -> Piece:
             raise ConfigError(f"it takes a multiple of {votes} outputs of a dense layer")
         return (shape[0] // votes,)
 
-    return _Layer("vote", after, lambda shape: Voting(votes))
+    return _Layer("vote", after, lambda shape: layers.Voting(votes))
 
 
 def rectified() -> Piece:
@@ -191,7 +174,7 @@ def rectified() -> Piece:
 
 def logarithm() -> Piece:
     """Return log: what comes in on a logarithmic scale, for counts."""
-    return _Layer("log", _same, lambda shape: LogCounts())
+    return _Layer("log", _same, lambda shape: layers.LogCounts())
 
 
 def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Piece:
@@ -199,8 +182,8 @@ def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Pie
 
     def make(shape: Shape) -> nn.Module:
         if word == "bn":
-            return BatchNorm2d(shape[0])
-        return ThresholdBatchNorm2d(shape[0], defaults.threshold, **options)
+            return layers.BatchNorm2d(shape[0])
+        return layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options)
 
     def after(shape: Shape) -> Shape:
         _check_images(shape)
@@ -257,7 +240,7 @@ class Spiking:
             neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
         else:
             neurons = self._neurons()
-        return [(kind, Membrane(neurons) if self.membrane else neurons)]
+        return [(kind, layers.Membrane(neurons) if self.membrane else neurons)]
 
     def _neurons(self, back: nn.Module | None = None) -> Neurons:
         kind, known = _NEURONS[self.word]
@@ -289,11 +272,11 @@ def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
 
 
 _READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
-    "mean": (MeanMembrane, ()),
-    "last": (LastMembrane, ()),
-    "max": (MaxMembrane, ()),
-    "count": (SpikeCount, ()),
-    "first": (FirstSpike, ("tau",)),
+    "mean": (layers.MeanMembrane, ()),
+    "last": (layers.LastMembrane, ()),
+    "max": (layers.MaxMembrane, ()),
+    "count": (layers.SpikeCount, ()),
+    "first": (layers.FirstSpike, ("tau",)),
     "each": (None, ()),
 }
 READOUT_WORDS = tuple(_READOUTS)

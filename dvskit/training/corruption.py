@@ -10,6 +10,7 @@ from os import PathLike
 
 import numpy as np
 
+from dvskit import filters
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
 from dvskit.datasets.samples import ChangedSamples
@@ -17,16 +18,6 @@ from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Events, Filter, Size
-from dvskit.filters import (
-    DropEvents,
-    DropPixels,
-    Noise,
-    SpatialJitter,
-    StartAt,
-    TemporalJitter,
-    TimeScale,
-    chain,
-)
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.parameters import check_number, check_seed
 from dvskit.formats.content import own_seed
@@ -69,7 +60,7 @@ class _HotPixelsStep(Step):
         # Noise of a sensor that has as many pixels: as square as can be, for x and y are short.
         side = max(1, math.isqrt(len(self._hot)))
         self._sensor = Size(side, max(1, -(-len(self._hot) // side)))
-        self._noise = Noise(chosen.hz, on_share=1.0, seed=chosen.seed).start(self._sensor)
+        self._noise = filters.Noise(chosen.hz, on_share=1.0, seed=chosen.seed).start(self._sensor)
 
     def __call__(self, events: Events) -> Events:
         """Return the events with those of the hot pixels up to the last of them."""
@@ -158,16 +149,22 @@ class CorruptionKind:
 
 def _jitter(level_ms: float, seed: int) -> Filter:
     # Nothing is left out for coming to a time before 0: a second is more than five deviations.
-    return chain(StartAt(1_000_000), TemporalJitter(1000.0 * level_ms, seed))
+    return filters.chain(
+        filters.StartAt(1_000_000), filters.TemporalJitter(1000.0 * level_ms, seed)
+    )
 
 
 CORRUPTIONS: Mapping[str, CorruptionKind] = {
     "noise": CorruptionKind(
-        "noise (events/s/pixel)", (0, 0.5, 1, 2, 5, 10), lambda hz, seed: Noise(hz, 0.5, seed)
+        "noise (events/s/pixel)",
+        (0, 0.5, 1, 2, 5, 10),
+        lambda hz, seed: filters.Noise(hz, 0.5, seed),
     ),
-    "drop": CorruptionKind("share of events left out", (0, 0.1, 0.25, 0.5, 0.75, 0.9), DropEvents),
+    "drop": CorruptionKind(
+        "share of events left out", (0, 0.1, 0.25, 0.5, 0.75, 0.9), filters.DropEvents
+    ),
     "dead-pixels": CorruptionKind(
-        "share of pixels that are dead", (0, 0.05, 0.1, 0.2, 0.4, 0.6), DropPixels
+        "share of pixels that are dead", (0, 0.05, 0.1, 0.2, 0.4, 0.6), filters.DropPixels
     ),
     "hot-pixels": CorruptionKind(
         f"share of pixels that fire at {_HOT_HZ:g} events/s",
@@ -177,12 +174,12 @@ CORRUPTIONS: Mapping[str, CorruptionKind] = {
     "time-scale": CorruptionKind(
         "factor of all times",
         (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2),
-        lambda factor, seed: TimeScale(factor),
+        lambda factor, seed: filters.TimeScale(factor),
         factors=True,
     ),
     "time-jitter": CorruptionKind("jitter of times (ms)", (0, 1, 3, 10, 30, 90), _jitter),
     "place-jitter": CorruptionKind(
-        "jitter of places (pixels)", (0, 0.5, 1, 1.5, 2, 3), SpatialJitter
+        "jitter of places (pixels)", (0, 0.5, 1, 1.5, 2, 3), filters.SpatialJitter
     ),
     "threshold": CorruptionKind(
         "factor of the contrast thresholds", (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2), None, factors=True
@@ -293,7 +290,7 @@ def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
     assert made is not None  # clips are emulated anew
 
     def change(row: Sample, events: Events) -> Events:
-        return chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)
+        return filters.chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)
 
     return ChangedSamples(samples, change, f" {kind} {level} {seed}")
 

@@ -6,29 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dvskit.datasets import (
-    Batches,
-    Cache,
-    Encode,
-    Sample,
-    Samples,
-    Share,
-    Split,
-    StillBatches,
-    StillChanges,
-    Stills,
-)
+from dvskit import datasets
+from dvskit.datasets import Samples, Stills
 from dvskit.datasets.kept_samples import HeldSamples, Room
 from dvskit.events import Filter
+from dvskit.training import inputs
 from dvskit.training.config import POINTS, Config, DataConfig
-from dvskit.training.inputs import (
-    AnyBatches,
-    encode_of,
-    is_weighed,
-    judged_batches,
-    judged_stills,
-    representation_of,
-)
+from dvskit.training.inputs import AnyBatches
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
 _SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise",
@@ -74,7 +58,7 @@ class Feed:
     train: AnyBatches
     validation: dict[str, AnyBatches]
     test: dict[str, AnyBatches]
-    split: Split
+    split: datasets.Split
     notes: tuple[str, ...]
 
 
@@ -85,7 +69,9 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
     """
     sets = load_sets(config) if sets is None else sets
     cache = (
-        Cache(memory_gb=_MEMORY_GB) if any(each.entry.kind in EMULATED for each in sets) else None
+        datasets.Cache(memory_gb=_MEMORY_GB)
+        if any(each.entry.kind in EMULATED for each in sets)
+        else None
     )
     room = Room()
     return Feed(
@@ -100,12 +86,12 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
             for each in sets
             if len(each.parts.test)
         },
-        Split(*(_in_files(sets, part) for part in range(3))),
+        datasets.Split(*(_in_files(sets, part) for part in range(3))),
         tuple(note for each in sets for note in each.notes),
     )
 
 
-def _in_files(sets: Sequence[TrainingSet], part: int) -> list[Sample]:
+def _in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 
@@ -117,12 +103,12 @@ def _held(each: TrainingSet, samples: Samples | Stills, room: Room) -> Samples |
 
 
 def _training_batches(
-    sets: Sequence[TrainingSet], config: Config, cache: Cache | None, room: Room
+    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, room: Room
 ) -> AnyBatches:
     # Other events are drawn each time, whatever else is changed.
     draws_points = config.input.representation == POINTS
     shares = [
-        Share(
+        datasets.Share(
             samples=_held(each, each.parts.train, room),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
@@ -134,14 +120,14 @@ def _training_batches(
     ]
     steps = config.loop.steps or None
     if all(share.encode is not None for share in shares):
-        return StillBatches(shares, seed=config.seed, steps=steps)
-    return Batches(
+        return datasets.StillBatches(shares, seed=config.seed, steps=steps)
+    return datasets.Batches(
         shares,
-        representation_of(config.input),
+        inputs.representation_of(config.input),
         size=network_size(config),
         seed=config.seed,
         steps=steps,
-        weigh=is_weighed(config.input),
+        weigh=inputs.is_weighed(config.input),
         cache=cache,
     )
 
@@ -156,16 +142,16 @@ def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
     return relabel
 
 
-def _encode(entry: DataConfig, config: Config) -> Encode | None:
-    if not isinstance(entry.augment, StillChanges):
+def _encode(entry: DataConfig, config: Config) -> datasets.Encode | None:
+    if not isinstance(entry.augment, datasets.StillChanges):
         return None
-    return encode_of(entry.encoder, config.input, network_size(config), entry.augment)
+    return inputs.encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
 
 def _judged(
-    each: TrainingSet, samples: Samples | Stills, config: Config, cache: Cache | None
+    each: TrainingSet, samples: Samples | Stills, config: Config, cache: datasets.Cache | None
 ) -> AnyBatches:
     if isinstance(samples, Samples):
-        return judged_batches(samples, config.input, network_size(config), cache)
-    encode = encode_of(each.entry.encoder, config.input, network_size(config))
-    return judged_stills(samples, encode, config.seed)
+        return inputs.judged_batches(samples, config.input, network_size(config), cache)
+    encode = inputs.encode_of(each.entry.encoder, config.input, network_size(config))
+    return inputs.judged_stills(samples, encode, config.seed)

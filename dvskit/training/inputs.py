@@ -9,18 +9,8 @@ from os import PathLike
 import numpy as np
 from torch import Tensor
 
-from dvskit.datasets import (
-    Batches,
-    Cache,
-    Encode,
-    Samples,
-    Share,
-    StillBatches,
-    StillChanges,
-    Stills,
-    likely_size,
-    on_sensor,
-)
+from dvskit import datasets
+from dvskit.datasets import Samples, Stills
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import WrappedSamples
 from dvskit.errors import ConfigError, FittedWarning
@@ -69,15 +59,17 @@ def encode_of(
     encoder: str | Encoder,
     given: InputConfig,
     size: tuple[int, int],
-    changes: StillChanges | None = None,
-) -> Encode:
+    changes: datasets.StillChanges | None = None,
+) -> datasets.Encode:
     """Return what makes a network's input of still images, changed first. Raises ConfigError."""
     if given.representation == POINTS:
         raise ConfigError(
             "a network of points takes recordings alone: encoded images are no events; take a "
             "network of tensors, such as conv-lif, for still images"
         )
-    return Encode(encoder, given.bins, size, given.channels, changes or StillChanges())
+    return datasets.Encode(
+        encoder, given.bins, size, given.channels, changes or datasets.StillChanges()
+    )
 
 
 def is_weighed(given: InputConfig) -> bool:
@@ -106,7 +98,7 @@ class FittedSource(ReadableSource):
     def __init__(self, source: Source, size: Size) -> None:
         self.size = size
         self.source = source
-        self._from = likely_size(source, size)
+        self._from = datasets.likely_size(source, size)
         self._total = 0
         self._step = Fit(size).start(self._from)
         self.weight = None if self._from == size else self._step.placement.weight
@@ -125,7 +117,7 @@ class FittedSource(ReadableSource):
         self._total, self._step = 0, Fit(self.size).start(self._from)
         for block in self.source:
             self._total += len(block)
-            yield self._step(on_sensor(block, self._from))
+            yield self._step(datasets.on_sensor(block, self._from))
 
     def say(self, what: str) -> None:
         """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
@@ -149,7 +141,7 @@ def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
     return fitted, step.placement.weight
 
 
-def say_fitted(batches: Batches) -> None:
+def say_fitted(batches: datasets.Batches) -> None:
     """Give a FittedWarning of each other size that samples of batches had, counting all of them."""
     for size, found in batches.fitted.items():
         how = str(Placement.of(size, as_size(batches.size)))
@@ -171,19 +163,19 @@ def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
     return as_source(recording)
 
 
-AnyBatches = Batches | StillBatches
+AnyBatches = datasets.Batches | datasets.StillBatches
 JUDGED_AT_ONCE = 50
 """How many samples are judged at a time."""
 
 
 def judged_batches(
-    samples: Samples, given: InputConfig, size: tuple[int, int], cache: Cache | None = None
-) -> Batches:
+    samples: Samples, given: InputConfig, size: tuple[int, int], cache: datasets.Cache | None = None
+) -> datasets.Batches:
     """Return batches of samples in their order, each once and without chance: epoch 0 of them.
 
     They give no FittedWarning; `say_fitted` does, of all at once.
     """
-    return Batches(
+    return datasets.Batches(
         Watched(samples.settled(), given.window_us),
         representation_of(given),
         size=size,
@@ -195,13 +187,13 @@ def judged_batches(
     )
 
 
-def judged_stills(stills: Stills, encode: Encode, seed: int) -> StillBatches:
+def judged_stills(stills: Stills, encode: datasets.Encode, seed: int) -> datasets.StillBatches:
     """Return batches of still images in their order, each once: epoch 0 of them.
 
     What the encoder draws follows from the seed and from which images there are, in which order.
     """
-    share = Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
-    return StillBatches([share], seed=seed, shuffle=False)
+    share = datasets.Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
+    return datasets.StillBatches([share], seed=seed, shuffle=False)
 
 
 class Watched(WrappedSamples):

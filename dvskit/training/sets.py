@@ -9,24 +9,8 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from dvskit.datasets import (
-    DrawnSamples,
-    Emulation,
-    FileSamples,
-    MovedStills,
-    Sample,
-    Samples,
-    SkeletonSamples,
-    Split,
-    SplitSamples,
-    Stills,
-    check_leaks,
-    open_public,
-    open_stills,
-    split_as_listed,
-    split_by_group,
-    split_by_share,
-)
+from dvskit import datasets
+from dvskit.datasets import FileSamples, Sample, Samples, SplitSamples, Stills
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files
 from dvskit.emulator.params import as_params
@@ -110,7 +94,7 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
 
 
 def _notes(samples: Samples | Stills) -> tuple[str, ...]:
-    if isinstance(samples, SkeletonSamples):
+    if isinstance(samples, datasets.SkeletonSamples):
         return tuple(samples.notes)
     if not isinstance(samples, FileSamples):
         return ()
@@ -148,8 +132,10 @@ def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
     by = _way(samples.rows) if entry.by == "auto" else entry.by
     if by == "listed":
         listed = any(row.part == "validation" for row in samples.rows)
-        return split_as_listed(samples, validation=0 if listed else entry.validation, seed=seed)
-    split = split_by_group if by == "group" else split_by_share
+        return datasets.split_as_listed(
+            samples, validation=0 if listed else entry.validation, seed=seed
+        )
+    split = datasets.split_by_group if by == "group" else datasets.split_by_share
     return split(samples, validation=entry.validation, test=entry.test, seed=seed)
 
 
@@ -161,11 +147,11 @@ def _way(rows: Sequence[Sample]) -> str:
 
 def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
     """Raise ConfigError where one entry trains on what another is judged by."""
-    together = Split([], [], [])
+    together = datasets.Split([], [], [])
     for each in sets:
         for part, rows in zip(together, each.parts.rows, strict=True):
             part += [_placed(row, each.entry, seed) for row in rows]
-    check_leaks(together)
+    datasets.check_leaks(together)
 
 
 def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
@@ -178,7 +164,7 @@ def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
 
 def _open_recordings(entry: DataConfig, config: Config) -> Samples:
     if entry.set and entry.path:
-        return open_public(entry.set, entry.path)
+        return datasets.open_public(entry.set, entry.path)
     return _open(entry, config)
 
 
@@ -199,12 +185,12 @@ def _open(entry: DataConfig, config: Config) -> FileSamples:
     return samples
 
 
-def emulation_of(entry: DataConfig, config: Config) -> Emulation:
+def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:
     """Return how the clips of an entry are emulated that are judged."""
     params = as_params(entry.preset or None)
     if entry.threshold:
         params = replace(params, threshold_on=entry.threshold, threshold_off=entry.threshold)
-    return Emulation(
+    return datasets.Emulation(
         params=params,
         size=_size(entry, config),
         whole=entry.whole,
@@ -224,16 +210,16 @@ def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
 def _open_stills(entry: DataConfig, config: Config) -> Stills:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
-    return open_stills(entry.path)
+    return datasets.open_stills(entry.path)
 
 
 def _move_stills(entry: DataConfig, config: Config) -> Samples:
-    moved = MovedStills(_open_stills(entry, config), _size(entry, config))
+    moved = datasets.MovedStills(_open_stills(entry, config), _size(entry, config))
     return moved if entry.redraw else moved.settled()
 
 
 def _draw(entry: DataConfig, config: Config) -> Samples:
-    return DrawnSamples(
+    return datasets.DrawnSamples(
         entry.each,
         seed=entry.seed or config.seed,
         gestures=entry.gestures or PERSON_GESTURES,
@@ -247,7 +233,7 @@ def _draw(entry: DataConfig, config: Config) -> Samples:
 def _draw_moved(entry: DataConfig, config: Config) -> Samples:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder or an .npz of skeletons")
-    return SkeletonSamples(
+    return datasets.SkeletonSamples(
         entry.path,
         entry.each,
         seed=entry.seed or config.seed,
