@@ -15,17 +15,8 @@ from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError
 from dvskit.layers import Conv2d as TimedConv2d
-from dvskit.learning.rule import (
-    Loss,
-    check_batch,
-    check_input,
-    check_kept,
-    check_loss,
-    check_positive,
-    checked_sizes,
-    loss_value,
-    squared_error,
-)
+from dvskit.learning import rule
+from dvskit.learning.rule import Loss
 from dvskit.neurons import ATan, Surrogate, spike
 from dvskit.neurons.surrogates import check_surrogate
 
@@ -51,7 +42,7 @@ class DecolleNeurons:
     surrogate: Surrogate = field(default_factory=lambda: ATan(1.0))
 
     def __post_init__(self) -> None:
-        check_kept(self, "alpha", "beta", "gamma", end=")")
+        rule.check_kept(self, "alpha", "beta", "gamma", end=")")
         if not (math.isfinite(self.rho) and self.rho >= 0 and math.isfinite(self.gain)):
             raise ConfigError(
                 f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: finite numbers, and rho "
@@ -161,8 +152,8 @@ class DecolleNetwork(nn.Module):
         seed: int | torch.Generator = 0,
     ) -> None:
         super().__init__()
-        check_positive("DecolleNetwork", "gain", gain)
-        shape = checked_sizes("DecolleNetwork", "shape", shape)
+        rule.check_positive("DecolleNetwork", "gain", gain)
+        shape = rule.checked_sizes("DecolleNetwork", "shape", shape)
         for number, layer in enumerate(layers):
             if not isinstance(layer, DecolleLayer):
                 raise ConfigError(
@@ -225,7 +216,7 @@ class DecolleNetwork(nn.Module):
 
     def check(self, x: Tensor, batch: int | None) -> None:
         """Raise ShapeError for inputs that are not (B, *shape)."""
-        check_input("DecolleNetwork", x, self.shape, batch)
+        rule.check_input("DecolleNetwork", x, self.shape, batch)
 
 
 @check_arguments
@@ -293,17 +284,17 @@ class DECOLLE(nn.Module):
     def __init__(
         self,
         network: DecolleNetwork,
-        loss: Loss = squared_error,
+        loss: Loss = rule.squared_error,
         *,
         activity: Activity | None = None,
     ) -> None:
         super().__init__()
-        check_loss("DECOLLE", loss)
+        rule.check_loss("DECOLLE", loss)
         self.network, self.loss, self.activity = network, loss, activity
 
     def start(self, batch: int) -> DECOLLEState:
         """Return the state before the first time step of `batch` samples."""
-        check_batch(batch)
+        rule.check_batch(batch)
         layers = self.network.rows()
         zeros = layers[0].weights.weight.detach().new_zeros
         return DECOLLEState(
@@ -337,7 +328,7 @@ class DECOLLE(nn.Module):
         """Do nothing: all gradients are known after each step."""
 
     def _learn(self, u: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        value = loss_value(self.loss(y, target))
+        value = rule.loss_value(self.loss(y, target))
         whole = value if self.activity is None else value + self.activity.cost(u)
         if whole.requires_grad:  # not where a layer is frozen
             whole.backward()  # type: ignore[no-untyped-call]

@@ -12,15 +12,9 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, did_you_mean
+from dvskit.learning import rule
 from dvskit.learning.recurrent import RecurrentNetwork, RecurrentState
-from dvskit.learning.rule import (
-    Loss,
-    add_gradient,
-    check_batch,
-    check_loss,
-    loss_and_slope,
-    squared_error,
-)
+from dvskit.learning.rule import Loss
 
 Feedback = Literal["symmetric", "random", "adaptive"]
 
@@ -102,7 +96,7 @@ class EProp(nn.Module):
     def __init__(
         self,
         network: RecurrentNetwork,
-        loss: Loss = squared_error,
+        loss: Loss = rule.squared_error,
         *,
         feedback: Feedback = "symmetric",
         rate: FiringRate | None = None,
@@ -112,7 +106,7 @@ class EProp(nn.Module):
         if feedback not in get_args(Feedback):
             hint = did_you_mean(str(feedback), get_args(Feedback))
             raise ConfigError(f"EProp: feedback = {feedback!r} is unknown; {hint}")
-        check_loss("EProp", loss)
+        rule.check_loss("EProp", loss)
         self.network, self.loss, self.rate = network, loss, rate
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
@@ -123,7 +117,7 @@ class EProp(nn.Module):
 
     def start(self, batch: int) -> EPropState:
         """Return the state before the first time step of `batch` samples."""
-        check_batch(batch)
+        rule.check_batch(batch)
         n = self.network
         count, zeros = n.lif + n.alif, n.w_in.detach().new_zeros
         synapses = n.inputs + count
@@ -150,7 +144,7 @@ class EProp(nn.Module):
         output, u, network = self.network.advance(x, state.network)
         after = self._trace(state, x, u, network)
         if target is not None:
-            value, slope = loss_and_slope(self.loss, output, target)
+            value, slope = rule.loss_and_slope(self.loss, output, target)
             self._learn(after, slope)
             after = replace(after, loss=after.loss + value)
         return output, after
@@ -203,17 +197,17 @@ class EProp(nn.Module):
         signal = slope @ broadcast  # (B, outputs) -> (B, N)
         of_readout = slope.T @ state.spikes
         self._add(torch.einsum("bn,bnj->nj", signal, state.filtered))
-        add_gradient(n.w_out, of_readout)
-        add_gradient(n.b_out, slope.sum(0))
+        rule.add_gradient(n.w_out, of_readout)
+        rule.add_gradient(n.b_out, slope.sum(0))
         if self.broadcast is not None:
-            add_gradient(self.broadcast, of_readout)
+            rule.add_gradient(self.broadcast, of_readout)
 
     def _add(self, gradient: Tensor) -> None:
         """Add a gradient (N, J) to those of the input and the recurrent weights."""
         n = self.network
         recurrent = gradient[:, n.inputs :]
-        add_gradient(n.w_in, gradient[:, : n.inputs])
-        add_gradient(n.w_rec, recurrent - torch.diag_embed(recurrent.diagonal()))
+        rule.add_gradient(n.w_in, gradient[:, : n.inputs])
+        rule.add_gradient(n.w_rec, recurrent - torch.diag_embed(recurrent.diagonal()))
 
 
 def _random_like(weight: Tensor, seed: int | torch.Generator) -> Tensor:

@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.learning.rule import (
-    add_gradient,
-    check_batch,
-    check_input,
-    check_kept,
-    check_positive,
-    checked_sizes,
-)
+from dvskit.learning import rule
 from dvskit.learning.van_rossum import DoubleExponential, Filtered, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
 from dvskit.neurons.surrogates import check_surrogate
@@ -47,8 +40,8 @@ class SpikeResponse:
     surrogate: Surrogate = field(default_factory=FastSigmoid)
 
     def __post_init__(self) -> None:
-        check_positive("SpikeResponse", "threshold", self.threshold)
-        check_kept(self, "recovery")
+        rule.check_positive("SpikeResponse", "threshold", self.threshold)
+        rule.check_kept(self, "recovery")
         check_surrogate("SpikeResponse", self.surrogate, "FastSigmoid()")
 
 
@@ -99,13 +92,13 @@ class SpikeResponseNetwork(nn.Module):
         seed: int | torch.Generator = 0,
     ) -> None:
         super().__init__()
-        self.sizes = checked_sizes("SpikeResponseNetwork", "sizes", sizes)
+        self.sizes = rule.checked_sizes("SpikeResponseNetwork", "sizes", sizes)
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise ConfigError(
                 f"SpikeResponseNetwork: sizes = {self.sizes}; at least inputs and outputs, of at "
                 "least 1, are meant"
             )
-        check_positive("SpikeResponseNetwork", "gain", gain)
+        rule.check_positive("SpikeResponseNetwork", "gain", gain)
         self.neurons = SpikeResponse() if neurons is None else neurons
         drawn = generator_from(seed, "SpikeResponseNetwork", "seed")
         self.layers = nn.ModuleList()
@@ -138,7 +131,7 @@ class SpikeResponseNetwork(nn.Module):
     ) -> tuple[list[LayerStep], SpikeResponseState]:
         """Do `step`, and return what happened in each layer."""
         batch = None if state is None else len(state[0].reset)
-        check_input("SpikeResponseNetwork", x, self.sizes[:1], batch)
+        rule.check_input("SpikeResponseNetwork", x, self.sizes[:1], batch)
         c, steps, after = self.neurons, [], []
         for number, layer in enumerate(self.rows()):
             before = None if state is None else state[number]
@@ -269,7 +262,7 @@ class SuperSpike(nn.Module):
 
     def start(self, batch: int) -> SuperSpikeState:
         """Return the state before the first time step; the batch is that of the first input."""
-        check_batch(batch)
+        rule.check_batch(batch)
         zero = self.network.rows()[0].weight.detach().new_zeros(())
         return SuperSpikeState(None, None, None, zero)
 
@@ -293,9 +286,9 @@ class SuperSpike(nn.Module):
             kept_bias, biases = self.loss.kernel.step(slope, before[1])
             traces.append(Eligibility(weights, biases))
             signal = self._signal(number, error)
-            add_gradient(layer.weight, torch.einsum("bn,bnj->nj", signal, kept))
+            rule.add_gradient(layer.weight, torch.einsum("bn,bnj->nj", signal, kept))
             if layer.bias is not None:
-                add_gradient(layer.bias, (signal * kept_bias).sum(0))
+                rule.add_gradient(layer.bias, (signal * kept_bias).sum(0))
         loss = state.loss + 0.5 * error.square().sum()
         return spikes, SuperSpikeState(after, tuple(traces), filtered, loss)
 

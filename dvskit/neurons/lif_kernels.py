@@ -9,7 +9,8 @@ twice, and spikes differ.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -50,38 +51,13 @@ _BACKWARD_BYTES = 1 << 21  # what a block remembers of all of time: it stays in 
 _BACKWARD_BLOCK = (64, 16_384)
 
 
-class Values(NamedTuple):
-    """The values of the model: float32, float32 (N,), or None for a part that is left out."""
-
-    beta: Any
-    threshold: Any
-    off: Any
-    alpha: Any
-    gain: Any
-    rest: Any
-    kappa: Any
-    rho: Any
-
-
-class States(NamedTuple):
-    """Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients."""
-
-    v: Any
-    i: Any
-    a: Any
-    waiting: Any
-
-
-class Kind(NamedTuple):
-    """What is compiled for: a surrogate, a reset, `attached` None if the reset is detached, and
-
-    the number of refractory steps.
-    """
-
-    surrogate: Any
-    reset: Any
-    attached: Any
-    refractory: Any
+# The values of the model, in their order: float32, float32 (N,), or None for a part that is left out.
+Values = namedtuple("Values", "beta threshold threshold_off alpha gain rest kappa rho")
+# Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients.
+States = namedtuple("States", "v i a waiting")
+# What is compiled for: a surrogate, a reset, `attached` None if the reset is detached, and how many
+# steps are refractory.
+Kind = namedtuple("Kind", "surrogate reset attached refractory")
 
 
 @njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
@@ -165,7 +141,7 @@ def cut_values(values: Any, first: int, last: int) -> Values:
     return Values(
         cut(values.beta, first, last),
         cut(values.threshold, first, last),
-        cut(values.off, first, last),
+        cut(values.threshold_off, first, last),
         cut(values.alpha, first, last),
         cut(values.gain, first, last),
         cut(values.rest, first, last),
