@@ -51,7 +51,7 @@ _BACKWARD_BYTES = 1 << 21  # what a block remembers of all of time: it stays in 
 _BACKWARD_BLOCK = (64, 16_384)
 
 
-# The values of the model, in their order: float32, float32 (N,), or None for a part that is left out.
+# The values of the model in their order: float32, float32 (N,), or None for a part left out.
 Values = namedtuple("Values", "beta threshold threshold_off alpha gain rest kappa rho")
 # Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients.
 States = namedtuple("States", "v i a waiting")
