@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from dvskit.datasets import ENCODERS, Sample, Split, Stills, class_names, open_stills, split_samples
 from dvskit.datasets.encode import Encoder
@@ -36,10 +36,11 @@ class Judged(NamedTuple):
     note: str
 
 
-def check_chosen(chosen: str) -> None:
-    """Raise ConfigError for what is no part that can be asked for."""
+def _wanted(chosen: str) -> tuple[str | None, ...]:
+    """Return which parts of a run are asked for, None for what was in none. Raises ConfigError."""
     if chosen not in get_args(Chosen):
         raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
+    return {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
 
 
 def choose_samples(
@@ -58,10 +59,9 @@ def choose_samples(
     Raises ConfigError for another name and for a part of which nothing is there, FormatError if
     nothing was held out.
     """
-    check_chosen(chosen)
+    wanted = _wanted(chosen)
     parts, guessed = _parts_of(model, samples)
     known: dict[Part, int] = {part: parts.count(part) for part in get_args(Part)}
-    wanted = {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
     judged = [sample for sample, part in zip(samples, parts, strict=True) if part in wanted]
     _check_some(model, judged, samples, chosen, (what, f" of {model.name}"))
     seen = sum(count for part, count in known.items() if part != "test" and part in wanted)
@@ -215,19 +215,13 @@ def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
     Raises ConfigError for another name and for a part of which nothing is there, FormatError if
     nothing was held out.
     """
-    check_chosen(chosen)
+    wanted = _wanted(chosen)
     if any(row.path is not None for row in stills.rows):
         return _choose_files(model, stills.rows, chosen)
     rows, learned = stills.rows, _parts_learned(model, stills)
-    own = {part: [row for row in rows if row.part == part] for part in get_args(Part)}
-    known = {part: [row for row in learned if learned[row] == part] for part in get_args(Part)}
-    fresh = [row for row in rows if learned.get(row, "test") == "test"]
-    if chosen == "all":
-        judged = list(rows)
-    elif chosen == "held-out":
-        judged = own["test"] or fresh
-    else:
-        judged = own[cast(Part, chosen)] or known[cast(Part, chosen)]
+    own = [row for row in rows if row.part == ("test" if chosen == "held-out" else chosen)]
+    among = rows if chosen in ("held-out", "all") else learned  # in the order of its run
+    judged = own or [row for row in among if learned.get(row) in wanted]
     _check_some(model, judged, rows, chosen, ("images", ""))
     trained, by = (
         sum(learned.get(row) == part for row in judged) for part in ("train", "validation")
@@ -240,7 +234,7 @@ def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
         )
         return Judged(judged, trained + by, left, note)
     note = f"judged: {len(judged):,} images that were neither trained on nor chosen by"
-    if judged == own["test"]:
+    if all(row.part == "test" for row in judged):
         note = f"judged: the {len(judged):,} images kept for tests"
     elif not learned:
         note = unrecorded(model, "images")

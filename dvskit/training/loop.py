@@ -142,7 +142,7 @@ def _train(
                     watch.tell(run.last)
         finally:
             if run.watch.board is not None:
-                run.watch.board.close()
+                run.watch.board.writer.close()
     run.module.load_state_dict(run.at.best)
     return _finish(config, feed, run, folder)
 

@@ -68,37 +68,25 @@ class Board:
           interrupted, are taken back, and come again
 
     `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
-    `validation/<score>`. Raises ConfigError where the package tensorboard is missing.
+    `validation/<score>`.
     """
 
     def __init__(self, output: Path, done: int) -> None:
-        check_tensorboard()
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(output / FOLDER), purge_step=done + 1)
+        self.writer = SummaryWriter(str(output / FOLDER), purge_step=done + 1)
 
     def step(self, done: int, loss: float, rate: float) -> None:
         """Write what a step gave."""
-        self._add("loss/step", loss, done)
-        self._add("rate", rate, done)
+        self.writer.add_scalar("loss/step", loss, done)
+        self.writer.add_scalar("rate", rate, done)
 
     def epoch(self, done: int, row: Mapping[str, float]) -> None:
         """Write what an epoch gave: its row of the log."""
-        self._add("loss/epoch", row["loss"], done)
+        self.writer.add_scalar("loss/epoch", row["loss"], done)
         for name, value in row.items():
             if name not in _OF_EPOCHS:
-                self._add(f"validation/{name}", value, done)
-
-    def flush(self) -> None:
-        """Have all points on disk: before a checkpoint, behind which none of them comes again."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Write what is left and close the file."""
-        self._writer.close()
-
-    def _add(self, name: str, value: float, done: int) -> None:
-        self._writer.add_scalar(name, value, done)
+                self.writer.add_scalar(f"validation/{name}", value, done)
 
 
 def check_tensorboard() -> None:

@@ -258,7 +258,7 @@ class Run:
     def _keep(self) -> None:
         # The points first: those behind a checkpoint come again, those ahead of it do not.
         if self.watch.board is not None:
-            self.watch.board.flush()
+            self.watch.board.writer.flush()
         if self.world.leads:
             self.watch.keep(self.at)
 
