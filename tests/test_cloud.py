@@ -45,7 +45,9 @@ class Cut:
 
 
 def camera_for(size, azimuth=40.0, perspective=1.0):
-    return fit(box_halves(size), rotation(azimuth, 25.0), (5.0, 5.0, 95.0, 75.0), perspective)
+    return fit(
+        box_halves(size), rotation(azimuth, 25.0)[None], (5.0, 5.0, 95.0, 75.0), perspective
+    )[0]
 
 
 def box_points(events, span):
@@ -218,7 +220,7 @@ def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them
 
 def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side():
     corner = Events(t=[0, 1], x=[0, 19], y=[0, 11], p=[1, 1], size=(20, 12))
-    camera = fit(box_halves(corner.size), rotation(90, 0), (0, 0, 100, 80))
+    camera = fit(box_halves(corner.size), rotation(90, 0)[None], (0, 0, 100, 80))[0]
     first, last = camera.project(box_points(corner, 1))
     assert first[0] < last[0], "x to the right"
     assert first[1] < last[1], "row 0 above"
@@ -337,7 +339,7 @@ def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
     azimuth, elevation, size, perspective
 ):
     halves = box_halves(Size(*size))
-    camera = fit(halves, rotation(azimuth, elevation), (30, 20, 430, 320), perspective)
+    camera = fit(halves, rotation(azimuth, elevation)[None], (30, 20, 430, 320), perspective)[0]
     seen = camera.project(corners(halves))
     low, high = seen.min(axis=0), seen.max(axis=0)
     assert low[0] >= 30 - 1e-6

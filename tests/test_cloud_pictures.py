@@ -20,15 +20,14 @@ import pytest
 
 from dvskit import Events, render, save_events
 from dvskit.errors import ConfigError, OutputError, ShapeError
-from dvskit.render import CloudView, Turn, _text, cloud
+from dvskit.render import CloudView, Turn, _drawing, cloud
 from dvskit.render._axes import bounds, draw_box
 from dvskit.render._camera import box_halves, corners
-from dvskit.render._drawing import Lines, Words, paint
+from dvskit.render._drawing import Lines, Words, ink, paint, text_width
 from dvskit.render._numbers import number_text
 from dvskit.render._scene import Scene
-from dvskit.render._text import ink, text_width
 from dvskit.render._thin import thin
-from dvskit.render.colormap import DARK, LIGHT, rgb
+from dvskit.render.colormap import DARK, LIGHT, nearest_rows, rgb
 from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.writers import yuv_table
 from tests.pictures import REFERENCES, difference, matches
@@ -198,11 +197,11 @@ def test_a_picture_without_room_for_words_has_none():
 @pytest.fixture
 def no_other_fonts(monkeypatch):
     """As on a machine with no font but matplotlib's DejaVu Sans."""
-    for remembered in (_text._file_with, _text.runs, _text.text_width, _text.ink):
+    for remembered in (_drawing._file_with, _drawing.runs, _drawing.text_width, _drawing.ink):
         remembered.cache_clear()
-    monkeypatch.setattr(_text, "other_fonts", lambda: ())
+    monkeypatch.setattr(_drawing, "other_fonts", lambda: ())
     yield
-    for remembered in (_text._file_with, _text.runs, _text.text_width, _text.ink):
+    for remembered in (_drawing._file_with, _drawing.runs, _drawing.text_width, _drawing.ink):
         remembered.cache_clear()
 
 
@@ -226,18 +225,18 @@ def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_pat
 def test_letters_of_another_font_stand_in_line_with_the_rest(tmp_path):
     """A letter that DejaVu Sans lacks is drawn with the font that has it, and no box."""
     stix = Path(mpl.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
-    own = _text._letters(_text.font_file())
-    letter = next(chr(code) for code in sorted(_text._letters(str(stix)) - own) if code > 0x2100)
-    assert _text.drawable(f"a{letter}b") == f"a{letter}b"
-    assert not _text.missing_letters(letter)
-    parts = _text.runs(f"ab{letter}c")
+    own = _drawing._letters(_drawing.font_file())
+    letter = next(chr(code) for code in sorted(_drawing._letters(str(stix)) - own) if code > 0x2100)
+    assert _drawing.drawable(f"a{letter}b") == f"a{letter}b"
+    assert not _drawing.missing_letters(letter)
+    parts = _drawing.runs(f"ab{letter}c")
     assert [part for part, _ in parts] == ["ab", letter, "c"]
-    assert parts[0][1] == parts[2][1] == _text.font_file() != parts[1][1]
-    assert _text.text_width(f"ab{letter}c", 20) == pytest.approx(
-        sum(_text.text_width(part, 20) for part in ("ab", letter, "c"))
+    assert parts[0][1] == parts[2][1] == _drawing.font_file() != parts[1][1]
+    assert _drawing.text_width(f"ab{letter}c", 20) == pytest.approx(
+        sum(_drawing.text_width(part, 20) for part in ("ab", letter, "c"))
     )
-    whole, left, top = _text.ink(f"ab{letter}c", 40.0)
-    first, at, over = _text.ink("ab", 40.0)
+    whole, left, top = _drawing.ink(f"ab{letter}c", 40.0)
+    first, at, over = _drawing.ink("ab", 40.0)
     assert at == left
     place = whole[over - top :][: first.shape[0], : first.shape[1]]
     np.testing.assert_array_equal(place, first)
@@ -529,7 +528,7 @@ def test_a_gif_has_the_nearest_colour_of_its_palette():
     rng = np.random.default_rng(8)
     palette = rng.integers(0, 256, (256, 3)).astype(np.uint8)
     picture = rng.integers(0, 256, (9, 7, 3)).astype(np.uint8)
-    index = turntable_module._indexed(picture, turntable_module._nearest(palette))
+    index = turntable_module._indexed(picture, nearest_rows(palette))
     for v, u in np.ndindex(9, 7):
         cell = picture[v, u].astype(int) // 8 * 8 + 4
         away = ((palette.astype(int) - cell) ** 2).sum(axis=1)

@@ -210,7 +210,7 @@ def test_the_page_and_the_still_picture_share_one_camera(five_thousand):
     rect = five_thousand.js("return CELLS[0].view")
     az, el = five_thousand.js("return [S.az, S.el]")
     size = EVENTS.size
-    camera = fit(box_halves(Size(*size)), rotation(az, el), tuple(rect))
+    camera = fit(box_halves(Size(*size)), rotation(az, el)[None], tuple(rect))[0]
     for x, y, share in ((0, 0, 0.0), (345, 0, 0.25), (100, 259, 1.0)):
         longer = max(size)
         halves = box_halves(size)

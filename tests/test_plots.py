@@ -18,7 +18,7 @@ from dvskit.errors import ArgumentError, ConfigError, FormatError, OutputError, 
 from dvskit.events import Events
 from dvskit.filters import hot_pixels
 from dvskit.formats import save_events
-from dvskit.render import _text, plots
+from dvskit.render import _drawing, plots
 from dvskit.render._numbers import hz_text
 from dvskit.render.plots import Measured, Style, accuracy
 from dvskit.render.plots.fitting import all_axes
@@ -1072,9 +1072,9 @@ LOG = "epoch,loss,rate,a_accuracy,accuracy,validation_loss,seconds\n0,1.5,0.1,0.
 @pytest.mark.slow
 def test_classes_may_have_names_in_any_letters(tmp_path):
     """With a font that has them, or else with boxes; with no word of matplotlib's on stderr."""
-    stix = sorted(_text._letters(mpl.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"))
+    stix = sorted(_drawing._letters(mpl.get_data_path() + "/fonts/ttf/STIXGeneral.ttf"))
     other = next(a for a in map(chr, stix) if ord(a) > 0x2100 and
-                 ord(a) not in _text._letters(_text.font_file()))  # fmt: skip
+                 ord(a) not in _drawing._letters(_drawing.font_file()))  # fmt: skip
     names = ("clap", f"to {other}", "\U000f1234")
     figure = plots.confusion(np.eye(3, dtype=int), names)
     plots.save(figure, tmp_path / "a.png")  # a warning would be an error

@@ -20,10 +20,9 @@ import pytest
 from dvskit import Events, load_events, open_events, save_events
 from dvskit.errors import OutputError
 from dvskit.render import view
-from dvskit.render._thin import thin
+from dvskit.render._thin import Overview, RateBins, thin
 from dvskit.render.page import PIECE
 from dvskit.render.view import View, Viewed
-from dvskit.render.view.overview import Overview, RateBins
 
 
 def moving(count=5000, seed=1):

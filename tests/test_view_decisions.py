@@ -19,8 +19,8 @@ from dvskit import Events, open_events, save_events
 from dvskit.cli._options import Reading
 from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
+from dvskit.render._thin import Latest, Overview
 from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
-from dvskit.render.view.overview import Latest, Overview
 from dvskit.training import decide, save_model
 from tests.test_live import EVENTS, MODEL
 from tests.test_view import ask, moving, unpack
@@ -88,7 +88,7 @@ def test_the_latest_seconds_are_kept_however_the_stream_is_cut(block):
     latest = Latest(SHOWN.size, 100_000, 500_000)
     for at in range(0, len(SHOWN), block):
         latest.add(SHOWN[at : at + block])
-    kept, rate = latest.kept()
+    kept, rate = latest.rated()
     last = int(SHOWN.t[-1])
     expected = SHOWN.between(last - 500_000, None)
     assert kept.events == expected
@@ -96,10 +96,10 @@ def test_the_latest_seconds_are_kept_however_the_stream_is_cut(block):
     assert (kept.every, kept.total, rate.sum()) == (1, len(expected), len(expected))
     few = Latest(SHOWN.size, 100, 500_000)
     few.add(SHOWN)
-    kept, _ = few.kept()
+    kept, _ = few.rated()
     assert kept.events == expected[:: kept.every]
     assert 50 < len(kept.events) <= 100
-    assert Latest(SHOWN.size, 5, 5).kept()[0].total == 0
+    assert Latest(SHOWN.size, 5, 5).rated()[0].total == 0
 
 
 class Fed:

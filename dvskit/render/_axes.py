@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 
 import numpy as np
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, clearance
-from dvskit.render._drawing import Drawing, Lines, Words, mix
+from dvskit.render._drawing import CAP, Drawing, Lines, Words, mix, text_width
 from dvskit.render._numbers import nice_step, tick_text, time_unit
-from dvskit.render._text import CAP, text_width
 from dvskit.render.colormap import Theme
 
 _LEAST_UNITS = (290, 210)  # a picture with fewer has no room for words
@@ -189,59 +188,52 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
     placed = _Placed()
     for i in range(3):
         edge = label_edge(camera, halves, i)
+        length, full = edge.length_px, 2 * halves[i] * sharp  # and seen from the side
+        shown = min(1.0, (length / unit - 30) / 10, (length / full - 0.16) / 0.08)
+        shown = min(shown, clearance(camera, halves, i) / 0.25)
+        if shown <= 0:
+            continue
         points = np.repeat(edge.fixed[None], len(ticks[i]), axis=0)
         points[:, i] = [axes[i].place(value) for value, _ in ticks[i]]
-        at, texts = camera.project(points)[:, :2], [text for _, text in ticks[i]]
-        drawn = bool(np.abs(rims - np.concatenate([edge.start, edge.stop])).max(axis=1).min() < 0.1)
-        clear = clearance(camera, halves, i)
-        side = _Side(edge, axes[i].title, at, texts, 2 * halves[i] * sharp, drawn, clear)
-        drawing += _label(side, style, placed)
+        at = camera.project(points)[:, :2]
+        faint, text, line = (
+            mix(colour, theme.ground, shown) for colour in (theme.faint, theme.text, theme.line)
+        )
+        faded = replace(theme, faint=faint, text=text, line=line)
+        texts = [name for _, name in ticks[i]]
+        marks = _label(edge, axes[i].title, (at, texts), replace(style, theme=faded), placed)
+        ends = np.concatenate([edge.start, edge.stop])
+        # It may belong to no far face: without a line the labels would hang in the air.
+        if np.abs(rims - ends).max(axis=1).min() >= 0.1:
+            marks = np.concatenate([marks, ends[None]])
+        drawing.append(Lines(marks, faded.line, unit))
     return [*drawing, *placed.words]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    """A labelled edge: where its ticks are in the picture, (n, 2), and what they say."""
-
-    edge: Edge
-    title: str
-    at: NDArray[np.float64]
-    texts: list[str]
-    full_px: float  # how long the edge is, seen from the side
-    drawn: bool  # as a border of a far face
-    clear: float  # `clearance` of its axis
-
-
-def _label(side: _Side, style: Style, placed: _Placed) -> list[Lines]:
-    """Place the labels and the title of an axis; return the marks at its ticks."""
-    unit, theme, out = style.unit_px, style.theme, side.edge.outward
-    length = side.edge.length_px
-    shown = min(1.0, (length / unit - 30) / 10, (length / side.full_px - 0.16) / 0.08)
-    shown = min(shown, side.clear / 0.25)
-    if shown <= 0:
-        return []
-    faint, text, line = (mix(c, theme.ground, shown) for c in (theme.faint, theme.text, theme.line))
+def _label(
+    edge: Edge, title: str, ticks: tuple[NDArray[np.float64], list[str]], style: Style,
+    placed: _Placed,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Place the labels of ticks, (n, 2), and the title of an axis; return the marks at ticks."""
+    unit, theme, out = style.unit_px, style.theme, edge.outward
     labels = [
-        _beside(at + out * 10 * unit, out, text, 12.5 * unit, faint)
-        for at, text in zip(side.at, side.texts, strict=True)
+        _beside(at + out * 10 * unit, out, text, 12.5 * unit, theme.faint)
+        for at, text in zip(*ticks, strict=True)
     ]
     for label in _that_fit(labels, placed, 7 * unit):
         placed.add(label)
-    reach = max(_reach(label, side.edge) for label in labels) + 7 * unit
-    width, height = text_width(side.title, 14.5 * unit), CAP * 14.5 * unit
+    reach = max(_reach(label, edge) for label in labels) + 7 * unit
+    width, height = text_width(title, 14.5 * unit), CAP * 14.5 * unit
     reach += (width * abs(out[0]) + height * abs(out[1])) / 2
     for _ in range(8):
-        middle = (side.edge.start + side.edge.stop) / 2 + out * reach
+        middle = (edge.start + edge.stop) / 2 + out * reach
         left, baseline = float(middle[0] - width / 2), float(middle[1] + height / 2)
-        title = Words(side.title, left, baseline, 14.5 * unit, text)
-        if placed.free(title, 6 * unit):
-            placed.add(title)
+        words = Words(title, left, baseline, 14.5 * unit, theme.text)
+        if placed.free(words, 6 * unit):
+            placed.add(words)
             break
         reach += 6 * unit
-    marks = np.concatenate([side.at, side.at + out * 5 * unit], axis=1)
-    # The edge itself may belong to no far face: without a line the labels would hang in the air.
-    ends = np.concatenate([side.edge.start, side.edge.stop])[None]
-    return [Lines(marks if side.drawn else np.concatenate([marks, ends]), line, unit)]
+    return np.concatenate([ticks[0], ticks[0] + out * 5 * unit], axis=1)
 
 
 def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:

@@ -89,16 +89,9 @@ def looks_along_an_axis(azimuth_deg: float, elevation_deg: float) -> bool:
 
 
 def fit(
-    halves: NDArray[np.float64], turn: NDArray[np.float64], rect: Rect, perspective: float = 1.0
-) -> Camera:
-    """Return the nearest camera that sees the whole box inside `rect`, centred in it."""
-    return fit_all(halves, turn[None], rect, perspective)[0]
-
-
-def fit_all(
     halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect, perspective: float = 1.0
 ) -> list[Camera]:
-    """Return the nearest cameras, one for each of (n, 3, 3) `turns`, that see the box in `rect`.
+    """Return the nearest cameras, for each of (n, 3, 3) `turns`, that see the whole box in `rect`.
 
     They have one distance, one scale and one centre, so that a box that is turned neither moves
     nor breathes: what all of them see together is centred in `rect`.

@@ -1,20 +1,30 @@
-"""What stands behind the events, as a list of things to draw; and drawing them into pixels.
+"""What stands behind the events, as a list of things to draw; drawing them into pixels; fonts.
 
 The same list becomes pixels here and vectors in `cloud`. Places are in pixels from the upper left
-corner: pixel (0, 0) reaches from 0 to 1.
+corner: pixel (0, 0) reaches from 0 to 1. Sizes of letters may be fractions.
+
+Words are in DejaVu Sans, which comes with matplotlib, the same on every machine: no font of the
+system is asked for a letter that it has. Letters that it lacks are those of another font of the
+system that has them, or else boxes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageFont
 
 from dvskit.render import cloud_kernels
-from dvskit.render._text import ink
 from dvskit.render.colormap import rgb
+
+CAP = 0.73  # the height of capitals and digits, as a share of the size
+_BOX = "□"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +71,22 @@ class Strip:
 Drawing = list[Lines | Words | Dot | Strip]
 
 
+def moved(drawing: Drawing, right: float, down: float) -> Drawing:
+    """Return the drawing so many pixels farther to the right and down."""
+    found: Drawing = []
+    for item in drawing:
+        match item:
+            case Words(left=left, baseline=baseline):
+                found.append(replace(item, left=left + right, baseline=baseline + down))
+            case Dot(u, v):
+                found.append(replace(item, u=u + right, v=v + down))
+            case Strip(left, top, end, bottom, palette):
+                found.append(Strip(left + right, top + down, end + right, bottom + down, palette))
+            case Lines(ends):
+                found.append(replace(item, ends=ends + np.array((right, down) * 2)))
+    return found
+
+
 def mix(colour: str, ground: str, share: float) -> str:
     """Return `share` of a colour on a ground."""
     pairs = zip(rgb(colour), rgb(ground), strict=True)
@@ -74,33 +100,132 @@ def paint(drawing: Drawing, size_px: tuple[int, int], ground: str) -> NDArray[np
     picture[1:] = picture[0]  # whole rows: four times as fast as pixel by pixel
     for item in drawing:
         match item:
-            case Lines():
-                _stroke(picture, item.ends, item.width_px / 2, item.colour)
-            case Dot():
-                at = np.array([[item.u, item.v, item.u, item.v]])
-                _stroke(picture, at, item.radius_px, item.colour)
-            case Words():
-                _write(picture, item)
+            case Lines(ends, colour, width):
+                cloud_kernels.stroke(ends, width / 2, _levels(colour), picture)
+            case Dot(u, v, radius, colour):
+                cloud_kernels.stroke(np.array([[u, v, u, v]]), radius, _levels(colour), picture)
+            case Words(text, start, baseline, size, colour):
+                mask, left, top = ink(text, size)
+                top, left = round(baseline) + top, round(start) + left
+                cloud_kernels.tint(mask, top, left, _levels(colour), picture)
             case Strip():
-                _fill(picture, item)
+                left, right = round(item.left), round(item.right)
+                row = cv2.resize(item.palette[None], (right - left, 1))
+                picture[round(item.top) : round(item.bottom), left:right] = row
     return picture
 
 
-def _stroke(
-    picture: NDArray[np.uint8], ends: NDArray[np.float64], half_px: float, colour: str
-) -> None:
-    cloud_kernels.stroke(ends, half_px, np.array(rgb(colour), np.float64), picture)
+def _levels(colour: str) -> NDArray[np.float64]:
+    return np.array(rgb(colour), np.float64)
 
 
-def _write(picture: NDArray[np.uint8], words: Words) -> None:
-    mask, left, top = ink(words.text, words.size_px)
-    left, top = round(words.left) + left, round(words.baseline) + top
-    cloud_kernels.tint(mask, top, left, np.array(rgb(words.colour), np.float64), picture)
+@lru_cache(maxsize=1)
+def font_file() -> str:
+    """Return the path of the font."""
+    own = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    if own.is_file():
+        return str(own)
+    from matplotlib.font_manager import findfont
+
+    return str(findfont("DejaVu Sans"))
 
 
-def _fill(picture: NDArray[np.uint8], strip: Strip) -> None:
-    left, right, top, bottom = (
-        round(side) for side in (strip.left, strip.right, strip.top, strip.bottom)
-    )
-    row = cv2.resize(strip.palette[None], (right - left, 1), interpolation=cv2.INTER_LINEAR)
-    picture[top:bottom, left:right] = row
+@lru_cache(maxsize=64)
+def _font(file: str, size_px: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size_px, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size_px: float) -> float:
+    """Return how wide a line of text is."""
+    return sum(float(_font(file, size_px).getlength(part)) for part, file in runs(text))
+
+
+@lru_cache(maxsize=512)
+def ink(text: str, size_px: float) -> tuple[NDArray[np.uint8], int, int]:
+    """Return a line of text as (height, width) uint8 ink, 255 full.
+
+    And how far its left side is from the start of the line, and its top from the baseline.
+    """
+    parts, start = [], 0.0
+    for part, file in runs(text):
+        font = _font(file, size_px)
+        mask, (left, top) = font.getmask2(part, mode="L", anchor="ls")
+        drawn = np.frombuffer(bytes(mask), np.uint8).reshape(mask.size[1], mask.size[0])
+        parts.append((drawn, round(start) + int(left), int(top)))
+        start += font.getlength(part)
+    if len(parts) == 1:
+        return parts[0]
+    lefts, tops = [left for _, left, _ in parts], [top for _, _, top in parts]
+    right = max(left + drawn.shape[1] for drawn, left, _ in parts)
+    foot = max(top + drawn.shape[0] for drawn, _, top in parts)
+    left, top = min(lefts), min(tops)
+    joined = np.zeros((foot - top, right - left), np.uint8)
+    for drawn, at, over in parts:
+        place = joined[over - top :, at - left :][: drawn.shape[0], : drawn.shape[1]]
+        np.maximum(place, drawn, out=place)
+    return joined, left, top
+
+
+@lru_cache(maxsize=4096)
+def runs(text: str) -> tuple[tuple[str, str], ...]:
+    """Return a line of text in parts that have one font each, and its file: (part, file)."""
+    found: list[tuple[str, str]] = []
+    for letter in text:
+        file = _file_with(letter) or font_file()
+        if found and found[-1][1] == file:
+            found[-1] = (found[-1][0] + letter, file)
+        else:
+            found.append((letter, file))
+    return tuple(found) or (("", font_file()),)
+
+
+def drawable(text: str) -> str:
+    """Return a text with boxes for the letters that no font here has, on one line."""
+    line = "".join(" " if letter.isspace() else letter for letter in text)
+    return "".join(letter if _file_with(letter) else _BOX for letter in line)
+
+
+def missing_letters(text: str) -> str:
+    """Return the letters of a text that no font here has, each once, in order."""
+    return "".join(dict.fromkeys(a for a in text if not a.isspace() and not _file_with(a)))
+
+
+def families(text: str) -> list[str]:
+    """Return the names of the fonts of a text, as matplotlib knows them: DejaVu Sans first."""
+    from matplotlib.font_manager import get_font
+
+    files = dict.fromkeys([font_file(), *(file for _, file in runs(text))])
+    return [str(get_font(file).family_name) for file in files]
+
+
+@lru_cache(maxsize=1)
+def other_fonts() -> tuple[str, ...]:
+    """Return the files of all fonts that matplotlib knows of, plain ones first."""
+    from matplotlib.font_manager import fontManager
+
+    # Which has a box with a code for every letter there is.
+    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+    fonts.sort(key=lambda font: (font.style != "normal", str(font.weight) not in ("400", "normal"),
+                                 "Sans" not in font.name, font.name, font.fname))  # fmt: skip
+    return tuple(dict.fromkeys(font.fname for font in fonts))
+
+
+@lru_cache(maxsize=4096)
+def _file_with(letter: str) -> str | None:
+    """Return the file of the first font that has a letter; None where there is none."""
+    if ord(letter) in _letters(font_file()):
+        return font_file()
+    return next((file for file in other_fonts() if ord(letter) in _letters(file)), None)
+
+
+@lru_cache(maxsize=256)
+def _letters(file: str) -> frozenset[int]:
+    """Return the letters of a font; none where it cannot be drawn with."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        _font(file, 20.0)  # a font of pictures has no such size
+        return frozenset(get_font(file).get_charmap())
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()

@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from dvskit.errors import ConfigError
+
 _UNITS = (("µs", 1.0, 2_000), ("ms", 1e3, 2_000_000), ("s", 1e6, math.inf))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def check_range(least: float, most: float, **named: float | None) -> None:
+    """Raise ConfigError for a number outside least..most, by its name; None is none."""
+    for name, value in named.items():
+        if value is not None and not least <= value <= most:
+            raise ConfigError(f"{name}={value} is outside {least}..{most}")
 
 
 def time_unit(span_us: float) -> tuple[str, float]:

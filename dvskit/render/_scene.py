@@ -1,25 +1,54 @@
-"""How a cloud is looked at, and a cloud in its box, ready to be seen from any camera."""
+"""How a cloud is looked at, and a cloud in its box, ready to be seen from any camera.
+
+Above are the words and the key to the colours, and below them the box as large as fits.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError
 from dvskit.render import _splat
-from dvskit.render._axes import Style, draw_box
-from dvskit.render._camera import Camera, looks_along_an_axis
-from dvskit.render._drawing import Drawing, paint
-from dvskit.render._layout import Page, cameras, lay_out_header
-from dvskit.render._numbers import number_text, time_unit
-from dvskit.render._text import drawable
+from dvskit.render._axes import Style, bounds, draw_box
+from dvskit.render._camera import (
+    Camera,
+    Rect,
+    box_halves,
+    corners,
+    fit,
+    looks_along_an_axis,
+    rotation,
+)
+from dvskit.render._drawing import (
+    CAP,
+    Dot,
+    Drawing,
+    Lines,
+    Strip,
+    Words,
+    drawable,
+    moved,
+    paint,
+    text_width,
+)
+from dvskit.render._numbers import check_range, number_text, time_unit
 from dvskit.render._thin import Thinned
-from dvskit.render.colormap import DARK, LIGHT, Colouring, Theme, by_count, by_time
+from dvskit.render.colormap import (
+    DARK,
+    LIGHT,
+    PAPER,
+    Bar,
+    Colouring,
+    Colours,
+    Theme,
+    by_count,
+    by_time,
+)
 
-_PAPER = replace(LIGHT, ground="#ffffff")
 _LEAST_UNIT = 0.88  # labels are 11 pixels high at the least
 _LABEL_UNITS = 12.5
 _LABEL_PT, _LEAST_PT = 7.0, 5.5  # in print
@@ -27,6 +56,10 @@ _COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, or they would le
 _UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
 _LEAST_PX, _MOST_PX = 64, 16384
 _TOUCHING = 1.45  # pixels across is a disc that holds a whole one
+_LEAST_KEY_UNITS = 100
+_SAFE_UNITS = 4.0  # for labels at angles between those that are tried
+_TRIED = 36
+_TRIES = 6
 
 
 @check_arguments
@@ -63,21 +96,16 @@ class CloudView:
     dpi: float | None = None
 
     def __post_init__(self) -> None:
-        if not abs(self.azimuth_deg) <= 36_000:
-            raise ConfigError(f"azimuth_deg={self.azimuth_deg} is outside -36000..36000")
-        if not -90 <= self.elevation_deg <= 90:
-            raise ConfigError(f"elevation_deg={self.elevation_deg} is outside -90..90")
-        if self.point_px is not None and not 0.5 <= self.point_px <= 64:
-            raise ConfigError(f"point_px={self.point_px} is outside 0.5..64")
-        if not 0.5 <= self.text_scale <= 4:
-            raise ConfigError(f"text_scale={self.text_scale} is outside 0.5..4")
-        if self.dpi is not None and not 36 <= self.dpi <= 2400:
-            raise ConfigError(f"dpi={self.dpi} is outside 36..2400")
+        check_range(-36_000, 36_000, azimuth_deg=self.azimuth_deg)
+        check_range(-90, 90, elevation_deg=self.elevation_deg)
+        check_range(0.5, 64, point_px=self.point_px)
+        check_range(0.5, 4, text_scale=self.text_scale)
+        check_range(36, 2400, dpi=self.dpi)
 
     @property
     def theme(self) -> Theme:
         """The colours of the picture."""
-        return DARK if self.dark else LIGHT if self.dpi is None else _PAPER
+        return DARK if self.dark else LIGHT if self.dpi is None else PAPER
 
     def style(self, size_px: tuple[int, int]) -> Style:
         """Return the style of a picture of that size."""
@@ -105,23 +133,62 @@ class Scene:
         self.span = _splat.Span(kept.start_us, kept.stop_us)
         self.colours = view.colour(kept.events, self.style.theme)
         self._view = view
-        self._page = Page(self.style, self.events.size, kept.stop_us - kept.start_us)
-        self._header = lay_out_header(
-            self.style, _lines(kept, view, self.style, note), self.colours
-        )
+        lines = _lines(kept, view, self.style, note)
+        self._header, self._top_px = _lay_out_header(self.style, lines, self.colours)
 
     def still(self) -> Camera:
         """Return the camera of a still picture, as near as the view allows."""
         return self.cameras([(self._view.azimuth_deg, self._view.elevation_deg)])[0]
 
     def cameras(self, angles: list[tuple[float, float]]) -> list[Camera]:
-        """Return cameras for azimuths and elevations that share a distance and a centre.
+        """Return a camera for each azimuth and elevation, all at one distance and with one centre.
 
-        Where all of them look along an axis of the box the projection is parallel.
+        From none of them a corner of the box or a label is outside of the picture or in the header;
+        the box is as large as that allows. Where all of them look along an axis of the box the
+        projection is parallel.
         """
         straight = all(looks_along_an_axis(*angle) for angle in angles)
         perspective = 0.0 if straight else 1.0
-        return cameras(self._page, self._header.bottom_px, angles, perspective)
+        halves = box_halves(self.events.size)
+        turns = np.stack([rotation(*angle) for angle in angles])
+        if not self.style.worded:
+            return fit(halves, turns, self._inner(np.zeros(4)), perspective)
+        # Left, top, right, bottom: how far labels reach over the box, at first as a guess. A
+        # smaller box has other labels, so that it is asked again until they fit.
+        around = np.full(4, 46 * self.style.unit_px)
+        for number in range(_TRIES):
+            found = fit(halves, turns, self._inner(around), perspective)
+            needed = self._overhang(found)
+            if number and (needed <= around + 0.25).all():
+                break
+            around = np.maximum(needed, around) if number else needed
+        return found
+
+    def _inner(self, around: NDArray[np.float64]) -> Rect:
+        """Return the place for the box itself: at least a quarter of the picture's sides."""
+        width, height = self.size_px
+        left, top, right, bottom = around + self.style.pad_px
+        top += self._top_px - self.style.pad_px
+        across = min(1.0, 0.75 * width / (left + right))
+        down = min(1.0, 0.75 * height / (top + bottom))
+        return (left * across, top * down, width - right * across, height - bottom * down)
+
+    def _overhang(self, found: list[Camera]) -> NDArray[np.float64]:
+        """Return how far labels reach over the box: left, top, right, bottom."""
+        ends = corners(box_halves(self.events.size))
+        box = np.concatenate([camera.project(ends)[:, :2] for camera in found])
+        low, high = box.min(axis=0), box.max(axis=0)
+        tried = found[:: max(1, len(found) // _TRIED)]
+        words = [item for camera in tried for item in self._box(camera) if isinstance(item, Words)]
+        if not words:
+            return np.zeros(4)
+        sides = np.array([bounds(each) for each in words])
+        over = np.concatenate([low - sides[:, :2].min(axis=0), sides[:, 2:].max(axis=0) - high])
+        safe = _SAFE_UNITS * self.style.unit_px if len(found) > _TRIED else 0.0
+        return np.asarray(np.maximum(over + safe, 0.0))
+
+    def _box(self, camera: Camera) -> Drawing:
+        return draw_box(camera, self.events.size, self.span.length_us, self.style)
 
     def point_px(self, camera: Camera, share: float = 1.0) -> float:
         """Return the side of a point in pixels, where `share` of the events are seen at once."""
@@ -139,9 +206,7 @@ class Scene:
 
     def drawing(self, camera: Camera) -> Drawing:
         """Return all that lies behind the events: the box, its labels, the key, the words."""
-        page = self._page
-        box = draw_box(camera, page.sensor, page.span_us, page.style)
-        return [*box, *self._header.drawing]
+        return [*self._box(camera), *self._header]
 
     def layers(self, camera: Camera) -> _splat.Layers:
         """Return the nearest events at each place."""
@@ -188,3 +253,75 @@ def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tupl
         counted = ", and counted" if view.colour is by_count else ""
         lines.append((kept.notice + counted, theme.on, small))
     return lines
+
+
+def _lay_out_header(
+    style: Style, lines: list[tuple[str, str, float]], colours: Colours
+) -> tuple[Drawing, float]:
+    """Return lines of words (text, colour, units high) at the left and the key at the right.
+
+    And where they end. Where they have no room beside each other the key stands below.
+    """
+    unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
+    if not style.worded:
+        return [], pad
+    drawing: Drawing = []
+    down, right = pad, 0.0
+    for text, colour, units in lines:
+        # A line too long for the picture is written smaller.
+        size = units * unit * min(1.0, (width - 2 * pad) / text_width(text, units * unit))
+        down += CAP * units * unit
+        drawing.append(Words(text, pad, down, size, colour))
+        right = max(right, pad + text_width(text, size))
+        down += 0.6 * units * unit
+    room = width - pad - right - 20 * unit
+    beside = room >= _LEAST_KEY_UNITS * unit
+    key, key_width, key_height = _key(
+        colours, style, min(220 * unit, room if beside else width - 2 * pad)
+    )
+    if beside and key_width <= room:
+        drawing += moved(key, width - pad - key_width, pad)
+        return drawing, max(down, pad + key_height)
+    drawing += moved(key, pad, down + 2 * unit)
+    return drawing, down + 2 * unit + key_height
+
+
+def _key(colours: Colours, style: Style, most_px: float) -> tuple[Drawing, float, float]:
+    """Return the legend or the colour bar with its upper left corner at (0, 0), and its size."""
+    unit, theme = style.unit_px, style.theme
+    if not isinstance(colours.key, Bar):
+        return _legend(colours.key, style)
+    title, size, small = colours.key.title, 12.5 * unit, 11.5 * unit
+    drawing: Drawing = [
+        Words(title, 0.0, CAP * size, size, theme.text),
+        Strip(0.0, 16 * unit, most_px, 25 * unit, colours.palette),
+    ]
+    taken: list[Words] = []
+    marks = []
+    # The ends first: what lies between them is left out where it would touch.
+    ticks = sorted(colours.key.ticks, key=lambda tick: (tick[0] not in (0, 1), tick[0]))
+    for place, text in ticks:
+        wide = text_width(text, small)
+        left = min(max(place * most_px - wide / 2, 0.0), most_px - wide)
+        words = Words(text, left, 30 * unit + CAP * small, small, theme.faint)
+        if all(abs(left + wide / 2 - (b[0] + b[2]) / 2) >= (wide + b[2] - b[0]) / 2 + 5 * unit
+               for b in map(bounds, taken)):  # fmt: skip
+            taken.append(words)
+            if 0 < place < 1:
+                at = place * most_px
+                marks.append([at, 25 * unit, at, 28 * unit])
+    if marks:
+        drawing.append(Lines(np.array(marks), theme.line, unit))
+    return [*drawing, *taken], most_px, max(bounds(words)[3] for words in taken)
+
+
+def _legend(key: tuple[tuple[str, str], ...], style: Style) -> tuple[Drawing, float, float]:
+    unit = style.unit_px
+    drawing: Drawing = []
+    left, size = 0.0, 14 * unit
+    middle = CAP * size / 2
+    for name, colour in key:
+        drawing.append(Dot(left + 5 * unit, middle, 4.5 * unit, colour))
+        drawing.append(Words(name, left + 16 * unit, CAP * size, size, style.theme.text))
+        left += 16 * unit + text_width(name, size) + 20 * unit
+    return drawing, left - 20 * unit, CAP * size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,16 @@ _MOST_BYTES = 1 << 30
 Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as cloud_kernels.splat says
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The time that the box holds, in microseconds; the last event is at its far end."""
 
     start_us: int
     stop_us: int
+
+    @property
+    def length_us(self) -> int:
+        """Microseconds from the first event to the last."""
+        return self.stop_us - self.start_us
 
 
 def empty_layers(count: int, size_px: tuple[int, int], threads: int | None = None) -> Layers:
@@ -91,7 +96,7 @@ def _splat(
 ) -> None:
     """Draw the places (k, 2) of a brush about each point."""
     events = points.events
-    to_camera = _event_matrix(events.size, camera, max(1, span.stop_us - span.start_us))
+    to_camera = _event_matrix(events.size, camera, max(1, span.length_us))
     reach = camera.perspective * _radius(events.size)
     lens = np.array(
         [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
@@ -150,7 +155,7 @@ def shade_over(
     picture: NDArray[np.uint8],
     threads: int | None = None,
 ) -> None:
-    """Draw what the layers hold over a picture, (height, width, 3)."""
+    """Draw what the layers hold over a picture, (height, width, 3), or on nothing, (..., 4)."""
     shades = _shades(colours, ground)
     _by_rows(
         lambda fine, rows: cloud_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
@@ -162,14 +167,7 @@ def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uin
     """Return what the layers hold, (height, width, 4): RGB and alpha, 0 where there is nothing."""
     _, height, width = layers.shape
     alone = np.zeros((height // OVERSAMPLE, width // OVERSAMPLE, 4), np.uint8)
-    shades = _shades(colours, ground)
-    _by_rows(
-        lambda fine, rows: cloud_kernels.shade_layer(
-            layers[:, fine], OVERSAMPLE, shades, alone[rows]
-        ),
-        len(alone),
-        None,
-    )
+    shade_over(layers, colours, ground, alone)
     return alone
 
 

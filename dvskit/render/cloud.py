@@ -24,9 +24,17 @@ from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render._drawing import Dot, Drawing, Lines, Strip, Words
+from dvskit.render._drawing import (
+    Dot,
+    Drawing,
+    Lines,
+    Strip,
+    Words,
+    missing_letters,
+    runs,
+    text_width,
+)
 from dvskit.render._scene import CloudView, Scene, check_size_px
-from dvskit.render._text import missing_letters, runs, text_width
 from dvskit.render._thin import thin
 
 SUFFIXES = (".png", ".svg", ".pdf")

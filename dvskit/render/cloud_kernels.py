@@ -256,39 +256,26 @@ def shade(
     nearest: NDArray[np.uint32],  # (parts, factor * height, factor * width), as splat leaves it
     factor: int,
     shades: NDArray[np.float32],  # (64, 256, 3): the palette at each of 64 steps of nearness
-    picture: NDArray[np.uint8],  # (height, width, 3): drawn over
+    picture: NDArray[np.uint8],  # (height, width, 3): drawn over; (height, width, 4): on nothing
 ) -> None:
-    """Average blocks of factor x factor places of the buffers over `picture`."""
+    """Average blocks of factor x factor places of the buffers over `picture`.
+
+    On nothing the colours are not multiplied by alpha.
+    """
     area = factor * factor
+    half = np.float32(0.5)
+    alone = picture.shape[2] == 4
     rows = np.empty((factor, nearest.shape[2]), np.uint32)
     total = np.empty(3, np.float32)
     for v in range(picture.shape[0]):
         _merge(nearest, v * factor, rows)
         for u in range(picture.shape[1]):
             covered = _add(rows, u, shades, total)
-            if covered:
+            if covered and alone:
+                for c in range(3):
+                    picture[v, u, c] = np.uint8(total[c] / np.float32(covered) + half)
+                picture[v, u, 3] = np.uint8(np.float32(255.0 / area) * covered + half)
+            elif covered:
                 for c in range(3):
                     rest = np.float32((area - covered) * picture[v, u, c])
-                    value = (total[c] + rest) / np.float32(area) + np.float32(0.5)
-                    picture[v, u, c] = np.uint8(value)
-
-
-@njit(cache=True, nogil=True)
-def shade_layer(
-    nearest: NDArray[np.uint32],
-    factor: int,
-    shades: NDArray[np.float32],
-    layer: NDArray[np.uint8],  # (height, width, 4): red, green, blue, not multiplied by alpha
-) -> None:
-    """Average blocks of factor x factor places of the buffers into a picture on nothing."""
-    area = factor * factor
-    rows = np.empty((factor, nearest.shape[2]), np.uint32)
-    total = np.empty(3, np.float32)
-    for v in range(layer.shape[0]):
-        _merge(nearest, v * factor, rows)
-        for u in range(layer.shape[1]):
-            covered = _add(rows, u, shades, total)
-            if covered:
-                for c in range(3):
-                    layer[v, u, c] = np.uint8(total[c] / np.float32(covered) + np.float32(0.5))
-                layer[v, u, 3] = np.uint8(np.float32(255.0 / area) * covered + np.float32(0.5))
+                    picture[v, u, c] = np.uint8((total[c] + rest) / np.float32(area) + half)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ LIGHT = Theme(
     on="#d55e00",
     off="#0072b2",
 )  # fmt: skip
+PAPER = replace(LIGHT, ground="#ffffff")
 
 
 def rgb(text: str) -> tuple[int, int, int]:
@@ -84,6 +85,15 @@ def gradient(stops: tuple[str, ...], count: int = 256) -> NDArray[np.uint8]:
     at = np.linspace(0, len(stops) - 1, count)
     channels = [np.interp(at, np.arange(len(stops)), table[:, c]) for c in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def nearest_rows(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (32, 32, 32) uint8: the palette's nearest row to the middle of each cell of RGB."""
+    cells = np.indices((32, 32, 32)).reshape(3, -1).T * 8 + 4
+    rows = palette.astype(np.float32)
+    # |c - p|^2 without |c|^2, which is the same for all p.
+    away = (rows**2).sum(axis=1) - 2 * cells.astype(np.float32) @ rows.T
+    return np.asarray(away.argmin(axis=1).astype(np.uint8).reshape(32, 32, 32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,19 +73,24 @@ class PageReport:
     labels_total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A recording as the page holds it: thinned, with labels that count from its first event."""
 
     kept: Thinned
     name: str
-    labels: Labels
-    decisions: Labels
+    labels: Labels = Labels.empty()
+    decisions: Labels = Labels.empty()
 
-    @property
-    def span_us(self) -> int:
-        """Microseconds from the first event to the last."""
-        return self.kept.stop_us - self.kept.start_us
+    def within(self, labels: Labels) -> list[tuple[int, int, str]]:
+        """Return the labels that share time with it: start, stop from its start, and name."""
+        start_us, span_us = self.kept.start_us, self.kept.span_us
+        rows = zip(labels.start_us.tolist(), labels.stop_us.tolist(), labels.name, strict=True)
+        moved = ((start - start_us, stop - start_us, name) for start, stop, name in rows)
+        return [
+            (max(0, start), min(span_us, stop), name)
+            for start, stop, name in moved
+            if stop > 0 and start <= span_us
+        ]
 
 
 @check_arguments
@@ -113,17 +118,17 @@ def page(
     target = check_output(check_page_suffix(path), overwrite=overwrite)
     held = hold(shown, max_events=max_events)
     text = page_html(held, target.stem if title is None else title, state=state)
-    data = text.encode()
+    data, kept = text.encode(), [each.kept for each in held]
     write_whole(target, data, overwrite=overwrite)
     return PageReport(
         target,
-        sum(len(each.kept.events) for each in held),
-        sum(each.kept.total for each in held),
-        max(each.kept.every for each in held),
-        max(step_us(each.span_us) for each in held),
-        len(data),
-        sum(len(spans(each.labels, each.kept.start_us, each.span_us)) for each in held),
-        sum(len(each.labels) for each in held),
+        kept=sum(len(each.events) for each in kept),
+        total=sum(each.total for each in kept),
+        every=max(each.every for each in kept),
+        resolution_us=max(step_us(each.span_us) for each in kept),
+        size_bytes=len(data),
+        labels=sum(len(each.within(each.labels)) for each in held),
+        labels_total=sum(len(each.labels) for each in held),
     )
 
 
@@ -154,14 +159,12 @@ def hold(
 
 
 def _held(shown: Shown, number: int, max_events: int) -> Held:
-    kept = thin(shown.events, max_events)
-    labels = shown.labels
+    source, labels = shown.events, shown.labels
+    kept = thin(source, max_events)
     if labels is None:
-        source = shown.events
         own = isinstance(source, Recording | RecordingPart)
         labels = source.labels() if own else Labels.empty()  # type: ignore[union-attr]
-    name = shown.name or f"recording {number}"
-    return Held(kept, name, labels, shown.decisions)
+    return Held(kept, shown.name or f"recording {number}", labels, shown.decisions)
 
 
 def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
@@ -210,7 +213,7 @@ def assemble(
 
 def described(held: Held) -> tuple[dict[str, Any], bytes]:
     """Return what the page tells of a recording, and the planes of its events."""
-    kept, step = held.kept, step_us(held.span_us)
+    kept, step = held.kept, step_us(held.kept.span_us)
     times = steps(kept.events, start_us=kept.start_us, step=step)
     facts = {
         "name": held.name,
@@ -220,38 +223,19 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
         "total": kept.total,
         "every": kept.every,
         "start": f"{kept.start_us:,}",  # text: JavaScript numbers end at 2^53
-        "span_us": held.span_us,
+        "span_us": kept.span_us,
         "resolution_us": step,
         "pieces": pieces(times),
-        "labels": spans(held.labels, kept.start_us, held.span_us),
-        "decisions": spans(held.decisions, kept.start_us, held.span_us),
+        "labels": held.within(held.labels),
+        "decisions": held.within(held.decisions),
     }
     return facts, pack(kept.events, times)
 
 
-def spans(labels: Labels, start_us: int, span_us: int) -> list[tuple[int, int, str]]:
-    """Return the labels that share time with a recording: start, stop from its start, and name."""
-    rows = zip(labels.start_us.tolist(), labels.stop_us.tolist(), labels.name, strict=True)
-    moved = ((start - start_us, stop - start_us, name) for start, stop, name in rows)
-    return [
-        (max(0, start), min(span_us, stop), name)
-        for start, stop, name in moved
-        if stop > 0 and start <= span_us
-    ]
-
-
 def _colours(theme: Theme) -> dict[str, Any]:
-    return {
-        "ground": theme.ground,
-        "line": theme.line,
-        "grid": theme.grid,
-        "text": theme.text,
-        "faint": theme.faint,
-        "on": theme.on,
-        "off": theme.off,
-        "stops": theme.time_stops,
-        "count_stops": theme.count_stops,
-    }
+    plain = ("ground", "line", "grid", "text", "faint", "on", "off")
+    colours: dict[str, Any] = {name: getattr(theme, name) for name in plain}
+    return colours | {"stops": theme.time_stops, "count_stops": theme.count_stops}
 
 
 def _part(name: str) -> str:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
@@ -19,19 +18,16 @@ from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.render import _splat, cloud_kernels
-from dvskit.render._numbers import number_text, time_unit
+from dvskit.render._drawing import missing_letters
+from dvskit.render._numbers import check_range, number_text, time_unit
 from dvskit.render._scene import CloudView, Scene
-from dvskit.render._text import missing_letters
-from dvskit.render._thin import Thinned, thin
-from dvskit.render.colormap import Bar, Colours, Theme, gradient, rgb
+from dvskit.render._thin import thin
+from dvskit.render.colormap import Bar, Colours, Theme, gradient, nearest_rows, rgb
 from dvskit.render.frames.writers import (
     VIDEO_SUFFIXES,
-    GifWriter,
-    H264Writer,
+    Film,
     InThread,
-    Writer,
     check_encoding,
-    open_writer,
     output_fps,
 )
 
@@ -62,11 +58,9 @@ class Turn:
     preset: str = "superfast"
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.seconds <= 3600:
-            raise ConfigError(f"seconds={self.seconds} is outside 0.01..3600")
+        check_range(0.01, 3600, seconds=self.seconds)
         check_encoding(self.fps, self.crf, self.preset)
-        if not -100 <= self.turns <= 100:
-            raise ConfigError(f"turns={self.turns} is outside -100..100")
+        check_range(-100, 100, turns=self.turns)
         if self.sweep_us is not None and self.sweep_us < 1:
             raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; 1 is the least")
 
@@ -84,15 +78,6 @@ class TurnReport:
     every: int
     frames: int
     missing: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Film:
-    """What `Turn` means for a file: the frames a second, how many, and their size."""
-
-    fps: Fraction
-    frames: int
-    size_px: tuple[int, int]
 
 
 @check_arguments
@@ -113,31 +98,24 @@ def turntable(
 
     Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
     """
-    target = check_turn_suffix(path)
-    check_output(target, overwrite=overwrite)
+    target = check_output(check_turn_suffix(path), overwrite=overwrite)
     view, turn = CloudView() if view is None else view, Turn() if turn is None else turn
-    film = _film(turn, target)
+    suffix = target.suffix.lower()
+    fps, size_px = output_fps(turn.fps, gif=suffix == ".gif", usual=30), _size_px(turn, target)
+    frames = max(1, round(turn.seconds * fps))
     kept = thin(events_or_source, view.max_events)
-    scene = Scene(kept, view, film.size_px, _note(kept, turn))
+    scene = Scene(kept, view, size_px, _note(turn))
     palette = _palette(scene.colours, scene.style.theme)
-    gif = target.suffix.lower() == ".gif"
-    table = _nearest(palette) if gif else None
-
-    def writer(partial: Path) -> Writer:
-        if gif:
-            return GifWriter(partial, film.size_px, palette, fps=film.fps)
-        return H264Writer(
-            partial, film.size_px, None, fps=film.fps, crf=turn.crf, preset=turn.preset
-        )
-
+    table = nearest_rows(palette) if suffix == ".gif" else None
+    film = Film(suffix, size_px, palette, fps, turn.crf, turn.preset, in_colour=True)
     opened = whole_file(target, overwrite=overwrite)
-    with opened as partial, InThread(open_writer(writer, partial), str(target)) as out:
-        for number, picture in enumerate(pictures(scene, view, turn, film.frames)):
+    with opened as partial, InThread(film.writer(partial), str(target)) as out:
+        for number, picture in enumerate(pictures(scene, view, turn, frames)):
             out.write(number, picture if table is None else _indexed(picture, table))
             if on_frame is not None:
-                on_frame(number + 1, film.frames)
+                on_frame(number + 1, frames)
     missing = missing_letters(view.title)
-    return TurnReport(target, len(kept.events), kept.total, kept.every, film.frames, missing)
+    return TurnReport(target, len(kept.events), kept.total, kept.every, frames, missing)
 
 
 def check_turn_suffix(path: str | PathLike[str]) -> Path:
@@ -152,17 +130,17 @@ def check_turn_suffix(path: str | PathLike[str]) -> Path:
     return target
 
 
-def _film(turn: Turn, target: Path) -> _Film:
+def _size_px(turn: Turn, target: Path) -> tuple[int, int]:
     gif = target.suffix.lower() == ".gif"
-    fps = output_fps(turn.fps, gif=gif, usual=30)
-    width = (640 if gif else 1280) if turn.width_px is None else turn.width_px
-    height = (480 if gif else 960) if turn.height_px is None else turn.height_px
+    width, height = (640, 480) if gif else (1280, 960)
+    width = width if turn.width_px is None else turn.width_px
+    height = height if turn.height_px is None else turn.height_px
     if not gif and (width % 2 or height % 2):
         raise ConfigError(f"{target}: {width}x{height} pixels; a video has even sides")
-    return _Film(fps, max(1, round(turn.seconds * fps)), (width, height))
+    return width, height
 
 
-def _note(kept: Thinned, turn: Turn) -> str:
+def _note(turn: Turn) -> str:
     if turn.sweep_us is None:
         return ""
     unit, length = time_unit(turn.sweep_us)
@@ -176,7 +154,7 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
     """
     degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
     cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
-    span_us = scene.span.stop_us - scene.span.start_us + 1
+    span_us = scene.span.length_us + 1
     sweep_us = span_us if turn.sweep_us is None else min(turn.sweep_us, span_us)
     threads = min(thread_count(), 8)
     unused = [_splat.empty_layers(1, scene.size_px) for _ in range(threads)]
@@ -220,7 +198,8 @@ def _palette(colours: Colours, theme: Theme) -> Picture:
     hues = min(len(colours.palette), 24)
     at = np.linspace(0, len(colours.palette) - 1, hues).round().astype(int)
     shares = 7 if hues > 8 else 16
-    events = [_ramp(theme.ground, _hex(colour), shares) for colour in colours.palette[at]]
+    hexes = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in colours.palette[at].tolist())
+    events = [_ramp(theme.ground, colour, shares) for colour in hexes]
     names = [] if isinstance(colours.key, Bar) else [colour for _, colour in colours.key]
     words = [theme.text, theme.faint, theme.line, theme.grid, theme.on, *names[:8]]
     ramps = [*events, *(_ramp(theme.ground, colour, 8) for colour in words)]
@@ -228,23 +207,9 @@ def _palette(colours: Colours, theme: Theme) -> Picture:
     return np.concatenate([found, np.zeros((256 - len(found), 3), np.int64)]).astype(np.uint8)
 
 
-def _hex(colour: Picture) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour.tolist())
-
-
 def _ramp(ground: str, colour: str, count: int) -> Picture:
     """Return `count` colours from a ground, itself left out, to a colour."""
     return gradient((ground, colour), count + 1)[1:]
-
-
-def _nearest(palette: Picture) -> Picture:
-    """Return (32, 32, 32) uint8: the palette's nearest row to the middle of each cell of RGB."""
-    cells = np.indices((32, 32, 32)).reshape(3, -1).T * 8 + 4
-    rows = palette.astype(np.float32)
-    # |c - p|^2 without |c|^2, which is the same for all p.
-    away = (rows**2).sum(axis=1) - 2 * cells.astype(np.float32) @ rows.T
-    nearest: Picture = away.argmin(axis=1).astype(np.uint8).reshape(32, 32, 32)
-    return nearest
 
 
 def _indexed(picture: Picture, table: Picture) -> Picture:

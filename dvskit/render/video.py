@@ -16,6 +16,7 @@ from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size, Source
+from dvskit.render._numbers import check_range
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames import Decay, Style, frames
 from dvskit.render.frames.canvas import (
@@ -29,13 +30,9 @@ from dvskit.render.frames.canvas import (
 from dvskit.render.frames.writers import (
     TIMES_FILE,
     VIDEO_SUFFIXES,
-    FolderWriter,
-    GifWriter,
-    H264Writer,
+    Film,
     InThread,
-    Writer,
     check_encoding,
-    open_writer,
     output_fps,
 )
 
@@ -73,10 +70,8 @@ class VideoView:
 
     def __post_init__(self) -> None:
         check_encoding(self.fps, self.crf, self.preset)
-        if not 1e-4 <= self.slow <= 1e6:
-            raise ConfigError(f"slow={self.slow} is outside 0.0001..1000000")
-        if self.scale is not None and not 1 <= self.scale <= 64:
-            raise ConfigError(f"scale={self.scale} is outside 1..64")
+        check_range(1e-4, 10**6, slow=self.slow)
+        check_range(1, 64, scale=self.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,8 @@ def video(
     """
     target, view = Path(path), VideoView() if view is None else view
     check_suffix(target)
-    gif = target.suffix.lower() == ".gif"
+    suffix = target.suffix.lower()
+    gif = suffix == ".gif"
     fps = output_fps(view.fps, gif=gif, usual=60)
     theme = DARK if view.dark else LIGHT
     source_frames = frames(
@@ -128,21 +124,13 @@ def video(
         layout, float(source_frames.period_us), slow=view.slow, beside=images,
         dithered=Dithered(palette) if gif and colours is not None else None, zero_us=view.zero_us,
     )  # fmt: skip
-    size = Size(canvas.layout.width, canvas.layout.height)
-
-    def writer(partial: Path) -> Writer:
-        if gif:
-            return GifWriter(partial, size, palette, fps=fps)
-        if target.suffix.lower() in VIDEO_SUFFIXES:
-            of = None if in_colour else palette
-            return H264Writer(partial, size, of, fps=fps, crf=view.crf, preset=view.preset)
-        return FolderWriter(partial, palette)
-
+    size = Size(layout.width, layout.height)
+    film = Film(suffix, size, palette, fps, view.crf, view.preset, in_colour)
     count = events = 0
-    opened = whole_folder if not target.suffix else whole_file
+    opened = whole_file if suffix else whole_folder
     with (
         opened(target, overwrite=overwrite) as partial,
-        InThread(open_writer(writer, partial), str(target)) as out,
+        InThread(film.writer(partial), str(target)) as out,
     ):
         for moment in source_frames.moments():
             picture = canvas.draw(moment)

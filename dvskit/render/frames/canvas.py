@@ -22,7 +22,7 @@ from PIL import Image
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size, as_size
 from dvskit.render._numbers import nice_step, number_text, tick_text
-from dvskit.render.colormap import Theme, gradient, rgb
+from dvskit.render.colormap import Theme, gradient, nearest_rows, rgb
 from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS
 from dvskit.video import FrameSource
@@ -199,11 +199,7 @@ class Dithered:
     """
 
     def __init__(self, palette: NDArray[np.uint8]) -> None:
-        middles = np.indices((32, 32, 32)).reshape(3, -1).T * 8.0 + 4
-        rows = palette[_GRAY:].astype(np.float64)
-        # |c - p|^2 without |c|^2, which is the same for all p.
-        away = (rows**2).sum(axis=1) - 2 * middles @ rows.T
-        self._table = (_GRAY + away.argmin(axis=1)).astype(np.uint8).reshape(32, 32, 32)
+        self._table = _GRAY + nearest_rows(palette[_GRAY:])
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (height, width) of an image (height, width, 3)."""
@@ -359,17 +355,19 @@ def speed_text(slow: float) -> str:
     return f"1/{number_text(slow, 6)}x" if slow > 1 else f"{number_text(1 / slow, 6)}x"
 
 
+def _scaled(rate_hz: float) -> tuple[float, str]:
+    """Return a rate in thousands, millions or billions, and the letter for them."""
+    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    return next(((rate_hz / size, name) for size, name in units if rate_hz >= size), (rate_hz, ""))
+
+
 def _short(rate_hz: float) -> str:
     """Return a round rate in few letters, such as 200k."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rate_hz >= unit:
-            return f"{number_text(rate_hz / unit, 3)}{name}"
-    return number_text(rate_hz, 3)
+    value, name = _scaled(rate_hz)
+    return f"{number_text(value, 3)}{name}"
 
 
 def rate_text(rate_hz: float) -> str:
     """Return events a second, for people, at a steady width."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rate_hz >= unit:
-            return f"{rate_hz / unit:6.1f} {name}ev/s"
-    return f"{rate_hz:6.0f}  ev/s"
+    value, name = _scaled(rate_hz)
+    return f"{value:6.1f} {name}ev/s" if name else f"{value:6.0f}  ev/s"

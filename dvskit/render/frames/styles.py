@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import run_ranges, thread_count
-from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.filters.selecting import columns
+from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme, diverging, sequential
 from dvskit.render.frames import frame_kernels
 
@@ -46,15 +46,6 @@ class Style(Protocol):
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours, (2 * LEVELS + 1, 3) uint8 RGB."""
-
-
-def _window(window_us: int | None, frame_us: float, frames: int) -> int:
-    return max(1, min(_LONGEST_US, round(frame_us * frames))) if window_us is None else window_us
-
-
-def _check(name: str, value: float | None, most: float) -> None:
-    if value is not None and not 1 <= value <= most:
-        raise ConfigError(f"{name}={value} is outside 1..{most:.0f}")
 
 
 def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
@@ -94,7 +85,7 @@ class Polarity(_Signed):
     window_us: int | None = None
 
     def __post_init__(self) -> None:
-        _check("window_us", self.window_us, _LONGEST_US)
+        check_range(1, _LONGEST_US, window_us=self.window_us)
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
@@ -113,11 +104,12 @@ class Linear(_Signed):
     window_us: int | None = None
 
     def __post_init__(self) -> None:
-        _check("window_us", self.window_us, _LONGEST_US)
+        check_range(1, _LONGEST_US, window_us=self.window_us)
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
-        return _LatestRun(size, _window(self.window_us, frame_us, 6), steps=LEVELS)
+        window_us = self.window_us or max(1, min(_LONGEST_US, round(6 * frame_us)))
+        return _LatestRun(size, window_us, steps=LEVELS)
 
 
 class _LatestRun:
@@ -157,9 +149,8 @@ class Decay(_Signed):
     full: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("tau_us", self.tau_us, 1e15)
-        if not 0.01 <= self.full <= 1e6:
-            raise ConfigError(f"full={self.full} is outside 0.01..1000000")
+        check_range(1, 10**15, tau_us=self.tau_us)
+        check_range(0.01, 10**6, full=self.full)
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
@@ -205,7 +196,7 @@ class Surface(_Unsigned):
     tau_us: float | None = None
 
     def __post_init__(self) -> None:
-        _check("tau_us", self.tau_us, 1e15)
+        check_range(1, 10**15, tau_us=self.tau_us)
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""
@@ -226,9 +217,8 @@ class Count(_Unsigned):
     full: int = 12
 
     def __post_init__(self) -> None:
-        _check("window_us", self.window_us, 1e15)
-        if not 2 <= self.full <= 1_000_000:
-            raise ConfigError(f"full={self.full} is outside 2..1000000")
+        check_range(1, 10**15, window_us=self.window_us)
+        check_range(2, 10**6, full=self.full)
 
     def start(self, size: Size, frame_us: float) -> Run:
         """Return a run for frames `frame_us` apart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, OutputError, VideoError
+from dvskit.render._numbers import check_range
 from dvskit.render.frames import frame_kernels
 
 _WAITING = 4  # pictures between drawing and encoding
@@ -36,10 +37,8 @@ PRESETS = (
 
 def check_encoding(fps: float | None, crf: float, preset: str) -> None:
     """Raise ConfigError for a rate, None for the usual one, or a way of x264 that cannot be."""
-    if fps is not None and not 0.01 <= fps <= 1000:
-        raise ConfigError(f"fps={fps} is outside 0.01..1000")
-    if not 0 <= crf <= 51:
-        raise ConfigError(f"crf={crf} is outside 0..51")
+    check_range(0.01, 1000, fps=fps)
+    check_range(0, 51, crf=crf)
     if preset not in PRESETS:
         raise ConfigError(f"preset={preset!r} is none of {', '.join(PRESETS)}")
 
@@ -221,14 +220,38 @@ class FolderWriter:
         """Close nothing: each file is closed when it is written."""
 
 
-def open_writer(writer: Callable[[Path], Writer], partial: Path) -> Writer:
-    """Return `writer(partial)`; raises OSError or VideoError for FFmpeg's errors."""
-    try:
-        return writer(partial)
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno:
-            raise OSError(error.errno, error.strerror, str(partial)) from error
-        raise VideoError(f"{partial}: cannot be encoded ({error})") from error
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What pictures are written as.
+
+    suffix       .gif, one of H.264, or "" for a folder of PNG
+    palette      whose rows pictures are; those of H.264 and folders may be RGB where `in_colour`
+    crf, preset  quality and effort of x264
+    """
+
+    suffix: str
+    size: tuple[int, int]
+    palette: NDArray[np.uint8]
+    fps: Fraction
+    crf: float
+    preset: str
+    in_colour: bool
+
+    def writer(self, partial: Path) -> Writer:
+        """Begin a file, or a folder; raises OSError or VideoError for FFmpeg's errors."""
+        try:
+            if not self.suffix:
+                return FolderWriter(partial, self.palette)
+            if self.suffix == ".gif":
+                return GifWriter(partial, self.size, self.palette, fps=self.fps)
+            palette = None if self.in_colour else self.palette
+            return H264Writer(
+                partial, self.size, palette, fps=self.fps, crf=self.crf, preset=self.preset
+            )
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError) and error.errno:
+                raise OSError(error.errno, error.strerror, str(partial)) from error
+            raise VideoError(f"{partial}: cannot be encoded ({error})") from error
 
 
 class InThread:

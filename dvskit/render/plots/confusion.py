@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
-from dvskit.render._text import drawable, families
+from dvskit.render._drawing import drawable, families
 from dvskit.render.plots.bars import colour_bar
 from dvskit.render.plots.fitting import write_below
 from dvskit.render.plots.spikes import as_array

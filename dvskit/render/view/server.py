@@ -12,7 +12,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
 from dvskit.formats.table import TABLE
 from dvskit.render.page import assemble
-from dvskit.render.view.jobs import Inbox
-from dvskit.render.view.viewed import MOST_EVENTS, Viewed
+from dvskit.render.view.viewed import MOST_EVENTS, Inbox, Viewed
 
 _FIRST_WAIT_S = 1.0  # for small recordings to be there with the page
 _HOST = "127.0.0.1"
@@ -103,13 +103,11 @@ class View:
     def status(self) -> bytes:
         """Return how far everything is."""
         clouds = [each.status() for each in self.viewed]
-        jobs = [job.status() for job in self._inbox.jobs]
-        return json.dumps({"clouds": clouds, "jobs": jobs}).encode()
+        return json.dumps({"clouds": clouds, "jobs": list(map(asdict, self._inbox.jobs))}).encode()
 
     def chosen(self, query: dict[str, str]) -> Viewed:
         """Return the recording that a query names. Raises ConfigError."""
-        number = _whole(query, "cloud", 0, len(self.viewed) - 1)
-        return self.viewed[number]
+        return self.viewed[_whole(query, "cloud", 0, len(self.viewed) - 1)]
 
     def part(self, query: dict[str, str]) -> bytes:
         """Return the events of a part."""
@@ -126,8 +124,7 @@ class View:
         name = query.get("format", "")
         if name not in FORMATS:
             raise ConfigError(f"format {name!r} is none of {', '.join(FORMATS)}")
-        suffix = TABLE[name].suffixes[0]
-        return self._inbox.converted(self.chosen(query).source(), name, suffix)
+        return self._inbox.converted(self.chosen(query).source(), name, TABLE[name].suffixes[0])
 
     def take(self, query: dict[str, str], stream: Any, length: int) -> None:
         """Take a file that was dropped."""
@@ -160,17 +157,17 @@ class _Handler(BaseHTTPRequestHandler):
         view, (name, query) = self.server.view, self._asked()
         if name is None:
             return
+        answers: dict[str, tuple[str, Callable[[], bytes]]] = {
+            "": ("text/html; charset=utf-8", view.page),
+            "told": ("application/json", view.status),
+            "events": ("application/octet-stream", lambda: view.chosen(query).sample()),
+            "decided": ("application/json", lambda: view.decided(query)),
+            "part": ("application/octet-stream", lambda: view.part(query)),
+        }
         try:
-            if name == "":
-                self._send("text/html; charset=utf-8", view.page())
-            elif name == "told":
-                self._send("application/json", view.status())
-            elif name == "events":
-                self._send("application/octet-stream", view.chosen(query).sample())
-            elif name == "decided":
-                self._send("application/json", view.decided(query))
-            elif name == "part":
-                self._send("application/octet-stream", view.part(query))
+            if name in answers:
+                kind, answer = answers[name]
+                self._send(kind, answer())
             elif name == "file":
                 self._send_file(view.converted(query), view.chosen(query).name)
             else:
@@ -199,35 +196,32 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
         return address.path.split("/", 2)[-1] if address.path.count("/") > 1 else "", query
 
-    def _send(self, kind: str, body: bytes) -> None:
-        self.send_response(HTTPStatus.OK)
-        self._end_headers(kind, len(body))
+    def _send(self, kind: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._begin(status, {"Content-Type": kind, "Content-Length": str(len(body))})
         self.wfile.write(body)
 
     def _send_file(self, path: Path, name: str) -> None:
         stem = "".join(letter for letter in Path(name).stem if letter.isalnum() or letter in "-_ ")
+        plain = stem.encode("ascii", "ignore").decode() or "events"
         with path.open("rb") as file:
-            self.send_response(HTTPStatus.OK)
-            self.send_header(
-                "Content-Disposition",
-                f'attachment; filename="{stem.encode("ascii", "ignore").decode() or "events"}'
-                f'{path.suffix}"',
+            self._begin(
+                HTTPStatus.OK,
+                {
+                    "Content-Disposition": f'attachment; filename="{plain}{path.suffix}"',
+                    "Content-Type": "application/octet-stream",
+                    "Content-Length": str(path.stat().st_size),
+                },
             )
-            self._end_headers("application/octet-stream", path.stat().st_size)
             shutil.copyfileobj(file, self.wfile)
         path.unlink()
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        body = text.encode()
         self.close_connection = True
-        self.send_response(status)
-        self._end_headers("text/plain; charset=utf-8", len(body))
-        self.wfile.write(body)
+        self._send("text/plain; charset=utf-8", text.encode(), status)
 
-    def _end_headers(self, kind: str, length: int) -> None:
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
-        for name, value in _HEADERS.items():
+    def _begin(self, status: HTTPStatus, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | _HEADERS).items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -1,24 +1,29 @@
-"""What a view shows: recordings that are open, and what a model takes them for."""
+"""What a view shows: recordings, open or dropped on it, and what a model takes them for."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
+from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source
-from dvskit.formats import Recording
-from dvskit.render._thin import Thinned, Thinner
+from dvskit.formats import Recording, open_events, open_sink, save_events
+from dvskit.render._thin import Overview, Thinned, Thinner
 from dvskit.render.page import Held, described
-from dvskit.render.view.overview import Overview
 from dvskit.streams import Labels
 
 MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
 _LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
 _PATIENCE_S = 1.0
+_COPY_BYTES = 1 << 20
 
 
 class Decided(NamedTuple):
@@ -142,14 +147,13 @@ class Viewed:
 
     def status(self) -> dict[str, Any]:
         """Return what the page needs to know before it has events."""
-        progress, damage, made = self.overview.progress, self._damage(), self.decisions
-        problem = progress.problem or ("" if made is None else made.problem)
+        progress, made = self.overview.progress, self.decisions
         return {
             "name": self.name,
             "done": progress.done and (made is None or made.done),
             "total": progress.total,
-            "problem": problem,
-            "damage": damage,
+            "problem": progress.problem or ("" if made is None else made.problem),
+            "damage": self._damage(),
             "decided": 0 if made is None else len(made),
         }
 
@@ -158,8 +162,7 @@ class Viewed:
 
     def page_meta(self) -> dict[str, Any]:
         """Return the recording as the page's own description tells it, without events."""
-        meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name,
-                            Labels.empty(), Labels.empty()))  # fmt: skip
+        meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name))
         return meta | {"live": self.live, "decides": self.decisions is not None}
 
     def decided(self, first: int) -> bytes:
@@ -169,7 +172,7 @@ class Viewed:
     def sample(self) -> bytes:
         """Return the sample so far: what `described` returns, and planes of events."""
         kept, rate = self.overview.kept()
-        facts, planes = described(Held(kept, self.name, self.labels, Labels.empty()))
+        facts, planes = described(Held(kept, self.name, self.labels))
         return message(facts | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
@@ -180,10 +183,8 @@ class Viewed:
             thinner = Thinner(self.size, MOST_EVENTS)
             for block in source:
                 thinner.add(block if region is None else _inside(block, region))
-        found = thinner.kept()
-        kept = Thinned(found.events, found.every, found.total, origin_us + start_us,
-                       origin_us + stop_us)  # fmt: skip
-        facts, planes = described(Held(kept, self.name, Labels.empty(), Labels.empty()))
+        kept = replace(thinner.kept(), start_us=origin_us + start_us, stop_us=origin_us + stop_us)
+        facts, planes = described(Held(kept, self.name))
         where = {"from_us": start_us, "to_us": stop_us, "region": region}
         return message(facts | where, planes)
 
@@ -226,3 +227,93 @@ def message(facts: dict[str, Any], planes: bytes) -> bytes:
     """Return the length of `facts` as JSON (uint32, little-endian), the JSON, and the planes."""
     text = json.dumps(facts).encode()
     return struct.pack("<I", len(text)) + text + planes
+
+
+@dataclass(slots=True)
+class Job:
+    """A file on its way to be shown; `words` say how far it is, or why it failed."""
+
+    name: str
+    state: Literal["running", "done", "failed"] = "running"
+    words: str = "being opened"
+
+
+class Inbox:
+    """Takes files, and calls `show` with each recording that they become."""
+
+    def __init__(self, show: Callable[[Viewed], None]) -> None:
+        self.jobs: list[Job] = []
+        self._show = show
+        self._folder = Path(tempfile.mkdtemp(prefix="dvskit-view-"))
+        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def take(self, name: str, stream: IO[bytes], length: int) -> None:
+        """Keep `length` bytes of a stream as a file, and begin to open it."""
+        number = len(self.jobs)
+        # Nothing of the name but its ending reaches the file system.
+        ending = Path(name).suffix[:12] if Path(name).suffix[1:].isalnum() else ""
+        path = self._folder / f"{number}{ending}"
+        job = Job(name)
+        self.jobs.append(job)
+        try:
+            with path.open("wb") as file:
+                _copy(stream, file, length)
+        except OSError as error:
+            job.state, job.words = "failed", f"could not be kept: {error}"
+            return
+        thread = threading.Thread(target=self._open, args=(job, path), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _open(self, job: Job, path: Path) -> None:
+        try:
+            self._show(self._viewed(job, path))
+            job.state, job.words = "done", "shown"
+        except (DvskitError, OSError, MemoryError) as error:
+            job.state, job.words = "failed", one_line(error).replace(str(path), job.name)
+
+    def _viewed(self, job: Job, path: Path) -> Viewed:
+        try:
+            return Viewed(job.name, lambda: open_events(path))
+        except DvskitError as not_events:
+            try:
+                made = self._emulated(job, path)
+            except DvskitError as not_video:
+                raise type(not_video)(
+                    f"{path} is no event file ({not_events}) and no video ({not_video})"
+                ) from not_video
+        return Viewed(f"{job.name}, emulated", lambda: open_events(made))
+
+    def _emulated(self, job: Job, path: Path) -> Path:
+        source = emulate(path)
+        made = path.with_name(f"{path.stem}-events.npz")
+        with open_sink(made, source.size) as sink:
+            for block in source:
+                sink.write(block)
+                job.words = f"emulated {source.frames_done:,} frames"
+                if self._closed.is_set():
+                    raise DvskitError("the view was closed")
+        return made
+
+    def converted(self, source: Any, format: str, suffix: str) -> Path:
+        """Write a recording in another format into the folder; return where."""
+        target = self._folder / f"converted-{threading.get_ident()}{suffix}"
+        save_events(source, target, format=format, overwrite=True)
+        return target
+
+    def close(self) -> None:
+        """Stop what is on its way and remove the folder."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _copy(stream: IO[bytes], file: IO[bytes], length: int) -> None:
+    while length > 0:
+        data = stream.read(min(length, _COPY_BYTES))
+        if not data:
+            raise OSError("the transfer broke off")
+        file.write(data)
+        length -= len(data)
