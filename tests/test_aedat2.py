@@ -13,7 +13,7 @@ from dvskit import Events
 from dvskit.errors import ConfigError, DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import in_order
-from dvskit.formats.aedat2 import decoding, words
+from dvskit.formats.aedat2 import words
 from tests.test_formats import assert_as_truth_says
 
 MAGIC = b"#!AER-DAT2.0\r\n"
@@ -296,7 +296,7 @@ def test_salvage_gives_up_no_more_events_in_blocks(tmp_path, monkeypatch, block)
     path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 1, 1), time) for time in t.tolist()])
     whole = read_all(dvskit.open_events(path, strict=False))
     assert len(whole) >= 2960
-    monkeypatch.setattr(decoding, "_WINDOW", block)
+    monkeypatch.setattr(words, "WINDOW", block)
     monkeypatch.setattr(in_order, "LOOK_AHEAD", 200)
     recording = dvskit.open_events(path, strict=False)
     assert read_all(recording) == whole
@@ -416,7 +416,7 @@ def test_events_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, blo
 def test_events_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, threads):
     mixed(tmp_path / "a.aedat", 1, "DAVIS240")
     expected = dvskit.load_events(tmp_path / "a.aedat")
-    monkeypatch.setattr(decoding, "_PART_WORDS", 100)
+    monkeypatch.setattr(words, "_PART_WORDS", 100)
     monkeypatch.setenv("DVSKIT_THREADS", threads)
     assert dvskit.load_events(tmp_path / "a.aedat") == expected
 

@@ -14,7 +14,6 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats.aedat31 import packets as walking
-from dvskit.formats.aedat31 import reading
 from tests.test_formats import assert_as_truth_says
 
 NAME = "aedat31_synthetic_dvs128.aedat"
@@ -78,7 +77,6 @@ def test_the_recording_is_read_exactly(data):
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_the_decoder_agrees_with_a_plain_one(tmp_path, monkeypatch, seed, block):
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
     monkeypatch.setattr(walking, "BLOCK_EVENTS", block)
     rng = np.random.default_rng(seed)
     packets, t = [], 0

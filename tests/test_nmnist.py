@@ -11,8 +11,7 @@ import pytest
 import dvskit
 from dvskit.errors import DamagedFileError
 from dvskit.events import read_all
-from dvskit.formats import file_bytes
-from dvskit.formats.nmnist import reading
+from dvskit.formats import file_bytes, nmnist
 from tests.event_rows import rows_of
 from tests.mutation_samples import nmnist as marked_bytes
 
@@ -49,7 +48,7 @@ def test_events_are_those_of_a_plain_decoder_however_they_are_cut(
     tmp_path, monkeypatch, make, strict, block
 ):
     path = bin_file(tmp_path / "a.bin", make())
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(nmnist, "BLOCK_EVENTS", block)
     recording = dvskit.open_events(path, strict=strict)
     assert rows_of(read_all(recording)) == plain_decode(path.read_bytes())
     assert rows_of(recording.load()) == plain_decode(path.read_bytes())
@@ -162,7 +161,7 @@ def test_whether_a_file_has_overflows_is_told_as_a_plain_twin_tells_it(make):
         elif len(data) and trial % 4 == 3:  # a gap that is filled
             at = int(rng.integers(0, len(data)))
             data[at : at + int(rng.integers(0, 5000))] = 0
-        told.append(reading.has_overflows(data))
+        told.append(nmnist.has_overflows(data))
         assert told[-1] == plain_has_overflows(data.tobytes())
     assert any(told) == (make is marked_bytes)
 
@@ -187,7 +186,7 @@ def test_a_file_that_has_changed_since_it_was_opened_is_read_anew(tmp_path):
 def test_the_first_bad_row_is_named_wherever_it_stands(
     tmp_path, monkeypatch, block, number, column, value, why
 ):
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", block)
+    monkeypatch.setattr(nmnist, "BLOCK_EVENTS", block)
     data = np.frombuffer(unmarked_bytes(), np.uint8).reshape(-1, 5).copy()
     data[:, 2] += 1  # no time is below 2^16, so that none of less runs on
     data[number, column] = value

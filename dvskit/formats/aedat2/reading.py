@@ -4,132 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.errors import FormatError
+from dvskit._threads import run_parts
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2.chips import (
-    APS,
-    DVS128,
-    EVENT,
-    IMU,
-    LOOSE_DVS128,
-    Chip,
-    chip_for,
-    chip_names,
-    file_chip,
-    likely_chips,
-    named_chip,
-    of_size,
-)
-from dvskit.formats.aedat2.decoding import Decoder, aligned_words, count_fitting, scan_words
+from dvskit.formats.aedat2 import word_kernels as k
+from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip, choose_chip, layout_row
 from dvskit.formats.aedat2.samples import (
-    count_frames,
+    Frames,
     find_scales,
     has_samples,
-    read_frames,
     read_imu,
     read_triggers,
 )
-from dvskit.formats.aedat2.words import Block, Clock, Head, read_head, read_words
+from dvskit.formats.aedat2.words import (
+    Block,
+    Clock,
+    Head,
+    aligned_words,
+    read_head,
+    read_words,
+    scan_words,
+)
+from dvskit.formats.careful import Lost, decoded, push
 from dvskit.formats.file_bytes import FileMap
-from dvskit.formats.in_order import InOrder
+from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
-
-_GUESS_WORDS = 1 << 20
-_MOST = 0.99  # of the words tell the chip; a few may be damaged
-
-
-class Choice(NamedTuple):
-    """A chip, where it is known from, and what was taken for granted, for people."""
-
-    chip: Chip
-    origin: SizeOrigin
-    notes: list[str]
-
-
-def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
-    """Return the chip whose layout the addresses are read by.
-
-    The chip named behind the format's name counts first, then the header's, then the one that the
-    file's name begins with, as jAER names its recordings; else the bits of the addresses tell.
-    Raises ConfigError for an unknown chip, FormatError where nothing tells.
-    """
-    if options.variant is not None:
-        return _loosened(Choice(chip_for(options.variant), "argument", []), path, head)
-    named = head.keys.get("AEChip", "")
-    chip = named_chip(named)
-    if chip is not None:
-        return Choice(chip, "camera", [])
-    said = f"the header names {named}, which is unknown" if named else "the header names none"
-    chip = file_chip(path.stem)
-    if chip is not None:
-        note = f"chip {chip.name} ({chip.size}) is taken from the file's name: {said}"
-        return _loosened(Choice(chip, "camera", [note]), path, head)
-    chip = _guess(path, head, options)
-    note = (
-        f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}; "
-        "format='aedat2:CHIP' (--from aedat2:CHIP) reads them as another's"
-    )
-    return Choice(chip, "data", [note])
-
-
-def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
-    """Pass over bits that the chosen chip has not if nearly all addresses use them; say so."""
-    chip = choice.chip
-    likely = _likely(path, head)
-    if likely is None or likely.layout is chip.layout:
-        return choice
-    other = f"format='aedat2:{likely.name}' (--from aedat2:{likely.name}) reads them so"
-    if chip.layout is DVS128:
-        note = (
-            f"addresses use bits that a DVS128 has not: they are left out here, bit 15 included; "
-            f"they may be those of a {likely.name} ({likely.size}): {other}"
-        )
-        chip = chip._replace(layout=LOOSE_DVS128)
-    elif choice.origin == "argument":
-        return choice
-    else:
-        note = f"by their bits, the addresses may be those of a {likely.name}: {other}"
-    return Choice(chip, choice.origin, [*choice.notes, note])
-
-
-def _likely(path: Path, head: Head) -> Chip | None:
-    """Return the first of the likely chips that can have sent nearly all words; None without any.
-
-    Words are lined up anew for each, so that damage does not change the guess.
-    """
-    if path.stat().st_size < head.end + head.words.itemsize:
-        return None
-    data = FileMap(path).data
-    words = min(_GUESS_WORDS, (len(data) - head.end) // head.words.itemsize)
-    fits = []
-    for chip in likely_chips():
-        fits.append(count_fitting(data, head, chip, words))
-        if fits[-1].links >= _MOST * words:
-            return chip
-    counts = [fit.links for fit in fits]
-    if 2 * max(counts) < words:  # so few events that none follows another soon
-        counts = [fit.possible for fit in fits]
-    enough = _MOST * max(counts)
-    return next(chip for chip, count in zip(likely_chips(), counts, strict=True) if count >= enough)
-
-
-def _guess(path: Path, head: Head, options: ReadOptions) -> Chip:
-    chip = _likely(path, head)
-    if chip is None:
-        raise FormatError(
-            f"{path}: holds no event, and no AEChip line says which chip wrote it; "
-            f"format='aedat2:CHIP' does ({', '.join(chip_names())})"
-        )
-    return chip if options.size is None else of_size(chip, options.size)
-
 
 # The longest step that may lie across a wrap; damaged times must not pass for wraps.
 _LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
@@ -192,7 +97,7 @@ class Aedat2Recording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames whose pixels are all there, uint16 of 10 bits."""
         if has_samples(self.chip):
-            yield from read_frames(self._words(Damage()), self.chip)
+            yield from Frames(self._words(Damage()), self.chip)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, samples of motion, and the words of neither."""
@@ -202,8 +107,9 @@ class Aedat2Recording(Recording):
             counts += np.bincount(kind, minlength=len(counts))
         found: dict[str, int] = {}
         if counts[APS]:
-            whole, incomplete = count_frames(self._words(Damage()), self.chip)
-            found |= {"frames": whole, "incomplete frames": incomplete}
+            frames = Frames(self._words(Damage()), self.chip)
+            found["frames"] = sum(1 for _ in frames)
+            found["incomplete frames"] = frames.incomplete
         if counts[IMU]:
             samples = len(self.imu())
             stray = int(counts[IMU]) - 7 * samples
@@ -211,39 +117,24 @@ class Aedat2Recording(Recording):
         return {name: count for name, count in found.items() if count}
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self.strict:
-            yield from self._strict_blocks(damage, storage, None)
-            return
-        order = InOrder(self.path, self.size, strict=False, damage=damage)
-        decoder = Decoder(self.chip, self.size, Clock(_LONGEST_SALVAGED_STEP_US))
-        for block in self._words(damage):
-            yield from decoder.judge(block, order, damage.add)
-        yield from order.rest()
+        clock = Clock(_LONGEST_STEP_US if self.strict else _LONGEST_SALVAGED_STEP_US)
+        return self._decoded(damage, storage, clock)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         if not self.strict:
-            yield from self._blocks(damage, storage)
-            return
+            return self._blocks(damage, storage)  # damaged times cannot be searched
         index = find_index(self.path, f"aedat2 {self.chip.name}", self._index)
         at = index.at(start_us)
         wraps, last, begun = (int(value) for value in index.state[at])
         clock = Clock(_LONGEST_STEP_US, wraps, last if begun else None)
-        yield from self._strict_blocks(damage, storage, (int(index.offset[at]), clock))
+        return self._decoded(damage, storage, clock, int(index.offset[at]))
 
-    def _strict_blocks(
-        self, damage: Damage, storage: Storage, start: tuple[int, Clock] | None
+    def _decoded(
+        self, damage: Damage, storage: Storage, clock: Clock, start: int | None = None
     ) -> Iterator[Events]:
-        offset, clock = start or (None, Clock(_LONGEST_STEP_US))
-        decoder = Decoder(self.chip, self.size, clock)
-
-        def order_from(last_us: int) -> InOrder:
-            return InOrder(self.path, self.size, strict=True, damage=damage, earliest_us=last_us)
-
-        for block in self._words(damage, offset):
-            events = decoder.clean(block, storage)
-            if events is None:
-                events = decoder.strictly(block, order_from, self._losses(damage).lose)
-            yield events
+        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
+        decoder = _Decoder(self, clock, order, self._losses(damage), storage)
+        return decoded(self._words(damage, start), order, decoder.quick, decoder.careful)
 
     def _index(self) -> Index:
         """Build checkpoints, one a block."""
@@ -256,7 +147,7 @@ class Aedat2Recording(Recording):
             scanned = scan_words(block.raw, self.chip.layout.other)
             if not scanned.events:
                 continue
-            base_us = clock.goes_on(scanned.first, scanned.last) if scanned.ordered else None
+            base_us = clock.goes_on(scanned)
             if base_us is not None:
                 latest = max(latest, scanned.last + base_us)
                 continue
@@ -272,7 +163,8 @@ class Aedat2Recording(Recording):
         """Yield the words; in salvage mode lined up anew behind missing bytes."""
         lose = self._losses(damage).lose
         if not self.strict and self.path.stat().st_size > self._head.end:
-            yield from aligned_words(FileMap(self.path), self._head, self.chip, lose)
+            layout = layout_row(self.chip, self.chip.size)
+            yield from aligned_words(FileMap(self.path), self._head, layout, lose)
             return
         yield from read_words(self.path, self._head, start)
         width = self._head.words.itemsize
@@ -280,6 +172,77 @@ class Aedat2Recording(Recording):
         if cut:
             offset = self.path.stat().st_size - cut
             lose(offset, cut, f"the last word has {cut} of {width} bytes")
+
+
+class _Decoder:
+    """One pass over words, which moves `clock` on."""
+
+    def __init__(
+        self,
+        recording: Aedat2Recording,
+        clock: Clock,
+        order: InOrder,
+        losses: Losses,
+        storage: Storage,
+    ) -> None:
+        self._chip, self._size = recording.chip, recording.size
+        self._clock, self._order, self._losses, self._storage = clock, order, losses, storage
+        self._layout = layout_row(recording.chip, recording.size)
+
+    def quick(self, block: Block, earliest_us: int) -> Events | None:
+        """Return the events of a block; None, and the clock not moved, where one is not clean."""
+        raw = block.raw
+        spare = self._chip.layout.spare
+        scanned = scan_words(raw, self._chip.layout.other)
+        count = scanned.events
+        if not count:
+            odd = spare and (block.address & spare).any()
+            return None if odd else Events.empty(self._size)
+        before = self._clock.last
+        base_us = self._clock.goes_on(scanned)
+        if base_us is None:
+            return None
+        columns = self._storage.columns(count)
+        bounds = scanned.bounds
+        stops = np.cumsum(scanned.counts)
+        good = np.zeros(len(scanned.counts), np.bool_)
+
+        def work(i: int) -> None:
+            room = columns.part(slice(stops[i] - scanned.counts[i], stops[i]))
+            good[i] = k.decode(raw[bounds[i] : bounds[i + 1]], self._layout, base_us, room)
+
+        run_parts(work, len(good))
+        events = columns.events(count, self._size)
+        if not good.all() or events.t[0] < earliest_us:
+            self._clock.last = before
+            return None
+        return events
+
+    def careful(self, block: Block) -> Iterator[Events]:
+        """Yield the events of a block that may be damaged, as far as they are certain."""
+        address = block.address
+        words = self._chip.layout.decode(address)
+        offsets = block.offsets()
+        is_event = (words.kind == EVENT) & ~words.impossible
+        strict = self._order.strict
+        count_on = self._clock.count_on if strict else self._clock.count_on_sure
+        columns = Columns(
+            t=count_on(block.t[is_event]),
+            x=self._chip.size.width - 1 - words.x[is_event],
+            y=self._chip.size.height - 1 - words.y[is_event],
+            p=words.p[is_event],
+            offsets=offsets[is_event],
+            widths=np.full(np.count_nonzero(is_event), block.width),
+        )
+        bad = np.flatnonzero(words.impossible)
+
+        def problem(number: int) -> str:
+            found = int(address[bad[number]])
+            return f"address {found:#010x} is none that a {self._chip.name} sends"
+
+        yield from push(
+            self._order, self._losses, columns, Lost(offsets[bad], block.width, problem)
+        )
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:

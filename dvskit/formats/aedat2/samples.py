@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import APS, DAVIS, EXTERNAL, IMU, Chip, Layout
-from dvskit.formats.aedat2.decoding import scan_words
-from dvskit.formats.aedat2.words import Block, Clock
+from dvskit.formats.aedat2.words import Block, Clock, scan_words
 from dvskit.streams import Frame, Imu, Triggers
 
 _LONGEST_STEP_US = 1 << 30
@@ -62,8 +61,7 @@ def choose(blocks: Iterable[Block], layout: Layout, kind: int) -> Iterator[Chose
     """Yield the words of one kind; all words move the clock that their times are of."""
     clock = Clock(_LONGEST_STEP_US)
     for block in blocks:
-        scanned = scan_words(block.raw, 0)
-        base_us = clock.goes_on(scanned.first, scanned.last) if scanned.ordered else None
+        base_us = clock.goes_on(scan_words(block.raw, 0))
         t = clock.count_on(block.t) if base_us is None else None
         address = block.address
         places = np.flatnonzero(address & np.uint32(layout.other))
@@ -119,10 +117,19 @@ def _imu(t: NDArray[np.int64], raw: NDArray[np.int16], scales: Scales) -> Imu:
     )
 
 
-class _FrameBuilder:
-    """Puts the samples of a frame together: what light has taken off the level after a reset."""
+class Frames:
+    """Puts the samples of frames together: what light has taken off the level after a reset.
 
-    def __init__(self, chip: Chip) -> None:
+    Pixels are uint16: 10 bits, brighter is larger. x is counted from the left, unlike that of
+    events. A part of the sensor that was read alone is a frame at its place. Times are those of the
+    readout: the exposure starts when the last pixel has been reset (the first, with a rolling
+    shutter) and stops when the first is read.
+
+    incomplete  how many frames lacked pixels
+    """
+
+    def __init__(self, blocks: Iterable[Block], chip: Chip) -> None:
+        self._blocks, self._layout = blocks, chip.layout
         self._width, self._height = chip.size
         self._level = np.zeros((self._height, self._width), np.uint16)
         self.incomplete = 0
@@ -135,7 +142,12 @@ class _FrameBuilder:
             [0, k.NEVER, k.NEVER, k.NEVER, self._width, -1, self._height, -1], np.int64
         )
 
-    def add(self, words: Chosen) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame]:
+        for words in choose(self._blocks, self._layout, APS):
+            yield from self._add(words)
+        yield from self._take()
+
+    def _add(self, words: Chosen) -> Iterator[Frame]:
         """Take samples; yield the frames that end among them."""
         address = words.address
         cycle = (address >> 10 & 3).astype(np.uint8)
@@ -151,9 +163,9 @@ class _FrameBuilder:
             full = self._state[k.F_SIGNALS] == self._width * self._height
             ended = full or at < len(words.t)
             if ended:
-                yield from self.take()
+                yield from self._take()
 
-    def take(self) -> Iterator[Frame]:
+    def _take(self) -> Iterator[Frame]:
         """Yield the frame if all of its pixels are there, and begin the next."""
         state = self._state
         signals, left, right = (int(state[i]) for i in (k.F_SIGNALS, k.F_LEFT, k.F_RIGHT))
@@ -168,27 +180,3 @@ class _FrameBuilder:
         elif signals:
             self.incomplete += 1
         self._clear()
-
-
-def read_frames(blocks: Iterable[Block], chip: Chip) -> Iterator[Frame]:
-    """Yield the frames whose pixels are all there, one at a time; see `Frame`.
-
-    Pixels are uint16: 10 bits, brighter is larger. x is counted from the left, unlike that of
-    events. A part of the sensor that was read alone is a frame at its place. Times are those of the
-    readout: the exposure starts when the last pixel has been reset (the first, with a rolling
-    shutter) and stops when the first is read.
-    """
-    builder = _FrameBuilder(chip)
-    for words in choose(blocks, chip.layout, APS):
-        yield from builder.add(words)
-    yield from builder.take()
-
-
-def count_frames(blocks: Iterable[Block], chip: Chip) -> tuple[int, int]:
-    """Return how many frames are whole, and how many are not."""
-    builder = _FrameBuilder(chip)
-    whole = 0
-    for words in choose(blocks, chip.layout, APS):
-        whole += sum(1 for _ in builder.add(words))
-    whole += sum(1 for _ in builder.take())
-    return whole, builder.incomplete

@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts, thread_count
 from dvskit.errors import FormatError
-from dvskit.formats.file_bytes import read_at
+from dvskit.formats.aedat2 import word_kernels as k
+from dvskit.formats.file_bytes import FileMap, read_at
+from dvskit.formats.losses import Lose
 
 BLOCK_WORDS = 1 << 18
+WINDOW = 1 << 15  # words to line up at once
+_PART_WORDS = 1 << 15  # fewer are not worth a thread
 _MAGIC = b"#!AER-DAT"
 _OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
 _LINE_BYTES = 1 << 16
@@ -87,23 +92,19 @@ class Block(NamedTuple):
     @property
     def address(self) -> NDArray[np.uint32]:
         """Addresses as numbers."""
-        return self.raw[:, 0].byteswap() if _LITTLE else self.raw[:, 0]
+        return self.raw[:, 0].view(">u4").astype(np.uint32)
 
     @property
     def t(self) -> NDArray[np.int64]:
         """Times as they are stored: signed, of 32 bits."""
-        stored = self.raw[:, 1].byteswap() if _LITTLE else self.raw[:, 1]
-        return stored.view(np.int32).astype(np.int64)
+        return self.raw[:, 1].view(">i4").astype(np.int64)
 
     def offsets(self) -> NDArray[np.int64]:
         """Return the byte offset of each word."""
         return self.offset + np.arange(len(self.raw)) * self.width
 
 
-_LITTLE = np.little_endian
-
-
-def widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
+def _widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
     """Return whole words of a file as words of AEDAT 2."""
     if head.version == 2:
         return data.view(np.uint32).reshape(-1, 2)
@@ -122,8 +123,59 @@ def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Blo
     buffer = np.empty(BLOCK_WORDS * width, np.uint8)
     with path.open("rb", buffering=0) as file:
         while count := read_at(file, at, buffer.data) // width:
-            yield Block(widen(buffer[: count * width], head), at, width)
+            yield Block(_widen(buffer[: count * width], head), at, width)
             at += count * width
+
+
+def aligned_words(
+    file: FileMap, head: Head, layout: NDArray[np.int64], lose: Lose
+) -> Iterator[Block]:
+    """Yield the words behind a file's header, all of them lined up.
+
+    Where an address is none that `layout` allows, or time jumps, the next words that follow each
+    other are sought at all bytes. Bytes that are left out, and a cut word at the end, are given to
+    `lose`.
+    """
+    data, width, at = file.data, head.words.itemsize, head.end
+    while len(data) - at >= width:
+        count, following, *_ = k.next_break(data, head.end, at, width, WINDOW, layout)
+        stop = at + count * width
+        if count:
+            yield Block(_widen(np.array(data[at:stop]), head), at, width)
+        if following > stop:
+            lose(stop, following - stop, "the words do not line up: bytes are missing ahead")
+        at = following
+        file.forget(at - k.LONGEST_CHAIN * width)
+    if at < len(data):
+        lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")
+
+
+class Scan(NamedTuple):
+    """What a block of words holds: events by part, and their times as stored, if they run on."""
+
+    bounds: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    first: int
+    last: int
+    ordered: bool
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return int(self.counts.sum())
+
+
+def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
+    """Look at words: count the events, find their first and last time and whether they run on."""
+    parts = max(1, min(thread_count(), len(raw) // _PART_WORDS))
+    bounds = np.linspace(0, len(raw), parts + 1).astype(np.int64)
+    rows = np.empty((parts, k.SCAN_FIELDS), np.int64)
+    run_parts(lambda i: k.scan(raw[bounds[i] : bounds[i + 1]], other, rows[i]), parts)
+    held = rows[rows[:, k.S_EVENTS] > 0]
+    ordered = bool(held[:, k.S_ORDERED].all())
+    ordered &= bool((held[1:, k.S_FIRST] >= held[:-1, k.S_LAST]).all())
+    first, last = (int(held[0, k.S_FIRST]), int(held[-1, k.S_LAST])) if len(held) else (0, 0)
+    return Scan(bounds, rows[:, k.S_EVENTS], first, last, ordered)
 
 
 class Clock:
@@ -163,13 +215,15 @@ class Clock:
         wraps = np.concatenate([[before], self.count_on(t[places]) - t[places] >> 32])
         return t + (wraps[np.searchsorted(places, np.arange(len(t)), "right")] << 32)
 
-    def goes_on(self, first: int, last: int) -> int | None:
-        """Move on to `last` over times in order from `first`; return what to add to them.
+    def goes_on(self, scan: Scan) -> int | None:
+        """Move on over times that run on; return what to add to them.
 
-        None, and nothing moved, where a wrap may be in them, or one that is to be taken back.
+        None, and nothing moved, where they do not, where a wrap may be in them, or one that is to
+        be taken back.
         """
-        latest = first if self.last is None else self.last
-        if first < latest or last - latest >= _WRAP_US - self._longest:
+        latest = scan.first if self.last is None else self.last
+        over_wrap = scan.last - latest >= _WRAP_US - self._longest
+        if not scan.ordered or scan.first < latest or over_wrap:
             return None
-        self.last = last
+        self.last = scan.last
         return self.wraps << 32

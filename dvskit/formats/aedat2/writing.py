@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, GeometryError, LeftOutWarning
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2.chips import DVS128, Chip, Layout, chip_of_size, written_sizes
+from dvskit.formats.aedat2.chips import CHIPS, DVS128, Chip, Layout
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 
@@ -46,9 +46,9 @@ class Aedat2Sink(FileSink):
     format = "aedat2"
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
-        chip = chip_of_size(size)
+        chip = next((chip for chip in CHIPS.values() if chip.size == size), None)
         if chip is None or chip.name not in _CLASSES:
-            sizes = ", ".join(map(str, written_sizes()))
+            sizes = ", ".join(map(str, sorted({chip.size for chip in CHIPS.values()})))
             raise GeometryError(
                 f"{path}: no AEDAT 2 chip has {size} pixels, only {sizes}; choose another format, "
                 "such as .aedat4 or .npz"

@@ -18,8 +18,9 @@ W_AT, WALK_FIELDS = PACKET_FIELDS, PACKET_FIELDS + 1
 D_EVENTS, D_FIRST, D_LAST, D_GOOD, DECODE_FIELDS = range(5)
 
 REACH = 1 << 25
-_HEAD_BYTES = 28
-_MOST_KINDS = 128
+HEAD_BYTES = 28
+MOST_KINDS = 128
+MOST_PART = 1 << 20  # events of a packet that are noted together
 
 
 @njit(cache=True, nogil=True)
@@ -37,6 +38,45 @@ def size_fits(kind: int, size: int) -> bool:
     if kind == 3:
         return size == 36
     return size == 48 if kind == 4 else size >= 1
+
+
+@njit(cache=True, nogil=True)
+def _behind(data: NDArray[np.uint8], at: int) -> int:
+    """Return where the packet at `at` ends, -1 if its header is impossible or cut."""
+    left = len(data) - at - HEAD_BYTES
+    if left < 0:
+        return -1
+    kind, source = np.int16(load_u16(data, at)), np.int16(load_u16(data, at + 2))
+    size, place = _number(data, at + 4), _number(data, at + 8)
+    overflow, capacity = _number(data, at + 12), _number(data, at + 16)
+    number, valid = _number(data, at + 20), _number(data, at + 24)
+    if (
+        0 <= kind < MOST_KINDS
+        and size_fits(kind, size)
+        and 0 <= place <= max(0, size - 4)
+        and (kind > 1 or place == 4)
+        and overflow >= 0
+        and source >= 0
+        and 0 <= valid <= number <= capacity
+        and capacity * size <= left
+    ):
+        return at + HEAD_BYTES + capacity * size
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def next_packet(data: NDArray[np.uint8], start: int) -> int:
+    """Return the first place from `start` on where two packets start, or the last one; else -1.
+
+    Sizes and counts of the first are small: bytes that are none rarely are.
+    """
+    for at in range(start, len(data) - HEAD_BYTES + 1):
+        if data[at + 1] or data[at + 7] or data[at + 19] > 7 or data[at + 23] > 7:
+            continue
+        behind = _behind(data, at)
+        if behind == len(data) or (behind >= 0 and _behind(data, behind) >= 0):
+            return at
+    return -1
 
 
 @njit(cache=True, nogil=True)
@@ -59,7 +99,7 @@ def walk(
     farthest = state[W_AT] + REACH
     while rows < len(table) and held < room and state[W_AT] < farthest:
         if state[P_NUMBER]:
-            taken = min(state[P_NUMBER], room - held)
+            taken = min(state[P_NUMBER], room - held, MOST_PART)
             for i in range(PACKET_FIELDS):
                 table[rows, i] = state[i]
             table[rows, P_NUMBER] = taken
@@ -69,30 +109,17 @@ def walk(
             rows += 1
             continue
         at = state[W_AT]
-        left = len(data) - at - _HEAD_BYTES
-        if left < 0:
+        behind = _behind(data, at)
+        if behind < 0:
             break
         here = np.int64(np.int16(load_u16(data, at)))
         sender = np.int64(np.int16(load_u16(data, at + 2)))
-        size, place = _number(data, at + 4), _number(data, at + 8)
-        overflow, capacity = _number(data, at + 12), _number(data, at + 16)
-        number, valid = _number(data, at + 20), _number(data, at + 24)
-        if not (
-            0 <= here < _MOST_KINDS
-            and size_fits(here, size)
-            and 0 <= place <= max(0, size - 4)
-            and (here > 1 or place == 4)
-            and overflow >= 0
-            and sender >= 0
-            and 0 <= valid <= number <= capacity
-            and capacity * size <= left
-        ):
-            break
-        if here == kind and (source < 0 or sender == source):
-            state[P_START] = at + _HEAD_BYTES
+        if (kind < 0 or here == kind) and (source < 0 or sender == source):
+            state[P_START] = at + HEAD_BYTES
             state[P_KIND], state[P_SOURCE] = here, sender
-            state[P_SIZE], state[P_OVERFLOW], state[P_NUMBER] = size, overflow, number
-        state[W_AT] = at + _HEAD_BYTES + capacity * size
+            state[P_SIZE], state[P_OVERFLOW] = _number(data, at + 4), _number(data, at + 12)
+            state[P_NUMBER] = _number(data, at + 20)
+        state[W_AT] = behind
     return rows
 
 

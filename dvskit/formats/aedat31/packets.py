@@ -13,31 +13,21 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.errors import FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.aedat31 import packet_kernels as k
-from dvskit.formats.aedat31.packet_kernels import size_fits
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, index_of
 from dvskit.formats.losses import Lose
-from dvskit.formats.storage import EventColumns, Storage
+from dvskit.formats.storage import Storage
 
 SPECIAL, POLARITY, FRAME, IMU6, IMU9 = range(5)
-_HEAD = np.dtype(
-    [
-        ("kind", "<i2"),
-        ("source", "<i2"),
-        ("size", "<i4"),
-        ("ts_offset", "<i4"),
-        ("overflow", "<i4"),
-        ("capacity", "<i4"),
-        ("number", "<i4"),
-        ("valid", "<i4"),
-    ]
-)
-HEAD_BYTES = _HEAD.itemsize
-_MOST_KINDS = 128
+_SIZES = ("size", "ts_offset", "overflow", "capacity", "number", "valid")
+_HEAD = np.dtype([("kind", "<i2"), ("source", "<i2"), *((name, "<i4") for name in _SIZES)])
+BLOCK_EVENTS = 1 << 18
 _MAGIC = b"#!AER-DAT3.1"
 _END = b"#!END-HEADER"
 _LINE_BYTES = 1 << 16
-_WINDOW = 1 << 16  # bytes to search at once for the next packet
+_ANY_NUMBER = 1 << 62
+_MOST_PACKETS = 1 << 12  # in one table
+_PART_EVENTS = 1 << 15  # fewer are not worth a thread
 
 
 class Head(NamedTuple):
@@ -80,12 +70,12 @@ def read_head(path: Path) -> Head:
         return Head(keys, file.tell())
 
 
-def _problem(head: np.void, left: int) -> str | None:
-    """Return what is impossible in a packet header that has `left` bytes behind it, if anything."""
+def _problem(head: np.void, left: int) -> str:
+    """Return what is impossible in a packet header that has `left` bytes behind it."""
     kind, size = int(head["kind"]), int(head["size"])
-    if not 0 <= kind < _MOST_KINDS:
+    if not 0 <= kind < k.MOST_KINDS:
         return f"packet of type {kind}"
-    if not size_fits(kind, size):
+    if not k.size_fits(kind, size):
         return f"packet of type {kind} with events of {size} bytes"
     if not 0 <= head["ts_offset"] <= max(0, size - 4) or (kind < 2 and head["ts_offset"] != 4):
         return f"packet with times at byte {head['ts_offset']} of {size}"
@@ -96,90 +86,13 @@ def _problem(head: np.void, left: int) -> str | None:
             f"packet of {head['capacity']} places with {head['number']} events, "
             f"{head['valid']} of them valid"
         )
-    if int(head["capacity"]) * size > left:
-        return f"packet of {int(head['capacity']) * size} bytes, {left} of them in the file"
-    return None
-
-
-def _head_at(data: NDArray[np.uint8], at: int) -> np.void:
-    return np.frombuffer(data[at : at + HEAD_BYTES].tobytes(), _HEAD)[0]  # type: ignore[no-any-return]
-
-
-def _starts_packets(data: NDArray[np.uint8], at: int) -> bool:
-    """Judge whether a possible packet starts at `at`, and another behind it, or the file ends."""
-    for _ in range(2):
-        if at == len(data):
-            return True
-        if at + HEAD_BYTES > len(data):
-            return False
-        head = _head_at(data, at)
-        if _problem(head, len(data) - at - HEAD_BYTES) is not None:
-            return False
-        at += HEAD_BYTES + int(head["capacity"]) * int(head["size"])
-    return True
-
-
-def _next_packet(data: NDArray[np.uint8], at: int) -> int | None:
-    """Return the first place from `at` on where packets start, None where there is none."""
-    while at + HEAD_BYTES <= len(data):
-        window = np.asarray(data[at : at + _WINDOW + HEAD_BYTES])
-        count = len(window) - HEAD_BYTES + 1
-        # Small numbers: the high bytes of type, source and sizes are 0, or nearly.
-        likely = (window[:count] < _MOST_KINDS) & (window[1 : count + 1] == 0)
-        likely &= (window[7 : count + 7] == 0) & (window[11 : count + 11] == 0)
-        likely &= (window[19 : count + 19] < 8) & (window[23 : count + 23] < 8)
-        for place in np.flatnonzero(likely).tolist():
-            if _starts_packets(data, at + place):
-                return at + int(place)
-        at += count
-    return None
-
-
-def read_packets(data: NDArray[np.uint8], start: int, lose: Lose) -> Iterator[Packet]:
-    """Yield the packets from byte `start` on; tell `lose` what is impossible and go on behind it.
-
-    A packet that the end of the file cuts is reported, and yielded with its whole events.
-    """
-    at = start
-    while at < len(data):
-        left = len(data) - at - HEAD_BYTES
-        if left < 0:
-            lose(at, len(data) - at, f"the last packet header has {left + HEAD_BYTES} bytes")
-            return
-        head = _head_at(data, at)
-        problem = _problem(head, left)
-        size, number = int(head["size"]), int(head["number"])
-        following: int | None = at + HEAD_BYTES + int(head["capacity"]) * size
-        if problem is not None:
-            following = _next_packet(data, at + 1)
-            cut = following is None and "in the file" in problem
-            number = min(number, left // size) if cut else 0
-            kept = HEAD_BYTES + number * size if cut else 0
-            stop = len(data) if following is None else following
-            lose(at + kept, stop - at - kept, problem)
-        if number:
-            yield Packet(
-                at + HEAD_BYTES,
-                int(head["kind"]),
-                int(head["source"]),
-                size,
-                int(head["overflow"]),
-                number,
-            )
-        if following is None:
-            return
-        at = following
-
-
-BLOCK_EVENTS = 1 << 18
-_MOST_PACKETS = 1 << 12  # in one table
-_PART_EVENTS = 1 << 15  # fewer are not worth a thread
+    return f"packet of {int(head['capacity']) * size} bytes, {left} of them in the file"
 
 
 class Walk:
     """Goes over the packets of `kind` and `source` (-1: any) from byte `at` on.
 
-    It stops ahead of the first impossible header, at `at`; `state` is what it has to know to go on.
+    `state` is what it has to know to go on.
     """
 
     def __init__(self, file: FileMap, at: int, kind: int, source: int = -1) -> None:
@@ -188,44 +101,61 @@ class Walk:
         self.state[k.W_AT] = at
         self._table = np.empty((_MOST_PACKETS, k.PACKET_FIELDS), np.int64)
 
-    @property
-    def at(self) -> int:
-        """The byte of the next header."""
-        return int(self.state[k.W_AT])
+    def tables(self, lose: Lose | None, room: int = _ANY_NUMBER) -> Iterator[NDArray[np.int64]]:
+        """Yield rows of packets or parts, of at most `room` events; see `packet_kernels`.
 
-    def tables(self) -> Iterator[NDArray[np.int64]]:
-        """Yield rows of packets or parts, of at most BLOCK_EVENTS events; see `packet_kernels`."""
+        What is impossible is told to `lose`, and the walk goes on behind it; without that it stops
+        there. A packet that the end of the file cuts is reported, and its whole events are yielded.
+        """
         while True:
-            at = self.at
-            rows = k.walk(self.data, self.state, self.kind, self.source, BLOCK_EVENTS, self._table)
+            at = int(self.state[k.W_AT])
+            rows = k.walk(self.data, self.state, self.kind, self.source, room, self._table)
             if rows:
                 yield self._table[:rows]
                 self.file.forget(int(self._table[0, k.P_START]))
-            elif self.at == at:
+            elif self.state[k.W_AT] != at:
+                self.file.forget(int(self.state[k.W_AT]))
+            elif at == len(self.data) or lose is None:
                 return
             else:
-                self.file.forget(self.at)
+                self._pass_over(at, lose)
 
-    def packets(self) -> Iterator[Packet]:
+    def packets(self, lose: Lose) -> Iterator[Packet]:
         """Yield the packets, or parts of them."""
-        for table in self.tables():
+        for table in self.tables(lose):
             for row in table.tolist():
                 yield Packet(*row)
 
+    def _pass_over(self, at: int, lose: Lose) -> None:
+        """Go on behind an impossible header, with the whole events of one that the end cuts."""
+        data, left = self.data, len(self.data) - at - k.HEAD_BYTES
+        following = k.next_packet(data, at + 1)
+        self.state[k.W_AT] = len(data) if following < 0 else following
+        if left < 0:
+            lose(at, len(data) - at, f"the last packet header has {left + k.HEAD_BYTES} bytes")
+            return
+        head = np.frombuffer(data[at : at + k.HEAD_BYTES].tobytes(), _HEAD)[0]
+        problem = _problem(head, left)
+        kept = 0
+        if following < 0 and "in the file" in problem:
+            packet = Packet(at + k.HEAD_BYTES, *(int(head[name]) for name in Packet._fields[1:]))
+            packet = packet._replace(number=min(packet.number, left // packet.size))
+            kept = k.HEAD_BYTES + packet.number * packet.size
+            if self.kind in (-1, packet.kind) and self.source in (-1, packet.source):
+                self.state[: len(packet)] = packet
+        lose(at + kept, int(self.state[k.W_AT]) - at - kept, problem)
+
 
 def decode_table(
-    data: NDArray[np.uint8],
-    table: NDArray[np.int64],
-    size: Size,
-    earliest_us: int,
-    columns: EventColumns,
+    walk: Walk, table: NDArray[np.int64], size: Size, earliest_us: int, storage: Storage
 ) -> Events | None:
     """Return the valid events of noted packets; None where one is off the sensor or out of order.
 
-    `columns` have room for all. No event may be before `earliest_us`.
+    No event may be before `earliest_us`.
     """
     stops = np.cumsum(table[:, k.P_NUMBER])
     total = int(stops[-1])
+    columns = storage.columns(total).part(slice(0, total))
     parts = max(1, min(thread_count(), total // _PART_EVENTS, len(table)))
     # Parts of whole packets, with about as many events each.
     firsts = np.searchsorted(stops, np.arange(parts) * (total // parts), "right")
@@ -236,7 +166,7 @@ def decode_table(
     def work(i: int) -> None:
         if edges[i] < edges[i + 1]:
             room = columns.part(slice(begins[i], int(stops[edges[i + 1] - 1])))
-            k.decode(data, table[edges[i] : edges[i + 1]], *size, room, rows[i])
+            k.decode(walk.data, table[edges[i] : edges[i + 1]], *size, room, rows[i])
         else:
             rows[i, k.D_GOOD] = 1
 
@@ -257,27 +187,23 @@ def decode_table(
     return columns.events(count, size)
 
 
-def clean_block(
-    walk: Walk, table: NDArray[np.int64], size: Size, earliest_us: int, storage: Storage
-) -> Events | None:
-    """Return the events of noted packets, decoded into `storage`; None where one is not good."""
-    total = int(table[:, k.P_NUMBER].sum())
-    columns = storage.columns(total).part(slice(0, total))
-    return decode_table(walk.data, table, size, earliest_us, columns)
-
-
 def build_index(walk: Walk) -> Index:
     """Return checkpoints, one a block of polarity packets, up to the first impossible header."""
-    latest, rows = NEVER, [(NEVER, walk.at, *walk.state.tolist())]
-    for table in walk.tables():
+    latest, rows = NEVER, []
+
+    def add() -> None:
+        rows.append((latest, int(walk.state[k.W_AT]), *walk.state.tolist()))
+
+    add()
+    for table in walk.tables(None, BLOCK_EVENTS):
         latest = max(latest, int(k.latest(walk.data, table)))
-        rows.append((latest, walk.at, *walk.state.tolist()))
+        add()
     return index_of(rows)
 
 
 def extent(walk: Walk) -> tuple[int, int]:
-    """Return the smallest width and height that hold the events of the packets."""
+    """Return the smallest width and height that hold the events of all packets."""
     sides = np.zeros(2, np.int64)
-    for table in walk.tables():
+    for table in walk.tables(lambda *_: None):
         k.extent(walk.data, table, sides)
     return int(sides[0]), int(sides[1])

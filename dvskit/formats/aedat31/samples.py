@@ -5,12 +5,13 @@ Layouts: libcaer's special.h, imu6.h, imu9.h and frame.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat31.packets import Packet
+from dvskit.formats.aedat31.packets import Packet, Walk
 from dvskit.formats.losses import Lose
 from dvskit.streams import Frame, Imu, Triggers
 
@@ -20,30 +21,28 @@ INPUTS = {
 }
 _IMU = [("info", "<u4"), ("t", "<i4"), ("a", "<f4", 3), ("g", "<f4", 3), ("temperature", "<f4")]
 _IMU6, _IMU9 = np.dtype(_IMU), np.dtype([*_IMU, ("m", "<f4", 3)])
-_FRAME = np.dtype(
-    [
-        ("info", "<u4"),
-        ("start_frame", "<i4"),
-        ("end_frame", "<i4"),
-        ("start_exposure", "<i4"),
-        ("end_exposure", "<i4"),
-        ("width", "<i4"),
-        ("height", "<i4"),
-        ("x", "<i4"),
-        ("y", "<i4"),
-    ]
-)
+_SIDES = ("start_frame", "end_frame", "start", "stop", "width", "height", "x", "y")
+_FRAME = np.dtype([("info", "<u4"), *((name, "<i4") for name in _SIDES)])
 _CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
+WORD_BYTES = 8
 
 
-def special_words(
-    data: NDArray[np.uint8], packet: Packet
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the types and the times of the valid special events of a packet."""
-    part = data[packet.start : packet.start + 8 * packet.number].tobytes()
+class Words(NamedTuple):
+    """The valid words of a polarity or special packet: their times, and the byte of each."""
+
+    address: NDArray[np.uint32]
+    t: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+
+def valid_words(data: NDArray[np.uint8], packet: Packet) -> Words:
+    """Return the valid events of a packet whose events are an address and a time."""
+    part = data[packet.start : packet.start + WORD_BYTES * packet.number].tobytes()
     words = np.frombuffer(part, "<u4").reshape(-1, 2)
-    words = words[words[:, 0] & 1 == 1]
-    return (words[:, 0] >> 1 & 0x7F).astype(np.int64), _times(words[:, 1].view("<i4"), packet)
+    offsets = packet.start + np.arange(len(words)) * WORD_BYTES
+    valid = words[:, 0] & 1 == 1
+    t = _times(words[valid, 1].view("<i4"), packet)
+    return Words(words[valid, 0], t, offsets[valid])
 
 
 def _times(stamps: NDArray[np.int32], packet: Packet) -> NDArray[np.int64]:
@@ -52,30 +51,27 @@ def _times(stamps: NDArray[np.int32], packet: Packet) -> NDArray[np.int64]:
     return np.where(t < 0, t, t + (packet.overflow << 31))
 
 
-def read_triggers(data: NDArray[np.uint8], packets: Iterable[Packet]) -> Triggers:
+def read_triggers(walk: Walk, lose: Lose) -> Triggers:
     """Return the edges on external inputs in order of time; a pulse is given as a rising edge."""
     parts = []
-    for packet in packets:
-        kind, t = special_words(data, packet)
-        good = np.isin(kind, list(INPUTS)) & (t >= 0)
+    for packet in walk.packets(lose):
+        words = valid_words(walk.data, packet)
+        kind = words.address >> 1 & 0x7F
+        good = np.isin(kind, list(INPUTS)) & (words.t >= 0)
         found = [INPUTS[value] for value in kind[good].tolist()]
-        parts.append(
-            Triggers(
-                t[good],
-                np.array([number for number, _ in found], np.int16),
-                np.array([rising for _, rising in found], np.bool_),
-            )
-        )
+        number = np.array([number for number, _ in found], np.int16)
+        rising = np.array([rising for _, rising in found], np.bool_)
+        parts.append(Triggers(words.t[good], number, rising))
     return Triggers.in_order(parts)
 
 
-def read_imu(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> Imu:
+def read_imu(walk: Walk, lose: Lose) -> Imu:
     """Return the valid samples in order of time; those of a negative time are given to `lose`."""
     parts = []
-    for packet in packets:
+    for packet in walk.packets(lose):
         layout = _IMU6 if packet.size == _IMU6.itemsize else _IMU9
         stop = packet.start + packet.size * packet.number
-        rows = np.frombuffer(data[packet.start : stop].tobytes(), layout)
+        rows = np.frombuffer(walk.data[packet.start : stop].tobytes(), layout)
         t = _times(rows["t"], packet)
         valid = rows["info"] & 1 == 1
         for place in np.flatnonzero(valid & (t < 0)).tolist():
@@ -83,60 +79,41 @@ def read_imu(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> 
             lose(packet.start + packet.size * place, packet.size, problem)
         rows, t = rows[valid & (t >= 0)], t[valid & (t >= 0)]
         magnet = rows["m"] if layout is _IMU9 else np.full((len(rows), 3), np.nan)
-        parts.append(
-            Imu(
-                t=t,
-                accelerometer=rows["a"].astype(np.float32),
-                gyroscope=rows["g"].astype(np.float32),
-                temperature=rows["temperature"].astype(np.float32),
-                magnetometer=magnet.astype(np.float32),
-            )
-        )
+        values = (rows["a"], rows["g"], rows["temperature"], magnet)
+        parts.append(Imu(t, *(value.astype(np.float32) for value in values)))
     return Imu.in_order(parts)
 
 
-def read_frames(data: NDArray[np.uint8], packets: Iterable[Packet], lose: Lose) -> Iterator[Frame]:
+def read_frames(walk: Walk, lose: Lose) -> Iterator[Frame]:
     """Yield the valid frames, one at a time: uint16, gray or RGB, exposed from t_us to stop_us.
 
     Those that are impossible are given to `lose`.
     """
-    for packet in packets:
-        for place in range(packet.number):
-            at = packet.start + place * packet.size
-            head = np.frombuffer(data[at : at + _FRAME.itemsize].tobytes(), _FRAME)[0]
-            info, width, height = int(head["info"]), int(head["width"]), int(head["height"])
-            if info & 1 == 0:
-                continue
-            channels = info >> 1 & 7
-            start, stop = int(head["start_exposure"]), int(head["end_exposure"])
-            room = packet.size - _FRAME.itemsize
-            x, y = int(head["x"]), int(head["y"])
-            problem = _frame_problem(width, height, channels, room, start, stop)
-            if x < 0 or y < 0:
-                problem = f"a frame at ({x}, {y})"
-            if problem:
-                lose(at, packet.size, problem)
-                continue
-            pixels = data[at + _FRAME.itemsize :][: 2 * width * height * channels].tobytes()
-            image = np.frombuffer(pixels, "<u2").reshape(height, width, channels)
-            wraps = packet.overflow << 31
-            gray = channels == 1
-            yield Frame(
-                start + wraps,
-                stop + wraps,
-                (image[:, :, 0] if gray else image[:, :, :3]).astype(np.uint16),
-                x,
-                y,
-            )
+    for packet in walk.packets(lose):
+        for at in range(packet.start, packet.start + packet.number * packet.size, packet.size):
+            frame = _frame(walk.data[at : at + packet.size].tobytes(), packet.overflow << 31)
+            if isinstance(frame, str):
+                lose(at, packet.size, frame)
+            elif frame is not None:
+                yield frame
 
 
-def _frame_problem(
-    width: int, height: int, channels: int, room: int, start: int, stop: int
-) -> str | None:
+def _frame(data: bytes, wraps: int) -> Frame | str | None:
+    """Return a frame of its bytes, what is impossible in it, or None where it is not valid."""
+    row = np.frombuffer(data, _FRAME, 1)[0]
+    info, _, _, start, stop, width, height, x, y = (int(value) for value in row.tolist())
+    if info & 1 == 0:
+        return None
+    channels = info >> 1 & 7
+    pixels = width * height * channels
+    if x < 0 or y < 0:
+        return f"a frame at ({x}, {y})"
     if width < 1 or height < 1 or channels not in _CHANNELS:
         return f"a frame of {width}x{height} pixels and {channels} channels"
-    if 2 * width * height * channels > room:
-        return f"a frame of {width}x{height}x{channels} in {room} bytes"
+    if 2 * pixels > len(data) - _FRAME.itemsize:
+        return f"a frame of {width}x{height}x{channels} in {len(data) - _FRAME.itemsize} bytes"
     if not 0 <= start <= stop:
         return f"a frame exposed from {start} to {stop} us"
-    return None
+    image = np.frombuffer(data, "<u2", pixels, _FRAME.itemsize).reshape(height, width, channels)
+    image = image[:, :, 0] if channels == 1 else image[:, :, :3]
+    return Frame(start + wraps, stop + wraps, image.astype(np.uint16), x, y)

@@ -1,4 +1,9 @@
-"""ATIS `.bin` files as Recordings."""
+"""N-MNIST and N-Caltech101 `.bin`: 5 bytes an event from an ATIS camera.
+
+Big-endian: x (8 bits), y (8), polarity (1, ON = 1), time in microseconds (23). A row with y = 240
+is no event: the clock goes on by 2^13 us. Layout: Orchard et al. 2015, Converting static image
+datasets to spiking neuromorphic datasets using saccades.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
+from dvskit.formats import nmnist_kernels as k
+from dvskit.formats.careful import Lost, decoded, push
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
 from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.losses import Damage
-from dvskit.formats.nmnist import row_kernels as k
+from dvskit.formats.index_cache import count_early
+from dvskit.formats.losses import Damage, Lose, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording
-from dvskit.formats.row_alignment import Lose, RowAlignment
+from dvskit.formats.row_alignment import RowAlignment
 from dvskit.formats.storage import Storage, new_columns
 
 NMNIST_SIZE = Size(34, 34)
@@ -26,7 +33,6 @@ _FIT = 0.98
 _GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
 _SMALL = 1 << 20  # bytes
 _FILLING = 32  # times the same event
-_NEVER = -(1 << 62)
 _PROBLEMS = {
     k.NO_OVERFLOW: "a row of overflow (y = 240) in a file with times of more than 13 bits",
     k.LOST_OVERFLOW: "time runs back by 2^13 us: a row of overflow is missing",
@@ -55,66 +61,102 @@ class NmnistRecording(Recording):
         if not self.strict or not 0 < len(rows) <= _SMALL:
             return super().load()
         self.damage = Damage()
-        return Events.concatenate(self._clean(rows, 0, 0, Storage()), size=self.size)
+        return Events.concatenate(self._decoded(rows, self.damage, Storage()), size=self.size)
 
     def _room(self) -> int:
         return len(self._rows()) // k.EVENT_BYTES
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        rows = self._rows()
-        if not len(rows):
-            return
-        if self.strict:
-            yield from self._clean(rows, 0, 0, storage)
-        else:
-            yield from self._salvaged(rows, damage)
+        return self._decoded(self._rows(), damage, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        data = self._rows()
-        if not self.strict or not len(data):
-            yield from self._blocks(damage, storage)  # damaged times cannot be searched
-            return
-        row, clock = _search(data, start_us)
-        yield from self._clean(data, row * k.EVENT_BYTES, clock, storage)
+        rows = self._rows()
+        if not self.strict:
+            return self._decoded(rows, damage, storage)  # damaged times cannot be searched
+        return self._decoded(rows, damage, storage, *_search(rows, start_us))
 
-    def _clean(
-        self, data: NDArray[np.uint8], start: int, clock: int, storage: Storage
+    def _decoded(
+        self,
+        data: NDArray[np.uint8],
+        damage: Damage,
+        storage: Storage,
+        start: int = 0,
+        clock: int = 0,
     ) -> Iterator[Events]:
-        state = np.zeros(k.STATE_FIELDS, np.int64)
-        state[k.S_CLOCK], state[k.S_FIELD], state[k.S_LAST] = clock, -1, _NEVER
-        state[k.S_MARKED] = has_overflows(data)
-        whole = len(data) // k.EVENT_BYTES * k.EVENT_BYTES
+        if not len(data):
+            return iter(())
+        losses = self._losses(damage)
+        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
+        decoder = _Decoder(data, self.size, losses, clock)
+
+        def quick(piece: tuple[int, int], earliest_us: int) -> Events | None:
+            first, count = piece
+            columns, stop = storage.columns(count), first + count * k.EVENT_BYTES
+            n = k.decode(data, first, stop, earliest_us, *self.size, decoder.state, columns)
+            return None if n < 0 else columns.events(n, self.size)
+
+        def careful(piece: tuple[int, int]) -> Iterator[Events]:
+            if self.strict:
+                return push(order, losses, *decoder.unchecked(piece))
+            return order.push(decoder.salvaged(piece))
+
+        pieces = decoder.whole_rows(start) if self.strict else decoder.aligned_rows()
+        return decoded(pieces, order, quick, careful)
+
+
+class _Decoder:
+    """One pass over rows; `state` is that of the loops. `size` is None where it is not known."""
+
+    def __init__(
+        self, data: NDArray[np.uint8], size: Size | None, losses: Losses, clock: int = 0
+    ) -> None:
+        self._data, self._size, self._losses = data, size, losses
+        self.state = np.zeros(k.STATE_FIELDS, np.int64)
+        self.state[k.S_CLOCK], self.state[k.S_FIELD] = clock, -1
+        self.state[k.S_MARKED] = has_overflows(data)
+
+    def whole_rows(self, start: int) -> Iterator[tuple[int, int]]:
+        """Yield (byte offset, rows) from byte `start` on; a cut row at the end is lost."""
+        whole = len(self._data) // k.EVENT_BYTES * k.EVENT_BYTES
         for first in range(start, whole, BLOCK_EVENTS * k.EVENT_BYTES):
-            stop = min(whole, first + BLOCK_EVENTS * k.EVENT_BYTES)
-            columns = storage.columns((stop - first) // k.EVENT_BYTES)
-            t, x, y, p = columns
-            last = int(state[k.S_LAST])
-            at, why = k.decode_clean(data, first, stop, *self.size, state, columns)
-            n = int(state[k.S_EVENTS])
-            if why != k.NOTHING:
-                last = int(t[n - 1]) if n else last
-                raise DamagedFileError(self.path, at, self._problem(data, at, why, state, last))
-            yield Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
-        if whole < len(data):
-            cut = len(data) - whole
+            yield first, min(BLOCK_EVENTS, (whole - first) // k.EVENT_BYTES)
+        cut = len(self._data) - whole
+        if cut:
             problem = f"the last event has {cut} of {k.EVENT_BYTES} bytes"
-            raise DamagedFileError(self.path, whole, problem)
+            self._losses.lose(whole, cut, problem)
 
-    def _problem(
-        self, data: NDArray[np.uint8], at: int, why: int, state: NDArray[np.int64], last: int
-    ) -> str:
-        if why == k.OFF_SENSOR:
-            return f"event at ({data[at]}, {data[at + 1]}) is off the {self.size} sensor"
-        if why == k.TIME_BACK:
-            field = int.from_bytes(bytes(data[at + 2 : at + 5]), "big") & 0x7FFFFF
-            return f"time runs back from {last} to {int(state[k.S_CLOCK]) + field} us"
-        return _PROBLEMS[why]
+    def aligned_rows(self) -> Iterator[tuple[int, int]]:
+        """Yield (byte offset, rows) of a damaged file, lined up anew behind damage."""
+        return RowAlignment(self._data, 0, k.EVENT_BYTES, self._judge).parts(self._losses.lose)
 
-    def _salvaged(self, data: NDArray[np.uint8], damage: Damage) -> Iterator[Events]:
-        order = InOrder(self.path, self.size, strict=False, damage=damage)
-        for columns in _decoded(data, self.size, damage.add):
-            yield from order.push(columns)
-        yield from order.rest()
+    def _judge(self, rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        wide = rows.astype(np.int64)
+        marks = rows[:, 1] == k.OVERFLOW_ROW
+        t = (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
+        t = np.where(marks, 0, t) + np.cumsum(marks) * k.OVERFLOW_US
+        if self._size is None:
+            return t, rows[:, 1] <= k.OVERFLOW_ROW
+        width, height = self._size
+        return t, ((rows[:, 0] < width) & (rows[:, 1] < height)) | marks
+
+    def unchecked(self, piece: tuple[int, int]) -> tuple[Columns, Lost]:
+        """Return the events of some rows, and the rows that are none."""
+        (start, count), strict = piece, self._losses.strict
+        columns, offsets = new_columns(count), np.empty(count, np.int64)
+        losses = np.empty((count, 3), np.int64)
+        stop = start + count * k.EVENT_BYTES
+        k.decode_all(self._data, start, stop, not strict, self.state, columns, offsets, losses)
+        lost = losses[: self.state[k.S_LOSSES]]
+        found = Columns(*columns, offsets, np.full(count, k.EVENT_BYTES))
+        return found.part(slice(0, int(self.state[k.S_EVENTS]))), Lost(
+            lost[:, 0], lost[:, 1], lambda number: _PROBLEMS[int(lost[number, 2])]
+        )
+
+    def salvaged(self, piece: tuple[int, int]) -> Columns:
+        """Return the events of some rows, unchecked, and tell of what is lost among them."""
+        columns, lost = self.unchecked(piece)
+        self._losses.lose_all(*lost)
+        return _without_filling(columns, self._losses.lose)
 
 
 class _File(NamedTuple):
@@ -138,7 +180,7 @@ class _File(NamedTuple):
 
 
 def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
-    """Return a row with no event of t >= start_us ahead of it, and the clock there.
+    """Return the byte of a row with no event of t >= start_us ahead of it, and the clock there.
 
     The overflows ahead of each row are counted first; then times are in order, and bisected.
     """
@@ -151,48 +193,19 @@ def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
         ]
         or [np.empty(0, np.int64)]
     )
-    low, high = 0, count  # all rows ahead of `low` are earlier
-    while low < high:
-        middle = (low + high) // 2
-        while middle > low and rows[middle, 1] == k.OVERFLOW_ROW:
-            middle -= 1
-        field = int.from_bytes(bytes(rows[middle, 2:5]), "big") & 0x7FFFFF
-        ahead = int(np.searchsorted(marks, middle)) * k.OVERFLOW_US
-        if rows[middle, 1] == k.OVERFLOW_ROW or ahead + field < start_us:
-            low = middle + 1
-        else:
-            high = middle
-    while low > 0 and rows[low - 1, 1] == k.OVERFLOW_ROW:
-        low -= 1
-    return low, int(np.searchsorted(marks, low)) * k.OVERFLOW_US
 
+    def is_early(row: int) -> bool:
+        while row >= 0 and rows[row, 1] == k.OVERFLOW_ROW:
+            row -= 1
+        if row < 0:
+            return True
+        field = int.from_bytes(bytes(rows[row, 2:5]), "big") & 0x7FFFFF
+        return int(np.searchsorted(marks, row)) * k.OVERFLOW_US + field < start_us
 
-def _decoded(data: NDArray[np.uint8], size: Size | None, lose: Lose) -> Iterator[Columns]:
-    """Yield the events of a damaged file, unchecked, with rows lined up anew behind damage."""
-
-    def judge(rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        wide = rows.astype(np.int64)
-        marks = rows[:, 1] == k.OVERFLOW_ROW
-        t = (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
-        t = np.where(marks, 0, t) + np.cumsum(marks) * k.OVERFLOW_US
-        if size is None:
-            return t, rows[:, 1] <= k.OVERFLOW_ROW
-        return t, ((rows[:, 0] < size.width) & (rows[:, 1] < size.height)) | marks
-
-    state = np.zeros(k.STATE_FIELDS, np.int64)
-    state[k.S_FIELD] = -1
-    state[k.S_MARKED] = has_overflows(data)
-    for start, count in RowAlignment(data, 0, k.EVENT_BYTES, judge).parts(lose):
-        t, _, _, p = new_columns(count)
-        x, y, offsets = (np.empty(count, np.int64) for _ in range(3))
-        losses = np.empty((count, 3), np.int64)
-        stop = start + count * k.EVENT_BYTES
-        k.decode_all(data, start, stop, state, t, x, y, p, offsets, losses)
-        for place, length, why in losses[: state[k.S_LOSSES]].tolist():
-            lose(place, length, _PROBLEMS[why])
-        widths = np.full(count, k.EVENT_BYTES)
-        columns = Columns(t, x, y, p, offsets, widths).part(slice(0, int(state[k.S_EVENTS])))
-        yield _without_filling(columns, lose)
+    row = count_early(count, is_early)
+    while row > 0 and rows[row - 1, 1] == k.OVERFLOW_ROW:
+        row -= 1
+    return row * k.EVENT_BYTES, int(np.searchsorted(marks, row)) * k.OVERFLOW_US
 
 
 def _without_filling(columns: Columns, lose: Lose) -> Columns:
@@ -225,14 +238,14 @@ def has_overflows(data: NDArray[np.uint8]) -> bool:
     return bool(short > long and marks > 0)
 
 
-def _survey(data: NDArray[np.uint8], *, strict: bool) -> tuple[int, int, int, int]:
+def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> tuple[int, int, int, int]:
     """Return the width and height that hold all events, their number, and how many fit 34x34."""
     if strict:
         width, height, count, fit = k.survey(data, *NMNIST_SIZE)
         return width, height, count, fit
     width = height = count = fit = 0
-    for part in _decoded(data, None, lambda *_: None):
-        x, y = part.x, part.y
+    decoder = _Decoder(data, None, Losses(path, strict=False))
+    for x, y in ((part.x, part.y) for part in map(decoder.salvaged, decoder.aligned_rows())):
         if len(x):
             width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
             count += len(x)
@@ -261,7 +274,7 @@ def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistReco
 def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
     if len(file.rows) < k.EVENT_BYTES:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    width, height, count, fit = _survey(file.rows, strict=options.strict)
+    width, height, count, fit = _survey(path, file.rows, strict=options.strict)
     if not count:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
     if fit == count or (count >= _SURE and fit >= _FIT * count):

@@ -16,13 +16,12 @@ EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
 
-# Places in the state of a pass. S_FIELD is the latest time field, -1 ahead of the first event;
-# S_MARKED whether the file has overflows, S_LAST the latest time.
-S_CLOCK, S_FIELD, S_MARKED, S_LAST, S_EVENTS, S_LOSSES = range(6)
-STATE_FIELDS = 6
+# Places in the state of a pass: the time of the latest overflow, the latest time field (-1 ahead of
+# the first event), whether the file has overflows; and the events and losses of the latest piece.
+S_CLOCK, S_FIELD, S_MARKED, S_EVENTS, S_LOSSES, STATE_FIELDS = range(6)
 
-# Why decoding stops, or what a row is lost for.
-NOTHING, OFF_SENSOR, TIME_BACK, NO_OVERFLOW, LOST_OVERFLOW = range(5)
+# What a row is lost for.
+NO_OVERFLOW, LOST_OVERFLOW = range(2)
 
 
 @njit(cache=True, nogil=True)
@@ -36,80 +35,47 @@ def _field(data: NDArray[np.uint8], at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def decode_clean(
+def decode(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
+    earliest_us: int,
     width: int,
     height: int,
     state: NDArray[np.int64],
     columns: EventColumns,
-) -> tuple[int, int]:
-    """Decode the rows of data[start:stop] up to the first bad one.
+) -> int:
+    """Decode the rows of data[start:stop]; return how many events they are, -1 if a row is bad.
 
-    Returns where it stopped and why: NOTHING where all is well. state[S_EVENTS] tells how many
-    events are in the columns.
+    Good is on the sensor, and in order from `earliest_us` on. The state is not moved by bad rows.
     """
-    if state[S_MARKED] == 0 and _decode_plain(data, start, stop, width, height, state, columns):
-        return start + (stop - start) // EVENT_BYTES * EVENT_BYTES, NOTHING
     t, x, y, p = columns
-    clock, ahead, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
+    clock, last = state[S_CLOCK], earliest_us
     n, one = np.uintp(0), np.uintp(1)
-    at = start
-    why = NOTHING
-    while at + EVENT_BYTES <= stop:
+    bad = False
+    if state[S_MARKED] == 0:
+        # Without a branch for each row it takes a third of the time.
+        count = np.uintp((stop - start) // EVENT_BYTES)
+        for i in range(count):
+            at = np.uintp(start) + i * np.uintp(EVENT_BYTES)
+            column, row, now = _byte(data, at, 0), _byte(data, at, 1), clock + _field(data, at)
+            bad |= (column >= width) | (row >= height) | (row == OVERFLOW_ROW) | (now < last)
+            last = now
+            t[i], x[i], y[i], p[i] = now, column, row, _byte(data, at, 2) > 0x7F
+        return -1 if bad else np.int64(count)
+    for at in range(start, stop, EVENT_BYTES):
         column, row = _byte(data, at, 0), _byte(data, at, 1)
         if row == OVERFLOW_ROW:
-            if state[S_MARKED] == 0:
-                why = NO_OVERFLOW
-                break
             clock += OVERFLOW_US
-        else:
-            field = _field(data, at)
-            if column >= width or row >= height:
-                why = OFF_SENSOR
-                break
-            if clock + field < last:
-                why = TIME_BACK
-                break
-            ahead = field
-            last = clock + field
-            t[n], x[n], y[n], p[n] = last, column, row, _byte(data, at, 2) > 0x7F
-            n += one
-        at += EVENT_BYTES
-    state[S_CLOCK], state[S_FIELD], state[S_LAST], state[S_EVENTS] = clock, ahead, last, n
-    return at, why
-
-
-@njit(cache=True, nogil=True)
-def _decode_plain(
-    data: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    width: int,
-    height: int,
-    state: NDArray[np.int64],
-    columns: EventColumns,
-) -> bool:
-    """Decode the rows of data[start:stop] where none is an overflow; tell whether none is bad.
-
-    Without a branch for each row it takes a third of the time. The state is that from before where
-    a row is bad: which one, and why, is left to be told.
-    """
-    t, x, y, p = columns
-    count = np.uintp((stop - start) // EVENT_BYTES)
-    clock, field, last = state[S_CLOCK], state[S_FIELD], state[S_LAST]
-    bad = False
-    for i in range(count):
-        at = np.uintp(start) + i * np.uintp(EVENT_BYTES)
-        column, row, field = _byte(data, at, 0), _byte(data, at, 1), _field(data, at)
-        now = clock + field
-        bad |= (column >= width) | (row >= height) | (row == OVERFLOW_ROW) | (now < last)
+            continue
+        now = clock + _field(data, at)
+        if column >= width or row >= height or now < last:
+            return -1
         last = now
-        t[i], x[i], y[i], p[i] = now, column, row, _byte(data, at, 2) > 0x7F
-    if not bad:
-        state[S_FIELD], state[S_LAST], state[S_EVENTS] = field, last, count
-    return not bad
+        t[n], x[n], y[n], p[n] = now, column, row, _byte(data, at, 2) > 0x7F
+        n += one
+    state[S_CLOCK] = clock
+    return np.int64(n)
 
 
 @njit(cache=True, nogil=True)
@@ -117,25 +83,25 @@ def decode_all(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
+    repair: bool,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    p: NDArray[np.bool_],
+    columns: EventColumns,
     offsets: NDArray[np.int64],
     losses: NDArray[np.int64],
 ) -> None:
     """Decode the rows of data[start:stop], with events off the sensor and out of order.
 
     `losses` gets rows of (offset, bytes, why), at most one for each row; state[S_EVENTS] and
-    state[S_LOSSES] tell how many there are.
+    state[S_LOSSES] tell how many there are. `repair` counts on over overflows that are missing.
     """
+    t, x, y, p = columns
+    marked = state[S_MARKED] != 0
     clock, ahead = state[S_CLOCK], state[S_FIELD]
     n = lost = 0
-    for at in range(start, stop - EVENT_BYTES + 1, EVENT_BYTES):
+    for at in range(start, stop, EVENT_BYTES):
         row = np.int64(data[at + 1])
         if row == OVERFLOW_ROW:
-            if state[S_MARKED] != 0:
+            if marked:
                 clock += OVERFLOW_US
                 ahead = -1
             else:
@@ -143,12 +109,8 @@ def decode_all(
                 lost += 1
             continue
         field = _field(data, at)
-        if (
-            state[S_MARKED] != 0
-            and field < OVERFLOW_US
-            and ahead < OVERFLOW_US
-            and ahead - field > OVERFLOW_US // 2
-        ):
+        far_back = ahead - field > OVERFLOW_US // 2 and ahead < OVERFLOW_US
+        if repair and marked and far_back:
             clock += OVERFLOW_US
             losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, 0, LOST_OVERFLOW
             lost += 1
