@@ -12,7 +12,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
-from dvskit.formats.npy.layout import read_array_header
+from dvskit.formats.npy_table import read_array_header
 from tests.test_events import make
 
 ORDERS = ["txyp", "xytp", "xypt"]

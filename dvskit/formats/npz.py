@@ -18,7 +18,7 @@ from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryEr
 from dvskit.events import Events, Size, as_size, polarity_column
 from dvskit.formats.in_order import Columns, InOrder, extent
 from dvskit.formats.losses import Damage
-from dvskit.formats.npy.layout import COLUMN_NAMES, read_array_header
+from dvskit.formats.npy_table import COLUMN_NAMES, read_array_header
 from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
     BLOCK_EVENTS,

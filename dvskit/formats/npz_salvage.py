@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.in_order import Columns
-from dvskit.formats.npy.layout import read_array_header
+from dvskit.formats.npy_table import read_array_header
 from dvskit.formats.recording import BLOCK_EVENTS
 
 _LOCAL = struct.Struct("<4s5H3I2H")

@@ -79,6 +79,11 @@ class Table(NamedTuple):
         """The bytes of a row."""
         return self.rows.dtype.itemsize * (4 if self.rows.ndim == 2 else 1)
 
+    @property
+    def end(self) -> int:
+        """The byte behind the last row."""
+        return self.start + len(self.rows) * self.width
+
     def typed(self, content: NDArray[np.uint8]) -> NDArray[Any]:
         """Return (n, width) bytes as rows."""
         rows = np.frombuffer(content.tobytes(), self.rows.dtype)
