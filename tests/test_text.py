@@ -13,7 +13,8 @@ from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats import open_sink
-from dvskit.formats.text import writing
+from dvskit.formats.text import lines as text_lines
+from dvskit.formats.text import plain_line_kernels
 from tests.test_events import make
 
 EXTREMES = Events(
@@ -48,7 +49,7 @@ def test_what_is_written_is_plain_text_however_the_stream_is_cut(
     tmp_path, monkeypatch, suffix, cut
 ):
     events = make(2000)
-    monkeypatch.setattr(writing, "_BUFFER_BYTES", writing.k.MOST_BYTES + cut)
+    monkeypatch.setattr(text_lines, "BUFFER_BYTES", plain_line_kernels.MOST_BYTES + cut)
     with open_sink(tmp_path / f"a{suffix}", events.size) as sink:
         for start in range(0, len(events), cut):
             sink.write(events[start : start + cut])

@@ -18,8 +18,9 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
 from dvskit.formats.storage import new_columns
-from dvskit.formats.text import csv, decoding, reading, rpg
+from dvskit.formats.text import csv, decoding, rpg
 from dvskit.formats.text import line_kernels as k
+from dvskit.formats.text import lines as text_lines
 from tests.test_events import make
 from tests.test_text import rows_of, text
 
@@ -166,8 +167,8 @@ def test_decimals_are_rounded_to_the_nearest_microsecond(tmp_path, places):
 @pytest.mark.parametrize("order", ["txyp", "sxyp"])
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_part_is_found_by_bisection(tmp_path, monkeypatch, order, strict):
-    monkeypatch.setattr(reading, "LONGEST_LINE", 300)
-    monkeypatch.setattr(reading, "_PROBE_BYTES", 700)
+    monkeypatch.setattr(text_lines, "LONGEST_LINE", 300)
+    monkeypatch.setattr(text_lines, "_PROBE_BYTES", 700)
     events = many(3000)
     path = text(
         tmp_path / "a.csv",
@@ -180,7 +181,7 @@ def test_a_part_is_found_by_bisection(tmp_path, monkeypatch, order, strict):
         stop = t + int(rng.integers(0, 10**7))
         assert recording.between(t - 5, stop).load() == events.between(t - 5, stop)
     assert recording.between(-(10**17), 10**17).load() == events
-    assert reading.find_time(path, recording._lines, int(events.t[2900])) > 0.9 * len(
+    assert text_lines.find_time(path, recording._lines, int(events.t[2900])) > 0.9 * len(
         path.read_bytes()
     )
 
@@ -293,12 +294,12 @@ def test_the_memory_is_bounded_by_the_block(tmp_path):
 
 def test_the_size_of_a_large_file_is_found_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(text_lines, "_KEPT_BYTES", 0)
     events = make(300)
     path: Path = tmp_path / "a.csv"
     dvskit.save_events(events, path)
     first = dvskit.open_events(path)
-    monkeypatch.setattr(reading, "_extent", None)
+    monkeypatch.setattr(text_lines, "_extent", None)
     second = dvskit.open_events(path)
     assert first.size == second.size
     assert second.load().t.tolist() == events.t.tolist()

@@ -18,40 +18,35 @@ from numba.extending import intrinsic
 WINDOW = 32  # bytes that `marks` looks at
 
 
+def _untyped(function: Any) -> Any:
+    """Make an intrinsic that type checkers take for any: its first parameter is numba's."""
+    return intrinsic(function)
+
+
 def _load(builder: Any, address: Any, kind: Any) -> Any:
     return builder.load(builder.inttoptr(address, ir.PointerType(kind)), align=1, typ=kind)
 
 
-@intrinsic
-def _load64(typing_context: Any, address: Any) -> Any:
+def _loader(bits: int, given: Any) -> Any:
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value = _load(builder, arguments[0], ir.IntType(bits))
+            return value if bits == given.bitwidth else builder.zext(value, ir.IntType(64))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, arguments[0], ir.IntType(64))
+        return given(types.int64), generate
 
-    return types.uint64(types.int64), generate
-
-
-@intrinsic
-def _load32(typing_context: Any, address: Any) -> Any:
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, arguments[0], ir.IntType(32))
-
-    return types.uint32(types.int64), generate
+    return load
 
 
-@intrinsic
-def _byte_at(typing_context: Any, address: Any) -> Any:
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte = _load(builder, arguments[0], ir.IntType(8))
-        return builder.zext(byte, ir.IntType(64))
-
-    return types.int64(types.int64), generate
+# The 8 or 4 bytes at an address as one number, the first byte lowest; and one byte as an int64.
+load64, load32 = _loader(64, types.uint64), _loader(32, types.uint32)
+byte_at = _loader(8, types.int64)
 
 
-@intrinsic
-def _first_bit(typing_context: Any, value: Any) -> Any:
+@_untyped
+def first_bit(typing_context: Any, value: Any) -> Any:
+    """Return the number of the lowest set bit of a uint64 that is not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
@@ -63,8 +58,13 @@ def _first_bit(typing_context: Any, value: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@intrinsic
-def _marks(typing_context: Any, address: Any) -> Any:
+@_untyped
+def marks(typing_context: Any, address: Any) -> Any:
+    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+
+    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, which stand
+    ahead of 0).
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.VectorType(ir.IntType(8), WINDOW)
@@ -84,8 +84,12 @@ def _marks(typing_context: Any, address: Any) -> Any:
     return types.uint64(types.int64), generate
 
 
-@intrinsic
-def _stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
+@_untyped
+def stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
+    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+
+    Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         byte, count = ir.IntType(8), ir.VectorType(ir.IntType(32), WINDOW)
@@ -107,49 +111,6 @@ def _stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
         return builder.or_(bits(no_digit), high)
 
     return types.uint64(types.int64, types.int64), generate
-
-
-@njit(cache=True, nogil=True)
-def load64(address: Any) -> Any:
-    """Return the 8 bytes at an address as one number, the first byte lowest."""
-    return _load64(address)  # type: ignore[call-arg]
-
-
-@njit(cache=True, nogil=True)
-def load32(address: Any) -> Any:
-    """Return the 4 bytes at an address as one number, the first byte lowest."""
-    return _load32(address)  # type: ignore[call-arg]
-
-
-@njit(cache=True, nogil=True)
-def byte_at(address: Any) -> Any:
-    """Return the byte at an address as an int64."""
-    return _byte_at(address)  # type: ignore[call-arg]
-
-
-@njit(cache=True, nogil=True)
-def first_bit(value: Any) -> Any:
-    """Return the number of the lowest set bit of a uint64 that is not 0."""
-    return _first_bit(value)  # type: ignore[call-arg]
-
-
-@njit(cache=True, nogil=True)
-def marks(address: Any) -> Any:
-    """Return a bit for each of the WINDOW bytes at an address that is no digit.
-
-    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, which stand
-    ahead of 0).
-    """
-    return _marks(address)  # type: ignore[call-arg]
-
-
-@njit(cache=True, nogil=True)
-def stops_and(address: Any, separator: Any) -> Any:
-    """Return a bit for each of the WINDOW bytes at an address that is no digit.
-
-    Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
-    """
-    return _stops_and(address, separator)  # type: ignore[call-arg]
 
 
 @njit(cache=True, nogil=True)

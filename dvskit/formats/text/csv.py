@@ -18,15 +18,15 @@ from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.reading import (
+from dvskit.formats.text.lines import (
     FindLines,
     Head,
     TextRecording,
+    TextSink,
     TextStream,
     open_lines,
     stream_lines,
 )
-from dvskit.formats.text.writing import TextSink
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 _TIMES = ("t", "time", "timestamp", "ts")
@@ -77,16 +77,26 @@ def _kind(name: str) -> tuple[int, bool]:
     return _NAMES.get(name, k.OTHER), False
 
 
-def _fields(name: str, names: list[str], told: str) -> tuple[tuple[int, ...], bool]:
-    """Return what the fields of a line are by their names, and whether times are in seconds."""
+def _fields(names: list[str]) -> tuple[tuple[int, ...] | None, bool]:
+    """Return what the fields of a line are by their names, and whether times are in seconds.
+
+    None unless time, column, row and polarity are among them once each.
+    """
     kinds = [_kind(re.sub(r"^([xy])@\d+$", r"\1", column)) for column in names]
     fields = tuple(kind for kind, _ in kinds)
-    if any(fields.count(kind) != 1 for kind in _ORDER):
+    whole = all(fields.count(kind) == 1 for kind in _ORDER)
+    return fields if whole else None, any(seconds for _, seconds in kinds)
+
+
+def _needed_fields(name: str, names: list[str], told: str) -> tuple[tuple[int, ...], bool]:
+    """Return what `_fields` does; raise FormatError where they are no columns of events."""
+    fields, seconds = _fields(names)
+    if fields is None:
         raise FormatError(
             f"{name}: {told} names {', '.join(names)}: t, x, y and p, once each, are needed; "
             f"{_MEND}"
         )
-    return fields, any(seconds for _, seconds in kinds)
+    return fields, seconds
 
 
 def _header_size(names: list[str], size: Size | None) -> Size | None:
@@ -108,7 +118,7 @@ def _salvaged_layout(name: str, head: Head, variant: str | None) -> Lines:
 def _layout(name: str, head: Head, variant: str | None) -> Lines:
     """Return how the lines are laid out."""
     size = None
-    asked = None if variant is None else _fields(name, _split(variant), f"csv:{variant}")
+    asked = None if variant is None else _needed_fields(name, _split(variant), f"csv:{variant}")
     for place, (start, line) in enumerate(head.lines):
         geometry = re.match(r"[%#]\s*geometry\s*:?\s*(\d+)\s*[,x]\s*(\d+)", line, re.IGNORECASE)
         if geometry:
@@ -117,7 +127,7 @@ def _layout(name: str, head: Head, variant: str | None) -> Lines:
             continue
         names = _split(line)
         if re.match(r"[+-]?[.\d]", names[0]) is None:
-            fields, seconds = asked or _fields(name, names, "the header")
+            fields, seconds = asked or _needed_fields(name, names, "the header")
             if asked is not None:
                 _check_asked(name, names, fields, variant)
             size = _header_size(names, size)
@@ -134,10 +144,8 @@ def _layout(name: str, head: Head, variant: str | None) -> Lines:
 
 def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: str | None) -> None:
     """Raise ConfigError where a header names the same columns at other places than a variant."""
-    own = tuple(_kind(re.sub(r"^([xy])@\d+$", r"\1", column))[0] for column in names)
-    if any(own.count(kind) != 1 for kind in _ORDER):
-        return  # its names are not ours: that is what a variant is for
-    if any(own.index(kind) != asked.index(kind) for kind in _ORDER):
+    own, _ = _fields(names)  # None where its names are not ours: that is what a variant is for
+    if own is not None and any(own.index(kind) != asked.index(kind) for kind in _ORDER):
         raise ConfigError(
             f"{name}: its header names {', '.join(names)}, and format='csv:{variant}' "
             f"(--from csv:{variant}) another order; leave that out, or take the header off"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.file_bytes import read_at
-from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.in_order import Columns, InOrder, extent
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import BLOCK_EVENTS
 from dvskit.formats.storage import EventColumns, Storage
@@ -135,6 +135,7 @@ _PROBLEMS = {
     "need a header line that names them, or format='csv:...')",
     k.NO_TEXT: "a comment holds bytes that are no text",
 }
+_KINDS = (np.int64, np.int32, np.int32, np.bool_, np.int64, np.int64)  # of Columns
 _FIELD_NAMES = ("t", "x", "y", "p", "-")
 _PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
 
@@ -218,17 +219,10 @@ class LineDecoder:
         """Return how many columns and rows the events of a chunk need, in order or not."""
         self._last = _EARLIEST
         events = self.quick(chunk, storage)
-        if events is not None:
-            return _extent(events.x, events.y)
-        return _extent(*(np.concatenate(part) for part in self._on_any_sensor(chunk)))
-
-    def _on_any_sensor(self, chunk: Chunk) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        columns, rows = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-        for part, _ in self.parsed(chunk):
-            good = (part.x >= 0) & (part.x < 32767) & (part.y >= 0) & (part.y < 32767)
-            columns.append(part.x[good])
-            rows.append(part.y[good])
-        return columns, rows
+        if events is None:
+            parts = (part for part, _ in self.parsed(chunk))
+            return extent((part, np.zeros(len(part.t), np.bool_)) for part in parts)
+        return (int(events.x.max()) + 1, int(events.y.max()) + 1) if len(events) else (0, 0)
 
     def quick(self, chunk: Chunk, storage: Storage) -> Events | None:
         """Return the events of a chunk if all of its lines are well, and follow those ahead."""
@@ -292,17 +286,15 @@ class LineDecoder:
         count = min(BLOCK_EVENTS, chunk.end // _LEAST_LINE + 1)
         at = 0
         while at < chunk.end:
-            t, p = np.empty(count, np.int64), np.empty(count, np.bool_)
-            x, y = np.empty(count, np.int32), np.empty(count, np.int32)
-            offsets, widths = np.empty(count, np.int64), np.empty(count, np.int64)
+            columns = Columns(*(np.empty(count, kind) for kind in _KINDS))
             state[k.S_EVENTS] = state[k.S_LOSSES] = 0
             at = k.parse(
                 chunk.data, at, chunk.end, self._fields, self.lines.seconds, self.strict, state,
-                t, x, y, p, offsets, widths, losses,
+                columns, losses,
             )  # fmt: skip
             self._off = int(state[k.S_OFF])
-            columns = Columns(t, x, y, p, offsets + chunk.offset, widths)
-            yield columns.part(slice(0, int(state[k.S_EVENTS]))), losses[: state[k.S_LOSSES]]
+            found = columns.part(slice(0, int(state[k.S_EVENTS])))
+            yield found._replace(offsets=found.offsets + chunk.offset), losses[: state[k.S_LOSSES]]
 
     def _problem(self, line: bytes, why: int, field: int) -> str:
         text = line[:40].decode("latin-1").strip()
@@ -313,7 +305,3 @@ class LineDecoder:
             names=",".join(_FIELD_NAMES[kind] for kind in self.lines.fields),
         )
         return f"line {text!r}: {problem}"
-
-
-def _extent(x: NDArray[Any], y: NDArray[Any]) -> tuple[int, int]:
-    return (int(x.max()) + 1, int(y.max()) + 1) if len(x) else (0, 0)

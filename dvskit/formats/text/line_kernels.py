@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.in_order import Columns
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import WINDOW, byte_at
 from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run
@@ -200,12 +201,7 @@ def parse(
     seconds: bool,
     strict: bool,
     state: NDArray[np.int64],
-    t: NDArray[np.int64],
-    x: NDArray[np.int32],
-    y: NDArray[np.int32],
-    p: NDArray[np.bool_],
-    offsets: NDArray[np.int64],
-    widths: NDArray[np.int64],
+    columns: Columns,
     losses: NDArray[np.int64],
 ) -> int:
     """Parse the lines of data[start:end], unchecked; return where the next one begins.
@@ -214,6 +210,7 @@ def parse(
     in the columns already, and so do losses: rows of (place, bytes, why, field). Stops early where
     either is full, and in strict mode behind the first loss.
     """
+    t, x, y, p, offsets, widths = columns
     n, lost, at, base = state[S_EVENTS], state[S_LOSSES], start, data.ctypes.data
     while at < end and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
         following, why, field, state[S_OFF], time, column, row, polarity = _line(

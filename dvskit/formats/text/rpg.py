@@ -10,7 +10,7 @@ events. What is damaged of them raises in strict mode, and is left out and noted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,14 @@ from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.reading import (
+from dvskit.formats.text.lines import (
     Head,
     TextRecording,
+    TextSink,
     TextStream,
     open_lines,
     stream_lines,
 )
-from dvskit.formats.text.writing import TextSink
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
@@ -45,22 +45,40 @@ _SECONDS = 6  # power of ten that gives microseconds
 _MOST = 1e30
 _SALVAGE = "pass strict=False (--salvage) to leave it out"
 
-Note = Callable[[str], None]
 
+class RpgRecording(TextRecording):
+    """Events of an `events.txt` file; the frames, IMU samples and calibration of its folder."""
 
-class RpgFolder:
-    """The files beside one recording; `note` is given what was left out, and why."""
+    format = "rpg"
 
-    def __init__(self, folder: Path, *, strict: bool, note: Note) -> None:
-        self.folder, self.strict, self._note = folder, strict, note
+    def __init__(
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
+    ) -> None:
+        # Another name may stand beside files of another recording.
+        self._folder = path.parent if path.name == EVENTS_NAME else None
+        shown = _frame_size(path.parent) if self._folder is not None and origin == "data" else None
+        if shown is not None and shown.width >= size.width and shown.height >= size.height:
+            size, origin = shown, "frames"
+        super().__init__(path, options, size, origin, lines)
+        if origin == "frames":
+            self._note(f"no sensor size in the file: {size} is that of its frames")
+        if self._folder is not None and (self._folder / IMU_NAME).is_file():
+            self._note(f"{IMU_NAME} is in seconds, m/s^2 ({STANDARD_GRAVITY} in 1 g) and rad/s")
 
-    def _text(self, name: str, error: type[FormatError] | type[VideoError]) -> SideText | None:
-        file = self.folder / name
-        text = SideText(file, strict=self.strict, error=error, mend=_SALVAGE)
-        return text if file.is_file() else None
+    def _note(self, text: str | None) -> None:
+        if text is not None and text not in self.assumptions:
+            self.assumptions.append(text)
+
+    def _text(
+        self, name: str, error: type[FormatError] | type[VideoError] = FormatError
+    ) -> SideText | None:
+        """Return the lines of a file beside the events; None where there is none."""
+        if self._folder is None or not (self._folder / name).is_file():
+            return None
+        return SideText(self._folder / name, strict=self.strict, error=error, mend=_SALVAGE)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the images of images.txt. Raises VideoError."""
+        """Yield the images of images.txt, on the clock of the events. Raises VideoError."""
         text = self._text(IMAGES_NAME, VideoError)
         if text is None:
             return
@@ -90,8 +108,7 @@ class RpgFolder:
             self._note(f"no frames: none of the images of {text.path.name} is there")
             return []
         images = read_names(text, SECONDS_AND_NAMES)
-        if text.lost:
-            self._note(text.lost)
+        self._note(text.lost)
         return images
 
     def _frame(self, t_us: int, file: Path) -> Frame | None:
@@ -111,22 +128,9 @@ class RpgFolder:
             raise VideoError(f"{problem}; {_SALVAGE}")
         self._note(f"frame left out: {problem}")
 
-    def frame_size(self) -> Size | None:
-        """Return the size of the first image; None where there is none that can be read."""
-        file = self.folder / IMAGES_NAME
-        if not file.is_file():
-            return None
-        text = SideText(file, strict=False, error=VideoError)
-        try:
-            images = read_names(text, SECONDS_AND_NAMES)
-            height, width = read_image(images[0][1]).shape[:2] if images else (0, 0)
-            return as_size((width, height)) if width else None
-        except (VideoError, GeometryError):
-            return None  # it is said where frames are asked for
-
     def imu(self) -> Imu:
         """Return the samples of imu.txt, in g and degrees a second. Raises FormatError."""
-        text = self._text(IMU_NAME, FormatError)
+        text = self._text(IMU_NAME)
         if text is None:
             return Imu.empty()
         times: list[int] = []
@@ -147,8 +151,7 @@ class RpgFolder:
                 rows.append(values)
                 numbers.append(number)
         kept = text.in_order(times, numbers)
-        if text.lost:
-            self._note(text.lost)
+        self._note(text.lost)
         table = np.array(rows, np.float64).reshape(-1, 6)[kept]
         parts = table[:, :3], table[:, 3:]
         named = _names_of_columns(text.comments)
@@ -156,14 +159,9 @@ class RpgFolder:
             parts = parts[::-1]
         return Imu.from_si(np.array(times, np.int64)[kept], *parts)
 
-    def poses(self) -> int:
-        """Return how many lines groundtruth.txt has, which are counted only. Raises FormatError."""
-        text = self._text(POSES_NAME, FormatError)
-        return 0 if text is None else sum(1 for _ in text)
-
     def intrinsics(self) -> Intrinsics | None:
-        """Return what calib.txt says. Raises FormatError."""
-        text = self._text(CALIBRATION_NAME, FormatError)
+        """Return the calibration in calib.txt. Raises FormatError."""
+        text = self._text(CALIBRATION_NAME)
         if text is None:
             return None
         words = [(number, word) for number, line in text for word in line.split()]
@@ -178,6 +176,25 @@ class RpgFolder:
             raise FormatError(f"{problem}; {_SALVAGE}")
         self._note(f"left out: {problem}")
         return None
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Count the poses in groundtruth.txt. Raises FormatError."""
+        text = self._text(POSES_NAME)
+        poses = 0 if text is None else sum(1 for _ in text)
+        return {"poses of groundtruth.txt": poses} if poses else {}
+
+
+def _frame_size(folder: Path) -> Size | None:
+    """Return the size of the first image; None where there is none that can be read."""
+    file = folder / IMAGES_NAME
+    if not file.is_file():
+        return None
+    try:
+        images = read_names(SideText(file, strict=False, error=VideoError), SECONDS_AND_NAMES)
+        height, width = read_image(images[0][1]).shape[:2] if images else (0, 0)
+        return as_size((width, height)) if width else None
+    except (VideoError, GeometryError):
+        return None  # it is said where frames are asked for
 
 
 def _names_of_columns(comments: list[str]) -> str:
@@ -195,49 +212,6 @@ def _numbers(words: list[str]) -> list[float]:
 
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
-
-
-class RpgRecording(TextRecording):
-    """Events of an `events.txt` file; the frames, IMU samples and calibration of its folder."""
-
-    format = "rpg"
-
-    def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
-    ) -> None:
-        beside = None
-        if path.name == EVENTS_NAME:  # another name may stand beside files of another recording
-            beside = RpgFolder(path.parent, strict=options.strict, note=self._note)
-        shown = beside.frame_size() if beside is not None and origin == "data" else None
-        if shown is not None and shown.width >= size.width and shown.height >= size.height:
-            size, origin = shown, "frames"
-        super().__init__(path, options, size, origin, lines)
-        self._beside = beside
-        if origin == "frames":
-            self._note(f"no sensor size in the file: {size} is that of its frames")
-        if beside is not None and (path.parent / IMU_NAME).is_file():
-            self._note(f"{IMU_NAME} is in seconds, m/s^2 ({STANDARD_GRAVITY} in 1 g) and rad/s")
-
-    def _note(self, text: str) -> None:
-        if text not in self.assumptions:
-            self.assumptions.append(text)
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images of images.txt, on the clock of the events. Raises VideoError."""
-        return iter(()) if self._beside is None else self._beside.frames()
-
-    def imu(self) -> Imu:
-        """Return the samples of imu.txt. Raises FormatError."""
-        return Imu.empty() if self._beside is None else self._beside.imu()
-
-    def intrinsics(self) -> Intrinsics | None:
-        """Return the calibration in calib.txt. Raises FormatError."""
-        return None if self._beside is None else self._beside.intrinsics()
-
-    def other_streams(self) -> Mapping[str, int]:
-        """Count the poses in groundtruth.txt."""
-        poses = 0 if self._beside is None else self._beside.poses()
-        return {"poses of groundtruth.txt": poses} if poses else {}
 
 
 class RpgSink(TextSink):

@@ -1,4 +1,4 @@
-"""Lines of text as Recordings: what CSV and rpg share."""
+"""Lines of text as Recordings and as Sinks: what CSV and rpg share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dvskit.events import Events, Size
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import FileSink, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.text.decoding import (
@@ -24,12 +24,14 @@ from dvskit.formats.text.decoding import (
     chunks,
     file_chunks,
 )
+from dvskit.formats.text.plain_line_kernels import write
 
 HEAD_BYTES = 1 << 16
 _ANY_SIZE = Size(32767, 32767)
 _KEPT_BYTES = 1 << 24  # a file of which the size that was found is kept
 _PROBE_BYTES = 1 << 12
 _PROBED_EVENTS = 15
+BUFFER_BYTES = 1 << 20  # of lines to be written
 
 
 class TextRecording(Recording):
@@ -241,3 +243,29 @@ def _extent(path: Path, lines: Lines) -> tuple[int, int]:
 def _extent_index(path: Path, lines: Lines) -> Index:
     size = np.array([_extent(path, lines)], np.int64)
     return Index(np.array([NEVER]), np.array([lines.start]), size)
+
+
+class TextSink(FileSink):
+    """Writes an event a line: t, x, y, p, ON = 1."""
+
+    head: bytes
+    separator: bytes
+    seconds: bool
+
+    def _open(self, partial: Path) -> None:
+        self._file = self._create(partial)
+        self._data = np.empty(BUFFER_BYTES, np.uint8)
+        self._file.write(self.head)
+        self.notes.append(
+            f"a {self.format} file has no place for the sensor's size: "
+            f"pass size={tuple(self.size)} (--size {self.size}) to read it back as it was"
+        )
+
+    def _write(self, events: Events) -> None:
+        at = 0
+        while at < len(events):
+            at, count = write(
+                events.t, events.x, events.y, events.p, at,
+                self.seconds, ord(self.separator), self._data,
+            )  # fmt: skip
+            self._file.write(self._data[:count].data)
