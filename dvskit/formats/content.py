@@ -13,9 +13,8 @@ from dvskit.formats.image_list import find_images, images_in
 _DIGITS = 32  # of 64: two files with the same are the same for all that chance can do
 _SETTLED_NS = 2_000_000_000  # a file that changed just now may change again at the same time
 _SEEDS = 1 << 63
-_State = tuple[str, int, int, int]
 
-_known: dict[_State, str] = {}
+_known: dict[tuple[str, int, int, int], str] = {}  # by path, length, time of change and place
 
 
 def content_digest(path: Path) -> str:

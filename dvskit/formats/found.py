@@ -64,7 +64,8 @@ def find_recordings(path: Path, also: Collection[str] = ()) -> Found:
     found = Found([], [])
     _collect(path, found, also)
     if not found.recordings:
-        raise FormatError(f"{path}: holds no recordings; files of {_named()} are meant")
+        named = ", ".join(sorted(readable_suffixes()))
+        raise FormatError(f"{path}: holds no recordings; files of {named} are meant")
     return found
 
 
@@ -79,7 +80,3 @@ def _collect(path: Path, found: Found, also: Collection[str]) -> None:
             _collect(entry, found, also)
         else:
             found.others.append(entry)
-
-
-def _named() -> str:
-    return ", ".join(sorted(readable_suffixes()))

@@ -111,10 +111,16 @@ def find_images(folder: Path) -> TimedImages:
         if kind.named:
             listed = read_names(SideText(file, error=VideoError), kind)
             return TimedImages(listed, _unnamed(file, listed))
-        return _counted(file, kind, own or _images_below(folder), [])
-    if not own:
-        raise VideoError(_nothing(folder))
-    return _listed_above(folder, own)
+        if own:
+            return _counted(file, kind, own, [])
+    if own:
+        return _listed_above(folder, own)
+    below = [each for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
+    if lists and len(below) == 1:
+        return _counted(*lists[0], images_in(below[0]), [])
+    names = ", ".join(each.name for each in below[:3])
+    mend = f"; there are in {names}: name that folder" if below else ""
+    raise VideoError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder{mend}")
 
 
 def _lists_in(folder: Path) -> list[tuple[Path, ListKind]]:
@@ -161,20 +167,6 @@ def _place(folder: Path) -> Path:
     return Path(os.path.normpath(folder.absolute()))
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Return the images of the one folder that has any in this one."""
-    below = [each for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
-    if len(below) != 1:
-        raise VideoError(_nothing(folder))
-    return images_in(below[0])
-
-
-def _nothing(folder: Path) -> str:
-    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
-    mend = f"; there are in {', '.join(below[:3])}: name that folder" if below else ""
-    return f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder{mend}"
-
-
 def _unnamed(file: Path, listed: Timed) -> list[str]:
     """Tell of images beside those that a list names."""
     names = {image for _, image in listed}
@@ -194,8 +186,7 @@ def read_names(
     A comment `id timestamp image_name` ahead, as in the UZH-FPV dataset, says that lines are
     numbered. Raises as the text does.
     """
-    listed: Timed = []
-    numbers: list[int] = []
+    listed: list[tuple[int, int, Path]] = []
     folder = text.path.parent
     for number, line in text:
         numbered = bool(text.comments) and text.comments[-1].lower().startswith(("id ", "index "))
@@ -212,9 +203,8 @@ def read_names(
         elif not image.is_file():
             text.lose(number, f"names {words[1]}, which is not there")
         else:
-            listed.append((t_us, image))
-            numbers.append(number)
-    return [listed[place] for place in text.in_order([t_us for t_us, _ in listed], numbers)]
+            listed.append((number, t_us, image))
+    return text.in_order(listed)
 
 
 def _below(folder: Path, name: str) -> Path | None:
@@ -232,18 +222,16 @@ def _counted(file: Path, kind: ListKind, images: list[Path], notes: list[str]) -
     lines = [(number, line.split(kind.separator)) for number, line in text]
     column = _index_column(lines)
     power, told = _unit(file, kind, [words[column] for _, words in lines if len(words) > column])
-    entries: Timed = []
-    numbers: list[int] = []
+    found: list[tuple[int, int, Path]] = []
     for number, words in lines:
         t_us = scaled(words[column], power) if len(words) == 1 + column else None
         if t_us is None:
             text.lose(number, f"is {' '.join(words)[:60]!r}; one time an image is meant")
-        elif len(entries) == len(images):
+        elif len(found) == len(images):
             text.lose(number, f"is a time too many: there are {len(images)} images")
         else:
-            entries.append((t_us, images[len(entries)]))
-            numbers.append(number)
-    text.in_order([t_us for t_us, _ in entries], numbers)
+            found.append((number, t_us, images[len(found)]))
+    entries = text.in_order(found)
     if len(entries) != len(images):
         raise VideoError(
             f"{file}: has {len(entries)} times for {len(images)} images; one each is meant"

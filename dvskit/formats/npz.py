@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,10 @@ from dvskit.formats.recording import (
     Recording,
     SizeOrigin,
 )
+from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
 
-_COLUMNS: dict[str, np.dtype[Any]] = {
-    "t": np.dtype("<i8"),
-    "x": np.dtype("<i2"),
-    "y": np.dtype("<i2"),
-    "p": np.dtype("?"),
-}
+_COLUMNS = {"t": np.dtype("<i8"), "x": np.dtype("<i2"), "y": np.dtype("<i2"), "p": np.dtype("?")}
 _LONGEST_STEP_US = 1 << 20
 _NEAR, _CROWD = 16, 5  # rows, and faults among them
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
@@ -201,14 +197,16 @@ def _stored_size(path: Path, archive: zipfile.ZipFile, stored: set[str]) -> Size
 
 
 def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], count: int) -> Size:
-    extent = []
+    if not count:
+        raise GeometryError(
+            f"{path}: no events and no size; pass size=(width, height) (--size WIDTHxHEIGHT)"
+        )
+    sides = []
     for column in ("x", "y"):
         member = _Member(archive, names[column], path)
-        largest = 0
-        for start in range(0, count, BLOCK_EVENTS):
-            largest = max(largest, int(member.read(min(BLOCK_EVENTS, count - start)).max()))
-        extent.append(largest + 1)
-    return as_size((extent[0], extent[1]))
+        parts = (min(BLOCK_EVENTS, count - start) for start in range(0, count, BLOCK_EVENTS))
+        sides.append(1 + max(0, *(int(member.read(part).max()) for part in parts)))
+    return as_size((sides[0], sides[1]))
 
 
 def _reason(path: Path, error: FormatError) -> str:
@@ -231,22 +229,21 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
 def _open_broken(path: Path, options: ReadOptions, error: FormatError) -> NpzRecording:
     members = find_members(path)
     names = _find_columns(path, set(members))
-    size, origin = options.size, "argument"
-    if size is None and "size" in members:
-        size, origin = _size_in(path, members["size"]), "header"
-    if size is None:
+
+    def of_events() -> Size:
         found = salvaged(path, names)
         width, height = extent((columns, wrong) for columns, wrong, _ in found)
-        origin = "data"
         if not width:
             raise error
-        size = Size(width, height)
-    return NpzRecording(
-        path, options, size, cast(SizeOrigin, origin), names, 0, _reason(path, error)
-    )
+        return Size(width, height)
+
+    size, origin = choose_size(options, lambda: _size_in(path, members.get("size")), of_events)
+    return NpzRecording(path, options, size, origin, names, 0, _reason(path, error))
 
 
-def _size_in(path: Path, member: Member) -> Size | None:
+def _size_in(path: Path, member: Member | None) -> Size | None:
+    if member is None:
+        return None
     try:
         values = Column(path, member).read(2).tolist()
         return as_size((values[0], values[1]))
@@ -266,19 +263,11 @@ def _open_valid(path: Path, options: ReadOptions) -> NpzRecording:
         if len(set(lengths.values())) != 1:
             raise FormatError(f"{path}: arrays differ in length: {lengths}")
         count = next(iter(lengths.values()))
-        size: Size | None
-        origin: SizeOrigin
-        if options.size is not None:
-            size, origin = options.size, "argument"
-        else:
-            size, origin = _stored_size(path, archive, stored), "header"
-            if size is None:
-                if not count:
-                    raise GeometryError(
-                        f"{path}: no events and no size; pass "
-                        "size=(width, height) (--size WIDTHxHEIGHT)"
-                    )
-                size, origin = _size_of_data(path, archive, names, count), "data"
+        size, origin = choose_size(
+            options,
+            lambda: _stored_size(path, archive, stored),
+            lambda: _size_of_data(path, archive, names, count),
+        )
     return NpzRecording(path, options, size, origin, names, count)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from dvskit.formats.order_kernels import longest_in_order
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 _LONGEST = 100  # characters of a number
 _MOST = 1 << 62
+
+Item = TypeVar("Item")
 
 
 def scaled(text: str, power: int) -> int | None:
@@ -79,15 +83,19 @@ class SideText:
         self._first = self._first or f"line {number} {problem}"
         self._count += 1
 
-    def in_order(self, times: list[int], numbers: list[int]) -> list[int]:
-        """Return the places of times that do not run back; the lines of the others are lost."""
-        for last, time, number in zip(times, times[1:], numbers[1:], strict=False):
+    def in_order(self, found: list[tuple[int, int, Item]]) -> list[tuple[int, Item]]:
+        """Return times and what stands beside them, of (line number, time, item) in that order.
+
+        The lines of times that run back are lost.
+        """
+        for (_, last, _), (number, time, _) in pairwise(found):
             if self.strict and time < last:
                 self.lose(number, f"runs back in time from {last} to {time} us")
-        kept = np.flatnonzero(longest_in_order(np.array(times, np.int64), -_MOST)).tolist()
-        for place in sorted(set(range(len(times))) - set(kept)):
-            self.lose(numbers[place], f"is out of the order of time, at {times[place]} us")
-        return kept
+        kept = longest_in_order(np.array([time for _, time, _ in found], np.int64), -_MOST)
+        for place in np.flatnonzero(~kept).tolist():
+            number, time, _ = found[place]
+            self.lose(number, f"is out of the order of time, at {time} us")
+        return [(time, item) for (_, time, item), good in zip(found, kept, strict=True) if good]
 
     @property
     def lost(self) -> str | None:

@@ -29,9 +29,12 @@ from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions, Recording
 from dvskit.formats.storage import Storage
 
-LAYOUTS = ("t64_x16_y16_on8", "t32_x16_y15_on1", "spif")
-_T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
-_T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("y_on", "<u2")])
+_ROWS = {
+    "t64_x16_y16_on8": np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")]),
+    "t32_x16_y15_on1": np.dtype([("t", "<u4"), ("x", "<u2"), ("y_on", "<u2")]),
+    "spif": np.dtype("<u4"),
+}
+LAYOUTS = tuple(_ROWS)
 _WRAP_US = 1 << 32
 _NEVER = -(1 << 62)
 
@@ -171,47 +174,48 @@ class _Datagrams:
         self._layout, self._assumptions = layout, assumptions
         self._wraps, self._last = 0, -1
         self._started = time.monotonic_ns()
-        self.width = {"t64_x16_y16_on8": 13, "t32_x16_y15_on1": 8, "spif": 4}[layout]
+        self.width = _ROWS[layout].itemsize
 
     def decode(self, data: bytes, damage: Damage) -> _Columns:
         """Return the columns of one datagram, x and y as int32."""
         odd = len(data) % self.width
         if odd:
             damage.add(0, odd, f"a datagram ends with {odd} of {self.width} bytes")
-            data = data[: len(data) - odd]
+        rows = np.frombuffer(data[: len(data) - odd], _ROWS[self._layout])
+        t, x, y, p = self._fields(rows, damage)
+        return t, x.astype(np.int32), y.astype(np.int32), p != 0
+
+    def _fields(self, rows: NDArray[Any], damage: Damage) -> tuple[NDArray[Any], ...]:
         if self._layout == "spif":
-            return self._spif(np.frombuffer(data, "<u4"), damage)
+            words, t = self._timed(rows, damage)
+            return t, words >> 16 & 0x7FFF, words & 0x7FFF, words >> 15 & 1
         if self._layout == "t32_x16_y15_on1":
-            rows = np.frombuffer(data, _T32)
-            y_on = rows["y_on"].astype(np.int32)
-            return self._columns(self._count_on(rows["t"]), rows["x"], y_on >> 1, y_on & 1)
-        rows = np.frombuffer(data, _T64)
+            return self._count_on(rows["t"]), rows["x"], rows["y_on"] >> 1, rows["y_on"] & 1
         sane = rows["t"] < 1 << 62
         if not sane.all():
             damage.add(0, self.width, "events at times that cannot be")
             rows = rows[sane]
-        return self._columns(rows["t"].astype(np.int64), rows["x"], rows["y"], rows["on"])
+        return rows["t"].astype(np.int64), rows["x"], rows["y"], rows["on"]
 
-    def _spif(self, words: NDArray[Any], damage: Damage) -> _Columns:
+    def _timed(self, words: NDArray[Any], damage: Damage) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the addresses among words of spif, and the times behind them."""
         if (words >> 31).all():
             note = "events without a time: it is when they arrived, from the start of listening"
             if note not in self._assumptions:
                 self._assumptions.append(note)
             now = (time.monotonic_ns() - self._started) // 1000
-            return self._columns(np.full(len(words), now, np.int64), *_spif_fields(words))
-        addresses, times = [], []
-        at, count = 0, len(words)
-        listed = words.tolist()
-        while at < count:
-            if listed[at] >> 31 or at + 1 == count:
+            return words, np.full(len(words), now, np.int64)
+        places, at = [], 0
+        lone = (words >> 31).tolist()
+        while at < len(words):
+            if lone[at] or at + 1 == len(words):
                 damage.add(0, 4, "an event without its time among events with one")
                 at += 1
-                continue
-            addresses.append(listed[at])
-            times.append(listed[at + 1])
-            at += 2
-        t = self._count_on(np.array(times, np.uint32))
-        return self._columns(t, *_spif_fields(np.array(addresses, np.uint32)))
+            else:
+                places.append(at)
+                at += 2
+        found = np.array(places, np.int64)
+        return words[found], self._count_on(words[found + 1])
 
     def _count_on(self, t: NDArray[Any]) -> NDArray[np.int64]:
         """Return times that count on through the wraps of 32-bit ones."""
@@ -226,16 +230,6 @@ class _Datagrams:
         self._wraps += int(wraps[-1])
         self._last = int(t[-1])
         return wide
-
-    @staticmethod
-    def _columns(
-        t: NDArray[np.int64], x: NDArray[Any], y: NDArray[Any], p: NDArray[Any]
-    ) -> _Columns:
-        return t, x.astype(np.int32), y.astype(np.int32), np.asarray(p != 0)
-
-
-def _spif_fields(words: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return words >> 16 & 0x7FFF, words & 0x7FFF, words >> 15 & 1
 
 
 def _joined(parts: list[_Columns]) -> _Columns:

@@ -64,60 +64,41 @@ def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
 
 def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
     """Yield the lines of what `fill` gives, from byte `start` on, as soon as they are whole."""
+    # What is filled behind has room for a line that has begun.
     buffers = [bytearray(LONGEST_LINE + CHUNK_BYTES + k.PADDING) for _ in range(2)]
-    cutter, turn = _Cutter(start), 0
-    while count := fill(
-        memoryview(buffers[turn])[LONGEST_LINE : LONGEST_LINE + CHUNK_BYTES], cutter.at
-    ):
-        ahead = turn
-        for chunk in cutter.cut(buffers[turn], LONGEST_LINE, LONGEST_LINE + count):
-            turn = 1 - ahead  # what holds no line end needs no buffer to itself
-            yield chunk
-    yield from cutter.rest()
-
-
-class _Cutter:
-    """Cuts what arrives behind whole lines. `at` is the place in the file that it has reached."""
-
-    def __init__(self, start: int) -> None:
-        self.at = start
-        self._ahead = b""  # a line that has begun
-        self._skipped = 0  # bytes of a line that is too long
-
-    def cut(self, buffer: bytearray, start: int, stop: int) -> Iterator[Chunk]:
-        """Take buffer[start:stop]; there is room for a line ahead of it."""
-        if self._skipped:
-            first = buffer.find(b"\n", start, stop) + 1 or stop
-            self._skipped += first - start
-            self.at += first - start
-            start = first
+    at, begun = start, b""
+    skipped = 0  # bytes of a line that is too long
+    while count := fill(memoryview(buffers[0])[LONGEST_LINE : LONGEST_LINE + CHUNK_BYTES], at):
+        buffer, first, stop = buffers[0], LONGEST_LINE, LONGEST_LINE + count
+        if skipped:
+            first = buffer.find(b"\n", first, stop) + 1 or stop
+            skipped += first - LONGEST_LINE
+            at += first - LONGEST_LINE
             if buffer[first - 1] == 10:
-                yield self._too_long()
-        end = buffer.rfind(b"\n", start, stop) + 1
+                yield _too_long(at, skipped)
+                skipped = 0
+        end = buffer.rfind(b"\n", first, stop) + 1
         if end:
-            begin = start - len(self._ahead)
-            buffer[begin:start] = self._ahead
-            lines = np.frombuffer(buffer, np.uint8)[begin:]
-            offset = self.at - len(self._ahead)
-            self.at += end - start
-            self._ahead, start = b"", end
+            begin = first - len(begun)
+            buffer[begin:first] = begun
+            lines, offset = np.frombuffer(buffer, np.uint8)[begin:], at - len(begun)
+            at += end - first
+            begun, first = b"", end
             yield Chunk(lines, end - begin, offset)
-        self._ahead += bytes(memoryview(buffer)[start:stop])
-        self.at += stop - start
-        if len(self._ahead) > LONGEST_LINE:
-            self._ahead, self._skipped = b"", len(self._ahead)
+        begun += bytes(memoryview(buffer)[first:stop])
+        at += stop - first
+        if len(begun) > LONGEST_LINE:
+            begun, skipped = b"", len(begun)
+        buffers.reverse()
+    if skipped:
+        yield _too_long(at, skipped)
+    elif begun:  # the last line, if no line end follows it
+        lines = np.frombuffer(begun + bytes(k.PADDING), np.uint8)
+        yield Chunk(lines, len(begun), at - len(begun))
 
-    def rest(self) -> Iterator[Chunk]:
-        """Yield the last line, if no line end follows it."""
-        if self._skipped:
-            yield self._too_long()
-        elif self._ahead:
-            lines = np.frombuffer(self._ahead + bytes(k.PADDING), np.uint8)
-            yield Chunk(lines, len(self._ahead), self.at - len(self._ahead))
 
-    def _too_long(self) -> Chunk:
-        length, self._skipped = self._skipped, 0
-        return Chunk(np.empty(0, np.uint8), 0, self.at - length, length)
+def _too_long(at: int, length: int) -> Chunk:
+    return Chunk(np.empty(0, np.uint8), 0, at - length, length)
 
 
 _LOSSES = 4096

@@ -10,7 +10,7 @@ import numpy as np
 
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size
-from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.index_cache import NEVER, find_index, index_of
 from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import FileSink, ReadOptions, Recording, SizeOrigin
@@ -190,7 +190,11 @@ def _known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, S
         if path.stat().st_size < _KEPT_BYTES:
             width, height = _extent(path, lines)
         else:
-            kept = find_index(path, f"text size {lines}", lambda: _extent_index(path, lines))
+            kept = find_index(
+                path,
+                f"text size {lines}",
+                lambda: index_of([(NEVER, lines.start, *_extent(path, lines))]),
+            )
             width, height = kept.state[0].tolist()
         if not width:
             raise FormatError(f"{path}: no line is an event, and nothing tells the sensor's size")
@@ -238,11 +242,6 @@ def _extent(path: Path, lines: Lines) -> tuple[int, int]:
             wide, high = decoder.extent(chunk, storage)
             width, height = max(width, wide), max(height, high)
     return width, height
-
-
-def _extent_index(path: Path, lines: Lines) -> Index:
-    size = np.array([_extent(path, lines)], np.int64)
-    return Index(np.array([NEVER]), np.array([lines.start]), size)
 
 
 class TextSink(FileSink):

@@ -133,9 +133,7 @@ class RpgRecording(TextRecording):
         text = self._text(IMU_NAME)
         if text is None:
             return Imu.empty()
-        times: list[int] = []
-        rows: list[list[float]] = []
-        numbers: list[int] = []
+        found: list[tuple[int, int, list[float]]] = []
         for number, line in text:
             words = line.split()
             named = _names_of_columns(text.comments)
@@ -147,17 +145,15 @@ class RpgRecording(TextRecording):
             elif t_us is None or not values:
                 text.lose(number, f"is {line[:60]!r}; seven numbers are meant")
             else:
-                times.append(t_us)
-                rows.append(values)
-                numbers.append(number)
-        kept = text.in_order(times, numbers)
+                found.append((number, t_us, values))
+        kept = text.in_order(found)
         self._note(text.lost)
-        table = np.array(rows, np.float64).reshape(-1, 6)[kept]
+        table = np.array([values for _, values in kept], np.float64).reshape(-1, 6)
         parts = table[:, :3], table[:, 3:]
         named = _names_of_columns(text.comments)
         if 0 <= named.find("ang_vel") < named.find("lin_acc"):
             parts = parts[::-1]
-        return Imu.from_si(np.array(times, np.int64)[kept], *parts)
+        return Imu.from_si(np.array([t_us for t_us, _ in kept], np.int64), *parts)
 
     def intrinsics(self) -> Intrinsics | None:
         """Return the calibration in calib.txt. Raises FormatError."""
