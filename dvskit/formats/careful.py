@@ -19,7 +19,7 @@ class Lost(NamedTuple):
     """What in a piece is no event: offsets and lengths in bytes, and what is wrong with each."""
 
     offsets: NDArray[np.int64]
-    lengths: NDArray[np.int64] | int
+    lengths: NDArray[np.int64]
     problem: Callable[[int], str]
 
 
@@ -27,8 +27,7 @@ def push(order: InOrder, losses: Losses, columns: Columns, lost: Lost) -> Iterat
     """Yield events, as far as `order` is certain of them; in strict mode those ahead of a loss."""
     if order.strict and len(lost.offsets):
         yield from order.push(columns.part(columns.offsets < lost.offsets[0]))
-    lengths = np.broadcast_to(lost.lengths, lost.offsets.shape)
-    losses.lose_all(lost.offsets, lengths, lost.problem)
+    losses.lose_all(*lost)
     yield from order.push(columns)
 
 

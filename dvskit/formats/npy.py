@@ -45,19 +45,13 @@ class NpyRecording(Recording):
     format = "npy"
 
     def __init__(
-        self,
-        path: Path,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        table: Table,
-        order: str,
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, table: Table
     ) -> None:
         super().__init__(path, options, size, origin)
-        self._table, self._order = table, order
+        self._table = table
         if table.rows.dtype.names is None:
             self.assumptions.append(
-                f"columns are {','.join(order)}: no other order of them makes events"
+                f"columns are {','.join(table.order)}: no other order of them makes events"
             )
 
     def header(self) -> Mapping[str, str]:
@@ -67,12 +61,12 @@ class NpyRecording(Recording):
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         known = None if self.size_origin == "data" else self.size
-        return self._decoded(_Decoder(self.path, self._table, self._order, known), damage)
+        return self._decoded(_Decoder(self.path, self._table, known), damage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         if not self.strict:
             return self._blocks(damage, storage)  # damaged times cannot be searched
-        decoder = _Decoder(self.path, self._table, self._order)
+        decoder = _Decoder(self.path, self._table)
         decoder.find_off()
         first = count_early(len(self._table.rows), lambda row: decoder.time(row) < start_us)
         return self._decoded(decoder, damage, first)
@@ -98,8 +92,7 @@ class _Block(NamedTuple):
     @property
     def bad(self) -> NDArray[np.bool_]:
         """Mark the rows that are no events."""
-        mask: NDArray[np.bool_] = self.faults.any(axis=0)
-        return mask
+        return np.asarray(self.faults.any(axis=0))
 
     def lost(self, bad: NDArray[np.int64]) -> Lost:
         """Return what is wrong with the bad rows."""
@@ -107,13 +100,14 @@ class _Block(NamedTuple):
         return Lost(offsets, widths, lambda i: _FAULTS[int(self.faults[:, bad[i]].argmax())])
 
 
-def picker(path: Path, dtype: np.dtype[Any], order: str) -> Callable[[str], Any]:
+def _picker(path: Path, table: Table) -> Callable[[str], Any]:
     """Return what to index rows with to get a column. Raises FormatError where one is missing."""
+    dtype = table.rows.dtype
     if dtype.names is None:
-        return lambda name: (slice(None), order.index(name))
+        return lambda name: (slice(None), table.order.index(name))
     fields = {}
     for name, choices in COLUMN_NAMES.items():
-        found = [choice for choice in choices if choice in (dtype.names or ())]
+        found = [choice for choice in choices if choice in dtype.names]
         if not found:
             raise FormatError(
                 f"{path}: no field {' or '.join(choices)} among {', '.join(dtype.names)}; {FIX}"
@@ -145,10 +139,10 @@ class _Decoder:
     `size` is that of the sensor where it is known.
     """
 
-    def __init__(self, path: Path, table: Table, order: str, size: Size | None = None) -> None:
+    def __init__(self, path: Path, table: Table, size: Size | None = None) -> None:
         self._path, self._table = path, table
         self._size = _ANY_SIZE if size is None else size
-        self._pick = picker(path, table.rows.dtype, order)
+        self._pick = _picker(path, table)
         self._off: int | None = None
 
     def blocks(self, start: int = 0) -> Iterator[_Block]:
@@ -237,10 +231,10 @@ def _out_of_line(rows: RowAlignment) -> bool:
     return any(lost for _ in rows.parts(lambda offset, *_: lost.append(offset))) or bool(lost)
 
 
-def _misfits(path: Path, table: Table, order: str) -> int:
-    """Count what is impossible in the rows if their columns are in this order."""
+def _misfits(path: Path, table: Table) -> int:
+    """Count what is impossible in the rows of a table."""
     count, last = 0, None
-    for columns, faults in _Decoder(path, table, order).blocks():
+    for columns, faults in _Decoder(path, table).blocks():
         count += int(np.count_nonzero(faults))
         count += int(np.count_nonzero((columns.x < 0) | (columns.y < 0)))
         count += int(np.count_nonzero(columns.t[1:] < columns.t[:-1]))
@@ -251,7 +245,7 @@ def _misfits(path: Path, table: Table, order: str) -> int:
 
 def _told_order(path: Path, table: Table) -> str:
     """Return the order of the columns of an N x 4 array that fits best, and no other as well."""
-    misfits = sorted((_misfits(path, table, order), order) for order in _ORDERS)
+    misfits = sorted((_misfits(path, table._replace(order=order)), order) for order in _ORDERS)
     if any(few == more for (few, _), (more, _) in pairwise(misfits[:2])):
         names = " and ".join(",".join(order) for few, order in misfits if few == misfits[0][0])
         raise FormatError(f"{path}: {names} fit its columns as well as each other; {FIX}")
@@ -273,7 +267,7 @@ def _likely_order(path: Path, table: Table, data: NDArray[np.uint8]) -> str | No
         content = data[table.start + first * width :][: rows * width].reshape(rows, width)
         fitting, leading = [], []
         for order in _ORDERS:
-            t, possible = _Decoder(path, table, order).judge(content)
+            t, possible = _Decoder(path, table._replace(order=order)).judge(content)
             good = possible[1:] & possible[:-1] & (t[1:] >= t[:-1])
             if good.mean() >= _FIT:
                 fitting.append(order)
@@ -292,14 +286,13 @@ def open_recording(path: Path, options: ReadOptions) -> NpyRecording:
     Raises FormatError for arrays that are no events, and where the order of plain columns cannot be
     told.
     """
-    table, order = open_table(path, strict=options.strict), None
+    table = open_table(path, strict=options.strict)
     if table.rows.dtype.names is None:
+        order = None
         if not options.strict and not table.by_columns and len(table.rows):
             order = _likely_order(path, table, np.memmap(path, np.uint8, "r"))
-        order = order or _told_order(path, table)
-    order = order or _ORDERS[0]
-    decoder = _Decoder(path, table, order)
+        table = table._replace(order=order or _told_order(path, table))
+    decoder = _Decoder(path, table)
     if options.size is not None:
-        return NpyRecording(path, options, options.size, "argument", table, order)
-    size = decoder.size(strict=options.strict)
-    return NpyRecording(path, options, size, "data", table, order)
+        return NpyRecording(path, options, options.size, "argument", table)
+    return NpyRecording(path, options, decoder.size(strict=options.strict), "data", table)

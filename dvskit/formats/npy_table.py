@@ -66,6 +66,7 @@ class Table(NamedTuple):
 
     by_columns  whether the values of a column follow each other in the file, not those of a row
     extra       bytes that stand behind the last row
+    order       of the columns of plain rows
     """
 
     rows: NDArray[Any]
@@ -73,6 +74,7 @@ class Table(NamedTuple):
     missing: int
     by_columns: bool
     extra: int = 0
+    order: str = "txyp"
 
     @property
     def width(self) -> int:

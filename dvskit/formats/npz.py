@@ -30,7 +30,8 @@ from dvskit.formats.recording import (
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
 
-_COLUMNS = {"t": np.dtype("<i8"), "x": np.dtype("<i2"), "y": np.dtype("<i2"), "p": np.dtype("?")}
+_KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
+_COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
 _LONGEST_STEP_US = 1 << 20
 _NEAR, _CROWD = 16, 5  # rows, and faults among them
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day

@@ -240,9 +240,8 @@ class _Decoder:
             found = int(address[bad[number]])
             return f"address {found:#010x} is none that a {self._chip.name} sends"
 
-        yield from push(
-            self._order, self._losses, columns, Lost(offsets[bad], block.width, problem)
-        )
+        lost = Lost(offsets[bad], np.full(len(bad), block.width), problem)
+        yield from push(self._order, self._losses, columns, lost)
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:

@@ -149,17 +149,9 @@ class Frames:
 
     def _add(self, words: Chosen) -> Iterator[Frame]:
         """Take samples; yield the frames that end among them."""
-        address = words.address
-        cycle = (address >> 10 & 3).astype(np.uint8)
-        x = (address >> 12 & 0x3FF).astype(np.int16)
-        y = (self._height - 1 - (address >> 22 & 0x1FF).astype(np.int16)).astype(np.int16)
-        sample = (address & 0x3FF).astype(np.uint16)
         at, ended = 0, True
         while ended:
-            at = k.add_samples(
-                cycle, x, y, sample, words.t, at,
-                self._level, self._image, self._seen, self._state,
-            )  # fmt: skip
+            at = k.add_samples(*words, at, self._level, self._image, self._seen, self._state)
             full = self._state[k.F_SIGNALS] == self._width * self._height
             ended = full or at < len(words.t)
             if ended:

@@ -116,10 +116,7 @@ def decode(
 
 @njit(cache=True, nogil=True)
 def add_samples(
-    cycle: NDArray[np.uint8],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    sample: NDArray[np.uint16],
+    address: NDArray[np.uint32],
     t: NDArray[np.int64],
     start: int,
     level: NDArray[np.uint16],
@@ -127,29 +124,31 @@ def add_samples(
     seen: NDArray[np.uint8],
     state: NDArray[np.int64],
 ) -> int:
-    """Put APS samples from `start` on into a frame; return where the next frame's begin.
+    """Put APS words from `start` on into a frame; return where the next frame's begin.
 
     That is where all pixels have been read, or where one is reset that was read before. Samples
     off the frame and of other read cycles than reset (0) and signal (1) are passed over.
     """
     height, width = image.shape
     for i in range(start, len(t)):
-        column, row = x[i], y[i]
-        if column < 0 or column >= width or row < 0 or row >= height or cycle[i] > 1:
+        word = np.int64(address[i])
+        cycle, column, row = word >> 10 & 3, word >> 12 & 0x3FF, height - 1 - (word >> 22 & 0x1FF)
+        sample = np.uint16(word & 0x3FF)
+        if column >= width or row < 0 or cycle > 1:
             continue
-        if cycle[i] == 0:
+        if cycle == 0:
             if seen[row, column] & SIGNAL:
                 return i
             seen[row, column] = RESET
-            level[row, column] = sample[i]
+            level[row, column] = sample
             if state[F_FIRST_RESET] == NEVER:
                 state[F_FIRST_RESET] = t[i]
             state[F_LAST_RESET] = t[i]
         elif seen[row, column] == RESET:
             seen[row, column] |= SIGNAL
             # Light discharges the pixel: the signal is below the reset level, but for noise.
-            above = level[row, column] > sample[i]
-            image[row, column] = level[row, column] - sample[i] if above else 0
+            above = level[row, column] > sample
+            image[row, column] = level[row, column] - sample if above else 0
             if state[F_SIGNALS] == 0:
                 state[F_FIRST_SIGNAL] = t[i]
             state[F_SIGNALS] += 1

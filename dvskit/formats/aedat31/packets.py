@@ -31,10 +31,14 @@ _PART_EVENTS = 1 << 15  # fewer are not worth a thread
 
 
 class Head(NamedTuple):
-    """The `#key: value` lines of a file, and the byte offset where the packets begin."""
+    """The `#key: value` lines of a file, and the byte offset where the packets begin.
+
+    source  the one whose events are read; -1 where none sent any
+    """
 
     keys: Mapping[str, str]
     end: int
+    source: int = -1
 
 
 class Packet(NamedTuple):

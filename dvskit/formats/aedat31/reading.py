@@ -54,17 +54,10 @@ class Aedat31Recording(Recording):
     format = "aedat31"
 
     def __init__(
-        self,
-        path: Path,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        head: Head,
-        source: int,
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, head: Head
     ) -> None:
         super().__init__(path, options, size, origin)
         self._head = head
-        self._source = source
 
     def header(self) -> Mapping[str, str]:
         """Return the header's keys and values."""
@@ -97,7 +90,7 @@ class Aedat31Recording(Recording):
             elif packet.kind != POLARITY:
                 name = _KINDS.get(packet.kind, f"events of type {packet.kind}")
                 counts[name] += packet.number
-            elif packet.source != self._source:
+            elif packet.source != self._head.source:
                 counts[f"events of source {packet.source}"] += packet.number
             else:
                 valid = len(valid_words(walk.data, packet).address)
@@ -105,12 +98,12 @@ class Aedat31Recording(Recording):
         return {name: number for name, number in counts.items() if number}
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        return self._decoded(self._walk(POLARITY, self._source), damage, storage)
+        return self._decoded(self._walk(POLARITY, self._head.source), damage, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        walk = self._walk(POLARITY, self._source)
+        walk = self._walk(POLARITY, self._head.source)
         if self.strict:  # damaged times cannot be searched
-            index = find_index(self.path, f"aedat31 {self._source}", lambda: build_index(walk))
+            index = find_index(self.path, f"aedat31 {self._head.source}", lambda: build_index(walk))
             walk.state[:] = index.state[index.at(start_us)]
         return self._decoded(walk, damage, storage)
 
@@ -142,12 +135,6 @@ class Aedat31Recording(Recording):
         return decoded(tables, order, quick, careful)
 
 
-def _first_source(path: Path, head: Head) -> int:
-    """Return the source of the first polarity packet, -1 if there is none."""
-    walk = Walk(FileMap(path), head.end, POLARITY)
-    return next((packet.source for packet in walk.packets(lambda *_: None)), -1)
-
-
 def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     """Open an AEDAT 3.1 file.
 
@@ -155,17 +142,21 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     camera which the header names, or the smallest that holds the events. Raises FormatError.
     """
     head = read_head(path)
-    source = _first_source(path, head)
+    walk = Walk(FileMap(path), head.end, POLARITY)
+    source = next((packet.source for packet in walk.packets(lambda *_: None)), -1)
+    head = head._replace(source=source)
     chip = named_chip(head.keys.get(f"Source {source}", ""))
     if chip is None and source < 0:
         sources = [value for key, value in head.keys.items() if key.startswith("Source ")]
         chip = next((found for found in map(named_chip, sources) if found), None)
+    origin: SizeOrigin
     if options.size is not None:
-        return Aedat31Recording(path, options, options.size, "argument", head, source)
-    if chip is not None:
-        return Aedat31Recording(path, options, chip.size, "camera", head, source)
-    width, height = extent(Walk(FileMap(path), head.end, POLARITY, source))
-    if not width:
-        raise FormatError(f"{path}: holds no event and names no known camera")
-    size = as_size((min(width, 32767), min(height, 32767)))
-    return Aedat31Recording(path, options, size, "data", head, source)
+        size, origin = options.size, "argument"
+    elif chip is not None:
+        size, origin = chip.size, "camera"
+    else:
+        width, height = extent(Walk(FileMap(path), head.end, POLARITY, source))
+        if not width:
+            raise FormatError(f"{path}: holds no event and names no known camera")
+        size, origin = as_size((min(width, 32767), min(height, 32767))), "data"
+    return Aedat31Recording(path, options, size, origin, head)

@@ -63,7 +63,9 @@ class EsRecording(Recording):
         if self._others is None:
             reading = _Pass(self, Losses(self.path, strict=False))
             events = sum(len(block) for block in reading.blocks(ReusedStorage()))
-            self._others = events if self._layout.kind is Kind.COLOUR else reading.others
+            self._others = (
+                events if self._layout.kind is Kind.COLOUR else int(reading.state[k.S_OTHERS])
+            )
         name = "colours" if self._layout.kind is Kind.COLOUR else "threshold crossings"
         return {name: self._others} if self._others else {}
 
@@ -91,27 +93,28 @@ class EsRecording(Recording):
         return _Pass(self, self._losses(damage)).blocks(storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        reading = _Pass(self, self._losses(damage))
+        begin = None
         # What polarity a colour has depends on all that is ahead of it.
         if self._layout.kind is not Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
             index = find_index(self.path, f"es {self._layout} {self.size}", self._index)
             place = index.at(start_us)
-            reading.begin_at(int(index.offset[place]), int(index.state[place, 0]))
-        return reading.blocks(storage)
+            begin = int(index.offset[place]), int(index.state[place, 0])
+        return _Pass(self, self._losses(damage), begin=begin).blocks(storage)
 
     def _index(self) -> Index:
         reading = _Pass(self, Losses(self.path, strict=False))
         rows = [(NEVER, reading.at, 0)]
         for block in reading.blocks(ReusedStorage()):
             if len(block):
-                rows.append((int(block.t[-1]), reading.at, reading.clock_us))
+                rows.append((int(block.t[-1]), reading.at, int(reading.state[k.S_CLOCK])))
         return index_of(rows)
 
 
 class _Pass:
-    """One pass over an Event Stream. `at` is the byte that it has reached, `others` how many
+    """One pass over an Event Stream, from byte and clock `begin` on.
 
-    threshold crossings were passed by, `colours` those of the latest block where asked for.
+    at       the byte that it has reached; `state` is that of the loops there
+    colours  those of the latest block, where asked for
     """
 
     def __init__(
@@ -119,29 +122,17 @@ class _Pass:
         recording: EsRecording,
         losses: Losses,
         *,
+        begin: tuple[int, int] | None = None,
         crossings: bool = False,
         coloured: bool = False,
     ) -> None:
         self.size, self.layout = recording.size, recording._layout
         self.crossings, self._losses = crossings, losses
-        self.at = self.layout.start
+        self.at, clock_us = begin or (self.layout.start, 0)
         self.colours = np.empty((BLOCK_EVENTS if coloured else 0, 3), np.uint8)
-        self._state = np.zeros(k.STATE_FIELDS, np.int64)
+        self.state = np.zeros(k.STATE_FIELDS, np.int64)
+        self.state[k.S_CLOCK] = clock_us
         self._lost = np.empty((_LOSSES, 4), np.int64)
-
-    @property
-    def clock_us(self) -> int:
-        """The time that the file has reached."""
-        return int(self._state[k.S_CLOCK])
-
-    @property
-    def others(self) -> int:
-        """How many threshold crossings were passed by."""
-        return int(self._state[k.S_OTHERS])
-
-    def begin_at(self, at: int, clock_us: int) -> None:
-        """Begin at a byte where an event begins, at the time that the file has reached there."""
-        self.at, self._state[k.S_CLOCK] = at, clock_us
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; in strict mode the first loss raises DamagedFileError."""
@@ -152,15 +143,15 @@ class _Pass:
         step = k.event_bytes(self.layout.number)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
         while self.at < len(data) and self.at != before:  # it stays where the last event is cut
-            columns, self._state[k.S_EVENTS] = storage.columns(count), 0
-            while self.at < len(data) and self.at != before and self._state[k.S_EVENTS] < count:
+            columns, self.state[k.S_EVENTS] = storage.columns(count), 0
+            while self.at < len(data) and self.at != before and self.state[k.S_EVENTS] < count:
                 before = self.at
                 self.at = k.decode(
                     data, self.at, self.layout.number, self.crossings, *self.size, strict,
-                    self._state, gray, self.colours, columns, self._lost,
+                    self.state, gray, self.colours, columns, self._lost,
                 )  # fmt: skip
                 self._take_losses()
-            n = int(self._state[k.S_EVENTS])
+            n = int(self.state[k.S_EVENTS])
             file.forget(self.at)
             yield columns.events(n, self.size)
         if self.at < len(data):
@@ -168,10 +159,10 @@ class _Pass:
             self._losses.lose(self.at, cut, f"the last event has {cut} of {step} bytes")
 
     def _take_losses(self) -> None:
-        for place, length, x, y in self._lost[: self._state[k.S_LOSSES]].tolist():
+        for place, length, x, y in self._lost[: self.state[k.S_LOSSES]].tolist():
             problem = f"event at ({x}, {y}), y from the bottom, is off the {self.size} sensor"
             self._losses.lose(place, length, problem)
-        self._state[k.S_LOSSES] = 0
+        self.state[k.S_LOSSES] = 0
 
 
 def _blank(path: Path, size: Size) -> NDArray[np.int32]:

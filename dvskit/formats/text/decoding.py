@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +116,7 @@ _PROBLEMS = {
     "need a header line that names them, or format='csv:...')",
     k.NO_TEXT: "a comment holds bytes that are no text",
 }
-_KINDS = (np.int64, np.int32, np.int32, np.bool_, np.int64, np.int64)  # of Columns
+_DTYPES: tuple[Any, ...] = (np.int64, np.int32, np.int32, np.bool_, np.int64, np.int64)
 _FIELD_NAMES = ("t", "x", "y", "p", "-")
 _PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
 
@@ -267,7 +267,7 @@ class LineDecoder:
         count = min(BLOCK_EVENTS, chunk.end // _LEAST_LINE + 1)
         at = 0
         while at < chunk.end:
-            columns = Columns(*(np.empty(count, kind) for kind in _KINDS))
+            columns = Columns(*(np.empty(count, kind) for kind in _DTYPES))
             state[k.S_EVENTS] = state[k.S_LOSSES] = 0
             at = k.parse(
                 chunk.data, at, chunk.end, self._fields, self.lines.seconds, self.strict, state,
