@@ -23,7 +23,7 @@ from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
 from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
 from dvskit.events import Events, Source, as_size, as_source
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.recording import (
     FileSink,

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.formats.file_bytes import read_at
-from dvskit.formats.input_stream import Readable
+from dvskit.formats.file_bytes import Readable, read_at
 
 Items = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dvskit.errors import FormatError
 from dvskit.events import Size, as_size, parse_size
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import stated_size
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dvskit.events import Events, Size
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.raw_header import (
     RawHeader,

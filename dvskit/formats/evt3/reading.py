@@ -15,8 +15,8 @@ from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.feed import FileFeed, StreamFeed
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
-from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.raw_header import RawHeader
 from dvskit.formats.raw_recording import RawRecording, raw_openers

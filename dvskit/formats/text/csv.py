@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size, as_size
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines

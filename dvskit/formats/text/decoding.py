@@ -64,7 +64,7 @@ def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
 
 def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
     """Yield the lines of what `fill` gives, from byte `start` on, as soon as they are whole."""
-    # What is filled behind has room for a line that has begun.
+    # Ahead of what is filled there is room for a line that has begun.
     buffers = [bytearray(LONGEST_LINE + CHUNK_BYTES + k.PADDING) for _ in range(2)]
     at, begun = start, b""
     skipped = 0  # bytes of a line that is too long
@@ -84,12 +84,12 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
             lines, offset = np.frombuffer(buffer, np.uint8)[begin:], at - len(begun)
             at += end - first
             begun, first = b"", end
+            buffers.reverse()  # what holds no line end needs no buffer to itself
             yield Chunk(lines, end - begin, offset)
         begun += bytes(memoryview(buffer)[first:stop])
         at += stop - first
         if len(begun) > LONGEST_LINE:
             begun, skipped = b"", len(begun)
-        buffers.reverse()
     if skipped:
         yield _too_long(at, skipped)
     elif begun:  # the last line, if no line end follows it

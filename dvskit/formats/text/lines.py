@@ -10,8 +10,8 @@ import numpy as np
 
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import NEVER, find_index, index_of
-from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import FileSink, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size

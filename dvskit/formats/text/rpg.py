@@ -17,6 +17,7 @@ import numpy as np
 
 from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Size, as_size
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.image_list import (
     IMAGES_NAME,
     SECONDS_AND_NAMES,
@@ -24,7 +25,6 @@ from dvskit.formats.image_list import (
     read_image,
     read_names,
 )
-from dvskit.formats.input_stream import InputStream
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k

@@ -14,7 +14,7 @@ import numpy as np
 
 from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage
 from dvskit.formats.raw_header import RawHeader, read_header, take_header
 from dvskit.formats.raw_sink import HeaderSink

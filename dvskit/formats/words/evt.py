@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.formats.input_stream import InputStream
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.raw_header import RawHeader
 from dvskit.formats.raw_recording import OpenRecording, OpenStream, raw_openers
 from dvskit.formats.raw_sink import RawSink

@@ -9,8 +9,8 @@ import numpy as np
 
 from dvskit.events import Events, Size
 from dvskit.formats.feed import FileFeed, StreamFeed
+from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import Index, find_index
-from dvskit.formats.input_stream import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.raw_header import RawHeader
 from dvskit.formats.raw_recording import RawRecording
