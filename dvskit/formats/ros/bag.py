@@ -7,6 +7,7 @@ behind its length), then data (behind their length). Chunks hold records, compre
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,19 @@ from typing import NamedTuple
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.ros.container import MOST_BYTES, Channel, plain_type
+from dvskit.formats.ros.container import MOST_BYTES, Channel
 from dvskit.formats.ros.messages import PACKET_MD5, PACKET_TYPE, ROS1_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import COMPRESSIONS, Chunk, Found, Record, RecordFile, Region
+from dvskit.formats.ros.records import (
+    COMPRESSIONS,
+    LONGEST_HEADER,
+    SEARCHED_BYTES,
+    Chunk,
+    Found,
+    Record,
+    RecordFile,
+    Region,
+)
 from dvskit.formats.ros.writing import TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -34,9 +44,7 @@ _NEEDED = {
     CHUNK_INFO: (b"chunk_pos", b"count"),
     CONNECTION: (b"conn", b"topic"),
 }
-_LONGEST_HEADER = 1 << 12
 _MARK = b"\x04\x00\x00\x00op="
-_WINDOW = 1 << 16
 _MOST_HEADS = 64
 
 
@@ -65,67 +73,50 @@ class BagFile(RecordFile):
 
     def _read_index(self, region: Region) -> bool:
         head = self._record(region, len(MAGIC))
-        if isinstance(head, str) or head.kind != BAG_HEADER:
-            return False
-        at, left = _int(head.fields[b"index_pos"]), _int(head.fields.get(b"conn_count", b""))
+        fields = {} if isinstance(head, str) or head.kind != BAG_HEADER else head.fields
+        at, left = _int(fields.get(b"index_pos", b"")), _int(fields.get(b"conn_count", b""))
+        if not at:
+            self._flaws[0] = "the bag has no whole index: it was not closed, or cut"
         if not 0 < at < region.size:
             return False
-        counts: dict[int, int] = {}
+        counts: Counter[int] = Counter()
         while at < region.size:
             record = self._record(region, at)
             if isinstance(record, str) or record.kind not in (CONNECTION, CHUNK_INFO):
                 return False
-            data = region.read(record.start, record.length)
             if record.kind == CONNECTION:
-                self._take_connection(record, data)
+                self._take_connection(region, record)
                 left -= 1
             else:
+                data = region.read(record.start, record.length // 8 * 8)
                 self._cuts.append(_int(record.fields[b"chunk_pos"]))
-                for number, count in struct.iter_unpack("<II", data[: len(data) // 8 * 8]):
-                    counts[number] = counts.get(number, 0) + count
+                for number, count in struct.iter_unpack("<II", data):
+                    counts[number] += count
             at = record.stop
-        self._counts = {number: counts.get(number, 0) for number in self.channels}
+        self._counts = {number: counts[number] for number in self.channels}
         self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < region.size)
         return left == 0
 
-    def _check_index(self, region: Region, losses: Losses) -> None:
-        head = self._record(region, len(MAGIC))
-        indexed = isinstance(head, Record) and _int(head.fields.get(b"index_pos", b"")) > 0
-        if self._counts is None and not indexed:
-            losses.lose(len(MAGIC), 0, "the bag has no whole index: it was not closed, or cut")
-
-    def _take(self, region: Region, record: Record, losses: Losses) -> bool:
+    def _take(self, region: Region, record: Record, losses: Losses) -> None:
         if record.kind == CONNECTION:
-            self._take_connection(record, region.read(record.start, record.length))
-        return False
+            self._take_connection(region, record)
 
-    def _take_connection(self, record: Record, data: bytes | memoryview) -> None:
-        fields = _parse_fields(data)
-        if fields is None or b"type" not in fields:
-            return
-        self.declare(
-            Channel(
-                _int(record.fields[b"conn"]),
-                record.fields[b"topic"].decode("utf-8", "replace"),
-                plain_type(fields[b"type"].decode("utf-8", "replace")),
-                fields.get(b"message_definition", b"").decode("utf-8", "replace"),
-                True,
-            )
-        )
-
-    def _message_head(self, region: Region, record: Record) -> tuple[int, int]:
-        return _int(record.fields[b"conn"]), record.start
+    def _take_connection(self, region: Region, record: Record) -> None:
+        fields = _parse_fields(region.read(record.start, record.length))
+        if fields is not None and b"type" in fields:
+            texts = (record.fields[b"topic"], fields[b"type"], fields.get(b"message_definition", b""))
+            topic, kind, definition = (text.decode("utf-8", "replace") for text in texts)
+            self.declare(Channel(record.channel, topic, kind, definition, True))
 
     def _learn_head(self, region: Region, record: Record) -> None:
         """Take the head of a message's record, up to its data, as what others begin with."""
-        number = _int(record.fields[b"conn"])
         head = bytes(region.read(record.at, record.start - record.at))
         time = head.find(b"time=")
-        if number not in self.channels or head.count(b"time=") > 1:
+        if record.channel not in self.channels or head.count(b"time=") > 1:
             return
         if len(self._heads) <= _MOST_HEADS:
             before, behind = head[: time + 5], head[time + 13 : -4]
-            self._heads[before] = _Head(number, before, behind, len(head))
+            self._heads[before] = _Head(record.channel, before, behind, len(head))
 
     def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
         size, at = len(window), 0
@@ -151,12 +142,12 @@ class BagFile(RecordFile):
             at = start + length
             valid = Found(head.number, start, at, head.number in wanted)
 
-    def _record(self, region: Region, at: int) -> Record | str:
+    def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
         head = region.read(at, 4)
         if len(head) < 4:
             return f"{len(head)} bytes are left where a record begins"
         (length,) = _U32.unpack(head)
-        if not 8 <= length <= _LONGEST_HEADER:
+        if not 8 <= length <= LONGEST_HEADER:
             return f"a record's header says to have {length} bytes"
         data = region.read(at + 4, length + 4)
         if len(data) < length + 4:
@@ -168,53 +159,31 @@ class BagFile(RecordFile):
         problem = _fields_problem(op, fields)
         if problem is not None:
             return problem
-        (length_of_data,) = _U32.unpack(data[length:])
         start = at + 4 + length + 4
-        if length_of_data > MOST_BYTES and op != CHUNK:
-            return f"a record says to hold {length_of_data} bytes, more than can be"
-        if start + length_of_data > region.size:
-            left = region.size - start
-            return f"a record says to hold {length_of_data} bytes where {left} are left"
-        return _record(op, at, start, length_of_data, fields)
+        left = region.size - start
+        (held,) = (left,) if cut and left else _U32.unpack(data[length:])
+        if held > MOST_BYTES and op != CHUNK and not cut:
+            return f"a record says to hold {held} bytes, more than can be"
+        if held > left:
+            return f"a record says to hold {held} bytes where {left} are left"
+        chunk = None
+        if op == CHUNK:
+            chunk = Chunk(fields[b"compression"].decode("latin-1"), start, held, _int(fields[b"size"]))
+        channel = _int(fields.get(b"conn", b""))
+        return Record(op, at, start, held, channel, start, chunk, fields)
 
-    def _problem(self, region: Region, at: int) -> str | None:
-        record = self._record(region, at)
-        return record if isinstance(record, str) else None
+    def _likely(self, window: bytes) -> Iterator[int]:
+        # The field `op` need not come first: records with it are tried from far to near.
+        found = window.find(_MARK)
+        while 0 <= found < SEARCHED_BYTES:
+            for first in range(max(0, found - 96), found - 3):
+                (length,) = _U32.unpack_from(window, first)
+                if found - first < length <= LONGEST_HEADER:
+                    yield first
+            found = window.find(_MARK, found + 1)
 
-    def _begun(self, region: Region, at: int) -> Record | None:
-        head = bytes(region.read(at, _LONGEST_HEADER + 8))
-        length = int.from_bytes(head[:4], "little")
-        fields = _parse_fields(head[4 : 4 + length]) if 8 <= length < len(head) - 8 else None
-        op = _int(fields.get(b"op", b"")) if fields else 0
-        if not fields or op not in (MESSAGE, CHUNK) or _fields_problem(op, fields) is not None:
-            return None
-        start = at + 8 + length
-        return _record(op, at, start, region.size - start, fields)
-
-    def _search(self, region: Region, start: int) -> int:
-        at = start
-        while at < region.size:
-            window = bytes(region.read(at, _WINDOW + _LONGEST_HEADER))
-            # The field `op` need not come first: records with it are tried from far to near.
-            found = window.find(_MARK)
-            while 0 <= found < _WINDOW:
-                for first in range(max(0, found - 96), found - 3):
-                    (length,) = _U32.unpack_from(window, first)
-                    if found - first < length <= _LONGEST_HEADER and not isinstance(
-                        self._record(region, at + first), str
-                    ):
-                        return at + first
-                found = window.find(_MARK, found + 1)
-            at += _WINDOW - 96
-        return region.size
-
-
-def _record(op: int, at: int, start: int, length: int, fields: dict[bytes, bytes]) -> Record:
-    chunk = None
-    if op == CHUNK:
-        kind = fields[b"compression"].decode("latin-1")
-        chunk = Chunk(kind, start, length, _int(fields[b"size"]))
-    return Record(op, at, start, length, fields, chunk)
+    def _is_likely(self, region: Region, at: int) -> bool:
+        return self._problem(region, at) is None
 
 
 def _parse_fields(data: bytes | memoryview) -> dict[bytes, bytes] | None:

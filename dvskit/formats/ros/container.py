@@ -30,6 +30,11 @@ class Channel(NamedTuple):
     definition: str
     ros1: bool
 
+    @property
+    def event_kind(self) -> str | None:
+        """What kind of events it carries, as its definition or else its type says; None if none."""
+        return event_kind(self.type, self.definition)
+
 
 class Message(NamedTuple):
     """A message: its channel's number and its bytes.
@@ -62,17 +67,10 @@ class Container(ABC):
 
     def declare(self, channel: Channel) -> None:
         """Take a declaration: the first of its number, or a later one that carries events."""
+        channel = channel._replace(type=channel.type.replace("/msg/", "/"))
         known = self.channels.get(channel.number)
-        if known is None or (
-            event_kind(known.type, known.definition) is None
-            and event_kind(channel.type, channel.definition) is not None
-        ):
+        if known is None or (known.event_kind is None and channel.event_kind is not None):
             self.channels[channel.number] = channel
-
-    def survey(self) -> None:
-        """Read the whole file for declarations that its index has not, or not undamaged."""
-        for _ in self.messages(frozenset(), Losses(self.path, strict=False)):
-            pass
 
     @abstractmethod
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
@@ -94,8 +92,3 @@ class Container(ABC):
         for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
         return found
-
-
-def plain_type(name: str) -> str:
-    """Return a type as package/Name: ROS 2 writes package/msg/Name."""
-    return name.replace("/msg/", "/")

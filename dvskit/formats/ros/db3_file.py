@@ -14,7 +14,7 @@ import zstandard
 
 from dvskit.errors import FormatError
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message, plain_type
+from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message
 from dvskit.formats.ros.messages import PACKET_TYPE
 from dvskit.formats.ros.parts import ENCODINGS
 from dvskit.formats.ros.records import unpack_chunk
@@ -131,9 +131,8 @@ class Db3File(Container):
             return
         if _TYPE.fullmatch(kind):
             text = texts.get(kind)
-            self.channels[number] = Channel(
-                number, name, plain_type(kind), text if isinstance(text, str) else "", False
-            )
+            text = text if isinstance(text, str) else ""
+            self.declare(Channel(number, name, kind, text, False))
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each topic; their bytes are not read."""

@@ -16,10 +16,18 @@ import numpy as np
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.ros.container import MOST_BYTES, Channel, plain_type
+from dvskit.formats.ros.container import MOST_BYTES, Channel
 from dvskit.formats.ros.messages import ROS2_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import COMPRESSIONS, Chunk, Found, Record, RecordFile, Region
+from dvskit.formats.ros.records import (
+    COMPRESSIONS,
+    SEARCHED_BYTES,
+    Chunk,
+    Found,
+    Record,
+    RecordFile,
+    Region,
+)
 from dvskit.formats.ros.writing import ROS2_TYPE, TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -33,7 +41,6 @@ MESSAGE_HEAD = struct.Struct("<HIQQ")
 CHUNK_HEAD = struct.Struct("<QQQI")
 FOOTER_BYTES = RECORD.size + 20 + len(MAGIC)
 
-_WINDOW = 1 << 16
 _LEAST = {FOOTER: 20, MESSAGE: MESSAGE_HEAD.size, CHUNK: CHUNK_HEAD.size + 12, MESSAGE_INDEX: 6,
           CHUNK_INDEX: 64, DATA_END: 4, SUMMARY_OFFSET: 17, STATISTICS: 46}  # fmt: skip
 
@@ -43,6 +50,8 @@ class McapFile(RecordFile):
 
     MAGIC = MAGIC
     MESSAGE = MESSAGE
+    LAST = FOOTER
+    END_BYTES = len(MAGIC)
     CHANNEL_NAME = "channel"
     CHECKED = frozenset(range(256))
 
@@ -52,14 +61,15 @@ class McapFile(RecordFile):
         super().__init__(path)
 
     def _read_index(self, region: Region) -> bool:
-        at = region.size - FOOTER_BYTES
-        end = region.read(max(0, at), FOOTER_BYTES)
-        if len(end) < FOOTER_BYTES or end[-8:] != MAGIC or end[0] != FOOTER:
+        at = stop = region.size - FOOTER_BYTES
+        end = bytes(region.read(max(0, at), FOOTER_BYTES))
+        if end[-len(MAGIC) :] != MAGIC:
+            self._flaws[1] = "the file ends, ahead of the mark at its end"
             return False
-        summary, stop = int.from_bytes(end[9:17], "little"), at
-        if not len(MAGIC) < summary < stop:
+        at = int.from_bytes(end[9:17], "little")
+        if end[0] != FOOTER or not len(MAGIC) < at < stop:
             return False
-        at = summary
+        summary = at
         counts = None
         while at < stop:
             kind, length, problem = self._head(region, at)
@@ -80,19 +90,11 @@ class McapFile(RecordFile):
         self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < summary)
         return bool(self.channels)
 
-    def _stop(self, region: Region) -> int:
-        return region.size - (len(MAGIC) if region.whole else 0)
-
-    def _check_end(self, region: Region, losses: Losses) -> None:
-        if region.read(max(0, region.size - len(MAGIC)), len(MAGIC)) != MAGIC:
-            losses.lose(region.size, 0, "the file ends, ahead of the mark at its end")
-
-    def _take(self, region: Region, record: Record, losses: Losses) -> bool:
+    def _take(self, region: Region, record: Record, losses: Losses) -> None:
         if record.kind in (SCHEMA, CHANNEL) and not self._learn(
             record.kind, bytes(region.read(record.start, record.length))
         ):
             losses.lose(region.place(record.start), record.length, "a declaration is damaged")
-        return record.kind == FOOTER
 
     def _learn(self, kind: int, content: bytes) -> bool:
         """Take a schema or a channel; return whether it was valid."""
@@ -105,14 +107,10 @@ class McapFile(RecordFile):
                 schema = int.from_bytes(content[2:4], "little")
                 topic, encoding = _texts(content, 4, 2)
                 name, text = self._schemas.get(schema, ("", ""))
-                self.declare(Channel(number, topic, plain_type(name), text, encoding == "ros1"))
+                self.declare(Channel(number, topic, name, text, encoding == "ros1"))
         except ValueError:
             return False
         return True
-
-    def _message_head(self, region: Region, record: Record) -> tuple[int, int]:
-        number = int.from_bytes(region.read(record.start, 2), "little")
-        return number, record.start + MESSAGE_HEAD.size
 
     def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
         head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
@@ -134,33 +132,24 @@ class McapFile(RecordFile):
             valid = Found(number, at + head, following, number in wanted)
             at = following
 
-    def _record(self, region: Region, at: int) -> Record | str:
-        kind, length, problem = self._head(region, at)
+    def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
+        kind, length, problem = self._head(region, at, cut=cut)
         if problem is not None:
             return problem
         start = at + RECORD.size
-        chunk = self._chunk(region, start, length) if kind == CHUNK else None
+        if kind == MESSAGE:
+            number = int.from_bytes(region.read(start, 2), "little")
+            return Record(kind, at, start, length, number, start + MESSAGE_HEAD.size)
+        chunk = self._chunk(region, start, None if cut else length) if kind == CHUNK else None
         if isinstance(chunk, str):
             return chunk
-        return Record(kind, at, start, length, {}, chunk)
+        return Record(kind, at, start, length, chunk=chunk)
 
     def _problem(self, region: Region, at: int) -> str | None:
         return self._head(region, at)[2]
 
-    def _begun(self, region: Region, at: int) -> Record | None:
-        head = bytes(region.read(at, RECORD.size + MESSAGE_HEAD.size))
-        start = at + RECORD.size
-        if len(head) < RECORD.size + MESSAGE_HEAD.size:
-            return None
-        if head[0] == MESSAGE:
-            return Record(MESSAGE, at, start, region.size - start, {})
-        if head[0] == CHUNK and region.size - start > CHUNK_HEAD.size + 16:
-            chunk = self._chunk(region, start, None)
-            if isinstance(chunk, Chunk):
-                return Record(CHUNK, at, start, region.size - start, {}, chunk)
-        return None
-
     def _chunk(self, region: Region, start: int, length: int | None) -> Chunk | str:
+        """Return the chunk from byte `start` on, of `length` bytes where that is known."""
         head = bytes(region.read(start, CHUNK_HEAD.size + 4))
         _, _, size, checksum = CHUNK_HEAD.unpack_from(head)
         letters = int.from_bytes(head[-4:], "little")
@@ -176,13 +165,17 @@ class McapFile(RecordFile):
             return f"a chunk says to hold {held} bytes where {start + length - first} are"
         return Chunk(kind, first, held, size, checksum)
 
-    def _head(self, region: Region, at: int) -> tuple[int, int, str | None]:
+    def _head(
+        self, region: Region, at: int, *, cut: bool = False
+    ) -> tuple[int, int, str | None]:
         """Return kind and length of the record at `at`, and what is wrong with it."""
         head = region.read(at, RECORD.size)
         if len(head) < RECORD.size:
             return 0, 0, f"{len(head)} bytes are left where a record begins"
         kind, length = RECORD.unpack(head)
         left = region.size - at - RECORD.size
+        if cut:
+            length = min(left, MOST_BYTES)
         problem = None
         if kind == 0 or DATA_END < kind < 0x80:
             problem = f"a record is of the unknown kind {kind:#x}"
@@ -196,25 +189,16 @@ class McapFile(RecordFile):
             problem = f"a message says to have {length} bytes, more than can be"
         return kind, length, problem
 
-    def _search(self, region: Region, start: int) -> int:
-        """Return where the next valid record begins from `start` on; the end if none does."""
-        at = start
-        while at < region.size:
-            window = np.frombuffer(region.read(at, _WINDOW + 8), np.uint8)
-            count = len(window) - 8
-            if count <= 0:
-                break
-            # A kind that there is, and a length whose high bytes are 0.
-            likely = (window[:count] >= HEADER) & (window[:count] <= DATA_END)
-            for high in range(5, 9):
-                likely &= window[high : high + count] == 0
-            for place in np.flatnonzero(likely).tolist():
-                if self._is_valid(region, at + place, 2):
-                    return at + place
-            at += _WINDOW
-        return region.size
+    def _likely(self, window: bytes) -> Iterator[int]:
+        # A kind that there is, and a length whose high bytes are 0.
+        values = np.frombuffer(window, np.uint8)
+        count = max(0, min(len(values) - 8, SEARCHED_BYTES))
+        likely = (values[:count] >= HEADER) & (values[:count] <= DATA_END)
+        for high in range(5, 9):
+            likely &= values[high : high + count] == 0
+        yield from np.flatnonzero(likely).tolist()
 
-    def _is_valid(self, region: Region, at: int, depth: int) -> bool:
+    def _is_likely(self, region: Region, at: int) -> bool:
         """Whether a record stands at `at`, by all that can be checked, and another behind it."""
         kind, length, problem = self._head(region, at)
         if problem is not None:
@@ -232,7 +216,7 @@ class McapFile(RecordFile):
         elif kind not in (SCHEMA, CHANNEL, CHUNK_INDEX, DATA_END, METADATA):
             return False
         following = start + length
-        if following == region.size or depth == 0:
+        if following == region.size:
             return True
         if region.whole and region.read(following, len(MAGIC)) == MAGIC:
             return True

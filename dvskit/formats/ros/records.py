@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple
 
@@ -14,55 +15,39 @@ from dvskit.formats.losses import Losses
 from dvskit.formats.ros.container import LEAST_RECORD, MOST_BYTES, Container, Message
 
 COMPRESSIONS = ("none", "", "lz4", "zstd", "bz2")
+SEARCHED_BYTES = 1 << 16  # that are searched at once for the head of a record
+LONGEST_HEADER = 1 << 12
+_LEAST_OVERLAP = 96  # of two searches
 _WINDOW = 1 << 18  # bytes of a file that are looked at together for a run of messages
 
 
-class Region(ABC):
-    """Bytes that records stand in: a file, or a chunk of it that was decompressed.
+@dataclass(slots=True)
+class Region:
+    """Bytes that records stand in: the file, or a chunk of it that was read.
 
     exact  whether byte n of the region is byte base + n of the file; false if it was compressed
-    whole  whether it is the file itself
     """
 
-    def __init__(self, size: int, base: int, *, exact: bool, whole: bool = False) -> None:
-        self.size, self.base, self.exact, self.whole = size, base, exact, whole
+    source: BinaryIO | memoryview
+    size: int
+    base: int = 0
+    exact: bool = True
 
-    @abstractmethod
+    @property
+    def whole(self) -> bool:
+        """Whether it is the file itself."""
+        return not isinstance(self.source, memoryview)
+
     def read(self, at: int, count: int) -> bytes | memoryview:
         """Return `count` bytes from `at` on; fewer at the end."""
+        if isinstance(self.source, memoryview):
+            return self.source[at : at + count]
+        self.source.seek(at)
+        return self.source.read(count)
 
     def place(self, at: int) -> int:
         """Return where byte `at` stands in the file, or the compressed chunk that holds it."""
         return self.base + at if self.exact else self.base
-
-
-class FileRegion(Region):
-    """A whole file."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        super().__init__(size, 0, exact=True, whole=True)
-        self._file = file
-        self._at = -1
-
-    def read(self, at: int, count: int) -> bytes:
-        """Return `count` bytes from `at` on; fewer at the end."""
-        if at != self._at:
-            self._file.seek(at)
-        data = self._file.read(count)
-        self._at = at + len(data)
-        return data
-
-
-class BufferRegion(Region):
-    """Bytes in memory."""
-
-    def __init__(self, data: bytes, base: int, *, exact: bool) -> None:
-        super().__init__(len(data), base, exact=exact)
-        self._data = memoryview(data)
-
-    def read(self, at: int, count: int) -> memoryview:
-        """Return `count` bytes from `at` on; fewer at the end."""
-        return self._data[at : at + count]
 
 
 class Chunk(NamedTuple):
@@ -87,16 +72,19 @@ class Chunk(NamedTuple):
 class Record(NamedTuple):
     """A record from byte `at` on: `length` bytes of data from `start` on.
 
-    fields  of a bag's record
-    chunk   None where it is none
+    channel  of a message, whose own bytes begin at `message`
+    chunk    None where it is none
+    fields   of a bag's record
     """
 
     kind: int
     at: int
     start: int
     length: int
-    fields: dict[bytes, bytes]
+    channel: int = -1
+    message: int = 0
     chunk: Chunk | None = None
+    fields: dict[bytes, bytes] = {}
 
     @property
     def stop(self) -> int:
@@ -116,13 +104,15 @@ class Found(NamedTuple):
 class RecordFile(Container):
     """A container of records, some of them in chunks, that may end with an index.
 
-    A subclass fills `_counts` and `_cuts` from the index.
+    A subclass fills `_counts` and `_cuts` from the index, and says in `_flaws` what is wrong with
+    the start and the end of the file, where anything is.
     """
 
     MAGIC: ClassVar[bytes]
     EXPECTED: ClassVar[str] = ""  # behind the message that a file does not start so
     MESSAGE: ClassVar[int]
-    CHUNK: ClassVar[int]
+    LAST: ClassVar[int] = -1  # the kind of the record that ends the file
+    END_BYTES: ClassVar[int] = 0  # behind the last record
     CHANNEL_NAME: ClassVar[str]  # in messages for people
     CHECKED: ClassVar[frozenset[int]]  # kinds of records that are valid if another stands behind
 
@@ -131,6 +121,7 @@ class RecordFile(Container):
         self._counts: dict[int, int] | None = None
         self._cuts: list[int] = []
         self._checked = False
+        self._flaws = ["", ""]
         with path.open("rb") as file:
             if file.read(len(self.MAGIC)) != self.MAGIC:
                 raise FormatError(f"{path}: does not start with {self.MAGIC!r}{self.EXPECTED}")
@@ -141,8 +132,8 @@ class RecordFile(Container):
                 for _ in self._walk(region, len(self.MAGIC), frozenset(), losses):
                     pass
 
-    def _region(self, file: BinaryIO) -> FileRegion:
-        return FileRegion(file, self.path.stat().st_size)
+    def _region(self, file: BinaryIO) -> Region:
+        return Region(file, self.path.stat().st_size)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, as the index says if there is one."""
@@ -163,12 +154,15 @@ class RecordFile(Container):
         """Yield the messages of the channels `wanted`, in the order of the file."""
         with self.path.open("rb", buffering=1 << 18) as file:
             region = self._region(file)
-            self._check_index(region, losses)
+            at_start, at_end = self._flaws
+            if at_start:
+                losses.lose(len(self.MAGIC), 0, at_start)
             yield from self._walk(region, start or len(self.MAGIC), wanted, losses)
-            self._check_end(region, losses)
+            if at_end:
+                losses.lose(region.size, 0, at_end)
 
     def _walk(self, region: Region, at: int, wanted: Set[int], losses: Losses) -> Iterator[Message]:
-        stop = self._stop(region)
+        stop = region.size - self.END_BYTES * region.whole
         while at < stop:
             record = self._record(region, at)
             following, problem = self._following(region, record, stop)
@@ -184,16 +178,17 @@ class RecordFile(Container):
             assert isinstance(record, Record)
             at = following
             if record.kind == self.MESSAGE:
-                message = self._message(region, record, wanted, losses)
-                if message is not None:
-                    yield message
+                if self._is_wanted(region, record, wanted, losses):
+                    yield _message(region, record, record.stop - record.message)
                 self._learn_head(region, record)
                 at = yield from self._read_run(region, at, wanted)
             elif record.chunk is not None:
                 if at != record.chunk.start:
                     yield from self._open_chunk(region, record.chunk, wanted, losses)
-            elif self._take(region, record, losses):
+            elif record.kind == self.LAST:
                 return
+            else:
+                self._take(region, record, losses)
 
     def _following(self, region: Region, record: Record | str, stop: int) -> tuple[int, str | None]:
         """Return where the next record begins, and what is wrong with this one or with that."""
@@ -206,18 +201,15 @@ class RecordFile(Container):
             return following, None
         return following, self._problem(region, following)
 
-    def _message(
+    def _is_wanted(
         self, region: Region, record: Record, wanted: Set[int], losses: Losses
-    ) -> Message | None:
-        number, start = self._message_head(region, record)
-        if number not in self.channels:
-            self.undeclared.add(number)
-            problem = f"a message is of {self.CHANNEL_NAME} {number}, which is not declared"
+    ) -> bool:
+        if record.channel not in self.channels:
+            self.undeclared.add(record.channel)
+            problem = f"a message is of {self.CHANNEL_NAME} {record.channel}, which is not declared"
             losses.lose(region.place(record.start), record.length, problem)
-        elif number in wanted:
-            data = region.read(start, record.stop - start)
-            return Message(number, data, region.place(start), region.exact)
-        return None
+            return False
+        return record.channel in wanted
 
     def _read_run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
         """Yield messages from the record at `at` on as long as all is valid; return where not."""
@@ -237,54 +229,51 @@ class RecordFile(Container):
         self, region: Region, chunk: Chunk, wanted: Set[int], losses: Losses
     ) -> Iterator[Message]:
         place = region.place(chunk.start)
-        if not region.whole:
-            losses.lose(place, chunk.length, "a chunk stands inside a chunk")
-            return
-        if chunk.length > MOST_BYTES:
+        problem = "a chunk stands inside a chunk" if not region.whole else None
+        if problem is None and chunk.length > MOST_BYTES:
             problem = f"a chunk has {chunk.length} bytes, more than can be"
+        if problem is None:
+            data = bytes(region.read(chunk.start, chunk.length))
+            if chunk.kind:
+                data, problem = unpack_chunk(data, chunk.kind, chunk.size)
+            elif chunk.size != chunk.length:
+                losses.lose(place, 0, f"a chunk holds {chunk.length} bytes, not {chunk.size}")
+            if problem is None and chunk.checksum and zlib.crc32(data) != chunk.checksum:
+                # What is damaged in it is not known: each message is looked at for itself.
+                losses.lose(place, 0, "a chunk does not have the checksum that it names")
+            yield from self._walk(_inside(data, place, chunk), 0, wanted, losses)
+        if problem is not None:
             losses.lose(place, chunk.length, problem)
-            return
-        data, broken = bytes(region.read(chunk.start, chunk.length)), None
-        if chunk.kind:
-            data, broken = unpack_chunk(data, chunk.kind, chunk.size)
-        elif chunk.size != chunk.length:
-            losses.lose(place, 0, f"a chunk holds {chunk.length} bytes, not {chunk.size}")
-        if broken is None and chunk.checksum and zlib.crc32(data) != chunk.checksum:
-            # What is damaged in it is not known: each message is looked at for itself.
-            losses.lose(place, 0, "a chunk does not have the checksum that it names")
-        inner = BufferRegion(data, place, exact=not chunk.kind)
-        yield from self._walk(inner, 0, wanted, losses)
-        if broken is not None:
-            losses.lose(place, chunk.length, broken)
 
     def _cut_end(
         self, region: Region, at: int, wanted: Set[int], losses: Losses
     ) -> Iterator[Message]:
         """Yield what is there of a message or a chunk at `at` that the region ends in."""
-        record = self._begun(region, at)
-        if record is None:
+        record = self._record(region, at, cut=True)
+        if isinstance(record, str):
             return
-        if record.kind == self.MESSAGE:
-            number, start = self._message_head(region, record)
-            if number in wanted:
-                data = region.read(start, MOST_BYTES)
-                yield Message(number, data, region.place(start), region.exact)
-        elif record.chunk is not None and record.chunk.kind and region.whole:
-            chunk = record.chunk
-            packed = bytes(region.read(chunk.start, MOST_BYTES))
-            inner, _ = unpack_chunk(packed, chunk.kind, chunk.size)
-            place = region.place(chunk.start)
-            yield from self._walk(BufferRegion(inner, place, exact=False), 0, wanted, losses)
+        chunk = record.chunk
+        if record.kind == self.MESSAGE and record.channel in wanted:
+            yield _message(region, record, MOST_BYTES)
+        elif chunk is not None and chunk.kind and region.whole:
+            data = bytes(region.read(chunk.start, MOST_BYTES))
+            data, _ = unpack_chunk(data, chunk.kind, chunk.size)
+            inner = _inside(data, region.place(chunk.start), chunk)
+            yield from self._walk(inner, 0, wanted, losses)
 
-    def _stop(self, region: Region) -> int:
-        """Return where records end."""
+    def _search(self, region: Region, start: int) -> int:
+        """Return where the next valid record begins from `start` on; the end if none does."""
+        for at in range(start, region.size, SEARCHED_BYTES - _LEAST_OVERLAP):
+            window = bytes(region.read(at, SEARCHED_BYTES + LONGEST_HEADER))
+            for place in self._likely(window):
+                if self._is_likely(region, at + place):
+                    return at + place
         return region.size
 
-    def _check_index(self, region: Region, losses: Losses) -> None:
-        """Count what is wrong with the index as a loss."""
-
-    def _check_end(self, region: Region, losses: Losses) -> None:
-        """Count what is wrong with the end of the file as a loss."""
+    def _problem(self, region: Region, at: int) -> str | None:
+        """Say what is wrong with the head of the record at `at`; None where nothing is."""
+        record = self._record(region, at)
+        return record if isinstance(record, str) else None
 
     def _learn_head(self, region: Region, record: Record) -> None:
         """Take note of what a message begins with, for those that follow."""
@@ -294,32 +283,36 @@ class RecordFile(Container):
         """Learn the channels and their counts from the index; return whether it is whole."""
 
     @abstractmethod
-    def _record(self, region: Region, at: int) -> Record | str:
-        """Return the record at `at`, or what is wrong with it."""
+    def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
+        """Return the record at `at`, or what is wrong with it.
 
-    @abstractmethod
-    def _problem(self, region: Region, at: int) -> str | None:
-        """Say what is wrong with the head of the record at `at`; None where nothing is."""
-
-    @abstractmethod
-    def _begun(self, region: Region, at: int) -> Record | None:
-        """Return the message or chunk at `at` which the region ends in; None if it is neither."""
-
-    @abstractmethod
-    def _message_head(self, region: Region, record: Record) -> tuple[int, int]:
-        """Return the number of a message's channel, and where its bytes begin."""
+        With `cut`, it ends where the region does, whatever it says.
+        """
 
     @abstractmethod
     def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
         """Yield the messages from the start of a window on that are followed by others."""
 
     @abstractmethod
-    def _take(self, region: Region, record: Record, losses: Losses) -> bool:
-        """Take a record of another kind; return whether it is the last one."""
+    def _take(self, region: Region, record: Record, losses: Losses) -> None:
+        """Take a record that is no message, no chunk and not the last one."""
 
     @abstractmethod
-    def _search(self, region: Region, start: int) -> int:
-        """Return where the next valid record begins from `start` on; the end if none does."""
+    def _likely(self, window: bytes) -> Iterator[int]:
+        """Yield where in the first SEARCHED_BYTES of a window records may begin."""
+
+    @abstractmethod
+    def _is_likely(self, region: Region, at: int) -> bool:
+        """Whether a record stands at `at`, by all that can be checked."""
+
+
+def _message(region: Region, record: Record, length: int) -> Message:
+    data = region.read(record.message, length)
+    return Message(record.channel, data, region.place(record.message), region.exact)
+
+
+def _inside(data: bytes, place: int, chunk: Chunk) -> Region:
+    return Region(memoryview(data), len(data), place, exact=not chunk.kind)
 
 
 def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
@@ -330,10 +323,8 @@ def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
     """
     if size > MOST_BYTES:
         return b"", f"a chunk says to hold {size} bytes, more than the {MOST_BYTES} that can be"
-    if kind in ("none", ""):
-        whole = data[:size]
-        problem = None if len(data) == size else f"a chunk holds {len(data)} bytes, not {size}"
-        return whole, problem
+    if kind == "none":
+        return data[:size], None
     parts: list[bytes] = []
     total = 0
     problem = None
@@ -345,9 +336,9 @@ def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
                 break
     except ERRORS as error:
         problem = f"a chunk does not decompress ({error})"
-    if problem is None and total != size and size < MOST_BYTES:
-        problem = f"a chunk decompresses to {'more' if total > size else total} than {size} bytes"
-        if total < size:
+    if problem is None and size < MOST_BYTES:
+        if total > size:
+            problem = f"a chunk decompresses to more than {size} bytes"
+        elif total < size:
             problem = f"a chunk decompresses to {total} bytes, not {size}"
-    whole = parts[0] if len(parts) == 1 else b"".join(parts)
-    return whole[:size], problem
+    return b"".join(parts)[:size], problem

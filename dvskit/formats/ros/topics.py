@@ -34,7 +34,9 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
     """
     found = _look(container, strict=strict)
     if not strict and not any(topic.width for topic in found):
-        container.survey()
+        # Declarations that an index has not, or not undamaged, are found by reading all.
+        for _ in container.messages(frozenset(), Losses(container.path, strict=False)):
+            pass
         doubt = "the declaration of the topic of events is damaged"
         declared = [replace(each, doubt=doubt) for each in _look(container, strict=strict)]
         if any(topic.width for topic in declared):
