@@ -252,42 +252,36 @@ class BagWriter(ChunkWriter):
         head = _fields(
             op=_number(BAG_HEADER, 1),
             index_pos=_number(index, 8),
-            conn_count=_number(len(self._known)),
+            conn_count=_number(len(self._counts)),
             chunk_count=_number(len(self._infos)),
         )
         room = self._HEAD_BYTES - len(head) - 4
         return head + _number(room) + b" " * room
 
     def _declaration(self, topic: int) -> bytes:
-        """Return the connection of a topic."""
         name = TOPICS[topic].encode()
-        data = _fields(
+        head = _fields(op=_number(CONNECTION, 1), topic=name, conn=_number(topic))
+        return head + _fields(  # the length of the data is that of its fields
             topic=name,
             type=PACKET_TYPE.encode(),
             md5sum=PACKET_MD5.encode(),
             message_definition=ROS1_PACKET.encode(),
         )
-        head = _fields(op=_number(CONNECTION, 1), topic=name, conn=_number(topic))
-        return head + data  # the length of the data is that of its fields
 
     def _message(self, topic: int, t_ns: int, length: int) -> bytes:
-        """Return what stands ahead of a message's `length` bytes."""
         head = _fields(op=_number(MESSAGE, 1), conn=_number(topic), time=_time(t_ns))
         return head + _number(length)
 
     def _write_chunk(self, first_ns: int, last_ns: int) -> None:
-        """Write the chunk and its index."""
-        start, size = self._file.tell(), len(self._chunk)
-        head = _fields(op=_number(CHUNK, 1), compression=b"none", size=_number(size))
-        self._file.write(head + _number(size))
+        start, size = self._file.tell(), _number(len(self._chunk))
+        head = _fields(op=_number(CHUNK, 1), compression=b"none", size=size)
+        self._file.write(head + size)
         self._file.write(self._chunk)
         counts = b""
         for topic, entries in self._entries.items():
-            count = len(entries)
-            counts += _number(topic) + _number(count)
-            head = _fields(
-                op=_number(INDEX, 1), ver=_number(1), conn=_number(topic), count=_number(count)
-            )
+            number, count = _number(topic), _number(len(entries))
+            counts += number + count
+            head = _fields(op=_number(INDEX, 1), ver=_number(1), conn=number, count=count)
             pairs = b"".join(_time(t_ns) + _number(place) for t_ns, place in entries)
             self._file.write(head + _number(len(pairs)) + pairs)
         head = _fields(
@@ -300,7 +294,7 @@ class BagWriter(ChunkWriter):
     def _write_end(self) -> None:
         """Write connections and chunks once more, and say in the first record where they are."""
         index = self._file.tell()
-        self._file.write(b"".join(self._declaration(topic) for topic in sorted(self._known)))
+        self._file.write(b"".join(map(self._declaration, sorted(self._counts))))
         self._file.write(b"".join(self._infos))
         self._file.seek(len(MAGIC))
         self._file.write(self._head(index))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dvskit.events import Size
@@ -14,6 +15,14 @@ from dvskit.formats.ros.reading import RosRecording, open_container
 from dvskit.formats.ros.writing import ROS2_TYPE, TOPICS, ContainerWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from error
 
 
 class Db3Writer(ContainerWriter):
@@ -36,9 +45,9 @@ class Db3Writer(ContainerWriter):
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         path.open("wb").close()  # a plain error where the file cannot be written
-        self._known: set[int] = set()
-        try:
+        with _as_os_errors():
             # Nothing is kept for a way back: an unfinished file is removed.
             self._base = sqlite3.connect(path, isolation_level=None)
             self._base.execute("PRAGMA journal_mode = OFF")
@@ -49,37 +58,25 @@ class Db3Writer(ContainerWriter):
                 "INSERT INTO message_definitions VALUES (1, ?, 'ros2msg', ?, '')",
                 (ROS2_TYPE, ROS2_PACKET),
             )
-            self._declare(0)
-        except sqlite3.Error as error:
-            raise OSError(str(error)) from error
+        self._need(0)
 
+    @_as_os_errors()
     def _declare(self, topic: int) -> None:
-        if topic not in self._known:
-            self._known.add(topic)
-            self._base.execute(
-                "INSERT INTO topics VALUES (?, ?, ?, 'cdr', '', '')",
-                (topic + 1, TOPICS[topic], ROS2_TYPE),
-            )
+        self._base.execute(
+            "INSERT INTO topics VALUES (?, ?, ?, 'cdr', '', '')",
+            (topic + 1, TOPICS[topic], ROS2_TYPE),
+        )
 
-    def add(self, topic: int, t_ns: int, data: bytes) -> None:
-        """Append a message of a topic, recorded at `t_ns`."""
-        try:
-            self._declare(topic)
-            self._base.execute(
-                "INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)",
-                (topic + 1, t_ns, data),
-            )
-        except sqlite3.Error as error:
-            raise OSError(str(error)) from error
+    @_as_os_errors()
+    def _append(self, topic: int, t_ns: int, data: bytes) -> None:
+        self._base.execute(
+            "INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)",
+            (topic + 1, t_ns, data),
+        )
 
-    def close(self) -> None:
-        """Finish the database."""
-        try:
-            self._base.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise OSError(str(error)) from error
-        finally:
-            self.abandon()
+    @_as_os_errors()
+    def _finish(self) -> None:
+        self._base.execute("COMMIT")
 
     def abandon(self) -> None:
         """Close the file, which is going to be removed."""

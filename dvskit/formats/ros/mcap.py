@@ -251,31 +251,23 @@ class McapWriter(ChunkWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._indexes: list[bytes] = []
-        self._times: list[tuple[int, int]] = []
+        self._times: list[int] = []  # the first and the last of each chunk
         self._file.write(MAGIC + _record(HEADER, _text("ros2"), _text("dvskit")))
-
-    def _schema(self) -> bytes:
-        number = struct.pack("<H", 1)
-        return _record(SCHEMA, number, _text(ROS2_TYPE), _text("ros2msg"), _text(ROS2_PACKET))
 
     def _declaration(self, topic: int) -> bytes:
         """Return the channel of a topic, and ahead of the first one the schema of both."""
-        channel = _record(
-            CHANNEL,
-            struct.pack("<HH", topic + 1, 1),
-            _text(TOPICS[topic]),
-            _text("cdr"),
-            struct.pack("<I", 0),
-        )
-        return channel if len(self._known) > 1 else self._schema() + channel
+        return self._channel(topic) if self._counts else _schema() + self._channel(topic)
+
+    def _channel(self, topic: int) -> bytes:
+        numbers = struct.pack("<HH", topic + 1, 1)
+        metadata = struct.pack("<I", 0)
+        return _record(CHANNEL, numbers, _text(TOPICS[topic]), _text("cdr"), metadata)
 
     def _message(self, topic: int, t_ns: int, length: int) -> bytes:
-        """Return what stands ahead of a message's `length` bytes."""
         record = RECORD.pack(MESSAGE, MESSAGE_HEAD.size + length)
-        return record + MESSAGE_HEAD.pack(topic + 1, self._totals[topic] - 1, t_ns, t_ns)
+        return record + MESSAGE_HEAD.pack(topic + 1, self._counts[topic], t_ns, t_ns)
 
     def _write_chunk(self, first_ns: int, last_ns: int) -> None:
-        """Write the chunk and its index."""
         start = self._file.tell()
         size = len(self._chunk)
         head = CHUNK_HEAD.pack(first_ns, last_ns, size, zlib.crc32(self._chunk))
@@ -288,7 +280,7 @@ class McapWriter(ChunkWriter):
             pairs = b"".join(struct.pack("<QQ", *entry) for entry in entries)
             number = struct.pack("<HI", topic + 1, len(pairs))
             written += self._file.write(_record(MESSAGE_INDEX, number, pairs))
-        self._times.append((first_ns, last_ns))
+        self._times += [first_ns, last_ns]
         self._indexes.append(
             _record(
                 CHUNK_INDEX,
@@ -302,25 +294,22 @@ class McapWriter(ChunkWriter):
         """Write the summary: schema, channels, the index of chunks, counts."""
         self._file.write(_record(DATA_END, struct.pack("<I", 0)))
         start = self._file.tell()
-        known = sorted(self._known)
-        self._known = {0}
-        parts = [self._declaration(known[0])]
-        for topic in known[1:]:
-            self._known.add(topic)
-            parts.append(self._declaration(topic))
-        counts = b"".join(
-            struct.pack("<HQ", topic + 1, count) for topic, count in sorted(self._totals.items())
-        )
+        counts = sorted(self._counts.items())
+        pairs = b"".join(struct.pack("<HQ", topic + 1, count) for topic, count in counts if count)
         statistics = struct.pack(
             "<QHIIIIQQ",
-            sum(self._totals.values()), 1, len(known), 0, 0, len(self._indexes),
-            min((first for first, _ in self._times), default=0),
-            max((last for _, last in self._times), default=0),
+            sum(self._counts.values()), 1, len(counts), 0, 0, len(self._indexes),
+            min(self._times, default=0), max(self._times, default=0),
         )  # fmt: skip
-        parts += self._indexes
-        parts.append(_record(STATISTICS, statistics, struct.pack("<I", len(counts)), counts))
+        parts = [_schema(), *(self._channel(topic) for topic, _ in counts), *self._indexes]
+        parts.append(_record(STATISTICS, statistics, struct.pack("<I", len(pairs)), pairs))
         self._file.write(b"".join(parts))
         self._file.write(_record(FOOTER, struct.pack("<QQI", start, 0, 0)) + MAGIC)
+
+
+def _schema() -> bytes:
+    number = struct.pack("<H", 1)
+    return _record(SCHEMA, number, _text(ROS2_TYPE), _text("ros2msg"), _text(ROS2_PACKET))
 
 
 def open_recording(path: Path, options: ReadOptions) -> RosRecording:

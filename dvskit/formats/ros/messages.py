@@ -1,6 +1,6 @@
-"""Messages of events: which types carry them, and EventPacket as it is written.
+"""Messages of events: which types carry them, and packets of events as they are written.
 
-Layouts as in dvskit.formats.ros.wire.
+Layouts as in dvskit.formats.ros.wire; of what is packed, as in message_kernels and evt3.
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ import re
 import struct
 from typing import NamedTuple
 
-HEADER_MSG = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
+import numpy as np
+
+from dvskit.events import Events, Size
+from dvskit.formats.evt3 import encode_kernels as evt3
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.storage import EventColumns
+from dvskit.streams import Triggers
+
+_HEADER_TEXT = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
 
 _PACKET_FIELDS = (
     "Header header", "uint32 height", "uint32 width", "uint64 seq", "uint64 time_base",
@@ -25,6 +33,7 @@ PACKET_TYPE = _PACKET_TYPES[0]
 PACKET_MD5 = "8a6101b351a64529ac77bd8b71074e52"
 FRAME_ID = b"event_camera"
 _LATEST_SECOND = (1 << 31) - 1
+_WORDS = 1 << 16  # of evt3 that are packed at once
 
 
 def event_kind(type_name: str, definition: str) -> str | None:
@@ -66,7 +75,7 @@ def _fields(text: str) -> tuple[str, ...]:
 
 _PACKET_TEXT = """# A packet of events of a camera
 
-{header} header
+std_msgs/Header header
 uint32 height             # of the sensor, pixels
 uint32 width              # of the sensor, pixels
 
@@ -78,15 +87,10 @@ bool is_bigendian         # how the recording machine stores numbers
 uint8[] events
 """
 _RULE = "=" * 80
-ROS1_PACKET = (
-    _PACKET_TEXT.format(header="std_msgs/Header")
-    + f"\n{_RULE}\nMSG: std_msgs/Header\n"
-    + HEADER_MSG.format(sequence="uint32 seq\n", time="time")
-)
+_DEFINITION = f"{_PACKET_TEXT}\n{_RULE}\nMSG: std_msgs/Header\n{_HEADER_TEXT}"
+ROS1_PACKET = _DEFINITION.format(sequence="uint32 seq\n", time="time")
 ROS2_PACKET = (
-    _PACKET_TEXT.format(header="std_msgs/Header")
-    + f"\n{_RULE}\nMSG: std_msgs/Header\n"
-    + HEADER_MSG.format(sequence="", time="builtin_interfaces/Time")
+    _DEFINITION.format(sequence="", time="builtin_interfaces/Time")
     + f"\n{_RULE}\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
 )
 
@@ -102,46 +106,83 @@ class Packet(NamedTuple):
     data: bytes
 
 
-def stamp(t_us: int) -> tuple[int, int]:
-    """Return seconds and nanoseconds. Raises OverflowError where ROS cannot hold them."""
-    seconds, us = divmod(t_us, 1_000_000)
+def message_bytes(packet: Packet, *, ros1: bool) -> bytes:
+    """Return the message as ROS 1 packs it, or as CDR, little-endian.
+
+    Raises OverflowError where ROS cannot hold the time.
+    """
+    seconds, us = divmod(packet.t_us, 1_000_000)
     if not 0 <= seconds <= _LATEST_SECOND:
-        raise OverflowError(t_us)
-    return seconds, us * 1000
-
-
-def ros1_bytes(packet: Packet) -> bytes:
-    """Return the message as ROS 1 packs it."""
-    name = packet.encoding.encode()
-    return b"".join(
-        (
-            struct.pack("<III", packet.sequence & 0xFFFFFFFF, *stamp(packet.t_us)),
-            struct.pack("<I", len(FRAME_ID)) + FRAME_ID,
-            struct.pack("<IIQQ", packet.height, packet.width, packet.sequence, packet.t_us * 1000),
-            struct.pack("<I", len(name)) + name,
-            struct.pack("<BI", 0, len(packet.data)),
-            packet.data,
-        )
-    )
-
-
-def cdr_bytes(packet: Packet) -> bytes:
-    """Return the message as CDR, little-endian."""
+        raise OverflowError(packet.t_us)
     body = bytearray()
 
-    def put(width: int, code: str, *values: int) -> None:
-        body.extend(bytes(-len(body) % width))
-        body.extend(struct.pack(f"<{code}", *values))
+    def put(code: str, *values: int) -> None:
+        if not ros1:  # numbers stand at multiples of their own length
+            body.extend(bytes(-len(body) % struct.calcsize(code)))
+        body.extend(struct.pack(f"<{len(values)}{code}", *values))
 
     def put_text(text: bytes) -> None:
-        put(4, "I", len(text) + 1)
-        body.extend(text + b"\0")
+        text += b"" if ros1 else b"\0"
+        put("I", len(text))
+        body.extend(text)
 
-    put(4, "iI", *stamp(packet.t_us))
+    if ros1:
+        put("I", packet.sequence & 0xFFFFFFFF)
+    put("I", seconds, us * 1000)
     put_text(FRAME_ID)
-    put(4, "II", packet.height, packet.width)
-    put(8, "QQ", packet.sequence, packet.t_us * 1000)
+    put("I", packet.height, packet.width)
+    put("Q", packet.sequence, packet.t_us * 1000)
     put_text(packet.encoding.encode())
-    put(1, "B", 0)
-    put(4, "I", len(packet.data))
-    return b"".join((b"\0\1\0\0", body, packet.data))
+    put("B", 0)
+    put("I", len(packet.data))
+    return b"".join((b"" if ros1 else b"\0\1\0\0", body, packet.data))
+
+
+class Evt3Packing:
+    """Packs words of EVT 3.0, with the triggers among them; the first time is below 2^24 us."""
+
+    def __init__(self, size: Size) -> None:
+        self._width = size.width
+        self._state = np.full(evt3.ENCODER_FIELDS, -1, np.int64)
+        self._words = np.empty(_WORDS, np.uint16)
+
+    def pack(self, events: Events, triggers: Triggers) -> bytes:
+        """Return the words of the next events and triggers, merged by time."""
+        parts: list[bytes] = []
+        if self._state[evt3.E_HIGH] >= 0:
+            # Each packet says the full time and the row anew: it can be read without those before.
+            word = w.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
+            parts.append(word.to_bytes(2, "little"))
+            self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
+        columns = EventColumns(events.t, events.x, events.y, events.p)
+        edges = (triggers.t, triggers.id, triggers.p)
+        at = trigger_at = 0
+        while True:
+            at, trigger_at, count = evt3.encode(
+                columns, at, edges, trigger_at, True, self._width, self._state, self._words
+            )
+            if not count:
+                return b"".join(parts)
+            parts.append(self._words[:count].astype("<u2").tobytes())
+
+
+def pack_libcaer(events: Events) -> bytes:
+    """Return events in encoding libcaer: 8 bytes each, microseconds since the first one."""
+    words = np.empty((len(events), 2), "<u4")
+    words[:, 0] = (
+        np.uint32(1)
+        | events.p.astype(np.uint32) << 1
+        | events.y.astype(np.uint32) << 2
+        | events.x.astype(np.uint32) << 17
+    )
+    words[:, 1] = events.t - events.t[0]
+    return words.tobytes()
+
+
+def pack_triggers(triggers: Triggers) -> bytes:
+    """Return triggers in encoding trigger: nanoseconds since the first (32 bits), id, edge."""
+    words = (triggers.t - triggers.t[0]).astype(np.uint64) * np.uint64(1000)
+    words |= triggers.id.astype(np.uint64) << np.uint64(48)
+    words |= triggers.p.astype(np.uint64) << np.uint64(63)
+    packed: bytes = words.astype("<u8").tobytes()
+    return packed

@@ -16,8 +16,13 @@ from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.evt3 import encode_kernels as evt3
 from dvskit.formats.recording import FileSink
-from dvskit.formats.ros.messages import Packet, cdr_bytes, ros1_bytes
-from dvskit.formats.ros.packing import Evt3Packing, LibcaerPacking, Packing, pack_triggers
+from dvskit.formats.ros.messages import (
+    Evt3Packing,
+    Packet,
+    message_bytes,
+    pack_libcaer,
+    pack_triggers,
+)
 from dvskit.streams import Triggers
 
 TOPICS = ("/event_camera/events", "/event_camera/triggers")
@@ -37,13 +42,39 @@ class ContainerWriter(ABC):
 
     ros1: ClassVar[bool] = False
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}  # of messages, for each topic that is declared
+
     def add(self, topic: int, t_ns: int, data: bytes) -> None:
         """Append a message of a topic, recorded at `t_ns`."""
+        self._need(topic)
+        self._append(topic, t_ns, data)
+        self._counts[topic] += 1
 
-    @abstractmethod
     def close(self) -> None:
         """Write what stands behind the messages, and close the file."""
+        try:
+            self._need(0)  # a recording without events still has their topic
+            self._finish()
+        finally:
+            self.abandon()
+
+    def _need(self, topic: int) -> None:
+        if topic not in self._counts:
+            self._declare(topic)
+            self._counts[topic] = 0
+
+    @abstractmethod
+    def _declare(self, topic: int) -> None:
+        """Say what a topic is, ahead of its first message."""
+
+    @abstractmethod
+    def _append(self, topic: int, t_ns: int, data: bytes) -> None:
+        """Append a message of a topic that is declared."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Write what stands behind the messages."""
 
     @abstractmethod
     def abandon(self) -> None:
@@ -54,19 +85,16 @@ class ChunkWriter(ContainerWriter):
     """A container that gathers records in chunks of a megabyte."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._file = path.open("wb")
         self._chunk = bytearray()
         self._entries: dict[int, list[tuple[int, int]]] = {}  # topic: time and place in the chunk
-        self._known: set[int] = set()
-        self._totals: dict[int, int] = {}
 
-    def add(self, topic: int, t_ns: int, data: bytes) -> None:
-        """Append a message of a topic, recorded at `t_ns`."""
-        if topic not in self._known:
-            self._known.add(topic)
-            self._chunk += self._declaration(topic)
+    def _declare(self, topic: int) -> None:
+        self._chunk += self._declaration(topic)
+
+    def _append(self, topic: int, t_ns: int, data: bytes) -> None:
         self._entries.setdefault(topic, []).append((t_ns, len(self._chunk)))
-        self._totals[topic] = self._totals.get(topic, 0) + 1
         self._chunk += self._message(topic, t_ns, len(data))
         self._chunk += data
         if len(self._chunk) >= _CHUNK_BYTES:
@@ -79,16 +107,10 @@ class ChunkWriter(ContainerWriter):
             self._chunk = bytearray()
             self._entries = {}
 
-    def close(self) -> None:
-        """Write the last chunk and the index, and close the file."""
-        try:
-            if 0 not in self._known:  # a recording without events still has their topic
-                self._known.add(0)
-                self._chunk += self._declaration(0)
-            self._flush()
-            self._write_end()
-        finally:
-            self._file.close()
+    def _finish(self) -> None:
+        self._flush()
+        self._write_end()
+        self._file.close()
 
     def abandon(self) -> None:
         """Close the file, which is going to be removed."""
@@ -134,7 +156,8 @@ class RosSink(FileSink):
         self._open_writer = open_writer
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
-        self._packing: Packing | None = None
+        self._encoding = ""  # evt3 or libcaer, once the first packet has chosen
+        self._evt3 = Evt3Packing(size)
         self._sequences = [0, 0]
         self._latest_us = 0
 
@@ -159,7 +182,9 @@ class RosSink(FileSink):
         try:
             for block in self._even.rest():
                 self._write_block(block)
-            self._write_packet(Events.empty(self.size), last=True)
+            self._write_packet(Events.empty(self.size), self._triggers)
+            if not any(self._sequences):
+                self._add(0, 0, self._encoding, b"")  # it says the size
         except BaseException:
             self._writer.abandon()
             raise
@@ -172,27 +197,23 @@ class RosSink(FileSink):
         spans = np.flatnonzero(np.diff(events.t // PACKET_US)) + 1
         cuts = np.union1d(spans, np.arange(PACKET_EVENTS, len(events), PACKET_EVENTS))
         for start, stop in pairwise([0, *cuts.tolist(), len(events)]):
-            self._write_packet(events[start:stop], last=False)
+            packet = events[start:stop]
+            border_us = int(packet.t[-1]) + 1
+            self._write_packet(packet, self._triggers.between(None, border_us))
+            self._triggers = self._triggers.between(border_us, None)
 
-    def _write_packet(self, events: Events, *, last: bool) -> None:
-        """Write events and the triggers that are not behind them; all that are left if last."""
-        triggers = self._triggers
-        count = len(triggers) if last else int(np.searchsorted(triggers.t, events.t[-1], "right"))
-        among = Triggers(triggers.t[:count], triggers.id[:count], triggers.p[:count])
-        self._triggers = Triggers(triggers.t[count:], triggers.id[count:], triggers.p[count:])
-        if self._packing is None:
-            self._packing = self._choose(events, triggers)
-        if self._packing.encoding != "evt3":
-            self._write_trigger_packets(among)
-            among = Triggers.empty()
-        times = [int(column[0]) for column in (events.t, among.t) if len(column)]
-        if times:
-            if self._packing.encoding == "evt3":
-                self._check_gaps(events, among)
-            data = self._packing.pack(events, among, last=last)
-            self._add(0, min(times), self._packing.encoding, data)
-        elif last and not any(self._sequences):
-            self._add(0, 0, self._packing.encoding, b"")  # it says the size
+    def _write_packet(self, events: Events, triggers: Triggers) -> None:
+        """Write events and the triggers among and ahead of them."""
+        first = min((int(t[0]) for t in (events.t, triggers.t) if len(t)), default=0)
+        if not self._encoding:
+            self._encoding = self._choose(first)
+        if self._encoding == "evt3" and (len(events) or len(triggers)):
+            self._check_gaps(events, triggers)
+            self._add(0, first, "evt3", self._evt3.pack(events, triggers))
+        elif self._encoding == "libcaer":
+            self._write_trigger_packets(triggers)
+            if len(events):
+                self._add(0, int(events.t[0]), "libcaer", pack_libcaer(events))
 
     def _check_gaps(self, events: Events, triggers: Triggers) -> None:
         """Refuse gaps that EVT3 cannot hold, and note the first that some readers get wrong."""
@@ -211,35 +232,32 @@ class RosSink(FileSink):
                 self.notes.append(note)
         self._latest_us = latest
 
-    def _choose(self, events: Events, triggers: Triggers) -> Packing:
-        first = min((int(t[0]) for t in (events.t, triggers.t) if len(t)), default=0)
-        fits = (
+    def _choose(self, first_us: int) -> str:
+        ids = self._triggers.id
+        if (
             max(self.size) <= _EVT3_SIDE
-            and 0 <= first < _EVT3_FIRST_US
-            and (not len(triggers) or int(triggers.id.max()) < _EVT3_IDS)
-        )
-        if fits:
-            return Evt3Packing(self.size)
+            and 0 <= first_us < _EVT3_FIRST_US
+            and (not len(ids) or int(ids.max()) < _EVT3_IDS)
+        ):
+            return "evt3"
         self.notes.append(
             "events are encoded as libcaer, 8 bytes each, which holds their times and addresses; "
             "evt3 does not"
         )
-        return LibcaerPacking()
+        return "libcaer"
 
     def _write_trigger_packets(self, triggers: Triggers) -> None:
-        start = 0
-        while start < len(triggers):
-            end_us = int(triggers.t[start]) + _TRIGGER_SPAN_US
-            stop = int(np.searchsorted(triggers.t, end_us))
-            part = Triggers(triggers.t[start:stop], triggers.id[start:stop], triggers.p[start:stop])
-            self._add(1, int(part.t[0]), "trigger", pack_triggers(part))
-            start = stop
+        while len(triggers):
+            first_us = int(triggers.t[0])
+            border_us = first_us + _TRIGGER_SPAN_US
+            self._add(1, first_us, "trigger", pack_triggers(triggers.between(None, border_us)))
+            triggers = triggers.between(border_us, None)
 
     def _add(self, topic: int, t_us: int, encoding: str, data: bytes) -> None:
         packet = Packet(t_us, *self.size, self._sequences[topic], encoding, data)
         self._sequences[topic] += 1
         try:
-            message = ros1_bytes(packet) if self._writer.ros1 else cdr_bytes(packet)
+            message = message_bytes(packet, ros1=self._writer.ros1)
         except OverflowError:
             raise EventsError(
                 f"{self.path}: a time of {t_us} us is no time of ROS (0 to 2^31 s); shift it"
